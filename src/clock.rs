@@ -1,0 +1,150 @@
+//! Wall time as a value that is handed in.
+//!
+//! Everything that judges by time takes a [`Timestamp`] or a [`Clock`]; `SystemTime::now` and `Instant::now` are banned
+//! elsewhere (`clippy.toml`), so that a test can set the time by hand. Never used for measuring how long something
+//! took: that is the monotonic [`Clock::instant`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A point in wall time: microseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since the epoch, as the stores keep it.
+    pub const fn from_micros(micros: i64) -> Timestamp {
+        Timestamp(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch.
+    pub const fn as_seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// This moment plus `span`; the far end of time where that overflows.
+    pub fn after(self, span: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-11-24T05:53:04.123Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.as_seconds();
+        let millis = self.0.rem_euclid(1_000_000) / 1_000;
+        let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+        let of_day = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+/// Year, month and day of a day number since the epoch, in the proleptic Gregorian calendar.
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    // Counts from 0000-03-01, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let of_era = days.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Where the time comes from: the system, or a [`Hand`] that a test holds.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    ByHand(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The clock of the machine.
+    pub fn system() -> Clock {
+        Clock(Source::System)
+    }
+
+    /// A clock that stands at `start` until its hand moves it.
+    pub fn by_hand(start: Timestamp) -> (Clock, Hand) {
+        let micros = Arc::new(AtomicI64::new(start.0));
+        (Clock(Source::ByHand(Arc::clone(&micros))), Hand(micros))
+    }
+
+    /// The time now. A machine set before 1970 reads as 1970.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+            }
+            Source::ByHand(micros) => Timestamp(micros.load(Ordering::Acquire)),
+        }
+    }
+
+    /// The monotonic clock, for durations and deadlines. Not moved by a [`Hand`].
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
+    pub fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// Moves a hand-set [`Clock`].
+#[derive(Clone, Debug)]
+pub struct Hand(Arc<AtomicI64>);
+
+impl Hand {
+    /// Moves the clock forward.
+    pub fn advance(&self, span: Duration) {
+        self.0.fetch_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX), Ordering::AcqRel);
+    }
+
+    /// Sets the clock, also backwards.
+    pub fn set(&self, to: Timestamp) {
+        self.0.store(to.0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_written_as_rfc_3339() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999_000, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_499_584_123_456, "2026-11-24T05:53:04.123Z"),
+            (-1_000, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_hand_moves_its_clock_and_all_its_copies() {
+        let (clock, hand) = Clock::by_hand(Timestamp::from_micros(5));
+        let copy = clock.clone();
+        hand.advance(Duration::from_micros(7));
+        assert_eq!(copy.now(), Timestamp::from_micros(12));
+    }
+}

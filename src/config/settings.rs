@@ -1,0 +1,385 @@
+//! What the configuration means: complete, checked, without options for defaults.
+//!
+//! Made only by `check` (and by tests); every reference is an index that exists, every certificate is read and fits its
+//! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::certificate::Certificate;
+use crate::token::ScopeSet;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads that serve requests; at least one.
+    pub workers: usize,
+    /// Where clients connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Certificates, in the order of their names.
+    pub certificates: Vec<Certificate>,
+    /// Where users and tokens live.
+    pub store: Store,
+    /// What each process remembers of tokens.
+    pub memory: MemoryCache,
+    /// How tokens are issued and read.
+    pub tokens: Tokens,
+    /// What upstreams are told.
+    pub identity: IdentityFields,
+    /// Groups of endpoints.
+    pub upstreams: Vec<Upstream>,
+    /// Which requests go where.
+    pub routes: Vec<Route>,
+    /// Limits that hold before a route is known.
+    pub limits: Limits,
+    /// Timeouts that hold before a route is known.
+    pub timeouts: ConnectionTimeouts,
+    /// Logs.
+    pub log: Log,
+    /// How long a stop waits for requests in flight.
+    pub grace: Duration,
+}
+
+/// One address that clients connect to.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in the file.
+    pub name: String,
+    /// Where it listens; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// What it does.
+    pub role: ListenerRole,
+}
+
+/// What a listener does.
+#[derive(Clone, Debug)]
+pub enum ListenerRole {
+    /// HTTPS: the front door.
+    Tls(TlsListener),
+    /// HTTP in clear.
+    Plain(PlainListener),
+    /// Health and metrics for those who run the gateway; never requests for upstreams.
+    Internal {
+        /// Answer `/health`.
+        health: bool,
+        /// Answer `/metrics`.
+        metrics: bool,
+    },
+}
+
+/// Settings of an HTTPS listener.
+#[derive(Clone, Debug)]
+pub struct TlsListener {
+    /// Indices into [`Settings::certificates`]; the first answers a client without SNI. Never empty.
+    pub certificates: Vec<usize>,
+    /// Offer HTTP/1.1.
+    pub http1: bool,
+    /// Offer HTTP/2.
+    pub http2: bool,
+    /// Accept TLS 1.2 beside 1.3.
+    pub tls12: bool,
+    /// `Strict-Transport-Security: max-age`; `None`: not sent.
+    pub hsts: Option<Duration>,
+}
+
+/// Settings of a listener in clear.
+#[derive(Clone, Debug)]
+pub struct PlainListener {
+    /// What happens to requests.
+    pub plaintext: Plaintext,
+    /// What happens to a live token that was sent in clear.
+    pub exposed_token: ExposedToken,
+}
+
+/// What a listener in clear does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plaintext {
+    /// 403 for everything.
+    Refuse,
+    /// 308 to the same target on `https` for GET and HEAD without credentials; 403 for the rest.
+    Redirect,
+    /// Serve as if it were HTTPS; loopback addresses only.
+    Serve,
+}
+
+/// What happens to a live token that was sent in clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExposedToken {
+    /// Nothing.
+    Ignore,
+    /// The store notes when it was exposed.
+    Mark,
+    /// It is revoked.
+    Revoke,
+}
+
+/// Where users and tokens live.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database.
+    pub url: StoreUrl,
+    /// 32 random bytes that seal login tokens; made on first start.
+    pub key_file: PathBuf,
+    /// Most connections to the database.
+    pub max_connections: u32,
+    /// Longest wait for one answer of the store.
+    pub timeout: Duration,
+    /// How often the change log is read for revocations.
+    pub poll_every: Duration,
+}
+
+/// Which database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// What each process remembers of tokens.
+#[derive(Clone, Debug)]
+pub struct MemoryCache {
+    /// Most entries.
+    pub max_entries: usize,
+    /// How long an identity is believed.
+    pub ttl: Duration,
+    /// How long a refusal is believed.
+    pub negative_ttl: Duration,
+}
+
+/// How tokens are issued and read.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
+    pub schemes: Vec<String>,
+    /// Keep the login token sealed, so that it can be shown again.
+    pub recoverable: bool,
+    /// Each new user gets a login token at once.
+    pub issue_on_user_create: bool,
+    /// Lifetime of a new token; `None`: never ends.
+    pub default_ttl: Option<Duration>,
+    /// Most live tokens of one user.
+    pub max_per_user: u32,
+}
+
+/// Names of the fields that tell an upstream who is calling; `None`: not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFields {
+    /// Forward the client's `Authorization` as well.
+    pub forward_authorization: bool,
+    /// Stable id of the user.
+    pub user_id: Option<HeaderName>,
+    /// User name.
+    pub user_name: Option<HeaderName>,
+    /// E-mail address.
+    pub user_email: Option<HeaderName>,
+    /// Groups, joined by commas.
+    pub user_groups: Option<HeaderName>,
+    /// Public id of the token.
+    pub token_id: Option<HeaderName>,
+    /// Scopes of the token, joined by blanks.
+    pub scopes: Option<HeaderName>,
+    /// `token` or `anonymous`; always sent.
+    pub method: HeaderName,
+}
+
+/// A named group of endpoints.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in the file.
+    pub name: String,
+    /// Its members; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Most connections to each endpoint, all workers together.
+    pub max_connections: usize,
+    /// How long an unused connection is kept; less than the endpoint's own.
+    pub idle_timeout: Duration,
+    /// Longest wait for a new connection.
+    pub connect_timeout: Duration,
+    /// Send once more what was surely not processed, or is idempotent without a body.
+    pub retry: bool,
+}
+
+/// One member of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// `host:port` as written, for `Host` where a route says `host_header = "upstream"`, and for messages.
+    pub authority: String,
+    /// Where it is.
+    pub address: EndpointAddress,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    /// A host (name or address) and a port. A name is looked up at start.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; empty: all.
+    pub methods: Vec<Method>,
+    /// Index into [`Settings::upstreams`].
+    pub upstream: usize,
+    /// Who may pass.
+    pub auth: Auth,
+    /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
+    pub scopes: ScopeSet,
+    /// Cut the prefix off before forwarding.
+    pub strip_prefix: bool,
+    /// Send the endpoint's own `Host` in place of the client's.
+    pub upstream_host: bool,
+    /// Let empty path segments (`//`) pass.
+    pub empty_segments: bool,
+    /// Read the whole request body first and send `Content-Length` (DRF ignores chunked bodies).
+    pub buffer_request: bool,
+    /// Longest request body in bytes.
+    pub body_limit: u64,
+    /// Longest silence of the client within a request body.
+    pub request_body_timeout: Duration,
+    /// Longest wait for the head of the response.
+    pub response_headers_timeout: Duration,
+    /// Longest silence of the endpoint within a response body.
+    pub response_body_timeout: Duration,
+    /// Longest life of the whole exchange; `None`: no bound.
+    pub total_timeout: Option<Duration>,
+}
+
+/// Which hosts a route takes. Names are lower case, without port and without a dot at the end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// This host.
+    Exact(String),
+    /// Every host one or more labels below: `*.example.com` is kept as `example.com`.
+    Below(String),
+    /// Any host.
+    Any,
+}
+
+/// Which paths a route takes, compared with the percent-decoded path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathPattern {
+    /// This path only.
+    Exact(String),
+    /// This path and everything below it, by whole segments: `/api/` takes `/api/` and `/api/x`, `/api` takes those and
+    /// `/api` too, neither takes `/apix`.
+    Prefix(String),
+}
+
+/// Who may pass a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A live token is needed.
+    Required,
+    /// No credentials: anonymous. Bad credentials: refused.
+    Optional,
+    /// Everybody; credentials are not looked at.
+    None,
+}
+
+/// Limits that hold before a route is known.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest request head in bytes.
+    pub header_bytes: usize,
+    /// Most field lines of a request.
+    pub header_count: usize,
+    /// Longest target in bytes.
+    pub uri_bytes: usize,
+    /// Most connections of the process.
+    pub connections: usize,
+    /// Most connections of one client address.
+    pub connections_per_ip: usize,
+    /// Most unfinished TLS handshakes of the process.
+    pub handshakes: usize,
+    /// Most streams of one HTTP/2 connection at once.
+    pub h2_streams: u32,
+}
+
+/// Timeouts that hold before a route is known.
+#[derive(Clone, Debug)]
+pub struct ConnectionTimeouts {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// From the first byte of a request head to its last.
+    pub request_headers: Duration,
+    /// A connection without a request.
+    pub idle: Duration,
+    /// A client that does not take its answer.
+    pub write: Duration,
+}
+
+/// Logs.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info` or `debug`.
+    pub level: tracing::Level,
+    /// JSON lines instead of text.
+    pub json: bool,
+    /// One line for each request, on standard output.
+    pub access: bool,
+}
+
+impl Listener {
+    /// Is it reachable from this machine only?
+    pub fn is_loopback(&self) -> bool {
+        match self.address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback(),
+        }
+    }
+}
+
+impl Default for IdentityFields {
+    fn default() -> IdentityFields {
+        IdentityFields {
+            forward_authorization: false,
+            user_id: Some(HeaderName::from_static("x-user-id")),
+            user_name: Some(HeaderName::from_static("x-user-name")),
+            user_email: None,
+            user_groups: None,
+            token_id: Some(HeaderName::from_static("x-token-id")),
+            scopes: Some(HeaderName::from_static("x-token-scopes")),
+            method: HeaderName::from_static("x-auth-method"),
+        }
+    }
+}
+
+impl Default for Limits {
+    /// HARDENING §1: figures of the trusted proxies, hardened for the edge.
+    fn default() -> Limits {
+        Limits {
+            header_bytes: 64 << 10,
+            header_count: 100,
+            uri_bytes: 8 << 10,
+            connections: 10_000,
+            connections_per_ip: 1_000,
+            handshakes: 1_024,
+            h2_streams: 100,
+        }
+    }
+}
+
+impl Default for ConnectionTimeouts {
+    fn default() -> ConnectionTimeouts {
+        ConnectionTimeouts {
+            handshake: Duration::from_secs(10),
+            request_headers: Duration::from_secs(10),
+            idle: Duration::from_secs(65),
+            write: Duration::from_secs(30),
+        }
+    }
+}

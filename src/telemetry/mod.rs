@@ -1,0 +1,1 @@
+//! What the gateway tells of itself: counters, the access log, life-cycle messages.

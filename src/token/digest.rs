@@ -1,0 +1,37 @@
+//! The digest of a token key.
+
+use std::fmt;
+
+/// SHA-256 of a token key: what stores, caches and events know a token by.
+///
+/// Not a secret (a key of 160 random bits cannot be found from it), yet not shown to users.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// Digests the bytes of a key.
+    pub fn of(key: &[u8]) -> TokenDigest {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key);
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        TokenDigest(bytes)
+    }
+
+    /// As a store kept it; `None` unless it is 32 bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<TokenDigest> {
+        bytes.try_into().ok().map(TokenDigest)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Shows the first four bytes only: enough to follow one token through debug output.
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "TokenDigest({a:02x}{b:02x}{c:02x}{d:02x}…)")
+    }
+}

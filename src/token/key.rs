@@ -1,0 +1,143 @@
+//! A token key: the secret itself.
+
+use std::fmt;
+
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::TokenDigest;
+
+/// Longest key in characters: the width of `authtoken_token.key` in Django.
+const LONGEST: usize = 40;
+
+/// A token as its owner knows it.
+///
+/// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text *could*
+/// be a key (1 to 40 characters, none of them white space or a control character), not that it is one.
+pub struct TokenKey(Zeroizing<Box<str>>);
+
+/// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a token key has 1 to 40 characters, none of them white space or a control character")]
+pub struct MalformedToken;
+
+/// How new keys look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenFormat {
+    /// 40 lower-case hexadecimal digits (20 random bytes), as Django REST Framework makes them.
+    Drf,
+}
+
+impl TokenKey {
+    /// Accepts what could be a key.
+    ///
+    /// # Errors
+    /// [`MalformedToken`] for an empty or over-long text and for one with white space or control characters.
+    pub fn parse(text: &str) -> Result<TokenKey, MalformedToken> {
+        let fits = !text.is_empty() && text.len() <= LONGEST * 4 && text.chars().count() <= LONGEST;
+        if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(MalformedToken);
+        }
+        Ok(TokenKey(Zeroizing::new(text.into())))
+    }
+
+    /// Makes a new key.
+    pub fn generate(format: TokenFormat, rng: &mut impl CryptoRng) -> TokenKey {
+        match format {
+            TokenFormat::Drf => {
+                let mut random = Zeroizing::new([0_u8; 20]);
+                rng.fill_bytes(random.as_mut());
+                TokenKey(Zeroizing::new(hex(random.as_ref()).into_boxed_str()))
+            }
+        }
+    }
+
+    /// What stores know this key by.
+    pub fn digest(&self) -> TokenDigest {
+        TokenDigest::of(self.0.as_bytes())
+    }
+
+    /// The part that lists and logs may show.
+    pub fn hint(&self) -> TokenHint {
+        let shown = (self.0.chars().count() / 2).min(8);
+        TokenHint(self.0.chars().take(shown).collect())
+    }
+
+    /// The secret in clear. Every use is a point to review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenKey({}…)", self.hint())
+    }
+}
+
+/// The first eight characters of a key (never more than half of it), for lists and logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenHint(Box<str>);
+
+impl TokenHint {
+    /// As a store kept it.
+    pub fn from_store(text: &str) -> TokenHint {
+        TokenHint(text.into())
+    }
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TokenHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_up_to_forty_characters_without_white_space() {
+        let forty = "ö".repeat(40);
+        for good in ["a", "b0aa76431f386f86ff6dfb3c7784a7939634a1df", "Custom-Key.v1~x", "töken-密钥", &forty] {
+            assert!(TokenKey::parse(good).is_ok(), "{good}");
+        }
+        let long = "a".repeat(41);
+        for bad in ["", " ", "a b", "a\tb", "a\u{a0}b", "a\0b", "a\u{7f}", &long] {
+            assert!(TokenKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test may draw at random")]
+    fn generated_keys_look_like_those_of_drf() {
+        let key = TokenKey::generate(TokenFormat::Drf, &mut rand::rng());
+        assert_eq!(key.expose().len(), 40);
+        assert!(key.expose().bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+        let other = TokenKey::generate(TokenFormat::Drf, &mut rand::rng());
+        assert_ne!(key.expose(), other.expose());
+    }
+
+    #[test]
+    fn debug_shows_the_hint_and_never_the_key() {
+        let key = TokenKey::parse("b0aa76431f386f86ff6dfb3c7784a7939634a1df").unwrap();
+        assert_eq!(format!("{key:?}"), "TokenKey(b0aa7643…)");
+        assert_eq!(TokenKey::parse("abcd").unwrap().hint().as_str(), "ab");
+    }
+
+    #[test]
+    fn the_digest_is_sha_256_of_the_text() {
+        let key = TokenKey::parse("abc").unwrap();
+        assert_eq!(hex(key.digest().as_bytes()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,13 @@
+//! Tokens: the key that an owner holds, the digest that stores keep, the record of what it means.
+//!
+//! Pure vocabulary: nothing here does input or output or reads a clock.
+
+mod digest;
+mod key;
+mod record;
+mod scope;
+
+pub use digest::TokenDigest;
+pub use key::{MalformedToken, TokenFormat, TokenHint, TokenKey};
+pub use record::{Account, SubjectId, TokenId, TokenRecord};
+pub use scope::{InvalidScope, Scope, ScopeSet};

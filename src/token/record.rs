@@ -1,0 +1,60 @@
+//! What a store knows of a token.
+
+use std::fmt;
+
+use super::{ScopeSet, TokenDigest};
+use crate::clock::Timestamp;
+
+/// The stable id of a user, as upstreams see it in `X-User-Id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubjectId(pub i64);
+
+impl fmt::Display for SubjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The public id of a token, as upstreams see it in `X-Token-Id`. Says nothing of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(pub i64);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The owner of a token, as far as a check needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Stable id.
+    pub id: SubjectId,
+    /// User name, exactly as stored.
+    pub name: String,
+    /// E-mail address; may be empty.
+    pub email: String,
+    /// Names of the groups, sorted.
+    pub groups: Vec<String>,
+    /// May this user do anything at all?
+    pub active: bool,
+}
+
+/// A token as a store knows it, valid or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Public id.
+    pub id: TokenId,
+    /// What the key digests to.
+    pub digest: TokenDigest,
+    /// Whose it is.
+    pub owner: Account,
+    /// What it may be used for.
+    pub scopes: ScopeSet,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// When it ends by itself; `None`: never.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked, if it was.
+    pub revoked: Option<Timestamp>,
+}

@@ -1,0 +1,1 @@
+//! Quantities as operators write them: `"30s"`, `"8MiB"`, `"100/min"`.
