@@ -28,5 +28,10 @@ macro_rules! floors { ($($(#[$doc:meta])* $name:ident)+) => { $($(#[$doc])* pub 
 floors! {
     units clock telemetry
     token identity config
-    store
+    store cache
+    route auth
+    upstream
+    gateway
+    listener admin
+    app demo cli
 }

@@ -28,17 +28,43 @@ pub enum TokenFormat {
     Drf,
 }
 
-impl TokenKey {
+/// A text that could be a key, still in the buffer that it came in: what a request shows.
+///
+/// Neither `Debug` nor `Display`. Borrowed, so that a request whose token is known copies no secret anywhere.
+#[derive(Clone, Copy)]
+pub struct ShownKey<'a>(&'a str);
+
+impl<'a> ShownKey<'a> {
     /// Accepts what could be a key.
     ///
     /// # Errors
     /// [`MalformedToken`] for an empty or over-long text and for one with white space or control characters.
-    pub fn parse(text: &str) -> Result<TokenKey, MalformedToken> {
+    pub fn parse(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
         let fits = !text.is_empty() && text.len() <= LONGEST * 4 && text.chars().count() <= LONGEST;
         if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(MalformedToken);
         }
-        Ok(TokenKey(Zeroizing::new(text.into())))
+        Ok(ShownKey(text))
+    }
+
+    /// What stores know this key by.
+    pub fn digest(self) -> TokenDigest {
+        TokenDigest::of(self.0.as_bytes())
+    }
+
+    /// Takes a copy, to ask a store with.
+    pub fn to_key(self) -> TokenKey {
+        TokenKey(Zeroizing::new(self.0.into()))
+    }
+}
+
+impl TokenKey {
+    /// Accepts what could be a key.
+    ///
+    /// # Errors
+    /// [`MalformedToken`], as [`ShownKey::parse`].
+    pub fn parse(text: &str) -> Result<TokenKey, MalformedToken> {
+        ShownKey::parse(text).map(ShownKey::to_key)
     }
 
     /// Makes a new key.

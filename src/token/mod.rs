@@ -8,6 +8,6 @@ mod record;
 mod scope;
 
 pub use digest::TokenDigest;
-pub use key::{MalformedToken, TokenFormat, TokenHint, TokenKey};
+pub use key::{MalformedToken, ShownKey, TokenFormat, TokenHint, TokenKey};
 pub use record::{Account, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};

@@ -1,0 +1,1 @@
+//! Doors for those who run the gateway: health and metrics.

@@ -1,0 +1,1 @@
+//! The house: starts workers and control, stops them.

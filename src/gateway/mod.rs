@@ -1,0 +1,1 @@
+//! The request: from its head to its answer, as one line.

@@ -1,0 +1,1 @@
+//! Connections to endpoints: one pool per worker and endpoint, no locks.
