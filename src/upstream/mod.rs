@@ -1,1 +1,29 @@
 //! Connections to endpoints: one pool per worker and endpoint, no locks.
+//!
+//! [`Pools`] holds a worker's pools; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
+//! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
+
+mod body;
+mod connect;
+mod lease;
+mod pool;
+
+pub use body::{BodyFault, OutgoingBody, RequestBody};
+pub use connect::{EndpointSpec, Place, resolve};
+pub use lease::{Lease, SendFault};
+pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
+
+/// What went wrong on the side of the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginFault {
+    /// No connection could be made.
+    Connect,
+    /// No connection was free or could be made in time.
+    Overloaded,
+    /// The connection ended before the answer began.
+    Reset,
+    /// What came was no HTTP answer.
+    BadResponse,
+    /// The answer did not begin in time.
+    Timeout,
+}

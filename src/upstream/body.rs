@@ -1,0 +1,198 @@
+//! The body of a request on its way to an endpoint.
+//!
+//! Frames pass as they came, never copied and never gathered (a route that asks for it gathers before this). Counts
+//! bytes against the route's limit, and the client's silence and slowness against its timeouts.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// A body that is slower than this many bytes a second after [`GRACE`] is given up (HARDENING §1).
+const FLOOR: u64 = 500;
+/// How long a body may be slower than [`FLOOR`].
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Why a request body was given up. It is the client's fault, whatever the endpoint makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Longer than the route allows.
+    TooLarge,
+    /// Silent for too long, or too slow.
+    TooSlow,
+    /// It broke off or was damaged.
+    Broken,
+}
+
+impl fmt::Display for BodyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BodyFault::TooLarge => "request body too large",
+            BodyFault::TooSlow => "request body too slow",
+            BodyFault::Broken => "request body broken off",
+        })
+    }
+}
+
+impl std::error::Error for BodyFault {}
+
+/// How far a request body has come; shared by the body, which the connection's driver owns, and its exchange.
+#[derive(Clone, Default)]
+pub struct RequestBody(Rc<State>);
+
+#[derive(Default)]
+struct State {
+    ended: Cell<bool>,
+    fault: Cell<Option<BodyFault>>,
+}
+
+impl RequestBody {
+    /// Was all of it handed to the connection?
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.get()
+    }
+
+    /// Why it was given up, if it was.
+    pub fn fault(&self) -> Option<BodyFault> {
+        self.0.fault.get()
+    }
+}
+
+/// A request body as an endpoint's connection takes it.
+pub struct OutgoingBody {
+    source: Source,
+    state: RequestBody,
+}
+
+enum Source {
+    Empty,
+    Full(Option<Bytes>),
+    Streaming(Box<Streaming>),
+}
+
+struct Streaming {
+    incoming: Incoming,
+    left: u64,
+    taken: u64,
+    silence: Duration,
+    started: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl OutgoingBody {
+    /// No body.
+    pub fn empty() -> OutgoingBody {
+        let state = RequestBody::default();
+        state.0.ended.set(true);
+        OutgoingBody { source: Source::Empty, state }
+    }
+
+    /// A body that was gathered before.
+    pub fn full(bytes: Bytes) -> OutgoingBody {
+        OutgoingBody { source: Source::Full(Some(bytes)), state: RequestBody::default() }
+    }
+
+    /// The client's body: at most `limit` bytes, at most `silence` between two pieces.
+    pub fn streaming(incoming: Incoming, limit: u64, silence: Duration) -> OutgoingBody {
+        let streaming = Streaming { incoming, left: limit, taken: 0, silence, started: None, timer: None };
+        OutgoingBody { source: Source::Streaming(Box::new(streaming)), state: RequestBody::default() }
+    }
+
+    /// Is there nothing to send?
+    pub fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+
+    /// A look at how far it has come, from outside.
+    pub fn state(&self) -> RequestBody {
+        self.state.clone()
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streaming(streaming) => streaming.poll(cx),
+        };
+        match &polled {
+            Poll::Ready(None) => this.state.0.ended.set(true),
+            Poll::Ready(Some(Err(fault))) => this.state.0.fault.set(Some(*fault)),
+            // The connection does not poll again after a last piece of known length.
+            Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.state.0.ended.set(true),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Streaming(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
+            }
+            Source::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer = None;
+                    let Some(data) = frame.data_ref() else {
+                        // Trailers of requests are dropped: none of ours may be forged there, and no endpoint of a
+                        // plain HTTP/1.1 pool needs any.
+                        continue;
+                    };
+                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    let Some(left) = self.left.checked_sub(length) else {
+                        return Poll::Ready(Some(Err(BodyFault::TooLarge)));
+                    };
+                    self.left = left;
+                    self.taken = self.taken.saturating_add(length);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return self.wait(cx),
+            }
+        }
+    }
+
+    /// Nothing has come: watches the silence since the last piece, and the speed since the first wait.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let now = tokio::time::Instant::now();
+        let waited = now.duration_since(*self.started.get_or_insert(now));
+        if waited > GRACE && self.taken < FLOOR.saturating_mul(waited.as_secs()) {
+            return Poll::Ready(Some(Err(BodyFault::TooSlow)));
+        }
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.silence)));
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Some(Err(BodyFault::TooSlow))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! How a connection to an endpoint is made.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::HeaderValue;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::OutgoingBody;
+use crate::config::settings::{Endpoint, EndpointAddress};
+
+/// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
+const BUFFER: usize = 64 << 10;
+
+/// Everything that makes two connections interchangeable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// For `Host`, where a route asks for the endpoint's own.
+    pub host: HeaderValue,
+    /// As written in the configuration, for messages.
+    pub authority: String,
+    /// Where it is; names are already looked up.
+    pub place: Place,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// TCP, tried in this order.
+    Tcp(Vec<SocketAddr>),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+/// Looks the endpoint's name up. Control half; blocks on the system's resolver in a thread of its own.
+///
+/// # Errors
+/// What the resolver says; an unknown name is an error.
+pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
+    let place = match &endpoint.address {
+        EndpointAddress::Tcp(host, port) => {
+            Place::Tcp(tokio::net::lookup_host((host.as_str(), *port)).await?.collect())
+        }
+        EndpointAddress::Unix(path) => Place::Unix(path.clone()),
+    };
+    let host = HeaderValue::try_from(endpoint.authority.as_str()).map_err(io::Error::other)?;
+    Ok(EndpointSpec { host, authority: endpoint.authority.clone(), place })
+}
+
+/// Connects and starts the connection's driver as a local task of this worker.
+pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<http1::SendRequest<OutgoingBody>> {
+    let stream = match &spec.place {
+        Place::Tcp(addresses) => {
+            let stream = TcpStream::connect(addresses.as_slice()).await?;
+            // Heads and bodies are written whole; waiting for more only adds delay.
+            stream.set_nodelay(true)?;
+            Stream::Tcp(stream)
+        }
+        Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+    };
+    let (sender, connection) =
+        http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        // Its errors reach the exchange that is on it; an idle connection that ends is noticed at the next lease.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+/// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One worker's connections to one endpoint.
+//!
+//! Last in, first out: the warmest connection serves next, and those that nobody needs age at the bottom until the
+//! sweep of the worker's tick closes them. Everything is `Rc` and `Cell`: a pool never leaves its worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::SendRequest;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{EndpointSpec, connect};
+use super::{Lease, OriginFault, OutgoingBody};
+
+/// Connections of one worker to one endpoint.
+pub struct EndpointPool {
+    spec: Arc<EndpointSpec>,
+    limits: PoolLimits,
+    idle: RefCell<VecDeque<Idle>>,
+    /// Connections that exist or are being made.
+    open: Cell<usize>,
+    waiting: Cell<usize>,
+    freed: Notify,
+}
+
+/// Bounds of one pool.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Most connections.
+    pub connections: usize,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// Longest wait for a connection.
+    pub connect: Duration,
+}
+
+struct Idle {
+    sender: SendRequest<OutgoingBody>,
+    since: Instant,
+}
+
+impl EndpointPool {
+    /// An empty pool.
+    pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits) -> Rc<EndpointPool> {
+        Rc::new(EndpointPool {
+            spec,
+            limits,
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            waiting: Cell::new(0),
+            freed: Notify::new(),
+        })
+    }
+
+    /// The endpoint.
+    pub fn spec(&self) -> &EndpointSpec {
+        &self.spec
+    }
+
+    /// Connections that serve a request or are being made.
+    pub fn busy(&self) -> usize {
+        self.open.get().saturating_sub(self.idle.borrow().len())
+    }
+
+    /// A connection on loan: a warm one, a new one, or the next that comes back.
+    ///
+    /// `fresh` asks for a new one even if a warm one is there. Dropping the future is fine.
+    ///
+    /// # Errors
+    /// [`OriginFault::Connect`] if none can be made, [`OriginFault::Overloaded`] if none comes free in time or as many
+    /// wait already as may be open.
+    pub async fn lease(self: &Rc<Self>, fresh: bool) -> Result<Lease, OriginFault> {
+        if let (false, Some(sender)) = (fresh, self.warm()) {
+            return Ok(Lease::new(sender, self, true));
+        }
+        let deadline = Instant::now() + self.limits.connect;
+        loop {
+            if self.open.get() < self.limits.connections {
+                return self.connect(deadline).await;
+            }
+            if self.waiting.get() >= self.limits.connections {
+                return Err(OriginFault::Overloaded);
+            }
+            let place = Count::enter(&self.waiting);
+            let freed = timeout_at(deadline, self.freed.notified()).await;
+            drop(place);
+            freed.map_err(|_| OriginFault::Overloaded)?;
+            if let Some(sender) = self.warm() {
+                return Ok(Lease::new(sender, self, true));
+            }
+        }
+    }
+
+    /// Closes connections that nobody has used for the idle time, and forgets those that their endpoint has closed.
+    pub fn sweep(&self, now: Instant) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(|one| !one.sender.is_closed() && now.duration_since(one.since) < self.limits.idle);
+        let gone = before - idle.len();
+        drop(idle);
+        for _ in 0..gone {
+            self.lost_one();
+        }
+    }
+
+    pub(super) fn take_back(&self, sender: SendRequest<OutgoingBody>) {
+        self.idle.borrow_mut().push_back(Idle { sender, since: Instant::now() });
+        self.freed.notify_one();
+    }
+
+    pub(super) fn lost_one(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.freed.notify_one();
+    }
+
+    /// The warmest connection that still stands.
+    fn warm(&self) -> Option<SendRequest<OutgoingBody>> {
+        loop {
+            let Idle { sender, .. } = self.idle.borrow_mut().pop_back()?;
+            if sender.is_closed() {
+                self.lost_one();
+            } else {
+                return Some(sender);
+            }
+        }
+    }
+
+    async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
+        let place = Count::enter(&self.open);
+        let sender = match timeout_at(deadline, connect(&self.spec)).await {
+            Ok(Ok(sender)) => sender,
+            Ok(Err(error)) => {
+                tracing::warn!(endpoint = self.spec.authority, %error, "cannot connect to the endpoint");
+                self.freed.notify_one();
+                return Err(OriginFault::Connect);
+            }
+            Err(_) => {
+                tracing::warn!(endpoint = self.spec.authority, "the endpoint does not accept connections in time");
+                self.freed.notify_one();
+                return Err(OriginFault::Connect);
+            }
+        };
+        // From here the lease counts for it.
+        place.stay();
+        Ok(Lease::new(sender, self, false))
+    }
+}
+
+/// One more in a counter, for as long as this lives.
+struct Count<'a>(Option<&'a Cell<usize>>);
+
+impl<'a> Count<'a> {
+    fn enter(counter: &'a Cell<usize>) -> Count<'a> {
+        counter.set(counter.get() + 1);
+        Count(Some(counter))
+    }
+
+    fn stay(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Count<'_> {
+    fn drop(&mut self) {
+        if let Some(counter) = self.0 {
+            counter.set(counter.get().saturating_sub(1));
+        }
+    }
+}
+
+/// The pools of one upstream in one worker.
+pub struct UpstreamPools {
+    endpoints: Vec<Rc<EndpointPool>>,
+    next: Cell<usize>,
+    retry: bool,
+}
+
+impl UpstreamPools {
+    /// Pools for these endpoints; never empty.
+    pub fn new(endpoints: Vec<Rc<EndpointPool>>, retry: bool) -> UpstreamPools {
+        UpstreamPools { endpoints, next: Cell::new(0), retry }
+    }
+
+    /// May a request that was surely not processed be sent once more?
+    pub fn retries(&self) -> bool {
+        self.retry
+    }
+
+    /// The endpoint with the fewest requests in flight; among equals they take turns. `None` only without endpoints.
+    pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
+        match self.endpoints.as_slice() {
+            [only] => Some(only),
+            many => {
+                let turn = self.next.get();
+                self.next.set(turn.wrapping_add(1));
+                let count = many.len().max(1);
+                many.iter().cycle().skip(turn % count).take(count).min_by_key(|pool| pool.busy())
+            }
+        }
+    }
+
+    /// Another endpoint than `tried`, for a request that was not sent.
+    pub fn choose_other(&self, tried: &Rc<EndpointPool>) -> Option<&Rc<EndpointPool>> {
+        let others = self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried));
+        others.min_by_key(|pool| pool.busy())
+    }
+}
+
+/// All pools of one worker, in the order of the upstreams.
+pub struct Pools(Vec<UpstreamPools>);
+
+impl Pools {
+    /// Collects them.
+    pub fn new(upstreams: Vec<UpstreamPools>) -> Pools {
+        Pools(upstreams)
+    }
+
+    /// The pools of an upstream.
+    pub fn of(&self, upstream: usize) -> Option<&UpstreamPools> {
+        self.0.get(upstream)
+    }
+
+    /// The worker's tick.
+    pub fn sweep(&self, now: Instant) {
+        for pool in self.0.iter().flat_map(|upstream| &upstream.endpoints) {
+            pool.sweep(now);
+        }
+    }
+}
