@@ -1,0 +1,282 @@
+//! The access log: one line for each request, written without ever making a worker wait.
+//!
+//! A worker's [`AccessLog`] formats lines into a buffer of its own and hands full buffers to the one thread of the
+//! [`LogWriter`], over a bounded channel; empty buffers come back. Where the thread cannot keep up, or the sink fails,
+//! lines are lost and counted, never waited for.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread;
+use std::time::Duration;
+
+pub use super::log_line::{Entry, LogFormat};
+use super::log_line::SecondText;
+use super::recorder::Recorder;
+
+/// A buffer is handed over once it holds this much: large enough to make the hand-over rare, small enough for a cache.
+const FULL: usize = 32 << 10;
+
+/// Room for the line that passes the mark.
+const SLACK: usize = 4 << 10;
+
+/// Full buffers that may wait for the thread, all workers together: some 2 MiB, a second's worth on a busy machine.
+const WAITING: usize = 64;
+
+/// Empty buffers that may wait for their worker.
+const SPARE: usize = 4;
+
+/// The access log of one worker.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: LogFormat,
+    recorder: Arc<Recorder>,
+    queue: SyncSender<Batch>,
+    home: Arc<Home>,
+    spares: Receiver<Vec<u8>>,
+    state: RefCell<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    buffer: Vec<u8>,
+    lines: u64,
+    second: SecondText,
+}
+
+/// Lines on their way to the sink.
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+    home: Arc<Home>,
+}
+
+/// What comes back from the thread to a worker.
+#[derive(Debug)]
+struct Home {
+    spares: SyncSender<Vec<u8>>,
+    /// Lines that the sink did not take and the worker has not counted yet.
+    lost: AtomicU64,
+}
+
+impl AccessLog {
+    /// Adds a line.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let mut state = self.state.borrow_mut();
+        let State { buffer, lines, second } = &mut *state;
+        entry.write(buffer, self.format, second);
+        *lines += 1;
+        if buffer.len() >= FULL {
+            self.hand_over(&mut state);
+        }
+    }
+
+    /// Hands over what there is. For a worker's tick, so that a line does not wait for others; dropping the log does it too.
+    pub fn flush(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.lines > 0 {
+            self.hand_over(&mut state);
+        }
+        self.recorder.log_lines_dropped(self.home.lost.swap(0, Ordering::Relaxed));
+    }
+
+    fn hand_over(&self, state: &mut State) {
+        let lines = mem::take(&mut state.lines);
+        let batch = Batch { bytes: mem::take(&mut state.buffer), lines, home: Arc::clone(&self.home) };
+        state.buffer = match self.queue.try_send(batch) {
+            Ok(()) => self.spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(FULL + SLACK)),
+            Err(TrySendError::Full(mut refused) | TrySendError::Disconnected(mut refused)) => {
+                self.recorder.log_lines_dropped(lines);
+                refused.bytes.clear();
+                refused.bytes
+            }
+        };
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The thread that writes the lines of all workers.
+#[derive(Debug)]
+pub struct LogWriter {
+    queue: SyncSender<Batch>,
+    /// Never carries anything: it disconnects when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl LogWriter {
+    /// Starts the thread, writing to `sink`.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(sink: impl Write + Send + 'static) -> io::Result<LogWriter> {
+        let (queue, batches) = mpsc::sync_channel(WAITING);
+        let (end, ended) = mpsc::sync_channel(0);
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            write_batches(sink, &batches);
+            drop(end);
+        })?;
+        Ok(LogWriter { queue, ended })
+    }
+
+    /// The log of one worker, which counts what it loses in `recorder`.
+    pub fn worker(&self, format: LogFormat, recorder: &Arc<Recorder>) -> AccessLog {
+        let (to_worker, spares) = mpsc::sync_channel(SPARE);
+        let state = State { buffer: Vec::with_capacity(FULL + SLACK), lines: 0, second: SecondText::new() };
+        AccessLog {
+            format,
+            recorder: Arc::clone(recorder),
+            queue: SyncSender::clone(&self.queue),
+            home: Arc::new(Home { spares: to_worker, lost: AtomicU64::new(0) }),
+            spares,
+            state: RefCell::new(state),
+        }
+    }
+
+    /// Waits until every line has been written, at most for `within`. To be called when all workers' logs are dropped.
+    ///
+    /// `false`: the time was over first, since the sink takes nothing or a worker still has its log.
+    pub fn stop(self, within: Duration) -> bool {
+        let LogWriter { queue, ended } = self;
+        drop(queue);
+        ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+/// Runs until the last sender is gone.
+fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
+    let mut failing = false;
+    for Batch { mut bytes, lines, home } in batches {
+        let written = sink.write_all(&bytes).and_then(|()| sink.flush());
+        if let (Err(error), false) = (&written, failing) {
+            tracing::error!(%error, "access log cannot be written; lines are lost until it can");
+        }
+        failing = written.is_err();
+        if failing {
+            home.lost.fetch_add(lines, Ordering::Relaxed);
+        }
+        bytes.clear();
+        // Not taken where the worker has enough spares or is gone.
+        let _ = home.spares.try_send(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::log_line::tests::entry;
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A sink that a test reads, and that waits for leave before each write where `leave` is there.
+    #[derive(Clone, Default)]
+    struct Sink {
+        written: Arc<Mutex<Vec<u8>>>,
+        leave: Option<Arc<Mutex<Receiver<()>>>>,
+        broken: bool,
+    }
+
+    impl Sink {
+        fn lines(&self) -> usize {
+            self.written.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count()
+        }
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(leave) = &self.leave {
+                // An error: whoever gives leave is gone, and everything may pass.
+                let _ = leave.lock().unwrap().recv();
+            }
+            if self.broken { Err(io::ErrorKind::BrokenPipe.into()) } else { self.written.lock().unwrap().write(bytes) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stop_writes_every_line_of_every_worker_whole() {
+        let sink = Sink::default();
+        let writer = LogWriter::start(sink.clone()).unwrap();
+        let recorder = Recorder::new(&[]);
+        let logs = [writer.worker(LogFormat::Text, &recorder), writer.worker(LogFormat::Json, &recorder)];
+        for _ in 0..1_000 {
+            logs.iter().for_each(|log| log.write(&entry()));
+        }
+        drop(logs);
+        assert!(writer.stop(SOON));
+        assert_eq!((sink.lines(), recorder.dropped_log_lines()), (2_000, 0));
+        let written = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
+        assert!(written.lines().all(|line| line.starts_with("time=") || line.ends_with('}')));
+    }
+
+    #[test]
+    fn a_flush_hands_over_a_single_line() {
+        let (leave, waits) = mpsc::channel();
+        let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
+        let writer = LogWriter::start(sink.clone()).unwrap();
+        let log = writer.worker(LogFormat::Text, &Recorder::new(&[]));
+        log.write(&entry());
+        log.flush();
+        log.flush();
+        leave.send(()).unwrap();
+        // The buffer comes back once its line has been written.
+        assert!(log.spares.recv_timeout(SOON).unwrap().is_empty());
+        assert_eq!(sink.lines(), 1);
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
+        let (leave, waits) = mpsc::channel();
+        let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
+        let writer = LogWriter::start(sink.clone()).unwrap();
+        let recorder = Recorder::new(&[]);
+        let log = writer.worker(LogFormat::Text, &recorder);
+        let sent = 200;
+        for _ in 0..sent {
+            log.write(&entry());
+            log.flush();
+        }
+        let dropped = recorder.dropped_log_lines();
+        assert!(dropped >= 135, "at most 64 wait and one is being written: {dropped}");
+        drop((leave, log));
+        assert!(writer.stop(SOON));
+        assert_eq!(u64::try_from(sink.lines()).unwrap() + dropped, sent);
+    }
+
+    #[test]
+    fn lines_that_the_sink_refuses_are_counted() {
+        let writer = LogWriter::start(Sink { broken: true, ..Sink::default() }).unwrap();
+        let recorder = Recorder::new(&[]);
+        let log = writer.worker(LogFormat::Text, &recorder);
+        log.write(&entry());
+        log.flush();
+        // The buffer comes back once its line has been tried.
+        log.spares.recv_timeout(SOON).unwrap();
+        log.flush();
+        assert_eq!(recorder.dropped_log_lines(), 1);
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_a_stuck_sink() {
+        let (leave, waits) = mpsc::channel();
+        let writer = LogWriter::start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }).unwrap();
+        let log = writer.worker(LogFormat::Text, &Recorder::new(&[]));
+        log.write(&entry());
+        drop(log);
+        assert!(!writer.stop(Duration::from_millis(1)));
+        drop(leave);
+    }
+}

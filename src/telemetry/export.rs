@@ -1,0 +1,216 @@
+//! Metrics as text, in the Prometheus exposition format 0.0.4.
+//!
+//! Run by the control half at each scrape: sums the recorders of all workers, route by route. Outcomes and statuses that
+//! a route never had are left out, which keeps a page of many routes short. Never touches a worker: it only reads.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
+use super::recorder::{Recorder, RouteCounters};
+
+/// The media type of what [`prometheus`] writes.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The label of requests that matched no route.
+const NO_ROUTE: &str = "-";
+
+/// The sum of all recorders, as text.
+pub fn prometheus(recorders: &[Arc<Recorder>]) -> String {
+    let mut page = String::with_capacity(16 << 10);
+    // Writing into a String cannot fail.
+    let _ = write_page(&mut page, recorders);
+    page
+}
+
+fn write_page(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
+    let mut routes: BTreeMap<&str, RouteSum> = BTreeMap::new();
+    for (name, counters) in recorders.iter().flat_map(|recorder| recorder.routes()) {
+        routes.entry(name.unwrap_or(NO_ROUTE)).or_default().add(counters);
+    }
+
+    family(page, "tokengate_requests_total", "counter", "Requests by route and by how they ended.")?;
+    for (route, sum) in &routes {
+        let route = Label(route);
+        for (outcome, count) in Outcome::ALL.iter().zip(sum.outcomes).filter(|(_, count)| *count > 0) {
+            let outcome = outcome.code();
+            writeln!(page, "tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}} {count}")?;
+        }
+    }
+    family(page, "tokengate_responses_total", "counter", "Responses by route and class of status.")?;
+    for (route, sum) in &routes {
+        let route = Label(route);
+        for (class, count) in StatusClass::ALL.iter().zip(sum.statuses).filter(|(_, count)| *count > 0) {
+            let class = class.label();
+            writeln!(page, "tokengate_responses_total{{route=\"{route}\",class=\"{class}\"}} {count}")?;
+        }
+    }
+    family(page, "tokengate_request_seconds", "histogram", "Time from the request to the end of its response.")?;
+    for (route, sum) in &routes {
+        sum.total.write(page, "tokengate_request_seconds", route)?;
+    }
+    family(page, "tokengate_upstream_seconds", "histogram", "The part of it spent waiting for the upstream.")?;
+    for (route, sum) in &routes {
+        sum.upstream.write(page, "tokengate_upstream_seconds", route)?;
+    }
+    write_process(page, recorders)
+}
+
+/// What is not counted by route.
+fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
+    type Read = fn(&Recorder) -> u64;
+    let numbers: [(&str, &str, &str, Read); 6] = [
+        ("tokengate_connections_open", "gauge", "Connections of clients now open.", Recorder::connections_open),
+        (
+            "tokengate_connections_accepted_total",
+            "counter",
+            "Connections of clients accepted.",
+            Recorder::connections_accepted,
+        ),
+        (
+            "tokengate_handshake_failures_total",
+            "counter",
+            "TLS handshakes that failed or took too long.",
+            Recorder::handshake_failures,
+        ),
+        ("tokengate_cache_hits_total", "counter", "Tokens found in memory.", Recorder::cache_hits),
+        ("tokengate_cache_misses_total", "counter", "Tokens not found in memory.", Recorder::cache_misses),
+        (
+            "tokengate_access_log_dropped_total",
+            "counter",
+            "Lines of the access log that were lost.",
+            Recorder::dropped_log_lines,
+        ),
+    ];
+    for (name, kind, help, read) in numbers {
+        family(page, name, kind, help)?;
+        let sum: u64 = recorders.iter().map(|recorder| read(recorder)).sum();
+        writeln!(page, "{name} {sum}")?;
+    }
+    family(page, "tokengate_build_info", "gauge", "The version that runs.")?;
+    writeln!(page, "tokengate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
+}
+
+fn family(page: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+/// The counters of one route, all workers together.
+#[derive(Default)]
+struct RouteSum {
+    outcomes: [u64; Outcome::COUNT],
+    statuses: [u64; StatusClass::ALL.len()],
+    total: HistogramSum,
+    upstream: HistogramSum,
+}
+
+impl RouteSum {
+    fn add(&mut self, counters: &RouteCounters) {
+        for (sum, outcome) in self.outcomes.iter_mut().zip(Outcome::ALL) {
+            *sum += counters.outcome(*outcome);
+        }
+        for (sum, class) in self.statuses.iter_mut().zip(StatusClass::ALL) {
+            *sum += counters.status(class);
+        }
+        self.total.add(&counters.total);
+        self.upstream.add(&counters.upstream);
+    }
+}
+
+#[derive(Default)]
+struct HistogramSum {
+    counts: [u64; BUCKETS.len() + 1],
+    micros: u64,
+}
+
+impl HistogramSum {
+    fn add(&mut self, histogram: &Histogram) {
+        for (sum, count) in self.counts.iter_mut().zip(histogram.counts()) {
+            *sum += count;
+        }
+        self.micros = self.micros.wrapping_add(histogram.micros());
+    }
+
+    fn write(&self, page: &mut String, name: &str, route: &str) -> fmt::Result {
+        let route = Label(route);
+        let bounds = BUCKETS.iter().map(|(_, seconds)| *seconds).chain(["+Inf"]);
+        let mut below = 0;
+        for (bound, count) in bounds.zip(self.counts) {
+            below += count;
+            writeln!(page, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {below}")?;
+        }
+        let (seconds, micros) = (self.micros / 1_000_000, self.micros % 1_000_000);
+        writeln!(page, "{name}_sum{{route=\"{route}\"}} {seconds}.{micros:06}")?;
+        writeln!(page, "{name}_count{{route=\"{route}\"}} {below}")
+    }
+}
+
+/// A label value with what the format wants escaped.
+struct Label<'a>(&'a str);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '\\' => f.write_str("\\\\")?,
+                '"' => f.write_str("\\\"")?,
+                '\n' => f.write_str("\\n")?,
+                _ => f.write_char(char)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::recorder::RouteIndex;
+    use super::*;
+
+    fn page() -> String {
+        let routes: [Arc<str>; 2] = ["orders".into(), "a\"b\\c\nd".into()];
+        let workers = [Recorder::new(&routes), Recorder::new(&routes)];
+        for worker in &workers {
+            worker.connection_accepted();
+            worker.connection_accepted();
+            worker.connection_closed();
+            worker.cache_hit();
+            let (total, upstream) = (Duration::from_micros(1_500), Some(Duration::from_micros(900)));
+            let status = Some(StatusClass::Successful);
+            worker.request(RouteIndex(0), Outcome::Forwarded, status, total, upstream);
+        }
+        let [first, second] = &workers;
+        let refused = Some(StatusClass::ClientError);
+        second.request(RouteIndex(0), Outcome::Revoked, refused, Duration::from_micros(40), None);
+        second.request(RouteIndex::NONE, Outcome::NoRoute, refused, Duration::from_secs(61), None);
+        first.request(RouteIndex(1), Outcome::ClientGone, None, Duration::ZERO, None);
+        first.cache_miss();
+        first.handshake_failed();
+        first.log_lines_dropped(7);
+        prometheus(&workers)
+    }
+
+    #[test]
+    fn the_page_is_the_sum_of_all_workers() {
+        let golden = include_str!("export.golden").replace("{version}", env!("CARGO_PKG_VERSION"));
+        for (line, (found, wanted)) in page().lines().zip(golden.lines()).enumerate() {
+            assert_eq!(found, wanted, "line {}", line + 1);
+        }
+        assert_eq!(page(), golden);
+    }
+
+    #[test]
+    fn every_line_belongs_to_a_family_that_was_announced() {
+        let page = page();
+        let mut families = Vec::new();
+        for line in page.lines() {
+            match line.strip_prefix("# TYPE ").and_then(|line| line.split(' ').next()) {
+                Some(name) => families.push(name),
+                None => assert!(line.starts_with("# HELP ") || line.starts_with(families.last().unwrap()), "{line}"),
+            }
+        }
+    }
+}

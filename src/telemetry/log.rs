@@ -1,0 +1,86 @@
+//! Where life-cycle messages go: standard error, as text or as JSON.
+//!
+//! Called once at the start by the command line. Messages of the gateway itself follow the level that is set; libraries
+//! may only warn, so that their chatter on a busy day does not bury ours. Requests are not told here: they have the access
+//! log, on standard output.
+
+use std::io;
+
+use tracing::{Level, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::Registry;
+
+/// Sends messages of this process to standard error from now on.
+///
+/// # Errors
+/// If somebody did that before.
+pub fn init(level: Level, json: bool) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
+    tracing::subscriber::set_global_default(subscriber(level, json, io::stderr))
+}
+
+/// Writes messages of at least `level` to `writer`; those of libraries from `warn` on at most.
+pub fn subscriber<W>(level: Level, json: bool, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let filter = Targets::new().with_default(level.min(Level::WARN)).with_target("tokengate", level);
+    let layer = fmt::layer().with_writer(writer);
+    let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
+    Registry::default().with(layer.with_filter(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Capture(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Capture {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn told(level: Level, json: bool, tell: impl FnOnce()) -> String {
+        let capture = Capture::default();
+        let writer = capture.clone();
+        tracing::subscriber::with_default(subscriber(level, json, move || writer.clone()), tell);
+        String::from_utf8(capture.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn our_own_messages_follow_the_level_and_libraries_may_only_warn() {
+        let lines = told(Level::INFO, false, || {
+            tracing::info!(listener = "front", "listening");
+            tracing::debug!("detail of ours");
+            tracing::info!(target: "somelib", "chatter");
+            tracing::warn!(target: "somelib", "trouble");
+        });
+        assert!(lines.contains("listening listener=\"front\""), "{lines}");
+        assert!(lines.contains("trouble"), "{lines}");
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+    }
+
+    #[test]
+    fn a_stricter_level_holds_for_libraries_too() {
+        let lines = told(Level::ERROR, false, || tracing::warn!(target: "somelib", "trouble"));
+        assert_eq!(lines, "");
+    }
+
+    #[test]
+    fn json_messages_are_one_object_a_line() {
+        let lines = told(Level::INFO, true, || tracing::info!(code = "a\nb", "told"));
+        let object: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
+        assert_eq!((&object["level"], &object["message"], &object["code"]), (&"INFO".into(), &"told".into(), &"a\nb".into()));
+    }
+}

@@ -1,0 +1,396 @@
+//! One request as one line of the access log, in text (logfmt) or JSON.
+//!
+//! Used by [`super::AccessLog`] for every request, so it appends bytes to a buffer that is used again and allocates
+//! nothing of its own. What comes from a client is escaped: a line stays one line, a value stays inside its quotes, and a
+//! terminal sees no control characters. There is no place for a query or for credentials.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::Version;
+
+use super::metrics::Outcome;
+use crate::clock::Timestamp;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `name=value`, blanks between; a value that needs it is quoted.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// What is told of one request. What is `None`, or an empty text, is left out.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// When its response ended.
+    pub time: Timestamp,
+    /// Its id, as in `X-Request-Id`.
+    pub request_id: &'a str,
+    /// Who holds the socket.
+    pub peer: SocketAddr,
+    /// Of the client's connection; `None` if no head could be read.
+    pub version: Option<Version>,
+    /// The method.
+    pub method: &'a str,
+    /// The path alone. Never the query: people put secrets there.
+    pub path: &'a str,
+    /// Had the target a query? Shown as a `?` behind the path.
+    pub has_query: bool,
+    /// The status that the client got.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The name of its route.
+    pub route: Option<&'a str>,
+    /// Id of the user.
+    pub user_id: Option<i64>,
+    /// Name of the user.
+    pub user_name: Option<&'a str>,
+    /// Public id of the token.
+    pub token_id: Option<i64>,
+    /// Bytes of the response body that were handed to the connection.
+    pub bytes_out: u64,
+    /// From the request to the end of its response.
+    pub total: Duration,
+    /// The part of it spent waiting for the upstream.
+    pub upstream: Option<Duration>,
+}
+
+/// The text of the second that was written last: most requests share it with the one before.
+#[derive(Debug)]
+pub(super) struct SecondText {
+    second: i64,
+    text: Vec<u8>,
+}
+
+impl SecondText {
+    pub(super) fn new() -> SecondText {
+        SecondText { second: i64::MIN, text: Vec::with_capacity(32) }
+    }
+
+    /// Date and time without the part below a second.
+    fn of(&mut self, time: Timestamp) -> &[u8] {
+        if self.second != time.as_seconds() {
+            self.second = time.as_seconds();
+            self.text.clear();
+            // Writing into a Vec cannot fail.
+            let _ = write!(self.text, "{time}");
+            let below_a_second = ".123Z".len();
+            self.text.truncate(self.text.len().saturating_sub(below_a_second));
+        }
+        &self.text
+    }
+}
+
+impl Entry<'_> {
+    /// Appends the line, with its end.
+    pub(super) fn write(&self, out: &mut Vec<u8>, format: LogFormat, second: &mut SecondText) {
+        let mut line = Line { out, format, first: true };
+        line.open();
+        line.time("time", self.time, second);
+        line.text("id", self.request_id);
+        line.peer("peer", self.peer);
+        line.text("http", self.version.map_or("", version_text));
+        line.text("method", self.method);
+        line.path("path", self.path, self.has_query);
+        line.optional("status", self.status.map(u64::from));
+        line.text("outcome", self.outcome.code());
+        line.text("route", self.route.unwrap_or_default());
+        line.id("user_id", self.user_id);
+        line.text("user", self.user_name.unwrap_or_default());
+        line.id("token_id", self.token_id);
+        line.number("bytes", self.bytes_out);
+        line.millis("ms", Some(self.total));
+        line.millis("upstream_ms", self.upstream);
+        line.close();
+    }
+}
+
+fn version_text(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_11 => "1.1",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "",
+    }
+}
+
+/// A line while it is written.
+struct Line<'b> {
+    out: &'b mut Vec<u8>,
+    format: LogFormat,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn open(&mut self) {
+        if self.format == LogFormat::Json {
+            self.out.push(b'{');
+        }
+    }
+
+    fn close(&mut self) {
+        match self.format {
+            LogFormat::Text => self.out.push(b'\n'),
+            LogFormat::Json => self.out.extend_from_slice(b"}\n"),
+        }
+    }
+
+    fn name(&mut self, name: &str) {
+        let first = std::mem::replace(&mut self.first, false);
+        let (before, after): (&[u8], &[u8]) = match (self.format, first) {
+            (LogFormat::Text, true) => (b"", b"="),
+            (LogFormat::Text, false) => (b" ", b"="),
+            (LogFormat::Json, true) => (b"\"", b"\":"),
+            (LogFormat::Json, false) => (b",\"", b"\":"),
+        };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(after);
+    }
+
+    /// Quotes that JSON wants around every text, and logfmt only around some.
+    fn quote(&mut self, needed: bool) {
+        if needed || self.format == LogFormat::Json {
+            self.out.push(b'"');
+        }
+    }
+
+    fn text(&mut self, name: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        self.name(name);
+        let plain = is_plain(value);
+        self.quote(!plain);
+        write_text(self.out, value, plain);
+        self.quote(!plain);
+    }
+
+    fn path(&mut self, name: &str, path: &str, has_query: bool) {
+        if path.is_empty() {
+            return;
+        }
+        self.name(name);
+        let plain = is_plain(path);
+        self.quote(!plain);
+        write_text(self.out, path, plain);
+        if has_query {
+            self.out.push(b'?');
+        }
+        self.quote(!plain);
+    }
+
+    fn time(&mut self, name: &str, time: Timestamp, second: &mut SecondText) {
+        self.name(name);
+        self.quote(false);
+        self.out.extend_from_slice(second.of(time));
+        let millis = u64::try_from(time.as_micros().rem_euclid(1_000_000) / 1_000).unwrap_or(0);
+        self.out.push(b'.');
+        write_decimal(self.out, millis, 3);
+        self.out.push(b'Z');
+        self.quote(false);
+    }
+
+    fn peer(&mut self, name: &str, peer: SocketAddr) {
+        self.name(name);
+        self.quote(false);
+        match peer.ip().to_canonical() {
+            IpAddr::V4(ip) => {
+                for (place, part) in ip.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        self.out.push(b'.');
+                    }
+                    write_decimal(self.out, u64::from(part), 1);
+                }
+            }
+            IpAddr::V6(ip) => {
+                // Writing into a Vec cannot fail.
+                let _ = write!(self.out, "[{ip}]");
+            }
+        }
+        self.out.push(b':');
+        write_decimal(self.out, u64::from(peer.port()), 1);
+        self.quote(false);
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        write_decimal(self.out, value, 1);
+    }
+
+    fn optional(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(name, value);
+        }
+    }
+
+    fn id(&mut self, name: &str, value: Option<i64>) {
+        if let Some(value) = value {
+            self.name(name);
+            if value < 0 {
+                self.out.push(b'-');
+            }
+            write_decimal(self.out, value.unsigned_abs(), 1);
+        }
+    }
+
+    /// Milliseconds with three places.
+    fn millis(&mut self, name: &str, value: Option<Duration>) {
+        if let Some(value) = value {
+            let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+            self.number(name, micros / 1_000);
+            self.out.push(b'.');
+            write_decimal(self.out, micros % 1_000, 3);
+        }
+    }
+}
+
+/// May it stand in logfmt without quotes, and between quotes without escapes?
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
+}
+
+/// Appends a text, escaped as JSON has it unless it is `plain`.
+///
+/// Everything outside visible ASCII is escaped, not control characters alone: some letters turn the direction of a line
+/// or look like its end.
+fn write_text(out: &mut Vec<u8>, text: &str, plain: bool) {
+    if plain {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for char in text.chars() {
+        match char {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            ' '..='~' => {
+                // One byte, as the pattern says; writing into a Vec cannot fail.
+                let _ = write!(out, "{char}");
+            }
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+}
+
+/// Appends a number with at least `places` digits.
+fn write_decimal(out: &mut Vec<u8>, mut number: u64, places: usize) {
+    const LONGEST: usize = 20; // digits of u64::MAX
+    let mut digits = [b'0'; LONGEST];
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        if number == 0 {
+            break;
+        }
+        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        used += 1;
+    }
+    let start = LONGEST.saturating_sub(used.max(places));
+    out.extend_from_slice(digits.get(start..).unwrap_or_default());
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::telemetry) fn entry() -> Entry<'static> {
+        Entry {
+            time: Timestamp::from_micros(1_795_499_584_023_456),
+            request_id: "0001",
+            peer: "192.0.2.7:50123".parse().unwrap(),
+            version: Some(Version::HTTP_2),
+            method: "GET",
+            path: "/api/products/",
+            has_query: true,
+            status: Some(200),
+            outcome: Outcome::Forwarded,
+            route: Some("products"),
+            user_id: Some(1001),
+            user_name: Some("alice"),
+            token_id: Some(7),
+            bytes_out: 4_096,
+            total: Duration::from_micros(12_345),
+            upstream: Some(Duration::from_micros(11_007)),
+        }
+    }
+
+    fn line(entry: &Entry<'_>, format: LogFormat) -> String {
+        let mut out = Vec::new();
+        entry.write(&mut out, format, &mut SecondText::new());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_tells_the_request_in_text() {
+        let wanted = "time=2026-11-24T05:53:04.023Z id=0001 peer=192.0.2.7:50123 http=2 method=GET path=/api/products/? \
+                      status=200 outcome=forwarded route=products user_id=1001 user=alice token_id=7 bytes=4096 \
+                      ms=12.345 upstream_ms=11.007\n";
+        assert_eq!(line(&entry(), LogFormat::Text), wanted);
+    }
+
+    #[test]
+    fn a_line_in_json_has_the_same_names_and_values() {
+        let object: serde_json::Value = serde_json::from_str(&line(&entry(), LogFormat::Json)).unwrap();
+        let wanted = serde_json::json!({
+            "time": "2026-11-24T05:53:04.023Z", "id": "0001", "peer": "192.0.2.7:50123", "http": "2", "method": "GET",
+            "path": "/api/products/?", "status": 200, "outcome": "forwarded", "route": "products", "user_id": 1001,
+            "user": "alice", "token_id": 7, "bytes": 4096, "ms": 12.345, "upstream_ms": 11.007,
+        });
+        assert_eq!(object, wanted);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let peer = "[2001:db8::1]:9".parse().unwrap();
+        let (version, status, route, upstream) = (None, None, None, None);
+        let (user_id, user_name, token_id) = (None, None, None);
+        let (outcome, bytes_out) = (Outcome::BadFraming, 0);
+        let entry = Entry { peer, version, status, route, upstream, user_id, user_name, token_id, outcome, ..entry() };
+        let entry = Entry { method: "", path: "", bytes_out, ..entry };
+        let wanted = "time=2026-11-24T05:53:04.023Z id=0001 peer=[2001:db8::1]:9 outcome=bad_framing bytes=0 ms=12.345\n";
+        assert_eq!(line(&entry, LogFormat::Text), wanted);
+        let object: serde_json::Value = serde_json::from_str(&line(&entry, LogFormat::Json)).unwrap();
+        assert_eq!(object.as_object().unwrap().len(), 6);
+    }
+
+    #[test]
+    fn nothing_a_client_sends_can_end_a_line_or_a_value() {
+        let evil = "/a\" status=200\r\n{\\\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}=é😀";
+        let entry = Entry { path: evil, user_name: Some(evil), has_query: false, ..entry() };
+        let text = line(&entry, LogFormat::Text);
+        let escaped = r#""/a\" status=200\u000d\u000a{\\\u001b[31m\u007f\u0085\u2028\u202e=\u00e9\ud83d\ude00""#;
+        assert!(text.contains(&format!(" path={escaped} ")), "{text}");
+        assert!(text.trim_end_matches('\n').bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&line(&entry, LogFormat::Json)).unwrap();
+        assert_eq!((&object["path"], &object["user"]), (&evil.into(), &evil.into()));
+    }
+
+    #[test]
+    fn the_text_of_a_second_follows_the_time_in_both_directions() {
+        let mut second = SecondText::new();
+        for micros in [0, 999_999, 1_000_000, 999_999, -1] {
+            let (mut out, time) = (Vec::new(), Timestamp::from_micros(micros));
+            Entry { time, ..entry() }.write(&mut out, LogFormat::Text, &mut second);
+            assert!(out.starts_with(format!("time={time} ").as_bytes()), "{micros}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_to_the_last_digit() {
+        for (number, places, text) in [(0, 1, "0"), (7, 3, "007"), (1_234, 3, "1234"), (u64::MAX, 1, "18446744073709551615")] {
+            let mut out = Vec::new();
+            write_decimal(&mut out, number, places);
+            assert_eq!(out, text.as_bytes());
+        }
+    }
+}

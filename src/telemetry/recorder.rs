@@ -1,0 +1,222 @@
+//! The counters of one worker.
+//!
+//! Written by the one thread that owns it, read by the control half when metrics are asked for. Everything is allocated
+//! when it is made; counting takes no lock, no look-up by text and no memory. A worker's numbers never share a cache line
+//! with those of another one.
+
+use std::array;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::metrics::{Counter, Histogram, Outcome, StatusClass};
+
+/// A route's place in the list that [`Recorder::new`] was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteIndex(pub u32);
+
+impl RouteIndex {
+    /// For requests that matched no route.
+    pub const NONE: RouteIndex = RouteIndex(u32::MAX);
+}
+
+/// The counters of one worker.
+#[derive(Debug)]
+#[repr(align(128))] // 128: adjacent cache lines are fetched in pairs
+pub struct Recorder {
+    names: Box<[Arc<str>]>,
+    routes: Box<[RouteCounters]>,
+    unrouted: RouteCounters,
+    connections: ConnectionCounters,
+    cache_hits: Counter,
+    cache_misses: Counter,
+    log_lines_dropped: Counter,
+}
+
+/// What is counted for each route.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct RouteCounters {
+    outcomes: [Counter; Outcome::COUNT],
+    statuses: [Counter; StatusClass::ALL.len()],
+    /// From the first byte of the request to the last of the answer.
+    pub total: Histogram,
+    /// The part of it that was spent waiting for the upstream.
+    pub upstream: Histogram,
+}
+
+/// What is counted of connections.
+#[derive(Debug, Default)]
+struct ConnectionCounters {
+    accepted: Counter,
+    closed: Counter,
+    handshake_failures: Counter,
+}
+
+impl Recorder {
+    /// Counters for these routes and for requests without one.
+    pub fn new(routes: &[Arc<str>]) -> Arc<Recorder> {
+        Arc::new(Recorder {
+            names: routes.into(),
+            routes: routes.iter().map(|_| RouteCounters::default()).collect(),
+            unrouted: RouteCounters::default(),
+            connections: ConnectionCounters::default(),
+            cache_hits: Counter::default(),
+            cache_misses: Counter::default(),
+            log_lines_dropped: Counter::default(),
+        })
+    }
+
+    /// Counts a finished request: once each, when its answer has ended or the client has gone.
+    ///
+    /// `status` is `None` if no answer was begun, `upstream` if no endpoint was asked. An unknown `route` counts as none.
+    pub fn request(
+        &self,
+        route: RouteIndex,
+        outcome: Outcome,
+        status: Option<StatusClass>,
+        total: Duration,
+        upstream: Option<Duration>,
+    ) {
+        let index = usize::try_from(route.0).unwrap_or(usize::MAX);
+        let counters = self.routes.get(index).unwrap_or(&self.unrouted);
+        if let Some(count) = counters.outcomes.get(outcome.index()) {
+            count.add(1);
+        }
+        if let Some(count) = status.and_then(|class| counters.statuses.get(class.index())) {
+            count.add(1);
+        }
+        counters.total.observe(total);
+        if let Some(upstream) = upstream {
+            counters.upstream.observe(upstream);
+        }
+    }
+
+    /// Counts a connection that was accepted.
+    pub fn connection_accepted(&self) {
+        self.connections.accepted.add(1);
+    }
+
+    /// Counts the end of a connection that was accepted.
+    pub fn connection_closed(&self) {
+        self.connections.closed.add(1);
+    }
+
+    /// Counts a TLS handshake that failed or took too long.
+    pub fn handshake_failed(&self) {
+        self.connections.handshake_failures.add(1);
+    }
+
+    /// Counts a token whose meaning was in memory.
+    pub fn cache_hit(&self) {
+        self.cache_hits.add(1);
+    }
+
+    /// Counts a token whose meaning had to be asked for.
+    pub fn cache_miss(&self) {
+        self.cache_misses.add(1);
+    }
+
+    /// Counts lines of the access log that were lost.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        self.log_lines_dropped.add(lines);
+    }
+
+    /// Each route's name and counters, then those of requests without a route.
+    pub fn routes(&self) -> impl Iterator<Item = (Option<&str>, &RouteCounters)> {
+        let named = self.names.iter().map(|name| Some(&**name)).zip(&self.routes);
+        named.chain([(None, &self.unrouted)])
+    }
+
+    /// Connections accepted and not closed. For readers; a moment's inconsistency reads as 0.
+    pub fn connections_open(&self) -> u64 {
+        self.connections.accepted.get().saturating_sub(self.connections.closed.get())
+    }
+
+    /// Connections accepted.
+    pub fn connections_accepted(&self) -> u64 {
+        self.connections.accepted.get()
+    }
+
+    /// TLS handshakes that failed.
+    pub fn handshake_failures(&self) -> u64 {
+        self.connections.handshake_failures.get()
+    }
+
+    /// Tokens whose meaning was in memory.
+    pub fn cache_hits(&self) -> u64 {
+        self.cache_hits.get()
+    }
+
+    /// Tokens whose meaning had to be asked for.
+    pub fn cache_misses(&self) -> u64 {
+        self.cache_misses.get()
+    }
+
+    /// Lines of the access log that were lost.
+    pub fn dropped_log_lines(&self) -> u64 {
+        self.log_lines_dropped.get()
+    }
+}
+
+impl Default for RouteCounters {
+    fn default() -> RouteCounters {
+        RouteCounters {
+            outcomes: array::from_fn(|_| Counter::default()),
+            statuses: array::from_fn(|_| Counter::default()),
+            total: Histogram::default(),
+            upstream: Histogram::default(),
+        }
+    }
+}
+
+impl RouteCounters {
+    /// Requests that ended so.
+    pub fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome.index()).map_or(0, Counter::get)
+    }
+
+    /// Answers with such a status.
+    pub fn status(&self, class: StatusClass) -> u64 {
+        self.statuses.get(class.index()).map_or(0, Counter::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_for_its_route_and_no_other() {
+        let recorder = Recorder::new(&["orders".into(), "public".into()]);
+        let took = Duration::from_millis(3);
+        recorder.request(RouteIndex(1), Outcome::Forwarded, Some(StatusClass::Successful), took, Some(took / 2));
+        let counts = |outcome| recorder.routes().map(|(_, route)| route.outcome(outcome)).collect::<Vec<_>>();
+        assert_eq!(counts(Outcome::Forwarded), [0, 1, 0]);
+        assert_eq!(counts(Outcome::Unknown), [0, 0, 0]);
+        let (name, public) = recorder.routes().nth(1).unwrap();
+        assert_eq!(name, Some("public"));
+        assert_eq!(public.status(StatusClass::Successful), 1);
+        assert_eq!((public.total.micros(), public.upstream.micros()), (3_000, 1_500));
+    }
+
+    #[test]
+    fn a_request_without_a_route_is_counted_apart() {
+        let recorder = Recorder::new(&["orders".into()]);
+        for route in [RouteIndex::NONE, RouteIndex(1)] {
+            recorder.request(route, Outcome::ClientGone, None, Duration::ZERO, None);
+        }
+        let (name, unrouted) = recorder.routes().last().unwrap();
+        assert_eq!((name, unrouted.outcome(Outcome::ClientGone)), (None, 2));
+        assert!(StatusClass::ALL.iter().all(|&class| unrouted.status(class) == 0));
+        assert!(unrouted.upstream.counts().iter().all(|&count| count == 0));
+    }
+
+    #[test]
+    fn open_connections_are_those_accepted_and_not_closed() {
+        let recorder = Recorder::new(&[]);
+        recorder.connection_accepted();
+        recorder.connection_accepted();
+        recorder.connection_closed();
+        assert_eq!((recorder.connections_open(), recorder.connections_accepted()), (1, 2));
+    }
+}
