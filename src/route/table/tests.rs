@@ -83,7 +83,7 @@ fn the_most_specific_host_wins_and_leaves_paths_it_lacks_to_the_next() {
 
 #[test]
 fn the_longest_path_wins_by_whole_segments_and_decoded() {
-    let table = table(&["- /public/", "- /public/admin/", "- /api", "- /api/x$", "- /api/x/deep/er", "- /ó/"]);
+    let table = table(&["- /public/", "- /public/admin/", "- /api", "- /api/x$", "- /api/x/deep/er", "- /ó/", "- /two", "- /two/"]);
     for (path, name) in [
         ("/public/x", "- /public/"),
         ("/public/", "- /public/"),
@@ -104,6 +104,9 @@ fn the_longest_path_wins_by_whole_segments_and_decoded() {
         ("/api/x/deep/er/still/more", "- /api/x/deep/er"),
         ("/api/x/deep/", "- /api"),
         ("/%C3%B3/x", "- /ó/"),
+        ("/two", "- /two"),
+        ("/two/", "- /two/"),
+        ("/two/x", "- /two/"),
         ("/", "NotFound"),
     ] {
         assert_eq!(found(&table, "GET", "a.test", path), name, "{path}");
