@@ -1,0 +1,58 @@
+//! Tells an upstream where a request came from.
+//!
+//! Set, never appended to: what a client said of itself went with [`FieldPolicy::sift`](super::FieldPolicy::sift). All
+//! values are ready, so that nothing is formatted per request.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::route::Peer;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// The name of the request id, in requests and in responses.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+
+/// Sets the forwarding fields of a request for `host` that came from `peer`.
+pub fn set(fields: &mut HeaderMap, peer: &Peer, host: HeaderValue, request_id: HeaderValue) {
+    fields.insert(X_FORWARDED_FOR, peer.address_value.clone());
+    fields.insert(X_REAL_IP, peer.address_value.clone());
+    fields.insert(X_FORWARDED_PROTO, if peer.secure { HTTPS } else { HTTP });
+    fields.insert(X_FORWARDED_HOST, host);
+    fields.insert(X_REQUEST_ID, request_id);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::route::ServerNames;
+
+    #[test]
+    fn an_upstream_is_told_of_the_socket_and_not_of_what_the_client_said() {
+        let (address, local) = ("[::ffff:10.1.2.3]:5000".parse().unwrap(), "127.0.0.1:8443".parse().unwrap());
+        for (peer, proto) in [
+            (Peer::plain(address, local), "http"),
+            (Peer::tls(address, local, None, Rc::new(ServerNames::default())), "https"),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.9.9.9"));
+            fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.8.8.8"));
+            set(&mut fields, &peer, HeaderValue::from_static("a.test:8443"), HeaderValue::from_static("r1"));
+            for (name, value) in [
+                ("x-forwarded-for", "10.1.2.3"),
+                ("x-real-ip", "10.1.2.3"),
+                ("x-forwarded-proto", proto),
+                ("x-forwarded-host", "a.test:8443"),
+                ("x-request-id", "r1"),
+            ] {
+                assert_eq!(fields.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+            }
+        }
+    }
+}

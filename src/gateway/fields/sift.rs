@@ -1,0 +1,136 @@
+//! Takes away what a client may not say.
+//!
+//! One pass over the names, before anything is added. On every route alike: an open route tells an upstream no more of a
+//! client's own invention than a protected one.
+
+use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+use super::FieldPolicy;
+use super::hop_by_hop::nominated;
+use super::policy::Kind;
+
+/// What is wrong with the fields of a request. The text is meant for the client; the answer is 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum BadField {
+    /// `Connection` names a field that is not for one hop: with it gone, the message or the caller would be another.
+    #[error("Connection names a field that it may not remove")]
+    Nomination,
+    /// `Connection` holds something else than names.
+    #[error("Connection must be a list of field names")]
+    NotAName,
+}
+
+impl FieldPolicy {
+    /// Removes what ends here and what is not a client's to send, with whatever all `Connection` lines name.
+    ///
+    /// # Errors
+    /// [`BadField`] if `Connection` cannot be obeyed; the fields are as they were.
+    pub fn sift(&self, fields: &mut HeaderMap, forward_authorization: bool) -> Result<(), BadField> {
+        let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
+        for name in fields.keys() {
+            let stays = match self.kind_of(name.as_str().as_bytes()) {
+                Kind::Ordinary | Kind::Message => true,
+                Kind::Credentials => forward_authorization,
+                Kind::HopByHop | Kind::Reserved | Kind::Odd => false,
+            };
+            if !stays {
+                doomed.push(name.clone());
+            }
+        }
+        for name in nominated(fields) {
+            doomed.extend(self.nominee(name)?);
+        }
+        for name in doomed {
+            fields.remove(name);
+        }
+        Ok(())
+    }
+
+    /// The field that `Connection` names, unless it goes anyway or is none.
+    fn nominee(&self, name: &[u8]) -> Result<Option<HeaderName>, BadField> {
+        match self.kind_of(name) {
+            Kind::HopByHop => Ok(None),
+            Kind::Ordinary if name.eq_ignore_ascii_case(b"close") => Ok(None),
+            Kind::Message | Kind::Credentials | Kind::Reserved => Err(BadField::Nomination),
+            Kind::Ordinary | Kind::Odd => HeaderName::from_bytes(name).map(Some).map_err(|_| BadField::NotAName),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::settings::IdentityFields;
+
+    /// The names that are left, in order.
+    fn sifted(lines: &[(&str, &str)], forward_authorization: bool) -> Result<Vec<String>, BadField> {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        FieldPolicy::compile(&IdentityFields::default()).sift(&mut fields, forward_authorization)?;
+        let mut left: Vec<String> = fields.iter().map(|(name, _)| name.to_string()).collect();
+        left.sort_unstable();
+        Ok(left)
+    }
+
+    #[test]
+    fn ordinary_fields_stay_with_all_their_lines() {
+        let lines = [("host", "a"), ("x-two", "1"), ("x-two", "2"), ("cookie", "a=b"), ("content-length", "5"), ("via", "x")];
+        assert_eq!(sifted(&lines, false).unwrap(), ["content-length", "cookie", "host", "via", "x-two", "x-two"]);
+    }
+
+    #[test]
+    fn forged_fields_go_in_every_spelling_and_number() {
+        let mut lines = vec![("accept", "*/*")];
+        lines.extend([("X-User-Id", "1"); 50]);
+        lines.extend([
+            ("x-USER-id", "1"), ("X_User_Id", "1"), ("X.User.Id", "1"), ("X-User_Id", "1"), ("XUserId", "1"), ("X-User-Email", "r"),
+            ("X%2DUser%2DId", "1"), ("X-Forwarded-For", "10.0.0.1"), ("Forwarded", "for=x"), ("X-Real-Ip", "x"), ("X_Y", "1"),
+            ("X-Original-URL", "/admin"), ("X-HTTP-Method-Override", "DELETE"), ("Expect", "100-continue"), ("X.Y", "1"),
+            ("X-Request-Id", "x"), ("X-Auth-Method", "token"), ("Transfer_Encoding", "chunked"), ("Proxy-Authorization", "x"),
+        ]);
+        assert_eq!(sifted(&lines, false).unwrap(), ["accept"]);
+    }
+
+    #[test]
+    fn credentials_stay_only_where_they_are_forwarded() {
+        let lines = [("Authorization", "Token x"), ("HTTP_AUTHORIZATION", "Token x")];
+        assert_eq!(sifted(&lines, false).unwrap(), [""; 0]);
+        assert_eq!(sifted(&lines, true).unwrap(), ["authorization"]);
+    }
+
+    #[test]
+    fn fields_for_one_hop_end_here_and_so_do_those_that_any_connection_line_names() {
+        let fixed = [
+            ("Connection", "keep-alive"), ("Keep-Alive", "timeout=5"), ("Proxy-Connection", "x"), ("TE", "gzip"), ("Trailer", "x"),
+            ("Upgrade", "h2c"), ("HTTP2-Settings", "x"), ("Proxy-Authenticate", "x"), ("Transfer-Encoding", "chunked"), ("a", "b"),
+        ];
+        assert_eq!(sifted(&fixed, false).unwrap(), ["a"]);
+        let lines = [("Connection", "close, X-Hop"), ("Connection", " ,, other ,X_O,"), ("X-Hop", "1"), ("Other", "1"), ("a", "b")];
+        assert_eq!(sifted(&lines, false).unwrap(), ["a"]);
+        for plain in ["close", "Close", "keep-alive", "TE", "upgrade, HTTP2-Settings", "", ",", "x-hop", "transfer"] {
+            assert_eq!(sifted(&[("Connection", plain), ("close", "x")], false).unwrap(), ["close"], "{plain}");
+        }
+    }
+
+    #[test]
+    fn connection_may_not_name_what_makes_the_message_or_the_caller() {
+        for name in [
+            "Host", "authorization", "CONTENT-LENGTH", "transfer-encoding", "x-user-id", "X-User-Id", "X_User_Id", "xuserid",
+            "X-Real-Ip", "x-forwarded-for", "X-Auth-Method", "X-Request-Id", "expect", "content_length",
+        ] {
+            for line in [name.to_owned(), format!("close, {name}"), format!("a,{name} ,b")] {
+                assert_eq!(sifted(&[("Connection", &line)], true), Err(BadField::Nomination), "{line}");
+            }
+            let lines = [("Connection", "keep-alive"), ("Connection", name)];
+            assert_eq!(sifted(&lines, true), Err(BadField::Nomination), "{name} in a second line");
+        }
+        for name in ["a b", "\"x\"", "a;b", "a=b", "a/b", "(c)"] {
+            assert_eq!(sifted(&[("Connection", name)], true), Err(BadField::NotAName), "{name}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The paths that routes of one host take.
+//!
+//! A path is looked up with as many hash look-ups as the longest prefix has segments, however many routes there are and
+//! however long the path is. Used by [`RouteTable`](super::RouteTable) only; it keeps indices, not routes.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use crate::config::settings::PathPattern;
+
+/// The routes with one path pattern.
+pub(super) type Routes = SmallVec<[usize; 1]>;
+
+/// Leads from paths to routes.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    exact: HashMap<String, Routes>,
+    prefixes: HashMap<String, Routes>,
+    longest_prefix: usize,
+}
+
+impl Paths {
+    /// The routes with this pattern, to be added to.
+    pub(super) fn routes_of(&mut self, pattern: &PathPattern) -> &mut Routes {
+        match pattern {
+            PathPattern::Exact(path) => self.exact.entry(path.clone()).or_default(),
+            PathPattern::Prefix(path) => {
+                self.longest_prefix = self.longest_prefix.max(path.len());
+                self.prefixes.entry(path.clone()).or_default()
+            }
+        }
+    }
+
+    /// The routes with the pattern that takes `path` most closely: this very path, else the longest prefix.
+    pub(super) fn find(&self, path: &str) -> Option<&Routes> {
+        self.exact.get(path).or_else(|| {
+            // `/a/b` asks for `/a/b`, `/a/`, `/a` and `/`, in this order.
+            let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
+            let mut prefixes = std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
+            prefixes.find_map(|prefix| self.prefixes.get(prefix))
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Which certificate a DNS name leads to.
+//!
+//! Used by the TLS acceptor to choose a certificate, and by [`Peer`](super::Peer) to judge whether a connection made for
+//! one name may carry a request for another. Knows indices only, never certificates.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The certificate of a client that sends no name, or one that none covers.
+const DEFAULT: usize = 0;
+
+/// Leads from DNS names to certificate indices.
+#[derive(Clone, Debug, Default)]
+pub struct ServerNames {
+    exact: HashMap<Box<str>, usize>,
+    /// `*.example.com`, kept as `example.com`.
+    wildcards: HashMap<Box<str>, usize>,
+}
+
+impl ServerNames {
+    /// Takes the names of each certificate, in the order of the certificates. The first certificate with a name has it.
+    pub fn new(names: &[Vec<String>]) -> ServerNames {
+        let mut all = ServerNames::default();
+        for (index, names) in names.iter().enumerate() {
+            for name in names {
+                let name = plain(name);
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut all.wildcards, parent),
+                    None => (&mut all.exact, name.as_ref()),
+                };
+                map.entry(name.into()).or_insert(index);
+            }
+        }
+        all
+    }
+
+    /// The index of the certificate for `name`: the one with exactly this name, else the one whose wildcard covers it
+    /// (`*` is one label), else the first. Compares without case and without a dot at the end.
+    pub fn index_of(&self, name: &str) -> usize {
+        let name = plain(name);
+        let exact = self.exact.get(name.as_ref());
+        let found = exact.or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent)));
+        found.copied().unwrap_or(DEFAULT)
+    }
+}
+
+/// Lower case, without a dot at the end; borrowed if it is so already.
+pub(super) fn plain(name: &str) -> Cow<'_, str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_to_its_certificate_and_an_unknown_one_to_the_first() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let names = ServerNames::new(&[
+            names(&["first.test"]),
+            names(&["api.example.com", "Second.Test"]),
+            names(&["*.example.com", "api.example.com"]),
+        ]);
+        for (name, index) in [
+            ("first.test", 0),
+            ("second.test", 1),
+            ("SECOND.test.", 1),
+            ("api.example.com", 1),
+            ("www.example.com", 2),
+            ("WWW.Example.COM", 2),
+            ("a.b.example.com", 0),
+            ("example.com", 0),
+            ("*.example.com", 2),
+            ("nobody.test", 0),
+            ("", 0),
+        ] {
+            assert_eq!(names.index_of(name), index, "{name}");
+        }
+    }
+}

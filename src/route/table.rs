@@ -1,0 +1,184 @@
+//! Which route a request takes.
+//!
+//! The host decides first (this very host, then the longest `*.` pattern, then routes for any host), then the path (this
+//! very path, then the longest prefix), then the method. A host pattern none of whose routes takes the path leaves the
+//! request to the next one; a path whose routes do not take the method does not. No regular expressions, no scan: the
+//! cost does not grow with the number of routes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderValue, Method};
+
+use super::paths::{Paths, Routes};
+use super::{Access, Target};
+use crate::config::settings::{self, HostPattern};
+
+/// What a route takes that lists no methods. Others pass only where a route lists them.
+pub const STANDARD_METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
+
+/// One route: what everything after [`RouteTable::find`] is judged by.
+#[derive(Debug)]
+pub struct Route {
+    /// Its place in the settings.
+    pub index: usize,
+    /// What it says.
+    pub settings: settings::Route,
+    /// Who may pass.
+    pub access: Access,
+}
+
+/// All routes.
+#[derive(Debug)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    exact: HashMap<String, Paths>,
+    below: HashMap<String, Paths>,
+    any: Paths,
+}
+
+/// Two routes for the same requests.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("routes `{first}` and `{second}` take the same host, path and method; change or remove one of them")]
+pub struct Conflict {
+    /// The earlier one.
+    pub first: Arc<str>,
+    /// The later one.
+    pub second: Arc<str>,
+}
+
+/// Why no route takes a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoute {
+    /// No route takes its host and path.
+    #[error("no route takes this host and path")]
+    NotFound,
+    /// Routes take its host and path, but not its method.
+    #[error("no route takes this method here")]
+    Method {
+        /// The methods that they take: the value of `Allow`.
+        allow: HeaderValue,
+    },
+    /// Its path has `//`, and the route does not let that pass.
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    /// Without its parameters (`;v=1`) and empty segments the path leads elsewhere, and the upstream may read it so.
+    #[error("the path leads elsewhere without its parameters or empty segments")]
+    TwoReadings,
+}
+
+impl RouteTable {
+    /// Builds the table.
+    ///
+    /// # Errors
+    /// Every pair of routes that no request could tell apart.
+    pub fn build(routes: Vec<settings::Route>) -> Result<RouteTable, Vec<Conflict>> {
+        let routes: Vec<Route> = routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
+        let (exact, below, any) = (HashMap::new(), HashMap::new(), Paths::default());
+        let mut table = RouteTable { routes: Vec::new(), exact, below, any };
+        let mut conflicts = Vec::new();
+        for route in &routes {
+            let paths = match &route.settings.host {
+                HostPattern::Exact(host) => table.exact.entry(host.clone()).or_default(),
+                HostPattern::Below(domain) => table.below.entry(domain.clone()).or_default(),
+                HostPattern::Any => &mut table.any,
+            };
+            let same_path = paths.routes_of(&route.settings.path);
+            for other in same_path.iter().filter_map(|index| routes.get(*index)) {
+                if other.conflicts_with(route) {
+                    let (first, second) = (Arc::clone(&other.settings.name), Arc::clone(&route.settings.name));
+                    conflicts.push(Conflict { first, second });
+                }
+            }
+            same_path.push(route.index);
+        }
+        table.routes = routes;
+        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
+    }
+
+    /// The route for a target.
+    ///
+    /// # Errors
+    /// [`NoRoute`] says why there is none.
+    pub fn find(&self, target: &Target<'_>) -> Result<&Route, NoRoute> {
+        let route = self.look_up(target.host(), target.decoded_path(), target.method())?;
+        if target.has_empty_segments() && !route.settings.empty_segments {
+            return Err(NoRoute::EmptySegment);
+        }
+        // Upstreams differ in how they read such a path, so both readings have to be judged alike.
+        if let Some(folded) = target.folded_path() {
+            match self.look_up(target.host(), &folded, target.method()) {
+                Ok(other) if other.index == route.index => (),
+                _ => return Err(NoRoute::TwoReadings),
+            }
+        }
+        Ok(route)
+    }
+
+    /// All routes, in the order of the settings.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Does every route ask for a token?
+    pub fn all_protected(&self) -> bool {
+        self.routes.iter().all(|route| matches!(route.access, Access::Required { .. }))
+    }
+
+    fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<&Route, NoRoute> {
+        let exact = self.exact.get(host);
+        let domains = std::iter::successors(parent(host), |domain| parent(domain));
+        let below = domains.filter_map(|domain| self.below.get(domain));
+        let mut hosts = exact.into_iter().chain(below).chain(std::iter::once(&self.any));
+        let routes = hosts.find_map(|paths| paths.find(path)).ok_or(NoRoute::NotFound)?;
+        self.with_method(routes, method).ok_or_else(|| NoRoute::Method { allow: self.allow(routes) })
+    }
+
+    /// Among routes of one path: the one that lists the method, else the one that lists none and takes it.
+    fn with_method(&self, routes: &Routes, method: &Method) -> Option<&Route> {
+        let mut taking = routes.iter().filter_map(|index| self.routes.get(*index)).filter(|route| route.takes(method));
+        let first = taking.next()?;
+        if first.settings.methods.is_empty() { taking.next().or(Some(first)) } else { Some(first) }
+    }
+
+    fn allow(&self, routes: &Routes) -> HeaderValue {
+        let routes = routes.iter().filter_map(|index| self.routes.get(*index));
+        let mut names: Vec<&str> = routes.flat_map(Route::methods).map(Method::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        // Methods are tokens, and tokens with commas are field values.
+        HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+impl Route {
+    fn new(index: usize, settings: settings::Route) -> Route {
+        Route { index, access: Access::of(&settings), settings }
+    }
+
+    fn methods(&self) -> &[Method] {
+        if self.settings.methods.is_empty() { &STANDARD_METHODS } else { &self.settings.methods }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        self.methods().contains(method)
+    }
+
+    /// Given the same host and path: is there a method for which neither stands above the other?
+    fn conflicts_with(&self, other: &Route) -> bool {
+        match (self.settings.methods.as_slice(), other.settings.methods.as_slice()) {
+            ([], []) => true,
+            ([], _) | (_, []) => false,
+            (mine, theirs) => mine.iter().any(|method| theirs.contains(method)),
+        }
+    }
+}
+
+/// `example.com` of `api.example.com`.
+fn parent(host: &str) -> Option<&str> {
+    host.split_once('.').map(|(_, domain)| domain)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Which route wins, told by the names of routes.
+
+use std::time::Duration;
+
+use http::Request;
+use http::header::HOST;
+
+use super::*;
+use crate::config::settings::{Auth, PathPattern};
+use crate::route::Peer;
+use crate::token::ScopeSet;
+
+/// `host path methods`: host `-` is any, `*.` a pattern below; a path that ends in `$` is exact; methods with commas.
+fn route(text: &str) -> settings::Route {
+    let mut words = text.split(' ');
+    let (host, path) = (words.next().unwrap(), words.next().unwrap());
+    let methods = words.next().map(|list| list.split(',').map(|name| name.parse().unwrap()).collect());
+    settings::Route {
+        name: text.into(),
+        host: match host.strip_prefix("*.") {
+            _ if host == "-" => HostPattern::Any,
+            Some(domain) => HostPattern::Below(domain.to_owned()),
+            None => HostPattern::Exact(host.to_owned()),
+        },
+        path: match path.strip_suffix('$') {
+            Some(path) => PathPattern::Exact(path.to_owned()),
+            None => PathPattern::Prefix(path.to_owned()),
+        },
+        methods: methods.unwrap_or_default(),
+        upstream: 0,
+        auth: Auth::Required,
+        scopes: ScopeSet::default(),
+        strip_prefix: false,
+        upstream_host: false,
+        empty_segments: false,
+        buffer_request: false,
+        body_limit: 1,
+        request_body_timeout: Duration::from_secs(1),
+        response_headers_timeout: Duration::from_secs(1),
+        response_body_timeout: Duration::from_secs(1),
+        total_timeout: None,
+    }
+}
+
+fn table(routes: &[&str]) -> RouteTable {
+    RouteTable::build(routes.iter().map(|text| route(text)).collect()).unwrap()
+}
+
+/// The name of the route, or what `NoRoute` is.
+fn found(table: &RouteTable, method: &str, host: &str, target: &str) -> String {
+    let head = Request::builder().method(method).uri(target).header(HOST, host).body(()).unwrap().into_parts().0;
+    let peer = Peer::plain("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+    let target = Target::read(&head, 8192, &peer).unwrap();
+    match table.find(&target) {
+        Ok(route) => route.settings.name.to_string(),
+        Err(NoRoute::Method { allow }) => format!("405 {}", allow.to_str().unwrap()),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_most_specific_host_wins_and_leaves_paths_it_lacks_to_the_next() {
+    let table =
+        table(&["api.test /v1/", "*.test /", "*.b.test /", "- /v1/", "- /other/", "x.b.test /only$", "-.test /never/"]);
+    for (host, path, name) in [
+        ("api.test", "/v1/x", "api.test /v1/"),
+        ("API.test.", "/v1/x", "api.test /v1/"),
+        ("api.test:8443", "/v1/x", "api.test /v1/"),
+        ("api.test", "/v2", "*.test /"),
+        ("a.b.test", "/v1/", "*.b.test /"),
+        ("a.a.a.b.test", "/v1/", "*.b.test /"),
+        ("x.b.test", "/only", "x.b.test /only$"),
+        ("x.b.test", "/else", "*.b.test /"),
+        ("b.test", "/v1/", "*.test /"),
+        ("test", "/v1/", "- /v1/"),
+        ("test", "/v2/", "NotFound"),
+        ("else", "/other/x", "- /other/"),
+        ("[::1]:80", "/other/x", "- /other/"),
+    ] {
+        assert_eq!(found(&table, "GET", host, path), name, "{host} {path}");
+    }
+}
+
+#[test]
+fn the_longest_path_wins_by_whole_segments_and_decoded() {
+    let table = table(&["- /public/", "- /public/admin/", "- /api", "- /api/x$", "- /api/x/deep/er", "- /ó/", "- /two", "- /two/"]);
+    for (path, name) in [
+        ("/public/x", "- /public/"),
+        ("/public/", "- /public/"),
+        ("/public", "NotFound"),
+        ("/publicx", "NotFound"),
+        ("/PUBLIC/x", "NotFound"),
+        ("/public/admin", "- /public/"),
+        ("/public/admin/x", "- /public/admin/"),
+        ("/public/%61dmin/x", "- /public/admin/"),
+        ("/public/x?/public/admin/", "- /public/"),
+        ("/public/adminx", "- /public/"),
+        ("/api", "- /api"),
+        ("/api/", "- /api"),
+        ("/api/y/z", "- /api"),
+        ("/apix", "NotFound"),
+        ("/api/x", "- /api/x$"),
+        ("/api/x/", "- /api"),
+        ("/api/x/deep/er/still/more", "- /api/x/deep/er"),
+        ("/api/x/deep/", "- /api"),
+        ("/%C3%B3/x", "- /ó/"),
+        ("/two", "- /two"),
+        ("/two/", "- /two/"),
+        ("/two/x", "- /two/"),
+        ("/", "NotFound"),
+    ] {
+        assert_eq!(found(&table, "GET", "a.test", path), name, "{path}");
+    }
+}
+
+#[test]
+fn a_listed_method_wins_and_unlisted_ones_are_told_what_is_allowed() {
+    let table = table(&["- /a", "- /a GET,PURGE", "- /b POST,GET", "- /b PUT", "- /b/c"]);
+    for (method, path, name) in [
+        ("GET", "/a", "- /a GET,PURGE"),
+        ("PURGE", "/a", "- /a GET,PURGE"),
+        ("POST", "/a", "- /a"),
+        ("get", "/a", "405 DELETE, GET, HEAD, OPTIONS, PATCH, POST, PURGE, PUT"),
+        ("POST", "/b", "- /b POST,GET"),
+        ("PUT", "/b", "- /b PUT"),
+        ("HEAD", "/b", "405 GET, POST, PUT"),
+        ("GETX", "/b/c", "405 DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+        ("PURGE", "/b/c", "405 DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),
+    ] {
+        assert_eq!(found(&table, method, "a.test", path), name, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_path_that_an_upstream_may_read_as_another_route_is_refused() {
+    let mut routes: Vec<_> = ["- /", "- /admin/", "- /api/"].map(route).into();
+    routes[0].empty_segments = true;
+    routes[2].empty_segments = true;
+    let table = RouteTable::build(routes).unwrap();
+    for (path, name) in [
+        ("/x//y", "- /"),
+        ("//admin/x", "TwoReadings"),
+        ("/;/admin/x", "TwoReadings"),
+        ("/admin;a=b/x", "TwoReadings"),
+        ("/admin%3Ba=b/x", "TwoReadings"),
+        ("/admin//x", "EmptySegment"),
+        ("/admin/x;a=b", "- /admin/"),
+        ("/api//x;v=1//y", "- /api/"),
+        ("/x;a=b/y", "- /"),
+    ] {
+        assert_eq!(found(&table, "GET", "a.test", path), name, "{path}");
+    }
+    let strict = self::table(&["- /public/"]);
+    assert_eq!(found(&strict, "GET", "a.test", "/public//x"), "EmptySegment");
+    assert_eq!(found(&strict, "GET", "a.test", "/public;x/y"), "NotFound");
+}
+
+#[test]
+fn routes_that_no_request_tells_apart_are_all_named() {
+    let build = |routes: &[&str]| RouteTable::build(routes.iter().map(|text| route(text)).collect());
+    let conflicts = build(&["- /a", "- /a/", "- /a$", "a /a", "*.a /a", "- /a GET", "- /a PUT,POST"]);
+    assert!(conflicts.is_ok());
+    let conflicts = build(&["- /a GET,PUT", "- /b", "- /a PUT", "- /b", "- /b GET"]).unwrap_err();
+    let pairs: Vec<_> = conflicts.iter().map(|c| (&*c.first, &*c.second)).collect();
+    assert_eq!(pairs, [("- /a GET,PUT", "- /a PUT"), ("- /b", "- /b")]);
+    assert!(conflicts[0].to_string().contains("`- /a GET,PUT` and `- /a PUT`"));
+}
+
+#[test]
+fn one_open_route_is_enough_to_not_be_all_protected() {
+    assert!(table(&["- /a", "- /b"]).all_protected());
+    let mut open = route("- /b");
+    open.auth = Auth::Optional;
+    assert!(!RouteTable::build(vec![route("- /a"), open]).unwrap().all_protected());
+}
