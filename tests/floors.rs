@@ -1,0 +1,300 @@
+//! The order of the modules, and what each may touch (docs/ARCHITECTURE.md, "Rules").
+//!
+//! Reads the sources as text: comments and literals are blanked, so that prose may name what code may not. A rule that is
+//! broken is told with file and line; [`rules_that_are_broken_are_found`] shows for each that it can be.
+
+use std::fs;
+use std::path::Path;
+
+/// Crates that few places may name, and those places.
+const FENCED: [(&str, &[&str]); 5] = [
+    ("hyper", &["upstream/", "gateway/", "listener/"]),
+    ("hyper_util", &["upstream/", "gateway/", "listener/"]),
+    ("axum", &["admin/", "demo/"]),
+    ("sqlx", &["store/", "demo/"]),
+    ("rustls", &["config/certificate.rs", "listener/tls.rs", "upstream/connect.rs"]),
+];
+
+/// Code that decides by what it is given alone.
+const PURE: [&str; 4] = ["token/", "identity.rs", "route/", "auth/permit.rs"];
+
+/// What such code may not name: modules of `std` first, then types and crates.
+const IMPURE_STD: [&str; 5] = ["fs", "io", "env", "process", "thread"];
+const IMPURE: [&str; 8] =
+    ["tokio", "Clock", "SystemTime", "Instant", "TcpStream", "TcpListener", "UdpSocket", "UnixStream"];
+
+const LONGEST_FILE: usize = 400;
+
+/// A file under `src/`: its path from there, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+#[test]
+fn modules_import_only_from_floors_below_and_keep_to_their_tools() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    read_sources(&root, &root, &mut sources);
+    let order = order(&fs::read_to_string(root.join("lib.rs")).unwrap());
+    assert!(order.len() > 10 && sources.len() > order.len(), "too little was read: {order:?}");
+    let broken = broken_rules(&order, &sources);
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn rules_that_are_broken_are_found() {
+    let order = ["clock", "token", "store", "route", "gateway", "listener", "admin", "cli"].map(str::to_owned);
+    let table = [
+        ("token/mod.rs", "use crate::store::Store;", "token imports store, which stands above it"),
+        ("token/key.rs", "fn f() {\n    crate::route::find();\n}", "token imports route, which stands above it"),
+        ("clock.rs", "use crate::{clock::Hand, token::Key};", "clock imports token, which stands above it"),
+        ("token/key.rs", "use super::super::store::Store;", "token imports store, which stands above it"),
+        ("clock.rs", "use super::token;", "clock imports token, which stands above it"),
+        ("clock.rs", "#[cfg(test)]\nmod tests {\n    use crate::token::Key;\n}", "clock imports token"),
+        ("admin/mod.rs", "use crate::listener::Peer;", "admin and listener never import one another"),
+        ("cli/mod.rs", "use crate::missing::X;", "crate::missing is not in the list of floors"),
+        ("extra.rs", "", "not in the list of floors"),
+        ("store/mod.rs", "use hyper::Request;", "hyper is fenced"),
+        ("gateway/mod.rs", "use tokio_rustls::rustls::ServerConfig;", "rustls is fenced"),
+        ("listener/accept.rs", "use rustls::ServerConfig;", "rustls is fenced"),
+        ("gateway/mod.rs", "use axum;", "axum is fenced"),
+        ("route/mod.rs", "use std::{cmp, fs::File};", "names fs: pure code"),
+        ("route/mod.rs", "fn f(c: &Clock) {}", "names Clock: pure code"),
+        ("token/key.rs", "fn f() { std::io::stdin(); }", "names io: pure code"),
+        ("store/mod.rs", "fn f() { x.unwrap() }", "unwrap outside tests"),
+        ("store/mod.rs", "#[expect(clippy::expect_used)]\nfn f() {\n}\nfn g() {\n    x.expect(\"\")\n}", "5: expect"),
+        ("store/mod.rs", &"\n".repeat(401), "401 lines"),
+    ];
+    for (path, text, wanted) in table {
+        let sources = [Source { path: path.to_owned(), text: text.to_owned() }];
+        let broken = broken_rules(&order, &sources);
+        assert!(broken.len() == 1 && broken[0].contains(wanted), "{path}: {text:?}\n{broken:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_reported() {
+    let order = ["clock", "token", "config", "store", "cli"].map(str::to_owned);
+    let table = [
+        (
+            "token/mod.rs",
+            "//! Not crate::store, nor tokio.\n/* hyper::x */ use crate::{clock::Timestamp, token::{self}};",
+        ),
+        ("token/key.rs", "use super::digest::Digest;\npub(in crate::token) fn f<'a>(x: &'a str) -> char { '\"' }"),
+        ("token/key.rs", "#[cfg(test)]\nmod tests {\n    use std::io;\n    fn f() { x.unwrap(); rustls::y() }\n}"),
+        ("config/certificate.rs", "use rustls::sign::CertifiedKey;"),
+        ("store/mod.rs", "fn f() -> &'static str { r#\"crate::cli::x \" .unwrap()\"# }"),
+        ("store/mod.rs", "#[expect(clippy::expect_used, reason = \"\")]\nfn f() {\n    x.expect(\"\")\n}"),
+        ("main.rs", "fn main() { tokengate::cli::run() }"),
+    ];
+    for (path, text) in table {
+        let sources = [Source { path: path.to_owned(), text: text.to_owned() }];
+        assert_eq!(broken_rules(&order, &sources), Vec::<String>::new(), "{path}: {text}");
+    }
+}
+
+fn read_sources(root: &Path, folder: &Path, into: &mut Vec<Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_sources(root, &path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+            into.push(Source { path: name, text: fs::read_to_string(&path).unwrap() });
+        }
+    }
+    into.sort_by(|a, b| a.path.cmp(&b.path));
+}
+
+/// The names in the `floors!` list, ground first.
+fn order(lib: &str) -> Vec<String> {
+    let code = blank(lib);
+    let list = code.split("\nfloors! {").nth(1).and_then(|rest| rest.split('}').next());
+    list.expect("src/lib.rs has a floors! list").split_whitespace().map(str::to_owned).collect()
+}
+
+/// Every rule that is broken, with its place.
+fn broken_rules(order: &[String], sources: &[Source]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for source in sources {
+        let mut tell = |line: usize, what: String| broken.push(format!("src/{}:{line}: {what}", source.path));
+        let lines = source.text.lines().count();
+        if lines > LONGEST_FILE {
+            tell(LONGEST_FILE, format!("{lines} lines; at most {LONGEST_FILE}: split by topic"));
+        }
+        let all = blank(&source.text);
+        let code = without_tests(&all);
+        check_panics(&code, &mut tell);
+        if matches!(source.path.as_str(), "lib.rs" | "main.rs") {
+            continue;
+        }
+        check_imports(order, &source.path, &all, &code, &mut tell);
+        check_tools(&source.path, &code, &mut tell);
+    }
+    broken
+}
+
+fn check_panics(code: &str, tell: &mut impl FnMut(usize, String)) {
+    let mut excused = false;
+    for (line, text) in (1..).zip(code.lines()) {
+        excused = (excused || text.contains("clippy::expect_used")) && text != "}";
+        if text.contains(".unwrap()") {
+            tell(line, "unwrap outside tests".to_owned());
+        }
+        if text.contains(".expect(") && !excused {
+            tell(line, "expect outside tests without #[expect(clippy::expect_used, reason = …)]".to_owned());
+        }
+    }
+}
+
+fn check_imports(order: &[String], path: &str, all: &str, code: &str, tell: &mut impl FnMut(usize, String)) {
+    let module = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
+    let floor = |name: &str| order.iter().position(|other| other == name);
+    let Some(own_floor) = floor(module) else {
+        return tell(1, "not in the list of floors in src/lib.rs".to_owned());
+    };
+    // `super` often enough is the crate; inside tests it means one module more, and they use it for their file alone.
+    let depth = path.split('/').count() - usize::from(path.ends_with("/mod.rs"));
+    let by_crate = heads(all, "crate::");
+    let by_super = heads(code, &"super::".repeat(depth));
+    for (line, name) in by_crate.into_iter().chain(by_super) {
+        match floor(&name) {
+            None if name == "super" => tell(line, "leaves the crate".to_owned()),
+            // A macro or a constant of the crate itself has no floor, but there are none.
+            None => tell(line, format!("crate::{name} is not in the list of floors in src/lib.rs")),
+            Some(_) if (module, name.as_str()) == ("admin", "listener") => {
+                tell(line, "admin and listener never import one another".to_owned());
+            }
+            // That nobody imports `cli` follows from its place: it is the last.
+            Some(other) if other > own_floor => tell(line, format!("{module} imports {name}, which stands above it")),
+            Some(_) => {}
+        }
+    }
+}
+
+fn check_tools(path: &str, code: &str, tell: &mut impl FnMut(usize, String)) {
+    let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+    for (name, places) in FENCED.iter().filter(|(_, places)| !is_in(places)) {
+        let uses = words(code, name);
+        for (line, _) in uses.filter(|(_, rest)| rest.starts_with("::") || rest.starts_with(';')) {
+            tell(line, format!("{name} is fenced: only {} may name it", places.join(", ")));
+        }
+    }
+    if is_in(&PURE) {
+        let std = heads(code, "std::").into_iter().filter(|(_, name)| IMPURE_STD.contains(&name.as_str()));
+        let named = IMPURE.iter().flat_map(|name| words(code, name).map(|(line, _)| (line, (*name).to_owned())));
+        for (line, name) in std.chain(named) {
+            tell(line, format!("names {name}: pure code does no input or output and reads no clock"));
+        }
+    }
+}
+
+/// Where `word` stands by itself: the line, and the text after it.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+    let is_letter = |char: char| char.is_alphanumeric() || char == '_';
+    code.match_indices(word).filter_map(move |(at, _)| {
+        let (before, rest) = (&code[..at], &code[at + word.len()..]);
+        let whole = !before.ends_with(is_letter) && (word.ends_with(':') || !rest.starts_with(is_letter));
+        whole.then(|| (before.matches('\n').count() + 1, rest))
+    })
+}
+
+/// The names that follow `prefix`, also those in braces: `crate::a::b` gives `a`, `crate::{a::b, c}` gives `a` and `c`.
+fn heads(code: &str, prefix: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (line, rest) in words(code, prefix) {
+        let Some(group) = rest.strip_prefix('{') else {
+            found.push((line, first_name(rest)));
+            continue;
+        };
+        let mut depth = 1;
+        let mut start = 0;
+        for (at, char) in group.char_indices() {
+            depth += i32::from(char == '{') - i32::from(char == '}');
+            if (char == ',' && depth == 1) || depth == 0 {
+                found.push((line, first_name(group[start..at].trim())));
+                start = at + 1;
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    found.retain(|(_, name)| !name.is_empty());
+    found
+}
+
+fn first_name(text: &str) -> String {
+    text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
+}
+
+/// The code with every item under `#[cfg(test)]` blanked.
+fn without_tests(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(at) = rest.find("#[cfg(test)]") {
+        let (before, item) = rest.split_at(at);
+        out.push_str(before);
+        let mut depth = 0;
+        let end = item.char_indices().find_map(|(at, char)| {
+            depth += i32::from(char == '{') - i32::from(char == '}');
+            (depth == 0 && matches!(char, '}' | ';')).then_some(at + 1)
+        });
+        let (item, after) = item.split_at(end.unwrap_or(item.len()));
+        out.extend(item.chars().filter(|char| *char == '\n'));
+        rest = after;
+    }
+    out + rest
+}
+
+/// The text with comments and literals blanked; lines stay where they are.
+fn blank(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(char) = rest.chars().next() {
+        let length = blank_length(&out, rest);
+        let (head, tail) = rest.split_at(length.unwrap_or(char.len_utf8()));
+        match length {
+            None => out.push_str(head),
+            Some(_) => out.extend(head.chars().map(|char| if char == '\n' { '\n' } else { ' ' })),
+        }
+        rest = tail;
+    }
+    out
+}
+
+/// How long the comment or literal is that `rest` begins with, if it does.
+fn blank_length(before: &str, rest: &str) -> Option<usize> {
+    let up_to = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
+    if rest.starts_with("//") {
+        return Some(rest.find('\n').unwrap_or(rest.len()));
+    }
+    if rest.starts_with("/*") {
+        return Some(up_to("*/", 2));
+    }
+    let in_word = before.ends_with(|char: char| char.is_alphanumeric() && char != 'b' || char == '_');
+    if let Some(raw) = rest.strip_prefix('r').filter(|_| !in_word) {
+        let hashes = raw.len() - raw.trim_start_matches('#').len();
+        if raw[hashes..].starts_with('"') {
+            return Some(up_to(&format!("\"{}", "#".repeat(hashes)), hashes + 2));
+        }
+    }
+    if rest.starts_with('"') {
+        return Some(quoted_length(rest, '"'));
+    }
+    // A character, not a lifetime: escaped, or closed right behind it.
+    let is_char = rest.starts_with('\'') && (rest[1..].starts_with('\\') || rest.chars().nth(2) == Some('\''));
+    is_char.then(|| quoted_length(rest, '\''))
+}
+
+fn quoted_length(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, char) in text.char_indices().skip(1) {
+        if char == quote && !escaped {
+            return at + 1;
+        }
+        escaped = char == '\\' && !escaped;
+    }
+    text.len()
+}
