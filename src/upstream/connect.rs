@@ -11,6 +11,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 
 use super::OutgoingBody;
 use crate::config::settings::{Endpoint, EndpointAddress};
@@ -53,8 +54,23 @@ pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
     Ok(EndpointSpec { host, authority: endpoint.authority.clone(), place })
 }
 
-/// Connects and starts the connection's driver as a local task of this worker.
-pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<http1::SendRequest<OutgoingBody>> {
+/// A connection to an endpoint: where requests go in, and the local task that drives it. Dropping it closes the socket
+/// at once, whatever is under way.
+pub(super) struct Connection {
+    pub(super) sender: http1::SendRequest<OutgoingBody>,
+    driver: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Dropping the sender alone leaves a connection behind whose answer came before its request was sent whole
+        // (hyper#4176).
+        self.driver.abort();
+    }
+}
+
+/// Connects and starts the driver on this worker.
+pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
     let stream = match &spec.place {
         Place::Tcp(addresses) => {
             let stream = TcpStream::connect(addresses.as_slice()).await?;
@@ -66,11 +82,11 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<http1::SendReques
     };
     let (sender, connection) =
         http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
+    let driver = tokio::task::spawn_local(async move {
         // Its errors reach the exchange that is on it; an idle connection that ends is noticed at the next lease.
         let _ = connection.await;
     });
-    Ok(sender)
+    Ok(Connection { sender, driver: driver.abort_handle() })
 }
 
 /// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.

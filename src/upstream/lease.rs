@@ -4,8 +4,8 @@ use std::rc::{Rc, Weak};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
 
+use super::connect::Connection;
 use super::{EndpointPool, OriginFault, OutgoingBody};
 
 /// One connection on loan.
@@ -13,7 +13,7 @@ use super::{EndpointPool, OriginFault, OutgoingBody};
 /// Goes home by [`Lease::end`] with `reusable`; dropped in any other way it closes its connection, and the pool learns
 /// that there is room for another.
 pub struct Lease {
-    sender: Option<SendRequest<OutgoingBody>>,
+    connection: Option<Connection>,
     home: Weak<EndpointPool>,
     reused: bool,
 }
@@ -27,8 +27,8 @@ pub struct SendFault {
 }
 
 impl Lease {
-    pub(super) fn new(sender: SendRequest<OutgoingBody>, home: &Rc<EndpointPool>, reused: bool) -> Lease {
-        Lease { sender: Some(sender), home: Rc::downgrade(home), reused }
+    pub(super) fn new(connection: Connection, home: &Rc<EndpointPool>, reused: bool) -> Lease {
+        Lease { connection: Some(connection), home: Rc::downgrade(home), reused }
     }
 
     /// Did the connection serve a request before?
@@ -41,7 +41,7 @@ impl Lease {
     /// # Errors
     /// [`SendFault`] when no answer began.
     pub async fn send(&mut self, request: Request<OutgoingBody>) -> Result<Response<Incoming>, SendFault> {
-        let Some(sender) = &mut self.sender else {
+        let Some(Connection { sender, .. }) = &mut self.connection else {
             return Err(SendFault { unsent: Some(request), cause: OriginFault::Reset });
         };
         // For a moment after an answer ended, until its driver has run, a connection is not ready for the next request
@@ -63,15 +63,17 @@ impl Lease {
 
     /// Ends the loan. `reusable`: both bodies have ended cleanly.
     pub fn end(mut self, reusable: bool) {
-        if let (true, Some(home), Some(sender)) = (reusable, self.home.upgrade(), self.sender.take()) {
-            home.take_back(sender);
+        if let (true, Some(home)) = (reusable, self.home.upgrade())
+            && let Some(connection) = self.connection.take()
+        {
+            home.take_back(connection);
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(_closed), Some(home)) = (self.sender.take(), self.home.upgrade()) {
+        if let (Some(_closed), Some(home)) = (self.connection.take(), self.home.upgrade()) {
             home.lost_one();
         }
     }

@@ -9,12 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{EndpointSpec, connect};
-use super::{Lease, OriginFault, OutgoingBody};
+use super::connect::{Connection, EndpointSpec, connect};
+use super::{Lease, OriginFault};
 
 /// Connections of one worker to one endpoint.
 pub struct EndpointPool {
@@ -39,7 +38,7 @@ pub struct PoolLimits {
 }
 
 struct Idle {
-    sender: SendRequest<OutgoingBody>,
+    connection: Connection,
     since: Instant,
 }
 
@@ -74,8 +73,8 @@ impl EndpointPool {
     /// [`OriginFault::Connect`] if none can be made, [`OriginFault::Overloaded`] if none comes free in time or as many
     /// wait already as may be open.
     pub async fn lease(self: &Rc<Self>, fresh: bool) -> Result<Lease, OriginFault> {
-        if let (false, Some(sender)) = (fresh, self.warm()) {
-            return Ok(Lease::new(sender, self, true));
+        if let (false, Some(connection)) = (fresh, self.warm()) {
+            return Ok(Lease::new(connection, self, true));
         }
         let deadline = Instant::now() + self.limits.connect;
         loop {
@@ -89,8 +88,8 @@ impl EndpointPool {
             let freed = timeout_at(deadline, self.freed.notified()).await;
             drop(place);
             freed.map_err(|_| OriginFault::Overloaded)?;
-            if let Some(sender) = self.warm() {
-                return Ok(Lease::new(sender, self, true));
+            if let Some(connection) = self.warm() {
+                return Ok(Lease::new(connection, self, true));
             }
         }
     }
@@ -99,7 +98,7 @@ impl EndpointPool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| !one.sender.is_closed() && now.duration_since(one.since) < self.limits.idle);
+        idle.retain(|one| !one.connection.sender.is_closed() && now.duration_since(one.since) < self.limits.idle);
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -107,8 +106,8 @@ impl EndpointPool {
         }
     }
 
-    pub(super) fn take_back(&self, sender: SendRequest<OutgoingBody>) {
-        self.idle.borrow_mut().push_back(Idle { sender, since: Instant::now() });
+    pub(super) fn take_back(&self, connection: Connection) {
+        self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
         self.freed.notify_one();
     }
 
@@ -118,21 +117,21 @@ impl EndpointPool {
     }
 
     /// The warmest connection that still stands.
-    fn warm(&self) -> Option<SendRequest<OutgoingBody>> {
+    fn warm(&self) -> Option<Connection> {
         loop {
-            let Idle { sender, .. } = self.idle.borrow_mut().pop_back()?;
-            if sender.is_closed() {
+            let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
+            if connection.sender.is_closed() {
                 self.lost_one();
             } else {
-                return Some(sender);
+                return Some(connection);
             }
         }
     }
 
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
-        let sender = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(sender)) => sender,
+        let connection = match timeout_at(deadline, connect(&self.spec)).await {
+            Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 tracing::warn!(endpoint = self.spec.authority, %error, "cannot connect to the endpoint");
                 self.freed.notify_one();
@@ -146,7 +145,7 @@ impl EndpointPool {
         };
         // From here the lease counts for it.
         place.stay();
-        Ok(Lease::new(sender, self, false))
+        Ok(Lease::new(connection, self, false))
     }
 }
 

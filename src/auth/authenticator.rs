@@ -1,0 +1,95 @@
+//! Establishes who is calling.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::{BadCredentials, Credentials};
+use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable};
+use crate::clock::Clock;
+use crate::identity::{Denied, Identity, Verdict};
+use crate::route::Access;
+use crate::telemetry::Recorder;
+use crate::token::ShownKey;
+
+/// Establishes who is calling: memory first, then whoever answers for the store.
+pub struct Authenticator {
+    memory: Arc<IdentityCache>,
+    resolver: ResolverHandle,
+    clock: Clock,
+    schemes: Box<[Box<str>]>,
+    recorder: Arc<Recorder>,
+}
+
+/// Why it could not be established who is calling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// Credentials are needed and none were sent.
+    NoCredentials,
+    /// What was sent cannot be credentials.
+    Malformed(BadCredentials),
+    /// The token does not count.
+    Denied(Denied),
+    /// Whether the token counts cannot be known now. Never turns into a refusal of the credentials.
+    StoreUnavailable,
+}
+
+impl Authenticator {
+    /// An authenticator of one worker.
+    pub fn new(
+        memory: Arc<IdentityCache>,
+        resolver: ResolverHandle,
+        clock: Clock,
+        schemes: &[String],
+        recorder: Arc<Recorder>,
+    ) -> Authenticator {
+        let schemes = schemes.iter().map(|scheme| scheme.as_str().into()).collect();
+        Authenticator { memory, resolver, clock, schemes, recorder }
+    }
+
+    /// Who sent these fields, as far as the route wants to know. A hit never suspends.
+    ///
+    /// # Errors
+    /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
+    pub async fn authenticate(
+        &self,
+        access: &Access,
+        fields: &HeaderMap,
+    ) -> Result<Option<Arc<Identity>>, AuthFailure> {
+        if matches!(access, Access::None) {
+            return Ok(None);
+        }
+        let Some(shown) = self.shown(fields).map_err(AuthFailure::Malformed)? else {
+            return if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) };
+        };
+        let digest = shown.digest();
+        let verdict = match self.memory.get(digest, self.clock.now()) {
+            Some(verdict) => {
+                self.recorder.cache_hit();
+                verdict
+            }
+            None => {
+                self.recorder.cache_miss();
+                let asked = self.resolver.ask(shown.to_key(), digest).await;
+                asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)?
+            }
+        };
+        match verdict {
+            Verdict::Caller(identity) => Ok(Some(identity)),
+            Verdict::Denied(denied) => Err(AuthFailure::Denied(denied)),
+        }
+    }
+
+    /// The key that these fields show, if any, without asking what it means.
+    ///
+    /// # Errors
+    /// [`BadCredentials`] as [`Credentials::read`].
+    pub fn shown<'f>(&self, fields: &'f HeaderMap) -> Result<Option<ShownKey<'f>>, BadCredentials> {
+        Credentials::read(fields, &self.schemes)
+    }
+
+    /// The word of the challenge: the first scheme that is accepted.
+    pub fn challenge(&self) -> &str {
+        self.schemes.first().map_or("Token", |scheme| scheme)
+    }
+}

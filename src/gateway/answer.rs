@@ -1,0 +1,83 @@
+//! The request function.
+//!
+//! One straight line: the target is read, its route found, the caller established, permission granted, the request
+//! prepared and forwarded. No step calls back into an earlier one, and nothing crosses steps but what the arguments show.
+
+use http::{HeaderMap, Response, request};
+use hyper::body::Incoming;
+
+use super::{Body, Exchange, Gateway, Refusal, framing};
+use crate::auth::Permit;
+use crate::route::{Access, NoRoute, Target};
+use crate::token::ScopeSet;
+
+/// What is wrong with the bytes of a request head; found before it was parsed (`listener/front.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HeadFault {
+    /// A line that ends in LF alone, or a CR that ends none.
+    #[error("each line of the head must end with CR LF")]
+    LineEnd,
+    /// The request line is not `method SP target SP HTTP/1.x`.
+    #[error("the request line must be a method, a target and HTTP/1.0 or HTTP/1.1, with one blank between them")]
+    RequestLine,
+    /// A byte that a target cannot have.
+    #[error("the target has a character that must be percent-encoded")]
+    Target,
+    /// A field line without a name, or one that begins with a blank.
+    #[error("each field line must begin with its name and a colon")]
+    FieldLine,
+    /// A field that may come only once came twice.
+    #[error("Host, Content-Length, Transfer-Encoding and Authorization may each be sent only once")]
+    Repeated,
+    /// `Content-Length` is not one number.
+    #[error("Content-Length must be one decimal number")]
+    Length,
+    /// `Transfer-Encoding` is not `chunked`, or came where it means nothing.
+    #[error("Transfer-Encoding must be `chunked`, without Content-Length, in HTTP/1.1")]
+    Coding,
+    /// The head is longer than the limit.
+    #[error("the head of the request is too long")]
+    TooLong,
+    /// More field lines than the limit.
+    #[error("there are too many fields")]
+    TooManyFields,
+    /// The target is longer than the limit.
+    #[error("the target is too long")]
+    TargetTooLong,
+}
+
+impl Gateway {
+    /// Reads the target, finds the route, asks who is calling, decides, forwards.
+    pub(super) async fn answer(
+        &self,
+        head: request::Parts,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        exchange.client().admit(&head, self)?; // 400 · 403 · 308
+        framing::check(&head, self.limits.header_count)?; // 400 · 417 · 431
+        let target = Target::read(&head, self.limits.uri_bytes, exchange.peer())?; // 400 · 421
+        let route = match self.routes.find(&target) {
+            Ok(route) => route,
+            Err(missing) => return Err(self.off_the_map(missing, &head.headers).await), // 401 · 404 · 405
+        };
+        exchange.matched(route);
+        let caller = self.authenticator.authenticate(&route.access, &head.headers).await?; // 401 · 503
+        exchange.identified(caller.as_ref());
+        let permit = Permit::grant(route, caller)?; // 403
+        let request = self.prepare(head, body, &permit, exchange).await?; // 400 · 413
+        self.forward(request, &permit, exchange).await // 502 · 503 · 504
+    }
+
+    /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what
+    /// there is (DRF_CONTRACT D8).
+    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap) -> Refusal {
+        if self.routes.all_protected() {
+            let access = Access::Required { scopes: ScopeSet::default() };
+            if let Err(failure) = self.authenticator.authenticate(&access, fields).await {
+                return failure.into();
+            }
+        }
+        missing.into()
+    }
+}

@@ -1,0 +1,177 @@
+//! The body of a response on its way to the client.
+//!
+//! An enum, no box: frames of the endpoint pass as they came. It carries the exchange and the lease, so that its end
+//! settles both, exactly once, however it comes: the last frame, a broken endpoint, a client that left.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::Exchange;
+use super::fields::trailers;
+use crate::telemetry::Outcome;
+use crate::upstream::{Lease, RequestBody};
+
+/// The body of a response.
+pub struct Body {
+    source: Source,
+    exchange: Option<Exchange>,
+    /// The client has not taken the last frame yet.
+    offered: bool,
+}
+
+enum Source {
+    Full(Option<Bytes>),
+    Endpoint(FromEndpoint),
+}
+
+struct FromEndpoint {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    request_body: RequestBody,
+    silence: Duration,
+    deadline: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+/// The endpoint's answer broke off. The client sees a connection or stream that ends before the body does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the answer of the endpoint broke off")]
+pub struct BrokenOff;
+
+impl Body {
+    pub(super) fn full(bytes: Bytes) -> Body {
+        Body { source: Source::Full(Some(bytes)), exchange: None, offered: false }
+    }
+
+    pub(super) fn from_endpoint(
+        incoming: Incoming,
+        lease: Lease,
+        request_body: RequestBody,
+        silence: Duration,
+        deadline: Option<Instant>,
+    ) -> Body {
+        let lease = Some(lease);
+        let source = FromEndpoint { incoming, lease, request_body, silence, deadline, timer: None, ended: false };
+        Body { source: Source::Endpoint(source), exchange: None, offered: false }
+    }
+
+    /// The exchange ends with this body.
+    pub(super) fn settling(mut self, exchange: Exchange) -> Body {
+        self.exchange = Some(exchange);
+        self
+    }
+
+    /// Was everything handed over?
+    fn is_complete(&self) -> bool {
+        match &self.source {
+            Source::Full(_) => true,
+            Source::Endpoint(from) => from.ended || from.incoming.is_end_stream(),
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        if std::mem::take(&mut this.offered)
+            && let Some(exchange) = &this.exchange
+        {
+            exchange.client().pulse.take();
+        }
+        let frame = match &mut this.source {
+            Source::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Endpoint(from) => ready!(from.poll(cx)).transpose(),
+        };
+        if let Some(exchange) = &mut this.exchange {
+            match &frame {
+                Some(Ok(frame)) => {
+                    exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+                    exchange.client().pulse.offer();
+                    this.offered = true;
+                }
+                Some(Err(outcome)) => exchange.breaks_off(*outcome),
+                None => {}
+            }
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|_: Outcome| BrokenOff)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Full(bytes) => bytes.is_none(),
+            Source::Endpoint(from) => from.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
+            }
+            Source::Endpoint(from) => from.incoming.size_hint(),
+        }
+    }
+}
+
+impl FromEndpoint {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Outcome>> {
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.timer = None;
+                    match frame.into_trailers() {
+                        Err(frame) => return Poll::Ready(Ok(Some(frame))),
+                        Ok(mut fields) => {
+                            trailers::keep_known(&mut fields);
+                            if !fields.is_empty() {
+                                return Poll::Ready(Ok(Some(Frame::trailers(fields))));
+                            }
+                        }
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Outcome::OriginReset)),
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(None));
+                }
+                Poll::Pending => {
+                    let timer = self.timer.get_or_insert_with(|| {
+                        let silence = Instant::now() + self.silence;
+                        let end = self.deadline.map_or(silence, |deadline| deadline.min(silence));
+                        Box::pin(tokio::time::sleep_until(end))
+                    });
+                    return timer.as_mut().poll(cx).map(|()| Err(Outcome::OriginTimeout));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let complete = self.is_complete();
+        if let Source::Endpoint(from) = &mut self.source
+            && let Some(lease) = from.lease.take()
+        {
+            lease.end(complete && from.request_body.has_ended());
+        }
+        if let Some(exchange) = &mut self.exchange {
+            if self.offered {
+                exchange.client().pulse.take();
+            }
+            if !complete {
+                exchange.leaves();
+            }
+        }
+    }
+}

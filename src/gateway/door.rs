@@ -1,0 +1,82 @@
+//! What holds for all requests of one client connection, and of one listener.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, request};
+
+use super::{Gateway, HeadFault, Pulse, Refusal};
+use crate::config::settings;
+use crate::route::{Peer, Target};
+
+/// What is common to the connections of one listener.
+pub struct Door {
+    /// `Strict-Transport-Security`, where it is sent.
+    pub hsts: Option<HeaderValue>,
+    /// `None`: requests are served.
+    pub plaintext: Option<Plaintext>,
+}
+
+/// What a listener in clear does with requests in place of serving them.
+pub struct Plaintext {
+    /// Send harmless requests to `https`, on this port.
+    pub redirect: Option<u16>,
+    /// What happens to a live token.
+    pub exposed: settings::ExposedToken,
+}
+
+/// One connection of a client.
+pub struct ClientConnection {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// Whether it lives, for the worker's tick.
+    pub pulse: Rc<Pulse>,
+    /// What the strict front found; the request that it put in place of the damaged one must be refused.
+    pub fault: Cell<Option<HeadFault>>,
+    /// The listener that it came through.
+    pub door: Rc<Door>,
+}
+
+impl ClientConnection {
+    /// Refuses what was damaged, and what came in clear.
+    pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
+        if let Some(fault) = self.fault.get().filter(|_| head.method.as_str() == REFUSED_METHOD) {
+            return Err(Refusal::Head(fault));
+        }
+        let Some(plaintext) = &self.door.plaintext else { return Ok(()) };
+        let fields = &head.headers;
+        let carries_credentials =
+            [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
+        if carries_credentials {
+            gateway.report_exposed(head, plaintext.exposed);
+            return Err(Refusal::Plaintext);
+        }
+        match plaintext.redirect {
+            Some(port) if matches!(head.method, Method::GET | Method::HEAD) => {
+                let target = Target::read(head, gateway.limits.uri_bytes, &self.peer)?;
+                Err(Refusal::Redirect(location(&target, port)))
+            }
+            _ => Err(Refusal::Plaintext),
+        }
+    }
+}
+
+/// The method of the request that the strict front puts in place of a damaged one. No client can make good use of it:
+/// it is refused whether or not there was a fault.
+pub(crate) const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";
+
+impl Gateway {
+    fn report_exposed(&self, head: &request::Parts, then: settings::ExposedToken) {
+        if let Ok(Some(shown)) = self.authenticator.shown(&head.headers) {
+            self.exposed.report(shown.digest(), then);
+        }
+    }
+}
+
+fn location(target: &Target<'_>, port: u16) -> String {
+    let host = target.host();
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("https://{host}{port}{}{query}", target.path())
+}

@@ -1,0 +1,132 @@
+//! Sends a request to an endpoint and begins its answer.
+//!
+//! A request with effects is never sent twice: what is sent once more was handed back unsent, or is idempotent, has no
+//! body and went out on a reused connection that ended before a byte of the answer came (PERFORMANCE §6).
+
+use std::rc::Rc;
+
+use http::header::HOST;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout};
+
+use super::fields::{forwarded::X_REQUEST_ID, response};
+use super::{Body, Exchange, Gateway, Refusal};
+use crate::auth::Permit;
+use crate::config::settings;
+use crate::telemetry::Outcome;
+use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools};
+
+impl Gateway {
+    /// Forwards a request that has its permit, and gives the answer as it begins.
+    pub(super) async fn forward(
+        &self,
+        mut request: Request<OutgoingBody>,
+        permit: &Permit<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let route = &permit.route().settings;
+        let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
+        let request_body = request.body().state();
+        let spare = pools.retries().then(|| spare(&request)).flatten();
+
+        let (mut lease, pool) = lease(pools, false).await?;
+        name_host(&mut request, route, &pool);
+        let asked = Instant::now();
+        let (answer, lease) = match send(&mut lease, request, route, &request_body).await {
+            Ok(answer) => (answer, lease),
+            Err(fault) => {
+                // Once, and only on a connection that was warm: a new one that fails tells of the endpoint, not of age.
+                let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
+                let Some(mut request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
+                    return Err(why(fault.cause, &request_body));
+                };
+                drop(lease);
+                let (mut lease, pool) = self::lease(pools, true).await?;
+                name_host(&mut request, route, &pool);
+                match send(&mut lease, request, route, &request_body).await {
+                    Ok(answer) => (answer, lease),
+                    Err(fault) => return Err(why(fault.cause, &request_body)),
+                }
+            }
+        };
+        exchange.answered(asked);
+        // We never ask for another protocol.
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(OriginFault::BadResponse.into());
+        }
+        exchange.ends(Outcome::Forwarded, answer.status());
+        Ok(finish(answer, lease, request_body, route, exchange))
+    }
+}
+
+/// What goes to the client: the endpoint's answer without what was meant for this hop.
+fn finish(
+    answer: Response<Incoming>,
+    lease: Lease,
+    request_body: RequestBody,
+    route: &settings::Route,
+    exchange: &Exchange,
+) -> Response<Body> {
+    let (mut head, incoming) = answer.into_parts();
+    head.version = Version::HTTP_11;
+    response::finish(&mut head.headers, exchange.hsts());
+    head.headers.insert(X_REQUEST_ID, exchange.id().clone());
+    let deadline = route.total_timeout.map(|total| exchange.started() + total);
+    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, route.response_body_timeout, deadline))
+}
+
+/// A second copy of a request that may be sent twice without any effect.
+fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
+    let repeatable = request.body().is_empty()
+        && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    repeatable.then(|| {
+        let mut copy = Request::new(OutgoingBody::empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
+}
+
+/// A connection to the endpoint whose turn it is; if it cannot be reached, to another.
+async fn lease(pools: &UpstreamPools, fresh: bool) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
+    let chosen = pools.choose().ok_or(Refusal::Internal)?;
+    match chosen.lease(fresh).await {
+        Ok(lease) => Ok((lease, Rc::clone(chosen))),
+        Err(fault) => {
+            let other = pools.choose_other(chosen).ok_or(fault)?;
+            Ok((other.lease(fresh).await?, Rc::clone(other)))
+        }
+    }
+}
+
+fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
+    if route.upstream_host {
+        request.headers_mut().insert(HOST, pool.spec().host.clone());
+    }
+}
+
+/// Sends, and waits for the head of the answer: for `response_headers` after the last piece of the request body.
+async fn send(
+    lease: &mut Lease,
+    request: Request<OutgoingBody>,
+    route: &settings::Route,
+    body: &RequestBody,
+) -> Result<Response<Incoming>, SendFault> {
+    let mut answer = std::pin::pin!(lease.send(request));
+    loop {
+        let body_was_under_way = !body.has_ended() && body.fault().is_none();
+        match timeout(route.response_headers_timeout, answer.as_mut()).await {
+            Ok(answer) => return answer,
+            // The client is still sending; its own silence is watched by the body.
+            Err(_) if body_was_under_way => {}
+            Err(_) => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
+        }
+    }
+}
+
+/// A body that the client broke is the client's fault, whatever it looked like from the connection.
+fn why(cause: OriginFault, body: &RequestBody) -> Refusal {
+    body.fault().map_or(Refusal::Origin(cause), Refusal::Body)
+}

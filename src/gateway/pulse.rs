@@ -1,0 +1,174 @@
+//! Whether a client connection still lives.
+//!
+//! A connection notes what it is doing in a few cells; the worker's tick ([`Roll::sweep`]) looks at all of them and ends
+//! those that have been silent for too long. No connection has a timer of its own: a request that goes well costs none.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::settings::ConnectionTimeouts;
+
+/// What one connection is doing.
+pub struct Pulse {
+    now: Rc<Cell<Instant>>,
+    requests: Cell<u32>,
+    /// When the first byte of an unfinished head came; the first head is awaited from the start.
+    head_since: Cell<Option<Instant>>,
+    idle_since: Cell<Instant>,
+    /// Answers of which the client has not taken the last piece.
+    untaken: Cell<u32>,
+    taken_at: Cell<Instant>,
+    end: Cell<Ending>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a connection is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Go on.
+    Not,
+    /// Finish what is in flight, take nothing new.
+    Gracefully,
+    /// End now.
+    Now,
+}
+
+impl Pulse {
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.requests.set(self.requests.get() + 1);
+    }
+
+    /// A request has ended.
+    pub(super) fn end(&self) {
+        self.requests.set(self.requests.get().saturating_sub(1));
+        self.idle_since.set(self.now.get());
+    }
+
+    /// A piece of an answer waits for the client.
+    pub(super) fn offer(&self) {
+        if self.untaken.get() == 0 {
+            self.taken_at.set(self.now.get());
+        }
+        self.untaken.set(self.untaken.get() + 1);
+    }
+
+    /// The client has taken it, or will never.
+    pub(super) fn take(&self) {
+        self.untaken.set(self.untaken.get().saturating_sub(1));
+        self.taken_at.set(self.now.get());
+    }
+
+    /// A head has begun.
+    pub fn head_begins(&self) {
+        if self.head_since.get().is_none() {
+            self.head_since.set(Some(self.now.get()));
+        }
+    }
+
+    /// A head is complete.
+    pub fn head_ends(&self) {
+        self.head_since.set(None);
+    }
+
+    /// What the connection is asked to do; remembers whom to wake when that changes.
+    pub fn ending(&self, waker: &Waker) -> Ending {
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+        self.end.get()
+    }
+
+    fn ask(&self, ending: Ending) {
+        if self.end.get() != ending && self.end.get() != Ending::Now {
+            self.end.set(ending);
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    fn is_over(&self, now: Instant, limits: &ConnectionTimeouts) -> bool {
+        let longer = |since: Instant, limit: Duration| now.duration_since(since) >= limit;
+        if self.untaken.get() > 0 && longer(self.taken_at.get(), limits.write) {
+            return true;
+        }
+        if self.requests.get() > 0 {
+            return false;
+        }
+        self.head_since.get().is_some_and(|since| longer(since, limits.request_headers))
+            || longer(self.idle_since.get(), limits.idle)
+    }
+}
+
+/// All client connections of one worker.
+pub struct Roll {
+    now: Rc<Cell<Instant>>,
+    all: RefCell<Vec<Weak<Pulse>>>,
+    draining: Cell<bool>,
+    limits: ConnectionTimeouts,
+}
+
+impl Roll {
+    /// An empty roll.
+    pub fn new(limits: ConnectionTimeouts) -> Roll {
+        let now = Rc::new(Cell::new(Instant::now()));
+        Roll { now, all: RefCell::default(), draining: Cell::new(false), limits }
+    }
+
+    /// Enters a connection; it leaves by being dropped.
+    pub fn enter(&self) -> Rc<Pulse> {
+        let now = self.now.get();
+        let pulse = Rc::new(Pulse {
+            now: Rc::clone(&self.now),
+            requests: Cell::new(0),
+            head_since: Cell::new(Some(now)),
+            idle_since: Cell::new(now),
+            untaken: Cell::new(0),
+            taken_at: Cell::new(now),
+            end: Cell::new(if self.draining.get() { Ending::Gracefully } else { Ending::Not }),
+            waker: RefCell::default(),
+        });
+        self.all.borrow_mut().push(Rc::downgrade(&pulse));
+        pulse
+    }
+
+    /// The worker's tick: ends connections that have been silent for too long, forgets those that are gone.
+    pub fn sweep(&self, now: Instant) {
+        self.now.set(now);
+        self.all.borrow_mut().retain(|pulse| {
+            let Some(pulse) = pulse.upgrade() else { return false };
+            if pulse.is_over(now, &self.limits) {
+                pulse.ask(Ending::Now);
+            }
+            true
+        });
+    }
+
+    /// Asks every connection, and those that still come, to finish.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.ask_all(Ending::Gracefully);
+    }
+
+    /// Ends every connection now.
+    pub fn abort(&self) {
+        self.ask_all(Ending::Now);
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.all.borrow().iter().filter(|pulse| pulse.strong_count() > 0).count()
+    }
+
+    fn ask_all(&self, ending: Ending) {
+        for pulse in self.all.borrow().iter().filter_map(Weak::upgrade) {
+            pulse.ask(ending);
+        }
+    }
+}

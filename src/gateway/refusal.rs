@@ -1,0 +1,235 @@
+//! The one table from what went wrong to what the client gets.
+//!
+//! Bodies are those of Django REST Framework: `{"detail": "…"}`. The client learns the rule that it broke, never anything
+//! of the inside; the code goes to the log and to the counters.
+
+use std::borrow::Cow;
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::fields::{BadField, forwarded::X_REQUEST_ID};
+use super::framing::BadFraming;
+use super::{Body, Exchange, HeadFault};
+use crate::auth::{AuthFailure, BadCredentials, NotPermitted};
+use crate::identity::Denied;
+use crate::route::{BadTarget, NoRoute};
+use crate::telemetry::Outcome;
+use crate::upstream::{BodyFault, OriginFault};
+
+/// Why a request is not forwarded, or not answered by its endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The bytes of its head are damaged.
+    Head(HeadFault),
+    /// It does not say clearly where it ends.
+    Framing(BadFraming),
+    /// Two servers could read its target differently.
+    Target(BadTarget),
+    /// No route takes it.
+    NoRoute(NoRoute),
+    /// It is not known who is calling.
+    Auth(AuthFailure),
+    /// The caller may not.
+    NotPermitted(NotPermitted),
+    /// Its fields contradict one another.
+    Field(BadField),
+    /// Its body is too long, too slow or damaged.
+    Body(BodyFault),
+    /// It came in clear.
+    Plaintext,
+    /// It came in clear and may try again there.
+    Redirect(String),
+    /// The endpoint failed.
+    Origin(OriginFault),
+    /// A defect of ours.
+    Internal,
+}
+
+impl Refusal {
+    /// Status, code and text of the answer.
+    fn row(&self) -> (StatusCode, Outcome, Cow<'static, str>) {
+        use StatusCode as S;
+        match self {
+            Refusal::Head(fault) => {
+                let (status, outcome) = match fault {
+                    HeadFault::TooLong | HeadFault::TooManyFields => {
+                        (S::REQUEST_HEADER_FIELDS_TOO_LARGE, Outcome::HeadTooLarge)
+                    }
+                    HeadFault::TargetTooLong => (S::URI_TOO_LONG, Outcome::TargetTooLong),
+                    HeadFault::Target => (S::BAD_REQUEST, Outcome::TargetAmbiguous),
+                    _ => (S::BAD_REQUEST, Outcome::BadFraming),
+                };
+                (status, outcome, sentence(fault))
+            }
+            Refusal::Framing(fault) => {
+                let outcome = match fault {
+                    BadFraming::TooManyFields => Outcome::HeadTooLarge,
+                    BadFraming::Expectation => Outcome::ExpectationFailed,
+                    _ => Outcome::BadFraming,
+                };
+                (fault.status(), outcome, sentence(fault))
+            }
+            Refusal::Target(fault) => {
+                let outcome = match fault {
+                    BadTarget::Method => Outcome::Method,
+                    BadTarget::TooLong => Outcome::TargetTooLong,
+                    BadTarget::Misdirected => Outcome::Misdirected,
+                    _ => Outcome::TargetAmbiguous,
+                };
+                (fault.status(), outcome, sentence(fault))
+            }
+            Refusal::NoRoute(NoRoute::NotFound) => (S::NOT_FOUND, Outcome::NoRoute, "Not found.".into()),
+            Refusal::NoRoute(NoRoute::Method { .. }) => {
+                (S::METHOD_NOT_ALLOWED, Outcome::Method, "This method is not allowed here.".into())
+            }
+            Refusal::NoRoute(fault @ (NoRoute::EmptySegment | NoRoute::TwoReadings)) => {
+                (S::BAD_REQUEST, Outcome::TargetAmbiguous, sentence(fault))
+            }
+            Refusal::Auth(failure) => failure_row(*failure),
+            Refusal::NotPermitted(NotPermitted::Anonymous) => failure_row(AuthFailure::NoCredentials),
+            Refusal::NotPermitted(NotPermitted::MissingScope(scope)) => {
+                (S::FORBIDDEN, Outcome::Scope, format!("This token lacks the scope {scope}.").into())
+            }
+            Refusal::Field(fault) => (S::BAD_REQUEST, Outcome::BadFraming, sentence(fault)),
+            Refusal::Body(BodyFault::TooLarge) => {
+                (S::PAYLOAD_TOO_LARGE, Outcome::BodyTooLarge, "The request body is too large.".into())
+            }
+            Refusal::Body(BodyFault::TooSlow) => {
+                (S::REQUEST_TIMEOUT, Outcome::RequestTimeout, "The request body did not arrive in time.".into())
+            }
+            Refusal::Body(BodyFault::Broken) => {
+                (S::BAD_REQUEST, Outcome::BadFraming, "The request body is damaged or incomplete.".into())
+            }
+            Refusal::Plaintext => (
+                S::FORBIDDEN,
+                Outcome::PlaintextRefused,
+                "HTTPS is required. A token that was sent without it is no longer a secret.".into(),
+            ),
+            Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
+            Refusal::Origin(fault) => origin_row(*fault),
+            Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
+        }
+    }
+
+    /// Is the connection in a state in which nothing more may be read from it?
+    fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Head(_) | Refusal::Framing(_) | Refusal::Field(_) | Refusal::Body(_) | Refusal::Plaintext
+        )
+    }
+
+    /// Makes the response and settles the exchange with it.
+    pub(super) fn respond(self, mut exchange: Exchange, unread_body: bool, challenge: &str) -> Response<Body> {
+        let (status, outcome, detail) = self.row();
+        exchange.ends(outcome, status);
+        // Serialising a text cannot fail.
+        let detail = serde_json::to_string(&detail).unwrap_or_default();
+        let body = Body::full(format!("{{\"detail\":{detail}}}").into());
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        fields.insert(X_REQUEST_ID, exchange.id().clone());
+        if let Some(hsts) = exchange.hsts() {
+            fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        if status == StatusCode::UNAUTHORIZED
+            && let Ok(challenge) = HeaderValue::try_from(challenge)
+        {
+            fields.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        match &self {
+            Refusal::NoRoute(NoRoute::Method { allow }) => {
+                fields.insert(ALLOW, allow.clone());
+            }
+            Refusal::Redirect(to) => {
+                if let Ok(to) = HeaderValue::try_from(to.as_str()) {
+                    fields.insert(LOCATION, to);
+                }
+            }
+            _ => {}
+        }
+        // HTTP/2 ends the stream instead; there the field is forbidden.
+        if (unread_body || self.ends_connection()) && !exchange.is_http2() {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response.map(|body| body.settling(exchange))
+    }
+}
+
+fn failure_row(failure: AuthFailure) -> (StatusCode, Outcome, Cow<'static, str>) {
+    use StatusCode as S;
+    match failure {
+        AuthFailure::NoCredentials => {
+            (S::UNAUTHORIZED, Outcome::NoCredentials, "Authentication credentials were not provided.".into())
+        }
+        AuthFailure::Malformed(BadCredentials::NotAKey) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
+        AuthFailure::Malformed(fault) => (fault.status(), Outcome::MalformedCredentials, fault.to_string().into()),
+        // One text for the three, so that nobody can tell a revoked token from one that never was.
+        AuthFailure::Denied(Denied::Unknown) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
+        AuthFailure::Denied(Denied::Revoked) => (S::UNAUTHORIZED, Outcome::Revoked, "Invalid token.".into()),
+        AuthFailure::Denied(Denied::Expired) => (S::UNAUTHORIZED, Outcome::Expired, "Invalid token.".into()),
+        AuthFailure::Denied(Denied::OwnerInactive) => {
+            (S::UNAUTHORIZED, Outcome::Inactive, "User inactive or deleted.".into())
+        }
+        AuthFailure::StoreUnavailable => (
+            S::SERVICE_UNAVAILABLE,
+            Outcome::StoreUnavailable,
+            "Tokens cannot be checked at the moment. Try again.".into(),
+        ),
+    }
+}
+
+fn origin_row(fault: OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
+    use StatusCode as S;
+    match fault {
+        OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
+        OriginFault::Reset => (S::BAD_GATEWAY, Outcome::OriginReset, "The upstream closed the connection.".into()),
+        OriginFault::BadResponse => {
+            (S::BAD_GATEWAY, Outcome::OriginBadResponse, "The upstream's answer cannot be passed on.".into())
+        }
+        OriginFault::Timeout => {
+            (S::GATEWAY_TIMEOUT, Outcome::OriginTimeout, "The upstream did not answer in time.".into())
+        }
+        OriginFault::Overloaded => {
+            (S::SERVICE_UNAVAILABLE, Outcome::OriginOverloaded, "The upstream is overloaded. Try again.".into())
+        }
+    }
+}
+
+/// An error's text as a sentence for people.
+fn sentence(error: &dyn std::error::Error) -> Cow<'static, str> {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str()).into()
+}
+
+macro_rules! from { ($($error:ty => $variant:ident)+) => { $(
+    impl From<$error> for Refusal {
+        fn from(error: $error) -> Refusal {
+            Refusal::$variant(error)
+        }
+    }
+)+ } }
+
+from! {
+    BadFraming => Framing
+    BadTarget => Target
+    NoRoute => NoRoute
+    AuthFailure => Auth
+    NotPermitted => NotPermitted
+    BadField => Field
+    BodyFault => Body
+    OriginFault => Origin
+}
