@@ -1,0 +1,278 @@
+//! The strict front of an HTTP/1 connection.
+//!
+//! Stands between the socket and the HTTP library. Judges the bytes of each request head before the library sees them;
+//! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and nothing
+//! after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends, and on
+//! closing reads a little of what a refused client still sends, so that the answer is not lost to a reset.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::chunks::Chunks;
+use super::head::{Framing, HeadSearch, judge};
+use crate::config::settings::Limits;
+use crate::gateway::{ClientConnection, HeadFault, REFUSED_METHOD};
+
+/// How much of a refused request is read before the connection is closed (HARDENING §1).
+const LINGER_BYTES: usize = 64 << 10;
+/// For how long.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Empty lines that may stand before a request line (RFC 9112 §2.2 asks for at least one).
+const EMPTY_LINES: u8 = 2;
+
+/// The strict front of one connection.
+pub struct Front<S> {
+    stream: S,
+    client: Rc<ClientConnection>,
+    limits: Rc<Limits>,
+    state: State,
+    /// The begin of a head whose end has not come; the library gets heads whole.
+    partial: Vec<u8>,
+    search: HeadSearch,
+    empty_lines: u8,
+    /// Judged bytes that did not fit into the library's buffer.
+    ready: Vec<u8>,
+    linger: Option<Linger>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Body(u64),
+    Chunked(Chunks),
+    /// A head was damaged: the stand-in was handed over, nothing more comes.
+    Refused,
+    /// A body was damaged: the library sees the connection end.
+    Damaged,
+}
+
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+/// How far judged bytes go, and what stopped the judging.
+struct Judged {
+    pass: usize,
+    stop: Option<Stop>,
+}
+
+enum Stop {
+    Head(HeadFault),
+    Body,
+}
+
+impl<S> Front<S> {
+    /// A front on a fresh connection.
+    pub fn new(stream: S, client: Rc<ClientConnection>, limits: Rc<Limits>) -> Front<S> {
+        Front {
+            stream,
+            client,
+            limits,
+            state: State::Head,
+            partial: Vec::new(),
+            search: HeadSearch::default(),
+            empty_lines: 0,
+            ready: Vec::new(),
+            linger: None,
+        }
+    }
+
+    /// Goes through `bytes` as far as they are complete.
+    fn judge(&mut self, bytes: &[u8]) -> Judged {
+        let mut pass = 0;
+        loop {
+            let rest = bytes.get(pass..).unwrap_or_default();
+            if rest.is_empty() {
+                return Judged { pass, stop: None };
+            }
+            match &mut self.state {
+                State::Head => match self.search.end(rest, self.limits.header_bytes) {
+                    Ok(Some(length)) => {
+                        self.search = HeadSearch::default();
+                        if let Err(fault) = self.head(rest.get(..length).unwrap_or_default()) {
+                            return Judged { pass, stop: Some(Stop::Head(fault)) };
+                        }
+                        pass += length;
+                    }
+                    Ok(None) => return Judged { pass, stop: None },
+                    Err(fault) => return Judged { pass, stop: Some(Stop::Head(fault)) },
+                },
+                State::Body(left) => {
+                    let here = u64::try_from(rest.len()).unwrap_or(u64::MAX).min(*left);
+                    *left -= here;
+                    if *left == 0 {
+                        self.state = State::Head;
+                    }
+                    pass += usize::try_from(here).unwrap_or(usize::MAX);
+                }
+                State::Chunked(chunks) => match chunks.advance(rest) {
+                    Ok(Some(length)) => {
+                        self.state = State::Head;
+                        pass += length;
+                    }
+                    Ok(None) => return Judged { pass: bytes.len(), stop: None },
+                    // The library sees the damage too, and says so to whoever reads the body.
+                    Err(_) => return Judged { pass: bytes.len(), stop: Some(Stop::Body) },
+                },
+                State::Refused | State::Damaged => return Judged { pass, stop: None },
+            }
+        }
+    }
+
+    fn head(&mut self, head: &[u8]) -> Result<(), HeadFault> {
+        if head == b"\r\n" {
+            self.empty_lines += 1;
+            return if self.empty_lines > EMPTY_LINES { Err(HeadFault::RequestLine) } else { Ok(()) };
+        }
+        self.empty_lines = 0;
+        self.state = match judge(head, &self.limits)? {
+            Framing::Length(0) => State::Head,
+            Framing::Length(length) => State::Body(length),
+            Framing::Chunked => State::Chunked(Chunks::START),
+        };
+        self.client.pulse.head_ends();
+        Ok(())
+    }
+
+    /// Judges what was just read into `buf` behind `before`. Leaves there what the library may have now.
+    fn judge_read(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        if self.partial.is_empty() {
+            // The ordinary case: whole heads, judged where they lie.
+            let fresh = buf.filled().get(before..).unwrap_or_default();
+            let Judged { pass, stop } = self.judge(fresh);
+            if stop.is_none() {
+                self.hold(fresh.get(pass..).unwrap_or_default());
+            }
+            buf.set_filled(before + pass);
+            self.stop(stop);
+        } else {
+            let mut bytes = std::mem::take(&mut self.partial);
+            bytes.extend_from_slice(buf.filled().get(before..).unwrap_or_default());
+            buf.set_filled(before);
+            let Judged { pass, stop } = self.judge(&bytes);
+            if stop.is_none() {
+                self.hold(bytes.get(pass..).unwrap_or_default());
+            }
+            bytes.truncate(pass);
+            self.ready = bytes;
+            self.stop(stop);
+        }
+        self.hand_over(buf);
+    }
+
+    /// Keeps the begin of a head until its end comes.
+    fn hold(&mut self, head: &[u8]) {
+        if !head.is_empty() {
+            self.partial.extend_from_slice(head);
+            self.client.pulse.head_begins();
+        }
+    }
+
+    fn stop(&mut self, stop: Option<Stop>) {
+        match stop {
+            None => {}
+            Some(Stop::Head(fault)) => {
+                self.state = State::Refused;
+                self.client.fault.set(Some(fault));
+                self.client.pulse.head_ends();
+                self.ready.extend_from_slice(format!("{REFUSED_METHOD} / HTTP/1.1\r\nhost: refused\r\n\r\n").as_bytes());
+            }
+            Some(Stop::Body) => self.state = State::Damaged,
+        }
+    }
+
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.ready.len().min(buf.remaining());
+        if count > 0 {
+            buf.put_slice(self.ready.get(..count).unwrap_or_default());
+            self.ready.drain(..count);
+        }
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
+            self.ready = Vec::new();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ready.is_empty() {
+            this.hand_over(buf);
+            return Poll::Ready(Ok(()));
+        }
+        match this.state {
+            // Not the end of the stream: seeing that, the library would give the answer up.
+            State::Refused => return Poll::Pending,
+            State::Damaged => return Poll::Ready(Ok(())),
+            State::Head | State::Body(_) | State::Chunked(_) => {}
+        }
+        let before = buf.filled().len();
+        loop {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            this.judge_read(buf, before);
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    /// Closes; if a request was not read to its end, reads a little of it first.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if this.state == State::Head {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this
+            .linger
+            .get_or_insert_with(|| Linger { timer: Box::pin(tokio::time::sleep(LINGER_TIME)), left: LINGER_BYTES });
+        let mut scratch = [0_u8; 4096];
+        loop {
+            if linger.timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
+            let count = buf.filled().len();
+            linger.left = linger.left.saturating_sub(count);
+            if read.is_err() || count == 0 || linger.left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+

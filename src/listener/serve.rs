@@ -1,0 +1,100 @@
+//! Serves HTTP on an accepted connection: the one place with settings of the HTTP library.
+
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::front::Front;
+use crate::config::settings::Limits;
+use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
+
+/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3).
+const BUFFER: usize = 64 << 10;
+/// HTTP/2: what a client may send ahead on one stream, and on all of a connection (HARDENING §1, Envoy's edge values).
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// HTTP/2: what we hold for one stream that its client does not take; the library's own 400 KiB would be 40 MB a connection.
+const SEND_BUFFER: usize = 64 << 10;
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+/// Serves HTTP/1 until the connection ends.
+pub async fn http1<S>(stream: S, gateway: Rc<Gateway>, client: Rc<ClientConnection>, limits: Rc<Limits>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let pulse = Rc::clone(&client.pulse);
+    let io = TokioIo::new(Front::new(stream, Rc::clone(&client), limits));
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let mut connection = pin!(
+        http1::Builder::new()
+            // The pulse has the timers, with one tick for all connections of the worker.
+            .header_read_timeout(None)
+            .max_buf_size(BUFFER)
+            .serve_connection(io, service)
+    );
+    drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
+}
+
+/// Serves HTTP/2 until the connection ends.
+pub async fn http2<S>(stream: S, gateway: Rc<Gateway>, client: Rc<ClientConnection>, limits: Rc<Limits>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let pulse = Rc::clone(&client.pulse);
+    // Heads are read by the library; what is left to the pulse is the time without a stream.
+    pulse.head_ends();
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let mut connection = pin!(
+        http2::Builder::new(OnThisWorker)
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.h2_streams)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_local_error_reset_streams(100)
+            .max_pending_accept_reset_streams(20)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_ANSWER)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    drive(connection.as_mut(), &pulse, http2::Connection::graceful_shutdown).await;
+}
+
+/// Polls a connection to its end, or to the end that its pulse asks for.
+async fn drive<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, shut_down: fn(Pin<&mut C>)) {
+    let mut told = false;
+    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
+        Ending::Now => Poll::Ready(()),
+        ending => {
+            if ending == Ending::Gracefully && !std::mem::replace(&mut told, true) {
+                shut_down(connection.as_mut());
+            }
+            // A connection's error concerns its client alone; the exchange has it in its record.
+            connection.as_mut().poll(cx).map(drop)
+        }
+    })
+    .await;
+}
+
+/// Runs the streams of an HTTP/2 connection on the worker that has the connection.
+#[derive(Clone, Copy, Debug)]
+struct OnThisWorker;
+
+impl<F> hyper::rt::Executor<F> for OnThisWorker
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

@@ -1,0 +1,49 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn` (PERFORMANCE §2).
+const BACKLOG: i32 = 4096;
+
+/// Opens `count` sockets on one address; the kernel spreads new connections over them.
+///
+/// Port 0 takes any free one, the same for all.
+///
+/// # Errors
+/// What the system says, for instance that the address is in use.
+pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = bind(address)?;
+    let bound = first.local_addr()?;
+    let mut all = vec![first];
+    while all.len() < count {
+        all.push(bind(bound)?);
+    }
+    Ok(all)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word, which
+/// is not what somebody means who starts a second gateway.
+///
+/// # Errors
+/// `AddrInUse` if so, and whatever else forbids binding.
+pub fn probe(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}

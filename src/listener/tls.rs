@@ -1,0 +1,78 @@
+//! The server side of TLS.
+//!
+//! One configuration per listener, shared by all workers: certificates by SNI, one ticketer per process (so that a
+//! session resumes on every worker), ALPN. No 0-RTT: requests carry credentials.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+
+use crate::config::certificate::Certificate;
+use crate::config::settings::TlsListener;
+use crate::route::ServerNames;
+
+/// The names of a listener's certificates, in the listener's order; what SNI chooses by.
+pub fn names(listener: &TlsListener, certificates: &[Certificate]) -> ServerNames {
+    let chosen = listener.certificates.iter().filter_map(|index| certificates.get(*index));
+    ServerNames::new(&chosen.map(|certificate| certificate.names.clone()).collect::<Vec<_>>())
+}
+
+/// The ticketer of this process; rotated every six hours, tickets are good for twice that.
+///
+/// # Errors
+/// If the system gives no randomness.
+pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+    aws_lc_rs::Ticketer::new()
+}
+
+/// The configuration of one listener.
+///
+/// # Errors
+/// If a protocol version is not supported by the provider, which none of ours is.
+pub fn config(
+    listener: &TlsListener,
+    certificates: &[Certificate],
+    ticketer: Arc<dyn ProducesTickets>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let versions: &[_] = if listener.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
+    let keys = listener.certificates.iter().filter_map(|index| certificates.get(*index));
+    let chooser = Chooser {
+        names: names(listener, certificates),
+        keys: keys.map(|certificate| Arc::clone(&certificate.key)).collect(),
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(chooser));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = ticketer;
+    // One: clients of an API open a connection again, they do not race several (PERFORMANCE §9).
+    config.send_tls13_tickets = 1;
+    config.max_early_data_size = 0;
+    let offered = [(listener.http2, &b"h2"[..]), (listener.http1, b"http/1.1")];
+    config.alpn_protocols = offered.iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// Chooses a certificate by SNI.
+struct Chooser {
+    names: ServerNames,
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Chooser {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let index = hello.server_name().map_or(0, |name| self.names.index_of(name));
+        self.keys.get(index).map(Arc::clone)
+    }
+}
+
+impl fmt::Debug for Chooser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chooser").finish_non_exhaustive()
+    }
+}
