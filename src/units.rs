@@ -1,1 +1,227 @@
-//! Quantities as operators write them: `"30s"`, `"8MiB"`, `"100/min"`.
+//! Quantities as operators write them: durations such as `30s`, `1h30m`, `90d` and sizes such as `8MiB`.
+//!
+//! Used by the configuration and by the command line. A number without a unit is always an error that says how to write
+//! it, and zero never means "unlimited": where a key or an option allows that, it has a word of its own.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A span of time, written with the units `d`, `h`, `m`, `s` and `ms` in this order: `1h30m`. Never zero when parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HumanDuration(pub Duration);
+
+/// A number of bytes, written with one of the units `B`, `KiB`, `MiB` and `GiB`: `64KiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+/// Why a text is no quantity. Never repeats the text: whoever shows this says which one it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadQuantity {
+    /// A number where a duration is meant.
+    BareDuration(u64),
+    /// A number where a size is meant.
+    BareSize(u64),
+    /// Not written as a duration.
+    NotADuration,
+    /// Not written as a size.
+    NotASize,
+    /// A duration of zero.
+    Zero,
+    /// More than can be counted.
+    TooLarge,
+}
+
+/// Milliseconds in each unit, largest first.
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Bytes in each unit, largest first.
+const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+impl FromStr for HumanDuration {
+    type Err = BadQuantity;
+
+    fn from_str(text: &str) -> Result<HumanDuration, BadQuantity> {
+        if let Ok(number) = text.parse() {
+            return Err(BadQuantity::BareDuration(number));
+        }
+        if text.is_empty() {
+            return Err(BadQuantity::NotADuration);
+        }
+        let mut millis = 0_u64;
+        let mut rest = text;
+        // Each unit is looked for among those smaller than the one before: `30m1h` and `1s1s` are slips, not sums.
+        let mut units = DURATION_UNITS.iter();
+        while !rest.is_empty() {
+            let (number, unit, after) = leading_quantity(rest).ok_or(BadQuantity::NotADuration)?;
+            let (_, factor) = units.find(|(name, _)| *name == unit).ok_or(BadQuantity::NotADuration)?;
+            let number = number.parse::<u64>().map_err(|_| BadQuantity::TooLarge)?;
+            let part = number.checked_mul(*factor).ok_or(BadQuantity::TooLarge)?;
+            millis = millis.checked_add(part).ok_or(BadQuantity::TooLarge)?;
+            rest = after;
+        }
+        if millis == 0 { Err(BadQuantity::Zero) } else { Ok(HumanDuration(Duration::from_millis(millis))) }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = BadQuantity;
+
+    fn from_str(text: &str) -> Result<ByteSize, BadQuantity> {
+        if let Ok(number) = text.parse() {
+            return Err(BadQuantity::BareSize(number));
+        }
+        let (number, unit, after) = leading_quantity(text).ok_or(BadQuantity::NotASize)?;
+        let factor = SIZE_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
+        let Some(factor) = factor.filter(|_| after.is_empty()) else { return Err(BadQuantity::NotASize) };
+        let number = number.parse::<u64>().map_err(|_| BadQuantity::TooLarge)?;
+        number.checked_mul(factor).map(ByteSize).ok_or(BadQuantity::TooLarge)
+    }
+}
+
+/// Splits `1h30m` into `1`, `h` and `30m`.
+fn leading_quantity(text: &str) -> Option<(&str, &str, &str)> {
+    let (number, rest) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
+    let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+    let (unit, after) = rest.split_at_checked(unit)?;
+    (!number.is_empty()).then_some((number, unit, after))
+}
+
+/// Exact to the millisecond; what is finer is left out.
+impl fmt::Display for HumanDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut millis = self.0.as_millis();
+        if millis == 0 {
+            return f.write_str("0s");
+        }
+        for (unit, factor) in DURATION_UNITS {
+            let factor = u128::from(factor);
+            if millis >= factor {
+                write!(f, "{}{unit}", millis / factor)?;
+                millis %= factor;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In the largest unit that needs no fraction.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = SIZE_UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let (unit, factor) = fits.unwrap_or(&("B", 1));
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+impl BadQuantity {
+    /// What is wrong, to be said of the text: "has no unit".
+    pub fn what(&self) -> &'static str {
+        match self {
+            BadQuantity::BareDuration(_) | BadQuantity::BareSize(_) => "has no unit",
+            BadQuantity::NotADuration => "is not a duration",
+            BadQuantity::NotASize => "is not a size",
+            BadQuantity::Zero => "is no time at all",
+            BadQuantity::TooLarge => "is too large",
+        }
+    }
+
+    /// How to mend it.
+    pub fn mend(&self) -> String {
+        match self {
+            BadQuantity::BareDuration(number) => format!("write \"{number}s\" for seconds, or use ms, m, h or d"),
+            BadQuantity::BareSize(number) => format!("write \"{number}B\" for bytes, or use KiB, MiB or GiB"),
+            BadQuantity::NotADuration => "use the units d, h, m, s and ms in this order, as in \"30s\" or \"1h30m\"".to_owned(),
+            BadQuantity::NotASize => "use one of the units B, KiB, MiB and GiB, as in \"64KiB\"".to_owned(),
+            BadQuantity::Zero => "write a duration above zero".to_owned(),
+            BadQuantity::TooLarge => "write a smaller number".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for BadQuantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what(), self.mend())
+    }
+}
+
+impl std::error::Error for BadQuantity {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_with_their_units() {
+        for (text, millis) in [
+            ("50ms", 50),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("90d", 7_776_000_000),
+            ("1d2h3m4s5ms", 93_784_005),
+        ] {
+            assert_eq!(text.parse(), Ok(HumanDuration(Duration::from_millis(millis))), "{text}");
+            assert_eq!(HumanDuration(Duration::from_millis(millis)).to_string(), text);
+        }
+        assert_eq!("90m".parse::<HumanDuration>().unwrap().to_string(), "1h30m");
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused_with_its_reason() {
+        use BadQuantity::{BareDuration, NotADuration, TooLarge, Zero};
+        for (text, why) in [
+            ("30", BareDuration(30)),
+            ("0", BareDuration(0)),
+            ("0s", Zero),
+            ("0h0m", Zero),
+            ("", NotADuration),
+            ("s", NotADuration),
+            ("-5s", NotADuration),
+            ("1.5s", NotADuration),
+            ("30 s", NotADuration),
+            ("30S", NotADuration),
+            ("30m1h", NotADuration),
+            ("1s1s", NotADuration),
+            ("1h30", NotADuration),
+            ("5w", NotADuration),
+            ("99999999999999999999s", TooLarge),
+            ("999999999999999999d", TooLarge),
+        ] {
+            assert_eq!(text.parse::<HumanDuration>(), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_written_with_their_units() {
+        for (text, bytes) in [("0B", 0), ("512B", 512), ("64KiB", 65_536), ("8MiB", 8 << 20), ("3GiB", 3 << 30)] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+            assert_eq!(ByteSize(bytes).to_string(), text);
+        }
+        assert_eq!("1024B".parse::<ByteSize>().unwrap().to_string(), "1KiB");
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_its_reason() {
+        use BadQuantity::{BareSize, NotASize, TooLarge};
+        for (text, why) in [
+            ("512", BareSize(512)),
+            ("", NotASize),
+            ("B", NotASize),
+            ("8MB", NotASize),
+            ("8mib", NotASize),
+            ("8 MiB", NotASize),
+            ("1MiB1KiB", NotASize),
+            ("-1B", NotASize),
+            ("99999999999GiB", TooLarge),
+        ] {
+            assert_eq!(text.parse::<ByteSize>(), Err(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_told_how_to_be_written() {
+        let error = "90".parse::<HumanDuration>().unwrap_err();
+        assert_eq!(error.to_string(), "has no unit; write \"90s\" for seconds, or use ms, m, h or d");
+    }
+}
