@@ -65,6 +65,19 @@ pub enum CertificateError {
     },
 }
 
+impl CertificateError {
+    /// The file that is at fault; for a mismatch, the key's.
+    pub fn file(&self) -> &Path {
+        match self {
+            CertificateError::Unreadable { path, .. }
+            | CertificateError::NoPem { path, .. }
+            | CertificateError::UnusableKey { path, .. }
+            | CertificateError::Damaged { path } => path,
+            CertificateError::Mismatch { key, .. } => key,
+        }
+    }
+}
+
 impl Certificate {
     /// Reads a chain (leaf first) and its key.
     ///

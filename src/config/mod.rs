@@ -1,15 +1,31 @@
-//! `gateway.toml`: what may be written ([`raw`]), what it means ([`settings`]), and everything that is wrong with it at
-//! once ([`Problem`]).
+//! `gateway.toml`: what it means ([`Settings`]), and everything that is wrong with it at once ([`Problem`]).
 //!
-//! Data goes one way: file → raw → check → [`Settings`]. Nobody outside this module reads configuration text.
+//! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
+//! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
+//! `basics`) → [`Settings`]. Nobody outside this module reads configuration text.
 
+mod basics;
 pub mod certificate;
+mod document;
+mod identity;
+mod listeners;
+mod names;
 pub mod problem;
+mod reader;
+mod routes;
 pub mod settings;
+mod upstreams;
+mod value;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::clock::Clock;
+use document::Document;
+pub use document::Surroundings;
+use names::Names;
 pub use problem::Problem;
+use reader::{Named, Table};
 pub use settings::Settings;
 
 /// A configuration that holds, with what is worth a second look.
@@ -21,11 +37,80 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Reads, checks and interprets a configuration file.
+/// Reads, checks and interprets a configuration file, here and now.
+///
+/// Reads the certificates and keys that the file names; opens no socket and no database.
 ///
 /// # Errors
-/// Everything that is wrong, at once.
+/// Everything that is wrong, at once, in the order of the file.
 pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
-    let what = "cannot be read".to_owned();
-    Err(vec![Problem { file: file.to_owned(), line: None, key: None, what, mend: None }])
+    let variable = |name: &str| std::env::var(name).ok();
+    load_in(file, &Surroundings { now: Clock::system().now(), variable: &variable })
+}
+
+/// As [`load`], in other surroundings.
+///
+/// # Errors
+/// Everything that is wrong, at once, in the order of the file.
+pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Problem>> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let mend = Some("name another file with --config".to_owned());
+        vec![Problem { file: file.to_owned(), line: None, key: None, what: format!("cannot be read: {error}"), mend }]
+    })?;
+    let (settings, _, problems, warnings) = interpret(file, &text, surroundings);
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
+        _ => Err(problems),
+    }
+}
+
+/// Every key that a file may hold, such as `log.level` and `routes.NAME.upstream`.
+pub fn known_keys() -> BTreeSet<String> {
+    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n";
+    let surroundings = Surroundings { now: crate::clock::Timestamp::from_micros(0), variable: &|_| None };
+    let (_, keys, _, _) = interpret(Path::new("gateway.toml"), one_of_each, &surroundings);
+    keys
+}
+
+type Interpreted = (Option<Settings>, BTreeSet<String>, Vec<Problem>, Vec<Problem>);
+
+fn interpret(file: &Path, text: &str, surroundings: &Surroundings<'_>) -> Interpreted {
+    let document = Document::new(file, text, surroundings);
+    let settings = document.parse().map(|tree| Table::root(&document, &tree, read));
+    let (keys, problems, warnings) = document.finish();
+    (settings, keys, problems, warnings)
+}
+
+/// The whole file. What others refer to comes first.
+fn read(root: &Table<'_>) -> Settings {
+    root.key("version").count::<u8>(1..=1);
+    let workers = basics::read_workers(root);
+    let (defaults, mut timeouts) = routes::read_defaults(root);
+    let certificates = listeners::read_certificates(root);
+    let upstreams = upstreams::read(root, &defaults);
+    let certificate_names = Names::of("certificates", "certificate", &certificates);
+    let upstream_names = Names::of("upstreams", "upstream", &upstreams);
+    let settings = Settings {
+        workers,
+        listeners: listeners::read(root, &certificate_names),
+        certificates: values(certificates),
+        store: basics::read_store(root),
+        memory: basics::read_memory(root),
+        tokens: basics::read_tokens(root),
+        identity: identity::read(root),
+        upstreams: values(upstreams),
+        routes: routes::read(root, &upstream_names, &defaults),
+        limits: basics::read_limits(root, &mut timeouts.handshake),
+        timeouts,
+        log: basics::read_log(root),
+        grace: basics::read_grace(root),
+    };
+    certificate_names.warn_unused(root.document());
+    upstream_names.warn_unused(root.document());
+    settings
+}
+
+/// Indices stay right: where one is missing, there was a problem, and the settings are not used.
+fn values<T>(named: Vec<Named<T>>) -> Vec<T> {
+    named.into_iter().filter_map(|named| named.value).collect()
 }

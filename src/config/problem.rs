@@ -37,3 +37,56 @@ impl fmt::Display for Problem {
         Ok(())
     }
 }
+
+/// Problems as a terminal shows them: each with how to mend it on a line of its own, then how many there are.
+pub fn render(errors: &[Problem], warnings: &[Problem]) -> String {
+    let mut out = String::new();
+    let kinds = errors.iter().map(|error| ("error", error)).chain(warnings.iter().map(|warning| ("warning", warning)));
+    for (kind, problem) in kinds {
+        let mend = problem.mend.as_ref().map(|mend| format!("\n  {mend}")).unwrap_or_default();
+        let bare = Problem { mend: None, ..problem.clone() };
+        out.push_str(&format!("{kind}: {bare}{mend}\n"));
+    }
+    let count = |number: usize, what: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{number} {what}s")),
+    };
+    let counts: Vec<String> =
+        [count(errors.len(), "error"), count(warnings.len(), "warning")].into_iter().flatten().collect();
+    if !counts.is_empty() {
+        out.push_str(&counts.join(", "));
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem() -> Problem {
+        Problem {
+            file: PathBuf::from("gateway.toml"),
+            line: Some(14),
+            key: Some("routes.orders.upsteam".to_owned()),
+            what: "unknown key".to_owned(),
+            mend: Some("did you mean `upstream`?".to_owned()),
+        }
+    }
+
+    #[test]
+    fn one_line_says_where_what_and_how_to_mend() {
+        let text = "gateway.toml:14: routes.orders.upsteam: unknown key; did you mean `upstream`?";
+        assert_eq!(problem().to_string(), text);
+    }
+
+    #[test]
+    fn a_terminal_gets_errors_before_warnings_and_their_number() {
+        let bare = Problem { line: None, key: None, mend: None, ..problem() };
+        let text = "error: gateway.toml:14: routes.orders.upsteam: unknown key\n  did you mean `upstream`?\n\
+                    warning: gateway.toml: unknown key\nwarning: gateway.toml: unknown key\n1 error, 2 warnings\n";
+        assert_eq!(render(&[problem()], &[bare.clone(), bare]), text);
+        assert_eq!(render(&[], &[]), "");
+    }
+}

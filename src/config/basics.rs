@@ -1,0 +1,134 @@
+//! The tables that stand once: `[store]`, `[cache.memory]`, `[tokens]`, `[limits]`, `[log]`, and what stands above them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::document::Document;
+use super::listeners::check_secret_file;
+use super::reader::Table;
+use super::settings::{Limits, Log, MemoryCache, Store, StoreUrl, Tokens};
+use super::value::{Fault, Key};
+
+/// More threads than any machine that we know of has cores; a larger number is a slip.
+const MOST_WORKERS: u64 = 1_024;
+
+/// A bound for numbers of things, far from overflow everywhere.
+const MANY: u64 = 100_000_000;
+
+/// `workers`; `auto` is one for each core.
+pub(super) fn read_workers(root: &Table<'_>) -> usize {
+    let workers = root.key("workers");
+    let written = if workers.is_word("auto") { None } else { workers.count(1..=MOST_WORKERS) };
+    written.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// `[store]`
+pub(super) fn read_store(root: &Table<'_>) -> Store {
+    root.table("store", |table| {
+        let (url, key_file, document) = (table.key("url"), table.key("key_file"), table.document());
+        let default_url = || StoreUrl::Sqlite(document.resolve("tokengate.db"));
+        let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
+        check_secret_file(&key_file, &secret);
+        Store {
+            url: url.parse(|text| store_url(text, document)).unwrap_or_else(default_url),
+            key_file: secret,
+            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(16),
+            timeout: table.key("timeout").duration().unwrap_or(Duration::from_secs(1)),
+            poll_every: table.key("poll_every").duration().unwrap_or(Duration::from_millis(250)),
+        }
+    })
+}
+
+fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
+    let mend = "write \"sqlite:FILE\", the path relative to this file";
+    let later = ["postgres", "mysql", "django"];
+    match text.strip_prefix("sqlite:") {
+        Some(path) if path.is_empty() || path.starts_with("//") || path.contains([':', '?']) => {
+            Err(Fault::new("names no file", mend))
+        }
+        Some(path) => Ok(StoreUrl::Sqlite(document.resolve(path))),
+        None if later.iter().any(|kind| text.starts_with(kind)) => Err(Fault::new("is not supported yet", mend)),
+        None => Err(Fault::new("is no store", mend)),
+    }
+}
+
+/// `[cache.memory]`
+pub(super) fn read_memory(root: &Table<'_>) -> MemoryCache {
+    root.table("cache", |cache| {
+        cache.table("memory", |table| MemoryCache {
+            max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(100_000),
+            ttl: table.key("ttl").duration().unwrap_or(Duration::from_secs(60)),
+            negative_ttl: table.key("negative_ttl").duration().unwrap_or(Duration::from_secs(1)),
+        })
+    })
+}
+
+/// `[tokens]`
+pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
+    root.table("tokens", |table| {
+        table.key("format").choice(&[("drf", ())]);
+        Tokens {
+            schemes: schemes(&table.key("schemes")),
+            recoverable: table.key("recoverable").bool().unwrap_or(true),
+            issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(true),
+            default_ttl: table.key("default_ttl").duration_or("never", None),
+            max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(20),
+        }
+    })
+}
+
+fn schemes(key: &Key<'_>) -> Vec<String> {
+    // RFC 9110 §5.6.2: what a token may consist of beside letters and digits.
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let written = key.parse_list(|text| {
+        if !text.is_empty() && text.bytes().all(is_token) {
+            Ok(text.to_owned())
+        } else {
+            Err(Fault::new("is no scheme", "write one word such as \"Token\""))
+        }
+    });
+    written.unwrap_or_else(|| vec!["Token".to_owned()])
+}
+
+/// `[limits]`, and the time that a handshake may take.
+pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits {
+    root.table("limits", |table| {
+        *handshake = table.key("handshake_timeout").duration().unwrap_or(*handshake);
+        let default = Limits::default();
+        // hyper refuses a read buffer below 8 KiB.
+        let header_bytes = size(&table.key("header_bytes"), 8 << 10..=1 << 20, default.header_bytes);
+        let why = ": the HTTP library reads no more without a copy of them all";
+        let header_count = table.key("header_count").count_because(1..=100, why);
+        // 65,534 bytes: the longest target that the `http` crate can hold.
+        let uri_bytes = size(&table.key("uri_bytes"), 64..=65_534, default.uri_bytes);
+        Limits {
+            header_bytes,
+            header_count: header_count.unwrap_or(default.header_count),
+            uri_bytes,
+            connections: table.key("connections").count(1..=MANY).unwrap_or(default.connections),
+            connections_per_ip: table.key("connections_per_ip").count(1..=MANY).unwrap_or(default.connections_per_ip),
+            handshakes: table.key("handshakes").count(1..=MANY).unwrap_or(default.handshakes),
+            h2_streams: table.key("h2_streams").count(1..=10_000).unwrap_or(default.h2_streams),
+        }
+    })
+}
+
+fn size(key: &Key<'_>, bounds: std::ops::RangeInclusive<u64>, default: usize) -> usize {
+    key.bytes(bounds).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default)
+}
+
+/// `[log]`
+pub(super) fn read_log(root: &Table<'_>) -> Log {
+    use tracing::Level;
+    let levels = [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG)];
+    root.table("log", |table| Log {
+        level: table.key("level").choice(&levels).unwrap_or(Level::INFO),
+        json: table.key("format").choice(&[("text", false), ("json", true)]).unwrap_or(false),
+        access: table.key("access").bool().unwrap_or(true),
+    })
+}
+
+/// `[shutdown]`
+pub(super) fn read_grace(root: &Table<'_>) -> Duration {
+    root.table("shutdown", |table| table.key("grace").duration().unwrap_or(Duration::from_secs(25)))
+}

@@ -1,0 +1,47 @@
+//! Names that one table defines and others refer to: certificates and upstreams.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use super::document::Document;
+use super::reader::{Named, nearest};
+use super::value::{Fault, Key};
+
+/// The names of one table, and which of them were referred to.
+pub(super) struct Names {
+    table: &'static str,
+    kind: &'static str,
+    all: Vec<(String, Option<usize>)>,
+    used: RefCell<BTreeSet<usize>>,
+}
+
+impl Names {
+    /// The names that `table` defines; a broken definition counts, so that it is reported once and not at each use.
+    pub(super) fn of<T>(table: &'static str, kind: &'static str, defined: &[Named<T>]) -> Names {
+        let all = defined.iter().map(|named| (named.name.clone(), named.line)).collect();
+        Names { table, kind, all, used: RefCell::default() }
+    }
+
+    /// The index of the name that `key` holds.
+    pub(super) fn find(&self, key: &Key<'_>) -> Option<usize> {
+        let index = key.parse(|text| {
+            self.all.iter().position(|(name, _)| name == text).ok_or_else(|| {
+                let known: Vec<&str> = self.all.iter().map(|(name, _)| name.as_str()).collect();
+                let mend = nearest(text, &known).unwrap_or_else(|| format!("add [{}.{text}]", self.table));
+                Fault::new(format!("is no {} of this file", self.kind), mend)
+            })
+        })?;
+        self.used.borrow_mut().insert(index);
+        Some(index)
+    }
+
+    /// Warns of every name that nobody referred to.
+    pub(super) fn warn_unused(&self, document: &Document<'_>) {
+        for (index, (name, line)) in self.all.iter().enumerate() {
+            if !self.used.borrow().contains(&index) {
+                let key = format!("{}.{name}", self.table);
+                document.warning(*line, Some(&key), "nothing uses it".to_owned(), Some("remove it".to_owned()));
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Reads tables: a [`Table`] remembers which keys were asked for, so that the rest is unknown.
+//!
+//! Each table of the file has one function that asks for *all* its keys, with their defaults, whatever the values are;
+//! unknown keys, their nearest known neighbours and the list of all keys come out of that by themselves.
+
+use std::cell::RefCell;
+
+use toml::de::{DeTable, DeValue};
+
+use super::document::Document;
+use super::value::Key;
+
+/// What stands for the name of a table that the operator names, such as `orders` in `[routes.orders]`.
+const ANY_NAME: &str = "NAME";
+
+/// A table that may be absent; then none of its keys has a value.
+pub(super) struct Table<'d> {
+    document: &'d Document<'d>,
+    path: String,
+    pattern: String,
+    line: Option<usize>,
+    entries: Option<&'d DeTable<'d>>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+/// Something that the operator named.
+pub(super) struct Named<T> {
+    /// Its name.
+    pub name: String,
+    /// Where it is defined.
+    pub line: Option<usize>,
+    /// What was read; `None` if that made no sense.
+    pub value: Option<T>,
+}
+
+impl<'d> Table<'d> {
+    /// Reads the whole file with `read`.
+    pub(super) fn root<T>(document: &'d Document<'d>, tree: &'d DeTable<'d>, read: impl FnOnce(&Table<'d>) -> T) -> T {
+        let (path, pattern, known) = Default::default();
+        Table { document, path, pattern, line: None, entries: Some(tree), known }.read_with(read)
+    }
+
+    /// The document.
+    pub(super) fn document(&self) -> &'d Document<'d> {
+        self.document
+    }
+
+    /// A value in this table.
+    pub(super) fn key(&self, name: &'static str) -> Key<'d> {
+        self.document.ask(join(&self.pattern, name));
+        let path = join(&self.path, name);
+        match self.entry(name) {
+            Some((line, value)) => Key::new(self.document, path, Some(line), Some(value)),
+            None => Key::new(self.document, path, self.line, None),
+        }
+    }
+
+    /// A table in this table.
+    pub(super) fn table<T>(&self, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
+        let (line, value) = self.entry(name).unzip();
+        self.child(name, name, line, value).read_with(read)
+    }
+
+    /// A table whose keys are names that the operator chose, each with a table of its own. In the order of the names.
+    pub(super) fn named<T>(
+        &self,
+        name: &'static str,
+        read: impl Fn(&str, &Table<'d>) -> Option<T>,
+    ) -> Vec<Named<T>> {
+        let (line, value) = self.entry(name).unzip();
+        let all = self.child(name, name, line, value);
+        let mut out = Vec::new();
+        for (name, value) in all.entries.into_iter().flatten() {
+            let (name, line) = (name.get_ref().as_ref(), self.document.line_at(name.span().start));
+            let child = all.child(name, ANY_NAME, Some(line), Some(value.get_ref()));
+            let value = child.read_with(|table| read(name, table));
+            out.push(Named { name: name.to_owned(), line: Some(line), value });
+        }
+        out
+    }
+
+    /// Reports what is wrong with the table itself.
+    pub(super) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) {
+        self.document.problem(self.line, Some(&self.path), what.into(), Some(mend.into()));
+    }
+
+    fn entry(&self, name: &'static str) -> Option<(usize, &'d DeValue<'d>)> {
+        self.known.borrow_mut().push(name);
+        let (key, value) = self.entries?.get_key_value(name)?;
+        Some((self.document.line_at(key.span().start), value.get_ref()))
+    }
+
+    fn child(&self, name: &str, pattern: &str, line: Option<usize>, value: Option<&'d DeValue<'d>>) -> Table<'d> {
+        let path = join(&self.path, name);
+        if let Some(value) = value.filter(|value| !value.is_table()) {
+            let mend = Some(format!("write [{path}] and its keys below"));
+            self.document.problem(line, Some(&path), format!("must be a table, not {}", a(value)), mend);
+        }
+        Table {
+            document: self.document,
+            path,
+            pattern: join(&self.pattern, pattern),
+            line,
+            entries: value.and_then(DeValue::as_table),
+            known: RefCell::default(),
+        }
+    }
+
+    fn read_with<T>(self, read: impl FnOnce(&Table<'d>) -> T) -> T {
+        let out = read(&self);
+        let known = self.known.into_inner();
+        for name in self.entries.into_iter().flat_map(DeTable::keys) {
+            let text = name.get_ref().as_ref();
+            if !known.contains(&text) {
+                let line = Some(self.document.line_at(name.span().start));
+                let mend = nearest(text, &known).unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+                self.document.problem(line, Some(&join(&self.path, text)), "unknown key".to_owned(), Some(mend));
+            }
+        }
+        out
+    }
+}
+
+/// "did you mean …?", if any of `known` is near enough to be meant.
+pub(super) fn nearest(text: &str, known: &[&str]) -> Option<String> {
+    let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
+    let name = known.iter().copied().min_by_key(|name| distance(name))?;
+    (distance(&name) <= (text.chars().count() / 3).max(1)).then(|| format!("did you mean `{name}`?"))
+}
+
+/// The kind of a value with its article.
+pub(super) fn a(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn only_a_near_name_is_suggested() {
+        let known = ["upstream", "path", "path_prefix", "host"];
+        assert_eq!(nearest("upsteam", &known).as_deref(), Some("did you mean `upstream`?"));
+        assert_eq!(nearest("pathprefix", &known).as_deref(), Some("did you mean `path_prefix`?"));
+        assert_eq!(nearest("hsot", &known).as_deref(), Some("did you mean `host`?"));
+        assert_eq!(nearest("cors", &known), None);
+        assert_eq!(nearest("x", &[]), None);
+    }
+}

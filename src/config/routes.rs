@@ -1,0 +1,218 @@
+//! `[routes.NAME]` and `[defaults]`: which requests go where, and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use super::document::Document;
+use super::names::Names;
+use super::reader::{Named, Table};
+use super::settings::{Auth, ConnectionTimeouts, HostPattern, PathPattern, Route};
+use super::upstreams::is_host;
+use super::value::{Fault, Key};
+use crate::token::{Scope, ScopeSet};
+
+/// What holds for a route that does not say otherwise.
+pub(super) struct RouteDefaults {
+    /// Longest wait for a new connection to an endpoint.
+    pub connect: Duration,
+    /// What the tables `timeouts` and `limits` of a route can say.
+    pub bounds: Bounds,
+}
+
+/// What the tables `timeouts` and `limits` of a route say.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    request_body: Duration,
+    response_headers: Duration,
+    response_body: Duration,
+    total: Option<Duration>,
+    body: u64,
+}
+
+/// HARDENING §1.
+const BOUNDS: Bounds = Bounds {
+    request_body: Duration::from_secs(30),
+    response_headers: Duration::from_secs(30),
+    response_body: Duration::from_secs(60),
+    total: None,
+    body: 10 << 20,
+};
+
+impl Bounds {
+    /// These bounds, as far as the tables `timeouts` and `limits` do not say otherwise.
+    fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
+        let body = limits.key("body");
+        Bounds {
+            request_body: timeouts.key("request_body").duration().unwrap_or(self.request_body),
+            response_headers: timeouts.key("response_headers").duration().unwrap_or(self.response_headers),
+            response_body: timeouts.key("response_body").duration().unwrap_or(self.response_body),
+            total: timeouts.key("total").duration_or("unlimited", self.total),
+            body: if body.is_word("unlimited") { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
+        }
+    }
+}
+
+/// `[defaults]`
+pub(super) fn read_defaults(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeouts) {
+    root.table("defaults", |table| {
+        table.table("timeouts", |timeouts| {
+            let defaults = ConnectionTimeouts::default();
+            let connection = ConnectionTimeouts {
+                request_headers: timeouts.key("request_headers").duration().unwrap_or(defaults.request_headers),
+                idle: timeouts.key("idle").duration().unwrap_or(defaults.idle),
+                write: timeouts.key("write").duration().unwrap_or(defaults.write),
+                ..defaults
+            };
+            let route = RouteDefaults {
+                connect: timeouts.key("connect").duration().unwrap_or(Duration::from_secs(5)),
+                bounds: table.table("limits", |limits| BOUNDS.overridden_by(timeouts, limits)),
+            };
+            (route, connection)
+        })
+    })
+}
+
+/// `[routes]`
+pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults) -> Vec<Route> {
+    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults));
+    if named.is_empty() {
+        let mend = "add [routes.NAME] with `path_prefix` and `upstream`".to_owned();
+        root.document().warning(None, Some("routes"), "no route: nothing is forwarded".to_owned(), Some(mend));
+    }
+    refuse_equal_routes(root.document(), &named);
+    named.into_iter().filter_map(|route| route.value).collect()
+}
+
+fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults) -> Option<Route> {
+    let bounds = table.table("timeouts", |timeouts| {
+        table.table("limits", |limits| defaults.bounds.overridden_by(timeouts, limits))
+    });
+    let path = path(table);
+    let strip_prefix = table.key("strip_prefix");
+    let strips = strip_prefix.bool().unwrap_or(false);
+    if strips && matches!(path, Some(PathPattern::Exact(_))) {
+        strip_prefix.problem("there is no prefix to strip", "use `path_prefix`, or remove it");
+    }
+    let request_body = table.key("request_body");
+    let buffers = request_body.choice(&[("stream", false), ("buffer", true)]).unwrap_or(false);
+    if buffers && bounds.body == u64::MAX {
+        request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
+    }
+    let (auth, scopes) = access(table);
+    let upstream = table.key("upstream");
+    upstream.require("add `upstream = \"NAME\"`: one of [upstreams]");
+    let host = table.key("host").parse(host).unwrap_or(HostPattern::Any);
+    Some(Route {
+        name: Arc::from(name),
+        host,
+        methods: table.key("methods").parse_list(method).unwrap_or_default(),
+        upstream: upstreams.find(&upstream).unwrap_or_default(),
+        auth,
+        scopes,
+        strip_prefix: strips,
+        upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
+        empty_segments: table.key("empty_segments").choice(&[("reject", false), ("keep", true)]).unwrap_or(false),
+        buffer_request: buffers,
+        body_limit: bounds.body,
+        request_body_timeout: bounds.request_body,
+        response_headers_timeout: bounds.response_headers,
+        response_body_timeout: bounds.response_body,
+        total_timeout: bounds.total,
+        // Last, so that every other key has been asked for by now.
+        path: path?,
+    })
+}
+
+fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
+    let (auth, scopes) = (table.key("auth"), table.key("scopes"));
+    let ways = [("required", Auth::Required), ("optional", Auth::Optional), ("none", Auth::None)];
+    let way = auth.choice(&ways).unwrap_or(Auth::Required);
+    if scopes.is_set() && way != Auth::Required {
+        scopes.problem("only a required token has scopes", "use `auth = \"required\"`, or remove the scopes");
+    }
+    let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
+    let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is no scope", grammar)));
+    (way, ScopeSet::new(needed.unwrap_or_default()))
+}
+
+fn path(table: &Table<'_>) -> Option<PathPattern> {
+    let (exact, prefix) = (table.key("path"), table.key("path_prefix"));
+    match (exact.is_set(), prefix.is_set()) {
+        (true, false) => plain_path(&exact).map(PathPattern::Exact),
+        (false, true) => plain_path(&prefix).map(PathPattern::Prefix),
+        (true, true) => {
+            prefix.problem("`path` and `path_prefix` exclude one another", "remove one");
+            None
+        }
+        (false, false) => {
+            let mend = "add `path_prefix = \"/\"` for a whole tree or `path` for exactly one";
+            table.problem("it is not said which paths this route takes", mend);
+            None
+        }
+    }
+}
+
+/// Only paths that a request can have after it was read: others would never match, which somebody may rely on.
+fn plain_path(key: &Key<'_>) -> Option<String> {
+    key.parse(|text| {
+        let is_dots = |segment: &str| segment == "." || segment == "..";
+        if !text.starts_with('/') {
+            Err(Fault::new("does not begin with `/`", format!("write \"/{text}\"")))
+        } else if text.contains('%') {
+            Err(Fault::new("contains `%`", "write the path decoded; requests are compared decoded"))
+        } else if text.contains("//") {
+            Err(Fault::new("contains an empty segment", "write one `/`"))
+        } else if text.split('/').any(is_dots) {
+            Err(Fault::new("contains a `.` or `..` segment", "write the path that is meant"))
+        } else if text.contains(['?', '#', '\\', '*']) || text.chars().any(char::is_control) {
+            Err(Fault::new("contains what no path contains", "leave out `?`, `#`, `\\`, `*` and control characters"))
+        } else {
+            Ok(text.to_owned())
+        }
+    })
+}
+
+fn host(text: &str) -> Result<HostPattern, Fault> {
+    let mend = "write a name without port, such as \"api.example.com\" or \"*.example.com\"";
+    let lower = text.to_ascii_lowercase();
+    match lower.strip_prefix("*.") {
+        Some(below) if is_host(below) && !below.starts_with('[') => Ok(HostPattern::Below(below.to_owned())),
+        None if is_host(&lower) => Ok(HostPattern::Exact(lower)),
+        _ => Err(Fault::new("is no host", mend)),
+    }
+}
+
+fn method(text: &str) -> Result<Method, Fault> {
+    let upper = text.to_ascii_uppercase();
+    match Method::from_bytes(text.as_bytes()) {
+        Ok(Method::CONNECT | Method::TRACE) => Err(Fault::new("is never forwarded", "remove it")),
+        Ok(method) if text == upper => Ok(method),
+        Ok(_) => Err(Fault::new("is not in capitals", format!("write \"{upper}\""))),
+        Err(_) => Err(Fault::new("is no method", "write a method such as \"GET\"")),
+    }
+}
+
+/// Two routes that could take the same request with equal right are a slip: which one wins must never be chance.
+fn refuse_equal_routes(document: &Document<'_>, routes: &[Named<Route>]) {
+    let mut placed: Vec<_> = routes.iter().filter_map(|named| Some((named, named.value.as_ref()?))).collect();
+    placed.sort_by_key(|(named, _)| named.line);
+    for (index, (named, route)) in placed.iter().enumerate() {
+        if let Some((other, _)) = placed.iter().take(index).find(|(_, other)| rivals(route, other)) {
+            let what = format!("takes the same requests as routes.{}", other.name);
+            let mend = "give them different hosts, paths or methods".to_owned();
+            document.problem(named.line, Some(&format!("routes.{}", named.name)), what, Some(mend));
+        }
+    }
+}
+
+fn rivals(one: &Route, other: &Route) -> bool {
+    // A route that names its methods is more specific than one that takes all.
+    let methods_meet = match (one.methods.is_empty(), other.methods.is_empty()) {
+        (true, true) => true,
+        (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
+        _ => false,
+    };
+    methods_meet && one.host == other.host && one.path == other.path
+}

@@ -1,0 +1,84 @@
+//! `[upstreams.NAME]`: groups of endpoints.
+
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use super::document::Document;
+use super::reader::{Named, Table};
+use super::routes::RouteDefaults;
+use super::settings::{Endpoint, EndpointAddress, Upstream};
+use super::value::Fault;
+
+/// `[upstreams]`
+pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upstream>> {
+    root.named("upstreams", |name, table| {
+        let (endpoints, document) = (table.key("endpoints"), table.document());
+        endpoints.require("add `endpoints = [\"http://127.0.0.1:8000\"]`");
+        Some(Upstream {
+            name: name.to_owned(),
+            endpoints: endpoints.parse_list(|text| endpoint(text, document)).unwrap_or_default(),
+            max_connections: table.key("max_connections").count(1..=1_000_000).unwrap_or(1_000),
+            idle_timeout: table.key("idle_timeout").duration().unwrap_or(Duration::from_secs(30)),
+            connect_timeout: table.key("connect_timeout").duration().unwrap_or(defaults.connect),
+            retry: table.key("retries").count::<u8>(0..=1).unwrap_or(1) == 1,
+        })
+    })
+}
+
+fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if path.is_empty() {
+            return Err(Fault::new("names no socket", "write \"unix:PATH\""));
+        }
+        // A socket has no name of its own that could stand in `Host`; nginx and HAProxy send this one too.
+        return Ok(Endpoint {
+            authority: "localhost".to_owned(),
+            address: EndpointAddress::Unix(document.resolve(path)),
+        });
+    }
+    if text.starts_with("https://") {
+        let mend = "use \"http://HOST:PORT\" on a network that you trust, or \"unix:PATH\"";
+        return Err(Fault::new("is not supported yet: https", mend));
+    }
+    let example = "write \"http://HOST:PORT\" or \"unix:PATH\"";
+    let authority = text.strip_prefix("http://").ok_or_else(|| Fault::new("is no endpoint", example))?;
+    let fault = |what| Fault::new(what, example);
+    if authority.contains(['/', '?', '#']) {
+        return Err(fault("says more than host and port"));
+    }
+    let parsed: Authority = authority.parse().map_err(|_| fault("is no endpoint"))?;
+    let host = parsed.host();
+    if authority.contains('@') || !is_host(host) {
+        return Err(fault("has no valid host"));
+    }
+    let port = parsed.port_u16().filter(|port| *port != 0).ok_or_else(|| fault("has no port"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port) })
+}
+
+/// Is it a host name, an IPv4 address, or an IPv6 address in brackets?
+pub(super) fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(plain);
+    host.len() <= 253 && host.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_host;
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        for good in ["localhost", "api.example.com", "10.0.0.1", "[::1]", "my_service", "xn--bcher-kva.example"] {
+            assert!(is_host(good), "{good}");
+        }
+        let long = format!("{}.example", "a".repeat(64));
+        for bad in ["", ".", "a..b", "example.com.", "::1", "[::g]", "a b", "a:80", "*.example.com", "bücher.example", &long] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+}

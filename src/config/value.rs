@@ -1,0 +1,223 @@
+//! Reads values: a [`Key`] knows where it stands, so that every complaint says its line and its path.
+//!
+//! Each reading function gives `None` for an absent value and, after a complaint, for a wrong one; callers put the
+//! default in its place either way. `"${NAME}"` as the whole text is replaced from the environment, once, and no
+//! complaint ever shows what came from there.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::document::Document;
+use super::reader::{a, nearest};
+use crate::units::{BadQuantity, ByteSize, HumanDuration};
+
+/// A key with its value, if it has one.
+pub(super) struct Key<'d> {
+    document: &'d Document<'d>,
+    path: String,
+    line: Option<usize>,
+    value: Option<&'d DeValue<'d>>,
+}
+
+/// What is wrong with a text, to be said of it ("is no address"), and how to mend it.
+pub(super) struct Fault {
+    what: String,
+    mend: String,
+}
+
+impl Fault {
+    /// A fault.
+    pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Fault {
+        Fault { what: what.into(), mend: mend.into() }
+    }
+}
+
+impl From<BadQuantity> for Fault {
+    fn from(bad: BadQuantity) -> Fault {
+        Fault::new(bad.what(), bad.mend())
+    }
+}
+
+impl<'d> Key<'d> {
+    /// A key at a place; `line` is that of its table if it has no value.
+    pub(super) fn new(
+        document: &'d Document<'d>,
+        path: String,
+        line: Option<usize>,
+        value: Option<&'d DeValue<'d>>,
+    ) -> Key<'d> {
+        Key { document, path, line, value }
+    }
+
+    /// Is it written at all?
+    pub(super) fn is_set(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// Its path, such as `routes.orders.upstream`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Reports what is wrong with it.
+    pub(super) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) {
+        self.document.problem(self.line, Some(&self.path), what.into(), Some(mend.into()));
+    }
+
+    /// Reports what is probably not meant.
+    pub(super) fn warning(&self, what: impl Into<String>, mend: impl Into<String>) {
+        self.document.warning(self.line, Some(&self.path), what.into(), Some(mend.into()));
+    }
+
+    /// Reports its absence, if it is absent.
+    pub(super) fn require(&self, mend: &str) {
+        if !self.is_set() {
+            self.problem("missing", mend);
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn bool(&self) -> Option<bool> {
+        let read = self.value?.as_bool();
+        self.or_wrong_type(read, "true or false")
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn count<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>) -> Option<T> {
+        self.count_because(bounds, "")
+    }
+
+    /// A whole number within bounds that want a reason; `why` ends the sentence "write a whole number from 1 to 9".
+    pub(super) fn count_because<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>, why: &str) -> Option<T> {
+        let (least, most) = bounds.clone().into_inner();
+        let must = if least == most { format!("{least}") } else { format!("a whole number from {least} to {most}") };
+        let number = self.or_wrong_type(self.value?.as_integer(), &must)?;
+        let read = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| bounds.contains(number));
+        if read.is_none() {
+            self.problem(format!("`{number}` is out of bounds"), format!("write {must}{why}"));
+        }
+        read.and_then(|number| T::try_from(number).ok())
+    }
+
+    /// Is it exactly this word, where a word may stand for a quantity?
+    pub(super) fn is_word(&self, word: &str) -> bool {
+        self.value.and_then(DeValue::as_str) == Some(word)
+    }
+
+    /// A duration.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        self.quantity(BadQuantity::BareDuration).map(|HumanDuration(duration)| duration)
+    }
+
+    /// A duration, or a word that stands for none; `default` if absent.
+    pub(super) fn duration_or(&self, word: &str, default: Option<Duration>) -> Option<Duration> {
+        if self.is_word(word) { None } else { self.duration().or(default) }
+    }
+
+    /// A size within bounds, in bytes.
+    pub(super) fn bytes(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let size = self.quantity::<ByteSize>(BadQuantity::BareSize)?;
+        let (least, most) = bounds.clone().into_inner();
+        if !bounds.contains(&size.0) {
+            let mend = format!("write {} to {}", ByteSize(least), ByteSize(most));
+            self.problem(format!("`{size}` is out of bounds"), mend);
+            return None;
+        }
+        Some(size.0)
+    }
+
+    fn quantity<T: FromStr<Err = BadQuantity>>(&self, bare: fn(u64) -> BadQuantity) -> Option<T> {
+        if let Some(number) = self.value?.as_integer() {
+            let number = number.to_string();
+            let bad = number.parse().map_or(BadQuantity::TooLarge, bare);
+            self.problem(format!("`{number}` {}", bad.what()), bad.mend());
+            return None;
+        }
+        self.parse(|text| text.parse().map_err(Fault::from))
+    }
+
+    /// A text that `read` understands.
+    pub(super) fn parse<T>(&self, read: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
+        let written = self.or_wrong_type(self.value?.as_str(), "a text in quotes")?;
+        match read(&self.expand(written)?) {
+            Ok(value) => Some(value),
+            Err(Fault { what, mend }) => {
+                self.problem(format!("`{written}` {what}"), mend);
+                None
+            }
+        }
+    }
+
+    /// One of some words.
+    pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.parse(|text| {
+            let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+            found.ok_or_else(|| {
+                let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                let quoted: Vec<String> = known.iter().map(|word| format!("\"{word}\"")).collect();
+                let mend = nearest(text, &known).unwrap_or_else(|| format!("write {}", quoted.join(" or ")));
+                Fault::new("is not known here", mend)
+            })
+        })
+    }
+
+    /// A path, relative to the file.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.parse(|text| match text {
+            "" => Err(Fault::new("is no file", "write a path, relative to this file")),
+            path => Ok(self.document.resolve(path)),
+        })
+    }
+
+    /// A list with at least one member, each a key of its own. Reports doubles.
+    pub(super) fn list(&self) -> Option<Vec<Key<'d>>> {
+        let list = self.or_wrong_type(self.value?.as_array(), "a list, such as [\"a\", \"b\"]")?;
+        if list.is_empty() {
+            self.problem("an empty list", "name at least one, or leave the key out");
+        }
+        let mut seen = Vec::new();
+        let mut members = Vec::new();
+        for member in list {
+            let line = Some(self.document.line_at(member.span().start));
+            let key = Key::new(self.document, self.path.clone(), line, Some(member.get_ref()));
+            match member.get_ref().as_str() {
+                Some(text) if seen.contains(&text) => key.problem(format!("`{text}` stands twice"), "remove one"),
+                Some(text) => seen.push(text),
+                None => {}
+            }
+            members.push(key);
+        }
+        Some(members)
+    }
+
+    /// A list of texts that `read` understands; those that it does not are reported and left out.
+    pub(super) fn parse_list<T>(&self, read: impl Fn(&str) -> Result<T, Fault>) -> Option<Vec<T>> {
+        Some(self.list()?.iter().filter_map(|member| member.parse(&read)).collect())
+    }
+
+    fn expand(&self, written: &str) -> Option<String> {
+        let Some((before, rest)) = written.split_once("${") else { return Some(written.to_owned()) };
+        let Some(name) = rest.strip_suffix('}').filter(|name| before.is_empty() && !name.contains(['$', '{', '}'])) else {
+            self.problem(format!("`{written}` mixes a variable with text"), "let \"${NAME}\" be the whole value");
+            return None;
+        };
+        let value = self.document.variable(name);
+        if value.is_none() {
+            self.problem(format!("the environment has no variable `{name}`"), "set it, or write the value");
+        }
+        value
+    }
+
+    fn or_wrong_type<T>(&self, read: Option<T>, must: impl Display) -> Option<T> {
+        if let (None, Some(value)) = (&read, self.value) {
+            let mend = format!("write {must}");
+            self.problem(format!("must not be {}", a(value)), mend);
+        }
+        read
+    }
+}
