@@ -2,4 +2,10 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod demo_products;
+#[cfg(test)]
 mod floors;
+#[cfg(test)]
+mod internal;

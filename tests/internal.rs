@@ -1,0 +1,57 @@
+//! The internal listener: health and metrics over a real socket.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokengate::admin::{self, AskHealth, Health, WriteMetrics};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+async fn get_aside(address: SocketAddr, path: &'static str) -> String {
+    tokio::task::spawn_blocking(move || get(address, path)).await.unwrap()
+}
+
+#[tokio::test]
+async fn health_follows_what_it_is_told_and_metrics_are_there_only_if_given() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let health: AskHealth = {
+        let broken = Arc::clone(&broken);
+        Arc::new(move || match broken.load(Ordering::Acquire) {
+            false => Health::Ok,
+            true => Health::Failing(vec!["the store cannot be reached".to_owned()]),
+        })
+    };
+    let metrics: WriteMetrics = Arc::new(|| "requests_total 1\n".to_owned());
+    let with = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let without = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (with_at, without_at) = (with.local_addr().unwrap(), without.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = admin::internal_router(Arc::clone(&health), Some(metrics));
+    let serving = tokio::spawn(admin::serve(with, router, async { drop(stopped.await) }));
+    tokio::spawn(admin::serve(without, admin::internal_router(health, None), std::future::pending()));
+
+    let well = get_aside(with_at, "/health").await;
+    assert!(well.starts_with("HTTP/1.1 200") && well.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{well}");
+    broken.store(true, Ordering::Release);
+    let ill = get_aside(with_at, "/health").await;
+    assert!(ill.starts_with("HTTP/1.1 503"), "{ill}");
+    assert!(ill.ends_with("{\"problems\":[\"the store cannot be reached\"],\"status\":\"failing\"}"), "{ill}");
+
+    let metrics = get_aside(with_at, "/metrics").await;
+    assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("\r\n\r\nrequests_total 1\n"));
+    assert!(get_aside(without_at, "/metrics").await.starts_with("HTTP/1.1 404"));
+
+    stop.send(()).unwrap();
+    serving.await.unwrap().unwrap();
+    assert!(TcpStream::connect(with_at).is_err());
+}
