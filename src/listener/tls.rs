@@ -15,6 +15,11 @@ use crate::config::certificate::Certificate;
 use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
 
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TlsError(#[from] rustls::Error);
+
 /// The names of a listener's certificates, in the listener's order; what SNI chooses by.
 pub fn names(listener: &TlsListener, certificates: &[Certificate]) -> ServerNames {
     let chosen = listener.certificates.iter().filter_map(|index| certificates.get(*index));
@@ -25,8 +30,8 @@ pub fn names(listener: &TlsListener, certificates: &[Certificate]) -> ServerName
 ///
 /// # Errors
 /// If the system gives no randomness.
-pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
-    aws_lc_rs::Ticketer::new()
+pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    Ok(aws_lc_rs::Ticketer::new()?)
 }
 
 /// The configuration of one listener.
@@ -37,7 +42,7 @@ pub fn config(
     listener: &TlsListener,
     certificates: &[Certificate],
     ticketer: Arc<dyn ProducesTickets>,
-) -> Result<Arc<ServerConfig>, rustls::Error> {
+) -> Result<Arc<ServerConfig>, TlsError> {
     let versions: &[_] = if listener.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
     let keys = listener.certificates.iter().filter_map(|index| certificates.get(*index));
     let chooser = Chooser {

@@ -1,0 +1,318 @@
+//! From settings to a running gateway, and back.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::files::{self, OutOfFiles};
+use super::worker::{self, Phase, Plan, Share};
+use crate::admin::{self, Health};
+use crate::cache::{ExposedTokens, IdentityCache, Resolver, watch as watch_changes};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::{Listener, ListenerRole};
+use crate::listener::{Census, socket, tls};
+use crate::route::RouteTable;
+use crate::store::{Store, StoreError};
+use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, export};
+use crate::upstream::{EndpointSpec, resolve};
+
+/// How long a stop waits for the last lines of the access log to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// What the gateway has from outside.
+pub struct World {
+    /// The time.
+    pub clock: Clock,
+    /// Users and tokens.
+    pub store: Store,
+    /// Where the access log goes.
+    pub access_log: Box<dyn Write + Send>,
+}
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Files(#[from] OutOfFiles),
+    /// A listener's address cannot be used.
+    #[error("listeners.{name}: cannot listen on {address}; is another program using it?")]
+    Listen {
+        /// The listener.
+        name: String,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An endpoint's name cannot be looked up.
+    #[error("upstreams.{upstream}: the host of {endpoint} cannot be looked up")]
+    Endpoint {
+        /// The upstream.
+        upstream: String,
+        /// The endpoint.
+        endpoint: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Two routes could take the same request.
+    #[error("routes.{first} and routes.{second} could take the same request")]
+    Routes {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] tls::TlsError),
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("no thread can be started")]
+    Thread(#[from] io::Error),
+}
+
+/// A running gateway. Dropping it lets go of it: its threads end with the process.
+pub struct Running {
+    addresses: HashMap<String, SocketAddr>,
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<usize>>,
+    control: JoinSet<()>,
+    log: Option<LogWriter>,
+    memory: Arc<IdentityCache>,
+    recorders: Vec<Arc<Recorder>>,
+}
+
+/// How a stop went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that were cut because their time was over.
+    pub cut: usize,
+}
+
+/// Starts everything. Returns when all sockets are bound.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
+    let World { clock, store, access_log } = world;
+    files::reserve(&settings.limits)?;
+    let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
+        let conflict = conflicts.into_iter().next();
+        let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
+        StartError::Routes { first, second }
+    })?;
+    let endpoints = resolve_all(&settings).await?;
+    let tls = set_up_tls(&settings)?;
+    let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
+    let addresses: HashMap<String, SocketAddr> = settings
+        .listeners
+        .iter()
+        .zip(&sockets)
+        .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
+        .collect();
+
+    // Before the first fill, so that no change can fall between the two.
+    let cursor = store.tokens.newest_change().await?;
+    let memory = IdentityCache::new(&settings.memory);
+    let (resolver, resolver_handle) = Resolver::new(Arc::clone(&memory), Arc::clone(&store.tokens), clock.clone());
+    let (exposed, exposures) = ExposedTokens::new(Arc::clone(&store.tokens), clock.clone());
+    let mut control = JoinSet::new();
+    control.spawn(resolver.run());
+    control.spawn(exposures);
+    control.spawn(watch_changes(
+        Arc::clone(&store.tokens),
+        Arc::clone(&memory),
+        cursor,
+        settings.store.poll_every,
+    ));
+
+    let names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
+    let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
+    let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
+    let (phase, phases) = watch::channel(Phase::Serving);
+
+    let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
+    let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
+    serve_internal(&settings, &sockets, &recorders, &phases, &mut control);
+    let plan = Arc::new(Plan {
+        routes: Arc::new(routes),
+        endpoints,
+        tls,
+        memory: Arc::clone(&memory),
+        resolver: resolver_handle,
+        exposed,
+        census: Census::new(settings.limits.clone()),
+        clock,
+        process_id: process_id(),
+        https_port,
+        settings,
+    });
+    let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
+    let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
+    let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
+    Ok(Running { addresses, phase, workers, control, log, memory, recorders })
+}
+
+impl Running {
+    /// Where a listener listens.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.addresses.get(listener).copied()
+    }
+
+    /// What this process believes about tokens.
+    pub fn memory(&self) -> &Arc<IdentityCache> {
+        &self.memory
+    }
+
+    /// The counters, as the metrics page shows them.
+    pub fn metrics(&self) -> String {
+        export::prometheus(&self.recorders)
+    }
+
+    /// Has every worker ended, which none should before it is asked?
+    pub fn is_dead(&self) -> bool {
+        self.workers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Stops: takes nothing new at once, waits for what is in flight at most for `grace`, cuts the rest.
+    ///
+    /// Dropping the future cuts everything.
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
+        // Nobody listens only if all workers are gone already.
+        let _ = self.phase.send(Phase::Draining);
+        let workers = std::mem::take(&mut self.workers);
+        let mut ended = tokio::task::spawn_blocking(move || {
+            workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
+        });
+        let cut = match tokio::time::timeout(grace, &mut ended).await {
+            Ok(cut) => cut.unwrap_or(0),
+            Err(_) => {
+                let _ = self.phase.send(Phase::Aborting);
+                ended.await.unwrap_or(0)
+            }
+        };
+        self.control.shutdown().await;
+        if let Some(log) = self.log.take() {
+            let written = tokio::task::spawn_blocking(move || log.stop(LAST_LINES)).await;
+            if !written.unwrap_or(false) {
+                tracing::warn!("the last lines of the access log were not written");
+            }
+        }
+        Stopped { cut }
+    }
+}
+
+async fn resolve_all(settings: &Settings) -> Result<Vec<Vec<Arc<EndpointSpec>>>, StartError> {
+    let mut all = Vec::new();
+    for upstream in &settings.upstreams {
+        let mut members = Vec::new();
+        for endpoint in &upstream.endpoints {
+            let spec = resolve(endpoint).await.map_err(|source| StartError::Endpoint {
+                upstream: upstream.name.clone(),
+                endpoint: endpoint.authority.clone(),
+                source,
+            })?;
+            members.push(Arc::new(spec));
+        }
+        all.push(members);
+    }
+    Ok(all)
+}
+
+fn set_up_tls(settings: &Settings) -> Result<Vec<Option<TlsAcceptor>>, tls::TlsError> {
+    let ticketer = tls::ticketer()?;
+    let one = |listener: &Listener| match &listener.role {
+        ListenerRole::Tls(tls) => {
+            tls::config(tls, &settings.certificates, Arc::clone(&ticketer)).map(|config| Some(config.into()))
+        }
+        ListenerRole::Plain(_) | ListenerRole::Internal { .. } => Ok(None),
+    };
+    settings.listeners.iter().map(one).collect()
+}
+
+fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartError> {
+    let count = if matches!(listener.role, ListenerRole::Internal { .. }) { 1 } else { workers };
+    let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
+    opened.map_err(|source| StartError::Listen { name: listener.name.clone(), address: listener.address, source })
+}
+
+/// Health and metrics, for those who run the gateway.
+fn serve_internal(
+    settings: &Settings,
+    sockets: &[Vec<TcpListener>],
+    recorders: &[Arc<Recorder>],
+    phases: &watch::Receiver<Phase>,
+    control: &mut JoinSet<()>,
+) {
+    for (listener, sockets) in settings.listeners.iter().zip(sockets) {
+        let ListenerRole::Internal { health: _, metrics } = listener.role else { continue };
+        let phase = phases.clone();
+        let ask = move || match *phase.borrow() {
+            Phase::Serving => Health::Ok,
+            Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
+        };
+        let recorders = recorders.to_vec();
+        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders)) });
+        let router = admin::internal_router(Arc::new(ask), write);
+        let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
+        let name = listener.name.clone();
+        control.spawn(async move {
+            let served = match tokio::net::TcpListener::from_std(socket) {
+                // Until the very end: who watches a stop wants to see it.
+                Ok(socket) => admin::serve(socket, router, std::future::pending()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = served {
+                tracing::error!(listener = name, %error, "an internal listener has ended");
+            }
+        });
+    }
+}
+
+/// Deals the sockets out, one of each listener to each worker.
+fn share_out(
+    settings: &Settings,
+    sockets: Vec<Vec<TcpListener>>,
+    recorders: &[Arc<Recorder>],
+    log_for: impl Fn(&Arc<Recorder>) -> Option<AccessLog>,
+    phases: &watch::Receiver<Phase>,
+) -> Vec<Share> {
+    let mut shares: Vec<Share> = (0_u16..)
+        .zip(recorders)
+        .map(|(index, recorder)| Share {
+            index,
+            sockets: Vec::new(),
+            recorder: Arc::clone(recorder),
+            access_log: log_for(recorder),
+            phase: phases.clone(),
+        })
+        .collect();
+    for (place, sockets) in sockets.into_iter().enumerate() {
+        let for_clients = settings.listeners.get(place).is_some_and(|l| !matches!(l.role, ListenerRole::Internal { .. }));
+        if for_clients {
+            for (share, socket) in shares.iter_mut().zip(sockets) {
+                share.sockets.push((place, socket));
+            }
+        }
+    }
+    shares
+}
+
+/// Tells this process's request ids from those of others.
+#[expect(clippy::disallowed_methods, reason = "drawn once, at the top")]
+fn process_id() -> u64 {
+    rand::rng().random()
+}

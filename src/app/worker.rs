@@ -1,0 +1,207 @@
+//! One worker: a thread with a runtime, sockets, pools and counters of its own.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::auth::Authenticator;
+use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
+use crate::gateway::fields::FieldPolicy;
+use crate::gateway::{self, Door, Gateway, Roll};
+use crate::listener::{Accept, Census, tls};
+use crate::route::RouteTable;
+use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, UpstreamPools};
+
+/// How often a worker looks after its connections and hands its log lines over. Timeouts are as exact as this.
+const TICK: Duration = Duration::from_millis(250);
+/// How often a worker that stops looks whether everybody has left.
+const LAST_TICK: Duration = Duration::from_millis(10);
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Serve.
+    Serving,
+    /// Take nothing new, finish what is in flight.
+    Draining,
+    /// End now.
+    Aborting,
+}
+
+/// What all workers are made from.
+pub(super) struct Plan {
+    pub settings: Settings,
+    pub routes: Arc<RouteTable>,
+    /// For each upstream, its endpoints with their names looked up.
+    pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
+    /// For each listener, its TLS.
+    pub tls: Vec<Option<TlsAcceptor>>,
+    pub memory: Arc<IdentityCache>,
+    pub resolver: ResolverHandle,
+    pub exposed: ExposedTokens,
+    pub census: Arc<Census>,
+    pub clock: Clock,
+    pub process_id: u64,
+    /// The port of the first HTTPS listener, for redirects.
+    pub https_port: u16,
+}
+
+/// What one worker gets beside the plan.
+pub(super) struct Share {
+    pub index: u16,
+    /// Its sockets, each with its place in the settings.
+    pub sockets: Vec<(usize, TcpListener)>,
+    pub recorder: Arc<Recorder>,
+    pub access_log: Option<AccessLog>,
+    pub phase: watch::Receiver<Phase>,
+}
+
+/// Starts a worker's thread. It ends when the phase says so and nobody is left, or at once when it aborts; it returns how
+/// many connections it cut.
+pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usize>> {
+    let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    thread::Builder::new().name(format!("worker-{}", share.index)).spawn(move || match runtime() {
+        Ok(runtime) => runtime.block_on(run(&plan, share)),
+        Err(error) => {
+            tracing::error!(%error, "a worker could not start its runtime");
+            0
+        }
+    })
+}
+
+async fn run(plan: &Plan, share: Share) -> usize {
+    let Share { index, sockets, recorder, access_log, mut phase } = share;
+    let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
+    let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
+    let (stop, stopping) = watch::channel(false);
+    let mut accepting = Vec::new();
+    for (place, socket) in sockets {
+        let Some(accept) = accept(plan, place, &gateway, &roll) else { continue };
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => accepting.push(tokio::task::spawn_local(Rc::new(accept).run(socket, stopping.clone()))),
+            Err(error) => tracing::error!(%error, "a worker cannot listen"),
+        }
+    }
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => look_after(&gateway, &roll),
+            changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
+        }
+    }
+    // Nobody listens if every accepting task has ended by itself.
+    let _ = stop.send(true);
+    for task in accepting {
+        let _ = task.await;
+    }
+    roll.drain();
+    let mut tick = tokio::time::interval(LAST_TICK);
+    while roll.open() > 0 {
+        tokio::select! {
+            biased;
+            aborting = phase.wait_for(|phase| *phase == Phase::Aborting) => {
+                let cut = roll.open();
+                if aborting.is_ok() {
+                    roll.abort();
+                }
+                return cut;
+            }
+            _ = tick.tick() => look_after(&gateway, &roll),
+        }
+    }
+    0
+}
+
+fn look_after(gateway: &Gateway, roll: &Roll) {
+    let now = Instant::now();
+    roll.sweep(now);
+    gateway.pools.sweep(now);
+    if let Some(log) = &gateway.access_log {
+        log.flush();
+    }
+}
+
+fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Gateway {
+    let settings = &plan.settings;
+    Gateway {
+        routes: Arc::clone(&plan.routes),
+        fields: FieldPolicy::compile(&settings.identity),
+        forward_authorization: settings.identity.forward_authorization,
+        pools: pools(plan),
+        authenticator: Authenticator::new(
+            Arc::clone(&plan.memory),
+            plan.resolver.clone(),
+            plan.clock.clone(),
+            &settings.tokens.schemes,
+            Arc::clone(recorder),
+        ),
+        exposed: plan.exposed.clone(),
+        limits: settings.limits.clone(),
+        clock: plan.clock.clone(),
+        recorder: Arc::clone(recorder),
+        access_log,
+        ids: RequestIds::new(plan.process_id, index),
+    }
+}
+
+fn pools(plan: &Plan) -> Pools {
+    let workers = plan.settings.workers.max(1);
+    let upstreams = plan.settings.upstreams.iter().zip(&plan.endpoints).map(|(upstream, endpoints)| {
+        let limits = PoolLimits {
+            connections: upstream.max_connections.div_ceil(workers).max(1),
+            idle: upstream.idle_timeout,
+            connect: upstream.connect_timeout,
+        };
+        let endpoints = endpoints.iter().map(|spec| EndpointPool::new(Arc::clone(spec), limits)).collect();
+        UpstreamPools::new(endpoints, upstream.retry)
+    });
+    Pools::new(upstreams.collect())
+}
+
+/// What accepts on one listener; `None` for those that are not for clients.
+fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> Option<Accept> {
+    let listener = plan.settings.listeners.get(place)?;
+    let (door, tls) = match &listener.role {
+        ListenerRole::Internal { .. } => return None,
+        ListenerRole::Tls(settings) => {
+            let acceptor = plan.tls.get(place)?.clone()?;
+            let names = Rc::new(tls::names(settings, &plan.settings.certificates));
+            let hsts = settings.hsts.map(|age| format!("max-age={}", age.as_secs()));
+            let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
+            (Door { hsts, plaintext: None }, Some((acceptor, names)))
+        }
+        ListenerRole::Plain(settings) => {
+            (Door { hsts: None, plaintext: plaintext(settings.plaintext, settings.exposed_token, plan) }, None)
+        }
+    };
+    Some(Accept {
+        gateway: Rc::clone(gateway),
+        door: Rc::new(door),
+        tls,
+        roll: Rc::clone(roll),
+        census: Arc::clone(&plan.census),
+        limits: Rc::new(plan.settings.limits.clone()),
+        timeouts: plan.settings.timeouts.clone(),
+    })
+}
+
+fn plaintext(policy: Plaintext, exposed: ExposedToken, plan: &Plan) -> Option<gateway::Plaintext> {
+    match policy {
+        Plaintext::Serve => None,
+        Plaintext::Refuse => Some(gateway::Plaintext { redirect: None, exposed }),
+        Plaintext::Redirect => Some(gateway::Plaintext { redirect: Some(plan.https_port), exposed }),
+    }
+}
