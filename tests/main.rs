@@ -9,3 +9,5 @@ mod demo_products;
 mod floors;
 #[cfg(test)]
 mod internal;
+#[cfg(test)]
+mod stores;
