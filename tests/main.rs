@@ -2,6 +2,8 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod demo_products;
@@ -11,3 +13,5 @@ mod floors;
 mod internal;
 #[cfg(test)]
 mod stores;
+#[cfg(test)]
+mod support;
