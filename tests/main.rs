@@ -8,6 +8,8 @@ mod cli;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod floors;
 #[cfg(test)]
 mod internal;
@@ -15,3 +17,7 @@ mod internal;
 mod stores;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod targets;
+#[cfg(test)]
+mod wire;

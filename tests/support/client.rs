@@ -135,6 +135,12 @@ impl Wire {
         std::mem::take(&mut self.0.buffer)
     }
 
+    /// Everything that comes after these bytes.
+    pub async fn ask_raw(&mut self, bytes: impl AsRef<[u8]>) -> String {
+        self.send(bytes).await;
+        String::from_utf8_lossy(&self.rest().await).into_owned()
+    }
+
     /// The connection must end, and bring nothing before it does.
     pub async fn ends(&mut self) {
         let rest = self.rest().await;

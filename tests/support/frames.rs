@@ -90,27 +90,26 @@ impl Frames {
     }
 }
 
-/// The status that a header block begins with: an indexed one (RFC 7541, appendix A), or three literal digits.
+/// The status that a header block begins with: indexed (RFC 7541, appendix A), or literal, in the Huffman code or not.
 fn status(block: &[u8]) -> u16 {
     match block {
         [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
-        // Three digits take two bytes in the Huffman code: `4` is 011010, `0` 00000, `1` 00001 and so on.
-        [_, 0x03, digits @ ..] => std::str::from_utf8(&digits[..3]).unwrap().parse().unwrap(),
-        [_, 0x82, first, second, ..] => huffman(u16::from_be_bytes([*first, *second])),
+        [_, 3, digits @ ..] => std::str::from_utf8(&digits[..3]).unwrap().parse().unwrap(),
+        [_, 0x82 | 0x83, a, b, c, ..] => huffman(u32::from_be_bytes([*a, *b, *c, 0])),
         _ => panic!("no status at the begin of {block:?}"),
     }
 }
 
-/// Three digits in the Huffman code of RFC 7541, appendix B.
-fn huffman(mut bits: u16) -> u16 {
+/// Three digits that stand at the upper end of `bits` (RFC 7541, appendix B: `0` to `2` take 5 bits, the others 6).
+fn huffman(mut bits: u32) -> u16 {
     let mut number = 0;
     for _ in 0..3 {
-        let (digit, length) = match bits >> 11 {
+        let (digit, length) = match bits >> 27 {
             short @ 0..=2 => (short, 5),
-            _ => ((bits >> 10) - 0b01_1001 + 3, 6),
+            _ => ((bits >> 26) - 0b01_1001 + 3, 6),
         };
         number = number * 10 + digit;
         bits <<= length;
     }
-    number
+    u16::try_from(number).unwrap()
 }
