@@ -14,7 +14,8 @@ use super::front::Front;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
 
-/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3).
+/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
+/// that the settings allow must fit as well.
 const BUFFER: usize = 64 << 10;
 /// HTTP/2: what a client may send ahead on one stream, and on all of a connection (HARDENING §1, Envoy's edge values).
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -30,13 +31,14 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
+    let buffer = BUFFER.max(limits.header_bytes);
     let io = TokioIo::new(Front::new(stream, Rc::clone(&client), limits));
     let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
     let mut connection = pin!(
         http1::Builder::new()
             // The pulse has the timers, with one tick for all connections of the worker.
             .header_read_timeout(None)
-            .max_buf_size(BUFFER)
+            .max_buf_size(buffer)
             .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
