@@ -31,8 +31,11 @@ fn assert_refused(answer: &Answer, text: &str, what: &str) {
     assert_eq!(answer.text(), format!("{{\"detail\":\"{text}\"}}"), "{what}");
     let length = answer.body.len().to_string();
     for (name, value) in [
-        ("www-authenticate", "Token"), ("content-type", "application/json"), ("content-length", length.as_str()),
-        ("cache-control", "no-store"), ("x-content-type-options", "nosniff"),
+        ("www-authenticate", "Token"),
+        ("content-type", "application/json"),
+        ("content-length", length.as_str()),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
     ] {
         assert_eq!(answer.fields.get(name), Some(value), "{what}");
     }
@@ -46,18 +49,46 @@ async fn credentials_are_judged_as_drf_judges_them() {
     let key = gateway.issue("alice").await;
     let passing: &[&[u8]] = &[b"Token KEY", b"token KEY", b"TOKEN KEY", b"tOkEn KEY", b"Token  KEY", b"Token\tKEY"];
     let refused: [(&str, &[&[u8]]); 5] = [
-        (NOAUTH, &[
-            b"", b"Token: KEY", b"TokenKEY", b"KEY", b"Token=KEY", b"Bearer KEY", b"Bearer", b"JWT KEY", b"Basic dG9rZW46",
-            b"Basic !!!", b"Digest username=\"a\"", b"Foo a b", b"Token\xa0KEY", b"Token\xc2\xa0KEY", b"T\xc3\xb6k\xc3\xa9n KEY",
-            b"To\xe2\x84\xaaen KEY",
-        ]),
+        (
+            NOAUTH,
+            &[
+                b"",
+                b"Token: KEY",
+                b"TokenKEY",
+                b"KEY",
+                b"Token=KEY",
+                b"Bearer KEY",
+                b"Bearer",
+                b"JWT KEY",
+                b"Basic dG9rZW46",
+                b"Basic !!!",
+                b"Digest username=\"a\"",
+                b"Foo a b",
+                b"Token\xa0KEY",
+                b"Token\xc2\xa0KEY",
+                b"T\xc3\xb6k\xc3\xa9n KEY",
+                b"To\xe2\x84\xaaen KEY",
+            ],
+        ),
         (NOCRED, &[b"Token", b"token", b"Token   "]),
         (SPACES, &[b"Token a b", b"Token KEY x", b"Token KEY, realm=x", b"Token ' OR '1'='1"]),
         (BADCHARS, &[b"Token \xf6", b"Token \xff\xfe", b"Token KEY\xc3", b"Token \xc0\xaf", b"Token \xed\xa0\x80"]),
-        (INVALID, &[
-            b"Token KEY,", b"Token \"KEY\"", b"Token token=KEY", b"Token token=\"KEY\"", b"Token a", b"Token KEYa",
-            b"Token 'OR'1'='1", b"Token %", b"Token _", b"Token \xc3\xb6", &long,
-        ]),
+        (
+            INVALID,
+            &[
+                b"Token KEY,",
+                b"Token \"KEY\"",
+                b"Token token=KEY",
+                b"Token token=\"KEY\"",
+                b"Token a",
+                b"Token KEYa",
+                b"Token 'OR'1'='1",
+                b"Token %",
+                b"Token _",
+                b"Token \xc3\xb6",
+                &long,
+            ],
+        ),
     ];
     for http in BOTH {
         for line in passing {
@@ -221,7 +252,8 @@ async fn an_open_route_does_not_look_at_credentials_and_does_not_pass_them_on() 
 async fn a_token_without_the_scope_is_known_but_may_not() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
-    let (plain, admin) = (gateway.issue("alice").await, gateway.issue_named("root", "admin", None, &Clock::system()).await);
+    let (plain, admin) =
+        (gateway.issue("alice").await, gateway.issue_named("root", "admin", None, &Clock::system()).await);
     for http in BOTH {
         // Its identity is in memory after this; what it may do is asked again for every route.
         assert_eq!(Ask::get("/api/x").token(&plain).over(http, &gateway).await.status, 200);

@@ -8,15 +8,40 @@ use crate::support::{Ask, Gateway, Http, Origin, Site, Step, Wire};
 
 /// Forged fields: identity, metadata and framing, in the spellings that some server takes for them.
 const FORGED: [(&str, &str); 34] = [
-    ("X-User-Id", "1"), ("X-User-Id", "2"), ("x-USER-id", "1"), ("X_User_Id", "1"), ("X.User.Id", "1"), ("X-User_Id", "1"),
-    ("XUserId", "1"), ("X-User-Id-", "1"), ("X-User-Name", "root"), ("X-User-Email", "root@x"), ("X-User-Groups", "wheel"),
-    ("X-Token-Id", "1"), ("X-Token-Scopes", "admin"), ("X-Auth-Method", "token"), ("Remote-User", "root"),
-    ("Remote_User", "root"), ("X-Forwarded-User", "root"), ("X-Auth-Request-User", "root"), ("X-Consumer-Username", "root"),
-    ("X-Tokengate-Assertion", "eyJ"), ("X-Forwarded-For", "10.0.0.1"), ("X_Forwarded_For", "10.0.0.1"),
-    ("X-Forwarded-Proto", "gopher"), ("X-Forwarded-Host", "evil.test"), ("X-Forwarded-Prefix", "/admin"),
-    ("X-Forwarded-Uri", "/admin"), ("Forwarded", "for=10.0.0.1"), ("X-Real-IP", "10.0.0.1"), ("True-Client-IP", "10.0.0.1"),
-    ("X-Original-URL", "/admin"), ("X-Rewrite-URL", "/admin"), ("X-HTTP-Method-Override", "DELETE"),
-    ("X-Request-Id", "mine"), ("HTTP_X_USER_ID", "1"),
+    ("X-User-Id", "1"),
+    ("X-User-Id", "2"),
+    ("x-USER-id", "1"),
+    ("X_User_Id", "1"),
+    ("X.User.Id", "1"),
+    ("X-User_Id", "1"),
+    ("XUserId", "1"),
+    ("X-User-Id-", "1"),
+    ("X-User-Name", "root"),
+    ("X-User-Email", "root@x"),
+    ("X-User-Groups", "wheel"),
+    ("X-Token-Id", "1"),
+    ("X-Token-Scopes", "admin"),
+    ("X-Auth-Method", "token"),
+    ("Remote-User", "root"),
+    ("Remote_User", "root"),
+    ("X-Forwarded-User", "root"),
+    ("X-Auth-Request-User", "root"),
+    ("X-Consumer-Username", "root"),
+    ("X-Tokengate-Assertion", "eyJ"),
+    ("X-Forwarded-For", "10.0.0.1"),
+    ("X_Forwarded_For", "10.0.0.1"),
+    ("X-Forwarded-Proto", "gopher"),
+    ("X-Forwarded-Host", "evil.test"),
+    ("X-Forwarded-Prefix", "/admin"),
+    ("X-Forwarded-Uri", "/admin"),
+    ("Forwarded", "for=10.0.0.1"),
+    ("X-Real-IP", "10.0.0.1"),
+    ("True-Client-IP", "10.0.0.1"),
+    ("X-Original-URL", "/admin"),
+    ("X-Rewrite-URL", "/admin"),
+    ("X-HTTP-Method-Override", "DELETE"),
+    ("X-Request-Id", "mine"),
+    ("HTTP_X_USER_ID", "1"),
 ];
 
 /// Names of the field lines that the origin saw, in order of the alphabet.
@@ -27,9 +52,8 @@ fn names(seen: &Request) -> Vec<String> {
 }
 
 /// What every request carries.
-const ALWAYS: [&str; 7] = [
-    "host", "x-auth-method", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id",
-];
+const ALWAYS: [&str; 7] =
+    ["host", "x-auth-method", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"];
 /// What it carries for a caller without e-mail address and scopes.
 const CALLER: [&str; 3] = ["x-token-id", "x-user-id", "x-user-name"];
 
@@ -39,7 +63,9 @@ async fn invariant_2_identity_fields_at_the_origin_are_always_ours_in_every_spel
     let gateway = Gateway::before(&origin).await;
     let (key, user) = (gateway.issue("alice").await, gateway.user("alice").await.to_string());
     for http in BOTH {
-        for (path, with_token) in [("/api/x", true), ("/optional/x", true), ("/optional/x", false), ("/public/x", false)] {
+        for (path, with_token) in
+            [("/api/x", true), ("/optional/x", true), ("/optional/x", false), ("/public/x", false)]
+        {
             let mut ask = Ask::get(path);
             for (name, value) in FORGED {
                 ask = ask.field(name, value);
@@ -99,8 +125,16 @@ async fn connection_cannot_take_away_what_the_gateway_says() {
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
     for line in [
-        "close, X-User-Id", "x-user-id, x-real-ip, authorization", "authorization", "host", "content-length",
-        "transfer-encoding", "x_user_id", "x-auth-method", "x-forwarded-for", "x-request-id",
+        "close, X-User-Id",
+        "x-user-id, x-real-ip, authorization",
+        "authorization",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "x_user_id",
+        "x-auth-method",
+        "x-forwarded-for",
+        "x-request-id",
     ] {
         let answer = Ask::get("/api/x").token(&key).field("Connection", line).to(&gateway).await;
         assert_eq!(answer.status, 400, "{line}");
@@ -118,9 +152,11 @@ async fn fields_for_one_hop_end_at_the_gateway() {
     let key = gateway.issue("alice").await;
     let ask = Ask::get("/api/x").token(&key);
     let ask = ask.field("Connection", "X-Hop, keep-alive").field("X-Hop", "1").field("Connection", "x-second");
-    let ask = ask.field("X-Second", "1").field("Keep-Alive", "timeout=5").field("TE", "trailers").field("Upgrade", "h2c");
+    let ask =
+        ask.field("X-Second", "1").field("Keep-Alive", "timeout=5").field("TE", "trailers").field("Upgrade", "h2c");
     let ask = ask.field("Proxy-Authorization", "Basic eDp5").field("Proxy-Connection", "x").field("X-Kept", "1");
-    let ask = ask.field("HTTP2-Settings", "AAMAAABk").field("Trailer", "x").field("Accept", "*/*").field("Cookie", "a=b");
+    let ask =
+        ask.field("HTTP2-Settings", "AAMAAABk").field("Trailer", "x").field("Accept", "*/*").field("Cookie", "a=b");
     assert_eq!(ask.to(&gateway).await.status, 200);
     let mut expected = [ALWAYS.as_slice(), &CALLER, &["accept", "cookie", "x-kept"]].concat();
     expected.sort_unstable();
@@ -141,7 +177,10 @@ async fn an_upstream_is_told_where_a_request_came_from() {
         assert_eq!(answer.status, 200);
         let seen = origin.last();
         for (name, value) in [
-            ("host", "localhost"), ("x-forwarded-for", "127.0.0.1"), ("x-real-ip", "127.0.0.1"), ("x-forwarded-proto", proto),
+            ("host", "localhost"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-real-ip", "127.0.0.1"),
+            ("x-forwarded-proto", proto),
             ("x-forwarded-host", "localhost"),
         ] {
             assert_eq!(seen.fields.get(name), Some(value), "{http}");
@@ -157,8 +196,11 @@ async fn every_answer_has_a_request_id_and_the_upstream_saw_the_same() {
     let mut ids = Vec::new();
     for http in BOTH {
         for (ask, status) in [
-            (Ask::get("/public/x"), 200), (Ask::get("/public/x").field("X-Request-Id", "mine"), 200), (Ask::get("/api/x"), 401),
-            (Ask::get("/nope"), 404), (Ask::get("/public/%00"), 400),
+            (Ask::get("/public/x"), 200),
+            (Ask::get("/public/x").field("X-Request-Id", "mine"), 200),
+            (Ask::get("/api/x"), 401),
+            (Ask::get("/nope"), 404),
+            (Ask::get("/public/%00"), 400),
         ] {
             let answer = ask.over(http, &gateway).await;
             assert_eq!(answer.status, status);
@@ -217,7 +259,9 @@ async fn of_an_answer_everything_passes_but_what_was_meant_for_one_hop() {
         let answer = Ask::get("/public/x").over(http, &gateway).await;
         assert_eq!((answer.status, answer.text()), (201, "ok"));
         assert_eq!(answer.fields.all("set-cookie"), ["a=1", "b=2"]);
-        for (name, value) in [("www-authenticate", "Basic"), ("server", "x"), ("strict-transport-security", "max-age=600")] {
+        for (name, value) in
+            [("www-authenticate", "Basic"), ("server", "x"), ("strict-transport-security", "max-age=600")]
+        {
             assert_eq!(answer.fields.get(name), Some(value), "{http:?}");
         }
         for name in ["x-hop", "keep-alive", "proxy-authenticate", "upgrade", "connection"] {

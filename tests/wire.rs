@@ -31,19 +31,46 @@ async fn invariant_6_an_ambiguous_framing_is_refused_and_never_repaired() {
     for lines in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "Transfer-Encoding: identity\r\n\r\n",
-        "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
-        "Transfer-Encoding: \u{b}chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding:\r\n\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", "Transfer-Encoding: \"chunked\"\r\n\r\n",
-        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", "Content-Length : 5\r\n\r\nhello", " Content-Length: 5\r\n\r\nhello",
-        "Content-Length: +5\r\n\r\nhello", "Content-Length: 5, 6\r\n\r\nhello", "Content-Length: 5,5\r\n\r\nhello",
-        "Content-Length: 0x5\r\n\r\nhello", "Content-Length: -1\r\n\r\n", "Content-Length: 5 5\r\n\r\nhello",
-        "Content-Length:\r\n\r\n", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "Content-Length: 5a\r\n\r\nhello",
-        "Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello", "Content-Length: 18446744073709551621\r\n\r\nhello",
-        "X-A: a\r\n folded\r\n\r\n", "X-A: a\r\n\tfolded\r\n\r\n", ": empty\r\n\r\n", "no colon\r\n\r\n", "X-A: a\0b\r\n\r\n",
-        "X-A: a\u{1}b\r\n\r\n", "X-A: a\u{7f}b\r\n\r\n", "X-A: a\rX-B: b\r\n\r\n", "X-A: a\r\r\n\r\n", "X-A: a\nX-B: b\r\n\r\n",
-        "X-A: a\r\n\n", "\n", "X-A\r\n: a\r\n\r\n", "X\u{0}A: a\r\n\r\n", "X(A): a\r\n\r\n", "Host: localhost\r\n\r\n",
+        "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: identity\r\n\r\n",
+        "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: ,chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: \u{b}chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding:\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length : 5\r\n\r\nhello",
+        " Content-Length: 5\r\n\r\nhello",
+        "Content-Length: +5\r\n\r\nhello",
+        "Content-Length: 5, 6\r\n\r\nhello",
+        "Content-Length: 5,5\r\n\r\nhello",
+        "Content-Length: 0x5\r\n\r\nhello",
+        "Content-Length: -1\r\n\r\n",
+        "Content-Length: 5 5\r\n\r\nhello",
+        "Content-Length:\r\n\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        "Content-Length: 5a\r\n\r\nhello",
+        "Content-Length: 5\r\ncontent-length: 5\r\n\r\nhello",
+        "Content-Length: 18446744073709551621\r\n\r\nhello",
+        "X-A: a\r\n folded\r\n\r\n",
+        "X-A: a\r\n\tfolded\r\n\r\n",
+        ": empty\r\n\r\n",
+        "no colon\r\n\r\n",
+        "X-A: a\0b\r\n\r\n",
+        "X-A: a\u{1}b\r\n\r\n",
+        "X-A: a\u{7f}b\r\n\r\n",
+        "X-A: a\rX-B: b\r\n\r\n",
+        "X-A: a\r\r\n\r\n",
+        "X-A: a\nX-B: b\r\n\r\n",
+        "X-A: a\r\n\n",
+        "\n",
+        "X-A\r\n: a\r\n\r\n",
+        "X\u{0}A: a\r\n\r\n",
+        "X(A): a\r\n\r\n",
+        "Host: localhost\r\n\r\n",
     ] {
         refused(&gateway, &post(&key, lines), 400).await;
     }
@@ -55,12 +82,26 @@ async fn a_request_line_has_three_words_with_one_blank_between_them() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for line in [
-        "GET  /public/x HTTP/1.1\r\n", "GET /public/x  HTTP/1.1\r\n", "GET /public/x HTTP/1.1 \r\n", " GET /public/x HTTP/1.1\r\n",
-        "GET\t/public/x\tHTTP/1.1\r\n", "GET /public/x\r\n", "GET /public/x HTTP/1.2\r\n", "GET /public/x HTTP/2.0\r\n",
-        "GET /public/x http/1.1\r\n", "GET /public/x HTTP/1.1x\r\n", "GET /public/x HTTP/01.1\r\n", "GET /public/x HTTP/1.1\n",
-        "/public/x HTTP/1.1\r\n", "\u{16}\u{3}\u{1}\r\n", "G@T /public/x HTTP/1.1\r\n", "GET public/x HTTP/1.1\r\n",
-        "GET /public/<x> HTTP/1.1\r\n", "GET /public/x{} HTTP/1.1\r\n", "GET http:///public/x HTTP/1.1\r\n",
-        "\r\n\r\n\r\nGET /public/x HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n",
+        "GET  /public/x HTTP/1.1\r\n",
+        "GET /public/x  HTTP/1.1\r\n",
+        "GET /public/x HTTP/1.1 \r\n",
+        " GET /public/x HTTP/1.1\r\n",
+        "GET\t/public/x\tHTTP/1.1\r\n",
+        "GET /public/x\r\n",
+        "GET /public/x HTTP/1.2\r\n",
+        "GET /public/x HTTP/2.0\r\n",
+        "GET /public/x http/1.1\r\n",
+        "GET /public/x HTTP/1.1x\r\n",
+        "GET /public/x HTTP/01.1\r\n",
+        "GET /public/x HTTP/1.1\n",
+        "/public/x HTTP/1.1\r\n",
+        "\u{16}\u{3}\u{1}\r\n",
+        "G@T /public/x HTTP/1.1\r\n",
+        "GET public/x HTTP/1.1\r\n",
+        "GET /public/<x> HTTP/1.1\r\n",
+        "GET http:///public/x HTTP/1.1\r\n",
+        "\r\n\r\n\r\nGET /public/x HTTP/1.1\r\n",
+        "PRI * HTTP/2.0\r\n",
     ] {
         refused(&gateway, format!("{line}Host: localhost\r\n\r\n").as_bytes(), 400).await;
     }
@@ -102,8 +143,12 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
     let all = [
-        Ask::get("/public/1"), Ask::post("/public/2", "GET /public/inner HTTP/1.1\r\n\r\n"), Ask::get("/api/3"),
-        Ask::post("/public/4", "0\r\n\r\n").trailer("x", "1"), Ask::get("/api/5").token(&key), Ask::get("/public/6"),
+        Ask::get("/public/1"),
+        Ask::post("/public/2", "GET /public/inner HTTP/1.1\r\n\r\n"),
+        Ask::get("/api/3"),
+        Ask::post("/public/4", "0\r\n\r\n").trailer("x", "1"),
+        Ask::get("/api/5").token(&key),
+        Ask::get("/public/6"),
     ];
     let mut wire = Wire::open(&gateway).await;
     wire.send(all.iter().flat_map(Ask::bytes).collect::<Vec<u8>>()).await;
@@ -213,12 +258,27 @@ async fn a_damaged_body_ends_the_connection_and_never_looks_whole_to_the_origin(
     let key = gateway.issue("alice").await;
     let following = "GET /public/following HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for body in [
-        "\r\nhello", "x\r\n", "-1\r\n", "+5\r\nhello\r\n0\r\n\r\n", "0x5\r\nhello\r\n0\r\n\r\n", "5\nhello\n0\n\n",
-        "5\r\nhelloXX0\r\n\r\n", "5\r\nhello\n0\r\n\r\n", "10000000000000005\r\nhello\r\n0\r\n\r\n", "5;a\nb\r\nhello\r\n0\r\n\r\n",
-        "fffffffffffffffff\r\nhello\r\n", "5\r\nhello\r\n0\r\nX: 1\n\r\n", "5\rXhello\r\n0\r\n\r\n", "5 5\rhello\r\n",
+        "\r\nhello",
+        "x\r\n",
+        "-1\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "5\r\nhelloXX0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nhello\r\n",
+        "5\r\nhello\r\n0\r\nX: 1\n\r\n",
+        "5\rXhello\r\n0\r\n\r\n",
+        "5 5\rhello\r\n",
     ] {
         let mut wire = Wire::open(&gateway).await;
-        wire.send([post(&key, "Transfer-Encoding: chunked\r\n\r\n").as_slice(), body.as_bytes(), following.as_bytes()].concat()).await;
+        wire.send(
+            [post(&key, "Transfer-Encoding: chunked\r\n\r\n").as_slice(), body.as_bytes(), following.as_bytes()]
+                .concat(),
+        )
+        .await;
         let answer = wire.answer().await;
         assert_eq!(answer.status, 400, "{body:?}: {answer:?}");
         assert_eq!(answer.detail(), "The request body is damaged or incomplete.");
@@ -236,8 +296,10 @@ async fn a_body_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
     for lines in [
-        "Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhel", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        "Content-Length: 10\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     ] {
         let before = origin.count();
         let mut wire = Wire::open(&gateway).await;

@@ -157,7 +157,8 @@ pub fn ok(text: &str) -> Vec<u8> {
 /// An answer that chunks this text, with these trailer lines.
 pub fn chunked(text: &str, trailers: &str) -> Vec<u8> {
     let size = text.len();
-    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{text}\r\n0\r\n{trailers}\r\n").into_bytes()
+    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{text}\r\n0\r\n{trailers}\r\n")
+        .into_bytes()
 }
 
 fn head_of(answer: &[u8]) -> Vec<u8> {
