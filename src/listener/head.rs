@@ -232,7 +232,7 @@ mod tests {
             ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", HeadFault::Coding),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: ,chunked\r\n\r\n", HeadFault::Coding),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", HeadFault::Coding),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", HeadFault::Coding),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", HeadFault::FieldValue),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", HeadFault::Repeated),
             ("GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n", HeadFault::Repeated),
             ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", HeadFault::Repeated),
