@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod demo_products;
