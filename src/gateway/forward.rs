@@ -89,14 +89,19 @@ fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
     })
 }
 
-/// A connection to the endpoint whose turn it is; if it cannot be reached, to another.
+/// A connection to the endpoint whose turn it is; if it cannot be reached, to the first other one that can.
 async fn lease(pools: &UpstreamPools, fresh: bool) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
     match chosen.lease(fresh).await {
         Ok(lease) => Ok((lease, Rc::clone(chosen))),
-        Err(fault) => {
-            let other = pools.choose_other(chosen).ok_or(fault)?;
-            Ok((other.lease(fresh).await?, Rc::clone(other)))
+        Err(mut fault) => {
+            for other in pools.others(chosen) {
+                match other.lease(fresh).await {
+                    Ok(lease) => return Ok((lease, Rc::clone(other))),
+                    Err(next) => fault = next,
+                }
+            }
+            Err(fault.into())
         }
     }
 }

@@ -202,10 +202,9 @@ impl UpstreamPools {
         }
     }
 
-    /// Another endpoint than `tried`, for a request that was not sent.
-    pub fn choose_other(&self, tried: &Rc<EndpointPool>) -> Option<&Rc<EndpointPool>> {
-        let others = self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried));
-        others.min_by_key(|pool| pool.busy())
+    /// The other endpoints than `tried`, for a request that was not sent.
+    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }
 }
 
