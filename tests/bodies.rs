@@ -86,7 +86,7 @@ async fn an_answer_streams_piece_by_piece() {
 
 #[tokio::test]
 async fn an_upload_waits_for_an_origin_that_does_not_read() {
-    let origin = Origin::doing(vec![Step::Hang]).await;
+    let origin = Origin::doing(vec![Step::Stall]).await;
     let gateway = Site::before(&origin).with(|s| s.routes[1].body_limit = u64::MAX).start().await;
     let piece = vec![b'x'; 1 << 20];
     let mut wire = Wire::open(&gateway).await;

@@ -16,6 +16,12 @@ mod floors;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod origins;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod retry;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;

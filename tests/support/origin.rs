@@ -47,8 +47,10 @@ pub enum Step {
     Close,
     /// The connection ends with a reset.
     Reset,
-    /// Nothing more, ever.
+    /// No answer, until the gateway has left.
     Hang,
+    /// Nothing more, not even a read.
+    Stall,
 }
 
 /// Something that an endpoint waits for.
@@ -223,7 +225,13 @@ impl Connection {
                         socket2::SockRef::from(&self.reader.stream).set_linger(Some(Duration::ZERO))?;
                         return Ok(());
                     }
-                    Step::Hang => std::future::pending().await,
+                    Step::Hang => {
+                        self.reader.buffer.clear();
+                        while self.reader.fill().await? {
+                            self.reader.buffer.clear();
+                        }
+                    }
+                    Step::Stall => std::future::pending().await,
                 }
             }
         }
