@@ -16,6 +16,8 @@ mod floors;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod listener;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod pool;
@@ -27,5 +29,7 @@ mod stores;
 mod support;
 #[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod wire;

@@ -41,6 +41,14 @@ impl H2 {
         }
     }
 
+    /// Begins a request beside others.
+    pub fn begin(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<> {
+        self.sender.send_request(request)
+    }
+
     pub async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<Response<Incoming>> {
         self.sender.ready().await?;
         self.sender.send_request(request).await
