@@ -8,7 +8,11 @@ mod bodies;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod demo_products;
+#[cfg(test)]
+mod drain;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
@@ -16,13 +20,21 @@ mod floors;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod origins;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod retry;
+#[cfg(test)]
+mod revocation;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
