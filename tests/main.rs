@@ -11,3 +11,5 @@ mod demo_products;
 mod floors;
 #[cfg(test)]
 mod internal;
+#[cfg(test)]
+mod stores;

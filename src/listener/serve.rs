@@ -30,7 +30,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
-    let io = TokioIo::new(Front::new(stream, Rc::clone(&client), limits));
+    let mut front = Front::new(stream, Rc::clone(&client), limits);
+    // The library holds 16 KiB for a connection from its begin; many connections are opened long before they are used.
+    if let Beginning::Ended = begin(&mut front, &pulse).await {
+        return;
+    }
+    let io = TokioIo::new(front);
     let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
     let mut connection = pin!(
         http1::Builder::new()
@@ -40,6 +45,20 @@ where
             .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
+}
+
+enum Beginning {
+    Begun,
+    Ended,
+}
+
+/// Waits for the first bytes of a client.
+async fn begin<S: AsyncRead + Unpin>(front: &mut Front<S>, pulse: &Pulse) -> Beginning {
+    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
+        Ending::Not => front.poll_begin(cx).map(|begun| if begun { Beginning::Begun } else { Beginning::Ended }),
+        Ending::Gracefully | Ending::Now => Poll::Ready(Beginning::Ended),
+    })
+    .await
 }
 
 /// Serves HTTP/2 until the connection ends.

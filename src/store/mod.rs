@@ -3,15 +3,35 @@
 //! Three traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
 //! withdraws, [`AccountStore`] keeps users. [`open`] gives all three for the database that the settings name. Nothing
 //! here caches, and workers never call any of it.
+//!
+//! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
+//! its work completely or not at all; only the store knows which.
+
+mod error;
+mod keyfile;
+mod ledger;
+mod password;
+mod seal;
+mod sqlite;
+mod user;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::clock::Timestamp;
-use crate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings;
+use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-/// Answers what a token means. Reads only.
+pub use error::{AccountError, LedgerError, OpenError, StoreError};
+pub use keyfile::KeyFileError;
+pub use ledger::{
+    Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
+};
+pub use password::{EmptyPassword, HashingFailed, Password};
+pub use user::{InvalidUser, NewUser, User};
+
+/// Answers what a token means. Apart from noting exposure, reads only.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
     /// `Ok(None)`: the store is sure that no such token exists. An outage is always an error.
@@ -34,17 +54,149 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn newest_change(&self) -> Result<Cursor, StoreError>;
 
-    /// Notes that a token was sent in clear, if it exists.
+    /// Notes that a token was sent in clear, if it exists. The first time stays.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
     async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Revokes a token by its digest, if it exists and is live.
+    /// Revokes a token by its digest, if it exists and is live, and notes the exposure.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
     async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError>;
+}
+
+/// Issues, withdraws and lists tokens. Every change is in the change log when the call returns.
+#[async_trait]
+pub trait TokenLedger: Send + Sync {
+    /// The login token of a user: the one that is there, or a new one.
+    ///
+    /// Where its key is not kept (`recoverable = false`), a new one takes the place of the former, which is revoked.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`], [`LedgerError::Unsealable`] and [`LedgerError::Store`].
+    async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
+
+    /// Revokes the login token of a user, if there is one, and issues a new one.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
+    async fn reset_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
+
+    /// Issues a named token. Its key is never kept.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name or set of scopes, [`LedgerError::Store`].
+    async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError>;
+
+    /// Takes a key that already exists elsewhere as the login token of a user. Twice is fine.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`], [`LedgerError::LoginExists`] (unless it is to be replaced),
+    /// [`LedgerError::KeyTaken`], [`LedgerError::KeySpent`], [`LedgerError::Store`].
+    async fn import(&self, owner: SubjectId, key: TokenKey, conflict: OnConflict) -> Result<Issued, LedgerError>;
+
+    /// Revokes one token. Twice is fine.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownToken`] and [`LedgerError::Store`].
+    async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError>;
+
+    /// Revokes all tokens of a user and says how many of them were live.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
+    async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
+
+    /// Gives a token a new end and new scopes. A revoked token stays revoked.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownToken`], [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
+    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError>;
+
+    /// Tokens in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError>;
+
+    /// One token, live or not.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError>;
+
+    /// Notes uses of tokens, many at once. An older use than the known one changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that could not be written.
+    async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError>;
+}
+
+/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns.
+#[async_trait]
+pub trait AccountStore: Send + Sync {
+    /// Creates a user, and at once a login token where the settings say so.
+    ///
+    /// # Errors
+    /// [`AccountError::Invalid`], [`AccountError::NameTaken`], [`AccountError::IdTaken`], [`AccountError::Hashing`],
+    /// [`AccountError::Store`].
+    async fn create(&self, user: NewUser) -> Result<(User, Option<Issued>), AccountError>;
+
+    /// The user of exactly this name.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn find(&self, name: &str) -> Result<Option<User>, StoreError>;
+
+    /// Users in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError>;
+
+    /// The active user of this name, if the password fits. Takes as long for users that do not exist.
+    ///
+    /// # Errors
+    /// [`AccountError::Hashing`] and [`AccountError::Store`].
+    async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
+
+    /// Sets a password; `None`: no password fits from now on. Tokens stay as they are.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::Store`].
+    async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
+
+    /// Gives a user another name. Tokens stay as they are.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
+    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError>;
+
+    /// Lets the tokens of a user count again.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn activate(&self, user: SubjectId) -> Result<(), AccountError>;
+
+    /// Keeps all tokens of a user from counting, until [`AccountStore::activate`].
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError>;
+
+    /// Puts a user into exactly these groups; those that do not exist are made.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
+    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
+
+    /// Deletes a user with all tokens. Neither id is ever used again.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn delete(&self, user: SubjectId) -> Result<(), AccountError>;
 }
 
 /// A place in the change log.
@@ -72,20 +224,60 @@ pub enum TokenEvent {
     Gap,
 }
 
-/// Why a store did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, or not in time. May be tried again.
-    #[error("the store cannot be reached")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It answers, but not what was agreed: a damaged file, another schema. Trying again does not help.
-    #[error("the store is broken")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
 /// An opened store.
 #[derive(Clone)]
 pub struct Store {
     /// What a token means.
     pub tokens: Arc<dyn TokenStore>,
+    /// Issues and withdraws tokens.
+    pub ledger: Arc<dyn TokenLedger>,
+    /// Keeps users.
+    pub accounts: Arc<dyn AccountStore>,
+}
+
+/// One step of the schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number.
+    pub version: i64,
+    /// What it brings.
+    pub description: String,
+}
+
+/// Opens the store that the settings name; makes the database and the key file on first start, and brings the schema up
+/// to this version.
+///
+/// # Errors
+/// [`OpenError`] says which file is not as it should be, and how to mend it.
+pub async fn open(
+    settings: &settings::Store,
+    tokens: &settings::Tokens,
+    clock: Clock,
+) -> Result<Store, OpenError> {
+    let settings::StoreUrl::Sqlite(_) = &settings.url;
+    let store = Arc::new(sqlite::SqliteStore::open(settings, tokens, clock).await?);
+    Ok(Store {
+        tokens: Arc::<sqlite::SqliteStore>::clone(&store),
+        ledger: Arc::<sqlite::SqliteStore>::clone(&store),
+        accounts: store,
+    })
+}
+
+/// Brings the schema up to this version, and the key file into being, without serving. Says which steps were taken.
+///
+/// # Errors
+/// [`OpenError`], as [`open`].
+pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
+    sqlite::migrate(settings, sqlite::LostKey::Refuse).await
+}
+
+/// As [`migrate`], for a store whose key file is lost for good: makes a new one and forgets all sealed keys.
+///
+/// All tokens stay valid. Login tokens that are not known any more are replaced at the next login. A key file that is
+/// there is never overwritten.
+///
+/// # Errors
+/// [`OpenError`], as [`open`]; [`OpenError::WrongKey`] if there is a key file and it is not that of the store.
+pub async fn migrate_to_new_key(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
+    sqlite::migrate(settings, sqlite::LostKey::Forsake).await
 }

@@ -1,0 +1,136 @@
+//! Why a store did not do what it was asked.
+//!
+//! [`StoreError`] says that the answer is not known; [`LedgerError`] and [`AccountError`] add wishes that were refused;
+//! [`OpenError`] keeps a gateway from starting. None of them ever carries a key or a password.
+
+use std::path::PathBuf;
+
+use super::keyfile::KeyFileError;
+use super::password::HashingFailed;
+use super::user::InvalidUser;
+use crate::token::{SubjectId, TokenId};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or not in time. May be tried again.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Source),
+    /// It answers, but not what was agreed: a damaged file, another schema. Trying again does not help.
+    #[error("the store is broken")]
+    Broken(#[source] Source),
+}
+
+/// Why a token was not issued, imported, revoked or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Its owner is missing.
+    #[error("user {0} does not exist")]
+    UnknownUser(SubjectId),
+    /// No token has this id or key.
+    #[error("no such token")]
+    UnknownToken,
+    /// The owner has as many live tokens as the settings allow.
+    #[error("user {owner} has {most} live tokens, the most that `tokens.max_per_user` allows; revoke one first")]
+    TooMany {
+        /// Whose tokens.
+        owner: SubjectId,
+        /// How many are allowed.
+        most: u32,
+    },
+    /// An import met another live login token.
+    #[error("user {0} has another login token; revoke it, or ask to replace it")]
+    LoginExists(SubjectId),
+    /// An import met its own key at another owner, or as a named token.
+    #[error("this key is in use as another token")]
+    KeyTaken,
+    /// An import met its own key, revoked or expired.
+    #[error("this key was revoked or has expired, and does not come back; issue a new one")]
+    KeySpent,
+    /// The kept key of a login token is damaged.
+    #[error("the kept key of token {0} cannot be opened; the token itself still works; reset it to see a key again")]
+    Unsealable(TokenId),
+    /// The name of a token is none.
+    #[error("a token name has 1 to 100 characters, no control characters, and not only white space")]
+    InvalidName,
+    /// The scopes do not fit the field that upstreams get.
+    #[error("the scopes of a token take at most 1024 characters together")]
+    ScopesTooLong,
+    /// The answer is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an account was not created or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// There is no such user.
+    #[error("user {0} does not exist")]
+    UnknownUser(SubjectId),
+    /// Another user has this name.
+    #[error("user {0} exists")]
+    NameTaken(String),
+    /// Another user has this id.
+    #[error("a user with the id {0} exists")]
+    IdTaken(SubjectId),
+    /// Something about the user is not acceptable.
+    #[error(transparent)]
+    Invalid(#[from] InvalidUser),
+    /// The password could not be hashed or compared.
+    #[error(transparent)]
+    Hashing(#[from] HashingFailed),
+    /// The answer is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database file cannot be made or opened.
+    #[error("{path}: the store cannot be opened; see that the folder exists and that the gateway may write there")]
+    Database {
+        /// The database file.
+        path: PathBuf,
+        /// What was wrong.
+        source: StoreError,
+    },
+    /// The schema is of another version, or a step towards this one failed.
+    #[error("{path}: the schema cannot be brought to this version; a newer tokengate or another program made it")]
+    Schema {
+        /// The database file.
+        path: PathBuf,
+        /// What was wrong.
+        source: Source,
+    },
+    /// The key file is unusable.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The store has seen a key file, and it is gone.
+    #[error(
+        "{key_file}: missing, but {database} holds login tokens sealed with it; restore the file from a backup, or run \
+         `tokengate migrate --new-key` to give up showing those tokens again (they stay valid)"
+    )]
+    KeyLost {
+        /// Where the key file should be.
+        key_file: PathBuf,
+        /// The database file.
+        database: PathBuf,
+    },
+    /// The key file belongs to another store.
+    #[error(
+        "{key_file}: does not open the sealed tokens of {database}; use the key file that was made with this store, or \
+         move this one away and run `tokengate migrate --new-key` to give up showing those tokens again"
+    )]
+    WrongKey {
+        /// The key file.
+        key_file: PathBuf,
+        /// The database file.
+        database: PathBuf,
+    },
+    /// The machine gave no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness(#[source] Source),
+}

@@ -1,0 +1,171 @@
+//! The key file: 32 random bytes beside the database, never in it.
+//!
+//! Read once when a store is opened, and made on first start. It only ever leaves subkeys, one for each [`Purpose`], so
+//! that a value sealed for one use opens for no other. Never overwrites a file, never accepts one that others may read.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use zeroize::Zeroizing;
+
+/// Bytes of the file, and of every subkey.
+const LENGTH: usize = 32;
+
+/// Separates our subkeys from those of any other program that is given the same file.
+const SALT: &[u8] = b"tokengate key file, version 1";
+
+/// Why a key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read.
+    #[error("{path}: the key file cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be made.
+    #[error("{path}: the key file cannot be made; see that its folder exists and that the gateway may write there")]
+    NotMade {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others may read or write it.
+    #[error("{path}: open to other users (mode {mode:04o}); run: chmod 600 {path}")]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// It is no key file.
+    #[error("{path}: a key file has 32 bytes, this one has {length}; restore the right file")]
+    WrongLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+    },
+    /// The cryptographic library refused.
+    #[error("no subkey could be made from the key file")]
+    NoSubkey,
+}
+
+/// What a subkey is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// Seals the keys of login tokens.
+    LoginTokens,
+    /// Seals the check value of a store.
+    StoreCheck,
+}
+
+/// An opened key file. Neither `Debug` nor `Clone`.
+pub(super) struct KeyFile(Prk);
+
+impl KeyFile {
+    /// Reads the file; `None` if there is none.
+    pub(super) fn read(path: &Path) -> Result<Option<KeyFile>, KeyFileError> {
+        let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        // Of the opened file, not of the path: nobody can swap it in between.
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyFileError::OpenToOthers { path: path.to_owned(), mode });
+        }
+        if metadata.len() != 32 {
+            return Err(KeyFileError::WrongLength { path: path.to_owned(), length: metadata.len() });
+        }
+        let mut secret = Zeroizing::new([0_u8; LENGTH]);
+        file.read_exact(secret.as_mut()).map_err(unreadable)?;
+        Ok(Some(KeyFile::from_secret(&secret)))
+    }
+
+    /// Makes a new file, which must not exist yet, and leaves it on the disk for sure.
+    pub(super) fn make(path: &Path) -> Result<KeyFile, KeyFileError> {
+        let not_made = |source| KeyFileError::NotMade { path: path.to_owned(), source };
+        let mut secret = Zeroizing::new([0_u8; LENGTH]);
+        aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| not_made(io::Error::other("no random numbers")))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(not_made)?;
+        file.write_all(secret.as_ref()).and_then(|()| file.sync_all()).map_err(not_made)?;
+        // The name must survive a power cut as well, else the store would hold values that nothing opens.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(not_made)?;
+        Ok(KeyFile::from_secret(&secret))
+    }
+
+    fn from_secret(secret: &[u8; LENGTH]) -> KeyFile {
+        KeyFile(Salt::new(HKDF_SHA256, SALT).extract(secret))
+    }
+
+    /// The sealing key for one purpose.
+    pub(super) fn sealing_key(&self, purpose: Purpose) -> Result<RandomizedNonceKey, KeyFileError> {
+        self.expand(purpose).map_err(|Unspecified| KeyFileError::NoSubkey)
+    }
+
+    fn expand(&self, purpose: Purpose) -> Result<RandomizedNonceKey, Unspecified> {
+        let label: &[u8] = match purpose {
+            Purpose::LoginTokens => b"login tokens",
+            Purpose::StoreCheck => b"store check",
+        };
+        let mut subkey = Zeroizing::new([0_u8; LENGTH]);
+        self.0.expand(&[label], SubkeyLength)?.fill(subkey.as_mut())?;
+        RandomizedNonceKey::new(&AES_256_GCM, subkey.as_ref())
+    }
+}
+
+struct SubkeyLength;
+
+impl KeyType for SubkeyLength {
+    fn len(&self) -> usize {
+        LENGTH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_key_file_is_private_and_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert!(KeyFile::read(&path).unwrap().is_none());
+        KeyFile::make(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes.len(), LENGTH);
+        assert!(matches!(KeyFile::make(&path), Err(KeyFileError::NotMade { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert!(KeyFile::read(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_or_of_another_length_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        KeyFile::make(&path).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o644] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            assert!(matches!(KeyFile::read(&path), Err(KeyFileError::OpenToOthers { mode: m, .. }) if m == mode));
+        }
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        for length in [0, 31, 33] {
+            std::fs::write(&path, vec![1; length]).unwrap();
+            assert!(matches!(KeyFile::read(&path), Err(KeyFileError::WrongLength { .. })), "{length}");
+        }
+    }
+}

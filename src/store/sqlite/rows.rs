@@ -1,0 +1,144 @@
+//! Rows as the database gives them, and what they mean.
+//!
+//! Every value is checked on the way: a row that says something impossible makes the store broken, never a token valid.
+
+use crate::clock::Timestamp;
+use crate::store::{StoreError, TokenDetails, TokenKind, User};
+use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord};
+
+use super::database::broken;
+
+/// A row of the view `token_details`.
+#[derive(sqlx::FromRow)]
+pub(super) struct TokenRow {
+    id: i64,
+    digest: Vec<u8>,
+    hint: String,
+    kind: String,
+    name: String,
+    scopes: String,
+    created: i64,
+    expires: Option<i64>,
+    revoked: Option<i64>,
+    last_used: Option<i64>,
+    exposed: Option<i64>,
+    user_id: i64,
+    owner_name: String,
+    owner_email: String,
+    owner_active: bool,
+    owner_groups: String,
+}
+
+/// A row of the view `user_details`.
+#[derive(sqlx::FromRow)]
+pub(super) struct UserRow {
+    id: i64,
+    name: String,
+    email: String,
+    first_name: String,
+    last_name: String,
+    password: String,
+    active: bool,
+    staff: bool,
+    superuser: bool,
+    created: i64,
+    last_login: Option<i64>,
+    group_names: String,
+}
+
+/// A row that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("the {what} with the id {id} has an impossible {column}")]
+struct ImpossibleRow {
+    what: &'static str,
+    id: i64,
+    column: &'static str,
+}
+
+impl TokenKind {
+    /// As the column `kind` says it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            TokenKind::Login => "login",
+            TokenKind::Named => "named",
+        }
+    }
+}
+
+impl TokenRow {
+    pub(super) fn into_record(self) -> Result<TokenRecord, StoreError> {
+        Ok(self.into_details()?.record)
+    }
+
+    pub(super) fn into_details(self) -> Result<TokenDetails, StoreError> {
+        let impossible = |column| broken(ImpossibleRow { what: "token", id: self.id, column });
+        let owner = Account {
+            id: SubjectId(self.user_id),
+            name: self.owner_name,
+            email: self.owner_email,
+            groups: groups(&self.owner_groups).ok_or_else(|| impossible("owner"))?,
+            active: self.owner_active,
+        };
+        let record = TokenRecord {
+            id: TokenId(self.id),
+            digest: TokenDigest::from_bytes(&self.digest).ok_or_else(|| impossible("digest"))?,
+            owner,
+            scopes: ScopeSet::parse(&self.scopes).map_err(|_| impossible("set of scopes"))?,
+            created: Timestamp::from_micros(self.created),
+            expires: time(self.expires),
+            revoked: time(self.revoked),
+        };
+        let kind = match self.kind.as_str() {
+            "login" => TokenKind::Login,
+            "named" => TokenKind::Named,
+            _ => return Err(impossible("kind")),
+        };
+        Ok(TokenDetails {
+            record,
+            hint: TokenHint::from_store(&self.hint),
+            kind,
+            name: self.name,
+            last_used: time(self.last_used),
+            exposed: time(self.exposed),
+        })
+    }
+}
+
+impl UserRow {
+    /// The kept hash of the password.
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+
+    pub(super) fn into_user(self) -> Result<User, StoreError> {
+        let impossible = || broken(ImpossibleRow { what: "user", id: self.id, column: "list of groups" });
+        let account = Account {
+            id: SubjectId(self.id),
+            name: self.name,
+            email: self.email,
+            groups: groups(&self.group_names).ok_or_else(impossible)?,
+            active: self.active,
+        };
+        Ok(User {
+            account,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            staff: self.staff,
+            superuser: self.superuser,
+            has_password: !(self.password.is_empty() || self.password.starts_with('!')),
+            created: Timestamp::from_micros(self.created),
+            last_login: time(self.last_login),
+        })
+    }
+}
+
+/// The database does not promise an order within a group list.
+fn groups(json: &str) -> Option<Vec<String>> {
+    let mut groups: Vec<String> = serde_json::from_str(json).ok()?;
+    groups.sort();
+    Some(groups)
+}
+
+fn time(micros: Option<i64>) -> Option<Timestamp> {
+    micros.map(Timestamp::from_micros)
+}

@@ -1,0 +1,182 @@
+//! Users: what is asked of and answered by an [`AccountStore`](super::AccountStore).
+//!
+//! Whatever upstreams will be told of a user is checked here, when it is written, so that no request ever fails on it.
+
+use super::password::Password;
+use crate::clock::Timestamp;
+use crate::identity::{LONGEST_VALUE, encode};
+use crate::token::{Account, SubjectId};
+
+/// Most characters of a user name, of a personal name and of a group name, as in Django.
+const LONGEST_NAME: usize = 150;
+/// Most characters of an e-mail address, as in Django.
+const LONGEST_EMAIL: usize = 254;
+
+/// A user to create. [`NewUser::named`] fills in everything but the name.
+#[derive(Debug)]
+pub struct NewUser {
+    /// The id that upstreams will see; `None`: the store takes the next one.
+    pub id: Option<SubjectId>,
+    /// User name; compared byte by byte.
+    pub name: String,
+    /// E-mail address; may be empty.
+    pub email: String,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+    /// `None`: no password fits.
+    pub password: Option<Password>,
+    /// May this user do anything at all?
+    pub active: bool,
+    /// May this user look after others?
+    pub staff: bool,
+    /// May this user do everything?
+    pub superuser: bool,
+    /// Names of groups; those that do not exist are made.
+    pub groups: Vec<String>,
+}
+
+/// A user as a store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// What a check needs: id, name, e-mail, groups, active.
+    pub account: Account,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+    /// May this user look after others?
+    pub staff: bool,
+    /// May this user do everything?
+    pub superuser: bool,
+    /// Can any password fit?
+    pub has_password: bool,
+    /// When the account was created.
+    pub created: Timestamp,
+    /// When the user last logged in with a password.
+    pub last_login: Option<Timestamp>,
+}
+
+/// What is not acceptable about a user.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUser {
+    /// The id is not above zero.
+    #[error("the id of a user is a number above zero")]
+    Id,
+    /// The user name.
+    #[error(
+        "a user name has 1 to 150 characters, no control characters, not only white space, and at most 1024 bytes when \
+         percent-encoded"
+    )]
+    Name,
+    /// The e-mail address.
+    #[error("an e-mail address has at most 254 characters, no control characters, and at most 1024 bytes encoded")]
+    Email,
+    /// First or last name.
+    #[error("a first or last name has at most 150 characters and no control characters")]
+    PersonalName,
+    /// A group name.
+    #[error("a group name has 1 to 150 characters, no control characters, and not only white space")]
+    Group,
+    /// All groups together do not fit the field that upstreams get.
+    #[error("the groups of a user take at most 1024 bytes together, percent-encoded and joined by commas")]
+    Groups,
+}
+
+impl NewUser {
+    /// An active user with this name, no password and nothing else.
+    pub fn named(name: impl Into<String>) -> NewUser {
+        NewUser {
+            id: None,
+            name: name.into(),
+            email: String::new(),
+            first_name: String::new(),
+            last_name: String::new(),
+            password: None,
+            active: true,
+            staff: false,
+            superuser: false,
+            groups: Vec::new(),
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), InvalidUser> {
+        if self.id.is_some_and(|id| id.0 <= 0) {
+            return Err(InvalidUser::Id);
+        }
+        check_name(&self.name)?;
+        if !is_plain(&self.email, LONGEST_EMAIL) || encode(&self.email, b"").len() > LONGEST_VALUE {
+            return Err(InvalidUser::Email);
+        }
+        if !is_plain(&self.first_name, LONGEST_NAME) || !is_plain(&self.last_name, LONGEST_NAME) {
+            return Err(InvalidUser::PersonalName);
+        }
+        check_groups(&self.groups)
+    }
+}
+
+pub(super) fn check_name(name: &str) -> Result<(), InvalidUser> {
+    let fits = is_label(name, LONGEST_NAME) && encode(name, b"").len() <= LONGEST_VALUE;
+    if fits { Ok(()) } else { Err(InvalidUser::Name) }
+}
+
+pub(super) fn check_groups(groups: &[String]) -> Result<(), InvalidUser> {
+    if !groups.iter().all(|group| is_label(group, LONGEST_NAME)) {
+        return Err(InvalidUser::Group);
+    }
+    // As identity.rs writes the field: a comma within a name is encoded, one stands between two names.
+    let encoded: usize = groups.iter().map(|group| encode(group, b",").len() + 1).sum();
+    if encoded > LONGEST_VALUE + 1 { Err(InvalidUser::Groups) } else { Ok(()) }
+}
+
+/// A text that names something: not empty, not only white space.
+pub(super) fn is_label(text: &str, longest: usize) -> bool {
+    is_plain(text, longest) && !text.trim().is_empty()
+}
+
+fn is_plain(text: &str, longest: usize) -> bool {
+    text.chars().count() <= longest && !text.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_names_are_short_printable_and_fit_their_field() {
+        let (longest, widest) = ("a".repeat(150), "ż".repeat(150));
+        for good in ["alice", "Alice", "zażółć gęślą", " x ", "a@b.example", &longest, &widest] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        let (long, wide) = ("a".repeat(151), "密".repeat(150));
+        for bad in ["", " ", "\u{3000}", "a\nb", "a\0", "a\u{85}b", &long, &wide] {
+            assert_eq!(check_name(bad), Err(InvalidUser::Name), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn groups_fit_their_field_together() {
+        let of = |length: usize, count: usize| vec!["g".repeat(length); count];
+        assert_eq!(check_groups(&of(127, 8)), Ok(()));
+        assert_eq!(check_groups(&[of(127, 7), of(128, 1), of(1, 1)].concat()), Err(InvalidUser::Groups));
+        assert_eq!(check_groups(&["a,b".to_owned()]), Ok(()));
+        assert_eq!(check_groups(&[String::new()]), Err(InvalidUser::Group));
+    }
+
+    #[test]
+    fn everything_else_about_a_user_is_checked_as_well() {
+        let alice = || NewUser::named("alice");
+        assert_eq!(alice().check(), Ok(()));
+        for (user, wrong) in [
+            (NewUser { id: Some(SubjectId(0)), ..alice() }, InvalidUser::Id),
+            (NewUser { email: "a\r\nb".to_owned(), ..alice() }, InvalidUser::Email),
+            (NewUser { email: "a".repeat(255), ..alice() }, InvalidUser::Email),
+            (NewUser { first_name: "a".repeat(151), ..alice() }, InvalidUser::PersonalName),
+            (NewUser { last_name: "\u{7}".to_owned(), ..alice() }, InvalidUser::PersonalName),
+            (NewUser { groups: vec!["\t".to_owned()], ..alice() }, InvalidUser::Group),
+        ] {
+            assert_eq!(user.check(), Err(wrong), "{user:?}");
+        }
+    }
+}

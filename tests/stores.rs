@@ -1,0 +1,23 @@
+//! The contract of a store, run against each kind of database, and what is particular to one of them.
+
+mod accounts;
+mod changes;
+mod faults;
+mod keys;
+mod site;
+mod tokens;
+
+/// Runs behaviours that every kind of store must show against each of them.
+macro_rules! for_each_store {
+    ($($behaviour:ident)+) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour($crate::stores::site::Site::sqlite()).await;
+                }
+            )+
+        }
+    };
+}
+use for_each_store;

@@ -1,0 +1,180 @@
+//! Users: created, found, renamed, switched off, deleted.
+
+use tokengate::store::{AccountError, InvalidUser, NewUser, Page, Password};
+use tokengate::token::SubjectId;
+
+use super::for_each_store;
+use super::site::{START, Site, found, user};
+
+for_each_store! {
+    a_created_user_is_found_as_it_was_ordered
+    each_new_user_gets_a_login_token_where_the_settings_say_so
+    names_are_compared_byte_by_byte
+    a_taken_name_or_id_is_refused
+    unacceptable_users_are_refused
+    a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user
+    only_the_right_password_of_an_active_user_fits
+    a_changed_password_leaves_tokens_alone
+    a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again
+    users_are_listed_in_pages
+    what_is_done_to_a_user_who_does_not_exist_is_refused
+}
+
+fn password(text: &str) -> Password {
+    Password::parse(text).unwrap()
+}
+
+async fn a_created_user_is_found_as_it_was_ordered(site: Site) {
+    let store = site.open().await;
+    let order = NewUser {
+        id: Some(SubjectId(1001)),
+        email: "alice@example.com".to_owned(),
+        first_name: "Alice".to_owned(),
+        last_name: "Żółć".to_owned(),
+        staff: true,
+        groups: vec!["sales".to_owned(), "a,b".to_owned(), "sales".to_owned()],
+        ..NewUser::named("alice")
+    };
+    let (created, issued) = store.accounts.create(order).await.unwrap();
+    assert!(issued.is_none());
+    assert_eq!(store.accounts.find("alice").await.unwrap().as_ref(), Some(&created));
+    let account = &created.account;
+    assert_eq!((account.id, account.name.as_str(), account.active), (SubjectId(1001), "alice", true));
+    assert_eq!(
+        (account.email.as_str(), &account.groups[..]),
+        ("alice@example.com", &["a,b", "sales"].map(str::to_owned)[..])
+    );
+    assert_eq!((created.first_name.as_str(), created.last_name.as_str()), ("Alice", "Żółć"));
+    assert_eq!((created.staff, created.superuser, created.has_password), (true, false, false));
+    assert_eq!((created.created, created.last_login), (START, None));
+    assert_eq!(user(&store, "bob").await, SubjectId(1002));
+}
+
+async fn each_new_user_gets_a_login_token_where_the_settings_say_so(mut site: Site) {
+    site.tokens.issue_on_user_create = true;
+    let store = site.open().await;
+    let (created, issued) = store.accounts.create(NewUser::named("alice")).await.unwrap();
+    let issued = issued.unwrap();
+    assert_eq!(found(&store, &issued.key).await.owner, created.account);
+    assert_eq!(store.ledger.issue_login(created.account.id).await.unwrap().id, issued.id);
+}
+
+async fn names_are_compared_byte_by_byte(site: Site) {
+    let store = site.open().await;
+    let composed = user(&store, "é").await;
+    let decomposed = user(&store, "e\u{301}").await;
+    let (small, capital) = (user(&store, "alice").await, user(&store, "Alice").await);
+    for (name, id) in [("alice", small), ("Alice", capital), ("é", composed), ("e\u{301}", decomposed)] {
+        assert_eq!(store.accounts.find(name).await.unwrap().unwrap().account.id, id, "{name}");
+    }
+    for name in ["ALICE", "alice ", "alic_", "%"] {
+        assert_eq!(store.accounts.find(name).await.unwrap(), None, "{name}");
+    }
+}
+
+async fn a_taken_name_or_id_is_refused(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let again = store.accounts.create(NewUser::named("alice")).await;
+    assert!(matches!(again, Err(AccountError::NameTaken(name)) if name == "alice"));
+    let same_id = store.accounts.create(NewUser { id: Some(alice), ..NewUser::named("bob") }).await;
+    assert!(matches!(same_id, Err(AccountError::IdTaken(id)) if id == alice));
+    let bob = user(&store, "bob").await;
+    assert!(matches!(store.accounts.rename(bob, "alice").await, Err(AccountError::NameTaken(_))));
+    store.accounts.rename(bob, "bob").await.expect("one's own name is free");
+}
+
+async fn unacceptable_users_are_refused(site: Site) {
+    let store = site.open().await;
+    let bad_name = store.accounts.create(NewUser::named("a\nb")).await;
+    assert!(matches!(bad_name, Err(AccountError::Invalid(InvalidUser::Name))));
+    let alice = user(&store, "alice").await;
+    assert!(matches!(store.accounts.rename(alice, " ").await, Err(AccountError::Invalid(InvalidUser::Name))));
+    let groups = ["".to_owned()];
+    let bad_group = store.accounts.set_groups(alice, &groups).await;
+    assert!(matches!(bad_group, Err(AccountError::Invalid(InvalidUser::Group))));
+}
+
+async fn a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let token = store.ledger.issue_login(alice).await.unwrap().key;
+    store.accounts.rename(alice, "alice2").await.unwrap();
+    assert_eq!(found(&store, &token).await.owner.name, "alice2");
+    store.accounts.set_groups(alice, &["b".to_owned(), "a".to_owned()]).await.unwrap();
+    assert_eq!(found(&store, &token).await.owner.groups, ["a", "b"]);
+    store.accounts.set_groups(alice, &["c".to_owned()]).await.unwrap();
+    assert_eq!(found(&store, &token).await.owner.groups, ["c"]);
+    store.accounts.deactivate(alice).await.unwrap();
+    assert!(!found(&store, &token).await.owner.active);
+    store.accounts.activate(alice).await.unwrap();
+    assert!(found(&store, &token).await.owner.active);
+}
+
+async fn only_the_right_password_of_an_active_user_fits(site: Site) {
+    let store = site.open().await;
+    let order = NewUser { password: Some(password("correct horse")), ..NewUser::named("alice") };
+    let (alice, _) = store.accounts.create(order).await.unwrap();
+    assert!(alice.has_password);
+    let verify = async |name, text| store.accounts.verify_password(name, password(text)).await.unwrap();
+    assert_eq!(verify("alice", "correct horse").await, Some(alice.clone()));
+    assert_eq!(verify("alice", "Correct horse").await, None);
+    assert_eq!(verify("bob", "correct horse").await, None);
+    store.accounts.deactivate(alice.account.id).await.unwrap();
+    assert_eq!(verify("alice", "correct horse").await, None);
+    store.accounts.activate(alice.account.id).await.unwrap();
+    store.accounts.set_password(alice.account.id, Some(password("new"))).await.unwrap();
+    assert_eq!(verify("alice", "correct horse").await, None);
+    assert!(verify("alice", "new").await.is_some());
+    store.accounts.set_password(alice.account.id, None).await.unwrap();
+    assert_eq!(verify("alice", "new").await, None);
+    assert!(!store.accounts.find("alice").await.unwrap().unwrap().has_password);
+}
+
+async fn a_changed_password_leaves_tokens_alone(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let issued = store.ledger.issue_login(alice).await.unwrap();
+    store.accounts.set_password(alice, Some(password("new"))).await.unwrap();
+    assert_eq!(found(&store, &issued.key).await.revoked, None);
+    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id);
+}
+
+async fn a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let issued = store.ledger.issue_login(alice).await.unwrap();
+    store.accounts.delete(alice).await.unwrap();
+    assert_eq!(store.accounts.find("alice").await.unwrap(), None);
+    assert!(store.tokens.find(&issued.key).await.unwrap().is_none());
+    let second_alice = user(&store, "alice").await;
+    assert!(second_alice > alice);
+    assert!(store.ledger.issue_login(second_alice).await.unwrap().id > issued.id);
+}
+
+async fn users_are_listed_in_pages(site: Site) {
+    let store = site.open().await;
+    for name in ["c", "a", "b"] {
+        user(&store, name).await;
+    }
+    let names = async |page| -> Vec<String> {
+        store.accounts.list(page).await.unwrap().into_iter().map(|user| user.account.name).collect()
+    };
+    assert_eq!(names(Page::first(2)).await, ["c", "a"]);
+    assert_eq!(names(Page { after: 2, limit: 2 }).await, ["b"]);
+}
+
+async fn what_is_done_to_a_user_who_does_not_exist_is_refused(site: Site) {
+    let store = site.open().await;
+    let (nobody, accounts) = (SubjectId(999), &store.accounts);
+    for refused in [
+        accounts.set_password(nobody, None).await,
+        accounts.rename(nobody, "x").await,
+        accounts.activate(nobody).await,
+        accounts.deactivate(nobody).await,
+        accounts.set_groups(nobody, &["x".to_owned()]).await,
+        accounts.delete(nobody).await,
+    ] {
+        assert!(matches!(refused, Err(AccountError::UnknownUser(id)) if id == nobody), "{refused:?}");
+    }
+}

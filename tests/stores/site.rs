@@ -1,0 +1,91 @@
+//! A store of one test: its own folder, a clock that the test moves, and settings that it may change.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, SqliteConnection};
+use tempfile::TempDir;
+use tokengate::clock::{Clock, Hand, Timestamp};
+use tokengate::config::settings;
+use tokengate::store::{self, NewUser, OpenError, Store, TokenEvent};
+use tokengate::token::{SubjectId, TokenKey, TokenRecord};
+
+/// Where the clock of every test stands at first.
+pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+pub struct Site {
+    pub store: settings::Store,
+    pub tokens: settings::Tokens,
+    pub hand: Hand,
+    clock: Clock,
+    _folder: TempDir,
+}
+
+impl Site {
+    pub fn sqlite() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hand) = Clock::by_hand(START);
+        let store = settings::Store {
+            url: settings::StoreUrl::Sqlite(folder.path().join("tokengate.db")),
+            key_file: folder.path().join("tokengate.key"),
+            max_connections: 4,
+            timeout: Duration::from_secs(10),
+            poll_every: Duration::from_secs(1),
+        };
+        let tokens = settings::Tokens {
+            schemes: vec!["Token".to_owned()],
+            recoverable: true,
+            issue_on_user_create: false,
+            default_ttl: None,
+            max_per_user: 100,
+        };
+        Site { store, tokens, hand, clock, _folder: folder }
+    }
+
+    pub async fn try_open(&self) -> Result<Store, OpenError> {
+        store::open(&self.store, &self.tokens, self.clock.clone()).await
+    }
+
+    pub async fn open(&self) -> Store {
+        self.try_open().await.unwrap()
+    }
+
+    pub fn database(&self) -> PathBuf {
+        let settings::StoreUrl::Sqlite(path) = &self.store.url;
+        path.clone()
+    }
+
+    /// Another program that has the same database open.
+    pub async fn intruder(&self) -> SqliteConnection {
+        SqliteConnectOptions::new().filename(self.database()).busy_timeout(self.store.timeout).connect().await.unwrap()
+    }
+}
+
+pub fn key(text: &str) -> TokenKey {
+    TokenKey::parse(text).unwrap()
+}
+
+pub async fn user(store: &Store, name: &str) -> SubjectId {
+    store.accounts.create(NewUser::named(name)).await.unwrap().0.account.id
+}
+
+/// What the store knows of this key; it must know it.
+pub async fn found(store: &Store, key: &TokenKey) -> TokenRecord {
+    store.tokens.find(key).await.unwrap().expect("the store knows this token")
+}
+
+/// All events that were written since the last call, or since [`Log::from_now`].
+pub struct Log(store::Cursor);
+
+impl Log {
+    pub async fn from_now(store: &Store) -> Log {
+        Log(store.tokens.newest_change().await.unwrap())
+    }
+
+    pub async fn events(&mut self, store: &Store) -> Vec<TokenEvent> {
+        let changes = store.tokens.changes(self.0).await.unwrap();
+        self.0 = changes.next;
+        changes.events
+    }
+}
