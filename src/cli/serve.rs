@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::check;
 use crate::app::{self, Signals, World};
 use crate::clock::Clock;
-use crate::config::Settings;
 use crate::config::settings::ListenerRole;
 use crate::{store, telemetry};
 
@@ -15,7 +15,8 @@ use crate::{store, telemetry};
 ///
 /// # Errors
 /// Whatever keeps the gateway from starting.
-pub fn run(config: &Path, settings: Settings) -> Result<()> {
+pub fn run(config: &Path) -> Result<()> {
+    let settings = check::settings(config)?;
     telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
     control_runtime()?.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
@@ -42,9 +43,6 @@ pub fn run(config: &Path, settings: Settings) -> Result<()> {
 }
 
 /// The runtime of the control half: two threads for everything that waits or writes.
-///
-/// # Errors
-/// If the system gives no threads.
 pub fn control_runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_name("control").enable_all();

@@ -1,0 +1,53 @@
+//! `tokengate health`: asks the running gateway, for a container's health check.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{check, show};
+use crate::config::settings::ListenerRole;
+
+const LIMIT: Duration = Duration::from_secs(3);
+/// More than the answer ever is.
+const LONGEST: u64 = 64 << 10;
+
+/// Asks the first internal listener that serves health.
+pub fn run(config: &Path) -> Result<()> {
+    let settings = check::settings(config)?;
+    let listener = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Internal { health: true, .. }));
+    let listener = listener.with_context(|| {
+        format!("{}: no listener has `services = [\"health\"]`; add one on a loopback address", config.display())
+    })?;
+    let address = reachable(listener.address);
+    let answer = ask(address).with_context(|| format!("the gateway does not answer on {address}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer of the gateway is no HTTP")?;
+    show::line(body)?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    if status != "200" {
+        bail!("the gateway is not well (status {status})");
+    }
+    Ok(())
+}
+
+/// A listener on all addresses is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn ask(address: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_write_timeout(Some(LIMIT))?;
+    write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(LONGEST).read_to_string(&mut answer)?;
+    Ok(answer)
+}
