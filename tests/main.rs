@@ -2,6 +2,8 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -13,3 +15,9 @@ mod floors;
 mod internal;
 #[cfg(test)]
 mod stores;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod targets;
+#[cfg(test)]
+mod wire;

@@ -21,12 +21,15 @@ pub enum HeadFault {
     /// The request line is not `method SP target SP HTTP/1.x`.
     #[error("the request line must be a method, a target and HTTP/1.0 or HTTP/1.1, with one blank between them")]
     RequestLine,
-    /// A byte that a target cannot have.
-    #[error("the target has a character that must be percent-encoded")]
+    /// No URI.
+    #[error("the target must be a path or a URI, with all other characters percent-encoded")]
     Target,
-    /// A field line without a name, or one that begins with a blank.
+    /// A field line without a name, or with a name that has other characters than names have.
     #[error("each field line must begin with its name and a colon")]
     FieldLine,
+    /// A control character in a value.
+    #[error("a field value may have no control characters")]
+    FieldValue,
     /// A field that may come only once came twice.
     #[error("Host, Content-Length, Transfer-Encoding and Authorization may each be sent only once")]
     Repeated,

@@ -15,7 +15,8 @@ use super::front::Front;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
 
-/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3).
+/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
+/// that the settings allow must fit as well.
 const BUFFER: usize = 64 << 10;
 /// HTTP/2: what a client may send ahead on one stream, and on all of a connection (HARDENING §1, Envoy's edge values).
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -31,6 +32,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
+    let buffer = BUFFER.max(limits.header_bytes);
     let mut front = Front::new(stream, Rc::clone(&client), limits);
     // The library holds 16 KiB for a connection from its begin; many connections are opened long before they are used.
     if let Beginning::Ended = begin(&mut front, &pulse).await {
@@ -42,7 +44,7 @@ where
         http1::Builder::new()
             // The pulse has the timers, with one tick for all connections of the worker.
             .header_read_timeout(None)
-            .max_buf_size(BUFFER)
+            .max_buf_size(buffer)
             .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
