@@ -6,10 +6,14 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod demo_products;
 #[cfg(test)]
 mod floors;
 #[cfg(test)]
 mod internal;
+#[cfg(test)]
+mod serve;
 #[cfg(test)]
 mod stores;
