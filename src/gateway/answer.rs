@@ -6,6 +6,7 @@
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
+use super::outgoing::below_prefix;
 use super::{Body, Exchange, Gateway, Refusal, framing};
 use crate::auth::Permit;
 use crate::route::{Access, NoRoute, Target};
@@ -62,10 +63,12 @@ impl Gateway {
             Err(missing) => return Err(self.off_the_map(missing, &head.headers).await), // 401 · 404 · 405
         };
         exchange.matched(route);
+        let cut = route.settings.strip_prefix;
+        let below = cut.then(|| below_prefix(&target, &route.settings.path)).transpose()?; // 400
         let caller = self.authenticator.authenticate(&route.access, &head.headers).await?; // 401 · 503
         exchange.identified(caller.as_ref());
         let permit = Permit::grant(route, caller)?; // 403
-        let request = self.prepare(head, body, &permit, exchange).await?; // 400 · 413
+        let request = self.prepare(head, body, below, &permit, exchange).await?; // 400 · 413
         self.forward(request, &permit, exchange).await // 502 · 503 · 504
     }
 

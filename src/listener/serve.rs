@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frames::Watched;
 use super::front::Front;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
@@ -69,6 +70,7 @@ where
     let pulse = Rc::clone(&client.pulse);
     // Heads are read by the library; what is left to the pulse is the time without a stream.
     pulse.head_ends();
+    let io = TokioIo::new(Watched::new(stream, Rc::clone(&pulse)));
     let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
     let mut connection = pin!(
         http2::Builder::new(OnThisWorker)
@@ -82,7 +84,7 @@ where
             .max_pending_accept_reset_streams(20)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWER)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http2::Connection::graceful_shutdown).await;
 }
