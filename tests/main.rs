@@ -8,11 +8,15 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod demo_products;
 #[cfg(test)]
 mod floors;
 #[cfg(test)]
 mod internal;
+#[cfg(test)]
+mod serve;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
