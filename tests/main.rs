@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod config;
@@ -12,9 +14,19 @@ mod demo;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod floors;
 #[cfg(test)]
 mod internal;
+#[cfg(test)]
+mod listener;
+#[cfg(test)]
+mod origins;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod retry;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
@@ -23,5 +35,7 @@ mod stores;
 mod support;
 #[cfg(test)]
 mod targets;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod wire;

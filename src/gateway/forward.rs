@@ -4,13 +4,15 @@
 //! body and went out on a reused connection that ended before a byte of the answer came (PERFORMANCE §6).
 
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::fields::{forwarded::X_REQUEST_ID, response};
+use super::timer::Timer;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::Permit;
 use crate::config::settings;
@@ -28,26 +30,24 @@ impl Gateway {
         let route = &permit.route().settings;
         let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
         let request_body = request.body().state();
-        let spare = pools.retries().then(|| spare(&request)).flatten();
-
-        let (mut lease, pool) = lease(pools, false).await?;
+        let (mut lease, pool) = match pools.choose().and_then(|pool| Some((pool.lease_warm()?, Rc::clone(pool)))) {
+            Some(warm) => warm,
+            None => Box::pin(lease(pools, false)).await?,
+        };
+        // Only a warm connection may have ended of age, unseen by us.
+        let spare = if lease.is_reused() && pools.retries() { spare(&request) } else { None };
         name_host(&mut request, route, &pool);
         let asked = Instant::now();
-        let (answer, lease) = match send(&mut lease, request, route, &request_body).await {
+        let mut timer = Timer::new(route.response_headers_timeout);
+        let (answer, lease) = match send(&mut lease, request, &mut timer, &request_body).await {
             Ok(answer) => (answer, lease),
             Err(fault) => {
-                // Once, and only on a connection that was warm: a new one that fails tells of the endpoint, not of age.
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
-                let Some(mut request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
+                let Some(request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
                     return Err(why(fault.cause, &request_body));
                 };
                 drop(lease);
-                let (mut lease, pool) = self::lease(pools, true).await?;
-                name_host(&mut request, route, &pool);
-                match send(&mut lease, request, route, &request_body).await {
-                    Ok(answer) => (answer, lease),
-                    Err(fault) => return Err(why(fault.cause, &request_body)),
-                }
+                Box::pin(send_again(pools, request, route, &mut timer, &request_body)).await?
             }
         };
         exchange.answered(asked);
@@ -56,7 +56,7 @@ impl Gateway {
             return Err(OriginFault::BadResponse.into());
         }
         exchange.ends(Outcome::Forwarded, answer.status());
-        Ok(finish(answer, lease, request_body, route, exchange))
+        Ok(finish(answer, lease, request_body, timer, route, exchange))
     }
 }
 
@@ -65,6 +65,7 @@ fn finish(
     answer: Response<Incoming>,
     lease: Lease,
     request_body: RequestBody,
+    timer: Timer,
     route: &settings::Route,
     exchange: &Exchange,
 ) -> Response<Body> {
@@ -73,7 +74,7 @@ fn finish(
     response::finish(&mut head.headers, exchange.hsts());
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
     let deadline = route.total_timeout.map(|total| exchange.started() + total);
-    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, route.response_body_timeout, deadline))
+    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, timer.for_body(route.response_body_timeout, deadline)))
 }
 
 /// A second copy of a request that may be sent twice without any effect.
@@ -89,14 +90,19 @@ fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
     })
 }
 
-/// A connection to the endpoint whose turn it is; if it cannot be reached, to another.
+/// A connection to the endpoint whose turn it is; if it cannot be reached, to the first other one that can.
 async fn lease(pools: &UpstreamPools, fresh: bool) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
     match chosen.lease(fresh).await {
         Ok(lease) => Ok((lease, Rc::clone(chosen))),
-        Err(fault) => {
-            let other = pools.choose_other(chosen).ok_or(fault)?;
-            Ok((other.lease(fresh).await?, Rc::clone(other)))
+        Err(mut fault) => {
+            for other in pools.others(chosen) {
+                match other.lease(fresh).await {
+                    Ok(lease) => return Ok((lease, Rc::clone(other))),
+                    Err(next) => fault = next,
+                }
+            }
+            Err(fault.into())
         }
     }
 }
@@ -107,22 +113,43 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
     }
 }
 
-/// Sends, and waits for the head of the answer: for `response_headers` after the last piece of the request body.
+/// Sends, and waits for the head of the answer as long as `timer` allows after the last piece of the request body.
 async fn send(
     lease: &mut Lease,
     request: Request<OutgoingBody>,
-    route: &settings::Route,
+    timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<Response<Incoming>, SendFault> {
     let mut answer = std::pin::pin!(lease.send(request));
+    timer.start();
     loop {
         let body_was_under_way = !body.has_ended() && body.fault().is_none();
-        match timeout(route.response_headers_timeout, answer.as_mut()).await {
-            Ok(answer) => return answer,
+        let waited = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => timer.poll(cx).map(|()| None),
+        });
+        match waited.await {
+            Some(answer) => return answer,
             // The client is still sending; its own silence is watched by the body.
-            Err(_) if body_was_under_way => {}
-            Err(_) => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
+            None if body_was_under_way => timer.start(),
+            None => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
         }
+    }
+}
+
+/// The second and last try, on a connection of its own.
+async fn send_again(
+    pools: &UpstreamPools,
+    mut request: Request<OutgoingBody>,
+    route: &settings::Route,
+    timer: &mut Timer,
+    body: &RequestBody,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let (mut lease, pool) = lease(pools, true).await?;
+    name_host(&mut request, route, &pool);
+    match send(&mut lease, request, timer, body).await {
+        Ok(answer) => Ok((answer, lease)),
+        Err(fault) => Err(why(fault.cause, body)),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod framing;
 mod outgoing;
 mod pulse;
 mod refusal;
+mod timer;
 
 use std::convert::Infallible;
 use std::rc::Rc;

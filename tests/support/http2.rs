@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -40,10 +41,25 @@ impl H2 {
         }
     }
 
+    /// Begins a request beside others.
+    pub fn begin(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + Send + use<> {
+        self.sender.send_request(request)
+    }
+
     pub async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<Response<Incoming>> {
         self.sender.ready().await?;
         self.sender.send_request(request).await
     }
+}
+
+/// A request whose body the test sends piece by piece.
+pub fn streaming(ask: &Ask) -> (Sender<Bytes, Infallible>, Request<Outgoing>) {
+    let (sender, body) = Channel::new(1);
+    let (head, _) = ask.http2().into_parts();
+    (sender, Request::from_parts(head, body.boxed_unsync()))
 }
 
 impl Ask {
@@ -53,16 +69,20 @@ impl Ask {
         for (name, value) in &self.fields {
             request = request.header(name.as_str(), value.as_slice());
         }
-        let trailers = self.trailers.clone();
         let body = match &self.body {
             None => Empty::new().boxed_unsync(),
-            Some(body) if trailers.is_empty() => Full::new(Bytes::from(body.clone())).boxed_unsync(),
-            Some(body) => Full::new(Bytes::from(body.clone()))
-                .with_trailers(async move {
-                    let pair = |(name, value): (String, String)| (name.parse().unwrap(), value.parse().unwrap());
-                    Some(Ok(trailers.into_iter().map(pair).collect()))
-                })
-                .boxed_unsync(),
+            Some(body) if self.trailers.is_empty() => Full::new(Bytes::from(body.clone())).boxed_unsync(),
+            Some(body) => {
+                let (mut sender, channel) = Channel::new(2);
+                let pair = |(name, value): &(String, String)| (name.parse().unwrap(), value.parse().unwrap());
+                let (body, trailers) = (Bytes::from(body.clone()), self.trailers.iter().map(pair).collect());
+                tokio::spawn(async move {
+                    // Whoever refuses the request takes neither.
+                    let _ = sender.send_data(body).await;
+                    let _ = sender.send_trailers(trailers).await;
+                });
+                channel.boxed_unsync()
+            }
         };
         request.body(body).unwrap()
     }

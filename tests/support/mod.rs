@@ -35,3 +35,15 @@ pub async fn eventually<C: Future<Output = bool>>(limit: Duration, what: &str, m
     };
     tokio::time::timeout(limit, all).await.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"));
 }
+
+/// Waits until `value` has not changed for half a second, and gives it.
+pub async fn settled(what: &str, value: impl Fn() -> usize) -> usize {
+    let (last, same) = (std::cell::Cell::new(value()), std::cell::Cell::new(0));
+    eventually(PATIENCE, what, || async {
+        let now = value();
+        same.set(if last.replace(now) == now { same.get() + 1 } else { 0 });
+        same.get() >= 100
+    })
+    .await;
+    last.get()
+}

@@ -40,13 +40,17 @@ pub enum Step {
     /// The body is read to its end.
     Read,
     Send(Vec<u8>),
+    /// These bytes are sent again and again, so often.
+    Flood(Vec<u8>, usize),
     /// Nothing, until the test opens the gate.
     Wait(Arc<Gate>),
     Close,
     /// The connection ends with a reset.
     Reset,
-    /// Nothing more, ever.
+    /// No answer, until the gateway has left.
     Hang,
+    /// Nothing more, not even a read.
+    Stall,
 }
 
 /// Something that an endpoint waits for.
@@ -71,6 +75,7 @@ struct Seen {
     stray: Mutex<Vec<u8>>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    flooded: AtomicUsize,
 }
 
 /// The endpoint. Dropping it ends all of its connections.
@@ -143,6 +148,16 @@ impl Origin {
         self.seen.open.load(Ordering::Acquire)
     }
 
+    /// How many bytes of floods the gateway took.
+    pub fn flooded(&self) -> usize {
+        self.seen.flooded.load(Ordering::Acquire)
+    }
+
+    /// Waits until no connection to it is left.
+    pub async fn is_left(&self) {
+        eventually(PATIENCE, "the gateway closes its connections", || async { self.open_connections() == 0 }).await;
+    }
+
     /// Waits until it has seen this many heads.
     pub async fn has_seen(&self, count: usize) {
         eventually(PATIENCE, "the origin sees the requests", || async { self.count() >= count }).await;
@@ -198,13 +213,25 @@ impl Connection {
                 match step {
                     Step::Read => self.read(&head, place).await?,
                     Step::Send(bytes) => self.reader.stream.write_all(&bytes).await?,
+                    Step::Flood(bytes, times) => {
+                        for _ in 0..times {
+                            self.reader.stream.write_all(&bytes).await?;
+                            self.seen.flooded.fetch_add(bytes.len(), Ordering::AcqRel);
+                        }
+                    }
                     Step::Wait(gate) => drop(gate.0.acquire().await),
                     Step::Close => return Ok(()),
                     Step::Reset => {
                         socket2::SockRef::from(&self.reader.stream).set_linger(Some(Duration::ZERO))?;
                         return Ok(());
                     }
-                    Step::Hang => std::future::pending().await,
+                    Step::Hang => {
+                        self.reader.buffer.clear();
+                        while self.reader.fill().await? {
+                            self.reader.buffer.clear();
+                        }
+                    }
+                    Step::Stall => std::future::pending().await,
                 }
             }
         }

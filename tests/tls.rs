@@ -1,0 +1,208 @@
+//! The HTTPS door: versions, certificates, protocols, time limits, resumption.
+
+use std::time::Duration;
+
+use rustls::version::{TLS12, TLS13};
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokengate::config::settings::ListenerRole;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::client::{BOTH, Tls, connect};
+use crate::support::gateway::tls;
+use crate::support::http2::H2;
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually, soon};
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_are_spoken_and_1_2_can_be_switched_off() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    for (version, spoken) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+        let stream = Tls { version: Some(version), ..Tls::default() }.connect(&gateway).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(spoken));
+        assert_eq!(Wire::over(stream).ask(Ask::get("/public/x").bytes()).await.text(), "hello");
+    }
+    let site = Site::before(&origin).with(|settings| {
+        let ListenerRole::Tls(listener) = &mut settings.listeners[0].role else { unreachable!() };
+        listener.tls12 = false;
+    });
+    let strict = site.start().await;
+    assert!(Tls { version: Some(&TLS12), ..Tls::default() }.connect(&strict).await.is_err());
+    assert!(Tls { version: Some(&TLS13), ..Tls::default() }.connect(&strict).await.is_ok());
+}
+
+/// A gateway with two certificates: the first for `one.test` and `localhost`, the second for `two.test` and `localhost`.
+async fn with_two_certificates(origin: &Origin) -> Gateway {
+    let mut site = Site::before(origin);
+    let second = site.add_certificate("second", &["two.test"]);
+    site.settings.listeners[0].role = ListenerRole::Tls(tls(vec![0, second]));
+    site.start().await
+}
+
+#[tokio::test]
+async fn the_name_in_the_handshake_picks_the_certificate() {
+    let origin = Origin::answering("hello").await;
+    let gateway = with_two_certificates(&origin).await;
+    let mut shown = Vec::new();
+    // The client judges whether the certificate is for the name.
+    for name in ["one.test", "x.wild.test", "localhost", "127.0.0.1", "two.test"] {
+        let stream = Tls { name, ..Tls::default() }.connect(&gateway).await.unwrap();
+        shown.push(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned());
+    }
+    assert!(shown[..4].iter().all(|certificate| *certificate == shown[0]));
+    assert_ne!(shown[4], shown[0]);
+    for name in ["three.test", "y.x.wild.test"] {
+        assert!(Tls { name, ..Tls::default() }.connect(&gateway).await.is_err(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_another_certificate_is_misdirected() {
+    let origin = Origin::answering("hello").await;
+    let gateway = with_two_certificates(&origin).await;
+    for (name, host, status) in [
+        ("two.test", "two.test", 200),
+        ("two.test", "TWO.test.:8443", 200),
+        ("two.test", "one.test", 421),
+        ("two.test", "elsewhere.test", 421),
+        ("one.test", "two.test", 421),
+        ("one.test", "x.wild.test", 200),
+        ("127.0.0.1", "two.test", 200),
+    ] {
+        let stream = Tls { name, ..Tls::default() }.connect(&gateway).await.unwrap();
+        let request = format!("GET /public/x HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(Wire::over(stream).ask(request).await.status, status, "{name} {host}");
+    }
+    assert_eq!(origin.count(), 4);
+}
+
+#[tokio::test]
+async fn the_protocol_is_agreed_on_and_an_unknown_one_is_refused() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    let offers: [(Vec<&[u8]>, Option<&[u8]>); 4] = [
+        (vec![b"h2", b"http/1.1"], Some(b"h2")),
+        (vec![b"http/1.1", b"h2"], Some(b"h2")),
+        (vec![b"spdy/3", b"http/1.1"], Some(b"http/1.1")),
+        (vec![], None),
+    ];
+    for (alpn, agreed) in offers {
+        let stream = Tls { alpn, ..Tls::default() }.connect(&gateway).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), agreed);
+        if agreed != Some(b"h2") {
+            assert_eq!(Wire::over(stream).ask(Ask::get("/public/x").bytes()).await.text(), "hello");
+        }
+    }
+    for unknown in [vec![&b"spdy/3"[..]], vec![b"http/1.0", b"h3"]] {
+        assert!(Tls { alpn: unknown, ..Tls::default() }.connect(&gateway).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_in_time_is_given_up() {
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| settings.timeouts.handshake = Duration::from_millis(200));
+    let gateway = site.start().await;
+    // The begin of a ClientHello record that announces 512 bytes.
+    for begin in [&b""[..], &[0x16, 3, 1, 2, 0, 1, 0]] {
+        let mut silent = TcpStream::connect(gateway.address()).await.unwrap();
+        silent.write_all(begin).await.unwrap();
+        assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "others are served");
+        let mut rest = Vec::new();
+        // Closing with bytes unread can also be a reset.
+        drop(soon("the gateway closes", silent.read_to_end(&mut rest)).await);
+        assert!(rest.is_empty());
+    }
+    eventually(PATIENCE, "both are counted", || async { gateway.metric("tokengate_handshake_failures_total") == 2 })
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_closed_and_never_served() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    for bytes in
+        [&b"GET /public/x HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0xff; 64]]
+    {
+        let mut wire = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
+        wire.send(bytes).await;
+        let rest = wire.rest().await;
+        assert!(!rest.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&rest));
+    }
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn more_unfinished_handshakes_than_allowed_are_turned_away() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Site::before(&origin).with(|settings| settings.limits.handshakes = 3).start().await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(TcpStream::connect(gateway.address()).await.unwrap());
+    }
+    eventually(PATIENCE, "a fourth is turned away", || async { Tls::default().connect(&gateway).await.is_err() }).await;
+    drop(silent);
+    eventually(PATIENCE, "there is room again", || async { Tls::default().connect(&gateway).await.is_ok() }).await;
+}
+
+#[tokio::test]
+async fn a_session_resumes_on_every_worker_and_brings_no_early_data() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Site::before(&origin).with(|settings| settings.workers = 3).start().await;
+    for version in [&TLS12, &TLS13] {
+        let config = Tls { version: Some(version), ..Tls::default() }.config(&gateway);
+        let mut eager = (*config).clone();
+        eager.enable_early_data = true;
+        let config = std::sync::Arc::new(eager);
+        for number in 0..30 {
+            let mut stream = connect(gateway.address(), &config, "localhost").await.unwrap();
+            let session = stream.get_mut().1;
+            let expected = if number == 0 { HandshakeKind::Full } else { HandshakeKind::Resumed };
+            assert_eq!(session.handshake_kind(), Some(expected), "{version:?}, connection {number}");
+            assert!(!session.is_early_data_accepted());
+            // The ticket comes with the first bytes of the gateway.
+            assert_eq!(Wire::over(stream).ask(Ask::get("/public/x").bytes()).await.text(), "hello");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_over_tls_ask_for_tls_ever_after_and_others_do_not() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    for (path, status) in [("/public/x", 200), ("/api/x", 401), ("/nope", 404), ("/public/%00", 400)] {
+        for http in BOTH {
+            let answer = Ask::get(path).over(http, &gateway).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.fields.get("strict-transport-security"), Some("max-age=600"), "{http:?} {path}");
+        }
+        let clear = Wire::plain(&gateway).await.ask(Ask::get(path).bytes()).await;
+        assert!(!clear.fields.has("strict-transport-security"));
+    }
+    let damaged = Wire::open(&gateway).await.ask("GET / HTTP/1.1\nHost: x\n\n").await;
+    assert_eq!(damaged.fields.get("strict-transport-security"), Some("max-age=600"));
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_are_served_at_the_same_time_up_to_the_limit() {
+    let gate = crate::support::Gate::closed();
+    let waiting = crate::support::Step::Wait(std::sync::Arc::clone(&gate));
+    let origin = Origin::doing(vec![
+        crate::support::Step::Read,
+        waiting,
+        crate::support::Step::Send(crate::support::origin::ok("hello")),
+    ])
+    .await;
+    let gateway = Site::before(&origin).with(|settings| settings.limits.h2_streams = 10).start().await;
+    let mut client = H2::open(&gateway).await;
+    // The first answer tells that the client knows the limit by now.
+    assert_eq!(client.ask(&Ask::get("/api/x")).await.status, 401);
+    let answers: Vec<_> = (0..15).map(|_| tokio::spawn(client.begin(Ask::get("/public/x").http2()))).collect();
+    origin.has_seen(10).await;
+    assert_eq!(crate::support::settled("no more than ten", || origin.count()).await, 10);
+    gate.open();
+    for answer in answers {
+        assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(origin.count(), 15);
+}
