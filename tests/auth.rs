@@ -8,6 +8,7 @@ use tokengate::token::SubjectId;
 
 use crate::support::client::BOTH;
 use crate::support::gateway::route;
+use crate::support::watched::Watched;
 use crate::support::{Answer, Ask, Gateway, Http, Origin, Site};
 
 const NOAUTH: &str = "Authentication credentials were not provided.";
@@ -303,14 +304,17 @@ async fn an_expired_token_and_one_of_an_inactive_owner_do_not_count() {
 #[tokio::test]
 async fn a_token_is_asked_for_once_and_then_known() {
     let origin = Origin::answering("hello").await;
-    let gateway = Gateway::before(&origin).await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let key = gateway.issue("alice").await;
+    // That it was issued is a change as well, which makes the gateway forget it.
+    store.changes_are_applied().await;
     for _ in 0..5 {
         assert_eq!(Ask::get("/api/x").token(&key).over(Http::Two, &gateway).await.status, 200);
     }
     assert_eq!(gateway.metric("tokengate_cache_misses_total"), 1);
     assert_eq!(gateway.metric("tokengate_cache_hits_total"), 4);
-    assert_eq!(gateway.outcome("api", "forwarded"), 5);
+    gateway.has_counted("api", "forwarded", 5).await;
+    assert_eq!(store.reads(), 1);
 }
 
 #[tokio::test]

@@ -10,9 +10,13 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod demo_products;
+#[cfg(test)]
+mod drain;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
@@ -20,15 +24,23 @@ mod floors;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod leaks;
+#[cfg(test)]
 mod listener;
 #[cfg(test)]
 mod origins;
+#[cfg(test)]
+mod outage;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod retry;
 #[cfg(test)]
+mod revocation;
+#[cfg(test)]
 mod serve;
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

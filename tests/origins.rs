@@ -72,7 +72,7 @@ async fn a_connection_that_ends_before_its_answer_is_a_bad_gateway() {
             for ask in [Ask::get("/public/x"), Ask::post("/public/x", "body")] {
                 assert_bad_gateway(&ask.over(http, &gateway).await, "closed");
             }
-            assert_eq!(gateway.outcome("public", "origin_reset"), 2);
+            gateway.has_counted("public", "origin_reset", 2).await;
         }
     }
 }
@@ -90,7 +90,7 @@ async fn an_endpoint_that_never_answers_is_given_up_in_time() {
             }
         }
         origin.is_left().await;
-        assert_eq!(gateway.outcome("public", "origin_timeout"), 4);
+        gateway.has_counted("public", "origin_timeout", 4).await;
     }
 }
 

@@ -90,7 +90,7 @@ async fn an_endpoint_that_nobody_listens_at_is_a_bad_gateway() {
         assert_eq!((answer.status, answer.detail()), (502, "The upstream cannot be reached.".to_owned()));
         assert!(answer.fields.has("x-request-id"));
     }
-    assert_eq!(gateway.outcome("public", "origin_connect"), 2);
+    gateway.has_counted("public", "origin_connect", 2).await;
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn the_connection_of_a_client_that_leaves_is_closed() {
         // Dropping a response that has come resets its stream, as dropping the request does.
         drop(other.await);
         origin.is_left().await;
-        eventually(PATIENCE, "both are counted", || async { gateway.outcome("public", "client_gone") == 2 }).await;
+        gateway.has_counted("public", "client_gone", 2).await;
         soon("others are served", async { assert_eq!(Ask::get("/api/x").to(&gateway).await.status, 401) }).await;
     }
 }

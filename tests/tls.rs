@@ -80,16 +80,16 @@ async fn a_host_of_another_certificate_is_misdirected() {
 async fn the_protocol_is_agreed_on_and_an_unknown_one_is_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
-    let offers: [(Vec<&[u8]>, Option<&[u8]>); 4] = [
-        (vec![b"h2", b"http/1.1"], Some(b"h2")),
-        (vec![b"http/1.1", b"h2"], Some(b"h2")),
-        (vec![b"spdy/3", b"http/1.1"], Some(b"http/1.1")),
+    let (h2, http1) = (&b"h2"[..], &b"http/1.1"[..]);
+    for (alpn, agreed) in [
+        (vec![h2, http1], Some(h2)),
+        (vec![http1, h2], Some(h2)),
+        (vec![b"spdy/3", http1], Some(http1)),
         (vec![], None),
-    ];
-    for (alpn, agreed) in offers {
+    ] {
         let stream = Tls { alpn, ..Tls::default() }.connect(&gateway).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), agreed);
-        if agreed != Some(b"h2") {
+        if agreed != Some(h2) {
             assert_eq!(Wire::over(stream).ask(Ask::get("/public/x").bytes()).await.text(), "hello");
         }
     }

@@ -58,6 +58,12 @@ impl Frames {
         soon("the end of the stream", self.end()).await
     }
 
+    /// Begins a header block, does not end it, and waits for the end of the connection.
+    pub async fn open_header_block(mut self) {
+        self.write(HEADERS, END_STREAM, 1, &[0x82]).await;
+        while self.read().await.is_ok() {}
+    }
+
     async fn end(&mut self) -> Ended {
         loop {
             let Ok((kind, stream, payload)) = self.read().await else { return Ended::Connection };

@@ -23,7 +23,7 @@ use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
 use tokengate::token::{ScopeSet, SubjectId, TokenKey};
 
-use super::Origin;
+use super::{Origin, PATIENCE, eventually};
 
 /// A gateway that has not started: its folder, its settings, its clock.
 pub struct Site {
@@ -109,10 +109,15 @@ impl Site {
     }
 
     pub async fn start(self) -> Gateway {
+        self.start_with(|store| store).await
+    }
+
+    /// The gateway gets what `wrap` makes of the store; the test keeps the store itself.
+    pub async fn start_with(self, wrap: impl FnOnce(Store) -> Store) -> Gateway {
         let Site { settings, roots, hand, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world = World { clock, store: store.clone(), access_log: Box::new(log.clone()) };
+        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
         let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
         let running = app::start(settings, world).await.unwrap();
         Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
@@ -189,6 +194,12 @@ impl Gateway {
     /// How many requests of a route ended so.
     pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
         self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
+    }
+
+    /// Waits until so many requests of a route have ended so; a request is counted when its answer is gone.
+    pub async fn has_counted(&self, route: &str, outcome: &str, count: u64) {
+        let what = format!("{count} requests to {route} end as {outcome}");
+        eventually(PATIENCE, &what, || async { self.outcome(route, outcome) == count }).await;
     }
 
     pub fn cached_tokens(&self) -> usize {

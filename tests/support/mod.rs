@@ -8,12 +8,13 @@ pub mod gateway;
 pub mod http2;
 pub mod message;
 pub mod origin;
+pub mod watched;
 
 use std::time::Duration;
 
 pub use client::{Ask, Http, Wire};
 pub use gateway::{Gateway, Site};
-pub use message::{Answer, Fields};
+pub use message::Answer;
 pub use origin::{Gate, Origin, Step};
 
 /// How long anything may take that should come at once; long, since the machine may be busy.

@@ -1,0 +1,111 @@
+//! A key is a secret: it stands in no log, no error, no metric and no answer.
+
+use std::sync::OnceLock;
+
+use tokengate::config::settings::{ExposedToken, Plaintext};
+use tokengate::telemetry::log;
+
+use crate::support::client::BOTH;
+use crate::support::gateway::{Captured, plain};
+use crate::support::{Ask, Origin, PATIENCE, Site, Step, Wire, eventually};
+
+/// Everything that this process has said since the first call, at its most talkative.
+fn said() -> Captured {
+    static SAID: OnceLock<Captured> = OnceLock::new();
+    SAID.get_or_init(|| {
+        let said = Captured::default();
+        let writer = said.clone();
+        let subscriber = log::subscriber(tracing::Level::TRACE, false, move || writer.clone());
+        // For the threads of all workers, and so for the whole process.
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        said
+    })
+    .clone()
+}
+
+#[tokio::test]
+async fn invariant_3_a_key_never_appears_in_anything_that_the_gateway_says() {
+    let said = said();
+    for json in [false, true] {
+        let origin = Origin::scripted(|request| match request.target.as_str() {
+            "/api/garbage" => vec![Step::Read, Step::Send(b"garbage\r\n\r\n".to_vec()), Step::Close],
+            "/api/reset" => vec![Step::Reset],
+            "/api/cut" => vec![
+                Step::Read,
+                Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec()),
+                Step::Close,
+            ],
+            _ => vec![Step::Read, Step::Send(crate::support::origin::ok("hello"))],
+        })
+        .await;
+        let site = Site::before(&origin).with(|settings| {
+            settings.log.json = json;
+            settings.listeners[1].role = plain(Plaintext::Redirect, ExposedToken::Revoke);
+        });
+        let gateway = site.start().await;
+        let good = gateway.issue("alice").await;
+        let exposed = gateway.issue("bob").await;
+        let revoked = gateway.issue("carol").await;
+        gateway.revoke(&revoked).await;
+        let unknown = "1234567890123456789012345678901234567890".to_owned();
+        let odd = "unknown\u{f6}key\"with'odd\\characters%41".to_owned();
+        let keys = [&good, &exposed, &revoked, &unknown, &odd];
+
+        let mut answers = Vec::new();
+        for http in BOTH {
+            for key in keys {
+                for path in ["/api/x", "/api/garbage", "/api/reset", "/api/cut", "/scoped/x", "/optional/x", "/nope"] {
+                    answers.push(Ask::get(path).token(key).over(http, &gateway).await);
+                }
+                for line in [format!("Bearer {key}"), format!("Token {key} x"), format!("Token {key},"), key.clone()] {
+                    answers.push(Ask::get("/api/x").field("Authorization", line).over(http, &gateway).await);
+                }
+                answers.push(Ask::get("/api/x").token(key).token(key).over(http, &gateway).await);
+                let query = key.replace(['\u{f6}', '"', '\\', '\''], "x");
+                answers.push(Ask::get(&format!("/api/x?token={query}")).over(http, &gateway).await);
+                answers.push(Ask::get("/api/x").field("Cookie", format!("token={key}")).over(http, &gateway).await);
+            }
+        }
+        for key in keys {
+            let mut wire = Wire::open(&gateway).await;
+            let damaged = format!("GET /api/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {key}\nX: y\r\n\r\n");
+            answers.push(wire.ask(damaged).await);
+            answers.push(Wire::plain(&gateway).await.ask(Ask::get("/api/x").token(key).bytes()).await);
+        }
+        eventually(PATIENCE, "the exposed token is revoked", || async {
+            Ask::get("/api/x").token(&exposed).to(&gateway).await.status == 401
+        })
+        .await;
+        let away = gateway.database.with_extension("away");
+        std::fs::rename(&gateway.database, away).unwrap();
+        for key in [&unknown[1..], &exposed] {
+            gateway.hand.advance(std::time::Duration::from_secs(61));
+            answers.push(Ask::get("/api/x").token(key).to(&gateway).await);
+        }
+
+        let (metrics, log) = (gateway.metrics(), gateway.log.clone());
+        gateway.stop(PATIENCE).await;
+        let (log, told) = (log.text(), said.text());
+        // The captures did capture.
+        assert!(log.lines().count() > 100 && metrics.contains("store_unavailable"));
+        assert!(told.contains("a token could not be looked up"), "{told}");
+        let everything: String =
+            answers.iter().map(|answer| format!("{answer:?}{}", String::from_utf8_lossy(&answer.body))).collect();
+        for key in keys {
+            // Any twelve characters in a row; the eight of the hint may be shown.
+            let letters: Vec<char> = key.chars().collect();
+            for part in letters.windows(12).map(|part| part.iter().collect::<String>()) {
+                for (name, text) in
+                    [("access log", &log), ("log", &told), ("metrics", &metrics), ("answers", &everything)]
+                {
+                    assert!(!text.contains(&part), "{name} has a part of a key: {part}");
+                }
+            }
+            for seen in origin.requests() {
+                let head: String = seen.head.iter().map(|byte| char::from(*byte)).collect();
+                let head = head.replace(&format!("token={key}"), "");
+                assert!(!head.contains(key.as_str()), "the origin got a key: {head}");
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A store that is away: known callers are served, nobody else is let in, and nobody is told that a token is bad.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::client::BOTH;
+use crate::support::watched::Watched;
+use crate::support::{Answer, Ask, Origin, PATIENCE, Site, eventually};
+
+fn assert_unavailable(answer: &Answer, what: &str) {
+    assert_eq!(answer.status, 503, "{what}: {answer:?}");
+    assert_eq!(answer.detail(), "Tokens cannot be checked at the moment. Try again.", "{what}");
+    assert_eq!(answer.fields.get("retry-after"), Some("1"), "{what}");
+    assert!(!answer.fields.has("www-authenticate"), "{what}");
+}
+
+#[tokio::test]
+async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
+    let (known, unasked) = (gateway.issue("alice").await, gateway.issue("bob").await);
+    store.changes_are_applied().await;
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+    let away = gateway.database.with_extension("away");
+    fs::rename(&gateway.database, &away).unwrap();
+
+    for http in BOTH {
+        let answer = Ask::get("/api/x").token(&known).over(http, &gateway).await;
+        assert_eq!((answer.status, answer.text()), (200, "hello"), "who is known is served");
+        assert_eq!(Ask::get("/public/x").token(&unasked).over(http, &gateway).await.status, 200);
+        let seen = origin.count();
+        for (path, key) in [
+            ("/api/x", unasked.as_str()),
+            ("/api/x", "unknown"),
+            ("/optional/x", unasked.as_str()),
+            ("/optional/x", "unknown"),
+            ("/scoped/x", "unknown"),
+        ] {
+            assert_unavailable(&Ask::get(path).token(key).over(http, &gateway).await, path);
+        }
+        // No store is needed to see that this is no key.
+        assert_eq!(Ask::get("/api/x").over(http, &gateway).await.status, 401);
+        assert_eq!(Ask::get("/api/x").token(&"a".repeat(41)).over(http, &gateway).await.status, 401);
+        assert_eq!(origin.count(), seen);
+    }
+
+    gateway.hand.advance(Duration::from_secs(61));
+    let seen = origin.count();
+    assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "what was known is too old");
+    assert_eq!(origin.count(), seen);
+    assert!(gateway.outcome("api", "store_unavailable") >= 5);
+
+    fs::rename(&away, &gateway.database).unwrap();
+    for key in [&known, &unasked] {
+        let ask = Ask::get("/api/x").token(key);
+        eventually(PATIENCE, "the store is back", || async { ask.to(&gateway).await.status == 200 }).await;
+    }
+    assert_eq!(Ask::get("/api/x").token("unknown").to(&gateway).await.status, 401);
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_during_an_outage_is_refused_after_it() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
+    let key = gateway.issue("alice").await;
+    store.changes_are_applied().await;
+    let ask = Ask::get("/api/x").token(&key);
+    assert_eq!(ask.to(&gateway).await.status, 200);
+    store.set_away(true);
+    gateway.revoke(&key).await;
+    assert_unavailable(&Ask::get("/api/x").token("unknown").to(&gateway).await, "unknown");
+    // Nobody can know better now; the lifetime of what is known bounds it.
+    assert_eq!(ask.to(&gateway).await.status, 200);
+    store.set_away(false);
+    eventually(PATIENCE, "the withdrawal is known", || async { ask.to(&gateway).await.status == 401 }).await;
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_an_outage_and_not_an_empty_one() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
+    let (known, unasked) = (gateway.issue("alice").await, gateway.issue("bob").await);
+    store.changes_are_applied().await;
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+    // Another file in its place, without any token.
+    fs::rename(&gateway.database, gateway.database.with_extension("away")).unwrap();
+    fs::write(&gateway.database, "this is no database").unwrap();
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+    for key in [unasked.as_str(), "unknown"] {
+        assert_unavailable(&Ask::get("/api/x").token(key).to(&gateway).await, key);
+    }
+}

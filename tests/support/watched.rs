@@ -1,0 +1,95 @@
+//! A store that a test holds up, takes away, and watches being read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokengate::clock::Timestamp;
+use tokengate::store::{Changes, Cursor, Store, StoreError, TokenStore};
+use tokengate::token::{TokenDigest, TokenKey, TokenRecord};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::{Gateway, PATIENCE, Site, eventually};
+
+/// What a gateway asks in place of the store itself.
+pub struct Watched {
+    store: Arc<dyn TokenStore>,
+    away: AtomicBool,
+    reads: AtomicUsize,
+    answers: Arc<Mutex<()>>,
+    /// How far the change log was read and applied; the lowest number before it was read at all.
+    applied: AtomicI64,
+}
+
+impl Watched {
+    /// A gateway that asks such a store.
+    pub async fn start(site: Site) -> (Gateway, Arc<Watched>) {
+        let mut watched = None;
+        let wrap = |store: Store| {
+            let (away, reads, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
+            let (inner, applied) = (Arc::clone(&store.tokens), AtomicI64::new(i64::MIN));
+            let watched = watched.insert(Arc::new(Watched { store: inner, away, reads, answers, applied }));
+            Store { tokens: Arc::<Watched>::clone(watched), ..store }
+        };
+        let gateway = site.start_with(wrap).await;
+        (gateway, watched.unwrap())
+    }
+
+    /// From now on, whether it can be reached. The test itself always can.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Release);
+    }
+
+    /// How many look-ups have read what there is.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Acquire)
+    }
+
+    /// Look-ups read at once, and answer when this is dropped.
+    pub fn hold_answers(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.answers).try_lock_owned().unwrap()
+    }
+
+    /// Waits until the gateway has applied all changes that there are now.
+    pub async fn changes_are_applied(&self) {
+        let newest = self.store.newest_change().await.unwrap().0;
+        eventually(PATIENCE, "the changes are applied", || async { self.applied.load(Ordering::Acquire) >= newest })
+            .await;
+    }
+
+    fn reach(&self) -> Result<&dyn TokenStore, StoreError> {
+        if self.away.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("the test took it away".into()));
+        }
+        Ok(&*self.store)
+    }
+}
+
+#[async_trait]
+impl TokenStore for Watched {
+    async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        let found = self.reach()?.find(key).await;
+        self.reads.fetch_add(1, Ordering::AcqRel);
+        drop(self.answers.lock().await);
+        found
+    }
+
+    async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
+        let changes = self.reach()?.changes(since).await?;
+        // Whoever asks for what comes after has applied what came before.
+        self.applied.fetch_max(since.0, Ordering::AcqRel);
+        Ok(changes)
+    }
+
+    async fn newest_change(&self) -> Result<Cursor, StoreError> {
+        self.reach()?.newest_change().await
+    }
+
+    async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
+        self.reach()?.mark_exposed(digest, at).await
+    }
+
+    async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
+        self.reach()?.revoke_exposed(digest, at).await
+    }
+}
