@@ -30,9 +30,10 @@ impl Gateway {
         let route = &permit.route().settings;
         let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
         let request_body = request.body().state();
-        let (mut lease, pool) = match pools.choose().and_then(|pool| Some((pool.lease_warm()?, Rc::clone(pool)))) {
-            Some(warm) => warm,
-            None => Box::pin(lease(pools, false)).await?,
+        let chosen = pools.choose().ok_or(Refusal::Internal)?;
+        let (mut lease, pool) = match chosen.lease_warm() {
+            Some(lease) => (lease, Rc::clone(chosen)),
+            None => Box::pin(lease(pools, chosen, false)).await?,
         };
         // Only a warm connection may have ended of age, unseen by us.
         let spare = if lease.is_reused() && pools.retries() { spare(&request) } else { None };
@@ -90,9 +91,12 @@ fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
     })
 }
 
-/// A connection to the endpoint whose turn it is; if it cannot be reached, to the first other one that can.
-async fn lease(pools: &UpstreamPools, fresh: bool) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
-    let chosen = pools.choose().ok_or(Refusal::Internal)?;
+/// A connection to the chosen endpoint; if that cannot be reached, to the first other one that can.
+async fn lease(
+    pools: &UpstreamPools,
+    chosen: &Rc<EndpointPool>,
+    fresh: bool,
+) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
     match chosen.lease(fresh).await {
         Ok(lease) => Ok((lease, Rc::clone(chosen))),
         Err(mut fault) => {
@@ -145,7 +149,8 @@ async fn send_again(
     timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
-    let (mut lease, pool) = lease(pools, true).await?;
+    let chosen = pools.choose().ok_or(Refusal::Internal)?;
+    let (mut lease, pool) = lease(pools, chosen, true).await?;
     name_host(&mut request, route, &pool);
     match send(&mut lease, request, timer, body).await {
         Ok(answer) => Ok((answer, lease)),
