@@ -3,6 +3,7 @@
 //! A request with effects is never sent twice: what is sent once more was handed back unsent, or is idempotent, has no
 //! body and went out on a reused connection that ended before a byte of the answer came (PERFORMANCE §6).
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -40,7 +41,11 @@ impl Gateway {
         name_host(&mut request, route, &pool);
         let asked = Instant::now();
         let mut timer = Timer::new(route.response_headers_timeout);
-        let (answer, lease) = match send(&mut lease, request, &mut timer, &request_body).await {
+        if !lease.is_ready() {
+            Box::pin(lease.ready()).await;
+        }
+        let answer = wait(pin!(lease.send(request)), &mut timer, &request_body).await;
+        let (answer, lease) = match answer {
             Ok(answer) => (answer, lease),
             Err(fault) => {
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
@@ -79,7 +84,7 @@ fn finish(
 }
 
 /// A second copy of a request that may be sent twice without any effect.
-fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
+fn spare(request: &Request<OutgoingBody>) -> Option<Box<Request<OutgoingBody>>> {
     let repeatable = request.body().is_empty()
         && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     repeatable.then(|| {
@@ -87,7 +92,7 @@ fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = request.headers().clone();
-        copy
+        Box::new(copy)
     })
 }
 
@@ -117,14 +122,12 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
     }
 }
 
-/// Sends, and waits for the head of the answer as long as `timer` allows after the last piece of the request body.
-async fn send(
-    lease: &mut Lease,
-    request: Request<OutgoingBody>,
+/// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
+async fn wait(
+    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, SendFault>>>,
     timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<Response<Incoming>, SendFault> {
-    let mut answer = std::pin::pin!(lease.send(request));
     timer.start();
     loop {
         let body_was_under_way = !body.has_ended() && body.fault().is_none();
@@ -144,7 +147,7 @@ async fn send(
 /// The second and last try, on a connection of its own.
 async fn send_again(
     pools: &UpstreamPools,
-    mut request: Request<OutgoingBody>,
+    mut request: Box<Request<OutgoingBody>>,
     route: &settings::Route,
     timer: &mut Timer,
     body: &RequestBody,
@@ -152,7 +155,7 @@ async fn send_again(
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
     let (mut lease, pool) = lease(pools, chosen, true).await?;
     name_host(&mut request, route, &pool);
-    match send(&mut lease, request, timer, body).await {
+    match wait(pin!(lease.send(*request)), timer, body).await {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => Err(why(fault.cause, body)),
     }

@@ -113,11 +113,10 @@ struct OnThisWorker;
 
 impl<F> hyper::rt::Executor<F> for OnThisWorker
 where
-    F: Future + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: wrapped into another future it would be kept twice.
+        tokio::task::spawn_local(future);
     }
 }

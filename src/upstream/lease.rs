@@ -21,7 +21,7 @@ pub struct Lease {
 /// A request that was not answered.
 pub struct SendFault {
     /// The request as it was, if nothing of it was sent: sending it again cannot repeat anything.
-    pub unsent: Option<Request<OutgoingBody>>,
+    pub unsent: Option<Box<Request<OutgoingBody>>>,
     /// What went wrong.
     pub cause: OriginFault,
 }
@@ -36,29 +36,47 @@ impl Lease {
         self.reused
     }
 
-    /// Sends one request and waits for the head of its answer. Dropping the future closes the connection.
+    /// Can the connection take a request now? For a moment after an answer ended, until its driver has run, a warm one
+    /// cannot.
+    pub fn is_ready(&self) -> bool {
+        !self.reused || self.connection.as_ref().is_some_and(|connection| connection.sender.is_ready())
+    }
+
+    /// Waits for [`Lease::is_ready`]. A connection that has ended is ready too, and hands the request back.
+    pub async fn ready(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            // What went wrong shows when the request is sent.
+            let _ = connection.sender.ready().await;
+        }
+    }
+
+    /// Sends one request; the future waits for the head of its answer. Dropping it closes the connection.
+    ///
+    /// A plain function, so that the request is moved once and no future of ours keeps room for it.
     ///
     /// # Errors
     /// [`SendFault`] when no answer began.
-    pub async fn send(&mut self, request: Request<OutgoingBody>) -> Result<Response<Incoming>, SendFault> {
-        let Some(Connection { sender, .. }) = &mut self.connection else {
-            return Err(SendFault { unsent: Some(request), cause: OriginFault::Reset });
+    pub fn send(
+        &mut self,
+        request: Request<OutgoingBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendFault>> + use<> {
+        let sent = match &mut self.connection {
+            Some(connection) => Ok(connection.sender.try_send_request(request)),
+            None => Err(Box::new(request)),
         };
-        // For a moment after an answer ended, until its driver has run, a connection is not ready for the next request
-        // and would hand it back.
-        if self.reused && !sender.is_ready() && sender.ready().await.is_err() {
-            return Err(SendFault { unsent: Some(request), cause: OriginFault::Reset });
+        async move {
+            let sent = sent.map_err(|request| SendFault { unsent: Some(request), cause: OriginFault::Reset })?;
+            sent.await.map_err(|mut error| {
+                let unsent = error.take_message().map(Box::new);
+                let cause = error.into_error();
+                let cause = if cause.is_parse() || cause.is_parse_too_large() {
+                    OriginFault::BadResponse
+                } else {
+                    OriginFault::Reset
+                };
+                SendFault { unsent, cause }
+            })
         }
-        sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            let cause = error.into_error();
-            let cause = if cause.is_parse() || cause.is_parse_too_large() {
-                OriginFault::BadResponse
-            } else {
-                OriginFault::Reset
-            };
-            SendFault { unsent, cause }
-        })
     }
 
     /// Ends the loan. `reusable`: both bodies have ended cleanly.
