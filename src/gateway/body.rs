@@ -19,7 +19,7 @@ use crate::upstream::{Lease, RequestBody};
 /// The body of a response.
 pub struct Body {
     source: Source,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     /// The client has not taken the last frame yet.
     offered: bool,
 }
@@ -59,7 +59,7 @@ impl Body {
     }
 
     /// The exchange ends with this body.
-    pub(super) fn settling(mut self, exchange: Exchange) -> Body {
+    pub(super) fn settling(mut self, exchange: Box<Exchange>) -> Body {
         self.exchange = Some(exchange);
         self
     }

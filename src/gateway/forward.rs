@@ -44,8 +44,8 @@ impl Gateway {
         if !lease.is_ready() {
             Box::pin(lease.ready()).await;
         }
-        let answer = wait(pin!(lease.send(request)), &mut timer, &request_body).await;
-        let (answer, lease) = match answer {
+        let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
+        let (answer, lease) = match wait(sent, &mut timer, &request_body).await {
             Ok(answer) => (answer, lease),
             Err(fault) => {
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
@@ -124,7 +124,7 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
 
 /// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
 async fn wait(
-    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, SendFault>>>,
+    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, impl Into<SendFault>>>>,
     timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<Response<Incoming>, SendFault> {
@@ -136,7 +136,7 @@ async fn wait(
             Poll::Pending => timer.poll(cx).map(|()| None),
         });
         match waited.await {
-            Some(answer) => return answer,
+            Some(answer) => return answer.map_err(Into::into),
             // The client is still sending; its own silence is watched by the body.
             None if body_was_under_way => timer.start(),
             None => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
@@ -155,7 +155,8 @@ async fn send_again(
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
     let (mut lease, pool) = lease(pools, chosen, true).await?;
     name_host(&mut request, route, &pool);
-    match wait(pin!(lease.send(*request)), timer, body).await {
+    let sent = pin!(lease.send(*request).ok_or(Refusal::Internal)?);
+    match wait(sent, timer, body).await {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => Err(why(fault.cause, body)),
     }

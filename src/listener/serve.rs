@@ -39,7 +39,7 @@ where
         return;
     }
     let io = TokioIo::new(front);
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
     let mut connection = pin!(
         http1::Builder::new()
             // The pulse has the timers, with one tick for all connections of the worker.
@@ -73,7 +73,7 @@ where
     // Heads are read by the library; what is left to the pulse is the time without a stream.
     pulse.head_ends();
     let io = TokioIo::new(Watched::new(stream, Rc::clone(&pulse)));
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
     let mut connection = pin!(
         http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())

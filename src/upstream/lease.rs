@@ -4,6 +4,7 @@ use std::rc::{Rc, Weak};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::connect::Connection;
 use super::{EndpointPool, OriginFault, OutgoingBody};
@@ -24,6 +25,15 @@ pub struct SendFault {
     pub unsent: Option<Box<Request<OutgoingBody>>>,
     /// What went wrong.
     pub cause: OriginFault,
+}
+
+impl From<TrySendError<Request<OutgoingBody>>> for SendFault {
+    fn from(mut error: TrySendError<Request<OutgoingBody>>) -> SendFault {
+        let unsent = error.take_message().map(Box::new);
+        let cause = error.into_error();
+        let damaged = cause.is_parse() || cause.is_parse_too_large();
+        SendFault { unsent, cause: if damaged { OriginFault::BadResponse } else { OriginFault::Reset } }
+    }
 }
 
 impl Lease {
@@ -50,33 +60,16 @@ impl Lease {
         }
     }
 
-    /// Sends one request; the future waits for the head of its answer. Dropping it closes the connection.
+    /// Sends one request; the future waits for the head of its answer. Dropping it closes the connection. `None` only after
+    /// the loan has ended.
     ///
-    /// A plain function, so that the request is moved once and no future of ours keeps room for it.
-    ///
-    /// # Errors
-    /// [`SendFault`] when no answer began.
+    /// The library's own future, since each one of ours around it would keep room for the request once more. Its error
+    /// becomes a [`SendFault`].
     pub fn send(
         &mut self,
         request: Request<OutgoingBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendFault>> + use<> {
-        let sent = match &mut self.connection {
-            Some(connection) => Ok(connection.sender.try_send_request(request)),
-            None => Err(Box::new(request)),
-        };
-        async move {
-            let sent = sent.map_err(|request| SendFault { unsent: Some(request), cause: OriginFault::Reset })?;
-            sent.await.map_err(|mut error| {
-                let unsent = error.take_message().map(Box::new);
-                let cause = error.into_error();
-                let cause = if cause.is_parse() || cause.is_parse_too_large() {
-                    OriginFault::BadResponse
-                } else {
-                    OriginFault::Reset
-                };
-                SendFault { unsent, cause }
-            })
-        }
+    ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>> + use<>> {
+        self.connection.as_mut().map(|connection| connection.sender.try_send_request(request))
     }
 
     /// Ends the loan. `reusable`: both bodies have ended cleanly.
