@@ -8,7 +8,11 @@ mod bodies;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod crowd;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
@@ -33,6 +37,8 @@ mod pool;
 mod retry;
 #[cfg(test)]
 mod revocation;
+#[cfg(test)]
+mod serve;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]

@@ -1,1 +1,61 @@
 //! The command line.
+//!
+//! [`run`] reads the arguments, does one thing and gives the exit code: 0 done, 1 a wish that was refused (the reason on
+//! standard error), 2 bad usage. One file for each group of commands; all of them use the same functions of the store as
+//! everybody else.
+
+mod args;
+mod cert;
+mod check;
+mod demo;
+mod health;
+mod serve;
+mod show;
+mod store;
+mod token;
+mod user;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    // Ends the process with 2 on bad usage.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Check { json } => return check::run(&cli.config, json),
+        Command::Serve => serve::run(&cli.config),
+        Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
+        Command::Health => health::run(&cli.config),
+        Command::Cert(args) => cert::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::User(command) => user::run(&cli.config, command),
+        Command::Token(command) => token::run(&cli.config, command),
+        Command::Completions { shell } => completions(shell),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough: `tokengate user list | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            show::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    // Into memory first: clap_complete panics on a file that cannot be written.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tokengate", &mut script);
+    Ok(io::stdout().write_all(&script)?)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

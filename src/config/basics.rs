@@ -17,8 +17,8 @@ const MANY: u64 = 100_000_000;
 
 /// `workers`; `auto` is one for each core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
-    let workers = root.key("workers");
-    let written = if workers.is_word("auto") { None } else { workers.count(1..=MOST_WORKERS) };
+    let workers = root.key("workers").or_word("auto");
+    let written = if workers.is_word() { None } else { workers.count(1..=MOST_WORKERS) };
     written.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
@@ -71,7 +71,7 @@ pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
             schemes: schemes(&table.key("schemes")),
             recoverable: table.key("recoverable").bool().unwrap_or(true),
             issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(true),
-            default_ttl: table.key("default_ttl").duration_or("never", None),
+            default_ttl: table.key("default_ttl").or_word("never").optional_duration(None),
             max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(20),
         }
     })

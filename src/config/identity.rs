@@ -60,7 +60,7 @@ fn fields(table: &Table<'_>, forward_authorization: bool) -> IdentityFields {
     let mut taken: Vec<(Key<'_>, HeaderName)> = Vec::new();
     let mut field = |name: &'static str, default: Option<HeaderName>| {
         let key = table.key(name);
-        let written = if key.is_word("") { Some(None) } else { key.parse(field_name).map(Some) };
+        let written = if key.is_text("") { Some(None) } else { key.parse(field_name).map(Some) };
         let chosen = written.unwrap_or(default)?;
         if let Some((other, _)) = taken.iter().find(|(_, other)| *other == chosen) {
             // Of two that meet, one was written: defaults do not meet.
@@ -81,7 +81,7 @@ fn fields(table: &Table<'_>, forward_authorization: bool) -> IdentityFields {
         method: field("method", Some(default.method.clone())).unwrap_or(default.method),
     };
     let method = table.key("method");
-    if method.is_word("") {
+    if method.is_text("") {
         method.problem("cannot be switched off", "name a field: upstreams need it to tell anonymous from forged");
     }
     names

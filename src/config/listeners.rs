@@ -37,7 +37,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         text.parse::<SocketAddr>().map_err(|_| Fault::new("is no address with a port", example))
     });
     let (chain, protocols) = (table.key("certificates"), table.key("protocols"));
-    let (min_tls, hsts) = (table.key("min_tls"), table.key("hsts"));
+    let (min_tls, hsts) = (table.key("min_tls"), table.key("hsts").or_word("off"));
     let (plaintext, exposed_token) = (table.key("plaintext"), table.key("exposed_token"));
     let services = table.key("services");
 
@@ -85,7 +85,7 @@ fn tls(chain: &Key<'_>, protocols: &Key<'_>, min_tls: &Key<'_>, hsts: &Key<'_>, 
         http1: chosen.contains(&Protocol::H1),
         http2: chosen.contains(&Protocol::H2),
         tls12: min_tls.choice(&[("1.2", true), ("1.3", false)]).unwrap_or(true),
-        hsts: hsts.duration_or("off", Some(Duration::from_secs(365 * 86_400))),
+        hsts: hsts.optional_duration(Some(Duration::from_secs(365 * 86_400))),
     }
 }
 
@@ -119,7 +119,7 @@ fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]
     for (index, (named, address)) in placed.iter().enumerate() {
         let earlier = placed.iter().take(index).find(|(_, other)| other == address && address.port() != 0);
         if let Some((other, _)) = earlier {
-            let (key, other) = (format!("listeners.{}.address", named.name), &other.name);
+            let (key, other) = (format!("listeners.{}", named.name), &other.name);
             let what = format!("`{address}` is taken by listeners.{other}");
             document.problem(named.line, Some(&key), what, Some("choose another port".to_owned()));
         }
@@ -146,7 +146,7 @@ pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
                 Some(certificate)
             }
             Err(error) => {
-                let culprit = if error.file() == key_file { &key } else { &cert };
+                let culprit = if error.file() == cert_file { &cert } else { &key };
                 culprit.problem(error.to_string(), "put the right file here");
                 None
             }

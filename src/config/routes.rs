@@ -43,13 +43,13 @@ const BOUNDS: Bounds = Bounds {
 impl Bounds {
     /// These bounds, as far as the tables `timeouts` and `limits` do not say otherwise.
     fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
-        let body = limits.key("body");
+        let body = limits.key("body").or_word("unlimited");
         Bounds {
             request_body: timeouts.key("request_body").duration().unwrap_or(self.request_body),
             response_headers: timeouts.key("response_headers").duration().unwrap_or(self.response_headers),
             response_body: timeouts.key("response_body").duration().unwrap_or(self.response_body),
-            total: timeouts.key("total").duration_or("unlimited", self.total),
-            body: if body.is_word("unlimited") { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
+            total: timeouts.key("total").or_word("unlimited").optional_duration(self.total),
+            body: if body.is_word() { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Reads values: a [`Key`] knows where it stands, so that every complaint says its line and its path.
 //!
 //! Each reading function gives `None` for an absent value and, after a complaint, for a wrong one; callers put the
-//! default in its place either way. `"${NAME}"` as the whole text is replaced from the environment, once, and no
-//! complaint ever shows what came from there.
+//! default in its place either way. `"${NAME}"` as the whole text is replaced from the environment, once, and a
+//! complaint about a text never shows what came from there.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -22,6 +22,7 @@ pub(super) struct Key<'d> {
     path: String,
     line: Option<usize>,
     value: Option<&'d DeValue<'d>>,
+    word: Option<&'static str>,
 }
 
 /// What is wrong with a text, to be said of it ("is no address"), and how to mend it.
@@ -37,12 +38,6 @@ impl Fault {
     }
 }
 
-impl From<BadQuantity> for Fault {
-    fn from(bad: BadQuantity) -> Fault {
-        Fault::new(bad.what(), bad.mend())
-    }
-}
-
 impl<'d> Key<'d> {
     /// A key at a place; `line` is that of its table if it has no value.
     pub(super) fn new(
@@ -51,7 +46,12 @@ impl<'d> Key<'d> {
         line: Option<usize>,
         value: Option<&'d DeValue<'d>>,
     ) -> Key<'d> {
-        Key { document, path, line, value }
+        Key { document, path, line, value, word: None }
+    }
+
+    /// Allows a word in place of a quantity, such as "unlimited".
+    pub(super) fn or_word(self, word: &'static str) -> Key<'d> {
+        Key { word: Some(word), ..self }
     }
 
     /// Is it written at all?
@@ -96,6 +96,7 @@ impl<'d> Key<'d> {
     pub(super) fn count_because<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>, why: &str) -> Option<T> {
         let (least, most) = bounds.clone().into_inner();
         let must = if least == most { format!("{least}") } else { format!("a whole number from {least} to {most}") };
+        let must = must + &self.word_too();
         let number = self.or_wrong_type(self.value?.as_integer(), &must)?;
         let read = u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|number| bounds.contains(number));
         if read.is_none() {
@@ -104,9 +105,14 @@ impl<'d> Key<'d> {
         read.and_then(|number| T::try_from(number).ok())
     }
 
-    /// Is it exactly this word, where a word may stand for a quantity?
-    pub(super) fn is_word(&self, word: &str) -> bool {
-        self.value.and_then(DeValue::as_str) == Some(word)
+    /// Is it exactly this text?
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        self.value.and_then(DeValue::as_str) == Some(text)
+    }
+
+    /// Is it the word that [`Key::or_word`] allows?
+    pub(super) fn is_word(&self) -> bool {
+        self.word.is_some_and(|word| self.is_text(word))
     }
 
     /// A duration.
@@ -114,9 +120,9 @@ impl<'d> Key<'d> {
         self.quantity(BadQuantity::BareDuration).map(|HumanDuration(duration)| duration)
     }
 
-    /// A duration, or a word that stands for none; `default` if absent.
-    pub(super) fn duration_or(&self, word: &str, default: Option<Duration>) -> Option<Duration> {
-        if self.is_word(word) { None } else { self.duration().or(default) }
+    /// A duration, or the allowed word for none at all; `default` if absent.
+    pub(super) fn optional_duration(&self, default: Option<Duration>) -> Option<Duration> {
+        if self.is_word() { None } else { self.duration().or(default) }
     }
 
     /// A size within bounds, in bytes.
@@ -135,18 +141,22 @@ impl<'d> Key<'d> {
         if let Some(number) = self.value?.as_integer() {
             let number = number.to_string();
             let bad = number.parse().map_or(BadQuantity::TooLarge, bare);
-            self.problem(format!("`{number}` {}", bad.what()), bad.mend());
+            self.problem(format!("`{number}` {}", bad.what()), bad.mend() + &self.word_too());
             return None;
         }
-        self.parse(|text| text.parse().map_err(Fault::from))
+        let fault = |bad: BadQuantity| Fault::new(bad.what(), bad.mend() + &self.word_too());
+        self.parse(|text| text.parse().map_err(fault))
     }
 
     /// A text that `read` understands.
     pub(super) fn parse<T>(&self, read: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
         let written = self.or_wrong_type(self.value?.as_str(), "a text in quotes")?;
-        match read(&self.expand(written)?) {
+        let text = self.expand(written)?;
+        match read(&text) {
             Ok(value) => Some(value),
             Err(Fault { what, mend }) => {
+                // How to mend it may repeat the text, which can be a secret where it comes from the environment.
+                let mend = if text == written { mend } else { "correct the variable".to_owned() };
                 self.problem(format!("`{written}` {what}"), mend);
                 None
             }
@@ -211,6 +221,10 @@ impl<'d> Key<'d> {
             self.problem(format!("the environment has no variable `{name}`"), "set it, or write the value");
         }
         value
+    }
+
+    fn word_too(&self) -> String {
+        self.word.map(|word| format!(", or \"{word}\"")).unwrap_or_default()
     }
 
     fn or_wrong_type<T>(&self, read: Option<T>, must: impl Display) -> Option<T> {

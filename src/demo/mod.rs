@@ -1,6 +1,223 @@
-//! `tokengate demo`: a product service, a store, a certificate and a gateway in one process.
+//! `tokengate demo`: everything at work in one process, nothing else needed.
+//!
+//! In a folder of its own: a certificate, a key file, a store with two users and their tokens, a configuration, and a
+//! real product service as the upstream. The gateway in front is the ordinary one, started from that configuration, so
+//! every other command works on the folder too.
 
 pub mod certificate;
 pub mod product;
 pub mod products;
 pub mod products_store;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::app::{self, Running, StartError, World};
+use crate::clock::Clock;
+use crate::config::{self, Loaded, Problem};
+use crate::store::{self, AccountError, LedgerError, NewUser, OpenError, Store, StoreError};
+use crate::token::TokenKey;
+use certificate::{CertError, Made, Wish};
+use products::{ProductsError, RunningProducts};
+
+/// How the configuration of a demo begins.
+const MARK: &str = "# Written by `tokengate demo`, and again at each start.";
+
+/// Where the demo listens on loopback; 0 takes a free port.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// HTTPS.
+    pub secure: u16,
+    /// HTTP, which refuses.
+    pub plain: u16,
+    /// Health and metrics.
+    pub internal: u16,
+}
+
+/// A running demo.
+pub struct Demo {
+    gateway: Running,
+    products: RunningProducts,
+    grace: Duration,
+    /// The configuration that was written.
+    pub config: PathBuf,
+    /// The certificate that clients trust.
+    pub ca_file: PathBuf,
+    /// An ordinary user's token.
+    pub alice: TokenKey,
+    /// A superuser's token.
+    pub admin: TokenKey,
+}
+
+/// Why the demo could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The configuration cannot be written.
+    #[error("{path}: cannot be written")]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder holds a configuration of somebody else.
+    #[error("{0}: was not written by a demo, and a demo would replace it; choose another folder with --dir")]
+    Foreign(PathBuf),
+    /// The certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertError),
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store, later.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A user.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// A token.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The product service.
+    #[error(transparent)]
+    Products(#[from] ProductsError),
+    /// The configuration in the folder was changed and no longer holds.
+    #[error("{}", config::problem::render(.0, &[]).trim_end())]
+    Config(Vec<Problem>),
+    /// A port is taken.
+    #[error("port {port} is in use; choose another with {option} (0 takes a free one)")]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// What to type.
+        option: &'static str,
+    },
+    /// The gateway.
+    #[error(transparent)]
+    Start(StartError),
+}
+
+/// Starts everything in `dir`, which exists. What an earlier demo made there is used again.
+///
+/// # Errors
+/// [`DemoError`]; nothing is left running then.
+pub async fn start(
+    dir: &Path,
+    ports: Ports,
+    clock: Clock,
+    access_log: Box<dyn Write + Send>,
+) -> Result<Demo, DemoError> {
+    let config = dir.join("gateway.toml");
+    if std::fs::read(&config).is_ok_and(|text| !text.starts_with(MARK.as_bytes())) {
+        return Err(DemoError::Foreign(config));
+    }
+    let made = certificate(dir, &clock)?;
+    let products = products::start(dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let text = configuration(ports, products.address());
+    std::fs::write(&config, text).map_err(|source| DemoError::Unwritable { path: config.clone(), source })?;
+    let Loaded { settings, .. } = config::load(&config).map_err(DemoError::Config)?;
+
+    let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
+    let alice = user(&store, NewUser { email: "alice@example.test".to_owned(), ..NewUser::named("alice") }).await?;
+    let admin = user(&store, NewUser { staff: true, superuser: true, ..NewUser::named("admin") }).await?;
+
+    let grace = settings.grace;
+    let gateway = match app::start(settings, World { clock, store, access_log }).await {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            products.stop().await;
+            return Err(port_taken(error));
+        }
+    };
+    Ok(Demo { gateway, products, grace, config, ca_file: made.ca_file, alice, admin })
+}
+
+impl Demo {
+    /// Where a listener of the demo (`public`, `plain` or `internal`) listens.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.gateway.address(listener)
+    }
+
+    /// Ends everything, the gateway first.
+    pub async fn stop(self) {
+        self.gateway.stop(self.grace).await;
+        self.products.stop().await;
+    }
+}
+
+/// A certificate in the folder; the one of an earlier demo, if it is there.
+fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
+    match certificate::make(dir, &Wish::default(), clock.now()) {
+        Err(CertError::Exists(_)) => Ok(Made {
+            ca_file: dir.join("dev-ca.pem"),
+            ca_key_file: None,
+            cert_file: dir.join("dev-cert.pem"),
+            key_file: dir.join("dev-key.pem"),
+            names: Vec::new(),
+        }),
+        made => made,
+    }
+}
+
+/// The user with a login token.
+async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
+    let user = match store.accounts.find(&new.name).await? {
+        Some(user) => user,
+        None => store.accounts.create(new).await?.0,
+    };
+    Ok(store.ledger.issue_login(user.account.id).await?.key)
+}
+
+fn configuration(ports: Ports, products: SocketAddr) -> String {
+    let Ports { secure, plain, internal } = ports;
+    format!(
+        r#"{MARK} Try the other commands on it, for instance:
+#   tokengate user list --config THIS_FILE
+version = 1
+
+[listeners.public]
+address      = "127.0.0.1:{secure}"
+certificates = ["demo"]
+
+[listeners.plain]
+address   = "127.0.0.1:{plain}"
+plaintext = "refuse"
+
+[listeners.internal]
+address  = "127.0.0.1:{internal}"
+services = ["health", "metrics"]
+
+[certificates.demo]
+cert_file = "dev-cert.pem"
+key_file  = "dev-key.pem"
+
+[upstreams.products]
+endpoints = ["http://{products}"]
+
+[routes.products]
+path_prefix = "/product_api/"
+upstream    = "products"
+
+# As the seed project spells it.
+[routes.porducts]
+path_prefix = "/porduct_api/"
+upstream    = "products"
+"#
+    )
+}
+
+/// Names the option that chooses another port.
+fn port_taken(error: StartError) -> DemoError {
+    let StartError::Listen { name, address, source } = &error else { return DemoError::Start(error) };
+    if source.kind() != std::io::ErrorKind::AddrInUse {
+        return DemoError::Start(error);
+    }
+    let option = match name.as_str() {
+        "public" => "--port",
+        "plain" => "--plain-port",
+        _ => "--internal-port",
+    };
+    DemoError::PortTaken { port: address.port(), option }
+}

@@ -5,22 +5,21 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
 use super::Exchange;
 use super::fields::trailers;
+use super::timer::Timer;
 use crate::telemetry::Outcome;
 use crate::upstream::{Lease, RequestBody};
 
 /// The body of a response.
 pub struct Body {
     source: Source,
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     /// The client has not taken the last frame yet.
     offered: bool,
 }
@@ -34,9 +33,7 @@ struct FromEndpoint {
     incoming: Incoming,
     lease: Option<Lease>,
     request_body: RequestBody,
-    silence: Duration,
-    deadline: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
     ended: bool,
 }
 
@@ -54,16 +51,15 @@ impl Body {
         incoming: Incoming,
         lease: Lease,
         request_body: RequestBody,
-        silence: Duration,
-        deadline: Option<Instant>,
+        timer: Timer,
     ) -> Body {
         let lease = Some(lease);
-        let source = FromEndpoint { incoming, lease, request_body, silence, deadline, timer: None, ended: false };
+        let source = FromEndpoint { incoming, lease, request_body, timer, ended: false };
         Body { source: Source::Endpoint(source), exchange: None, offered: false }
     }
 
     /// The exchange ends with this body.
-    pub(super) fn settling(mut self, exchange: Exchange) -> Body {
+    pub(super) fn settling(mut self, exchange: Box<Exchange>) -> Body {
         self.exchange = Some(exchange);
         self
     }
@@ -128,7 +124,7 @@ impl FromEndpoint {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.timer = None;
+                    self.timer.start();
                     match frame.into_trailers() {
                         Err(frame) => return Poll::Ready(Ok(Some(frame))),
                         Ok(mut fields) => {
@@ -144,14 +140,7 @@ impl FromEndpoint {
                     self.ended = true;
                     return Poll::Ready(Ok(None));
                 }
-                Poll::Pending => {
-                    let timer = self.timer.get_or_insert_with(|| {
-                        let silence = Instant::now() + self.silence;
-                        let end = self.deadline.map_or(silence, |deadline| deadline.min(silence));
-                        Box::pin(tokio::time::sleep_until(end))
-                    });
-                    return timer.as_mut().poll(cx).map(|()| Err(Outcome::OriginTimeout));
-                }
+                Poll::Pending => return self.timer.poll(cx).map(|()| Err(Outcome::OriginTimeout)),
             }
         }
     }

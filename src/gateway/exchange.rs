@@ -33,9 +33,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn open(gateway: &Rc<Gateway>, client: &Rc<ClientConnection>, head: &request::Parts) -> Exchange {
+    /// Opens the record. Boxed: it is handed on several times, from the request's future to the response's body.
+    pub(super) fn open(gateway: &Rc<Gateway>, client: &Rc<ClientConnection>, head: &request::Parts) -> Box<Exchange> {
         client.pulse.begin();
-        Exchange {
+        Box::new(Exchange {
             gateway: Rc::clone(gateway),
             client: Rc::clone(client),
             id: gateway.ids.next(),
@@ -49,7 +50,7 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
-        }
+        })
     }
 
     /// The id of the request, for its fields and its log line.

@@ -3,14 +3,17 @@
 //! A request with effects is never sent twice: what is sent once more was handed back unsent, or is idempotent, has no
 //! body and went out on a reused connection that ended before a byte of the answer came (PERFORMANCE §6).
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 
 use http::header::HOST;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::fields::{forwarded::X_REQUEST_ID, response};
+use super::timer::Timer;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::Permit;
 use crate::config::settings;
@@ -28,26 +31,29 @@ impl Gateway {
         let route = &permit.route().settings;
         let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
         let request_body = request.body().state();
-        let spare = pools.retries().then(|| spare(&request)).flatten();
-
-        let (mut lease, pool) = lease(pools, false).await?;
+        let chosen = pools.choose().ok_or(Refusal::Internal)?;
+        let (mut lease, pool) = match chosen.lease_warm() {
+            Some(lease) => (lease, Rc::clone(chosen)),
+            None => Box::pin(lease(pools, chosen, false)).await?,
+        };
+        // Only a warm connection may have ended of age, unseen by us.
+        let spare = if lease.is_reused() && pools.retries() { spare(&request) } else { None };
         name_host(&mut request, route, &pool);
         let asked = Instant::now();
-        let (answer, lease) = match send(&mut lease, request, route, &request_body).await {
+        let mut timer = Timer::new(route.response_headers_timeout);
+        if !lease.is_ready() {
+            Box::pin(lease.ready()).await;
+        }
+        let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
+        let (answer, lease) = match wait(sent, &mut timer, &request_body).await {
             Ok(answer) => (answer, lease),
             Err(fault) => {
-                // Once, and only on a connection that was warm: a new one that fails tells of the endpoint, not of age.
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
-                let Some(mut request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
+                let Some(request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
                     return Err(why(fault.cause, &request_body));
                 };
                 drop(lease);
-                let (mut lease, pool) = self::lease(pools, true).await?;
-                name_host(&mut request, route, &pool);
-                match send(&mut lease, request, route, &request_body).await {
-                    Ok(answer) => (answer, lease),
-                    Err(fault) => return Err(why(fault.cause, &request_body)),
-                }
+                Box::pin(send_again(pools, request, route, &mut timer, &request_body)).await?
             }
         };
         exchange.answered(asked);
@@ -56,7 +62,7 @@ impl Gateway {
             return Err(OriginFault::BadResponse.into());
         }
         exchange.ends(Outcome::Forwarded, answer.status());
-        Ok(finish(answer, lease, request_body, route, exchange))
+        Ok(finish(answer, lease, request_body, timer, route, exchange))
     }
 }
 
@@ -65,6 +71,7 @@ fn finish(
     answer: Response<Incoming>,
     lease: Lease,
     request_body: RequestBody,
+    timer: Timer,
     route: &settings::Route,
     exchange: &Exchange,
 ) -> Response<Body> {
@@ -73,11 +80,11 @@ fn finish(
     response::finish(&mut head.headers, exchange.hsts());
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
     let deadline = route.total_timeout.map(|total| exchange.started() + total);
-    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, route.response_body_timeout, deadline))
+    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, timer.for_body(route.response_body_timeout, deadline)))
 }
 
 /// A second copy of a request that may be sent twice without any effect.
-fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
+fn spare(request: &Request<OutgoingBody>) -> Option<Box<Request<OutgoingBody>>> {
     let repeatable = request.body().is_empty()
         && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     repeatable.then(|| {
@@ -85,13 +92,16 @@ fn spare(request: &Request<OutgoingBody>) -> Option<Request<OutgoingBody>> {
         *copy.method_mut() = request.method().clone();
         *copy.uri_mut() = request.uri().clone();
         *copy.headers_mut() = request.headers().clone();
-        copy
+        Box::new(copy)
     })
 }
 
-/// A connection to the endpoint whose turn it is; if it cannot be reached, to the first other one that can.
-async fn lease(pools: &UpstreamPools, fresh: bool) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
-    let chosen = pools.choose().ok_or(Refusal::Internal)?;
+/// A connection to the chosen endpoint; if that cannot be reached, to the first other one that can.
+async fn lease(
+    pools: &UpstreamPools,
+    chosen: &Rc<EndpointPool>,
+    fresh: bool,
+) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
     match chosen.lease(fresh).await {
         Ok(lease) => Ok((lease, Rc::clone(chosen))),
         Err(mut fault) => {
@@ -112,22 +122,43 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
     }
 }
 
-/// Sends, and waits for the head of the answer: for `response_headers` after the last piece of the request body.
-async fn send(
-    lease: &mut Lease,
-    request: Request<OutgoingBody>,
-    route: &settings::Route,
+/// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
+async fn wait(
+    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, impl Into<SendFault>>>>,
+    timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<Response<Incoming>, SendFault> {
-    let mut answer = std::pin::pin!(lease.send(request));
+    timer.start();
     loop {
         let body_was_under_way = !body.has_ended() && body.fault().is_none();
-        match timeout(route.response_headers_timeout, answer.as_mut()).await {
-            Ok(answer) => return answer,
+        let waited = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending => timer.poll(cx).map(|()| None),
+        });
+        match waited.await {
+            Some(answer) => return answer.map_err(Into::into),
             // The client is still sending; its own silence is watched by the body.
-            Err(_) if body_was_under_way => {}
-            Err(_) => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
+            None if body_was_under_way => timer.start(),
+            None => return Err(SendFault { unsent: None, cause: OriginFault::Timeout }),
         }
+    }
+}
+
+/// The second and last try, on a connection of its own.
+async fn send_again(
+    pools: &UpstreamPools,
+    mut request: Box<Request<OutgoingBody>>,
+    route: &settings::Route,
+    timer: &mut Timer,
+    body: &RequestBody,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let chosen = pools.choose().ok_or(Refusal::Internal)?;
+    let (mut lease, pool) = lease(pools, chosen, true).await?;
+    name_host(&mut request, route, &pool);
+    let sent = pin!(lease.send(*request).ok_or(Refusal::Internal)?);
+    match wait(sent, timer, body).await {
+        Ok(answer) => Ok((answer, lease)),
+        Err(fault) => Err(why(fault.cause, body)),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod framing;
 mod outgoing;
 mod pulse;
 mod refusal;
+mod timer;
 
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -67,21 +68,24 @@ pub struct Gateway {
 impl Gateway {
     /// Serves one request of a client.
     ///
-    /// Never fails: what goes wrong is an answer too. Dropping the future (the client left) ends the exchange.
+    /// Never fails: what goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain
+    /// function in front of the future, which then has no room for the request as it came.
     ///
     /// # Errors
     /// None; the type is what the HTTP library asks for.
-    pub async fn serve(
+    pub fn serve(
         self: Rc<Self>,
-        client: Rc<ClientConnection>,
+        client: &Rc<ClientConnection>,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
         let (head, body) = request.into_parts();
-        let mut exchange = Exchange::open(&self, &client, &head);
+        let mut exchange = Exchange::open(&self, client, &head);
         let unread_body = !http_body::Body::is_end_stream(&body);
-        Ok(match self.answer(head, body, &mut exchange).await {
-            Ok(response) => response.map(|body| body.settling(exchange)),
-            Err(refusal) => refusal.respond(exchange, unread_body, self.authenticator.challenge()),
-        })
+        async move {
+            Ok(match self.answer(head, body, &mut exchange).await {
+                Ok(response) => response.map(|body| body.settling(exchange)),
+                Err(refusal) => refusal.respond(exchange, unread_body, self.authenticator.challenge()),
+            })
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Refusal {
     }
 
     /// Makes the response and settles the exchange with it.
-    pub(super) fn respond(self, mut exchange: Exchange, unread_body: bool, challenge: &str) -> Response<Body> {
+    pub(super) fn respond(self, mut exchange: Box<Exchange>, unread_body: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
         exchange.ends(outcome, status);
         // Serialising a text cannot fail.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::serve;
 use crate::config::settings::{ConnectionTimeouts, Limits};
@@ -148,24 +149,26 @@ impl Accept {
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let gateway = Rc::clone(&self.gateway);
         let limits = Rc::clone(&self.limits);
+        // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
         let Some((acceptor, names)) = &self.tls else {
-            return serve::http1(stream, gateway, self.client(Peer::plain(address, local)), limits).await;
+            let client = self.client(Peer::plain(address, local));
+            return Box::pin(serve::http1(stream, gateway, client, limits)).await;
         };
-        let Some(handshake) = self.census.begin_handshake() else {
-            return self.gateway.recorder.handshake_failed();
-        };
-        let shaken = tokio::time::timeout(self.timeouts.handshake, acceptor.accept(stream)).await;
-        drop(handshake);
-        let Ok(Ok(stream)) = shaken else {
+        let Some(stream) = Box::pin(self.shake_hands(acceptor, stream)).await else {
             return self.gateway.recorder.handshake_failed();
         };
         let (_, session) = stream.get_ref();
         let client = self.client(Peer::tls(address, local, session.server_name(), Rc::clone(names)));
         if session.alpn_protocol() == Some(b"h2") {
-            serve::http2(stream, gateway, client, limits).await;
+            Box::pin(serve::http2(stream, gateway, client, limits)).await;
         } else {
-            serve::http1(stream, gateway, client, limits).await;
+            Box::pin(serve::http1(stream, gateway, client, limits)).await;
         }
+    }
+
+    async fn shake_hands(&self, acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let _unfinished = self.census.begin_handshake()?;
+        tokio::time::timeout(self.timeouts.handshake, acceptor.accept(stream)).await.ok()?.ok()
     }
 
     fn client(&self, peer: Peer) -> Rc<ClientConnection> {

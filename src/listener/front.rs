@@ -199,6 +199,27 @@ impl<S> Front<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Front<S> {
+    /// Ready when the client has sent something, which is then read as usual; `false`: it left.
+    pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut first = [0_u8; 2048];
+        let mut buf = ReadBuf::new(&mut first);
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf));
+        if read.is_err() || buf.filled().is_empty() {
+            return Poll::Ready(false);
+        }
+        let bytes = buf.filled().to_vec();
+        let Judged { pass, stop } = self.judge(&bytes);
+        if stop.is_none() {
+            self.hold(bytes.get(pass..).unwrap_or_default());
+        }
+        self.ready = bytes;
+        self.ready.truncate(pass);
+        self.stop(stop);
+        Poll::Ready(true)
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

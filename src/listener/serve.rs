@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frames::Watched;
 use super::front::Front;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
@@ -32,8 +33,13 @@ where
 {
     let pulse = Rc::clone(&client.pulse);
     let buffer = BUFFER.max(limits.header_bytes);
-    let io = TokioIo::new(Front::new(stream, Rc::clone(&client), limits));
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let mut front = Front::new(stream, Rc::clone(&client), limits);
+    // The library holds 16 KiB for a connection from its begin; many connections are opened long before they are used.
+    if let Beginning::Ended = begin(&mut front, &pulse).await {
+        return;
+    }
+    let io = TokioIo::new(front);
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
     let mut connection = pin!(
         http1::Builder::new()
             // The pulse has the timers, with one tick for all connections of the worker.
@@ -44,6 +50,20 @@ where
     drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
 }
 
+enum Beginning {
+    Begun,
+    Ended,
+}
+
+/// Waits for the first bytes of a client.
+async fn begin<S: AsyncRead + Unpin>(front: &mut Front<S>, pulse: &Pulse) -> Beginning {
+    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
+        Ending::Not => front.poll_begin(cx).map(|begun| if begun { Beginning::Begun } else { Beginning::Ended }),
+        Ending::Gracefully | Ending::Now => Poll::Ready(Beginning::Ended),
+    })
+    .await
+}
+
 /// Serves HTTP/2 until the connection ends.
 pub async fn http2<S>(stream: S, gateway: Rc<Gateway>, client: Rc<ClientConnection>, limits: Rc<Limits>)
 where
@@ -52,7 +72,8 @@ where
     let pulse = Rc::clone(&client.pulse);
     // Heads are read by the library; what is left to the pulse is the time without a stream.
     pulse.head_ends();
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
+    let io = TokioIo::new(Watched::new(stream, Rc::clone(&pulse)));
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
     let mut connection = pin!(
         http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())
@@ -65,7 +86,7 @@ where
             .max_pending_accept_reset_streams(20)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWER)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http2::Connection::graceful_shutdown).await;
 }
@@ -92,11 +113,10 @@ struct OnThisWorker;
 
 impl<F> hyper::rt::Executor<F> for OnThisWorker
 where
-    F: Future + 'static,
+    F: Future<Output = ()> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        // As it is: wrapped into another future it would be kept twice.
+        tokio::task::spawn_local(future);
     }
 }

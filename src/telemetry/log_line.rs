@@ -366,13 +366,17 @@ pub(super) mod tests {
     #[test]
     fn nothing_a_client_sends_can_end_a_line_or_a_value() {
         let evil = "/a\" status=200\r\n{\\\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}=é😀";
-        let entry = Entry { path: evil, user_name: Some(evil), has_query: false, ..entry() };
-        let text = line(&entry, LogFormat::Text);
+        let evil_entry = Entry { path: evil, user_name: Some(evil), has_query: false, ..entry() };
+        let text = line(&evil_entry, LogFormat::Text);
         let escaped = r#""/a\" status=200\u000d\u000a{\\\u001b[31m\u007f\u0085\u2028\u202e=\u00e9\ud83d\ude00""#;
         assert!(text.contains(&format!(" path={escaped} ")), "{text}");
         assert!(text.trim_end_matches('\n').bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
-        let object: serde_json::Value = serde_json::from_str(&line(&entry, LogFormat::Json)).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line(&evil_entry, LogFormat::Json)).unwrap();
         assert_eq!((&object["path"], &object["user"]), (&evil.into(), &evil.into()));
+        for (name, quoted) in [("\"", r#""\"""#), ("\\", r#""\\""#), ("a=b", "\"a=b\""), ("a b", "\"a b\"")] {
+            let text = line(&Entry { user_name: Some(name), ..entry() }, LogFormat::Text);
+            assert!(text.contains(&format!(" user={quoted} ")), "{text}");
+        }
     }
 
     #[test]

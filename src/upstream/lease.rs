@@ -4,6 +4,7 @@ use std::rc::{Rc, Weak};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::connect::Connection;
 use super::{EndpointPool, OriginFault, OutgoingBody};
@@ -21,9 +22,18 @@ pub struct Lease {
 /// A request that was not answered.
 pub struct SendFault {
     /// The request as it was, if nothing of it was sent: sending it again cannot repeat anything.
-    pub unsent: Option<Request<OutgoingBody>>,
+    pub unsent: Option<Box<Request<OutgoingBody>>>,
     /// What went wrong.
     pub cause: OriginFault,
+}
+
+impl From<TrySendError<Request<OutgoingBody>>> for SendFault {
+    fn from(mut error: TrySendError<Request<OutgoingBody>>) -> SendFault {
+        let unsent = error.take_message().map(Box::new);
+        let cause = error.into_error();
+        let damaged = cause.is_parse() || cause.is_parse_too_large();
+        SendFault { unsent, cause: if damaged { OriginFault::BadResponse } else { OriginFault::Reset } }
+    }
 }
 
 impl Lease {
@@ -36,29 +46,30 @@ impl Lease {
         self.reused
     }
 
-    /// Sends one request and waits for the head of its answer. Dropping the future closes the connection.
-    ///
-    /// # Errors
-    /// [`SendFault`] when no answer began.
-    pub async fn send(&mut self, request: Request<OutgoingBody>) -> Result<Response<Incoming>, SendFault> {
-        let Some(Connection { sender, .. }) = &mut self.connection else {
-            return Err(SendFault { unsent: Some(request), cause: OriginFault::Reset });
-        };
-        // For a moment after an answer ended, until its driver has run, a connection is not ready for the next request
-        // and would hand it back.
-        if self.reused && !sender.is_ready() && sender.ready().await.is_err() {
-            return Err(SendFault { unsent: Some(request), cause: OriginFault::Reset });
+    /// Can the connection take a request now? For a moment after an answer ended, until its driver has run, a warm one
+    /// cannot.
+    pub fn is_ready(&self) -> bool {
+        !self.reused || self.connection.as_ref().is_some_and(|connection| connection.sender.is_ready())
+    }
+
+    /// Waits for [`Lease::is_ready`]. A connection that has ended is ready too, and hands the request back.
+    pub async fn ready(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            // What went wrong shows when the request is sent.
+            let _ = connection.sender.ready().await;
         }
-        sender.try_send_request(request).await.map_err(|mut error| {
-            let unsent = error.take_message();
-            let cause = error.into_error();
-            let cause = if cause.is_parse() || cause.is_parse_too_large() {
-                OriginFault::BadResponse
-            } else {
-                OriginFault::Reset
-            };
-            SendFault { unsent, cause }
-        })
+    }
+
+    /// Sends one request; the future waits for the head of its answer. Dropping it closes the connection. `None` only after
+    /// the loan has ended.
+    ///
+    /// The library's own future, since each one of ours around it would keep room for the request once more. Its error
+    /// becomes a [`SendFault`].
+    pub fn send(
+        &mut self,
+        request: Request<OutgoingBody>,
+    ) -> Option<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>> + use<>> {
+        self.connection.as_mut().map(|connection| connection.sender.try_send_request(request))
     }
 
     /// Ends the loan. `reusable`: both bodies have ended cleanly.

@@ -65,6 +65,11 @@ impl EndpointPool {
         self.open.get().saturating_sub(self.idle.borrow().len())
     }
 
+    /// A warm connection on loan, if there is one.
+    pub fn lease_warm(self: &Rc<Self>) -> Option<Lease> {
+        self.warm().map(|connection| Lease::new(connection, self, true))
+    }
+
     /// A connection on loan: a warm one, a new one, or the next that comes back.
     ///
     /// `fresh` asks for a new one even if a warm one is there. Dropping the future is fine.
@@ -73,8 +78,8 @@ impl EndpointPool {
     /// [`OriginFault::Connect`] if none can be made, [`OriginFault::Overloaded`] if none comes free in time or as many
     /// wait already as may be open.
     pub async fn lease(self: &Rc<Self>, fresh: bool) -> Result<Lease, OriginFault> {
-        if let (false, Some(connection)) = (fresh, self.warm()) {
-            return Ok(Lease::new(connection, self, true));
+        if let (false, Some(lease)) = (fresh, self.lease_warm()) {
+            return Ok(lease);
         }
         let deadline = Instant::now() + self.limits.connect;
         loop {
@@ -88,8 +93,8 @@ impl EndpointPool {
             let freed = timeout_at(deadline, self.freed.notified()).await;
             drop(place);
             freed.map_err(|_| OriginFault::Overloaded)?;
-            if let Some(connection) = self.warm() {
-                return Ok(Lease::new(connection, self, true));
+            if let Some(lease) = self.lease_warm() {
+                return Ok(lease);
             }
         }
     }

@@ -13,25 +13,25 @@ use super::site::{Log, Site, found, key, user};
 #[tokio::test]
 async fn a_locked_database_is_unavailable_to_writers_in_time_while_readers_go_on() {
     let mut site = Site::sqlite();
-    site.open().await;
-    site.store.timeout = Duration::from_millis(200);
+    let patient = site.open().await;
+    let alice = user(&patient, "alice").await;
+    let issued = patient.ledger.issue_login(alice).await.unwrap();
+    site.store.timeout = Duration::from_millis(400);
     let store = site.open().await;
-    let alice = user(&store, "alice").await;
-    let issued = store.ledger.issue_login(alice).await.unwrap();
     let mut intruder = site.intruder().await;
     let lock = intruder.begin_with("BEGIN EXCLUSIVE").await.unwrap();
-    let refused = tokio::time::timeout(Duration::from_secs(5), store.ledger.reset_login(alice)).await;
+    let refused = tokio::time::timeout(Duration::from_secs(20), store.ledger.reset_login(alice)).await;
     let refused = refused.expect("the store keeps its own time limit").unwrap_err();
     assert!(matches!(refused, LedgerError::Store(StoreError::Unavailable(_))), "{refused:?}");
     let refused = store.tokens.revoke_exposed(issued.key.digest(), super::site::START).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
-    assert_eq!(found(&store, &issued.key).await.revoked, None);
+    assert_eq!(found(&patient, &issued.key).await.revoked, None);
     let refused = site.try_open().await.err().unwrap();
     let unavailable = matches!(&refused, OpenError::Database { source: StoreError::Unavailable(_), .. });
     assert!(unavailable, "{refused:?}");
     lock.rollback().await.unwrap();
     // What timed out did nothing, and the store works again.
-    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id);
+    assert_eq!(patient.ledger.issue_login(alice).await.unwrap().id, issued.id);
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use sqlx::Connection;
-use tokengate::config::settings::StoreUrl;
 use tokengate::store::{self, KeyFileError, LedgerError, OpenError, TokenRef};
 
 use super::site::{Site, found, user};
@@ -117,14 +116,20 @@ async fn a_revoked_token_keeps_no_sealed_key() {
     assert_eq!(sealed, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn migrations_are_applied_once_also_by_processes_that_start_together() {
     let site = Site::sqlite();
-    let (first, second) = tokio::join!(store::migrate(&site.store), store::migrate(&site.store));
-    let (first, second) = (first.unwrap(), second.unwrap());
-    assert_eq!(first.len() + second.len(), 1, "{first:?} {second:?}");
-    assert_eq!([first, second].concat()[0].description, "users and tokens");
-    let StoreUrl::Sqlite(path) = &site.store.url;
-    assert!(path.exists());
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let settings = site.store.clone();
+            tokio::spawn(async move { store::migrate(&settings).await })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for start in starts {
+        applied.extend(start.await.unwrap().unwrap());
+    }
+    assert_eq!(applied.len(), 1, "{applied:?}");
+    assert_eq!(applied[0].description, "users and tokens");
     assert_eq!(store::migrate(&site.store).await.unwrap(), []);
 }

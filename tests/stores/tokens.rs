@@ -86,6 +86,12 @@ async fn without_recovery_each_login_supersedes_the_former(mut site: Site) {
     assert_ne!(first.key.expose(), second.key.expose());
     assert!(found(&store, &first.key).await.revoked.is_some());
     assert!(found(&store, &second.key).await.revoked.is_none());
+
+    site.tokens.recoverable = true;
+    let kept = site.open().await.ledger.issue_login(alice).await.unwrap();
+    site.tokens.recoverable = false;
+    assert!(site.open().await.ledger.issue_login(alice).await.unwrap().fresh, "a key kept before is not shown either");
+    assert!(found(&store, &kept.key).await.revoked.is_some());
 }
 
 async fn a_reset_revokes_and_issues(site: Site) {

@@ -16,6 +16,12 @@ use sqlx::{ConnectOptions, Sqlite, Transaction};
 
 use crate::store::{AccountError, LedgerError, StoreError};
 
+/// SQLite's result code for "another connection has the lock".
+const BUSY: u32 = 5;
+
+/// How long to wait before connecting again: about what a first start takes.
+const TURN: Duration = Duration::from_millis(20);
+
 /// An opened database file.
 pub(super) struct Database {
     readers: SqlitePool,
@@ -48,11 +54,11 @@ impl Database {
             .busy_timeout(timeout)
             .synchronous(SqliteSynchronous::Normal)
             .disable_statement_logging();
-        let pool = || SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
+        let pool = SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
         let writer = common.clone().journal_mode(SqliteJournalMode::Wal);
-        let writer = pool().max_connections(1).connect_with(writer).await?;
+        let writer = connect_in_turn(pool.clone().max_connections(1), writer, timeout).await?;
         let reader = common.pragma("query_only", "ON");
-        let readers = pool().max_connections(readers.max(1)).connect_lazy_with(reader);
+        let readers = pool.max_connections(readers.max(1)).connect_lazy_with(reader);
         Ok(Database { readers, writer, path: path.to_owned(), file, timeout })
     }
 
@@ -103,6 +109,28 @@ impl FileId {
     }
 }
 
+/// Connects, after others who are doing the same.
+///
+/// Of two processes that switch a new file to WAL at the same moment, SQLite turns one away at once, whatever
+/// `busy_timeout` says.
+async fn connect_in_turn(
+    pool: SqlitePoolOptions,
+    options: SqliteConnectOptions,
+    timeout: Duration,
+) -> Result<SqlitePool, StoreError> {
+    let connecting = async {
+        loop {
+            match pool.clone().connect_with(options.clone()).await {
+                Err(sqlx::Error::Database(cause)) if cause.code().is_some_and(|code| family(&code) == Some(BUSY)) => {
+                    tokio::time::sleep(TURN).await;
+                }
+                result => return result,
+            }
+        }
+    };
+    Ok(tokio::time::timeout(timeout, connecting).await.map_err(unavailable)??)
+}
+
 /// It may work later.
 pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unavailable(Box::new(cause))
@@ -127,15 +155,19 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Result codes of SQLite that say "not now" rather than "not ever". The low byte of an extended code is its family.
+/// Does this result code of SQLite say "not now" rather than "not ever"?
 fn is_passing(code: &str) -> bool {
-    const BUSY: u32 = 5;
     const LOCKED: u32 = 6;
     const NOMEM: u32 = 7;
     const IOERR: u32 = 10;
     const FULL: u32 = 13;
     const CANTOPEN: u32 = 14;
-    code.parse().is_ok_and(|code: u32| matches!(code & 0xff, BUSY | LOCKED | NOMEM | IOERR | FULL | CANTOPEN))
+    matches!(family(code), Some(BUSY | LOCKED | NOMEM | IOERR | FULL | CANTOPEN))
+}
+
+/// The low byte of an extended result code.
+fn family(code: &str) -> Option<u32> {
+    code.parse().ok().map(|code: u32| code & 0xff)
 }
 
 impl From<sqlx::Error> for LedgerError {

@@ -51,7 +51,8 @@ pub(super) async fn prepare(settings: &settings::Store, lost: LostKey) -> Result
 async fn apply(connection: &mut SqliteConnection) -> Result<Vec<Migration>, MigrateError> {
     connection.ensure_migrations_table(&MIGRATIONS.table_name).await?;
     let known = connection.list_applied_migrations(&MIGRATIONS.table_name).await?;
-    MIGRATIONS.run(&mut *connection).await?;
+    // Not `run`: its future cannot move between threads (the compiler loses track of a lifetime in `Acquire`).
+    MIGRATIONS.run_direct(None, connection, false).await?;
     let is_new = |version| known.iter().all(|migration| migration.version != version);
     Ok(MIGRATIONS
         .iter()

@@ -1,0 +1,50 @@
+//! `tokengate serve`: runs the gateway until a signal stops it.
+
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::check;
+use crate::app::{self, Signals, World};
+use crate::clock::Clock;
+use crate::config::settings::ListenerRole;
+use crate::{store, telemetry};
+
+/// Runs until SIGTERM or SIGINT, then until what was in flight has ended. A second signal ends at once.
+///
+/// # Errors
+/// Whatever keeps the gateway from starting.
+pub fn run(config: &Path) -> Result<()> {
+    let settings = check::settings(config)?;
+    telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
+    control_runtime()?.block_on(async {
+        let mut signals = Signals::listen().context("signals cannot be received")?;
+        let clock = Clock::system();
+        let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
+        let grace = settings.grace;
+        let doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), l.role.clone())).collect();
+        let running = app::start(settings, World { clock, store, access_log: Box::new(io::stdout()) }).await?;
+        for (name, role) in doors {
+            let Some(address) = running.address(&name) else { continue };
+            let scheme = if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
+            tracing::info!(listener = name, "listening on {scheme}://{address}");
+        }
+        tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+
+        let signal = signals.next().await;
+        tracing::info!(?signal, grace = ?grace, "stopping: finishing what is in flight; a second signal ends at once");
+        tokio::select! {
+            stopped = running.stop(grace) => tracing::info!(cut = stopped.cut, "stopped"),
+            _ = signals.next() => tracing::warn!("stopped at once"),
+        }
+        Ok(())
+    })
+}
+
+/// The runtime of the control half: two threads for everything that waits or writes.
+pub fn control_runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("control").enable_all();
+    builder.build().context("the runtime cannot be started")
+}

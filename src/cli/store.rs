@@ -1,0 +1,66 @@
+//! What the commands on the store have in common, and `tokengate migrate`.
+
+use std::io::BufRead;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{check, show};
+use crate::clock::Clock;
+use crate::store::{self, Migration, Store, User};
+
+/// Opens the store of a configuration and does something with it.
+pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Result<T> {
+    let settings = check::settings(config)?;
+    runtime()?.block_on(async {
+        let store = store::open(&settings.store, &settings.tokens, Clock::system()).await?;
+        work(store).await
+    })
+}
+
+/// The user of this name.
+pub async fn user(store: &Store, name: &str) -> Result<User> {
+    store.accounts.find(name).await?.with_context(|| format!("user {name} does not exist"))
+}
+
+/// The first line of standard input, without its end.
+pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::new());
+    std::io::stdin().lock().read_line(&mut line).with_context(|| format!("the {what} cannot be read"))?;
+    let end = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(end);
+    if line.is_empty() {
+        bail!("there is no {what} on standard input");
+    }
+    Ok(line)
+}
+
+/// Brings the schema up to this version.
+pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
+    let settings = check::settings(config)?;
+    let applied = runtime()?.block_on(async {
+        if new_key {
+            store::migrate_to_new_key(&settings.store).await
+        } else {
+            store::migrate(&settings.store).await
+        }
+    })?;
+    if json {
+        let steps = applied.iter().map(|Migration { version, description }| json!({ "version": version, "description": description }));
+        return show::json(&json!({ "applied": steps.collect::<Vec<_>>() }));
+    }
+    for Migration { version, description } in &applied {
+        show::line(format!("applied {version:04} {description}"))?;
+    }
+    if applied.is_empty() {
+        show::line("the schema is up to date")?;
+    }
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("the runtime cannot be started")
+}

@@ -1,0 +1,260 @@
+//! Configuration files beside what they mean; the bad ones are in the folder `config`.
+
+mod refused;
+mod refused_routes;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokengate::clock::Timestamp;
+use tokengate::config::settings::{Auth, EndpointAddress, HostPattern, ListenerRole, PathPattern, Plaintext, StoreUrl};
+use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
+
+/// 2026-01-01T00:00:00Z
+const NOW: i64 = 1_767_225_600_000_000;
+
+/// A folder with a certificate and its key.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        folder.make_certificate("certs/dev-cert.pem", "certs/dev-key.pem", (2030, 1, 1));
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn make_certificate(&self, cert: &str, key: &str, (year, month, day): (i32, u8, u8)) {
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        self.write(cert, &params.self_signed(&pair).unwrap().pem(), 0o644);
+        self.write(key, &pair.serialize_pem(), 0o600);
+    }
+
+    fn load(&self, text: &str) -> Result<Loaded, Vec<Problem>> {
+        self.write("gateway.toml", text, 0o644);
+        let variable = |name: &str| match name {
+            "STORE" => Some("sqlite:from-environment.db".to_owned()),
+            "SECRET" => Some("hunter2".to_owned()),
+            _ => None,
+        };
+        let surroundings = Surroundings { now: Timestamp::from_micros(NOW), variable: &variable };
+        config::load_in(&self.path("gateway.toml"), &surroundings)
+    }
+
+    fn settings(&self, text: &str) -> Settings {
+        self.load(text).unwrap_or_else(|problems| panic!("{:#?}", self.texts(&problems))).settings
+    }
+
+    fn errors(&self, text: &str) -> Vec<String> {
+        self.texts(&self.load(text).err().unwrap_or_default())
+    }
+
+    fn warnings(&self, text: &str) -> Vec<String> {
+        self.texts(&self.load(text).unwrap_or_else(|problems| panic!("{:#?}", self.texts(&problems))).warnings)
+    }
+
+    /// As an operator in this folder sees them.
+    fn texts(&self, problems: &[Problem]) -> Vec<String> {
+        let folder = format!("{}/", self.0.path().display());
+        problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
+    }
+}
+
+fn repository_file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// Takes the marks away: of defaults, and of examples if `examples`.
+fn without_marks(text: &str, examples: bool) -> String {
+    let is_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+    let bare = |line: &str| match (line.strip_prefix("# "), line.strip_prefix("#: ")) {
+        (Some(rest), _) if is_key(rest) => rest.to_owned(),
+        (_, Some(rest)) if examples && is_key(rest) => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    text.lines().map(|line| bare(line) + "\n").collect()
+}
+
+/// The paths of all values of a tree, with `NAME` for what operators name.
+fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let named = ["listeners", "certificates", "upstreams", "routes"].contains(&path);
+        let key = if named { "NAME" } else { key };
+        let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        match value.as_table() {
+            Some(table) => leaves(table, &path, out),
+            None => drop(out.insert(path)),
+        }
+    }
+}
+
+#[test]
+fn the_file_of_the_repository_shows_every_key_that_exists_and_no_other() {
+    let tree: toml::Table = without_marks(&repository_file("gateway.toml"), true).parse().unwrap();
+    let mut shown = BTreeSet::new();
+    leaves(&tree, "", &mut shown);
+    assert_eq!(shown, config::known_keys());
+}
+
+#[test]
+fn the_defaults_that_the_file_of_the_repository_shows_are_the_defaults() {
+    let (folder, text) = (Folder::new(), repository_file("gateway.toml"));
+    let marked = folder.settings(&text);
+    let unmarked = folder.settings(&without_marks(&text, false));
+    assert_ne!(text, without_marks(&text, false));
+    assert_eq!(format!("{marked:#?}"), format!("{unmarked:#?}"));
+}
+
+#[test]
+fn the_file_of_the_repository_loads_without_a_warning_once_certificates_are_there() {
+    let (folder, text) = (Folder::new(), repository_file("gateway.toml"));
+    assert_eq!(folder.warnings(&text), [""; 0]);
+    let settings = folder.settings(&text);
+    let address = |name: &str| settings.listeners.iter().find(|l| l.name == name).unwrap().address.to_string();
+    assert_eq!(address("public"), "127.0.0.1:8443");
+    assert_eq!(address("plain"), "127.0.0.1:8080");
+    assert_eq!(address("internal"), "127.0.0.1:9901");
+    let paths: Vec<_> = settings.routes.iter().map(|route| route.path.clone()).collect();
+    assert_eq!(paths, ["/product_api/", "/porduct_api/"].map(|path| PathPattern::Prefix(path.to_owned())));
+}
+
+#[test]
+fn the_page_of_the_configuration_explains_every_key() {
+    let page = repository_file("docs/CONFIGURATION.md");
+    for key in config::known_keys() {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "docs/CONFIGURATION.md does not explain {key}");
+    }
+}
+
+#[test]
+fn the_smallest_useful_file_is_closed_and_complete() {
+    let page = repository_file("docs/CONFIGURATION.md");
+    let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = Folder::new();
+    folder.make_certificate("certs/fullchain.pem", "certs/privkey.pem", (2030, 1, 1));
+    assert_eq!(folder.warnings(text), [""; 0]);
+    let settings = folder.settings(text);
+    assert!(settings.workers >= 1);
+    assert_eq!(settings.store.url, StoreUrl::Sqlite(folder.path("tokengate.db")));
+    assert_eq!(settings.store.key_file, folder.path("tokengate.key"));
+    let ListenerRole::Tls(tls) = &settings.listeners[0].role else { panic!("not HTTPS") };
+    assert_eq!((tls.certificates.as_slice(), tls.http1, tls.http2, tls.tls12), ([0].as_slice(), true, true, true));
+    let route = &settings.routes[0];
+    assert_eq!((route.auth, route.upstream, route.body_limit), (Auth::Required, 0, 10 << 20));
+    assert_eq!((&route.host, route.total_timeout), (&HostPattern::Any, None));
+    assert!(!settings.identity.forward_authorization && !route.empty_segments);
+}
+
+#[test]
+fn what_is_written_is_what_is_meant() {
+    let settings = Folder::new().settings(
+        r#"
+workers = 3
+[listeners.local]
+address = "[::1]:0"
+plaintext = "serve"
+[upstreams.a]
+endpoints = ["http://[::1]:81", "unix:run/a.sock"]
+connect_timeout = "7s"
+retries = 0
+[upstreams.b]
+endpoints = ["http://b.example:82"]
+[defaults]
+timeouts = { connect = "2s", total = "1h", idle = "9s", request_body = "4s" }
+limits = { body = "unlimited" }
+[routes.a]
+host = "*.Example.com"
+path = "/a"
+methods = ["GET", "PURGE"]
+upstream = "b"
+scopes = ["write", "read"]
+timeouts = { total = "unlimited", response_headers = "1m" }
+limits = { body = "1KiB" }
+[routes.b]
+path_prefix = "/"
+upstream = "a"
+auth = "none"
+[identity.headers]
+user_name = ""
+user_email = "X-Mail"
+[store]
+url = "${STORE}"
+[tokens]
+default_ttl = "90d"
+[limits]
+handshake_timeout = "3s"
+"#,
+    );
+    assert_eq!(settings.workers, 3);
+    let ListenerRole::Plain(plain) = &settings.listeners[0].role else { panic!("not plain") };
+    assert_eq!(plain.plaintext, Plaintext::Serve);
+    let [a, b] = settings.upstreams.as_slice() else { panic!("not two") };
+    assert_eq!(a.endpoints[0].address, EndpointAddress::Tcp("::1".to_owned(), 81));
+    assert_eq!((a.endpoints[0].authority.as_str(), a.endpoints[1].authority.as_str()), ("[::1]:81", "localhost"));
+    assert!(matches!(&a.endpoints[1].address, EndpointAddress::Unix(path) if path.ends_with("run/a.sock")));
+    assert_eq!((a.connect_timeout, b.connect_timeout), (Duration::from_secs(7), Duration::from_secs(2)));
+    assert_eq!((a.retry, b.retry), (false, true));
+    let [one, other] = settings.routes.as_slice() else { panic!("not two") };
+    assert_eq!((&one.host, one.upstream), (&HostPattern::Below("example.com".to_owned()), 1));
+    assert_eq!((one.scopes.to_string(), one.methods.len(), one.body_limit), ("read write".to_owned(), 2, 1_024));
+    assert_eq!((one.total_timeout, one.response_headers_timeout), (None, Duration::from_secs(60)));
+    assert_eq!((other.total_timeout, other.body_limit), (Some(Duration::from_secs(3_600)), u64::MAX));
+    assert_eq!((other.auth, other.request_body_timeout), (Auth::None, Duration::from_secs(4)));
+    assert_eq!((settings.timeouts.idle, settings.timeouts.handshake), (Duration::from_secs(9), Duration::from_secs(3)));
+    assert_eq!(settings.identity.user_name, None);
+    assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
+    assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));
+    assert!(matches!(&settings.store.url, StoreUrl::Sqlite(path) if path.ends_with("from-environment.db")));
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+    let text = r#"workrs = 2
+[listeners.public]
+address = ":443"
+certificates = ["mian"]
+[certificates.main]
+cert_file = "missing.pem"
+key_file = "certs/dev-key.pem"
+[upstreams.a]
+endpoints = ["127.0.0.1:80"]
+idle_timeout = 30
+[routes.a]
+path_prefix = "/a/"
+upsteam = "a"
+auth = "non"
+"#;
+    assert_eq!(
+        Folder::new().errors(text),
+        [
+            "gateway.toml:1: workrs: unknown key; did you mean `workers`?",
+            "gateway.toml:3: listeners.public.address: `:443` is no address with a port; write an IP address with a \
+             port, such as \"0.0.0.0:443\" or \"[::]:443\"",
+            "gateway.toml:4: listeners.public.certificates: `mian` is no certificate of this file; did you mean `main`?",
+            "gateway.toml:6: certificates.main.cert_file: missing.pem: cannot be read: No such file or directory (os \
+             error 2); correct the path; `tokengate cert` makes certificates for development",
+            "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is no endpoint; write \"http://HOST:PORT\" or \
+             \"unix:PATH\"",
+            "gateway.toml:10: upstreams.a.idle_timeout: `30` has no unit; write \"30s\" for seconds, or use ms, m, h or d",
+            "gateway.toml:11: routes.a.upstream: missing; add `upstream = \"NAME\"`: one of [upstreams]",
+            "gateway.toml:13: routes.a.upsteam: unknown key; did you mean `upstream`?",
+            "gateway.toml:14: routes.a.auth: `non` is not known here; did you mean `none`?",
+        ]
+    );
+}

@@ -1,0 +1,360 @@
+//! Bad configuration files, each beside all that is said of it.
+
+use super::Folder;
+
+/// Stands behind each fragment, so that only the fragment can be wrong.
+pub(super) const BASE: &str = r#"
+[listeners.base]
+address = "127.0.0.1:0"
+plaintext = "refuse"
+[upstreams.base]
+endpoints = ["http://127.0.0.1:8000"]
+[routes.base]
+path_prefix = "/base/"
+upstream = "base"
+"#;
+
+/// Lines of a fragment, a bar between them, with what is said of it: without the file's name, a bar between problems.
+pub(super) fn each_is_refused(table: &[(&str, &str)]) {
+    let folder = Folder::new();
+    for (fragment, expected) in table {
+        let fragment = fragment.replace(" | ", "\n");
+        let expected: Vec<String> = expected.split(" | ").map(|text| format!("gateway.toml:{text}")).collect();
+        assert_eq!(folder.errors(&format!("{fragment}{BASE}")), expected, "{fragment}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_one_problem_with_its_line() {
+    each_is_refused(&[
+        ("workers = 1 | [log | level = \"info\"", "2: not TOML: unclosed table, expected `]`"),
+        ("workers = ", "1: not TOML: string values must be quoted, expected literal string"),
+    ]);
+}
+
+#[test]
+fn a_name_defined_twice_hides_no_other_problem() {
+    each_is_refused(&[(
+        "[upstreams.base] | endpoints = [\"http://a:80\"] | retries = 7",
+        "3: upstreams.base.retries: `7` is out of bounds; write a whole number from 0 to 1 | \
+         7: `base` is defined twice; remove one | \
+         8: `endpoints` is defined twice; remove one",
+    )]);
+}
+
+#[test]
+fn unknown_keys_and_tables_are_refused() {
+    each_is_refused(&[
+        ("[log] | levle = \"info\"", "2: log.levle: unknown key; did you mean `level`?"),
+        ("[log] | colour = true", "2: log.colour: unknown key; known here: level, format, access"),
+        (
+            "[shutdown] | lame_duck = \"5s\" | [identity] | preset = \"kong\"",
+            "2: shutdown.lame_duck: unknown key; known here: grace | \
+             4: identity.preset: unknown key; known here: forward_authorization, headers",
+        ),
+        ("[identity.header] | user_id = \"\"", "1: identity.header: unknown key; did you mean `headers`?"),
+        ("[defaults] | timeouts = { idel = \"5s\" }", "2: defaults.timeouts.idel: unknown key; did you mean `idle`?"),
+        ("upstream.a.endpoints = [\"http://a:80\"]", "1: upstream: unknown key; did you mean `upstreams`?"),
+    ]);
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused() {
+    each_is_refused(&[
+        ("log = true", "1: log: must be a table, not true or false; write [log] and its keys below"),
+        ("[store] | timeout = true", "2: store.timeout: must not be true or false; write a text in quotes"),
+        ("[log] | access = \"yes\"", "2: log.access: must not be a text; write true or false"),
+        ("[log] | level = 3", "2: log.level: must not be a whole number; write a text in quotes"),
+        (
+            "[log] | level = \"loud\"",
+            "2: log.level: `loud` is not known here; write \"error\" or \"warn\" or \
+         \"info\" or \"debug\"",
+        ),
+        (
+            "[tokens] | schemes = \"Token\"",
+            "2: tokens.schemes: must not be a text; write a list, such as [\"a\", \"b\"]",
+        ),
+        ("[tokens] | schemes = []", "2: tokens.schemes: an empty list; name at least one, or leave the key out"),
+        ("[tokens] | schemes = [ | \"Token\", | \"Token\" ]", "4: tokens.schemes: `Token` stands twice; remove one"),
+        (
+            "[tokens] | schemes = [\"To ken\"]",
+            "2: tokens.schemes: `To ken` is no scheme; write one word such as \
+         \"Token\"",
+        ),
+        ("workers = \"many\"", "1: workers: must not be a text; write a whole number from 1 to 1024, or \"auto\""),
+        ("workers = 0", "1: workers: `0` is out of bounds; write a whole number from 1 to 1024, or \"auto\""),
+        ("version = 2", "1: version: `2` is out of bounds; write 1"),
+    ]);
+}
+
+#[test]
+fn quantities_without_a_unit_and_zero_are_refused() {
+    each_is_refused(&[
+        (
+            "[shutdown] | grace = 30",
+            "2: shutdown.grace: `30` has no unit; write \"30s\" for seconds, or use ms, \
+         m, h or d",
+        ),
+        (
+            "[shutdown] | grace = \"30\"",
+            "2: shutdown.grace: `30` has no unit; write \"30s\" for seconds, or use \
+         ms, m, h or d",
+        ),
+        ("[shutdown] | grace = \"0s\"", "2: shutdown.grace: `0s` is no time at all; write a duration above zero"),
+        (
+            "[shutdown] | grace = \"unlimited\"",
+            "2: shutdown.grace: `unlimited` is not a duration; use the units d, h, m, s and ms in this order, as in \
+             \"30s\" or \"1h30m\"",
+        ),
+        (
+            "[defaults.timeouts] | total = 0",
+            "2: defaults.timeouts.total: `0` has no unit; write \"0s\" for seconds, or use ms, m, h or d, or \
+             \"unlimited\"",
+        ),
+        (
+            "[defaults.limits] | body = 10",
+            "2: defaults.limits.body: `10` has no unit; write \"10B\" for bytes, or use KiB, MiB or GiB, or \
+             \"unlimited\"",
+        ),
+        ("[limits] | uri_bytes = \"1MiB\"", "2: limits.uri_bytes: `1MiB` is out of bounds; write 64B to 65534B"),
+        (
+            "[limits] | header_count = 101",
+            "2: limits.header_count: `101` is out of bounds; write a whole number from 1 to 100: the HTTP library \
+             reads no more without a copy of them all",
+        ),
+    ]);
+}
+
+#[test]
+fn a_listener_says_clearly_what_it_does() {
+    each_is_refused(&[
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\"",
+            "1: listeners.a: it is not said what this listener does; add `certificates` for HTTPS, `plaintext` for \
+             HTTP in clear, or `services` for health and metrics",
+        ),
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | services = [\"health\"]",
+            "1: listeners.a: only one of `certificates`, `plaintext` and `services` may stand here; make one \
+             listener \
+             for each",
+        ),
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\" | certificates = []",
+            "3: listeners.a.certificates: an empty list; name at least one, or leave the key out",
+        ),
+        (
+            "[listeners.a] | plaintext = \"refuse\"",
+            "1: listeners.a.address: missing; add `address = \
+         \"0.0.0.0:443\"`",
+        ),
+        (
+            "[listeners.a] | address = \"0.0.0.0:80\" | plaintext = \"serve\"",
+            "3: listeners.a.plaintext: `serve` would let tokens cross the network in clear; use \"refuse\" or \
+             \"redirect\", or listen on 127.0.0.1",
+        ),
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | hsts = \"off\"",
+            "4: listeners.a.hsts: has a meaning only beside `certificates`; remove it",
+        ),
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | exposed_token = \"mark\"",
+            "4: listeners.a.exposed_token: has a meaning only beside `plaintext`; remove it",
+        ),
+        (
+            "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | [listeners.b] | \
+             address = \"127.0.0.1:1\" | services = [\"metrics\"]",
+            "4: listeners.b: `127.0.0.1:1` is taken by listeners.a; choose another port",
+        ),
+    ]);
+    assert_eq!(
+        Folder::new().errors("workers = 1"),
+        ["gateway.toml: listeners: no listener at all; add [listeners.public] with `address` and `certificates`"]
+    );
+}
+
+#[test]
+fn certificates_and_keys_are_read_and_judged() {
+    let folder = Folder::new();
+    folder.make_certificate("other-cert.pem", "other-key.pem", (2030, 1, 1));
+    folder.write("open-key.pem", &std::fs::read_to_string(folder.path("other-key.pem")).unwrap(), 0o644);
+    folder.write("group.key", "", 0o640);
+    let with = |cert: &str, key: &str| {
+        let listener = "[listeners.a]\naddress = \"127.0.0.1:1\"\ncertificates = [\"a\"]\n[certificates.a]\n";
+        folder.errors(&format!("{listener}cert_file = \"{cert}\"\nkey_file = \"{key}\"\n{BASE}"))
+    };
+    let cert = "gateway.toml:5: certificates.a.cert_file:";
+    let key = "gateway.toml:6: certificates.a.key_file:";
+    assert_eq!(with("other-cert.pem", "other-key.pem"), [""; 0]);
+    assert_eq!(
+        with("other-cert.pem", "certs/dev-key.pem"),
+        [format!(
+            "{key} certs/dev-key.pem: does not belong to the certificate in other-cert.pem; put the right \
+         file here"
+        )]
+    );
+    assert_eq!(
+        with("other-cert.pem", "open-key.pem"),
+        [format!("{key} open-key.pem: open to others (mode 0644); run: chmod 600 open-key.pem")]
+    );
+    assert_eq!(
+        with("other-key.pem", "other-key.pem"),
+        [format!("{cert} other-key.pem: no certificate in PEM form; put the right file here")]
+    );
+    let missing = "cannot be read: No such file or directory (os error 2); correct the path; `tokengate cert` makes \
+                   certificates for development";
+    assert_eq!(with("no-cert", "no-key"), [format!("{cert} no-cert: {missing}"), format!("{key} no-key: {missing}")]);
+    assert_eq!(
+        folder.errors(&format!("[store]\nkey_file = \"group.key\"{BASE}")),
+        ["gateway.toml:2: store.key_file: group.key: open to others (mode 0640); run: chmod 600 group.key"]
+    );
+}
+
+#[test]
+fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
+    each_is_refused(&[
+        (
+            "[store] | url = \"postgres://db/gateway\"",
+            "2: store.url: `postgres://db/gateway` is not supported yet; write \"sqlite:FILE\", the path relative to \
+             this file",
+        ),
+        (
+            "[store] | url = \"sqlite::memory:\"",
+            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file",
+        ),
+        ("[tokens] | format = \"prefixed\"", "2: tokens.format: `prefixed` is not known here; write \"drf\""),
+        (
+            "[upstreams.base.x]",
+            "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \
+         idle_timeout, connect_timeout, retries",
+        ),
+    ]);
+    let each = [
+        (
+            "https://a:443",
+            "is not supported yet: https; use \"http://HOST:PORT\" on a network that you trust, \
+         or \"unix:PATH\"",
+        ),
+        ("http://a", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://a:0", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://a:80/x", "says more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("unix:", "names no socket; write \"unix:PATH\""),
+    ];
+    let folder = Folder::new();
+    for (endpoint, what) in each {
+        let text = BASE.replace("http://127.0.0.1:8000", endpoint);
+        assert_eq!(folder.errors(&text), [format!("gateway.toml:6: upstreams.base.endpoints: `{endpoint}` {what}")]);
+    }
+}
+
+#[test]
+fn identity_fields_have_names_of_their_own() {
+    let line = |rest: &str| format!("2: identity.headers.user_id: {rest}");
+    let cases = [
+        ("user_id = \"X User\"", line("`X User` is no field name; use letters, digits and `-`")),
+        ("user_id = \"X_User\"", line("`X_User` is no field name; use letters, digits and `-`")),
+        (
+            "user_id = \"Host\"",
+            line(
+                "`Host` has another meaning; choose a name of your own, such as \
+         \"X-User-Name\"",
+            ),
+        ),
+        (
+            "user_id = \"x-user-name\"",
+            line(
+                "`x-user-name` is also identity.headers.user_name; give each its own \
+         name",
+            ),
+        ),
+        (
+            "user_email = \"X-USER-ID\"",
+            "2: identity.headers.user_email: `x-user-id` is also identity.headers.user_id; give each its own \
+             name"
+                .to_owned(),
+        ),
+        (
+            "method = \"\"",
+            "2: identity.headers.method: cannot be switched off; name a field: upstreams need it to tell anonymous \
+             from forged"
+                .to_owned(),
+        ),
+    ];
+    for (key, expected) in cases {
+        each_is_refused(&[(&format!("[identity.headers] | {key}"), &expected)]);
+    }
+}
+
+#[test]
+fn what_comes_from_the_environment_is_never_shown() {
+    each_is_refused(&[
+        ("[store] | url = \"${SECRET}\"", "2: store.url: `${SECRET}` is no store; correct the variable"),
+        (
+            "[store] | url = \"${ABSENT}\"",
+            "2: store.url: the environment has no variable `ABSENT`; set it, or write the value",
+        ),
+        (
+            "[store] | url = \"sqlite:${SECRET}\"",
+            "2: store.url: `sqlite:${SECRET}` mixes a variable with text; let \"${NAME}\" be the whole value",
+        ),
+    ]);
+    let doubtful = [
+        "[log]\nlevel = \"${SECRET}\"",
+        "[routes.a]\npath = \"${SECRET}\"",
+        "[routes.a]\nmethods = \
+     [\"${SECRET}\"]",
+        "[routes.a]\nupstream = \"${SECRET}\"",
+    ];
+    let folder = Folder::new();
+    for fragment in doubtful {
+        let errors = folder.errors(&format!("{fragment}{BASE}"));
+        assert!(!errors.is_empty() && !errors.concat().contains("hunter2"), "{errors:#?}");
+    }
+}
+
+#[test]
+fn what_works_but_is_probably_not_meant_is_a_warning() {
+    let folder = Folder::new();
+    folder.make_certificate("past.pem", "past-key.pem", (2025, 12, 31));
+    folder.make_certificate("soon.pem", "soon-key.pem", (2026, 1, 10));
+    let text = r#"[identity]
+forward_authorization = true
+[upstreams.spare]
+endpoints = ["http://127.0.0.1:1"]
+[certificates.past]
+cert_file = "past.pem"
+key_file = "past-key.pem"
+[certificates.soon]
+cert_file = "soon.pem"
+key_file = "soon-key.pem"
+"#;
+    assert_eq!(
+        folder.warnings(&format!("{text}{BASE}")),
+        [
+            "gateway.toml:2: identity.forward_authorization: every upstream sees the callers' tokens; keep it \
+             only for \
+             upstreams that check tokens themselves",
+            "gateway.toml:3: upstreams.spare: nothing uses it; remove it",
+            "gateway.toml:5: certificates.past: nothing uses it; remove it",
+            "gateway.toml:6: certificates.past.cert_file: the certificate ended at 2025-12-31T00:00:00.000Z; \
+             renew it",
+            "gateway.toml:8: certificates.soon: nothing uses it; remove it",
+            "gateway.toml:9: certificates.soon.cert_file: the certificate ends at 2026-01-10T00:00:00.000Z; renew it",
+        ]
+    );
+    assert_eq!(
+        folder.warnings("[listeners.a]\naddress = \"127.0.0.1:0\"\nservices = [\"health\"]"),
+        ["gateway.toml: routes: no route: nothing is forwarded; add [routes.NAME] with `path_prefix` and `upstream`"]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_problem() {
+    let folder = Folder::new();
+    let problems = tokengate::config::load(&folder.path("absent.toml")).err().unwrap();
+    assert_eq!(
+        folder.texts(&problems),
+        ["absent.toml: cannot be read: No such file or directory (os error 2); name another file with --config"]
+    );
+}

@@ -1,0 +1,88 @@
+//! Bad routes, each beside all that is said of it.
+
+use super::Folder;
+use super::refused::{BASE, each_is_refused};
+
+#[test]
+fn routes_that_could_never_match_or_open_too_much_are_refused() {
+    let paths = [
+        ("orders", "does not begin with `/`; write \"/orders\""),
+        ("/a%20b", "contains `%`; write the path decoded; requests are compared decoded"),
+        ("/a//b", "contains an empty segment; write one `/`"),
+        ("/a/../b", "contains a `.` or `..` segment; write the path that is meant"),
+        ("/a/.", "contains a `.` or `..` segment; write the path that is meant"),
+        ("/a?b", "contains what no path contains; leave out `?`, `#`, `\\`, `*` and control characters"),
+    ];
+    for (path, what) in paths {
+        let fragment = format!("[routes.a] | path_prefix = \"{path}\" | upstream = \"base\"");
+        each_is_refused(&[(&fragment, &format!("2: routes.a.path_prefix: `{path}` {what}"))]);
+    }
+    each_is_refused(&[
+        (
+            "[routes.a] | upstream = \"base\"",
+            "1: routes.a: it is not said which paths this route takes; add `path_prefix = \"/\"` for a whole tree or \
+             `path` for exactly one",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | path_prefix = \"/a\" | upstream = \"base\"",
+            "3: routes.a.path_prefix: `path` and `path_prefix` exclude one another; remove one",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"bsae\" | strip_prefix = true",
+            "3: routes.a.upstream: `bsae` is no upstream of this file; did you mean `base`? | \
+             4: routes.a.strip_prefix: there is no prefix to strip; use `path_prefix`, or remove it",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"orders\"",
+            "3: routes.a.upstream: `orders` is no upstream of this file; add [upstreams.orders]",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"optional\" | scopes = [\"read\"]",
+            "5: routes.a.scopes: only a required token has scopes; use `auth = \"required\"`, or remove the scopes",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | scopes = [\"Read\"]",
+            "4: routes.a.scopes: `Read` is no scope; use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | methods = [\"get\", \"TRACE\", \"G T\"]",
+            "4: routes.a.methods: `get` is not in capitals; write \"GET\" | \
+             4: routes.a.methods: `TRACE` is never forwarded; remove it | \
+             4: routes.a.methods: `G T` is no method; write a method such as \"GET\"",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | host = \"a.example:443\"",
+            "4: routes.a.host: `a.example:443` is no host; write a name without port, such as \"api.example.com\" or \
+             \"*.example.com\"",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | request_body = \"buffer\" | limits.body = \
+             \"unlimited\"",
+            "4: routes.a.request_body: `buffer` needs a limit of the body; add `limits = { body = \"10MiB\" }`",
+        ),
+    ]);
+}
+
+#[test]
+fn two_routes_with_equal_right_to_a_request_are_refused() {
+    let folder = Folder::new();
+    let two = |one: &str, other: &str| {
+        let route = |name: &str, rest: &str| format!("[routes.{name}]\nupstream = \"base\"\n{rest}\n");
+        folder.errors(&format!("{}{}{BASE}", route("z", one), route("a", other)))
+    };
+    let refused = ["gateway.toml:4: routes.a: takes the same requests as routes.z; give them different hosts, \
+     paths or methods"];
+    let some = "path = \"/\" \nmethods = [\"GET\", \"POST\"]";
+    assert_eq!(two("path = \"/\" \n", "path = \"/\"").len(), 1);
+    assert_eq!(two("path = \"/\"\nhost = \"A.example\"", "path = \"/\"\nhost = \"a.example\"").len(), 1);
+    assert_eq!(two(some, "path = \"/\"\nmethods = [\"POST\"]").len(), 1);
+    assert_eq!(two("path_prefix = \"/\"", "path_prefix = \"/\""), refused);
+    for other in [
+        "path = \"/\"\nmethods = [\"PUT\"]",
+        "path = \"/\"",
+        "path_prefix = \"/\"\nmethods = [\"GET\"]",
+        "path = \"/\"\nmethods = [\"GET\"]\nhost = \"a.example\"",
+    ] {
+        assert_eq!(two(some, other), [""; 0], "{other}");
+    }
+}
