@@ -22,7 +22,7 @@ async fn get_aside(address: SocketAddr, path: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn health_follows_what_it_is_told_and_metrics_are_there_only_if_given() {
+async fn health_follows_what_it_is_told_and_each_page_is_there_only_if_given() {
     let broken = Arc::new(AtomicBool::new(false));
     let health: AskHealth = {
         let broken = Arc::clone(&broken);
@@ -34,11 +34,14 @@ async fn health_follows_what_it_is_told_and_metrics_are_there_only_if_given() {
     let metrics: WriteMetrics = Arc::new(|| "requests_total 1\n".to_owned());
     let with = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let without = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let metrics_only = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let metrics_only_at = metrics_only.local_addr().unwrap();
     let (with_at, without_at) = (with.local_addr().unwrap(), without.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let router = admin::internal_router(Arc::clone(&health), Some(metrics));
+    let router = admin::internal_router(Some(Arc::clone(&health)), Some(Arc::clone(&metrics)));
     let serving = tokio::spawn(admin::serve(with, router, async { drop(stopped.await) }));
-    tokio::spawn(admin::serve(without, admin::internal_router(health, None), std::future::pending()));
+    tokio::spawn(admin::serve(metrics_only, admin::internal_router(None, Some(metrics)), std::future::pending()));
+    tokio::spawn(admin::serve(without, admin::internal_router(Some(health), None), std::future::pending()));
 
     let well = get_aside(with_at, "/health").await;
     assert!(well.starts_with("HTTP/1.1 200") && well.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{well}");
@@ -50,6 +53,8 @@ async fn health_follows_what_it_is_told_and_metrics_are_there_only_if_given() {
     let metrics = get_aside(with_at, "/metrics").await;
     assert!(metrics.contains("text/plain; version=0.0.4") && metrics.ends_with("\r\n\r\nrequests_total 1\n"));
     assert!(get_aside(without_at, "/metrics").await.starts_with("HTTP/1.1 404"));
+    assert!(get_aside(metrics_only_at, "/health").await.starts_with("HTTP/1.1 404"));
+    assert!(get_aside(metrics_only_at, "/metrics").await.starts_with("HTTP/1.1 200"));
 
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();

@@ -33,13 +33,16 @@ pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What an internal listener answers: `/health`, and `/metrics` where `metrics` is given.
-pub fn internal_router(health: AskHealth, metrics: Option<WriteMetrics>) -> Router {
-    let router = Router::new().route("/health", get(answer_health)).with_state(health);
-    match metrics {
-        Some(metrics) => router.merge(Router::new().route("/metrics", get(answer_metrics)).with_state(metrics)),
-        None => router,
+/// What an internal listener answers: `/health` and `/metrics`, each if it is given.
+pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>) -> Router {
+    let mut router = Router::new();
+    if let Some(health) = health {
+        router = router.merge(Router::new().route("/health", get(answer_health)).with_state(health));
     }
+    if let Some(metrics) = metrics {
+        router = router.merge(Router::new().route("/metrics", get(answer_metrics)).with_state(metrics));
+    }
+    router
 }
 
 /// Answers on `listener` with `router` until `shutdown` is done and the answers in flight are sent.

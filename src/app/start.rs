@@ -258,15 +258,16 @@ fn serve_internal(
     control: &mut JoinSet<()>,
 ) {
     for (listener, sockets) in settings.listeners.iter().zip(sockets) {
-        let ListenerRole::Internal { health: _, metrics } = listener.role else { continue };
+        let ListenerRole::Internal { health, metrics } = listener.role else { continue };
         let phase = phases.clone();
         let ask = move || match *phase.borrow() {
             Phase::Serving => Health::Ok,
             Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
         };
+        let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
         let recorders = recorders.to_vec();
         let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders)) });
-        let router = admin::internal_router(Arc::new(ask), write);
+        let router = admin::internal_router(ask, write);
         let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
         let name = listener.name.clone();
         control.spawn(async move {

@@ -192,7 +192,7 @@ pub enum TokenCommand {
         /// User name
         user: String,
         /// Revoke the login token and make a new one
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, short, conflicts_with = "name")]
         reset: bool,
         /// Make a named token, shown this once
         #[arg(long, value_name = "TOKEN_NAME")]

@@ -1,6 +1,6 @@
 //! `tokengate health`: asks the running gateway, for a container's health check.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{check, show};
+use crate::clock::Clock;
 use crate::config::settings::ListenerRole;
 
+/// Longest wait for the whole answer.
 const LIMIT: Duration = Duration::from_secs(3);
 /// More than the answer ever is.
-const LONGEST: u64 = 64 << 10;
+const LONGEST: usize = 64 << 10;
 
 /// Asks the first internal listener that serves health.
 pub fn run(config: &Path) -> Result<()> {
@@ -43,11 +45,27 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn ask(address: SocketAddr) -> Result<String> {
+    let clock = Clock::system();
+    let deadline = clock.instant() + LIMIT;
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(LONGEST).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while answer.len() < LONGEST {
+        // What is left, not the whole limit: an answer that drips must end in time too.
+        let left = deadline.saturating_duration_since(clock.instant());
+        if left.is_zero() {
+            bail!("no whole answer within {} s", LIMIT.as_secs());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => answer.extend(piece.iter().take(count)),
+            // A read that took too long goes by either name; the next turn tells.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -15,9 +15,10 @@ mod store;
 mod token;
 mod user;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
@@ -35,16 +36,26 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Token(command) => token::run(&cli.config, command),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tokengate", &mut io::stdout());
-            Ok(())
-        }
+        Command::Completions { shell } => completions(shell),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough: `tokengate user list | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    // Into memory first: clap_complete panics on a file that cannot be written.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tokengate", &mut script);
+    Ok(io::stdout().write_all(&script)?)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

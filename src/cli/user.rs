@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::args::{PasswordSource, UserCommand, UserCreate};
 use super::{show, store, token};
@@ -133,16 +134,19 @@ fn read_password(source: &PasswordSource) -> Result<Option<Password>> {
     if source.no_password {
         return Ok(None);
     }
-    let text = if source.password_stdin {
-        store::secret_from_stdin("password")?.to_string()
+    let mut text = if source.password_stdin {
+        store::secret_from_stdin("password")?
     } else {
-        let how = "no terminal to ask for a password; use --password-stdin or --no-password";
-        let first = rpassword::prompt_password("Password: ").context(how)?;
-        let second = rpassword::prompt_password("Password (again): ").context(how)?;
-        if first != second {
+        let ask = |prompt| {
+            let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
+            typed.context("no terminal to ask for a password; use --password-stdin or --no-password")
+        };
+        let first = ask("Password: ")?;
+        if *first != *ask("Password (again): ")? {
             bail!("the two passwords differ");
         }
         first
     };
-    Ok(Some(Password::parse(text)?))
+    // Moved, not copied: the copy would not be wiped.
+    Ok(Some(Password::parse(std::mem::take(&mut *text))?))
 }

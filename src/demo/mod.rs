@@ -22,6 +22,9 @@ use crate::token::TokenKey;
 use certificate::{CertError, Made, Wish};
 use products::{ProductsError, RunningProducts};
 
+/// How the configuration of a demo begins.
+const MARK: &str = "# Written by `tokengate demo`, and again at each start.";
+
 /// Where the demo listens on loopback; 0 takes a free port.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -59,6 +62,9 @@ pub enum DemoError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The folder holds a configuration of somebody else.
+    #[error("{0}: was not written by a demo, and a demo would replace it; choose another folder with --dir")]
+    Foreign(PathBuf),
     /// The certificate.
     #[error(transparent)]
     Certificate(#[from] CertError),
@@ -103,9 +109,12 @@ pub async fn start(
     clock: Clock,
     access_log: Box<dyn Write + Send>,
 ) -> Result<Demo, DemoError> {
+    let config = dir.join("gateway.toml");
+    if std::fs::read(&config).is_ok_and(|text| !text.starts_with(MARK.as_bytes())) {
+        return Err(DemoError::Foreign(config));
+    }
     let made = certificate(dir, &clock)?;
     let products = products::start(dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let config = dir.join("gateway.toml");
     let text = configuration(ports, products.address());
     std::fs::write(&config, text).map_err(|source| DemoError::Unwritable { path: config.clone(), source })?;
     let Loaded { settings, .. } = config::load(&config).map_err(DemoError::Config)?;
@@ -164,7 +173,7 @@ async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
 fn configuration(ports: Ports, products: SocketAddr) -> String {
     let Ports { secure, plain, internal } = ports;
     format!(
-        r#"# Written by `tokengate demo`. Try the other commands on it, for instance:
+        r#"{MARK} Try the other commands on it, for instance:
 #   tokengate user list --config THIS_FILE
 version = 1
 

@@ -6,6 +6,7 @@
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
+use super::outgoing::below_prefix;
 use super::{Body, Exchange, Gateway, Refusal, framing};
 use crate::auth::Permit;
 use crate::route::{Access, NoRoute, Target};
@@ -20,12 +21,15 @@ pub enum HeadFault {
     /// The request line is not `method SP target SP HTTP/1.x`.
     #[error("the request line must be a method, a target and HTTP/1.0 or HTTP/1.1, with one blank between them")]
     RequestLine,
-    /// A byte that a target cannot have.
-    #[error("the target has a character that must be percent-encoded")]
+    /// No URI.
+    #[error("the target must be a path or a URI, with all other characters percent-encoded")]
     Target,
-    /// A field line without a name, or one that begins with a blank.
+    /// A field line without a name, or with a name that has other characters than names have.
     #[error("each field line must begin with its name and a colon")]
     FieldLine,
+    /// A control character in a value.
+    #[error("a field value may have no control characters")]
+    FieldValue,
     /// A field that may come only once came twice.
     #[error("Host, Content-Length, Transfer-Encoding and Authorization may each be sent only once")]
     Repeated,
@@ -62,10 +66,12 @@ impl Gateway {
             Err(missing) => return Err(self.off_the_map(missing, &head.headers).await), // 401 · 404 · 405
         };
         exchange.matched(route);
+        let cut = route.settings.strip_prefix;
+        let below = cut.then(|| below_prefix(&target, &route.settings.path)).transpose()?; // 400
         let caller = self.authenticator.authenticate(&route.access, &head.headers).await?; // 401 · 503
         exchange.identified(caller.as_ref());
         let permit = Permit::grant(route, caller)?; // 403
-        let request = self.prepare(head, body, &permit, exchange).await?; // 400 · 413
+        let request = self.prepare(head, body, below, &permit, exchange).await?; // 400 · 413
         self.forward(request, &permit, exchange).await // 502 · 503 · 504
     }
 

@@ -5,7 +5,6 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -14,17 +13,20 @@ use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::Permit;
 use crate::config::settings::PathPattern;
+use crate::route::{NoRoute, Target};
 use crate::upstream::{BodyFault, OutgoingBody};
 
 /// Longest body that a route with `request_body = "buffer"` gathers; more is refused, whatever the route's own limit.
 const MOST_GATHERED: u64 = 1 << 20;
 
 impl Gateway {
-    /// Makes the request that an endpoint gets, `Host` still the client's.
+    /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target, where
+    /// the route cuts its prefix off.
     pub(super) async fn prepare(
         &self,
         head: request::Parts,
         body: Incoming,
+        below: Option<Uri>,
         permit: &Permit<'_>,
         exchange: &Exchange,
     ) -> Result<Request<OutgoingBody>, Refusal> {
@@ -64,7 +66,7 @@ impl Gateway {
 
         let mut request = Request::new(body);
         *request.method_mut() = method;
-        *request.uri_mut() = origin_form(uri, route.strip_prefix.then_some(&route.path))?;
+        *request.uri_mut() = below.map_or_else(|| origin_form(uri), Ok)?;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = fields;
         Ok(request)
@@ -86,50 +88,57 @@ async fn gather(body: OutgoingBody) -> Result<Bytes, BodyFault> {
     Ok(gathered.freeze())
 }
 
-/// Path and query only, as they came; without the route's prefix where it is cut off.
-fn origin_form(uri: Uri, strip: Option<&PathPattern>) -> Result<Uri, Refusal> {
-    let cut = match strip {
-        Some(PathPattern::Prefix(prefix)) => prefix.trim_end_matches('/').matches('/').count(),
-        Some(PathPattern::Exact(_)) | None => 0,
+/// What a route with `strip_prefix` asks its endpoint for: the target without the prefix, otherwise as it came.
+pub(super) fn below_prefix(target: &Target<'_>, pattern: &PathPattern) -> Result<Uri, Refusal> {
+    let path = match pattern {
+        PathPattern::Prefix(prefix) => target.path_below(prefix).ok_or(Refusal::Internal)?,
+        PathPattern::Exact(_) => target.path(),
     };
-    if cut == 0 && uri.scheme().is_none() && uri.authority().is_none() {
-        return Ok(uri);
+    // `//host` at the begin of a target is an authority to some servers.
+    if path.starts_with("//") {
+        return Err(NoRoute::EmptySegment.into());
     }
-    let target = uri.into_parts().path_and_query.ok_or(Refusal::Internal)?;
-    let target = if cut == 0 { target } else { without_segments(&target, cut)? };
-    Ok(Uri::from(target))
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Uri::try_from(format!("{path}{query}")).map_err(|_| Refusal::Internal)
 }
 
-/// Cuts whole segments off the raw path. The prefix was matched on the decoded path; no escape there decodes to a slash,
-/// so the segments are the same ones.
-fn without_segments(target: &PathAndQuery, count: usize) -> Result<PathAndQuery, Refusal> {
-    let path = target.path();
-    let end = path.match_indices('/').nth(count).map_or(path.len(), |(at, _)| at);
-    let rest = path.get(end..).unwrap_or_default();
-    let rest = if rest.is_empty() { "/" } else { rest };
-    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
-    PathAndQuery::try_from(format!("{rest}{query}")).map_err(|_| Refusal::Internal)
+/// Path and query only, as they came: HTTP/2 and the absolute form bring more.
+fn origin_form(uri: Uri) -> Result<Uri, Refusal> {
+    if uri.scheme().is_none() && uri.authority().is_none() {
+        return Ok(uri);
+    }
+    uri.into_parts().path_and_query.map(Uri::from).ok_or(Refusal::Internal)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Peer;
 
     #[test]
     fn a_prefix_is_cut_off_by_whole_segments_of_the_raw_path() {
-        let api = PathPattern::Prefix("/api/".to_owned());
-        let bare = PathPattern::Prefix("/api/v1".to_owned());
-        for (uri, strip, left) in [
-            ("/api/x?q=1", &api, "/x?q=1"),
-            ("/api/", &api, "/"),
-            ("/%61pi/x%20y/", &api, "/x%20y/"),
-            ("https://h/api/v1/x", &bare, "/x"),
-            ("/api/v1", &bare, "/"),
-            ("/api/v1?q", &bare, "/?q"),
+        let local = "127.0.0.1:1".parse().unwrap();
+        let peer = Peer::plain(local, local);
+        for (uri, prefix, left) in [
+            ("/api/x?q=1", "/api/", Ok("/x?q=1")),
+            ("/api/", "/api/", Ok("/")),
+            ("/%61pi/x%20y/", "/api/", Ok("/x%20y/")),
+            ("/api/v1/x", "/api/v1", Ok("/x")),
+            ("/api/v1", "/api/v1", Ok("/")),
+            ("/api/v1?q", "/api/v1", Ok("/?q")),
+            ("/api//evil/x", "/api/", Err(Refusal::NoRoute(NoRoute::EmptySegment))),
         ] {
-            let uri: Uri = uri.parse().unwrap();
-            assert_eq!(origin_form(uri.clone(), Some(strip)).unwrap().to_string(), left, "{uri}");
+            let (head, ()) = Request::builder().uri(uri).header(HOST, "h").body(()).unwrap().into_parts();
+            let target = Target::read(&head, 1024, &peer).unwrap();
+            let below = below_prefix(&target, &PathPattern::Prefix(prefix.to_owned()));
+            assert_eq!(below.map(|uri| uri.to_string()), left.map(str::to_owned), "{uri}");
         }
-        assert_eq!(origin_form("https://h/a%2Bb?x=%26".parse().unwrap(), None).unwrap().to_string(), "/a%2Bb?x=%26");
+    }
+
+    #[test]
+    fn endpoints_are_asked_for_path_and_query_as_they_came() {
+        for (uri, asked) in [("/a%2Bb?x=%26", "/a%2Bb?x=%26"), ("https://h/a%2Bb?x=%26", "/a%2Bb?x=%26")] {
+            assert_eq!(origin_form(uri.parse().unwrap()).unwrap().to_string(), asked);
+        }
     }
 }

@@ -63,6 +63,11 @@ impl Pulse {
         self.taken_at.set(self.now.get());
     }
 
+    /// The time of the worker's last tick.
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
     /// A head has begun.
     pub fn head_begins(&self) {
         if self.head_since.get().is_none() {

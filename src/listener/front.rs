@@ -48,7 +48,7 @@ enum State {
     Chunked(Chunks),
     /// A head was damaged: the stand-in was handed over, nothing more comes.
     Refused,
-    /// A body was damaged: the library sees the connection end.
+    /// A body was damaged: the library hears of an error, and says so to whoever reads the body.
     Damaged,
 }
 
@@ -118,8 +118,8 @@ impl<S> Front<S> {
                         pass += length;
                     }
                     Ok(None) => return Judged { pass: bytes.len(), stop: None },
-                    // The library sees the damage too, and says so to whoever reads the body.
-                    Err(_) => return Judged { pass: bytes.len(), stop: Some(Stop::Body) },
+                    // Nothing of it: the library may see no damage where we do, and take the body for whole.
+                    Err(_) => return Judged { pass, stop: Some(Stop::Body) },
                 },
                 State::Refused | State::Damaged => return Judged { pass, stop: None },
             }
@@ -164,7 +164,6 @@ impl<S> Front<S> {
             self.ready = bytes;
             self.stop(stop);
         }
-        self.hand_over(buf);
     }
 
     /// Keeps the begin of a head until its end comes.
@@ -224,18 +223,18 @@ impl<S: AsyncRead + Unpin> Front<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ready.is_empty() {
-            this.hand_over(buf);
-            return Poll::Ready(Ok(()));
-        }
-        match this.state {
-            // Not the end of the stream: seeing that, the library would give the answer up.
-            State::Refused => return Poll::Pending,
-            State::Damaged => return Poll::Ready(Ok(())),
-            State::Head | State::Body(_) | State::Chunked(_) => {}
-        }
         let before = buf.filled().len();
         loop {
+            this.hand_over(buf);
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            match this.state {
+                // Not the end of the stream: seeing that, the library would give the answer up.
+                State::Refused => return Poll::Pending,
+                State::Damaged => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                State::Head | State::Body(_) | State::Chunked(_) => {}
+            }
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
             if buf.filled().len() == before {
                 return Poll::Ready(Ok(()));

@@ -1,10 +1,12 @@
 //! Doors for clients: sockets, TLS, HTTP.
 //!
 //! A worker opens one socket per listener ([`socket`]), accepts ([`accept`]), shakes hands ([`tls`]), and serves HTTP
-//! ([`serve`]): HTTP/1.1 behind a [`front`] that judges the raw bytes of each head, or HTTP/2.
+//! ([`serve`]): HTTP/1.1 behind a [`front`] that judges the raw bytes of each head, or HTTP/2 with its
+//! [`frames`] watched.
 
 pub mod accept;
 mod chunks;
+mod frames;
 mod front;
 mod head;
 mod serve;

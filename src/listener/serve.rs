@@ -10,11 +10,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::frames::Watched;
 use super::front::Front;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
 
-/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3).
+/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
+/// that the settings allow must fit as well.
 const BUFFER: usize = 64 << 10;
 /// HTTP/2: what a client may send ahead on one stream, and on all of a connection (HARDENING §1, Envoy's edge values).
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -30,6 +32,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
+    let buffer = BUFFER.max(limits.header_bytes);
     let mut front = Front::new(stream, Rc::clone(&client), limits);
     // The library holds 16 KiB for a connection from its begin; many connections are opened long before they are used.
     if let Beginning::Ended = begin(&mut front, &pulse).await {
@@ -41,7 +44,7 @@ where
         http1::Builder::new()
             // The pulse has the timers, with one tick for all connections of the worker.
             .header_read_timeout(None)
-            .max_buf_size(BUFFER)
+            .max_buf_size(buffer)
             .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
@@ -69,6 +72,7 @@ where
     let pulse = Rc::clone(&client.pulse);
     // Heads are read by the library; what is left to the pulse is the time without a stream.
     pulse.head_ends();
+    let io = TokioIo::new(Watched::new(stream, Rc::clone(&pulse)));
     let service = service_fn(move |request| Rc::clone(&gateway).serve(Rc::clone(&client), request));
     let mut connection = pin!(
         http2::Builder::new(OnThisWorker)
@@ -82,7 +86,7 @@ where
             .max_pending_accept_reset_streams(20)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWER)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(io, service)
     );
     drive(connection.as_mut(), &pulse, http2::Connection::graceful_shutdown).await;
 }

@@ -1,0 +1,184 @@
+//! `tokengate user` and `tokengate token`.
+
+use serde_json::{Value, json};
+
+use super::{Folder, key_of};
+
+#[test]
+fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see() {
+    let folder = Folder::new();
+    let created = folder.run_with(
+        &[
+            "user",
+            "create",
+            "alice",
+            "--id",
+            "41",
+            "--email",
+            "a@b.example",
+            "--first-name",
+            "Al",
+            "--last-name",
+            "Ice",
+            "--staff",
+            "--group",
+            "red",
+            "--group",
+            "blue",
+            "--password-stdin",
+        ],
+        "s3cret\n",
+    );
+    assert_eq!((created.code, created.err.as_str()), (0, ""));
+    let lines: Vec<_> = created.out.lines().collect();
+    assert_eq!(lines[0], "Created user alice (id 41)");
+    key_of(lines[1], "alice");
+    assert_eq!(lines.len(), 2);
+
+    let mut alice = folder.json("user show alice --json");
+    assert!(alice["created"].as_str().unwrap().ends_with('Z'));
+    alice["created"] = Value::Null;
+    let expected = json!({
+        "id": 41, "name": "alice", "email": "a@b.example", "first_name": "Al", "last_name": "Ice", "active": true,
+        "staff": true, "superuser": false, "groups": ["blue", "red"], "has_password": true, "created": null,
+        "last_login": null,
+    });
+    assert_eq!(alice, expected);
+    let shown = folder.say("user show alice");
+    assert!(shown.contains("41") && shown.contains("blue, red") && !shown.contains("s3cret"), "{shown}");
+
+    folder.create_user("bob");
+    let list = folder.json("user list --json");
+    let names: Vec<_> = list.as_array().unwrap().iter().map(|user| (&user["id"], &user["name"])).collect();
+    assert_eq!(names, [(&json!(41), &json!("alice")), (&json!(42), &json!("bob"))]);
+    assert!(folder.say("user list").contains("bob"));
+}
+
+#[test]
+fn users_that_cannot_be_created_are_refused() {
+    let folder = Folder::new();
+    folder.create_user("alice");
+    folder.refused("user create alice --no-password", "user alice exists");
+    folder.refused("user create bob --no-password --id 1", "a user with the id 1 exists");
+    let asked = folder.run("user create bob");
+    assert_eq!((asked.code, asked.out.as_str()), (1, ""));
+    let empty = folder.run_with(&["user", "create", "bob", "--password-stdin"], "\n");
+    assert_eq!((empty.code, empty.out.as_str()), (1, ""));
+    let nameless = folder.run_with(&["user", "create", "", "--no-password"], "");
+    assert_eq!((nameless.code, nameless.out.as_str()), (1, ""));
+    assert_eq!(folder.json("user list --json").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_user_is_switched_off_and_on_and_deleted_with_all_tokens() {
+    let folder = Folder::new();
+    folder.create_user("alice");
+    let state = || folder.json("token list --user alice --json")[0]["state"].clone();
+    folder.say("user deactivate alice");
+    assert_eq!(state(), "owner inactive");
+    folder.say("user activate alice");
+    assert_eq!(state(), "live");
+
+    let set = folder.run_with(&["user", "set-password", "alice", "--password-stdin"], "new\n");
+    assert_eq!((set.code, set.err.as_str()), (0, ""));
+    assert_eq!(folder.json("user show alice --json")["has_password"], true);
+    folder.say("user set-password alice --no-password");
+    assert_eq!(folder.json("user show alice --json")["has_password"], false);
+    assert_eq!(state(), "live");
+
+    folder.say("user delete alice");
+    assert_eq!(folder.json("token list --json"), json!([]));
+    for command in ["show", "activate", "deactivate", "delete", "set-password --no-password"] {
+        folder.refused(&format!("user {command} alice"), "user alice does not exist");
+    }
+}
+
+#[test]
+fn token_create_speaks_like_drf_create_token() {
+    let folder = Folder::new();
+    let key = folder.create_user("alice");
+    assert_eq!(folder.say("token create alice"), format!("Generated token {key} for user alice\n"));
+    let reset = key_of(folder.say("token create alice --reset").trim_end(), "alice");
+    assert_ne!(reset, key);
+    assert_eq!(key_of(folder.say("--config gateway.toml token create alice").trim_end(), "alice"), reset);
+    assert_ne!(key_of(folder.say("token create -r alice").trim_end(), "alice"), reset);
+    assert_eq!(folder.json("token list --user alice --json")[0]["state"], "revoked");
+
+    folder.refused("token create nobody", "Cannot create the Token: user nobody does not exist");
+    folder.refused("token create Alice", "Cannot create the Token: user Alice does not exist");
+    for name in ["", " alice"] {
+        let ended = folder.run_with(&["token", "create", name], "");
+        let words = format!("Cannot create the Token: user {name} does not exist\n");
+        assert_eq!((ended.code, ended.out.as_str(), ended.err), (1, "", words));
+    }
+    folder.say("user create dora --no-password --inactive");
+    key_of(folder.say("token create dora").trim_end(), "dora");
+}
+
+#[test]
+fn after_a_revocation_token_create_issues_a_fresh_token() {
+    let folder = Folder::new();
+    let first = folder.create_user("alice");
+    assert_eq!(folder.say("token revoke 1"), "Revoked token 1\n");
+    assert!(folder.say("token revoke 1").starts_with("Revoked token 1 ("));
+    let second = key_of(folder.say("token create alice").trim_end(), "alice");
+    assert_ne!(second, first);
+
+    assert_eq!(folder.say(&format!("token revoke {second}")), "Revoked token 2\n");
+    let third = key_of(folder.say("token create alice").trim_end(), "alice");
+    let by_stdin = folder.run_with(&["token", "revoke", "--key-stdin"], &format!("{third}\n"));
+    assert_eq!((by_stdin.code, by_stdin.out.as_str(), by_stdin.err.as_str()), (0, "Revoked token 3\n", ""));
+    folder.refused("token revoke 99", "no such token");
+    folder.refused("token revoke 0123456789", "no such token");
+    let states: Vec<_> =
+        folder.json("token list --json").as_array().unwrap().iter().map(|t| t["state"].clone()).collect();
+    assert_eq!(states, ["revoked", "revoked", "revoked"]);
+}
+
+#[test]
+fn a_named_token_is_shown_once_and_lists_show_no_keys() {
+    let folder = Folder::new();
+    let login = folder.create_user("alice");
+    let made = folder.run("token create alice --name ci --expires 90d --scope write --scope read");
+    let named = key_of(made.out.trim_end(), "alice");
+    assert_eq!(made.code, 0);
+    assert!(made.err.contains("not shown again"), "{}", made.err);
+    assert_eq!(folder.say("token create alice"), format!("Generated token {login} for user alice\n"));
+
+    let token = folder.json("token show 2 --json");
+    assert_eq!(token["name"], "ci");
+    assert_eq!(token["kind"], "named");
+    assert_eq!(token["scopes"], json!(["read", "write"]));
+    assert!(token["expires"].is_string());
+    assert_eq!(token["hint"], json!(&named[..8]));
+    for line in ["token list", "token list --json", "token show 2", "token show 1 --json", "user show alice --json"] {
+        let out = folder.say(line);
+        assert!(!out.contains(&named) && !out.contains(&login), "{line}: {out}");
+    }
+    folder.refused("token show 3", "token 3 does not exist");
+}
+
+#[test]
+fn a_key_of_django_is_imported_as_it_is() {
+    let folder = Folder::new();
+    let key = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
+    let import = |user: &str, more: &[&str]| {
+        let arguments = [&["token", "import", user, "--key-stdin"], more].concat();
+        folder.run_with(&arguments, &format!("{key}\n"))
+    };
+    folder.create_user("alice");
+    let refused = import("alice", &[]);
+    assert_eq!((refused.code, refused.out.as_str()), (1, ""));
+    let replaced = import("alice", &["--replace"]);
+    assert_eq!((replaced.code, replaced.err.as_str()), (0, ""));
+    assert!(!replaced.out.contains(key), "{}", replaced.out);
+    assert_eq!(folder.say("token create alice"), format!("Generated token {key} for user alice\n"));
+    assert_eq!(import("alice", &[]).code, 0);
+
+    folder.create_user("bob");
+    assert_eq!(import("bob", &["--replace"]).code, 1);
+    assert_eq!(import("nobody", &[]).code, 1);
+    let malformed = folder.run_with(&["token", "import", "alice", "--key-stdin"], "two words\n");
+    assert_eq!((malformed.code, malformed.out.as_str()), (1, ""));
+    assert!(!malformed.err.contains("two words"), "{}", malformed.err);
+}

@@ -1,0 +1,146 @@
+//! `tokengate serve` beside the other commands: what they change, a running gateway follows.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokengate::demo::products::{self, RunningProducts};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A gateway in a process of its own, with the product service behind it.
+struct Gateway {
+    process: Process,
+    log: Lines<BufReader<ChildStderr>>,
+    address: SocketAddr,
+    internal: SocketAddr,
+    config: PathBuf,
+    products: RunningProducts,
+    _dir: TempDir,
+}
+
+/// Ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Gateway {
+    async fn serve() -> Gateway {
+        let dir = tempfile::tempdir().unwrap();
+        let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let config = dir.path().join("gateway.toml");
+        let text = format!(
+            "[listeners.plain]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n\
+             [listeners.internal]\naddress = \"127.0.0.1:0\"\nservices = [\"metrics\"]\n\
+             [upstreams.products]\nendpoints = [\"http://{}\"]\n\
+             [routes.products]\npath_prefix = \"/product_api/\"\nupstream = \"products\"\n",
+            products.address()
+        );
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut address = |listener: &str| {
+            let named = log.find_map(|line| {
+                let line = line.unwrap();
+                let (_, address) = line.split_once("listening on http://")?;
+                line.contains(listener).then(|| address.split_whitespace().next().unwrap().parse().unwrap())
+            });
+            named.unwrap()
+        };
+        // In the order of their names.
+        let (internal, address) = (address("internal"), address("plain"));
+        Gateway { process: Process(process), log, address, internal, config, products, _dir: dir }
+    }
+
+    /// Runs another command on the same configuration and gives its standard output.
+    fn run(&self, line: &str) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        let output = command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The login token of a user.
+    fn token(&self, user: &str) -> String {
+        self.run(&format!("token create {user}")).split(' ').nth(2).unwrap().to_owned()
+    }
+
+    async fn status(&self, token: &str) -> u16 {
+        status(self.address, "/product_api/", &format!("Authorization: Token {token}\r\n")).await
+    }
+
+    /// Asks until the answer is `status`, for one second.
+    async fn becomes(&self, token: &str, status: u16) {
+        let asking = async { while self.status(token).await != status {} };
+        tokio::time::timeout(Duration::from_secs(1), asking).await.expect("the gateway did not follow within a second");
+    }
+
+    async fn stop(mut self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+        let told: Vec<_> = self.log.map(Result::unwrap).collect();
+        assert_eq!(self.process.0.wait().unwrap().code(), Some(0), "{told:?}");
+        assert!(TcpStream::connect(self.address).await.is_err());
+        self.products.stop().await;
+    }
+}
+
+async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_internal_listener_answers_only_the_services_that_it_is_given() {
+    let gateway = Gateway::serve().await;
+    assert_eq!(status(gateway.internal, "/metrics", "").await, 200);
+    assert_eq!(status(gateway.internal, "/health", "").await, 404);
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_revoked_on_the_command_line_is_refused_within_a_second() {
+    let gateway = Gateway::serve().await;
+    gateway.run("user create alice --no-password");
+    let token = gateway.token("alice");
+    assert_eq!(gateway.status(&token).await, 200);
+    gateway.run("token revoke 1");
+    gateway.becomes(&token, 401).await;
+    let fresh = gateway.token("alice");
+    assert_eq!(gateway.status(&fresh).await, 200);
+    assert_eq!(gateway.status(&token).await, 401);
+    let newer = gateway.run("token create alice --reset").split(' ').nth(2).unwrap().to_owned();
+    gateway.becomes(&fresh, 401).await;
+    assert_eq!(gateway.status(&newer).await, 200);
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_is_deactivated_or_deleted_is_refused_within_a_second() {
+    let gateway = Gateway::serve().await;
+    gateway.run("user create bob --no-password");
+    let token = gateway.token("bob");
+    assert_eq!(gateway.status(&token).await, 200);
+    gateway.run("user deactivate bob");
+    gateway.becomes(&token, 401).await;
+    gateway.run("user activate bob");
+    gateway.becomes(&token, 200).await;
+    gateway.run("user delete bob");
+    gateway.becomes(&token, 401).await;
+    gateway.stop(Signal::INT).await;
+}

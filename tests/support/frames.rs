@@ -1,0 +1,115 @@
+//! HTTP/2 by hand, for what no proper client sends.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::client::Tls;
+use super::{Gateway, soon};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// How the gateway ended a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With an answer of this status.
+    Answered(u16),
+    /// With RST_STREAM.
+    Reset,
+    /// With the whole connection.
+    Connection,
+}
+
+/// One connection, after the prefaces.
+pub struct Frames(TlsStream<TcpStream>);
+
+impl Frames {
+    pub async fn open(gateway: &Gateway) -> Frames {
+        let tls = Tls { alpn: vec![b"h2"], ..Tls::default() };
+        let mut stream = soon("handshake", tls.connect(gateway)).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut frames = Frames(stream);
+        frames.write(SETTINGS, 0, 0, &[]).await;
+        frames
+    }
+
+    /// Sends a request as stream 1 and waits for its end. `fields` are sent literally, pseudo-fields first.
+    pub async fn request(mut self, fields: &[(&str, &str)], body: Option<&[u8]>) -> Ended {
+        let mut block = Vec::new();
+        for (name, value) in fields {
+            // A literal without indexing and with a new name (RFC 7541 §6.2.2).
+            block.push(0);
+            for text in [name, value] {
+                block.push(u8::try_from(text.len()).unwrap() & 0x7f);
+                block.extend(text.chars().map(|c| u8::try_from(c).unwrap()));
+            }
+        }
+        let last = if body.is_none() { END_STREAM } else { 0 };
+        self.write(HEADERS, END_HEADERS | last, 1, &block).await;
+        if let Some(body) = body {
+            self.write(DATA, END_STREAM, 1, body).await;
+        }
+        soon("the end of the stream", self.end()).await
+    }
+
+    async fn end(&mut self) -> Ended {
+        loop {
+            let Ok((kind, stream, payload)) = self.read().await else { return Ended::Connection };
+            match kind {
+                HEADERS if stream == 1 => return Ended::Answered(status(&payload)),
+                RST_STREAM if stream == 1 => return Ended::Reset,
+                GOAWAY => return Ended::Connection,
+                _ => {}
+            }
+        }
+    }
+
+    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        // The gateway may have ended the connection already; reading tells how.
+        let _ = self.0.write_all(&frame).await;
+        let _ = self.0.flush().await;
+    }
+
+    async fn read(&mut self) -> std::io::Result<(u8, u32, Vec<u8>)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await?;
+        let [a, b, c, kind, _, stream @ ..] = head;
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+        self.0.read_exact(&mut payload).await?;
+        Ok((kind, u32::from_be_bytes(stream), payload))
+    }
+}
+
+/// The status that a header block begins with: indexed (RFC 7541, appendix A), or literal, in the Huffman code or not.
+fn status(block: &[u8]) -> u16 {
+    match block {
+        [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
+        [_, 3, digits @ ..] => std::str::from_utf8(&digits[..3]).unwrap().parse().unwrap(),
+        [_, 0x82 | 0x83, a, b, c, ..] => huffman(u32::from_be_bytes([*a, *b, *c, 0])),
+        _ => panic!("no status at the begin of {block:?}"),
+    }
+}
+
+/// Three digits that stand at the upper end of `bits` (RFC 7541, appendix B: `0` to `2` take 5 bits, the others 6).
+fn huffman(mut bits: u32) -> u16 {
+    let mut number = 0;
+    for _ in 0..3 {
+        let (digit, length) = match bits >> 27 {
+            short @ 0..=2 => (short, 5),
+            _ => ((bits >> 26) - 0b01_1001 + 3, 6),
+        };
+        number = number * 10 + digit;
+        bits <<= length;
+    }
+    u16::try_from(number).unwrap()
+}

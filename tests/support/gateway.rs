@@ -1,0 +1,270 @@
+//! A gateway of one test: settings that the test may change, then the running thing.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::HeaderName;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+use tokengate::app::{self, Running, Stopped, World};
+use tokengate::clock::{Clock, Hand};
+use tokengate::config::Settings;
+use tokengate::config::certificate::Certificate;
+use tokengate::config::settings::{
+    self, Auth, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, HostPattern, IdentityFields, Limits,
+    Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route, TlsListener, Upstream,
+};
+use tokengate::demo::certificate::{self, Wish};
+use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
+use tokengate::token::{ScopeSet, SubjectId, TokenKey};
+
+use super::Origin;
+
+/// A gateway that has not started: its folder, its settings, its clock.
+pub struct Site {
+    pub settings: Settings,
+    pub roots: RootCertStore,
+    pub hand: Hand,
+    clock: Clock,
+    folder: TempDir,
+}
+
+impl Site {
+    /// In front of this endpoint: `/api/` needs a token, `/public/` does not look at one, `/optional/` takes one,
+    /// `/scoped/` needs one with the scope `admin`.
+    pub fn before(origin: &Origin) -> Site {
+        Site::before_all(&[origin.address()])
+    }
+
+    /// In front of several endpoints of one upstream.
+    pub fn before_all(endpoints: &[SocketAddr]) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let settings = Settings {
+            workers: 1,
+            listeners: vec![
+                listener("public", ListenerRole::Tls(tls(vec![0]))),
+                listener("plain", plain(Plaintext::Serve, ExposedToken::Mark)),
+            ],
+            certificates: Vec::new(),
+            store: settings::Store {
+                url: settings::StoreUrl::Sqlite(folder.path().join("tokengate.db")),
+                key_file: folder.path().join("tokengate.key"),
+                max_connections: 2,
+                timeout: Duration::from_secs(5),
+                poll_every: Duration::from_millis(250),
+            },
+            memory: settings::MemoryCache {
+                max_entries: 10_000,
+                ttl: Duration::from_secs(60),
+                negative_ttl: Duration::from_secs(1),
+            },
+            tokens: settings::Tokens {
+                schemes: vec!["Token".to_owned()],
+                recoverable: true,
+                issue_on_user_create: false,
+                default_ttl: None,
+                max_per_user: 100,
+            },
+            identity: IdentityFields {
+                user_email: Some(HeaderName::from_static("x-user-email")),
+                ..IdentityFields::default()
+            },
+            upstreams: vec![upstream(endpoints)],
+            routes: vec![
+                route("api", "/api/", Auth::Required),
+                route("public", "/public/", Auth::None),
+                route("optional", "/optional/", Auth::Optional),
+                Route { scopes: ScopeSet::parse("admin").unwrap(), ..route("scoped", "/scoped/", Auth::Required) },
+            ],
+            // Fewer connections than by default, for machines that allow few open files.
+            limits: Limits { connections: 500, ..Limits::default() },
+            timeouts: ConnectionTimeouts::default(),
+            log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
+            grace: Duration::from_secs(25),
+        };
+        let mut site = Site { settings, roots: RootCertStore::empty(), hand, clock, folder };
+        site.add_certificate("default", &["one.test", "*.wild.test"]);
+        site
+    }
+
+    /// Makes another certificate; its index in the settings.
+    pub fn add_certificate(&mut self, name: &str, names: &[&str]) -> usize {
+        let wish = Wish { names: names.iter().map(|name| (*name).to_owned()).collect(), ..Wish::default() };
+        let made = certificate::make(&self.folder.path().join(name), &wish, self.clock.now()).unwrap();
+        self.roots.add(CertificateDer::from_pem_file(&made.ca_file).unwrap()).unwrap();
+        self.settings.certificates.push(Certificate::read(name, &made.cert_file, &made.key_file).unwrap());
+        self.settings.certificates.len() - 1
+    }
+
+    /// The same with other settings.
+    pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Site {
+        change(&mut self.settings);
+        self
+    }
+
+    pub async fn start(self) -> Gateway {
+        let Site { settings, roots, hand, clock, folder } = self;
+        let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
+        let log = Captured::default();
+        let world = World { clock, store: store.clone(), access_log: Box::new(log.clone()) };
+        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
+        let running = app::start(settings, world).await.unwrap();
+        Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    running: Running,
+    pub store: Store,
+    pub hand: Hand,
+    pub roots: Arc<RootCertStore>,
+    pub log: Captured,
+    /// The file of the store.
+    pub database: PathBuf,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// As [`Site::before`], running.
+    pub async fn before(origin: &Origin) -> Gateway {
+        Site::before(origin).start().await
+    }
+
+    /// The HTTPS listener.
+    pub fn address(&self) -> SocketAddr {
+        self.running.address("public").unwrap()
+    }
+
+    /// The listener in clear.
+    pub fn plain_address(&self) -> SocketAddr {
+        self.running.address("plain").unwrap()
+    }
+
+    /// The login token of a user, who is created if need be.
+    pub async fn issue(&self, user: &str) -> String {
+        let owner = self.user(user).await;
+        self.store.ledger.issue_login(owner).await.unwrap().key.expose().to_owned()
+    }
+
+    /// A token with scopes, and perhaps an end that is so far ahead.
+    pub async fn issue_named(&self, user: &str, scopes: &str, ends_in: Option<Duration>, clock: &Clock) -> String {
+        let scopes = ScopeSet::parse(scopes).unwrap();
+        let expires = ends_in.map(|span| clock.now().after(span));
+        let order = NamedToken { name: "test".to_owned(), expires, scopes };
+        self.store.ledger.issue_named(self.user(user).await, &order).await.unwrap().key.expose().to_owned()
+    }
+
+    /// The id of a user, who is created if need be.
+    pub async fn user(&self, name: &str) -> SubjectId {
+        if let Some(user) = self.store.accounts.find(name).await.unwrap() {
+            return user.account.id;
+        }
+        self.store.accounts.create(NewUser::named(name)).await.unwrap().0.account.id
+    }
+
+    pub async fn revoke(&self, key: &str) {
+        let digest = TokenKey::parse(key).unwrap().digest();
+        self.store.ledger.revoke(TokenRef::Digest(digest)).await.unwrap();
+    }
+
+    /// The metrics page.
+    pub fn metrics(&self) -> String {
+        self.running.metrics()
+    }
+
+    /// The number in the line of the metrics page that begins so; 0 if there is none.
+    pub fn metric(&self, begin: &str) -> u64 {
+        let page = self.metrics();
+        let line = page.lines().find_map(|line| line.strip_prefix(begin)).unwrap_or(" 0");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// How many requests of a route ended so.
+    pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
+        self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
+    }
+
+    pub fn cached_tokens(&self) -> usize {
+        self.running.memory().len()
+    }
+
+    /// Stops as SIGTERM does.
+    pub async fn stop(self, grace: Duration) -> Stopped {
+        self.running.stop(grace).await
+    }
+}
+
+/// A sink that a test reads.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub fn listener(name: &str, role: ListenerRole) -> Listener {
+    Listener { name: name.to_owned(), address: "127.0.0.1:0".parse().unwrap(), role }
+}
+
+pub fn tls(certificates: Vec<usize>) -> TlsListener {
+    TlsListener { certificates, http1: true, http2: true, tls12: true, hsts: Some(Duration::from_secs(600)) }
+}
+
+pub fn plain(plaintext: Plaintext, exposed_token: ExposedToken) -> ListenerRole {
+    ListenerRole::Plain(PlainListener { plaintext, exposed_token })
+}
+
+fn upstream(endpoints: &[SocketAddr]) -> Upstream {
+    let endpoint = |address: &SocketAddr| Endpoint {
+        authority: address.to_string(),
+        address: EndpointAddress::Tcp(address.ip().to_string(), address.port()),
+    };
+    Upstream {
+        name: "origin".to_owned(),
+        endpoints: endpoints.iter().map(endpoint).collect(),
+        max_connections: 1_000,
+        idle_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(5),
+        retry: true,
+    }
+}
+
+pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
+    Route {
+        name: name.into(),
+        host: HostPattern::Any,
+        path: PathPattern::Prefix(prefix.to_owned()),
+        methods: Vec::new(),
+        upstream: 0,
+        auth,
+        scopes: ScopeSet::default(),
+        strip_prefix: false,
+        upstream_host: false,
+        empty_segments: false,
+        buffer_request: false,
+        body_limit: 10 << 20,
+        request_body_timeout: Duration::from_secs(30),
+        response_headers_timeout: Duration::from_secs(30),
+        response_body_timeout: Duration::from_secs(60),
+        total_timeout: None,
+    }
+}

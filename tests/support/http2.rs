@@ -1,0 +1,96 @@
+//! A proper HTTP/2 client.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::task::JoinHandle;
+
+use super::client::Tls;
+use super::message::{Answer, Fields};
+use super::{Ask, Gateway, soon};
+
+pub type Outgoing = UnsyncBoxBody<Bytes, Infallible>;
+
+/// One connection.
+pub struct H2 {
+    sender: SendRequest<Outgoing>,
+    /// Ends with the connection.
+    pub driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl H2 {
+    pub async fn open(gateway: &Gateway) -> H2 {
+        let tls = Tls { alpn: vec![b"h2"], ..Tls::default() };
+        let stream = soon("handshake", tls.connect(gateway)).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        H2 { sender, driver: tokio::spawn(connection) }
+    }
+
+    pub async fn ask(&mut self, ask: &Ask) -> Answer {
+        match self.send(ask.http2()).await {
+            Ok(response) => collect(response).await,
+            Err(error) => panic!("{ask:?} was not answered: {error:?}"),
+        }
+    }
+
+    pub async fn send(&mut self, request: Request<Outgoing>) -> hyper::Result<Response<Incoming>> {
+        self.sender.ready().await?;
+        self.sender.send_request(request).await
+    }
+}
+
+impl Ask {
+    pub fn http2(&self) -> Request<Outgoing> {
+        let mut request =
+            Request::builder().method(self.method.as_str()).uri(format!("https://localhost{}", self.target));
+        for (name, value) in &self.fields {
+            request = request.header(name.as_str(), value.as_slice());
+        }
+        let trailers = self.trailers.clone();
+        let body = match &self.body {
+            None => Empty::new().boxed_unsync(),
+            Some(body) if trailers.is_empty() => Full::new(Bytes::from(body.clone())).boxed_unsync(),
+            Some(body) => Full::new(Bytes::from(body.clone()))
+                .with_trailers(async move {
+                    let pair = |(name, value): (String, String)| (name.parse().unwrap(), value.parse().unwrap());
+                    Some(Ok(trailers.into_iter().map(pair).collect()))
+                })
+                .boxed_unsync(),
+        };
+        request.body(body).unwrap()
+    }
+}
+
+/// Reads an answer to its end.
+pub async fn collect(response: Response<Incoming>) -> Answer {
+    let (head, mut incoming) = response.into_parts();
+    let fields = |map: &http::HeaderMap| {
+        let text = |value: &http::HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+        Fields(map.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+    };
+    let mut answer =
+        Answer { status: head.status.as_u16(), fields: fields(&head.headers), complete: true, ..Answer::default() };
+    while let Some(frame) = soon("body", incoming.frame()).await {
+        match frame {
+            Err(_) => {
+                answer.complete = false;
+                break;
+            }
+            Ok(frame) => {
+                if let Some(data) = frame.data_ref() {
+                    answer.body.extend_from_slice(data);
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    answer.trailers = fields(trailers);
+                }
+            }
+        }
+    }
+    answer
+}

@@ -1,0 +1,37 @@
+//! What tests of the whole gateway are made of: the gateway itself, endpoints that do as they are told, clients.
+//!
+//! Everything runs in the test's own process on free ports and in a folder of its own. Nothing here judges: tests do.
+
+pub mod client;
+pub mod frames;
+pub mod gateway;
+pub mod http2;
+pub mod message;
+pub mod origin;
+
+use std::time::Duration;
+
+pub use client::{Ask, Http, Wire};
+pub use gateway::{Gateway, Site};
+pub use message::{Answer, Fields};
+pub use origin::{Gate, Origin, Step};
+
+/// How long anything may take that should come at once; long, since the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The output of `future`, which must come soon.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: nothing came"))
+}
+
+/// Waits until `condition` holds; panics if that takes longer than `limit`.
+///
+/// The one place that sleeps: what is awaited happens in another thread that has no way to tell us.
+pub async fn eventually<C: Future<Output = bool>>(limit: Duration, what: &str, mut condition: impl FnMut() -> C) {
+    let all = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(limit, all).await.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"));
+}

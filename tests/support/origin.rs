@@ -1,0 +1,240 @@
+//! An endpoint that does as it is told, and remembers every byte that it got.
+//!
+//! A script says for each request head what happens next, step by step. Raw TCP, so that it can also do what no proper
+//! server does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use super::message::{Fields, Head, Reader};
+use super::{PATIENCE, eventually};
+
+/// A request as the endpoint got it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which connection brought it, counted from 0.
+    pub connection: usize,
+    pub method: String,
+    pub target: String,
+    pub fields: Fields,
+    /// The head, byte for byte.
+    pub head: Vec<u8>,
+    /// As much of its body as was read, without chunk sizes.
+    pub body: Vec<u8>,
+    pub trailers: Fields,
+    /// Was the body read to its proper end?
+    pub complete: bool,
+}
+
+/// What happens after a request head.
+#[derive(Clone)]
+pub enum Step {
+    /// The body is read to its end.
+    Read,
+    Send(Vec<u8>),
+    /// Nothing, until the test opens the gate.
+    Wait(Arc<Gate>),
+    Close,
+    /// The connection ends with a reset.
+    Reset,
+    /// Nothing more, ever.
+    Hang,
+}
+
+/// Something that an endpoint waits for.
+pub struct Gate(Semaphore);
+
+impl Gate {
+    pub fn closed() -> Arc<Gate> {
+        Arc::new(Gate(Semaphore::new(0)))
+    }
+
+    /// For everybody who waits, and who will.
+    pub fn open(&self) {
+        self.0.close();
+    }
+}
+
+type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
+
+#[derive(Default)]
+struct Seen {
+    requests: Mutex<Vec<Request>>,
+    stray: Mutex<Vec<u8>>,
+    connections: AtomicUsize,
+    open: AtomicUsize,
+}
+
+/// The endpoint. Dropping it ends all of its connections.
+pub struct Origin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+    accepting: AbortHandle,
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Origin {
+    /// Reads each request whole and answers 200 with `text`.
+    pub async fn answering(text: &str) -> Origin {
+        let (answer, head_only) = (ok(text), head_of(&ok(text)));
+        Origin::scripted(move |request| {
+            vec![Step::Read, Step::Send(if request.method == "HEAD" { head_only.clone() } else { answer.clone() })]
+        })
+        .await
+    }
+
+    /// Does the same for every request.
+    pub async fn doing(steps: Vec<Step>) -> Origin {
+        Origin::scripted(move |_| steps.clone()).await
+    }
+
+    /// Does what the script says.
+    pub async fn scripted(script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::<Seen>::default();
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&seen), Arc::new(script))).abort_handle();
+        Origin { address, seen, accepting }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All requests whose heads have come.
+    pub fn requests(&self) -> Vec<Request> {
+        self.seen.requests.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.seen.requests.lock().unwrap().len()
+    }
+
+    /// The newest request.
+    pub fn last(&self) -> Request {
+        self.requests().pop().expect("the origin saw no request")
+    }
+
+    /// Bytes that came and were no request.
+    pub fn stray(&self) -> Vec<u8> {
+        self.seen.stray.lock().unwrap().clone()
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.seen.connections.load(Ordering::Acquire)
+    }
+
+    /// How many of them still stand.
+    pub fn open_connections(&self) -> usize {
+        self.seen.open.load(Ordering::Acquire)
+    }
+
+    /// Waits until it has seen this many heads.
+    pub async fn has_seen(&self, count: usize) {
+        eventually(PATIENCE, "the origin sees the requests", || async { self.count() >= count }).await;
+    }
+}
+
+/// An answer with this text.
+pub fn ok(text: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
+}
+
+/// An answer that chunks this text, with these trailer lines.
+pub fn chunked(text: &str, trailers: &str) -> Vec<u8> {
+    let size = text.len();
+    format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{text}\r\n0\r\n{trailers}\r\n")
+        .into_bytes()
+}
+
+fn head_of(answer: &[u8]) -> Vec<u8> {
+    answer[..super::message::find(answer, b"\r\n\r\n").unwrap() + 4].to_vec()
+}
+
+async fn accept(listener: TcpListener, seen: Arc<Seen>, script: Arc<Script>) {
+    // Owned here, so that they end with the origin.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let index = seen.connections.fetch_add(1, Ordering::AcqRel);
+        seen.open.fetch_add(1, Ordering::AcqRel);
+        let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
+        connections.spawn(async move {
+            let mut connection = Connection { reader: Reader::new(stream), index, seen: Arc::clone(&seen) };
+            // A gateway may leave at any time; what it sent is in the record.
+            let _ = connection.serve(&*script).await;
+            seen.stray.lock().unwrap().append(&mut connection.reader.buffer);
+            drop(connection);
+            seen.open.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+}
+
+struct Connection {
+    reader: Reader<TcpStream>,
+    index: usize,
+    seen: Arc<Seen>,
+}
+
+impl Connection {
+    async fn serve(&mut self, script: &Script) -> io::Result<()> {
+        while let Some(head) = self.reader.head().await? {
+            let (place, steps) = self.record(&head, script);
+            for step in steps {
+                match step {
+                    Step::Read => self.read(&head, place).await?,
+                    Step::Send(bytes) => self.reader.stream.write_all(&bytes).await?,
+                    Step::Wait(gate) => drop(gate.0.acquire().await),
+                    Step::Close => return Ok(()),
+                    Step::Reset => {
+                        socket2::SockRef::from(&self.reader.stream).set_linger(Some(Duration::ZERO))?;
+                        return Ok(());
+                    }
+                    Step::Hang => std::future::pending().await,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, head: &Head, script: &Script) -> (usize, Vec<Step>) {
+        let mut words = head.first_line.split(' ').map(str::to_owned);
+        let request = Request {
+            connection: self.index,
+            method: words.next().unwrap(),
+            target: words.next().unwrap(),
+            fields: head.fields.clone(),
+            head: head.bytes.clone(),
+            body: Vec::new(),
+            trailers: Fields::default(),
+            complete: false,
+        };
+        let steps = script(&request);
+        let mut requests = self.seen.requests.lock().unwrap();
+        requests.push(request);
+        (requests.len() - 1, steps)
+    }
+
+    async fn read(&mut self, head: &Head, place: usize) -> io::Result<()> {
+        let requests = &self.seen.requests;
+        let take = |piece: &[u8]| requests.lock().unwrap()[place].body.extend_from_slice(piece);
+        let trailers = self.reader.body(head.request_end(), take).await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let request = &mut requests.lock().unwrap()[place];
+        (request.trailers, request.complete) = (trailers, true);
+        Ok(())
+    }
+}
