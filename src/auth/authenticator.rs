@@ -70,7 +70,8 @@ impl Authenticator {
             }
             None => {
                 self.recorder.cache_miss();
-                let asked = self.resolver.ask(shown.to_key(), digest).await;
+                // Boxed: the future of every request would have room for this one otherwise.
+                let asked = Box::pin(self.resolver.ask(shown.to_key(), digest)).await;
                 asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)?
             }
         };

@@ -6,8 +6,7 @@
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
-use super::outgoing::below_prefix;
-use super::{Body, Exchange, Gateway, Refusal, framing};
+use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
 use crate::auth::Permit;
 use crate::route::{Access, NoRoute, Target};
 use crate::token::ScopeSet;
@@ -63,15 +62,17 @@ impl Gateway {
         let target = Target::read(&head, self.limits.uri_bytes, exchange.peer())?; // 400 · 421
         let route = match self.routes.find(&target) {
             Ok(route) => route,
-            Err(missing) => return Err(self.off_the_map(missing, &head.headers).await), // 401 · 404 · 405
+            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers)).await), // 401 · 404 · 405
         };
         exchange.matched(route);
         let cut = route.settings.strip_prefix;
-        let below = cut.then(|| below_prefix(&target, &route.settings.path)).transpose()?; // 400
+        let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
         let caller = self.authenticator.authenticate(&route.access, &head.headers).await?; // 401 · 503
         exchange.identified(caller.as_ref());
         let permit = Permit::grant(route, caller)?; // 403
-        let request = self.prepare(head, body, below, &permit, exchange).await?; // 400 · 413
+        let body = outgoing::body(body, &head.headers, route)?; // 413
+        let body = if route.settings.buffer_request { Box::pin(outgoing::gather(body)).await? } else { body }; // 408 · 413
+        let request = self.prepare(head, body, below, &permit, exchange)?; // 400
         self.forward(request, &permit, exchange).await // 502 · 503 · 504
     }
 

@@ -3,9 +3,9 @@
 //! The order is law (ARCHITECTURE §7): what a client may not say is taken away first, then ours is added, and nothing
 //! removes afterwards. The client's own `HeaderMap` is changed in place and moved on.
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Uri, Version, request};
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -13,7 +13,7 @@ use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::Permit;
 use crate::config::settings::PathPattern;
-use crate::route::{NoRoute, Target};
+use crate::route::{NoRoute, Route, Target};
 use crate::upstream::{BodyFault, OutgoingBody};
 
 /// Longest body that a route with `request_body = "buffer"` gathers; more is refused, whatever the route's own limit.
@@ -22,15 +22,14 @@ const MOST_GATHERED: u64 = 1 << 20;
 impl Gateway {
     /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target, where
     /// the route cuts its prefix off.
-    pub(super) async fn prepare(
+    pub(super) fn prepare(
         &self,
         head: request::Parts,
-        body: Incoming,
+        body: OutgoingBody,
         below: Option<Uri>,
         permit: &Permit<'_>,
         exchange: &Exchange,
     ) -> Result<Request<OutgoingBody>, Refusal> {
-        let route = &permit.route().settings;
         let request::Parts { method, uri, headers: mut fields, .. } = head;
 
         let host = match fields.get(HOST) {
@@ -43,27 +42,9 @@ impl Gateway {
         self.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);
 
-        let body = if body.is_end_stream() {
-            OutgoingBody::empty()
-        } else {
-            if declared_length(&fields).is_some_and(|length| length > route.body_limit) {
-                return Err(BodyFault::TooLarge.into());
-            }
-            if route.buffer_request {
-                let body = OutgoingBody::streaming(
-                    body,
-                    route.body_limit.min(MOST_GATHERED),
-                    route.request_body_timeout,
-                );
-                let gathered = gather(body).await?;
-                fields.remove(TRANSFER_ENCODING);
-                fields.insert(CONTENT_LENGTH, HeaderValue::from(gathered.len()));
-                OutgoingBody::full(gathered)
-            } else {
-                OutgoingBody::streaming(body, route.body_limit, route.request_body_timeout)
-            }
-        };
-
+        if let Some(length) = body.gathered() {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.uri_mut() = below.map_or_else(|| origin_form(uri), Ok)?;
@@ -73,11 +54,28 @@ impl Gateway {
     }
 }
 
-fn declared_length(fields: &http::HeaderMap) -> Option<u64> {
+/// The client's body, as far as its declared length lets it pass.
+pub(super) fn body(body: Incoming, fields: &HeaderMap, route: &Route) -> Result<OutgoingBody, Refusal> {
+    let settings = &route.settings;
+    if body.is_end_stream() {
+        return Ok(OutgoingBody::empty());
+    }
+    let most = if settings.buffer_request { settings.body_limit.min(MOST_GATHERED) } else { settings.body_limit };
+    if declared_length(fields).is_some_and(|length| length > most) {
+        return Err(BodyFault::TooLarge.into());
+    }
+    Ok(OutgoingBody::streaming(body, most, settings.request_body_timeout))
+}
+
+fn declared_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn gather(body: OutgoingBody) -> Result<Bytes, BodyFault> {
+/// Reads a body to its end.
+pub(super) async fn gather(body: OutgoingBody) -> Result<OutgoingBody, BodyFault> {
+    if body.is_empty() {
+        return Ok(body);
+    }
     let mut body = std::pin::pin!(body);
     let mut gathered = BytesMut::new();
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
@@ -85,7 +83,7 @@ async fn gather(body: OutgoingBody) -> Result<Bytes, BodyFault> {
             gathered.extend_from_slice(&data);
         }
     }
-    Ok(gathered.freeze())
+    Ok(OutgoingBody::full(gathered.freeze()))
 }
 
 /// What a route with `strip_prefix` asks its endpoint for: the target without the prefix, otherwise as it came.

@@ -110,6 +110,14 @@ impl OutgoingBody {
         matches!(self.source, Source::Empty)
     }
 
+    /// The length of a body that was gathered before.
+    pub fn gathered(&self) -> Option<usize> {
+        match &self.source {
+            Source::Full(bytes) => bytes.as_ref().map(Bytes::len),
+            Source::Empty | Source::Streaming(_) => None,
+        }
+    }
+
     /// A look at how far it has come, from outside.
     pub fn state(&self) -> RequestBody {
         self.state.clone()
