@@ -27,7 +27,7 @@ pub struct Pulse {
 }
 
 /// What a connection is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// Go on.
     Not,

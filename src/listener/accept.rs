@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::serve;
 use crate::config::settings::{ConnectionTimeouts, Limits};
-use crate::gateway::{ClientConnection, Door, Gateway, Roll};
+use crate::gateway::{ClientConnection, Door, Gateway, Pulse, Roll};
 use crate::route::{Peer, ServerNames};
 
 /// How long accepting rests when the process has no descriptor left (HARDENING §1: 100 to 500 ms).
@@ -117,7 +117,9 @@ impl Accept {
                 Err(error) => Self::after_failure(&error).await,
             }
         }
-        // Closing the socket would reset the connections that wait in its queue (PERFORMANCE §2).
+        // Closing the socket would reset the connections that wait in its queue (PERFORMANCE §2). The runtime asks for
+        // news of it between two turns.
+        tokio::task::yield_now().await;
         while let Some(Ok((stream, address))) = now_or_never(listener.accept()).await {
             self.take(stream, address);
         }
@@ -135,30 +137,35 @@ impl Accept {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let Some(place) = self.census.enter(address.ip()) else { return };
         let this = Rc::clone(self);
+        // Entered here and not in the task: a stop that comes before the task has run waits for it as well.
+        let pulse = self.roll.enter();
         tokio::task::spawn_local(async move {
             let recorder = Arc::clone(&this.gateway.recorder);
             recorder.connection_accepted();
-            this.serve(stream, address).await;
+            this.serve(stream, address, pulse).await;
             recorder.connection_closed();
             drop(place);
         });
     }
 
-    async fn serve(&self, stream: TcpStream, address: SocketAddr) {
+    async fn serve(&self, stream: TcpStream, address: SocketAddr, pulse: Rc<Pulse>) {
         // Fails only on a connection that is gone.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let gateway = Rc::clone(&self.gateway);
         let limits = Rc::clone(&self.limits);
         // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
         let Some((acceptor, names)) = &self.tls else {
-            let client = self.client(Peer::plain(address, local));
+            let client = self.client(Peer::plain(address, local), pulse);
             return Box::pin(serve::http1(stream, gateway, client, limits)).await;
         };
+        // A handshake keeps no stop waiting; its client has not asked for anything yet.
+        drop(pulse);
         let Some(stream) = Box::pin(self.shake_hands(acceptor, stream)).await else {
             return self.gateway.recorder.handshake_failed();
         };
         let (_, session) = stream.get_ref();
-        let client = self.client(Peer::tls(address, local, session.server_name(), Rc::clone(names)));
+        let peer = Peer::tls(address, local, session.server_name(), Rc::clone(names));
+        let client = self.client(peer, self.roll.enter());
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(serve::http2(stream, gateway, client, limits)).await;
         } else {
@@ -171,13 +178,8 @@ impl Accept {
         tokio::time::timeout(self.timeouts.handshake, acceptor.accept(stream)).await.ok()?.ok()
     }
 
-    fn client(&self, peer: Peer) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection {
-            peer,
-            pulse: self.roll.enter(),
-            fault: Cell::new(None),
-            door: Rc::clone(&self.door),
-        })
+    fn client(&self, peer: Peer, pulse: Rc<Pulse>) -> Rc<ClientConnection> {
+        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), door: Rc::clone(&self.door) })
     }
 }
 

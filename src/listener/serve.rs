@@ -57,11 +57,18 @@ enum Beginning {
 
 /// Waits for the first bytes of a client.
 async fn begin<S: AsyncRead + Unpin>(front: &mut Front<S>, pulse: &Pulse) -> Beginning {
-    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
-        Ending::Not => front.poll_begin(cx).map(|begun| if begun { Beginning::Begun } else { Beginning::Ended }),
-        Ending::Gracefully | Ending::Now => Poll::Ready(Beginning::Ended),
-    })
-    .await
+    let begun = std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
+        Ending::Not => front.poll_begin(cx).map(Some),
+        Ending::Gracefully | Ending::Now => Poll::Ready(None),
+    });
+    let begun = match begun.await {
+        Some(begun) => begun,
+        None => {
+            sockets_are_looked_at().await;
+            std::future::poll_fn(|cx| Poll::Ready(front.poll_begin(cx) == Poll::Ready(true))).await
+        }
+    };
+    if begun { Beginning::Begun } else { Beginning::Ended }
 }
 
 /// Serves HTTP/2 until the connection ends.
@@ -93,18 +100,30 @@ where
 
 /// Polls a connection to its end, or to the end that its pulse asks for.
 async fn drive<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, shut_down: fn(Pin<&mut C>)) {
-    let mut told = false;
-    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
-        Ending::Now => Poll::Ready(()),
-        ending => {
-            if ending == Ending::Gracefully && !std::mem::replace(&mut told, true) {
-                shut_down(connection.as_mut());
-            }
-            // A connection's error concerns its client alone; the exchange has it in its record.
-            connection.as_mut().poll(cx).map(drop)
-        }
+    // A connection's error concerns its client alone; the exchange has it in its record.
+    if poll_until(connection.as_mut(), pulse, Ending::Gracefully).await {
+        return;
+    }
+    // A request that came before is finished, not cut off.
+    sockets_are_looked_at().await;
+    if std::future::poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx).is_ready())).await {
+        return;
+    }
+    shut_down(connection.as_mut());
+    poll_until(connection, pulse, Ending::Now).await;
+}
+
+/// Polls a connection to its end (`true`), or until its pulse asks for `ending`.
+async fn poll_until<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, ending: Ending) -> bool {
+    std::future::poll_fn(|cx| {
+        if pulse.ending(cx.waker()) >= ending { Poll::Ready(false) } else { connection.as_mut().poll(cx).map(|_| true) }
     })
-    .await;
+    .await
+}
+
+/// What a client has sent lies in the kernel until the runtime asks for news, which it does between two turns.
+async fn sockets_are_looked_at() {
+    tokio::task::yield_now().await;
 }
 
 /// Runs the streams of an HTTP/2 connection on the worker that has the connection.
