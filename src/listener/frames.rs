@@ -141,8 +141,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(written))
     }
 
+    /// No: then the library copies small data frames into its buffer and sends the answers of many streams in one record
+    /// and one write, in place of one each.
+    /// No: the library then gathers the head and the data of an answer into one buffer, which becomes one TLS record.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        false
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
