@@ -137,7 +137,8 @@ fn route_settings(number: usize) -> Route {
 fn memory(tokens: usize) -> Arc<IdentityCache> {
     let (ttl, negative_ttl) = (Duration::from_secs(60), Duration::from_secs(1));
     // Room for all, whichever shard they fall into.
-    let memory = IdentityCache::new(&MemoryCache { max_entries: tokens * 2 + 64, ttl, negative_ttl });
+    let memory =
+        IdentityCache::new(&MemoryCache { max_entries: tokens * 2 + 64, ttl, negative_ttl, ..MemoryCache::default() });
     let verdict = Verdict::Caller(Arc::new(identity()));
     for other in 1..tokens {
         memory.begin_fill(TokenDigest::of(&other.to_be_bytes())).keep(&verdict, NOW);

@@ -157,11 +157,7 @@ mod tests {
     use crate::token::{Account, ScopeSet, TokenId, TokenRecord};
 
     fn cache() -> Arc<IdentityCache> {
-        IdentityCache::new(&MemoryCache {
-            max_entries: 100,
-            ttl: Duration::from_secs(60),
-            negative_ttl: Duration::from_secs(1),
-        })
+        IdentityCache::new(&MemoryCache { max_entries: 100, ..MemoryCache::default() })
     }
 
     fn at(seconds: i64) -> Timestamp {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::document::Document;
 use super::listeners::check_secret_file;
 use super::reader::Table;
-use super::settings::{Limits, Log, MemoryCache, Store, StoreUrl, Tokens};
+use super::settings::{Limits, Log, MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 use super::value::{Fault, Key};
 
 /// More threads than any machine that we know of has cores; a larger number is a slip.
@@ -29,14 +29,24 @@ pub(super) fn read_store(root: &Table<'_>) -> Store {
         let default_url = || StoreUrl::Sqlite(document.resolve("tokengate.db"));
         let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
         check_secret_file(&key_file, &secret);
+        let url = url.parse(|text| store_url(text, document)).unwrap_or_else(default_url);
+        let default = Store::at(url, secret);
         Store {
-            url: url.parse(|text| store_url(text, document)).unwrap_or_else(default_url),
-            key_file: secret,
-            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(16),
-            timeout: table.key("timeout").duration().unwrap_or(Duration::from_secs(1)),
-            poll_every: table.key("poll_every").duration().unwrap_or(Duration::from_millis(250)),
+            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
+            timeout: table.key("timeout").duration().unwrap_or(default.timeout),
+            poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
+            on_outage: on_outage(table),
+            unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
+            ..default
         }
     })
+}
+
+fn on_outage(table: &Table<'_>) -> OnOutage {
+    let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
+    let serve_known = OnOutage::ServeKnown(known_for);
+    let words = [("serve-known", serve_known), ("refuse", OnOutage::Refuse)];
+    table.key("on_outage").choice(&words).unwrap_or(serve_known)
 }
 
 fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
@@ -55,10 +65,15 @@ fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
 /// `[cache.memory]`
 pub(super) fn read_memory(root: &Table<'_>) -> MemoryCache {
     root.table("cache", |cache| {
-        cache.table("memory", |table| MemoryCache {
-            max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(100_000),
-            ttl: table.key("ttl").duration().unwrap_or(Duration::from_secs(60)),
-            negative_ttl: table.key("negative_ttl").duration().unwrap_or(Duration::from_secs(1)),
+        cache.table("memory", |table| {
+            let default = MemoryCache::default();
+            MemoryCache {
+                max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(default.max_entries),
+                ttl: table.key("ttl").duration().unwrap_or(default.ttl),
+                negative_ttl: table.key("negative_ttl").duration().unwrap_or(default.negative_ttl),
+                blind_after: table.key("blind_after").duration().unwrap_or(default.blind_after),
+                blind_ttl: table.key("blind_ttl").duration().unwrap_or(default.blind_ttl),
+            }
         })
     })
 }
@@ -67,27 +82,29 @@ pub(super) fn read_memory(root: &Table<'_>) -> MemoryCache {
 pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
     root.table("tokens", |table| {
         table.key("format").choice(&[("drf", ())]);
+        let default = Tokens::default();
+        let last_used_every = table.key("last_used_every").duration().unwrap_or(default.last_used_every);
         Tokens {
-            schemes: schemes(&table.key("schemes")),
-            recoverable: table.key("recoverable").bool().unwrap_or(true),
-            issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(true),
-            default_ttl: table.key("default_ttl").or_word("never").optional_duration(None),
-            max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(20),
+            schemes: schemes(&table.key("schemes")).unwrap_or(default.schemes),
+            recoverable: table.key("recoverable").bool().unwrap_or(default.recoverable),
+            issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(default.issue_on_user_create),
+            default_ttl: table.key("default_ttl").or_word("never").optional_duration(default.default_ttl),
+            max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(default.max_per_user),
+            last_used_every,
         }
     })
 }
 
-fn schemes(key: &Key<'_>) -> Vec<String> {
+fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
     // RFC 9110 §5.6.2: what a token may consist of beside letters and digits.
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let written = key.parse_list(|text| {
+    key.parse_list(|text| {
         if !text.is_empty() && text.bytes().all(is_token) {
             Ok(text.to_owned())
         } else {
             Err(Fault::new("is no scheme", "write one word such as \"Token\""))
         }
-    });
-    written.unwrap_or_else(|| vec!["Token".to_owned()])
+    })
 }
 
 /// `[limits]`, and the time that a handshake may take.

@@ -26,20 +26,14 @@ impl Site {
     pub fn sqlite() -> Site {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hand) = Clock::by_hand(START);
+        let database = settings::StoreUrl::Sqlite(folder.path().join("tokengate.db"));
         let store = settings::Store {
-            url: settings::StoreUrl::Sqlite(folder.path().join("tokengate.db")),
-            key_file: folder.path().join("tokengate.key"),
             max_connections: 4,
             timeout: Duration::from_secs(10),
             poll_every: Duration::from_secs(1),
+            ..settings::Store::at(database, folder.path().join("tokengate.key"))
         };
-        let tokens = settings::Tokens {
-            schemes: vec!["Token".to_owned()],
-            recoverable: true,
-            issue_on_user_create: false,
-            default_ttl: None,
-            max_per_user: 100,
-        };
+        let tokens = settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() };
         Site { store, tokens, hand, clock, _folder: folder }
     }
 

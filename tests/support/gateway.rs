@@ -45,6 +45,7 @@ impl Site {
     pub fn before_all(endpoints: &[SocketAddr]) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let database = settings::StoreUrl::Sqlite(folder.path().join("tokengate.db"));
         let settings = Settings {
             workers: 1,
             listeners: vec![
@@ -53,24 +54,12 @@ impl Site {
             ],
             certificates: Vec::new(),
             store: settings::Store {
-                url: settings::StoreUrl::Sqlite(folder.path().join("tokengate.db")),
-                key_file: folder.path().join("tokengate.key"),
                 max_connections: 2,
                 timeout: Duration::from_secs(5),
-                poll_every: Duration::from_millis(250),
+                ..settings::Store::at(database, folder.path().join("tokengate.key"))
             },
-            memory: settings::MemoryCache {
-                max_entries: 10_000,
-                ttl: Duration::from_secs(60),
-                negative_ttl: Duration::from_secs(1),
-            },
-            tokens: settings::Tokens {
-                schemes: vec!["Token".to_owned()],
-                recoverable: true,
-                issue_on_user_create: false,
-                default_ttl: None,
-                max_per_user: 100,
-            },
+            memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
+            tokens: settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() },
             identity: IdentityFields {
                 user_email: Some(HeaderName::from_static("x-user-email")),
                 ..IdentityFields::default()
