@@ -126,6 +126,7 @@ pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits 
             connections_per_ip: table.key("connections_per_ip").count(1..=MANY).unwrap_or(default.connections_per_ip),
             handshakes: table.key("handshakes").count(1..=MANY).unwrap_or(default.handshakes),
             h2_streams: table.key("h2_streams").count(1..=10_000).unwrap_or(default.h2_streams),
+            wrong_keys: table.key("wrong_keys").or_word("unlimited").optional_rate(default.wrong_keys),
         }
     })
 }

@@ -9,6 +9,7 @@ pub mod certificate;
 mod document;
 mod identity;
 mod listeners;
+mod login;
 mod names;
 pub mod problem;
 mod reader;
@@ -90,16 +91,19 @@ fn read(root: &Table<'_>) -> Settings {
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
+    let routes = routes::read(root, &upstream_names, &defaults);
+    let (login, hashing) = login::read(root, &routes, &defaults);
     let settings = Settings {
         workers,
         listeners: listeners::read(root, &certificate_names),
         certificates: values(certificates),
-        store: basics::read_store(root),
+        store: settings::Store { hashing, ..basics::read_store(root) },
         memory: basics::read_memory(root),
         tokens: basics::read_tokens(root),
+        login,
         identity: identity::read(root),
         upstreams: values(upstreams),
-        routes: routes::read(root, &upstream_names, &defaults),
+        routes,
         limits: basics::read_limits(root, &mut timeouts.handshake),
         timeouts,
         log: basics::read_log(root),

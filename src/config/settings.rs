@@ -12,6 +12,7 @@ use http::{HeaderName, Method};
 
 use super::certificate::Certificate;
 use crate::token::ScopeSet;
+use crate::units::Rate;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub memory: MemoryCache,
     /// How tokens are issued and read.
     pub tokens: Tokens,
+    /// Tokens for passwords; `None`: switched off.
+    pub login: Option<Login>,
     /// What upstreams are told.
     pub identity: IdentityFields,
     /// Groups of endpoints.
@@ -134,6 +137,23 @@ pub struct Store {
     pub on_outage: OnOutage,
     /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
     pub unknown_per_second: u32,
+    /// How passwords are hashed and compared; from `[login]`.
+    pub hashing: Hashing,
+}
+
+/// How passwords are hashed and compared.
+#[derive(Clone, Debug)]
+pub struct Hashing {
+    /// How many at once.
+    pub at_once: usize,
+    /// A comparison that fails is told after so long, or after a multiple of it.
+    pub failed_after: Duration,
+}
+
+impl Default for Hashing {
+    fn default() -> Hashing {
+        Hashing { at_once: 2, failed_after: Duration::from_secs(1) }
+    }
 }
 
 /// What happens to requests while the store is away.
@@ -157,6 +177,7 @@ impl Store {
             poll_every: Duration::from_millis(250),
             on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
             unknown_per_second: 1_000,
+            hashing: Hashing::default(),
         }
     }
 }
@@ -221,6 +242,45 @@ impl Default for Tokens {
             default_ttl: None,
             max_per_user: 20,
             last_used_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Tokens for passwords: `POST` user name and password, and get the login token.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Where, on every host. Taken with and without the slash at its end; above all routes.
+    pub path: String,
+    /// Failed attempts with one user name, however it is spelt; `None`: no bound.
+    pub per_user: Option<Rate>,
+    /// Failed attempts from one address; `None`: no bound.
+    pub per_address: Option<Rate>,
+    /// Longest request body in bytes.
+    pub max_body: u64,
+    /// Longest silence of the client within a request body.
+    pub request_body_timeout: Duration,
+}
+
+impl Login {
+    /// The word for it in logs and metrics, where routes have their names.
+    pub const NAME: &str = "gettoken";
+
+    /// Does it take this path (decoded)?
+    pub fn takes(&self, path: &str) -> bool {
+        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
+        let (own, other) = (self.path.get(..bare(&self.path)), path.get(..bare(path)));
+        own == other
+    }
+}
+
+impl Default for Login {
+    fn default() -> Login {
+        Login {
+            path: "/gettoken/".to_owned(),
+            per_user: Some(Rate::per_minute(5)),
+            per_address: Some(Rate::per_minute(20)),
+            max_body: 64 << 10,
+            request_body_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -367,6 +427,9 @@ pub struct Limits {
     pub handshakes: usize,
     /// Most streams of one HTTP/2 connection at once.
     pub h2_streams: u32,
+    /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`: no
+    /// bound.
+    pub wrong_keys: Option<Rate>,
 }
 
 /// Timeouts that hold before a route is known.
@@ -429,6 +492,7 @@ impl Default for Limits {
             connections_per_ip: 1_000,
             handshakes: 1_024,
             h2_streams: 100,
+            wrong_keys: Some(Rate::per_minute(120)),
         }
     }
 }

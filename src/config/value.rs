@@ -14,7 +14,7 @@ use toml::de::DeValue;
 
 use super::document::Document;
 use super::reader::{a, nearest};
-use crate::units::{BadQuantity, ByteSize, HumanDuration};
+use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
 
 /// A key with its value, if it has one.
 pub(super) struct Key<'d> {
@@ -135,6 +135,11 @@ impl<'d> Key<'d> {
             return None;
         }
         Some(size.0)
+    }
+
+    /// A rate, or the allowed word for no bound; `default` if absent.
+    pub(super) fn optional_rate(&self, default: Option<Rate>) -> Option<Rate> {
+        if self.is_word() { None } else { self.quantity(|_| BadQuantity::NotARate).or(default) }
     }
 
     fn quantity<T: FromStr<Err = BadQuantity>>(&self, bare: fn(u64) -> BadQuantity) -> Option<T> {

@@ -46,7 +46,7 @@ impl SqliteStore {
         Ok(SqliteStore {
             database: ready.database,
             sealer: ready.sealer,
-            hasher: Hasher::new(),
+            hasher: Hasher::new(&settings.hashing),
             rng: Mutex::new(rng),
             tokens: tokens.clone(),
             clock,
