@@ -50,4 +50,6 @@ mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod uses;
+#[cfg(test)]
 mod wire;

@@ -108,21 +108,23 @@ impl Site {
         let log = Captured::default();
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
         let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
+        let clock = world.clock.clone();
         let running = app::start(settings, world).await.unwrap();
-        Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
+        Gateway { running, store, hand, clock, roots: Arc::new(roots), log, database, folder }
     }
 }
 
 /// A running gateway.
 pub struct Gateway {
     running: Running,
+    clock: Clock,
     pub store: Store,
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
     /// The file of the store.
     pub database: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -180,6 +182,11 @@ impl Gateway {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// The gateway's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// How many requests of a route ended so.
     pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
         self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
@@ -193,6 +200,12 @@ impl Gateway {
 
     pub fn cached_tokens(&self) -> usize {
         self.running.memory().len()
+    }
+
+    /// Stops as SIGTERM does, and keeps the folder of the store.
+    pub async fn stop_and_keep(self, grace: Duration) -> TempDir {
+        self.running.stop(grace).await;
+        self.folder
     }
 
     /// Stops as SIGTERM does.
