@@ -15,10 +15,11 @@ use tokio_rustls::TlsAcceptor;
 use super::files::{self, OutOfFiles};
 use super::worker::{self, Phase, Plan, Share};
 use crate::admin::{self, Health};
+use crate::auth::{Issuer, WrongKeys};
 use crate::cache::{ExposedTokens, IdentityCache, Resolver, Uses, Watcher};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Listener, ListenerRole};
+use crate::config::settings::{Listener, ListenerRole, Login};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{Store, StoreError};
@@ -149,8 +150,15 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&knowledge)));
     control.spawn(watcher.run(Vec::new(), settings.store.poll_every));
     let last_uses = tokio::spawn(writing);
+    let issuer = settings.login.as_ref().map(|login| {
+        let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
+        control.spawn(issuer.run());
+        handle
+    });
 
-    let names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    let mut names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    // Behind the last route: see `Exchange::matched_login`.
+    names.extend(settings.login.as_ref().map(|_| Login::NAME.into()));
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
     let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
     let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
@@ -166,6 +174,8 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         memory: Arc::clone(&memory),
         resolver: resolver_handle,
         uses,
+        wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
+        issuer,
         exposed,
         census: Census::new(settings.limits.clone()),
         clock,

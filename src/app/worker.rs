@@ -13,13 +13,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, IssuerHandle, WrongKeys};
 use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, Uses};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Door, Gateway, Roll};
+use crate::gateway::{self, Door, Gateway, LoginDesk, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
@@ -52,6 +52,9 @@ pub(super) struct Plan {
     pub memory: Arc<IdentityCache>,
     pub resolver: ResolverHandle,
     pub uses: Uses,
+    pub wrong_keys: WrongKeys,
+    /// `None`: nobody can log in.
+    pub issuer: Option<IssuerHandle>,
     pub exposed: ExposedTokens,
     pub census: Arc<Census>,
     pub clock: Clock,
@@ -142,10 +145,12 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         fields: FieldPolicy::compile(&settings.identity),
         forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
+        login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
         authenticator: Authenticator::new(
             Arc::clone(&plan.memory),
             plan.resolver.clone(),
             plan.uses.clone(),
+            plan.wrong_keys.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),

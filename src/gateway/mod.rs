@@ -11,9 +11,11 @@ mod exchange;
 pub mod fields;
 mod forward;
 pub mod framing;
+mod login;
 mod outgoing;
 mod pulse;
 mod refusal;
+mod reply;
 mod timer;
 
 use std::convert::Infallible;
@@ -36,6 +38,7 @@ pub use body::Body;
 pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
+pub use login::LoginDesk;
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
 
@@ -49,6 +52,8 @@ pub struct Gateway {
     pub forward_authorization: bool,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// Tokens for passwords; `None`: switched off.
+    pub login: Option<LoginDesk>,
     /// Who is calling.
     pub authenticator: Authenticator,
     /// Where tokens that were sent in clear are reported.

@@ -102,12 +102,23 @@ fn family(page: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result 
 }
 
 /// The counters of one route, all workers together.
-#[derive(Default)]
 struct RouteSum {
     outcomes: [u64; Outcome::COUNT],
     statuses: [u64; StatusClass::ALL.len()],
     total: HistogramSum,
     upstream: HistogramSum,
+}
+
+/// By hand: arrays longer than 32 have no default.
+impl Default for RouteSum {
+    fn default() -> RouteSum {
+        RouteSum {
+            outcomes: [0; Outcome::COUNT],
+            statuses: [0; StatusClass::ALL.len()],
+            total: HistogramSum::default(),
+            upstream: HistogramSum::default(),
+        }
+    }
 }
 
 impl RouteSum {

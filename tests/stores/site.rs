@@ -31,6 +31,7 @@ impl Site {
             max_connections: 4,
             timeout: Duration::from_secs(10),
             poll_every: Duration::from_secs(1),
+            hashing: settings::Hashing { at_once: 2, failed_after: Duration::from_millis(1) },
             ..settings::Store::at(database, folder.path().join("tokengate.key"))
         };
         let tokens = settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() };

@@ -60,6 +60,7 @@ impl Site {
             },
             memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
             tokens: settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() },
+            login: None,
             identity: IdentityFields {
                 user_email: Some(HeaderName::from_static("x-user-email")),
                 ..IdentityFields::default()

@@ -61,7 +61,8 @@ impl AccountStore for SqliteStore {
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
         let row = self.row_of(name).await?;
-        let kept = row.as_ref().map(|row| row.password().to_owned());
+        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the time.
+        let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
         let fits = self.hasher.fits(password, kept).await?;
         let user = row.map(UserRow::into_user).transpose()?;
         Ok(user.filter(|user| fits && user.account.active))

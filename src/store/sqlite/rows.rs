@@ -110,6 +110,10 @@ impl UserRow {
         &self.password
     }
 
+    pub(super) fn is_active(&self) -> bool {
+        self.active
+    }
+
     pub(super) fn into_user(self) -> Result<User, StoreError> {
         let impossible = || broken(ImpossibleRow { what: "user", id: self.id, column: "list of groups" });
         let account = Account {
