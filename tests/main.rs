@@ -28,6 +28,8 @@ mod leaks;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod outage;
