@@ -100,8 +100,14 @@ async fn nobody_learns_what_is_wrong_with_a_login() {
         let mut names: Vec<_> = answer.fields.0.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
         names.sort();
         let usual = [
-            "allow", "cache-control", "content-length", "content-type", "date", "strict-transport-security",
-            "x-content-type-options", "x-request-id",
+            "allow",
+            "cache-control",
+            "content-length",
+            "content-type",
+            "date",
+            "strict-transport-security",
+            "x-content-type-options",
+            "x-request-id",
         ];
         assert_eq!(names, usual, "{name}");
     }

@@ -43,7 +43,8 @@ async fn the_hashes_that_django_writes_are_understood() {
         user_with_hash(&gateway, &name, &encoded).await;
         token(&login(&name, &password).to(&gateway).await);
         // A cheap hash is tried with all of them, a dear one with the likeliest mistake.
-        let tries = if name.ends_with("current") || encoded.contains("00000$") || encoded.contains("$12$") { 1 } else { 9 };
+        let tries =
+            if name.ends_with("current") || encoded.contains("00000$") || encoded.contains("$12$") { 1 } else { 9 };
         for wrong in wrong.iter().take(tries) {
             assert_eq!(login(&name, wrong).to(&gateway).await.status, 400, "{name}: {wrong:?}");
         }

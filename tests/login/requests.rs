@@ -17,7 +17,8 @@ async fn name_and_password_come_as_json_as_a_form_or_in_parts() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "zażółć").await;
-    let json = format!(r#"{{"otp":1,"username":"x","username":"  za\u017cółć\u001f","password":"{PASSWORD}","next":[]}}"#);
+    let json =
+        format!(r#"{{"otp":1,"username":"x","username":"  za\u017cółć\u001f","password":"{PASSWORD}","next":[]}}"#);
     let form = "a=1&username=x&username=+za%C5%BCółć%20&pass%77ord=correct+horse%209&next=/";
     let part = |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n");
     let parts = part("name=\"password\"", PASSWORD)
@@ -66,16 +67,51 @@ async fn what_is_wrong_with_a_form_is_told_in_the_words_of_drf() {
         (FORM, r#"{"username":"a","password":"x"}"#, 400, both),
         (MULTIPART, "--c\r\n\r\n--c--", 400, both),
         (FORM, "username=a", 400, r#"{"password":["This field is required."]}"#),
-        (FORM, "username=+&password=", 400, r#"{"username":["This field may not be blank."],"password":["This field may not be blank."]}"#),
-        ("application/json", r#"{"username":null,"password":true}"#, 400, r#"{"username":["This field may not be null."],"password":["Not a valid string."]}"#),
-        ("application/json", r#"{"username":"a\u0000","password":"\udfff"}"#, 400, r#"{"username":["Null characters are not allowed."],"password":["Surrogate characters are not allowed: U+DFFF."]}"#),
-        ("application/json", "[]", 400, r#"{"non_field_errors":["Invalid data. Expected a dictionary, but got list."]}"#),
+        (
+            FORM,
+            "username=+&password=",
+            400,
+            r#"{"username":["This field may not be blank."],"password":["This field may not be blank."]}"#,
+        ),
+        (
+            "application/json",
+            r#"{"username":null,"password":true}"#,
+            400,
+            r#"{"username":["This field may not be null."],"password":["Not a valid string."]}"#,
+        ),
+        (
+            "application/json",
+            r#"{"username":"a\u0000","password":"\udfff"}"#,
+            400,
+            r#"{"username":["Null characters are not allowed."],"password":["Surrogate characters are not allowed: U+DFFF."]}"#,
+        ),
+        (
+            "application/json",
+            "[]",
+            400,
+            r#"{"non_field_errors":["Invalid data. Expected a dictionary, but got list."]}"#,
+        ),
         ("application/json", "null", 400, r#"{"non_field_errors":["No data provided"]}"#),
         ("application/json", "{]", 400, r#"{"detail":"JSON parse error - key must be a string at line 1 column 2"}"#),
-        ("multipart/form-data", "x", 400, r#"{"detail":"Multipart form parse error - Invalid boundary in multipart: None"}"#),
-        ("text/plain; charset=utf-8", "{}", 415, r#"{"detail":"Unsupported media type \"text/plain; charset=utf-8\" in request."}"#),
+        (
+            "multipart/form-data",
+            "x",
+            400,
+            r#"{"detail":"Multipart form parse error - Invalid boundary in multipart: None"}"#,
+        ),
+        (
+            "text/plain; charset=utf-8",
+            "{}",
+            415,
+            r#"{"detail":"Unsupported media type \"text/plain; charset=utf-8\" in request."}"#,
+        ),
         ("*/*", "{}", 415, r#"{"detail":"Unsupported media type \"*/*\" in request."}"#),
-        ("application/json; charset=utf-16", "{}", 415, r#"{"detail":"Unsupported media type \"application/json; charset=utf-16\" in request."}"#),
+        (
+            "application/json; charset=utf-16",
+            "{}",
+            415,
+            r#"{"detail":"Unsupported media type \"application/json; charset=utf-16\" in request."}"#,
+        ),
     ] {
         let told = typed(content_type, body).to(&gateway).await;
         assert_eq!((told.status, told.text()), (status, answer), "{content_type} {body}");

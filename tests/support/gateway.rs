@@ -73,7 +73,8 @@ impl Site {
                 Route { scopes: ScopeSet::parse("admin").unwrap(), ..route("scoped", "/scoped/", Auth::Required) },
             ],
             // Fewer connections than by default, for machines that allow few open files.
-            limits: Limits { connections: 500, ..Limits::default() },
+            // Tests show many wrong keys from one address.
+            limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts::default(),
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
