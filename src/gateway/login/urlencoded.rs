@@ -25,20 +25,20 @@ fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
-        (rest, _) = match (byte, after) {
-            (b'+', _) => (after, decoded.push(b' ')),
-            (b'%', [high, low, behind @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => (behind, decoded.push(high << 4 | low)),
-                _ => (after, decoded.push(b'%')),
-            },
-            _ => (after, decoded.push(byte)),
+        let escaped = match after {
+            [high, low, behind @ ..] if byte == b'%' => octet(*high, *low).map(|octet| (octet, behind)),
+            _ => None,
         };
+        let (octet, behind) = escaped.unwrap_or((if byte == b'+' { b' ' } else { byte }, after));
+        decoded.push(octet);
+        rest = behind;
     }
     decoded
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+fn octet(high: u8, low: u8) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    Some(digit(high)? << 4 | digit(low)?)
 }
 
 #[cfg(test)]
