@@ -2,7 +2,7 @@
 //!
 //! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
 //! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `basics`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! `store`, `basics`) → [`Settings`]. Nobody outside this module reads configuration text.
 
 mod basics;
 pub mod certificate;
@@ -10,10 +10,12 @@ mod document;
 mod identity;
 mod listeners;
 mod names;
+mod postgres;
 pub mod problem;
 mod reader;
 mod routes;
 pub mod settings;
+mod store;
 mod upstreams;
 mod value;
 
@@ -94,7 +96,7 @@ fn read(root: &Table<'_>) -> Settings {
         workers,
         listeners: listeners::read(root, &certificate_names),
         certificates: values(certificates),
-        store: basics::read_store(root),
+        store: store::read(root),
         memory: basics::read_memory(root),
         tokens: basics::read_tokens(root),
         identity: identity::read(root),

@@ -11,6 +11,8 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::certificate::Certificate;
+pub use super::postgres::{BadPostgresUrl, PostgresUrl};
+pub use super::store::{OnOutage, Store, StoreUrl};
 use crate::token::ScopeSet;
 
 /// The whole configuration.
@@ -115,57 +117,6 @@ pub enum ExposedToken {
     Mark,
     /// It is revoked.
     Revoke,
-}
-
-/// Where users and tokens live.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The database.
-    pub url: StoreUrl,
-    /// 32 random bytes that seal login tokens; made on first start.
-    pub key_file: PathBuf,
-    /// Most connections to the database.
-    pub max_connections: u32,
-    /// Longest wait for one answer of the store.
-    pub timeout: Duration,
-    /// How often the change log is read for revocations.
-    pub poll_every: Duration,
-    /// What happens to requests while the store is away.
-    pub on_outage: OnOutage,
-    /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
-    pub unknown_per_second: u32,
-}
-
-/// What happens to requests while the store is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnOutage {
-    /// 503 for everybody, as soon as the outage is noticed.
-    Refuse,
-    /// Identities that this process knows are served for so long, counted from the last time that the store answered;
-    /// 503 for the rest.
-    ServeKnown(Duration),
-}
-
-impl Store {
-    /// A store with everything else at its default.
-    pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
-        Store {
-            url,
-            key_file,
-            max_connections: 16,
-            timeout: Duration::from_secs(1),
-            poll_every: Duration::from_millis(250),
-            on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
-            unknown_per_second: 1_000,
-        }
-    }
-}
-
-/// Which database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// An SQLite file.
-    Sqlite(PathBuf),
 }
 
 /// What each process remembers of tokens.

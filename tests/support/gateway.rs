@@ -107,7 +107,7 @@ impl Site {
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
-        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
+        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone() else { panic!("no SQLite file") };
         let running = app::start(settings, world).await.unwrap();
         Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
     }

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod http2;
 pub mod message;
 pub mod origin;
+pub mod postgres;
 pub mod watched;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use client::{Ask, Http, Wire};
 pub use gateway::{Gateway, Site};
 pub use message::Answer;
 pub use origin::{Gate, Origin, Step};
+pub use postgres::Postgres;
 
 /// How long anything may take that should come at once; long, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokengate::clock::Timestamp;
-use tokengate::store::{Changes, Cursor, Store, StoreError, TokenStore};
-use tokengate::token::{TokenDigest, TokenKey, TokenRecord};
+use tokengate::store::{Changes, Cursor, Store, StoreError, TokenFeed, TokenStore};
+use tokengate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Gateway, PATIENCE, Site, eventually};
@@ -74,6 +74,10 @@ impl TokenStore for Watched {
         found
     }
 
+    async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
+        self.reach()?.tokens_of(subject).await
+    }
+
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
         let changes = self.reach()?.changes(since).await?;
         // Whoever asks for what comes after has applied what came before.
@@ -83,6 +87,18 @@ impl TokenStore for Watched {
 
     async fn newest_change(&self) -> Result<Cursor, StoreError> {
         self.reach()?.newest_change().await
+    }
+
+    async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError> {
+        self.reach()?.cursor_at(at).await
+    }
+
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        self.store.feed()
+    }
+
+    async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.reach()?.prune_changes(before).await
     }
 
     async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {

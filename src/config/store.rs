@@ -1,0 +1,122 @@
+//! `[store]`: where users and tokens live, and what holds while that is away.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::basics::MANY;
+use super::document::Document;
+use super::listeners::check_secret_file;
+use super::postgres::PostgresUrl;
+use super::reader::Table;
+use super::value::Fault;
+
+/// Where users and tokens live.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// The database.
+    pub url: StoreUrl,
+    /// 32 random bytes that seal login tokens; made on first start.
+    pub key_file: PathBuf,
+    /// Most connections to the database.
+    pub max_connections: u32,
+    /// Longest wait for one answer of the store.
+    pub timeout: Duration,
+    /// How often the change log is read for revocations.
+    pub poll_every: Duration,
+    /// What happens to requests while the store is away.
+    pub on_outage: OnOutage,
+    /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
+    pub unknown_per_second: u32,
+}
+
+/// What happens to requests while the store is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOutage {
+    /// 503 for everybody, as soon as the outage is noticed.
+    Refuse,
+    /// Identities that this process knows are served for so long, counted from the last time that the store answered;
+    /// 503 for the rest.
+    ServeKnown(Duration),
+}
+
+/// Which database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+impl Store {
+    /// A store with everything else at its default.
+    pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
+        Store {
+            url,
+            key_file,
+            max_connections: 16,
+            timeout: Duration::from_secs(1),
+            poll_every: Duration::from_millis(250),
+            on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
+            unknown_per_second: 1_000,
+        }
+    }
+}
+
+/// Where it is, without anything secret: the file, or the server.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Sqlite(path) => path.display().fmt(f),
+            StoreUrl::Postgres(url) => url.fmt(f),
+        }
+    }
+}
+
+/// `[store]`
+pub(super) fn read(root: &Table<'_>) -> Store {
+    root.table("store", |table| {
+        let (key, key_file, document) = (table.key("url").secret(), table.key("key_file"), table.document());
+        let url = key.parse(|text| store_url(text, document));
+        let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
+        if let StoreUrl::Postgres(PostgresUrl { key: Some(file), .. }) = &url {
+            check_secret_file(&key, file);
+        }
+        let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
+        check_secret_file(&key_file, &secret);
+        let default = Store::at(url, secret);
+        Store {
+            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
+            timeout: table.key("timeout").duration().unwrap_or(default.timeout),
+            poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
+            on_outage: on_outage(table),
+            unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
+            ..default
+        }
+    })
+}
+
+fn on_outage(table: &Table<'_>) -> OnOutage {
+    let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
+    let serve_known = OnOutage::ServeKnown(known_for);
+    let words = [("serve-known", serve_known), ("refuse", OnOutage::Refuse)];
+    table.key("on_outage").choice(&words).unwrap_or(serve_known)
+}
+
+fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
+    let mend = "write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"";
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        return if path.is_empty() || path.starts_with("//") || path.contains([':', '?']) {
+            Err(Fault::new("names no file", mend))
+        } else {
+            Ok(StoreUrl::Sqlite(document.resolve(path)))
+        };
+    }
+    if PostgresUrl::is_meant(text) {
+        let url = PostgresUrl::parse(text, |path| document.resolve(path));
+        return url.map(StoreUrl::Postgres).map_err(|bad| Fault::new(bad.what, bad.mend));
+    }
+    let later = ["mysql", "django"].iter().any(|kind| text.starts_with(kind));
+    Err(Fault::new(if later { "is not supported yet" } else { "is no store" }, mend))
+}
