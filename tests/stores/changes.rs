@@ -141,7 +141,8 @@ async fn a_reader_that_knows_more_than_the_store_learns_of_a_gap(site: Site) {
 async fn after_all() -> Timestamp {
     // SQLite's clock counts milliseconds.
     let now = Clock::system().now().after(Duration::from_millis(2));
-    eventually(PATIENCE, "the clock moves", || async { Clock::system().now() > now.after(Duration::from_millis(2)) }).await;
+    eventually(PATIENCE, "the clock moves", || async { Clock::system().now() > now.after(Duration::from_millis(2)) })
+        .await;
     now
 }
 

@@ -98,7 +98,7 @@ impl Postgres {
 
     /// The address of a database for somebody who is let in.
     pub fn url(&self, database: &str) -> StoreUrl {
-        url(&format!("postgres:///{database}?host={}&user=postgres", self.folder.path().display()))
+        url(&format!("postgres:///{database}?host={}&port={}&user=postgres", self.folder.path().display(), self.port()))
     }
 
     /// The address for somebody who gives this password; `None`: the right one.
@@ -110,8 +110,18 @@ impl Postgres {
 
     /// A session of somebody else on a database.
     pub async fn connect(&self, database: &str) -> PgConnection {
-        let options = PgConnectOptions::new_without_pgpass().socket(self.folder.path()).username("postgres");
-        options.database(database).connect().await.unwrap()
+        self.try_connect(database).await.unwrap()
+    }
+
+    /// The same, where the server may refuse.
+    pub async fn try_connect(&self, database: &str) -> sqlx::Result<PgConnection> {
+        let options = PgConnectOptions::new_without_pgpass().socket(self.folder.path()).port(self.port());
+        options.username("postgres").database(database).connect().await
+    }
+
+    fn port(&self) -> u16 {
+        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
+        port.map_or(5432, |port| port.parse().unwrap())
     }
 
     /// Where its files are.
@@ -194,12 +204,10 @@ impl Postgres {
         let mut keeper = keeper.spawn().unwrap();
         let pipe = keeper.stdin.take().unwrap();
         self.running = Some(Running { keeper, pipe });
-        let folder = self.folder.path();
-        let options = PgConnectOptions::new_without_pgpass().socket(folder).username("postgres").database("postgres");
         eventually(PATIENCE, "PostgreSQL is ready", || async {
-            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
             assert!(!log.contains("could not") && !log.contains("unrecognized"), "{log}");
-            options.connect().await.is_ok()
+            self.try_connect("postgres").await.is_ok()
         })
         .await;
     }
