@@ -49,6 +49,7 @@ impl Folder {
         self.write("gateway.toml", text, 0o644);
         let variable = |name: &str| match name {
             "STORE" => Some("sqlite:from-environment.db".to_owned()),
+            "DATABASE" => Some("postgres://gw:hunter2@db/gateway?sslmode=verify-full".to_owned()),
             "SECRET" => Some("hunter2".to_owned()),
             _ => None,
         };
@@ -221,6 +222,17 @@ handshake_timeout = "3s"
     assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
     assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));
     assert!(matches!(&settings.store.url, StoreUrl::Sqlite(path) if path.ends_with("from-environment.db")));
+}
+
+#[test]
+fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
+    let folder = Folder::new();
+    let text = format!("[store]\nurl = \"${{DATABASE}}\"\n{}", refused::BASE);
+    let settings = folder.settings(&text);
+    let StoreUrl::Postgres(url) = &settings.store.url else { panic!("not PostgreSQL") };
+    assert_eq!(url.expose(), "postgres://gw:hunter2@db/gateway?sslmode=verify-full");
+    assert_eq!(settings.store.url.to_string(), "postgres://gw@db/gateway");
+    assert!(!format!("{settings:?}").contains("hunter2"));
 }
 
 #[test]

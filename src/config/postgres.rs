@@ -173,7 +173,7 @@ fn file(parameter: &str, path: &Path) -> Result<PathBuf, BadPostgresUrl> {
     if path.is_file() {
         Ok(path.to_owned())
     } else {
-        Err(fault(format!("has as {parameter} no file that is there: {}", path.display()), "correct the path"))
+        Err(fault(format!("names an {parameter} that is not there"), format!("correct the path: {}", path.display())))
     }
 }
 

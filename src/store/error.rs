@@ -122,8 +122,9 @@ pub enum OpenError {
     KeyFile(#[from] KeyFileError),
     /// The store has seen a key file, and it is gone.
     #[error(
-        "{key_file}: missing, but {store} holds login tokens sealed with it; restore the file from a backup, or run \
-         `tokengate migrate --new-key` to give up showing those tokens again (they stay valid)"
+        "{key_file}: missing, but {store} holds login tokens sealed with it; restore the file from a backup, copy it \
+         from another gateway of this store, or run `tokengate migrate --new-key` to give up showing those tokens again \
+         (they stay valid)"
     )]
     KeyLost {
         /// Where the key file should be.

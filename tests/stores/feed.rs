@@ -52,6 +52,11 @@ async fn what_changes_no_meaning_is_not_told(site: Site) {
     store.tokens.mark_exposed(issued.key.digest(), START).await.unwrap();
     store.ledger.issue_login(alice).await.unwrap();
     store.accounts.set_password(alice, None).await.unwrap();
+    tokio::select! {
+        biased;
+        event = feed.next() => panic!("nothing has happened: {event:?}"),
+        () = tokio::task::yield_now() => {}
+    }
     store.accounts.deactivate(alice).await.unwrap();
     // The first event is that of the first change that means something.
     assert_eq!(learned(&store, &mut log, &mut feed).await, [SubjectChanged(alice)]);

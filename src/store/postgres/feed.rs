@@ -67,10 +67,13 @@ impl TokenFeed for PostgresFeed {
 impl Collector {
     async fn run(self) {
         let mut chance = StdRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| StdRng::seed_from_u64(0));
-        let mut pause = PAUSES.0;
+        let (mut pause, mut deaf) = (PAUSES.0, false);
         loop {
-            match tokio::time::timeout(self.timeout, self.connect()).await {
-                Ok(Ok(listener)) => {
+            match self.connect().await {
+                Ok(listener) => {
+                    if std::mem::take(&mut deaf) {
+                        tracing::info!("changes are heard of again as they happen");
+                    }
                     pause = PAUSES.0;
                     // From here on nothing is missed; what came before stands in the log.
                     if self.events.send(TokenEvent::Gap).await.is_err() {
@@ -78,8 +81,11 @@ impl Collector {
                     }
                     self.listen(listener).await;
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "cannot listen for changes"),
-                Err(_) => tracing::debug!("cannot listen for changes: no answer in time"),
+                Err(error) => {
+                    if !std::mem::replace(&mut deaf, true) {
+                        tracing::warn!(code = "push_unavailable", %error, "cannot listen for changes; the log is polled");
+                    }
+                }
             }
             // Half of it by chance, so that gateways that lost the same server do not come back all at once.
             tokio::time::sleep(pause.mul_f64(chance.random_range(0.5..1.0))).await;
@@ -88,6 +94,11 @@ impl Collector {
     }
 
     async fn connect(&self) -> Result<PgListener, sqlx::Error> {
+        let connecting = tokio::time::timeout(self.timeout, self.subscribe());
+        connecting.await.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
+    }
+
+    async fn subscribe(&self) -> Result<PgListener, sqlx::Error> {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).idle_timeout(None);
         let pool = pool.max_lifetime(None).test_before_acquire(false).connect_lazy_with(self.options.clone());
         let mut listener = PgListener::connect_with(&pool).await?;

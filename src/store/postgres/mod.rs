@@ -65,13 +65,14 @@ impl PostgresDatabase {
     /// happened, so that a new one takes its place.
     async fn begin_with(&self, begin: &'static str) -> Result<Lease, StoreError> {
         let mut lease = self.pool.lease().await?;
-        match sqlx::raw_sql(begin).execute(lease.connection()).await {
+        let begun = match sqlx::raw_sql(begin).execute(lease.connection()).await {
             Err(error) if lease.was_used() && is_cut(&error) => {
                 lease = lease.renew().await?;
-                sqlx::raw_sql(begin).execute(lease.connection()).await.map_err(sorted)?;
+                sqlx::raw_sql(begin).execute(lease.connection()).await
             }
-            begun => drop(begun.map_err(sorted)?),
-        }
+            begun => begun,
+        };
+        begun.map_err(sorted)?;
         Ok(lease)
     }
 }

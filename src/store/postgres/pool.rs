@@ -143,14 +143,14 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     if options.get_application_name().is_none() {
         options = options.application_name("tokengate");
     }
-    for (file, set) in [
-        (&url.root_certificates, PgConnectOptions::ssl_root_cert as fn(_, _) -> _),
-        (&url.certificate, PgConnectOptions::ssl_client_cert),
-        (&url.key, PgConnectOptions::ssl_client_key),
-    ] {
-        if let Some(file) = file {
-            options = set(options, file);
-        }
+    if let Some(file) = &url.root_certificates {
+        options = options.ssl_root_cert(file);
+    }
+    if let Some(file) = &url.certificate {
+        options = options.ssl_client_cert(file);
+    }
+    if let Some(file) = &url.key {
+        options = options.ssl_client_key(file);
     }
     // The server gives up when we have. Otherwise a statement or a transaction of a gateway that is gone could hold the
     // lock of all changes for as long as nobody notices.
