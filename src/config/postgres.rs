@@ -4,6 +4,7 @@
 //! password, so that neither `Debug` nor `Display` nor a complaint shows more than where the server is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -35,6 +36,8 @@ pub struct PostgresUrl {
     pub certificate: Option<PathBuf>,
     /// Its key (PEM).
     pub key: Option<PathBuf>,
+    /// Is it elsewhere, and nothing proves who answers there?
+    pub(super) unproven: bool,
 }
 
 /// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
@@ -101,8 +104,9 @@ fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Pos
         root_certificates: None,
         certificate: None,
         key: None,
+        unproven: false,
     };
-    let (mut host, mut port, mut user) = (None, server.port, server.user);
+    let (mut host, mut port, mut user, mut mode) = (None, server.port, server.user, "prefer");
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let file = || file(name, &resolve(value));
@@ -110,7 +114,7 @@ fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Pos
             "host" => host = Some(value),
             "port" => port = Some(value),
             "user" => user = Some(value),
-            "sslmode" => check_ssl_mode(value)?,
+            "sslmode" => mode = ssl_mode(value)?,
             "sslrootcert" => url.root_certificates = Some(file()?),
             "sslcert" => url.certificate = Some(file()?),
             "sslkey" => url.key = Some(file()?),
@@ -124,9 +128,11 @@ fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Pos
     if port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port != 0)) {
         return Err(fault("has no valid port", "write a number from 1 to 65535, or leave it out"));
     }
+    let host = host.unwrap_or(server.host);
+    url.unproven = !is_here(host) && !matches!(mode, "verify-ca" | "verify-full");
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    url.place = format!("postgres://{user}{}{port}/{}", host.unwrap_or(server.host), server.database);
+    url.place = format!("postgres://{user}{host}{port}/{}", server.database);
     Ok(url)
 }
 
@@ -153,9 +159,15 @@ fn read_server(text: &str) -> Result<Server<'_>, BadPostgresUrl> {
     Err(fault(what, EXAMPLE))
 }
 
-fn check_ssl_mode(mode: &str) -> Result<(), BadPostgresUrl> {
+/// A socket, or an address of this machine alone.
+fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host.starts_with(['/', '%']) || host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+fn ssl_mode(mode: &str) -> Result<&str, BadPostgresUrl> {
     if SSL_MODES.contains(&mode) {
-        return Ok(());
+        return Ok(mode);
     }
     let mend = nearest(mode, &SSL_MODES).unwrap_or_else(|| format!("write one of {}", SSL_MODES.join(", ")));
     Err(fault("has an unknown sslmode", mend))
@@ -202,6 +214,23 @@ mod tests {
             let url = read_text(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!((url.to_string().as_str(), url.expose()), (place, text));
             assert_eq!(format!("{url:?}"), format!("PostgresUrl({place})"));
+        }
+    }
+
+    #[test]
+    fn a_server_elsewhere_has_to_prove_who_it_is() {
+        for (text, unproven) in [
+            ("postgres://db/a", true),
+            ("postgres://10.0.0.1/a?sslmode=require", true),
+            ("postgres://db/a?sslmode=verify-full", false),
+            ("postgres://db/a?sslmode=verify-ca", false),
+            ("postgres://localhost/a", false),
+            ("postgres://[::1]/a", false),
+            ("postgres:///a?host=/run/pg", false),
+            ("postgres://gw@%2Frun%2Fpg/a", false),
+            ("postgres://localhost/a?host=db", true),
+        ] {
+            assert_eq!(read_text(text).map(|url| url.unproven), Ok(unproven), "{text}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::document::Document;
 use super::listeners::check_secret_file;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
-use super::value::Fault;
+use super::value::{Fault, Key};
 
 /// Where users and tokens live.
 #[derive(Clone, Debug)]
@@ -80,8 +80,8 @@ pub(super) fn read(root: &Table<'_>) -> Store {
         let (key, key_file, document) = (table.key("url").secret(), table.key("key_file"), table.document());
         let url = key.parse(|text| store_url(text, document));
         let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
-        if let StoreUrl::Postgres(PostgresUrl { key: Some(file), .. }) = &url {
-            check_secret_file(&key, file);
+        if let StoreUrl::Postgres(url) = &url {
+            check_server(&key, url);
         }
         let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
         check_secret_file(&key_file, &secret);
@@ -95,6 +95,16 @@ pub(super) fn read(root: &Table<'_>) -> Store {
             ..default
         }
     })
+}
+
+fn check_server(key: &Key<'_>, url: &PostgresUrl) {
+    if let Some(file) = &url.key {
+        check_secret_file(key, file);
+    }
+    if url.unproven {
+        let mend = "add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own";
+        key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
+    }
 }
 
 fn on_outage(table: &Table<'_>) -> OnOutage {

@@ -271,6 +271,13 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
     }
     let folder = Folder::new();
     assert_eq!(
+        folder.warnings(&format!("[store]\nurl = \"postgres://gw:secret@db/a\"{BASE}")),
+        [
+            "gateway.toml:2: store.url: nothing proves who answers as this server, or keeps others from reading along; add \
+          `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own"
+        ]
+    );
+    assert_eq!(
         folder.errors(&format!("[store]\nurl = \"postgres://db/a?sslrootcert=missing.pem\"{BASE}")),
         [
             "gateway.toml:2: store.url: `postgres:…` names an sslrootcert that is not there; correct the path: missing.pem"

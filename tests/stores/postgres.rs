@@ -2,6 +2,7 @@
 //!
 //! Every answer that is not known is `Unavailable`, in time, and all of it heals by itself.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
@@ -86,6 +87,32 @@ async fn a_server_that_stands_still_is_unavailable_and_comes_back_by_itself() {
     assert_eq!(next(&mut feed).await, Gap);
     heals(&store, &key).await;
     assert_eq!(next(&mut feed).await, Changed(key.digest()));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_not_overrun() {
+    let mut server = Postgres::start().await;
+    let (_site, store, key) = on(&server).await;
+    server.kill().await;
+    let attempts = server.hang_up_on_everybody();
+    for _ in 0..500 {
+        assert!(is_unavailable(&store.tokens.find(&key).await));
+    }
+    let attempts = attempts.load(Ordering::Acquire);
+    assert!((1..100).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test]
+async fn a_start_waits_while_another_one_brings_the_schema_up() {
+    let mut site = Site::postgres().await;
+    site.store.timeout = SHORT;
+    let mut other = site.session().await;
+    run(&mut other, "BEGIN; SELECT pg_advisory_xact_lock(8390042714202661236)").await;
+    let start = site.try_open();
+    tokio::pin!(start);
+    assert!(tokio::time::timeout(SHORT * 3, &mut start).await.is_err(), "longer than for any answer");
+    run(&mut other, "COMMIT").await;
+    soon("the start", start).await.unwrap();
 }
 
 #[tokio::test]

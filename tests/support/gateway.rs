@@ -107,7 +107,10 @@ impl Site {
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
-        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone() else { panic!("no SQLite file") };
+        let database = match &settings.store.url {
+            settings::StoreUrl::Sqlite(path) => path.clone(),
+            settings::StoreUrl::Postgres(_) => PathBuf::new(),
+        };
         let running = app::start(settings, world).await.unwrap();
         Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
     }
@@ -120,7 +123,7 @@ pub struct Gateway {
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
-    /// The file of the store.
+    /// The file of the store; empty if it is on a server.
     pub database: PathBuf,
     _folder: TempDir,
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tempfile::TempDir;
 use tokengate::config::settings::{PostgresUrl, StoreUrl};
+use tokio::net::UnixListener;
 use tokio::sync::OnceCell;
 
 use super::{PATIENCE, eventually};
@@ -150,6 +152,23 @@ impl Postgres {
     /// Starts it again, with all that was committed.
     pub async fn restart(&mut self) {
         self.run().await;
+    }
+
+    /// In place of a killed server, somebody who takes connections and ends them at once; how many came until now.
+    pub fn hang_up_on_everybody(&self) -> Arc<AtomicUsize> {
+        assert!(self.running.is_none());
+        let socket = self.folder.path().join(format!(".s.PGSQL.{}", self.port()));
+        let _ = fs::remove_file(&socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        let came = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&came);
+        tokio::spawn(async move {
+            while let Ok((line, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::AcqRel);
+                drop(line);
+            }
+        });
+        came
     }
 
     /// Lets it stand still: it takes connections and answers nothing.

@@ -20,6 +20,10 @@ use crate::store::error::unavailable;
 /// How long an unused connection is kept: less than the usual firewall remembers it.
 const IDLE: Duration = Duration::from_secs(240);
 
+/// How long a server that could not be reached is left alone: thousands of questions in a second, from many gateways,
+/// are not what helps it up.
+const REST: Duration = Duration::from_millis(100);
+
 /// The connections to one server.
 pub(super) struct Pool {
     options: PgConnectOptions,
@@ -28,6 +32,8 @@ pub(super) struct Pool {
     permits: Arc<Semaphore>,
     /// The one that was used last is at the end.
     idle: Mutex<Vec<Idle>>,
+    /// When it could not be reached, if that was the last attempt.
+    failed: Mutex<Option<Instant>>,
 }
 
 struct Idle {
@@ -49,11 +55,15 @@ pub(super) struct Lease {
 #[error("this server is a standby; name the primary")]
 struct Standby;
 
+#[derive(Debug, thiserror::Error)]
+#[error("the server could not be reached a moment ago")]
+struct JustFailed;
+
 impl Pool {
     /// Reads the address; connects to nobody yet.
     pub(super) fn new(url: &PostgresUrl, most: u32, timeout: Duration) -> Result<Pool, StoreError> {
         let permits = Arc::new(Semaphore::new(usize::try_from(most.max(1)).unwrap_or(1)));
-        Ok(Pool { options: options(url, timeout)?, timeout, permits, idle: Mutex::default() })
+        Ok(Pool { options: options(url, timeout)?, timeout, permits, idle: Mutex::default(), failed: Mutex::default() })
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
@@ -75,6 +85,16 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let last_failure = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_failure().is_some_and(|at| at.elapsed() < REST) {
+            return Err(unavailable(JustFailed));
+        }
+        let connected = self.try_connect().await;
+        *last_failure() = connected.is_err().then(Instant::now);
+        connected
+    }
+
+    async fn try_connect(&self) -> Result<PgConnection, StoreError> {
         let connecting = async {
             let mut connection = self.options.connect().await.map_err(sorted)?;
             let standby = sqlx::query_scalar("SELECT pg_is_in_recovery()");
