@@ -121,6 +121,8 @@ impl HttpBody for Body {
 
 impl FromEndpoint {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Outcome>> {
+        // After each look that finds nothing the connection is driven once, then looked at again.
+        let mut driven = false;
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -139,6 +141,11 @@ impl FromEndpoint {
                 Poll::Ready(None) => {
                     self.ended = true;
                     return Poll::Ready(Ok(None));
+                }
+                Poll::Pending if !std::mem::replace(&mut driven, true) => {
+                    if let Some(lease) = &mut self.lease {
+                        lease.drive(cx);
+                    }
                 }
                 Poll::Pending => return self.timer.poll(cx).map(|()| Err(Outcome::OriginTimeout)),
             }
