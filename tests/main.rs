@@ -34,6 +34,8 @@ mod outage;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revocation;
