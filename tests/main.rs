@@ -34,6 +34,8 @@ mod outage;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revocation;
@@ -49,5 +51,7 @@ mod support;
 mod targets;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod uses;
 #[cfg(test)]
 mod wire;

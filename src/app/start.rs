@@ -8,25 +8,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::files::{self, OutOfFiles};
 use super::worker::{self, Phase, Plan, Share};
 use crate::admin::{self, Health};
-use crate::cache::{ExposedTokens, IdentityCache, Resolver, watch as watch_changes};
+use crate::cache::{ExposedTokens, IdentityCache, Resolver, Uses, Watcher};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Listener, ListenerRole};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{Store, StoreError};
-use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, export};
+use crate::telemetry::{AccessLog, Knowledge, LogFormat, LogWriter, Recorder, export};
 use crate::upstream::{EndpointSpec, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// How long a stop waits for the last uses of tokens to be written.
+const LAST_USES: Duration = Duration::from_secs(2);
+/// Most events that a worker may be behind before it has to look at everything anew.
+const EVENTS: usize = 1_024;
 
 /// What the gateway has from outside.
 pub struct World {
@@ -92,6 +97,9 @@ pub struct Running {
     log: Option<LogWriter>,
     memory: Arc<IdentityCache>,
     recorders: Vec<Arc<Recorder>>,
+    knowledge: Arc<Knowledge>,
+    /// Writes the last uses of tokens; ends by itself after the last worker.
+    last_uses: tokio::task::JoinHandle<()>,
 }
 
 /// How a stop went.
@@ -125,18 +133,22 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     // Before the first fill, so that no change can fall between the two.
     let cursor = store.tokens.newest_change().await?;
-    let memory = IdentityCache::new(&settings.memory);
-    let (resolver, resolver_handle) = Resolver::new(Arc::clone(&memory), Arc::clone(&store.tokens), clock.clone());
-    let (exposed, exposures) = ExposedTokens::new(Arc::clone(&store.tokens), clock.clone());
+    let knowledge = Arc::new(Knowledge::default());
+    let memory = IdentityCache::new(&settings.memory, &settings.store, clock.now());
+    let (tokens, every) = (&store.tokens, settings.tokens.last_used_every);
+    let (resolver, resolver_handle) =
+        Resolver::new(Arc::clone(&memory), Arc::clone(tokens), &settings.store, clock.clone(), Arc::clone(&knowledge));
+    let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
+    let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&knowledge));
+    let (events, _) = broadcast::channel(EVENTS);
+    let watcher =
+        Watcher::new(Arc::clone(tokens), cursor, Arc::clone(&memory), events, clock.clone(), Arc::clone(&knowledge));
     let mut control = JoinSet::new();
     control.spawn(resolver.run());
     control.spawn(exposures);
-    control.spawn(watch_changes(
-        Arc::clone(&store.tokens),
-        Arc::clone(&memory),
-        cursor,
-        settings.store.poll_every,
-    ));
+    control.spawn(super::clock::watch(clock.clone(), Arc::clone(&knowledge)));
+    control.spawn(watcher.run(Vec::new(), settings.store.poll_every));
+    let last_uses = tokio::spawn(writing);
 
     let names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
@@ -146,13 +158,14 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
-    serve_internal(&settings, &sockets, &recorders, &phases, &mut control);
+    serve_internal(&settings, &sockets, (&recorders, &knowledge), &phases, &mut control);
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
         tls,
         memory: Arc::clone(&memory),
         resolver: resolver_handle,
+        uses,
         exposed,
         census: Census::new(settings.limits.clone()),
         clock,
@@ -163,7 +176,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, log, memory, recorders })
+    Ok(Running { addresses, phase, workers, control, log, memory, recorders, knowledge, last_uses })
 }
 
 impl Running {
@@ -179,7 +192,7 @@ impl Running {
 
     /// The counters, as the metrics page shows them.
     pub fn metrics(&self) -> String {
-        export::prometheus(&self.recorders)
+        export::prometheus(&self.recorders, &self.knowledge)
     }
 
     /// Has every worker ended, which none should before it is asked?
@@ -205,6 +218,9 @@ impl Running {
             }
         };
         self.control.shutdown().await;
+        if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
+            tracing::warn!("the last uses of some tokens were not written");
+        }
         if let Some(log) = self.log.take() {
             let written = tokio::task::spawn_blocking(move || log.stop(LAST_LINES)).await;
             if !written.unwrap_or(false) {
@@ -253,7 +269,7 @@ fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartEr
 fn serve_internal(
     settings: &Settings,
     sockets: &[Vec<TcpListener>],
-    recorders: &[Arc<Recorder>],
+    (recorders, knowledge): (&[Arc<Recorder>], &Arc<Knowledge>),
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) {
@@ -265,8 +281,9 @@ fn serve_internal(
             Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
-        let recorders = recorders.to_vec();
-        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders)) });
+        let (recorders, knowledge) = (recorders.to_vec(), Arc::clone(knowledge));
+        let write =
+            metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders, &knowledge)) });
         let router = admin::internal_router(ask, write);
         let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
         let name = listener.name.clone();

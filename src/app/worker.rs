@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::Authenticator;
-use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle};
+use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, Uses};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
@@ -51,6 +51,7 @@ pub(super) struct Plan {
     pub tls: Vec<Option<TlsAcceptor>>,
     pub memory: Arc<IdentityCache>,
     pub resolver: ResolverHandle,
+    pub uses: Uses,
     pub exposed: ExposedTokens,
     pub census: Arc<Census>,
     pub clock: Clock,
@@ -144,6 +145,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         authenticator: Authenticator::new(
             Arc::clone(&plan.memory),
             plan.resolver.clone(),
+            plan.uses.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::{BadCredentials, Credentials};
-use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable};
+use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::Clock;
 use crate::identity::{Denied, Identity, Verdict};
 use crate::route::Access;
@@ -16,6 +16,7 @@ use crate::token::ShownKey;
 pub struct Authenticator {
     memory: Arc<IdentityCache>,
     resolver: ResolverHandle,
+    uses: Uses,
     clock: Clock,
     schemes: Box<[Box<str>]>,
     recorder: Arc<Recorder>,
@@ -39,12 +40,13 @@ impl Authenticator {
     pub fn new(
         memory: Arc<IdentityCache>,
         resolver: ResolverHandle,
+        uses: Uses,
         clock: Clock,
         schemes: &[String],
         recorder: Arc<Recorder>,
     ) -> Authenticator {
         let schemes = schemes.iter().map(|scheme| scheme.as_str().into()).collect();
-        Authenticator { memory, resolver, clock, schemes, recorder }
+        Authenticator { memory, resolver, uses, clock, schemes, recorder }
     }
 
     /// Who sent these fields, as far as the route wants to know. A hit never suspends.
@@ -63,7 +65,8 @@ impl Authenticator {
             return if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) };
         };
         let digest = shown.digest();
-        let verdict = match self.memory.get(digest, self.clock.now()) {
+        let now = self.clock.now();
+        let verdict = match self.memory.get(digest, now) {
             Some(verdict) => {
                 self.recorder.cache_hit();
                 verdict
@@ -76,7 +79,10 @@ impl Authenticator {
             }
         };
         match verdict {
-            Verdict::Caller(identity) => Ok(Some(identity)),
+            Verdict::Caller(identity) => {
+                self.uses.note(&identity, now);
+                Ok(Some(identity))
+            }
             Verdict::Denied(denied) => Err(AuthFailure::Denied(denied)),
         }
     }

@@ -3,6 +3,8 @@
 //! Made only by `check` (and by tests); every reference is an index that exists, every certificate is read and fits its
 //! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
 
+mod knowledge;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +12,9 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 use super::certificate::Certificate;
 pub use super::postgres::{BadPostgresUrl, PostgresUrl};
-pub use super::store::{OnOutage, Store, StoreUrl};
 use crate::token::ScopeSet;
 
 /// The whole configuration.
@@ -117,63 +119,6 @@ pub enum ExposedToken {
     Mark,
     /// It is revoked.
     Revoke,
-}
-
-/// What each process remembers of tokens.
-#[derive(Clone, Debug)]
-pub struct MemoryCache {
-    /// Most entries.
-    pub max_entries: usize,
-    /// How long an identity is believed.
-    pub ttl: Duration,
-    /// How long a refusal is believed.
-    pub negative_ttl: Duration,
-    /// How long the change log may be unreadable before entries count for `blind_ttl` only.
-    pub blind_after: Duration,
-    /// How long an identity is believed while nobody can tell what was revoked.
-    pub blind_ttl: Duration,
-}
-
-impl Default for MemoryCache {
-    fn default() -> MemoryCache {
-        MemoryCache {
-            max_entries: 100_000,
-            ttl: Duration::from_secs(60),
-            negative_ttl: Duration::from_secs(1),
-            blind_after: Duration::from_secs(2),
-            blind_ttl: Duration::from_secs(5),
-        }
-    }
-}
-
-/// How tokens are issued and read.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
-    pub schemes: Vec<String>,
-    /// Keep the login token sealed, so that it can be shown again.
-    pub recoverable: bool,
-    /// Each new user gets a login token at once.
-    pub issue_on_user_create: bool,
-    /// Lifetime of a new token; `None`: never ends.
-    pub default_ttl: Option<Duration>,
-    /// Most live tokens of one user.
-    pub max_per_user: u32,
-    /// The last use of a token is written down at most once in so long.
-    pub last_used_every: Duration,
-}
-
-impl Default for Tokens {
-    fn default() -> Tokens {
-        Tokens {
-            schemes: vec!["Token".to_owned()],
-            recoverable: true,
-            issue_on_user_create: true,
-            default_ttl: None,
-            max_per_user: 20,
-            last_used_every: Duration::from_secs(60),
-        }
-    }
 }
 
 /// Names of the fields that tell an upstream who is calling; `None`: not sent.

@@ -1,6 +1,5 @@
 //! `[store]`: where users and tokens live, and what holds while that is away.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,70 +8,8 @@ use super::document::Document;
 use super::listeners::check_secret_file;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
+use super::settings::{OnOutage, Store, StoreUrl};
 use super::value::{Fault, Key};
-
-/// Where users and tokens live.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The database.
-    pub url: StoreUrl,
-    /// 32 random bytes that seal login tokens; made on first start.
-    pub key_file: PathBuf,
-    /// Most connections to the database.
-    pub max_connections: u32,
-    /// Longest wait for one answer of the store.
-    pub timeout: Duration,
-    /// How often the change log is read for revocations.
-    pub poll_every: Duration,
-    /// What happens to requests while the store is away.
-    pub on_outage: OnOutage,
-    /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
-    pub unknown_per_second: u32,
-}
-
-/// What happens to requests while the store is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnOutage {
-    /// 503 for everybody, as soon as the outage is noticed.
-    Refuse,
-    /// Identities that this process knows are served for so long, counted from the last time that the store answered;
-    /// 503 for the rest.
-    ServeKnown(Duration),
-}
-
-/// Which database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// An SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL server.
-    Postgres(PostgresUrl),
-}
-
-impl Store {
-    /// A store with everything else at its default.
-    pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
-        Store {
-            url,
-            key_file,
-            max_connections: 16,
-            timeout: Duration::from_secs(1),
-            poll_every: Duration::from_millis(250),
-            on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
-            unknown_per_second: 1_000,
-        }
-    }
-}
-
-/// Where it is, without anything secret: the file, or the server.
-impl fmt::Display for StoreUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreUrl::Sqlite(path) => path.display().fmt(f),
-            StoreUrl::Postgres(url) => url.fmt(f),
-        }
-    }
-}
 
 /// `[store]`
 pub(super) fn read(root: &Table<'_>) -> Store {

@@ -45,7 +45,7 @@ impl Gateway {
             Box::pin(lease.ready()).await;
         }
         let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
-        let (answer, lease) = match wait(sent, &mut timer, &request_body).await {
+        let (answer, mut lease) = match wait(sent, &mut lease, &mut timer, &request_body).await {
             Ok(answer) => (answer, lease),
             Err(fault) => {
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
@@ -60,6 +60,9 @@ impl Gateway {
         // We never ask for another protocol.
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(OriginFault::BadResponse.into());
+        }
+        if !request_body.has_ended() {
+            lease.drive_apart();
         }
         exchange.ends(Outcome::Forwarded, answer.status());
         Ok(finish(answer, lease, request_body, timer, route, exchange))
@@ -125,15 +128,19 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
 /// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
 async fn wait(
     mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, impl Into<SendFault>>>>,
+    lease: &mut Lease,
     timer: &mut Timer,
     body: &RequestBody,
 ) -> Result<Response<Incoming>, SendFault> {
     timer.start();
     loop {
         let body_was_under_way = !body.has_ended() && body.fault().is_none();
-        let waited = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending => timer.poll(cx).map(|()| None),
+        let waited = std::future::poll_fn(|cx| {
+            lease.drive(cx);
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Some(answer)),
+                Poll::Pending => timer.poll(cx).map(|()| None),
+            }
         });
         match waited.await {
             Some(answer) => return answer.map_err(Into::into),
@@ -156,7 +163,7 @@ async fn send_again(
     let (mut lease, pool) = lease(pools, chosen, true).await?;
     name_host(&mut request, route, &pool);
     let sent = pin!(lease.send(*request).ok_or(Refusal::Internal)?);
-    match wait(sent, timer, body).await {
+    match wait(sent, &mut lease, timer, body).await {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => Err(why(fault.cause, body)),
     }

@@ -111,21 +111,23 @@ impl Site {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) => PathBuf::new(),
         };
+        let clock = world.clock.clone();
         let running = app::start(settings, world).await.unwrap();
-        Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
+        Gateway { running, store, hand, clock, roots: Arc::new(roots), log, database, folder }
     }
 }
 
 /// A running gateway.
 pub struct Gateway {
     running: Running,
+    clock: Clock,
     pub store: Store,
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
     /// The file of the store; empty if it is on a server.
     pub database: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -183,6 +185,11 @@ impl Gateway {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// The gateway's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// How many requests of a route ended so.
     pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
         self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
@@ -196,6 +203,12 @@ impl Gateway {
 
     pub fn cached_tokens(&self) -> usize {
         self.running.memory().len()
+    }
+
+    /// Stops as SIGTERM does, and keeps the folder of the store.
+    pub async fn stop_and_keep(self, grace: Duration) -> TempDir {
+        self.running.stop(grace).await;
+        self.folder
     }
 
     /// Stops as SIGTERM does.

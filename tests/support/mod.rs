@@ -3,6 +3,7 @@
 //! Everything runs in the test's own process on free ports and in a folder of its own. Nothing here judges: tests do.
 
 pub mod client;
+pub mod fleet;
 pub mod frames;
 pub mod gateway;
 pub mod http2;
@@ -14,6 +15,7 @@ pub mod watched;
 use std::time::Duration;
 
 pub use client::{Ask, Http, Wire};
+pub use fleet::Fleet;
 pub use gateway::{Gateway, Site};
 pub use message::Answer;
 pub use origin::{Gate, Origin, Step};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokengate::clock::Timestamp;
 use tokengate::store::{Changes, Cursor, Store, StoreError, TokenFeed, TokenStore};
@@ -11,12 +13,17 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Gateway, PATIENCE, Site, eventually};
 
+/// Longer than a change takes to be applied, most of the time.
+const LATE: Duration = Duration::from_millis(40);
+
 /// What a gateway asks in place of the store itself.
 pub struct Watched {
     store: Arc<dyn TokenStore>,
     away: AtomicBool,
     reads: AtomicUsize,
     answers: Arc<Mutex<()>>,
+    /// Every so many answers one comes late; 0: none does.
+    late: AtomicUsize,
     /// How far the change log was read and applied; the lowest number before it was read at all.
     applied: AtomicI64,
 }
@@ -28,7 +35,14 @@ impl Watched {
         let wrap = |store: Store| {
             let (away, reads, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
             let (inner, applied) = (Arc::clone(&store.tokens), AtomicI64::new(i64::MIN));
-            let watched = watched.insert(Arc::new(Watched { store: inner, away, reads, answers, applied }));
+            let watched = watched.insert(Arc::new(Watched {
+                store: inner,
+                away,
+                reads,
+                answers,
+                late: AtomicUsize::new(0),
+                applied,
+            }));
             Store { tokens: Arc::<Watched>::clone(watched), ..store }
         };
         let gateway = site.start_with(wrap).await;
@@ -43,6 +57,11 @@ impl Watched {
     /// How many look-ups have read what there is.
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::Acquire)
+    }
+
+    /// From now on one of so many look-ups reads at once and answers late.
+    pub fn answers_late(&self, one_of: usize) {
+        self.late.store(one_of, Ordering::Release);
     }
 
     /// Look-ups read at once, and answer when this is dropped.
@@ -69,7 +88,12 @@ impl Watched {
 impl TokenStore for Watched {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         let found = self.reach()?.find(key).await;
-        self.reads.fetch_add(1, Ordering::AcqRel);
+        let number = self.reads.fetch_add(1, Ordering::AcqRel);
+        let late = self.late.load(Ordering::Acquire);
+        if late > 0 && number.is_multiple_of(late) {
+            // Not a wait for something: a slow store.
+            tokio::time::sleep(LATE).await;
+        }
         drop(self.answers.lock().await);
         found
     }
