@@ -44,6 +44,8 @@ mod slow;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod targets;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -27,6 +27,9 @@ use crate::upstream::{EndpointSpec, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Events that may wait for a worker. One that falls behind further takes it as having missed some.
+const EVENTS: usize = 1024;
 
 /// What the gateway has from outside.
 pub struct World {
@@ -128,12 +131,14 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let memory = IdentityCache::new(&settings.memory);
     let (resolver, resolver_handle) = Resolver::new(Arc::clone(&memory), Arc::clone(&store.tokens), clock.clone());
     let (exposed, exposures) = ExposedTokens::new(Arc::clone(&store.tokens), clock.clone());
+    let (events, _) = broadcast::channel(EVENTS);
     let mut control = JoinSet::new();
     control.spawn(resolver.run());
     control.spawn(exposures);
     control.spawn(watch_changes(
         Arc::clone(&store.tokens),
         Arc::clone(&memory),
+        events.clone(),
         cursor,
         settings.store.poll_every,
     ));
@@ -153,6 +158,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         tls,
         memory: Arc::clone(&memory),
         resolver: resolver_handle,
+        events,
         exposed,
         census: Census::new(settings.limits.clone()),
         clock,

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+
 use super::memory::IdentityCache;
 use crate::store::{Cursor, StoreError, TokenEvent, TokenStore};
 
@@ -13,13 +15,20 @@ use crate::store::{Cursor, StoreError, TokenEvent, TokenStore};
 ///
 /// `since` must be a cursor that was taken before the first fill of `memory`. While the store does not answer, memory
 /// keeps to its own lifetimes; whatever happened meanwhile is read from the log afterwards.
-pub async fn watch(store: Arc<dyn TokenStore>, memory: Arc<IdentityCache>, mut since: Cursor, every: Duration) {
+/// Each event goes to `events` as well, once memory has forgotten what it is about.
+pub async fn watch(
+    store: Arc<dyn TokenStore>,
+    memory: Arc<IdentityCache>,
+    events: broadcast::Sender<TokenEvent>,
+    mut since: Cursor,
+    every: Duration,
+) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut blind = false;
     loop {
         interval.tick().await;
-        match read_on(&*store, &memory, &mut since).await {
+        match read_on(&*store, &memory, &events, &mut since).await {
             Ok(()) if blind => {
                 blind = false;
                 tracing::info!("the change log can be read again");
@@ -36,13 +45,19 @@ pub async fn watch(store: Arc<dyn TokenStore>, memory: Arc<IdentityCache>, mut s
 }
 
 /// Applies everything that stands in the log after `since`, and moves it.
-async fn read_on(store: &dyn TokenStore, memory: &IdentityCache, since: &mut Cursor) -> Result<(), StoreError> {
+async fn read_on(
+    store: &dyn TokenStore,
+    memory: &IdentityCache,
+    events: &broadcast::Sender<TokenEvent>,
+    since: &mut Cursor,
+) -> Result<(), StoreError> {
     loop {
         let changes = store.changes(*since).await?;
         if changes.events.is_empty() {
             // An older database was put back: what we believe may be of a future that did not happen.
             if store.newest_change().await? < *since {
                 memory.forget_all();
+                let _ = events.send(TokenEvent::Gap);
                 *since = store.newest_change().await?;
             }
             return Ok(());
@@ -53,6 +68,8 @@ async fn read_on(store: &dyn TokenStore, memory: &IdentityCache, since: &mut Cur
                 TokenEvent::SubjectChanged(subject) => memory.forget_subject(*subject),
                 TokenEvent::Gap => memory.forget_all(),
             }
+            // Nobody listens before the workers have begun.
+            let _ = events.send(*event);
         }
         *since = changes.next;
     }

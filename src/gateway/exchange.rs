@@ -4,9 +4,11 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
 use super::{ClientConnection, Gateway};
@@ -25,6 +27,10 @@ pub struct Exchange {
     version: Version,
     route: Option<usize>,
     caller: Option<Arc<Identity>>,
+    /// Its place among [`Callers`](super::Callers).
+    place: Option<usize>,
+    /// Its token has ended before its answer began, which is let through for a moment.
+    late: bool,
     /// Stays as it is while nothing has been decided: then the client left.
     outcome: Outcome,
     status: Option<StatusCode>,
@@ -46,6 +52,8 @@ impl Exchange {
             version: head.version,
             route: None,
             caller: None,
+            place: None,
+            late: false,
             outcome: Outcome::ClientGone,
             status: None,
             upstream: None,
@@ -84,13 +92,41 @@ impl Exchange {
         self.route = Some(route.index);
     }
 
-    pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>) {
+    /// It is known who is calling, by the credentials in `fields`.
+    pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
+        if let (Some(caller), Some(credentials)) = (caller, fields.get(AUTHORIZATION)) {
+            let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
+            self.place = Some(self.gateway.callers.enter(Arc::clone(caller), credentials.clone(), connection));
+        }
         self.caller = caller.map(Arc::clone);
     }
 
-    /// The endpoint's answer has begun.
-    pub(super) fn answered(&mut self, asked: Instant) {
+    /// The endpoint's answer has begun. `true`: the token has ended meanwhile, and the answer is the last word.
+    pub(super) fn answered(&mut self, asked: Instant) -> bool {
         self.upstream = Some(Instant::now().duration_since(asked));
+        self.late = self.token_has_ended();
+        if self.late {
+            self.leave_callers();
+        } else if let Some(place) = self.place {
+            self.gateway.callers.answered(place);
+        }
+        self.late
+    }
+
+    /// Has the caller's token ended since it was let in?
+    pub(super) fn token_has_ended(&self) -> bool {
+        self.place.is_some_and(|place| self.gateway.callers.has_ended(place))
+    }
+
+    /// The same; the task is woken when it does.
+    pub(super) fn poll_token_end(&self, cx: &Context<'_>) -> bool {
+        self.place.is_some_and(|place| self.gateway.callers.poll_ended(place, cx))
+    }
+
+    fn leave_callers(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.gateway.callers.leave(place);
+        }
     }
 
     /// The status that the client gets, and how the request ends if nothing goes wrong from here on.
@@ -100,13 +136,13 @@ impl Exchange {
 
     /// The endpoint did not bring its answer to an end.
     pub(super) fn breaks_off(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
+        self.outcome = if self.late { Outcome::TokenEnded } else { outcome };
     }
 
     /// The client did not take its answer to the end, unless the endpoint broke it off.
     pub(super) fn leaves(&mut self) {
         if self.outcome == Outcome::Forwarded {
-            self.outcome = Outcome::ClientGone;
+            self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
     }
 
@@ -117,6 +153,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.leave_callers();
         self.client.pulse.end();
         let total = Instant::now().duration_since(self.started);
         let route = self.route.and_then(|index| u32::try_from(index).ok()).map_or(RouteIndex::NONE, RouteIndex);

@@ -43,6 +43,9 @@ pub enum Refusal {
     Plaintext,
     /// It came in clear and may try again there.
     Redirect(String),
+    /// The caller's token ended while the request was under way. The one refusal that is no answer: it would say that
+    /// nothing was done.
+    TokenEnded,
     /// The endpoint failed.
     Origin(OriginFault),
     /// A defect of ours.
@@ -110,6 +113,7 @@ impl Refusal {
                 "HTTPS is required. A token that was sent without it is no longer a secret.".into(),
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
+            Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
             Refusal::Origin(fault) => origin_row(*fault),
             Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
         }

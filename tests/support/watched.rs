@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokengate::clock::Timestamp;
-use tokengate::store::{Changes, Cursor, Store, StoreError, TokenStore};
+use tokengate::store::{Changes, Cursor, Store, StoreError, TokenEvent, TokenStore};
 use tokengate::token::{TokenDigest, TokenKey, TokenRecord};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -15,6 +15,8 @@ use super::{Gateway, PATIENCE, Site, eventually};
 pub struct Watched {
     store: Arc<dyn TokenStore>,
     away: AtomicBool,
+    mute: AtomicBool,
+    news: std::sync::Mutex<Vec<TokenEvent>>,
     reads: AtomicUsize,
     answers: Arc<Mutex<()>>,
     /// How far the change log was read and applied; the lowest number before it was read at all.
@@ -26,9 +28,15 @@ impl Watched {
     pub async fn start(site: Site) -> (Gateway, Arc<Watched>) {
         let mut watched = None;
         let wrap = |store: Store| {
-            let (away, reads, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
-            let (inner, applied) = (Arc::clone(&store.tokens), AtomicI64::new(i64::MIN));
-            let watched = watched.insert(Arc::new(Watched { store: inner, away, reads, answers, applied }));
+            let watched = watched.insert(Arc::new(Watched {
+                store: Arc::clone(&store.tokens),
+                away: AtomicBool::new(false),
+                mute: AtomicBool::new(false),
+                news: std::sync::Mutex::default(),
+                reads: AtomicUsize::new(0),
+                answers: Arc::default(),
+                applied: AtomicI64::new(i64::MIN),
+            }));
             Store { tokens: Arc::<Watched>::clone(watched), ..store }
         };
         let gateway = site.start_with(wrap).await;
@@ -38,6 +46,21 @@ impl Watched {
     /// From now on, whether it can be reached. The test itself always can.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Release);
+    }
+
+    /// From now on, whether look-ups fail while the change log can be read.
+    pub fn set_mute(&self, mute: bool) {
+        self.mute.store(mute, Ordering::Release);
+    }
+
+    /// The next look at the change log finds this as well.
+    pub fn tell(&self, event: TokenEvent) {
+        self.news.lock().unwrap().push(event);
+    }
+
+    /// Has everything been found that was told?
+    pub fn all_is_told(&self) -> bool {
+        self.news.lock().unwrap().is_empty()
     }
 
     /// How many look-ups have read what there is.
@@ -68,6 +91,9 @@ impl Watched {
 #[async_trait]
 impl TokenStore for Watched {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        if self.mute.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("the test made it mute".into()));
+        }
         let found = self.reach()?.find(key).await;
         self.reads.fetch_add(1, Ordering::AcqRel);
         drop(self.answers.lock().await);
@@ -75,7 +101,8 @@ impl TokenStore for Watched {
     }
 
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
-        let changes = self.reach()?.changes(since).await?;
+        let mut changes = self.reach()?.changes(since).await?;
+        changes.events.append(&mut self.news.lock().unwrap());
         // Whoever asks for what comes after has applied what came before.
         self.applied.fetch_max(since.0, Ordering::AcqRel);
         Ok(changes)
