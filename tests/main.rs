@@ -52,4 +52,6 @@ mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod upgrade;
+#[cfg(test)]
 mod wire;

@@ -11,6 +11,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
+use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway};
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
@@ -36,6 +37,8 @@ pub struct Exchange {
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
+    /// Where the tunnel leads that the answer opens.
+    far_end: Option<Box<FarEnd>>,
 }
 
 impl Exchange {
@@ -58,6 +61,7 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
+            far_end: None,
         })
     }
 
@@ -144,6 +148,16 @@ impl Exchange {
         if self.outcome == Outcome::Forwarded {
             self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
+    }
+
+    /// The answer opens a tunnel to the endpoint.
+    pub(super) fn switches(&mut self, far_end: FarEnd) {
+        self.far_end = Some(Box::new(far_end));
+    }
+
+    /// The tunnel that the answer opens, if it opens one.
+    pub(super) fn far_end(&mut self) -> Option<Box<FarEnd>> {
+        self.far_end.take()
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {

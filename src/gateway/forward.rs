@@ -8,13 +8,16 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HOST;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::fields::{forwarded::X_REQUEST_ID, response};
+use super::fields::{self, forwarded::X_REQUEST_ID};
 use super::timer::Timer;
+use super::tunnel::FarEnd;
+use super::websocket::Handshake;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::Permit;
 use crate::config::settings;
@@ -32,6 +35,7 @@ impl Gateway {
         &self,
         mut request: Request<OutgoingBody>,
         permit: &Permit<'_>,
+        handshake: Option<Handshake>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
@@ -69,33 +73,48 @@ impl Gateway {
             }
         };
         let last_word = exchange.answered(asked);
-        // We never ask for another protocol.
+        let deadline = route.total_timeout.map(|total| exchange.started() + total);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(OriginFault::BadResponse.into());
+            // Only what was asked for; else the endpoint takes something for a handshake that is none.
+            let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
+            return if accepted {
+                Box::pin(switch(answer, lease, deadline, exchange)).await
+            } else {
+                Err(OriginFault::BadResponse.into())
+            };
         }
         exchange.ends(Outcome::Forwarded, answer.status());
-        let deadline = route.total_timeout.map(|total| exchange.started() + total);
         let timer = match last_word {
             true => timer.for_body(None, Some(Instant::now() + LAST_WORD)),
             false => timer.for_body((!route.streaming).then_some(route.response_body_timeout), deadline),
         };
-        Ok(finish(answer, lease, request_body, timer, exchange))
+        let (head, incoming) = finish(answer, exchange);
+        Ok(Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, timer)))
     }
 }
 
 /// What goes to the client: the endpoint's answer without what was meant for this hop.
-fn finish(
-    answer: Response<Incoming>,
-    lease: Lease,
-    request_body: RequestBody,
-    timer: Timer,
-    exchange: &Exchange,
-) -> Response<Body> {
+fn finish(answer: Response<Incoming>, exchange: &Exchange) -> (response::Parts, Incoming) {
     let (mut head, incoming) = answer.into_parts();
     head.version = Version::HTTP_11;
-    response::finish(&mut head.headers, exchange.hsts());
+    fields::response::finish(&mut head.headers, exchange.hsts());
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
-    Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, timer))
+    (head, incoming)
+}
+
+/// The endpoint speaks WebSocket from here on: prepares the tunnel, which begins once the client has its answer.
+async fn switch(
+    mut answer: Response<Incoming>,
+    lease: Lease,
+    deadline: Option<Instant>,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, Refusal> {
+    let stream = hyper::upgrade::on(&mut answer).await.map_err(|_| OriginFault::Reset)?;
+    exchange.ends(Outcome::Forwarded, answer.status());
+    let (mut head, _none) = finish(answer, exchange);
+    Handshake::ask(&mut head.headers);
+    exchange.switches(FarEnd::new(stream, lease, deadline));
+    Ok(Response::from_parts(head, Body::full(Bytes::new())))
 }
 
 /// A second copy of a request that may be sent twice without any effect.

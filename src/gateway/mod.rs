@@ -16,11 +16,15 @@ mod outgoing;
 mod pulse;
 mod refusal;
 mod timer;
+mod tunnel;
+mod websocket;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::auth::Authenticator;
@@ -39,6 +43,7 @@ pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
+pub use tunnel::Tunnel;
 
 /// The request pipeline of one worker.
 pub struct Gateway {
@@ -75,7 +80,7 @@ pub struct Gateway {
 pub struct Unanswered;
 
 impl Gateway {
-    /// Serves one request of a client.
+    /// Serves one request of a client. An answer that switches to WebSocket leaves its tunnel in `opened`.
     ///
     /// What goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain function in front
     /// of the future, which then has no room for the request as it came.
@@ -85,19 +90,32 @@ impl Gateway {
     pub fn serve(
         self: Rc<Self>,
         client: &Rc<ClientConnection>,
+        opened: &Rc<Cell<Option<Tunnel>>>,
         request: Request<Incoming>,
     ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::open(&self, client, &head);
-        let unread_body = !http_body::Body::is_end_stream(&body);
+        // What comes behind it is not read as a request, so that there is no other one.
+        let is_last = client.held.get() && websocket::is_asked_for(&head);
+        let close = is_last || !http_body::Body::is_end_stream(&body);
+        let opened = Rc::clone(opened);
         async move {
             Ok(match self.answer(head, body, &mut exchange).await {
-                Ok(response) => response.map(|body| body.settling(exchange)),
+                Ok(mut response) => {
+                    if let Some(far_end) = exchange.far_end() {
+                        opened.set(Some(Tunnel::new(far_end, exchange)));
+                        return Ok(response);
+                    }
+                    if is_last {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response.map(|body| body.settling(exchange))
+                }
                 Err(Refusal::TokenEnded) => {
                     exchange.breaks_off(Outcome::TokenEnded);
                     return Err(Unanswered);
                 }
-                Err(refusal) => refusal.respond(exchange, unread_body, self.authenticator.challenge()),
+                Err(refusal) => refusal.respond(exchange, close, self.authenticator.challenge()),
             })
         }
     }

@@ -127,8 +127,8 @@ impl Refusal {
         )
     }
 
-    /// Makes the response and settles the exchange with it.
-    pub(super) fn respond(self, mut exchange: Box<Exchange>, unread_body: bool, challenge: &str) -> Response<Body> {
+    /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
+    pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
         exchange.ends(outcome, status);
         // Serialising a text cannot fail.
@@ -164,7 +164,7 @@ impl Refusal {
             _ => {}
         }
         // HTTP/2 ends the stream instead; there the field is forbidden.
-        if (unread_body || self.ends_connection()) && !exchange.is_http2() {
+        if (close || self.ends_connection()) && !exchange.is_http2() {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| body.settling(exchange))

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
@@ -18,6 +20,9 @@ use crate::config::settings::{Endpoint, EndpointAddress};
 
 /// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
 const BUFFER: usize = 64 << 10;
+/// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// Everything that makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +81,8 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
             let stream = TcpStream::connect(addresses.as_slice()).await?;
             // Heads and bodies are written whole; waiting for more only adds delay.
             stream.set_nodelay(true)?;
+            // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
+            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
         Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
@@ -84,7 +91,7 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
         http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let driver = tokio::task::spawn_local(async move {
         // Its errors reach the exchange that is on it; an idle connection that ends is noticed at the next lease.
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     Ok(Connection { sender, driver: driver.abort_handle() })
 }
