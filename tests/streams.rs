@@ -310,6 +310,29 @@ async fn an_upload_is_broken_off_without_an_answer() {
 }
 
 #[tokio::test]
+async fn an_upload_is_broken_off_also_while_its_answer_is_not_taken() {
+    let origin = Origin::doing(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
+        // More than the client lets come, less than fills all buffers on the way.
+        Step::Flood(vec![b'x'; 1 << 16], 3 << 4),
+        Step::Read,
+    ])
+    .await;
+    let gateway = Site::before(&origin).with(|s| s.routes[0].body_limit = u64::MAX).start().await;
+    let key = gateway.issue("alice").await;
+    let (mut body, request) = streaming(&Ask::new("POST", "/api/x").token(&key));
+    let mut client = H2::open(&gateway).await;
+    let answer = tokio::spawn(client.begin(request));
+    body.send_data(Bytes::from("hello")).await.unwrap();
+    let _not_taken = soon("head", answer).await.unwrap().unwrap();
+    eventually(PATIENCE, "the body has begun", || async { origin.last().body == b"hello" }).await;
+    gateway.revoke(&key).await;
+    origin.is_left().await;
+    let _ = body.send_data(Bytes::from("more")).await;
+    assert!(origin.last().body == b"hello" && origin.stray().is_empty());
+}
+
+#[tokio::test]
 async fn a_request_that_is_gathered_is_not_forwarded_when_its_token_ends() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|s| s.routes[0].buffer_request = true).start().await;

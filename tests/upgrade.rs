@@ -118,7 +118,7 @@ async fn bytes_pass_a_tunnel_unchanged_in_both_directions() {
     eventually(PATIENCE, "lines in the log", || async {
         let log = gateway.log.text();
         let tunnels = log.lines().filter(|line| line.contains("status=101") && line.contains("outcome=forwarded"));
-        tunnels.filter(|line| line.contains("bytes_out=3000000")).count() == 2
+        tunnels.filter(|line| line.contains("bytes=3000000")).count() == 2
     })
     .await;
 }
@@ -313,6 +313,44 @@ async fn a_tunnel_ends_with_its_token_and_no_other_one_does() {
     gateway.store.accounts.rename(gateway.user("bob").await, "robert").await.unwrap();
     his.ends().await;
     origin.is_left().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_is_not_opened_when_its_token_ends_before_the_answer() {
+    let gate = Gate::closed();
+    let waiting = Arc::clone(&gate);
+    let origin = Origin::doing(vec![Step::Wait(waiting), Step::Send(switching(ACCEPT)), Step::Echo]).await;
+    let gateway = before(&origin).await;
+    let key = gateway.issue("alice").await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send([handshake("/api/ws").token(&key).bytes(), b"early".to_vec()].concat()).await;
+    origin.has_seen(1).await;
+    gateway.revoke(&key).await;
+    let other = Ask::get("/scoped/x").token(&key);
+    eventually(PATIENCE, "it is refused", || async { other.to(&gateway).await.status == 401 }).await;
+    gate.open();
+    wire.ends().await;
+    origin.is_left().await;
+    assert!(origin.last().body.is_empty(), "nothing came through");
+    gateway.has_counted("api", "token_ended", 1).await;
+}
+
+#[tokio::test]
+async fn a_handshake_is_the_same_wherever_its_bytes_are_cut() {
+    let origin = echo().await;
+    let gateway = before(&origin).await;
+    let bytes = [handshake("/public/ws").bytes(), SMUGGLED.to_vec()].concat();
+    let head = bytes.len() - SMUGGLED.len();
+    for cut in (1..head).step_by(17).chain(head - 4..bytes.len()) {
+        let mut wire = Wire::plain(&gateway).await;
+        wire.send(&bytes[..cut]).await;
+        // What was sent is read before the rest comes, at least most of the time.
+        tokio::task::yield_now().await;
+        wire.send(&bytes[cut..]).await;
+        assert_eq!(wire.next_head().await.unwrap().0, 101, "{cut}");
+        comes(&mut wire, SMUGGLED).await;
+    }
+    assert!(origin.requests().iter().all(|seen| seen.target == "/public/ws"));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::identity::{Identity, Verdict};
 use crate::store::TokenEvent;
 use crate::token::TokenDigest;
+use crate::upstream::RequestBody;
 
 /// Most questions at once that come out of one look: the rest of the queue is for requests.
 const AT_ONCE: usize = 8;
@@ -39,6 +40,8 @@ struct Entry {
     credentials: HeaderValue,
     /// What is closed when nothing else helps. HTTP/1 only: there a connection serves one request at a time.
     connection: Option<Rc<Pulse>>,
+    /// A request body that the endpoint does not have whole.
+    upload: Option<RequestBody>,
     doubt: Doubt,
     ended: bool,
     answered: bool,
@@ -67,15 +70,29 @@ impl Callers {
         credentials: HeaderValue,
         connection: Option<Rc<Pulse>>,
     ) -> usize {
-        let doubt = Doubt::Open;
-        let entry = Entry { identity, credentials, connection, doubt, ended: false, answered: false, waker: None };
-        self.0.borrow_mut().insert(entry)
+        self.0.borrow_mut().insert(Entry {
+            identity,
+            credentials,
+            connection,
+            upload: None,
+            doubt: Doubt::Open,
+            ended: false,
+            answered: false,
+            waker: None,
+        })
     }
 
-    /// The exchange has ended, or its token is no matter to it any more.
-    pub(super) fn leave(&self, place: usize) {
+    /// The exchange has ended, or its token is no matter to it any more. Gives its identity back.
+    pub(super) fn leave(&self, place: usize) -> Option<Arc<Identity>> {
         let left = self.0.borrow_mut().try_remove(place);
-        drop(left);
+        left.map(|entry| entry.identity)
+    }
+
+    /// The endpoint is being sent a body.
+    pub(super) fn uploads(&self, place: usize, body: RequestBody) {
+        if let Some(entry) = self.0.borrow_mut().get_mut(place) {
+            entry.upload = Some(body);
+        }
     }
 
     /// The answer of the endpoint has begun: from here on the exchange may be cut anywhere.
@@ -159,6 +176,10 @@ impl Callers {
 impl Entry {
     fn end(&mut self) {
         self.ended = true;
+        // It has a reader of its own, and would go on while the answer is not taken.
+        if let Some(upload) = self.upload.take() {
+            upload.cut();
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

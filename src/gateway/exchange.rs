@@ -16,6 +16,7 @@ use super::{ClientConnection, Gateway};
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex, StatusClass};
+use crate::upstream::RequestBody;
 
 /// The record of one request.
 pub struct Exchange {
@@ -27,8 +28,8 @@ pub struct Exchange {
     uri: Uri,
     version: Version,
     route: Option<usize>,
+    /// Who is calling; while the exchange has a place among [`Callers`](super::Callers), that has it.
     caller: Option<Arc<Identity>>,
-    /// Its place among [`Callers`](super::Callers).
     place: Option<usize>,
     /// Its token has ended before its answer began, which is let through for a moment.
     late: bool,
@@ -98,11 +99,21 @@ impl Exchange {
 
     /// It is known who is calling, by the credentials in `fields`.
     pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
-        if let (Some(caller), Some(credentials)) = (caller, fields.get(AUTHORIZATION)) {
-            let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
-            self.place = Some(self.gateway.callers.enter(Arc::clone(caller), credentials.clone(), connection));
+        let Some(caller) = caller.map(Arc::clone) else { return };
+        match fields.get(AUTHORIZATION) {
+            Some(credentials) => {
+                let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
+                self.place = Some(self.gateway.callers.enter(caller, credentials.clone(), connection));
+            }
+            None => self.caller = Some(caller),
         }
-        self.caller = caller.map(Arc::clone);
+    }
+
+    /// The endpoint is being sent the request.
+    pub(super) fn sends(&self, body: &RequestBody) {
+        if let Some(place) = self.place.filter(|_| !body.has_ended()) {
+            self.gateway.callers.uploads(place, body.clone());
+        }
     }
 
     /// The endpoint's answer has begun. `true`: the token has ended meanwhile, and the answer is the last word.
@@ -129,7 +140,7 @@ impl Exchange {
 
     fn leave_callers(&mut self) {
         if let Some(place) = self.place.take() {
-            self.gateway.callers.leave(place);
+            self.caller = self.gateway.callers.leave(place);
         }
     }
 

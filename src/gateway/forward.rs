@@ -60,6 +60,7 @@ impl Gateway {
         if exchange.token_has_ended() {
             return Err(Refusal::TokenEnded);
         }
+        exchange.sends(&request_body);
         let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
         let (answer, lease) = match wait(sent, &mut timer, &request_body, exchange).await? {
             Ok(answer) => (answer, lease),
@@ -77,10 +78,10 @@ impl Gateway {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Only what was asked for; else the endpoint takes something for a handshake that is none.
             let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
-            return if accepted {
-                Box::pin(switch(answer, lease, deadline, exchange)).await
-            } else {
-                Err(OriginFault::BadResponse.into())
+            return match (accepted, last_word) {
+                (true, false) => Box::pin(switch(answer, lease, deadline, exchange)).await,
+                (true, true) => Err(Refusal::TokenEnded),
+                (false, _) => Err(OriginFault::BadResponse.into()),
             };
         }
         exchange.ends(Outcome::Forwarded, answer.status());
@@ -174,6 +175,8 @@ async fn wait(
             Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
         });
         match waited.await {
+            // Whatever it was, its cause is the end of the token.
+            Waited::Answer(Err(_)) if exchange.token_has_ended() => return Err(Refusal::TokenEnded),
             Waited::Answer(answer) => return Ok(answer.map_err(Into::into)),
             Waited::TokenEnded => return Err(Refusal::TokenEnded),
             // The client is still sending; its own silence is watched by the body.
