@@ -5,6 +5,15 @@
 //!
 //! Starts real servers as the tests do; figures of one run stand beside one another.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "what goes wrong ends the bench, as in the tests"
+)]
+
 #[path = "../tests/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use the rest")]
 mod support;

@@ -210,7 +210,7 @@ async fn run(fleet: Fleet, wanted: usize) -> usize {
         wanted,
     };
     for number in 0..SLOTS {
-        let user = NewUser::named(&format!("racer{number}"));
+        let user = NewUser::named(format!("racer{number}"));
         let owner = race.store.accounts.create(user).await.unwrap().0.account.id;
         let mut slot = Slot { owner, lives: Vec::new() };
         race.issue(&mut slot).await;

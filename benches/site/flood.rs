@@ -1,6 +1,6 @@
 //! A flood of random tokens: how many questions reach the store, and what becomes of a known token meanwhile.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use crate::spread;
 use crate::support::http2::H2;

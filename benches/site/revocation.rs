@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tokengate::store::{NamedToken, NewUser, TokenRef};
 use tokengate::token::ScopeSet;
@@ -70,7 +72,6 @@ async fn measure(fleet: &Fleet, rounds: usize) -> (Vec<Duration>, f64) {
     while let Some(done) = load.join_next().await {
         done.unwrap();
     }
-    #[expect(clippy::as_conversions, reason = "a rate to be shown")]
     let rate = rate as f64 / begun.elapsed().as_secs_f64();
     (times, rate)
 }

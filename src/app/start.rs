@@ -141,13 +141,14 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
     let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&knowledge));
     let (events, _) = broadcast::channel(EVENTS);
+    let told = events.clone();
     let watcher =
-        Watcher::new(Arc::clone(tokens), cursor, Arc::clone(&memory), events, clock.clone(), Arc::clone(&knowledge));
+        Watcher::new(Arc::clone(tokens), cursor, Arc::clone(&memory), told, clock.clone(), Arc::clone(&knowledge));
     let mut control = JoinSet::new();
     control.spawn(resolver.run());
     control.spawn(exposures);
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&knowledge)));
-    control.spawn(watcher.run(Vec::new(), settings.store.poll_every));
+    control.spawn(watcher.run(tokens.feed().into_iter().collect(), settings.store.poll_every));
     let last_uses = tokio::spawn(writing);
 
     let names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
@@ -166,6 +167,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         memory: Arc::clone(&memory),
         resolver: resolver_handle,
         uses,
+        events,
         exposed,
         census: Census::new(settings.limits.clone()),
         clock,

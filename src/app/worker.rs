@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
@@ -19,9 +20,10 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Door, Gateway, Roll};
+use crate::gateway::{self, Callers, Door, Gateway, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
+use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
 use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, UpstreamPools};
 
@@ -52,6 +54,8 @@ pub(super) struct Plan {
     pub memory: Arc<IdentityCache>,
     pub resolver: ResolverHandle,
     pub uses: Uses,
+    /// What the store's log tells, after memory has forgotten it.
+    pub events: broadcast::Sender<TokenEvent>,
     pub exposed: ExposedTokens,
     pub census: Arc<Census>,
     pub clock: Clock,
@@ -86,6 +90,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 async fn run(plan: &Plan, share: Share) -> usize {
     let Share { index, sockets, recorder, access_log, mut phase } = share;
     let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
+    let mut events = plan.events.subscribe();
     let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
     let (stop, stopping) = watch::channel(false);
     let mut accepting = Vec::new();
@@ -100,6 +105,7 @@ async fn run(plan: &Plan, share: Share) -> usize {
     loop {
         tokio::select! {
             _ = tick.tick() => look_after(&gateway, &roll),
+            event = events.recv() => hear(&gateway, event, &mut events),
             changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
         }
     }
@@ -120,15 +126,31 @@ async fn run(plan: &Plan, share: Share) -> usize {
                 }
                 return cut;
             }
+            event = events.recv() => hear(&gateway, event, &mut events),
             _ = tick.tick() => look_after(&gateway, &roll),
         }
     }
     0
 }
 
-fn look_after(gateway: &Gateway, roll: &Roll) {
+/// One event, and those that wait behind it.
+fn hear(gateway: &Rc<Gateway>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
+    // Closed it never is, since the plan has a sender; and who has lagged behind has missed some.
+    gateway.hear(first.unwrap_or(TokenEvent::Gap));
+    loop {
+        match events.try_recv() {
+            Ok(event) => gateway.hear(event),
+            Err(TryRecvError::Lagged(_)) => gateway.hear(TokenEvent::Gap),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    gateway.look_again();
+}
+
+fn look_after(gateway: &Rc<Gateway>, roll: &Roll) {
     let now = Instant::now();
     roll.sweep(now);
+    gateway.look_after_callers();
     gateway.pools.sweep(now);
     if let Some(log) = &gateway.access_log {
         log.flush();
@@ -150,6 +172,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
             &settings.tokens.schemes,
             Arc::clone(recorder),
         ),
+        callers: Callers::default(),
         exposed: plan.exposed.clone(),
         limits: settings.limits.clone(),
         clock: plan.clock.clone(),

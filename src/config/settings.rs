@@ -202,13 +202,16 @@ pub struct Route {
     pub empty_segments: bool,
     /// Read the whole request body first and send `Content-Length` (DRF ignores chunked bodies).
     pub buffer_request: bool,
+    /// WebSocket and answers without an end: the endpoint may be silent for as long as it likes, before its answer and
+    /// within, and a WebSocket handshake is passed on.
+    pub streaming: bool,
     /// Longest request body in bytes.
     pub body_limit: u64,
     /// Longest silence of the client within a request body.
     pub request_body_timeout: Duration,
-    /// Longest wait for the head of the response.
+    /// Longest wait for the head of the response. Not on a streaming route.
     pub response_headers_timeout: Duration,
-    /// Longest silence of the endpoint within a response body.
+    /// Longest silence of the endpoint within a response body. Not on a streaming route.
     pub response_body_timeout: Duration,
     /// Longest life of the whole exchange; `None`: no bound.
     pub total_timeout: Option<Duration>,

@@ -87,6 +87,10 @@ impl HttpBody for Body {
         }
         let frame = match &mut this.source {
             Source::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            // Before the endpoint is asked: with its token a caller loses what lies ready, too.
+            Source::Endpoint(_) if this.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx)) => {
+                Some(Err(Outcome::TokenEnded))
+            }
             Source::Endpoint(from) => ready!(from.poll(cx)).transpose(),
         };
         if let Some(exchange) = &mut this.exchange {

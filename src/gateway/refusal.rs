@@ -43,6 +43,9 @@ pub enum Refusal {
     Plaintext,
     /// It came in clear and may try again there.
     Redirect(String),
+    /// The caller's token ended while the request was under way. The one refusal that is no answer: it would say that
+    /// nothing was done.
+    TokenEnded,
     /// The endpoint failed.
     Origin(OriginFault),
     /// A defect of ours.
@@ -110,6 +113,7 @@ impl Refusal {
                 "HTTPS is required. A token that was sent without it is no longer a secret.".into(),
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
+            Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
             Refusal::Origin(fault) => origin_row(*fault),
             Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
         }
@@ -123,8 +127,8 @@ impl Refusal {
         )
     }
 
-    /// Makes the response and settles the exchange with it.
-    pub(super) fn respond(self, mut exchange: Box<Exchange>, unread_body: bool, challenge: &str) -> Response<Body> {
+    /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
+    pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
         exchange.ends(outcome, status);
         // Serialising a text cannot fail.
@@ -160,7 +164,7 @@ impl Refusal {
             _ => {}
         }
         // HTTP/2 ends the stream instead; there the field is forbidden.
-        if (unread_body || self.ends_connection()) && !exchange.is_http2() {
+        if (close || self.ends_connection()) && !exchange.is_http2() {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|body| body.settling(exchange))

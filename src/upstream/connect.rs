@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -17,6 +19,9 @@ use crate::config::settings::{Endpoint, EndpointAddress};
 
 /// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
 const BUFFER: usize = 64 << 10;
+/// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// Everything that makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +65,8 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
             let stream = TcpStream::connect(addresses.as_slice()).await?;
             // Heads and bodies are written whole; waiting for more only adds delay.
             stream.set_nodelay(true)?;
+            // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
+            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
         Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),

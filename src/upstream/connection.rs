@@ -22,7 +22,8 @@ pub(super) struct Connection {
 }
 
 enum Driver {
-    Waiting(Pin<Box<http1::Connection<TokioIo<Stream>, OutgoingBody>>>),
+    /// A trait object, since the library has no name for a connection that may switch protocols.
+    Waiting(Pin<Box<dyn Future<Output = hyper::Result<()>>>>),
     Task(AbortHandle),
     Ended,
 }
@@ -32,7 +33,7 @@ impl Connection {
         sender: http1::SendRequest<OutgoingBody>,
         connection: http1::Connection<TokioIo<Stream>, OutgoingBody>,
     ) -> Connection {
-        Connection { sender, driver: Driver::Waiting(Box::pin(connection)) }
+        Connection { sender, driver: Driver::Waiting(Box::pin(connection.with_upgrades())) }
     }
 
     /// Brings on its way what can be: bytes of a request, bytes of an answer. Wakes `cx` when there is more to do.

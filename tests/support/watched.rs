@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokengate::clock::Timestamp;
-use tokengate::store::{Changes, Cursor, Store, StoreError, TokenFeed, TokenStore};
+use tokengate::store::{Changes, Cursor, Store, StoreError, TokenEvent, TokenFeed, TokenStore};
 use tokengate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -20,6 +20,9 @@ const LATE: Duration = Duration::from_millis(40);
 pub struct Watched {
     store: Arc<dyn TokenStore>,
     away: AtomicBool,
+    mute: AtomicBool,
+    deaf: bool,
+    news: std::sync::Mutex<Vec<TokenEvent>>,
     reads: AtomicUsize,
     answers: Arc<Mutex<()>>,
     /// Every so many answers one comes late; 0: none does.
@@ -31,17 +34,27 @@ pub struct Watched {
 impl Watched {
     /// A gateway that asks such a store.
     pub async fn start(site: Site) -> (Gateway, Arc<Watched>) {
+        Watched::start_hearing(site, true).await
+    }
+
+    /// The same without a feed: what changes is found in the log only.
+    pub async fn start_deaf(site: Site) -> (Gateway, Arc<Watched>) {
+        Watched::start_hearing(site, false).await
+    }
+
+    async fn start_hearing(site: Site, hears: bool) -> (Gateway, Arc<Watched>) {
         let mut watched = None;
         let wrap = |store: Store| {
-            let (away, reads, answers) = (AtomicBool::new(false), AtomicUsize::new(0), Arc::default());
-            let (inner, applied) = (Arc::clone(&store.tokens), AtomicI64::new(i64::MIN));
             let watched = watched.insert(Arc::new(Watched {
-                store: inner,
-                away,
-                reads,
-                answers,
+                store: Arc::clone(&store.tokens),
+                away: AtomicBool::new(false),
+                mute: AtomicBool::new(false),
+                deaf: !hears,
+                news: std::sync::Mutex::default(),
+                reads: AtomicUsize::new(0),
+                answers: Arc::default(),
                 late: AtomicUsize::new(0),
-                applied,
+                applied: AtomicI64::new(i64::MIN),
             }));
             Store { tokens: Arc::<Watched>::clone(watched), ..store }
         };
@@ -52,6 +65,21 @@ impl Watched {
     /// From now on, whether it can be reached. The test itself always can.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Release);
+    }
+
+    /// From now on, whether look-ups fail while the change log can be read.
+    pub fn set_mute(&self, mute: bool) {
+        self.mute.store(mute, Ordering::Release);
+    }
+
+    /// The next look at the change log finds this as well.
+    pub fn tell(&self, event: TokenEvent) {
+        self.news.lock().unwrap().push(event);
+    }
+
+    /// Has everything been found that was told?
+    pub fn all_is_told(&self) -> bool {
+        self.news.lock().unwrap().is_empty()
     }
 
     /// How many look-ups have read what there is.
@@ -87,6 +115,9 @@ impl Watched {
 #[async_trait]
 impl TokenStore for Watched {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        if self.mute.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("the test made it mute".into()));
+        }
         let found = self.reach()?.find(key).await;
         let number = self.reads.fetch_add(1, Ordering::AcqRel);
         let late = self.late.load(Ordering::Acquire);
@@ -103,7 +134,8 @@ impl TokenStore for Watched {
     }
 
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
-        let changes = self.reach()?.changes(since).await?;
+        let mut changes = self.reach()?.changes(since).await?;
+        changes.events.append(&mut self.news.lock().unwrap());
         // Whoever asks for what comes after has applied what came before.
         self.applied.fetch_max(since.0, Ordering::AcqRel);
         Ok(changes)
@@ -118,7 +150,7 @@ impl TokenStore for Watched {
     }
 
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
-        self.store.feed()
+        if self.deaf { None } else { self.store.feed() }
     }
 
     async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError> {
