@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::certificate::Certificate;
+pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 use crate::token::ScopeSet;
 
 /// The whole configuration.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub store: Store,
     /// What each process remembers of tokens.
     pub memory: MemoryCache,
+    /// The cache that gateways share; `None`: there is none.
+    pub redis: Option<RedisCache>,
     /// How tokens are issued and read.
     pub tokens: Tokens,
     /// What upstreams are told.
