@@ -7,9 +7,11 @@
 mod exposed;
 mod memory;
 mod resolver;
+mod shared;
 mod watcher;
 
 pub use exposed::ExposedTokens;
 pub use memory::{Fill, IdentityCache};
 pub use resolver::{Resolver, ResolverHandle, StoreUnavailable};
+pub use shared::{Begun, Looked, SharedCache, SharedCounters};
 pub use watcher::watch;

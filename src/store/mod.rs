@@ -8,6 +8,7 @@
 //! its work completely or not at all; only the store knows which.
 
 mod error;
+mod feed;
 mod keyfile;
 mod ledger;
 mod password;
@@ -24,7 +25,8 @@ use crate::config::settings;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
-pub use keyfile::KeyFileError;
+pub use feed::TokenFeed;
+pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
