@@ -6,14 +6,17 @@ pub mod client;
 pub mod frames;
 pub mod gateway;
 pub mod http2;
+pub mod line;
 pub mod message;
 pub mod origin;
+pub mod redis;
 pub mod watched;
 
 use std::time::Duration;
 
 pub use client::{Ask, Http, Wire};
 pub use gateway::{Gateway, Site};
+pub use line::Line;
 pub use message::Answer;
 pub use origin::{Gate, Origin, Step};
 
