@@ -1,13 +1,12 @@
 //! What gateways tell each other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokengate::store::{TokenEvent, TokenFeed};
 
 use super::{Fleet, record};
 use crate::support::redis::{Redis, command};
-use crate::support::{Line, soon};
+use crate::support::{Line, PATIENCE, eventually, soon};
 
 async fn next(feed: &mut Box<dyn TokenFeed>) -> TokenEvent {
     soon("an event", feed.next()).await
@@ -51,24 +50,21 @@ async fn a_cut_a_stalled_and_a_killed_connection_each_end_in_a_gap() {
     let mut feed = gateway.cache.feed();
     assert_eq!(next(&mut feed).await, TokenEvent::Gap);
 
-    line.cut();
-    let waits = Arc::clone(&gateway.cache);
-    line.pass();
-    assert_eq!(next(&mut feed).await, TokenEvent::Gap);
-
-    line.stall();
-    let before = line.accepted();
-    let event = tokio::spawn(async move { (feed.next().await, feed) });
-    crate::support::eventually(crate::support::PATIENCE, "it connects anew", || async { line.accepted() > before })
-        .await;
-    line.pass();
-    let (event, mut feed) = soon("an event", event).await.unwrap();
-    assert_eq!(event, TokenEvent::Gap);
+    for break_it in [Line::cut, Line::stall] {
+        let before = line.accepted();
+        break_it(&line);
+        let event = tokio::spawn(async move { (feed.next().await, feed) });
+        let what = "it connects anew, in vain";
+        eventually(PATIENCE, what, || async { line.accepted() > before }).await;
+        line.pass();
+        let (event, same) = soon("an event", event).await.unwrap();
+        assert_eq!(event, TokenEvent::Gap);
+        feed = same;
+    }
 
     redis.kill();
     redis.restart().await;
     assert_eq!(next(&mut feed).await, TokenEvent::Gap);
-    drop(waits);
     gateway.is_connected().await;
     let alice = record("alice's key");
     gateway.change(&alice, 1).await;

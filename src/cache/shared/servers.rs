@@ -179,8 +179,8 @@ impl Servers {
             "; see that `username` and the password are right, and that the access list allows this"
         } else if text.contains("invalid peer certificate") {
             "; name the authority of the server's certificate in `ca_file`"
-        } else if text.contains("corrupt message") {
-            "; it does not speak TLS: write redis:// in `url`"
+        } else if self.0.tls.is_some() && (error.is_timeout() || text.contains("corrupt message")) {
+            "; see that it speaks TLS, else write redis:// in `url`"
         } else if error.is_connection_dropped() && !error.is_connection_refusal() && self.0.tls.is_none() {
             "; if it speaks TLS alone, write rediss:// in `url`"
         } else {
