@@ -44,8 +44,15 @@ impl Fleet {
         RedisCache { timeout: UNHURRIED, ..RedisCache::at(url, Path::new("")).unwrap() }
     }
 
-    /// One more gateway.
+    /// One more gateway, which knows of all changes up to now.
     fn gateway(&self, settings: &RedisCache) -> Gateway {
+        let gateway = self.ignorant(settings);
+        gateway.cache.caught_up();
+        gateway
+    }
+
+    /// One more gateway, which was away and knows nothing.
+    fn ignorant(&self, settings: &RedisCache) -> Gateway {
         let (clock, hand) = Clock::by_hand(Clock::system().now());
         let key = SharedCacheKey::read(&self.folder.path().join("key")).unwrap();
         let (cache, task) = SharedCache::new(settings, key, clock);

@@ -58,7 +58,6 @@ fn start(program: &str, args: &[String], log: &Path) -> Child {
 /// One server that runs, or did.
 pub struct Redis {
     pub port: u16,
-    program: &'static str,
     args: Vec<String>,
     folder: TempDir,
     child: Option<Child>,
@@ -73,7 +72,7 @@ impl Redis {
     /// As [`Redis::start`], with lines of its configuration.
     pub async fn start_with(lines: &[&str]) -> Redis {
         let port = free_port();
-        let mut redis = Redis::prepare(port, "redis-server", lines);
+        let mut redis = Redis::prepare(port, &[], lines);
         redis.restart().await;
         redis
     }
@@ -81,7 +80,7 @@ impl Redis {
     /// A server that speaks TLS alone, and the file of the authority to trust.
     pub async fn start_tls() -> (Redis, PathBuf) {
         let port = free_port();
-        let mut redis = Redis::prepare(port, "redis-server", &[]);
+        let mut redis = Redis::prepare(port, &[], &[]);
         let made = certificate::make(&redis.path("certs"), &Wish::default(), Clock::system().now()).unwrap();
         let file = |path: &Path| path.display().to_string();
         redis.write_config(&[
@@ -97,16 +96,16 @@ impl Redis {
         (redis, made.ca_file)
     }
 
-    fn prepare(port: u16, program: &'static str, lines: &[&str]) -> Redis {
+    fn prepare(port: u16, args: &[&str], lines: &[&str]) -> Redis {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("redis.conf").display().to_string();
-        let redis = Redis { port, program, args: vec![config], folder, child: None };
+        let args = [config.as_str()].iter().chain(args).map(|arg| (*arg).to_owned()).collect::<Vec<_>>();
+        let is_server = args.len() == 1;
+        let redis = Redis { port, args, folder, child: None };
         let socket = format!("unixsocket {}", redis.socket().display());
-        let common = match program {
-            "redis-server" => vec![socket.as_str(), "save \"\"", "appendonly no"],
-            _ => Vec::new(),
-        };
-        redis.write_config(&[&[format!("port {port}").as_str()], &common[..], lines].concat());
+        let common = [socket.as_str(), "save \"\"", "appendonly no"];
+        let common = if is_server { &common[..] } else { &[] };
+        redis.write_config(&[&[format!("port {port}").as_str()], common, lines].concat());
         redis
     }
 
@@ -128,7 +127,7 @@ impl Redis {
     }
 
     fn launch(&mut self) {
-        self.child = Some(start(self.program, &self.args, &self.path("log")));
+        self.child = Some(start("redis-server", &self.args, &self.path("log")));
     }
 
     /// Starts it again after [`Redis::kill`], with what [`Redis::save`] left, and waits until it answers.
@@ -237,7 +236,7 @@ impl Sentinels {
             [monitor.as_str(), "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"];
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            let mut sentinel = Redis::prepare(free_port(), "redis-sentinel", &lines);
+            let mut sentinel = Redis::prepare(free_port(), &["--sentinel"], &lines);
             sentinel.restart().await;
             sentinels.push(sentinel);
         }

@@ -71,7 +71,7 @@ impl ChannelFeed {
                 Some(Subscription { connection, messages, overflown, next_ping: Instant::now() + PING })
             }
             Err(error) => {
-                self.cache.note(&super::Failure::Refused(error));
+                self.cache.note(&self.cache.link.judge(error));
                 None
             }
         }
@@ -114,6 +114,8 @@ impl TokenFeed for ChannelFeed {
                     None => self.subscription = None,
                 }
             }
+            // The link knows when a dead server is to be tried.
+            self.cache.link.until_up().await;
             self.subscription = self.subscribe().await;
             if self.subscription.is_some() {
                 self.pause = SHORTEST_PAUSE;

@@ -58,15 +58,18 @@ pub(super) struct Fences {
     owed: VecDeque<TokenDigest>,
     floor: Floor,
     floors: u64,
+    /// Is the floor that of the start?
+    is_first: bool,
     lifetime: Duration,
     most: usize,
 }
 
 impl Fences {
-    /// No fences; each is kept for `lifetime`, longer than any entry lives.
+    /// As if everything had changed: what changed before the start is not known. Each fence is kept for `lifetime`, longer
+    /// than any entry lives.
     pub(super) fn new(lifetime: Duration) -> Fences {
         let (of, held, owed) = Default::default();
-        Fences { of, held, owed, floor: Floor::None, floors: 0, lifetime, most: MOST }
+        Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MOST }
     }
 
     /// Is an entry believed whose look-up began then?
@@ -101,8 +104,17 @@ impl Fences {
     pub(super) fn all_changed(&mut self) {
         self.floors += 1;
         self.floor = Floor::Owed(self.floors);
+        self.is_first = false;
         // What was held is below the floor. Numbers of changes may begin anew, so none is compared with these.
         self.forget_held();
+    }
+
+    /// All changes that entries from before the start may have missed were told.
+    pub(super) fn caught_up(&mut self) {
+        if self.is_first {
+            self.floor = Floor::None;
+            self.is_first = false;
+        }
     }
 
     fn forget_held(&mut self) {
@@ -128,6 +140,7 @@ impl Fences {
             State::Owed => None,
             State::Held(at, _) => Some(at),
         });
+        self.is_first = false;
         self.floor = match (self.floor, held.max()) {
             (Floor::None, Some(top)) => Floor::At(top, now),
             (Floor::At(floor, _), Some(top)) => Floor::At(floor.max(top), now),
@@ -210,7 +223,9 @@ mod tests {
     }
 
     fn fences(most: usize) -> (Fences, Instant) {
-        (Fences { most, ..Fences::new(LIFETIME) }, Clock::system().instant())
+        let mut fences = Fences { most, ..Fences::new(LIFETIME) };
+        fences.caught_up();
+        (fences, Clock::system().instant())
     }
 
     /// Does the work of the outbox at a time of the server; gives what was held.
@@ -282,6 +297,23 @@ mod tests {
         deliver(&mut fences, 100, now);
         assert!(!fences.let_through(digest(1), ServerTime(100)));
         assert!(fences.let_through(digest(1), ServerTime(101)));
+    }
+
+    #[test]
+    fn nothing_from_before_the_start_is_let_through_until_the_changes_are_known() {
+        let now = Clock::system().instant();
+        let [mut closed, mut caught_up, mut missed] = [(); 3].map(|()| Fences::new(LIFETIME));
+        assert!(!closed.let_through(digest(1), ServerTime(u64::MAX)));
+        deliver(&mut closed, 100, now);
+        assert!(!closed.let_through(digest(1), ServerTime(100)));
+        assert!(closed.let_through(digest(1), ServerTime(101)));
+        for fences in [&mut closed, &mut caught_up] {
+            fences.caught_up();
+            assert!(fences.let_through(digest(1), ServerTime(1)));
+        }
+        missed.all_changed();
+        missed.caught_up();
+        assert!(!missed.let_through(digest(1), ServerTime(1)));
     }
 
     #[test]

@@ -94,8 +94,10 @@ impl Link {
                 failures.store(0, Ordering::Relaxed);
                 return Ok(answer);
             }
-            Ok(Err(error)) if !self.is_lost(&error) => return Err(Failure::Refused(error)),
-            Ok(Err(error)) => Failure::Lost(error),
+            Ok(Err(error)) => match self.judge(error) {
+                refused @ Failure::Refused(_) => return Err(refused),
+                lost => lost,
+            },
             Err(_) => Failure::Slow,
         };
         let in_a_row = failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -116,9 +118,9 @@ impl Link {
         connection.map_err(|_| Failure::Slow)?.map_err(Failure::Lost)
     }
 
-    /// Is the connection of no more use, or the server not one to ask?
-    fn is_lost(&self, error: &RedisError) -> bool {
-        match error.kind() {
+    /// Does the server answer, or is it, or the connection to it, of no more use?
+    pub(super) fn judge(&self, error: RedisError) -> Failure {
+        let is_lost = match error.kind() {
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown,
             ) => true,
@@ -126,7 +128,8 @@ impl Link {
             ErrorKind::Server(ServerErrorKind::ReadOnly) => self.servers.have_sentinel(),
             ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType => false,
             _ => true,
-        }
+        };
+        if is_lost { Failure::Lost(error) } else { Failure::Refused(error) }
     }
 
     fn take_away(&self, number: u64, failure: &Failure) {
@@ -188,7 +191,10 @@ impl Link {
         let late = || format!("{}: no answer in time", self.servers.place());
         let connection = timeout(CONNECT, self.servers.connect()).await;
         let mut connection = connection.map_err(|_| late())?.map_err(failed)?;
-        timeout(self.patience, connection.ask(&redis::cmd("PING"))).await.map_err(|_| late())?.map_err(failed)?;
+        // A cluster was asked for its nodes already, and a PING would go to all of them, also to one that is dead.
+        if !self.servers.are_cluster() {
+            timeout(self.patience, connection.ask(&redis::cmd("PING"))).await.map_err(|_| late())?.map_err(failed)?;
+        }
         Ok(connection)
     }
 }

@@ -68,7 +68,10 @@ pub enum Looked {
 
 /// A look-up that began, by the clock of the server. Its answer may be kept for two seconds.
 #[derive(Debug)]
-pub struct Begun(ServerTime);
+pub struct Begun {
+    digest: TokenDigest,
+    at: ServerTime,
+}
 
 /// The cache in Redis that all gateways share. Control half only.
 pub struct SharedCache {
@@ -87,6 +90,9 @@ pub struct SharedCache {
 
 impl SharedCache {
     /// A cache that is away until its task runs: the task makes connections and delivers holds, for ever.
+    ///
+    /// What changed before the start is not known, so nothing from before it is believed until
+    /// [`SharedCache::caught_up`].
     pub fn new(
         settings: &RedisCache,
         key: SharedCacheKey,
@@ -136,19 +142,19 @@ impl SharedCache {
             None | Some(Opened::Hold) => &self.counters.misses,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        Looked::Nothing(Begun(now))
+        Looked::Nothing(Begun { digest, at: now })
     }
 
     /// Keeps what the store said, unless the token changed since the look-up began. Best effort, never longer than
     /// `timeout`.
     pub async fn keep(&self, begun: Begun, record: &TokenRecord) {
-        let Begun(began) = begun;
-        if !self.fences().let_through(record.digest, began) {
+        let Begun { digest, at: began } = begun;
+        if record.digest != digest || !self.fences().let_through(digest, began) {
             return;
         }
         let Ok(value) = entry::seal(self.key.expose(), record, began, self.clock.now()) else { return };
         let ttl = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
-        let call = self.scripts.keep(record.digest, began, &value, ttl);
+        let call = self.scripts.keep(digest, began, &value, ttl);
         if let Err(failure) = self.link.ask(&call, self.timeout).await {
             self.note(&failure);
         }
@@ -168,6 +174,12 @@ impl SharedCache {
     pub fn all_changed(&self) {
         self.fences().all_changed();
         self.work.notify_one();
+    }
+
+    /// Every change of the last `ttl` was told by [`SharedCache::changed`]: entries from before the start may be believed.
+    /// Says nothing once [`SharedCache::all_changed`] was called.
+    pub fn caught_up(&self) {
+        self.fences().caught_up();
     }
 
     /// Delivers holds and tells other gateways now, for a process that does not run the task. Gives up after a second:

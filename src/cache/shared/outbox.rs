@@ -22,8 +22,8 @@ const ANNOUNCE: Duration = Duration::from_secs(1);
 /// Wait after a hold failed while the server answers, doubled each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Added to the floor under all tokens: the nodes of a cluster have a clock each.
-const SKEW_OF_NODES: u64 = 1_000;
+/// Added to the floor under all tokens, in milliseconds: where there are several servers, each has its own clock.
+const SKEW_OF_SERVERS: u64 = 1_000;
 
 /// Delivers what is owed, for ever.
 pub(super) async fn deliver(cache: Arc<SharedCache>) {
@@ -79,7 +79,8 @@ async fn raise(cache: &SharedCache, number: u64) -> bool {
     let answer = cache.link.ask(&cache.scripts.look(TokenDigest::of(b"")), PATIENCE).await;
     match answer.and_then(|value| Ok(scripts::read_look(value)?)) {
         Ok((_, ServerTime(now))) => {
-            cache.fences().raised(number, ServerTime(now + SKEW_OF_NODES), cache.clock.instant());
+            let skew = if cache.link.servers().is_one() { 0 } else { SKEW_OF_SERVERS };
+            cache.fences().raised(number, ServerTime(now.saturating_add(skew)), cache.clock.instant());
             true
         }
         Err(failure) => {

@@ -44,6 +44,11 @@ impl Servers {
         Servers(settings.clone())
     }
 
+    /// Is it one server, and always the same?
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.0.servers, RedisServers::One(_) | RedisServers::Unix(_))
+    }
+
     /// Do the servers make up a cluster?
     pub(super) fn are_cluster(&self) -> bool {
         matches!(self.0.servers, RedisServers::Cluster(_))
