@@ -40,7 +40,7 @@ local began = tonumber(ARGV[1])
 if began > now or now - began > tonumber(ARGV[4]) then return 0 end
 if there then
   local other = type(there) == 'string' and tonumber(string.match(there, '^e(%d+):'))
-  if not other or (other >= began and other <= now) then return 0 end
+  if not other or (other > began and other <= now) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
