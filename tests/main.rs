@@ -42,6 +42,8 @@ mod revocation;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod shared_cache;
+#[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod stores;

@@ -14,8 +14,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::knowledge::Known;
 use crate::auth::Authenticator;
-use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, Uses};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
@@ -51,12 +51,7 @@ pub(super) struct Plan {
     pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
     /// For each listener, its TLS.
     pub tls: Vec<Option<TlsAcceptor>>,
-    pub memory: Arc<IdentityCache>,
-    pub resolver: ResolverHandle,
-    pub uses: Uses,
-    /// What the store's log tells, after memory has forgotten it.
-    pub events: broadcast::Sender<TokenEvent>,
-    pub exposed: ExposedTokens,
+    pub known: Known,
     pub census: Arc<Census>,
     pub clock: Clock,
     pub process_id: u64,
@@ -90,7 +85,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 async fn run(plan: &Plan, share: Share) -> usize {
     let Share { index, sockets, recorder, access_log, mut phase } = share;
     let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
-    let mut events = plan.events.subscribe();
+    let mut events = plan.known.events.subscribe();
     let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
     let (stop, stopping) = watch::channel(false);
     let mut accepting = Vec::new();
@@ -165,15 +160,15 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
         authenticator: Authenticator::new(
-            Arc::clone(&plan.memory),
-            plan.resolver.clone(),
-            plan.uses.clone(),
+            Arc::clone(&plan.known.memory),
+            plan.known.resolver.clone(),
+            plan.known.uses.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
-        exposed: plan.exposed.clone(),
+        exposed: plan.known.exposed.clone(),
         limits: settings.limits.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),

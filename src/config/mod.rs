@@ -2,7 +2,7 @@
 //!
 //! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
 //! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `store`, `basics`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! `store`, `basics`, `shared_cache`) → [`Settings`]. Nobody outside this module reads configuration text.
 
 mod basics;
 pub mod certificate;
@@ -15,6 +15,7 @@ pub mod problem;
 mod reader;
 mod routes;
 pub mod settings;
+mod shared_cache;
 mod store;
 mod upstreams;
 mod value;
@@ -92,12 +93,14 @@ fn read(root: &Table<'_>) -> Settings {
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
+    let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
     let settings = Settings {
         workers,
         listeners: listeners::read(root, &certificate_names),
         certificates: values(certificates),
         store: store::read(root),
-        memory: basics::read_memory(root),
+        memory,
+        redis,
         tokens: basics::read_tokens(root),
         identity: identity::read(root),
         upstreams: values(upstreams),

@@ -15,6 +15,7 @@ use http::{HeaderName, Method};
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 use super::certificate::Certificate;
 pub use super::postgres::{BadPostgresUrl, PostgresUrl};
+pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 use crate::token::ScopeSet;
 
 /// The whole configuration.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub store: Store,
     /// What each process remembers of tokens.
     pub memory: MemoryCache,
+    /// The cache that gateways share; `None`: there is none.
+    pub redis: Option<RedisCache>,
     /// How tokens are issued and read.
     pub tokens: Tokens,
     /// What upstreams are told.

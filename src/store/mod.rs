@@ -28,7 +28,7 @@ use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
 pub use feed::TokenFeed;
-pub use keyfile::KeyFileError;
+pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };

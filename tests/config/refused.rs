@@ -43,6 +43,26 @@ fn a_name_defined_twice_hides_no_other_problem() {
 }
 
 #[test]
+fn a_shared_cache_that_cannot_be_is_refused() {
+    each_is_refused(&[
+        ("[cache.redis] | ttl = \"5m\"", "1: cache.redis.url: missing; add `url = \"${REDIS_URL}\"`"),
+        (
+            "[cache.redis] | url = \"unix:a\" | ca_file = \"missing.pem\" | prefix = \"{a}\" | timeout = \"11s\"",
+            "3: cache.redis.ca_file: missing.pem: cannot be read: No such file or directory (os error 2); correct the \
+             path, or let the user that runs the gateway read it | \
+             3: cache.redis.ca_file: means nothing without TLS; write rediss:// in `url`, or remove this | \
+             4: cache.redis.prefix: `{a}` is no prefix; write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . / | \
+             5: cache.redis.timeout: is out of bounds; write 1ms to 10s",
+        ),
+        (
+            "[cache.redis] | url = \"redis://a,b\"",
+            "2: cache.redis.url: names more than one server; write redis://HOST:PORT, rediss://HOST:PORT (TLS), \
+             unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT",
+        ),
+    ]);
+}
+
+#[test]
 fn unknown_keys_and_tables_are_refused() {
     each_is_refused(&[
         ("[log] | levle = \"info\"", "2: log.levle: unknown key; did you mean `level`?"),

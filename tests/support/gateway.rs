@@ -59,6 +59,7 @@ impl Site {
                 ..settings::Store::at(database, folder.path().join("tokengate.key"))
             },
             memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
+            redis: None,
             tokens: settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() },
             identity: IdentityFields {
                 user_email: Some(HeaderName::from_static("x-user-email")),
