@@ -127,6 +127,7 @@ fn route_settings(number: usize) -> Route {
         upstream_host: false,
         empty_segments: false,
         buffer_request: false,
+        streaming: false,
         body_limit: 10 << 20,
         request_body_timeout: Duration::from_secs(30),
         response_headers_timeout: Duration::from_secs(30),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
-use crate::token::{ScopeSet, SubjectId, TokenId, TokenRecord};
+use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 /// Longest field value in bytes that we send for one fact (IDENTITY §4).
 pub const LONGEST_VALUE: usize = 1024;
@@ -22,6 +22,7 @@ pub const LONGEST_VALUE: usize = 1024;
 pub struct Identity {
     subject: SubjectId,
     token: TokenId,
+    digest: TokenDigest,
     scopes: ScopeSet,
     groups: Vec<String>,
     expires: Option<Timestamp>,
@@ -31,7 +32,7 @@ pub struct Identity {
 }
 
 /// The values that upstreams get, encoded once: visible ASCII as it is, the rest percent-encoded UTF-8.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct FieldValues {
     /// [`SubjectId`] in decimal.
     pub user_id: HeaderValue,
@@ -88,6 +89,7 @@ impl Identity {
         Ok(Identity {
             subject: record.owner.id,
             token: record.id,
+            digest: record.digest,
             scopes: record.scopes.clone(),
             groups: record.owner.groups.clone(),
             expires: record.expires,
@@ -113,6 +115,11 @@ impl Identity {
         self.token
     }
 
+    /// What stores know the token by.
+    pub fn digest(&self) -> TokenDigest {
+        self.digest
+    }
+
     /// What the token may be used for.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
@@ -131,6 +138,12 @@ impl Identity {
     /// Is its time over?
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|end| end <= now)
+    }
+
+    /// Would an upstream be told the same of both, and would the same routes let both through? Their ends may differ.
+    pub fn means_the_same_as(&self, other: &Identity) -> bool {
+        (self.subject, self.token, &self.scopes, &self.groups, &self.values)
+            == (other.subject, other.token, &other.scopes, &other.groups, &other.values)
     }
 
     /// The field values for upstreams.
@@ -178,7 +191,7 @@ fn value(text: String) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Account, TokenDigest};
+    use crate::token::Account;
 
     fn record() -> TokenRecord {
         TokenRecord {

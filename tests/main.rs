@@ -36,21 +36,29 @@ mod outage;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod shared_cache;
+#[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod stores;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
 mod targets;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod uses;
 #[cfg(test)]

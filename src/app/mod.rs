@@ -6,6 +6,7 @@
 
 mod clock;
 mod files;
+mod knowledge;
 mod signals;
 mod start;
 mod worker;

@@ -8,22 +8,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::files::{self, OutOfFiles};
+use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
 use crate::admin::{self, Health};
 use crate::auth::{Issuer, WrongKeys};
-use crate::cache::{ExposedTokens, IdentityCache, Resolver, Uses, Watcher};
+use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Listener, ListenerRole, Login};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{Store, StoreError};
-use crate::telemetry::{AccessLog, Knowledge, LogFormat, LogWriter, Recorder, export};
+use crate::store::{KeyFileError, Store, StoreError};
+use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
@@ -31,8 +32,6 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// How long a stop waits for the last uses of tokens to be written.
 const LAST_USES: Duration = Duration::from_secs(2);
-/// Most events that a worker may be behind before it has to look at everything anew.
-const EVENTS: usize = 1_024;
 
 /// What the gateway has from outside.
 pub struct World {
@@ -84,6 +83,9 @@ pub enum StartError {
     /// The store does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),
+    /// The key file cannot be used for the shared cache.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The system gives no thread.
     #[error("no thread can be started")]
     Thread(#[from] io::Error),
@@ -96,9 +98,8 @@ pub struct Running {
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
     log: Option<LogWriter>,
-    memory: Arc<IdentityCache>,
+    known: Known,
     recorders: Vec<Arc<Recorder>>,
-    knowledge: Arc<Knowledge>,
     /// Writes the last uses of tokens; ends by itself after the last worker.
     last_uses: tokio::task::JoinHandle<()>,
 }
@@ -132,24 +133,8 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
         .collect();
 
-    // Before the first fill, so that no change can fall between the two.
-    let cursor = store.tokens.newest_change().await?;
-    let knowledge = Arc::new(Knowledge::default());
-    let memory = IdentityCache::new(&settings.memory, &settings.store, clock.now());
-    let (tokens, every) = (&store.tokens, settings.tokens.last_used_every);
-    let (resolver, resolver_handle) =
-        Resolver::new(Arc::clone(&memory), Arc::clone(tokens), &settings.store, clock.clone(), Arc::clone(&knowledge));
-    let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
-    let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&knowledge));
-    let (events, _) = broadcast::channel(EVENTS);
-    let watcher =
-        Watcher::new(Arc::clone(tokens), cursor, Arc::clone(&memory), events, clock.clone(), Arc::clone(&knowledge));
     let mut control = JoinSet::new();
-    control.spawn(resolver.run());
-    control.spawn(exposures);
-    control.spawn(super::clock::watch(clock.clone(), Arc::clone(&knowledge)));
-    control.spawn(watcher.run(Vec::new(), settings.store.poll_every));
-    let last_uses = tokio::spawn(writing);
+    let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
     let issuer = settings.login.as_ref().map(|login| {
         let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
         control.spawn(issuer.run());
@@ -166,17 +151,14 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
-    serve_internal(&settings, &sockets, (&recorders, &knowledge), &phases, &mut control);
+    serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
         tls,
-        memory: Arc::clone(&memory),
-        resolver: resolver_handle,
-        uses,
+        known: known.clone(),
         wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
         issuer,
-        exposed,
         census: Census::new(settings.limits.clone()),
         clock,
         process_id: process_id(),
@@ -186,7 +168,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, log, memory, recorders, knowledge, last_uses })
+    Ok(Running { addresses, phase, workers, control, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -197,12 +179,12 @@ impl Running {
 
     /// What this process believes about tokens.
     pub fn memory(&self) -> &Arc<IdentityCache> {
-        &self.memory
+        &self.known.memory
     }
 
     /// The counters, as the metrics page shows them.
     pub fn metrics(&self) -> String {
-        export::prometheus(&self.recorders, &self.knowledge)
+        self.known.metrics(&self.recorders)
     }
 
     /// Has every worker ended, which none should before it is asked?
@@ -228,6 +210,7 @@ impl Running {
             }
         };
         self.control.shutdown().await;
+        drop(self.known);
         if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
             tracing::warn!("the last uses of some tokens were not written");
         }
@@ -279,7 +262,7 @@ fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartEr
 fn serve_internal(
     settings: &Settings,
     sockets: &[Vec<TcpListener>],
-    (recorders, knowledge): (&[Arc<Recorder>], &Arc<Knowledge>),
+    (recorders, known): (&[Arc<Recorder>], &Known),
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) {
@@ -291,9 +274,8 @@ fn serve_internal(
             Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
-        let (recorders, knowledge) = (recorders.to_vec(), Arc::clone(knowledge));
-        let write =
-            metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders, &knowledge)) });
+        let (recorders, known) = (recorders.to_vec(), known.clone());
+        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || known.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
         let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
         let name = listener.name.clone();

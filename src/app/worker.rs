@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use super::knowledge::Known;
 use crate::auth::{Authenticator, IssuerHandle, WrongKeys};
-use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, Uses};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Door, Gateway, LoginDesk, Roll};
+use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
+use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
 use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, UpstreamPools};
 
@@ -49,13 +51,10 @@ pub(super) struct Plan {
     pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
     /// For each listener, its TLS.
     pub tls: Vec<Option<TlsAcceptor>>,
-    pub memory: Arc<IdentityCache>,
-    pub resolver: ResolverHandle,
-    pub uses: Uses,
+    pub known: Known,
     pub wrong_keys: WrongKeys,
     /// `None`: nobody can log in.
     pub issuer: Option<IssuerHandle>,
-    pub exposed: ExposedTokens,
     pub census: Arc<Census>,
     pub clock: Clock,
     pub process_id: u64,
@@ -89,6 +88,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 async fn run(plan: &Plan, share: Share) -> usize {
     let Share { index, sockets, recorder, access_log, mut phase } = share;
     let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
+    let mut events = plan.known.events.subscribe();
     let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
     let (stop, stopping) = watch::channel(false);
     let mut accepting = Vec::new();
@@ -103,6 +103,7 @@ async fn run(plan: &Plan, share: Share) -> usize {
     loop {
         tokio::select! {
             _ = tick.tick() => look_after(&gateway, &roll),
+            event = events.recv() => hear(&gateway, event, &mut events),
             changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
         }
     }
@@ -123,15 +124,31 @@ async fn run(plan: &Plan, share: Share) -> usize {
                 }
                 return cut;
             }
+            event = events.recv() => hear(&gateway, event, &mut events),
             _ = tick.tick() => look_after(&gateway, &roll),
         }
     }
     0
 }
 
-fn look_after(gateway: &Gateway, roll: &Roll) {
+/// One event, and those that wait behind it.
+fn hear(gateway: &Rc<Gateway>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
+    // Closed it never is, since the plan has a sender; and who has lagged behind has missed some.
+    gateway.hear(first.unwrap_or(TokenEvent::Gap));
+    loop {
+        match events.try_recv() {
+            Ok(event) => gateway.hear(event),
+            Err(TryRecvError::Lagged(_)) => gateway.hear(TokenEvent::Gap),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
+    }
+    gateway.look_again();
+}
+
+fn look_after(gateway: &Rc<Gateway>, roll: &Roll) {
     let now = Instant::now();
     roll.sweep(now);
+    gateway.look_after_callers();
     gateway.pools.sweep(now);
     if let Some(log) = &gateway.access_log {
         log.flush();
@@ -147,15 +164,16 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         pools: pools(plan),
         login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
         authenticator: Authenticator::new(
-            Arc::clone(&plan.memory),
-            plan.resolver.clone(),
-            plan.uses.clone(),
+            Arc::clone(&plan.known.memory),
+            plan.known.resolver.clone(),
+            plan.known.uses.clone(),
             plan.wrong_keys.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),
         ),
-        exposed: plan.exposed.clone(),
+        callers: Callers::default(),
+        exposed: plan.known.exposed.clone(),
         limits: settings.limits.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::{BadCredentials, Credentials, WrongKeys};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::route::Access;
 use crate::telemetry::Recorder;
-use crate::token::ShownKey;
+use crate::token::{ShownKey, TokenDigest};
 
 /// Establishes who is calling: memory first, then whoever answers for the store.
 pub struct Authenticator {
@@ -116,6 +116,22 @@ impl Authenticator {
                 Err(AuthFailure::Denied(denied))
             }
         }
+    }
+
+    /// What memory believes of a token now, if anything. For a caller who was let in before.
+    pub fn believed(&self, digest: TokenDigest) -> Option<Verdict> {
+        self.memory.get(digest, self.clock.now())
+    }
+
+    /// Has the store asked about the token that this `Authorization` line shows, so that memory knows again.
+    ///
+    /// # Errors
+    /// [`AuthFailure`], as [`Authenticator::authenticate`].
+    pub async fn ask_again(&self, line: &HeaderValue) -> Result<Verdict, AuthFailure> {
+        let shown = Credentials::read_line(line, &self.schemes).map_err(AuthFailure::Malformed)?;
+        let shown = shown.ok_or(AuthFailure::NoCredentials)?;
+        let asked = self.resolver.ask(shown.to_key(), shown.digest()).await;
+        asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)
     }
 
     /// The key that these fields show, if any, without asking what it means.

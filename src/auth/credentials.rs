@@ -4,7 +4,7 @@
 //! stores or routes. It works on the bytes in place: no copy of a key is made, kept or logged here.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::token::ShownKey;
 
@@ -55,6 +55,14 @@ impl Credentials {
         if lines.next().is_some() {
             return Err(BadCredentials::Twice);
         }
+        Credentials::read_line(line, schemes)
+    }
+
+    /// The key that one `Authorization` line shows, as [`Credentials::read`].
+    ///
+    /// # Errors
+    /// [`BadCredentials`] if the line cannot hold a key.
+    pub fn read_line<'f>(line: &'f HeaderValue, schemes: &[Box<str>]) -> Result<Option<ShownKey<'f>>, BadCredentials> {
         let mut words = line.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         match words.next() {
             Some(scheme) if schemes.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(scheme)) => (),
@@ -71,8 +79,6 @@ impl Credentials {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::token::TokenDigest;
 

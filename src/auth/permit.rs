@@ -82,6 +82,7 @@ mod tests {
             upstream_host: false,
             empty_segments: false,
             buffer_request: false,
+            streaming: false,
             body_limit: 1,
             request_body_timeout: Duration::from_secs(1),
             response_headers_timeout: Duration::from_secs(1),

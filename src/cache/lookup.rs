@@ -1,11 +1,12 @@
-//! The way of one question: the store, and what memory still knows if the store is away.
+//! The way of one question: the shared cache, the store, and what is still known if the store is away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Breaker;
 use super::budget::Budget;
-use super::memory::{Fill, IdentityCache};
+use super::memory::IdentityCache;
+use super::shared::{Begun, Looked, SharedCache};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
 use crate::identity::{Denied, Identity, Verdict};
@@ -21,13 +22,24 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[error("the token store cannot be reached")]
 pub struct StoreUnavailable;
 
-/// Everybody who can be asked about a token.
+/// Who knows of tokens.
+#[derive(Clone)]
+pub struct Sources {
+    /// What this process believes.
+    pub memory: Arc<IdentityCache>,
+    /// What all gateways share, if there is such a cache.
+    pub shared: Option<Arc<SharedCache>>,
+    /// The truth.
+    pub store: Arc<dyn TokenStore>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Asks about tokens.
 pub(super) struct Lookup {
-    memory: Arc<IdentityCache>,
-    store: Arc<dyn TokenStore>,
+    sources: Sources,
     breaker: Breaker,
     budget: Budget,
-    clock: Clock,
     counts: Arc<Knowledge>,
 }
 
@@ -39,20 +51,14 @@ pub(super) enum Asker {
 }
 
 impl Lookup {
-    pub(super) fn new(
-        memory: Arc<IdentityCache>,
-        store: Arc<dyn TokenStore>,
-        settings: &settings::Store,
-        clock: Clock,
-        counts: Arc<Knowledge>,
-    ) -> Lookup {
+    pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> Lookup {
         let (breaker, budget) = (Breaker::new(LONGEST_PAUSE), Budget::new(settings.unknown_per_second));
-        Lookup { memory, store, breaker, budget, clock, counts }
+        Lookup { sources, breaker, budget, counts }
     }
 
     /// Moves whenever the token is forgotten.
     pub(super) fn epoch(&self, digest: TokenDigest) -> u64 {
-        self.memory.epoch(digest)
+        self.sources.memory.epoch(digest)
     }
 
     /// What a token means. The answer is in memory when this returns, unless the token was forgotten meanwhile.
@@ -62,15 +68,51 @@ impl Lookup {
         digest: TokenDigest,
         asker: Asker,
     ) -> Result<Verdict, StoreUnavailable> {
-        let fill = self.memory.begin_fill(digest);
-        match self.ask_store(&key, asker).await {
+        let Sources { memory, shared, clock, .. } = &self.sources;
+        let fill = memory.begin_fill(digest);
+        let (shared_record, begun) = match shared {
+            None => (None, None),
+            Some(shared) => match shared.look(digest).await {
+                Looked::Found(record) => (Some(record), None),
+                Looked::Nothing(begun) => (None, Some(begun)),
+                Looked::Away => (None, None),
+            },
+        };
+        let now = clock.now();
+        if let Some(record) = &shared_record
+            && !memory.is_blind(now)
+        {
+            let verdict = judge(Some(record), now);
+            fill.keep(&verdict, now);
+            return Ok(verdict);
+        }
+        // Who is blind does not know whether a shared entry was revoked meanwhile: the store is to say.
+        let asked = self.ask_store(&key, asker).await;
+        let now = clock.now();
+        match asked {
             Ok(record) => {
-                let now = self.clock.now();
                 let verdict = judge(record.as_ref(), now);
                 fill.keep(&verdict, now);
+                self.share(begun, record);
                 Ok(verdict)
             }
-            Err(NotAsked) => self.remember(fill, digest),
+            Err(NotAsked) => {
+                // Those who are known may pass for as long as the settings say.
+                let shared = shared_record.filter(|_| memory.lets_known_pass(now));
+                let shared = shared.and_then(|record| Identity::establish(&record, now).ok()).map(Arc::new);
+                let identity = shared.or_else(|| memory.remembered(digest, now)).ok_or(StoreUnavailable)?;
+                self.counts.served_unasked.more();
+                fill.keep_unasked(&identity, now);
+                Ok(Verdict::Caller(identity))
+            }
+        }
+    }
+
+    /// Tells the other gateways what the store said. Nobody waits for that.
+    fn share(&self, begun: Option<Begun>, record: Option<TokenRecord>) {
+        if let (Some(shared), Some(begun), Some(record)) = (&self.sources.shared, begun, record) {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move { shared.keep(begun, &record).await });
         }
     }
 
@@ -83,7 +125,7 @@ impl Lookup {
             return Err(NotAsked);
         }
         self.counts.store_questions.more();
-        let found = self.store.find(key).await;
+        let found = self.sources.store.find(key).await;
         match &found {
             Ok(record) => {
                 self.breaker.succeeded();
@@ -101,15 +143,6 @@ impl Lookup {
             }
         }
         found.map_err(|_| NotAsked)
-    }
-
-    /// Nobody could be asked: those who are known may pass for as long as the settings say.
-    fn remember(&self, fill: Fill, digest: TokenDigest) -> Result<Verdict, StoreUnavailable> {
-        let now = self.clock.now();
-        let identity = self.memory.remembered(digest, now).ok_or(StoreUnavailable)?;
-        self.counts.served_unasked.more();
-        fill.keep_unasked(&identity, now);
-        Ok(Verdict::Caller(identity))
     }
 }
 

@@ -77,6 +77,16 @@ impl IdentityCache {
         (lives && self.sight.lets_known_pass(now)).then_some(known.identity)
     }
 
+    /// Is what was revoked unknown, since nobody could read the change log for a while?
+    pub fn is_blind(&self, now: Timestamp) -> bool {
+        !self.sight.is_clear(now)
+    }
+
+    /// May those who are known pass although nobody can be asked?
+    pub fn lets_known_pass(&self, now: Timestamp) -> bool {
+        self.sight.lets_known_pass(now)
+    }
+
     /// Was this token ever known to count, and not forgotten since?
     pub fn knew(&self, digest: TokenDigest) -> bool {
         self.known.contains_key(&digest)

@@ -10,13 +10,15 @@ mod exposed;
 mod lookup;
 mod memory;
 mod resolver;
+mod shared;
 mod sight;
 mod uses;
 mod watcher;
 
 pub use exposed::ExposedTokens;
-pub use lookup::StoreUnavailable;
+pub use lookup::{Sources, StoreUnavailable};
 pub use memory::{Fill, IdentityCache};
 pub use resolver::{Resolver, ResolverHandle};
+pub use shared::{Begun, Looked, SharedCache, SharedCounters};
 pub use uses::Uses;
 pub use watcher::Watcher;

@@ -11,12 +11,10 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinError, JoinSet};
 
-use super::lookup::{Asker, Lookup, StoreUnavailable};
+use super::lookup::{Asker, Lookup, Sources, StoreUnavailable};
 use super::memory::IdentityCache;
-use crate::clock::Clock;
 use crate::config::settings;
 use crate::identity::Verdict;
-use crate::store::TokenStore;
 use crate::telemetry::Knowledge;
 use crate::token::{TokenDigest, TokenKey};
 
@@ -64,15 +62,13 @@ pub struct Resolver {
 impl Resolver {
     /// A resolver and the handle to ask it with.
     pub fn new(
-        memory: Arc<IdentityCache>,
-        store: Arc<dyn TokenStore>,
+        sources: Sources,
         settings: &settings::Store,
-        clock: Clock,
         counts: Arc<Knowledge>,
     ) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
-        let handle = ResolverHandle { memory: Arc::clone(&memory), known: to_known, strangers: to_strangers };
-        let lookup = Arc::new(Lookup::new(memory, store, settings, clock, counts));
+        let handle = ResolverHandle { memory: Arc::clone(&sources.memory), known: to_known, strangers: to_strangers };
+        let lookup = Arc::new(Lookup::new(sources, settings, counts));
         (Resolver { lookup, known, strangers }, handle)
     }
 

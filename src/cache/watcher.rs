@@ -11,17 +11,16 @@ use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::lookup::Sources;
 use super::memory::IdentityCache;
-use crate::clock::Clock;
-use crate::store::{Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::store::{Cursor, StoreError, TokenEvent, TokenFeed};
 use crate::telemetry::Knowledge;
 
 /// Reads the change log and passes on what it says.
 pub struct Watcher {
-    store: Arc<dyn TokenStore>,
+    sources: Sources,
     since: Cursor,
     spread: Arc<Spread>,
-    clock: Clock,
 }
 
 /// Everybody who has to know of a change.
@@ -33,16 +32,15 @@ struct Spread {
 }
 
 impl Watcher {
-    /// A watcher that goes on after `since`, which must be from before the first fill of `memory`.
+    /// A watcher that goes on after `since`, which must be from before the first fill of memory.
     pub fn new(
-        store: Arc<dyn TokenStore>,
+        sources: Sources,
         since: Cursor,
-        memory: Arc<IdentityCache>,
         workers: broadcast::Sender<TokenEvent>,
-        clock: Clock,
         counts: Arc<Knowledge>,
     ) -> Watcher {
-        Watcher { store, since, spread: Arc::new(Spread { memory, workers, counts }), clock }
+        let spread = Arc::new(Spread { memory: Arc::clone(&sources.memory), workers, counts });
+        Watcher { sources, since, spread }
     }
 
     /// Watches for ever.
@@ -82,20 +80,40 @@ impl Watcher {
     /// # Errors
     /// [`StoreError`] if the end of the log was not reached.
     pub async fn read_on(&mut self) -> Result<(), StoreError> {
-        let began = self.clock.now();
+        let began = self.sources.clock.now();
         loop {
-            let changes = self.store.changes(self.since).await?;
+            let changes = self.sources.store.changes(self.since).await?;
             if changes.events.is_empty() {
                 break;
             }
             self.spread.counts.changes.add(u64::try_from(changes.events.len()).unwrap_or(0));
             for event in changes.events {
+                // First: what is read there from now on must not fill memory once it has forgotten.
+                self.fence(event, changes.next).await?;
                 self.spread.pass_on(event);
             }
             self.since = changes.next;
         }
+        if let Some(shared) = &self.sources.shared {
+            shared.caught_up();
+        }
         self.spread.memory.saw(began);
         self.spread.counts.last_sight.set(u64::try_from(began.as_seconds()).unwrap_or(0));
+        Ok(())
+    }
+
+    /// Has the shared cache believe nothing of what changed.
+    async fn fence(&self, event: TokenEvent, change: Cursor) -> Result<(), StoreError> {
+        let Some(shared) = &self.sources.shared else { return Ok(()) };
+        match event {
+            TokenEvent::Changed(digest) => shared.changed(digest, change),
+            TokenEvent::SubjectChanged(subject) => {
+                for digest in self.sources.store.tokens_of(subject).await? {
+                    shared.changed(digest, change);
+                }
+            }
+            TokenEvent::Gap => shared.all_changed(),
+        }
         Ok(())
     }
 }

@@ -93,7 +93,11 @@ pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults
 }
 
 fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults) -> Option<Route> {
+    let streaming = table.key("streaming").bool().unwrap_or(false);
     let bounds = table.table("timeouts", |timeouts| {
+        if streaming {
+            refuse_response_timeouts(timeouts);
+        }
         table.table("limits", |limits| defaults.bounds.overridden_by(timeouts, limits))
     });
     let path = path(table);
@@ -122,6 +126,7 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
         empty_segments: table.key("empty_segments").choice(&[("reject", false), ("keep", true)]).unwrap_or(false),
         buffer_request: buffers,
+        streaming,
         body_limit: bounds.body,
         request_body_timeout: bounds.request_body,
         response_headers_timeout: bounds.response_headers,
@@ -130,6 +135,15 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         // Last, so that every other key has been asked for by now.
         path: path?,
     })
+}
+
+/// On a streaming route they would hold for nothing, which somebody may rely on.
+fn refuse_response_timeouts(timeouts: &Table<'_>) {
+    for key in [timeouts.key("response_headers"), timeouts.key("response_body")] {
+        if key.is_set() {
+            key.problem("a `streaming` route has no such timeout", "remove it; `total` bounds the whole exchange");
+        }
+    }
 }
 
 fn access(table: &Table<'_>) -> (Auth, ScopeSet) {

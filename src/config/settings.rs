@@ -16,6 +16,8 @@ use http::{HeaderName, Method};
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Hashing, Login};
 use super::certificate::Certificate;
+pub use super::postgres::{BadPostgresUrl, PostgresUrl};
+pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 use crate::token::ScopeSet;
 use crate::units::Rate;
 
@@ -32,6 +34,8 @@ pub struct Settings {
     pub store: Store,
     /// What each process remembers of tokens.
     pub memory: MemoryCache,
+    /// The cache that gateways share; `None`: there is none.
+    pub redis: Option<RedisCache>,
     /// How tokens are issued and read.
     pub tokens: Tokens,
     /// Tokens for passwords; `None`: switched off.
@@ -206,13 +210,16 @@ pub struct Route {
     pub empty_segments: bool,
     /// Read the whole request body first and send `Content-Length` (DRF ignores chunked bodies).
     pub buffer_request: bool,
+    /// WebSocket and answers without an end: the endpoint may be silent for as long as it likes, before its answer and
+    /// within, and a WebSocket handshake is passed on.
+    pub streaming: bool,
     /// Longest request body in bytes.
     pub body_limit: u64,
     /// Longest silence of the client within a request body.
     pub request_body_timeout: Duration,
-    /// Longest wait for the head of the response.
+    /// Longest wait for the head of the response. Not on a streaming route.
     pub response_headers_timeout: Duration,
-    /// Longest silence of the endpoint within a response body.
+    /// Longest silence of the endpoint within a response body. Not on a streaming route.
     pub response_body_timeout: Duration,
     /// Longest life of the whole exchange; `None`: no bound.
     pub total_timeout: Option<Duration>,

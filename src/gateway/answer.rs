@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
+use super::websocket::Handshake;
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
 use crate::auth::Permit;
 use crate::route::{Access, NoRoute, Target};
@@ -75,12 +76,16 @@ impl Gateway {
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
         let caller = self.authenticator.authenticate(&route.access, &head.headers, from).await?; // 401 · 429 · 503
-        exchange.identified(caller.as_ref());
+        exchange.identified(caller.as_ref(), &head.headers);
         let permit = Permit::grant(route, caller)?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
-        let body = if route.settings.buffer_request { Box::pin(outgoing::gather(body)).await? } else { body }; // 408 · 413
-        let request = self.prepare(head, body, below, &permit, exchange)?; // 400
-        self.forward(request, &permit, exchange).await // 502 · 503 · 504
+        let body = if route.settings.buffer_request { Box::pin(outgoing::gather(body, exchange)).await? } else { body }; // 408 · 413
+        let handshake = if route.settings.streaming { Handshake::read(&head, exchange.client()) } else { None };
+        let mut request = self.prepare(head, body, below, &permit, exchange)?; // 400
+        if handshake.is_some() {
+            Handshake::ask(request.headers_mut());
+        }
+        self.forward(request, &permit, handshake, exchange).await // 502 · 503 · 504
     }
 
     /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what

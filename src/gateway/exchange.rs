@@ -4,16 +4,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Uri, Version, request};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
+use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway};
 use crate::config::settings;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex, StatusClass};
+use crate::upstream::RequestBody;
 
 /// The record of one request.
 pub struct Exchange {
@@ -25,12 +29,18 @@ pub struct Exchange {
     uri: Uri,
     version: Version,
     route: Option<usize>,
+    /// Who is calling; while the exchange has a place among [`Callers`](super::Callers), that has it.
     caller: Option<Arc<Identity>>,
+    place: Option<usize>,
+    /// Its token has ended before its answer began, which is let through for a moment.
+    late: bool,
     /// Stays as it is while nothing has been decided: then the client left.
     outcome: Outcome,
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
+    /// Where the tunnel leads that the answer opens.
+    far_end: Option<Box<FarEnd>>,
 }
 
 impl Exchange {
@@ -47,10 +57,13 @@ impl Exchange {
             version: head.version,
             route: None,
             caller: None,
+            place: None,
+            late: false,
             outcome: Outcome::ClientGone,
             status: None,
             upstream: None,
             bytes_out: 0,
+            far_end: None,
         })
     }
 
@@ -90,13 +103,51 @@ impl Exchange {
         self.route = Some(self.gateway.routes.routes().len());
     }
 
-    pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>) {
-        self.caller = caller.map(Arc::clone);
+    /// It is known who is calling, by the credentials in `fields`.
+    pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
+        let Some(caller) = caller.map(Arc::clone) else { return };
+        match fields.get(AUTHORIZATION) {
+            Some(credentials) => {
+                let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
+                self.place = Some(self.gateway.callers.enter(caller, credentials.clone(), connection));
+            }
+            None => self.caller = Some(caller),
+        }
     }
 
-    /// The endpoint's answer has begun.
-    pub(super) fn answered(&mut self, asked: Instant) {
+    /// The endpoint is being sent the request.
+    pub(super) fn sends(&self, body: &RequestBody) {
+        if let Some(place) = self.place.filter(|_| !body.has_ended()) {
+            self.gateway.callers.uploads(place, body.clone());
+        }
+    }
+
+    /// The endpoint's answer has begun. `true`: the token has ended meanwhile, and the answer is the last word.
+    pub(super) fn answered(&mut self, asked: Instant) -> bool {
         self.upstream = Some(Instant::now().duration_since(asked));
+        self.late = self.token_has_ended();
+        if self.late {
+            self.leave_callers();
+        } else if let Some(place) = self.place {
+            self.gateway.callers.answered(place);
+        }
+        self.late
+    }
+
+    /// Has the caller's token ended since it was let in?
+    pub(super) fn token_has_ended(&self) -> bool {
+        self.place.is_some_and(|place| self.gateway.callers.has_ended(place))
+    }
+
+    /// The same; the task is woken when it does.
+    pub(super) fn poll_token_end(&self, cx: &Context<'_>) -> bool {
+        self.place.is_some_and(|place| self.gateway.callers.poll_ended(place, cx))
+    }
+
+    fn leave_callers(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.caller = self.gateway.callers.leave(place);
+        }
     }
 
     /// The status that the client gets, and how the request ends if nothing goes wrong from here on.
@@ -106,14 +157,24 @@ impl Exchange {
 
     /// The endpoint did not bring its answer to an end.
     pub(super) fn breaks_off(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
+        self.outcome = if self.late { Outcome::TokenEnded } else { outcome };
     }
 
     /// The client did not take its answer to the end, unless the endpoint broke it off.
     pub(super) fn leaves(&mut self) {
         if self.outcome == Outcome::Forwarded {
-            self.outcome = Outcome::ClientGone;
+            self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
+    }
+
+    /// The answer opens a tunnel to the endpoint.
+    pub(super) fn switches(&mut self, far_end: FarEnd) {
+        self.far_end = Some(Box::new(far_end));
+    }
+
+    /// The tunnel that the answer opens, if it opens one.
+    pub(super) fn far_end(&mut self) -> Option<Box<FarEnd>> {
+        self.far_end.take()
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
@@ -123,6 +184,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.leave_callers();
         self.client.pulse.end();
         let total = Instant::now().duration_since(self.started);
         let route = self.route.and_then(|index| u32::try_from(index).ok()).map_or(RouteIndex::NONE, RouteIndex);

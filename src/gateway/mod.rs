@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod callers;
 mod door;
 mod exchange;
 pub mod fields;
@@ -17,12 +18,15 @@ mod pulse;
 mod refusal;
 mod reply;
 mod timer;
+mod tunnel;
+mod websocket;
 
-use std::convert::Infallible;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use crate::auth::Authenticator;
@@ -30,17 +34,19 @@ use crate::cache::ExposedTokens;
 use crate::clock::Clock;
 use crate::config::settings::Limits;
 use crate::route::RouteTable;
-use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::telemetry::{AccessLog, Outcome, Recorder, RequestIds};
 use crate::upstream::Pools;
 
 pub use answer::HeadFault;
 pub use body::Body;
+pub use callers::Callers;
 pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
 pub use login::LoginDesk;
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
+pub use tunnel::Tunnel;
 
 /// The request pipeline of one worker.
 pub struct Gateway {
@@ -56,6 +62,8 @@ pub struct Gateway {
     pub login: Option<LoginDesk>,
     /// Who is calling.
     pub authenticator: Authenticator,
+    /// Whose requests are under way.
+    pub callers: Callers,
     /// Where tokens that were sent in clear are reported.
     pub exposed: ExposedTokens,
     /// Limits that hold before a route is known.
@@ -70,26 +78,49 @@ pub struct Gateway {
     pub ids: RequestIds,
 }
 
+/// The caller's token ended while the request was under way. What its endpoint has made of it is not known, so that every
+/// answer would say too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the caller's token has ended")]
+pub struct Unanswered;
+
 impl Gateway {
-    /// Serves one request of a client.
+    /// Serves one request of a client. An answer that switches to WebSocket leaves its tunnel in `opened`.
     ///
-    /// Never fails: what goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain
-    /// function in front of the future, which then has no room for the request as it came.
+    /// What goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain function in front
+    /// of the future, which then has no room for the request as it came.
     ///
     /// # Errors
-    /// None; the type is what the HTTP library asks for.
+    /// [`Unanswered`]: the connection, or the stream of HTTP/2, has to end without an answer.
     pub fn serve(
         self: Rc<Self>,
         client: &Rc<ClientConnection>,
+        opened: &Rc<Cell<Option<Tunnel>>>,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::open(&self, client, &head);
-        let unread_body = !http_body::Body::is_end_stream(&body);
+        // What comes behind it is not read as a request, so that there is no other one.
+        let is_last = client.held.get() && websocket::is_asked_for(&head);
+        let close = is_last || !http_body::Body::is_end_stream(&body);
+        let opened = Rc::clone(opened);
         async move {
             Ok(match self.answer(head, body, &mut exchange).await {
-                Ok(response) => response.map(|body| body.settling(exchange)),
-                Err(refusal) => refusal.respond(exchange, unread_body, self.authenticator.challenge()),
+                Ok(mut response) => {
+                    if let Some(far_end) = exchange.far_end() {
+                        opened.set(Some(Tunnel::new(far_end, exchange)));
+                        return Ok(response);
+                    }
+                    if is_last {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    response.map(|body| body.settling(exchange))
+                }
+                Err(Refusal::TokenEnded) => {
+                    exchange.breaks_off(Outcome::TokenEnded);
+                    return Err(Unanswered);
+                }
+                Err(refusal) => refusal.respond(exchange, close, self.authenticator.challenge()),
             })
         }
     }

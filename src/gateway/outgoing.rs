@@ -3,6 +3,8 @@
 //! The order is law (ARCHITECTURE §7): what a client may not say is taken away first, then ours is added, and nothing
 //! removes afterwards. The client's own `HeaderMap` is changed in place and moved on.
 
+use std::task::{Context, Poll};
+
 use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, request};
@@ -71,14 +73,18 @@ pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body to its end.
-pub(super) async fn gather(body: OutgoingBody) -> Result<OutgoingBody, BodyFault> {
+/// Reads a body to its end, unless the caller's token ends before.
+pub(super) async fn gather(body: OutgoingBody, exchange: &Exchange) -> Result<OutgoingBody, Refusal> {
     if body.is_empty() {
         return Ok(body);
     }
     let mut body = std::pin::pin!(body);
     let mut gathered = BytesMut::new();
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+    let mut next = |cx: &mut Context<'_>| match exchange.poll_token_end(cx) {
+        true => Poll::Ready(Some(Err(Refusal::TokenEnded))),
+        false => body.as_mut().poll_frame(cx).map_err(Refusal::Body),
+    };
+    while let Some(frame) = std::future::poll_fn(&mut next).await {
         if let Ok(data) = frame?.into_data() {
             gathered.extend_from_slice(&data);
         }

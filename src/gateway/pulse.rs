@@ -89,6 +89,11 @@ impl Pulse {
         self.end.get()
     }
 
+    /// Ends the connection with what is in flight on it.
+    pub(super) fn cut(&self) {
+        self.ask(Ending::Now);
+    }
+
     fn ask(&self, ending: Ending) {
         if self.end.get() != ending && self.end.get() != Ending::Now {
             self.end.set(ending);

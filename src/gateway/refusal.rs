@@ -43,6 +43,9 @@ pub enum Refusal {
     Plaintext,
     /// It came in clear and may try again there.
     Redirect(String),
+    /// The caller's token ended while the request was under way. The one refusal that is no answer: it would say that
+    /// nothing was done.
+    TokenEnded,
     /// The endpoint failed.
     Origin(OriginFault),
     /// A defect of ours.
@@ -111,6 +114,7 @@ impl Refusal {
                 "HTTPS is required. A token that was sent without it is no longer a secret.".into(),
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
+            Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
             Refusal::Origin(fault) => origin_row(*fault),
             Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
         }
@@ -124,8 +128,8 @@ impl Refusal {
         )
     }
 
-    /// Makes the response and settles the exchange with it.
-    pub(super) fn respond(self, mut exchange: Box<Exchange>, unread_body: bool, challenge: &str) -> Response<Body> {
+    /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
+    pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
         exchange.ends(outcome, status);
         let mut response = reply::detail(status, &detail, &exchange);
@@ -152,7 +156,7 @@ impl Refusal {
             }
             _ => {}
         }
-        if unread_body || self.ends_connection() {
+        if close || self.ends_connection() {
             reply::ends_connection(&mut response, &exchange);
         }
         response.map(|body| body.settling(exchange))

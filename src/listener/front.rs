@@ -23,6 +23,8 @@ use crate::gateway::{ClientConnection, HeadFault, REFUSED_METHOD};
 const LINGER_BYTES: usize = 64 << 10;
 /// For how long.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+/// How much a client may send ahead of the answer to a WebSocket handshake; it has no reason to send anything.
+const HELD_BYTES: usize = 16 << 10;
 /// Empty lines that may stand before a request line (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES: u8 = 2;
 
@@ -32,7 +34,8 @@ pub struct Front<S> {
     client: Rc<ClientConnection>,
     limits: Rc<Limits>,
     state: State,
-    /// The begin of a head whose end has not come; the library gets heads whole.
+    /// The begin of a head whose end has not come; the library gets heads whole. After a handshake: what waits for its
+    /// answer.
     partial: Vec<u8>,
     search: HeadSearch,
     empty_lines: u8,
@@ -46,6 +49,9 @@ enum State {
     Head,
     Body(u64),
     Chunked(Chunks),
+    /// A WebSocket handshake was handed over. What comes after it is not read as HTTP, whatever the answer: it waits for a
+    /// 101, or for the end.
+    Held,
     /// A head was damaged: the stand-in was handed over, nothing more comes.
     Refused,
     /// A body was damaged: the library hears of an error, and says so to whoever reads the body.
@@ -121,7 +127,7 @@ impl<S> Front<S> {
                     // Nothing of it: the library may see no damage where we do, and take the body for whole.
                     Err(_) => return Judged { pass, stop: Some(Stop::Body) },
                 },
-                State::Refused | State::Damaged => return Judged { pass, stop: None },
+                State::Held | State::Refused | State::Damaged => return Judged { pass, stop: None },
             }
         }
     }
@@ -136,7 +142,9 @@ impl<S> Front<S> {
             Framing::Length(0) => State::Head,
             Framing::Length(length) => State::Body(length),
             Framing::Chunked => State::Chunked(Chunks::START),
+            Framing::Handshake => State::Held,
         };
+        self.client.held.set(self.state == State::Held);
         self.client.pulse.head_ends();
         Ok(())
     }
@@ -166,11 +174,13 @@ impl<S> Front<S> {
         }
     }
 
-    /// Keeps the begin of a head until its end comes.
+    /// Keeps the begin of a head until its end comes, or what comes after a handshake.
     fn hold(&mut self, head: &[u8]) {
         if !head.is_empty() {
             self.partial.extend_from_slice(head);
-            self.client.pulse.head_begins();
+            if self.state != State::Held {
+                self.client.pulse.head_begins();
+            }
         }
     }
 
@@ -200,6 +210,27 @@ impl<S> Front<S> {
 }
 
 impl<S: AsyncRead + Unpin> Front<S> {
+    /// Gets out of the way: the connection, and what its client has sent behind the handshake.
+    pub fn into_tunnel(self) -> (S, Vec<u8>) {
+        (self.stream, self.partial)
+    }
+
+    /// Looks only whether the client leaves before its handshake is answered.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0_u8; 2048];
+        loop {
+            let mut buf = ReadBuf::new(&mut scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.partial.extend_from_slice(buf.filled());
+            if self.partial.len() > HELD_BYTES {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+    }
+
     /// Ready when the client has sent something, which is then read as usual; `false`: it left.
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut first = [0_u8; 2048];
@@ -233,6 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
                 // Not the end of the stream: seeing that, the library would give the answer up.
                 State::Refused => return Poll::Pending,
                 State::Damaged => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                State::Held => return this.poll_held(cx),
                 State::Head | State::Body(_) | State::Chunked(_) => {}
             }
             ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;

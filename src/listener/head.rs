@@ -17,6 +17,8 @@ pub enum Framing {
     Length(u64),
     /// After the last chunk.
     Chunked,
+    /// It has none, and what comes after the head may belong to another protocol: WebSocket is asked for.
+    Handshake,
 }
 
 /// Looks for the end of a head, as its bytes arrive.
@@ -73,6 +75,7 @@ pub fn judge(head: &[u8], limits: &Limits) -> Result<Framing, HeadFault> {
         return Err(HeadFault::TooManyFields);
     }
     match (seen.coding, seen.length) {
+        (false, None | Some(0)) if seen.websocket && version == Version::Http11 => Ok(Framing::Handshake),
         (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         (true, None) if version == Version::Http11 => Ok(Framing::Chunked),
         (true, _) => Err(HeadFault::Coding),
@@ -128,13 +131,14 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
     }
 }
 
-/// The fields that may come only once.
+/// The fields that may come only once, and what they say.
 #[derive(Default)]
 struct Seen {
     host: bool,
     authorization: bool,
     length: Option<u64>,
     coding: bool,
+    websocket: bool,
 }
 
 impl Seen {
@@ -150,6 +154,10 @@ impl Seen {
         let once = |seen: &mut bool| if std::mem::replace(seen, true) { Err(HeadFault::Repeated) } else { Ok(()) };
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => once(&mut self.host),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.websocket |= value.get(1..).unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"websocket");
+                Ok(())
+            }
             13 if name.eq_ignore_ascii_case(b"authorization") => once(&mut self.authorization),
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = number(value.get(1..).unwrap_or_default()).ok_or(HeadFault::Length)?;

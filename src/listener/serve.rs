@@ -8,12 +8,12 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frames::Watched;
 use super::front::Front;
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Ending, Gateway, Pulse};
+use crate::gateway::{ClientConnection, Ending, Gateway, Pulse, Tunnel};
 
 /// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
 /// that the settings allow must fit as well.
@@ -39,15 +39,34 @@ where
         return;
     }
     let io = TokioIo::new(front);
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
-    let mut connection = pin!(
-        http1::Builder::new()
-            // The pulse has the timers, with one tick for all connections of the worker.
-            .header_read_timeout(None)
-            .max_buf_size(buffer)
-            .serve_connection(io, service)
-    );
-    drive(connection.as_mut(), &pulse, http1::Connection::graceful_shutdown).await;
+    let opened = Rc::default();
+    let service = service_fn(|request| Rc::clone(&gateway).serve(&client, &opened, request));
+    let mut connection = http1::Builder::new()
+        // The pulse has the timers, with one tick for all connections of the worker.
+        .header_read_timeout(None)
+        .max_buf_size(buffer)
+        .serve_connection(io, service);
+    let ended = drive(Pin::new(&mut connection), &pulse, http1::Connection::graceful_shutdown).await;
+    if ended && client.held.get() {
+        let parts = connection.into_parts();
+        Box::pin(after_handshake(parts.io.into_inner(), &parts.read_buf, opened.take())).await;
+    }
+}
+
+/// What follows on a WebSocket handshake: the tunnel, or the end.
+async fn after_handshake<S>(mut front: Front<S>, unread: &[u8], opened: Option<Tunnel>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match opened {
+        Some(tunnel) => {
+            let (stream, held) = front.into_tunnel();
+            // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came first.
+            tunnel.run(stream, [unread, &held].concat()).await;
+        }
+        // The library leaves that to whoever could have switched. A client that is gone already is no matter.
+        None => drop(front.shutdown().await),
+    }
 }
 
 enum Beginning {
@@ -80,7 +99,8 @@ where
     // Heads are read by the library; what is left to the pulse is the time without a stream.
     pulse.head_ends();
     let io = TokioIo::new(Watched::new(stream, Rc::clone(&pulse)));
-    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, request));
+    let opened = Rc::default();
+    let service = service_fn(move |request| Rc::clone(&gateway).serve(&client, &opened, request));
     let mut connection = pin!(
         http2::Builder::new(OnThisWorker)
             .timer(TokioTimer::new())
@@ -98,25 +118,28 @@ where
     drive(connection.as_mut(), &pulse, http2::Connection::graceful_shutdown).await;
 }
 
-/// Polls a connection to its end, or to the end that its pulse asks for.
-async fn drive<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, shut_down: fn(Pin<&mut C>)) {
+/// Polls a connection to its end, or to the end that its pulse asks for. `true`: it ended by itself, and well.
+async fn drive<C>(mut connection: Pin<&mut C>, pulse: &Pulse, shut_down: fn(Pin<&mut C>)) -> bool
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     // A connection's error concerns its client alone; the exchange has it in its record.
-    if poll_until(connection.as_mut(), pulse, Ending::Gracefully).await {
-        return;
+    if let Some(ended) = poll_until(connection.as_mut(), pulse, Ending::Gracefully).await {
+        return ended.is_ok();
     }
     // A request that came before is finished, not cut off.
     sockets_are_looked_at().await;
-    if std::future::poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx).is_ready())).await {
-        return;
+    if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
+        return ended.is_ok();
     }
     shut_down(connection.as_mut());
-    poll_until(connection, pulse, Ending::Now).await;
+    poll_until(connection, pulse, Ending::Now).await.is_some_and(|ended| ended.is_ok())
 }
 
-/// Polls a connection to its end (`true`), or until its pulse asks for `ending`.
-async fn poll_until<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, ending: Ending) -> bool {
+/// Polls a connection to its end, or until its pulse asks for `ending` (`None`).
+async fn poll_until<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, ending: Ending) -> Option<C::Output> {
     std::future::poll_fn(|cx| {
-        if pulse.ending(cx.waker()) >= ending { Poll::Ready(false) } else { connection.as_mut().poll(cx).map(|_| true) }
+        if pulse.ending(cx.waker()) >= ending { Poll::Ready(None) } else { connection.as_mut().poll(cx).map(Some) }
     })
     .await
 }

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn` (PERFORMANCE §2).
 const BACKLOG: i32 = 4096;
+/// A connection on which nothing comes for so long is asked whether it still stands,
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// again and again, as often as the kernel thinks right (9 times).
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// Opens `count` sockets on one address; the kernel spreads new connections over them.
 ///
@@ -29,6 +34,9 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream would
+    // stay for ever.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

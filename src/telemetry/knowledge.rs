@@ -30,6 +30,22 @@ counts! {
     change_failures: "counter" "tokengate_change_log_failures_total",
     /// Seconds since 1970 at which the change log was last read up to its end.
     last_sight: "gauge" "tokengate_change_log_read_timestamp_seconds",
+    /// Tokens found in the shared cache.
+    shared_hits: "counter" "tokengate_shared_cache_hits_total",
+    /// Tokens not found in the shared cache.
+    shared_misses: "counter" "tokengate_shared_cache_misses_total",
+    /// Entries of the shared cache from before a change.
+    shared_stale: "counter" "tokengate_shared_cache_stale_total",
+    /// Entries of the shared cache that were forged, damaged or foreign.
+    shared_rejected: "counter" "tokengate_shared_cache_rejected_total",
+    /// Questions to the shared cache that were not answered.
+    shared_errors: "counter" "tokengate_shared_cache_errors_total",
+    /// Holds delivered to the shared cache.
+    shared_holds: "counter" "tokengate_shared_cache_holds_total",
+    /// Holds that wait to be delivered to the shared cache.
+    shared_owed: "gauge" "tokengate_shared_cache_holds_owed",
+    /// Whether the shared cache can be asked; 0 also if there is none.
+    shared_up: "gauge" "tokengate_shared_cache_up",
     /// Uses of tokens written down.
     uses_written: "counter" "tokengate_uses_written_total",
     /// Uses of tokens that were lost, since too many waited to be written.

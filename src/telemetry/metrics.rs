@@ -50,6 +50,8 @@ outcomes! {
     Expired = "expired",
     /// The token's owner is switched off.
     Inactive = "inactive",
+    /// The token ceased to count, or now means somebody else, while the request was under way.
+    TokenEnded = "token_ended",
     /// The token lacks a scope of the route.
     Scope = "scope",
     /// Two servers could read the target differently.

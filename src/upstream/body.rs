@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,12 +51,23 @@ pub struct RequestBody(Rc<State>);
 struct State {
     ended: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
+    cut: Cell<bool>,
+    waker: Cell<Option<Waker>>,
 }
 
 impl RequestBody {
     /// Was all of it handed to the connection?
     pub fn has_ended(&self) -> bool {
         self.0.ended.get()
+    }
+
+    /// Nothing more of it may go out, although the client sends it: the connection to the endpoint breaks off. No effect on
+    /// a body that was handed over whole.
+    pub fn cut(&self) {
+        self.0.cut.set(true);
+        if let Some(waker) = self.0.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Why it was given up, if it was.
@@ -133,6 +144,7 @@ impl Body for OutgoingBody {
         let polled = match &mut this.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Source::Streaming(_) if this.state.0.cut.get() => Poll::Ready(Some(Err(BodyFault::Broken))),
             Source::Streaming(streaming) => streaming.poll(cx),
         };
         match &polled {
@@ -140,7 +152,8 @@ impl Body for OutgoingBody {
             Poll::Ready(Some(Err(fault))) => this.state.0.fault.set(Some(*fault)),
             // The connection does not poll again after a last piece of known length.
             Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.state.0.ended.set(true),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => {}
+            Poll::Pending => this.state.0.waker.set(Some(cx.waker().clone())),
         }
         polled
     }

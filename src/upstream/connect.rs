@@ -5,19 +5,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
 
-use super::OutgoingBody;
+use super::connection::Connection;
 use crate::config::settings::{Endpoint, EndpointAddress};
 
 /// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
 const BUFFER: usize = 64 << 10;
+/// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// Everything that makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,43 +58,26 @@ pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
     Ok(EndpointSpec { host, authority: endpoint.authority.clone(), place })
 }
 
-/// A connection to an endpoint: where requests go in, and the local task that drives it. Dropping it closes the socket
-/// at once, whatever is under way.
-pub(super) struct Connection {
-    pub(super) sender: http1::SendRequest<OutgoingBody>,
-    driver: AbortHandle,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Dropping the sender alone leaves a connection behind whose answer came before its request was sent whole
-        // (hyper#4176).
-        self.driver.abort();
-    }
-}
-
-/// Connects and starts the driver on this worker.
+/// Connects.
 pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
     let stream = match &spec.place {
         Place::Tcp(addresses) => {
             let stream = TcpStream::connect(addresses.as_slice()).await?;
             // Heads and bodies are written whole; waiting for more only adds delay.
             stream.set_nodelay(true)?;
+            // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
+            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
         Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
     };
     let (sender, connection) =
         http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let driver = tokio::task::spawn_local(async move {
-        // Its errors reach the exchange that is on it; an idle connection that ends is noticed at the next lease.
-        let _ = connection.await;
-    });
-    Ok(Connection { sender, driver: driver.abort_handle() })
+    Ok(Connection::new(sender, connection))
 }
 
 /// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

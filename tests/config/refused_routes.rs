@@ -33,6 +33,13 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
              4: routes.a.strip_prefix: there is no prefix to strip; use `path_prefix`, or remove it",
         ),
         (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | streaming = true | [routes.a.timeouts] | \
+             response_headers = \"5s\" | total = \"5s\" | response_body = \"5s\"",
+            "6: routes.a.timeouts.response_headers: a `streaming` route has no such timeout; remove it; `total` bounds the \
+             whole exchange | 8: routes.a.timeouts.response_body: a `streaming` route has no such timeout; remove it; \
+             `total` bounds the whole exchange",
+        ),
+        (
             "[routes.a] | path = \"/a\" | upstream = \"orders\"",
             "3: routes.a.upstream: `orders` is no upstream of this file; add [upstreams.orders]",
         ),

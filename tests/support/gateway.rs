@@ -59,6 +59,7 @@ impl Site {
                 ..settings::Store::at(database, folder.path().join("tokengate.key"))
             },
             memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
+            redis: None,
             tokens: settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() },
             login: None,
             identity: IdentityFields {
@@ -109,7 +110,10 @@ impl Site {
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
-        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
+        let database = match &settings.store.url {
+            settings::StoreUrl::Sqlite(path) => path.clone(),
+            settings::StoreUrl::Postgres(_) => PathBuf::new(),
+        };
         let clock = world.clock.clone();
         let running = app::start(settings, world).await.unwrap();
         Gateway { running, store, hand, clock, roots: Arc::new(roots), log, database, folder }
@@ -124,7 +128,7 @@ pub struct Gateway {
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
-    /// The file of the store.
+    /// The file of the store; empty if it is on a server.
     pub database: PathBuf,
     folder: TempDir,
 }
@@ -276,6 +280,7 @@ pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
         upstream_host: false,
         empty_segments: false,
         buffer_request: false,
+        streaming: false,
         body_limit: 10 << 20,
         request_body_timeout: Duration::from_secs(30),
         response_headers_timeout: Duration::from_secs(30),

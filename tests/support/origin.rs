@@ -44,6 +44,8 @@ pub enum Step {
     Flood(Vec<u8>, usize),
     /// Nothing, until the test opens the gate.
     Wait(Arc<Gate>),
+    /// What comes from here on goes back as it came, and into the record as the body, until the gateway leaves.
+    Echo,
     Close,
     /// The connection ends with a reset.
     Reset,
@@ -220,6 +222,14 @@ impl Connection {
                         }
                     }
                     Step::Wait(gate) => drop(gate.0.acquire().await),
+                    Step::Echo => loop {
+                        let bytes = std::mem::take(&mut self.reader.buffer);
+                        self.seen.requests.lock().unwrap()[place].body.extend_from_slice(&bytes);
+                        self.reader.stream.write_all(&bytes).await?;
+                        if !self.reader.fill().await? {
+                            return Ok(());
+                        }
+                    },
                     Step::Close => return Ok(()),
                     Step::Reset => {
                         socket2::SockRef::from(&self.reader.stream).set_linger(Some(Duration::ZERO))?;

@@ -1,9 +1,11 @@
 //! Where users and tokens live, what is remembered of them, how tokens are made.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Hashing;
+use crate::config::postgres::PostgresUrl;
 
 /// Where users and tokens live.
 #[derive(Clone, Debug)]
@@ -57,6 +59,18 @@ impl Store {
 pub enum StoreUrl {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+/// Where it is, without anything secret: the file, or the server.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Sqlite(path) => path.display().fmt(f),
+            StoreUrl::Postgres(url) => url.fmt(f),
+        }
+    }
 }
 
 /// What each process remembers of tokens.

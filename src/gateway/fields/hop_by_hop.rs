@@ -19,7 +19,7 @@ pub(super) const HOP_BY_HOP: [&str; 11] = [
 ];
 
 /// The names in all `Connection` lines, as they were written.
-pub(super) fn nominated(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub(in crate::gateway) fn nominated(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     // All lines, not the first: a second one could otherwise smuggle a name past us.
     let lines = fields.get_all(CONNECTION).iter();
     lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|n| !n.is_empty())

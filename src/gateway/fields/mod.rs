@@ -12,5 +12,6 @@ pub mod response;
 mod sift;
 pub mod trailers;
 
+pub(super) use hop_by_hop::nominated;
 pub use policy::FieldPolicy;
 pub use sift::BadField;

@@ -34,6 +34,7 @@ fn route(text: &str) -> settings::Route {
         upstream_host: false,
         empty_segments: false,
         buffer_request: false,
+        streaming: false,
         body_limit: 1,
         request_body_timeout: Duration::from_secs(1),
         response_headers_timeout: Duration::from_secs(1),

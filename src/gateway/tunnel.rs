@@ -1,0 +1,210 @@
+//! A tunnel: after a switch of protocols bytes go both ways as they are, until one side ends, the time is over, or the
+//! caller's token ends.
+//!
+//! It is the rest of its exchange, which counts and logs at the tunnel's end. An idle tunnel holds no buffer.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::Instant;
+
+use super::timer::Timer;
+use super::{Ending, Exchange};
+use crate::telemetry::Outcome;
+use crate::upstream::Lease;
+
+/// Most bytes that one read takes.
+const PIECE: usize = 8 << 10;
+/// How long a side may take to leave after the other one has; until then what it still sends is read and dropped, so that
+/// the last bytes that went to it are not lost to a reset.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Where a tunnel leads: the endpoint's connection, which its pool counts for as long.
+pub struct FarEnd {
+    stream: TokioIo<Upgraded>,
+    _lease: Lease,
+    timer: Timer,
+}
+
+impl FarEnd {
+    pub(super) fn new(stream: Upgraded, lease: Lease, deadline: Option<Instant>) -> FarEnd {
+        FarEnd { stream: TokioIo::new(stream), _lease: lease, timer: Timer::new(None, deadline) }
+    }
+}
+
+/// A tunnel that waits for its near end, the client's connection.
+pub struct Tunnel {
+    far_end: Box<FarEnd>,
+    exchange: Box<Exchange>,
+    /// The client has not taken everything that was sent to it.
+    offered: bool,
+    ended: bool,
+}
+
+impl Tunnel {
+    pub(super) fn new(far_end: Box<FarEnd>, exchange: Box<Exchange>) -> Tunnel {
+        Tunnel { far_end, exchange, offered: false, ended: false }
+    }
+
+    /// Passes bytes on until the tunnel ends; `early` is what the client has sent already. Dropping the future closes both
+    /// connections.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut client: S, early: Vec<u8>) {
+        let (mut up, mut down) = (Pump::holding(early), Pump::default());
+        let outcome = std::future::poll_fn(|cx| self.poll(cx, &mut client, &mut up, &mut down)).await;
+        self.ended = true;
+        if outcome == Outcome::Forwarded {
+            // No news if they take longer.
+            let _ = tokio::time::timeout(FAREWELL, async {
+                tokio::join!(part(&mut client), part(&mut self.far_end.stream));
+            })
+            .await;
+        } else {
+            self.exchange.breaks_off(outcome);
+        }
+    }
+
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut S,
+        up: &mut Pump,
+        down: &mut Pump,
+    ) -> Poll<Outcome> {
+        if self.exchange.poll_token_end(cx) {
+            return Poll::Ready(Outcome::TokenEnded);
+        }
+        if self.exchange.client().pulse.ending(cx.waker()) == Ending::Now {
+            return Poll::Ready(Outcome::ClientGone);
+        }
+        if self.far_end.timer.poll(cx).is_ready() {
+            return Poll::Ready(Outcome::OriginTimeout);
+        }
+        // First what the endpoint sends: its last bytes are there although it takes none any more.
+        let passed = down.passed;
+        let ended = down.poll(cx, &mut self.far_end.stream, client);
+        self.note(down.passed - passed, down.holds());
+        if let Poll::Ready(ended) = ended {
+            return Poll::Ready(outcome(ended, Outcome::OriginReset, Outcome::ClientGone));
+        }
+        up.poll(cx, client, &mut self.far_end.stream)
+            .map(|ended| outcome(ended, Outcome::ClientGone, Outcome::OriginReset))
+    }
+
+    /// Tells the connection's pulse whether its client takes what it is sent.
+    fn note(&mut self, passed: usize, holds: bool) {
+        self.exchange.sent(passed);
+        if self.offered && (passed > 0 || !holds) {
+            self.offered = false;
+            self.exchange.client().pulse.take();
+        }
+        if holds && !self.offered {
+            self.offered = true;
+            self.exchange.client().pulse.offer();
+        }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        if self.offered {
+            self.exchange.client().pulse.take();
+        }
+        if !self.ended {
+            self.exchange.leaves();
+        }
+    }
+}
+
+/// Says that nothing more comes, and waits until the other side does the same.
+async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let mut scratch = [0; 512];
+    // Whoever is gone already needs no farewell.
+    let _ = stream.shutdown().await;
+    while stream.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Which end of one direction broke.
+enum Broken {
+    From,
+    To,
+}
+
+fn outcome(ended: Result<(), Broken>, from: Outcome, to: Outcome) -> Outcome {
+    match ended {
+        Ok(()) => Outcome::Forwarded,
+        Err(Broken::From) => from,
+        Err(Broken::To) => to,
+    }
+}
+
+/// One direction.
+#[derive(Default)]
+struct Pump {
+    /// What was read and not yet written, from `at` on.
+    waiting: Vec<u8>,
+    at: usize,
+    unflushed: bool,
+    ended: bool,
+    passed: usize,
+}
+
+impl Pump {
+    fn holding(waiting: Vec<u8>) -> Pump {
+        Pump { waiting, ..Pump::default() }
+    }
+
+    /// Has it something that the other side has not taken?
+    fn holds(&self) -> bool {
+        self.at < self.waiting.len() || self.unflushed
+    }
+
+    /// Ready when one side has ended and the other one has everything that came before.
+    fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Broken>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        loop {
+            ready!(self.poll_write(cx, to)).map_err(|_| Broken::To)?;
+            if self.ended {
+                return Pin::new(to).poll_flush(cx).map_err(|_| Broken::To);
+            }
+            let mut scratch = [0; PIECE];
+            let mut piece = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *from).poll_read(cx, &mut piece) {
+                Poll::Ready(Ok(())) if piece.filled().is_empty() => self.ended = true,
+                Poll::Ready(Ok(())) => self.waiting.extend_from_slice(piece.filled()),
+                // TLS without its farewell: many clients leave so.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::From)),
+                Poll::Pending => {
+                    self.waiting = Vec::new();
+                    if self.unflushed {
+                        ready!(Pin::new(to).poll_flush(cx)).map_err(|_| Broken::To)?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Writes what waits.
+    fn poll_write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.at..).filter(|rest| !rest.is_empty()) {
+            let count = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            (self.at, self.passed, self.unflushed) = (self.at + count, self.passed + count, true);
+        }
+        self.waiting.clear();
+        self.at = 0;
+        Poll::Ready(Ok(()))
+    }
+}
