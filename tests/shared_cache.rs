@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokengate::cache::{Begun, Looked, SharedCache};
 use tokengate::clock::{Clock, Hand, Timestamp};
-use tokengate::config::settings::RedisCache;
+use tokengate::config::settings::{RedisCache, RedisPassword};
 use tokengate::store::{Cursor, SharedCacheKey};
 use tokengate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 use tokio::task::JoinHandle;
@@ -42,6 +42,12 @@ impl Fleet {
     /// Settings for a cache at this address.
     fn settings(&self, url: &str) -> RedisCache {
         RedisCache { timeout: UNHURRIED, ..RedisCache::at(url, Path::new("")).unwrap() }
+    }
+
+    /// As [`Fleet::settings`], with a user who has no more rights than it needs.
+    fn restricted(&self, url: &str) -> RedisCache {
+        let (username, password) = (Some("gate".to_owned()), Some(RedisPassword::new("open-sesame".to_owned())));
+        RedisCache { username, password, ..self.settings(url) }
     }
 
     /// One more gateway, which knows of all changes up to now.

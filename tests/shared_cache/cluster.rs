@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, eventually, soon};
 #[tokio::test]
 async fn a_cluster_serves_and_goes_on_after_a_master_is_killed() {
     let (mut cluster, fleet) = (Cluster::start().await, Fleet::new());
-    let settings = fleet.settings(&cluster.url());
+    let settings = fleet.restricted(&cluster.url());
     let (one, other) = (fleet.connected(&settings).await, fleet.connected(&settings).await);
     let mut feed = other.cache.feed();
     assert_eq!(soon("a gap", feed.next()).await, TokenEvent::Gap);

@@ -1,14 +1,10 @@
 //! Every way to reach a server, and what is said when it does not let us in.
 
-use tokengate::config::settings::{RedisCache, RedisPassword, RedisTls};
+use tokengate::config::settings::{RedisCache, RedisTls};
 
 use super::{Fleet, Gateway, record};
-use crate::support::redis::{Redis, command};
+use crate::support::redis::{RULES, Redis, command};
 use crate::support::{PATIENCE, eventually};
-
-/// Enough for everything that a gateway does.
-const RULES: &str = "user gate on >open-sesame resetkeys ~tokengate:* resetchannels &tokengate:* -@all \
-                     +@connection +evalsha +eval +time +get +set +del +publish +subscribe";
 
 async fn works(gateway: &Gateway) {
     gateway.is_connected().await;
@@ -49,12 +45,7 @@ async fn a_user_with_no_more_rights_than_it_needs_serves() {
     let fleet = Fleet::new();
     let redis = Redis::start_with(&[RULES]).await;
     works(&fleet.gateway(&fleet.settings(&format!("redis://gate:open-sesame@127.0.0.1:{}", redis.port)))).await;
-    let keys = RedisCache {
-        username: Some("gate".to_owned()),
-        password: Some(RedisPassword::new("open-sesame".to_owned())),
-        ..fleet.settings(&redis.url())
-    };
-    let other = fleet.connected(&keys).await;
+    let other = fleet.connected(&fleet.restricted(&redis.url())).await;
     assert!(other.finds_nothing(&record("alice's key")).await);
 }
 

@@ -9,7 +9,7 @@ use crate::support::{PATIENCE, eventually, soon};
 #[tokio::test]
 async fn a_new_master_is_found_and_no_fenced_entry_counts_there() {
     let (mut servers, fleet) = (Sentinels::start().await, Fleet::new());
-    let settings = fleet.settings(&servers.url());
+    let settings = fleet.restricted(&servers.url());
     let gateway = fleet.connected(&settings).await;
     let mut feed = gateway.cache.feed();
     assert_eq!(soon("a gap", feed.next()).await, TokenEvent::Gap);

@@ -17,6 +17,10 @@ use tokengate::demo::certificate::{self, Wish};
 
 use super::{PATIENCE, eventually};
 
+/// A user with the rights that `docs/CONFIGURATION.md` asks for, and no more.
+pub const RULES: &str = "user gate on >open-sesame resetkeys ~tokengate:* resetchannels &tokengate:* -@all \
+                         +@connection +evalsha +eval +time +get +set +del +publish +subscribe";
+
 /// A port that nobody uses now: none of those that the system gives out by itself, and no two alike in this process.
 pub fn free_port() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
@@ -225,11 +229,13 @@ pub struct Sentinels {
 
 impl Sentinels {
     pub async fn start() -> Sentinels {
-        let master = Redis::start().await;
+        // Sentinels and replicas come as the default user; gateways may come as the other.
+        let rules = format!("{RULES} +role");
+        let master = Redis::start_with(&[&rules]).await;
         let follow = format!("replicaof 127.0.0.1 {}", master.port);
         let mut servers = vec![master];
         for _ in 0..2 {
-            servers.push(Redis::start_with(&[&follow, "repl-diskless-sync-delay 0"]).await);
+            servers.push(Redis::start_with(&[&rules, &follow, "repl-diskless-sync-delay 0"]).await);
         }
         let monitor = format!("sentinel monitor main 127.0.0.1 {} 2", servers[0].port);
         let lines =
@@ -285,8 +291,14 @@ impl Cluster {
         let mut nodes = Vec::new();
         for _ in 0..6 {
             let bus = format!("cluster-port {}", free_port());
-            let lines =
-                ["cluster-enabled yes", "cluster-node-timeout 1000", "cluster-config-file nodes.conf", bus.as_str()];
+            let rules = format!("{RULES} +cluster");
+            let lines = [
+                "cluster-enabled yes",
+                "cluster-node-timeout 1000",
+                "cluster-config-file nodes.conf",
+                bus.as_str(),
+                rules.as_str(),
+            ];
             nodes.push(Redis::start_with(&lines).await);
         }
         let cluster = Cluster { nodes };
