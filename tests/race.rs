@@ -5,21 +5,26 @@
 //! as before. While it is under way, both answers are right. The seed makes the order of the operations; set
 //! `TOKENGATE_RACE_SEED` for another one.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokengate::config::settings::RedisCache;
 use tokengate::store::{NamedToken, NewUser, Store, Terms, TokenRef};
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::support::http2::H2;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
 use crate::support::{Ask, Fleet, Gateway};
 
-/// Tokens that live at once. Few, so that many operations meet.
-const SLOTS: usize = 12;
+/// Tokens that half of all operations are about. Few, so that many meet.
+const HOT: usize = 12;
 /// Requests in flight at each gateway.
 const LOOKERS: usize = 12;
 const CHANGERS: usize = 4;
@@ -153,7 +158,8 @@ impl Race {
 
     async fn keep_changing(&self, mut rng: StdRng) {
         while !self.is_over() {
-            let place = rng.random_range(0..self.slots.len());
+            let among = if rng.random_bool(0.5) { HOT } else { self.slots.len() };
+            let place = rng.random_range(0..among);
             let mut slot = self.slots[place].lock().await;
             let now = slot.lives.last().unwrap().now();
             if now.live {
@@ -172,9 +178,9 @@ impl Race {
         while !self.is_over() {
             let life = {
                 let known = self.known.lock().unwrap();
-                // Mostly those that live now, sometimes any that ever did.
-                let newest = known.len().saturating_sub(SLOTS * 2);
-                let from = if rng.random_range(0..4) == 0 { 0 } else { newest };
+                // Mostly those that came last, sometimes any that ever was.
+                let newest = known.len().saturating_sub(HOT * 2);
+                let from = if rng.random_bool(0.3) { 0 } else { newest };
                 Arc::clone(&known[rng.random_range(from..known.len())])
             };
             let scoped = rng.random_bool(0.5);
@@ -194,8 +200,8 @@ impl Race {
     }
 }
 
-/// Runs a race of so many requests; gives how many changes fell into it.
-async fn run(fleet: Fleet, wanted: usize) -> usize {
+/// Runs a race of so many requests.
+async fn run(fleet: Fleet, slots: usize, wanted: usize) -> Rc<Race> {
     let seed = std::env::var("TOKENGATE_RACE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     println!("TOKENGATE_RACE_SEED={seed}");
     let store = fleet.first().store.clone();
@@ -209,7 +215,7 @@ async fn run(fleet: Fleet, wanted: usize) -> usize {
         changes: AtomicUsize::new(0),
         wanted,
     };
-    for number in 0..SLOTS {
+    for number in 0..slots {
         let user = NewUser::named(format!("racer{number}"));
         let owner = race.store.accounts.create(user).await.unwrap().0.account.id;
         let mut slot = Slot { owner, lives: Vec::new() };
@@ -240,17 +246,41 @@ async fn run(fleet: Fleet, wanted: usize) -> usize {
         }
     };
     LocalSet::new().run_until(all).await;
-    race.changes.load(Ordering::Relaxed)
+    race
 }
 
 #[tokio::test]
 async fn no_gateway_answers_as_before_once_a_change_was_applied_over_sqlite() {
     let fleet = Fleet::over_sqlite(3, |settings| {
-        settings.store.poll_every = std::time::Duration::from_millis(10);
+        settings.store.poll_every = Duration::from_millis(10);
         settings.tokens.max_per_user = 10_000;
     })
     .await;
-    let changes = run(fleet, 34_000).await;
+    let changes = run(fleet, HOT, 34_000).await.changes.load(Ordering::Relaxed);
     println!("{changes} changes");
     assert!(changes > 100, "only {changes} changes fell into the race");
+}
+
+#[tokio::test]
+async fn no_gateway_answers_as_before_once_a_change_was_applied_over_postgresql_and_redis() {
+    let (redis, postgres) = (Redis::start().await, Postgres::shared().await);
+    let shared = RedisCache::at(&redis.url(), Path::new("")).unwrap();
+    let fleet = Fleet::over(postgres.database().await, tempfile::tempdir().unwrap(), 3, |settings| {
+        settings.tokens.max_per_user = 10_000;
+        // Long enough for a machine that runs all the other tests meanwhile.
+        settings.redis = Some(RedisCache { timeout: Duration::from_secs(2), ..shared.clone() });
+        settings.store.timeout = Duration::from_secs(5);
+        settings.store.unknown_per_second = 1_000_000;
+        settings.memory.max_entries = 64;
+    })
+    .await;
+    let hits = |fleet: &Fleet| -> u64 {
+        fleet.gateways.iter().map(|gateway| gateway.metric("tokengate_shared_cache_hits_total")).sum()
+    };
+    // Most tokens are quiet, so that the shared cache has something to say of them; memory has room for few.
+    let race = run(fleet, 600, 66_000).await;
+    let (changes, hits) = (race.changes.load(Ordering::Relaxed), hits(&race.fleet));
+    println!("{changes} changes, {hits} answers from the shared cache");
+    assert!(changes > 100, "only {changes} changes fell into the race");
+    assert!(hits > 100, "only {hits} answers came from the shared cache");
 }

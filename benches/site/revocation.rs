@@ -1,16 +1,21 @@
 //! From the commit of a revocation to the last 200 on any of three gateways that are under load.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use tokengate::config::Settings;
+use tokengate::config::settings::RedisCache;
 use tokengate::store::{NamedToken, NewUser, TokenRef};
 use tokengate::token::ScopeSet;
 
 use crate::spread;
 use crate::support::http2::H2;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
 use crate::support::{Ask, Fleet};
 
 const GATEWAYS: usize = 3;
@@ -18,9 +23,25 @@ const GATEWAYS: usize = 3;
 const LOAD: usize = 4;
 
 pub async fn run(rounds: usize) {
+    let (redis, postgres) = (Redis::start().await, Postgres::shared().await);
+    let shared = RedisCache::at(&redis.url(), Path::new("")).unwrap();
+    let sites = [
+        ("none: SQLite, the log polled each 250 ms", None, false),
+        ("Redis channel, over SQLite", None, true),
+        ("PostgreSQL notifications", Some(postgres.database().await), false),
+        ("PostgreSQL notifications and Redis channel", Some(postgres.database().await), true),
+    ];
     println!("| push | revocations | p50 | p99 | max | requests/s beside |");
     println!("|---|---|---|---|---|---|");
-    for (name, fleet) in [("none, polling each 250 ms", Fleet::over_sqlite(GATEWAYS, |_| {}).await)] {
+    for (name, url, with_redis) in sites {
+        let change = |settings: &mut Settings| {
+            settings.redis = with_redis.then(|| shared.clone());
+            settings.tokens.max_per_user = 1_000_000;
+        };
+        let fleet = match url {
+            None => Fleet::over_sqlite(GATEWAYS, change).await,
+            Some(url) => Fleet::over(url, tempfile::tempdir().unwrap(), GATEWAYS, change).await,
+        };
         let (times, rate) = measure(&fleet, rounds).await;
         let (middle, late, last) = spread(times);
         println!("| {name} | {rounds} | {middle:.1?} | {late:.1?} | {last:.1?} | {rate:.0} |");

@@ -21,4 +21,4 @@ pub use memory::{Fill, IdentityCache};
 pub use resolver::{Resolver, ResolverHandle};
 pub use shared::{Begun, Looked, SharedCache, SharedCounters};
 pub use uses::Uses;
-pub use watcher::Watcher;
+pub use watcher::{Watcher, announce};

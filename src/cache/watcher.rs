@@ -13,7 +13,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::lookup::Sources;
 use super::memory::IdentityCache;
-use crate::store::{Cursor, StoreError, TokenEvent, TokenFeed};
+use super::shared::SharedCache;
+use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
 use crate::telemetry::Knowledge;
 
 /// Reads the change log and passes on what it says.
@@ -116,6 +117,34 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// Tells other gateways what changed after `since`, for a process that does not watch: the command line. Best effort:
+/// they read the change log as well.
+///
+/// # Errors
+/// [`StoreError`] if the change log cannot be read.
+pub async fn announce(store: &dyn TokenStore, shared: &SharedCache, since: Cursor) -> Result<(), StoreError> {
+    let (mut since, mut changed) = (since, Vec::new());
+    loop {
+        let Changes { events, next } = store.changes(since).await?;
+        if events.is_empty() {
+            break;
+        }
+        for event in events {
+            match event {
+                TokenEvent::Changed(digest) => changed.push((digest, next)),
+                TokenEvent::SubjectChanged(subject) => {
+                    changed.extend(store.tokens_of(subject).await?.into_iter().map(|digest| (digest, next)));
+                }
+                // Nothing can be said of it in one word; the others find it in the log.
+                TokenEvent::Gap => {}
+            }
+        }
+        since = next;
+    }
+    shared.announce(&changed).await;
+    Ok(())
 }
 
 impl Spread {

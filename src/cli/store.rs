@@ -2,21 +2,32 @@
 
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{check, show};
+use crate::cache::{self, SharedCache};
 use crate::clock::Clock;
-use crate::store::{self, Migration, Store, User};
+use crate::store::{self, Migration, SharedCacheKey, Store, User};
 
-/// Opens the store of a configuration and does something with it.
+/// Opens the store of a configuration and does something with it. What that changes is told to running gateways.
 pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Result<T> {
     let settings = check::settings(config)?;
     runtime()?.block_on(async {
         let store = store::open(&settings.store, &settings.tokens, Clock::system()).await?;
-        work(store).await
+        let Some(redis) = &settings.redis else { return work(store).await };
+        let (tokens, before) = (Arc::clone(&store.tokens), store.tokens.newest_change().await?);
+        let done = work(store).await;
+        let key = SharedCacheKey::read(&settings.store.key_file)?;
+        let (shared, _) = SharedCache::new(redis, key, Clock::system());
+        // What is done is done; gateways that are not told now find it in the change log soon.
+        if let Err(error) = cache::announce(&*tokens, &shared, before).await {
+            show::note(&format!("Running gateways were not told, and will read it from the change log ({error})."));
+        }
+        done
     })
 }
 
