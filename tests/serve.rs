@@ -13,6 +13,9 @@ use tokengate::demo::products::{self, RunningProducts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::redis::Redis;
+use crate::support::{PATIENCE, eventually};
+
 /// A gateway in a process of its own, with the product service behind it.
 struct Gateway {
     process: Process,
@@ -36,6 +39,10 @@ impl Drop for Process {
 
 impl Gateway {
     async fn serve() -> Gateway {
+        Gateway::serve_with("").await
+    }
+
+    async fn serve_with(more: &str) -> Gateway {
         let dir = tempfile::tempdir().unwrap();
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
@@ -43,7 +50,7 @@ impl Gateway {
             "[listeners.plain]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n\
              [listeners.internal]\naddress = \"127.0.0.1:0\"\nservices = [\"metrics\"]\n\
              [upstreams.products]\nendpoints = [\"http://{}\"]\n\
-             [routes.products]\npath_prefix = \"/product_api/\"\nupstream = \"products\"\n",
+             [routes.products]\npath_prefix = \"/product_api/\"\nupstream = \"products\"\n{more}",
             products.address()
         );
         fs::write(&config, text).unwrap();
@@ -143,4 +150,20 @@ async fn a_user_who_is_deactivated_or_deleted_is_refused_within_a_second() {
     gateway.run("user delete bob");
     gateway.becomes(&token, 401).await;
     gateway.stop(Signal::INT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_tells_running_gateways_over_the_shared_cache() {
+    let redis = Redis::start().await;
+    // Nobody reads the change log or forgets of age within this test.
+    let gateway = Gateway::serve_with(&format!(
+        "[store]\npoll_every = \"1h\"\n[cache.memory]\nttl = \"1h\"\n[cache.redis]\nurl = \"{}\"\ntimeout = \"1s\"\n",
+        redis.url()
+    ))
+    .await;
+    gateway.run("user create alice --no-password");
+    let key = gateway.token("alice");
+    eventually(PATIENCE, "the token is known", || async { gateway.status(&key).await == 200 }).await;
+    gateway.run("user deactivate alice");
+    eventually(PATIENCE, "the gateway was told", || async { gateway.status(&key).await == 401 }).await;
 }
