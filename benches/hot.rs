@@ -19,7 +19,9 @@ use http::{HeaderValue, Request};
 use tokengate::auth::Credentials;
 use tokengate::cache::IdentityCache;
 use tokengate::clock::Timestamp;
-use tokengate::config::settings::{Auth, HostPattern, IdentityFields, MemoryCache, PathPattern, Route};
+use tokengate::config::settings::{
+    Auth, HostPattern, IdentityFields, MemoryCache, PathPattern, Route, Store, StoreUrl,
+};
 use tokengate::gateway::Callers;
 use tokengate::gateway::fields::{FieldPolicy, forwarded};
 use tokengate::identity::{Identity, Verdict};
@@ -158,10 +160,10 @@ fn route_settings(number: usize) -> Route {
 
 /// Believes in [`KEY`] and in others, `tokens` in all.
 fn memory(tokens: usize) -> Arc<IdentityCache> {
-    let (ttl, negative_ttl) = (Duration::from_secs(60), Duration::from_secs(1));
     // Room for all, whichever shard they fall into.
-    let memory =
-        IdentityCache::new(&MemoryCache { max_entries: tokens * 2 + 64, ttl, negative_ttl, ..MemoryCache::default() });
+    let settings = MemoryCache { max_entries: tokens * 2 + 64, ..MemoryCache::default() };
+    let store = Store::at(StoreUrl::Sqlite("unused".into()), "unused".into());
+    let memory = IdentityCache::new(&settings, &store, NOW);
     let verdict = Verdict::Caller(Arc::new(identity()));
     for other in 1..tokens {
         memory.begin_fill(TokenDigest::of(&other.to_be_bytes())).keep(&verdict, NOW);

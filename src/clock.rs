@@ -4,10 +4,17 @@
 //! elsewhere (`clippy.toml`), so that a test can set the time by hand. Never used for measuring how long something
 //! took: that is the monotonic [`Clock::instant`].
 
+mod steady;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use self::steady::Steady;
+pub use self::steady::{ClockLook, Step};
 
 /// A point in wall time: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +39,11 @@ impl Timestamp {
     /// This moment plus `span`; the far end of time where that overflows.
     pub fn after(self, span: Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// This moment minus `span`; the near end of time where that overflows.
+    pub fn before(self, span: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not.
@@ -72,14 +84,14 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System,
+    System(Arc<Steady>),
     ByHand(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The clock of the machine.
+    /// The clock of the machine, which does not jump: see [`Clock::look`].
     pub fn system() -> Clock {
-        Clock(Source::System)
+        Clock(Source::System(Arc::new(Steady::new(wall(), monotonic()))))
     }
 
     /// A clock that stands at `start` until its hand moves it.
@@ -89,14 +101,19 @@ impl Clock {
     }
 
     /// The time now. A machine set before 1970 reads as 1970.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System => {
-                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
-            }
+            Source::System(steady) => Timestamp(steady.at(monotonic())),
             Source::ByHand(micros) => Timestamp(micros.load(Ordering::Acquire)),
+        }
+    }
+
+    /// Compares the machine's clocks, so that small corrections are followed and steps are noticed. To be called about
+    /// once a second by one caller, who keeps `step` between the calls.
+    pub fn look(&self, step: &mut Step) -> ClockLook {
+        match &self.0 {
+            Source::System(steady) => steady.look(wall(), monotonic(), step),
+            Source::ByHand(_) => ClockLook::Steady,
         }
     }
 
@@ -105,6 +122,19 @@ impl Clock {
     pub fn instant(&self) -> Instant {
         Instant::now()
     }
+}
+
+/// Microseconds since 1970 as the machine has it.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
+fn wall() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Microseconds since the machine was started, suspension included.
+fn monotonic() -> i64 {
+    let since_start = clock_gettime(ClockId::Boottime);
+    since_start.tv_sec.saturating_mul(1_000_000).saturating_add(since_start.tv_nsec / 1_000)
 }
 
 /// Moves a hand-set [`Clock`].

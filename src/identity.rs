@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -25,6 +27,8 @@ pub struct Identity {
     groups: Vec<String>,
     expires: Option<Timestamp>,
     values: FieldValues,
+    /// When a use was last noted, in microseconds since the epoch.
+    noted: AtomicI64,
 }
 
 /// The values that upstreams get, encoded once: visible ASCII as it is, the rest percent-encoded UTF-8.
@@ -90,7 +94,15 @@ impl Identity {
             groups: record.owner.groups.clone(),
             expires: record.expires,
             values: FieldValues::of(record),
+            noted: AtomicI64::new(i64::MIN),
         })
+    }
+
+    /// Is a use at `now` worth to be noted, the last noted one being at least `every` ago? Says yes to one asker only.
+    pub fn note_use(&self, now: Timestamp, every: Duration) -> bool {
+        let last = self.noted.load(Ordering::Relaxed);
+        let due = now.since(Timestamp::from_micros(last)) >= every;
+        due && self.noted.compare_exchange(last, now.as_micros(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The user.

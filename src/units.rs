@@ -1,4 +1,5 @@
-//! Quantities as operators write them: durations such as `30s`, `1h30m`, `90d` and sizes such as `8MiB`.
+//! Quantities as operators write them: durations such as `30s`, `1h30m`, `90d`, sizes such as `8MiB`, rates such as
+//! `5/min`.
 //!
 //! Used by the configuration and by the command line. A number without a unit is always an error that says how to write
 //! it, and zero never means "unlimited": where a key or an option allows that, it has a word of its own.
@@ -15,6 +16,15 @@ pub struct HumanDuration(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
+/// So many in so long, written as a number and one of the units `/s`, `/min`, `/h` and `/d`: `5/min`. Never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; also how many at once after a rest.
+    pub count: u32,
+    /// In how long.
+    pub per: Duration,
+}
+
 /// Why a text is no quantity. Never repeats the text: whoever shows this says which one it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadQuantity {
@@ -26,8 +36,12 @@ pub enum BadQuantity {
     NotADuration,
     /// Not written as a size.
     NotASize,
+    /// Not written as a rate.
+    NotARate,
     /// A duration of zero.
     Zero,
+    /// A rate of zero.
+    Never,
     /// More than can be counted.
     TooLarge,
 }
@@ -79,6 +93,39 @@ impl FromStr for ByteSize {
     }
 }
 
+/// Seconds in each unit of a rate, shortest first.
+const RATE_UNITS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400)];
+
+impl Rate {
+    /// So many in a minute.
+    pub const fn per_minute(count: u32) -> Rate {
+        Rate { count, per: Duration::from_secs(60) }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = BadQuantity;
+
+    fn from_str(text: &str) -> Result<Rate, BadQuantity> {
+        let (count, unit) = text.split_once('/').ok_or(BadQuantity::NotARate)?;
+        let (_, seconds) = RATE_UNITS.iter().find(|(name, _)| *name == unit).ok_or(BadQuantity::NotARate)?;
+        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BadQuantity::NotARate);
+        }
+        let count = count.parse().map_err(|_| BadQuantity::TooLarge)?;
+        if count == 0 { Err(BadQuantity::Never) } else { Ok(Rate { count, per: Duration::from_secs(*seconds) }) }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match RATE_UNITS.iter().find(|(_, seconds)| *seconds == self.per.as_secs()) {
+            Some((unit, _)) => write!(f, "{}/{unit}", self.count),
+            None => write!(f, "{}/{}", self.count, HumanDuration(self.per)),
+        }
+    }
+}
+
 /// Splits `1h30m` into `1`, `h` and `30m`.
 fn leading_quantity(text: &str) -> Option<(&str, &str, &str)> {
     let (number, rest) = text.split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
@@ -121,6 +168,8 @@ impl BadQuantity {
             BadQuantity::BareDuration(_) | BadQuantity::BareSize(_) => "has no unit",
             BadQuantity::NotADuration => "is not a duration",
             BadQuantity::NotASize => "is not a size",
+            BadQuantity::NotARate => "is not a rate",
+            BadQuantity::Never => "would never allow anything",
             BadQuantity::Zero => "is no time at all",
             BadQuantity::TooLarge => "is too large",
         }
@@ -133,6 +182,8 @@ impl BadQuantity {
             BadQuantity::BareSize(number) => format!("write \"{number}B\" for bytes, or use KiB, MiB or GiB"),
             BadQuantity::NotADuration => "use the units d, h, m, s and ms in this order, as in \"30s\" or \"1h30m\"".to_owned(),
             BadQuantity::NotASize => "use one of the units B, KiB, MiB and GiB, as in \"64KiB\"".to_owned(),
+            BadQuantity::NotARate => "write a number and one of the units /s, /min, /h and /d, as in \"5/min\"".to_owned(),
+            BadQuantity::Never => "write a number above zero".to_owned(),
             BadQuantity::Zero => "write a duration above zero".to_owned(),
             BadQuantity::TooLarge => "write a smaller number".to_owned(),
         }
@@ -217,6 +268,26 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ByteSize>(), Err(why), "{text}");
         }
+    }
+
+    #[test]
+    fn rates_are_read_and_written_with_their_units() {
+        for (text, count, seconds) in [("5/min", 5, 60), ("1000/s", 1_000, 1), ("20/h", 20, 3_600), ("1/d", 1, 86_400)] {
+            let rate = Rate { count, per: Duration::from_secs(seconds) };
+            assert_eq!(text.parse(), Ok(rate), "{text}");
+            assert_eq!(rate.to_string(), text);
+        }
+        assert_eq!(Rate { count: 2, per: Duration::from_secs(90) }.to_string(), "2/1m30s");
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused_with_its_reason() {
+        use BadQuantity::{Never, NotARate, TooLarge};
+        for text in ["", "5", "/min", "5/", "5/m", "5/minute", "+5/min", "-5/min", "5 /min", "5/min/min", "1.5/s"] {
+            assert_eq!(text.parse::<Rate>(), Err(NotARate), "{text}");
+        }
+        assert_eq!("0/min".parse::<Rate>(), Err(Never));
+        assert_eq!("99999999999/min".parse::<Rate>(), Err(TooLarge));
     }
 
     #[test]

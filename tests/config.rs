@@ -1,6 +1,7 @@
 //! Configuration files beside what they mean; the bad ones are in the folder `config`.
 
 mod refused;
+mod refused_login;
 mod refused_routes;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokengate::clock::Timestamp;
-use tokengate::config::settings::{Auth, EndpointAddress, HostPattern, ListenerRole, PathPattern, Plaintext, StoreUrl};
+use tokengate::config::settings::{
+    Auth, EndpointAddress, HostPattern, ListenerRole, PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
+};
 use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
 
 /// 2026-01-01T00:00:00Z
@@ -49,6 +52,7 @@ impl Folder {
         self.write("gateway.toml", text, 0o644);
         let variable = |name: &str| match name {
             "STORE" => Some("sqlite:from-environment.db".to_owned()),
+            "DATABASE" => Some("postgres://gw:hunter2@db/gateway?sslmode=verify-full".to_owned()),
             "SECRET" => Some("hunter2".to_owned()),
             _ => None,
         };
@@ -221,6 +225,54 @@ handshake_timeout = "3s"
     assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
     assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));
     assert!(matches!(&settings.store.url, StoreUrl::Sqlite(path) if path.ends_with("from-environment.db")));
+}
+
+#[test]
+fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
+    let folder = Folder::new();
+    let text = format!("[store]\nurl = \"${{DATABASE}}\"\n{}", refused::BASE);
+    let settings = folder.settings(&text);
+    let StoreUrl::Postgres(url) = &settings.store.url else { panic!("not PostgreSQL") };
+    assert_eq!(url.expose(), "postgres://gw:hunter2@db/gateway?sslmode=verify-full");
+    assert_eq!(settings.store.url.to_string(), "postgres://gw@db/gateway");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_shared_cache_is_what_its_address_and_its_files_say() {
+    let folder = Folder::new();
+    folder.write("redis.password", "hunter2\n", 0o600);
+    folder.write("ca.pem", "some PEM", 0o644);
+    let text = format!(
+        "[cache.redis]\nurl = \"rediss-cluster://ann@a:7000,b\"\npassword_file = \"redis.password\"\nca_file = \"ca.pem\"\n\
+         ttl = \"5m\"\ntimeout = \"20ms\"\nprefix = \"site-1:\"\n{}",
+        refused::BASE
+    );
+    let settings = folder.settings(&text);
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let redis = settings.redis.unwrap();
+    let hosts = [("a", 7000), ("b", 6379)].map(|(host, port)| RedisHost(host.to_owned(), port));
+    assert_eq!(redis.servers, RedisServers::Cluster(hosts.to_vec()));
+    assert_eq!((redis.username.as_deref(), redis.password.unwrap().expose()), (Some("ann"), "hunter2"));
+    assert_eq!(redis.tls.unwrap().authorities.as_deref(), Some(b"some PEM".as_slice()));
+    assert_eq!((redis.ttl, redis.timeout), (Duration::from_secs(300), Duration::from_millis(20)));
+    assert_eq!(redis.prefix, "site-1:");
+    assert!(folder.settings(refused::BASE).redis.is_none());
+}
+
+#[test]
+fn a_password_in_the_address_is_warned_of_and_never_repeated() {
+    let (folder, base) = (Folder::new(), refused::BASE);
+    assert_eq!(
+        folder.warnings(&format!("[cache.redis]\nurl = \"redis://:hunter2@a\"{base}")),
+        [
+            "gateway.toml:2: cache.redis.url: holds a password; take the address from the environment, or use `password_file`"
+        ]
+    );
+    for url in ["redis://:hunter2@a b", "hunter2@a", "redis-sentinel://:hunter2@a", "redis://:hunter2@a/x"] {
+        let errors = folder.errors(&format!("[cache.redis]\nurl = \"{url}\"{base}"));
+        assert!(errors.len() == 1 && !errors[0].contains("hunter2"), "{errors:?}");
+    }
 }
 
 #[test]

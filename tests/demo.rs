@@ -78,6 +78,9 @@ async fn products_are_served_with_a_token_and_refused_without_and_in_clear() {
         assert!(status == 403 && !answer.contains("Coffee"), "{answer}");
     }
     let json = format!("{token}Content-Type: application/json\r\n");
+    let login = format!("{{\"username\":\"alice\",\"password\":\"{}\"}}", demo::PASSWORD);
+    let (status, answer) = ask(&demo, "POST", "/gettoken/", "Content-Type: application/json\r\n", &login).await;
+    assert!(status == 200 && answer.ends_with(&format!("{{\"token\":\"{}\"}}", demo.alice.expose())), "{answer}");
     let (status, answer) = ask(&demo, "POST", "/product_api/", &json, r#"{"name": "Lamp", "price": "19.90"}"#).await;
     assert!(status == 201 && answer.contains("\"price\":\"19.90\""), "{answer}");
     let (status, _) = ask_in_clear(demo.address("internal").unwrap(), "/health", "").await;

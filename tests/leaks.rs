@@ -1,9 +1,12 @@
 //! A key is a secret: it stands in no log, no error, no metric and no answer.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use tokengate::config::settings::{ExposedToken, Plaintext};
+use tokengate::config::settings::{ExposedToken, Login, Plaintext};
+use tokengate::store::{NewUser, Password};
 use tokengate::telemetry::log;
+use tokengate::units::Rate;
 
 use crate::support::client::BOTH;
 use crate::support::gateway::{Captured, plain};
@@ -107,5 +110,59 @@ async fn invariant_3_a_key_never_appears_in_anything_that_the_gateway_says() {
                 assert!(!head.contains(key.as_str()), "the origin got a key: {head}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_password_never_appears_in_anything_that_the_gateway_says() {
+    let said = said();
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| {
+        settings.login = Some(Login { per_user: Some(Rate::per_minute(4)), ..Login::default() });
+        settings.store.hashing.failed_after = Duration::from_millis(1);
+        settings.listeners[1].role = plain(Plaintext::Refuse, ExposedToken::Revoke);
+    });
+    let gateway = site.start().await;
+    let (right, wrong) = ("hushhushhush one", "hushhushhush two");
+    // People type passwords where the user name should stand.
+    let (name, misplaced) = ("alice", "hushhushhush three");
+    let password = Some(Password::parse(right).unwrap());
+    gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap();
+    let login = |name: &str, password: &str| {
+        let json = serde_json::json!({"username": name, "password": password}).to_string();
+        Ask::post("/gettoken/", json).field("Content-Type", "application/json")
+    };
+    let mut answers = Vec::new();
+    for http in BOTH {
+        for ask in [
+            login(name, right),
+            login(name, wrong),
+            login(misplaced, "x"),
+            login(name, &format!("{wrong}\0")),
+            Ask::post("/gettoken/", format!("{{\"{wrong}\": \"{wrong}\\x\"}}"))
+                .field("Content-Type", "application/json"),
+            Ask::post("/gettoken/", format!("username=alice&password={wrong}")).field("Content-Type", "text/plain"),
+            Ask::post("/gettoken/", format!("--{wrong}")).field("Content-Type", "multipart/form-data; boundary=b"),
+            Ask::new("POST", &format!("/gettoken/?password={}", wrong.replace(' ', "+"))),
+        ] {
+            answers.push(ask.over(http, &gateway).await);
+        }
+    }
+    answers.push(Wire::plain(&gateway).await.ask(login(name, right).bytes()).await);
+    std::fs::rename(&gateway.database, gateway.database.with_extension("away")).unwrap();
+    answers.push(login("bob", right).to(&gateway).await);
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    for status in [200, 400, 403, 415, 503] {
+        assert!(statuses.contains(&status), "{statuses:?}");
+    }
+    let key = answers[0].text().split('"').nth(3).unwrap().to_owned();
+    let (metrics, log) = (gateway.metrics(), gateway.log.clone());
+    gateway.stop(PATIENCE).await;
+    let (log, told) = (log.text(), said.text());
+    assert!(log.lines().count() > 15 && told.contains("a login could not be judged"), "{told}");
+    let answers: String = answers.iter().map(|answer| format!("{answer:?}{}", answer.text())).collect();
+    for (place, text) in [("access log", &log), ("log", &told), ("metrics", &metrics), ("answers", &answers)] {
+        assert!(!text.contains("hushhushhush"), "{place} has a password: {text}");
+        assert!(place == "answers" || !text.contains(&key[8..]), "{place} has a key");
     }
 }

@@ -28,17 +28,23 @@ mod leaks;
 #[cfg(test)]
 mod listener;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod race;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod serve;
+#[cfg(test)]
+mod shared_cache;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
@@ -53,5 +59,7 @@ mod targets;
 mod tls;
 #[cfg(test)]
 mod upgrade;
+#[cfg(test)]
+mod uses;
 #[cfg(test)]
 mod wire;

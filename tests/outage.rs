@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use tokengate::config::settings::OnOutage;
+
 use crate::support::client::BOTH;
 use crate::support::watched::Watched;
 use crate::support::{Answer, Ask, Origin, PATIENCE, Site, eventually};
@@ -44,7 +46,11 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
         assert_eq!(origin.count(), seen);
     }
 
+    // Past the lifetime of what is known, and still within the time for which the store may be away.
     gateway.hand.advance(Duration::from_secs(61));
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200, "who is known is served");
+    assert!(gateway.metric("tokengate_served_unasked_total") >= 1);
+    gateway.hand.advance(Duration::from_secs(240));
     let seen = origin.count();
     assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "what was known is too old");
     assert_eq!(origin.count(), seen);
@@ -56,6 +62,53 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
         eventually(PATIENCE, "the store is back", || async { ask.to(&gateway).await.status == 200 }).await;
     }
     assert_eq!(Ask::get("/api/x").token("unknown").to(&gateway).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_store_outage_refuses_everybody_where_the_settings_say_so() {
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| settings.store.on_outage = OnOutage::Refuse);
+    let (gateway, store) = Watched::start(site).await;
+    let key = gateway.issue("alice").await;
+    store.changes_are_applied().await;
+    let ask = Ask::get("/api/x").token(&key);
+    assert_eq!(ask.to(&gateway).await.status, 200);
+    store.set_away(true);
+    // The outage is noticed when the change log has not been read for `blind_after`.
+    gateway.hand.advance(Duration::from_secs(3));
+    let seen = origin.count();
+    assert_unavailable(&ask.to(&gateway).await, "known");
+    assert_eq!(origin.count(), seen);
+    store.set_away(false);
+    eventually(PATIENCE, "the store is back", || async { ask.to(&gateway).await.status == 200 }).await;
+}
+
+#[tokio::test]
+async fn an_expired_token_is_not_served_because_the_store_is_away() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
+    let clock = gateway.clock();
+    let key = gateway.issue_named("alice", "", Some(Duration::from_secs(30)), &clock).await;
+    store.changes_are_applied().await;
+    let ask = Ask::get("/api/x").token(&key);
+    assert_eq!(ask.to(&gateway).await.status, 200);
+    store.set_away(true);
+    gateway.hand.advance(Duration::from_secs(29));
+    assert_eq!(ask.to(&gateway).await.status, 200);
+    gateway.hand.advance(Duration::from_secs(1));
+    assert_unavailable(&ask.to(&gateway).await, "expired, and nobody can say how it stands now");
+}
+
+#[tokio::test]
+async fn a_dead_store_is_not_asked_for_each_request() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, store) = Watched::start(Site::before(&origin)).await;
+    store.set_away(true);
+    for number in 0..50 {
+        assert_unavailable(&Ask::get("/api/x").token(&format!("unknown{number}")).to(&gateway).await, "unknown");
+    }
+    let asked = gateway.metric("tokengate_store_questions_total");
+    assert!(asked < 50, "{asked} of 50 questions went to a dead store");
 }
 
 #[tokio::test]

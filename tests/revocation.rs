@@ -101,7 +101,7 @@ async fn a_token_that_was_refused_counts_soon_after_it_was_issued() {
 async fn without_news_a_refusal_is_believed_for_its_own_short_time_only() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.store.poll_every = Duration::from_secs(3600));
-    let (gateway, store) = Watched::start(site).await;
+    let (gateway, store) = Watched::start_deaf(site).await;
     // The first look at the change log comes at once; it must not be the one that tells.
     store.changes_are_applied().await;
     let key = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
@@ -120,7 +120,10 @@ async fn without_news_a_refusal_is_believed_for_its_own_short_time_only() {
 #[tokio::test]
 async fn a_flood_of_unknown_tokens_leaves_known_ones_known() {
     let origin = Origin::answering("hello").await;
-    let site = Site::before(&origin).with(|settings| settings.memory.max_entries = 100);
+    let site = Site::before(&origin).with(|settings| {
+        settings.memory.max_entries = 100;
+        settings.store.unknown_per_second = 1_000_000;
+    });
     let (gateway, store) = Watched::start(site).await;
     let key = gateway.issue("alice").await;
     store.changes_are_applied().await;

@@ -3,7 +3,9 @@
 mod accounts;
 mod changes;
 mod faults;
+mod feed;
 mod keys;
+mod postgres;
 mod site;
 mod tokens;
 
@@ -15,6 +17,14 @@ macro_rules! for_each_store {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $behaviour() {
                     super::$behaviour($crate::stores::site::Site::sqlite()).await;
+                }
+            )+
+        }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour($crate::stores::site::Site::postgres().await).await;
                 }
             )+
         }

@@ -86,7 +86,7 @@ impl Stream {
     }
 
     /// It ends, and not as if it were whole.
-    async fn must_be_cut(mut self) {
+    async fn ends_cut(mut self) {
         match &mut self {
             Stream::One(wire) => {
                 let rest = wire.rest().await;
@@ -107,7 +107,7 @@ async fn a_stream_ends_with_its_token_and_no_other_one_does() {
         let hers = Stream::open(http, &gateway, &alice).await;
         let mut others = [Stream::open(http, &gateway, &bob).await, Stream::open(http, &gateway, &other).await];
         gateway.revoke(&alice).await;
-        hers.must_be_cut().await;
+        hers.ends_cut().await;
         gateway.has_counted("api", "token_ended", 1).await;
         gate.open();
         for stream in &mut others {
@@ -144,7 +144,7 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
                 ledger.set_terms(id, &terms("", over)).await.unwrap();
             }
         }
-        stream.must_be_cut().await;
+        stream.ends_cut().await;
         gateway.has_counted("api", "token_ended", count).await;
     }
     gate.open();
@@ -174,7 +174,7 @@ async fn changes_that_mean_nothing_to_a_stream_leave_it_alone() {
         let witness = gateway.issue("bob").await;
         let ended = Stream::open(http, &gateway, &witness).await;
         gateway.revoke(&witness).await;
-        ended.must_be_cut().await;
+        ended.ends_cut().await;
         gate.open();
         assert!(stream.brings("more").await, "{http:?}");
         // The new end holds.
@@ -196,7 +196,7 @@ async fn a_stream_ends_when_its_token_expires() {
         assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);
         eventually(PATIENCE, "a tick", || async { gateway.log.text().contains("/nowhere") }).await;
         gateway.hand.advance(2 * LONG);
-        ends.must_be_cut().await;
+        ends.ends_cut().await;
         gate.open();
         assert!(goes_on.brings("more").await, "{http:?}");
     }
@@ -218,7 +218,7 @@ async fn while_the_store_cannot_be_asked_streams_go_on_and_end_when_it_can() {
     gate.open();
     assert!(hers.brings("more").await && his.brings("more").await);
     store.set_mute(false);
-    hers.must_be_cut().await;
+    hers.ends_cut().await;
     gateway.has_counted("api", "token_ended", 1).await;
     eventually(PATIENCE, "her lease is closed, his is not", || async { origin.open_connections() == 1 }).await;
 }

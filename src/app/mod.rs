@@ -4,7 +4,9 @@
 //! are bound, so that tests use port 0 and ask for the address. Control tasks run on the runtime that calls `start`; each
 //! worker has a thread and a runtime of its own.
 
+mod clock;
 mod files;
+mod knowledge;
 mod signals;
 mod start;
 mod worker;

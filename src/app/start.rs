@@ -8,28 +8,30 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::files::{self, OutOfFiles};
+use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
 use crate::admin::{self, Health};
-use crate::cache::{ExposedTokens, IdentityCache, Resolver, watch as watch_changes};
+use crate::auth::{Issuer, WrongKeys};
+use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Listener, ListenerRole};
+use crate::config::settings::{Listener, ListenerRole, Login};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{Store, StoreError};
-use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, export};
+use crate::store::{KeyFileError, Store, StoreError};
+use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// Events that may wait for a worker. One that falls behind further takes it as having missed some.
-const EVENTS: usize = 1024;
+/// How long a stop waits for the last uses of tokens to be written.
+const LAST_USES: Duration = Duration::from_secs(2);
 
 /// What the gateway has from outside.
 pub struct World {
@@ -81,6 +83,9 @@ pub enum StartError {
     /// The store does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),
+    /// The key file cannot be used for the shared cache.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The system gives no thread.
     #[error("no thread can be started")]
     Thread(#[from] io::Error),
@@ -93,8 +98,10 @@ pub struct Running {
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
     log: Option<LogWriter>,
-    memory: Arc<IdentityCache>,
+    known: Known,
     recorders: Vec<Arc<Recorder>>,
+    /// Writes the last uses of tokens; ends by itself after the last worker.
+    last_uses: tokio::task::JoinHandle<()>,
 }
 
 /// How a stop went.
@@ -126,24 +133,17 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
         .collect();
 
-    // Before the first fill, so that no change can fall between the two.
-    let cursor = store.tokens.newest_change().await?;
-    let memory = IdentityCache::new(&settings.memory);
-    let (resolver, resolver_handle) = Resolver::new(Arc::clone(&memory), Arc::clone(&store.tokens), clock.clone());
-    let (exposed, exposures) = ExposedTokens::new(Arc::clone(&store.tokens), clock.clone());
-    let (events, _) = broadcast::channel(EVENTS);
     let mut control = JoinSet::new();
-    control.spawn(resolver.run());
-    control.spawn(exposures);
-    control.spawn(watch_changes(
-        Arc::clone(&store.tokens),
-        Arc::clone(&memory),
-        events.clone(),
-        cursor,
-        settings.store.poll_every,
-    ));
+    let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
+    let issuer = settings.login.as_ref().map(|login| {
+        let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
+        control.spawn(issuer.run());
+        handle
+    });
 
-    let names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    let mut names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
+    // Behind the last route: see `Exchange::matched_login`.
+    names.extend(settings.login.as_ref().map(|_| Login::NAME.into()));
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
     let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
     let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
@@ -151,15 +151,14 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
-    serve_internal(&settings, &sockets, &recorders, &phases, &mut control);
+    serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
         tls,
-        memory: Arc::clone(&memory),
-        resolver: resolver_handle,
-        events,
-        exposed,
+        known: known.clone(),
+        wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
+        issuer,
         census: Census::new(settings.limits.clone()),
         clock,
         process_id: process_id(),
@@ -169,7 +168,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, log, memory, recorders })
+    Ok(Running { addresses, phase, workers, control, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -180,12 +179,12 @@ impl Running {
 
     /// What this process believes about tokens.
     pub fn memory(&self) -> &Arc<IdentityCache> {
-        &self.memory
+        &self.known.memory
     }
 
     /// The counters, as the metrics page shows them.
     pub fn metrics(&self) -> String {
-        export::prometheus(&self.recorders)
+        self.known.metrics(&self.recorders)
     }
 
     /// Has every worker ended, which none should before it is asked?
@@ -211,6 +210,10 @@ impl Running {
             }
         };
         self.control.shutdown().await;
+        drop(self.known);
+        if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
+            tracing::warn!("the last uses of some tokens were not written");
+        }
         if let Some(log) = self.log.take() {
             let written = tokio::task::spawn_blocking(move || log.stop(LAST_LINES)).await;
             if !written.unwrap_or(false) {
@@ -259,7 +262,7 @@ fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartEr
 fn serve_internal(
     settings: &Settings,
     sockets: &[Vec<TcpListener>],
-    recorders: &[Arc<Recorder>],
+    (recorders, known): (&[Arc<Recorder>], &Known),
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) {
@@ -271,8 +274,8 @@ fn serve_internal(
             Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
-        let recorders = recorders.to_vec();
-        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || export::prometheus(&recorders)) });
+        let (recorders, known) = (recorders.to_vec(), known.clone());
+        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || known.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
         let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
         let name = listener.name.clone();

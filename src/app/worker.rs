@@ -14,13 +14,13 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-use crate::auth::Authenticator;
-use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle};
+use super::knowledge::Known;
+use crate::auth::{Authenticator, IssuerHandle, WrongKeys};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Gateway, Roll};
+use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
@@ -51,11 +51,10 @@ pub(super) struct Plan {
     pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
     /// For each listener, its TLS.
     pub tls: Vec<Option<TlsAcceptor>>,
-    pub memory: Arc<IdentityCache>,
-    pub resolver: ResolverHandle,
-    /// What the store's log tells, after memory has forgotten it.
-    pub events: broadcast::Sender<TokenEvent>,
-    pub exposed: ExposedTokens,
+    pub known: Known,
+    pub wrong_keys: WrongKeys,
+    /// `None`: nobody can log in.
+    pub issuer: Option<IssuerHandle>,
     pub census: Arc<Census>,
     pub clock: Clock,
     pub process_id: u64,
@@ -89,7 +88,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 async fn run(plan: &Plan, share: Share) -> usize {
     let Share { index, sockets, recorder, access_log, mut phase } = share;
     let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
-    let mut events = plan.events.subscribe();
+    let mut events = plan.known.events.subscribe();
     let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
     let (stop, stopping) = watch::channel(false);
     let mut accepting = Vec::new();
@@ -163,15 +162,18 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         fields: FieldPolicy::compile(&settings.identity),
         forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
+        login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
         authenticator: Authenticator::new(
-            Arc::clone(&plan.memory),
-            plan.resolver.clone(),
+            Arc::clone(&plan.known.memory),
+            plan.known.resolver.clone(),
+            plan.known.uses.clone(),
+            plan.wrong_keys.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
-        exposed: plan.exposed.clone(),
+        exposed: plan.known.exposed.clone(),
         limits: settings.limits.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),

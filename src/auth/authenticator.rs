@@ -1,12 +1,14 @@
 //! Establishes who is calling.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials};
-use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable};
-use crate::clock::Clock;
+use super::{BadCredentials, Credentials, WrongKeys};
+use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
+use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::route::Access;
 use crate::telemetry::Recorder;
@@ -16,6 +18,8 @@ use crate::token::{ShownKey, TokenDigest};
 pub struct Authenticator {
     memory: Arc<IdentityCache>,
     resolver: ResolverHandle,
+    uses: Uses,
+    wrong_keys: WrongKeys,
     clock: Clock,
     schemes: Box<[Box<str>]>,
     recorder: Arc<Recorder>,
@@ -32,6 +36,8 @@ pub enum AuthFailure {
     Denied(Denied),
     /// Whether the token counts cannot be known now. Never turns into a refusal of the credentials.
     StoreUnavailable,
+    /// Too many wrong keys came from this address; this one was not looked up. May be tried again after this time.
+    Throttled(Duration),
 }
 
 impl Authenticator {
@@ -39,15 +45,17 @@ impl Authenticator {
     pub fn new(
         memory: Arc<IdentityCache>,
         resolver: ResolverHandle,
+        uses: Uses,
+        wrong_keys: WrongKeys,
         clock: Clock,
         schemes: &[String],
         recorder: Arc<Recorder>,
     ) -> Authenticator {
         let schemes = schemes.iter().map(|scheme| scheme.as_str().into()).collect();
-        Authenticator { memory, resolver, clock, schemes, recorder }
+        Authenticator { memory, resolver, uses, wrong_keys, clock, schemes, recorder }
     }
 
-    /// Who sent these fields, as far as the route wants to know. A hit never suspends.
+    /// Who sent these fields from this address, as far as the route wants to know. A hit never suspends.
     ///
     /// # Errors
     /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
@@ -55,6 +63,7 @@ impl Authenticator {
         &self,
         access: &Access,
         fields: &HeaderMap,
+        from: IpAddr,
     ) -> Result<Option<Arc<Identity>>, AuthFailure> {
         if matches!(access, Access::None) {
             return Ok(None);
@@ -63,21 +72,49 @@ impl Authenticator {
             return if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) };
         };
         let digest = shown.digest();
-        let verdict = match self.memory.get(digest, self.clock.now()) {
+        let now = self.clock.now();
+        let identity = match self.memory.get(digest, now) {
+            Some(Verdict::Caller(identity)) => {
+                self.recorder.cache_hit();
+                identity
+            }
+            // Boxed: the future of every request would have room for this one otherwise.
+            other => Box::pin(self.judge(shown, other, from, now)).await?,
+        };
+        self.uses.note(&identity, now);
+        Ok(Some(identity))
+    }
+
+    /// Who shows a key of which memory says `remembered`, which is no caller.
+    async fn judge(
+        &self,
+        shown: ShownKey<'_>,
+        remembered: Option<Verdict>,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Arc<Identity>, AuthFailure> {
+        let digest = shown.digest();
+        // A key that was good is looked up whatever else comes from there.
+        if !self.memory.knew(digest) {
+            self.wrong_keys.check(from, now).map_err(AuthFailure::Throttled)?;
+        }
+        let verdict = match remembered {
             Some(verdict) => {
                 self.recorder.cache_hit();
                 verdict
             }
             None => {
                 self.recorder.cache_miss();
-                // Boxed: the future of every request would have room for this one otherwise.
-                let asked = Box::pin(self.resolver.ask(shown.to_key(), digest)).await;
+                let asked = self.resolver.ask(shown.to_key(), digest).await;
                 asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)?
             }
         };
         match verdict {
-            Verdict::Caller(identity) => Ok(Some(identity)),
-            Verdict::Denied(denied) => Err(AuthFailure::Denied(denied)),
+            Verdict::Caller(identity) => Ok(identity),
+            Verdict::Denied(denied) => {
+                self.wrong_keys.count(from, now);
+                Err(AuthFailure::Denied(denied))
+            }
         }
     }
 

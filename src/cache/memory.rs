@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
+use super::sight::Sight;
 use crate::clock::Timestamp;
-use crate::config::settings::MemoryCache;
+use crate::config::settings::{self, MemoryCache};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::token::{SubjectId, TokenDigest};
 
@@ -23,13 +24,17 @@ pub struct IdentityCache {
     known: Cache<TokenDigest, Known>,
     denied: Cache<TokenDigest, DeniedUntil>,
     epochs: [AtomicU64; EPOCHS],
+    sight: Sight,
     ttl: Duration,
     negative_ttl: Duration,
+    blind_ttl: Duration,
 }
 
 #[derive(Clone)]
 struct Known {
     identity: Arc<Identity>,
+    /// When it was kept.
+    since: Timestamp,
     until: Timestamp,
 }
 
@@ -40,14 +45,16 @@ struct DeniedUntil {
 }
 
 impl IdentityCache {
-    /// An empty cache.
-    pub fn new(settings: &MemoryCache) -> Arc<IdentityCache> {
+    /// An empty cache. The change log counts as read up to `now`.
+    pub fn new(settings: &MemoryCache, store: &settings::Store, now: Timestamp) -> Arc<IdentityCache> {
         Arc::new(IdentityCache {
             known: Cache::new(settings.max_entries),
             denied: Cache::new((settings.max_entries / 8).max(16)),
             epochs: [const { AtomicU64::new(0) }; EPOCHS],
+            sight: Sight::new(settings, store, now),
             ttl: settings.ttl,
             negative_ttl: settings.negative_ttl,
+            blind_ttl: settings.blind_ttl,
         })
     }
 
@@ -55,20 +62,54 @@ impl IdentityCache {
     pub fn get(&self, digest: TokenDigest, now: Timestamp) -> Option<Verdict> {
         if let Some(known) = self.known.get(&digest) {
             // An entry ends with its token at the latest, so one comparison judges both.
-            return (known.until > now).then_some(Verdict::Caller(known.identity));
+            let counts = known.until > now && (self.sight.is_clear(now) || self.is_young(&known, now));
+            return counts.then_some(Verdict::Caller(known.identity));
         }
         let denied = self.denied.get(&digest)?;
         (denied.until > now).then_some(Verdict::Denied(denied.why))
     }
 
+    /// Who calls with this token as far as this process ever knew, for the time that nobody else can be asked: the entry's
+    /// own time does not count, the token's expiry and `serve_known_for` do.
+    pub fn remembered(&self, digest: TokenDigest, now: Timestamp) -> Option<Arc<Identity>> {
+        let known = self.known.get(&digest)?;
+        let lives = known.identity.expires().is_none_or(|end| end > now);
+        (lives && self.sight.lets_known_pass(now)).then_some(known.identity)
+    }
+
+    /// Is what was revoked unknown, since nobody could read the change log for a while?
+    pub fn is_blind(&self, now: Timestamp) -> bool {
+        !self.sight.is_clear(now)
+    }
+
+    /// May those who are known pass although nobody can be asked?
+    pub fn lets_known_pass(&self, now: Timestamp) -> bool {
+        self.sight.lets_known_pass(now)
+    }
+
+    /// Was this token ever known to count, and not forgotten since?
+    pub fn knew(&self, digest: TokenDigest) -> bool {
+        self.known.contains_key(&digest)
+    }
+
+    /// All that happened before `at` has been forgotten as it should.
+    pub fn saw(&self, at: Timestamp) {
+        self.sight.saw(at);
+    }
+
+    /// The last time of [`IdentityCache::saw`].
+    pub fn last_sight(&self) -> Timestamp {
+        self.sight.last()
+    }
+
     /// To be called before a store is asked.
     pub fn begin_fill(self: &Arc<Self>, digest: TokenDigest) -> Fill {
-        Fill { cache: Arc::clone(self), digest, epoch: self.epoch(digest).load(Ordering::Acquire) }
+        Fill { cache: Arc::clone(self), digest, epoch: self.epoch(digest) }
     }
 
     /// Forgets one token.
     pub fn forget(&self, digest: TokenDigest) {
-        self.epoch(digest).fetch_add(1, Ordering::AcqRel);
+        self.counter(digest).fetch_add(1, Ordering::AcqRel);
         self.known.remove(&digest);
         self.denied.remove(&digest);
     }
@@ -98,13 +139,22 @@ impl IdentityCache {
         self.len() == 0
     }
 
+    fn is_young(&self, known: &Known, now: Timestamp) -> bool {
+        self.sight.believes_the_young() && now.since(known.since) < self.blind_ttl
+    }
+
     fn move_all_epochs(&self) {
         for epoch in &self.epochs {
             epoch.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    fn epoch(&self, digest: TokenDigest) -> &AtomicU64 {
+    /// Moves whenever the token is forgotten, and now and then with another one.
+    pub(super) fn epoch(&self, digest: TokenDigest) -> u64 {
+        self.counter(digest).load(Ordering::Acquire)
+    }
+
+    fn counter(&self, digest: TokenDigest) -> &AtomicU64 {
         let [first, ..] = *digest.as_bytes();
         let [fallback, ..] = &self.epochs;
         self.epochs.get(usize::from(first) % EPOCHS).unwrap_or(fallback)
@@ -123,15 +173,26 @@ impl Fill {
     ///
     /// The lifetime is the cache's own, cut to the token's expiry.
     pub fn keep(self, verdict: &Verdict, now: Timestamp) {
+        let ttl = self.cache.ttl;
+        self.keep_for(verdict, now, ttl);
+    }
+
+    /// Keeps an identity that could not be asked for, so that not every request tries again.
+    pub fn keep_unasked(self, identity: &Arc<Identity>, now: Timestamp) {
+        let ttl = self.cache.blind_ttl;
+        self.keep_for(&Verdict::Caller(Arc::clone(identity)), now, ttl);
+    }
+
+    fn keep_for(self, verdict: &Verdict, now: Timestamp, ttl: Duration) {
         if self.is_outdated() {
             return;
         }
         match verdict {
             Verdict::Caller(identity) => {
-                let end = now.after(self.cache.ttl);
+                let end = now.after(ttl);
                 let until = identity.expires().map_or(end, |expires| expires.min(end));
                 self.cache.denied.remove(&self.digest);
-                self.cache.known.insert(self.digest, Known { identity: Arc::clone(identity), until });
+                self.cache.known.insert(self.digest, Known { identity: Arc::clone(identity), since: now, until });
             }
             Verdict::Denied(why) => {
                 let until = now.after(self.cache.negative_ttl);
@@ -147,17 +208,25 @@ impl Fill {
     }
 
     fn is_outdated(&self) -> bool {
-        self.cache.epoch(self.digest).load(Ordering::Acquire) != self.epoch
+        self.cache.epoch(self.digest) != self.epoch
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::settings::OnOutage;
     use crate::token::{Account, ScopeSet, TokenId, TokenRecord};
 
+    fn cache_that(on_outage: OnOutage) -> Arc<IdentityCache> {
+        let memory = MemoryCache { max_entries: 100, ..MemoryCache::default() };
+        let url = settings::StoreUrl::Sqlite("unused".into());
+        let store = settings::Store { on_outage, ..settings::Store::at(url, "unused".into()) };
+        IdentityCache::new(&memory, &store, at(0))
+    }
+
     fn cache() -> Arc<IdentityCache> {
-        IdentityCache::new(&MemoryCache { max_entries: 100, ..MemoryCache::default() })
+        cache_that(OnOutage::ServeKnown(Duration::from_secs(300)))
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -203,6 +272,7 @@ mod tests {
     fn an_identity_is_believed_for_its_time_and_never_past_its_expiry() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         cache.begin_fill(digest).keep(&caller(1, None), at(0));
+        cache.saw(at(60));
         assert!(matches!(cache.get(digest, at(59)), Some(Verdict::Caller(_))));
         assert!(cache.get(digest, at(60)).is_none());
 
@@ -217,6 +287,45 @@ mod tests {
         cache.begin_fill(digest).keep(&Verdict::Denied(Denied::Unknown), at(0));
         assert!(matches!(cache.get(digest, at(0)), Some(Verdict::Denied(Denied::Unknown))));
         assert!(cache.get(digest, at(1)).is_none());
+    }
+
+    #[test]
+    fn without_a_look_at_the_change_log_an_identity_is_believed_for_a_shorter_time() {
+        let (cache, digest) = (cache(), TokenDigest::of(b"k"));
+        cache.begin_fill(digest).keep(&caller(1, None), at(0));
+        assert!(cache.get(digest, at(4)).is_some(), "blind, but young");
+        assert!(cache.get(digest, at(5)).is_none());
+        cache.saw(at(5));
+        assert!(cache.get(digest, at(5)).is_some(), "nothing was revoked meanwhile");
+        assert!(cache.get(digest, at(7)).is_some());
+        assert!(cache.get(digest, at(8)).is_none());
+
+        let cache = cache_that(OnOutage::Refuse);
+        cache.begin_fill(digest).keep(&caller(1, None), at(0));
+        assert!(cache.get(digest, at(2)).is_some());
+        assert!(cache.get(digest, at(3)).is_none(), "nobody is believed blindly");
+    }
+
+    #[test]
+    fn who_is_known_may_pass_while_nobody_can_be_asked_and_no_longer_than_set() {
+        let (cache, digest) = (cache(), TokenDigest::of(b"k"));
+        cache.begin_fill(digest).keep(&caller(1, Some(at(200))), at(0));
+        assert!(cache.get(digest, at(100)).is_none());
+        let identity = cache.remembered(digest, at(199)).unwrap();
+        cache.begin_fill(digest).keep_unasked(&identity, at(100));
+        assert!(cache.get(digest, at(104)).is_some());
+        assert!(cache.get(digest, at(105)).is_none());
+        assert!(cache.remembered(digest, at(200)).is_none(), "expired");
+
+        cache.begin_fill(digest).keep(&caller(1, None), at(0));
+        assert!(cache.remembered(digest, at(300)).is_some());
+        assert!(cache.remembered(digest, at(301)).is_none());
+        cache.forget(digest);
+        assert!(cache.remembered(digest, at(0)).is_none(), "revoked");
+
+        let cache = cache_that(OnOutage::Refuse);
+        cache.begin_fill(digest).keep(&caller(1, None), at(0));
+        assert!(cache.remembered(digest, at(0)).is_none());
     }
 
     #[test]

@@ -1,30 +1,27 @@
-//! Asks the store about tokens that memory does not know.
+//! Answers workers' questions about tokens that memory does not know.
 //!
 //! Control half. Workers ask through a [`ResolverHandle`]; one question per digest is in flight, everybody who asked
-//! meanwhile gets the same answer. The queue is bounded: beyond it the answer is [`StoreUnavailable`] at once, never
-//! "no such token".
+//! meanwhile gets the same answer. Tokens that were known before have a lane of their own, so that a flood of random ones
+//! cannot stand in their way. Both lanes are bounded: beyond that the answer is [`StoreUnavailable`] at once, never "no
+//! such token".
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinError, JoinSet};
 
+use super::lookup::{Asker, Lookup, Sources, StoreUnavailable};
 use super::memory::IdentityCache;
-use crate::clock::Clock;
-use crate::identity::{Denied, Identity, Verdict};
-use crate::store::{StoreError, TokenStore};
+use crate::config::settings;
+use crate::identity::Verdict;
+use crate::telemetry::Knowledge;
 use crate::token::{TokenDigest, TokenKey};
 
-/// Most questions waiting for the resolver to look at them.
+/// Most questions of a lane that wait to be looked at.
 const QUEUE: usize = 1024;
-/// Most questions to the store at once.
-const IN_FLIGHT: usize = 64;
-
-/// It is not known whether the token counts. Never means that it does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token store cannot be reached")]
-pub struct StoreUnavailable;
+/// Most questions of a lane that are asked at once.
+const IN_FLIGHT: usize = 32;
 
 type Answer = Result<Verdict, StoreUnavailable>;
 
@@ -36,7 +33,11 @@ struct Question {
 
 /// Where workers ask.
 #[derive(Clone)]
-pub struct ResolverHandle(mpsc::Sender<Question>);
+pub struct ResolverHandle {
+    memory: Arc<IdentityCache>,
+    known: mpsc::Sender<Question>,
+    strangers: mpsc::Sender<Question>,
+}
 
 impl ResolverHandle {
     /// Asks what a token means. Dropping the future is fine; the answer still reaches memory.
@@ -44,83 +45,84 @@ impl ResolverHandle {
     /// # Errors
     /// [`StoreUnavailable`] when nobody can know, or when too many are asking.
     pub async fn ask(&self, key: TokenKey, digest: TokenDigest) -> Answer {
+        let lane = if self.memory.knew(digest) { &self.known } else { &self.strangers };
         let (reply, answer) = oneshot::channel();
-        self.0.try_send(Question { key, digest, reply }).map_err(|_| StoreUnavailable)?;
+        lane.try_send(Question { key, digest, reply }).map_err(|_| StoreUnavailable)?;
         answer.await.unwrap_or(Err(StoreUnavailable))
     }
 }
 
 /// Answers workers' questions.
 pub struct Resolver {
-    memory: Arc<IdentityCache>,
-    store: Arc<dyn TokenStore>,
-    clock: Clock,
-    questions: mpsc::Receiver<Question>,
+    lookup: Arc<Lookup>,
+    known: mpsc::Receiver<Question>,
+    strangers: mpsc::Receiver<Question>,
 }
 
 impl Resolver {
     /// A resolver and the handle to ask it with.
-    pub fn new(memory: Arc<IdentityCache>, store: Arc<dyn TokenStore>, clock: Clock) -> (Resolver, ResolverHandle) {
-        let (sender, questions) = mpsc::channel(QUEUE);
-        (Resolver { memory, store, clock, questions }, ResolverHandle(sender))
+    pub fn new(
+        sources: Sources,
+        settings: &settings::Store,
+        counts: Arc<Knowledge>,
+    ) -> (Resolver, ResolverHandle) {
+        let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        let handle = ResolverHandle { memory: Arc::clone(&sources.memory), known: to_known, strangers: to_strangers };
+        let lookup = Arc::new(Lookup::new(sources, settings, counts));
+        (Resolver { lookup, known, strangers }, handle)
     }
 
     /// Runs until every handle is dropped.
-    pub async fn run(mut self) {
-        let mut waiting: HashMap<TokenDigest, Vec<oneshot::Sender<Answer>>> = HashMap::new();
-        let mut lookups: JoinSet<(TokenDigest, Answer)> = JoinSet::new();
-        loop {
-            tokio::select! {
-                Some(done) = lookups.join_next() => {
-                    // A lookup that panicked drops its askers, who then hear `StoreUnavailable`.
-                    if let Ok((digest, answer)) = done {
-                        for reply in waiting.remove(&digest).unwrap_or_default() {
-                            // The asker may have left; the answer is in memory for the next one.
-                            let _ = reply.send(answer.clone());
-                        }
-                    }
-                }
-                question = self.questions.recv(), if lookups.len() < IN_FLIGHT => {
-                    let Some(Question { key, digest, reply }) = question else { break };
-                    let askers = waiting.entry(digest).or_default();
-                    askers.push(reply);
-                    if askers.len() == 1 {
-                        lookups.spawn(look_up(
-                            Arc::clone(&self.memory), Arc::clone(&self.store), self.clock.clone(), key, digest,
-                        ));
-                    }
-                }
-            }
+    pub async fn run(self) {
+        let known = serve(Arc::clone(&self.lookup), self.known, Asker::Known);
+        tokio::join!(known, serve(self.lookup, self.strangers, Asker::Stranger));
+    }
+}
+
+/// One lane.
+async fn serve(lookup: Arc<Lookup>, mut questions: mpsc::Receiver<Question>, asker: Asker) {
+    let mut lane = Lane { lookup, asker, waiting: HashMap::new(), subjects: HashMap::new(), lookups: JoinSet::new() };
+    loop {
+        tokio::select! {
+            Some(done) = lane.lookups.join_next_with_id() => lane.answer(done),
+            question = questions.recv(), if lane.lookups.len() < IN_FLIGHT => match question {
+                Some(question) => lane.ask(question),
+                None => break,
+            },
         }
     }
 }
 
-async fn look_up(
-    memory: Arc<IdentityCache>,
-    store: Arc<dyn TokenStore>,
-    clock: Clock,
-    key: TokenKey,
-    digest: TokenDigest,
-) -> (TokenDigest, Answer) {
-    let fill = memory.begin_fill(digest);
-    let found = store.find(&key).await;
-    let now = clock.now();
-    let verdict = match found {
-        Ok(Some(record)) => match Identity::establish(&record, now) {
-            Ok(identity) => Verdict::Caller(Arc::new(identity)),
-            Err(denied) => Verdict::Denied(denied),
-        },
-        Ok(None) => Verdict::Denied(Denied::Unknown),
-        Err(error) => {
-            report(&error);
-            return (digest, Err(StoreUnavailable));
-        }
-    };
-    fill.keep(&verdict, now);
-    (digest, Ok(verdict))
+/// What a question is about. Who asks after the token was forgotten does not share the answer of who asked before.
+type Subject = (TokenDigest, u64);
+
+struct Lane {
+    lookup: Arc<Lookup>,
+    asker: Asker,
+    waiting: HashMap<Subject, Vec<oneshot::Sender<Answer>>>,
+    subjects: HashMap<task::Id, Subject>,
+    lookups: JoinSet<Answer>,
 }
 
-fn report(error: &StoreError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::error!(code = "store_unavailable", %error, cause, "a token could not be looked up");
+impl Lane {
+    fn ask(&mut self, Question { key, digest, reply }: Question) {
+        let subject = (digest, self.lookup.epoch(digest));
+        let askers = self.waiting.entry(subject).or_default();
+        askers.push(reply);
+        if askers.len() == 1 {
+            let (lookup, asker) = (Arc::clone(&self.lookup), self.asker);
+            let task = self.lookups.spawn(async move { lookup.run(key, digest, asker).await });
+            self.subjects.insert(task.id(), subject);
+        }
+    }
+
+    fn answer(&mut self, done: Result<(task::Id, Answer), JoinError>) {
+        // A lookup that panicked leaves its askers without knowledge, and is asked anew by the next one.
+        let (id, answer) = done.unwrap_or_else(|error| (error.id(), Err(StoreUnavailable)));
+        let askers = self.subjects.remove(&id).and_then(|subject| self.waiting.remove(&subject));
+        for reply in askers.unwrap_or_default() {
+            // The asker may have left; the answer is in memory for the next one.
+            let _ = reply.send(answer.clone());
+        }
+    }
 }

@@ -1,76 +1,142 @@
-//! Reads the store's change log and makes memory forget what changed.
+//! Makes memory forget what changed.
 //!
-//! Polling is the base of every feed: it needs nothing but the store. A change is forgotten here at the latest one
-//! interval (`store.poll_every`) after its commit.
+//! The change log of the store is the truth, and reading it at an interval (`store.poll_every`) is the base. Feeds only
+//! make it sooner: whatever a feed tells is forgotten at once, and the log is read right after. A feed that lost its
+//! connection may have missed something, so the log is read then too; nothing that did not change is forgotten for it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
+use super::lookup::Sources;
 use super::memory::IdentityCache;
-use crate::store::{Cursor, StoreError, TokenEvent, TokenStore};
+use crate::store::{Cursor, StoreError, TokenEvent, TokenFeed};
+use crate::telemetry::Knowledge;
 
-/// Polls the change log for ever.
-///
-/// `since` must be a cursor that was taken before the first fill of `memory`. While the store does not answer, memory
-/// keeps to its own lifetimes; whatever happened meanwhile is read from the log afterwards.
-/// Each event goes to `events` as well, once memory has forgotten what it is about.
-pub async fn watch(
-    store: Arc<dyn TokenStore>,
+/// Reads the change log and passes on what it says.
+pub struct Watcher {
+    sources: Sources,
+    since: Cursor,
+    spread: Arc<Spread>,
+}
+
+/// Everybody who has to know of a change.
+struct Spread {
     memory: Arc<IdentityCache>,
-    events: broadcast::Sender<TokenEvent>,
-    mut since: Cursor,
-    every: Duration,
-) {
-    let mut interval = tokio::time::interval(every);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut blind = false;
-    loop {
-        interval.tick().await;
-        match read_on(&*store, &memory, &events, &mut since).await {
-            Ok(()) if blind => {
-                blind = false;
-                tracing::info!("the change log can be read again");
-            }
-            Ok(()) => {}
-            Err(error) if !blind => {
-                blind = true;
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::error!(code = "store_unavailable", %error, cause, "the change log cannot be read");
-            }
-            Err(_) => {}
+    /// Exchanges in flight.
+    workers: broadcast::Sender<TokenEvent>,
+    counts: Arc<Knowledge>,
+}
+
+impl Watcher {
+    /// A watcher that goes on after `since`, which must be from before the first fill of memory.
+    pub fn new(
+        sources: Sources,
+        since: Cursor,
+        workers: broadcast::Sender<TokenEvent>,
+        counts: Arc<Knowledge>,
+    ) -> Watcher {
+        let spread = Arc::new(Spread { memory: Arc::clone(&sources.memory), workers, counts });
+        Watcher { sources, since, spread }
+    }
+
+    /// Watches for ever.
+    pub async fn run(mut self, feeds: Vec<Box<dyn TokenFeed>>, every: Duration) {
+        let told = Arc::new(Notify::new());
+        let mut listening = JoinSet::new();
+        for feed in feeds {
+            listening.spawn(listen(feed, Arc::clone(&self.spread), Arc::clone(&told)));
         }
+        let mut interval = tokio::time::interval(every);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut blind = false;
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = told.notified() => {}
+            }
+            match self.read_on().await {
+                Ok(()) if blind => {
+                    blind = false;
+                    tracing::info!("the change log can be read again");
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    self.spread.counts.change_failures.more();
+                    if !std::mem::replace(&mut blind, true) {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                        tracing::error!(code = "store_unavailable", %error, cause, "the change log cannot be read");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes on everything that stands in the log and was not read yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the end of the log was not reached.
+    pub async fn read_on(&mut self) -> Result<(), StoreError> {
+        let began = self.sources.clock.now();
+        loop {
+            let changes = self.sources.store.changes(self.since).await?;
+            if changes.events.is_empty() {
+                break;
+            }
+            self.spread.counts.changes.add(u64::try_from(changes.events.len()).unwrap_or(0));
+            for event in changes.events {
+                // First: what is read there from now on must not fill memory once it has forgotten.
+                self.fence(event, changes.next).await?;
+                self.spread.pass_on(event);
+            }
+            self.since = changes.next;
+        }
+        if let Some(shared) = &self.sources.shared {
+            shared.caught_up();
+        }
+        self.spread.memory.saw(began);
+        self.spread.counts.last_sight.set(u64::try_from(began.as_seconds()).unwrap_or(0));
+        Ok(())
+    }
+
+    /// Has the shared cache believe nothing of what changed.
+    async fn fence(&self, event: TokenEvent, change: Cursor) -> Result<(), StoreError> {
+        let Some(shared) = &self.sources.shared else { return Ok(()) };
+        match event {
+            TokenEvent::Changed(digest) => shared.changed(digest, change),
+            TokenEvent::SubjectChanged(subject) => {
+                for digest in self.sources.store.tokens_of(subject).await? {
+                    shared.changed(digest, change);
+                }
+            }
+            TokenEvent::Gap => shared.all_changed(),
+        }
+        Ok(())
     }
 }
 
-/// Applies everything that stands in the log after `since`, and moves it.
-async fn read_on(
-    store: &dyn TokenStore,
-    memory: &IdentityCache,
-    events: &broadcast::Sender<TokenEvent>,
-    since: &mut Cursor,
-) -> Result<(), StoreError> {
+impl Spread {
+    fn pass_on(&self, event: TokenEvent) {
+        match event {
+            TokenEvent::Changed(digest) => self.memory.forget(digest),
+            TokenEvent::SubjectChanged(subject) => self.memory.forget_subject(subject),
+            TokenEvent::Gap => self.memory.forget_all(),
+        }
+        // Nobody listens while no worker runs.
+        let _ = self.workers.send(event);
+    }
+}
+
+async fn listen(mut feed: Box<dyn TokenFeed>, spread: Arc<Spread>, told: Arc<Notify>) {
     loop {
-        let changes = store.changes(*since).await?;
-        if changes.events.is_empty() {
-            // An older database was put back: what we believe may be of a future that did not happen.
-            if store.newest_change().await? < *since {
-                memory.forget_all();
-                let _ = events.send(TokenEvent::Gap);
-                *since = store.newest_change().await?;
-            }
-            return Ok(());
+        match feed.next().await {
+            // Whatever was missed stands in the log.
+            TokenEvent::Gap => {}
+            event => spread.pass_on(event),
         }
-        for event in &changes.events {
-            match event {
-                TokenEvent::Changed(digest) => memory.forget(*digest),
-                TokenEvent::SubjectChanged(subject) => memory.forget_subject(*subject),
-                TokenEvent::Gap => memory.forget_all(),
-            }
-            // Nobody listens before the workers have begun.
-            let _ = events.send(*event);
-        }
-        *since = changes.next;
+        told.notify_one();
     }
 }

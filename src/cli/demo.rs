@@ -53,6 +53,10 @@ With a token: the product list (200)
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/
   http --verify {ca} https://{secure}/product_api/ "Authorization: Token {key}"
 
+A password for the token (200)
+  curl --cacert {ca} -d username=alice -d password={password} https://{secure}/gettoken/
+  http --verify {ca} https://{secure}/gettoken/ username=alice password={password}
+
 Without: refused (401)
   curl -i --cacert {ca} https://{secure}/product_api/
   http --verify {ca} https://{secure}/product_api/
@@ -78,5 +82,6 @@ metrics        curl http://{internal}/metrics
 One line for each request follows.
 "#,
         admin = demo.admin.expose(),
+        password = demo::PASSWORD,
     ))
 }

@@ -1,19 +1,16 @@
-//! The tables that stand once: `[store]`, `[cache.memory]`, `[tokens]`, `[limits]`, `[log]`, and what stands above them.
+//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[limits]`, `[log]`, and what stands above them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::Document;
-use super::listeners::check_secret_file;
 use super::reader::Table;
-use super::settings::{Limits, Log, MemoryCache, OnOutage, Store, StoreUrl, Tokens};
+use super::settings::{Limits, Log, MemoryCache, Tokens};
 use super::value::{Fault, Key};
 
 /// More threads than any machine that we know of has cores; a larger number is a slip.
 const MOST_WORKERS: u64 = 1_024;
 
 /// A bound for numbers of things, far from overflow everywhere.
-const MANY: u64 = 100_000_000;
+pub(super) const MANY: u64 = 100_000_000;
 
 /// `workers`; `auto` is one for each core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
@@ -22,59 +19,17 @@ pub(super) fn read_workers(root: &Table<'_>) -> usize {
     written.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// `[store]`
-pub(super) fn read_store(root: &Table<'_>) -> Store {
-    root.table("store", |table| {
-        let (url, key_file, document) = (table.key("url"), table.key("key_file"), table.document());
-        let default_url = || StoreUrl::Sqlite(document.resolve("tokengate.db"));
-        let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
-        check_secret_file(&key_file, &secret);
-        let url = url.parse(|text| store_url(text, document)).unwrap_or_else(default_url);
-        let default = Store::at(url, secret);
-        Store {
-            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
-            timeout: table.key("timeout").duration().unwrap_or(default.timeout),
-            poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
-            on_outage: on_outage(table),
-            unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
-            ..default
-        }
-    })
-}
-
-fn on_outage(table: &Table<'_>) -> OnOutage {
-    let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
-    let serve_known = OnOutage::ServeKnown(known_for);
-    let words = [("serve-known", serve_known), ("refuse", OnOutage::Refuse)];
-    table.key("on_outage").choice(&words).unwrap_or(serve_known)
-}
-
-fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
-    let mend = "write \"sqlite:FILE\", the path relative to this file";
-    let later = ["postgres", "mysql", "django"];
-    match text.strip_prefix("sqlite:") {
-        Some(path) if path.is_empty() || path.starts_with("//") || path.contains([':', '?']) => {
-            Err(Fault::new("names no file", mend))
-        }
-        Some(path) => Ok(StoreUrl::Sqlite(document.resolve(path))),
-        None if later.iter().any(|kind| text.starts_with(kind)) => Err(Fault::new("is not supported yet", mend)),
-        None => Err(Fault::new("is no store", mend)),
-    }
-}
-
 /// `[cache.memory]`
-pub(super) fn read_memory(root: &Table<'_>) -> MemoryCache {
-    root.table("cache", |cache| {
-        cache.table("memory", |table| {
-            let default = MemoryCache::default();
-            MemoryCache {
-                max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(default.max_entries),
-                ttl: table.key("ttl").duration().unwrap_or(default.ttl),
-                negative_ttl: table.key("negative_ttl").duration().unwrap_or(default.negative_ttl),
-                blind_after: table.key("blind_after").duration().unwrap_or(default.blind_after),
-                blind_ttl: table.key("blind_ttl").duration().unwrap_or(default.blind_ttl),
-            }
-        })
+pub(super) fn read_memory(cache: &Table<'_>) -> MemoryCache {
+    cache.table("memory", |table| {
+        let default = MemoryCache::default();
+        MemoryCache {
+            max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(default.max_entries),
+            ttl: table.key("ttl").duration().unwrap_or(default.ttl),
+            negative_ttl: table.key("negative_ttl").duration().unwrap_or(default.negative_ttl),
+            blind_after: table.key("blind_after").duration().unwrap_or(default.blind_after),
+            blind_ttl: table.key("blind_ttl").duration().unwrap_or(default.blind_ttl),
+        }
     })
 }
 
@@ -126,6 +81,7 @@ pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits 
             connections_per_ip: table.key("connections_per_ip").count(1..=MANY).unwrap_or(default.connections_per_ip),
             handshakes: table.key("handshakes").count(1..=MANY).unwrap_or(default.handshakes),
             h2_streams: table.key("h2_streams").count(1..=10_000).unwrap_or(default.h2_streams),
+            wrong_keys: table.key("wrong_keys").or_word("unlimited").optional_rate(default.wrong_keys),
         }
     })
 }

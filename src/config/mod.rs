@@ -2,18 +2,22 @@
 //!
 //! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
 //! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `basics`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! `store`, `basics`, `shared_cache`) → [`Settings`]. Nobody outside this module reads configuration text.
 
 mod basics;
 pub mod certificate;
 mod document;
 mod identity;
 mod listeners;
+mod login;
 mod names;
+mod postgres;
 pub mod problem;
 mod reader;
 mod routes;
 pub mod settings;
+mod shared_cache;
+mod store;
 mod upstreams;
 mod value;
 
@@ -90,16 +94,21 @@ fn read(root: &Table<'_>) -> Settings {
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
+    let routes = routes::read(root, &upstream_names, &defaults);
+    let (login, hashing) = login::read(root, &routes, &defaults);
+    let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
     let settings = Settings {
         workers,
         listeners: listeners::read(root, &certificate_names),
         certificates: values(certificates),
-        store: basics::read_store(root),
-        memory: basics::read_memory(root),
+        store: settings::Store { hashing, ..store::read(root) },
+        memory,
+        redis,
         tokens: basics::read_tokens(root),
+        login,
         identity: identity::read(root),
         upstreams: values(upstreams),
-        routes: routes::read(root, &upstream_names, &defaults),
+        routes,
         limits: basics::read_limits(root, &mut timeouts.handshake),
         timeouts,
         log: basics::read_log(root),

@@ -45,6 +45,11 @@ impl<'d> Table<'d> {
         self.document
     }
 
+    /// Is it written at all?
+    pub(super) fn is_set(&self) -> bool {
+        self.entries.is_some()
+    }
+
     /// A value in this table.
     pub(super) fn key(&self, name: &'static str) -> Key<'d> {
         self.document.ask(join(&self.pattern, name));

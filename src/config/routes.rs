@@ -40,6 +40,13 @@ const BOUNDS: Bounds = Bounds {
     body: 10 << 20,
 };
 
+impl RouteDefaults {
+    /// Longest silence of a client within a request body.
+    pub(super) fn request_body_timeout(&self) -> Duration {
+        self.bounds.request_body
+    }
+}
+
 impl Bounds {
     /// These bounds, as far as the tables `timeouts` and `limits` do not say otherwise.
     fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
@@ -169,7 +176,7 @@ fn path(table: &Table<'_>) -> Option<PathPattern> {
 }
 
 /// Only paths that a request can have after it was read: others would never match, which somebody may rely on.
-fn plain_path(key: &Key<'_>) -> Option<String> {
+pub(super) fn plain_path(key: &Key<'_>) -> Option<String> {
     key.parse(|text| {
         let is_dots = |segment: &str| segment == "." || segment == "..";
         if !text.starts_with('/') {

@@ -3,6 +3,9 @@
 //! Made only by `check` (and by tests); every reference is an index that exists, every certificate is read and fits its
 //! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
 
+mod knowledge;
+mod login;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +13,13 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
+pub use self::login::{Hashing, Login};
 use super::certificate::Certificate;
+pub use super::postgres::{BadPostgresUrl, PostgresUrl};
+pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 use crate::token::ScopeSet;
+use crate::units::Rate;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -26,8 +34,12 @@ pub struct Settings {
     pub store: Store,
     /// What each process remembers of tokens.
     pub memory: MemoryCache,
+    /// The cache that gateways share; `None`: there is none.
+    pub redis: Option<RedisCache>,
     /// How tokens are issued and read.
     pub tokens: Tokens,
+    /// Tokens for passwords; `None`: switched off.
+    pub login: Option<Login>,
     /// What upstreams are told.
     pub identity: IdentityFields,
     /// Groups of endpoints.
@@ -115,114 +127,6 @@ pub enum ExposedToken {
     Mark,
     /// It is revoked.
     Revoke,
-}
-
-/// Where users and tokens live.
-#[derive(Clone, Debug)]
-pub struct Store {
-    /// The database.
-    pub url: StoreUrl,
-    /// 32 random bytes that seal login tokens; made on first start.
-    pub key_file: PathBuf,
-    /// Most connections to the database.
-    pub max_connections: u32,
-    /// Longest wait for one answer of the store.
-    pub timeout: Duration,
-    /// How often the change log is read for revocations.
-    pub poll_every: Duration,
-    /// What happens to requests while the store is away.
-    pub on_outage: OnOutage,
-    /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
-    pub unknown_per_second: u32,
-}
-
-/// What happens to requests while the store is away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnOutage {
-    /// 503 for everybody, as soon as the outage is noticed.
-    Refuse,
-    /// Identities that this process knows are served for so long, counted from the last time that the store answered;
-    /// 503 for the rest.
-    ServeKnown(Duration),
-}
-
-impl Store {
-    /// A store with everything else at its default.
-    pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
-        Store {
-            url,
-            key_file,
-            max_connections: 16,
-            timeout: Duration::from_secs(1),
-            poll_every: Duration::from_millis(250),
-            on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
-            unknown_per_second: 1_000,
-        }
-    }
-}
-
-/// Which database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// An SQLite file.
-    Sqlite(PathBuf),
-}
-
-/// What each process remembers of tokens.
-#[derive(Clone, Debug)]
-pub struct MemoryCache {
-    /// Most entries.
-    pub max_entries: usize,
-    /// How long an identity is believed.
-    pub ttl: Duration,
-    /// How long a refusal is believed.
-    pub negative_ttl: Duration,
-    /// How long the change log may be unreadable before entries count for `blind_ttl` only.
-    pub blind_after: Duration,
-    /// How long an identity is believed while nobody can tell what was revoked.
-    pub blind_ttl: Duration,
-}
-
-impl Default for MemoryCache {
-    fn default() -> MemoryCache {
-        MemoryCache {
-            max_entries: 100_000,
-            ttl: Duration::from_secs(60),
-            negative_ttl: Duration::from_secs(1),
-            blind_after: Duration::from_secs(2),
-            blind_ttl: Duration::from_secs(5),
-        }
-    }
-}
-
-/// How tokens are issued and read.
-#[derive(Clone, Debug)]
-pub struct Tokens {
-    /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
-    pub schemes: Vec<String>,
-    /// Keep the login token sealed, so that it can be shown again.
-    pub recoverable: bool,
-    /// Each new user gets a login token at once.
-    pub issue_on_user_create: bool,
-    /// Lifetime of a new token; `None`: never ends.
-    pub default_ttl: Option<Duration>,
-    /// Most live tokens of one user.
-    pub max_per_user: u32,
-    /// The last use of a token is written down at most once in so long.
-    pub last_used_every: Duration,
-}
-
-impl Default for Tokens {
-    fn default() -> Tokens {
-        Tokens {
-            schemes: vec!["Token".to_owned()],
-            recoverable: true,
-            issue_on_user_create: true,
-            default_ttl: None,
-            max_per_user: 20,
-            last_used_every: Duration::from_secs(60),
-        }
-    }
 }
 
 /// Names of the fields that tell an upstream who is calling; `None`: not sent.
@@ -370,6 +274,9 @@ pub struct Limits {
     pub handshakes: usize,
     /// Most streams of one HTTP/2 connection at once.
     pub h2_streams: u32,
+    /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`: no
+    /// bound.
+    pub wrong_keys: Option<Rate>,
 }
 
 /// Timeouts that hold before a route is known.
@@ -432,6 +339,7 @@ impl Default for Limits {
             connections_per_ip: 1_000,
             handshakes: 1_024,
             h2_streams: 100,
+            wrong_keys: Some(Rate::per_minute(120)),
         }
     }
 }

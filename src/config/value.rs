@@ -2,8 +2,9 @@
 //!
 //! Each reading function gives `None` for an absent value and, after a complaint, for a wrong one; callers put the
 //! default in its place either way. `"${NAME}"` as the whole text is replaced from the environment, once, and a
-//! complaint about a text never shows what came from there.
+//! complaint about a text never shows what came from there, nor a password.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use toml::de::DeValue;
 
 use super::document::Document;
 use super::reader::{a, nearest};
-use crate::units::{BadQuantity, ByteSize, HumanDuration};
+use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
 
 /// A key with its value, if it has one.
 pub(super) struct Key<'d> {
@@ -23,6 +24,7 @@ pub(super) struct Key<'d> {
     line: Option<usize>,
     value: Option<&'d DeValue<'d>>,
     word: Option<&'static str>,
+    secret: bool,
 }
 
 /// What is wrong with a text, to be said of it ("is no address"), and how to mend it.
@@ -46,12 +48,17 @@ impl<'d> Key<'d> {
         line: Option<usize>,
         value: Option<&'d DeValue<'d>>,
     ) -> Key<'d> {
-        Key { document, path, line, value, word: None }
+        Key { document, path, line, value, word: None, secret: false }
     }
 
     /// Allows a word in place of a quantity, such as "unlimited".
     pub(super) fn or_word(self, word: &'static str) -> Key<'d> {
         Key { word: Some(word), ..self }
+    }
+
+    /// Its text may hold a password: complaints show no more of it than how it begins.
+    pub(super) fn secret(self) -> Key<'d> {
+        Key { secret: true, ..self }
     }
 
     /// Is it written at all?
@@ -137,6 +144,11 @@ impl<'d> Key<'d> {
         Some(size.0)
     }
 
+    /// A rate, or the allowed word for no bound; `default` if absent.
+    pub(super) fn optional_rate(&self, default: Option<Rate>) -> Option<Rate> {
+        if self.is_word() { None } else { self.quantity(|_| BadQuantity::NotARate).or(default) }
+    }
+
     fn quantity<T: FromStr<Err = BadQuantity>>(&self, bare: fn(u64) -> BadQuantity) -> Option<T> {
         if let Some(number) = self.value?.as_integer() {
             let number = number.to_string();
@@ -157,7 +169,7 @@ impl<'d> Key<'d> {
             Err(Fault { what, mend }) => {
                 // How to mend it may repeat the text, which can be a secret where it comes from the environment.
                 let mend = if text == written { mend } else { "correct the variable".to_owned() };
-                self.problem(format!("`{written}` {what}"), mend);
+                self.problem(format!("`{}` {what}", self.shown(written)), mend);
                 None
             }
         }
@@ -213,7 +225,7 @@ impl<'d> Key<'d> {
     fn expand(&self, written: &str) -> Option<String> {
         let Some((before, rest)) = written.split_once("${") else { return Some(written.to_owned()) };
         let Some(name) = rest.strip_suffix('}').filter(|name| before.is_empty() && !name.contains(['$', '{', '}'])) else {
-            self.problem(format!("`{written}` mixes a variable with text"), "let \"${NAME}\" be the whole value");
+            self.problem(format!("`{}` mixes a variable with text", self.shown(written)), "let \"${NAME}\" be the whole value");
             return None;
         };
         let value = self.document.variable(name);
@@ -221,6 +233,16 @@ impl<'d> Key<'d> {
             self.problem(format!("the environment has no variable `{name}`"), "set it, or write the value");
         }
         value
+    }
+
+    /// What a complaint may show of a text.
+    fn shown<'t>(&self, written: &'t str) -> Cow<'t, str> {
+        // Without these there is no place for a password, however the text was meant.
+        if self.secret && written.contains(['@', '?', '#']) {
+            let scheme = written.split_once(':').map(|(scheme, _)| format!("{scheme}:")).unwrap_or_default();
+            return format!("{scheme}…").into();
+        }
+        written.into()
     }
 
     fn word_too(&self) -> String {

@@ -17,13 +17,16 @@ use std::time::Duration;
 use crate::app::{self, Running, StartError, World};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Problem};
-use crate::store::{self, AccountError, LedgerError, NewUser, OpenError, Store, StoreError};
+use crate::store::{self, AccountError, LedgerError, NewUser, OpenError, Password, Store, StoreError};
 use crate::token::TokenKey;
 use certificate::{CertError, Made, Wish};
 use products::{ProductsError, RunningProducts};
 
 /// How the configuration of a demo begins.
 const MARK: &str = "# Written by `tokengate demo`, and again at each start.";
+
+/// The password that alice of the demo logs in with.
+pub const PASSWORD: &str = "wonderland";
 
 /// Where the demo listens on loopback; 0 takes a free port.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +123,9 @@ pub async fn start(
     let Loaded { settings, .. } = config::load(&config).map_err(DemoError::Config)?;
 
     let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
-    let alice = user(&store, NewUser { email: "alice@example.test".to_owned(), ..NewUser::named("alice") }).await?;
+    let password = Password::parse(PASSWORD).ok();
+    let alice = NewUser { email: "alice@example.test".to_owned(), password, ..NewUser::named("alice") };
+    let alice = user(&store, alice).await?;
     let admin = user(&store, NewUser { staff: true, superuser: true, ..NewUser::named("admin") }).await?;
 
     let grace = settings.grace;
@@ -164,6 +169,11 @@ fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
 /// The user with a login token.
 async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
     let user = match store.accounts.find(&new.name).await? {
+        // From a demo in which nobody could log in.
+        Some(user) if !user.has_password && new.password.is_some() => {
+            store.accounts.set_password(user.account.id, new.password).await?;
+            user
+        }
         Some(user) => user,
         None => store.accounts.create(new).await?.0,
     };
@@ -192,6 +202,8 @@ services = ["health", "metrics"]
 [certificates.demo]
 cert_file = "dev-cert.pem"
 key_file  = "dev-key.pem"
+
+[login]
 
 [upstreams.products]
 endpoints = ["http://{products}"]

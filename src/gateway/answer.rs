@@ -3,6 +3,8 @@
 //! One straight line: the target is read, its route found, the caller established, permission granted, the request
 //! prepared and forwarded. No step calls back into an earlier one, and nothing crosses steps but what the arguments show.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
@@ -61,14 +63,19 @@ impl Gateway {
         exchange.client().admit(&head, self)?; // 400 · 403 · 308
         framing::check(&head, self.limits.header_count)?; // 400 · 417 · 431
         let target = Target::read(&head, self.limits.uri_bytes, exchange.peer())?; // 400 · 421
+        if let Some(login) = self.login_at(&target)? {
+            exchange.matched_login();
+            return Box::pin(self.log_in(login, &head, body, exchange)).await;
+        }
+        let from = exchange.peer().address.ip();
         let route = match self.routes.find(&target) {
             Ok(route) => route,
-            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers)).await), // 401 · 404 · 405
+            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers, from)).await), // 401 · 404 · 405
         };
         exchange.matched(route);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticator.authenticate(&route.access, &head.headers).await?; // 401 · 503
+        let caller = self.authenticator.authenticate(&route.access, &head.headers, from).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
         let permit = Permit::grant(route, caller)?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
@@ -83,10 +90,10 @@ impl Gateway {
 
     /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what
     /// there is (DRF_CONTRACT D8).
-    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap) -> Refusal {
+    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
         if self.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };
-            if let Err(failure) = self.authenticator.authenticate(&access, fields).await {
+            if let Err(failure) = self.authenticator.authenticate(&access, fields, from).await {
                 return failure.into();
             }
         }

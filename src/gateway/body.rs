@@ -35,6 +35,7 @@ struct FromEndpoint {
     request_body: RequestBody,
     timer: Timer,
     ended: bool,
+    broken: Option<Outcome>,
 }
 
 /// The endpoint's answer broke off. The client sees a connection or stream that ends before the body does.
@@ -54,7 +55,7 @@ impl Body {
         timer: Timer,
     ) -> Body {
         let lease = Some(lease);
-        let source = FromEndpoint { incoming, lease, request_body, timer, ended: false };
+        let source = FromEndpoint { incoming, lease, request_body, timer, ended: false, broken: None };
         Body { source: Source::Endpoint(source), exchange: None, offered: false }
     }
 
@@ -125,6 +126,11 @@ impl HttpBody for Body {
 
 impl FromEndpoint {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Outcome>> {
+        if let Some(why) = self.broken {
+            return Poll::Ready(Err(why));
+        }
+        // After each look that finds nothing the connection is driven once, then looked at again.
+        let mut driven = false;
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
@@ -139,10 +145,20 @@ impl FromEndpoint {
                         }
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Outcome::OriginReset)),
+                Poll::Ready(Some(Err(_))) => {
+                    self.broken = Some(Outcome::OriginReset);
+                    // What came before goes to the client first: the library drops what it has not flushed on an error.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Poll::Ready(None) => {
                     self.ended = true;
                     return Poll::Ready(Ok(None));
+                }
+                Poll::Pending if !std::mem::replace(&mut driven, true) => {
+                    if let Some(lease) = &mut self.lease {
+                        lease.drive(cx);
+                    }
                 }
                 Poll::Pending => return self.timer.poll(cx).map(|()| Err(Outcome::OriginTimeout)),
             }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway};
+use crate::config::settings;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex, StatusClass};
@@ -95,6 +96,11 @@ impl Exchange {
 
     pub(super) fn matched(&mut self, route: &Route) {
         self.route = Some(route.index);
+    }
+
+    /// It is for the login, which stands behind the last route in the counters.
+    pub(super) fn matched_login(&mut self) {
+        self.route = Some(self.gateway.routes.routes().len());
     }
 
     /// It is known who is calling, by the credentials in `fields`.
@@ -196,7 +202,9 @@ impl Drop for Exchange {
             has_query: self.uri.query().is_some(),
             status,
             outcome: self.outcome,
-            route: self.route.and_then(|index| self.gateway.routes.routes().get(index)).map(|r| &*r.settings.name),
+            route: self.route.map(|index| {
+                self.gateway.routes.routes().get(index).map_or(settings::Login::NAME, |route| &route.settings.name)
+            }),
             user_id: caller.map(|identity| identity.subject().0),
             user_name: caller.and_then(|identity| identity.values().user_name.to_str().ok()),
             token_id: caller.map(|identity| identity.token().0),

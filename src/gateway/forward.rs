@@ -62,7 +62,7 @@ impl Gateway {
         }
         exchange.sends(&request_body);
         let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
-        let (answer, lease) = match wait(sent, &mut timer, &request_body, exchange).await? {
+        let (answer, mut lease) = match wait(sent, &mut lease, &mut timer, &request_body, exchange).await? {
             Ok(answer) => (answer, lease),
             Err(fault) => {
                 let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
@@ -83,6 +83,9 @@ impl Gateway {
                 (true, true) => Err(Refusal::TokenEnded),
                 (false, _) => Err(OriginFault::BadResponse.into()),
             };
+        }
+        if !request_body.has_ended() {
+            lease.drive_apart();
         }
         exchange.ends(Outcome::Forwarded, answer.status());
         let timer = match last_word {
@@ -106,10 +109,12 @@ fn finish(answer: Response<Incoming>, exchange: &Exchange) -> (response::Parts, 
 /// The endpoint speaks WebSocket from here on: prepares the tunnel, which begins once the client has its answer.
 async fn switch(
     mut answer: Response<Incoming>,
-    lease: Lease,
+    mut lease: Lease,
     deadline: Option<Instant>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Refusal> {
+    // What is left of HTTP on it ends without anybody's wait.
+    lease.drive_apart();
     let stream = hyper::upgrade::on(&mut answer).await.map_err(|_| OriginFault::Reset)?;
     exchange.ends(Outcome::Forwarded, answer.status());
     let (mut head, _none) = finish(answer, exchange);
@@ -160,6 +165,7 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
 /// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
 async fn wait(
     mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, impl Into<SendFault>>>>,
+    lease: &mut Lease,
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
@@ -167,12 +173,15 @@ async fn wait(
     timer.start();
     loop {
         let body_was_under_way = !body.has_ended() && body.fault().is_none();
-        let waited = std::future::poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answer) => Poll::Ready(Waited::Answer(answer)),
-            Poll::Pending if exchange.poll_token_end(cx) && !may_answer(exchange, body) => {
-                Poll::Ready(Waited::TokenEnded)
+        let waited = std::future::poll_fn(|cx| {
+            lease.drive(cx);
+            match answer.as_mut().poll(cx) {
+                Poll::Ready(answer) => Poll::Ready(Waited::Answer(answer)),
+                Poll::Pending if exchange.poll_token_end(cx) && !may_answer(exchange, body) => {
+                    Poll::Ready(Waited::TokenEnded)
+                }
+                Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
             }
-            Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
         });
         match waited.await {
             // Whatever it was, its cause is the end of the token.
@@ -214,7 +223,7 @@ async fn send_again(
         return Err(Refusal::TokenEnded);
     }
     let sent = pin!(lease.send(*request).ok_or(Refusal::Internal)?);
-    match wait(sent, timer, body, exchange).await? {
+    match wait(sent, &mut lease, timer, body, exchange).await? {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => Err(why(fault.cause, body)),
     }

@@ -12,9 +12,11 @@ mod exchange;
 pub mod fields;
 mod forward;
 pub mod framing;
+mod login;
 mod outgoing;
 mod pulse;
 mod refusal;
+mod reply;
 mod timer;
 mod tunnel;
 mod websocket;
@@ -41,6 +43,7 @@ pub use callers::Callers;
 pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
+pub use login::LoginDesk;
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
 pub use tunnel::Tunnel;
@@ -55,6 +58,8 @@ pub struct Gateway {
     pub forward_authorization: bool,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// Tokens for passwords; `None`: switched off.
+    pub login: Option<LoginDesk>,
     /// Who is calling.
     pub authenticator: Authenticator,
     /// Whose requests are under way.

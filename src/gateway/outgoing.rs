@@ -69,7 +69,7 @@ pub(super) fn body(body: Incoming, fields: &HeaderMap, route: &Route) -> Result<
     Ok(OutgoingBody::streaming(body, most, settings.request_body_timeout))
 }
 
-fn declared_length(fields: &HeaderMap) -> Option<u64> {
+pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

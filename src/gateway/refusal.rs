@@ -4,16 +4,14 @@
 //! of the inside; the code goes to the log and to the counters.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::fields::{BadField, forwarded::X_REQUEST_ID};
+use super::fields::BadField;
 use super::framing::BadFraming;
-use super::{Body, Exchange, HeadFault};
+use super::{Body, Exchange, HeadFault, reply};
 use crate::auth::{AuthFailure, BadCredentials, NotPermitted};
 use crate::identity::Denied;
 use crate::route::{BadTarget, NoRoute};
@@ -39,6 +37,8 @@ pub enum Refusal {
     Field(BadField),
     /// Its body is too long, too slow or damaged.
     Body(BodyFault),
+    /// It came too often, or too many came at once; may be tried again after this time.
+    Throttled(Duration),
     /// It came in clear.
     Plaintext,
     /// It came in clear and may try again there.
@@ -107,6 +107,7 @@ impl Refusal {
             Refusal::Body(BodyFault::Broken) => {
                 (S::BAD_REQUEST, Outcome::BadFraming, "The request body is damaged or incomplete.".into())
             }
+            Refusal::Throttled(wait) => throttled_row(*wait),
             Refusal::Plaintext => (
                 S::FORBIDDEN,
                 Outcome::PlaintextRefused,
@@ -131,19 +132,8 @@ impl Refusal {
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
         exchange.ends(outcome, status);
-        // Serialising a text cannot fail.
-        let detail = serde_json::to_string(&detail).unwrap_or_default();
-        let body = Body::full(format!("{{\"detail\":{detail}}}").into());
-        let mut response = Response::new(body);
-        *response.status_mut() = status;
+        let mut response = reply::detail(status, &detail, &exchange);
         let fields = response.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        fields.insert(X_REQUEST_ID, exchange.id().clone());
-        if let Some(hsts) = exchange.hsts() {
-            fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
-        }
         if status == StatusCode::UNAUTHORIZED
             && let Ok(challenge) = HeaderValue::try_from(challenge)
         {
@@ -161,11 +151,13 @@ impl Refusal {
                     fields.insert(LOCATION, to);
                 }
             }
+            Refusal::Throttled(wait) | Refusal::Auth(AuthFailure::Throttled(wait)) => {
+                fields.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(*wait)));
+            }
             _ => {}
         }
-        // HTTP/2 ends the stream instead; there the field is forbidden.
-        if (close || self.ends_connection()) && !exchange.is_http2() {
-            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        if close || self.ends_connection() {
+            reply::ends_connection(&mut response, &exchange);
         }
         response.map(|body| body.settling(exchange))
     }
@@ -191,7 +183,20 @@ fn failure_row(failure: AuthFailure) -> (StatusCode, Outcome, Cow<'static, str>)
             Outcome::StoreUnavailable,
             "Tokens cannot be checked at the moment. Try again.".into(),
         ),
+        AuthFailure::Throttled(wait) => throttled_row(wait),
     }
+}
+
+fn throttled_row(wait: Duration) -> (StatusCode, Outcome, Cow<'static, str>) {
+    let seconds = whole_seconds(wait);
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    let detail = format!("Request was throttled. Expected available in {seconds} {unit}.").into();
+    (StatusCode::TOO_MANY_REQUESTS, Outcome::TooManyRequests, detail)
+}
+
+/// Rounded up, so that nobody comes too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
 fn origin_row(fault: OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {

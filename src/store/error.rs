@@ -23,6 +23,16 @@ pub enum StoreError {
     Broken(#[source] Source),
 }
 
+/// It may work later.
+pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Unavailable(Box::new(cause))
+}
+
+/// It will not work later either.
+pub(super) fn broken(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Broken(Box::new(cause))
+}
+
 /// Why a token was not issued, imported, revoked or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -89,19 +99,21 @@ pub enum AccountError {
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database file cannot be made or opened.
-    #[error("{path}: the store cannot be opened; see that the folder exists and that the gateway may write there")]
+    /// The database cannot be made, opened or reached.
+    #[error("{store}: the store cannot be opened; {mend}")]
     Database {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or where the server is.
+        store: String,
+        /// How to mend it.
+        mend: &'static str,
         /// What was wrong.
         source: StoreError,
     },
     /// The schema is of another version, or a step towards this one failed.
-    #[error("{path}: the schema cannot be brought to this version; a newer tokengate or another program made it")]
+    #[error("{store}: the schema cannot be brought to this version; a newer tokengate or another program made it")]
     Schema {
-        /// The database file.
-        path: PathBuf,
+        /// The database file, or where the server is.
+        store: String,
         /// What was wrong.
         source: Source,
     },
@@ -110,25 +122,26 @@ pub enum OpenError {
     KeyFile(#[from] KeyFileError),
     /// The store has seen a key file, and it is gone.
     #[error(
-        "{key_file}: missing, but {database} holds login tokens sealed with it; restore the file from a backup, or run \
-         `tokengate migrate --new-key` to give up showing those tokens again (they stay valid)"
+        "{key_file}: missing, but {store} holds login tokens sealed with it; restore the file from a backup, copy it \
+         from another gateway of this store, or run `tokengate migrate --new-key` to give up showing those tokens again \
+         (they stay valid)"
     )]
     KeyLost {
         /// Where the key file should be.
         key_file: PathBuf,
-        /// The database file.
-        database: PathBuf,
+        /// The database file, or where the server is.
+        store: String,
     },
     /// The key file belongs to another store.
     #[error(
-        "{key_file}: does not open the sealed tokens of {database}; use the key file that was made with this store, or \
+        "{key_file}: does not open the sealed tokens of {store}; use the key file that was made with this store, or \
          move this one away and run `tokengate migrate --new-key` to give up showing those tokens again"
     )]
     WrongKey {
         /// The key file.
         key_file: PathBuf,
-        /// The database file.
-        database: PathBuf,
+        /// The database file, or where the server is.
+        store: String,
     },
     /// The machine gave no random numbers.
     #[error("the system gives no random numbers")]

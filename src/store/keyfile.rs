@@ -66,6 +66,8 @@ pub(super) enum Purpose {
     LoginTokens,
     /// Seals the check value of a store.
     StoreCheck,
+    /// Seals the entries of the cache that gateways share.
+    SharedCache,
 }
 
 /// An opened key file. Neither `Debug` nor `Clone`.
@@ -120,10 +122,31 @@ impl KeyFile {
         let label: &[u8] = match purpose {
             Purpose::LoginTokens => b"login tokens",
             Purpose::StoreCheck => b"store check",
+            Purpose::SharedCache => b"shared cache",
         };
         let mut subkey = Zeroizing::new([0_u8; LENGTH]);
         self.0.expand(&[label], SubkeyLength)?.fill(subkey.as_mut())?;
         RandomizedNonceKey::new(&AES_256_GCM, subkey.as_ref())
+    }
+}
+
+/// Seals the entries of the cache that gateways share. All of them have the same key file.
+pub struct SharedCacheKey(RandomizedNonceKey);
+
+impl SharedCacheKey {
+    /// Takes the subkey from a key file, which must exist.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] if there is none, or if it cannot be used.
+    pub fn read(path: &Path) -> Result<SharedCacheKey, KeyFileError> {
+        let missing = || KeyFileError::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
+        let keys = KeyFile::read(path)?.ok_or_else(missing)?;
+        keys.sealing_key(Purpose::SharedCache).map(SharedCacheKey)
+    }
+
+    /// The key itself.
+    pub fn expose(&self) -> &RandomizedNonceKey {
+        &self.0
     }
 }
 

@@ -8,10 +8,13 @@
 //! its work completely or not at all; only the store knows which.
 
 mod error;
+mod feed;
 mod keyfile;
 mod ledger;
 mod password;
+mod postgres;
 mod seal;
+mod sql;
 mod sqlite;
 mod user;
 
@@ -24,7 +27,8 @@ use crate::config::settings;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
-pub use keyfile::KeyFileError;
+pub use feed::TokenFeed;
+pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
@@ -42,7 +46,16 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
+    /// All tokens of a user that are not revoked, expired ones included. Empty if there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError>;
+
     /// Changes after `since`, oldest first, at most some thousand at a time.
+    ///
+    /// A reader that has missed what [`TokenStore::prune_changes`] removed, or that knows more than the store, gets
+    /// [`TokenEvent::Gap`] and goes on from the newest change.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -53,6 +66,24 @@ pub trait TokenStore: Send + Sync {
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
     async fn newest_change(&self) -> Result<Cursor, StoreError>;
+
+    /// The cursor just before the first change that happened at this time or later, by the store's own clock.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError>;
+
+    /// Hears of changes as they happen; `None` from a store that cannot tell.
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        None
+    }
+
+    /// Removes what stands in the change log before the first change at this time or later, and says how much that was.
+    /// The newest change always stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] if not all of it could be removed.
+    async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError>;
 
     /// Notes that a token was sent in clear, if it exists. The first time stays.
     ///
@@ -244,23 +275,26 @@ pub struct Migration {
     pub description: String,
 }
 
-/// Opens the store that the settings name; makes the database and the key file on first start, and brings the schema up
-/// to this version.
+/// Opens the store that the settings name; makes the key file and an SQLite database on first start, and brings the schema
+/// up to this version.
 ///
 /// # Errors
-/// [`OpenError`] says which file is not as it should be, and how to mend it.
+/// [`OpenError`] says which file or server is not as it should be, and how to mend it.
 pub async fn open(
     settings: &settings::Store,
     tokens: &settings::Tokens,
     clock: Clock,
 ) -> Result<Store, OpenError> {
-    let settings::StoreUrl::Sqlite(_) = &settings.url;
-    let store = Arc::new(sqlite::SqliteStore::open(settings, tokens, clock).await?);
-    Ok(Store {
-        tokens: Arc::<sqlite::SqliteStore>::clone(&store),
-        ledger: Arc::<sqlite::SqliteStore>::clone(&store),
-        accounts: store,
-    })
+    match &settings.url {
+        settings::StoreUrl::Sqlite(path) => {
+            let database = sqlite::SqliteDatabase::open(path, settings).await?;
+            Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
+        }
+        settings::StoreUrl::Postgres(url) => {
+            let database = postgres::PostgresDatabase::new(url, settings)?;
+            Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
+        }
+    }
 }
 
 /// Brings the schema up to this version, and the key file into being, without serving. Says which steps were taken.
@@ -268,7 +302,7 @@ pub async fn open(
 /// # Errors
 /// [`OpenError`], as [`open`].
 pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
-    sqlite::migrate(settings, sqlite::LostKey::Refuse).await
+    prepare(settings, sql::LostKey::Refuse).await
 }
 
 /// As [`migrate`], for a store whose key file is lost for good: makes a new one and forgets all sealed keys.
@@ -279,5 +313,26 @@ pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenE
 /// # Errors
 /// [`OpenError`], as [`open`]; [`OpenError::WrongKey`] if there is a key file and it is not that of the store.
 pub async fn migrate_to_new_key(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
-    sqlite::migrate(settings, sqlite::LostKey::Forsake).await
+    prepare(settings, sql::LostKey::Forsake).await
+}
+
+async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<Migration>, OpenError> {
+    let ready = match &settings.url {
+        settings::StoreUrl::Sqlite(path) => {
+            let database = sqlite::SqliteDatabase::open(path, settings).await?;
+            sql::prepare(&database, settings, lost).await?
+        }
+        settings::StoreUrl::Postgres(url) => {
+            let database = postgres::PostgresDatabase::new(url, settings)?;
+            sql::prepare(&database, settings, lost).await?
+        }
+    };
+    Ok(ready.applied)
+}
+
+impl Store {
+    fn of<S: TokenStore + TokenLedger + AccountStore + 'static>(store: S) -> Store {
+        let store = Arc::new(store);
+        Store { tokens: Arc::<S>::clone(&store), ledger: Arc::<S>::clone(&store), accounts: store }
+    }
 }

@@ -1,12 +1,13 @@
 //! Metrics as text, in the Prometheus exposition format 0.0.4.
 //!
-//! Run by the control half at each scrape: sums the recorders of all workers, route by route. Outcomes and statuses that
+//! Run by the control half at each scrape: sums the recorders of all workers, route by route, and adds its own counters. Outcomes and statuses that
 //! a route never had are left out, which keeps a page of many routes short. Never touches a worker: it only reads.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use super::knowledge::Knowledge;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
 use super::recorder::{Recorder, RouteCounters};
 
@@ -16,15 +17,15 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The label of requests that matched no route.
 const NO_ROUTE: &str = "-";
 
-/// The sum of all recorders, as text.
-pub fn prometheus(recorders: &[Arc<Recorder>]) -> String {
+/// The sum of all recorders, and what the control half counts, as text.
+pub fn prometheus(recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> String {
     let mut page = String::with_capacity(16 << 10);
     // Writing into a String cannot fail.
-    let _ = write_page(&mut page, recorders);
+    let _ = write_page(&mut page, recorders, knowledge);
     page
 }
 
-fn write_page(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
+fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> fmt::Result {
     let mut routes: BTreeMap<&str, RouteSum> = BTreeMap::new();
     for (name, counters) in recorders.iter().flat_map(|recorder| recorder.routes()) {
         routes.entry(name.unwrap_or(NO_ROUTE)).or_default().add(counters);
@@ -53,6 +54,10 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
     family(page, "tokengate_upstream_seconds", "histogram", "The part of it spent waiting for the upstream.")?;
     for (route, sum) in &routes {
         sum.upstream.write(page, "tokengate_upstream_seconds", route)?;
+    }
+    for (name, kind, help, value) in knowledge.all() {
+        family(page, name, kind, help)?;
+        writeln!(page, "{name} {value}")?;
     }
     write_process(page, recorders)
 }
@@ -97,12 +102,23 @@ fn family(page: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result 
 }
 
 /// The counters of one route, all workers together.
-#[derive(Default)]
 struct RouteSum {
     outcomes: [u64; Outcome::COUNT],
     statuses: [u64; StatusClass::ALL.len()],
     total: HistogramSum,
     upstream: HistogramSum,
+}
+
+/// By hand: arrays longer than 32 have no default.
+impl Default for RouteSum {
+    fn default() -> RouteSum {
+        RouteSum {
+            outcomes: [0; Outcome::COUNT],
+            statuses: [0; StatusClass::ALL.len()],
+            total: HistogramSum::default(),
+            upstream: HistogramSum::default(),
+        }
+    }
 }
 
 impl RouteSum {
@@ -190,7 +206,9 @@ mod tests {
         first.cache_miss();
         first.handshake_failed();
         first.log_lines_dropped(7);
-        prometheus(&workers)
+        let knowledge = Knowledge::default();
+        knowledge.store_questions.add(3);
+        prometheus(&workers, &knowledge)
     }
 
     #[test]

@@ -30,6 +30,14 @@ macro_rules! outcomes { ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
 outcomes! {
     /// The upstream's answer went to the client, whatever its status.
     Forwarded = "forwarded",
+    /// The gateway itself answered, as it was asked to.
+    Answered = "answered",
+    /// A password was right and its user got a token.
+    LoggedIn = "logged_in",
+    /// There is no active user with this name and password.
+    LoginFailed = "login_failed",
+    /// A login that does not say who wants to log in.
+    LoginInvalid = "login_invalid",
     /// The route needs a token and none was shown.
     NoCredentials = "no_credentials",
     /// The `Authorization` field cannot be read as credentials.

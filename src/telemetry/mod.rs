@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod export;
+pub mod knowledge;
 pub mod log;
 mod log_line;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod recorder;
 pub mod request_id;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
+pub use knowledge::Knowledge;
 pub use metrics::{Outcome, StatusClass};
 pub use recorder::{Recorder, RouteIndex};
 pub use request_id::RequestIds;

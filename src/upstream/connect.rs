@@ -13,9 +13,8 @@ use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::AbortHandle;
 
-use super::OutgoingBody;
+use super::connection::Connection;
 use crate::config::settings::{Endpoint, EndpointAddress};
 
 /// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
@@ -59,22 +58,7 @@ pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
     Ok(EndpointSpec { host, authority: endpoint.authority.clone(), place })
 }
 
-/// A connection to an endpoint: where requests go in, and the local task that drives it. Dropping it closes the socket
-/// at once, whatever is under way.
-pub(super) struct Connection {
-    pub(super) sender: http1::SendRequest<OutgoingBody>,
-    driver: AbortHandle,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Dropping the sender alone leaves a connection behind whose answer came before its request was sent whole
-        // (hyper#4176).
-        self.driver.abort();
-    }
-}
-
-/// Connects and starts the driver on this worker.
+/// Connects.
 pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
     let stream = match &spec.place {
         Place::Tcp(addresses) => {
@@ -89,15 +73,11 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
     };
     let (sender, connection) =
         http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let driver = tokio::task::spawn_local(async move {
-        // Its errors reach the exchange that is on it; an idle connection that ends is noticed at the next lease.
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Connection { sender, driver: driver.abort_handle() })
+    Ok(Connection::new(sender, connection))
 }
 
 /// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }

@@ -1,12 +1,13 @@
 //! One connection on loan.
 
 use std::rc::{Rc, Weak};
+use std::task::Context;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::connect::Connection;
+use super::connection::Connection;
 use super::{EndpointPool, OriginFault, OutgoingBody};
 
 /// One connection on loan.
@@ -55,12 +56,25 @@ impl Lease {
     /// Waits for [`Lease::is_ready`]. A connection that has ended is ready too, and hands the request back.
     pub async fn ready(&mut self) {
         if let Some(connection) = &mut self.connection {
-            // What went wrong shows when the request is sent.
-            let _ = connection.sender.ready().await;
+            connection.ready().await;
         }
     }
 
-    /// Sends one request; the future waits for the head of its answer. Dropping it closes the connection. `None` only after
+    /// Brings the request and its answer on their way. To be called by whoever waits for one of them.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection {
+            connection.drive(cx);
+        }
+    }
+
+    /// The answer has begun before the request was sent whole: from here on both go their own ways.
+    pub fn drive_apart(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.hand_to_task();
+        }
+    }
+
+    /// Sends one request; the future, with [`Lease::drive`], waits for the head of its answer. Dropping it closes the connection. `None` only after
     /// the loan has ended.
     ///
     /// The library's own future, since each one of ours around it would keep room for the request once more. Its error

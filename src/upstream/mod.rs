@@ -5,6 +5,7 @@
 
 mod body;
 mod connect;
+mod connection;
 mod lease;
 mod pool;
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{Connection, EndpointSpec, connect};
+use super::connect::{EndpointSpec, connect};
+use super::connection::Connection;
 use super::{Lease, OriginFault};
 
 /// Connections of one worker to one endpoint.
@@ -103,7 +104,7 @@ impl EndpointPool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| !one.connection.sender.is_closed() && now.duration_since(one.since) < self.limits.idle);
+        idle.retain_mut(|one| one.connection.stands() && now.duration_since(one.since) < self.limits.idle);
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -124,12 +125,11 @@ impl EndpointPool {
     /// The warmest connection that still stands.
     fn warm(&self) -> Option<Connection> {
         loop {
-            let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
-            if connection.sender.is_closed() {
-                self.lost_one();
-            } else {
+            let Idle { mut connection, .. } = self.idle.borrow_mut().pop_back()?;
+            if connection.stands() {
                 return Some(connection);
             }
+            self.lost_one();
         }
     }
 

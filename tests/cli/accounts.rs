@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Folder, key_of};
+use tokengate::config::settings::StoreUrl;
+
+use super::{CONFIG, Folder, key_of};
+use crate::support::Postgres;
 
 #[test]
 fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see() {
@@ -181,4 +184,20 @@ fn a_key_of_django_is_imported_as_it_is() {
     let malformed = folder.run_with(&["token", "import", "alice", "--key-stdin"], "two words\n");
     assert_eq!((malformed.code, malformed.out.as_str()), (1, ""));
     assert!(!malformed.err.contains("two words"), "{}", malformed.err);
+}
+
+#[tokio::test]
+async fn everything_works_on_a_server_as_well() {
+    let StoreUrl::Postgres(url) = Postgres::shared().await.database().await else { panic!("not PostgreSQL") };
+    let folder = Folder::with(&format!("{CONFIG}[store]\nurl = \"{}\"\n", url.expose()));
+    tokio::task::spawn_blocking(move || {
+        assert_eq!(folder.say("migrate"), "applied 0001 users and tokens\n");
+        assert_eq!(folder.say("migrate"), "the schema is up to date\n");
+        let key = folder.create_user("alice");
+        assert_eq!(folder.say("token create alice"), format!("Generated token {key} for user alice\n"));
+        folder.say("user deactivate alice");
+        assert_eq!(folder.json("user show alice --json")["active"], json!(false));
+    })
+    .await
+    .unwrap();
 }

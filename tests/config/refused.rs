@@ -43,6 +43,26 @@ fn a_name_defined_twice_hides_no_other_problem() {
 }
 
 #[test]
+fn a_shared_cache_that_cannot_be_is_refused() {
+    each_is_refused(&[
+        ("[cache.redis] | ttl = \"5m\"", "1: cache.redis.url: missing; add `url = \"${REDIS_URL}\"`"),
+        (
+            "[cache.redis] | url = \"unix:a\" | ca_file = \"missing.pem\" | prefix = \"{a}\" | timeout = \"11s\"",
+            "3: cache.redis.ca_file: missing.pem: cannot be read: No such file or directory (os error 2); correct the \
+             path, or let the user that runs the gateway read it | \
+             3: cache.redis.ca_file: means nothing without TLS; write rediss:// in `url`, or remove this | \
+             4: cache.redis.prefix: `{a}` is no prefix; write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . / | \
+             5: cache.redis.timeout: is out of bounds; write 1ms to 10s",
+        ),
+        (
+            "[cache.redis] | url = \"redis://a,b\"",
+            "2: cache.redis.url: names more than one server; write redis://HOST:PORT, rediss://HOST:PORT (TLS), \
+             unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT",
+        ),
+    ]);
+}
+
+#[test]
 fn unknown_keys_and_tables_are_refused() {
     each_is_refused(&[
         ("[log] | levle = \"info\"", "2: log.levle: unknown key; did you mean `level`?"),
@@ -214,13 +234,14 @@ fn certificates_and_keys_are_read_and_judged() {
 fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
     each_is_refused(&[
         (
-            "[store] | url = \"postgres://db/gateway\"",
-            "2: store.url: `postgres://db/gateway` is not supported yet; write \"sqlite:FILE\", the path relative to \
-             this file",
+            "[store] | url = \"mysql://db/gateway\"",
+            "2: store.url: `mysql://db/gateway` is not supported yet; write \"sqlite:FILE\", the path relative to \
+             this file, or \"postgres://USER@HOST/DATABASE\"",
         ),
         (
             "[store] | url = \"sqlite::memory:\"",
-            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file",
+            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, or \
+             \"postgres://USER@HOST/DATABASE\"",
         ),
         ("[tokens] | format = \"prefixed\"", "2: tokens.format: `prefixed` is not known here; write \"drf\""),
         (
@@ -246,6 +267,42 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
         let text = BASE.replace("http://127.0.0.1:8000", endpoint);
         assert_eq!(folder.errors(&text), [format!("gateway.toml:6: upstreams.base.endpoints: `{endpoint}` {what}")]);
     }
+}
+
+#[test]
+fn an_address_of_a_server_is_refused_without_showing_its_password() {
+    let example = "write \"postgres://USER@HOST/DATABASE\"";
+    let cases = [
+        ("postgres://gw:secret@db", format!("postgres:…` names no database; {example}")),
+        ("postgres://db/", format!("postgres://db/` names no database; {example}")),
+        ("postgres://gw:sec/ret@db/a", "postgres:…` has a user or password with special characters; write `/` as `%2F`, `@` as `%40`".to_owned()),
+        ("postgres://gw:sec#ret@db/a", "postgres:…` holds a `#`; write `#` as `%23`, also in a password".to_owned()),
+        ("postgres://a,b/gateway", format!("postgres://a,b/gateway` names more than one host; {example}")),
+        ("postgres://db:99999/a", "postgres://db:99999/a` has no valid port; write a number from 1 to 65535, or leave it out".to_owned()),
+        ("postgres:///a", "postgres:///a` names no host; name one, or the folder of a socket with `?host=/run/postgresql`".to_owned()),
+        ("postgres://db/a?sslmode=verify_full", "postgres:…` has an unknown sslmode; did you mean `verify-full`?".to_owned()),
+        ("postgres://db/a?ssl_mode=require", "postgres:…` has an unknown parameter; did you mean `sslmode`?".to_owned()),
+        ("postgres://db/a?password=secret", "postgres:…` has its password behind `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
+        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"".to_owned()),
+        ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; let \"${NAME}\" be the whole value".to_owned()),
+    ];
+    for (url, said) in cases {
+        each_is_refused(&[(&format!("[store] | url = \"{url}\""), &format!("2: store.url: `{said}"))]);
+    }
+    let folder = Folder::new();
+    assert_eq!(
+        folder.warnings(&format!("[store]\nurl = \"postgres://gw:secret@db/a\"{BASE}")),
+        [
+            "gateway.toml:2: store.url: nothing proves who answers as this server, or keeps others from reading along; add \
+          `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own"
+        ]
+    );
+    assert_eq!(
+        folder.errors(&format!("[store]\nurl = \"postgres://db/a?sslrootcert=missing.pem\"{BASE}")),
+        [
+            "gateway.toml:2: store.url: `postgres:…` names an sslrootcert that is not there; correct the path: missing.pem"
+        ]
+    );
 }
 
 #[test]

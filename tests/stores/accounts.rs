@@ -17,6 +17,7 @@ for_each_store! {
     a_changed_password_leaves_tokens_alone
     a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again
     users_are_listed_in_pages
+    a_name_that_nobody_can_have_is_no_error
     what_is_done_to_a_user_who_does_not_exist_is_refused
 }
 
@@ -176,5 +177,14 @@ async fn what_is_done_to_a_user_who_does_not_exist_is_refused(site: Site) {
         accounts.delete(nobody).await,
     ] {
         assert!(matches!(refused, Err(AccountError::UnknownUser(id)) if id == nobody), "{refused:?}");
+    }
+}
+
+async fn a_name_that_nobody_can_have_is_no_error(site: Site) {
+    let store = site.open().await;
+    user(&store, "alice").await;
+    for name in ["alice\0", "\0", "alice\n", "", "ALICE"] {
+        assert_eq!(store.accounts.find(name).await.unwrap(), None, "{name:?}");
+        assert_eq!(store.accounts.verify_password(name, password("x")).await.unwrap(), None, "{name:?}");
     }
 }

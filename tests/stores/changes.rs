@@ -1,11 +1,15 @@
 //! The change log: nothing changes what a token means without an event.
 
+use std::time::Duration;
+
+use tokengate::clock::{Clock, Timestamp};
 use tokengate::store::TokenEvent::{self, Changed, SubjectChanged};
 use tokengate::store::{Cursor, LedgerError, NamedToken, NewUser, OnConflict, Terms, TokenRef};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::for_each_store;
 use super::site::{Log, START, Site, key, user};
+use crate::support::{PATIENCE, eventually};
 
 for_each_store! {
     every_change_leaves_an_event
@@ -13,6 +17,9 @@ for_each_store! {
     a_refused_wish_leaves_no_event
     changes_are_read_in_pages_and_to_the_end
     a_reader_that_knows_more_than_the_store_learns_of_a_gap
+    a_cursor_is_found_by_time
+    what_is_swept_away_is_a_gap_for_those_who_have_not_read_it
+    a_long_log_is_swept_to_its_newest_entry
 }
 
 fn changed(key: &TokenKey) -> TokenEvent {
@@ -128,4 +135,75 @@ async fn a_reader_that_knows_more_than_the_store_learns_of_a_gap(site: Site) {
     let newest = store.tokens.newest_change().await.unwrap();
     let changes = store.tokens.changes(Cursor(newest.0 + 1)).await.unwrap();
     assert_eq!((&changes.events[..], changes.next), (&[TokenEvent::Gap][..], newest));
+}
+
+/// Later than everything that was written until now, by the clock of the machine; waits until it is.
+async fn after_all() -> Timestamp {
+    // SQLite's clock counts milliseconds.
+    let now = Clock::system().now().after(Duration::from_millis(2));
+    eventually(PATIENCE, "the clock moves", || async { Clock::system().now() > now.after(Duration::from_millis(2)) })
+        .await;
+    now
+}
+
+async fn a_cursor_is_found_by_time(site: Site) {
+    let store = site.open().await;
+    let cursor_at = async |at| store.tokens.cursor_at(at).await.unwrap();
+    let begin = after_all().await;
+    assert_eq!(cursor_at(begin).await, Cursor(0));
+    let alice = user(&store, "alice").await;
+    store.accounts.rename(alice, "alice2").await.unwrap();
+    let first = store.tokens.newest_change().await.unwrap();
+    let between = after_all().await;
+    store.accounts.rename(alice, "alice3").await.unwrap();
+    assert_eq!(cursor_at(between).await, first);
+    let all = store.tokens.changes(cursor_at(begin).await).await.unwrap();
+    assert_eq!(all.events, [SubjectChanged(alice), SubjectChanged(alice)]);
+    assert_eq!(cursor_at(after_all().await).await, all.next, "nothing has happened since");
+}
+
+async fn what_is_swept_away_is_a_gap_for_those_who_have_not_read_it(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let begin = store.tokens.newest_change().await.unwrap();
+    let mut cursors = Vec::new();
+    for name in ["a", "b"] {
+        store.accounts.rename(alice, name).await.unwrap();
+        cursors.push(store.tokens.newest_change().await.unwrap());
+    }
+    let between = after_all().await;
+    for name in ["c", "d"] {
+        store.accounts.rename(alice, name).await.unwrap();
+    }
+    let newest = store.tokens.newest_change().await.unwrap();
+    assert_eq!(store.tokens.prune_changes(between).await.unwrap(), 2);
+    assert_eq!(store.tokens.prune_changes(between).await.unwrap(), 0);
+    for missed in [begin, cursors[0]] {
+        let changes = store.tokens.changes(missed).await.unwrap();
+        assert_eq!((&changes.events[..], changes.next), (&[TokenEvent::Gap][..], newest));
+    }
+    let changes = store.tokens.changes(cursors[1]).await.unwrap();
+    assert_eq!(changes.events, [SubjectChanged(alice), SubjectChanged(alice)], "this reader has missed nothing");
+    assert_eq!(store.tokens.changes(store.tokens.cursor_at(between).await.unwrap()).await.unwrap().events.len(), 2);
+
+    assert_eq!(store.tokens.prune_changes(after_all().await).await.unwrap(), 1, "the newest stays");
+    assert_eq!(store.tokens.newest_change().await.unwrap(), newest);
+    assert_eq!(store.tokens.changes(newest).await.unwrap().events, []);
+    assert_eq!(store.tokens.changes(cursors[1]).await.unwrap().events, [TokenEvent::Gap]);
+    store.accounts.rename(alice, "e").await.unwrap();
+    assert_eq!(store.tokens.changes(newest).await.unwrap().events, [SubjectChanged(alice)]);
+}
+
+async fn a_long_log_is_swept_to_its_newest_entry(site: Site) {
+    let store = site.open().await;
+    assert_eq!(store.tokens.prune_changes(after_all().await).await.unwrap(), 0, "nothing is there yet");
+    let alice = user(&store, "alice").await;
+    let groups: Vec<String> = (0..250).map(|number| number.to_string()).collect();
+    for _ in 0..21 {
+        store.accounts.set_groups(alice, &groups).await.unwrap();
+        store.accounts.set_groups(alice, &[]).await.unwrap();
+    }
+    let newest = store.tokens.newest_change().await.unwrap();
+    assert_eq!(store.tokens.prune_changes(after_all().await).await.unwrap(), 21 * 500 - 1);
+    assert_eq!(store.tokens.newest_change().await.unwrap(), newest);
 }

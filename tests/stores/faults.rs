@@ -99,7 +99,7 @@ async fn a_row_that_cannot_be_is_a_broken_store() {
 async fn a_schema_of_another_version_stops_the_start() {
     let site = Site::sqlite();
     site.open().await;
-    let query = "UPDATE _sqlx_migrations SET version = 9999";
+    let query = "UPDATE _sqlx_migrations SET version = version + 9000";
     sqlx::query(query).execute(&mut site.intruder().await).await.unwrap();
     assert!(matches!(site.try_open().await, Err(OpenError::Schema { .. })));
 }

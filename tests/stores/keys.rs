@@ -6,7 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use sqlx::Connection;
 use tokengate::store::{self, KeyFileError, LedgerError, OpenError, TokenRef};
 
+use super::for_each_store;
 use super::site::{Site, found, user};
+
+for_each_store! {
+    migrations_are_applied_once_also_by_processes_that_start_together
+}
 
 #[tokio::test]
 async fn a_first_start_makes_private_files_and_a_second_keeps_them() {
@@ -116,9 +121,7 @@ async fn a_revoked_token_keeps_no_sealed_key() {
     assert_eq!(sealed, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn migrations_are_applied_once_also_by_processes_that_start_together() {
-    let site = Site::sqlite();
+async fn migrations_are_applied_once_also_by_processes_that_start_together(site: Site) {
     let starts: Vec<_> = (0..4)
         .map(|_| {
             let settings = site.store.clone();
@@ -127,9 +130,10 @@ async fn migrations_are_applied_once_also_by_processes_that_start_together() {
         .collect();
     let mut applied = Vec::new();
     for start in starts {
-        applied.extend(start.await.unwrap().unwrap());
+        applied.extend(start.await.unwrap().unwrap().into_iter().map(|step| step.version));
     }
-    assert_eq!(applied.len(), 1, "{applied:?}");
-    assert_eq!(applied[0].description, "users and tokens");
+    let steps: Vec<i64> = (1..).take(applied.len()).collect();
+    assert!(!steps.is_empty());
+    assert_eq!(applied, steps);
     assert_eq!(store::migrate(&site.store).await.unwrap(), []);
 }

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokengate::clock::{Clock, Hand, Timestamp};
 use tokengate::config::settings;
 use tokengate::store::{self, NewUser, OpenError, Store, TokenEvent};
 use tokengate::token::{SubjectId, TokenKey, TokenRecord};
+
+use crate::support::Postgres;
 
 /// Where the clock of every test stands at first.
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -25,12 +28,27 @@ pub struct Site {
 impl Site {
     pub fn sqlite() -> Site {
         let folder = tempfile::tempdir().unwrap();
-        let (clock, hand) = Clock::by_hand(START);
         let database = settings::StoreUrl::Sqlite(folder.path().join("tokengate.db"));
+        Site::at(database, folder)
+    }
+
+    /// With a database of its own on the server that all tests share.
+    pub async fn postgres() -> Site {
+        Site::on(Postgres::shared().await).await
+    }
+
+    /// With a new database on this server.
+    pub async fn on(server: &Postgres) -> Site {
+        Site::at(server.database().await, tempfile::tempdir().unwrap())
+    }
+
+    fn at(database: settings::StoreUrl, folder: TempDir) -> Site {
+        let (clock, hand) = Clock::by_hand(START);
         let store = settings::Store {
             max_connections: 4,
             timeout: Duration::from_secs(10),
             poll_every: Duration::from_secs(1),
+            hashing: settings::Hashing { at_once: 2, failed_after: Duration::from_millis(1) },
             ..settings::Store::at(database, folder.path().join("tokengate.key"))
         };
         let tokens = settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() };
@@ -46,13 +64,19 @@ impl Site {
     }
 
     pub fn database(&self) -> PathBuf {
-        let settings::StoreUrl::Sqlite(path) = &self.store.url;
+        let settings::StoreUrl::Sqlite(path) = &self.store.url else { panic!("no SQLite file") };
         path.clone()
     }
 
-    /// Another program that has the same database open.
+    /// Another program that has the same SQLite file open.
     pub async fn intruder(&self) -> SqliteConnection {
         SqliteConnectOptions::new().filename(self.database()).busy_timeout(self.store.timeout).connect().await.unwrap()
+    }
+
+    /// Another program that is connected to the same PostgreSQL database.
+    pub async fn session(&self) -> PgConnection {
+        let settings::StoreUrl::Postgres(url) = &self.store.url else { panic!("not on PostgreSQL") };
+        url.expose().parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
     }
 }
 

@@ -29,6 +29,7 @@ for_each_store! {
     exposure_is_noted_once_and_may_revoke
     lists_are_filtered_and_paged
     the_last_use_never_goes_back
+    the_tokens_of_a_user_are_those_that_are_not_revoked
     nothing_is_issued_to_a_user_who_does_not_exist
 }
 
@@ -325,4 +326,18 @@ async fn nothing_is_issued_to_a_user_who_does_not_exist(site: Site) {
     assert!(matches!(ledger.issue_named(nobody, &named("ci")).await, Err(LedgerError::UnknownUser(_))));
     assert!(matches!(ledger.import(nobody, key("k"), OnConflict::Refuse).await, Err(LedgerError::UnknownUser(_))));
     assert!(matches!(ledger.revoke_all(nobody).await, Err(LedgerError::UnknownUser(_))));
+}
+
+async fn the_tokens_of_a_user_are_those_that_are_not_revoked(site: Site) {
+    let store = site.open().await;
+    let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
+    let login = store.ledger.issue_login(alice).await.unwrap();
+    let short = NamedToken { expires: Some(START), ..named("short") };
+    let expired = store.ledger.issue_named(alice, &short).await.unwrap();
+    let revoked = store.ledger.issue_named(alice, &named("ci")).await.unwrap();
+    store.ledger.issue_login(bob).await.unwrap();
+    store.ledger.revoke(TokenRef::Id(revoked.id)).await.unwrap();
+    let digests = [login.key.digest(), expired.key.digest()];
+    assert_eq!(store.tokens.tokens_of(alice).await.unwrap(), digests);
+    assert_eq!(store.tokens.tokens_of(SubjectId(999)).await.unwrap(), []);
 }

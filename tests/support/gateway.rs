@@ -59,7 +59,9 @@ impl Site {
                 ..settings::Store::at(database, folder.path().join("tokengate.key"))
             },
             memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
+            redis: None,
             tokens: settings::Tokens { issue_on_user_create: false, max_per_user: 100, ..settings::Tokens::default() },
+            login: None,
             identity: IdentityFields {
                 user_email: Some(HeaderName::from_static("x-user-email")),
                 ..IdentityFields::default()
@@ -72,7 +74,8 @@ impl Site {
                 Route { scopes: ScopeSet::parse("admin").unwrap(), ..route("scoped", "/scoped/", Auth::Required) },
             ],
             // Fewer connections than by default, for machines that allow few open files.
-            limits: Limits { connections: 500, ..Limits::default() },
+            // Tests show many wrong keys from one address.
+            limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts::default(),
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
@@ -107,22 +110,27 @@ impl Site {
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
-        let settings::StoreUrl::Sqlite(database) = settings.store.url.clone();
+        let database = match &settings.store.url {
+            settings::StoreUrl::Sqlite(path) => path.clone(),
+            settings::StoreUrl::Postgres(_) => PathBuf::new(),
+        };
+        let clock = world.clock.clone();
         let running = app::start(settings, world).await.unwrap();
-        Gateway { running, store, hand, roots: Arc::new(roots), log, database, _folder: folder }
+        Gateway { running, store, hand, clock, roots: Arc::new(roots), log, database, folder }
     }
 }
 
 /// A running gateway.
 pub struct Gateway {
     running: Running,
+    clock: Clock,
     pub store: Store,
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
-    /// The file of the store.
+    /// The file of the store; empty if it is on a server.
     pub database: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -180,6 +188,11 @@ impl Gateway {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// The gateway's clock.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// How many requests of a route ended so.
     pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
         self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
@@ -193,6 +206,12 @@ impl Gateway {
 
     pub fn cached_tokens(&self) -> usize {
         self.running.memory().len()
+    }
+
+    /// Stops as SIGTERM does, and keeps the folder of the store.
+    pub async fn stop_and_keep(self, grace: Duration) -> TempDir {
+        self.running.stop(grace).await;
+        self.folder
     }
 
     /// Stops as SIGTERM does.

@@ -3,19 +3,26 @@
 //! Everything runs in the test's own process on free ports and in a folder of its own. Nothing here judges: tests do.
 
 pub mod client;
+pub mod fleet;
 pub mod frames;
 pub mod gateway;
 pub mod http2;
+pub mod line;
 pub mod message;
 pub mod origin;
+pub mod postgres;
+pub mod redis;
 pub mod watched;
 
 use std::time::Duration;
 
 pub use client::{Ask, Http, Wire};
+pub use fleet::Fleet;
 pub use gateway::{Gateway, Site};
+pub use line::Line;
 pub use message::Answer;
 pub use origin::{Gate, Origin, Step};
+pub use postgres::Postgres;
 
 /// How long anything may take that should come at once; long, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);

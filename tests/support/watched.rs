@@ -3,22 +3,30 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokengate::clock::Timestamp;
-use tokengate::store::{Changes, Cursor, Store, StoreError, TokenEvent, TokenStore};
-use tokengate::token::{TokenDigest, TokenKey, TokenRecord};
+use tokengate::store::{Changes, Cursor, Store, StoreError, TokenEvent, TokenFeed, TokenStore};
+use tokengate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Gateway, PATIENCE, Site, eventually};
+
+/// Longer than a change takes to be applied, most of the time.
+const LATE: Duration = Duration::from_millis(40);
 
 /// What a gateway asks in place of the store itself.
 pub struct Watched {
     store: Arc<dyn TokenStore>,
     away: AtomicBool,
     mute: AtomicBool,
+    deaf: bool,
     news: std::sync::Mutex<Vec<TokenEvent>>,
     reads: AtomicUsize,
     answers: Arc<Mutex<()>>,
+    /// Every so many answers one comes late; 0: none does.
+    late: AtomicUsize,
     /// How far the change log was read and applied; the lowest number before it was read at all.
     applied: AtomicI64,
 }
@@ -26,15 +34,26 @@ pub struct Watched {
 impl Watched {
     /// A gateway that asks such a store.
     pub async fn start(site: Site) -> (Gateway, Arc<Watched>) {
+        Watched::start_hearing(site, true).await
+    }
+
+    /// The same without a feed: what changes is found in the log only.
+    pub async fn start_deaf(site: Site) -> (Gateway, Arc<Watched>) {
+        Watched::start_hearing(site, false).await
+    }
+
+    async fn start_hearing(site: Site, hears: bool) -> (Gateway, Arc<Watched>) {
         let mut watched = None;
         let wrap = |store: Store| {
             let watched = watched.insert(Arc::new(Watched {
                 store: Arc::clone(&store.tokens),
                 away: AtomicBool::new(false),
                 mute: AtomicBool::new(false),
+                deaf: !hears,
                 news: std::sync::Mutex::default(),
                 reads: AtomicUsize::new(0),
                 answers: Arc::default(),
+                late: AtomicUsize::new(0),
                 applied: AtomicI64::new(i64::MIN),
             }));
             Store { tokens: Arc::<Watched>::clone(watched), ..store }
@@ -68,6 +87,11 @@ impl Watched {
         self.reads.load(Ordering::Acquire)
     }
 
+    /// From now on one of so many look-ups reads at once and answers late.
+    pub fn answers_late(&self, one_of: usize) {
+        self.late.store(one_of, Ordering::Release);
+    }
+
     /// Look-ups read at once, and answer when this is dropped.
     pub fn hold_answers(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.answers).try_lock_owned().unwrap()
@@ -95,9 +119,18 @@ impl TokenStore for Watched {
             return Err(StoreError::Unavailable("the test made it mute".into()));
         }
         let found = self.reach()?.find(key).await;
-        self.reads.fetch_add(1, Ordering::AcqRel);
+        let number = self.reads.fetch_add(1, Ordering::AcqRel);
+        let late = self.late.load(Ordering::Acquire);
+        if late > 0 && number.is_multiple_of(late) {
+            // Not a wait for something: a slow store.
+            tokio::time::sleep(LATE).await;
+        }
         drop(self.answers.lock().await);
         found
+    }
+
+    async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
+        self.reach()?.tokens_of(subject).await
     }
 
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
@@ -110,6 +143,18 @@ impl TokenStore for Watched {
 
     async fn newest_change(&self) -> Result<Cursor, StoreError> {
         self.reach()?.newest_change().await
+    }
+
+    async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError> {
+        self.reach()?.cursor_at(at).await
+    }
+
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        if self.deaf { None } else { self.store.feed() }
+    }
+
+    async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.reach()?.prune_changes(before).await
     }
 
     async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {

@@ -1,20 +1,26 @@
-//! The SQLite file: connections, transactions, time limits, and the meaning of its errors.
+//! The SQLite file: connections, transactions, and the meaning of its errors.
 //!
 //! One connection writes and several read (WAL: neither waits for the other). Writers queue for that one connection, and
 //! beside other processes for SQLite's own lock, so a transaction that has begun never fails for another writer.
 
 use std::fs::OpenOptions;
-use std::future::Future;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite, Transaction};
+use tokio::sync::watch;
 
-use crate::store::{AccountError, LedgerError, StoreError};
+use super::feed::SqliteFeed;
+use crate::config::settings;
+use crate::store::error::{broken, unavailable};
+use crate::store::sql::{Change, Database, Row, Statement, apply};
+use crate::store::{Migration, OpenError, StoreError, TokenFeed};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 
 /// SQLite's result code for "another connection has the lock".
 const BUSY: u32 = 5;
@@ -23,12 +29,19 @@ const BUSY: u32 = 5;
 const TURN: Duration = Duration::from_millis(20);
 
 /// An opened database file.
-pub(super) struct Database {
+pub(in crate::store) struct SqliteDatabase {
     readers: SqlitePool,
     writer: SqlitePool,
     path: PathBuf,
     file: FileId,
-    timeout: Duration,
+    /// The id of the newest change that this process wrote.
+    written: watch::Sender<i64>,
+}
+
+/// A transaction that holds the write lock from its beginning.
+pub(in crate::store) struct SqliteChange {
+    transaction: Transaction<'static, Sqlite>,
+    written: watch::Sender<i64>,
 }
 
 /// Which file a path leads to.
@@ -43,45 +56,10 @@ struct FileId {
 #[error("{0}: replaced while it was in use; restart the gateway to use the new file")]
 struct Replaced(PathBuf);
 
-impl Database {
+impl SqliteDatabase {
     /// Opens the file and makes it if it is missing.
-    pub(super) async fn open(path: &Path, readers: u32, timeout: Duration) -> Result<Database, StoreError> {
-        let file = FileId::make(path).map_err(unavailable)?;
-        let common = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(false)
-            .foreign_keys(true)
-            .busy_timeout(timeout)
-            .synchronous(SqliteSynchronous::Normal)
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
-        let writer = common.clone().journal_mode(SqliteJournalMode::Wal);
-        let writer = connect_in_turn(pool.clone().max_connections(1), writer, timeout).await?;
-        let reader = common.pragma("query_only", "ON");
-        let readers = pool.max_connections(readers.max(1)).connect_lazy_with(reader);
-        Ok(Database { readers, writer, path: path.to_owned(), file, timeout })
-    }
-
-    /// Does `work`, but not for longer than the store's time limit.
-    pub(super) async fn within<T, E: From<StoreError>>(
-        &self,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        self.check_file()?;
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(unavailable(elapsed).into()),
-        }
-    }
-
-    /// A connection that can only read.
-    pub(super) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.readers.acquire().await?)
-    }
-
-    /// A transaction that holds the write lock from its beginning. Dropped before its commit, it changes nothing.
-    pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    pub(in crate::store) async fn open(path: &Path, settings: &settings::Store) -> Result<SqliteDatabase, OpenError> {
+        open(path, settings.max_connections, settings.timeout).await.map_err(|error| unopened(path, error))
     }
 
     /// An open file outlives its name: without this, a store that was deleted or replaced would go on answering from
@@ -92,6 +70,98 @@ impl Database {
         let now = FileId::of(&self.path).map_err(unavailable)?;
         if now == self.file { Ok(()) } else { Err(broken(Replaced(self.path.clone()))) }
     }
+}
+
+impl Database for SqliteDatabase {
+    type Change = SqliteChange;
+
+    const MARK_USED: &'static str = "UPDATE tokens SET last_used = used.value \
+                                     FROM (SELECT CAST(key AS INTEGER) AS id, value FROM json_each($1)) AS used \
+                                     WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.value)";
+
+    async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        self.check_file()?;
+        let mut connection = self.readers.acquire().await.map_err(sorted)?;
+        let query = sqlx::query_as_with(statement.text(), statement.arguments::<Sqlite>().map_err(sorted)?);
+        query.fetch_all(&mut *connection).await.map_err(sorted)
+    }
+
+    async fn begin(&self) -> Result<SqliteChange, StoreError> {
+        self.check_file()?;
+        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.map_err(sorted)?;
+        Ok(SqliteChange { transaction, written: self.written.clone() })
+    }
+
+    async fn migrate(&self) -> Result<Vec<Migration>, OpenError> {
+        let mut change = self.begin().await.map_err(|error| self.unopened(error))?;
+        let applied = apply(&mut *change.transaction, &MIGRATIONS).await.map_err(|error| match error {
+            // A locked or damaged file is not a matter of versions.
+            MigrateError::Execute(error) => self.unopened(sorted(error)),
+            other => OpenError::Schema { store: self.place(), source: Box::new(other) },
+        })?;
+        change.commit().await.map_err(|error| self.unopened(error))?;
+        Ok(applied)
+    }
+
+    fn unopened(&self, source: StoreError) -> OpenError {
+        unopened(&self.path, source)
+    }
+
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn feed(&self) -> Box<dyn TokenFeed> {
+        Box::new(SqliteFeed::new(self.written.subscribe()))
+    }
+}
+
+impl Change for SqliteChange {
+    async fn rows<T: Row>(&mut self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        let query = sqlx::query_as_with(statement.text(), statement.arguments::<Sqlite>().map_err(sorted)?);
+        query.fetch_all(&mut *self.transaction).await.map_err(sorted)
+    }
+
+    async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let query = sqlx::query_with(statement.text(), statement.arguments::<Sqlite>().map_err(sorted)?);
+        Ok(query.execute(&mut *self.transaction).await.map_err(sorted)?.rows_affected())
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        let newest = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM change_log");
+        let newest: i64 = newest.fetch_one(&mut *self.transaction).await.map_err(sorted)?;
+        self.transaction.commit().await.map_err(sorted)?;
+        // Only a change that stands in the log is worth a look at it.
+        self.written.send_if_modified(|written| std::mem::replace(written, newest) < newest);
+        Ok(())
+    }
+
+    async fn roll_back(self) {
+        // What cannot be undone now is undone when the connection is used again, or ends.
+        let _ = self.transaction.rollback().await;
+    }
+}
+
+async fn open(path: &Path, readers: u32, timeout: Duration) -> Result<SqliteDatabase, StoreError> {
+    let file = FileId::make(path).map_err(unavailable)?;
+    let common = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .foreign_keys(true)
+        .busy_timeout(timeout)
+        .synchronous(SqliteSynchronous::Normal)
+        .disable_statement_logging();
+    let pool = SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
+    let writer = common.clone().journal_mode(SqliteJournalMode::Wal);
+    let writer = connect_in_turn(pool.clone().max_connections(1), writer, timeout).await?;
+    let reader = common.pragma("query_only", "ON");
+    let readers = pool.max_connections(readers.max(1)).connect_lazy_with(reader);
+    Ok(SqliteDatabase { readers, writer, path: path.to_owned(), file, written: watch::Sender::new(0) })
+}
+
+fn unopened(path: &Path, source: StoreError) -> OpenError {
+    let mend = "see that the folder exists and that the gateway may write there";
+    OpenError::Database { store: path.display().to_string(), mend, source }
 }
 
 impl FileId {
@@ -128,31 +198,17 @@ async fn connect_in_turn(
             }
         }
     };
-    Ok(tokio::time::timeout(timeout, connecting).await.map_err(unavailable)??)
+    tokio::time::timeout(timeout, connecting).await.map_err(unavailable)?.map_err(sorted)
 }
 
-/// It may work later.
-pub(super) fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unavailable(Box::new(cause))
-}
-
-/// It will not work later either.
-pub(super) fn broken(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Broken(Box::new(cause))
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> StoreError {
-        let passing = match &error {
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
-            sqlx::Error::Database(cause) => cause.code().is_some_and(|code| is_passing(&code)),
-            _ => false,
-        };
-        if passing { unavailable(error) } else { broken(error) }
-    }
+/// Sorts an error of the driver by whether waiting helps.
+fn sorted(error: sqlx::Error) -> StoreError {
+    let passing = match &error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(cause) => cause.code().is_some_and(|code| is_passing(&code)),
+        _ => false,
+    };
+    if passing { unavailable(error) } else { broken(error) }
 }
 
 /// Does this result code of SQLite say "not now" rather than "not ever"?
@@ -168,18 +224,6 @@ fn is_passing(code: &str) -> bool {
 /// The low byte of an extended result code.
 fn family(code: &str) -> Option<u32> {
     code.parse().ok().map(|code: u32| code & 0xff)
-}
-
-impl From<sqlx::Error> for LedgerError {
-    fn from(error: sqlx::Error) -> LedgerError {
-        LedgerError::Store(error.into())
-    }
-}
-
-impl From<sqlx::Error> for AccountError {
-    fn from(error: sqlx::Error) -> AccountError {
-        AccountError::Store(error.into())
-    }
 }
 
 #[cfg(test)]
@@ -198,9 +242,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_driver_are_sorted_by_whether_waiting_helps() {
-        assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Unavailable(_)));
-        assert!(matches!(StoreError::from(sqlx::Error::Io(io::Error::other("x"))), StoreError::Unavailable(_)));
-        assert!(matches!(StoreError::from(sqlx::Error::RowNotFound), StoreError::Broken(_)));
-        assert!(matches!(StoreError::from(sqlx::Error::ColumnNotFound("x".to_owned())), StoreError::Broken(_)));
+        assert!(matches!(sorted(sqlx::Error::PoolTimedOut), StoreError::Unavailable(_)));
+        assert!(matches!(sorted(sqlx::Error::Io(io::Error::other("x"))), StoreError::Unavailable(_)));
+        assert!(matches!(sorted(sqlx::Error::RowNotFound), StoreError::Broken(_)));
+        assert!(matches!(sorted(sqlx::Error::ColumnNotFound("x".to_owned())), StoreError::Broken(_)));
     }
 }

@@ -3,10 +3,9 @@
 //! Every value is checked on the way: a row that says something impossible makes the store broken, never a token valid.
 
 use crate::clock::Timestamp;
+use crate::store::error::broken;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
 use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord};
-
-use super::database::broken;
 
 /// A row of the view `token_details`.
 #[derive(sqlx::FromRow)]
@@ -108,6 +107,10 @@ impl UserRow {
     /// The kept hash of the password.
     pub(super) fn password(&self) -> &str {
         &self.password
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active
     }
 
     pub(super) fn into_user(self) -> Result<User, StoreError> {

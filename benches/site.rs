@@ -1,0 +1,49 @@
+//! What a site of several gateways does: how soon a revocation holds, what a token costs among millions, what a flood of
+//! unknown tokens does to the store.
+//!
+//!     cargo bench --bench site -- revocation | flood [--tokens N] [--rounds N]
+//!
+//! Starts real servers as the tests do; figures of one run stand beside one another.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "what goes wrong ends the bench, as in the tests"
+)]
+
+#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests use the rest")]
+mod support;
+
+#[path = "site/flood.rs"]
+mod flood;
+#[path = "site/revocation.rs"]
+mod revocation;
+
+use std::time::Duration;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let number = |name: &str, default: usize| {
+        let place = arguments.iter().position(|argument| argument == name);
+        place.and_then(|place| arguments.get(place + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        match arguments.first().map(String::as_str) {
+            Some("revocation") => revocation::run(number("--rounds", 1_000)).await,
+            Some("flood") => flood::run(number("--tokens", 100_000)).await,
+            _ => println!("site: name one of revocation, flood"),
+        }
+    });
+}
+
+/// The middle, the 99th of a hundred, and the greatest.
+fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
+    times.sort_unstable();
+    let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
+    (at(50).unwrap_or_default(), at(99).unwrap_or_default(), times.last().copied().unwrap_or_default())
+}

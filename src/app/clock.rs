@@ -1,0 +1,35 @@
+//! Keeps an eye on the machine's clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, ClockLook, Step};
+use crate::telemetry::Knowledge;
+
+/// Looks each second for ever; tells of every step once, and when it is followed.
+pub(super) async fn watch(clock: Clock, counts: Arc<Knowledge>) {
+    let (mut step, mut told) = (Step::default(), None::<i64>);
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        interval.tick().await;
+        let look = clock.look(&mut step);
+        let by = match look {
+            ClockLook::Steady => 0,
+            ClockLook::Stepped(by) | ClockLook::Followed(by) => by / 1_000_000,
+        };
+        counts.clock_step.set(if matches!(look, ClockLook::Stepped(_)) { by.unsigned_abs() } else { 0 });
+        match look {
+            ClockLook::Stepped(_) if told.is_none_or(|told| told.abs_diff(by) > 2) => tracing::error!(
+                code = "clock_stepped",
+                seconds = by,
+                "the clock of this machine was moved; tokens are judged by the old one for ten minutes more, then by the \
+                 new one; restart the gateway to follow it at once"
+            ),
+            ClockLook::Followed(_) => {
+                tracing::warn!(code = "clock_stepped", seconds = by, "the moved clock is followed from now on");
+            }
+            _ => {}
+        }
+        told = matches!(look, ClockLook::Stepped(_)).then(|| told.filter(|told| told.abs_diff(by) <= 2).unwrap_or(by));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the gateway knows of tokens, and the tasks of the control half that keep it so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::StartError;
+use crate::cache::{
+    ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher,
+};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::store::{SharedCacheKey, Store, TokenEvent, TokenStore};
+use crate::telemetry::{Knowledge, Recorder, export};
+
+/// Most events that a worker may be behind before it has to look at everything anew.
+const EVENTS: usize = 1_024;
+/// Entries of the change log that are older serve nobody: no gateway is blind for so long and still believes anything.
+const KEEP_CHANGES: Duration = Duration::from_secs(7 * 86_400);
+/// How often old entries are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+/// How far back a start reads the change log, beyond the lifetime of shared entries.
+const MARGIN: Duration = Duration::from_secs(180);
+
+/// What workers are given.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub memory: Arc<IdentityCache>,
+    pub resolver: ResolverHandle,
+    pub uses: Uses,
+    pub exposed: ExposedTokens,
+    /// What the store's log tells, after memory has forgotten it.
+    pub events: broadcast::Sender<TokenEvent>,
+    pub counts: Arc<Knowledge>,
+    shared: Option<Arc<SharedCache>>,
+}
+
+/// Starts everything that knows of tokens. The task that is returned writes last uses, and ends by itself when nobody
+/// notes any more.
+pub(super) async fn start(
+    settings: &Settings,
+    store: &Store,
+    clock: &Clock,
+    control: &mut JoinSet<()>,
+) -> Result<(Known, JoinHandle<()>), StartError> {
+    let (tokens, counts) = (&store.tokens, Arc::new(Knowledge::default()));
+    let memory = IdentityCache::new(&settings.memory, &settings.store, clock.now());
+    let shared = match &settings.redis {
+        None => None,
+        Some(redis) => {
+            let key = SharedCacheKey::read(&settings.store.key_file)?;
+            let (shared, task) = SharedCache::new(redis, key, clock.clone());
+            control.spawn(task);
+            Some(shared)
+        }
+    };
+    // From before the first fill, so that no change can fall between the two; with a shared cache from before its oldest
+    // entry, so that no entry is believed that has changed since.
+    let since = match &settings.redis {
+        None => tokens.newest_change().await?,
+        Some(redis) => tokens.cursor_at(clock.now().before(redis.ttl + MARGIN)).await?,
+    };
+    let sources =
+        Sources { memory: Arc::clone(&memory), shared: shared.clone(), store: Arc::clone(tokens), clock: clock.clone() };
+    let (resolver, handle) = Resolver::new(sources.clone(), &settings.store, Arc::clone(&counts));
+    let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
+    let every = settings.tokens.last_used_every;
+    let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&counts));
+    let (events, _) = broadcast::channel(EVENTS);
+    let feeds = tokens.feed().into_iter().chain(shared.as_ref().map(SharedCache::feed)).collect();
+    let watcher = Watcher::new(sources, since, events.clone(), Arc::clone(&counts));
+    control.spawn(resolver.run());
+    control.spawn(exposures);
+    control.spawn(super::clock::watch(clock.clone(), Arc::clone(&counts)));
+    control.spawn(watcher.run(feeds, settings.store.poll_every));
+    control.spawn(prune(Arc::clone(tokens), clock.clone()));
+    let known = Known { memory, resolver: handle, uses, exposed, events, counts, shared };
+    Ok((known, tokio::spawn(writing)))
+}
+
+impl Known {
+    /// The metrics page.
+    pub(super) fn metrics(&self, recorders: &[Arc<Recorder>]) -> String {
+        if let Some(shared) = &self.shared {
+            let (to, from) = (&self.counts, shared.counters());
+            to.shared_hits.set(from.hits.load(Ordering::Relaxed));
+            to.shared_misses.set(from.misses.load(Ordering::Relaxed));
+            to.shared_stale.set(from.stale.load(Ordering::Relaxed));
+            to.shared_rejected.set(from.rejected.load(Ordering::Relaxed));
+            to.shared_errors.set(from.errors.load(Ordering::Relaxed));
+            to.shared_holds.set(from.holds.load(Ordering::Relaxed));
+            to.shared_owed.set(u64::try_from(shared.owed()).unwrap_or(u64::MAX));
+            to.shared_up.set(u64::from(!shared.is_away()));
+        }
+        export::prometheus(recorders, &self.counts)
+    }
+}
+
+/// Removes old entries of the change log, now and then, for ever.
+async fn prune(store: Arc<dyn TokenStore>, clock: Clock) {
+    let mut interval = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        interval.tick().await;
+        // Each call removes a bounded number, so that nobody waits for long.
+        loop {
+            match store.prune_changes(clock.now().before(KEEP_CHANGES)).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "the change log could not be pruned");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Gives tokens for passwords.
+//!
+//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password and fetches the login token.
+//! An attempt counts for the throttles from its beginning, so that many at once do not slip through, and is given back
+//! unless the password was wrong: who logs in rightly may do so as often as they like.
+
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use unicode_normalization::UnicodeNormalization;
+
+use super::throttle::{Throttle, client_of};
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings;
+use crate::store::{AccountError, HashingFailed, LedgerError, Password, Store};
+use crate::token::TokenKey;
+
+/// Most logins that wait to be looked at.
+const QUEUE: usize = 64;
+/// Most logins at once. Nearly all of them have failed and wait for `login.failed_after` to be told.
+const IN_FLIGHT: usize = 512;
+/// When to come again if too many others are there.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Why a login gives no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginFailure {
+    /// There is no active user of this name with this password. Which of it is wrong, nobody learns.
+    #[error("no active user of this name has this password")]
+    Refused,
+    /// Too many attempts, or too many people at once; nothing was compared. May be tried again after this time.
+    #[error("too many attempts")]
+    Throttled(Duration),
+    /// Nobody can know at the moment. Never means that the password is wrong.
+    #[error("passwords cannot be checked at the moment")]
+    Unavailable,
+}
+
+type Answer = Result<TokenKey, LoginFailure>;
+
+/// Who wants to log in.
+pub struct Login {
+    /// The user name, as it is looked up.
+    pub name: String,
+    /// The password.
+    pub password: Password,
+    /// The address of the client.
+    pub from: IpAddr,
+}
+
+/// Where workers ask.
+#[derive(Clone)]
+pub struct IssuerHandle(mpsc::Sender<(Login, oneshot::Sender<Answer>)>);
+
+impl IssuerHandle {
+    /// The login token of the user. Dropping the future is fine; the attempt counts all the same.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn log_in(&self, login: Login) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        self.0.try_send((login, reply)).map_err(|_| LoginFailure::Throttled(SOON))?;
+        answer.await.unwrap_or(Err(LoginFailure::Unavailable))
+    }
+}
+
+/// Gives tokens for passwords.
+pub struct Issuer {
+    desk: Arc<Desk>,
+    logins: mpsc::Receiver<(Login, oneshot::Sender<Answer>)>,
+}
+
+/// What every login needs.
+struct Desk {
+    store: Store,
+    clock: Clock,
+    per_user: Option<Throttle>,
+    per_address: Option<Throttle>,
+}
+
+impl Issuer {
+    /// An issuer and the handle to ask it with.
+    pub fn new(store: Store, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
+        let (sender, logins) = mpsc::channel(QUEUE);
+        let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
+        let desk = Arc::new(Desk { store, clock, per_user, per_address });
+        (Issuer { desk, logins }, IssuerHandle(sender))
+    }
+
+    /// Runs until every handle is dropped.
+    pub async fn run(mut self) {
+        let mut under_way = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(_) = under_way.join_next() => {}
+                login = self.logins.recv(), if under_way.len() < IN_FLIGHT => {
+                    let Some((login, reply)) = login else { break };
+                    let desk = Arc::clone(&self.desk);
+                    under_way.spawn(async move {
+                        // The client may have left.
+                        let _ = reply.send(desk.log_in(login).await);
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Desk {
+    async fn log_in(&self, login: Login) -> Answer {
+        let Login { name, password, from } = login;
+        let (user_key, client) = (spelling(&name), client_of(from));
+        let now = self.clock.now();
+        take(&self.per_address, &client, now)?;
+        if let Err(failure) = take(&self.per_user, &user_key, now) {
+            give_back(&self.per_address, &client, now);
+            return Err(failure);
+        }
+        let answer = self.compare(&name, password).await;
+        if answer.as_ref().err() != Some(&LoginFailure::Refused) {
+            let now = self.clock.now();
+            give_back(&self.per_address, &client, now);
+            give_back(&self.per_user, &user_key, now);
+        }
+        answer
+    }
+
+    async fn compare(&self, name: &str, password: Password) -> Answer {
+        let user = match self.store.accounts.verify_password(name, password).await {
+            Ok(user) => user.ok_or(LoginFailure::Refused)?,
+            Err(AccountError::Hashing(HashingFailed::Busy)) => return Err(LoginFailure::Throttled(SOON)),
+            Err(error) => return Err(unavailable(&error)),
+        };
+        match self.store.ledger.issue_login(user.account.id).await {
+            Ok(issued) => Ok(issued.key),
+            // Deleted a moment ago.
+            Err(LedgerError::UnknownUser(_)) => Err(LoginFailure::Refused),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+/// One text for all spellings of a user name that a person would take for the same: case, width, accents written apart.
+/// Only counts are kept under it; a user is looked up by the name as it came.
+fn spelling(name: &str) -> String {
+    let folded: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
+    folded.trim().to_owned()
+}
+
+fn take(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) -> Result<(), LoginFailure> {
+    throttle.as_ref().map_or(Ok(()), |throttle| throttle.take(key, now)).map_err(LoginFailure::Throttled)
+}
+
+fn give_back(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) {
+    if let Some(throttle) = throttle {
+        throttle.give_back(key, now);
+    }
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFailure {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(code = "store_unavailable", %error, cause, "a login could not be judged");
+    LoginFailure::Unavailable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spelling;
+
+    #[test]
+    fn spellings_of_a_name_are_one() {
+        for (one, other) in [
+            ("alice", "ALICE"),
+            ("alice", " alice\t"),
+            ("alice", "ａｌｉｃｅ"),
+            ("zażółć", "ZAŻO\u{301}ŁĆ"),
+            ("ﬁn", "FIN"),
+        ] {
+            assert_eq!(spelling(one), spelling(other), "{one} {other}");
+        }
+        assert_ne!(spelling("alice"), spelling("alicia"));
+        assert_ne!(spelling("zolc"), spelling("żółć"));
+    }
+}

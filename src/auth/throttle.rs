@@ -1,0 +1,199 @@
+//! How often something may happen: so many in so long for each key, with all of that at once after a rest.
+//!
+//! One number for each key says when it will have recovered (the generic cell rate algorithm). The table has a fixed size
+//! and keeps no keys, only their digests under a secret of this process. Where it is full, the key gives way that has the
+//! least to recover from: a flood of new keys pushes out others of its kind, not those that are held back.
+
+use std::convert::Infallible;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::units::Rate;
+
+/// Keys that share a lock, and a place to give way in.
+const WAYS: usize = 8;
+/// Sets of them. 65,536 keys in one megabyte.
+const SETS: usize = 8_192;
+
+/// How often something may happen for each key.
+pub struct Throttle {
+    /// How long one takes to recover from.
+    each: i64,
+    /// How long all of them take.
+    all: i64,
+    sets: Box<[Mutex<[Slot; WAYS]>]>,
+    secret: RandomState,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    key: u64,
+    /// When the key will have recovered wholly, in microseconds since 1970.
+    recovered: i64,
+}
+
+impl Throttle {
+    /// Nothing has happened yet.
+    pub fn new(rate: Rate) -> Throttle {
+        let all = i64::try_from(rate.per.as_micros()).unwrap_or(i64::MAX / 4);
+        Throttle {
+            each: (all / i64::from(rate.count.max(1))).max(1),
+            all,
+            sets: (0..SETS).map(|_| Mutex::default()).collect(),
+            secret: RandomState::new(),
+        }
+    }
+
+    /// May it happen for `key`? Changes nothing.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub fn check(&self, key: &impl Hash, now: Timestamp) -> Result<(), Duration> {
+        let (key, mut set) = self.find(key);
+        let slot = set.iter_mut().flat_map(|set| set.iter_mut()).find(|slot| slot.key == key);
+        slot.map_or(Ok(()), |slot| self.judge(slot.recovered_from(now, self.all), now))
+    }
+
+    /// It is about to happen, if it may.
+    ///
+    /// # Errors
+    /// How long until it may; then it counts as if it had not been tried.
+    pub fn take(&self, key: &impl Hash, now: Timestamp) -> Result<(), Duration> {
+        self.change(key, now, |recovered| self.judge(recovered, now).map(|()| recovered + self.each))
+    }
+
+    /// It has happened, whether or not it might.
+    pub fn charge(&self, key: &impl Hash, now: Timestamp) {
+        let most = now.as_micros().saturating_add(self.all);
+        let charged: Result<(), Infallible> = self.change(key, now, |recovered| Ok((recovered + self.each).min(most)));
+        let Ok(()) = charged;
+    }
+
+    /// What was taken did not count.
+    pub fn give_back(&self, key: &impl Hash, now: Timestamp) {
+        let returned: Result<(), Infallible> = self.change(key, now, |recovered| Ok(recovered - self.each));
+        let Ok(()) = returned;
+    }
+
+    fn judge(&self, recovered: i64, now: Timestamp) -> Result<(), Duration> {
+        let early = recovered + self.each - now.as_micros().saturating_add(self.all);
+        if early <= 0 { Ok(()) } else { Err(Duration::from_micros(early.unsigned_abs())) }
+    }
+
+    fn change<E>(
+        &self,
+        key: &impl Hash,
+        now: Timestamp,
+        change: impl FnOnce(i64) -> Result<i64, E>,
+    ) -> Result<(), E> {
+        let (key, mut set) = self.find(key);
+        // Its own slot; that of the key with the least to recover from, if it has none.
+        let slots = set.iter_mut().flat_map(|set| set.iter_mut());
+        let Some(slot) = slots.min_by_key(|slot| (slot.key != key, slot.recovered)) else { return Ok(()) };
+        let recovered = if slot.key == key { slot.recovered_from(now, self.all) } else { now.as_micros() };
+        *slot = Slot { key, recovered: change(recovered)? };
+        Ok(())
+    }
+
+    fn find(&self, key: &impl Hash) -> (u64, Option<MutexGuard<'_, [Slot; WAYS]>>) {
+        let key = self.secret.hash_one(key);
+        let place = usize::try_from(key).unwrap_or(usize::MAX) % SETS;
+        // A slot is never left half-way.
+        (key, self.sets.get(place).map(|set| set.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl Slot {
+    /// When the key will have recovered: not before now, and also after the clock was set back within a whole period.
+    fn recovered_from(&self, now: Timestamp, all: i64) -> i64 {
+        self.recovered.clamp(now.as_micros(), now.as_micros().saturating_add(all))
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 network that an IPv6 address is in, which is what a provider
+/// gives to one customer.
+pub fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000 + seconds * 1_000_000)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn all_may_come_at_once_and_then_one_after_the_other() {
+        let throttle = Throttle::new(Rate::per_minute(5));
+        for _ in 0..5 {
+            assert_eq!(throttle.check(&"alice", at(0)), Ok(()));
+            assert_eq!(throttle.take(&"alice", at(0)), Ok(()));
+        }
+        for _ in 0..3 {
+            assert_eq!(throttle.take(&"alice", at(0)), Err(seconds(12)), "a refusal costs nothing");
+        }
+        assert_eq!(throttle.take(&"bob", at(0)), Ok(()), "another key is another matter");
+        assert_eq!(throttle.check(&"alice", at(11)), Err(seconds(1)));
+        assert_eq!(throttle.take(&"alice", at(12)), Ok(()));
+        assert_eq!(throttle.take(&"alice", at(12)), Err(seconds(12)));
+        for _ in 0..5 {
+            assert_eq!(throttle.take(&"alice", at(1_000)), Ok(()));
+        }
+        assert!(throttle.take(&"alice", at(1_000)).is_err(), "a long rest does not add up");
+    }
+
+    #[test]
+    fn what_is_given_back_may_be_taken_again() {
+        let throttle = Throttle::new(Rate::per_minute(1));
+        for _ in 0..10 {
+            assert_eq!(throttle.take(&1, at(0)), Ok(()));
+            throttle.give_back(&1, at(0));
+        }
+        throttle.give_back(&1, at(0));
+        assert_eq!(throttle.take(&1, at(0)), Ok(()));
+        assert!(throttle.take(&1, at(0)).is_err(), "no more than was taken");
+    }
+
+    #[test]
+    fn a_debt_never_takes_longer_than_a_whole_period() {
+        let throttle = Throttle::new(Rate::per_minute(2));
+        for _ in 0..1_000 {
+            throttle.charge(&1, at(0));
+        }
+        assert_eq!(throttle.check(&1, at(0)), Err(seconds(30)));
+        assert_eq!(throttle.check(&1, at(-86_400)), Err(seconds(30)), "the clock was set back");
+        assert_eq!(throttle.check(&1, at(30)), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_of_new_keys_does_not_free_those_that_are_held_back() {
+        let throttle = Throttle::new(Rate::per_minute(2));
+        throttle.charge(&"held back", at(0));
+        throttle.charge(&"held back", at(0));
+        for n in 0..200_000_u32 {
+            throttle.charge(&n, at(0));
+        }
+        assert!(throttle.check(&"held back", at(0)).is_err());
+    }
+
+    #[test]
+    fn neighbours_of_a_network_count_as_one_client() {
+        let client = |text: &str| client_of(text.parse().unwrap());
+        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::"));
+        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
+        assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
+        assert_ne!(client("10.0.0.1"), client("10.0.0.2"));
+    }
+}

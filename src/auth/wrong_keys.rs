@@ -1,0 +1,38 @@
+//! Wrong keys on protected routes, counted for each client.
+//!
+//! Whom memory knows is served, whatever else comes from the same address: this is asked only about other keys. Beyond
+//! the limit those are not looked up, so that guessing learns nothing and costs the store nothing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::throttle::{Throttle, client_of};
+use crate::clock::Timestamp;
+use crate::units::Rate;
+
+/// How many wrong keys each client has shown; shared by all workers.
+#[derive(Clone)]
+pub struct WrongKeys(Option<Arc<Throttle>>);
+
+impl WrongKeys {
+    /// At most so many from each address; `None`: as many as one likes.
+    pub fn new(most: Option<Rate>) -> WrongKeys {
+        WrongKeys(most.map(|rate| Arc::new(Throttle::new(rate))))
+    }
+
+    /// May a key from this address be looked up?
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub fn check(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        self.0.as_ref().map_or(Ok(()), |throttle| throttle.check(&client_of(from), now))
+    }
+
+    /// A key from this address was wrong.
+    pub fn count(&self, from: IpAddr, now: Timestamp) {
+        if let Some(throttle) = &self.0 {
+            throttle.charge(&client_of(from), now);
+        }
+    }
+}

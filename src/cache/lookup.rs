@@ -1,0 +1,163 @@
+//! The way of one question: the shared cache, the store, and what is still known if the store is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::breaker::Breaker;
+use super::budget::Budget;
+use super::memory::IdentityCache;
+use super::shared::{Begun, Looked, SharedCache};
+use crate::clock::{Clock, Timestamp};
+use crate::config::settings;
+use crate::identity::{Denied, Identity, Verdict};
+use crate::store::{StoreError, TokenStore};
+use crate::telemetry::Knowledge;
+use crate::token::{TokenDigest, TokenKey, TokenRecord};
+
+/// Longest pause between probes of a store that is away: it is noticed so soon that it is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// It is not known whether the token counts. Never means that it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the token store cannot be reached")]
+pub struct StoreUnavailable;
+
+/// Who knows of tokens.
+#[derive(Clone)]
+pub struct Sources {
+    /// What this process believes.
+    pub memory: Arc<IdentityCache>,
+    /// What all gateways share, if there is such a cache.
+    pub shared: Option<Arc<SharedCache>>,
+    /// The truth.
+    pub store: Arc<dyn TokenStore>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Asks about tokens.
+pub(super) struct Lookup {
+    sources: Sources,
+    breaker: Breaker,
+    budget: Budget,
+    counts: Arc<Knowledge>,
+}
+
+/// Whether this process has known the token before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    Known,
+    Stranger,
+}
+
+impl Lookup {
+    pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> Lookup {
+        let (breaker, budget) = (Breaker::new(LONGEST_PAUSE), Budget::new(settings.unknown_per_second));
+        Lookup { sources, breaker, budget, counts }
+    }
+
+    /// Moves whenever the token is forgotten.
+    pub(super) fn epoch(&self, digest: TokenDigest) -> u64 {
+        self.sources.memory.epoch(digest)
+    }
+
+    /// What a token means. The answer is in memory when this returns, unless the token was forgotten meanwhile.
+    pub(super) async fn run(
+        &self,
+        key: TokenKey,
+        digest: TokenDigest,
+        asker: Asker,
+    ) -> Result<Verdict, StoreUnavailable> {
+        let Sources { memory, shared, clock, .. } = &self.sources;
+        let fill = memory.begin_fill(digest);
+        let (shared_record, begun) = match shared {
+            None => (None, None),
+            Some(shared) => match shared.look(digest).await {
+                Looked::Found(record) => (Some(record), None),
+                Looked::Nothing(begun) => (None, Some(begun)),
+                Looked::Away => (None, None),
+            },
+        };
+        let now = clock.now();
+        if let Some(record) = &shared_record
+            && !memory.is_blind(now)
+        {
+            let verdict = judge(Some(record), now);
+            fill.keep(&verdict, now);
+            return Ok(verdict);
+        }
+        // Who is blind does not know whether a shared entry was revoked meanwhile: the store is to say.
+        let asked = self.ask_store(&key, asker).await;
+        let now = clock.now();
+        match asked {
+            Ok(record) => {
+                let verdict = judge(record.as_ref(), now);
+                fill.keep(&verdict, now);
+                self.share(begun, record);
+                Ok(verdict)
+            }
+            Err(NotAsked) => {
+                // Those who are known may pass for as long as the settings say.
+                let shared = shared_record.filter(|_| memory.lets_known_pass(now));
+                let shared = shared.and_then(|record| Identity::establish(&record, now).ok()).map(Arc::new);
+                let identity = shared.or_else(|| memory.remembered(digest, now)).ok_or(StoreUnavailable)?;
+                self.counts.served_unasked.more();
+                fill.keep_unasked(&identity, now);
+                Ok(Verdict::Caller(identity))
+            }
+        }
+    }
+
+    /// Tells the other gateways what the store said. Nobody waits for that.
+    fn share(&self, begun: Option<Begun>, record: Option<TokenRecord>) {
+        if let (Some(shared), Some(begun), Some(record)) = (&self.sources.shared, begun, record) {
+            let shared = Arc::clone(shared);
+            tokio::spawn(async move { shared.keep(begun, &record).await });
+        }
+    }
+
+    async fn ask_store(&self, key: &TokenKey, asker: Asker) -> Result<Option<TokenRecord>, NotAsked> {
+        if !self.breaker.lets_through() {
+            return Err(NotAsked);
+        }
+        if asker == Asker::Stranger && !self.budget.take() {
+            self.counts.strangers_put_off.more();
+            return Err(NotAsked);
+        }
+        self.counts.store_questions.more();
+        let found = self.sources.store.find(key).await;
+        match &found {
+            Ok(record) => {
+                self.breaker.succeeded();
+                if asker == Asker::Stranger && record.is_some() {
+                    self.budget.give_back();
+                }
+            }
+            Err(error) => {
+                self.counts.store_failures.more();
+                report(error);
+                // A broken store answers; it is not spared, since what is broken may be one row.
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.breaker.failed();
+                }
+            }
+        }
+        found.map_err(|_| NotAsked)
+    }
+}
+
+/// The store gave no answer.
+struct NotAsked;
+
+fn judge(record: Option<&TokenRecord>, now: Timestamp) -> Verdict {
+    match record.map(|record| Identity::establish(record, now)) {
+        Some(Ok(identity)) => Verdict::Caller(Arc::new(identity)),
+        Some(Err(denied)) => Verdict::Denied(denied),
+        None => Verdict::Denied(Denied::Unknown),
+    }
+}
+
+fn report(error: &StoreError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(code = "store_unavailable", %error, cause, "a token could not be looked up");
+}

@@ -1,0 +1,128 @@
+//! The channel that tells of changes.
+//!
+//! A quiet connection proves nothing, so it is pinged; whatever breaks it, the next event is a gap.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{SharedCache, scripts};
+use crate::store::{TokenEvent, TokenFeed};
+use crate::token::TokenDigest;
+
+/// Between two pings, and the longest wait for the answer.
+const PING: Duration = Duration::from_millis(500);
+/// Longest time for a new subscription.
+const SUBSCRIBE: Duration = Duration::from_secs(5);
+/// Wait before another attempt, doubled each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Messages that may wait for their reader; beyond it everything is forgotten at once, which is cheaper.
+const QUEUE: usize = 4_096;
+
+/// See the module.
+pub(super) struct ChannelFeed {
+    cache: Arc<SharedCache>,
+    subscription: Option<Subscription>,
+    /// Counts connections, so that the next one goes to another node of a cluster.
+    turn: AtomicUsize,
+    pause: Duration,
+}
+
+struct Subscription {
+    connection: MultiplexedConnection,
+    messages: mpsc::Receiver<TokenDigest>,
+    /// A message was lost: too many at once.
+    overflown: Arc<AtomicBool>,
+    next_ping: Instant,
+}
+
+impl ChannelFeed {
+    pub(super) fn new(cache: Arc<SharedCache>) -> ChannelFeed {
+        ChannelFeed { cache, subscription: None, turn: AtomicUsize::new(0), pause: SHORTEST_PAUSE }
+    }
+
+    async fn subscribe(&self) -> Option<Subscription> {
+        let (sender, messages) = mpsc::channel(QUEUE);
+        let overflown = Arc::new(AtomicBool::new(false));
+        let lost = Arc::clone(&overflown);
+        let push = move |info: PushInfo| {
+            if let Some(digest) = read(&info)
+                && let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(digest)
+            {
+                lost.store(true, Ordering::Release);
+            }
+            Ok(())
+        };
+        let subscribed = async {
+            let mut connection = self.cache.link.servers().listen(&self.turn, push).await?;
+            connection.subscribe(self.cache.scripts.channel()).await?;
+            Ok::<_, redis::RedisError>(connection)
+        };
+        let connection = timeout(SUBSCRIBE, subscribed).await.ok()?;
+        match connection {
+            Ok(connection) => {
+                Some(Subscription { connection, messages, overflown, next_ping: Instant::now() + PING })
+            }
+            Err(error) => {
+                self.cache.note(&self.cache.link.judge(error));
+                None
+            }
+        }
+    }
+}
+
+fn read(info: &PushInfo) -> Option<TokenDigest> {
+    match (&info.kind, info.data.as_slice()) {
+        (PushKind::Message, [_, Value::BulkString(text)]) => scripts::read_message(text),
+        _ => None,
+    }
+}
+
+impl Subscription {
+    /// The next event; `None` if the connection is of no more use.
+    async fn next(&mut self) -> Option<TokenEvent> {
+        loop {
+            if self.overflown.swap(false, Ordering::AcqRel) {
+                return Some(TokenEvent::Gap);
+            }
+            tokio::select! {
+                digest = self.messages.recv() => return digest.map(TokenEvent::Changed),
+                () = sleep_until(self.next_ping) => {
+                    let ping = redis::cmd("PING");
+                    timeout(PING, ping.query_async::<Value>(&mut self.connection)).await.ok()?.ok()?;
+                    self.next_ping = Instant::now() + PING;
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl TokenFeed for ChannelFeed {
+    async fn next(&mut self) -> TokenEvent {
+        loop {
+            if let Some(subscription) = &mut self.subscription {
+                match subscription.next().await {
+                    Some(event) => return event,
+                    None => self.subscription = None,
+                }
+            }
+            // The link knows when a dead server is to be tried.
+            self.cache.link.until_up().await;
+            self.subscription = self.subscribe().await;
+            if self.subscription.is_some() {
+                self.pause = SHORTEST_PAUSE;
+                return TokenEvent::Gap;
+            }
+            sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}

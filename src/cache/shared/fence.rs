@@ -1,0 +1,357 @@
+//! Which entries of the shared cache this gateway does not believe any more.
+//!
+//! For each token that changed within the lifetime of an entry: the time, by the clock of the Redis server, at which this
+//! gateway held it. An entry whose look-up began before that is not believed, wherever it comes from: a fill that hung,
+//! a replica that never saw the hold, a server that was started again with old data. While a hold is still *owed* (the
+//! server is away), no entry of that token is believed.
+//!
+//! Pure: knows no server and reads no clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::scripts::ServerTime;
+use crate::store::Cursor;
+use crate::token::TokenDigest;
+
+/// Most tokens with a fence of their own: some 15 MB. Beyond it one floor stands for many.
+const MOST: usize = 100_000;
+
+/// A change, and whether its hold is in the server.
+#[derive(Clone, Copy)]
+struct Fence {
+    change: Cursor,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Owed,
+    /// Since when, by the clock of the server and by ours.
+    Held(ServerTime, Instant),
+}
+
+/// What holds for all tokens.
+#[derive(Clone, Copy)]
+enum Floor {
+    None,
+    /// Counted, so that an answer to an earlier question does not settle a later one.
+    Owed(u64),
+    At(ServerTime, Instant),
+}
+
+/// What the outbox is to do.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Ask for the time, and report it with this number by [`Fences::raised`].
+    pub(super) floor: Option<u64>,
+    /// Hold these; report each by [`Fences::held`] or [`Fences::failed`].
+    pub(super) holds: Vec<(TokenDigest, Cursor)>,
+}
+
+/// See the module.
+pub(super) struct Fences {
+    of: HashMap<TokenDigest, Fence>,
+    /// Held ones, oldest first, to be forgotten in time. One that was held twice stands here twice.
+    held: VecDeque<(Instant, TokenDigest)>,
+    /// Owed ones that nobody is working on.
+    owed: VecDeque<TokenDigest>,
+    floor: Floor,
+    floors: u64,
+    /// Is the floor that of the start?
+    is_first: bool,
+    lifetime: Duration,
+    most: usize,
+}
+
+impl Fences {
+    /// As if everything had changed: what changed before the start is not known. Each fence is kept for `lifetime`, longer
+    /// than any entry lives.
+    pub(super) fn new(lifetime: Duration) -> Fences {
+        let (of, held, owed) = Default::default();
+        Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MOST }
+    }
+
+    /// Is an entry believed whose look-up began then?
+    pub(super) fn let_through(&self, digest: TokenDigest, began: ServerTime) -> bool {
+        let after_floor = match self.floor {
+            Floor::None => true,
+            Floor::Owed(_) => false,
+            Floor::At(floor, _) => began > floor,
+        };
+        after_floor
+            && match self.of.get(&digest).map(|fence| fence.state) {
+                None => true,
+                Some(State::Owed) => false,
+                Some(State::Held(at, _)) => began > at,
+            }
+    }
+
+    /// A token changed: a hold is owed, unless that of this change or a later one is known.
+    pub(super) fn changed(&mut self, digest: TokenDigest, change: Cursor, now: Instant) {
+        if self.of.get(&digest).is_none_or(|fence| fence.change < change) {
+            self.owe(digest, change, now);
+        }
+    }
+
+    /// What stands under a token is not ours: a hold is owed in any case.
+    pub(super) fn spoiled(&mut self, digest: TokenDigest, now: Instant) {
+        let change = self.of.get(&digest).map_or(Cursor(0), |fence| fence.change);
+        self.owe(digest, change, now);
+    }
+
+    /// All tokens may have changed: no entry is believed until the server's time is known, and none from before it.
+    pub(super) fn all_changed(&mut self) {
+        self.floors += 1;
+        self.floor = Floor::Owed(self.floors);
+        self.is_first = false;
+        // What was held is below the floor. Numbers of changes may begin anew, so none is compared with these.
+        self.forget_held();
+    }
+
+    /// All changes that entries from before the start may have missed were told.
+    pub(super) fn caught_up(&mut self) {
+        if self.is_first {
+            self.floor = Floor::None;
+            self.is_first = false;
+        }
+    }
+
+    fn forget_held(&mut self) {
+        self.of.retain(|_, fence| matches!(fence.state, State::Owed));
+        self.held.clear();
+    }
+
+    fn owe(&mut self, digest: TokenDigest, change: Cursor, now: Instant) {
+        self.forget_old(now);
+        if self.of.len() >= self.most && !self.of.contains_key(&digest) {
+            self.make_room(now);
+        }
+        let before = self.of.insert(digest, Fence { change, state: State::Owed });
+        // An owed one is in the queue, or in the hands of the outbox, which will see that the change is another.
+        if !matches!(before, Some(Fence { state: State::Owed, .. })) {
+            self.owed.push_back(digest);
+        }
+    }
+
+    /// Lets the floor stand for the fences of many.
+    fn make_room(&mut self, now: Instant) {
+        let held = self.of.values().filter_map(|fence| match fence.state {
+            State::Owed => None,
+            State::Held(at, _) => Some(at),
+        });
+        self.is_first = false;
+        self.floor = match (self.floor, held.max()) {
+            (Floor::None, Some(top)) => Floor::At(top, now),
+            (Floor::At(floor, _), Some(top)) => Floor::At(floor.max(top), now),
+            (floor, _) => floor,
+        };
+        self.forget_held();
+        if self.of.len() > self.most / 2 {
+            // Most are owed. Their holds are given up: gateways that know of the changes have a floor as well.
+            self.of.clear();
+            self.owed.clear();
+            self.all_changed();
+        }
+    }
+
+    /// Takes up to `most` holds that are owed.
+    pub(super) fn take(&mut self, most: usize) -> Work {
+        let queued = self.owed.drain(..most.min(self.owed.len())).collect::<Vec<_>>();
+        let holds = queued.into_iter().filter_map(|digest| Some((digest, self.of.get(&digest)?.change))).collect();
+        let floor = if let Floor::Owed(number) = self.floor { Some(number) } else { None };
+        Work { floor, holds }
+    }
+
+    /// A hold is in the server since then.
+    pub(super) fn held(&mut self, digest: TokenDigest, change: Cursor, at: ServerTime, now: Instant) {
+        let Some(fence) = self.of.get_mut(&digest) else { return };
+        if fence.change == change {
+            fence.state = State::Held(at, now);
+            self.held.push_back((now, digest));
+        } else {
+            // It changed again meanwhile.
+            self.owed.push_back(digest);
+        }
+    }
+
+    /// A hold could not be delivered; it is still owed.
+    pub(super) fn failed(&mut self, digest: TokenDigest) {
+        self.owed.push_back(digest);
+    }
+
+    /// The time of the server, asked for after [`Fences::take`] gave this number.
+    pub(super) fn raised(&mut self, number: u64, at: ServerTime, now: Instant) {
+        if matches!(self.floor, Floor::Owed(other) if other == number) {
+            self.floor = Floor::At(at, now);
+        }
+    }
+
+    /// How many holds are owed, one for all tokens included.
+    pub(super) fn owed(&self) -> usize {
+        let owed = self.of.values().filter(|fence| matches!(fence.state, State::Owed)).count();
+        owed + usize::from(matches!(self.floor, Floor::Owed(_)))
+    }
+
+    /// Forgets fences that are older than any entry.
+    fn forget_old(&mut self, now: Instant) {
+        let is_old = |since: Instant| now.saturating_duration_since(since) > self.lifetime;
+        if let Floor::At(_, since) = self.floor
+            && is_old(since)
+        {
+            self.floor = Floor::None;
+        }
+        while let Some((since, digest)) = self.held.front().copied().filter(|(since, _)| is_old(*since)) {
+            self.held.pop_front();
+            // One that was held again stands further back; one that is owed again stays.
+            if matches!(self.of.get(&digest), Some(Fence { state: State::Held(_, at), .. }) if *at == since) {
+                self.of.remove(&digest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    const LIFETIME: Duration = Duration::from_secs(600);
+
+    fn digest(number: u64) -> TokenDigest {
+        TokenDigest::of(&number.to_be_bytes())
+    }
+
+    fn fences(most: usize) -> (Fences, Instant) {
+        let mut fences = Fences { most, ..Fences::new(LIFETIME) };
+        fences.caught_up();
+        (fences, Clock::system().instant())
+    }
+
+    /// Does the work of the outbox at a time of the server; gives what was held.
+    fn deliver(fences: &mut Fences, at: u64, now: Instant) -> Vec<(TokenDigest, Cursor)> {
+        let work = fences.take(usize::MAX);
+        for (digest, change) in &work.holds {
+            fences.held(*digest, *change, ServerTime(at), now);
+        }
+        if let Some(number) = work.floor {
+            fences.raised(number, ServerTime(at), now);
+        }
+        work.holds
+    }
+
+    #[test]
+    fn nothing_is_let_through_while_a_hold_is_owed_and_afterwards_only_what_began_later() {
+        let (mut fences, now) = fences(9);
+        assert!(fences.let_through(digest(1), ServerTime(1)));
+        fences.changed(digest(1), Cursor(5), now);
+        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)));
+        assert!(fences.let_through(digest(2), ServerTime(1)));
+        assert_eq!((deliver(&mut fences, 100, now), fences.owed()), (vec![(digest(1), Cursor(5))], 0));
+        assert!(!fences.let_through(digest(1), ServerTime(100)));
+        assert!(fences.let_through(digest(1), ServerTime(101)));
+    }
+
+    #[test]
+    fn a_change_is_held_once_and_a_later_one_again() {
+        let (mut fences, now) = fences(9);
+        fences.changed(digest(1), Cursor(5), now);
+        fences.changed(digest(1), Cursor(5), now);
+        let Work { holds, .. } = fences.take(9);
+        assert_eq!(holds, [(digest(1), Cursor(5))]);
+        // It changes again while the first hold is on its way.
+        fences.changed(digest(1), Cursor(6), now);
+        fences.held(digest(1), Cursor(5), ServerTime(100), now);
+        assert!(!fences.let_through(digest(1), ServerTime(101)));
+        assert_eq!(deliver(&mut fences, 200, now), [(digest(1), Cursor(6))]);
+        for known in [5, 6] {
+            fences.changed(digest(1), Cursor(known), now);
+        }
+        assert_eq!(fences.owed(), 0);
+        fences.spoiled(digest(1), now);
+        assert_eq!(deliver(&mut fences, 300, now), [(digest(1), Cursor(6))]);
+    }
+
+    #[test]
+    fn a_hold_that_failed_is_owed_until_it_is_delivered() {
+        let (mut fences, now) = fences(9);
+        fences.changed(digest(1), Cursor(5), now);
+        for _ in 0..3 {
+            assert_eq!(fences.take(9).holds.len(), 1);
+            fences.failed(digest(1));
+            assert_eq!(fences.owed(), 1);
+        }
+        deliver(&mut fences, 100, now);
+        assert_eq!(fences.owed(), 0);
+    }
+
+    #[test]
+    fn after_everything_changed_only_what_began_later_is_let_through() {
+        let (mut fences, now) = fences(9);
+        fences.all_changed();
+        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)));
+        let early = fences.take(9).floor.unwrap();
+        fences.all_changed();
+        fences.raised(early, ServerTime(50), now);
+        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)), "the answer came before the second time");
+        deliver(&mut fences, 100, now);
+        assert!(!fences.let_through(digest(1), ServerTime(100)));
+        assert!(fences.let_through(digest(1), ServerTime(101)));
+    }
+
+    #[test]
+    fn nothing_from_before_the_start_is_let_through_until_the_changes_are_known() {
+        let now = Clock::system().instant();
+        let [mut closed, mut caught_up, mut missed] = [(); 3].map(|()| Fences::new(LIFETIME));
+        assert!(!closed.let_through(digest(1), ServerTime(u64::MAX)));
+        deliver(&mut closed, 100, now);
+        assert!(!closed.let_through(digest(1), ServerTime(100)));
+        assert!(closed.let_through(digest(1), ServerTime(101)));
+        for fences in [&mut closed, &mut caught_up] {
+            fences.caught_up();
+            assert!(fences.let_through(digest(1), ServerTime(1)));
+        }
+        missed.all_changed();
+        missed.caught_up();
+        assert!(!missed.let_through(digest(1), ServerTime(1)));
+    }
+
+    #[test]
+    fn fences_are_bounded_and_then_one_floor_stands_for_many() {
+        let (mut fences, now) = fences(4);
+        for number in 0..4 {
+            fences.changed(digest(number), Cursor(5), now);
+            deliver(&mut fences, 100 + number, now);
+        }
+        fences.changed(digest(4), Cursor(6), now);
+        assert!(fences.of.len() <= 4 && fences.held.is_empty());
+        for number in [0, 3, 77] {
+            assert!(!fences.let_through(digest(number), ServerTime(103)), "{number}");
+            assert!(fences.let_through(digest(number), ServerTime(104)), "{number}");
+        }
+        assert!(!fences.let_through(digest(4), ServerTime(104)));
+
+        for number in 10..20 {
+            fences.changed(digest(number), Cursor(7), now);
+            assert!(fences.of.len() <= 4 && fences.owed.len() <= 4);
+        }
+        assert!(!fences.let_through(digest(77), ServerTime(u64::MAX)), "too many are owed");
+        deliver(&mut fences, 200, now);
+        assert!(!fences.let_through(digest(10), ServerTime(200)));
+        assert!(fences.let_through(digest(77), ServerTime(201)));
+    }
+
+    #[test]
+    fn a_fence_is_forgotten_once_no_entry_can_be_older() {
+        let (mut fences, now) = fences(9);
+        fences.changed(digest(1), Cursor(5), now);
+        fences.all_changed();
+        deliver(&mut fences, 100, now);
+        fences.changed(digest(2), Cursor(6), now + LIFETIME);
+        assert!(!fences.let_through(digest(1), ServerTime(100)));
+        let later = now + LIFETIME + Duration::from_secs(1);
+        fences.changed(digest(3), Cursor(7), later);
+        assert!(fences.let_through(digest(1), ServerTime(100)));
+        assert!(!fences.let_through(digest(2), ServerTime(100)), "still owed");
+    }
+}

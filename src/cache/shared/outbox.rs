@@ -1,0 +1,120 @@
+//! Delivers holds: at once, and after an outage as soon as the server is back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::SharedCache;
+use super::link::{self, Failure};
+use super::scripts::{self, ServerTime};
+use crate::store::Cursor;
+use crate::token::TokenDigest;
+
+/// Holds on their way at once.
+const AT_ONCE: usize = 64;
+/// Longest wait for one hold. No request waits for it, so it may be longer than that of a question.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Longest time for [`announce`].
+const ANNOUNCE: Duration = Duration::from_secs(1);
+/// Wait after a hold failed while the server answers, doubled each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Added to the floor under all tokens, in milliseconds: where there are several servers, each has its own clock.
+const SKEW_OF_SERVERS: u64 = 1_000;
+
+/// Delivers what is owed, for ever.
+pub(super) async fn deliver(cache: Arc<SharedCache>) {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        cache.link.until_up().await;
+        let work = cache.fences().take(AT_ONCE);
+        if work.floor.is_none() && work.holds.is_empty() {
+            cache.work.notified().await;
+            continue;
+        }
+        let mut all_done = true;
+        if let Some(number) = work.floor {
+            all_done = raise(&cache, number).await;
+        }
+        let mut holds = JoinSet::new();
+        for (digest, change) in work.holds {
+            let cache = Arc::clone(&cache);
+            holds.spawn(async move { hold(&cache, digest, change).await });
+        }
+        while let Some(done) = holds.join_next().await {
+            all_done &= done.unwrap_or(false);
+        }
+        if all_done {
+            pause = SHORTEST_PAUSE;
+        } else {
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Delivers one hold; says whether that worked.
+async fn hold(cache: &SharedCache, digest: TokenDigest, change: Cursor) -> bool {
+    let answer = cache.link.ask(&cache.scripts.hold(digest, change.0), PATIENCE).await;
+    match answer.and_then(|value| Ok(scripts::read_time(value)?)) {
+        Ok(at) => {
+            cache.fences().held(digest, change, at, cache.clock.instant());
+            cache.counters.holds.fetch_add(1, Ordering::Relaxed);
+            true
+        }
+        Err(failure) => {
+            cache.note(&failure);
+            cache.fences().failed(digest);
+            false
+        }
+    }
+}
+
+/// Raises the floor under all tokens; says whether that worked.
+async fn raise(cache: &SharedCache, number: u64) -> bool {
+    // A look at a key that cannot be: no token has this digest, and the answer carries the time.
+    let answer = cache.link.ask(&cache.scripts.look(TokenDigest::of(b"")), PATIENCE).await;
+    match answer.and_then(|value| Ok(scripts::read_look(value)?)) {
+        Ok((_, ServerTime(now))) => {
+            let skew = if cache.link.servers().is_one() { 0 } else { SKEW_OF_SERVERS };
+            cache.fences().raised(number, ServerTime(now.saturating_add(skew)), cache.clock.instant());
+            true
+        }
+        Err(failure) => {
+            cache.note(&failure);
+            false
+        }
+    }
+}
+
+/// See [`SharedCache::announce`].
+pub(super) async fn announce(cache: &SharedCache, changes: &[(TokenDigest, Cursor)]) {
+    let all = async {
+        let connection = cache.link.connect().await?;
+        let mut holds = JoinSet::new();
+        for (digest, change) in changes {
+            if holds.len() >= AT_ONCE {
+                holds.join_next().await;
+            }
+            let (connection, call) = (connection.clone(), cache.scripts.hold(*digest, change.0));
+            holds.spawn(async move { link::ask(connection, &call).await });
+        }
+        while let Some(done) = holds.join_next().await {
+            if let Ok(Err(error)) = done {
+                return Err(Failure::Refused(error));
+            }
+        }
+        Ok(())
+    };
+    let failure = timeout(ANNOUNCE, all).await.unwrap_or(Err(Failure::Slow));
+    if let Err(failure) = failure {
+        let why = match &failure {
+            Failure::Lost(error) | Failure::Refused(error) => cache.link.servers().explain(error),
+            other => other.to_string(),
+        };
+        tracing::warn!(code = "shared_cache_away", why, "gateways hear of this from the change log alone");
+    }
+}

@@ -1,0 +1,180 @@
+//! The three things that are done to one key, each at once and judged by the clock of the server.
+//!
+//! Every script touches one key only, so that a cluster can run it.
+
+use redis::{Cmd, FromRedisValue, RedisError, Script, Value};
+
+use crate::token::TokenDigest;
+
+/// Longest time from the begin of a look-up to its fill, in milliseconds. The store answers within its own timeout, or
+/// the look-up keeps nothing.
+const LONGEST_LOOKUP: u64 = 2_000;
+
+/// How long a hold keeps fills out, in milliseconds: far longer than any look-up that began before it.
+const HOLD: u64 = 10_000;
+
+/// Longest value that we look at, in bytes. The largest record takes a few thousand.
+const LONGEST_VALUE: u64 = 65_536;
+
+/// A point in time by the clock of the Redis server: milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ServerTime(pub(super) u64);
+
+/// The time in milliseconds; fits a double for 285,000 years.
+const NOW: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local there = redis.pcall('GET', KEYS[1])
+";
+
+/// What stands there, and the time. Something that is no text, or too long, reads as rubbish.
+const LOOK: &str = "
+if type(there) == 'table' or (there and #there > tonumber(ARGV[1])) then there = 'x' end
+return {there, now}
+";
+
+/// Keeps an entry, unless its look-up took too long, or a hold or an entry that began later stands there. The clock may
+/// have gone back: a look-up does not begin in the future.
+const KEEP: &str = "
+local began = tonumber(ARGV[1])
+if began > now or now - began > tonumber(ARGV[4]) then return 0 end
+if there then
+  local other = type(there) == 'string' and tonumber(string.match(there, '^e(%d+):'))
+  if not other or (other > began and other <= now) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+";
+
+/// Puts a hold there and tells the channel, unless the hold of this change or of a later one is there: then somebody else
+/// told. Where nothing can be written, what is there is removed at least.
+const HOLD_KEY: &str = "
+local other = type(there) == 'string' and tonumber(string.match(there, '^h(%d+)$'))
+if other and other >= tonumber(ARGV[1]) then return now end
+local done = redis.pcall('SET', KEYS[1], 'h' .. ARGV[1], 'PX', ARGV[2])
+if done.err then
+  redis.call('DEL', KEYS[1])
+  return done
+end
+local told = redis.pcall('PUBLISH', ARGV[3], ARGV[4])
+if type(told) == 'table' then return told end
+return now
+";
+
+/// The scripts, with the names under which a server remembers them.
+pub(super) struct Scripts {
+    prefix: String,
+    look: Named,
+    keep: Named,
+    hold: Named,
+}
+
+struct Named {
+    text: String,
+    hash: String,
+}
+
+impl Named {
+    fn new(body: &str) -> Named {
+        let text = format!("{NOW}{body}");
+        let hash = Script::new(&text).get_hash().to_owned();
+        Named { text, hash }
+    }
+
+    fn call(&self, key: &str) -> Call {
+        let begun = |command, script: &str| {
+            let mut command = redis::cmd(command);
+            command.arg(script).arg(1).arg(key);
+            command
+        };
+        Call { by_hash: begun("EVALSHA", &self.hash), by_text: begun("EVAL", &self.text) }
+    }
+}
+
+/// One question: by the name of its script, and with the script itself for a server that does not remember it.
+pub(super) struct Call {
+    pub(super) by_hash: Cmd,
+    pub(super) by_text: Cmd,
+}
+
+impl Call {
+    fn arg(mut self, arg: impl redis::ToRedisArgs) -> Call {
+        self.by_hash.arg(&arg);
+        self.by_text.arg(&arg);
+        self
+    }
+}
+
+impl Scripts {
+    /// Scripts for keys that begin with `prefix`.
+    pub(super) fn new(prefix: &str) -> Scripts {
+        let [look, keep, hold] = [LOOK, KEEP, HOLD_KEY].map(Named::new);
+        Scripts { prefix: prefix.to_owned(), look, keep, hold }
+    }
+
+    /// The channel that tells of changes. Each message is a digest in hexadecimal digits.
+    pub(super) fn channel(&self) -> String {
+        format!("{}changes", self.prefix)
+    }
+
+    pub(super) fn look(&self, digest: TokenDigest) -> Call {
+        self.look.call(&self.key(digest)).arg(LONGEST_VALUE)
+    }
+
+    /// Answers 1 if the entry was kept.
+    pub(super) fn keep(&self, digest: TokenDigest, began: ServerTime, value: &[u8], ttl: u64) -> Call {
+        self.keep.call(&self.key(digest)).arg(began.0).arg(value).arg(ttl).arg(LONGEST_LOOKUP)
+    }
+
+    /// Answers the time.
+    pub(super) fn hold(&self, digest: TokenDigest, change: i64) -> Call {
+        let change = change.max(0);
+        self.hold.call(&self.key(digest)).arg(change).arg(HOLD).arg(self.channel()).arg(hex(digest))
+    }
+
+    fn key(&self, digest: TokenDigest) -> String {
+        format!("{}{}", self.prefix, hex(digest))
+    }
+}
+
+/// What [`Scripts::look`] answers.
+pub(super) fn read_look(answer: Value) -> Result<(Option<Vec<u8>>, ServerTime), RedisError> {
+    let (there, now) = <(Option<Vec<u8>>, u64)>::from_redis_value(answer)?;
+    Ok((there, ServerTime(now)))
+}
+
+/// What [`Scripts::hold`] answers.
+pub(super) fn read_time(answer: Value) -> Result<ServerTime, RedisError> {
+    Ok(ServerTime(u64::from_redis_value(answer)?))
+}
+
+fn hex(digest: TokenDigest) -> String {
+    digest.as_bytes().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Reads a message of the channel.
+pub(super) fn read_message(text: &[u8]) -> Option<TokenDigest> {
+    if text.len() != 64 {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? * 16 + digit(*low)?),
+        _ => None,
+    };
+    TokenDigest::from_bytes(&text.chunks(2).map(byte).collect::<Option<Vec<u8>>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_which_digest() {
+        let digest = TokenDigest::of(b"k");
+        assert_eq!(read_message(hex(digest).as_bytes()), Some(digest));
+        for bad in ["", "00", &"g".repeat(64), &"0".repeat(65)] {
+            assert_eq!(read_message(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

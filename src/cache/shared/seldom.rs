@@ -1,0 +1,36 @@
+//! Says when to report something that may happen a thousand times a second.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two reports of one kind.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The last report of one kind.
+#[derive(Default)]
+pub(super) struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    /// Is it time for a report? If so, it counts as made.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn a_report_is_due_once_in_a_while() {
+        let (seldom, now) = (Seldom::default(), Clock::system().instant());
+        let due = [0, 1, 59, 60, 61, 200].map(|seconds| seldom.is_due(now + Duration::from_secs(seconds)));
+        assert_eq!(due, [true, false, false, true, false, true]);
+    }
+}

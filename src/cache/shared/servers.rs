@@ -1,0 +1,214 @@
+//! How a connection to Redis is made: to one server, to the master that sentinels name, to the nodes of a cluster.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode, Value,
+};
+
+use crate::config::settings::{RedisCache, RedisHost, RedisServers};
+
+/// Longest wait for one connection.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Whom to ask for a connection.
+pub(super) struct Servers(RedisCache);
+
+/// A connection that many ask through at once. Cloned for each question.
+#[derive(Clone)]
+pub(super) enum Connection {
+    /// To one server.
+    One(MultiplexedConnection),
+    /// To the nodes of a cluster; finds new masters by itself.
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    pub(super) async fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Connection::One(one) => command.query_async(one).await,
+            Connection::Cluster(cluster) => command.query_async(cluster).await,
+        }
+    }
+}
+
+impl Servers {
+    pub(super) fn new(settings: &RedisCache) -> Servers {
+        Servers(settings.clone())
+    }
+
+    /// Is it one server, and always the same?
+    pub(super) fn is_one(&self) -> bool {
+        matches!(self.0.servers, RedisServers::One(_) | RedisServers::Unix(_))
+    }
+
+    /// Do the servers make up a cluster?
+    pub(super) fn are_cluster(&self) -> bool {
+        matches!(self.0.servers, RedisServers::Cluster(_))
+    }
+
+    /// Does a sentinel say which server is the master?
+    pub(super) fn have_sentinel(&self) -> bool {
+        matches!(self.0.servers, RedisServers::Sentinel { .. })
+    }
+
+    /// A connection for questions. Bounded for each server that is tried; questions on it are the caller's to bound.
+    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+        if let RedisServers::Cluster(nodes) = &self.0.servers {
+            return self.cluster(nodes)?.get_async_connection().await.map(Connection::Cluster);
+        }
+        let client = self.client(0).await?;
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
+    }
+
+    /// A connection for messages, which `push` takes. In a cluster, to the nodes in turn.
+    pub(super) async fn listen(
+        &self,
+        turn: &AtomicUsize,
+        push: impl Fn(PushInfo) -> Result<(), ()> + Send + Sync + 'static,
+    ) -> RedisResult<MultiplexedConnection> {
+        let client = self.client(turn.fetch_add(1, Ordering::Relaxed)).await?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(CONNECT))
+            .set_push_sender(push);
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// Knows how to connect to one server: the server, the master, or one node of the cluster.
+    async fn client(&self, turn: usize) -> RedisResult<Client> {
+        match &self.0.servers {
+            RedisServers::One(host) => self.client_of(self.address(host)),
+            RedisServers::Unix(path) => self.client_of(ConnectionAddr::Unix(path.clone())),
+            RedisServers::Cluster(nodes) => match nodes.get(turn % nodes.len().max(1)) {
+                Some(node) => self.client_of(self.address(node)),
+                None => Err(RedisError::from((ErrorKind::InvalidClientConfig, "a cluster without nodes"))),
+            },
+            RedisServers::Sentinel { sentinels, service } => {
+                self.sentinel(sentinels, service)?.async_get_client().await
+            }
+        }
+    }
+
+    fn client_of(&self, address: ConnectionAddr) -> RedisResult<Client> {
+        let info = self.info(address)?;
+        match self.certificates() {
+            Some(certificates) => Client::build_with_tls(info, certificates),
+            None => Client::open(info),
+        }
+    }
+
+    fn info(&self, address: ConnectionAddr) -> RedisResult<ConnectionInfo> {
+        // RESP3 brings messages and answers over one connection.
+        let mut redis =
+            RedisConnectionInfo::default().set_db(self.0.database.into()).set_protocol(ProtocolVersion::RESP3);
+        if let Some(username) = &self.0.username {
+            redis = redis.set_username(username);
+        }
+        if let Some(password) = &self.0.password {
+            redis = redis.set_password(password.expose());
+        }
+        let info = address.into_connection_info()?;
+        Ok(info.set_redis_settings(redis).set_tcp_settings(tcp()))
+    }
+
+    /// Asks the sentinels anew each time: they know who is the master now.
+    fn sentinel(&self, sentinels: &[RedisHost], service: &str) -> RedisResult<SentinelClient> {
+        let addresses = sentinels.iter().map(|host| self.address(host));
+        let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?
+            .set_client_to_redis_db(self.0.database.into())
+            .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+            .set_client_to_redis_tcp_settings(tcp());
+        if let Some(username) = &self.0.username {
+            builder = builder.set_client_to_redis_username(username);
+        }
+        if let Some(password) = &self.0.password {
+            builder = builder.set_client_to_redis_password(password.expose());
+        }
+        if self.0.tls.is_some() {
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = self.certificates() {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+        builder.build()
+    }
+
+    fn cluster(&self, nodes: &[RedisHost]) -> RedisResult<ClusterClient> {
+        let infos = nodes.iter().map(|node| self.info(self.address(node))).collect::<RedisResult<Vec<_>>>()?;
+        // One retry, at once: after a redirection, or on a connection that broke.
+        let mut builder = ClusterClientBuilder::new(infos)
+            .retries(1)
+            .min_retry_wait(1)
+            .max_retry_wait(10)
+            .connection_timeout(CONNECT)
+            .response_timeout(CONNECT)
+            .use_protocol(ProtocolVersion::RESP3)
+            .tcp_settings(tcp());
+        if let Some(certificates) = self.certificates() {
+            builder = builder.certs(certificates);
+        }
+        builder.build()
+    }
+
+    fn address(&self, RedisHost(host, port): &RedisHost) -> ConnectionAddr {
+        match self.0.tls {
+            None => ConnectionAddr::Tcp(host.clone(), *port),
+            Some(_) => {
+                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            }
+        }
+    }
+
+    fn certificates(&self) -> Option<TlsCertificates> {
+        let authorities = self.0.tls.as_ref()?.authorities.clone()?;
+        Some(TlsCertificates { client_tls: None, root_cert: Some(authorities) })
+    }
+
+    /// What went wrong with a connection, and how to mend it. Holds no password: neither ours nor the library's texts do.
+    pub(super) fn explain(&self, error: &RedisError) -> String {
+        let text = error.to_string();
+        let refuses = error.kind() == ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
+        let hint = if refuses {
+            "; see that `username` and the password are right, and that the access list allows this"
+        } else if text.contains("invalid peer certificate") {
+            "; name the authority of the server's certificate in `ca_file`"
+        } else if self.0.tls.is_some() && (error.is_timeout() || text.contains("corrupt message")) {
+            "; see that it speaks TLS, else write redis:// in `url`"
+        } else if error.is_connection_dropped() && !error.is_connection_refusal() && self.0.tls.is_none() {
+            "; if it speaks TLS alone, write rediss:// in `url`"
+        } else {
+            ""
+        };
+        format!("{}: {text}{hint}", self.place())
+    }
+
+    /// Where the servers are, for messages.
+    pub(super) fn place(&self) -> String {
+        let list = |hosts: &[RedisHost]| {
+            hosts.iter().map(|RedisHost(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
+        };
+        match &self.0.servers {
+            RedisServers::One(host) => list(std::slice::from_ref(host)),
+            RedisServers::Unix(path) => path.display().to_string(),
+            RedisServers::Sentinel { sentinels, service } => format!("{service} at {}", list(sentinels)),
+            RedisServers::Cluster(nodes) => list(nodes),
+        }
+    }
+}
+
+fn tcp() -> TcpSettings {
+    // Questions are small and written whole; waiting for more only adds delay.
+    TcpSettings::default().set_nodelay(true)
+}

@@ -1,0 +1,111 @@
+//! When tokens were last used.
+//!
+//! Workers note a use in a cell of the identity and, once in a while, tell it to one writer, which writes many at once.
+//! Never on the way of a request: a use that finds no room in the queue is lost, the next one comes in a minute.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::identity::Identity;
+use crate::store::TokenLedger;
+use crate::telemetry::Knowledge;
+use crate::token::TokenId;
+
+/// Most uses that wait to be collected.
+const QUEUE: usize = 4_096;
+/// Most tokens of one batch.
+const BATCH: usize = 1_000;
+/// Most tokens whose uses wait for a store that is away.
+const WAITING: usize = 100_000;
+/// How long uses are collected before they are written.
+const COLLECT: Duration = Duration::from_secs(2);
+
+/// Where workers note uses.
+#[derive(Clone)]
+pub struct Uses {
+    every: Duration,
+    queue: mpsc::Sender<(TokenId, Timestamp)>,
+    counts: Arc<Knowledge>,
+}
+
+impl Uses {
+    /// A handle, and the task that writes; it ends, with everything written, when every handle is dropped.
+    pub fn new(
+        ledger: Arc<dyn TokenLedger>,
+        every: Duration,
+        clock: Clock,
+        counts: Arc<Knowledge>,
+    ) -> (Uses, impl Future<Output = ()> + Send) {
+        let (queue, uses) = mpsc::channel(QUEUE);
+        let book = Book { ledger, every, counts: Arc::clone(&counts), due: HashMap::new(), written: HashMap::new() };
+        (Uses { every, queue, counts }, book.keep(uses, clock))
+    }
+
+    /// A request came with this token. Costs one comparison, unless the last note is old.
+    pub fn note(&self, identity: &Identity, now: Timestamp) {
+        if identity.note_use(now, self.every) && self.queue.try_send((identity.token(), now)).is_err() {
+            self.counts.uses_lost.more();
+        }
+    }
+}
+
+/// What is to be written, and what was.
+struct Book {
+    ledger: Arc<dyn TokenLedger>,
+    every: Duration,
+    counts: Arc<Knowledge>,
+    due: HashMap<TokenId, Timestamp>,
+    /// An identity that was forgotten and looked up again notes its use anew; this keeps to the interval all the same.
+    written: HashMap<TokenId, Timestamp>,
+}
+
+impl Book {
+    async fn keep(mut self, mut uses: mpsc::Receiver<(TokenId, Timestamp)>, clock: Clock) {
+        let mut interval = tokio::time::interval(COLLECT);
+        loop {
+            tokio::select! {
+                _ = interval.tick() => {
+                    self.write().await;
+                    let now = clock.now();
+                    self.written.retain(|_, at| now.since(*at) < self.every);
+                }
+                one = uses.recv() => match one {
+                    Some((token, at)) => self.enter(token, at),
+                    None => break,
+                },
+            }
+        }
+        self.write().await;
+    }
+
+    fn enter(&mut self, token: TokenId, at: Timestamp) {
+        if self.written.get(&token).is_some_and(|last| at.since(*last) < self.every) {
+            return;
+        }
+        if self.due.len() >= WAITING && !self.due.contains_key(&token) {
+            self.counts.uses_lost.more();
+            return;
+        }
+        self.due.insert(token, at);
+    }
+
+    /// Writes what is due. What could not be written waits for the next time.
+    async fn write(&mut self) {
+        while !self.due.is_empty() {
+            let batch: Vec<(TokenId, Timestamp)> = self.due.iter().take(BATCH).map(|(id, at)| (*id, *at)).collect();
+            if let Err(error) = self.ledger.mark_used(&batch).await {
+                tracing::debug!(%error, "last uses could not be written");
+                return;
+            }
+            self.counts.uses_written.add(u64::try_from(batch.len()).unwrap_or(0));
+            for (token, at) in batch {
+                self.due.remove(&token);
+                self.written.insert(token, at);
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Wall time that does not jump.
+//!
+//! Expiry is judged by wall time, and wall time can be moved: by hand, by a broken time server, by a machine that was set
+//! wrong at its start. An hour back brings expired tokens to life, an hour ahead ends good ones. So the time that judges
+//! runs with the monotonic clock (the one that counts suspension too), follows small corrections, and does not follow a
+//! step until it has stood for a while: somebody has to have seen the alarm.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Corrections up to this, in microseconds, are followed at once: time servers slew, and leap seconds happen.
+const SMALL: i64 = 1_000_000;
+/// A step that has stood for so long, in microseconds, is meant: ten minutes.
+const MEANT: i64 = 600 * 1_000_000;
+
+/// The distance from the monotonic clock to the wall time that judges.
+#[derive(Debug)]
+pub(super) struct Steady {
+    offset: AtomicI64,
+}
+
+/// What a look at the machine's clocks has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockLook {
+    /// Both go together.
+    Steady,
+    /// The wall clock was moved by so many microseconds, and is not followed.
+    Stepped(i64),
+    /// The step has stood for ten minutes and is followed from now on.
+    Followed(i64),
+}
+
+/// A step that is not followed yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step(Option<(i64, i64)>);
+
+impl Steady {
+    /// From what both clocks say now, in microseconds.
+    pub(super) fn new(wall: i64, monotonic: i64) -> Steady {
+        Steady { offset: AtomicI64::new(wall.saturating_sub(monotonic)) }
+    }
+
+    /// The wall time that judges.
+    pub(super) fn at(&self, monotonic: i64) -> i64 {
+        monotonic.saturating_add(self.offset.load(Ordering::Relaxed))
+    }
+
+    /// Compares both clocks. To be called about once a second by one caller, who keeps `step`.
+    pub(super) fn look(&self, wall: i64, monotonic: i64, step: &mut Step) -> ClockLook {
+        let (offset, seen) = (self.offset.load(Ordering::Relaxed), wall.saturating_sub(monotonic));
+        let by = seen.saturating_sub(offset);
+        if by.abs() <= SMALL {
+            *step = Step(None);
+            self.offset.store(seen, Ordering::Relaxed);
+            return ClockLook::Steady;
+        }
+        match step.0 {
+            Some((to, since)) if seen.saturating_sub(to).abs() <= SMALL => {
+                if monotonic.saturating_sub(since) < MEANT {
+                    return ClockLook::Stepped(by);
+                }
+                *step = Step(None);
+                self.offset.store(seen, Ordering::Relaxed);
+                ClockLook::Followed(by)
+            }
+            _ => {
+                *step = Step(Some((seen, monotonic)));
+                ClockLook::Stepped(by)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const HOUR: i64 = 3_600 * SECOND;
+
+    #[test]
+    fn small_corrections_are_followed() {
+        let (clock, mut step) = (Steady::new(1_000 * SECOND, 0), Step::default());
+        assert_eq!(clock.look(1_010 * SECOND + 400_000, 10 * SECOND, &mut step), ClockLook::Steady);
+        assert_eq!(clock.at(20 * SECOND), 1_020 * SECOND + 400_000);
+    }
+
+    #[test]
+    fn a_step_is_told_and_not_followed_until_it_has_stood_for_ten_minutes() {
+        for by in [HOUR, -HOUR] {
+            let (clock, mut step) = (Steady::new(0, 0), Step::default());
+            for second in 1..600 {
+                let at = second * SECOND;
+                assert_eq!(clock.look(at + by, at, &mut step), ClockLook::Stepped(by), "{second}");
+                assert_eq!(clock.at(at), at, "time goes on as it went");
+            }
+            assert_eq!(clock.look(601 * SECOND + by, 601 * SECOND, &mut step), ClockLook::Followed(by));
+            assert_eq!(clock.at(602 * SECOND), 602 * SECOND + by);
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_taken_back_leaves_nothing_behind() {
+        let (clock, mut step) = (Steady::new(0, 0), Step::default());
+        assert_eq!(clock.look(HOUR, SECOND, &mut step), ClockLook::Stepped(HOUR - SECOND));
+        assert_eq!(clock.look(2 * SECOND, 2 * SECOND, &mut step), ClockLook::Steady);
+        // Ten minutes count from the step that stands now, not from an earlier one.
+        assert_eq!(clock.look(700 * SECOND + HOUR, 700 * SECOND, &mut step), ClockLook::Stepped(HOUR));
+        assert_eq!(clock.at(700 * SECOND), 700 * SECOND);
+    }
+}

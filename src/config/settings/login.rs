@@ -1,0 +1,59 @@
+//! Tokens for passwords.
+
+use std::time::Duration;
+
+use crate::units::Rate;
+
+/// Tokens for passwords: `POST` user name and password, and get the login token.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// Where, on every host. Taken with and without the slash at its end; above all routes.
+    pub path: String,
+    /// Failed attempts with one user name, however it is spelt; `None`: no bound.
+    pub per_user: Option<Rate>,
+    /// Failed attempts from one address; `None`: no bound.
+    pub per_address: Option<Rate>,
+    /// Longest request body in bytes.
+    pub max_body: u64,
+    /// Longest silence of the client within a request body.
+    pub request_body_timeout: Duration,
+}
+
+impl Login {
+    /// The word for it in logs and metrics, where routes have their names.
+    pub const NAME: &str = "gettoken";
+
+    /// Does it take this path (decoded)?
+    pub fn takes(&self, path: &str) -> bool {
+        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
+        let (own, other) = (self.path.get(..bare(&self.path)), path.get(..bare(path)));
+        own == other
+    }
+}
+
+impl Default for Login {
+    fn default() -> Login {
+        Login {
+            path: "/gettoken/".to_owned(),
+            per_user: Some(Rate::per_minute(5)),
+            per_address: Some(Rate::per_minute(20)),
+            max_body: 64 << 10,
+            request_body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How passwords are hashed and compared.
+#[derive(Clone, Debug)]
+pub struct Hashing {
+    /// How many at once.
+    pub at_once: usize,
+    /// A comparison that fails is told after so long, or after a multiple of it.
+    pub failed_after: Duration,
+}
+
+impl Default for Hashing {
+    fn default() -> Hashing {
+        Hashing { at_once: 2, failed_after: Duration::from_secs(1) }
+    }
+}

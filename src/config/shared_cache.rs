@@ -1,0 +1,333 @@
+//! `[cache.redis]`: the cache that gateways share.
+//!
+//! The address may carry a password, so no complaint here repeats it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::listeners::check_secret_file;
+use super::reader::Table;
+use super::upstreams::is_host;
+use super::value::{Fault, Key};
+
+/// The port of Redis where an address names none.
+const PORT: u16 = 6379;
+/// The port of Sentinel where an address names none.
+const SENTINEL_PORT: u16 = 26379;
+
+const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
+                       redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
+
+/// A cache in Redis that gateways share.
+#[derive(Clone, Debug)]
+pub struct RedisCache {
+    /// Where it is.
+    pub servers: RedisServers,
+    /// TLS to the servers; `None`: in clear.
+    pub tls: Option<RedisTls>,
+    /// The user of the server's access list; `None`: its default user.
+    pub username: Option<String>,
+    /// That user's password.
+    pub password: Option<RedisPassword>,
+    /// Number of the database; 0 in a cluster.
+    pub database: u16,
+    /// How long an entry lives.
+    pub ttl: Duration,
+    /// Longest wait for one answer; after that the store is asked.
+    pub timeout: Duration,
+    /// Begins every key and the channel.
+    pub prefix: String,
+}
+
+/// Which servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisServers {
+    /// One server.
+    One(RedisHost),
+    /// One server at a Unix socket.
+    Unix(PathBuf),
+    /// Whichever server these sentinels call the master of the service.
+    Sentinel {
+        /// The sentinels; never empty.
+        sentinels: Vec<RedisHost>,
+        /// What the sentinels call the set of servers.
+        service: String,
+    },
+    /// A cluster that these nodes belong to; never empty.
+    Cluster(Vec<RedisHost>),
+}
+
+/// A host (name or address, without brackets) and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisHost(pub String, pub u16);
+
+/// TLS to the servers.
+#[derive(Clone, Debug, Default)]
+pub struct RedisTls {
+    /// Authorities to trust, in PEM form; `None`: those of the system.
+    pub authorities: Option<Vec<u8>>,
+}
+
+/// A password. Wiped when dropped; shown nowhere.
+#[derive(Clone)]
+pub struct RedisPassword(Zeroizing<String>);
+
+impl RedisPassword {
+    /// Takes the text.
+    pub fn new(text: String) -> RedisPassword {
+        RedisPassword(Zeroizing::new(text))
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RedisPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// What is wrong with the address of a cache. Never repeats the address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the address of the cache {0}; {EXAMPLE}")]
+pub struct BadRedisUrl(&'static str);
+
+impl RedisCache {
+    /// The cache at an address, with everything else at its default. A path in it is relative to `base`.
+    ///
+    /// # Errors
+    /// [`BadRedisUrl`] says what is wrong with the address.
+    pub fn at(url: &str, base: &Path) -> Result<RedisCache, BadRedisUrl> {
+        let bad = BadRedisUrl;
+        let mut cache = RedisCache {
+            servers: RedisServers::Unix(PathBuf::new()),
+            tls: None,
+            username: None,
+            password: None,
+            database: 0,
+            ttl: Duration::from_secs(600),
+            timeout: Duration::from_millis(50),
+            prefix: "tokengate:".to_owned(),
+        };
+        if let Some(path) = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix:")) {
+            let path = path.strip_prefix("//").map_or(path, |rest| if rest.starts_with('/') { rest } else { path });
+            if path.is_empty() || path.contains(['?', '#']) {
+                return Err(bad("names no socket"));
+            }
+            cache.servers = RedisServers::Unix(base.join(path));
+            return Ok(cache);
+        }
+        let (scheme, rest) = url.split_once("://").ok_or(bad("has no scheme"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if rest.contains(['?', '#']) {
+            return Err(bad("says more than servers and a path"));
+        }
+        let (credentials, hosts) = match authority.rsplit_once('@') {
+            Some((credentials, hosts)) => (Some(credentials), hosts),
+            None => (None, authority),
+        };
+        if let Some((user, password)) = credentials.map(|text| text.split_once(':').unwrap_or((text, ""))) {
+            let unreadable = bad("has a user or a password that is not percent-encoded");
+            let user = percent_decoded(user).ok_or(unreadable.clone())?;
+            let password = percent_decoded(password).ok_or(unreadable)?;
+            cache.username = Some(user).filter(|user| !user.is_empty());
+            cache.password = Some(password).filter(|password| !password.is_empty()).map(RedisPassword::new);
+        }
+        let (scheme, tls) = match scheme.strip_prefix("rediss") {
+            Some(rest) => (format!("redis{rest}"), Some(RedisTls::default())),
+            None => (scheme.to_owned(), None),
+        };
+        cache.tls = tls;
+        let hosts = |port| hosts.split(',').map(|text| host(text, port)).collect::<Result<Vec<_>, _>>();
+        cache.servers = match scheme.as_str() {
+            "redis" => {
+                let mut hosts = hosts(PORT)?;
+                let one = hosts.pop().filter(|_| hosts.is_empty()).ok_or(bad("names more than one server"))?;
+                let number = if path.is_empty() { Some(0) } else { path.parse().ok() };
+                cache.database = number.ok_or(bad("ends with what is no number of a database"))?;
+                RedisServers::One(one)
+            }
+            "redis-sentinel" if path.is_empty() || path.contains('/') => return Err(bad("names no service")),
+            "redis-sentinel" => {
+                RedisServers::Sentinel { sentinels: hosts(SENTINEL_PORT)?, service: path.to_owned() }
+            }
+            "redis-cluster" if !path.is_empty() => return Err(bad("ends with a path, which a cluster has not")),
+            "redis-cluster" => RedisServers::Cluster(hosts(PORT)?),
+            _ => return Err(bad("has an unknown scheme")),
+        };
+        Ok(cache)
+    }
+}
+
+fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
+    // The colons of an IPv6 address stand in brackets.
+    let (name, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
+        Some((name, port)) => (name, port.parse().map_err(|_| BadRedisUrl("has a port that is no number"))?),
+        None => (text, port),
+    };
+    if !is_host(name) || port == 0 {
+        return Err(BadRedisUrl("names no valid host"));
+    }
+    Ok(RedisHost(name.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        out.push(if byte == b'%' { u8::try_from(digit()? * 16 + digit()?).ok()? } else { byte });
+    }
+    String::from_utf8(out).ok()
+}
+
+/// `[cache.redis]`; `None` where it names no address.
+pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
+    cache.table("redis", |table| {
+        let (url, username, prefix) = (table.key("url"), table.key("username"), table.key("prefix"));
+        let (password_file, ca_file) = (table.key("password_file"), table.key("ca_file"));
+        let (ttl, timeout) = (table.key("ttl"), table.key("timeout"));
+        let others = [&username, &password_file, &ca_file, &ttl, &timeout, &prefix];
+        if others.iter().any(|key| key.is_set()) {
+            url.require("add `url = \"${REDIS_URL}\"`");
+        }
+        // Everything is read, so that everything that is wrong is said at once.
+        let (ttl, timeout) = (span(&ttl, 1..=86_400_000), span(&timeout, 1..=10_000));
+        let username = username.parse(|text| Ok(text.to_owned()));
+        let prefix = prefix.parse(check_prefix);
+        let password = read_password(&password_file);
+        let authorities = ca_file.file().and_then(|file| read_file(&ca_file, &file));
+        let text = url.parse(|text| Ok(text.to_owned()))?;
+        let default = match RedisCache::at(&text, &table.document().resolve("")) {
+            Ok(default) => default,
+            Err(BadRedisUrl(what)) => {
+                url.problem(what, EXAMPLE);
+                return None;
+            }
+        };
+        if default.password.is_some() && url.is_text(&text) {
+            url.warning("holds a password", "take the address from the environment, or use `password_file`");
+        }
+        if ca_file.is_set() && default.tls.is_none() {
+            ca_file.problem("means nothing without TLS", "write rediss:// in `url`, or remove this");
+        }
+        Some(RedisCache {
+            tls: default.tls.map(|_| RedisTls { authorities }),
+            username: username.or(default.username),
+            password: password.or(default.password),
+            ttl: ttl.unwrap_or(default.ttl),
+            timeout: timeout.unwrap_or(default.timeout),
+            prefix: prefix.unwrap_or(default.prefix),
+            ..default
+        })
+    })
+}
+
+/// A duration within bounds in milliseconds.
+fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duration> {
+    let span = key.duration()?;
+    if !bounds.contains(&span.as_millis()) {
+        let most = Duration::from_millis(u64::try_from(*bounds.end()).unwrap_or(u64::MAX));
+        key.problem("is out of bounds", format!("write 1ms to {}", crate::units::HumanDuration(most)));
+        return None;
+    }
+    Some(span)
+}
+
+fn check_prefix(text: &str) -> Result<String, Fault> {
+    // Braces would put all keys of a cluster into one slot, and patterns mean something in access lists.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b":-_./".contains(&b);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        return Err(Fault::new("is no prefix", "write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . /"));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_password(key: &Key<'_>) -> Option<RedisPassword> {
+    let file = key.file()?;
+    check_secret_file(key, &file);
+    let bytes = Zeroizing::new(read_file(key, &file)?);
+    match std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])) {
+        Ok(text) if !text.is_empty() => Some(RedisPassword::new(text.to_owned())),
+        _ => {
+            key.problem(format!("{}: holds no password", file.display()), "put one line of text there");
+            None
+        }
+    }
+}
+
+fn read_file(key: &Key<'_>, file: &Path) -> Option<Vec<u8>> {
+    match std::fs::read(file) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let what = format!("{}: cannot be read: {error}", file.display());
+            key.problem(what, "correct the path, or let the user that runs the gateway read it");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str) -> RedisCache {
+        RedisCache::at(url, Path::new("/base")).unwrap()
+    }
+
+    fn hosts(list: &[(&str, u16)]) -> Vec<RedisHost> {
+        list.iter().map(|(host, port)| RedisHost((*host).to_owned(), *port)).collect()
+    }
+
+    #[test]
+    fn each_kind_of_address_is_understood() {
+        let [one] = hosts(&[("cache.example", 6379)]).try_into().unwrap();
+        assert_eq!(at("redis://cache.example").servers, RedisServers::One(one));
+        let tls = at("rediss://:p%40ss@[::1]:7000/3");
+        assert_eq!((tls.servers, tls.database), (RedisServers::One(RedisHost("::1".to_owned(), 7000)), 3));
+        assert_eq!((tls.tls.is_some(), tls.username, tls.password.unwrap().expose()), (true, None, "p@ss"));
+        for (url, path) in [
+            ("unix:run/r.sock", "/base/run/r.sock"),
+            ("unix:/run/r.sock", "/run/r.sock"),
+            ("unix:///run/r.sock", "/run/r.sock"),
+            ("redis+unix:///run/r.sock", "/run/r.sock"),
+        ] {
+            assert_eq!(at(url).servers, RedisServers::Unix(path.into()), "{url}");
+        }
+        let sentinel = at("redis-sentinel://ann:secret@a:1,b/mymaster");
+        let sentinels = hosts(&[("a", 1), ("b", 26379)]);
+        assert_eq!(sentinel.servers, RedisServers::Sentinel { sentinels, service: "mymaster".to_owned() });
+        assert_eq!(sentinel.username.as_deref(), Some("ann"));
+        let cluster = at("rediss-cluster://10.0.0.1:7000,10.0.0.2:7001");
+        assert_eq!(cluster.servers, RedisServers::Cluster(hosts(&[("10.0.0.1", 7000), ("10.0.0.2", 7001)])));
+        assert!(cluster.tls.is_some() && sentinel.tls.is_none());
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_and_never_repeated() {
+        for (url, what) in [
+            ("localhost:6379", "has no scheme"),
+            ("http://hunter2@a", "has an unknown scheme"),
+            ("redis://hunter2@a,b", "names more than one server"),
+            ("redis://hunter2@a/x", "ends with what is no number of a database"),
+            ("redis://:hunter2%4@a", "has a user or a password that is not percent-encoded"),
+            ("redis://:hunter2@a:x", "has a port that is no number"),
+            ("redis://:hunter2@a b", "names no valid host"),
+            ("redis://a?password=hunter2", "says more than servers and a path"),
+            ("redis-sentinel://:hunter2@a", "names no service"),
+            ("redis-cluster://:hunter2@a/0", "ends with a path, which a cluster has not"),
+            ("unix:", "names no socket"),
+        ] {
+            let bad = RedisCache::at(url, Path::new("")).unwrap_err();
+            assert_eq!(bad, BadRedisUrl(what), "{url}");
+            assert!(!bad.to_string().contains("hunter2"));
+        }
+        assert!(!format!("{:?}", at("redis://:hunter2@a")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,69 @@
+//! `[store]`: where users and tokens live, and what holds while that is away.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::basics::MANY;
+use super::document::Document;
+use super::listeners::check_secret_file;
+use super::postgres::PostgresUrl;
+use super::reader::Table;
+use super::settings::{OnOutage, Store, StoreUrl};
+use super::value::{Fault, Key};
+
+/// `[store]`
+pub(super) fn read(root: &Table<'_>) -> Store {
+    root.table("store", |table| {
+        let (key, key_file, document) = (table.key("url").secret(), table.key("key_file"), table.document());
+        let url = key.parse(|text| store_url(text, document));
+        let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
+        if let StoreUrl::Postgres(url) = &url {
+            check_server(&key, url);
+        }
+        let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
+        check_secret_file(&key_file, &secret);
+        let default = Store::at(url, secret);
+        Store {
+            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
+            timeout: table.key("timeout").duration().unwrap_or(default.timeout),
+            poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
+            on_outage: on_outage(table),
+            unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
+            ..default
+        }
+    })
+}
+
+fn check_server(key: &Key<'_>, url: &PostgresUrl) {
+    if let Some(file) = &url.key {
+        check_secret_file(key, file);
+    }
+    if url.unproven {
+        let mend = "add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own";
+        key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
+    }
+}
+
+fn on_outage(table: &Table<'_>) -> OnOutage {
+    let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
+    let serve_known = OnOutage::ServeKnown(known_for);
+    let words = [("serve-known", serve_known), ("refuse", OnOutage::Refuse)];
+    table.key("on_outage").choice(&words).unwrap_or(serve_known)
+}
+
+fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
+    let mend = "write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"";
+    if let Some(path) = text.strip_prefix("sqlite:") {
+        return if path.is_empty() || path.starts_with("//") || path.contains([':', '?']) {
+            Err(Fault::new("names no file", mend))
+        } else {
+            Ok(StoreUrl::Sqlite(document.resolve(path)))
+        };
+    }
+    if PostgresUrl::is_meant(text) {
+        let url = PostgresUrl::parse(text, |path| document.resolve(path));
+        return url.map(StoreUrl::Postgres).map_err(|bad| Fault::new(bad.what, bad.mend));
+    }
+    let later = ["mysql", "django"].iter().any(|kind| text.starts_with(kind));
+    Err(Fault::new(if later { "is not supported yet" } else { "is no store" }, mend))
+}

@@ -1,0 +1,157 @@
+//! Which of the three kinds of body a login has.
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use super::form::{BadForm, Form};
+use super::{json, multipart, urlencoded};
+
+/// How the form is written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MediaType {
+    Json,
+    UrlEncoded,
+    /// With its `boundary`, or why there is none to go by.
+    Multipart(Result<String, String>),
+}
+
+impl MediaType {
+    /// What `Content-Type` says. All texts are UTF-8; another charset is no type that is read here.
+    pub(super) fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
+        let mut lines = fields.get_all(CONTENT_TYPE).iter();
+        // Bytes beyond ASCII come back to the client as Latin-1, as Django has it.
+        let line = lines.next().map_or(&[][..], |line| line.as_bytes());
+        let sent: String = line.iter().map(|byte| char::from(*byte)).collect();
+        let (kind, parameters) = parameters(&sent);
+        let charset = parameters.iter().find(|(name, _)| name == "charset").map(|(_, value)| value.to_ascii_lowercase());
+        let is_utf8 = charset.is_none_or(|charset| matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii"));
+        match kind.to_ascii_lowercase().as_str() {
+            // Of two lines none is picked.
+            _ if !is_utf8 || lines.next().is_some() => Err(BadForm::Unsupported(sent)),
+            "application/json" => Ok(MediaType::Json),
+            "application/x-www-form-urlencoded" => Ok(MediaType::UrlEncoded),
+            "multipart/form-data" => Ok(MediaType::Multipart(boundary(&sent, &parameters))),
+            _ => Err(BadForm::Unsupported(sent)),
+        }
+    }
+
+    pub(super) fn read(&self, body: &[u8]) -> Result<Form, BadForm> {
+        match self {
+            MediaType::Json => json::read(body),
+            MediaType::UrlEncoded => urlencoded::read(body),
+            MediaType::Multipart(Ok(boundary)) => multipart::read(body, boundary),
+            MediaType::Multipart(Err(why)) => Err(BadForm::Unreadable(format!("Multipart form parse error - {why}"))),
+        }
+    }
+}
+
+fn boundary(sent: &str, parameters: &[(String, String)]) -> Result<String, String> {
+    if !sent.starts_with("multipart/") {
+        return Err(format!("Invalid Content-Type: {sent}"));
+    }
+    let boundary = parameters.iter().find(|(name, _)| name == "boundary").map(|(_, value)| value.as_str());
+    // RFC 2046 §5.1.1 has 70 characters; Django takes 200.
+    let is_boundary = |text: &&str| {
+        (1..=200).contains(&text.len()) && !text.ends_with(' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    };
+    let found = boundary.filter(is_boundary).map(str::to_owned);
+    found.ok_or_else(|| format!("Invalid boundary in multipart: {}", boundary.unwrap_or("None")))
+}
+
+/// What stands before the first `;`, and the parameters behind it, their names in lower case.
+pub(super) fn parameters(field: &str) -> (&str, Vec<(String, String)>) {
+    let (main, mut rest) = field.split_once(';').unwrap_or((field, ""));
+    let mut parameters = Vec::new();
+    while !rest.is_empty() {
+        let (parameter, behind) = rest.split_at(end_of_parameter(rest));
+        if let Some((name, value)) = parameter.split_once('=') {
+            parameters.push((name.trim().to_ascii_lowercase(), unquote(value.trim())));
+        }
+        rest = behind.strip_prefix(';').unwrap_or(behind);
+    }
+    (main.trim(), parameters)
+}
+
+/// Where the next `;` stands that is not in quotes.
+fn end_of_parameter(text: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ';' if !quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn unquote(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return value.to_owned() };
+    let (mut out, mut escaped) = (String::with_capacity(inner.len()), false);
+    for c in inner.chars() {
+        escaped = c == '\\' && !escaped;
+        if !escaped {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of(lines: &[&[u8]]) -> Result<MediaType, BadForm> {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(CONTENT_TYPE, HeaderValue::from_bytes(line).unwrap());
+        }
+        MediaType::of(&fields)
+    }
+
+    #[test]
+    fn three_types_are_known_whatever_their_case_and_parameters() {
+        for (sent, wanted) in [
+            ("application/json", MediaType::Json),
+            ("APPLICATION/JSON", MediaType::Json),
+            ("application/json;", MediaType::Json),
+            ("application/json; charset=\"utf-8\"", MediaType::Json),
+            ("application/json;charset=UTF8; x=y", MediaType::Json),
+            (" application/x-www-form-urlencoded ; charset=UTF-8", MediaType::UrlEncoded),
+            ("multipart/form-data; boundary=abc", MediaType::Multipart(Ok("abc".to_owned()))),
+            ("multipart/Form-Data; BOUNDARY=\"a;b\\\"c\"", MediaType::Multipart(Ok("a;b\"c".to_owned()))),
+        ] {
+            assert_eq!(of(&[sent.as_bytes()]), Ok(wanted), "{sent}");
+        }
+    }
+
+    #[test]
+    fn other_types_and_charsets_are_refused_with_what_was_sent() {
+        for sent in [
+            "", "text/plain", "text/json", "application/jsonx", "*/*", "application/*", "application", "json",
+            "text/plain; charset=utf-8", "application/json; charset=utf-16", "application/json; charset=latin-1",
+        ] {
+            assert_eq!(of(&[sent.as_bytes()]), Err(BadForm::Unsupported(sent.to_owned())), "{sent}");
+        }
+        assert_eq!(of(&[]), Err(BadForm::Unsupported(String::new())));
+        assert_eq!(of(&[b"text/\xf6"]), Err(BadForm::Unsupported("text/ö".to_owned())));
+        assert!(of(&[b"application/json", b"application/json"]).is_err(), "of two none is picked");
+    }
+
+    #[test]
+    fn a_multipart_body_without_a_good_boundary_is_unreadable() {
+        let long = format!("multipart/form-data; boundary={}", "a".repeat(201));
+        for sent in [
+            "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"a \"", long.as_str(),
+            "Multipart/Form-Data; boundary=abc", "multipart/form-data; boundary=\u{e4}",
+        ] {
+            let latin1: Vec<u8> = sent.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+            let read = of(&[&latin1]).unwrap().read(b"x").err().unwrap().to_json();
+            assert!(read.starts_with(r#"{"detail":"Multipart form parse error - Invalid "#), "{sent}: {read}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `POST /gettoken/`: a user name and a password for a token, as Django REST Framework gives it.
+//!
+//! Stands above all routes. Differs from DRF on purpose (DRF_CONTRACT D2-D5, D11, D12): the answer is never kept by caches,
+//! chunked bodies are read, nothing of a request leads to a 500 or to HTML, an old token in `Authorization` does not get in
+//! the way of a new login, everything is UTF-8, and attempts are bounded. Passwords are wiped when they were compared;
+//! they are in no log, and the user name is not either, since people type passwords there.
+
+mod form;
+mod json;
+mod media_type;
+mod multipart;
+mod urlencoded;
+
+use std::pin::pin;
+
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Response, StatusCode, request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use zeroize::Zeroizing;
+
+use self::form::{BadForm, Form};
+use self::media_type::MediaType;
+use super::outgoing::declared_length;
+use super::{Body, Exchange, Gateway, Refusal, reply};
+use crate::auth::{AuthFailure, IssuerHandle, Login, LoginFailure};
+use crate::config::settings;
+use crate::route::{NoRoute, Target};
+use crate::telemetry::Outcome;
+use crate::upstream::{BodyFault, OutgoingBody};
+
+/// Where tokens are given for passwords.
+pub struct LoginDesk {
+    /// What the settings say of it.
+    pub settings: settings::Login,
+    /// Who gives them.
+    pub issuer: IssuerHandle,
+}
+
+const METHODS: &str = "POST, OPTIONS";
+
+/// What `OPTIONS` tells, as DRF describes the view.
+const METADATA: &str = concat!(
+    r#"{"name":"Obtain Auth Token","description":"","renders":["application/json"],"#,
+    r#""parses":["application/x-www-form-urlencoded","multipart/form-data","application/json"],"#,
+    r#""actions":{"POST":{"username":{"type":"string","required":true,"read_only":false,"label":"Username"},"#,
+    r#""password":{"type":"string","required":true,"read_only":false,"label":"Password"},"#,
+    r#""token":{"type":"string","required":false,"read_only":true,"label":"Token"}}}}"#
+);
+
+impl Gateway {
+    /// The login, if this target is for it.
+    ///
+    /// # Errors
+    /// The target is for the login in the reading of some servers only.
+    pub(super) fn login_at(&self, target: &Target<'_>) -> Result<Option<&LoginDesk>, NoRoute> {
+        let Some(desk) = &self.login else { return Ok(None) };
+        if desk.settings.takes(target.decoded_path()) {
+            return Ok(Some(desk));
+        }
+        match target.folded_path() {
+            Some(folded) if desk.settings.takes(&folded) => Err(NoRoute::TwoReadings),
+            _ => Ok(None),
+        }
+    }
+
+    /// Method, type of the body, its parts, the fields, the password: in this order, and the first that is wrong counts.
+    pub(super) async fn log_in(
+        &self,
+        desk: &LoginDesk,
+        head: &request::Parts,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let unread = !body.is_end_stream();
+        let mut response = match head.method {
+            Method::POST => match read(desk, head, body).await? {
+                Ok((name, password)) => {
+                    let login = Login { name, password, from: exchange.peer().address.ip() };
+                    self.give(desk, login, exchange).await?
+                }
+                Err(bad) => {
+                    exchange.ends(Outcome::LoginInvalid, bad.status());
+                    reply::json(bad.status(), bad.to_json(), exchange)
+                }
+            },
+            Method::OPTIONS => {
+                exchange.ends(Outcome::Answered, StatusCode::OK);
+                reply::json(StatusCode::OK, METADATA.to_owned(), exchange)
+            }
+            _ => {
+                exchange.ends(Outcome::Method, StatusCode::METHOD_NOT_ALLOWED);
+                let detail = format!("Method \"{}\" not allowed.", head.method);
+                reply::detail(StatusCode::METHOD_NOT_ALLOWED, &detail, exchange)
+            }
+        };
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+        let was_read = head.method == Method::POST && response.status() != StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        if unread && !was_read {
+            reply::ends_connection(&mut response, exchange);
+        }
+        Ok(response)
+    }
+
+    async fn give(&self, desk: &LoginDesk, login: Login, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
+        match desk.issuer.log_in(login).await {
+            Ok(key) => {
+                exchange.ends(Outcome::LoggedIn, StatusCode::OK);
+                // Serialising a text cannot fail.
+                let key = serde_json::to_string(key.expose()).unwrap_or_default();
+                Ok(reply::json(StatusCode::OK, format!("{{\"token\":{key}}}"), exchange))
+            }
+            Err(LoginFailure::Refused) => {
+                exchange.ends(Outcome::LoginFailed, StatusCode::BAD_REQUEST);
+                let text = r#"{"non_field_errors":["Unable to log in with provided credentials."]}"#;
+                Ok(reply::json(StatusCode::BAD_REQUEST, text.to_owned(), exchange))
+            }
+            Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
+            Err(LoginFailure::Unavailable) => Err(AuthFailure::StoreUnavailable.into()),
+        }
+    }
+}
+
+/// What the form says, whatever it is written in.
+async fn read(
+    desk: &LoginDesk,
+    head: &request::Parts,
+    body: Incoming,
+) -> Result<Result<form::Wanted, BadForm>, Refusal> {
+    if body.is_end_stream() {
+        return Ok(Form::default().check());
+    }
+    let media_type = match MediaType::of(&head.headers) {
+        Ok(media_type) => media_type,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    let most = desk.settings.max_body;
+    let declared = declared_length(&head.headers);
+    if declared.is_some_and(|length| length > most) {
+        return Err(BodyFault::TooLarge.into());
+    }
+    let body = OutgoingBody::streaming(body, most, desk.settings.request_body_timeout);
+    let text = gather(body, declared.unwrap_or(most)).await?;
+    if text.is_empty() {
+        return Ok(Form::default().check());
+    }
+    Ok(media_type.read(&text).and_then(Form::check))
+}
+
+/// Reads a body of at most `length` bytes to its end. The room is there from the beginning: a buffer that grows leaves
+/// copies behind.
+async fn gather(body: OutgoingBody, length: u64) -> Result<Zeroizing<Vec<u8>>, BodyFault> {
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
+    let mut body = pin!(body);
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        if let Ok(data) = frame?.into_data() {
+            text.extend_from_slice(&data);
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,39 @@
+//! Answers of our own: JSON, never kept by anybody, with the id of the request.
+
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::fields::forwarded::X_REQUEST_ID;
+use super::{Body, Exchange};
+
+/// An answer with this JSON text.
+pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
+    let mut response = Response::new(Body::full(text.into()));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    fields.insert(X_REQUEST_ID, exchange.id().clone());
+    if let Some(hsts) = exchange.hsts() {
+        fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    response
+}
+
+/// `{"detail": "…"}`, as Django REST Framework says what is wrong.
+pub(super) fn detail(status: StatusCode, detail: &str, exchange: &Exchange) -> Response<Body> {
+    // Serialising a text cannot fail.
+    let detail = serde_json::to_string(detail).unwrap_or_default();
+    json(status, format!("{{\"detail\":{detail}}}"), exchange)
+}
+
+/// The connection ends with this answer: what else came on it was not read, or means nothing.
+pub(super) fn ends_connection(response: &mut Response<Body>, exchange: &Exchange) {
+    // HTTP/2 ends the stream instead; there the field is forbidden.
+    if !exchange.is_http2() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}

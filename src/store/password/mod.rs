@@ -1,0 +1,101 @@
+//! Passwords: the secret that a user types, and the hash that a store keeps.
+//!
+//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] reads those of Django too. All
+//! of them take tens of milliseconds and megabytes on purpose, so the [`Hasher`] works on threads of its own, outside any
+//! transaction, a few at a time.
+
+mod hasher;
+mod kept;
+
+use std::fmt;
+
+use argon2::password_hash::PasswordHasher;
+use argon2::{Algorithm, Argon2, Params, Version};
+use zeroize::Zeroizing;
+
+pub use self::hasher::HashingFailed;
+pub(super) use self::hasher::Hasher;
+use self::kept::Kept;
+
+/// OWASP, Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// A password in clear. Wiped when dropped, and never shown.
+pub struct Password(Zeroizing<String>);
+
+/// An empty text is no password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a password must not be empty")]
+pub struct EmptyPassword;
+
+impl Password {
+    /// Takes any text but the empty one, exactly as it is: never stripped, never normalised.
+    ///
+    /// # Errors
+    /// [`EmptyPassword`].
+    pub fn parse(text: impl Into<String>) -> Result<Password, EmptyPassword> {
+        let text = Zeroizing::new(text.into());
+        if text.is_empty() { Err(EmptyPassword) } else { Ok(Password(text)) }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+fn hash(password: &Password) -> argon2::password_hash::Result<String> {
+    let parameters = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
+    Ok(hasher.hash_password(password.as_bytes())?.to_string())
+}
+
+/// `kept` is `None` for a user who is unknown or switched off.
+fn fits(password: &Password, kept: Option<&str>) -> bool {
+    match kept.and_then(Kept::read) {
+        Some(kept) => kept.fits(password),
+        None => {
+            // Work as for a user who has a hash: who asks for many users at once would see it in the queue otherwise.
+            let _ = hash(password);
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::parse(text).unwrap()
+    }
+
+    #[test]
+    fn only_the_same_password_fits_its_hash() {
+        let kept = hash(&password(" correct horse ")).unwrap();
+        assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
+        assert!(fits(&password(" correct horse "), Some(&kept)));
+        for wrong in ["correct horse", " correct horse", " Correct horse ", "x"] {
+            assert!(!fits(&password(wrong), Some(&kept)), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn nothing_fits_an_unknown_user_or_what_is_no_hash() {
+        assert!(!fits(&password("x"), Some("x")));
+        assert!(!fits(&password("x"), None));
+    }
+
+    #[test]
+    fn a_password_is_not_empty_and_not_shown() {
+        assert_eq!(Password::parse("").unwrap_err(), EmptyPassword);
+        assert_eq!(format!("{:?}", password("secret")), "Password(…)");
+    }
+}

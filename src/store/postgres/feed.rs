@@ -1,0 +1,162 @@
+//! Listens for the notifications that the triggers of the schema send.
+//!
+//! A task of its own does, on a connection of its own, so that dropping [`TokenFeed::next`] half-way loses nothing. A line
+//! that is cut without a word looks like one on which nothing happens, so a silent one is pinged.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::rngs::{StdRng, SysRng};
+use rand::{RngExt, SeedableRng};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::store::{TokenEvent, TokenFeed};
+use crate::token::{SubjectId, TokenDigest};
+
+/// What the triggers call it.
+const CHANNEL: &str = "tokengate";
+
+/// A line that has been silent for so long is pinged.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The first pause before another attempt, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Events that may wait to be taken; beyond it the server keeps them.
+const WAITING: usize = 1_024;
+
+/// The events of one server.
+pub(super) struct PostgresFeed {
+    events: mpsc::Receiver<TokenEvent>,
+    /// What collects them, until it is first asked.
+    collector: Option<Collector>,
+    collecting: JoinSet<()>,
+}
+
+struct Collector {
+    options: PgConnectOptions,
+    /// Longest wait for an answer.
+    timeout: Duration,
+    events: mpsc::Sender<TokenEvent>,
+}
+
+impl PostgresFeed {
+    pub(super) fn new(options: PgConnectOptions, timeout: Duration) -> PostgresFeed {
+        let (sender, events) = mpsc::channel(WAITING);
+        let collector = Some(Collector { options, timeout, events: sender });
+        PostgresFeed { events, collector, collecting: JoinSet::new() }
+    }
+}
+
+#[async_trait]
+impl TokenFeed for PostgresFeed {
+    async fn next(&mut self) -> TokenEvent {
+        if let Some(collector) = self.collector.take() {
+            self.collecting.spawn(collector.run());
+        }
+        match self.events.recv().await {
+            Some(event) => event,
+            // The runtime is ending.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Collector {
+    async fn run(self) {
+        let mut chance = StdRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| StdRng::seed_from_u64(0));
+        let (mut pause, mut deaf) = (PAUSES.0, false);
+        loop {
+            match self.connect().await {
+                Ok(listener) => {
+                    if std::mem::take(&mut deaf) {
+                        tracing::info!("changes are heard of again as they happen");
+                    }
+                    pause = PAUSES.0;
+                    // From here on nothing is missed; what came before stands in the log.
+                    if self.events.send(TokenEvent::Gap).await.is_err() {
+                        return;
+                    }
+                    self.listen(listener).await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut deaf, true) {
+                        tracing::warn!(code = "push_unavailable", %error, "cannot listen for changes; the log is polled");
+                    }
+                }
+            }
+            // Half of it by chance, so that gateways that lost the same server do not come back all at once.
+            tokio::time::sleep(pause.mul_f64(chance.random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn connect(&self) -> Result<PgListener, sqlx::Error> {
+        let connecting = tokio::time::timeout(self.timeout, self.subscribe());
+        connecting.await.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into())))
+    }
+
+    async fn subscribe(&self) -> Result<PgListener, sqlx::Error> {
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).idle_timeout(None);
+        let pool = pool.max_lifetime(None).test_before_acquire(false).connect_lazy_with(self.options.clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
+        // Connecting again is up to us, since somebody has to be told of it.
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    }
+
+    /// Passes events on for as long as the line holds.
+    async fn listen(&self, mut listener: PgListener) {
+        loop {
+            match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+                Ok(Ok(Some(notification))) => {
+                    if self.events.send(event(notification.payload())).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Ok(None) | Err(_)) => return,
+                Err(_) => {
+                    let ping = tokio::time::timeout(self.timeout, sqlx::raw_sql("SELECT 1").execute(&mut listener)).await;
+                    if !matches!(ping, Ok(Ok(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a notification says. One that we do not understand may have been about anything.
+fn event(payload: &str) -> TokenEvent {
+    let known = match payload.split_once(' ') {
+        Some(("token", digest)) => digest_of(digest).map(TokenEvent::Changed),
+        Some(("user", id)) => id.parse().ok().map(|id| TokenEvent::SubjectChanged(SubjectId(id))),
+        _ => None,
+    };
+    known.unwrap_or(TokenEvent::Gap)
+}
+
+fn digest_of(hex: &str) -> Option<TokenDigest> {
+    let pairs = hex.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    TokenDigest::from_bytes(&pairs.map(byte).collect::<Option<Vec<u8>>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_says_what_to_forget_and_everything_else_is_a_gap() {
+        let digest = TokenDigest::of(b"key");
+        let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(event(&format!("token {hex}")), TokenEvent::Changed(digest));
+        assert_eq!(event("user 7"), TokenEvent::SubjectChanged(SubjectId(7)));
+        for other in ["", "token", "token ", "token 00", &format!("token {hex}0"), "user x", "role 1", "token zz"] {
+            assert_eq!(event(other), TokenEvent::Gap, "{other}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The store on a PostgreSQL server, which many gateways share.
+//!
+//! `pool` keeps the connections, `errors` says what their errors mean, `feed` listens for changes. Every change of a
+//! gateway first takes the lock that the triggers of the schema take too, so that changes come one after the other and
+//! stand in the log in the order of their commits; the schema says why.
+
+mod errors;
+mod feed;
+mod pool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Postgres};
+
+use self::errors::{is_cut, sorted};
+use self::feed::PostgresFeed;
+use self::pool::{Lease, Pool};
+use crate::config::settings;
+use crate::store::error::unavailable;
+use crate::store::sql::{Change, Database, Row, Statement, apply};
+use crate::store::{Migration, OpenError, StoreError, TokenFeed};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+
+/// Begins a change: the lock is that of the schema. Each statement sees what was committed before it, so that those after
+/// the wait for the lock see what was committed meanwhile.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(8390042714202661236)";
+
+/// The same, for steps that may take as long as they need, once another gateway has done its own.
+const BEGIN_MIGRATION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+                               SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '30s'; \
+                               SET LOCAL client_min_messages = warning; \
+                               SELECT pg_advisory_xact_lock(8390042714202661236)";
+
+/// Longer than a start waits for another gateway: then it is the server that does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL server.
+pub(in crate::store) struct PostgresDatabase {
+    pool: Arc<Pool>,
+    place: String,
+}
+
+/// A transaction that holds the lock of all changes.
+pub(in crate::store) struct PostgresChange {
+    lease: Lease,
+    spoilt: bool,
+}
+
+impl PostgresDatabase {
+    /// Reads the address; does not ask the server yet.
+    pub(in crate::store) fn new(
+        url: &settings::PostgresUrl,
+        settings: &settings::Store,
+    ) -> Result<PostgresDatabase, OpenError> {
+        let place = url.to_string();
+        let pool = Pool::new(url, settings.max_connections, settings.timeout).map_err(|error| unopened(&place, error))?;
+        Ok(PostgresDatabase { pool: Arc::new(pool), place })
+    }
+
+    /// A connection on which a statement that begins something was run. On one that had died meanwhile nothing can have
+    /// happened, so that a new one takes its place.
+    async fn begin_with(&self, begin: &'static str) -> Result<Lease, StoreError> {
+        let mut lease = self.pool.lease().await?;
+        let begun = match sqlx::raw_sql(begin).execute(lease.connection()).await {
+            Err(error) if lease.was_used() && is_cut(&error) => {
+                lease = lease.renew().await?;
+                sqlx::raw_sql(begin).execute(lease.connection()).await
+            }
+            begun => begun,
+        };
+        begun.map_err(sorted)?;
+        Ok(lease)
+    }
+}
+
+impl Database for PostgresDatabase {
+    type Change = PostgresChange;
+
+    const MARK_USED: &'static str = "UPDATE tokens SET last_used = used.at \
+                                     FROM (SELECT key::BIGINT AS id, value::BIGINT AS at FROM json_each_text($1::JSON)) \
+                                     AS used \
+                                     WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.at)";
+
+    async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        let mut lease = self.pool.lease().await?;
+        let rows = match rows(lease.connection(), &statement).await {
+            // It only reads, so that asking twice does no harm.
+            Err(error) if lease.was_used() && is_cut(&error) => {
+                lease = lease.renew().await?;
+                rows(lease.connection(), &statement).await
+            }
+            rows => rows,
+        };
+        let rows = rows.map_err(sorted)?;
+        lease.give_back();
+        Ok(rows)
+    }
+
+    async fn begin(&self) -> Result<PostgresChange, StoreError> {
+        Ok(PostgresChange { lease: self.begin_with(BEGIN).await?, spoilt: false })
+    }
+
+    async fn migrate(&self) -> Result<Vec<Migration>, OpenError> {
+        let failed = |error| self.unopened(sorted(error));
+        let mut lease = self.pool.lease().await.map_err(|error| self.unopened(error))?;
+        let begun = tokio::time::timeout(PATIENCE, lease.connection().begin_with(BEGIN_MIGRATION)).await;
+        let mut change = begun.map_err(|elapsed| self.unopened(unavailable(elapsed)))?.map_err(failed)?;
+        let applied = apply(&mut *change, &MIGRATIONS).await.map_err(|error| match error {
+            // A server that goes away meanwhile is not a matter of versions.
+            MigrateError::Execute(error) => failed(error),
+            MigrateError::ExecuteMigration(error, _) if is_cut(&error) => failed(error),
+            other => OpenError::Schema { store: self.place(), source: Box::new(other) },
+        })?;
+        change.commit().await.map_err(failed)?;
+        lease.give_back();
+        Ok(applied)
+    }
+
+    fn unopened(&self, source: StoreError) -> OpenError {
+        unopened(&self.place, source)
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn feed(&self) -> Box<dyn TokenFeed> {
+        Box::new(PostgresFeed::new(self.pool.options(), self.pool.timeout()))
+    }
+}
+
+impl Change for PostgresChange {
+    async fn rows<T: Row>(&mut self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        let rows = rows(self.lease.connection(), &statement).await;
+        self.spoilt |= rows.is_err();
+        rows.map_err(sorted)
+    }
+
+    async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let done = execute(self.lease.connection(), &statement).await;
+        self.spoilt |= done.is_err();
+        done.map_err(sorted)
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("COMMIT").execute(self.lease.connection()).await.map_err(sorted)?;
+        self.lease.give_back();
+        Ok(())
+    }
+
+    async fn roll_back(mut self) {
+        // After an error of the server the connection is closed, which undoes as much and cannot fail.
+        if !self.spoilt && sqlx::raw_sql("ROLLBACK").execute(self.lease.connection()).await.is_ok() {
+            self.lease.give_back();
+        }
+    }
+}
+
+fn unopened(place: &str, source: StoreError) -> OpenError {
+    let mend = "see that the server runs and can be reached, that user and password are right, and that the database \
+                exists";
+    OpenError::Database { store: place.to_owned(), mend, source }
+}
+
+async fn rows<T: Row>(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
+    sqlx::query_as_with(statement.text(), statement.arguments::<Postgres>()?).fetch_all(connection).await
+}
+
+async fn execute(connection: &mut PgConnection, statement: &Statement) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query_with(statement.text(), statement.arguments::<Postgres>()?);
+    Ok(query.execute(connection).await?.rows_affected())
+}

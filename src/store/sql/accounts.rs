@@ -1,0 +1,225 @@
+//! Keeps users.
+//!
+//! Names and ids are looked up within the change that takes them, so no other writer comes in between.
+
+use async_trait::async_trait;
+
+use super::ledger::written_id;
+use super::rows::UserRow;
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::error::broken;
+use crate::store::user::{check_groups, check_name};
+use crate::store::{AccountError, AccountStore, Issued, LedgerError, NewUser, Page, Password, StoreError, User};
+use crate::token::SubjectId;
+
+/// What stands in place of a hash when no password fits, as in Django.
+const UNUSABLE: &str = "!";
+
+#[async_trait]
+impl<D: Database> AccountStore for SqlStore<D> {
+    async fn create(&self, mut user: NewUser) -> Result<(User, Option<Issued>), AccountError> {
+        user.check()?;
+        let password = self.hash(user.password.take()).await?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let created = self.write_user(&mut change, &user, &password, self.clock.now()).await;
+            change.finish(created).await
+        })
+        .await
+    }
+
+    async fn find(&self, name: &str) -> Result<Option<User>, StoreError> {
+        self.row_of(name).await?.map(UserRow::into_user).transpose()
+    }
+
+    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
+        let statement = Statement::new("SELECT * FROM user_details WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows: Vec<UserRow> = self.rows(statement.bind(page.after).bind(i64::from(page.limit))).await?;
+        rows.into_iter().map(UserRow::into_user).collect()
+    }
+
+    async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
+        let row = self.row_of(name).await?;
+        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the time.
+        let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
+        let fits = self.hasher.fits(password, kept).await?;
+        let user = row.map(UserRow::into_user).transpose()?;
+        Ok(user.filter(|user| fits && user.account.active))
+    }
+
+    async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
+        let hash = self.hash(password).await?;
+        self.alter(user, Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0)).await
+    }
+
+    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
+        check_name(name)?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let renamed = rename(&mut change, user, name).await;
+            change.finish(renamed).await
+        })
+        .await
+    }
+
+    async fn activate(&self, user: SubjectId) -> Result<(), AccountError> {
+        self.set_active(user, true).await
+    }
+
+    async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError> {
+        self.set_active(user, false).await
+    }
+
+    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError> {
+        check_groups(groups)?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = set_groups(&mut change, user, groups).await;
+            change.finish(set).await
+        })
+        .await
+    }
+
+    async fn delete(&self, user: SubjectId) -> Result<(), AccountError> {
+        self.alter(user, Statement::new("DELETE FROM users WHERE id = $1").bind(user.0)).await
+    }
+}
+
+impl<D: Database> SqlStore<D> {
+    /// What to keep for a password.
+    async fn hash(&self, password: Option<Password>) -> Result<String, AccountError> {
+        match password {
+            Some(password) => Ok(self.hasher.hash(password).await?),
+            None => Ok(UNUSABLE.to_owned()),
+        }
+    }
+
+    /// Runs one statement that touches exactly this user.
+    async fn alter(&self, user: SubjectId, statement: Statement) -> Result<(), AccountError> {
+        if self.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
+    }
+
+    async fn set_active(&self, user: SubjectId, active: bool) -> Result<(), AccountError> {
+        let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2");
+        self.alter(user, statement.bind(active).bind(user.0)).await
+    }
+
+    async fn row_of(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
+        // No user has such a name, and PostgreSQL would call the question itself an error.
+        if name.contains('\0') {
+            return Ok(None);
+        }
+        self.row(Statement::new("SELECT * FROM user_details WHERE name = $1").bind(name)).await
+    }
+
+    async fn write_user(
+        &self,
+        change: &mut D::Change,
+        user: &NewUser,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<(User, Option<Issued>), AccountError> {
+        let id = insert(change, user, password, now).await?;
+        join_groups(change, id, &user.groups).await?;
+        let issued = if self.tokens.issue_on_user_create {
+            Some(self.new_login(change, id, self.new_key(), now).await.map_err(account_error)?)
+        } else {
+            None
+        };
+        Ok((get(change, id).await?, issued))
+    }
+}
+
+/// Writes down a user whose id and name are free.
+async fn insert<C: Change>(
+    change: &mut C,
+    user: &NewUser,
+    password: &str,
+    now: Timestamp,
+) -> Result<SubjectId, AccountError> {
+    if id_of(change, &user.name).await?.is_some() {
+        return Err(AccountError::NameTaken(user.name.clone()));
+    }
+    if let Some(id) = user.id
+        && row(change, id).await?.is_some()
+    {
+        return Err(AccountError::IdTaken(id));
+    }
+    let statement = match user.id {
+        None => Statement::new(
+            "INSERT INTO users (name, email, first_name, last_name, password, active, staff, superuser, created) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+        ),
+        Some(_) => Statement::new(
+            "INSERT INTO users (name, email, first_name, last_name, password, active, staff, superuser, created, id) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+        ),
+    };
+    let statement = statement
+        .bind(user.name.as_str())
+        .bind(user.email.as_str())
+        .bind(user.first_name.as_str())
+        .bind(user.last_name.as_str())
+        .bind(password)
+        .bind(user.active)
+        .bind(user.staff)
+        .bind(user.superuser)
+        .bind(now.as_micros());
+    let statement = match user.id {
+        None => statement,
+        Some(id) => statement.bind(id.0),
+    };
+    Ok(SubjectId(written_id(change, statement).await?))
+}
+
+async fn rename<C: Change>(change: &mut C, user: SubjectId, name: &str) -> Result<(), AccountError> {
+    get(change, user).await?;
+    if id_of(change, name).await?.is_some_and(|holder| holder != user) {
+        return Err(AccountError::NameTaken(name.to_owned()));
+    }
+    change.execute(Statement::new("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(user.0)).await?;
+    Ok(())
+}
+
+async fn set_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), AccountError> {
+    get(change, user).await?;
+    change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
+    join_groups(change, user, groups).await?;
+    Ok(())
+}
+
+async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), StoreError> {
+    for group in groups {
+        let make = Statement::new("INSERT INTO groups (name) VALUES ($1) ON CONFLICT DO NOTHING");
+        change.execute(make.bind(group.as_str())).await?;
+        let join = Statement::new(
+            "INSERT INTO user_groups (user_id, group_id) SELECT $1, id FROM groups WHERE name = $2 \
+             ON CONFLICT DO NOTHING",
+        );
+        change.execute(join.bind(user.0).bind(group.as_str())).await?;
+    }
+    Ok(())
+}
+
+async fn id_of<C: Change>(change: &mut C, name: &str) -> Result<Option<SubjectId>, StoreError> {
+    let row: Option<(i64,)> = change.row(Statement::new("SELECT id FROM users WHERE name = $1").bind(name)).await?;
+    Ok(row.map(|(id,)| SubjectId(id)))
+}
+
+async fn row<C: Change>(change: &mut C, user: SubjectId) -> Result<Option<UserRow>, StoreError> {
+    change.row(Statement::new("SELECT * FROM user_details WHERE id = $1").bind(user.0)).await
+}
+
+async fn get<C: Change>(change: &mut C, user: SubjectId) -> Result<User, AccountError> {
+    let row = row(change, user).await?.ok_or(AccountError::UnknownUser(user))?;
+    Ok(row.into_user()?)
+}
+
+/// Issuing to a user who was just written down fails only together with the store.
+fn account_error(error: LedgerError) -> AccountError {
+    match error {
+        LedgerError::Store(error) => AccountError::Store(error),
+        other => AccountError::Store(broken(other)),
+    }
+}

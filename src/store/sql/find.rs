@@ -1,0 +1,142 @@
+//! What a token means, and what has changed.
+
+use async_trait::async_trait;
+
+use super::rows::TokenRow;
+use super::{Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::error::broken;
+use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
+
+/// Most events of one page.
+const PAGE: i64 = 1_000;
+
+/// Most entries that one change removes: short enough that nobody else waits for long.
+const SWEEP: u64 = 10_000;
+
+/// A row of the change log beside its two ends.
+#[derive(sqlx::FromRow)]
+struct Entry {
+    oldest: i64,
+    newest: i64,
+    id: Option<i64>,
+    digest: Option<Vec<u8>>,
+    user_id: Option<i64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the index of tokens gave another token than was asked for")]
+struct WrongToken;
+
+#[derive(Debug, thiserror::Error)]
+#[error("row {0} has an impossible digest")]
+struct ImpossibleDigest(i64);
+
+#[async_trait]
+impl<D: Database> TokenStore for SqlStore<D> {
+    async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        let digest = key.digest();
+        let statement = Statement::new("SELECT * FROM token_details WHERE digest = $1");
+        let row: Option<TokenRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;
+        match row.map(TokenRow::into_record).transpose()? {
+            Some(record) if record.digest != digest => Err(broken(WrongToken)),
+            record => Ok(record),
+        }
+    }
+
+    async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
+        let statement = "SELECT id, digest FROM tokens WHERE user_id = $1 AND revoked IS NULL ORDER BY id";
+        let rows: Vec<(i64, Vec<u8>)> = self.rows(Statement::new(statement).bind(subject.0)).await?;
+        rows.into_iter().map(|(id, bytes)| digest(id, &bytes)).collect()
+    }
+
+    async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
+        // One statement, so that no sweep can come between the look at the ends and the look at the entries.
+        let statement = Statement::new(
+            "SELECT ends.oldest, ends.newest, entry.id, entry.digest, entry.user_id \
+             FROM (SELECT coalesce((SELECT min(id) FROM change_log), 0) AS oldest, \
+                          coalesce((SELECT max(id) FROM change_log), 0) AS newest) AS ends \
+             LEFT JOIN (SELECT id, digest, user_id FROM change_log WHERE id > $1 ORDER BY id LIMIT $2) AS entry \
+             ON TRUE ORDER BY entry.id",
+        );
+        let rows: Vec<Entry> = self.rows(statement.bind(since.0).bind(PAGE)).await?;
+        let (oldest, newest) = rows.first().map_or((0, 0), |row| (row.oldest, row.newest));
+        // Above the newest: the reader knows more than the store, so an older copy was put in its place. Below the oldest:
+        // what the reader has not seen may have been swept away.
+        if newest < since.0 || since.0 < oldest - 1 {
+            return Ok(Changes { events: vec![TokenEvent::Gap], next: Cursor(newest) });
+        }
+        let next = rows.last().and_then(|row| row.id).map_or(since, Cursor);
+        let events = rows.into_iter().filter_map(Entry::event).collect::<Result<_, _>>()?;
+        Ok(Changes { events, next })
+    }
+
+    async fn newest_change(&self) -> Result<Cursor, StoreError> {
+        let newest: Option<(i64,)> = self.row(Statement::new("SELECT coalesce(max(id), 0) FROM change_log")).await?;
+        Ok(Cursor(newest.map_or(0, |(newest,)| newest)))
+    }
+
+    async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError> {
+        // The clock of a machine may step back, so the first entry of this time is not the one behind the last before it.
+        let statement = Statement::new(
+            "SELECT coalesce((SELECT min(id) - 1 FROM change_log WHERE at >= $1), \
+                             (SELECT max(id) FROM change_log), 0)",
+        );
+        let cursor: Option<(i64,)> = self.row(statement.bind(at.as_micros())).await?;
+        Ok(Cursor(cursor.map_or(0, |(cursor,)| cursor)))
+    }
+
+    async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let statement = Statement::new(
+                "DELETE FROM change_log WHERE id IN (\
+                     SELECT id FROM change_log \
+                     WHERE id < coalesce((SELECT min(id) FROM change_log WHERE at >= $1), \
+                                         (SELECT max(id) FROM change_log)) \
+                     ORDER BY id LIMIT $2)",
+            );
+            let limit = i64::try_from(SWEEP).unwrap_or(i64::MAX);
+            let swept = self.execute(statement.bind(before.as_micros()).bind(limit)).await?;
+            all += swept;
+            if swept < SWEEP {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
+        let statement = Statement::new("UPDATE tokens SET exposed = $1 WHERE digest = $2 AND exposed IS NULL");
+        self.execute(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
+        Ok(())
+    }
+
+    async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
+        let statement = Statement::new(
+            "UPDATE tokens SET revoked = $1, sealed = NULL, exposed = coalesce(exposed, $1) \
+             WHERE digest = $2 AND revoked IS NULL",
+        );
+        self.execute(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
+        Ok(())
+    }
+
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        Some(self.database.feed())
+    }
+}
+
+impl Entry {
+    /// `None`: there was nothing beside the ends.
+    fn event(self) -> Option<Result<TokenEvent, StoreError>> {
+        let (id, user) = (self.id?, self.user_id?);
+        Some(match self.digest {
+            None => Ok(TokenEvent::SubjectChanged(SubjectId(user))),
+            Some(bytes) => digest(id, &bytes).map(TokenEvent::Changed),
+        })
+    }
+}
+
+fn digest(id: i64, bytes: &[u8]) -> Result<TokenDigest, StoreError> {
+    TokenDigest::from_bytes(bytes).ok_or_else(|| broken(ImpossibleDigest(id)))
+}

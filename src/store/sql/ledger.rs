@@ -1,0 +1,355 @@
+//! Issues, withdraws and lists tokens.
+//!
+//! Each operation is one change, and no two changes run side by side, so what it reads is what it changes: simultaneous
+//! logins get one token, and a limit cannot be passed by asking twice at once.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use super::rows::TokenRow;
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::identity::LONGEST_VALUE;
+use crate::store::error::broken;
+use crate::store::user::is_label;
+use crate::store::{
+    Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
+    TokenKind, TokenLedger, TokenRef,
+};
+use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+
+/// Most characters of a token name.
+const LONGEST_NAME: usize = 100;
+
+/// A login token that is not revoked.
+#[derive(sqlx::FromRow)]
+struct Login {
+    id: i64,
+    digest: Vec<u8>,
+    sealed: Option<Vec<u8>>,
+    expires: Option<i64>,
+}
+
+/// A token to write down.
+struct Draft<'a> {
+    key: TokenKey,
+    kind: TokenKind,
+    name: &'a str,
+    scopes: &'a ScopeSet,
+    expires: Option<Timestamp>,
+}
+
+#[async_trait]
+impl<D: Database> TokenLedger for SqlStore<D> {
+    async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.log_in(&mut change, owner, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn reset_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.renew_login(&mut change, owner, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError> {
+        if !is_label(&order.name, LONGEST_NAME) {
+            return Err(LedgerError::InvalidName);
+        }
+        check_scopes(&order.scopes)?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.named(&mut change, owner, order, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn import(&self, owner: SubjectId, key: TokenKey, conflict: OnConflict) -> Result<Issued, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.take_over(&mut change, owner, key, conflict, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let revoked = revoke(&mut change, token, self.clock.now()).await;
+            change.finish(revoked).await
+        })
+        .await
+    }
+
+    async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let revoked = revoke_all(&mut change, owner, self.clock.now()).await;
+            change.finish(revoked).await
+        })
+        .await
+    }
+
+    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
+        check_scopes(&terms.scopes)?;
+        let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
+            .bind(terms.expires.map(Timestamp::as_micros))
+            .bind(terms.scopes.to_string())
+            .bind(token.0);
+        if self.execute(statement).await? == 0 { Err(LedgerError::UnknownToken) } else { Ok(()) }
+    }
+
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError> {
+        let statement = Statement::new(
+            "SELECT * FROM token_details \
+             WHERE id > $1 AND ($2 IS NULL OR user_id = $2) \
+             AND (NOT $3 OR (revoked IS NULL AND (expires IS NULL OR expires > $4))) ORDER BY id LIMIT $5",
+        )
+        .bind(page.after)
+        .bind(filter.owner.map(|owner| owner.0))
+        .bind(filter.live)
+        .bind(self.clock.now().as_micros())
+        .bind(i64::from(page.limit));
+        let rows: Vec<TokenRow> = self.rows(statement).await?;
+        rows.into_iter().map(TokenRow::into_details).collect()
+    }
+
+    async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
+        self.row(details_of(token)).await?.map(TokenRow::into_details).transpose()
+    }
+
+    async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError> {
+        let mut newest = BTreeMap::<i64, i64>::new();
+        for (token, at) in uses {
+            newest.entry(token.0).and_modify(|known| *known = at.as_micros().max(*known)).or_insert(at.as_micros());
+        }
+        if newest.is_empty() {
+            return Ok(());
+        }
+        let newest = serde_json::to_string(&newest).map_err(broken)?;
+        self.execute(Statement::new(D::MARK_USED).bind(newest)).await.map(|_| ())
+    }
+}
+
+/// What happens within a change.
+impl<D: Database> SqlStore<D> {
+    async fn log_in(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
+        match login_of(change, owner).await? {
+            Some(login) if is_live(login.expires, now) && login.sealed.is_some() && self.tokens.recoverable => {
+                self.shown_again(login, owner)
+            }
+            Some(login) => self.supersede(change, login.id, owner, now).await,
+            None => self.new_login(change, owner, self.new_key(), now).await,
+        }
+    }
+
+    async fn renew_login(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
+        match login_of(change, owner).await? {
+            Some(login) => self.supersede(change, login.id, owner, now).await,
+            None => self.new_login(change, owner, self.new_key(), now).await,
+        }
+    }
+
+    async fn named(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        order: &NamedToken,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        if count_live(change, owner, now).await? >= i64::from(self.tokens.max_per_user) {
+            return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
+        }
+        let draft = Draft {
+            key: self.new_key(),
+            kind: TokenKind::Named,
+            name: &order.name,
+            scopes: &order.scopes,
+            expires: order.expires.or_else(|| self.default_end(now)),
+        };
+        self.write_down(change, owner, draft, now).await
+    }
+
+    async fn take_over(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: TokenKey,
+        conflict: OnConflict,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
+            return known_key(same, owner, key, now);
+        }
+        if let Some(login) = login_of(change, owner).await? {
+            if is_live(login.expires, now) && conflict == OnConflict::Refuse {
+                return Err(LedgerError::LoginExists(owner));
+            }
+            revoke_one(change, login.id, now).await?;
+        }
+        self.new_login(change, owner, key, now).await
+    }
+
+    /// Issues the first login token of a user.
+    pub(super) async fn new_login(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: TokenKey,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        let scopes = ScopeSet::default();
+        let expires = self.default_end(now);
+        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
+        self.write_down(change, owner, draft, now).await
+    }
+
+    async fn supersede(
+        &self,
+        change: &mut D::Change,
+        former: i64,
+        owner: SubjectId,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        revoke_one(change, former, now).await?;
+        self.new_login(change, owner, self.new_key(), now).await
+    }
+
+    fn shown_again(&self, login: Login, owner: SubjectId) -> Result<Issued, LedgerError> {
+        let id = TokenId(login.id);
+        let digest = TokenDigest::from_bytes(&login.digest).ok_or(LedgerError::Unsealable(id))?;
+        let sealed = login.sealed.unwrap_or_default();
+        let key = self.sealer.open(&sealed, digest, owner).map_err(|_| LedgerError::Unsealable(id))?;
+        Ok(Issued { id, key, expires: login.expires.map(Timestamp::from_micros), fresh: false })
+    }
+
+    async fn write_down(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        draft: Draft<'_>,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        check_owner(change, owner).await?;
+        let Draft { key, kind, name, scopes, expires } = draft;
+        let sealed = if kind == TokenKind::Login && self.tokens.recoverable {
+            Some(self.sealer.seal(&key, owner).map_err(broken)?)
+        } else {
+            None
+        };
+        let statement = Statement::new(
+            "INSERT INTO tokens (digest, sealed, hint, user_id, kind, name, scopes, created, expires) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+        )
+        .bind(key.digest().as_bytes().as_slice())
+        .bind(sealed)
+        .bind(key.hint().as_str())
+        .bind(owner.0)
+        .bind(kind.as_str())
+        .bind(name)
+        .bind(scopes.to_string())
+        .bind(now.as_micros())
+        .bind(expires.map(Timestamp::as_micros));
+        let id = written_id(change, statement).await?;
+        Ok(Issued { id: TokenId(id), key, expires, fresh: true })
+    }
+
+    fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.tokens.default_ttl.map(|ttl| now.after(ttl))
+    }
+}
+
+async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Result<Option<Login>, StoreError> {
+    let statement = "SELECT id, digest, sealed, expires FROM tokens \
+                     WHERE user_id = $1 AND kind = 'login' AND revoked IS NULL";
+    change.row(Statement::new(statement).bind(owner.0)).await
+}
+
+fn details_of(token: TokenRef) -> Statement {
+    match &token {
+        TokenRef::Id(id) => Statement::new("SELECT * FROM token_details WHERE id = $1").bind(id.0),
+        TokenRef::Digest(digest) => {
+            Statement::new("SELECT * FROM token_details WHERE digest = $1").bind(digest.as_bytes().as_slice())
+        }
+    }
+}
+
+async fn find<C: Change>(change: &mut C, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
+    change.row(details_of(token)).await?.map(TokenRow::into_details).transpose()
+}
+
+/// What an import answers for a key that the store has already.
+fn known_key(same: TokenDetails, owner: SubjectId, key: TokenKey, now: Timestamp) -> Result<Issued, LedgerError> {
+    let record = same.record;
+    if record.owner.id != owner {
+        Err(LedgerError::KeyTaken)
+    } else if !counts(&record, now) {
+        Err(LedgerError::KeySpent)
+    } else if same.kind != TokenKind::Login {
+        Err(LedgerError::KeyTaken)
+    } else {
+        Ok(Issued { id: record.id, key, expires: record.expires, fresh: false })
+    }
+}
+
+async fn revoke<C: Change>(change: &mut C, token: TokenRef, now: Timestamp) -> Result<Revocation, LedgerError> {
+    let record = find(change, token).await?.ok_or(LedgerError::UnknownToken)?.record;
+    revoke_one(change, record.id.0, now).await?;
+    Ok(Revocation { id: record.id, was_live: counts(&record, now) })
+}
+
+/// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
+async fn revoke_one<C: Change>(change: &mut C, token: i64, now: Timestamp) -> Result<(), StoreError> {
+    let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE id = $2 AND revoked IS NULL";
+    change.execute(Statement::new(statement).bind(now.as_micros()).bind(token)).await?;
+    Ok(())
+}
+
+async fn revoke_all<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<usize, LedgerError> {
+    check_owner(change, owner).await?;
+    let live = count_live(change, owner, now).await?;
+    let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
+    change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
+    Ok(usize::try_from(live).unwrap_or(0))
+}
+
+async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<i64, StoreError> {
+    let statement = "SELECT count(*) FROM tokens \
+                     WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2)";
+    let count: Option<(i64,)> = change.row(Statement::new(statement).bind(owner.0).bind(now.as_micros())).await?;
+    Ok(count.map_or(0, |(count,)| count))
+}
+
+async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> Result<(), LedgerError> {
+    let known: Option<(i64,)> = change.row(Statement::new("SELECT id FROM users WHERE id = $1").bind(owner.0)).await?;
+    known.map(|_| ()).ok_or(LedgerError::UnknownUser(owner))
+}
+
+/// The id that a statement with `RETURNING id` gave.
+pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
+    let row: Option<(i64,)> = change.row(statement).await?;
+    row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
+}
+
+/// Upstreams get all scopes in one field value.
+fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
+    if scopes.to_string().len() > LONGEST_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
+}
+
+fn counts(record: &TokenRecord, now: Timestamp) -> bool {
+    record.revoked.is_none() && is_live(record.expires.map(Timestamp::as_micros), now)
+}
+
+fn is_live(expires: Option<i64>, now: Timestamp) -> bool {
+    expires.is_none_or(|end| end > now.as_micros())
+}

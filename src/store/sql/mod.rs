@@ -1,0 +1,99 @@
+//! The three traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
+//!
+//! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
+//! `rows` reads what stands in it; `find`, `ledger` and `accounts` are the three traits. The change log is written by
+//! triggers of the schema, not by any of these.
+
+mod accounts;
+mod database;
+mod find;
+mod ledger;
+mod rows;
+mod schema;
+mod statement;
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::store::error::unavailable;
+use crate::store::password::Hasher;
+use crate::store::seal::Sealer;
+use crate::store::{OpenError, StoreError};
+use crate::token::{TokenFormat, TokenKey};
+
+pub(super) use self::database::{Change, Database};
+pub(super) use self::schema::{LostKey, apply, prepare};
+pub(super) use self::statement::{Row, Statement};
+
+/// All three traits over one database.
+pub(super) struct SqlStore<D> {
+    database: D,
+    sealer: Sealer,
+    hasher: Hasher,
+    rng: Mutex<StdRng>,
+    tokens: settings::Tokens,
+    timeout: Duration,
+    clock: Clock,
+}
+
+impl<D: Database> SqlStore<D> {
+    /// Makes the database ready, and opens it for use.
+    pub(super) async fn open(
+        database: D,
+        settings: &settings::Store,
+        tokens: &settings::Tokens,
+        clock: Clock,
+    ) -> Result<SqlStore<D>, OpenError> {
+        let rng = StdRng::try_from_rng(&mut SysRng).map_err(|error| OpenError::NoRandomness(error.into()))?;
+        let ready = prepare(&database, settings, LostKey::Refuse).await?;
+        Ok(SqlStore {
+            database,
+            sealer: ready.sealer,
+            hasher: Hasher::new(&settings.hashing),
+            rng: Mutex::new(rng),
+            tokens: tokens.clone(),
+            timeout: settings.timeout,
+            clock,
+        })
+    }
+
+    fn new_key(&self) -> TokenKey {
+        // A generator is never left half-way, so a panic elsewhere does not spoil it.
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        TokenKey::generate(TokenFormat::Drf, &mut *rng)
+    }
+
+    /// Does `work`, but not for longer than the store's time limit.
+    async fn within<T, E: From<StoreError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(unavailable(elapsed).into()),
+        }
+    }
+
+    /// The rows of a statement that only reads.
+    async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        self.within(self.database.rows(statement)).await
+    }
+
+    /// The only row of such a statement, if there is one.
+    async fn row<T: Row>(&self, statement: Statement) -> Result<Option<T>, StoreError> {
+        Ok(self.rows(statement).await?.pop())
+    }
+
+    /// Runs one statement that changes something, and says how many rows it touched.
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let touched = change.execute(statement).await;
+            change.finish(touched).await
+        })
+        .await
+    }
+}

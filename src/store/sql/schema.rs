@@ -1,0 +1,122 @@
+//! Brings a database up to this version, and its key file into being.
+//!
+//! Of several gateways that start at once, one does the work and the others find it done.
+
+use std::path::Path;
+
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+
+use super::{Change, Database, Statement};
+use crate::config::settings;
+use crate::store::error::{broken, unavailable};
+use crate::store::keyfile::KeyFile;
+use crate::store::seal::Sealer;
+use crate::store::{Migration, OpenError, StoreError};
+
+/// Under which name `meta` keeps the value that tells whether a key file is that of the store.
+const CHECK_VALUE: &str = "key_file_check";
+
+/// What to do about a store whose key file is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum LostKey {
+    /// Stop.
+    Refuse,
+    /// Make a new one, and give up what the old one sealed.
+    Forsake,
+}
+
+/// The keys that open a database, and what had to be done to make it ready.
+pub(in crate::store) struct Ready {
+    pub(in crate::store) sealer: Sealer,
+    pub(in crate::store) applied: Vec<Migration>,
+}
+
+/// Makes a database ready.
+pub(in crate::store) async fn prepare<D: Database>(
+    database: &D,
+    settings: &settings::Store,
+    lost: LostKey,
+) -> Result<Ready, OpenError> {
+    // No time limit of its own: waiting for locks is bounded, and a step over a large table may take what it needs.
+    let applied = database.migrate().await?;
+    let fitting = async {
+        let mut change = database.begin().await.map_err(|error| database.unopened(error))?;
+        let sealer = fit_key(&mut change, database, &settings.key_file, lost).await;
+        match sealer {
+            Ok(sealer) => change.commit().await.map(|()| sealer).map_err(|error| database.unopened(error)),
+            Err(refused) => {
+                change.roll_back().await;
+                Err(refused)
+            }
+        }
+    };
+    let fitted = tokio::time::timeout(settings.timeout, fitting).await;
+    let sealer = fitted.unwrap_or_else(|elapsed| Err(database.unopened(unavailable(elapsed))))?;
+    Ok(Ready { sealer, applied })
+}
+
+/// Applies the steps that are missing, within a transaction of the caller.
+pub(in crate::store) async fn apply<C: Migrate>(
+    connection: &mut C,
+    migrations: &Migrator,
+) -> Result<Vec<Migration>, MigrateError> {
+    connection.ensure_migrations_table(&migrations.table_name).await?;
+    let known = connection.list_applied_migrations(&migrations.table_name).await?;
+    // Not `run`: its future cannot move between threads (the compiler loses track of a lifetime in `Acquire`).
+    migrations.run_direct(None, connection, false).await?;
+    let is_new = |version| known.iter().all(|migration| migration.version != version);
+    Ok(migrations
+        .iter()
+        .filter(|migration| is_new(migration.version))
+        .map(|migration| Migration { version: migration.version, description: migration.description.to_string() })
+        .collect())
+}
+
+/// Finds the key file that belongs to this store, or makes one for a store that has seen none.
+async fn fit_key<D: Database>(
+    change: &mut D::Change,
+    database: &D,
+    key_file: &Path,
+    lost: LostKey,
+) -> Result<Sealer, OpenError> {
+    let failed = |error| database.unopened(error);
+    let mut check = check_value(change).await.map_err(failed)?;
+    let keys = match KeyFile::read(key_file)? {
+        Some(keys) => keys,
+        None if check.is_some() && lost == LostKey::Refuse => {
+            return Err(OpenError::KeyLost { key_file: key_file.to_owned(), store: database.place() });
+        }
+        None => {
+            if check.take().is_some() {
+                forget_sealed(change).await.map_err(failed)?;
+            }
+            KeyFile::make(key_file)?
+        }
+    };
+    let sealer = Sealer::new(&keys)?;
+    match check {
+        Some(value) if sealer.made(&value) => {}
+        Some(_) => return Err(OpenError::WrongKey { key_file: key_file.to_owned(), store: database.place() }),
+        None => adopt(change, &sealer).await.map_err(failed)?,
+    }
+    Ok(sealer)
+}
+
+async fn check_value<C: Change>(change: &mut C) -> Result<Option<Vec<u8>>, StoreError> {
+    let statement = Statement::new("SELECT value FROM meta WHERE name = $1").bind(CHECK_VALUE);
+    let row: Option<(Vec<u8>,)> = change.row(statement).await?;
+    Ok(row.map(|(value,)| value))
+}
+
+async fn adopt<C: Change>(change: &mut C, sealer: &Sealer) -> Result<(), StoreError> {
+    let value = sealer.check_value().map_err(broken)?;
+    let statement = Statement::new("INSERT INTO meta (name, value) VALUES ($1, $2)");
+    change.execute(statement.bind(CHECK_VALUE).bind(Some(value))).await?;
+    Ok(())
+}
+
+async fn forget_sealed<C: Change>(change: &mut C) -> Result<(), StoreError> {
+    change.execute(Statement::new("UPDATE tokens SET sealed = NULL")).await?;
+    change.execute(Statement::new("DELETE FROM meta WHERE name = $1").bind(CHECK_VALUE)).await?;
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! A statement with its arguments, the same text for every database: both read `$1`, `$2`, ….
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::postgres::PgRow;
+use sqlx::{Arguments, Database, Encode, FromRow, Type};
+
+/// One statement, ready to be run, more than once if need be.
+pub(in crate::store) struct Statement {
+    text: &'static str,
+    arguments: Vec<Argument>,
+}
+
+/// What may stand in place of a `$1`.
+pub(in crate::store) enum Argument {
+    Number(Option<i64>),
+    Text(String),
+    Bytes(Option<Vec<u8>>),
+    Truth(bool),
+}
+
+/// What every database can read a row into.
+pub(in crate::store) trait Row:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
+{
+}
+
+impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static {}
+
+impl Statement {
+    pub(in crate::store) fn new(text: &'static str) -> Statement {
+        Statement { text, arguments: Vec::new() }
+    }
+
+    /// Gives the next `$1`, `$2`, … its value.
+    pub(in crate::store) fn bind(mut self, argument: impl Into<Argument>) -> Statement {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    pub(in crate::store) fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// The arguments as one database takes them.
+    pub(in crate::store) fn arguments<D: Database>(&self) -> Result<D::Arguments, sqlx::Error>
+    where
+        for<'t> Option<i64>: Encode<'t, D> + Type<D>,
+        for<'t> &'t str: Encode<'t, D> + Type<D>,
+        for<'t> Option<&'t [u8]>: Encode<'t, D> + Type<D>,
+        for<'t> bool: Encode<'t, D> + Type<D>,
+    {
+        let mut arguments = D::Arguments::default();
+        for argument in &self.arguments {
+            let added = match argument {
+                Argument::Number(number) => arguments.add(*number),
+                Argument::Text(text) => arguments.add(text.as_str()),
+                Argument::Bytes(bytes) => arguments.add(bytes.as_deref()),
+                Argument::Truth(truth) => arguments.add(*truth),
+            };
+            added.map_err(sqlx::Error::Encode)?;
+        }
+        Ok(arguments)
+    }
+}
+
+impl From<i64> for Argument {
+    fn from(number: i64) -> Argument {
+        Argument::Number(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Argument {
+    fn from(number: Option<i64>) -> Argument {
+        Argument::Number(number)
+    }
+}
+
+impl From<&str> for Argument {
+    fn from(text: &str) -> Argument {
+        Argument::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Argument {
+    fn from(text: String) -> Argument {
+        Argument::Text(text)
+    }
+}
+
+impl From<&[u8]> for Argument {
+    fn from(bytes: &[u8]) -> Argument {
+        Argument::Bytes(Some(bytes.to_vec()))
+    }
+}
+
+impl From<Option<Vec<u8>>> for Argument {
+    fn from(bytes: Option<Vec<u8>>) -> Argument {
+        Argument::Bytes(bytes)
+    }
+}
+
+impl From<bool> for Argument {
+    fn from(truth: bool) -> Argument {
+        Argument::Truth(truth)
+    }
+}

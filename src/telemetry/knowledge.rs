@@ -1,0 +1,81 @@
+//! What is counted of the control half: questions to stores, and how much of what was revoked is known.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
+    /// Counters of the control half; shared by its tasks.
+    #[derive(Default)]
+    pub struct Knowledge { $($(#[doc = $help])* pub $name: Count,)+ }
+
+    impl Knowledge {
+        /// Name, kind, help and value of each.
+        pub(super) fn all(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+            vec![$(($metric, $kind, concat!($($help),+).trim_ascii_start(), self.$name.get()),)+]
+        }
+    }
+} }
+
+counts! {
+    /// Questions to the store about tokens.
+    store_questions: "counter" "tokengate_store_questions_total",
+    /// Questions to the store that were not answered.
+    store_failures: "counter" "tokengate_store_failures_total",
+    /// Questions about unknown tokens that were not asked, since there were too many.
+    strangers_put_off: "counter" "tokengate_unknown_not_asked_total",
+    /// Identities served although nobody could be asked.
+    served_unasked: "counter" "tokengate_served_unasked_total",
+    /// Entries of the change log that were applied.
+    changes: "counter" "tokengate_changes_applied_total",
+    /// Looks at the change log that failed.
+    change_failures: "counter" "tokengate_change_log_failures_total",
+    /// Seconds since 1970 at which the change log was last read up to its end.
+    last_sight: "gauge" "tokengate_change_log_read_timestamp_seconds",
+    /// Tokens found in the shared cache.
+    shared_hits: "counter" "tokengate_shared_cache_hits_total",
+    /// Tokens not found in the shared cache.
+    shared_misses: "counter" "tokengate_shared_cache_misses_total",
+    /// Entries of the shared cache from before a change.
+    shared_stale: "counter" "tokengate_shared_cache_stale_total",
+    /// Entries of the shared cache that were forged, damaged or foreign.
+    shared_rejected: "counter" "tokengate_shared_cache_rejected_total",
+    /// Questions to the shared cache that were not answered.
+    shared_errors: "counter" "tokengate_shared_cache_errors_total",
+    /// Holds delivered to the shared cache.
+    shared_holds: "counter" "tokengate_shared_cache_holds_total",
+    /// Holds that wait to be delivered to the shared cache.
+    shared_owed: "gauge" "tokengate_shared_cache_holds_owed",
+    /// Whether the shared cache can be asked; 0 also if there is none.
+    shared_up: "gauge" "tokengate_shared_cache_up",
+    /// Uses of tokens written down.
+    uses_written: "counter" "tokengate_uses_written_total",
+    /// Uses of tokens that were lost, since too many waited to be written.
+    uses_lost: "counter" "tokengate_uses_lost_total",
+    /// Seconds by which the machine's clock was moved and is not followed yet.
+    clock_step: "gauge" "tokengate_clock_step_seconds",
+}
+
+/// One number.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn more(&self) {
+        self.add(1);
+    }
+
+    /// Some more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// For gauges.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// How many.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

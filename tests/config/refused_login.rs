@@ -1,0 +1,79 @@
+//! Bad logins, each beside all that is said of it.
+
+use std::time::Duration;
+
+use tokengate::units::Rate;
+
+use super::Folder;
+use super::refused::{BASE, each_is_refused};
+
+#[test]
+fn a_login_that_would_take_requests_from_a_route_is_refused() {
+    for (login, route) in [
+        ("/gettoken/", "path = \"/gettoken/\""),
+        ("/gettoken/", "path = \"/gettoken\""),
+        ("/gettoken", "path_prefix = \"/gettoken/\" | host = \"a.test\""),
+        ("/gettoken", "path_prefix = \"/gettoken\" | methods = [\"GET\"]"),
+    ] {
+        let path = route.split('"').nth(1).unwrap();
+        each_is_refused(&[(
+            &format!("[login] | path = \"{login}\" | [routes.a] | {route} | upstream = \"base\""),
+            &format!(
+                "1: login: takes the requests for `{path}` from routes.a; give the route another path, or log in elsewhere \
+                 with `path` here"
+            ),
+        )]);
+    }
+    each_is_refused(&[
+        (
+            "[login] | [routes.gettoken] | path = \"/x\" | upstream = \"base\"",
+            "1: login: logs and metrics call the login `gettoken`, and there is a route of this name; rename the route",
+        ),
+        (
+            "[login] | path = \"/\"",
+            "2: login.path: would take the place of the start page; write a path of its own, such as \"/gettoken/\"",
+        ),
+        ("[login] | path = \"token\"", "2: login.path: `token` does not begin with `/`; write \"/token\""),
+    ]);
+}
+
+#[test]
+fn rates_and_sizes_of_a_login_are_checked() {
+    each_is_refused(&[
+        (
+            "[login] | attempts = { per_user = 5, per_address = \"0/min\" }",
+            "2: login.attempts.per_user: `5` is not a rate; write a number and one of the units /s, /min, /h and /d, as in \
+             \"5/min\", or \"unlimited\" | \
+             2: login.attempts.per_address: `0/min` would never allow anything; write a number above zero, or \"unlimited\"",
+        ),
+        (
+            "[limits] | wrong_keys = \"often\"",
+            "2: limits.wrong_keys: `often` is not a rate; write a number and one of the units /s, /min, /h and /d, as in \
+             \"5/min\", or \"unlimited\"",
+        ),
+        ("[login] | max_body = \"1B\"", "2: login.max_body: `1B` is out of bounds; write 256B to 1MiB"),
+        (
+            "[login] | hash_parallelism = 0",
+            "2: login.hash_parallelism: `0` is out of bounds; write a whole number from 1 to 1024",
+        ),
+    ]);
+}
+
+#[test]
+fn a_login_is_there_if_its_table_is() {
+    let folder = Folder::new();
+    assert!(folder.settings(BASE).login.is_none());
+    let settings = folder.settings(&format!("[login]\n{BASE}"));
+    let login = settings.login.unwrap();
+    assert_eq!((login.path.as_str(), login.max_body), ("/gettoken/", 65_536));
+    assert_eq!((login.per_user, login.per_address), (Some(Rate::per_minute(5)), Some(Rate::per_minute(20))));
+    assert_eq!((settings.store.hashing.at_once, settings.store.hashing.failed_after), (2, Duration::from_secs(1)));
+
+    let text = "[login]\npath = \"/login\"\nfailed_after = \"2s\"\nattempts = { per_user = \"unlimited\" }\nhash_parallelism = 1\n\
+                [defaults.timeouts]\nrequest_body = \"7s\"\n";
+    let settings = folder.settings(&format!("{text}{BASE}"));
+    let login = settings.login.unwrap();
+    assert_eq!((login.path.as_str(), login.per_user), ("/login", None));
+    assert_eq!(login.request_body_timeout, Duration::from_secs(7));
+    assert_eq!((settings.store.hashing.at_once, settings.store.hashing.failed_after), (1, Duration::from_secs(2)));
+}

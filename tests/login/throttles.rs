@@ -1,0 +1,158 @@
+//! How often one may try.
+
+use std::time::Duration;
+
+use tokengate::config::settings::{Hashing, Login};
+use tokengate::units::Rate;
+
+use super::{PASSWORD, REFUSED, login, site, token, typed, user, user_with_hash};
+use crate::support::client::BOTH;
+use crate::support::{Answer, Ask, Gateway, Origin, Wire};
+
+async fn gateway(per_user: Option<Rate>, per_address: Option<Rate>) -> Gateway {
+    let origin = Origin::answering("hello").await;
+    let site = site(&origin).with(|settings| {
+        settings.login = Some(Login { per_user, per_address, ..Login::default() });
+    });
+    let gateway = site.start().await;
+    user(&gateway, "alice").await;
+    user(&gateway, "bob").await;
+    gateway
+}
+
+fn assert_throttled(answer: &Answer, seconds: u64) {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    let unit = if seconds == 1 { "second" } else { "seconds" };
+    assert_eq!(answer.detail(), format!("Request was throttled. Expected available in {seconds} {unit}."));
+    assert_eq!(answer.fields.get("retry-after"), Some(seconds.to_string().as_str()));
+    assert!(!answer.fields.has("www-authenticate"));
+}
+
+#[tokio::test]
+async fn a_name_may_fail_so_often_however_it_is_spelt() {
+    let gateway = gateway(Some(Rate::per_minute(5)), None).await;
+    for spelling in ["alice", "ALICE", "  Alice\t", "ａｌｉｃｅ", "alicE\u{3000}"] {
+        let answer = login(spelling, "nope").to(&gateway).await;
+        assert_eq!((answer.status, answer.text()), (400, REFUSED), "{spelling}");
+    }
+    for http in BOTH {
+        assert_throttled(&login("alice", "nope").over(http, &gateway).await, 12);
+        assert_throttled(&login("Ａlice", PASSWORD).over(http, &gateway).await, 12);
+        assert_throttled(&login("alice", PASSWORD).over(http, &gateway).await, 12);
+    }
+    token(&login("bob", PASSWORD).to(&gateway).await);
+    assert_eq!(login("alicia", "nope").to(&gateway).await.status, 400);
+    gateway.hand.advance(Duration::from_millis(11_001));
+    assert_throttled(&login("alice", PASSWORD).to(&gateway).await, 1);
+    gateway.hand.advance(Duration::from_secs(1));
+    token(&login("alice", PASSWORD).to(&gateway).await);
+    gateway.has_counted("gettoken", "too_many_requests", 7).await;
+}
+
+#[tokio::test]
+async fn names_that_nobody_has_are_held_back_alike() {
+    let gateway = gateway(Some(Rate::per_minute(2)), None).await;
+    for name in ["alice", "nobody"] {
+        for _ in 0..2 {
+            assert_eq!(login(name, "nope").to(&gateway).await.status, 400);
+        }
+        assert_throttled(&login(name, "nope").to(&gateway).await, 30);
+    }
+}
+
+#[tokio::test]
+async fn an_address_may_fail_so_often_whatever_the_names() {
+    let gateway = gateway(None, Some(Rate::per_minute(20))).await;
+    for n in 0..20 {
+        assert_eq!(login(&format!("user{n}"), "x").to(&gateway).await.status, 400, "{n}");
+    }
+    assert_throttled(&login("alice", PASSWORD).to(&gateway).await, 3);
+    gateway.hand.advance(Duration::from_secs(3));
+    token(&login("alice", PASSWORD).to(&gateway).await);
+    assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
+    assert_throttled(&login("alice", PASSWORD).to(&gateway).await, 3);
+}
+
+#[tokio::test]
+async fn only_a_wrong_password_counts() {
+    let gateway = gateway(Some(Rate::per_minute(2)), Some(Rate::per_minute(2))).await;
+    for _ in 0..4 {
+        token(&login("alice", PASSWORD).to(&gateway).await);
+        assert_eq!(typed("application/json", r#"{"username":"alice"}"#).to(&gateway).await.status, 400);
+        assert_eq!(typed("text/plain", "x").to(&gateway).await.status, 415);
+        assert_eq!(Ask::get("/gettoken/").to(&gateway).await.status, 405);
+    }
+    assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
+    token(&login("alice", PASSWORD).to(&gateway).await);
+    assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
+    for _ in 0..5 {
+        assert_throttled(&login("alice", "nope").to(&gateway).await, 30);
+    }
+    // Being held back did not count, and gave nothing back.
+    gateway.hand.advance(Duration::from_secs(30));
+    assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
+    assert_throttled(&login("alice", "nope").to(&gateway).await, 30);
+}
+
+#[tokio::test]
+async fn a_name_that_is_held_back_does_not_hold_back_its_address() {
+    let gateway = gateway(Some(Rate::per_minute(1)), Some(Rate::per_minute(3))).await;
+    assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
+    for _ in 0..10 {
+        assert_throttled(&login("alice", "nope").to(&gateway).await, 60);
+    }
+    assert_eq!(login("bob", "nope").to(&gateway).await.status, 400);
+    assert_eq!(login("carol", "nope").to(&gateway).await.status, 400);
+    assert_throttled(&login("dave", "nope").to(&gateway).await, 20);
+}
+
+#[tokio::test]
+async fn many_at_once_do_not_slip_through() {
+    let gateway = gateway(Some(Rate::per_minute(3)), None).await;
+    let mut wires = Vec::new();
+    for _ in 0..12 {
+        wires.push(Wire::open(&gateway).await);
+    }
+    for wire in &mut wires {
+        wire.send(login("alice", "nope").bytes()).await;
+    }
+    let mut statuses = Vec::new();
+    for wire in &mut wires {
+        statuses.push(wire.answer().await.status);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[400; 3][..], &[429; 9][..]].concat());
+}
+
+#[tokio::test]
+async fn beyond_a_short_queue_a_login_is_put_off_and_tokens_are_served_on() {
+    let origin = Origin::answering("hello").await;
+    let site = site(&origin).with(|settings| {
+        settings.store.hashing = Hashing { at_once: 1, failed_after: Duration::from_millis(1) };
+    });
+    let gateway = site.start().await;
+    let key = gateway.issue("bob").await;
+    // A tenth of a second and more for each.
+    let hash = "pbkdf2_sha256$1000000$Xk3bV9qLm2TaXk3bV9qLm2$2R1pS5l1qK6xTG3feXD88SCePC6gIyl7ZQSzZjIMspE=";
+    user_with_hash(&gateway, "alice", hash).await;
+    let mut wires = Vec::new();
+    for _ in 0..40 {
+        wires.push(Wire::open(&gateway).await);
+    }
+    for wire in &mut wires {
+        wire.send(login("alice", PASSWORD).bytes()).await;
+    }
+    assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.status, 200);
+    let (mut given, mut put_off) = (0, 0);
+    for wire in &mut wires {
+        let answer = wire.answer().await;
+        match answer.status {
+            200 => given += 1,
+            _ => {
+                assert_throttled(&answer, 1);
+                put_off += 1;
+            }
+        }
+    }
+    assert!(given >= 9 && put_off > 0, "{given} were let in, {put_off} put off");
+}

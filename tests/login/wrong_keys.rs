@@ -1,0 +1,79 @@
+//! Wrong keys on protected routes: held back for each address, without hurting anybody who is known.
+
+use std::time::Duration;
+
+use tokengate::units::Rate;
+
+use crate::support::client::BOTH;
+use crate::support::{Ask, Gateway, Origin, Site};
+
+async fn gateway(origin: &Origin, most: Option<Rate>) -> Gateway {
+    Site::before(origin).with(|settings| settings.limits.wrong_keys = most).start().await
+}
+
+fn wrong(n: usize) -> Ask {
+    Ask::get("/api/x").token(&format!("{n:040}"))
+}
+
+#[tokio::test]
+async fn wrong_keys_are_held_back_and_known_ones_are_served() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, Some(Rate::per_minute(10))).await;
+    let known = gateway.issue("alice").await;
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+    for n in 0..10 {
+        assert_eq!(wrong(n).to(&gateway).await.status, 401, "{n}");
+    }
+    for http in BOTH {
+        // A new one, and one that memory knows to be wrong; on every kind of route that looks at credentials.
+        for ask in [wrong(10), wrong(0), Ask::get("/optional/x").token("wrong"), Ask::get("/scoped/x").token("wrong")] {
+            let answer = ask.over(http, &gateway).await;
+            assert_eq!(answer.status, 429, "{answer:?}");
+            assert_eq!(answer.detail(), "Request was throttled. Expected available in 6 seconds.");
+            assert_eq!(answer.fields.get("retry-after"), Some("6"));
+            assert!(!answer.fields.has("www-authenticate"));
+        }
+        assert_eq!(Ask::get("/api/x").token(&known).over(http, &gateway).await.status, 200, "who is known is served");
+        assert_eq!(Ask::get("/api/x").over(http, &gateway).await.status, 401, "no key is no wrong key");
+        assert_eq!(Ask::get("/public/x").token("wrong").over(http, &gateway).await.status, 200);
+    }
+    gateway.has_counted("api", "too_many_requests", 4).await;
+    gateway.hand.advance(Duration::from_secs(6));
+    assert_eq!(wrong(11).to(&gateway).await.status, 401);
+    assert_eq!(wrong(12).to(&gateway).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_key_that_was_good_is_looked_up_again_whatever_else_comes_from_there() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, Some(Rate { count: 2, per: Duration::from_secs(86_400) })).await;
+    let known = gateway.issue("alice").await;
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+    for n in 0..2 {
+        wrong(n).to(&gateway).await;
+    }
+    // Longer than an entry is believed.
+    gateway.hand.advance(Duration::from_secs(61));
+    assert_eq!(wrong(3).to(&gateway).await.status, 429);
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+}
+
+#[tokio::test]
+async fn good_keys_never_count() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, Some(Rate::per_minute(2))).await;
+    for n in 0..20 {
+        let key = gateway.issue(&format!("user{n}")).await;
+        assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.status, 200);
+    }
+    assert_eq!(wrong(1).to(&gateway).await.status, 401);
+}
+
+#[tokio::test]
+async fn without_a_limit_nothing_is_held_back() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, None).await;
+    for n in 0..200 {
+        assert_eq!(wrong(n).to(&gateway).await.status, 401, "{n}");
+    }
+}

@@ -1,0 +1,256 @@
+//! Tokens are asked for at several gateways while they are revoked, issued anew, given and denied scopes, and their owners
+//! switched off and on, all at random; a model knows for every moment what may be answered.
+//!
+//! No time limit is in it: a change holds when every gateway has applied it, and from then on no request may be answered
+//! as before. While it is under way, both answers are right. The seed makes the order of the operations; set
+//! `TOKENGATE_RACE_SEED` for another one.
+
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokengate::store::{NamedToken, NewUser, Store, Terms, TokenRef};
+use tokengate::token::{ScopeSet, SubjectId, TokenId};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::support::http2::H2;
+use crate::support::{Ask, Fleet, Gateway};
+
+/// Tokens that live at once. Few, so that many operations meet.
+const SLOTS: usize = 12;
+/// Requests in flight at each gateway.
+const LOOKERS: usize = 12;
+const CHANGERS: usize = 4;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Allowed {
+    live: bool,
+    active: bool,
+    admin: bool,
+}
+
+impl Allowed {
+    /// The status of an answer to `/api/` or to `/scoped/`.
+    fn status(self, scoped: bool) -> u16 {
+        match self {
+            Allowed { live: false, .. } | Allowed { active: false, .. } => 401,
+            Allowed { admin: false, .. } if scoped => 403,
+            _ => 200,
+        }
+    }
+}
+
+/// One token, from its first to its last moment.
+struct Life {
+    key: String,
+    id: TokenId,
+    /// What holds from which tick on, and until which tick the state before it was still possible.
+    states: Mutex<Vec<State>>,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    allowed: Allowed,
+    /// A request that ended before cannot have seen it.
+    from: u64,
+    /// A request that began after cannot have seen what came before it.
+    sure: u64,
+}
+
+impl Life {
+    /// May a request that lived from `begun` to `ended` have had this status?
+    fn permits(&self, scoped: bool, status: u16, begun: u64, ended: u64) -> bool {
+        let states = self.states.lock().unwrap();
+        states.iter().enumerate().any(|(place, state)| {
+            let over = states.get(place + 1).map_or(u64::MAX, |next| next.sure);
+            state.allowed.status(scoped) == status && state.from <= ended && begun <= over
+        })
+    }
+
+    fn now(&self) -> Allowed {
+        self.states.lock().unwrap().last().unwrap().allowed
+    }
+}
+
+struct Slot {
+    owner: SubjectId,
+    /// All tokens of this slot, the newest last. Old ones must stay dead.
+    lives: Vec<Arc<Life>>,
+}
+
+struct Race {
+    fleet: Fleet,
+    store: Store,
+    slots: Vec<tokio::sync::Mutex<Slot>>,
+    /// What lookers draw from.
+    known: Mutex<Vec<Arc<Life>>>,
+    /// Counts moments; every look at it is a later one.
+    ticks: AtomicU64,
+    done: AtomicUsize,
+    changes: AtomicUsize,
+    wanted: usize,
+}
+
+impl Race {
+    fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn is_over(&self) -> bool {
+        self.done.load(Ordering::Relaxed) >= self.wanted
+    }
+
+    async fn issue(&self, slot: &mut Slot) {
+        let order = NamedToken { name: "race".to_owned(), expires: None, scopes: ScopeSet::default() };
+        let issued = self.store.ledger.issue_named(slot.owner, &order).await.unwrap();
+        let allowed = Allowed { live: true, active: true, admin: false };
+        let life = Life {
+            key: issued.key.expose().to_owned(),
+            id: issued.id,
+            states: Mutex::new(vec![State { allowed, from: 0, sure: 0 }]),
+        };
+        let life = Arc::new(life);
+        slot.lives.push(Arc::clone(&life));
+        self.known.lock().unwrap().push(life);
+    }
+
+    /// Changes something about the newest token of a slot, and waits until every gateway has heard of it.
+    async fn change(&self, slot: &mut Slot, choice: u32) {
+        let life = Arc::clone(slot.lives.last().unwrap());
+        let before = life.now();
+        let from = self.tick();
+        let after = match choice {
+            0 if before.live => Allowed { live: false, ..before },
+            1 => Allowed { active: !before.active, ..before },
+            _ => Allowed { admin: !before.admin, ..before },
+        };
+        // Noted before it is done: from now on both may be answered.
+        let affected: Vec<Arc<Life>> = if choice == 1 { slot.lives.clone() } else { vec![Arc::clone(&life)] };
+        for one in &affected {
+            let allowed = if choice == 1 { Allowed { active: after.active, ..one.now() } } else { after };
+            one.states.lock().unwrap().push(State { allowed, from, sure: u64::MAX });
+        }
+        let (ledger, accounts) = (&self.store.ledger, &self.store.accounts);
+        match choice {
+            0 if before.live => drop(ledger.revoke(TokenRef::Id(life.id)).await.unwrap()),
+            1 if after.active => accounts.activate(slot.owner).await.unwrap(),
+            1 => accounts.deactivate(slot.owner).await.unwrap(),
+            _ => {
+                let scopes = ScopeSet::parse(if after.admin { "admin" } else { "" }).unwrap();
+                ledger.set_terms(life.id, &Terms { expires: None, scopes }).await.unwrap();
+            }
+        }
+        self.fleet.changes_are_applied().await;
+        let sure = self.tick();
+        for one in &affected {
+            one.states.lock().unwrap().last_mut().unwrap().sure = sure;
+        }
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn keep_changing(&self, mut rng: StdRng) {
+        while !self.is_over() {
+            let place = rng.random_range(0..self.slots.len());
+            let mut slot = self.slots[place].lock().await;
+            let now = slot.lives.last().unwrap().now();
+            if now.live {
+                self.change(&mut slot, rng.random_range(0..3)).await;
+            } else {
+                if !now.active {
+                    self.change(&mut slot, 1).await;
+                }
+                self.issue(&mut slot).await;
+            }
+        }
+    }
+
+    async fn keep_looking(&self, gateway: &Gateway, mut rng: StdRng) {
+        let mut client = H2::open(gateway).await;
+        while !self.is_over() {
+            let life = {
+                let known = self.known.lock().unwrap();
+                // Mostly those that live now, sometimes any that ever did.
+                let newest = known.len().saturating_sub(SLOTS * 2);
+                let from = if rng.random_range(0..4) == 0 { 0 } else { newest };
+                Arc::clone(&known[rng.random_range(from..known.len())])
+            };
+            let scoped = rng.random_bool(0.5);
+            let ask = Ask::get(if scoped { "/scoped/x" } else { "/api/x" }).token(&life.key);
+            let begun = self.tick();
+            let answer = client.ask(&ask).await;
+            let ended = self.tick();
+            assert!(
+                life.permits(scoped, answer.status, begun, ended),
+                "token {} (scoped: {scoped}) was answered {} {:?} between {begun} and {ended}",
+                life.id.0,
+                answer.status,
+                answer.text(),
+            );
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs a race of so many requests; gives how many changes fell into it.
+async fn run(fleet: Fleet, wanted: usize) -> usize {
+    let seed = std::env::var("TOKENGATE_RACE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
+    println!("TOKENGATE_RACE_SEED={seed}");
+    let store = fleet.first().store.clone();
+    let mut race = Race {
+        fleet,
+        store,
+        slots: Vec::new(),
+        known: Mutex::default(),
+        ticks: AtomicU64::new(1),
+        done: AtomicUsize::new(0),
+        changes: AtomicUsize::new(0),
+        wanted,
+    };
+    for number in 0..SLOTS {
+        let user = NewUser::named(format!("racer{number}"));
+        let owner = race.store.accounts.create(user).await.unwrap().0.account.id;
+        let mut slot = Slot { owner, lives: Vec::new() };
+        race.issue(&mut slot).await;
+        race.slots.push(tokio::sync::Mutex::new(slot));
+    }
+    race.fleet.changes_are_applied().await;
+    for store in &race.fleet.stores {
+        store.answers_late(4);
+    }
+    let race = Rc::new(race);
+    let rng = |stream: usize| StdRng::seed_from_u64(seed + u64::try_from(stream).unwrap());
+    let all = async {
+        let mut tasks = JoinSet::new();
+        for stream in 0..CHANGERS {
+            let (race, rng) = (Rc::clone(&race), rng(stream));
+            tasks.spawn_local(async move { race.keep_changing(rng).await });
+        }
+        for stream in 0..race.fleet.gateways.len() * LOOKERS {
+            let (race, rng) = (Rc::clone(&race), rng(CHANGERS + stream));
+            tasks.spawn_local(async move {
+                let gateway = &race.fleet.gateways[stream % race.fleet.gateways.len()];
+                race.keep_looking(gateway, rng).await;
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+    };
+    LocalSet::new().run_until(all).await;
+    race.changes.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn no_gateway_answers_as_before_once_a_change_was_applied_over_sqlite() {
+    let fleet = Fleet::over_sqlite(3, |settings| {
+        settings.store.poll_every = std::time::Duration::from_millis(10);
+        settings.tokens.max_per_user = 10_000;
+    })
+    .await;
+    let changes = run(fleet, 34_000).await;
+    println!("{changes} changes");
+    assert!(changes > 100, "only {changes} changes fell into the race");
+}

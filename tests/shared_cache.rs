@@ -1,0 +1,156 @@
+//! The cache that gateways share, against real servers.
+
+mod cluster;
+mod entries;
+mod feed;
+mod holds;
+mod kinds;
+mod outages;
+mod sentinel;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokengate::cache::{Begun, Looked, SharedCache};
+use tokengate::clock::{Clock, Hand, Timestamp};
+use tokengate::config::settings::RedisCache;
+use tokengate::store::{Cursor, SharedCacheKey};
+use tokengate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use tokio::task::JoinHandle;
+
+use crate::support::redis::Redis;
+use crate::support::{PATIENCE, eventually};
+
+/// Long enough that a busy machine does not make a healthy server look slow.
+const UNHURRIED: Duration = Duration::from_secs(5);
+
+/// Gateways with one key file.
+struct Fleet {
+    folder: TempDir,
+}
+
+impl Fleet {
+    fn new() -> Fleet {
+        let folder = tempfile::tempdir().unwrap();
+        write_key(&folder.path().join("key"), 1);
+        Fleet { folder }
+    }
+
+    /// Settings for a cache at this address.
+    fn settings(&self, url: &str) -> RedisCache {
+        RedisCache { timeout: UNHURRIED, ..RedisCache::at(url, Path::new("")).unwrap() }
+    }
+
+    /// One more gateway, which knows of all changes up to now.
+    fn gateway(&self, settings: &RedisCache) -> Gateway {
+        let gateway = self.ignorant(settings);
+        gateway.cache.caught_up();
+        gateway
+    }
+
+    /// One more gateway, which was away and knows nothing.
+    fn ignorant(&self, settings: &RedisCache) -> Gateway {
+        let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let key = SharedCacheKey::read(&self.folder.path().join("key")).unwrap();
+        let (cache, task) = SharedCache::new(settings, key, clock);
+        Gateway { cache, hand, task: Some(tokio::spawn(task)) }
+    }
+
+    /// One more gateway, connected.
+    async fn connected(&self, settings: &RedisCache) -> Gateway {
+        let gateway = self.gateway(settings);
+        gateway.is_connected().await;
+        gateway
+    }
+
+    /// One more gateway before a server alone, connected.
+    async fn before(&self, redis: &Redis) -> Gateway {
+        self.connected(&self.settings(&redis.url())).await
+    }
+}
+
+fn write_key(path: &Path, byte: u8) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, [byte; 32]).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The shared cache as one gateway has it.
+struct Gateway {
+    cache: Arc<SharedCache>,
+    hand: Hand,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    async fn is_connected(&self) {
+        let what = "the gateway is connected";
+        eventually(PATIENCE, what, || async { !self.cache.is_away() }).await;
+    }
+
+    /// Looks for a token that is not there; what a fill needs.
+    async fn begin(&self, digest: TokenDigest) -> Begun {
+        match self.cache.look(digest).await {
+            Looked::Nothing(begun) => begun,
+            other => panic!("{other:?}; {:?}", self.cache.trouble()),
+        }
+    }
+
+    /// Looks, and keeps what the store would say.
+    async fn fill(&self, record: &TokenRecord) {
+        let begun = self.begin(record.digest).await;
+        self.cache.keep(begun, record).await;
+    }
+
+    async fn finds(&self, record: &TokenRecord) -> bool {
+        matches!(self.cache.look(record.digest).await, Looked::Found(found) if found == *record)
+    }
+
+    async fn finds_nothing(&self, record: &TokenRecord) -> bool {
+        matches!(self.cache.look(record.digest).await, Looked::Nothing(_))
+    }
+
+    /// The token changed, and the hold is delivered.
+    async fn change(&self, record: &TokenRecord, number: i64) {
+        self.cache.changed(record.digest, Cursor(number));
+        self.has_delivered().await;
+    }
+
+    async fn has_delivered(&self) {
+        eventually(PATIENCE, "the hold is delivered", || async { self.cache.owed() == 0 }).await;
+    }
+
+    fn counted(&self, which: fn(&tokengate::cache::SharedCounters) -> &AtomicU64) -> u64 {
+        which(self.cache.counters()).load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// What the store says of a token with this key.
+fn record(key: &str) -> TokenRecord {
+    TokenRecord {
+        id: TokenId(7),
+        digest: TokenDigest::of(key.as_bytes()),
+        owner: Account {
+            id: SubjectId(1001),
+            name: "alice".to_owned(),
+            email: "alice@example.com".to_owned(),
+            groups: vec!["sales".to_owned()],
+            active: true,
+        },
+        scopes: ScopeSet::parse("read").unwrap(),
+        created: Timestamp::from_micros(1),
+        expires: None,
+        revoked: None,
+    }
+}

@@ -1,0 +1,89 @@
+//! Every way to reach a server, and what is said when it does not let us in.
+
+use tokengate::config::settings::{RedisCache, RedisPassword, RedisTls};
+
+use super::{Fleet, Gateway, record};
+use crate::support::redis::{Redis, command};
+use crate::support::{PATIENCE, eventually};
+
+/// Enough for everything that a gateway does.
+const RULES: &str = "user gate on >open-sesame resetkeys ~tokengate:* resetchannels &tokengate:* -@all \
+                     +@connection +evalsha +eval +time +get +set +del +publish +subscribe";
+
+async fn works(gateway: &Gateway) {
+    gateway.is_connected().await;
+    let alice = record("alice's key");
+    gateway.fill(&alice).await;
+    assert!(gateway.finds(&alice).await);
+    let mut feed = gateway.cache.feed();
+    crate::support::soon("a gap", feed.next()).await;
+    gateway.change(&alice, 1).await;
+    crate::support::soon("the change", feed.next()).await;
+    assert_eq!(gateway.counted(|c| &c.errors), 0);
+}
+
+async fn says(gateway: &Gateway, what: &str) {
+    eventually(PATIENCE, what, || async { gateway.cache.trouble().is_some_and(|why| why.contains(what)) }).await;
+    let why = gateway.cache.trouble().unwrap();
+    assert!(!why.contains("sesame"), "{why}");
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves() {
+    let (redis, fleet) = (Redis::start().await, Fleet::new());
+    works(&fleet.gateway(&fleet.settings(&format!("unix:{}", redis.socket().display())))).await;
+}
+
+#[tokio::test]
+async fn another_database_serves_and_shares_nothing_with_the_first() {
+    let (redis, fleet) = (Redis::start().await, Fleet::new());
+    let (first, third) = (fleet.before(&redis).await, fleet.gateway(&fleet.settings(&format!("{}/3", redis.url()))));
+    let bob = record("bob's key");
+    first.fill(&bob).await;
+    works(&third).await;
+    assert!(third.finds_nothing(&bob).await);
+}
+
+#[tokio::test]
+async fn a_user_with_no_more_rights_than_it_needs_serves() {
+    let fleet = Fleet::new();
+    let redis = Redis::start_with(&[RULES]).await;
+    works(&fleet.gateway(&fleet.settings(&format!("redis://gate:open-sesame@127.0.0.1:{}", redis.port)))).await;
+    let keys = RedisCache {
+        username: Some("gate".to_owned()),
+        password: Some(RedisPassword::new("open-sesame".to_owned())),
+        ..fleet.settings(&redis.url())
+    };
+    let other = fleet.connected(&keys).await;
+    assert!(other.finds_nothing(&record("alice's key")).await);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_without_it() {
+    let fleet = Fleet::new();
+    let redis = Redis::start_with(&[RULES]).await;
+    let wrong = fleet.gateway(&fleet.settings(&format!("redis://gate:wrong-sesame@127.0.0.1:{}", redis.port)));
+    says(&wrong, "see that `username` and the password are right").await;
+    let nobody = fleet.gateway(&fleet.settings(&redis.url()));
+    works(&nobody).await;
+    redis.ask::<String>(command(&["CONFIG", "SET", "requirepass", "another-sesame"])).await;
+    says(&fleet.gateway(&fleet.settings(&redis.url())), "see that `username` and the password are right").await;
+}
+
+#[tokio::test]
+async fn tls_serves_where_the_authority_is_trusted_and_is_told_of_where_not() {
+    let (fleet, (redis, ca_file)) = (Fleet::new(), Redis::start_tls().await);
+    let url = format!("rediss://localhost:{}", redis.port);
+    let trusting = RedisCache {
+        tls: Some(RedisTls { authorities: Some(std::fs::read(&ca_file).unwrap()) }),
+        ..fleet.settings(&url)
+    };
+    works(&fleet.gateway(&trusting)).await;
+    says(&fleet.gateway(&fleet.settings(&url)), "name the authority of the server's certificate in `ca_file`").await;
+    let in_clear = fleet.settings(&format!("redis://localhost:{}", redis.port));
+    says(&fleet.gateway(&in_clear), "write rediss://").await;
+    let plain = Redis::start().await;
+    let unexpected =
+        RedisCache { tls: trusting.tls.clone(), ..fleet.settings(&format!("rediss://localhost:{}", plain.port)) };
+    says(&fleet.gateway(&unexpected), "see that it speaks TLS").await;
+}
