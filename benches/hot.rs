@@ -8,10 +8,11 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
-use http::header::HOST;
+use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request};
 
@@ -21,6 +22,7 @@ use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
     Auth, HostPattern, IdentityFields, MemoryCache, PathPattern, Route, Store, StoreUrl,
 };
+use tokengate::gateway::Callers;
 use tokengate::gateway::fields::{FieldPolicy, forwarded};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::route::{Peer, RouteTable, Target};
@@ -37,6 +39,7 @@ fn main() {
     route(&mut criterion);
     authenticate(&mut criterion);
     prepare(&mut criterion);
+    callers(&mut criterion);
     criterion.final_summary();
 }
 
@@ -95,6 +98,25 @@ fn prepare(criterion: &mut Criterion) {
             // Few enough to stay in the cache, as a request that just arrived is.
             BatchSize::NumIterations(32),
         );
+    });
+}
+
+/// What an exchange pays for ending with its token, beside a thousand others.
+fn callers(criterion: &mut Criterion) {
+    let (callers, identity, head) = (Callers::default(), Arc::new(identity()), head("/product_api/7/"));
+    let credentials = head.headers.get(AUTHORIZATION).unwrap();
+    let enter = || callers.enter(Arc::clone(&identity), credentials.clone(), None);
+    for _ in 0..1_000 {
+        enter();
+    }
+    let cx = Context::from_waker(Waker::noop());
+    criterion.bench_function("a place among the callers", |bench| {
+        bench.iter(|| {
+            let place = enter();
+            // Once for the head of the answer, twice for its body.
+            let ended = [(); 3].map(|()| callers.poll_ended(black_box(place), &cx));
+            black_box((ended, callers.leave(place)));
+        });
     });
 }
 

@@ -187,12 +187,14 @@ async fn changes_that_mean_nothing_to_a_stream_leave_it_alone() {
 async fn a_stream_ends_when_its_token_expires() {
     for http in BOTH {
         let (origin, gate) = endless_origin().await;
-        let site = Site::before(&origin);
-        let gateway = site.start().await;
+        let gateway = Gateway::before(&origin).await;
         let short = gateway.issue_named("alice", "", Some(LONG), &Clock::system()).await;
         let long = gateway.issue_named("alice", "", Some(3 * LONG), &Clock::system()).await;
         let ends = Stream::open(http, &gateway, &short).await;
         let mut goes_on = Stream::open(http, &gateway, &long).await;
+        // A tick has passed, so that nothing is looked at but the time.
+        assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);
+        eventually(PATIENCE, "a tick", || async { gateway.log.text().contains("/nowhere") }).await;
         gateway.hand.advance(2 * LONG);
         ends.ends_cut().await;
         gate.open();
@@ -218,7 +220,7 @@ async fn while_the_store_cannot_be_asked_streams_go_on_and_end_when_it_can() {
     store.set_mute(false);
     hers.ends_cut().await;
     gateway.has_counted("api", "token_ended", 1).await;
-    assert_eq!(origin.open_connections(), 1, "his goes on");
+    eventually(PATIENCE, "her lease is closed, his is not", || async { origin.open_connections() == 1 }).await;
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Callers {
     ///
     /// In doubt at first: who was asked about while the token changed has an identity that no event will speak of again.
     /// Short exchanges are gone before anybody looks.
-    pub(super) fn enter(
+    pub fn enter(
         &self,
         identity: Arc<Identity>,
         credentials: HeaderValue,
@@ -83,7 +83,7 @@ impl Callers {
     }
 
     /// The exchange has ended, or its token is no matter to it any more. Gives its identity back.
-    pub(super) fn leave(&self, place: usize) -> Option<Arc<Identity>> {
+    pub fn leave(&self, place: usize) -> Option<Arc<Identity>> {
         let left = self.0.borrow_mut().try_remove(place);
         left.map(|entry| entry.identity)
     }
@@ -103,12 +103,12 @@ impl Callers {
     }
 
     /// Has the token ended?
-    pub(super) fn has_ended(&self, place: usize) -> bool {
+    pub fn has_ended(&self, place: usize) -> bool {
         self.0.borrow().get(place).is_some_and(|entry| entry.ended)
     }
 
     /// The same; remembers whom to wake when it does, and at each tick afterwards.
-    pub(super) fn poll_ended(&self, place: usize, cx: &Context<'_>) -> bool {
+    pub fn poll_ended(&self, place: usize, cx: &Context<'_>) -> bool {
         let mut entries = self.0.borrow_mut();
         let Some(entry) = entries.get_mut(place) else { return false };
         if !entry.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
