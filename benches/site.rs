@@ -1,7 +1,7 @@
 //! What a site of several gateways does: how soon a revocation holds, what a token costs among millions, what a flood of
 //! unknown tokens does to the store.
 //!
-//!     cargo bench --bench site -- revocation | flood [--tokens N] [--rounds N]
+//!     cargo bench --bench site -- revocation | scale | flood [--tokens N] [--rounds N]
 //!
 //! Starts real servers as the tests do; figures of one run stand beside one another.
 
@@ -22,8 +22,14 @@ mod support;
 mod flood;
 #[path = "site/revocation.rs"]
 mod revocation;
+#[path = "site/scale.rs"]
+mod scale;
 
 use std::time::Duration;
+
+/// As the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -35,8 +41,9 @@ fn main() {
     runtime.block_on(async {
         match arguments.first().map(String::as_str) {
             Some("revocation") => revocation::run(number("--rounds", 1_000)).await,
+            Some("scale") => scale::run(number("--tokens", 100_000)).await,
             Some("flood") => flood::run(number("--tokens", 100_000)).await,
-            _ => println!("site: name one of revocation, flood"),
+            _ => println!("site: name one of revocation, scale, flood"),
         }
     });
 }
