@@ -127,9 +127,12 @@ mod tests {
             tokio::spawn(async move { hasher.fits(password(), Some("!".to_owned())).await })
         };
         let asking: Vec<_> = (0..=QUEUE).map(|_| ask()).collect();
-        while hasher.room.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let all_there = async {
+            while hasher.room.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all_there).await.unwrap();
         assert!(matches!(hasher.fits(password(), None).await, Err(HashingFailed::Busy)));
         drop(permit);
         for asked in asking {
