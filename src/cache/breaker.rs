@@ -24,37 +24,44 @@ struct State {
     pause: Duration,
     /// Nobody asks before; `None`: closed.
     until: Option<Instant>,
+    /// When somebody was answered last.
+    answered: Option<Instant>,
 }
+
+/// Leave to ask one question.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass(Instant);
 
 impl Breaker {
     /// Closed. No pause is longer than `longest`.
     pub(super) fn new(longest: Duration) -> Breaker {
-        Breaker { longest, state: Mutex::new(State { failures: 0, pause: SHORTEST, until: None }) }
+        Breaker { longest, state: Mutex::new(State { failures: 0, pause: SHORTEST, until: None, answered: None }) }
     }
 
     /// May a question be asked now? After a pause, yes for one.
-    pub(super) fn lets_through(&self) -> bool {
-        let mut state = self.state();
+    pub(super) fn lets_through(&self) -> Option<Pass> {
+        let (mut state, now) = (self.state(), Instant::now());
         match state.until {
-            None => true,
-            Some(until) if until > Instant::now() => false,
-            Some(_) => {
-                // If the probe never reports, the next one goes after another pause.
-                state.until = Some(Instant::now() + state.pause);
-                true
-            }
+            None => {}
+            Some(until) if until > now => return None,
+            // If the probe never reports, the next one goes after another pause.
+            Some(_) => state.until = Some(now + state.pause),
         }
+        Some(Pass(now))
     }
 
     /// A question was answered.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
-        *state = State { failures: 0, pause: SHORTEST, until: None };
+        *state = State { failures: 0, pause: SHORTEST, until: None, answered: Some(Instant::now()) };
     }
 
-    /// A question was not answered.
-    pub(super) fn failed(&self) {
+    /// A question was not answered. One that went out before somebody was answered says nothing of how it is now.
+    pub(super) fn failed(&self, Pass(asked): Pass) {
         let mut state = self.state();
+        if state.answered.is_some_and(|answered| asked < answered) {
+            return;
+        }
         state.failures = state.failures.saturating_add(1);
         if state.failures >= FAILURES {
             state.until = Some(Instant::now() + state.pause);
@@ -72,23 +79,38 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn fail(breaker: &Breaker) {
+        breaker.failed(breaker.lets_through().unwrap());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_fails_three_times_is_left_alone_then_probed_once() {
         let breaker = Breaker::new(Duration::from_secs(1));
-        breaker.failed();
-        breaker.failed();
-        assert!(breaker.lets_through());
-        breaker.failed();
-        assert!(!breaker.lets_through());
+        for _ in 0..3 {
+            fail(&breaker);
+        }
+        assert!(breaker.lets_through().is_none());
         for pause in [250, 500, 1000, 1000] {
             tokio::time::advance(Duration::from_millis(pause - 1)).await;
-            assert!(!breaker.lets_through(), "{pause}");
+            assert!(breaker.lets_through().is_none(), "{pause}");
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(breaker.lets_through(), "{pause}");
-            assert!(!breaker.lets_through(), "one probe at a time");
-            breaker.failed();
+            let probe = breaker.lets_through().expect("a probe");
+            assert!(breaker.lets_through().is_none(), "one probe at a time");
+            breaker.failed(probe);
         }
         breaker.succeeded();
-        assert!(breaker.lets_through() && breaker.lets_through());
+        assert!(breaker.lets_through().is_some() && breaker.lets_through().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_from_before_an_answer_do_not_count() {
+        let breaker = Breaker::new(Duration::from_secs(1));
+        let old: Vec<Pass> = (0..10).map(|_| breaker.lets_through().unwrap()).collect();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        breaker.succeeded();
+        for pass in old {
+            breaker.failed(pass);
+        }
+        assert!(breaker.lets_through().is_some());
     }
 }

@@ -117,9 +117,7 @@ impl Lookup {
     }
 
     async fn ask_store(&self, key: &TokenKey, asker: Asker) -> Result<Option<TokenRecord>, NotAsked> {
-        if !self.breaker.lets_through() {
-            return Err(NotAsked);
-        }
+        let pass = self.breaker.lets_through().ok_or(NotAsked)?;
         if asker == Asker::Stranger && !self.budget.take() {
             self.counts.strangers_put_off.more();
             return Err(NotAsked);
@@ -138,7 +136,7 @@ impl Lookup {
                 report(error);
                 // A broken store answers; it is not spared, since what is broken may be one row.
                 if matches!(error, StoreError::Unavailable(_)) {
-                    self.breaker.failed();
+                    self.breaker.failed(pass);
                 }
             }
         }
