@@ -48,7 +48,9 @@ async fn named_tokens_are_shown_once_and_revoked() {
     assert!(empty.text().contains("A token name has 1 to 100 characters."), "{}", empty.text());
     let made = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", PASSWORD)]).await;
     let key = shown_key(&made);
-    assert!(made.text().contains("&lt;b&gt;&quot;lap&#x27;top&quot; &amp; so&lt;/b&gt;") && !made.text().contains("<b>"));
+    assert!(
+        made.text().contains("&lt;b&gt;&quot;lap&#x27;top&quot; &amp; so&lt;/b&gt;") && !made.text().contains("<b>")
+    );
     eventually(PATIENCE, "it counts", || async { counts(&gateway, &key).await }).await;
     let page = alice.get(&gateway, "/auth/account/").await;
     assert!(!page.text().contains(&key), "shown once");
@@ -69,7 +71,8 @@ async fn named_tokens_are_shown_once_and_revoked() {
 #[tokio::test]
 async fn a_user_whose_tokens_are_many_is_told() {
     let origin = Origin::answering("hello").await;
-    let gateway = Site::before(&origin).with(with_pages).with(|settings| settings.tokens.max_per_user = 1).start().await;
+    let gateway =
+        Site::before(&origin).with(with_pages).with(|settings| settings.tokens.max_per_user = 1).start().await;
     user(&gateway, "zażółć 100%").await;
     let mut browser = Browser::of(&gateway, "zażółć 100%").await;
     let fields = [("action", "create"), ("name", "one"), ("password", PASSWORD)];
@@ -81,7 +84,8 @@ async fn a_user_whose_tokens_are_many_is_told() {
 #[tokio::test]
 async fn where_keys_are_not_kept_none_is_shown_again() {
     let origin = Origin::answering("hello").await;
-    let gateway = Site::before(&origin).with(with_pages).with(|settings| settings.tokens.recoverable = false).start().await;
+    let gateway =
+        Site::before(&origin).with(with_pages).with(|settings| settings.tokens.recoverable = false).start().await;
     user(&gateway, "alice").await;
     let mut alice = Browser::of(&gateway, "alice").await;
     let key = gateway.issue("alice").await;
@@ -109,6 +113,11 @@ async fn secrets_of_browsers_are_in_no_log_and_no_metric() {
     for hidden in [alice.session(), &key, PASSWORD, &secret, &alice.jar["csrftoken"]] {
         assert!(!said.contains(hidden), "{hidden}");
     }
-    let line = log.text().lines().find(|line| line.contains("route=both") && line.contains("outcome=forwarded")).unwrap().to_owned();
+    let line = log
+        .text()
+        .lines()
+        .find(|line| line.contains("route=both") && line.contains("outcome=forwarded"))
+        .unwrap()
+        .to_owned();
     assert!(line.contains("user=alice") && !line.contains("token_id="), "{line}");
 }

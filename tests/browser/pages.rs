@@ -41,7 +41,8 @@ async fn every_page_has_a_strict_policy_and_no_script() {
             assert_eq!(page.fields.get(name), Some(value), "{name}");
         }
         let text = page.text().to_ascii_lowercase();
-        for bad in ["<script", "javascript:", " onload", " onclick", " style=", "http://", "https://", "<img", "<link"] {
+        for bad in ["<script", "javascript:", " onload", " onclick", " style=", "http://", "https://", "<img", "<link"]
+        {
             assert!(!text.contains(bad), "{bad}");
         }
     }
@@ -58,7 +59,8 @@ async fn cookies_have_the_flags_that_keep_them() {
         assert!(csrf.ends_with("; Max-Age=31449600; Path=/; Secure; SameSite=Lax"), "{csrf}");
         assert_eq!(page.fields.all("set-cookie").len(), 1);
         let fields = [("csrfmiddlewaretoken", &*secret(&page)), ("username", "alice"), ("password", PASSWORD)];
-        let ask = form("/auth/login/", &fields).field("Origin", ORIGIN).field("Cookie", csrf.split(';').next().unwrap());
+        let ask =
+            form("/auth/login/", &fields).field("Origin", ORIGIN).field("Cookie", csrf.split(';').next().unwrap());
         let answer = ask.over(http, &gateway).await;
         assert_eq!(answer.status, 302, "{answer:?}");
         let session = cookie(&answer, SESSION);
@@ -73,9 +75,15 @@ async fn nobody_learns_what_is_wrong_with_a_login_and_nothing_is_set() {
     let gateway = gateway(&origin).await;
     let ivan = user(&gateway, "ivan").await;
     gateway.store.accounts.deactivate(ivan).await.unwrap();
-    for (name, password) in
-        [("alice", "nope"), ("nobody", PASSWORD), ("ivan", PASSWORD), ("", PASSWORD), ("alice", ""), ("a\0", "x"), ("<b>", "\"")]
-    {
+    for (name, password) in [
+        ("alice", "nope"),
+        ("nobody", PASSWORD),
+        ("ivan", PASSWORD),
+        ("", PASSWORD),
+        ("alice", ""),
+        ("a\0", "x"),
+        ("<b>", "\""),
+    ] {
         let mut browser = Browser::default();
         let answer = browser.log_in(&gateway, name, password).await;
         assert_eq!(answer.status, 200, "{name}");
@@ -94,7 +102,9 @@ async fn a_form_from_elsewhere_does_nothing() {
     let (own, cookies) = (secret(&page), browser.cookies());
     let foreign = secret(&Browser::default().get(&gateway, "/auth/login/").await);
     let bare = browser.jar["csrftoken"].clone();
-    let ask = |secret: &str| form("/auth/login/", &[("csrfmiddlewaretoken", secret), ("username", "alice"), ("password", PASSWORD)]);
+    let ask = |secret: &str| {
+        form("/auth/login/", &[("csrfmiddlewaretoken", secret), ("username", "alice"), ("password", PASSWORD)])
+    };
     let table: [(&str, Ask); 12] = [
         ("CSRF cookie not set.", ask(&own).field("Origin", ORIGIN)),
         ("CSRF token missing.", ask("").field("Origin", ORIGIN).field("Cookie", &cookies)),
@@ -106,8 +116,14 @@ async fn a_form_from_elsewhere_does_nothing() {
         ("Origin checking failed", ask(&own).field("Origin", "http://localhost").field("Cookie", &cookies)),
         ("Origin checking failed", ask(&own).field("Origin", "https://localhost:8443").field("Cookie", &cookies)),
         ("no Referer", ask(&own).field("Cookie", &cookies)),
-        ("Referer checking failed", ask(&own).field("Referer", "https://localhost.evil.example/").field("Cookie", &cookies)),
-        ("Referer checking failed", ask(&own).field("Referer", "https://localhost@evil.example/").field("Cookie", &cookies)),
+        (
+            "Referer checking failed",
+            ask(&own).field("Referer", "https://localhost.evil.example/").field("Cookie", &cookies),
+        ),
+        (
+            "Referer checking failed",
+            ask(&own).field("Referer", "https://localhost@evil.example/").field("Cookie", &cookies),
+        ),
     ];
     for (why, ask) in table {
         let answer = ask.to(&gateway).await;
@@ -140,9 +156,16 @@ async fn a_secret_that_was_planted_or_belongs_to_another_session_does_not_count(
     let fields = [("csrfmiddlewaretoken", theirs.as_str())];
     assert_eq!(alice.post(&gateway, "/auth/logout/", &fields).await.status, 403);
     let ask = alice.with_cookies(Ask::post("/both/x", "")).field("Origin", ORIGIN).field("X-CSRFToken", theirs);
-    assert_eq!(ask.to(&gateway).await.detail(), "CSRF Failed: CSRF token from the 'X-Csrftoken' HTTP header incorrect.");
+    assert_eq!(
+        ask.to(&gateway).await.detail(),
+        "CSRF Failed: CSRF token from the 'X-Csrftoken' HTTP header incorrect."
+    );
     assert_eq!(origin.count(), 0);
-    assert_eq!(alice.submit(&gateway, "/auth/account/", "/auth/logout/", &[]).await.status, 200, "her own page works on");
+    assert_eq!(
+        alice.submit(&gateway, "/auth/account/", "/auth/logout/", &[]).await.status,
+        200,
+        "her own page works on"
+    );
 }
 
 #[tokio::test]
@@ -243,7 +266,8 @@ async fn without_the_table_there_are_no_pages_and_no_sessions() {
     let gateway = off.start().await;
     assert_eq!(Ask::get("/auth/login/").to(&gateway).await.status, 404);
     let other = Pages { path: "/intern/".to_owned(), ..Pages::default() };
-    let moved = Site::before(&origin).with(with_pages).with(|settings| settings.login.as_mut().unwrap().browser = Some(other));
+    let moved =
+        Site::before(&origin).with(with_pages).with(|settings| settings.login.as_mut().unwrap().browser = Some(other));
     let gateway = moved.start().await;
     assert_eq!(Ask::get("/auth/login/").to(&gateway).await.status, 404);
     assert_eq!(Ask::get("/intern/login/").to(&gateway).await.status, 200);

@@ -40,9 +40,15 @@ async fn the_first_of_the_credentials_decides_how_a_stranger_is_refused() {
     let alice = Browser::of(&gateway, "alice").await;
     let get = |path: &str| Ask::get(path);
     let key = gateway.issue("bob").await;
-    for (path, status, challenge) in [("/api/x", 401, Some("Token")), ("/both/x", 401, Some("Token")), ("/first/x", 403, None)] {
+    for (path, status, challenge) in
+        [("/api/x", 401, Some("Token")), ("/both/x", 401, Some("Token")), ("/first/x", 403, None)]
+    {
         assert_eq!(refused(&get(path).to(&gateway).await), (status, challenge, NOAUTH.to_owned()), "{path}");
-        assert_eq!(refused(&get(path).token("bad").to(&gateway).await), (status, challenge, INVALID.to_owned()), "{path}");
+        assert_eq!(
+            refused(&get(path).token("bad").to(&gateway).await),
+            (status, challenge, INVALID.to_owned()),
+            "{path}"
+        );
         let stale = get(path).field("Cookie", format!("{SESSION}=0123456789"));
         assert_eq!(refused(&stale.to(&gateway).await), (status, challenge, NOAUTH.to_owned()), "{path}");
         assert_eq!(get(path).token(&key).to(&gateway).await.status, 200, "{path}");
@@ -133,7 +139,9 @@ async fn a_websocket_with_a_session_is_opened_by_pages_of_ours_only() {
 
 #[tokio::test]
 async fn no_upstream_sets_or_reads_a_session() {
-    let answer = format!("HTTP/1.1 200 OK\r\nSet-Cookie: {SESSION}=planted; Path=/; Secure\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n");
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nSet-Cookie: {SESSION}=planted; Path=/; Secure\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    );
     let origin = Origin::doing(vec![crate::support::Step::Read, crate::support::Step::Send(answer.into_bytes())]).await;
     let gateway = gateway(&origin).await;
     let answer = Ask::get("/public/x").to(&gateway).await;

@@ -116,7 +116,8 @@ async fn a_password_that_changes_during_a_login_opens_no_session() {
     let ttl = Duration::from_secs(60);
     // However the two meet: a session that was opened with the former password is gone when the new one holds.
     for round in 0..6 {
-        let old = Password::parse(if round == 0 { PASSWORD.to_owned() } else { format!("pass {}", round - 1) }).unwrap();
+        let old =
+            Password::parse(if round == 0 { PASSWORD.to_owned() } else { format!("pass {}", round - 1) }).unwrap();
         let new = Password::parse(format!("pass {round}")).unwrap();
         let (opened, set) =
             tokio::join!(sessions.open("alice", old, ttl), gateway.store.accounts.set_password(id, Some(new)));
