@@ -157,6 +157,10 @@ mod tests {
         let Opened::Entry(entry) = open(&key, sealed, record.digest) else { panic!("does not open") };
         assert_eq!((entry.began, entry.kept), (ServerTime(99), Timestamp::from_micros(3)));
         assert_eq!(entry.record, record);
+        let session = TokenRecord { method: AuthMethod::Session, ..record };
+        let sealed = seal(&key, &session, ServerTime(99), Timestamp::from_micros(3)).unwrap();
+        let Opened::Entry(entry) = open(&key, sealed, session.digest) else { panic!("does not open") };
+        assert_eq!(entry.record, session);
     }
 
     #[test]
