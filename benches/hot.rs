@@ -122,6 +122,7 @@ fn route_settings(number: usize) -> Route {
         methods: Vec::new(),
         upstream: 0,
         auth: Auth::Required,
+        credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
         strip_prefix: false,
         upstream_host: false,

@@ -55,7 +55,8 @@ async fn a_session_is_found_by_its_key_and_means_its_user(site: Site) {
     }
     let mut digests = store.tokens.tokens_of(id).await.unwrap();
     let mut expected = vec![one.digest(), other.digest(), token.digest()];
-    (digests.sort(), expected.sort());
+    digests.sort();
+    expected.sort();
     assert_eq!(digests, expected);
 }
 

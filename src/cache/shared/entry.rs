@@ -21,7 +21,7 @@ pub(super) enum Opened {
     /// The token changed a moment ago.
     Hold,
     /// A record that a gateway with our key kept.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// Nothing that a gateway with our key wrote for this token.
     Bad,
 }
@@ -73,7 +73,7 @@ pub(super) fn open(key: &RandomizedNonceKey, value: Vec<u8>, digest: TokenDigest
     if value.first() == Some(&b'h') {
         return Opened::Hold;
     }
-    open_entry(key, value, digest).map_or(Opened::Bad, Opened::Entry)
+    open_entry(key, value, digest).map_or(Opened::Bad, |entry| Opened::Entry(Box::new(entry)))
 }
 
 fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest) -> Option<Entry> {
