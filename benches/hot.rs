@@ -27,7 +27,7 @@ use tokengate::gateway::fields::{FieldPolicy, forwarded};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::route::{Peer, RouteTable, Target};
 use tokengate::telemetry::RequestIds;
-use tokengate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 const KEY: &str = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b";
 const URI_BYTES: usize = 8 << 10;
@@ -144,6 +144,7 @@ fn route_settings(number: usize) -> Route {
         methods: Vec::new(),
         upstream: 0,
         auth: Auth::Required,
+        credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
         strip_prefix: false,
         upstream_host: false,
@@ -182,6 +183,7 @@ fn identity() -> Identity {
     };
     let record = TokenRecord {
         id: TokenId(7),
+        method: AuthMethod::Token,
         digest: TokenDigest::of(KEY.as_bytes()),
         owner,
         scopes: ScopeSet::parse("read write").unwrap(),

@@ -12,16 +12,17 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
-use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use crate::token::{AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 /// Longest field value in bytes that we send for one fact (IDENTITY §4).
 pub const LONGEST_VALUE: usize = 1024;
 
-/// Who is calling, as established from one token.
+/// Who is calling, as established from one token or session.
 #[derive(Debug)]
 pub struct Identity {
     subject: SubjectId,
     token: TokenId,
+    method: AuthMethod,
     digest: TokenDigest,
     scopes: ScopeSet,
     groups: Vec<String>,
@@ -42,8 +43,8 @@ pub struct FieldValues {
     pub user_email: Option<HeaderValue>,
     /// Group names, joined by commas; `None` if the user has none.
     pub user_groups: Option<HeaderValue>,
-    /// [`TokenId`] in decimal.
-    pub token_id: HeaderValue,
+    /// [`TokenId`] in decimal; `None` for a session.
+    pub token_id: Option<HeaderValue>,
     /// Scopes, joined by blanks; `None` if the token has none.
     pub scopes: Option<HeaderValue>,
 }
@@ -89,6 +90,7 @@ impl Identity {
         Ok(Identity {
             subject: record.owner.id,
             token: record.id,
+            method: record.method,
             digest: record.digest,
             scopes: record.scopes.clone(),
             groups: record.owner.groups.clone(),
@@ -110,9 +112,14 @@ impl Identity {
         self.subject
     }
 
-    /// The token that was shown.
-    pub fn token(&self) -> TokenId {
-        self.token
+    /// The token that was shown; `None` for a session.
+    pub fn token(&self) -> Option<TokenId> {
+        (self.method == AuthMethod::Token).then_some(self.token)
+    }
+
+    /// By what the caller is known.
+    pub fn method(&self) -> AuthMethod {
+        self.method
     }
 
     /// What stores know the token by.
@@ -142,8 +149,8 @@ impl Identity {
 
     /// Would an upstream be told the same of both, and would the same routes let both through? Their ends may differ.
     pub fn means_the_same_as(&self, other: &Identity) -> bool {
-        (self.subject, self.token, &self.scopes, &self.groups, &self.values)
-            == (other.subject, other.token, &other.scopes, &other.groups, &other.values)
+        (self.subject, self.token(), &self.scopes, &self.groups, &self.values)
+            == (other.subject, other.token(), &other.scopes, &other.groups, &other.values)
     }
 
     /// The field values for upstreams.
@@ -161,7 +168,7 @@ impl FieldValues {
             user_name: value(encode(&owner.name, b"")).unwrap_or_else(|| HeaderValue::from_static("")),
             user_email: value(encode(&owner.email, b"")),
             user_groups: value(groups),
-            token_id: HeaderValue::from(record.id.0),
+            token_id: (record.method == AuthMethod::Token).then(|| HeaderValue::from(record.id.0)),
             scopes: value(record.scopes.to_string()),
         }
     }
@@ -183,6 +190,19 @@ pub fn encode(text: &str, also: &[u8]) -> String {
     out
 }
 
+/// What [`encode`] was given.
+pub fn decode(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        bytes.extend_from_slice(before.as_bytes());
+        bytes.extend(escape.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok()));
+        rest = escape.get(3..).unwrap_or_default();
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// `None` for an empty text and for one that is longer than [`LONGEST_VALUE`]; stores refuse the latter at creation.
 fn value(text: String) -> Option<HeaderValue> {
     if text.is_empty() || text.len() > LONGEST_VALUE { None } else { HeaderValue::try_from(text).ok() }
@@ -196,6 +216,7 @@ mod tests {
     fn record() -> TokenRecord {
         TokenRecord {
             id: TokenId(7),
+            method: AuthMethod::Token,
             digest: TokenDigest::of(b"k"),
             owner: Account {
                 id: SubjectId(1001),
@@ -235,6 +256,13 @@ mod tests {
     }
 
     #[test]
+    fn what_was_encoded_is_decoded() {
+        for text in ["", "alice", "a+b %41", "zażółć", "%", "密\r\n"] {
+            assert_eq!(decode(&encode(text, b"")), text);
+        }
+    }
+
+    #[test]
     fn field_values_are_visible_ascii_and_unambiguous() {
         let mut record = record();
         let identity = Identity::establish(&record, Timestamp::from_micros(0)).unwrap();
@@ -243,7 +271,7 @@ mod tests {
         assert_eq!(values.user_name, "alice");
         assert_eq!(values.user_email, None);
         assert_eq!(values.user_groups.as_ref().unwrap(), "a%2Cb,staff");
-        assert_eq!(values.token_id, "7");
+        assert_eq!(values.token_id.as_ref().unwrap(), "7");
         assert_eq!(values.scopes.as_ref().unwrap(), "read write");
         record.owner.name = "zażółć a%20b\r\nX: 1".to_owned();
         let identity = Identity::establish(&record, Timestamp::from_micros(0)).unwrap();

@@ -18,7 +18,7 @@ use tokengate::cache::{Begun, Looked, SharedCache};
 use tokengate::clock::{Clock, Hand, Timestamp};
 use tokengate::config::settings::{RedisCache, RedisPassword};
 use tokengate::store::{Cursor, SharedCacheKey};
-use tokengate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 use tokio::task::JoinHandle;
 
 use crate::support::redis::Redis;
@@ -146,6 +146,7 @@ impl Drop for Gateway {
 fn record(key: &str) -> TokenRecord {
     TokenRecord {
         id: TokenId(7),
+        method: AuthMethod::Token,
         digest: TokenDigest::of(key.as_bytes()),
         owner: Account {
             id: SubjectId(1001),

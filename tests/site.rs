@@ -259,9 +259,9 @@ async fn while_postgresql_is_away_known_tokens_pass_and_nobody_is_told_401_for_i
         some_more(&fleet, &others).await;
     }
     // Known to every gateway, and still nobody passes when the time for that is over.
-    postgres.kill().await;
     allow(&others, &[401, 503]);
     allow(&known, &[200, 503]);
+    postgres.kill().await;
     for gateway in &fleet.gateways {
         gateway.hand.advance(Duration::from_secs(400));
     }

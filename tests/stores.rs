@@ -6,6 +6,7 @@ mod faults;
 mod feed;
 mod keys;
 mod postgres;
+mod sessions;
 mod site;
 mod tokens;
 

@@ -14,7 +14,7 @@ use tokengate::clock::Clock;
 use tokengate::config::settings::{self, MemoryCache, StoreUrl};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::store::{self, NewUser};
-use tokengate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 use tokio::time::Instant;
 
 use crate::spread;
@@ -167,8 +167,16 @@ fn bytes_of_an_identity(count: usize) -> usize {
             active: true,
         };
         let scopes = ScopeSet::parse("read write").unwrap();
-        let record =
-            TokenRecord { id: TokenId(number), digest, owner, scopes, created: now, expires: None, revoked: None };
+        let record = TokenRecord {
+            id: TokenId(number),
+            method: AuthMethod::Token,
+            digest,
+            owner,
+            scopes,
+            created: now,
+            expires: None,
+            revoked: None,
+        };
         let verdict = Verdict::Caller(Arc::new(Identity::establish(&record, now).unwrap()));
         memory.begin_fill(digest).keep(&verdict, now);
     }

@@ -20,7 +20,7 @@ use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Listener, ListenerRole, Login};
+use crate::config::settings::{Browser, Listener, ListenerRole, Login};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, Store, StoreError};
@@ -83,6 +83,9 @@ pub enum StartError {
     /// The store does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),
+    /// There are pages to log in, and no place for sessions.
+    #[error("login.browser: this kind of store keeps no sessions; remove [login.browser], or use another store")]
+    NoSessions,
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -118,6 +121,9 @@ pub struct Stopped {
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log } = world;
     files::reserve(&settings.limits)?;
+    if store.sessions.is_none() && settings.login.as_ref().is_some_and(|login| login.browser.is_some()) {
+        return Err(StartError::NoSessions);
+    }
     let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
         let conflict = conflicts.into_iter().next();
         let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
@@ -142,8 +148,9 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     });
 
     let mut names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
-    // Behind the last route: see `Exchange::matched_login`.
+    // Behind the last route: see `Exchange::matched_login` and what follows it.
     names.extend(settings.login.as_ref().map(|_| Login::NAME.into()));
+    names.extend(settings.login.as_ref().and_then(|login| login.browser.as_ref()).map(|_| Browser::NAME.into()));
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
     let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
     let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Roll};
+use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, PageDesk, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
@@ -163,6 +163,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
         login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
+        pages: pages(plan),
         authenticator: Authenticator::new(
             Arc::clone(&plan.known.memory),
             plan.known.resolver.clone(),
@@ -180,6 +181,11 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         access_log,
         ids: RequestIds::new(plan.process_id, index),
     }
+}
+
+fn pages(plan: &Plan) -> Option<PageDesk> {
+    let login = plan.settings.login.clone()?;
+    Some(PageDesk::new(login.browser.clone()?, login, plan.issuer.clone()?, plan.settings.tokens.recoverable))
 }
 
 fn pools(plan: &Plan) -> Pools {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials, WrongKeys};
+use super::{BadCredentials, Credentials, WrongKeys, cookies};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::route::Access;
 use crate::telemetry::Recorder;
-use crate::token::{ShownKey, TokenDigest};
+use crate::token::{AuthMethod, ShownKey, TokenDigest};
 
 /// Establishes who is calling: memory first, then whoever answers for the store.
 pub struct Authenticator {
@@ -55,22 +55,37 @@ impl Authenticator {
         Authenticator { memory, resolver, uses, wrong_keys, clock, schemes, recorder }
     }
 
-    /// Who sent these fields from this address, as far as the route wants to know. A hit never suspends.
+    /// Who sent these fields from this address, as far as the route wants to know: by the first of `credentials` that they
+    /// show. A hit never suspends.
     ///
     /// # Errors
     /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
     pub async fn authenticate(
         &self,
         access: &Access,
+        credentials: &[AuthMethod],
         fields: &HeaderMap,
         from: IpAddr,
     ) -> Result<Option<Arc<Identity>>, AuthFailure> {
         if matches!(access, Access::None) {
             return Ok(None);
         }
-        let Some(shown) = self.shown(fields).map_err(AuthFailure::Malformed)? else {
-            return if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) };
-        };
+        for method in credentials {
+            let shown = match method {
+                AuthMethod::Token => self.shown(fields).map_err(AuthFailure::Malformed)?,
+                AuthMethod::Session => cookies::session(fields),
+            };
+            let Some(shown) = shown else { continue };
+            match self.identify(shown, from).await {
+                // A session that is over is none: browsers go on sending its cookie.
+                Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
+                identified => return identified.map(Some),
+            }
+        }
+        if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) }
+    }
+
+    async fn identify(&self, shown: ShownKey<'_>, from: IpAddr) -> Result<Arc<Identity>, AuthFailure> {
         let digest = shown.digest();
         let now = self.clock.now();
         let identity = match self.memory.get(digest, now) {
@@ -82,7 +97,7 @@ impl Authenticator {
             other => Box::pin(self.judge(shown, other, from, now)).await?,
         };
         self.uses.note(&identity, now);
-        Ok(Some(identity))
+        Ok(identity)
     }
 
     /// Who shows a key of which memory says `remembered`, which is no caller.
@@ -123,12 +138,15 @@ impl Authenticator {
         self.memory.get(digest, self.clock.now())
     }
 
-    /// Has the store asked about the token that this `Authorization` line shows, so that memory knows again.
+    /// Has the store asked about what this line of `Authorization` or `Cookie` shows, so that memory knows again.
     ///
     /// # Errors
     /// [`AuthFailure`], as [`Authenticator::authenticate`].
-    pub async fn ask_again(&self, line: &HeaderValue) -> Result<Verdict, AuthFailure> {
-        let shown = Credentials::read_line(line, &self.schemes).map_err(AuthFailure::Malformed)?;
+    pub async fn ask_again(&self, line: &HeaderValue, method: AuthMethod) -> Result<Verdict, AuthFailure> {
+        let shown = match method {
+            AuthMethod::Token => Credentials::read_line(line, &self.schemes).map_err(AuthFailure::Malformed)?,
+            AuthMethod::Session => cookies::session_of_line(line),
+        };
         let shown = shown.ok_or(AuthFailure::NoCredentials)?;
         let asked = self.resolver.ask(shown.to_key(), shown.digest()).await;
         asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)

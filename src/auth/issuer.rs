@@ -1,11 +1,13 @@
-//! Gives tokens for passwords.
+//! Gives tokens and sessions for passwords.
 //!
-//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password and fetches the login token.
-//! An attempt counts for the throttles from its beginning, so that many at once do not slip through, and is given back
-//! unless the password was wrong: who logs in rightly may do so as often as they like.
+//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password and fetches what it gives. An
+//! attempt counts for the throttles from its beginning, so that many at once do not slip through, and is given back unless
+//! the password was wrong: who logs in rightly may do so as often as they like. What a user does with a session on the
+//! account page goes the same way (`account`).
 
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::throttle::{Throttle, client_of};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
-use crate::store::{AccountError, HashingFailed, LedgerError, Password, Store};
+use crate::store::{AccountError, HashingFailed, LedgerError, Password, Store, User};
 use crate::token::TokenKey;
 
 /// Most logins that wait to be looked at.
@@ -26,8 +28,8 @@ const IN_FLIGHT: usize = 512;
 /// When to come again if too many others are there.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Why a login gives no token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a login gives no token, or a wish is not fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginFailure {
     /// There is no active user of this name with this password. Which of it is wrong, nobody learns.
     #[error("no active user of this name has this password")]
@@ -38,9 +40,10 @@ pub enum LoginFailure {
     /// Nobody can know at the moment. Never means that the password is wrong.
     #[error("passwords cannot be checked at the moment")]
     Unavailable,
+    /// The wish itself cannot be fulfilled, for this reason.
+    #[error("{0}")]
+    Unfulfilled(String),
 }
-
-type Answer = Result<TokenKey, LoginFailure>;
 
 /// Who wants to log in.
 pub struct Login {
@@ -52,43 +55,64 @@ pub struct Login {
     pub from: IpAddr,
 }
 
+/// Something to do at the desk; it answers by itself.
+type Errand = Box<dyn FnOnce(Arc<Desk>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// Where workers ask.
 #[derive(Clone)]
-pub struct IssuerHandle(mpsc::Sender<(Login, oneshot::Sender<Answer>)>);
+pub struct IssuerHandle(mpsc::Sender<Errand>);
 
 impl IssuerHandle {
     /// The login token of the user. Dropping the future is fine; the attempt counts all the same.
     ///
     /// # Errors
     /// [`LoginFailure`].
-    pub async fn log_in(&self, login: Login) -> Answer {
+    pub async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
+        self.ask(|desk| async move { desk.log_in(login).await }).await
+    }
+
+    /// Has it done at the desk.
+    pub(super) async fn ask<T, F>(&self, errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static) -> Result<T, LoginFailure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, LoginFailure>> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.0.try_send((login, reply)).map_err(|_| LoginFailure::Throttled(SOON))?;
+        let errand: Errand = Box::new(|desk| {
+            let work = errand(desk);
+            Box::pin(async move {
+                // The client may have left.
+                let _ = reply.send(work.await);
+            })
+        });
+        self.0.try_send(errand).map_err(|_| LoginFailure::Throttled(SOON))?;
         answer.await.unwrap_or(Err(LoginFailure::Unavailable))
     }
 }
 
-/// Gives tokens for passwords.
+/// Gives tokens and sessions for passwords.
 pub struct Issuer {
     desk: Arc<Desk>,
-    logins: mpsc::Receiver<(Login, oneshot::Sender<Answer>)>,
+    errands: mpsc::Receiver<Errand>,
 }
 
 /// What every login needs.
-struct Desk {
-    store: Store,
+pub(super) struct Desk {
+    pub(super) store: Store,
     clock: Clock,
     per_user: Option<Throttle>,
     per_address: Option<Throttle>,
+    pub(super) session_ttl: Duration,
 }
 
 impl Issuer {
     /// An issuer and the handle to ask it with.
     pub fn new(store: Store, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
-        let (sender, logins) = mpsc::channel(QUEUE);
+        let (sender, errands) = mpsc::channel(QUEUE);
         let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
-        let desk = Arc::new(Desk { store, clock, per_user, per_address });
-        (Issuer { desk, logins }, IssuerHandle(sender))
+        let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
+        let desk = Arc::new(Desk { store, clock, per_user, per_address, session_ttl });
+        (Issuer { desk, errands }, IssuerHandle(sender))
     }
 
     /// Runs until every handle is dropped.
@@ -97,13 +121,9 @@ impl Issuer {
         loop {
             tokio::select! {
                 Some(_) = under_way.join_next() => {}
-                login = self.logins.recv(), if under_way.len() < IN_FLIGHT => {
-                    let Some((login, reply)) = login else { break };
-                    let desk = Arc::clone(&self.desk);
-                    under_way.spawn(async move {
-                        // The client may have left.
-                        let _ = reply.send(desk.log_in(login).await);
-                    });
+                errand = self.errands.recv(), if under_way.len() < IN_FLIGHT => {
+                    let Some(errand) = errand else { break };
+                    under_way.spawn(errand(Arc::clone(&self.desk)));
                 }
             }
         }
@@ -111,36 +131,45 @@ impl Issuer {
 }
 
 impl Desk {
-    async fn log_in(&self, login: Login) -> Answer {
+    async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
-        let (user_key, client) = (spelling(&name), client_of(from));
+        self.attempt(&name, from, async {
+            let user = self.user(&name, password).await?;
+            let issued = self.store.ledger.issue_login(user.account.id).await;
+            issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
+        })
+        .await
+    }
+
+    /// Whose password this is.
+    pub(super) async fn user(&self, name: &str, password: Password) -> Result<User, LoginFailure> {
+        match self.store.accounts.verify_password(name, password).await {
+            Ok(user) => user.ok_or(LoginFailure::Refused),
+            Err(error) => Err(account_failure(&error)),
+        }
+    }
+
+    /// Does what compares a password, if it may be tried once more. It counts only if the password is refused.
+    pub(super) async fn attempt<T>(
+        &self,
+        name: &str,
+        from: IpAddr,
+        work: impl Future<Output = Result<T, LoginFailure>>,
+    ) -> Result<T, LoginFailure> {
+        let (user_key, client) = (spelling(name), client_of(from));
         let now = self.clock.now();
         take(&self.per_address, &client, now)?;
         if let Err(failure) = take(&self.per_user, &user_key, now) {
             give_back(&self.per_address, &client, now);
             return Err(failure);
         }
-        let answer = self.compare(&name, password).await;
-        if answer.as_ref().err() != Some(&LoginFailure::Refused) {
+        let answer = work.await;
+        if !matches!(answer, Err(LoginFailure::Refused)) {
             let now = self.clock.now();
             give_back(&self.per_address, &client, now);
             give_back(&self.per_user, &user_key, now);
         }
         answer
-    }
-
-    async fn compare(&self, name: &str, password: Password) -> Answer {
-        let user = match self.store.accounts.verify_password(name, password).await {
-            Ok(user) => user.ok_or(LoginFailure::Refused)?,
-            Err(AccountError::Hashing(HashingFailed::Busy)) => return Err(LoginFailure::Throttled(SOON)),
-            Err(error) => return Err(unavailable(&error)),
-        };
-        match self.store.ledger.issue_login(user.account.id).await {
-            Ok(issued) => Ok(issued.key),
-            // Deleted a moment ago.
-            Err(LedgerError::UnknownUser(_)) => Err(LoginFailure::Refused),
-            Err(error) => Err(unavailable(&error)),
-        }
     }
 }
 
@@ -161,7 +190,22 @@ fn give_back(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) {
     }
 }
 
-fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFailure {
+pub(super) fn account_failure(error: &AccountError) -> LoginFailure {
+    match error {
+        AccountError::Hashing(HashingFailed::Busy) => LoginFailure::Throttled(SOON),
+        error => unavailable(error),
+    }
+}
+
+pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
+    match error {
+        // Deleted a moment ago.
+        LedgerError::UnknownUser(_) => LoginFailure::Refused,
+        error => unavailable(error),
+    }
+}
+
+pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFailure {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     tracing::error!(code = "store_unavailable", %error, cause, "a login could not be judged");
     LoginFailure::Unavailable

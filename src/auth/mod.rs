@@ -1,18 +1,23 @@
 //! Who is calling, and may they.
 //!
-//! [`Credentials`] reads the `Authorization` field; [`Authenticator`] establishes who sent it; [`Permit`] is the proof that
-//! a route lets a caller through, and the only thing that a request can be forwarded with. [`Issuer`] gives tokens for
-//! passwords; [`Throttle`] bounds how often both may be tried.
+//! [`Credentials`] reads the `Authorization` field, [`cookies`] sessions, which [`csrf`] guards; [`Authenticator`] establishes who sent it; [`Permit`] is the proof that
+//! a route lets a caller through, and the only thing that a request can be forwarded with. [`Issuer`] gives tokens and sessions
+//! for passwords; [`Throttle`] bounds how often both may be tried.
 
+mod account;
 mod authenticator;
+pub mod cookies;
 mod credentials;
+pub mod csrf;
 mod issuer;
 mod permit;
 mod throttle;
 mod wrong_keys;
 
+pub use account::Confirmed;
 pub use authenticator::{AuthFailure, Authenticator};
 pub use credentials::{BadCredentials, Credentials};
+pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{NotPermitted, Permit};
 pub use throttle::Throttle;

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::settings::{self, Auth, HostPattern, PathPattern};
-    use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+    use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
     fn route(auth: Auth, scopes: &str) -> Route {
         let settings = settings::Route {
@@ -77,6 +77,7 @@ mod tests {
             methods: Vec::new(),
             upstream: 0,
             auth,
+            credentials: vec![AuthMethod::Token],
             scopes: ScopeSet::parse(scopes).unwrap(),
             strip_prefix: false,
             upstream_host: false,
@@ -97,7 +98,8 @@ mod tests {
         let owner = Account { id: SubjectId(1), name, email, groups: Vec::new(), active: true };
         let (digest, scopes) = (TokenDigest::of(b"k"), ScopeSet::parse(scopes).unwrap());
         let now = Timestamp::from_micros(0);
-        let record = TokenRecord { id: TokenId(1), digest, owner, scopes, created: now, expires: None, revoked: None };
+        let (id, method) = (TokenId(1), AuthMethod::Token);
+        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires: None, revoked: None };
         Identity::establish(&record, now).ok().map(Arc::new)
     }
 

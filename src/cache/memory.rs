@@ -216,7 +216,7 @@ impl Fill {
 mod tests {
     use super::*;
     use crate::config::settings::OnOutage;
-    use crate::token::{Account, ScopeSet, TokenId, TokenRecord};
+    use crate::token::{Account, AuthMethod, ScopeSet, TokenId, TokenRecord};
 
     fn cache_that(on_outage: OnOutage) -> Arc<IdentityCache> {
         let memory = MemoryCache { max_entries: 100, ..MemoryCache::default() };
@@ -236,6 +236,7 @@ mod tests {
     fn caller(subject: i64, expires: Option<Timestamp>) -> Verdict {
         let record = TokenRecord {
             id: TokenId(1),
+            method: AuthMethod::Token,
             digest: TokenDigest::of(b"k"),
             owner: Account {
                 id: SubjectId(subject),

@@ -47,7 +47,8 @@ impl Uses {
 
     /// A request came with this token. Costs one comparison, unless the last note is old.
     pub fn note(&self, identity: &Identity, now: Timestamp) {
-        if identity.note_use(now, self.every) && self.queue.try_send((identity.token(), now)).is_err() {
+        let Some(token) = identity.token() else { return };
+        if identity.note_use(now, self.every) && self.queue.try_send((token, now)).is_err() {
             self.counts.uses_lost.more();
         }
     }

@@ -1,11 +1,17 @@
 //! `[login]`: tokens for passwords.
 
+use std::time::Duration;
+
 use super::reader::Table;
 use super::routes::{RouteDefaults, plain_path};
-use super::settings::{Hashing, Login, PathPattern, Route};
+use super::settings::{Browser, Hashing, Login, PathPattern, Route};
+use crate::token::AuthMethod;
 
 /// More threads than any machine that we know of has cores.
 const MOST_AT_ONCE: u64 = 1_024;
+const SHORTEST_SESSION: Duration = Duration::from_secs(60);
+/// Browsers keep no cookie for longer.
+const LONGEST_SESSION: Duration = Duration::from_secs(400 * 86_400);
 
 /// `[login]`; without the table nobody can log in. Passwords are hashed either way, when users are made.
 pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults) -> (Option<Login>, Hashing) {
@@ -22,35 +28,67 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
             per_address,
             max_body: table.key("max_body").bytes(256..=1 << 20).unwrap_or(default.max_body),
             request_body_timeout: defaults.request_body_timeout(),
+            browser: table.table("browser", read_browser),
         };
         let hashing = Hashing {
             at_once: table.key("hash_parallelism").count(1..=MOST_AT_ONCE).unwrap_or(hashing.at_once),
             failed_after: table.key("failed_after").duration().unwrap_or(hashing.failed_after),
         };
+        if login.browser.is_none() {
+            refuse_sessions(table, routes);
+        }
         if !table.is_set() {
             return (None, hashing);
         }
         if login.path == "/" {
             path.problem("would take the place of the start page", "write a path of its own, such as \"/gettoken/\"");
         }
+        if login.browser.as_ref().is_some_and(|browser| browser.page(&login.path).is_some()) {
+            path.problem("is a page of [login.browser]", "give one of them another path");
+        }
         refuse_rivals(table, &login, routes);
         (Some(login), hashing)
     })
+}
+
+/// `[login.browser]`; without the table there are no pages and no sessions.
+fn read_browser(table: &Table<'_>) -> Option<Browser> {
+    let (default, ttl) = (Browser::default(), table.key("session_ttl"));
+    let path = plain_path(&table.key("path")).unwrap_or(default.path);
+    let browser = Browser {
+        path: format!("{}/", path.strip_suffix('/').unwrap_or(&path)),
+        session_ttl: ttl.duration().unwrap_or(default.session_ttl),
+    };
+    if browser.session_ttl < SHORTEST_SESSION || browser.session_ttl > LONGEST_SESSION {
+        ttl.problem("is out of bounds", "write 1m to 400d");
+    }
+    table.is_set().then_some(browser)
+}
+
+/// A route that only a session opens, and no way to get one.
+fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
+    for route in routes.iter().filter(|route| route.credentials.contains(&AuthMethod::Session)) {
+        let key = format!("routes.{}.credentials", route.name);
+        let mend = Some("add [login.browser], or take \"session\" away".to_owned());
+        table.document().problem(None, Some(&key), "nobody can get a session".to_owned(), mend);
+    }
 }
 
 /// The login stands above all routes: one with the same path would never get a request, or not those that it is there for.
 fn refuse_rivals(table: &Table<'_>, login: &Login, routes: &[Route]) {
     for route in routes {
         let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &route.path;
-        if login.takes(path) {
+        let is_page = login.browser.as_ref().is_some_and(|browser| browser.page(path).is_some());
+        if login.takes(path) || is_page {
             table.problem(
                 format!("takes the requests for `{path}` from routes.{}", route.name),
                 "give the route another path, or log in elsewhere with `path` here",
             );
         }
-        if &*route.name == Login::NAME {
+        let names = [Some(Login::NAME), login.browser.as_ref().map(|_| Browser::NAME)];
+        if let Some(name) = names.into_iter().flatten().find(|name| *name == &*route.name) {
             table.problem(
-                format!("logs and metrics call the login `{}`, and there is a route of this name", Login::NAME),
+                format!("logs and metrics call the login `{name}`, and there is a route of this name"),
                 "rename the route",
             );
         }

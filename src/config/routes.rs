@@ -11,7 +11,7 @@ use super::reader::{Named, Table};
 use super::settings::{Auth, ConnectionTimeouts, HostPattern, PathPattern, Route};
 use super::upstreams::is_host;
 use super::value::{Fault, Key};
-use crate::token::{Scope, ScopeSet};
+use crate::token::{AuthMethod, Scope, ScopeSet};
 
 /// What holds for a route that does not say otherwise.
 pub(super) struct RouteDefaults {
@@ -121,6 +121,7 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         methods: table.key("methods").parse_list(method).unwrap_or_default(),
         upstream: upstreams.find(&upstream).unwrap_or_default(),
         auth,
+        credentials: credentials(table, auth),
         scopes,
         strip_prefix: strips,
         upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
@@ -156,6 +157,16 @@ fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
     let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
     let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is no scope", grammar)));
     (way, ScopeSet::new(needed.unwrap_or_default()))
+}
+
+fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {
+    let key = table.key("credentials");
+    if key.is_set() && auth == Auth::None {
+        key.problem("credentials are not looked at here", "use `auth = \"optional\"` or \"required\", or remove it");
+    }
+    let words = [("token", AuthMethod::Token), ("session", AuthMethod::Session)];
+    let listed = key.list().map(|list| list.iter().filter_map(|member| member.choice(&words)).collect::<Vec<_>>());
+    listed.filter(|list| !list.is_empty()).unwrap_or_else(|| vec![AuthMethod::Token])
 }
 
 fn path(table: &Table<'_>) -> Option<PathPattern> {

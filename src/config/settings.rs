@@ -14,11 +14,11 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
-pub use self::login::{Hashing, Login};
+pub use self::login::{Browser, Hashing, Login};
 use super::certificate::Certificate;
 pub use super::postgres::{BadPostgresUrl, PostgresUrl};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
-use crate::token::ScopeSet;
+use crate::token::{AuthMethod, ScopeSet};
 use crate::units::Rate;
 
 /// The whole configuration.
@@ -146,7 +146,7 @@ pub struct IdentityFields {
     pub token_id: Option<HeaderName>,
     /// Scopes of the token, joined by blanks.
     pub scopes: Option<HeaderName>,
-    /// `token` or `anonymous`; always sent.
+    /// `token`, `session` or `anonymous`; always sent.
     pub method: HeaderName,
 }
 
@@ -200,6 +200,8 @@ pub struct Route {
     pub upstream: usize,
     /// Who may pass.
     pub auth: Auth,
+    /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is refused.
+    pub credentials: Vec<AuthMethod>,
     /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
     pub scopes: ScopeSet,
     /// Cut the prefix off before forwarding.

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use http::{HeaderMap, Response, request};
 use hyper::body::Incoming;
 
-use super::websocket::Handshake;
+use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
-use crate::auth::Permit;
+use crate::auth::{CsrfFault, Permit, csrf};
 use crate::route::{Access, NoRoute, Target};
-use crate::token::ScopeSet;
+use crate::token::{AuthMethod, ScopeSet};
 
 /// What is wrong with the bytes of a request head; found before it was parsed (`listener/front.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -67,6 +67,10 @@ impl Gateway {
             exchange.matched_login();
             return Box::pin(self.log_in(login, &head, body, exchange)).await;
         }
+        if let Some((desk, page)) = self.page_at(&target)? {
+            exchange.matched_pages();
+            return Box::pin(self.show(desk, page, &head, body, &target, exchange)).await;
+        }
         let from = exchange.peer().address.ip();
         let route = match self.routes.find(&target) {
             Ok(route) => route,
@@ -75,8 +79,12 @@ impl Gateway {
         exchange.matched(route);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticator.authenticate(&route.access, &head.headers, from).await?; // 401 · 429 · 503
+        let credentials = &route.settings.credentials;
+        let caller = self.authenticator.authenticate(&route.access, credentials, &head.headers, from).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
+        if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
+            check_csrf(&head, &target, exchange.peer().secure)?; // 403
+        }
         let permit = Permit::grant(route, caller)?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
         let body = if route.settings.buffer_request { Box::pin(outgoing::gather(body, exchange)).await? } else { body }; // 408 · 413
@@ -88,15 +96,28 @@ impl Gateway {
         self.forward(request, &permit, handshake, exchange).await // 502 · 503 · 504
     }
 
+    /// What anybody could have.
+    fn known_credentials(&self) -> &'static [AuthMethod] {
+        if self.pages.is_some() { &[AuthMethod::Token, AuthMethod::Session] } else { &[AuthMethod::Token] }
+    }
+
     /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what
     /// there is (DRF_CONTRACT D8).
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
         if self.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };
-            if let Err(failure) = self.authenticator.authenticate(&access, fields, from).await {
+            if let Err(failure) = self.authenticator.authenticate(&access, self.known_credentials(), fields, from).await {
                 return failure.into();
             }
         }
         missing.into()
     }
+}
+
+/// A browser sends its session whoever asks it to.
+fn check_csrf(head: &request::Parts, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
+    if websocket::is_asked_for(head) {
+        csrf::check_handshake(&head.headers, target, secure)?;
+    }
+    csrf::check(&head.headers, target, secure)
 }

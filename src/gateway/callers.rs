@@ -23,7 +23,7 @@ use super::{Gateway, Pulse};
 use crate::clock::Timestamp;
 use crate::identity::{Identity, Verdict};
 use crate::store::TokenEvent;
-use crate::token::TokenDigest;
+use crate::token::{AuthMethod, TokenDigest};
 use crate::upstream::RequestBody;
 
 /// Most questions at once that come out of one look: the rest of the queue is for requests.
@@ -36,7 +36,7 @@ pub struct Callers(RefCell<Slab<Entry>>);
 /// One of them.
 struct Entry {
     identity: Arc<Identity>,
-    /// The `Authorization` line, in the buffer that it came in; no copy of the key is made unless the store is asked.
+    /// The line of `Authorization` or `Cookie`, in the buffer that it came in; no copy of the key is made unless the store is asked.
     credentials: HeaderValue,
     /// What is closed when nothing else helps. HTTP/1 only: there a connection serves one request at a time.
     connection: Option<Rc<Pulse>>,
@@ -132,12 +132,13 @@ impl Callers {
     }
 
     /// The tokens that have to be looked at; they count as asked about from now on.
-    fn take_doubts(&self) -> HashMap<TokenDigest, HeaderValue> {
+    fn take_doubts(&self) -> HashMap<TokenDigest, (HeaderValue, AuthMethod)> {
         let mut doubts = HashMap::new();
         for (_, entry) in &mut *self.0.borrow_mut() {
             if entry.doubt == Doubt::Open && !entry.ended {
                 entry.doubt = Doubt::Asked;
-                doubts.entry(entry.identity.digest()).or_insert_with(|| entry.credentials.clone());
+                let credentials = || (entry.credentials.clone(), entry.identity.method());
+                doubts.entry(entry.identity.digest()).or_insert_with(credentials);
             }
         }
         doubts
@@ -221,15 +222,15 @@ impl Gateway {
         }
     }
 
-    async fn ask_about(self: Rc<Self>, unknown: HashMap<TokenDigest, HeaderValue>) {
+    async fn ask_about(self: Rc<Self>, unknown: HashMap<TokenDigest, (HeaderValue, AuthMethod)>) {
         let mut asking = JoinSet::new();
-        for (digest, credentials) in unknown {
+        for (digest, (credentials, method)) in unknown {
             if asking.len() >= AT_ONCE {
                 let _ = asking.join_next().await;
             }
             let gateway = Rc::clone(&self);
             asking.spawn_local(async move {
-                let asked = gateway.authenticator.ask_again(&credentials).await;
+                let asked = gateway.authenticator.ask_again(&credentials, method).await;
                 let verdict = match asked {
                     // A refusal can only be too old for a token that counts again since; who was let in before that has
                     // to end all the same.

@@ -13,9 +13,11 @@ use tokio::time::Instant;
 
 use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway};
+use crate::auth::cookies;
 use crate::config::settings;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
+use crate::token::AuthMethod;
 use crate::telemetry::{Entry, Outcome, RouteIndex, StatusClass};
 use crate::upstream::RequestBody;
 
@@ -106,13 +108,33 @@ impl Exchange {
     /// It is known who is calling, by the credentials in `fields`.
     pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
         let Some(caller) = caller.map(Arc::clone) else { return };
-        match fields.get(AUTHORIZATION) {
+        let credentials = match caller.method() {
+            AuthMethod::Token => fields.get(AUTHORIZATION),
+            AuthMethod::Session => cookies::session_line(fields),
+        };
+        match credentials {
             Some(credentials) => {
                 let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
                 self.place = Some(self.gateway.callers.enter(caller, credentials.clone(), connection));
             }
             None => self.caller = Some(caller),
         }
+    }
+
+    /// It is for the pages, which stand behind the login.
+    pub(super) fn matched_pages(&mut self) {
+        self.route = Some(self.gateway.routes.routes().len() + 1);
+    }
+
+    /// Does its route look for a session before anything else?
+    pub(super) fn is_for_sessions_first(&self) -> bool {
+        let route = self.route.and_then(|index| self.gateway.routes.routes().get(index));
+        route.is_some_and(|route| route.settings.credentials.first() == Some(&AuthMethod::Session))
+    }
+
+    /// Are there sessions at all?
+    pub(super) fn knows_sessions(&self) -> bool {
+        self.gateway.pages.is_some()
     }
 
     /// The endpoint is being sent the request.
@@ -203,11 +225,13 @@ impl Drop for Exchange {
             status,
             outcome: self.outcome,
             route: self.route.map(|index| {
-                self.gateway.routes.routes().get(index).map_or(settings::Login::NAME, |route| &route.settings.name)
+                let routes = self.gateway.routes.routes();
+                let own = if index == routes.len() { settings::Login::NAME } else { settings::Browser::NAME };
+                routes.get(index).map_or(own, |route| &route.settings.name)
             }),
             user_id: caller.map(|identity| identity.subject().0),
             user_name: caller.and_then(|identity| identity.values().user_name.to_str().ok()),
-            token_id: caller.map(|identity| identity.token().0),
+            token_id: caller.and_then(|identity| identity.token()).map(|token| token.0),
             bytes_out: self.bytes_out,
             total,
             upstream: self.upstream,

@@ -19,7 +19,7 @@ use super::timer::Timer;
 use super::tunnel::FarEnd;
 use super::websocket::Handshake;
 use super::{Body, Exchange, Gateway, Refusal};
-use crate::auth::Permit;
+use crate::auth::{Permit, cookies};
 use crate::config::settings;
 use crate::telemetry::Outcome;
 use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools};
@@ -102,6 +102,9 @@ fn finish(answer: Response<Incoming>, exchange: &Exchange) -> (response::Parts, 
     let (mut head, incoming) = answer.into_parts();
     head.version = Version::HTTP_11;
     fields::response::finish(&mut head.headers, exchange.hsts());
+    if exchange.knows_sessions() {
+        cookies::remove_set_session(&mut head.headers);
+    }
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
     (head, incoming)
 }

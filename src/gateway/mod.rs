@@ -14,6 +14,7 @@ mod forward;
 pub mod framing;
 mod login;
 mod outgoing;
+mod pages;
 mod pulse;
 mod refusal;
 mod reply;
@@ -44,6 +45,7 @@ pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
 pub use login::LoginDesk;
+pub use pages::PageDesk;
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
 pub use tunnel::Tunnel;
@@ -60,6 +62,8 @@ pub struct Gateway {
     pub pools: Pools,
     /// Tokens for passwords; `None`: switched off.
     pub login: Option<LoginDesk>,
+    /// Pages for browsers, and sessions; `None`: switched off.
+    pub pages: Option<PageDesk>,
     /// Who is calling.
     pub authenticator: Authenticator,
     /// Whose requests are under way.

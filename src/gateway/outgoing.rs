@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
-use crate::auth::Permit;
+use crate::auth::{Permit, cookies};
 use crate::config::settings::PathPattern;
 use crate::route::{NoRoute, Route, Target};
 use crate::upstream::{BodyFault, OutgoingBody};
@@ -40,6 +40,9 @@ impl Gateway {
             None => uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()).ok_or(Refusal::Internal)?,
         };
         self.fields.sift(&mut fields, self.forward_authorization)?;
+        if self.pages.is_some() {
+            cookies::remove_session(&mut fields);
+        }
         forwarded::set(&mut fields, exchange.peer(), host.clone(), exchange.id().clone());
         self.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);

@@ -12,7 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use super::fields::BadField;
 use super::framing::BadFraming;
 use super::{Body, Exchange, HeadFault, reply};
-use crate::auth::{AuthFailure, BadCredentials, NotPermitted};
+use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
 use crate::identity::Denied;
 use crate::route::{BadTarget, NoRoute};
 use crate::telemetry::Outcome;
@@ -31,6 +31,8 @@ pub enum Refusal {
     NoRoute(NoRoute),
     /// It is not known who is calling.
     Auth(AuthFailure),
+    /// It comes with a session, and perhaps from a page that may not send it.
+    Csrf(CsrfFault),
     /// The caller may not.
     NotPermitted(NotPermitted),
     /// Its fields contradict one another.
@@ -93,6 +95,7 @@ impl Refusal {
                 (S::BAD_REQUEST, Outcome::TargetAmbiguous, sentence(fault))
             }
             Refusal::Auth(failure) => failure_row(*failure),
+            Refusal::Csrf(fault) => (S::FORBIDDEN, Outcome::Csrf, format!("CSRF Failed: {fault}").into()),
             Refusal::NotPermitted(NotPermitted::Anonymous) => failure_row(AuthFailure::NoCredentials),
             Refusal::NotPermitted(NotPermitted::MissingScope(scope)) => {
                 (S::FORBIDDEN, Outcome::Scope, format!("This token lacks the scope {scope}.").into())
@@ -131,6 +134,11 @@ impl Refusal {
     /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row();
+        // No challenge fits a session, and without one there is no 401; Django REST Framework has it so too.
+        let status = match status {
+            StatusCode::UNAUTHORIZED if exchange.is_for_sessions_first() => StatusCode::FORBIDDEN,
+            status => status,
+        };
         exchange.ends(outcome, status);
         let mut response = reply::detail(status, &detail, &exchange);
         let fields = response.headers_mut();
@@ -195,7 +203,7 @@ fn throttled_row(wait: Duration) -> (StatusCode, Outcome, Cow<'static, str>) {
 }
 
 /// Rounded up, so that nobody comes too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
@@ -237,6 +245,7 @@ from! {
     BadTarget => Target
     NoRoute => NoRoute
     AuthFailure => Auth
+    CsrfFault => Csrf
     NotPermitted => NotPermitted
     BadField => Field
     BodyFault => Body

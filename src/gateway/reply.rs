@@ -1,4 +1,4 @@
-//! Answers of our own: JSON, never kept by anybody, with the id of the request.
+//! Answers of our own: JSON and pages, never kept by anybody, with the id of the request.
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -10,10 +10,16 @@ use super::{Body, Exchange};
 
 /// An answer with this JSON text.
 pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
+    let mut response = self::text(status, text, exchange);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// An answer with this text, of a type that is still to be named.
+pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
     let mut response = Response::new(Body::full(text.into()));
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     fields.insert(X_REQUEST_ID, exchange.id().clone());

@@ -1,7 +1,7 @@
 //! Where users and tokens live: the truth.
 //!
-//! Three traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
-//! withdraws, [`AccountStore`] keeps users. [`open`] gives all three for the database that the settings name. Nothing
+//! Four traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
+//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them for the database that the settings name. Nothing
 //! here caches, and workers never call any of it.
 //!
 //! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
@@ -14,6 +14,7 @@ mod ledger;
 mod password;
 mod postgres;
 mod seal;
+mod session;
 mod sql;
 mod sqlite;
 mod user;
@@ -33,6 +34,7 @@ pub use ledger::{
     Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
 pub use password::{EmptyPassword, HashingFailed, Password};
+pub use session::SessionStore;
 pub use user::{InvalidUser, NewUser, User};
 
 /// Answers what a token means. Apart from noting exposure, reads only.
@@ -46,7 +48,7 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// All tokens of a user that are not revoked, expired ones included. Empty if there is no such user.
+    /// All tokens of a user that are not revoked, expired ones included, and all sessions. Empty if there is no such user.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -193,7 +195,7 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
 
-    /// Sets a password; `None`: no password fits from now on. Tokens stay as they are.
+    /// Sets a password; `None`: no password fits from now on. Tokens stay as they are, sessions end.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::Store`].
@@ -264,6 +266,8 @@ pub struct Store {
     pub ledger: Arc<dyn TokenLedger>,
     /// Keeps users.
     pub accounts: Arc<dyn AccountStore>,
+    /// Opens sessions; `None`: there is no place for them.
+    pub sessions: Option<Arc<dyn SessionStore>>,
 }
 
 /// One step of the schema.
@@ -331,8 +335,13 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
 }
 
 impl Store {
-    fn of<S: TokenStore + TokenLedger + AccountStore + 'static>(store: S) -> Store {
+    fn of<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
         let store = Arc::new(store);
-        Store { tokens: Arc::<S>::clone(&store), ledger: Arc::<S>::clone(&store), accounts: store }
+        Store {
+            tokens: Arc::<S>::clone(&store),
+            ledger: Arc::<S>::clone(&store),
+            accounts: Arc::<S>::clone(&store),
+            sessions: Some(store),
+        }
     }
 }

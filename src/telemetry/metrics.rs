@@ -52,6 +52,8 @@ outcomes! {
     Inactive = "inactive",
     /// The token ceased to count, or now means somebody else, while the request was under way.
     TokenEnded = "token_ended",
+    /// A request with a session that another page may have sent.
+    Csrf = "csrf",
     /// The token lacks a scope of the route.
     Scope = "scope",
     /// Two servers could read the target differently.

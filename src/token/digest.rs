@@ -17,6 +17,11 @@ impl TokenDigest {
         TokenDigest(bytes)
     }
 
+    /// Digests the bytes of a session's key. No token has this digest too: no key of a token begins with a control character.
+    pub fn of_session(key: &[u8]) -> TokenDigest {
+        TokenDigest::of(&zeroize::Zeroizing::new([b"\0session\0", key].concat()))
+    }
+
     /// As a store kept it; `None` unless it is 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<TokenDigest> {
         bytes.try_into().ok().map(TokenDigest)

@@ -5,7 +5,7 @@ use std::fmt;
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::TokenDigest;
+use super::{AuthMethod, TokenDigest};
 
 /// Longest key in characters: the width of `authtoken_token.key` in Django.
 const LONGEST: usize = 40;
@@ -14,7 +14,7 @@ const LONGEST: usize = 40;
 ///
 /// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text *could*
 /// be a key (1 to 40 characters, none of them white space or a control character), not that it is one.
-pub struct TokenKey(Zeroizing<Box<str>>);
+pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 
 /// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum TokenFormat {
 ///
 /// Neither `Debug` nor `Display`. Borrowed, so that a request whose token is known copies no secret anywhere.
 #[derive(Clone, Copy)]
-pub struct ShownKey<'a>(&'a str);
+pub struct ShownKey<'a>(&'a str, AuthMethod);
 
 impl<'a> ShownKey<'a> {
     /// Accepts what could be a key.
@@ -44,17 +44,27 @@ impl<'a> ShownKey<'a> {
         if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(MalformedToken);
         }
-        Ok(ShownKey(text))
+        Ok(ShownKey(text, AuthMethod::Token))
+    }
+
+    /// The same text, as the key of a session: it means nothing as a token, nor a token's anything as a session.
+    pub fn of_session(self) -> ShownKey<'a> {
+        ShownKey(self.0, AuthMethod::Session)
     }
 
     /// What stores know this key by.
     pub fn digest(self) -> TokenDigest {
-        TokenDigest::of(self.0.as_bytes())
+        digest(self.0, self.1)
+    }
+
+    /// The secret in clear. Every use is a point to review.
+    pub fn expose(self) -> &'a str {
+        self.0
     }
 
     /// Takes a copy, to ask a store with.
     pub fn to_key(self) -> TokenKey {
-        TokenKey(Zeroizing::new(self.0.into()))
+        TokenKey(Zeroizing::new(self.0.into()), self.1)
     }
 }
 
@@ -73,14 +83,24 @@ impl TokenKey {
             TokenFormat::Drf => {
                 let mut random = Zeroizing::new([0_u8; 20]);
                 rng.fill_bytes(random.as_mut());
-                TokenKey(Zeroizing::new(hex(random.as_ref()).into_boxed_str()))
+                TokenKey(Zeroizing::new(hex(random.as_ref()).into_boxed_str()), AuthMethod::Token)
             }
         }
     }
 
     /// What stores know this key by.
     pub fn digest(&self) -> TokenDigest {
-        TokenDigest::of(self.0.as_bytes())
+        digest(&self.0, self.1)
+    }
+
+    /// The same text, as the key of a session.
+    pub fn into_session(self) -> TokenKey {
+        TokenKey(self.0, AuthMethod::Session)
+    }
+
+    /// Token or session. A store that keeps no sessions knows no key of one.
+    pub fn method(&self) -> AuthMethod {
+        self.1
     }
 
     /// The part that lists and logs may show.
@@ -123,6 +143,13 @@ impl fmt::Display for TokenHint {
     }
 }
 
+fn digest(key: &str, method: AuthMethod) -> TokenDigest {
+    match method {
+        AuthMethod::Token => TokenDigest::of(key.as_bytes()),
+        AuthMethod::Session => TokenDigest::of_session(key.as_bytes()),
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
@@ -159,6 +186,15 @@ mod tests {
         let key = TokenKey::parse("b0aa76431f386f86ff6dfb3c7784a7939634a1df").unwrap();
         assert_eq!(format!("{key:?}"), "TokenKey(b0aa7643…)");
         assert_eq!(TokenKey::parse("abcd").unwrap().hint().as_str(), "ab");
+    }
+
+    #[test]
+    fn a_key_means_nothing_in_place_of_one_of_the_other_kind() {
+        let token = TokenKey::parse("abc").unwrap();
+        let (digest, session) = (token.digest(), token.into_session());
+        assert_ne!(digest, session.digest());
+        assert_eq!(session.digest(), ShownKey::parse("abc").unwrap().of_session().digest());
+        assert_eq!(ShownKey::parse("abc").unwrap().of_session().to_key().method(), AuthMethod::Session);
     }
 
     #[test]

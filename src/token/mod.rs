@@ -9,5 +9,5 @@ mod scope;
 
 pub use digest::TokenDigest;
 pub use key::{MalformedToken, ShownKey, TokenFormat, TokenHint, TokenKey};
-pub use record::{Account, SubjectId, TokenId, TokenRecord};
+pub use record::{Account, AuthMethod, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};

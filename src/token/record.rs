@@ -40,11 +40,22 @@ pub struct Account {
     pub active: bool,
 }
 
-/// A token as a store knows it, valid or not.
+/// By what somebody is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// A token in the `Authorization` field.
+    Token,
+    /// The session of a browser, in a cookie.
+    Session,
+}
+
+/// A token as a store knows it, valid or not. A session is one too: what it may not do stands in its `method`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Public id.
+    /// Public id. Sessions have ids of their own, which nobody sees.
     pub id: TokenId,
+    /// Token or session.
+    pub method: AuthMethod,
     /// What the key digests to.
     pub digest: TokenDigest,
     /// Whose it is.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokengate::config::settings::Browser;
+use tokengate::token::AuthMethod;
 use tokengate::units::Rate;
 
 use super::Folder;
@@ -38,6 +40,40 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
 }
 
 #[test]
+fn pages_and_sessions_that_cannot_be_are_refused() {
+    each_is_refused(&[
+        (
+            "[login.browser] | path = \"auth\" | session_ttl = \"30s\" | pth = 1",
+            "2: login.browser.path: `auth` does not begin with `/`; write \"/auth\" | \
+             3: login.browser.session_ttl: is out of bounds; write 1m to 400d | \
+             4: login.browser.pth: unknown key; did you mean `path`?",
+        ),
+        (
+            "[login.browser] | [routes.a] | path = \"/auth/login\" | upstream = \"base\"",
+            "1: login: takes the requests for `/auth/login` from routes.a; give the route another path, or log in elsewhere \
+             with `path` here",
+        ),
+        (
+            "[login.browser] | [routes.auth] | path_prefix = \"/auth/\" | upstream = \"base\"",
+            "1: login: logs and metrics call the login `auth`, and there is a route of this name; rename the route",
+        ),
+        (
+            "[login] | path = \"/x/login\" | browser = { path = \"/x\" }",
+            "2: login.path: is a page of [login.browser]; give one of them another path",
+        ),
+        (
+            "[login] | [routes.a] | path = \"/a\" | upstream = \"base\" | credentials = [\"token\", \"session\"]",
+            " routes.a.credentials: nobody can get a session; add [login.browser], or take \"session\" away",
+        ),
+        (
+            "[login.browser] | [routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"none\" | credentials = [\"sesion\"]",
+            "6: routes.a.credentials: credentials are not looked at here; use `auth = \"optional\"` or \"required\", or remove it | \
+             6: routes.a.credentials: `sesion` is not known here; did you mean `session`?",
+        ),
+    ]);
+}
+
+#[test]
 fn rates_and_sizes_of_a_login_are_checked() {
     each_is_refused(&[
         (
@@ -57,6 +93,25 @@ fn rates_and_sizes_of_a_login_are_checked() {
             "2: login.hash_parallelism: `0` is out of bounds; write a whole number from 1 to 1024",
         ),
     ]);
+}
+
+#[test]
+fn pages_are_there_if_their_table_is_and_routes_say_what_they_accept() {
+    let (folder, route) = (Folder::new(), "[routes.a]\npath = \"/a\"\nupstream = \"base\"\n");
+    let login = folder.settings(&format!("[login.browser]\n{BASE}")).login.unwrap();
+    assert_eq!(login.browser, Some(Browser::default()));
+    assert_eq!(folder.settings(&format!("[login]\n{BASE}")).login.unwrap().browser, None);
+    let text = format!(
+        "[login.browser]\npath = \"/a/b\"\nsession_ttl = \"1h\"\n{route}credentials = [\"session\", \"token\"]\n{BASE}"
+    );
+    let settings = folder.settings(&text);
+    let browser = settings.login.unwrap().browser.unwrap();
+    assert_eq!((browser.path.as_str(), browser.session_ttl), ("/a/b/", Duration::from_secs(3_600)));
+    assert_eq!(browser.page("/a/b/login"), Some("login"));
+    assert_eq!(browser.page("/a/b/login/x"), None);
+    let [a, base] = settings.routes.as_slice() else { panic!("not two") };
+    assert_eq!(a.credentials, [AuthMethod::Session, AuthMethod::Token]);
+    assert_eq!(base.credentials, [AuthMethod::Token]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use tokengate::config::settings::{
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
-use tokengate::token::{ScopeSet, SubjectId, TokenKey};
+use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
 use super::{Origin, PATIENCE, eventually};
 
@@ -275,6 +275,7 @@ pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
         methods: Vec::new(),
         upstream: 0,
         auth,
+        credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
         strip_prefix: false,
         upstream_host: false,

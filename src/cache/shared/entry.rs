@@ -11,17 +11,17 @@ use aws_lc_rs::error::Unspecified;
 
 use super::scripts::ServerTime;
 use crate::clock::Timestamp;
-use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 /// The form of the sealed part. Gateways of two versions that share a cache do not read each other's entries.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What was found under a digest.
 pub(super) enum Opened {
     /// The token changed a moment ago.
     Hold,
     /// A record that a gateway with our key kept.
-    Entry(Entry),
+    Entry(Box<Entry>),
     /// Nothing that a gateway with our key wrote for this token.
     Bad,
 }
@@ -36,10 +36,10 @@ pub(super) struct Entry {
     pub(super) record: TokenRecord,
 }
 
-/// Token id; owner's id, name, e-mail, groups, active; scopes; created, expires, revoked; kept. The digest is not in it:
+/// Token id, and whether that is a session; owner's id, name, e-mail, groups, active; scopes; created, expires, revoked; kept. The digest is not in it:
 /// the seal is bound to it.
 type Form<'a> =
-    (i64, i64, Cow<'a, str>, Cow<'a, str>, Cow<'a, [String]>, bool, Cow<'a, str>, i64, Option<i64>, Option<i64>, i64);
+    (i64, bool, i64, Cow<'a, str>, Cow<'a, str>, Cow<'a, [String]>, bool, Cow<'a, str>, i64, Option<i64>, Option<i64>, i64);
 
 /// Seals a record. Fails only if the system has no random numbers.
 pub(super) fn seal(
@@ -48,9 +48,10 @@ pub(super) fn seal(
     began: ServerTime,
     kept: Timestamp,
 ) -> Result<Vec<u8>, Unspecified> {
-    let TokenRecord { id, digest, owner, scopes, created, expires, revoked } = record;
+    let TokenRecord { id, method, digest, owner, scopes, created, expires, revoked } = record;
     let form: Form<'_> = (
         id.0,
+        *method == AuthMethod::Session,
         owner.id.0,
         (&owner.name).into(),
         (&owner.email).into(),
@@ -72,7 +73,7 @@ pub(super) fn open(key: &RandomizedNonceKey, value: Vec<u8>, digest: TokenDigest
     if value.first() == Some(&b'h') {
         return Opened::Hold;
     }
-    open_entry(key, value, digest).map_or(Opened::Bad, Opened::Entry)
+    open_entry(key, value, digest).map_or(Opened::Bad, |entry| Opened::Entry(Box::new(entry)))
 }
 
 fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest) -> Option<Entry> {
@@ -87,9 +88,10 @@ fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest)
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let plain = key.open_in_place(nonce, Aad::from(context(digest, began)), body).ok()?;
     let form: Form<'_> = serde_json::from_slice(plain).ok()?;
-    let (id, owner, name, email, groups, active, scopes, created, expires, revoked, kept) = form;
+    let (id, is_session, owner, name, email, groups, active, scopes, created, expires, revoked, kept) = form;
     let record = TokenRecord {
         id: TokenId(id),
+        method: if is_session { AuthMethod::Session } else { AuthMethod::Token },
         digest,
         owner: Account {
             id: SubjectId(owner),
@@ -128,6 +130,7 @@ mod tests {
     fn record() -> TokenRecord {
         TokenRecord {
             id: TokenId(7),
+            method: AuthMethod::Token,
             digest: TokenDigest::of(b"secret"),
             owner: Account {
                 id: SubjectId(1001),
@@ -154,6 +157,10 @@ mod tests {
         let Opened::Entry(entry) = open(&key, sealed, record.digest) else { panic!("does not open") };
         assert_eq!((entry.began, entry.kept), (ServerTime(99), Timestamp::from_micros(3)));
         assert_eq!(entry.record, record);
+        let session = TokenRecord { method: AuthMethod::Session, ..record };
+        let sealed = seal(&key, &session, ServerTime(99), Timestamp::from_micros(3)).unwrap();
+        let Opened::Entry(entry) = open(&key, sealed, session.digest) else { panic!("does not open") };
+        assert_eq!(entry.record, session);
     }
 
     #[test]

@@ -17,6 +17,17 @@ pub struct Login {
     pub max_body: u64,
     /// Longest silence of the client within a request body.
     pub request_body_timeout: Duration,
+    /// Pages for browsers; `None`: switched off.
+    pub browser: Option<Browser>,
+}
+
+/// Pages on which a browser logs in and out, and sessions as credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Browser {
+    /// Where the pages are, on every host; ends with a slash.
+    pub path: String,
+    /// How long a session lives.
+    pub session_ttl: Duration,
 }
 
 impl Login {
@@ -25,10 +36,26 @@ impl Login {
 
     /// Does it take this path (decoded)?
     pub fn takes(&self, path: &str) -> bool {
-        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
-        let (own, other) = (self.path.get(..bare(&self.path)), path.get(..bare(path)));
-        own == other
+        bare(&self.path) == bare(path)
     }
+}
+
+impl Browser {
+    /// The word for the pages in logs and metrics, where routes have their names.
+    pub const NAME: &str = "auth";
+
+    /// The last segments of the pages.
+    pub const PAGES: [&str; 3] = ["login", "logout", "account"];
+
+    /// The page that this path (decoded) is for, with or without a slash at its end.
+    pub fn page(&self, path: &str) -> Option<&'static str> {
+        let last = bare(path.strip_prefix(self.path.as_str())?);
+        Browser::PAGES.into_iter().find(|page| *page == last)
+    }
+}
+
+fn bare(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
 }
 
 impl Default for Login {
@@ -39,7 +66,14 @@ impl Default for Login {
             per_address: Some(Rate::per_minute(20)),
             max_body: 64 << 10,
             request_body_timeout: Duration::from_secs(30),
+            browser: None,
         }
+    }
+}
+
+impl Default for Browser {
+    fn default() -> Browser {
+        Browser { path: "/auth/".to_owned(), session_ttl: Duration::from_secs(14 * 86_400) }
     }
 }
 

@@ -7,14 +7,21 @@ use http::{HeaderMap, HeaderValue};
 
 use super::FieldPolicy;
 use crate::identity::Identity;
+use crate::token::AuthMethod;
 
 const TOKEN: HeaderValue = HeaderValue::from_static("token");
+const SESSION: HeaderValue = HeaderValue::from_static("session");
 const ANONYMOUS: HeaderValue = HeaderValue::from_static("anonymous");
 
 impl FieldPolicy {
     /// Adds the identity fields of `caller`; for an anonymous one only the method.
     pub fn add(&self, fields: &mut HeaderMap, caller: Option<&Identity>) {
-        fields.insert(self.identity.method.clone(), if caller.is_some() { TOKEN } else { ANONYMOUS });
+        let method = match caller.map(Identity::method) {
+            Some(AuthMethod::Token) => TOKEN,
+            Some(AuthMethod::Session) => SESSION,
+            None => ANONYMOUS,
+        };
+        fields.insert(self.identity.method.clone(), method);
         let Some(caller) = caller else { return };
         let (names, values) = (&self.identity, caller.values());
         for (name, value) in [
@@ -22,7 +29,7 @@ impl FieldPolicy {
             (&names.user_name, Some(&values.user_name)),
             (&names.user_email, values.user_email.as_ref()),
             (&names.user_groups, values.user_groups.as_ref()),
-            (&names.token_id, Some(&values.token_id)),
+            (&names.token_id, values.token_id.as_ref()),
             (&names.scopes, values.scopes.as_ref()),
         ] {
             if let (Some(name), Some(value)) = (name, value) {
@@ -47,7 +54,8 @@ mod tests {
             Account { id: SubjectId(1001), name: "alice".to_owned(), email: email.to_owned(), groups, active: true };
         let (digest, scopes) = (TokenDigest::of(b"k"), ScopeSet::parse(scopes).unwrap());
         let now = Timestamp::from_micros(0);
-        let record = TokenRecord { id: TokenId(7), digest, owner, scopes, created: now, expires: None, revoked: None };
+        let (id, method) = (TokenId(7), AuthMethod::Token);
+        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires: None, revoked: None };
         Identity::establish(&record, now).unwrap()
     }
 

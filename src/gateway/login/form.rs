@@ -8,14 +8,14 @@ use crate::store::Password;
 
 /// The fields as they came. Of two with the same name the last one counts.
 #[derive(Default)]
-pub(super) struct Form {
+pub(in crate::gateway) struct Form {
     username: Field,
     password: Field,
 }
 
 /// What a field holds.
 #[derive(Default)]
-pub(super) enum Field {
+pub(in crate::gateway) enum Field {
     #[default]
     Missing,
     Null,
@@ -25,18 +25,18 @@ pub(super) enum Field {
 }
 
 /// A text; wiped when dropped.
-pub(super) struct Text {
+pub(in crate::gateway) struct Text {
     pub(super) text: Zeroizing<String>,
     /// The first half of a surrogate pair without its other half, which no text can hold.
     pub(super) surrogate: Option<u16>,
 }
 
 /// User name and password of somebody who wants to log in.
-pub(super) type Wanted = (String, Password);
+pub(in crate::gateway) type Wanted = (String, Password);
 
 /// Why it is not even known who wants to log in.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum BadForm {
+pub(in crate::gateway) enum BadForm {
     /// The type of the body; holds the field as it was sent.
     Unsupported(String),
     /// The body is not of its type.
@@ -49,7 +49,7 @@ pub(super) enum BadForm {
 
 /// In this order in the answer.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct FieldErrors {
+pub(in crate::gateway) struct FieldErrors {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     username: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +58,7 @@ pub(super) struct FieldErrors {
 
 impl Form {
     /// Takes a field; others than the two are ignored.
-    pub(super) fn set(&mut self, name: &str, field: Field) {
+    pub(in crate::gateway) fn set(&mut self, name: &str, field: Field) {
         match name {
             "username" => self.username = field,
             "password" => self.password = field,
@@ -67,7 +67,7 @@ impl Form {
     }
 
     /// The user name without white space around it, the password exactly as it is.
-    pub(super) fn check(self) -> Result<Wanted, BadForm> {
+    pub(in crate::gateway) fn check(self) -> Result<Wanted, BadForm> {
         let (name, password) = (self.username.check(strip), self.password.check(|text| text));
         let password = password.and_then(|mut text| Password::parse(std::mem::take(&mut *text)).map_err(|_| blank()));
         match (name, password) {
@@ -82,7 +82,7 @@ impl Form {
 
 impl Field {
     /// A text whose bytes are not UTF-8 everywhere gets U+FFFD there.
-    pub(super) fn text(bytes: Vec<u8>) -> Field {
+    pub(in crate::gateway) fn text(bytes: Vec<u8>) -> Field {
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
             let bytes = Zeroizing::new(error.into_bytes());
             String::from_utf8_lossy(&bytes).into_owned()

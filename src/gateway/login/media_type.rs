@@ -8,7 +8,7 @@ use super::{json, multipart, urlencoded};
 
 /// How the form is written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum MediaType {
+pub(in crate::gateway) enum MediaType {
     Json,
     UrlEncoded,
     /// With its `boundary`, or why there is none to go by.
@@ -17,7 +17,7 @@ pub(super) enum MediaType {
 
 impl MediaType {
     /// What `Content-Type` says. All texts are UTF-8; another charset is no type that is read here.
-    pub(super) fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
+    pub(in crate::gateway) fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
         let mut lines = fields.get_all(CONTENT_TYPE).iter();
         // Bytes beyond ASCII come back to the client as Latin-1, as Django has it.
         let line = lines.next().map_or(&[][..], |line| line.as_bytes());

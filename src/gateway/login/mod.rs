@@ -5,16 +5,16 @@
 //! the way of a new login, everything is UTF-8, and attempts are bounded. Passwords are wiped when they were compared;
 //! they are in no log, and the user name is not either, since people type passwords there.
 
-mod form;
+pub(super) mod form;
 mod json;
-mod media_type;
+pub(super) mod media_type;
 mod multipart;
-mod urlencoded;
+pub(super) mod urlencoded;
 
 use std::pin::pin;
 
 use http::header::ALLOW;
-use http::{HeaderValue, Method, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use zeroize::Zeroizing;
@@ -116,7 +116,7 @@ impl Gateway {
                 Ok(reply::json(StatusCode::BAD_REQUEST, text.to_owned(), exchange))
             }
             Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
-            Err(LoginFailure::Unavailable) => Err(AuthFailure::StoreUnavailable.into()),
+            Err(LoginFailure::Unavailable | LoginFailure::Unfulfilled(_)) => Err(AuthFailure::StoreUnavailable.into()),
         }
     }
 }
@@ -134,24 +134,27 @@ async fn read(
         Ok(media_type) => media_type,
         Err(bad) => return Ok(Err(bad)),
     };
-    let most = desk.settings.max_body;
-    let declared = declared_length(&head.headers);
-    if declared.is_some_and(|length| length > most) {
-        return Err(BodyFault::TooLarge.into());
-    }
-    let body = OutgoingBody::streaming(body, most, desk.settings.request_body_timeout);
-    let text = gather(body, declared.unwrap_or(most)).await?;
+    let text = gather(body, &head.headers, &desk.settings).await?;
     if text.is_empty() {
         return Ok(Form::default().check());
     }
     Ok(media_type.read(&text).and_then(Form::check))
 }
 
-/// Reads a body of at most `length` bytes to its end. The room is there from the beginning: a buffer that grows leaves
-/// copies behind.
-async fn gather(body: OutgoingBody, length: u64) -> Result<Zeroizing<Vec<u8>>, BodyFault> {
-    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
-    let mut body = pin!(body);
+/// Reads a body to its end. The room is there from the beginning: a buffer that grows leaves copies behind.
+pub(super) async fn gather(
+    body: Incoming,
+    fields: &HeaderMap,
+    settings: &settings::Login,
+) -> Result<Zeroizing<Vec<u8>>, BodyFault> {
+    let most = settings.max_body;
+    let declared = declared_length(fields);
+    if declared.is_some_and(|length| length > most) {
+        return Err(BodyFault::TooLarge);
+    }
+    let length = usize::try_from(declared.unwrap_or(most)).unwrap_or(0);
+    let mut text = Zeroizing::new(Vec::with_capacity(length));
+    let mut body = pin!(OutgoingBody::streaming(body, most, settings.request_body_timeout));
     while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         if let Ok(data) = frame?.into_data() {
             text.extend_from_slice(&data);

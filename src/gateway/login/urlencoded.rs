@@ -7,21 +7,29 @@ const MOST_FIELDS: usize = 1_000;
 
 pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
     let mut form = Form::default();
+    each(body, |name, value| {
+        if matches!(name, b"username" | b"password") {
+            form.set(&String::from_utf8_lossy(name), Field::text(decode(value)));
+        }
+    })?;
+    Ok(form)
+}
+
+/// Gives each pair to `take`: its name, and its value still encoded.
+pub(in crate::gateway) fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), BadForm> {
     for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= MOST_FIELDS {
             return Err(BadForm::Unreadable("There are too many fields.".to_owned()));
         }
         let mut sides = pair.splitn(2, |byte| *byte == b'=');
         let name = decode(sides.next().unwrap_or_default());
-        if matches!(name.as_slice(), b"username" | b"password") {
-            form.set(&String::from_utf8_lossy(&name), Field::text(decode(sides.next().unwrap_or_default())));
-        }
+        take(&name, sides.next().unwrap_or_default());
     }
-    Ok(form)
+    Ok(())
 }
 
 /// Decodes once. As much room as it can need from the beginning, so that no copy is left behind.
-fn decode(text: &[u8]) -> Vec<u8> {
+pub(in crate::gateway) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

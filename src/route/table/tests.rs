@@ -8,7 +8,7 @@ use http::header::HOST;
 use super::*;
 use crate::config::settings::{Auth, PathPattern};
 use crate::route::Peer;
-use crate::token::ScopeSet;
+use crate::token::{AuthMethod, ScopeSet};
 
 /// `host path methods`: host `-` is any, `*.` a pattern below; a path that ends in `$` is exact; methods with commas.
 fn route(text: &str) -> settings::Route {
@@ -29,6 +29,7 @@ fn route(text: &str) -> settings::Route {
         methods: methods.unwrap_or_default(),
         upstream: 0,
         auth: Auth::Required,
+        credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
         strip_prefix: false,
         upstream_host: false,

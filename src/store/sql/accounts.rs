@@ -40,12 +40,8 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
-        let row = self.row_of(name).await?;
-        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the time.
-        let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
-        let fits = self.hasher.fits(password, kept).await?;
-        let user = row.map(UserRow::into_user).transpose()?;
-        Ok(user.filter(|user| fits && user.account.active))
+        let user = self.compare_row(name, password).await?.map(UserRow::into_user).transpose()?;
+        Ok(user.filter(|user| user.account.active))
     }
 
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
@@ -93,6 +89,24 @@ impl<D: Database> SqlStore<D> {
             Some(password) => Ok(self.hasher.hash(password).await?),
             None => Ok(UNUSABLE.to_owned()),
         }
+    }
+
+    /// The active user of this name with the hash that the password fits.
+    pub(super) async fn compare(
+        &self,
+        name: &str,
+        password: Password,
+    ) -> Result<Option<(SubjectId, String)>, AccountError> {
+        let row = self.compare_row(name, password).await?;
+        Ok(row.map(|row| (SubjectId(row.id()), row.password().to_owned())))
+    }
+
+    async fn compare_row(&self, name: &str, password: Password) -> Result<Option<UserRow>, AccountError> {
+        let row = self.row_of(name).await?;
+        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the time.
+        let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
+        let fits = self.hasher.fits(password, kept).await?;
+        Ok(row.filter(|row| fits && row.is_active()))
     }
 
     /// Runs one statement that touches exactly this user.

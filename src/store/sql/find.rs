@@ -7,7 +7,7 @@ use super::{Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{SubjectId, TokenDigest, TokenKey, TokenRecord};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// Most events of one page.
 const PAGE: i64 = 1_000;
@@ -37,6 +37,9 @@ struct ImpossibleDigest(i64);
 impl<D: Database> TokenStore for SqlStore<D> {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         let digest = key.digest();
+        if key.method() == AuthMethod::Session {
+            return self.find_session(digest).await;
+        }
         let statement = Statement::new("SELECT * FROM token_details WHERE digest = $1");
         let row: Option<TokenRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;
         match row.map(TokenRow::into_record).transpose()? {
@@ -46,7 +49,8 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
-        let statement = "SELECT id, digest FROM tokens WHERE user_id = $1 AND revoked IS NULL ORDER BY id";
+        let statement = "SELECT id, digest FROM tokens WHERE user_id = $1 AND revoked IS NULL \
+                         UNION ALL SELECT id, digest FROM sessions WHERE user_id = $1";
         let rows: Vec<(i64, Vec<u8>)> = self.rows(Statement::new(statement).bind(subject.0)).await?;
         rows.into_iter().map(|(id, bytes)| digest(id, &bytes)).collect()
     }

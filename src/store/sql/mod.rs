@@ -1,7 +1,7 @@
-//! The three traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
+//! The traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
 //!
 //! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
-//! `rows` reads what stands in it; `find`, `ledger` and `accounts` are the three traits. The change log is written by
+//! `rows` reads what stands in it; `find`, `ledger`, `accounts` and `sessions` are the traits. The change log is written by
 //! triggers of the schema, not by any of these.
 
 mod accounts;
@@ -10,6 +10,7 @@ mod find;
 mod ledger;
 mod rows;
 mod schema;
+mod sessions;
 mod statement;
 
 use std::future::Future;
@@ -31,7 +32,7 @@ pub(super) use self::database::{Change, Database};
 pub(super) use self::schema::{LostKey, apply, prepare};
 pub(super) use self::statement::{Row, Statement};
 
-/// All three traits over one database.
+/// All traits over one database.
 pub(super) struct SqlStore<D> {
     database: D,
     sealer: Sealer,

@@ -5,7 +5,7 @@
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
-use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord};
+use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord};
 
 /// A row of the view `token_details`.
 #[derive(sqlx::FromRow)]
@@ -80,6 +80,7 @@ impl TokenRow {
         };
         let record = TokenRecord {
             id: TokenId(self.id),
+            method: AuthMethod::Token,
             digest: TokenDigest::from_bytes(&self.digest).ok_or_else(|| impossible("digest"))?,
             owner,
             scopes: ScopeSet::parse(&self.scopes).map_err(|_| impossible("set of scopes"))?,
@@ -104,6 +105,10 @@ impl TokenRow {
 }
 
 impl UserRow {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
     /// The kept hash of the password.
     pub(super) fn password(&self) -> &str {
         &self.password
@@ -136,7 +141,7 @@ impl UserRow {
 }
 
 /// The database does not promise an order within a group list.
-fn groups(json: &str) -> Option<Vec<String>> {
+pub(super) fn groups(json: &str) -> Option<Vec<String>> {
     let mut groups: Vec<String> = serde_json::from_str(json).ok()?;
     groups.sort();
     Some(groups)

@@ -1,0 +1,141 @@
+//! What a user does with a browser: log in, log out, look after tokens.
+//!
+//! Control half, as the rest of the [`Issuer`](super::Issuer)'s work.
+
+use std::net::IpAddr;
+
+use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
+use crate::identity;
+use crate::store::{LedgerError, NamedToken, Page, Password, TokenDetails, TokenFilter, TokenRef};
+use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
+
+/// Most tokens that the account page shows.
+const SHOWN: u32 = 200;
+
+/// A user with a session who typed the password once more.
+pub struct Confirmed {
+    /// Who has the session.
+    pub owner: SubjectId,
+    /// The user name as upstreams get it.
+    pub encoded_name: String,
+    /// What was typed.
+    pub password: Password,
+    /// The address of the client.
+    pub from: IpAddr,
+}
+
+impl IssuerHandle {
+    /// Opens a session for a user and gives its key; `former` is what the browser had until now, and ends.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
+        self.ask(move |desk| async move { desk.open_session(login, former).await }).await
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`LoginFailure`]; then it may go on.
+    pub async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.end_session(session).await }).await
+    }
+
+    /// The live tokens of a user.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn tokens_of(&self, owner: SubjectId) -> Result<Vec<TokenDetails>, LoginFailure> {
+        self.ask(move |desk| async move { desk.tokens_of(owner).await }).await
+    }
+
+    /// The login token; a new one in its place if `fresh`.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn login_token(&self, user: Confirmed, fresh: bool) -> Result<TokenKey, LoginFailure> {
+        self.ask(move |desk| async move { desk.login_token(user, fresh).await }).await
+    }
+
+    /// Makes a named token. Asks for the password: a token outlives the session that it was made with.
+    ///
+    /// # Errors
+    /// [`LoginFailure`]; unfulfilled if there are too many, or the name is none.
+    pub async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
+        self.ask(move |desk| async move { desk.make_token(user, name).await }).await
+    }
+
+    /// Revokes a token of this user; one of another user is none.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn revoke_token(&self, owner: SubjectId, token: TokenId) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.revoke_token(owner, token).await }).await
+    }
+}
+
+impl Desk {
+    async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
+        let Login { name, password, from } = login;
+        let sessions = self.store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
+        self.attempt(&name, from, async {
+            let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
+            let key = opened.ok_or(LoginFailure::Refused)?;
+            if let Some(former) = former {
+                sessions.end(former).await.map_err(|error| unavailable(&error))?;
+            }
+            Ok(key)
+        })
+        .await
+    }
+
+    async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
+        let sessions = self.store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
+        sessions.end(session).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn tokens_of(&self, owner: SubjectId) -> Result<Vec<TokenDetails>, LoginFailure> {
+        let filter = TokenFilter { owner: Some(owner), live: true };
+        self.store.ledger.list(filter, Page::first(SHOWN)).await.map_err(|error| unavailable(&error))
+    }
+
+    async fn login_token(&self, user: Confirmed, fresh: bool) -> Result<TokenKey, LoginFailure> {
+        let owner = self.confirm(user).await?;
+        let ledger = &self.store.ledger;
+        let issued = if fresh { ledger.reset_login(owner).await } else { ledger.issue_login(owner).await };
+        issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
+    }
+
+    /// Who it is, if the password is right.
+    async fn confirm(&self, user: Confirmed) -> Result<SubjectId, LoginFailure> {
+        let Confirmed { owner, encoded_name, password, from } = user;
+        let name = identity::decode(&encoded_name);
+        let found = self.attempt(&name, from, self.user(&name, password)).await?;
+        // The name may have passed to somebody else a moment ago.
+        if found.account.id == owner { Ok(owner) } else { Err(LoginFailure::Refused) }
+    }
+
+    async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
+        let owner = self.confirm(user).await?;
+        let order = NamedToken { name, expires: None, scopes: ScopeSet::default() };
+        match self.store.ledger.issue_named(owner, &order).await {
+            Ok(issued) => Ok(issued.key),
+            Err(LedgerError::TooMany { most, .. }) => {
+                Err(LoginFailure::Unfulfilled(format!("You have {most} tokens, which is the most. Revoke one first.")))
+            }
+            Err(LedgerError::InvalidName) => {
+                Err(LoginFailure::Unfulfilled("A token name has 1 to 100 characters.".to_owned()))
+            }
+            Err(error) => Err(ledger_failure(&error)),
+        }
+    }
+
+    async fn revoke_token(&self, owner: SubjectId, token: TokenId) -> Result<(), LoginFailure> {
+        let ledger = &self.store.ledger;
+        let found = ledger.show(TokenRef::Id(token)).await.map_err(|error| unavailable(&error))?;
+        if found.is_none_or(|found| found.record.owner.id != owner) {
+            return Err(LoginFailure::Unfulfilled("You have no such token.".to_owned()));
+        }
+        ledger.revoke(TokenRef::Id(token)).await.map(|_| ()).map_err(|error| ledger_failure(&error))
+    }
+}

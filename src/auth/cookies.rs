@@ -1,0 +1,158 @@
+//! The cookies of browsers that log in: which there are, and how one is read from a request.
+//!
+//! The name of the session's begins with `__Host-`: a browser takes it only over HTTPS, for this very host and all paths
+//! (RFC 6265bis §4.1.3.2), so that no neighbouring host can plant one. The name of the other is that of Django, since
+//! scripts read it; nothing rests on it for those who have a session (see [`CsrfSecret`](super::CsrfSecret)).
+
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::token::ShownKey;
+
+/// The cookie that holds the key of a session.
+pub const SESSION_COOKIE: &str = "__Host-tokengate-sessionid";
+
+/// The cookie that scripts read what they send as `X-CSRFToken` from.
+pub const CSRF_COOKIE: &str = "csrftoken";
+
+/// The key of the session that these fields show, without asking what it means.
+pub fn session(fields: &HeaderMap) -> Option<ShownKey<'_>> {
+    cookie(fields, SESSION_COOKIE).and_then(key)
+}
+
+/// The same, of one `Cookie` line.
+pub fn session_of_line(line: &HeaderValue) -> Option<ShownKey<'_>> {
+    pairs(line).find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value)).and_then(key)
+}
+
+/// The `Cookie` line with the session, to ask again with.
+pub fn session_line(fields: &HeaderMap) -> Option<&HeaderValue> {
+    fields.get_all(COOKIE).iter().find(|line| session_of_line(line).is_some())
+}
+
+/// The value of a cookie. Of several that differ none is picked: servers do not agree which one counts.
+pub fn cookie<'f>(fields: &'f HeaderMap, wanted: &str) -> Option<&'f str> {
+    let all = fields.get_all(COOKIE).iter().flat_map(pairs);
+    let mut values = all.filter_map(|(name, value)| (name == wanted).then_some(value));
+    let first = values.next()?;
+    values.all(|other| other == first).then_some(first)
+}
+
+/// Takes the session's cookie out of a request and leaves all others as they are.
+pub fn remove_session(fields: &mut HeaderMap) {
+    let holds_one = |line: &HeaderValue| parts(line.as_bytes()).any(is_session);
+    if !fields.get_all(COOKIE).iter().any(holds_one) {
+        return;
+    }
+    let left: Vec<HeaderValue> = fields.get_all(COOKIE).iter().filter_map(without_session).collect();
+    fields.remove(COOKIE);
+    for line in left {
+        fields.append(COOKIE, line);
+    }
+}
+
+/// Takes lines out of an upstream's answer that would set the session's cookie.
+pub fn remove_set_session(fields: &mut HeaderMap) {
+    let sets_it = |line: &HeaderValue| parts(line.as_bytes()).next().is_some_and(is_session);
+    if !fields.get_all(SET_COOKIE).iter().any(sets_it) {
+        return;
+    }
+    let left: Vec<HeaderValue> = fields.get_all(SET_COOKIE).iter().filter(|line| !sets_it(line)).cloned().collect();
+    fields.remove(SET_COOKIE);
+    for line in left {
+        fields.append(SET_COOKIE, line);
+    }
+}
+
+fn key(value: &str) -> Option<ShownKey<'_>> {
+    ShownKey::parse(value).ok().map(ShownKey::of_session)
+}
+
+/// The cookies of a line; those that are not UTF-8 are none of ours.
+fn pairs(line: &HeaderValue) -> impl Iterator<Item = (&str, &str)> {
+    let texts = parts(line.as_bytes()).filter_map(|part| std::str::from_utf8(part).ok());
+    texts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+}
+
+fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// Any spelling that an upstream could take for it, too.
+fn is_session(part: &[u8]) -> bool {
+    let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())
+}
+
+fn without_session(line: &HeaderValue) -> Option<HeaderValue> {
+    if !parts(line.as_bytes()).any(is_session) {
+        return Some(line.clone());
+    }
+    let left: Vec<&[u8]> = parts(line.as_bytes()).filter(|part| !part.is_empty() && !is_session(part)).collect();
+    if left.is_empty() { None } else { HeaderValue::from_bytes(&left.join(b"; ".as_slice())).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[&str]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        fields
+    }
+
+    #[test]
+    fn a_session_is_found_among_other_cookies_and_lines() {
+        let ours = format!("{SESSION_COOKIE}=abc");
+        for lines in [
+            vec![ours.as_str()],
+            vec!["a=b", &ours],
+            vec![&*format!("a=b;{ours} ; c=d")],
+            vec![&*format!("ö=ü; {ours}")],
+            vec![&*format!("{ours}; {ours}")],
+        ] {
+            assert_eq!(session(&fields(&lines)).map(ShownKey::expose), Some("abc"), "{lines:?}");
+        }
+        for lines in [
+            vec![],
+            vec!["sessionid=abc"],
+            vec![&*format!("x{ours}")],
+            vec![&*format!("{SESSION_COOKIE}=")],
+            vec![&*format!("{ours}; {SESSION_COOKIE}=abd")],
+            vec![&*ours, &*format!("{SESSION_COOKIE}=abd")],
+            vec![&*ours.to_ascii_lowercase()],
+        ] {
+            assert!(session(&fields(&lines)).is_none(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_session_is_taken_out() {
+        let ours = format!("{SESSION_COOKIE}=abc");
+        for (lines, left) in [
+            (vec![ours.as_str()], vec![]),
+            (vec!["a=b;c = d"], vec!["a=b;c = d"]),
+            (vec![&*format!("a=b; {ours}; csrftoken=x"), "e=f"], vec!["a=b; csrftoken=x", "e=f"]),
+            (vec![&*format!("{ours};;{} ;ö=ü", ours.to_uppercase())], vec!["ö=ü"]),
+            (vec![&*format!("a={ours}"), SESSION_COOKIE], vec![&*format!("a={ours}")]),
+        ] {
+            let mut fields = fields(&lines);
+            remove_session(&mut fields);
+            let found: Vec<_> = fields.get_all(COOKIE).iter().map(|line| line.as_bytes().to_vec()).collect();
+            assert_eq!(found, left.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>(), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn no_upstream_sets_a_session() {
+        let mut fields = HeaderMap::new();
+        for line in [&*format!(" {SESSION_COOKIE}=x; Path=/"), "sessionid=1; Path=/", &*format!("a={SESSION_COOKIE}=")] {
+            fields.append(SET_COOKIE, HeaderValue::from_str(line).unwrap());
+        }
+        remove_set_session(&mut fields);
+        assert_eq!(fields.get_all(SET_COOKIE).iter().count(), 2);
+    }
+}

@@ -1,0 +1,117 @@
+//! The account page: a user's tokens.
+//!
+//! Whatever shows or makes a key asks for the password once more: a browser that was left alone, or a stolen session, must
+//! not become a token, which would outlive it.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::html::{self, FormSeal, Notice};
+use super::{Answer, Page, PageForm, Visit, failed, told, retry_after};
+use crate::auth::{AuthFailure, Confirmed, LoginFailure};
+use crate::gateway::{Exchange, Gateway, Refusal};
+use crate::identity::{self, Identity};
+use crate::route::Access;
+use crate::store::Password;
+use crate::token::{AuthMethod, TokenId, TokenKey};
+
+const WRONG: &str = "This password is not right.";
+
+/// What a form of the page brought about.
+enum Done {
+    Key(&'static str, TokenKey),
+    Text(&'static str),
+}
+
+impl Gateway {
+    pub(super) async fn account(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Answer, Refusal> {
+        match self.visitor(visit, exchange).await? {
+            Some(user) => visit.account_page(&user, StatusCode::OK, Notice::None).await,
+            None => Ok(visit.to_login()),
+        }
+    }
+
+    pub(super) async fn change_account(
+        &self,
+        visit: &Visit<'_>,
+        form: PageForm,
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Refusal> {
+        let Some(user) = self.visitor(visit, exchange).await? else { return Ok(visit.to_login()) };
+        match visit.change(&user, form, exchange).await {
+            Ok(Done::Key(what, key)) => {
+                visit.account_page(&user, StatusCode::OK, Notice::Key { what, key: key.expose() }).await
+            }
+            Ok(Done::Text(text)) => visit.account_page(&user, StatusCode::OK, Notice::Done(text)).await,
+            Err(failure) => {
+                let (status, outcome, text) = told(&failure);
+                let text = if failure == LoginFailure::Refused { WRONG } else { &text };
+                let answer = visit.account_page(&user, status, Notice::Error(text)).await?;
+                Ok(Answer { outcome, retry_after: retry_after(&failure), ..answer })
+            }
+        }
+    }
+
+    /// Who has the session that the browser shows, if it is one.
+    async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
+        let from = exchange.peer().address.ip();
+        let fields = visit.fields();
+        let user = self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await?;
+        exchange.identified(user.as_ref(), fields);
+        Ok(user)
+    }
+}
+
+impl Visit<'_> {
+    fn to_login(&self) -> Answer {
+        let (login, account) = (self.desk.path(Page::Login), self.desk.path(Page::Account));
+        Answer::to(format!("{login}?next={}", identity::encode(&account, b"&+#")))
+    }
+
+    async fn account_page(&self, user: &Identity, status: StatusCode, notice: Notice<'_>) -> Result<Answer, Refusal> {
+        let tokens = match self.desk.issuer.tokens_of(user.subject()).await {
+            Ok(tokens) => tokens,
+            Err(failure) => return Ok(failed(&failure)),
+        };
+        let csrf = self.secret()?.masked().map_err(|_| Refusal::Internal)?;
+        let (account, logout) = (self.desk.path(Page::Account), self.desk.path(Page::Logout));
+        let name = identity::decode(user.values().user_name.to_str().unwrap_or_default());
+        let html = html::account(&html::Account {
+            user: &name,
+            tokens: &tokens,
+            recoverable: self.desk.recoverable,
+            seal: FormSeal { action: &account, csrf: &csrf },
+            logout: &logout,
+            notice,
+        });
+        Ok(Answer::new(status, html))
+    }
+
+    async fn change(&self, user: &Identity, mut form: PageForm, exchange: &Exchange) -> Result<Done, LoginFailure> {
+        let issuer = &self.desk.issuer;
+        if form.action == "revoke" {
+            let token = form.token.parse().map(TokenId);
+            let token = token.map_err(|_| LoginFailure::Unfulfilled("You have no such token.".to_owned()))?;
+            issuer.revoke_token(user.subject(), token).await?;
+            return Ok(Done::Text("The token is revoked."));
+        }
+        let confirmed = Confirmed {
+            owner: user.subject(),
+            encoded_name: user.values().user_name.to_str().unwrap_or_default().to_owned(),
+            password: Password::parse(std::mem::take(&mut *form.password)).map_err(|_| LoginFailure::Refused)?,
+            from: exchange.peer().address.ip(),
+        };
+        match form.action.as_str() {
+            "reveal" if self.desk.recoverable => {
+                Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
+            }
+            "reset" => Ok(Done::Key("Your new login token; the former one has ended:", issuer.login_token(confirmed, true).await?)),
+            "create" => {
+                let name = form.name.trim().to_owned();
+                Ok(Done::Key("Your new token. It is not shown again:", issuer.make_token(confirmed, name).await?))
+            }
+            _ => Err(LoginFailure::Unfulfilled("This form says nothing that can be done here.".to_owned())),
+        }
+    }
+}

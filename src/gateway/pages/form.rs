@@ -1,0 +1,53 @@
+//! What a form of ours says.
+
+use http::HeaderMap;
+use zeroize::Zeroizing;
+
+use crate::config::settings;
+use crate::gateway::Refusal;
+use crate::gateway::login::form::{Field, Form};
+use crate::gateway::login::media_type::MediaType;
+use crate::gateway::login::{gather, urlencoded};
+use hyper::body::Incoming;
+
+/// The fields of all our forms; empty if they were not sent. Of two with the same name the last one counts.
+#[derive(Default)]
+pub(super) struct PageForm {
+    pub csrf: String,
+    pub next: String,
+    pub action: String,
+    pub name: String,
+    pub token: String,
+    pub password: Zeroizing<String>,
+    /// User name and password, checked as those of a login.
+    pub login: Form,
+}
+
+impl PageForm {
+    /// Reads a form. What is none is an empty one, which shows no secret and so does nothing.
+    pub(super) async fn read(body: Incoming, fields: &HeaderMap, settings: &settings::Login) -> Result<PageForm, Refusal> {
+        let text = gather(body, fields, settings).await?;
+        let mut form = PageForm::default();
+        if !matches!(MediaType::of(fields), Ok(MediaType::UrlEncoded)) {
+            return Ok(form);
+        }
+        let read = urlencoded::each(&text, |name, value| {
+            let value = || urlencoded::decode(value);
+            let text = || String::from_utf8_lossy(&value()).into_owned();
+            match name {
+                b"csrfmiddlewaretoken" => form.csrf = text(),
+                b"next" => form.next = text(),
+                b"action" => form.action = text(),
+                b"name" => form.name = text(),
+                b"token" => form.token = text(),
+                b"username" => form.login.set("username", Field::text(value())),
+                b"password" => {
+                    form.login.set("password", Field::text(value()));
+                    form.password = Zeroizing::new(text());
+                }
+                _ => {}
+            }
+        });
+        Ok(if read.is_ok() { form } else { PageForm::default() })
+    }
+}

@@ -1,0 +1,335 @@
+//! Pages for browsers: log in, log out, look after one's tokens.
+//!
+//! Stand above all routes, as the login does; same rules as Django's (DRF_CONTRACT §6). They work without scripts. Every
+//! form shows a secret that other pages do not know (`auth/csrf.rs`) and is looked at only after that; a login always makes a
+//! new session, so that nobody's browser can be given one beforehand.
+
+mod account;
+mod form;
+mod html;
+mod next;
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, VARY,
+    X_FRAME_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
+use hyper::body::Incoming;
+
+use self::form::PageForm;
+use self::html::{FormSeal, Html, Notice};
+use super::login::urlencoded;
+use super::refusal::whole_seconds;
+use super::{Body, Exchange, Gateway, Refusal, reply};
+use crate::auth::cookies::{CSRF_COOKIE, SESSION_COOKIE};
+use crate::auth::{CsrfFault, CsrfSecret, IssuerHandle, Login, LoginFailure, cookies, csrf};
+use crate::config::settings;
+use crate::route::{NoRoute, Target};
+use crate::telemetry::Outcome;
+use crate::token::{ShownKey, TokenKey};
+
+/// As Django: a year.
+const CSRF_AGE: u64 = 31_449_600;
+const WRONG: &str = "Please enter a correct username and password. Note that both fields may be case-sensitive.";
+const UNAVAILABLE: &str = "Passwords and tokens cannot be checked at the moment. Please try again.";
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// What the pages need.
+pub struct PageDesk {
+    settings: settings::Browser,
+    login: settings::Login,
+    issuer: IssuerHandle,
+    recoverable: bool,
+    policy: HeaderValue,
+}
+
+/// Which page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page {
+    Login,
+    Logout,
+    Account,
+}
+
+/// A request for a page.
+struct Visit<'r> {
+    desk: &'r PageDesk,
+    head: &'r request::Parts,
+    target: &'r Target<'r>,
+    secure: bool,
+}
+
+/// An answer before it is one.
+struct Answer {
+    status: StatusCode,
+    outcome: Outcome,
+    html: Html,
+    to: Option<String>,
+    cookies: Vec<String>,
+    retry_after: Option<u64>,
+}
+
+impl PageDesk {
+    /// `recoverable`: the login token can be shown again.
+    pub fn new(settings: settings::Browser, login: settings::Login, issuer: IssuerHandle, recoverable: bool) -> PageDesk {
+        let policy = HeaderValue::try_from(html::policy());
+        let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
+        PageDesk { settings, login, issuer, recoverable, policy }
+    }
+
+    fn path(&self, page: Page) -> String {
+        let [login, logout, account] = settings::Browser::PAGES;
+        let page = match page {
+            Page::Login => login,
+            Page::Logout => logout,
+            Page::Account => account,
+        };
+        format!("{}{page}/", self.settings.path)
+    }
+
+    fn page(&self, path: &str) -> Option<Page> {
+        let [login, logout, account] = settings::Browser::PAGES;
+        match self.settings.page(path)? {
+            page if page == login => Some(Page::Login),
+            page if page == logout => Some(Page::Logout),
+            page if page == account => Some(Page::Account),
+            _ => None,
+        }
+    }
+}
+
+impl Gateway {
+    /// The page that this target is for, if it is for one.
+    ///
+    /// # Errors
+    /// It is so in the reading of some servers only.
+    pub(super) fn page_at(&self, target: &Target<'_>) -> Result<Option<(&PageDesk, Page)>, NoRoute> {
+        let Some(desk) = &self.pages else { return Ok(None) };
+        if let Some(page) = desk.page(target.decoded_path()) {
+            return Ok(Some((desk, page)));
+        }
+        match target.folded_path() {
+            Some(folded) if desk.page(&folded).is_some() => Err(NoRoute::TwoReadings),
+            _ => Ok(None),
+        }
+    }
+
+    /// Answers a request for a page.
+    pub(super) async fn show(
+        &self,
+        desk: &PageDesk,
+        page: Page,
+        head: &request::Parts,
+        body: Incoming,
+        target: &Target<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let visit = Visit { desk, head, target, secure: exchange.peer().secure };
+        let methods = if page == Page::Logout { "POST, OPTIONS" } else { "GET, HEAD, POST, OPTIONS" };
+        let unread = !http_body::Body::is_end_stream(&body);
+        let was_read = head.method == Method::POST;
+        let answer = match (&head.method, page) {
+            (&Method::OPTIONS, _) => Answer::new(StatusCode::OK, Html::default()),
+            (&Method::GET | &Method::HEAD, Page::Login) => visit.login_page(StatusCode::OK, &Notice::None, None)?,
+            (&Method::GET | &Method::HEAD, Page::Account) => self.account(&visit, exchange).await?,
+            (&Method::POST, page) => {
+                let form = PageForm::read(body, &head.headers, &desk.login).await?;
+                match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
+                    Err(fault) => visit.forged(&fault),
+                    Ok(()) => match page {
+                        Page::Login => visit.log_in(form, exchange).await?,
+                        Page::Logout => visit.log_out(&form).await,
+                        Page::Account => self.change_account(&visit, form, exchange).await?,
+                    },
+                }
+            }
+            _ => {
+                let mut answer = message(StatusCode::METHOD_NOT_ALLOWED, "Not so", "This page is for forms.", None);
+                answer.outcome = Outcome::Method;
+                answer
+            }
+        };
+        exchange.ends(answer.outcome, answer.status);
+        let mut response = answer.into_response(desk, exchange);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        if unread && !was_read {
+            reply::ends_connection(&mut response, exchange);
+        }
+        Ok(response)
+    }
+}
+
+impl<'r> Visit<'r> {
+    fn fields(&self) -> &'r HeaderMap {
+        &self.head.headers
+    }
+
+    fn session(&self) -> Option<ShownKey<'r>> {
+        cookies::session(self.fields())
+    }
+
+    /// What the browser has to know; a new secret if it knows none.
+    fn secret(&self) -> Result<CsrfSecret, Refusal> {
+        CsrfSecret::of_fields(self.fields()).map_or_else(|| CsrfSecret::draw().map_err(|_| Refusal::Internal), Ok)
+    }
+
+    /// Where the browser wants to go, if that is safe.
+    fn next(&self, form: Option<&str>) -> Option<String> {
+        if let Some(next) = form {
+            return next::safe(next, self.target, self.secure);
+        }
+        let mut asked = None;
+        // Too many of them are none.
+        let _ = urlencoded::each(self.target.query().unwrap_or_default().as_bytes(), |name, value| {
+            if name == b"next" {
+                asked = Some(String::from_utf8_lossy(&urlencoded::decode(value)).into_owned());
+            }
+        });
+        asked.and_then(|asked| next::safe(&asked, self.target, self.secure))
+    }
+
+    fn login_page(&self, status: StatusCode, notice: &Notice<'_>, next: Option<String>) -> Result<Answer, Refusal> {
+        let next = next.or_else(|| self.next(None));
+        let secret = self.secret()?;
+        let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
+        let action = self.desk.path(Page::Login);
+        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), notice));
+        answer.cookies.push(csrf_cookie(&secret));
+        Ok(answer)
+    }
+
+    async fn log_in(&self, form: PageForm, exchange: &Exchange) -> Result<Answer, Refusal> {
+        let next = self.next(Some(&form.next));
+        let Ok((name, password)) = form.login.check() else {
+            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), next)?;
+            answer.outcome = Outcome::LoginInvalid;
+            return Ok(answer);
+        };
+        let login = Login { name, password, from: exchange.peer().address.ip() };
+        let former = self.session().map(ShownKey::digest);
+        match self.desk.issuer.open_session(login, former).await {
+            Ok(key) => Ok(self.welcome(&key, next)),
+            Err(failure) => {
+                let (status, outcome, text) = told(&failure);
+                let mut answer = self.login_page(status, &Notice::Error(&text), next)?;
+                (answer.outcome, answer.retry_after) = (outcome, retry_after(&failure));
+                Ok(answer)
+            }
+        }
+    }
+
+    fn welcome(&self, key: &TokenKey, next: Option<String>) -> Answer {
+        let mut answer = Answer::to(next.unwrap_or_else(|| self.desk.path(Page::Account)));
+        answer.outcome = Outcome::LoggedIn;
+        let age = self.desk.settings.session_ttl.as_secs();
+        answer.cookies.push(session_cookie(key.expose(), age));
+        answer.cookies.extend(ShownKey::parse(key.expose()).map(|key| csrf_cookie(&CsrfSecret::of_session(key))));
+        answer
+    }
+
+    async fn log_out(&self, form: &PageForm) -> Answer {
+        if let Some(session) = self.session()
+            && let Err(failure) = self.desk.issuer.end_session(session.digest()).await
+        {
+            return failed(&failure);
+        }
+        let login = self.desk.path(Page::Login);
+        let mut answer = match self.next(Some(&form.next)) {
+            Some(next) => Answer::to(next),
+            None => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
+        };
+        answer.cookies.extend([session_cookie("", 0), format!("{CSRF_COOKIE}=; Max-Age=0; Path=/; Secure; SameSite=Lax")]);
+        answer
+    }
+
+    fn forged(&self, fault: &CsrfFault) -> Answer {
+        let login = self.desk.path(Page::Login);
+        let text = format!("CSRF verification failed. Request aborted. {fault}");
+        let mut answer = message(StatusCode::FORBIDDEN, "Forbidden", &text, Some((&login, "Log in")));
+        answer.outcome = Outcome::Csrf;
+        answer
+    }
+}
+
+impl Answer {
+    fn new(status: StatusCode, html: Html) -> Answer {
+        Answer { status, outcome: Outcome::Answered, html, to: None, cookies: Vec::new(), retry_after: None }
+    }
+
+    fn to(path: String) -> Answer {
+        Answer { to: Some(path), ..Answer::new(StatusCode::FOUND, Html::default()) }
+    }
+
+    fn into_response(self, desk: &PageDesk, exchange: &Exchange) -> Response<Body> {
+        let mut response = reply::text(self.status, self.html.into_string(), exchange);
+        let fields = response.headers_mut();
+        for (name, value) in [
+            (CONTENT_TYPE, "text/html; charset=utf-8"),
+            (CACHE_CONTROL, "max-age=0, no-cache, no-store, must-revalidate, private"),
+            (VARY, "Cookie"),
+            (X_FRAME_OPTIONS, "DENY"),
+            // Not less: browsers would call the origin of a form `null`.
+            (REFERRER_POLICY, "same-origin"),
+            (OPENER_POLICY, "same-origin"),
+            (RESOURCE_POLICY, "same-origin"),
+        ] {
+            fields.insert(name, HeaderValue::from_static(value));
+        }
+        fields.insert(CONTENT_SECURITY_POLICY, desk.policy.clone());
+        for cookie in self.cookies {
+            if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
+                cookie.set_sensitive(true);
+                fields.append(SET_COOKIE, cookie);
+            }
+        }
+        if let Some(to) = self.to.and_then(|to| HeaderValue::try_from(to).ok()) {
+            fields.insert(LOCATION, to);
+        }
+        if let Some(seconds) = self.retry_after {
+            fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+fn message(status: StatusCode, title: &str, text: &str, link: Option<(&str, &str)>) -> Answer {
+    Answer::new(status, html::message(title, text, link))
+}
+
+/// A failure that has a page of its own.
+fn failed(failure: &LoginFailure) -> Answer {
+    let (status, outcome, text) = told(failure);
+    Answer { outcome, retry_after: retry_after(failure), ..message(status, "That did not work", &text, None) }
+}
+
+fn told(failure: &LoginFailure) -> (StatusCode, Outcome, String) {
+    match failure {
+        LoginFailure::Refused => (StatusCode::OK, Outcome::LoginFailed, WRONG.to_owned()),
+        LoginFailure::Throttled(wait) => {
+            let text = format!("Too many attempts. Please try again in {} seconds.", whole_seconds(*wait));
+            (StatusCode::TOO_MANY_REQUESTS, Outcome::TooManyRequests, text)
+        }
+        LoginFailure::Unavailable => {
+            (StatusCode::SERVICE_UNAVAILABLE, Outcome::StoreUnavailable, UNAVAILABLE.to_owned())
+        }
+        LoginFailure::Unfulfilled(why) => (StatusCode::OK, Outcome::Answered, why.clone()),
+    }
+}
+
+fn retry_after(failure: &LoginFailure) -> Option<u64> {
+    match failure {
+        LoginFailure::Throttled(wait) => Some(whole_seconds(*wait)),
+        LoginFailure::Unavailable => Some(1),
+        LoginFailure::Refused | LoginFailure::Unfulfilled(_) => None,
+    }
+}
+
+fn session_cookie(value: &str, age: u64) -> String {
+    format!("{SESSION_COOKIE}={value}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Lax")
+}
+
+fn csrf_cookie(secret: &CsrfSecret) -> String {
+    format!("{CSRF_COOKIE}={}; Max-Age={CSRF_AGE}; Path=/; Secure; SameSite=Lax", secret.expose())
+}

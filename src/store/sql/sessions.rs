@@ -1,0 +1,119 @@
+//! Sessions of browsers.
+//!
+//! They end by triggers of the schema when the user gets another password or is switched off. So that a login cannot slip
+//! through between the two, a session is written down only if the hash still stands that the password was compared with.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::ledger::written_id;
+use super::rows::groups;
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::error::broken;
+use crate::store::session::SessionStore;
+use crate::store::{AccountError, Password, StoreError};
+use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+
+/// Most sessions of one user; with one more the oldest ends.
+const MOST: i64 = 50;
+
+#[derive(sqlx::FromRow)]
+struct SessionRow {
+    id: i64,
+    digest: Vec<u8>,
+    created: i64,
+    expires: i64,
+    user_id: i64,
+    name: String,
+    email: String,
+    active: bool,
+    group_names: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("session {0} is not what was asked for, or impossible")]
+struct ImpossibleSession(i64);
+
+#[async_trait]
+impl<D: Database> SessionStore for SqlStore<D> {
+    async fn open(&self, name: &str, password: Password, ttl: Duration) -> Result<Option<TokenKey>, AccountError> {
+        let Some((user, hash)) = self.compare(name, password).await? else { return Ok(None) };
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let opened = self.write_session(&mut change, user, &hash, ttl).await;
+            change.finish(opened).await
+        })
+        .await
+    }
+
+    async fn end(&self, session: TokenDigest) -> Result<(), StoreError> {
+        let statement = Statement::new("DELETE FROM sessions WHERE digest = $1");
+        self.execute(statement.bind(session.as_bytes().as_slice())).await.map(|_| ())
+    }
+}
+
+impl<D: Database> SqlStore<D> {
+    pub(super) async fn find_session(&self, digest: TokenDigest) -> Result<Option<TokenRecord>, StoreError> {
+        let statement = Statement::new(
+            "SELECT sessions.id, sessions.digest, sessions.created, sessions.expires, sessions.user_id, \
+                    owner.name, owner.email, owner.active, owner.group_names \
+             FROM sessions JOIN user_details AS owner ON owner.id = sessions.user_id WHERE sessions.digest = $1",
+        );
+        let row: Option<SessionRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;
+        row.map(|row| row.into_record(digest)).transpose()
+    }
+
+    async fn write_session(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        hash: &str,
+        ttl: Duration,
+    ) -> Result<Option<TokenKey>, AccountError> {
+        let now = self.clock.now();
+        let login = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2 AND active = $3 AND password = $4");
+        if change.execute(login.bind(now.as_micros()).bind(user.0).bind(true).bind(hash)).await? == 0 {
+            return Ok(None);
+        }
+        let over = Statement::new(
+            "DELETE FROM sessions WHERE expires <= $1 OR (user_id = $2 AND id NOT IN \
+             (SELECT id FROM sessions WHERE user_id = $2 ORDER BY id DESC LIMIT $3))",
+        );
+        change.execute(over.bind(now.as_micros()).bind(user.0).bind(MOST - 1)).await?;
+        let key = self.new_key().into_session();
+        let statement = Statement::new(
+            "INSERT INTO sessions (digest, user_id, created, expires) VALUES ($1, $2, $3, $4) RETURNING id",
+        )
+        .bind(key.digest().as_bytes().as_slice())
+        .bind(user.0)
+        .bind(now.as_micros())
+        .bind(now.after(ttl).as_micros());
+        written_id(change, statement).await?;
+        Ok(Some(key))
+    }
+}
+
+impl SessionRow {
+    fn into_record(self, wanted: TokenDigest) -> Result<TokenRecord, StoreError> {
+        let impossible = || broken(ImpossibleSession(self.id));
+        let digest = TokenDigest::from_bytes(&self.digest).filter(|digest| *digest == wanted).ok_or_else(impossible)?;
+        Ok(TokenRecord {
+            id: TokenId(self.id),
+            method: AuthMethod::Session,
+            digest,
+            owner: Account {
+                id: SubjectId(self.user_id),
+                groups: groups(&self.group_names).ok_or_else(impossible)?,
+                name: self.name,
+                email: self.email,
+                active: self.active,
+            },
+            scopes: ScopeSet::default(),
+            created: Timestamp::from_micros(self.created),
+            expires: Some(Timestamp::from_micros(self.expires)),
+            revoked: None,
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The account page: tokens shown, made and revoked by their owner.
+
+use super::{Browser, PASSWORD, gateway, shown_key, user, with_pages};
+use crate::support::gateway::Captured;
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually};
+
+async fn act(browser: &mut Browser, gateway: &Gateway, fields: &[(&str, &str)]) -> crate::support::Answer {
+    browser.submit(gateway, "/auth/account/", "/auth/account/", fields).await
+}
+
+async fn counts(gateway: &Gateway, key: &str) -> bool {
+    Ask::get("/api/x").token(key).to(gateway).await.status == 200
+}
+
+#[tokio::test]
+async fn the_login_token_is_shown_and_reset_for_the_password() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let key = gateway.issue("alice").await;
+    let page = alice.get(&gateway, "/auth/account/").await;
+    assert!(page.text().contains(&key[..8]) && !page.text().contains(&key), "a hint, and no more");
+    for action in ["reveal", "reset"] {
+        for password in ["nope", ""] {
+            let answer = act(&mut alice, &gateway, &[("action", action), ("password", password)]).await;
+            assert!(answer.status == 200 && answer.text().contains("This password is not right."), "{answer:?}");
+        }
+    }
+    let shown = shown_key(&act(&mut alice, &gateway, &[("action", "reveal"), ("password", PASSWORD)]).await);
+    assert_eq!(shown, key);
+    let fresh = shown_key(&act(&mut alice, &gateway, &[("action", "reset"), ("password", PASSWORD)]).await);
+    assert_ne!(fresh, key);
+    eventually(PATIENCE, "the new one in place of the former", || async {
+        counts(&gateway, &fresh).await && !counts(&gateway, &key).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn named_tokens_are_shown_once_and_revoked() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let name = "<b>\"lap'top\" & so</b>";
+    let refused = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", "nope")]).await;
+    assert!(refused.text().contains("This password is not right."));
+    let empty = act(&mut alice, &gateway, &[("action", "create"), ("name", " "), ("password", PASSWORD)]).await;
+    assert!(empty.text().contains("A token name has 1 to 100 characters."), "{}", empty.text());
+    let made = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", PASSWORD)]).await;
+    let key = shown_key(&made);
+    assert!(
+        made.text().contains("&lt;b&gt;&quot;lap&#x27;top&quot; &amp; so&lt;/b&gt;") && !made.text().contains("<b>")
+    );
+    eventually(PATIENCE, "it counts", || async { counts(&gateway, &key).await }).await;
+    let page = alice.get(&gateway, "/auth/account/").await;
+    assert!(!page.text().contains(&key), "shown once");
+    let id = page.text().split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    // Others cannot.
+    user(&gateway, "mallory").await;
+    let mut mallory = Browser::of(&gateway, "mallory").await;
+    for token in [id.as_str(), "0", "-1", "x", ""] {
+        let answer = act(&mut mallory, &gateway, &[("action", "revoke"), ("token", token)]).await;
+        assert!(answer.text().contains("You have no such token."), "{token}");
+    }
+    assert!(counts(&gateway, &key).await);
+    let answer = act(&mut alice, &gateway, &[("action", "revoke"), ("token", &id)]).await;
+    assert!(answer.text().contains("The token is revoked.") && answer.text().contains("You have none yet."));
+    eventually(PATIENCE, "it has ended", || async { !counts(&gateway, &key).await }).await;
+}
+
+#[tokio::test]
+async fn a_user_whose_tokens_are_many_is_told() {
+    let origin = Origin::answering("hello").await;
+    let gateway =
+        Site::before(&origin).with(with_pages).with(|settings| settings.tokens.max_per_user = 1).start().await;
+    user(&gateway, "zażółć 100%").await;
+    let mut browser = Browser::of(&gateway, "zażółć 100%").await;
+    let fields = [("action", "create"), ("name", "one"), ("password", PASSWORD)];
+    shown_key(&act(&mut browser, &gateway, &fields).await);
+    let answer = act(&mut browser, &gateway, &fields).await;
+    assert!(answer.text().contains("You have 1 tokens, which is the most.") && answer.text().contains("zażółć 100%"));
+}
+
+#[tokio::test]
+async fn where_keys_are_not_kept_none_is_shown_again() {
+    let origin = Origin::answering("hello").await;
+    let gateway =
+        Site::before(&origin).with(with_pages).with(|settings| settings.tokens.recoverable = false).start().await;
+    user(&gateway, "alice").await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let key = gateway.issue("alice").await;
+    assert!(!alice.get(&gateway, "/auth/account/").await.text().contains("reveal"));
+    let answer = act(&mut alice, &gateway, &[("action", "reveal"), ("password", PASSWORD)]).await;
+    assert!(answer.text().contains("nothing that can be done here"));
+    assert!(counts(&gateway, &key).await, "and the token stays");
+}
+
+#[tokio::test]
+async fn secrets_of_browsers_are_in_no_log_and_no_metric() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let page = alice.get(&gateway, "/auth/account/").await;
+    let secret = super::secret(&page);
+    let key = shown_key(&act(&mut alice, &gateway, &[("action", "reset"), ("password", PASSWORD)]).await);
+    alice.with_cookies(Ask::get("/both/x")).to(&gateway).await;
+    alice.with_cookies(Ask::post("/both/x", "")).to(&gateway).await;
+    gateway.has_counted("both", "csrf", 1).await;
+    gateway.has_counted("auth", "logged_in", 1).await;
+    let log: &Captured = &gateway.log;
+    eventually(PATIENCE, "the lines are written", || async { log.text().contains("outcome=csrf") }).await;
+    let said = format!("{}{}", log.text(), gateway.metrics());
+    for hidden in [alice.session(), &key, PASSWORD, &secret, &alice.jar["csrftoken"]] {
+        assert!(!said.contains(hidden), "{hidden}");
+    }
+    let line = log
+        .text()
+        .lines()
+        .find(|line| line.contains("route=both") && line.contains("outcome=forwarded"))
+        .unwrap()
+        .to_owned();
+    assert!(line.contains("user=alice") && !line.contains("token_id="), "{line}");
+}
