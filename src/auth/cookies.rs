@@ -38,16 +38,22 @@ pub fn cookie<'f>(fields: &'f HeaderMap, wanted: &str) -> Option<&'f str> {
     values.all(|other| other == first).then_some(first)
 }
 
-/// Takes the session's cookie out of a request and leaves all others as they are.
-pub fn remove_session(fields: &mut HeaderMap) {
-    let holds_one = |line: &HeaderValue| parts(line.as_bytes()).any(is_session);
-    if !fields.get_all(COOKIE).iter().any(holds_one) {
+/// Makes one line of all cookies, as HTTP/1 has it (RFC 9113 §8.2.3: HTTP/2 may bring each in a line of its own); without the
+/// session's, if there are sessions. A single line that holds none of ours stays as it is.
+pub fn gather(fields: &mut HeaderMap, without_session: bool) {
+    let mut lines = fields.get_all(COOKIE).iter();
+    let Some(first) = lines.next() else { return };
+    let goes = |part: &[u8]| part.is_empty() || (without_session && is_session(part));
+    if lines.next().is_none() && !(without_session && parts(first.as_bytes()).any(is_session)) {
         return;
     }
-    let left: Vec<HeaderValue> = fields.get_all(COOKIE).iter().filter_map(without_session).collect();
-    fields.remove(COOKIE);
-    for line in left {
-        fields.append(COOKIE, line);
+    let all = fields.get_all(COOKIE).iter().flat_map(|line| parts(line.as_bytes()));
+    let left: Vec<&[u8]> = all.filter(|part| !goes(part)).collect();
+    // Pieces of values and `; ` make a value.
+    let line = if left.is_empty() { None } else { HeaderValue::from_bytes(&left.join(b"; ".as_slice())).ok() };
+    match line {
+        Some(line) => drop(fields.insert(COOKIE, line)),
+        None => drop(fields.remove(COOKIE)),
     }
 }
 
@@ -82,14 +88,6 @@ fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn is_session(part: &[u8]) -> bool {
     let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())
-}
-
-fn without_session(line: &HeaderValue) -> Option<HeaderValue> {
-    if !parts(line.as_bytes()).any(is_session) {
-        return Some(line.clone());
-    }
-    let left: Vec<&[u8]> = parts(line.as_bytes()).filter(|part| !part.is_empty() && !is_session(part)).collect();
-    if left.is_empty() { None } else { HeaderValue::from_bytes(&left.join(b"; ".as_slice())).ok() }
 }
 
 #[cfg(test)]
@@ -130,19 +128,27 @@ mod tests {
     }
 
     #[test]
-    fn only_the_session_is_taken_out() {
+    fn cookies_come_in_one_line_and_only_the_session_is_taken_out() {
         let ours = format!("{SESSION_COOKIE}=abc");
-        for (lines, left) in [
-            (vec![ours.as_str()], vec![]),
-            (vec!["a=b;c = d"], vec!["a=b;c = d"]),
-            (vec![&*format!("a=b; {ours}; csrftoken=x"), "e=f"], vec!["a=b; csrftoken=x", "e=f"]),
-            (vec![&*format!("{ours};;{} ;ö=ü", ours.to_uppercase())], vec!["ö=ü"]),
-            (vec![&*format!("a={ours}"), SESSION_COOKIE], vec![&*format!("a={ours}")]),
-        ] {
-            let mut fields = fields(&lines);
-            remove_session(&mut fields);
-            let found: Vec<_> = fields.get_all(COOKIE).iter().map(|line| line.as_bytes().to_vec()).collect();
-            assert_eq!(found, left.iter().map(|line| line.as_bytes().to_vec()).collect::<Vec<_>>(), "{lines:?}");
+        let table: [(&[&str], Option<&str>, Option<&str>); 6] = [
+            (&[], None, None),
+            (&["a=b;c = d"], Some("a=b;c = d"), Some("a=b;c = d")),
+            (&["a=b", "c=d;", "e"], Some("a=b; c=d; e"), Some("a=b; c=d; e")),
+            (&[&ours], None, Some(&ours)),
+            (&[&format!("a=b; {ours};ö=ü"), &ours.to_uppercase(), "e=f"], Some("a=b; ö=ü; e=f"), None),
+            (&[&format!("a={ours}"), SESSION_COOKIE], Some(&format!("a={ours}")), None),
+        ];
+        for (lines, without, with) in table {
+            for (drops, expected) in [(true, without), (false, with)] {
+                let mut fields = fields(lines);
+                gather(&mut fields, drops);
+                let found: Vec<_> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+                if drops || expected.is_some() {
+                    assert_eq!(found, expected.map(str::as_bytes).into_iter().collect::<Vec<_>>(), "{lines:?}");
+                } else {
+                    assert!(found.len() <= 1, "{lines:?}");
+                }
+            }
         }
     }
 

@@ -40,9 +40,7 @@ impl Gateway {
             None => uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()).ok_or(Refusal::Internal)?,
         };
         self.fields.sift(&mut fields, self.forward_authorization)?;
-        if self.pages.is_some() {
-            cookies::remove_session(&mut fields);
-        }
+        cookies::gather(&mut fields, self.pages.is_some());
         forwarded::set(&mut fields, exchange.peer(), host.clone(), exchange.id().clone());
         self.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);

@@ -2,7 +2,7 @@
 
 use super::{Browser, ORIGIN, SESSION, gateway};
 use crate::support::client::BOTH;
-use crate::support::{Answer, Ask, Gateway, Origin, Wire};
+use crate::support::{Answer, Ask, Gateway, Http, Origin, Wire};
 
 const NOAUTH: &str = "Authentication credentials were not provided.";
 const INVALID: &str = "Invalid token.";
@@ -28,6 +28,10 @@ async fn a_session_is_known_to_the_upstream_as_its_user_and_its_key_is_not() {
         assert_eq!(seen.fields.get("cookie"), Some(format!("a=b; csrftoken={csrf}; c=\"d\"").as_str()));
         assert!(!String::from_utf8_lossy(&seen.head).contains(alice.session()));
     }
+    // HTTP/2 brings each cookie in a line of its own.
+    let ask = Ask::get("/both/x").field("Cookie", "a=b").field("Cookie", format!("{SESSION}={}", alice.session()));
+    assert_eq!(ask.field("Cookie", "c=d").over(Http::Two, &gateway).await.status, 200);
+    assert_eq!(origin.last().fields.get("cookie"), Some("a=b; c=d"));
     // Nor on a route that does not look at it.
     assert_eq!(alice.with_cookies(Ask::get("/public/x")).to(&gateway).await.status, 200);
     assert!(!String::from_utf8_lossy(&origin.last().head).contains(alice.session()));
