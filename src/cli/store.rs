@@ -25,7 +25,7 @@ pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Res
         let (shared, _) = SharedCache::new(redis, key, Clock::system());
         // What is done is done; gateways that are not told now find it in the change log soon.
         if let Err(error) = cache::announce(&*tokens, &shared, before).await {
-            show::note(&format!("Running gateways were not told, and will read it from the change log ({error})."));
+            show::note(format_args!("Running gateways were not told, and will read it from the change log ({error})."));
         }
         done
     })
