@@ -50,6 +50,16 @@ impl Place {
         Place::new(&Postgres::shared().await.database().await, None, None, change).await
     }
 
+    /// As [`Place::with_redis`], with other limits of what unknown tokens may cost.
+    pub async fn with_flood_limits(redis: &Redis, per_second: u32, most_entries: usize) -> Place {
+        let url = Postgres::shared().await.database().await;
+        let change = |settings: &mut Settings| {
+            settings.store.unknown_per_second = per_second;
+            settings.memory.max_entries = most_entries;
+        };
+        Place::new(&url, None, Some(redis), change).await
+    }
+
     async fn new(
         url: &StoreUrl,
         postgres: Option<SocketAddr>,
