@@ -19,7 +19,7 @@ fn hurried(settings: &mut Settings) {
 async fn both_killed_and_started_again() {
     let (mut postgres, mut redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, |_| {}).await;
-    let traffic = Traffic::start(&place).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     redis.kill();
     postgres.0.kill().await;
@@ -52,7 +52,7 @@ async fn both_killed_and_started_again() {
 async fn both_lost_and_redis_back_first_with_the_past() {
     let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, hurried).await;
-    let traffic = Traffic::start(&place).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     for line in place.to_store.iter().chain(&place.to_redis) {
         line.stall();
@@ -86,7 +86,7 @@ async fn one_gateway_cut_off_from_both() {
             settings.store.on_outage = on_outage;
         };
         let place = Place::with_both(&postgres, &redis, change).await;
-        let traffic = Traffic::start(&place).await;
+        let traffic = Traffic::start(&place, Some(&redis)).await;
         traffic.store_is_away_at(0);
         place.to_store[0].cut();
         place.to_redis[0].cut();

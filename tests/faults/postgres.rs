@@ -15,7 +15,7 @@ use crate::support::{Ask, Line, PATIENCE, Postgres, eventually};
 async fn postgres_killed_and_started_again() {
     let (mut postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, |_| {}).await;
-    let traffic = Traffic::start(&place).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     postgres.0.kill().await;
     traffic.allow(&[Unknown], &[503]);
@@ -47,7 +47,7 @@ async fn postgres_killed_and_started_again() {
 async fn postgres_started_again_at_once() {
     let (mut postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, |_| {}).await;
-    let traffic = Traffic::start(&place).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     postgres.0.kill().await;
     postgres.0.restart().await;
@@ -61,7 +61,7 @@ async fn postgres_started_again_at_once() {
 async fn postgres_paused_and_resumed() {
     let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, |settings| settings.store.timeout = Duration::from_secs(1)).await;
-    let traffic = Traffic::start(&place).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     postgres.0.pause();
     traffic.allow(&[Unknown], &[503]);
@@ -87,7 +87,7 @@ async fn postgres_partitioned_from_one_gateway() {
         let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
         let settings = |settings: &mut tokengate::config::Settings| settings.store.timeout = Duration::from_secs(1);
         let place = Place::with_both(&postgres, &redis, settings).await;
-        let traffic = Traffic::start(&place).await;
+        let traffic = Traffic::start(&place, Some(&redis)).await;
         traffic.store_is_away_at(0);
         break_it(&place.to_store[0]);
         traffic.goes_on().await;

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::place::{GATEWAYS, Place};
 use crate::support::http2::H2;
+use crate::support::redis::Redis;
 use crate::support::{Answer, Ask, PATIENCE, eventually};
 
 /// Between two requests of one kind at one gateway.
@@ -55,18 +56,21 @@ struct Shared {
 /// The load. It must be ended by [`Traffic::finish`].
 pub struct Traffic {
     shared: Arc<Shared>,
-    valid: String,
+    pub valid: String,
     pub victim: String,
     _tasks: JoinSet<()>,
 }
 
 impl Traffic {
     /// Starts it; all is well at this time.
-    pub async fn start(place: &Place) -> Traffic {
+    pub async fn start(place: &Place, redis: Option<&Redis>) -> Traffic {
         let fresh: VecDeque<String> = place.issue("fresh", FRESH).await.into();
         let mut known = place.issue("known", 3).await.into_iter();
         let [valid, revoked, victim] = [(); 3].map(|()| known.next().unwrap());
         place.fleet.changes_are_applied().await;
+        if let Some(redis) = redis {
+            place.tokens_are_old(redis).await;
+        }
         for gateway in &place.fleet.gateways {
             let mut client = H2::open(gateway).await;
             for key in [&valid, &revoked, &victim] {
