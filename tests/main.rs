@@ -20,6 +20,8 @@ mod demo_products;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod fields;
 #[cfg(test)]
 mod floors;

@@ -140,3 +140,29 @@ async fn a_change_typed_by_hand_leaves_an_event_too() {
     sqlx::query("DELETE FROM tokens").execute(&mut site.intruder().await).await.unwrap();
     assert_eq!(log.events(&store).await, [tokengate::store::TokenEvent::Changed(issued.key.digest())]);
 }
+
+#[tokio::test]
+async fn the_database_itself_refuses_two_rows_for_one_token_and_two_login_tokens_of_one_user() {
+    const SAME_DIGEST: &str = "INSERT INTO tokens (digest, hint, user_id, kind, created) \
+        SELECT digest, hint, (SELECT max(id) FROM users), 'named', 0 FROM tokens";
+    const SECOND_LOGIN: &str = "UPDATE tokens SET user_id = (SELECT min(id) FROM users)";
+    for site in [Site::sqlite(), Site::postgres().await] {
+        let store = site.open().await;
+        let mut keys = Vec::new();
+        for name in ["alice", "bob"] {
+            let owner = user(&store, name).await;
+            keys.push((name, store.ledger.issue_login(owner).await.unwrap().key));
+        }
+        for query in [SAME_DIGEST, SECOND_LOGIN] {
+            let refused = match site.store.url {
+                StoreUrl::Sqlite(_) => sqlx::query(query).execute(&mut site.intruder().await).await.map(drop),
+                StoreUrl::Postgres(_) => sqlx::query(query).execute(&mut site.session().await).await.map(drop),
+            };
+            let refused = refused.unwrap_err();
+            assert!(refused.as_database_error().is_some_and(|error| error.is_unique_violation()), "{refused}");
+        }
+        for (name, key) in &keys {
+            assert_eq!(found(&store, key).await.owner.name, *name);
+        }
+    }
+}

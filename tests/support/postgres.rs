@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use tokengate::config::settings::{PostgresUrl, StoreUrl};
 use tokio::net::UnixListener;
 use tokio::sync::OnceCell;
 
+use super::redis::free_port;
 use super::{PATIENCE, eventually};
 
 /// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go too,
@@ -87,6 +89,18 @@ impl Postgres {
         let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'");
         sqlx::raw_sql(AssertSqlSafe(role)).execute(&mut admin).await.unwrap();
         server
+    }
+
+    /// A server of this test's own that can also be reached over TCP, and where.
+    pub async fn start_over_tcp() -> (Postgres, SocketAddr) {
+        let port = free_port();
+        let server = Postgres::start_with(&[&format!("port={port}"), "listen_addresses=127.0.0.1"]).await;
+        (server, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// The address of a database behind a line to [`Postgres::start_over_tcp`].
+    pub fn url_over(line: SocketAddr, database: &str) -> StoreUrl {
+        url(&format!("postgres://postgres@{line}/{database}?sslmode=disable"))
     }
 
     /// The address of a new, empty database.

@@ -1,0 +1,115 @@
+//! Faults of PostgreSQL, with Redis as it should be. Who is known passes for `serve_known_for`; about everybody else a
+//! gateway that cannot ask says 503.
+
+use tokio::task::JoinHandle;
+
+use std::time::Duration;
+
+use super::place::{self, FORGOTTEN, Place, SERVE_KNOWN};
+use super::traffic::Kind::{Fresh, Revoked, Unknown, Valid, Victim};
+use super::traffic::Traffic;
+use crate::support::redis::Redis;
+use crate::support::{Ask, Line, PATIENCE, Postgres, eventually};
+
+#[tokio::test]
+async fn postgres_killed_and_started_again() {
+    let (mut postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
+    let place = Place::with_both(&postgres, &redis, |_| {}).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
+    traffic.store_is_away();
+    postgres.0.kill().await;
+    traffic.allow(&[Unknown], &[503]);
+    traffic.goes_on().await;
+    // Memory has run out and cannot be filled: who is known passes all the same, and nobody else.
+    place.advance(FORGOTTEN);
+    traffic.allow(&[Revoked], &[503]);
+    traffic.goes_on().await;
+    // Until it is too long ago that anybody could say what was revoked.
+    traffic.allow(&[Valid, Victim, Fresh], &[200, 503]);
+    place.advance(SERVE_KNOWN);
+    traffic.allow(&[Valid, Victim, Fresh], &[503]);
+    traffic.goes_on().await;
+    // It is back, and something is revoked before any gateway can reach it.
+    place.to_store.iter().for_each(Line::cut);
+    postgres.0.restart().await;
+    place.revoke(&traffic.victim).await;
+    traffic.goes_on().await;
+    traffic.store_is_away();
+    traffic.allow(&[Valid], &[200, 503]);
+    traffic.allow(&[Victim], &[401, 503]);
+    place.to_store.iter().for_each(Line::pass);
+    traffic.heals(&place).await;
+    traffic.finish(&place).await;
+}
+
+/// A server that is started again at once: connections die, and no answer is wrong for it.
+#[tokio::test]
+async fn postgres_started_again_at_once() {
+    let (mut postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
+    let place = Place::with_both(&postgres, &redis, |_| {}).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
+    traffic.store_is_away();
+    postgres.0.kill().await;
+    postgres.0.restart().await;
+    traffic.allow(&[Victim], &[200, 401, 503]);
+    place.revoke(&traffic.victim).await;
+    traffic.heals(&place).await;
+    traffic.finish(&place).await;
+}
+
+#[tokio::test]
+async fn postgres_paused_and_resumed() {
+    let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
+    let place = Place::with_both(&postgres, &redis, |settings| settings.store.timeout = Duration::from_secs(1)).await;
+    let traffic = Traffic::start(&place, Some(&redis)).await;
+    traffic.store_is_away();
+    postgres.0.pause();
+    traffic.allow(&[Unknown], &[503]);
+    traffic.goes_on().await;
+    place.advance(FORGOTTEN);
+    traffic.goes_on().await;
+    let revoking: JoinHandle<()> = {
+        let (store, victim) = (place.store.clone(), traffic.victim.clone());
+        tokio::spawn(async move { place::revoke(&store, &victim).await })
+    };
+    traffic.goes_on().await;
+    traffic.store_is_away();
+    traffic.allow(&[Victim], &[200, 401, 503]);
+    postgres.0.resume();
+    revoking.await.unwrap();
+    traffic.heals(&place).await;
+    traffic.finish(&place).await;
+}
+
+#[tokio::test]
+async fn postgres_partitioned_from_one_gateway() {
+    for break_it in [Line::cut, Line::stall] {
+        let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
+        let settings = |settings: &mut tokengate::config::Settings| settings.store.timeout = Duration::from_secs(1);
+        let place = Place::with_both(&postgres, &redis, settings).await;
+        let traffic = Traffic::start(&place, Some(&redis)).await;
+        traffic.store_is_away_at(0);
+        break_it(&place.to_store[0]);
+        traffic.goes_on().await;
+        place.advance(FORGOTTEN);
+        traffic.goes_on().await;
+        traffic.allow(&[Victim], &[200, 401]);
+        traffic.allow_at(0, &[Victim], &[200, 401, 503]);
+        place.revoke(&traffic.victim).await;
+        for store in &place.fleet.stores[1..] {
+            store.changes_are_applied().await;
+        }
+        for gateway in [1, 2] {
+            traffic.allow_at(gateway, &[Victim], &[401]);
+        }
+        // The one that cannot ask hears of it from the others, by Redis; it cannot say why, but lets nobody in.
+        let ask = Ask::get("/api/x").token(&traffic.victim);
+        let cut_off = place.fleet.first();
+        eventually(PATIENCE, "the others tell it", || async { ask.to(cut_off).await.status != 200 }).await;
+        traffic.allow_at(0, &[Victim], &[401, 503]);
+        traffic.goes_on().await;
+        place.to_store[0].pass();
+        traffic.heals(&place).await;
+        traffic.finish(&place).await;
+    }
+}
