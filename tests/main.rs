@@ -50,8 +50,6 @@ mod serve;
 #[cfg(test)]
 mod shared_cache;
 #[cfg(test)]
-mod site;
-#[cfg(test)]
 mod slow;
 #[cfg(test)]
 mod stores;
