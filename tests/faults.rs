@@ -21,10 +21,11 @@
 //! | Redis holds what no gateway wrote | `faults::tokens::what_somebody_else_wrote_…`, `shared_cache::entries::forged_…` |
 //! | no tokens, no key file, no authority, no secret | `faults::tokens::a_store_without_a_token_…`, `stores::keys`, `config::refused::certificates_and_keys_…`, `…::stores_and_endpoints_…`, `…::what_comes_from_the_environment_…`, `cli::a_lost_key_file_…` |
 //! | two rows for one token, two users for one key | `stores::faults::the_database_itself_refuses_…`, `stores::tokens::a_key_is_never_imported_for_two_users_…` |
-//! | the clock is moved | `clock::steady`, `auth::an_expired_token_…`, `shared_cache::entries::an_entry_that_is_too_old_…` |
+//! | the clock is moved | `clock::steady`, `faults::clock`, `auth::an_expired_token_…`, `shared_cache::entries::an_entry_that_is_too_old_…` |
 
 mod both;
 mod changes;
+mod clock;
 mod flood;
 mod place;
 mod postgres;

@@ -12,7 +12,7 @@ use crate::support::redis::Redis;
 use crate::support::{Line, Postgres};
 
 fn hurried(settings: &mut Settings) {
-    settings.store.timeout = Duration::from_secs(1);
+    settings.store.timeout = Duration::from_secs(2);
 }
 
 #[tokio::test]

@@ -60,7 +60,7 @@ async fn postgres_started_again_at_once() {
 #[tokio::test]
 async fn postgres_paused_and_resumed() {
     let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
-    let place = Place::with_both(&postgres, &redis, |settings| settings.store.timeout = Duration::from_secs(1)).await;
+    let place = Place::with_both(&postgres, &redis, |settings| settings.store.timeout = Duration::from_secs(2)).await;
     let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     postgres.0.pause();
@@ -85,7 +85,7 @@ async fn postgres_paused_and_resumed() {
 async fn postgres_partitioned_from_one_gateway() {
     for break_it in [Line::cut, Line::stall] {
         let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
-        let settings = |settings: &mut tokengate::config::Settings| settings.store.timeout = Duration::from_secs(1);
+        let settings = |settings: &mut tokengate::config::Settings| settings.store.timeout = Duration::from_secs(2);
         let place = Place::with_both(&postgres, &redis, settings).await;
         let traffic = Traffic::start(&place, Some(&redis)).await;
         traffic.store_is_away_at(0);

@@ -168,7 +168,7 @@ impl Traffic {
         self.goes_on().await;
         place.advance(super::place::FORGOTTEN);
         self.goes_on().await;
-        let last = self.shared.next_fresh();
+        let last = self.shared.fresh.lock().unwrap().pop_front().unwrap();
         place.revoke(&last).await;
         place.fleet.changes_are_applied().await;
         for gateway in &place.fleet.gateways {
