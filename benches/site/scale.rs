@@ -33,7 +33,7 @@ pub async fn run(tokens: usize) {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = StoreUrl::Sqlite(folder.path().join("tokengate.db"));
     measure("SQLite", sqlite, folder, tokens).await;
-    let postgres = Postgres::start_with(&["max_wal_size = 8GB", "shared_buffers = 1GB"]).await;
+    let postgres = Postgres::start_with(&["max_wal_size=8GB", "shared_buffers=1GB"]).await;
     measure("PostgreSQL", postgres.database().await, tempfile::tempdir().unwrap(), tokens).await;
     println!(
         "one identity in memory, of {}: {} bytes",
