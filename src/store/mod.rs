@@ -7,11 +7,13 @@
 //! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
 //! its work completely or not at all; only the store knows which.
 
+mod django;
 mod error;
 mod feed;
 mod keyfile;
 mod ledger;
 mod password;
+mod pool;
 mod postgres;
 mod seal;
 mod sql;
@@ -294,6 +296,7 @@ pub async fn open(
             let database = postgres::PostgresDatabase::new(url, settings)?;
             Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
         }
+        settings::StoreUrl::Django(url) => django::open(url, settings, clock).await,
     }
 }
 
@@ -325,6 +328,10 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
         settings::StoreUrl::Postgres(url) => {
             let database = postgres::PostgresDatabase::new(url, settings)?;
             sql::prepare(&database, settings, lost).await?
+        }
+        // Its schema is Django's.
+        settings::StoreUrl::Django(url) => {
+            return django::open(url, settings, Clock::system()).await.map(|_| Vec::new());
         }
     };
     Ok(ready.applied)

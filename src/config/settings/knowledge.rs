@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::django::{Django, DjangoUrl};
 use crate::config::postgres::PostgresUrl;
 
 /// Where users and tokens live.
@@ -11,6 +12,8 @@ use crate::config::postgres::PostgresUrl;
 pub struct Store {
     /// The database.
     pub url: StoreUrl,
+    /// What an existing Django database calls its tables, and what may be done there.
+    pub django: Django,
     /// 32 random bytes that seal login tokens; made on first start.
     pub key_file: PathBuf,
     /// Most connections to the database.
@@ -40,6 +43,7 @@ impl Store {
     pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
         Store {
             url,
+            django: Django::default(),
             key_file,
             max_connections: 16,
             timeout: Duration::from_secs(1),
@@ -57,6 +61,8 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// A PostgreSQL server.
     Postgres(PostgresUrl),
+    /// The database of an existing Django project.
+    Django(DjangoUrl),
 }
 
 /// Where it is, without anything secret: the file, or the server.
@@ -65,6 +71,7 @@ impl fmt::Display for StoreUrl {
         match self {
             StoreUrl::Sqlite(path) => path.display().fmt(f),
             StoreUrl::Postgres(url) => url.fmt(f),
+            StoreUrl::Django(url) => url.fmt(f),
         }
     }
 }
