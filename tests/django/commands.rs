@@ -1,0 +1,1 @@
+//! The commands of `tokengate` on a Django database.
