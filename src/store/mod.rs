@@ -7,6 +7,7 @@
 //! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
 //! its work completely or not at all; only the store knows which.
 
+mod arrival;
 mod django;
 mod error;
 mod feed;
@@ -28,6 +29,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
+pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
+pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
 pub use feed::TokenFeed;
 pub use keyfile::{KeyFileError, SharedCacheKey};
@@ -224,6 +227,13 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
+
+    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and login token. What is there already
+    /// stays as it is, so that twice changes nothing more than once.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]; what cannot be taken over is no error but stands in the answer.
+    async fn take_in(&self, arrival: &Arrival) -> Result<Taken, AccountError>;
 
     /// Deletes a user with all tokens. Neither id is ever used again.
     ///

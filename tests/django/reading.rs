@@ -92,9 +92,14 @@ for name, key in (('Ada', 'AbCd-key'), ('Zoë', 'zoë-key')):
     for other in ["abcd-key", "ABCD-KEY", "AbCd-keY", "zoe-key", "zoë-kEy", "'OR'1'='1", "%", "$1", "x"] {
         assert!(!finds(other).await, "{other}");
     }
-    for (name, known) in
-        [("lateAda", true), ("lateada", false), ("LATEADA", false), ("lateAda ", false), ("lateZoe", false), ("\0", false)]
-    {
+    for (name, known) in [
+        ("lateAda", true),
+        ("lateada", false),
+        ("LATEADA", false),
+        ("lateAda ", false),
+        ("lateZoe", false),
+        ("\0", false),
+    ] {
         assert_eq!(store.accounts.find(name).await.unwrap().is_some(), known, "{name:?}");
         let password = Password::parse("x").unwrap();
         assert_eq!(store.accounts.verify_password(name, password).await.unwrap(), None, "{name:?}");
@@ -107,7 +112,8 @@ async fn deactivation_and_deletion_are_followed_within_the_lifetime_of_an_entry(
         ("gone", "User.objects.get(username='gone').delete()", "Invalid token."),
         ("new", "Token.objects.get(user__username='new').delete()", "Invalid token."),
     ];
-    let keys = project.python("for n in ('off', 'gone', 'new'): print(User.objects.create_user(n).auth_token.key)").await;
+    let keys =
+        project.python("for n in ('off', 'gone', 'new'): print(User.objects.create_user(n).auth_token.key)").await;
     let keys: Vec<&str> = keys.lines().collect();
     let origin = Origin::answering("hello").await;
     let gateway = project.gateway(&origin).await;

@@ -17,7 +17,11 @@ for_each_database! {
 
 /// What a view of the project answers to a key.
 async fn whoami(project: &Project, key: &str) -> String {
-    project.python(&format!("print(Client().get('/whoami/', headers={{'authorization': 'Token {key}'}}).content.decode())")).await
+    project
+        .python(&format!(
+            "print(Client().get('/whoami/', headers={{'authorization': 'Token {key}'}}).content.decode())"
+        ))
+        .await
 }
 
 async fn late(project: &Project) -> SubjectId {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::database::DjangoDatabase;
 use super::rows::{self, Person, UserRow};
 use super::{DjangoStore, statement};
-use crate::store::{AccountError, AccountStore, Issued, NewUser, Page, Password, StoreError, User};
+use crate::store::{AccountError, AccountStore, Arrival, Issued, NewUser, Page, Password, StoreError, Taken, User};
 use crate::token::SubjectId;
 
 #[async_trait]
@@ -48,6 +48,10 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
     }
 
     async fn set_groups(&self, _user: SubjectId, _groups: &[String]) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn take_in(&self, _arrival: &Arrival) -> Result<Taken, AccountError> {
         Err(AccountError::InDjango)
     }
 

@@ -2,13 +2,14 @@
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
 //! statements; `schema` looks whether all tables are there, `rows` reads what stands in them; `find`, `ledger` and
-//! `accounts` are the three traits. Nothing in the project changes: no table is made, and every statement that writes is
+//! `accounts` are the three traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and every statement that writes is
 //! one that Django REST Framework could have run itself (docs/decisions/0021).
 //!
 //! Django keeps no log of changes. What a gateway believes is bounded by the lifetime in its memory, unless triggers
 //! (docs/DJANGO.md) tell of changes as they happen; see `feed`.
 
 mod accounts;
+mod arrivals;
 mod database;
 mod dialect;
 mod feed;
@@ -43,6 +44,8 @@ use crate::clock::Clock;
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::token::{TokenFormat, TokenKey};
 
+
+pub use self::arrivals::DjangoUsers;
 
 /// All three traits over one Django database.
 struct DjangoStore<D> {

@@ -43,7 +43,7 @@ struct OwnerRow {
 /// A token as Django keeps it: in clear.
 pub(super) struct Token {
     pub(super) key: Zeroizing<String>,
-    created: Timestamp,
+    pub(super) created: Timestamp,
     pub(super) owner: Account,
 }
 

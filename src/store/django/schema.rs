@@ -27,14 +27,16 @@ struct Column {
 /// Looks at all tables, and tries the questions that will be asked.
 pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Result<Looked, OpenError> {
     let failed = |error| database.unopened(error);
-    let users = ["id", &names.user_name_column, &names.user_email_column, "password", "is_active"];
-    let members = [names.membership_user_column.as_str(), "group_id"];
-    // Beside the columns: which of them have to be whole numbers, since upstreams and our own types know users so.
-    let wanted: [(&str, &str, &[&str], &[&str]); 4] = [
+    let (name, email) = (names.user_name_column.as_str(), names.user_email_column.as_str());
+    let member = names.membership_user_column.as_str();
+    // Each with the setting that names it. Beside them: which columns have to be whole numbers, since upstreams and our own
+    // types know users so.
+    let users = [("id", ""), (name, "user_name_column"), (email, "user_email_column"), ("password", ""), ("is_active", "")];
+    let wanted: [(&str, &str, &[(&str, &str)], &[&str]); 4] = [
         ("user_table", &names.user_table, &users, &["id"]),
-        ("token_table", &names.token_table, &["key", "created", "user_id"], &["user_id"]),
-        ("group_table", &names.group_table, &["id", "name"], &[]),
-        ("membership_table", &names.membership_table, &members, &[]),
+        ("token_table", &names.token_table, &[("key", ""), ("created", ""), ("user_id", "")], &["user_id"]),
+        ("group_table", &names.group_table, &[("id", ""), ("name", "")], &[]),
+        ("membership_table", &names.membership_table, &[(member, "membership_user_column"), ("group_id", "")], &[]),
     ];
     let (mut wrong, mut extras) = (Vec::new(), Vec::new());
     for (setting, table, columns, whole) in wanted {
@@ -63,13 +65,15 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
 }
 
 /// What is wrong with one table.
-fn judged(setting: &str, table: &str, there: &[Column], wanted: &[&str], whole: &[&str]) -> Vec<String> {
+fn judged(setting: &str, table: &str, there: &[Column], wanted: &[(&str, &str)], whole: &[&str]) -> Vec<String> {
     if there.is_empty() {
         return vec![format!("table {table} is missing (store.django.{setting})")];
     }
     let kind = |name: &str| there.iter().find(|column| column.name == name).map(|column| column.kind.as_str());
-    let missing = wanted.iter().filter(|name| kind(name).is_none());
-    let missing = missing.map(|name| format!("table {table} has no column {name} (store.django.{setting})"));
+    let missing = wanted.iter().filter(|(name, _)| kind(name).is_none()).map(|(name, own)| {
+        let setting = if own.is_empty() { setting } else { own };
+        format!("table {table} has no column {name} (store.django.{setting})")
+    });
     let odd = whole.iter().filter_map(|name| kind(name).map(|kind| (name, kind)));
     let odd = odd.filter(|(_, kind)| !kind.to_ascii_lowercase().contains("int"));
     let odd = odd.map(|(name, kind)| format!("{table}.{name} is {kind}, and users are known here by whole numbers only"));
@@ -83,13 +87,13 @@ mod tests {
     #[test]
     fn missing_tables_and_columns_and_odd_ids_are_named() {
         let column = |name: &str, kind: &str| Column { name: name.to_owned(), kind: kind.to_owned() };
-        let judged = |there: &[Column]| judged("user_table", "people", there, &["id", "email"], &["id"]);
-        assert_eq!(judged(&[column("id", "integer"), column("email", "varchar(254)")]), Vec::<String>::new());
+        let judged = |there: &[Column]| judged("user_table", "people", there, &[("id", ""), ("mail", "user_email_column")], &["id"]);
+        assert_eq!(judged(&[column("id", "integer"), column("mail", "varchar(254)")]), Vec::<String>::new());
         assert_eq!(judged(&[]), ["table people is missing (store.django.user_table)"]);
         assert_eq!(
             judged(&[column("id", "char(32)")]),
             [
-                "table people has no column email (store.django.user_table)",
+                "table people has no column mail (store.django.user_email_column)",
                 "people.id is char(32), and users are known here by whole numbers only"
             ]
         );
