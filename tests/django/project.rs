@@ -1,5 +1,6 @@
 //! A Django project with a database of its own: the one in the folder `project`, by the current release from PyPI.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -23,9 +24,17 @@ pub struct Project {
 impl Project {
     pub async fn on_sqlite() -> Project {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("db.sqlite3").display().to_string();
+        static TEMPLATE: OnceCell<Vec<u8>> = OnceCell::const_new();
+        let path = folder.path().join("db.sqlite3");
+        let file = path.display().to_string();
         let database = json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": file });
-        Project::migrated(&format!("django+sqlite:{file}"), database, folder).await
+        let project = Project::at(&format!("django+sqlite:{file}"), database, folder);
+        let migrated = async || {
+            project.migrate().await;
+            fs::read(&path).unwrap()
+        };
+        fs::write(&path, TEMPLATE.get_or_init(migrated).await).unwrap();
+        project
     }
 
     pub async fn on_postgres() -> Project {
@@ -39,7 +48,9 @@ impl Project {
             "ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host.to_string(), "USER": "postgres",
         });
         let address = format!("django+postgres:///{name}?host={host}&user=postgres");
-        Project::migrated(&address, database, tempfile::tempdir().unwrap()).await
+        let project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        project.migrate().await;
+        project
     }
 
     pub async fn on_mariadb() -> Project {
@@ -50,14 +61,18 @@ impl Project {
             "OPTIONS": { "unix_socket": socket },
         });
         let address = format!("django+mysql://root@localhost/{name}?socket={socket}");
-        Project::migrated(&address, database, tempfile::tempdir().unwrap()).await
+        let project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        project.migrate().await;
+        project
     }
 
-    async fn migrated(address: &str, database: Value, folder: TempDir) -> Project {
+    fn at(address: &str, database: Value, folder: TempDir) -> Project {
         let url = StoreUrl::Django(DjangoUrl::parse(address, |path| PathBuf::from(path)).unwrap());
-        let project = Project { address: address.to_owned(), url, database, folder };
-        project.manage(&["migrate", "--verbosity=0"]).await;
-        project
+        Project { address: address.to_owned(), url, database, folder }
+    }
+
+    async fn migrate(&self) {
+        self.manage(&["migrate", "--verbosity=0"]).await;
     }
 
     /// What a command of the project prints.
