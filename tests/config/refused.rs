@@ -317,7 +317,7 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
         ("postgres://db/a?sslmode=verify_full", "postgres:…` has an unknown sslmode; did you mean `verify-full`?".to_owned()),
         ("postgres://db/a?ssl_mode=require", "postgres:…` has an unknown parameter; did you mean `sslmode`?".to_owned()),
         ("postgres://db/a?password=secret", "postgres:…` has its password behind `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
-        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"".to_owned()),
+        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project".to_owned()),
         ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; let \"${NAME}\" be the whole value".to_owned()),
     ];
     for (url, said) in cases {

@@ -222,3 +222,40 @@ async fn with_triggers_postgresql_tells_of_changes_as_they_happen() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_fit_into_a_field_gets_503_and_nobody_else_does() {
+    let project = Project::on_sqlite().await;
+    let code = "for n in ('alice', '密' * 150): print(User.objects.create_user(n).auth_token.key)";
+    let keys = project.python(code).await;
+    let origin = Origin::answering("hello").await;
+    let gateway = project.gateway(&origin).await;
+    let status = async |key: &str| Ask::get("/api/x").token(key).to(&gateway).await.status;
+    let (alice, wide) = keys.split_once('\n').unwrap();
+    for _ in 0..5 {
+        assert_eq!(status(wide).await, 503);
+    }
+    assert_eq!((status(alice).await, origin.count()), (200, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_away_only_those_who_are_known_pass_and_not_for_ever() {
+    let project = Project::on_sqlite().await;
+    let keys = project.python("for n in 'ab': print(User.objects.create_user(n).auth_token.key)").await;
+    let (known, other) = keys.split_once('\n').unwrap();
+    let origin = Origin::answering("hello").await;
+    let gateway = project.gateway(&origin).await;
+    let status = async |key: &str| Ask::get("/api/x").token(key).to(&gateway).await.status;
+    assert_eq!(status(known).await, 200);
+    let path = std::path::PathBuf::from(project.address.strip_prefix("django+sqlite:").unwrap());
+    let away = path.with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    gateway.hand.advance(TTL);
+    assert_eq!((status(known).await, status(other).await), (200, 503));
+    // As long as `serve_known_for`, counted from the last time that the database answered.
+    gateway.hand.advance(Duration::from_secs(300));
+    assert_eq!(status(known).await, 503);
+    std::fs::rename(&away, &path).unwrap();
+    eventually(PATIENCE, "the database is asked again", || async { status(other).await == 200 }).await;
+    eventually(PATIENCE, "all is as before", || async { status(known).await == 200 }).await;
+}

@@ -18,6 +18,17 @@ pub(super) struct Looked {
     pub(super) is_told: bool,
 }
 
+/// What a table has to have.
+struct Wanted<'a> {
+    /// The setting that names it.
+    setting: &'a str,
+    table: &'a str,
+    /// Each with the setting that names it, if there is one.
+    columns: &'a [(&'a str, &'a str)],
+    /// What has to be a whole number, since upstreams and our own types know users so.
+    whole: Option<&'a str>,
+}
+
 #[derive(sqlx::FromRow)]
 struct Column {
     name: String,
@@ -29,20 +40,22 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     let failed = |error| database.unopened(error);
     let (name, email) = (names.user_name_column.as_str(), names.user_email_column.as_str());
     let member = names.membership_user_column.as_str();
-    // Each with the setting that names it. Beside them: which columns have to be whole numbers, since upstreams and our own
-    // types know users so.
+    let of = |setting, table, columns, whole| Wanted { setting, table, columns, whole };
     let users = [("id", ""), (name, "user_name_column"), (email, "user_email_column"), ("password", ""), ("is_active", "")];
-    let wanted: [(&str, &str, &[(&str, &str)], &[&str]); 4] = [
-        ("user_table", &names.user_table, &users, &["id"]),
-        ("token_table", &names.token_table, &[("key", ""), ("created", ""), ("user_id", "")], &["user_id"]),
-        ("group_table", &names.group_table, &[("id", ""), ("name", "")], &[]),
-        ("membership_table", &names.membership_table, &[(member, "membership_user_column"), ("group_id", "")], &[]),
+    let tokens = [("key", ""), ("created", ""), ("user_id", "")];
+    let groups = [("id", ""), ("name", "")];
+    let members = [(member, "membership_user_column"), ("group_id", "")];
+    let all = [
+        of("user_table", &names.user_table, &users, Some("id")),
+        of("token_table", &names.token_table, &tokens, Some("user_id")),
+        of("group_table", &names.group_table, &groups, None),
+        of("membership_table", &names.membership_table, &members, None),
     ];
     let (mut wrong, mut extras) = (Vec::new(), Vec::new());
-    for (setting, table, columns, whole) in wanted {
-        let there: Vec<Column> = database.rows(D::DIALECT.columns(table)).await.map_err(failed)?;
-        wrong.extend(judged(setting, table, &there, columns, whole));
-        if table == names.user_table {
+    for wanted in all {
+        let there: Vec<Column> = database.rows(D::DIALECT.columns(wanted.table)).await.map_err(failed)?;
+        wrong.extend(wanted.judged(&there));
+        if wanted.table == names.user_table {
             extras = there.into_iter().map(|column| column.name).collect();
         }
     }
@@ -64,20 +77,25 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     Ok(Looked { texts, is_told })
 }
 
-/// What is wrong with one table.
-fn judged(setting: &str, table: &str, there: &[Column], wanted: &[(&str, &str)], whole: &[&str]) -> Vec<String> {
-    if there.is_empty() {
-        return vec![format!("table {table} is missing (store.django.{setting})")];
+impl Wanted<'_> {
+    /// What is wrong with the table that is there.
+    fn judged(&self, there: &[Column]) -> Vec<String> {
+        let Wanted { setting, table, columns, whole } = self;
+        if there.is_empty() {
+            return vec![format!("table {table} is missing (store.django.{setting})")];
+        }
+        let kind = |name: &str| there.iter().find(|column| column.name == name).map(|column| column.kind.as_str());
+        let missing = columns.iter().filter(|(name, _)| kind(name).is_none()).map(|(name, own)| {
+            let setting = if own.is_empty() { setting } else { own };
+            format!("table {table} has no column {name} (store.django.{setting})")
+        });
+        let odd = whole.and_then(|name| kind(name).map(|kind| (name, kind)));
+        let odd = odd.filter(|(_, kind)| !kind.to_ascii_lowercase().contains("int"));
+        let odd = odd.map(|(name, kind)| {
+            format!("{table}.{name} is {kind}, and users are known here by whole numbers only")
+        });
+        missing.chain(odd).collect()
     }
-    let kind = |name: &str| there.iter().find(|column| column.name == name).map(|column| column.kind.as_str());
-    let missing = wanted.iter().filter(|(name, _)| kind(name).is_none()).map(|(name, own)| {
-        let setting = if own.is_empty() { setting } else { own };
-        format!("table {table} has no column {name} (store.django.{setting})")
-    });
-    let odd = whole.iter().filter_map(|name| kind(name).map(|kind| (name, kind)));
-    let odd = odd.filter(|(_, kind)| !kind.to_ascii_lowercase().contains("int"));
-    let odd = odd.map(|(name, kind)| format!("{table}.{name} is {kind}, and users are known here by whole numbers only"));
-    missing.chain(odd).collect()
 }
 
 #[cfg(test)]
@@ -87,7 +105,9 @@ mod tests {
     #[test]
     fn missing_tables_and_columns_and_odd_ids_are_named() {
         let column = |name: &str, kind: &str| Column { name: name.to_owned(), kind: kind.to_owned() };
-        let judged = |there: &[Column]| judged("user_table", "people", there, &[("id", ""), ("mail", "user_email_column")], &["id"]);
+        let columns = [("id", ""), ("mail", "user_email_column")];
+        let wanted = Wanted { setting: "user_table", table: "people", columns: &columns, whole: Some("id") };
+        let judged = |there: &[Column]| wanted.judged(there);
         assert_eq!(judged(&[column("id", "integer"), column("mail", "varchar(254)")]), Vec::<String>::new());
         assert_eq!(judged(&[]), ["table people is missing (store.django.user_table)"]);
         assert_eq!(
