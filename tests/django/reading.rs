@@ -254,6 +254,10 @@ async fn while_the_database_is_away_only_those_who_are_known_pass_and_not_for_ev
     assert_eq!((status(known).await, status(other).await), (200, 503));
     // As long as `serve_known_for`, counted from the last time that the database answered.
     gateway.hand.advance(Duration::from_secs(300));
+    // Looking at the log fails as well: there is none, but the database is asked.
+    let failures = || gateway.metric("tokengate_change_log_failures_total");
+    let before = failures();
+    eventually(PATIENCE, "the log is looked at once more", || async { failures() > before + 1 }).await;
     assert_eq!(status(known).await, 503);
     std::fs::rename(&away, &path).unwrap();
     eventually(PATIENCE, "the database is asked again", || async { status(other).await == 200 }).await;

@@ -58,21 +58,27 @@ assert ours == cursor.fetchall(), ours";
 }
 
 async fn simultaneous_first_logins_get_one_token(project: Project) {
-    let user = late(&project).await;
+    let users = project.python("for n in range(10): print(User.objects.create_user(f'late{n}').pk)").await;
     let (store, _) = project.open().await;
-    let asking: Vec<_> = (0..8)
-        .map(|_| {
-            let ledger = std::sync::Arc::clone(&store.ledger);
-            tokio::spawn(async move { ledger.issue_login(user).await.unwrap() })
-        })
-        .collect();
-    let (mut keys, mut fresh) = (std::collections::BTreeSet::new(), 0);
-    for asking in asking {
-        let issued = asking.await.unwrap();
-        keys.insert(issued.key.expose().to_owned());
-        fresh += usize::from(issued.fresh);
+    for user in users.lines().map(|id| SubjectId(id.parse().unwrap())) {
+        let together = std::sync::Arc::new(tokio::sync::Barrier::new(8));
+        let asking: Vec<_> = (0..8)
+            .map(|_| {
+                let (ledger, together) = (std::sync::Arc::clone(&store.ledger), std::sync::Arc::clone(&together));
+                tokio::spawn(async move {
+                    together.wait().await;
+                    ledger.issue_login(user).await.unwrap()
+                })
+            })
+            .collect();
+        let (mut keys, mut fresh) = (std::collections::BTreeSet::new(), 0);
+        for asking in asking {
+            let issued = asking.await.unwrap();
+            keys.insert(issued.key.expose().to_owned());
+            fresh += usize::from(issued.fresh);
+        }
+        assert_eq!((keys.len(), fresh), (1, 1));
     }
-    assert_eq!((keys.len(), fresh), (1, 1));
     let missing = store.ledger.issue_login(SubjectId(4711)).await;
     assert!(matches!(missing, Err(LedgerError::UnknownUser(SubjectId(4711)))), "{missing:?}");
 }
