@@ -18,6 +18,8 @@ mod demo;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
+mod django;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod faults;

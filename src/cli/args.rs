@@ -50,6 +50,9 @@ pub enum Command {
     /// Look after tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Take users and tokens over from elsewhere
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -182,6 +185,19 @@ pub struct PasswordSource {
     /// No password: the user has tokens only
     #[arg(long)]
     pub no_password: bool,
+}
+
+/// Where users and tokens may come from.
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// Copy users, groups, password hashes and tokens of a Django project into the store; what is there stays
+    Django {
+        /// django+sqlite:FILE, django+postgres://… or django+mysql://…; or '${NAME}', taken from the environment
+        url: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The commands on tokens.

@@ -6,12 +6,20 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::show;
-use crate::config::{self, Loaded, Settings, problem};
+use crate::clock::Clock;
+use crate::config::settings::StoreUrl;
+use crate::config::{self, Loaded, Problem, Settings, problem};
+use crate::store;
+use crate::units::HumanDuration;
 
 /// Checks, prints, and gives 0 if the gateway would start with it.
 pub fn run(config: &Path, json: bool) -> ExitCode {
     let (errors, warnings) = match config::load(config) {
-        Ok(Loaded { warnings, .. }) => (Vec::new(), warnings),
+        Ok(Loaded { settings, mut warnings }) => {
+            let (error, warning) = look_at_django(config, &settings);
+            warnings.extend(warning);
+            (error.into_iter().collect(), warnings)
+        }
         Err(errors) => (errors, Vec::new()),
     };
     let ok = errors.is_empty();
@@ -27,6 +35,32 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
         Ok(())
     };
     if ok && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Looks whether a Django database has what it must, and says for how long something deleted there counts here.
+///
+/// A store of our own is not looked at: opening it would make it.
+fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Option<Problem>) {
+    if !matches!(settings.store.url, StoreUrl::Django(_)) {
+        return (None, None);
+    }
+    let problem = |what: String, mend: Option<String>| {
+        Some(Problem { file: config.to_owned(), line: None, key: Some("store.url".to_owned()), what, mend })
+    };
+    let opened = super::store::runtime().and_then(|runtime| {
+        let store = runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?;
+        Ok(store.tokens.feed().is_some())
+    });
+    match opened {
+        Err(error) => (problem(show::chain(&error), None), None),
+        Ok(true) => (None, None),
+        Ok(false) => {
+            let ttl = HumanDuration(settings.memory.ttl);
+            let what = format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}");
+            let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
+            (None, problem(what, Some(mend.to_owned())))
+        }
+    }
 }
 
 /// The settings, for the commands that need them.

@@ -9,6 +9,7 @@ mod cert;
 mod check;
 mod demo;
 mod health;
+mod import;
 mod serve;
 mod show;
 mod store;
@@ -36,6 +37,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Token(command) => token::run(&cli.config, command),
+        Command::Import(command) => import::run(&cli.config, command),
         Command::Completions { shell } => completions(shell),
     };
     match done {

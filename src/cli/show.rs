@@ -15,8 +15,13 @@ pub fn json(value: &serde_json::Value) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Prints an error with its causes, each once, in one line on standard error.
+/// Prints an error with its causes on standard error.
 pub fn error(error: &anyhow::Error) {
+    note(chain(error));
+}
+
+/// An error with its causes, each once, in one line.
+pub fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         // Some errors show their cause in their own text.
@@ -25,7 +30,7 @@ pub fn error(error: &anyhow::Error) {
             text.push_str(&cause);
         }
     }
-    note(text);
+    text
 }
 
 /// Prints a line on standard error, as far as that is possible.

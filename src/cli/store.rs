@@ -71,7 +71,8 @@ pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// A runtime for one command.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().context("the runtime cannot be started")
 }

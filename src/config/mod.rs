@@ -2,14 +2,16 @@
 //!
 //! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
 //! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `store`, `basics`, `shared_cache`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! `store`, `django`, `basics`, `shared_cache`) → [`Settings`]. Nobody outside this module reads configuration text.
 
 mod basics;
 pub mod certificate;
+mod django;
 mod document;
 mod identity;
 mod listeners;
 mod login;
+mod mysql;
 mod names;
 mod postgres;
 pub mod problem;
@@ -114,9 +116,31 @@ fn read(root: &Table<'_>) -> Settings {
         log: basics::read_log(root),
         grace: basics::read_grace(root),
     };
+    check_django(root, &settings);
     certificate_names.warn_unused(root.document());
     upstream_names.warn_unused(root.document());
     settings
+}
+
+/// What a Django database cannot do for the rest of the file.
+fn check_django(root: &Table<'_>, settings: &Settings) {
+    if !matches!(settings.store.url, settings::StoreUrl::Django(_)) {
+        return;
+    }
+    let problem = |key: &str, what: &str, mend: &str| {
+        root.document().problem(None, Some(key), what.to_owned(), Some(mend.to_owned()));
+    };
+    if settings.redis.is_some() {
+        let mend = "remove [cache.redis], or import the users into a store of tokengate's own";
+        problem("cache.redis", "a Django database keeps no log of changes, which a shared cache needs", mend);
+    }
+    let revokes = |role: &settings::ListenerRole| {
+        matches!(role, settings::ListenerRole::Plain(plain) if plain.exposed_token == settings::ExposedToken::Revoke)
+    };
+    for listener in settings.listeners.iter().filter(|listener| revokes(&listener.role)) {
+        let key = format!("listeners.{}.exposed_token", listener.name);
+        problem(&key, "a Django database knows tokens by their keys alone, so none is revoked there", "write \"ignore\"");
+    }
 }
 
 /// Indices stay right: where one is missing, there was a problem, and the settings are not used.

@@ -51,11 +51,11 @@ pub struct BadPostgresUrl {
 }
 
 /// What stands between `//` and `?`.
-struct Server<'t> {
-    user: Option<&'t str>,
-    host: &'t str,
-    port: Option<&'t str>,
-    database: &'t str,
+pub(super) struct Server<'t> {
+    pub user: Option<&'t str>,
+    pub host: &'t str,
+    pub port: Option<&'t str>,
+    pub database: &'t str,
 }
 
 impl PostgresUrl {
@@ -136,7 +136,8 @@ fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Pos
     Ok(url)
 }
 
-fn read_server(text: &str) -> Result<Server<'_>, BadPostgresUrl> {
+/// Reads `USER:PASSWORD@HOST:PORT/DATABASE`.
+pub(super) fn read_server(text: &str) -> Result<Server<'_>, BadPostgresUrl> {
     // What stands before the last `@` may hold a password with characters that should have been encoded.
     let (credentials, place) = text.rsplit_once('@').map_or((None, text), |(before, after)| (Some(before), after));
     if credentials.is_some_and(|credentials| credentials.contains(['/', '@', ' '])) {
@@ -160,7 +161,7 @@ fn read_server(text: &str) -> Result<Server<'_>, BadPostgresUrl> {
 }
 
 /// A socket, or an address of this machine alone.
-fn is_here(host: &str) -> bool {
+pub(super) fn is_here(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse();
     host.starts_with(['/', '%']) || host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }

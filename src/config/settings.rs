@@ -16,6 +16,8 @@ use http::{HeaderName, Method};
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Browser, Hashing, Login};
 use super::certificate::Certificate;
+pub use super::django::{BadDjangoUrl, Django, DjangoMode, DjangoUrl};
+pub use super::mysql::{BadMysqlUrl, MysqlUrl};
 pub use super::postgres::{BadPostgresUrl, PostgresUrl};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 use crate::token::{AuthMethod, ScopeSet};

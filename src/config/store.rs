@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::basics::MANY;
+use super::django::{self, DjangoUrl};
 use super::document::Document;
 use super::listeners::check_secret_file;
 use super::postgres::PostgresUrl;
@@ -17,8 +18,10 @@ pub(super) fn read(root: &Table<'_>) -> Store {
         let (key, key_file, document) = (table.key("url").secret(), table.key("key_file"), table.document());
         let url = key.parse(|text| store_url(text, document));
         let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
-        if let StoreUrl::Postgres(url) = &url {
-            check_server(&key, url);
+        match &url {
+            StoreUrl::Sqlite(_) => {}
+            StoreUrl::Postgres(url) => check_server(&key, url),
+            StoreUrl::Django(url) => check_django(&key, url),
         }
         let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
         check_secret_file(&key_file, &secret);
@@ -28,6 +31,7 @@ pub(super) fn read(root: &Table<'_>) -> Store {
             timeout: table.key("timeout").duration().unwrap_or(default.timeout),
             poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
             on_outage: on_outage(table),
+            django: django::read(table),
             unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
             ..default
         }
@@ -44,6 +48,15 @@ fn check_server(key: &Key<'_>, url: &PostgresUrl) {
     }
 }
 
+fn check_django(key: &Key<'_>, url: &DjangoUrl) {
+    if let Some(file) = url.key() {
+        check_secret_file(key, file);
+    }
+    if let Some(mend) = url.proof_missing() {
+        key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
+    }
+}
+
 fn on_outage(table: &Table<'_>) -> OnOutage {
     let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
     let serve_known = OnOutage::ServeKnown(known_for);
@@ -52,18 +65,19 @@ fn on_outage(table: &Table<'_>) -> OnOutage {
 }
 
 fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
-    let mend = "write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"";
+    let mend = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \
+                \"django+…\" for the database of an existing Django project";
     if let Some(path) = text.strip_prefix("sqlite:") {
-        return if path.is_empty() || path.starts_with("//") || path.contains([':', '?']) {
-            Err(Fault::new("names no file", mend))
-        } else {
-            Ok(StoreUrl::Sqlite(document.resolve(path)))
-        };
+        let file = django::sqlite_file(path).ok_or_else(|| Fault::new("names no file", mend))?;
+        return Ok(StoreUrl::Sqlite(document.resolve(file)));
     }
     if PostgresUrl::is_meant(text) {
         let url = PostgresUrl::parse(text, |path| document.resolve(path));
         return url.map(StoreUrl::Postgres).map_err(|bad| Fault::new(bad.what, bad.mend));
     }
-    let later = ["mysql", "django"].iter().any(|kind| text.starts_with(kind));
-    Err(Fault::new(if later { "is not supported yet" } else { "is no store" }, mend))
+    if DjangoUrl::is_meant(text) {
+        let url = DjangoUrl::parse(text, |path| document.resolve(path));
+        return url.map(StoreUrl::Django).map_err(|bad| Fault::new(bad.what, bad.mend));
+    }
+    Err(Fault::new(if text.starts_with("mysql") { "is for Django databases only" } else { "is no store" }, mend))
 }

@@ -68,6 +68,15 @@ pub enum LedgerError {
     /// The scopes do not fit the field that upstreams get.
     #[error("the scopes of a token take at most 1024 characters together")]
     ScopesTooLong,
+    /// The store is a Django database in which nothing may be written.
+    #[error(
+        "the store is a Django database that is only read; make and delete tokens in Django, or write \
+         `mode = \"read-write\"` below [store.django]"
+    )]
+    ReadOnly,
+    /// A Django database knows nothing but login tokens.
+    #[error("a Django database keeps one token for each user, without name, scopes or end")]
+    OnlyLogin,
     /// The answer is not known.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,6 +97,9 @@ pub enum AccountError {
     /// Something about the user is not acceptable.
     #[error(transparent)]
     Invalid(#[from] InvalidUser),
+    /// Users of a Django database are looked after there.
+    #[error("the users are those of a Django project: look after them there, in its admin or with manage.py")]
+    InDjango,
     /// The password could not be hashed or compared.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -116,6 +128,17 @@ pub enum OpenError {
         store: String,
         /// What was wrong.
         source: Source,
+    },
+    /// What should be the database of a Django project lacks something.
+    #[error(
+        "{store}: {wrong}; see that it is the database of the Django project, that its migrations have run with \
+         `rest_framework.authtoken` among the installed apps, and that [store.django] names its tables"
+    )]
+    NotDjango {
+        /// The database file, or where the server is.
+        store: String,
+        /// Everything that is missing or odd.
+        wrong: String,
     },
     /// The key file is unusable.
     #[error(transparent)]

@@ -1,17 +1,20 @@
 //! Where users and tokens live: the truth.
 //!
 //! Four traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
-//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them for the database that the settings name. Nothing
-//! here caches, and workers never call any of it.
+//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them for the
+//! database that the settings name. Nothing here caches, and workers never call any of it.
 //!
 //! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
 //! its work completely or not at all; only the store knows which.
 
+mod arrival;
+mod django;
 mod error;
 mod feed;
 mod keyfile;
 mod ledger;
 mod password;
+mod pool;
 mod postgres;
 mod seal;
 mod session;
@@ -27,6 +30,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
+pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
+pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
 pub use feed::TokenFeed;
 pub use keyfile::{KeyFileError, SharedCacheKey};
@@ -225,6 +230,13 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
 
+    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and login token. What is there already
+    /// stays as it is, so that twice changes nothing more than once.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`]; what cannot be taken over is no error but stands in the answer.
+    async fn take_in(&self, arrival: &Arrival) -> Result<Taken, AccountError>;
+
     /// Deletes a user with all tokens. Neither id is ever used again.
     ///
     /// # Errors
@@ -298,6 +310,7 @@ pub async fn open(
             let database = postgres::PostgresDatabase::new(url, settings)?;
             Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
         }
+        settings::StoreUrl::Django(url) => django::open(url, settings, clock).await,
     }
 }
 
@@ -330,6 +343,10 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
             let database = postgres::PostgresDatabase::new(url, settings)?;
             sql::prepare(&database, settings, lost).await?
         }
+        // Its schema is Django's.
+        settings::StoreUrl::Django(url) => {
+            return django::open(url, settings, Clock::system()).await.map(|_| Vec::new());
+        }
     };
     Ok(ready.applied)
 }
@@ -337,11 +354,11 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
 impl Store {
     fn of<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
         let store = Arc::new(store);
-        Store {
-            tokens: Arc::<S>::clone(&store),
-            ledger: Arc::<S>::clone(&store),
-            accounts: Arc::<S>::clone(&store),
-            sessions: Some(store),
-        }
+        let sessions: Arc<dyn SessionStore> = Arc::<S>::clone(&store);
+        Store { sessions: Some(sessions), ..Store::without_sessions(store) }
+    }
+
+    fn without_sessions<S: TokenStore + TokenLedger + AccountStore + 'static>(store: Arc<S>) -> Store {
+        Store { tokens: Arc::<S>::clone(&store), ledger: Arc::<S>::clone(&store), accounts: store, sessions: None }
     }
 }

@@ -235,13 +235,13 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"mysql://db/gateway\"",
-            "2: store.url: `mysql://db/gateway` is not supported yet; write \"sqlite:FILE\", the path relative to \
-             this file, or \"postgres://USER@HOST/DATABASE\"",
+            "2: store.url: `mysql://db/gateway` is for Django databases only; write \"sqlite:FILE\", the path relative to \
+             this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         (
             "[store] | url = \"sqlite::memory:\"",
-            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, or \
-             \"postgres://USER@HOST/DATABASE\"",
+            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, \
+             \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         ("[tokens] | format = \"prefixed\"", "2: tokens.format: `prefixed` is not known here; write \"drf\""),
         (
@@ -270,6 +270,40 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
 }
 
 #[test]
+fn what_a_django_database_cannot_do_is_refused() {
+    let redis = "[cache.redis] | url = \"redis://127.0.0.1:6379\"";
+    let revoke =
+        "[listeners.clear] | address = \"127.0.0.1:8080\" | plaintext = \"refuse\" | exposed_token = \"revoke\"";
+    let folder = Folder::new();
+    let text = format!("{BASE}\n[store]\nurl = \"django+sqlite:db.sqlite3\"\n{redis}\n{revoke}").replace(" | ", "\n");
+    assert_eq!(
+        folder.errors(&text),
+        [
+            "gateway.toml: cache.redis: a Django database keeps no log of changes, which a shared cache needs; remove \
+             [cache.redis], or import the users into a store of tokengate's own",
+            "gateway.toml: listeners.clear.exposed_token: a Django database knows tokens by their keys alone, so none is \
+             revoked there; write \"ignore\"",
+        ]
+    );
+    each_is_refused(&[
+        (
+            "[store] | url = \"django+oracle://gw:hunter2@db/shop\"",
+            "2: store.url: `django+oracle:…` is no address of a Django database; write \"django+sqlite:FILE\", \
+             \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"",
+        ),
+        (
+            "[store.django] | user_table = \"auth user\"",
+            "2: store.django.user_table: `auth user` is no name that can be used here; letters, digits and `_`, at most 63, \
+             a schema may stand before a dot",
+        ),
+        (
+            "[store.django] | mode = \"write\"",
+            "2: store.django.mode: `write` is not known here; write \"read-only\" or \"read-write\"",
+        ),
+    ]);
+}
+
+#[test]
 fn an_address_of_a_server_is_refused_without_showing_its_password() {
     let example = "write \"postgres://USER@HOST/DATABASE\"";
     let cases = [
@@ -283,7 +317,7 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
         ("postgres://db/a?sslmode=verify_full", "postgres:…` has an unknown sslmode; did you mean `verify-full`?".to_owned()),
         ("postgres://db/a?ssl_mode=require", "postgres:…` has an unknown parameter; did you mean `sslmode`?".to_owned()),
         ("postgres://db/a?password=secret", "postgres:…` has its password behind `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
-        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, or \"postgres://USER@HOST/DATABASE\"".to_owned()),
+        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project".to_owned()),
         ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; let \"${NAME}\" be the whole value".to_owned()),
     ];
     for (url, said) in cases {

@@ -157,6 +157,7 @@ async fn the_database_itself_refuses_two_rows_for_one_token_and_two_login_tokens
             let refused = match site.store.url {
                 StoreUrl::Sqlite(_) => sqlx::query(query).execute(&mut site.intruder().await).await.map(drop),
                 StoreUrl::Postgres(_) => sqlx::query(query).execute(&mut site.session().await).await.map(drop),
+                StoreUrl::Django(_) => unreachable!("no site has one"),
             };
             let refused = refused.unwrap_err();
             assert!(refused.as_database_error().is_some_and(|error| error.is_unique_violation()), "{refused}");

@@ -112,7 +112,7 @@ impl Site {
         let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
-            settings::StoreUrl::Postgres(_) => PathBuf::new(),
+            settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),
         };
         let clock = world.clock.clone();
         let running = app::start(settings, world).await.unwrap();

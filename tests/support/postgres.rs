@@ -26,7 +26,7 @@ use super::{PATIENCE, eventually};
 
 /// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go too,
 /// unless the test has said that they shall stay.
-const KEEPER: &str = r#"
+pub(super) const KEEPER: &str = r#"
     folder=$1; shift
     "$@" >>"$folder/log" 2>&1 </dev/null &
     server=$!
@@ -105,11 +105,21 @@ impl Postgres {
 
     /// The address of a new, empty database.
     pub async fn database(&self) -> StoreUrl {
+        self.url(&self.new_database().await)
+    }
+
+    /// The name of a new, empty database.
+    pub async fn new_database(&self) -> String {
         let name = format!("store_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let create = format!("CREATE DATABASE {name}");
         let mut admin = self.connect("postgres").await;
         sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.unwrap();
-        self.url(&name)
+        name
+    }
+
+    /// Where its socket is.
+    pub fn socket_folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The address of a database for somebody who is let in.

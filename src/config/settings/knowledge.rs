@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Hashing;
+use crate::config::django::{Django, DjangoUrl};
 use crate::config::postgres::PostgresUrl;
 
 /// Where users and tokens live.
@@ -12,6 +13,8 @@ use crate::config::postgres::PostgresUrl;
 pub struct Store {
     /// The database.
     pub url: StoreUrl,
+    /// What an existing Django database calls its tables, and what may be done there.
+    pub django: Django,
     /// 32 random bytes that seal login tokens; made on first start.
     pub key_file: PathBuf,
     /// Most connections to the database.
@@ -43,6 +46,7 @@ impl Store {
     pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
         Store {
             url,
+            django: Django::default(),
             key_file,
             max_connections: 16,
             timeout: Duration::from_secs(1),
@@ -61,6 +65,8 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// A PostgreSQL server.
     Postgres(PostgresUrl),
+    /// The database of an existing Django project.
+    Django(DjangoUrl),
 }
 
 /// Where it is, without anything secret: the file, or the server.
@@ -69,6 +75,7 @@ impl fmt::Display for StoreUrl {
         match self {
             StoreUrl::Sqlite(path) => path.display().fmt(f),
             StoreUrl::Postgres(url) => url.fmt(f),
+            StoreUrl::Django(url) => url.fmt(f),
         }
     }
 }

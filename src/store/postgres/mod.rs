@@ -1,12 +1,12 @@
 //! The store on a PostgreSQL server, which many gateways share.
 //!
-//! `pool` keeps the connections, `errors` says what their errors mean, `feed` listens for changes. Every change of a
+//! `server` makes connections, `errors` says what their errors mean, `feed` listens for changes. Every change of a
 //! gateway first takes the lock that the triggers of the schema take too, so that changes come one after the other and
 //! stand in the log in the order of their commits; the schema says why.
 
 mod errors;
 mod feed;
-mod pool;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,10 @@ use sqlx::{Connection, Postgres};
 
 use self::errors::{is_cut, sorted};
 use self::feed::PostgresFeed;
-use self::pool::{Lease, Pool};
+use self::server::PostgresServer;
 use crate::config::settings;
 use crate::store::error::unavailable;
+use crate::store::pool::{Lease, Pool};
 use crate::store::sql::{Change, Database, Row, Statement, apply};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
@@ -40,13 +41,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server.
 pub(in crate::store) struct PostgresDatabase {
-    pool: Arc<Pool>,
+    pool: Arc<Pool<PostgresServer>>,
     place: String,
 }
 
 /// A transaction that holds the lock of all changes.
 pub(in crate::store) struct PostgresChange {
-    lease: Lease,
+    lease: Lease<PostgresServer>,
     spoilt: bool,
 }
 
@@ -57,13 +58,22 @@ impl PostgresDatabase {
         settings: &settings::Store,
     ) -> Result<PostgresDatabase, OpenError> {
         let place = url.to_string();
-        let pool = Pool::new(url, settings.max_connections, settings.timeout).map_err(|error| unopened(&place, error))?;
-        Ok(PostgresDatabase { pool: Arc::new(pool), place })
+        let server = PostgresServer::new(url, settings.timeout).map_err(|error| unopened(&place, error))?;
+        let pool = Arc::new(Pool::new(server, settings.max_connections, settings.timeout));
+        Ok(PostgresDatabase { pool, place })
+    }
+
+    /// Runs one statement by itself, and says how many rows it touched.
+    pub(in crate::store) async fn execute_alone(&self, statement: Statement) -> Result<u64, StoreError> {
+        let mut lease = self.pool.lease().await?;
+        let done = execute(lease.connection(), &statement).await.map_err(sorted)?;
+        lease.give_back();
+        Ok(done)
     }
 
     /// A connection on which a statement that begins something was run. On one that had died meanwhile nothing can have
     /// happened, so that a new one takes its place.
-    async fn begin_with(&self, begin: &'static str) -> Result<Lease, StoreError> {
+    async fn begin_with(&self, begin: &'static str) -> Result<Lease<PostgresServer>, StoreError> {
         let mut lease = self.pool.lease().await?;
         let begun = match sqlx::raw_sql(begin).execute(lease.connection()).await {
             Err(error) if lease.was_used() && is_cut(&error) => {
@@ -129,7 +139,7 @@ impl Database for PostgresDatabase {
     }
 
     fn feed(&self) -> Box<dyn TokenFeed> {
-        Box::new(PostgresFeed::new(self.pool.options(), self.pool.timeout()))
+        Box::new(PostgresFeed::new(self.pool.server().options(), self.pool.timeout()))
     }
 }
 

@@ -10,7 +10,9 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::{check_groups, check_name};
-use crate::store::{AccountError, AccountStore, Issued, LedgerError, NewUser, Page, Password, StoreError, User};
+use crate::store::{
+    AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, StoreError, Taken, User,
+};
 use crate::token::SubjectId;
 
 /// What stands in place of a hash when no password fits, as in Django.
@@ -73,6 +75,15 @@ impl<D: Database> AccountStore for SqlStore<D> {
             let mut change = self.database.begin().await?;
             let set = set_groups(&mut change, user, groups).await;
             change.finish(set).await
+        })
+        .await
+    }
+
+    async fn take_in(&self, arrival: &Arrival) -> Result<Taken, AccountError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let taken = self.take_over_user(&mut change, arrival).await;
+            change.finish(taken).await
         })
         .await
     }
@@ -146,7 +157,7 @@ impl<D: Database> SqlStore<D> {
 }
 
 /// Writes down a user whose id and name are free.
-async fn insert<C: Change>(
+pub(super) async fn insert<C: Change>(
     change: &mut C,
     user: &NewUser,
     password: &str,
@@ -203,7 +214,7 @@ async fn set_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String
     Ok(())
 }
 
-async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), StoreError> {
+pub(super) async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), StoreError> {
     for group in groups {
         let make = Statement::new("INSERT INTO groups (name) VALUES ($1) ON CONFLICT DO NOTHING");
         change.execute(make.bind(group.as_str())).await?;
@@ -216,12 +227,12 @@ async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[Strin
     Ok(())
 }
 
-async fn id_of<C: Change>(change: &mut C, name: &str) -> Result<Option<SubjectId>, StoreError> {
+pub(super) async fn id_of<C: Change>(change: &mut C, name: &str) -> Result<Option<SubjectId>, StoreError> {
     let row: Option<(i64,)> = change.row(Statement::new("SELECT id FROM users WHERE name = $1").bind(name)).await?;
     Ok(row.map(|(id,)| SubjectId(id)))
 }
 
-async fn row<C: Change>(change: &mut C, user: SubjectId) -> Result<Option<UserRow>, StoreError> {
+pub(super) async fn row<C: Change>(change: &mut C, user: SubjectId) -> Result<Option<UserRow>, StoreError> {
     change.row(Statement::new("SELECT * FROM user_details WHERE id = $1").bind(user.0)).await
 }
 

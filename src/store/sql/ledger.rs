@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 100;
 
 /// A login token that is not revoked.
 #[derive(sqlx::FromRow)]
-struct Login {
+pub(super) struct Login {
     id: i64,
     digest: Vec<u8>,
     sealed: Option<Vec<u8>>,
@@ -32,12 +32,12 @@ struct Login {
 }
 
 /// A token to write down.
-struct Draft<'a> {
-    key: TokenKey,
-    kind: TokenKind,
-    name: &'a str,
-    scopes: &'a ScopeSet,
-    expires: Option<Timestamp>,
+pub(super) struct Draft<'a> {
+    pub(super) key: TokenKey,
+    pub(super) kind: TokenKind,
+    pub(super) name: &'a str,
+    pub(super) scopes: &'a ScopeSet,
+    pub(super) expires: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -233,7 +233,7 @@ impl<D: Database> SqlStore<D> {
         Ok(Issued { id, key, expires: login.expires.map(Timestamp::from_micros), fresh: false })
     }
 
-    async fn write_down(
+    pub(super) async fn write_down(
         &self,
         change: &mut D::Change,
         owner: SubjectId,
@@ -264,12 +264,12 @@ impl<D: Database> SqlStore<D> {
         Ok(Issued { id: TokenId(id), key, expires, fresh: true })
     }
 
-    fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
         self.tokens.default_ttl.map(|ttl| now.after(ttl))
     }
 }
 
-async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Result<Option<Login>, StoreError> {
+pub(super) async fn login_of<C: Change>(change: &mut C, owner: SubjectId) -> Result<Option<Login>, StoreError> {
     let statement = "SELECT id, digest, sealed, expires FROM tokens \
                      WHERE user_id = $1 AND kind = 'login' AND revoked IS NULL";
     change.row(Statement::new(statement).bind(owner.0)).await
@@ -284,7 +284,7 @@ fn details_of(token: TokenRef) -> Statement {
     }
 }
 
-async fn find<C: Change>(change: &mut C, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
+pub(super) async fn find<C: Change>(change: &mut C, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
     change.row(details_of(token)).await?.map(TokenRow::into_details).transpose()
 }
 
@@ -346,7 +346,7 @@ fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
     if scopes.to_string().len() > LONGEST_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
 }
 
-fn counts(record: &TokenRecord, now: Timestamp) -> bool {
+pub(super) fn counts(record: &TokenRecord, now: Timestamp) -> bool {
     record.revoked.is_none() && is_live(record.expires.map(Timestamp::as_micros), now)
 }
 

@@ -1,10 +1,11 @@
 //! The traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
 //!
 //! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
-//! `rows` reads what stands in it; `find`, `ledger`, `accounts` and `sessions` are the traits. The change log is written by
-//! triggers of the schema, not by any of these.
+//! `rows` reads what stands in it; `find`, `ledger`, `accounts` and `sessions` are the traits, `arrivals` takes users over
+//! from elsewhere. The change log is written by triggers of the schema, not by any of these.
 
 mod accounts;
+mod arrivals;
 mod database;
 mod find;
 mod ledger;

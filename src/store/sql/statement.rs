@@ -1,12 +1,13 @@
 //! A statement with its arguments, the same text for every database: both read `$1`, `$2`, ….
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
-use sqlx::{Arguments, Database, Encode, FromRow, Type};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Arguments, Database, Encode, FromRow, SqlSafeStr, SqlStr, Type};
 
 /// One statement, ready to be run, more than once if need be.
 pub(in crate::store) struct Statement {
-    text: &'static str,
+    text: SqlStr,
     arguments: Vec<Argument>,
 }
 
@@ -20,15 +21,18 @@ pub(in crate::store) enum Argument {
 
 /// What every database can read a row into.
 pub(in crate::store) trait Row:
-    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin + 'static
 {
 }
 
-impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin + 'static {}
+impl<T> Row for T where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin + 'static
+{
+}
 
 impl Statement {
-    pub(in crate::store) fn new(text: &'static str) -> Statement {
-        Statement { text, arguments: Vec::new() }
+    pub(in crate::store) fn new(text: impl SqlSafeStr) -> Statement {
+        Statement { text: text.into_sql_str(), arguments: Vec::new() }
     }
 
     /// Gives the next `$1`, `$2`, … its value.
@@ -37,8 +41,8 @@ impl Statement {
         self
     }
 
-    pub(in crate::store) fn text(&self) -> &'static str {
-        self.text
+    pub(in crate::store) fn text(&self) -> SqlStr {
+        self.text.clone()
     }
 
     /// The arguments as one database takes them.

@@ -46,7 +46,7 @@ pub(in crate::store) struct SqliteChange {
 
 /// Which file a path leads to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct FileId {
+pub(in crate::store) struct FileId {
     device: u64,
     inode: u64,
 }
@@ -67,8 +67,7 @@ impl SqliteDatabase {
     ///
     /// One look at a local file; on the control half that is no wait worth a thread.
     fn check_file(&self) -> Result<(), StoreError> {
-        let now = FileId::of(&self.path).map_err(unavailable)?;
-        if now == self.file { Ok(()) } else { Err(broken(Replaced(self.path.clone()))) }
+        self.file.check(&self.path)
     }
 }
 
@@ -165,7 +164,13 @@ fn unopened(path: &Path, source: StoreError) -> OpenError {
 }
 
 impl FileId {
-    fn of(path: &Path) -> io::Result<FileId> {
+    /// Is the file still where it was?
+    pub(in crate::store) fn check(self, path: &Path) -> Result<(), StoreError> {
+        let now = FileId::of(path).map_err(unavailable)?;
+        if now == self { Ok(()) } else { Err(broken(Replaced(path.to_owned()))) }
+    }
+
+    pub(in crate::store) fn of(path: &Path) -> io::Result<FileId> {
         let metadata = std::fs::metadata(path)?;
         Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
@@ -202,7 +207,7 @@ async fn connect_in_turn(
 }
 
 /// Sorts an error of the driver by whether waiting helps.
-fn sorted(error: sqlx::Error) -> StoreError {
+pub(in crate::store) fn sorted(error: sqlx::Error) -> StoreError {
     let passing = match &error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(cause) => cause.code().is_some_and(|code| is_passing(&code)),

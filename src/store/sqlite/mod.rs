@@ -3,4 +3,4 @@
 mod database;
 mod feed;
 
-pub(super) use self::database::SqliteDatabase;
+pub(super) use self::database::{FileId, SqliteDatabase, sorted};

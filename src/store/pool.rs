@@ -7,15 +7,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::errors::sorted;
-use crate::config::settings::PostgresUrl;
-use crate::store::StoreError;
-use crate::store::error::unavailable;
+use super::StoreError;
+use super::error::unavailable;
 
 /// How long an unused connection is kept: less than the usual firewall remembers it.
 const IDLE: Duration = Duration::from_secs(240);
@@ -24,50 +20,54 @@ const IDLE: Duration = Duration::from_secs(240);
 /// are not what helps it up.
 const REST: Duration = Duration::from_millis(100);
 
+/// How a connection comes about.
+pub(super) trait Server: Send + Sync + 'static {
+    /// A connection.
+    type Connection: Send;
+
+    /// Makes one; the pool limits how long that takes.
+    fn connect(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
+}
+
 /// The connections to one server.
-pub(super) struct Pool {
-    options: PgConnectOptions,
+pub(super) struct Pool<S: Server> {
+    server: S,
     timeout: Duration,
     /// One for each connection that may be in use.
     permits: Arc<Semaphore>,
     /// The one that was used last is at the end.
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<Idle<S::Connection>>>,
     /// When it could not be reached, if that was the last attempt.
     failed: Mutex<Option<Instant>>,
 }
 
-struct Idle {
-    connection: PgConnection,
+struct Idle<C> {
+    connection: C,
     since: Instant,
 }
 
 /// A connection on loan.
-pub(super) struct Lease {
+pub(super) struct Lease<S: Server> {
     /// `None` once it was given back.
-    connection: Option<PgConnection>,
+    connection: Option<S::Connection>,
     used: bool,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<S>>,
     _permit: OwnedSemaphorePermit,
 }
-
-/// A server that follows another one shows what was, and takes no changes.
-#[derive(Debug, thiserror::Error)]
-#[error("this server is a standby; name the primary")]
-struct Standby;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the server could not be reached a moment ago")]
 struct JustFailed;
 
-impl Pool {
-    /// Reads the address; connects to nobody yet.
-    pub(super) fn new(url: &PostgresUrl, most: u32, timeout: Duration) -> Result<Pool, StoreError> {
+impl<S: Server> Pool<S> {
+    /// Connects to nobody yet.
+    pub(super) fn new(server: S, most: u32, timeout: Duration) -> Pool<S> {
         let permits = Arc::new(Semaphore::new(usize::try_from(most.max(1)).unwrap_or(1)));
-        Ok(Pool { options: options(url, timeout)?, timeout, permits, idle: Mutex::default(), failed: Mutex::default() })
+        Pool { server, timeout, permits, idle: Mutex::default(), failed: Mutex::default() }
     }
 
-    pub(super) fn options(&self) -> PgConnectOptions {
-        self.options.clone()
+    pub(super) fn server(&self) -> &S {
+        &self.server
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -75,7 +75,7 @@ impl Pool {
     }
 
     /// A connection: one that is there, or a new one. Waits while all are lent.
-    pub(super) async fn lease(self: &Arc<Pool>) -> Result<Lease, StoreError> {
+    pub(super) async fn lease(self: &Arc<Pool<S>>) -> Result<Lease<S>, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(unavailable)?;
         let (connection, used) = match self.take_idle() {
             Some(connection) => (connection, true),
@@ -84,27 +84,18 @@ impl Pool {
         Ok(Lease { connection: Some(connection), used, pool: Arc::clone(self), _permit: permit })
     }
 
-    async fn connect(&self) -> Result<PgConnection, StoreError> {
+    async fn connect(&self) -> Result<S::Connection, StoreError> {
         let last_failure = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if last_failure().is_some_and(|at| at.elapsed() < REST) {
             return Err(unavailable(JustFailed));
         }
-        let connected = self.try_connect().await;
+        let connected = tokio::time::timeout(self.timeout, self.server.connect()).await;
+        let connected = connected.unwrap_or_else(|elapsed| Err(unavailable(elapsed)));
         *last_failure() = connected.is_err().then(Instant::now);
         connected
     }
 
-    async fn try_connect(&self) -> Result<PgConnection, StoreError> {
-        let connecting = async {
-            let mut connection = self.options.connect().await.map_err(sorted)?;
-            let standby = sqlx::query_scalar("SELECT pg_is_in_recovery()");
-            let standby: bool = standby.fetch_one(&mut connection).await.map_err(sorted)?;
-            if standby { Err(unavailable(Standby)) } else { Ok(connection) }
-        };
-        tokio::time::timeout(self.timeout, connecting).await.map_err(unavailable)?
-    }
-
-    fn take_idle(&self) -> Option<PgConnection> {
+    fn take_idle(&self) -> Option<S::Connection> {
         self.with_idle(|idle| {
             idle.retain(|idle| idle.since.elapsed() < IDLE);
             idle.pop().map(|idle| idle.connection)
@@ -115,16 +106,16 @@ impl Pool {
         self.with_idle(Vec::clear);
     }
 
-    fn with_idle<T>(&self, look: impl FnOnce(&mut Vec<Idle>) -> T) -> T {
+    fn with_idle<T>(&self, look: impl FnOnce(&mut Vec<Idle<S::Connection>>) -> T) -> T {
         // A list is never left half-way, so a panic elsewhere does not spoil it.
         look(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Lease {
+impl<S: Server> Lease<S> {
     /// The connection.
     #[expect(clippy::expect_used, reason = "only `give_back` takes it, and consumes the lease")]
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
+    pub(super) fn connection(&mut self) -> &mut S::Connection {
         self.connection.as_mut().expect("a lease has its connection until it is given back")
     }
 
@@ -134,7 +125,7 @@ impl Lease {
     }
 
     /// A new connection in place of one that has died.
-    pub(super) async fn renew(mut self) -> Result<Lease, StoreError> {
+    pub(super) async fn renew(mut self) -> Result<Lease<S>, StoreError> {
         self.connection = None;
         self.pool.distrust_idle();
         self.connection = Some(self.pool.connect().await?);
@@ -150,31 +141,10 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl<S: Server> Drop for Lease<S> {
     fn drop(&mut self) {
         if self.connection.take().is_some() {
             self.pool.distrust_idle();
         }
     }
-}
-
-fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, StoreError> {
-    let mut options: PgConnectOptions = url.expose().parse().map_err(sorted)?;
-    if options.get_application_name().is_none() {
-        options = options.application_name("tokengate");
-    }
-    if let Some(file) = &url.root_certificates {
-        options = options.ssl_root_cert(file);
-    }
-    if let Some(file) = &url.certificate {
-        options = options.ssl_client_cert(file);
-    }
-    if let Some(file) = &url.key {
-        options = options.ssl_client_key(file);
-    }
-    // The server gives up when we have. Otherwise a statement or a transaction of a gateway that is gone could hold the
-    // lock of all changes for as long as nobody notices.
-    let limit = format!("{}ms", timeout.as_millis());
-    let limits = ["statement_timeout", "idle_in_transaction_session_timeout"].map(|name| (name, limit.clone()));
-    Ok(options.options(limits).disable_statement_logging())
 }

@@ -1,0 +1,220 @@
+//! `[store.django]`: what an existing Django database calls its tables, and the addresses that begin with `django+`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::mysql::MysqlUrl;
+use super::postgres::PostgresUrl;
+use super::reader::Table;
+use super::value::Fault;
+
+/// How addresses of Django databases begin.
+const PREFIX: &str = "django+";
+
+/// How they are written.
+const EXAMPLE: &str = "write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \
+                       \"django+mysql://USER@HOST/DATABASE\"";
+
+/// Longest name that all databases take as it is.
+const LONGEST_NAME: usize = 63;
+
+/// The database of an existing Django project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DjangoUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+    /// A MySQL or MariaDB server.
+    Mysql(MysqlUrl),
+}
+
+/// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {mend}")]
+pub struct BadDjangoUrl {
+    /// "names no file".
+    pub what: String,
+    /// "write …".
+    pub mend: String,
+}
+
+/// What a Django database calls its tables and columns, and what may be done there. Names are letters, digits and `_`;
+/// a table's may have a schema before a dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Django {
+    /// What may be done.
+    pub mode: DjangoMode,
+    /// The users.
+    pub user_table: String,
+    /// The tokens of Django REST Framework.
+    pub token_table: String,
+    /// The groups.
+    pub group_table: String,
+    /// Which user is in which group.
+    pub membership_table: String,
+    /// The column of that table with the id of the user.
+    pub membership_user_column: String,
+    /// The column of the users with the name that they log in with.
+    pub user_name_column: String,
+    /// The column of the users with their e-mail address.
+    pub user_email_column: String,
+}
+
+/// What may be done in a Django database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DjangoMode {
+    /// Nothing is ever written.
+    ReadOnly,
+    /// Tokens are made and deleted, as Django REST Framework would.
+    ReadWrite,
+}
+
+impl Default for Django {
+    fn default() -> Django {
+        Django {
+            mode: DjangoMode::ReadOnly,
+            user_table: "auth_user".to_owned(),
+            token_table: "authtoken_token".to_owned(),
+            group_table: "auth_group".to_owned(),
+            membership_table: "auth_user_groups".to_owned(),
+            membership_user_column: "user_id".to_owned(),
+            user_name_column: "username".to_owned(),
+            user_email_column: "email".to_owned(),
+        }
+    }
+}
+
+impl DjangoUrl {
+    /// Is it meant to be one?
+    pub(super) fn is_meant(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
+    /// Reads an address. Files that it names are where `resolve` says.
+    ///
+    /// # Errors
+    /// [`BadDjangoUrl`] for what would be misread or left out.
+    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDjangoUrl> {
+        let fault = |what: String, mend: String| BadDjangoUrl { what, mend };
+        let bare = text.strip_prefix(PREFIX);
+        let bare = bare.ok_or_else(|| fault("is no address of a Django database".to_owned(), EXAMPLE.to_owned()))?;
+        if let Some(path) = bare.strip_prefix("sqlite:") {
+            return match sqlite_file(path) {
+                Some(path) => Ok(DjangoUrl::Sqlite(resolve(path))),
+                None => Err(fault("names no file".to_owned(), EXAMPLE.to_owned())),
+            };
+        }
+        if PostgresUrl::is_meant(bare) {
+            let url = PostgresUrl::parse(bare, resolve).map_err(|bad| fault(bad.what, bad.mend))?;
+            return Ok(DjangoUrl::Postgres(url));
+        }
+        if bare.starts_with("mysql://") {
+            let url = MysqlUrl::parse(bare, resolve).map_err(|bad| fault(bad.what, bad.mend))?;
+            return Ok(DjangoUrl::Mysql(url));
+        }
+        Err(fault("is no address of a Django database".to_owned(), EXAMPLE.to_owned()))
+    }
+
+    /// The file with a key of ours, if it names one.
+    pub(super) fn key(&self) -> Option<&Path> {
+        match self {
+            DjangoUrl::Sqlite(_) => None,
+            DjangoUrl::Postgres(url) => url.key.as_deref(),
+            DjangoUrl::Mysql(url) => url.key.as_deref(),
+        }
+    }
+
+    /// How to have the server prove who it is, if it is elsewhere and does not.
+    pub(super) fn proof_missing(&self) -> Option<&'static str> {
+        match self {
+            DjangoUrl::Postgres(url) if url.unproven => {
+                Some("add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own")
+            }
+            DjangoUrl::Mysql(url) if url.unproven => {
+                Some("add `ssl-mode=VERIFY_IDENTITY`, and `ssl-ca=FILE` for an authority of your own")
+            }
+            DjangoUrl::Sqlite(_) | DjangoUrl::Postgres(_) | DjangoUrl::Mysql(_) => None,
+        }
+    }
+}
+
+/// Where it is, without anything secret: the file, or the server.
+impl fmt::Display for DjangoUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DjangoUrl::Sqlite(path) => path.display().fmt(f),
+            DjangoUrl::Postgres(url) => url.fmt(f),
+            DjangoUrl::Mysql(url) => url.fmt(f),
+        }
+    }
+}
+
+/// The path in `sqlite:PATH`, unless it is none or could be read as something else.
+pub(super) fn sqlite_file(path: &str) -> Option<&str> {
+    (!path.is_empty() && !path.starts_with("//") && !path.contains([':', '?'])).then_some(path)
+}
+
+/// `[store.django]`
+pub(super) fn read(store: &Table<'_>) -> Django {
+    store.table("django", |table| {
+        let default = Django::default();
+        let name = |key, dots, default| table.key(key).parse(|text| checked_name(text, dots)).unwrap_or(default);
+        let modes = [("read-only", DjangoMode::ReadOnly), ("read-write", DjangoMode::ReadWrite)];
+        Django {
+            mode: table.key("mode").choice(&modes).unwrap_or(default.mode),
+            user_table: name("user_table", 1, default.user_table),
+            token_table: name("token_table", 1, default.token_table),
+            group_table: name("group_table", 1, default.group_table),
+            membership_table: name("membership_table", 1, default.membership_table),
+            membership_user_column: name("membership_user_column", 0, default.membership_user_column),
+            user_name_column: name("user_name_column", 0, default.user_name_column),
+            user_email_column: name("user_email_column", 0, default.user_email_column),
+        }
+    })
+}
+
+/// A name that needs no thought wherever it is put between quotes.
+fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
+    let is_part = |part: &str| {
+        let fits = !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
+        fits && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    if text.matches('.').count() <= dots && text.split('.').all(is_part) {
+        return Ok(text.to_owned());
+    }
+    let schema = if dots == 0 { "" } else { ", a schema may stand before a dot" };
+    Err(Fault::new("is no name that can be used here", format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_which_database_it_is() {
+        let read = |text: &str| DjangoUrl::parse(text, |path| PathBuf::from("/here").join(path));
+        assert_eq!(read("django+sqlite:db.sqlite3"), Ok(DjangoUrl::Sqlite("/here/db.sqlite3".into())));
+        for (text, place) in [
+            ("django+postgres://gw:secret@db/shop", "postgres://gw@db/shop"),
+            ("django+postgresql://gw:secret@db/shop", "postgres://gw@db/shop"),
+            ("django+mysql://gw:secret@db/shop", "mysql://gw@db/shop"),
+        ] {
+            assert_eq!(read(text).map(|url| url.to_string()).as_deref(), Ok(place));
+        }
+        for text in ["django+sqlite:", "django+sqlite://x", "django+oracle://db/shop", "django+postgres://db", "x"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_cannot_leave_their_quotes() {
+        for good in ["auth_user", "Users2", "shop.auth_user", &"a".repeat(63)] {
+            assert!(checked_name(good, 1).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "a.", "a.b.c", "a b", "a\"b", "a`b", "a'b", "1a", "$1", "naïve", "a;b", &"a".repeat(64)] {
+            assert!(checked_name(bad, 1).is_err(), "{bad}");
+        }
+        assert!(checked_name("a.b", 0).is_err());
+    }
+}

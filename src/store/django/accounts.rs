@@ -1,0 +1,78 @@
+//! Users: read, and asked for their passwords. Looking after them is Django's.
+
+use async_trait::async_trait;
+
+use super::database::DjangoDatabase;
+use super::rows::{self, Person, UserRow};
+use super::{DjangoStore, statement};
+use crate::store::{AccountError, AccountStore, Arrival, Issued, NewUser, Page, Password, StoreError, Taken, User};
+use crate::token::SubjectId;
+
+#[async_trait]
+impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
+    async fn find(&self, name: &str) -> Result<Option<User>, StoreError> {
+        Ok(self.named(name).await?.map(|person| person.user))
+    }
+
+    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
+        let asked = statement(&self.texts.users).bind(page.after).bind(i64::from(page.limit));
+        let rows: Vec<UserRow> = self.rows(asked).await?;
+        Ok(rows::people(rows).into_iter().map(|person| person.user).collect())
+    }
+
+    async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
+        let person = self.named(name).await?;
+        let kept = person.as_ref().filter(|person| person.user.account.active).map(|person| person.password.clone());
+        let fits = self.hasher.fits(password, kept).await?;
+        Ok(person.map(|person| person.user).filter(|_| fits))
+    }
+
+    async fn create(&self, _user: NewUser) -> Result<(User, Option<Issued>), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn set_password(&self, _user: SubjectId, _password: Option<Password>) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn rename(&self, _user: SubjectId, _name: &str) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn activate(&self, _user: SubjectId) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn deactivate(&self, _user: SubjectId) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn set_groups(&self, _user: SubjectId, _groups: &[String]) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn take_in(&self, _arrival: &Arrival) -> Result<Taken, AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn delete(&self, _user: SubjectId) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+}
+
+impl<D: DjangoDatabase> DjangoStore<D> {
+    /// The user of exactly this name, whatever the collation says.
+    async fn named(&self, name: &str) -> Result<Option<Person>, StoreError> {
+        // No user has such a name, and PostgreSQL would call the question itself an error.
+        if name.contains('\0') {
+            return Ok(None);
+        }
+        let rows: Vec<UserRow> = self.rows(statement(&self.texts.user_named).bind(name)).await?;
+        Ok(rows::people(rows).into_iter().find(|person| person.user.account.name == name))
+    }
+
+    pub(super) async fn person(&self, user: SubjectId) -> Result<Option<Person>, StoreError> {
+        let rows: Vec<UserRow> = self.rows(statement(&self.texts.user).bind(user.0)).await?;
+        Ok(rows::people(rows).pop())
+    }
+}

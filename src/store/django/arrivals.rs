@@ -1,0 +1,79 @@
+//! Hands the users of a Django database on, for the import into a store of our own.
+
+use async_trait::async_trait;
+use zeroize::Zeroizing;
+
+use super::database::DjangoDatabase;
+use super::mysql::MysqlDatabase;
+use super::rows::{self, TokenRow, UserRow};
+use super::sqlite::SqliteFile;
+use super::{DjangoStore, statement};
+use crate::clock::Clock;
+use crate::config::settings::{self, DjangoMode, DjangoUrl};
+use crate::store::postgres::PostgresDatabase;
+use crate::store::{Arrival, OpenError, StoreError};
+
+/// Users that are read at once.
+const PAGE: i64 = 500;
+
+/// All users of a Django database, a page at a time, in the order of their ids.
+pub struct DjangoUsers {
+    source: Box<dyn Source>,
+    after: i64,
+}
+
+impl DjangoUsers {
+    /// Opens the database, only to read. Limits and names are those of `settings`, its own database is not touched.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is missing there.
+    pub async fn open(url: &DjangoUrl, settings: &settings::Store) -> Result<DjangoUsers, OpenError> {
+        let mut settings = settings.clone();
+        settings.django.mode = DjangoMode::ReadOnly;
+        let (settings, clock) = (&settings, Clock::system());
+        let source: Box<dyn Source> = match url {
+            DjangoUrl::Sqlite(path) => {
+                Box::new(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?)
+            }
+            DjangoUrl::Postgres(url) => {
+                Box::new(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?)
+            }
+            DjangoUrl::Mysql(url) => {
+                Box::new(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?)
+            }
+        };
+        Ok(DjangoUsers { source, after: 0 })
+    }
+
+    /// The next users; none at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they could not be read.
+    pub async fn next(&mut self) -> Result<Vec<Arrival>, StoreError> {
+        let page = self.source.page(self.after).await?;
+        if let Some(last) = page.last() {
+            self.after = last.user.account.id.0;
+        }
+        Ok(page)
+    }
+}
+
+#[async_trait]
+trait Source: Send + Sync {
+    async fn page(&self, after: i64) -> Result<Vec<Arrival>, StoreError>;
+}
+
+#[async_trait]
+impl<D: DjangoDatabase> Source for DjangoStore<D> {
+    async fn page(&self, after: i64) -> Result<Vec<Arrival>, StoreError> {
+        let people: Vec<UserRow> = self.rows(statement(&self.texts.users).bind(after).bind(PAGE)).await?;
+        let mut page = Vec::new();
+        for person in rows::people(people) {
+            let id = person.user.account.id.0;
+            let tokens: Vec<TokenRow> = self.rows(statement(&self.texts.token_of).bind(id)).await?;
+            let token = rows::tokens(tokens).pop().map(|token| (token.key, token.created));
+            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), token });
+        }
+        Ok(page)
+    }
+}

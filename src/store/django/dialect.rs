@@ -1,0 +1,141 @@
+//! How each database spells what all of them are asked.
+//!
+//! Types differ between databases and between projects, so each value that is read is first made a 64-bit number or a
+//! text; each time is microseconds since 1970 when read, and Django's own form when written.
+
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+
+use crate::clock::Timestamp;
+use crate::store::sql::Statement;
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+    Mysql,
+}
+
+impl Dialect {
+    /// A name between quotes; a dot parts schema and table. The configuration lets no quotes into names.
+    pub(super) fn quoted(self, name: &str) -> String {
+        let quote = if self == Dialect::Mysql { '`' } else { '"' };
+        name.split('.').map(|part| format!("{quote}{part}{quote}")).collect::<Vec<_>>().join(".")
+    }
+
+    /// A number.
+    pub(super) fn number(self, value: &str) -> String {
+        let kind = match self {
+            Dialect::Sqlite => "INTEGER",
+            Dialect::Postgres => "BIGINT",
+            Dialect::Mysql => "SIGNED",
+        };
+        format!("CAST({value} AS {kind})")
+    }
+
+    /// A text.
+    pub(super) fn text(self, value: &str) -> String {
+        format!("CAST({value} AS {})", if self == Dialect::Mysql { "CHAR" } else { "TEXT" })
+    }
+
+    /// 1 or 0.
+    pub(super) fn truth(self, value: &str) -> String {
+        self.number(&format!("CASE WHEN {value} THEN 1 ELSE 0 END"))
+    }
+
+    /// Microseconds since 1970 of a time that Django wrote.
+    pub(super) fn micros(self, time: &str) -> String {
+        match self {
+            // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing.
+            Dialect::Sqlite => format!(
+                "CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
+                 + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER)"
+            ),
+            Dialect::Postgres => format!("CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)"),
+            Dialect::Mysql => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {time})"),
+        }
+    }
+
+    /// The place of an argument that [`Dialect::written`] makes.
+    pub(super) fn time_argument(self, place: &str) -> String {
+        if self == Dialect::Postgres { format!("CAST({place} AS TIMESTAMPTZ)") } else { place.to_owned() }
+    }
+
+    /// A time as Django would write it: in UTC, with six decimals, with none where they are zero.
+    pub(super) fn written(self, at: Timestamp) -> String {
+        let seconds: String = at.to_string().chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect();
+        let micros = at.as_micros().rem_euclid(1_000_000);
+        let fraction = if micros == 0 { String::new() } else { format!(".{micros:06}") };
+        let zone = if self == Dialect::Postgres { "+00" } else { "" };
+        format!("{seconds}{fraction}{zone}")
+    }
+
+    /// A finished statement. Written with `$1`, `$2`, …, each once and in this order, which MySQL calls `?`.
+    pub(super) fn finished(self, text: &str) -> Arc<str> {
+        if self != Dialect::Mysql {
+            return text.into();
+        }
+        (1..=9).fold(text.to_owned(), |text, number| text.replace(&format!("${number}"), "?")).into()
+    }
+
+    /// What keeps an insertion from failing where a row is there already.
+    pub(super) fn unless_there(self, table: &str) -> String {
+        match self {
+            Dialect::Sqlite | Dialect::Postgres => "ON CONFLICT DO NOTHING".to_owned(),
+            Dialect::Mysql => format!("ON DUPLICATE KEY UPDATE {table}.`user_id` = {table}.`user_id`"),
+        }
+    }
+
+    /// Asks for the columns of a table, `name` and `kind`; no row where there is no such table.
+    pub(super) fn columns(self, table: &str) -> Statement {
+        let (schema, bare) = table.split_once('.').map_or((None, table), |(schema, bare)| (Some(schema), bare));
+        let in_schema = |schema: &str| {
+            Statement::new(AssertSqlSafe(format!(
+                "SELECT CAST(COLUMN_NAME AS CHAR) AS name, CAST(DATA_TYPE AS CHAR) AS kind \
+                 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = ?"
+            )))
+        };
+        match (self, schema) {
+            (Dialect::Sqlite, _) => {
+                let text = "SELECT CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS kind FROM pragma_table_info($1)";
+                Statement::new(text).bind(bare)
+            }
+            (Dialect::Postgres, _) => Statement::new(
+                "SELECT CAST(attname AS TEXT) AS name, CAST(format_type(atttypid, NULL) AS TEXT) AS kind \
+                 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+            )
+            .bind(self.quoted(table)),
+            (Dialect::Mysql, None) => in_schema("DATABASE()").bind(bare),
+            (Dialect::Mysql, Some(schema)) => in_schema("?").bind(schema).bind(bare),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_django_writes_them() {
+        for (micros, text) in [
+            (1_795_499_584_123_456, "2026-11-24 05:53:04.123456"),
+            (1_795_499_584_000_001, "2026-11-24 05:53:04.000001"),
+            (1_795_499_584_000_000, "2026-11-24 05:53:04"),
+        ] {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(Dialect::Sqlite.written(at), text);
+            assert_eq!(Dialect::Mysql.written(at), text);
+            assert_eq!(Dialect::Postgres.written(at), format!("{text}+00"));
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_and_places_numbered_as_each_wants_it() {
+        assert_eq!(Dialect::Postgres.quoted("shop.auth_user"), "\"shop\".\"auth_user\"");
+        assert_eq!(Dialect::Mysql.quoted("key"), "`key`");
+        assert_eq!(&*Dialect::Mysql.finished("a = $1 AND b = $2"), "a = ? AND b = ?");
+        assert_eq!(&*Dialect::Sqlite.finished("a = $1 AND b = $2"), "a = $1 AND b = $2");
+    }
+}

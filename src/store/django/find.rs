@@ -1,0 +1,77 @@
+//! What a token means, and what little can be said of changes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+
+use super::database::DjangoDatabase;
+use super::feed::DjangoFeed;
+use super::rows::{self, TokenRow, check_fits};
+use super::{DjangoStore, statement};
+use crate::clock::Timestamp;
+use crate::store::error::broken;
+use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
+
+/// The configuration keeps anybody from asking.
+#[derive(Debug, thiserror::Error)]
+#[error("a Django database knows tokens by their keys alone")]
+struct UnknownByDigest;
+
+#[async_trait]
+impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
+    async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
+        if key.method() == AuthMethod::Session {
+            return Ok(None);
+        }
+        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key.expose())).await?;
+        // To some collations `ABC` is `abc`. To us a key has one spelling (D9).
+        let token = rows::tokens(rows).into_iter().find(|token| *token.key == key.expose());
+        let Some(token) = token else { return Ok(None) };
+        check_fits(&token.owner)?;
+        Ok(Some(token.into_record()))
+    }
+
+    async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
+        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token_of).bind(subject.0)).await?;
+        Ok(rows::tokens(rows).iter().map(rows::Token::digest).collect())
+    }
+
+    /// There is no log, so this only asks whether the database answers at all, which says for how long those who are
+    /// known may pass without; and tells of a gap where the feed may have missed something.
+    async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
+        let next = self.newest_change().await?;
+        let events = if next == since { Vec::new() } else { vec![TokenEvent::Gap] };
+        Ok(Changes { events, next })
+    }
+
+    async fn newest_change(&self) -> Result<Cursor, StoreError> {
+        // Before the question: what is missed meanwhile is told next time.
+        let missed = self.missed.load(Ordering::Acquire);
+        let _: Vec<(i64,)> = self.rows(statement(&self.texts.alive)).await?;
+        Ok(Cursor(missed))
+    }
+
+    async fn cursor_at(&self, _at: Timestamp) -> Result<Cursor, StoreError> {
+        self.newest_change().await
+    }
+
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        let inner = self.database.feed().filter(|_| self.is_told)?;
+        Some(Box::new(DjangoFeed::new(inner, Arc::clone(&self.missed))))
+    }
+
+    async fn prune_changes(&self, _before: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// There is no place to note it; the refusal in clear and the line in the log stay.
+    async fn mark_exposed(&self, _digest: TokenDigest, _at: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn revoke_exposed(&self, _digest: TokenDigest, _at: Timestamp) -> Result<(), StoreError> {
+        Err(broken(UnknownByDigest))
+    }
+}

@@ -1,0 +1,122 @@
+//! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST Framework.
+//!
+//! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
+//! statements; `schema` looks whether all tables are there, `rows` reads what stands in them; `find`, `ledger` and
+//! `accounts` are the three traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and every statement that writes is
+//! one that Django REST Framework could have run itself (docs/decisions/0021).
+//!
+//! Django keeps no log of changes. What a gateway believes is bounded by the lifetime in its memory, unless triggers
+//! (docs/DJANGO.md) tell of changes as they happen; see `feed`.
+
+mod accounts;
+mod arrivals;
+mod database;
+mod dialect;
+mod feed;
+mod find;
+mod ledger;
+mod mysql;
+mod postgres;
+mod rows;
+mod schema;
+mod sqlite;
+mod texts;
+
+use std::future::Future;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::{StdRng, SysRng};
+use sqlx::AssertSqlSafe;
+
+use self::database::DjangoDatabase;
+use self::mysql::MysqlDatabase;
+use self::sqlite::SqliteFile;
+use self::texts::Texts;
+use super::error::unavailable;
+use super::password::Hasher;
+use super::postgres::PostgresDatabase;
+use super::sql::{Row, Statement};
+use super::{OpenError, Store, StoreError};
+use crate::clock::Clock;
+use crate::config::settings::{self, DjangoMode, DjangoUrl};
+use crate::token::{TokenFormat, TokenKey};
+
+pub use self::arrivals::DjangoUsers;
+
+/// All three traits over one Django database.
+struct DjangoStore<D> {
+    database: D,
+    texts: Texts,
+    mode: DjangoMode,
+    hasher: Hasher,
+    rng: Mutex<StdRng>,
+    timeout: Duration,
+    clock: Clock,
+    /// Are there triggers that tell of changes?
+    is_told: bool,
+    /// How often something may have happened of which nobody told.
+    missed: Arc<AtomicI64>,
+}
+
+/// Opens a Django database, after a look whether it is one.
+pub(super) async fn open(url: &DjangoUrl, settings: &settings::Store, clock: Clock) -> Result<Store, OpenError> {
+    match url {
+        DjangoUrl::Sqlite(path) => {
+            Ok(Store::without_sessions(Arc::new(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?)))
+        }
+        DjangoUrl::Mysql(url) => {
+            Ok(Store::without_sessions(Arc::new(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?)))
+        }
+        DjangoUrl::Postgres(url) => {
+            Ok(Store::without_sessions(Arc::new(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?)))
+        }
+    }
+}
+
+impl<D: DjangoDatabase> DjangoStore<D> {
+    async fn open(database: D, settings: &settings::Store, clock: Clock) -> Result<DjangoStore<D>, OpenError> {
+        let rng = StdRng::try_from_rng(&mut SysRng).map_err(|error| OpenError::NoRandomness(error.into()))?;
+        let looking = schema::look(&database, &settings.django);
+        let looked = tokio::time::timeout(settings.timeout, looking).await;
+        let looked = looked.unwrap_or_else(|elapsed| Err(database.unopened(unavailable(elapsed))))?;
+        Ok(DjangoStore {
+            database,
+            texts: looked.texts,
+            mode: settings.django.mode,
+            hasher: Hasher::new(&settings.hashing),
+            rng: Mutex::new(rng),
+            timeout: settings.timeout,
+            clock,
+            is_told: looked.is_told,
+            missed: Arc::default(),
+        })
+    }
+
+    fn new_key(&self) -> TokenKey {
+        // A generator is never left half-way, so a panic elsewhere does not spoil it.
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        TokenKey::generate(TokenFormat::Drf, &mut *rng)
+    }
+
+    /// The rows of a statement that only reads, within the store's time limit.
+    async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        self.within(self.database.rows(statement)).await
+    }
+
+    /// Runs one statement that changes something, and says how many rows it touched.
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
+        self.within(self.database.execute(statement)).await
+    }
+
+    async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|elapsed| Err(unavailable(elapsed)))
+    }
+}
+
+/// A statement of `texts`: made of our words and of names that the configuration has checked.
+fn statement(text: &Arc<str>) -> Statement {
+    Statement::new(AssertSqlSafe(Arc::clone(text)))
+}

@@ -1,0 +1,159 @@
+//! A Django project on MySQL or MariaDB.
+//!
+//! Error numbers: MySQL reference manual, "Server Error Message Reference"; from 1900 on also MariaDB's own.
+
+use std::sync::Arc;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::{ConnectOptions, MySql};
+
+use super::database::DjangoDatabase;
+use super::dialect::Dialect;
+use crate::config::settings::{self, MysqlUrl};
+use crate::store::error::{broken, unavailable};
+use crate::store::pool::{Pool, Server};
+use crate::store::sql::{Row, Statement};
+use crate::store::{OpenError, StoreError, TokenFeed};
+
+/// A MySQL or MariaDB server.
+pub(super) struct MysqlDatabase {
+    pool: Arc<Pool<MysqlServer>>,
+    place: String,
+}
+
+struct MysqlServer(MySqlConnectOptions);
+
+impl MysqlDatabase {
+    /// Reads the address; does not ask the server yet.
+    pub(super) fn new(url: &MysqlUrl, settings: &settings::Store) -> Result<MysqlDatabase, OpenError> {
+        let place = url.to_string();
+        let options = options(url).map_err(|error| unopened(&place, sorted(error)))?;
+        let pool = Pool::new(MysqlServer(options), settings.max_connections, settings.timeout);
+        Ok(MysqlDatabase { pool: Arc::new(pool), place })
+    }
+}
+
+impl Server for MysqlServer {
+    type Connection = MySqlConnection;
+
+    async fn connect(&self) -> Result<MySqlConnection, StoreError> {
+        self.0.connect().await.map_err(sorted)
+    }
+}
+
+impl DjangoDatabase for MysqlDatabase {
+    const DIALECT: Dialect = Dialect::Mysql;
+
+    async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
+        let mut lease = self.pool.lease().await?;
+        let rows = match rows(lease.connection(), &statement).await {
+            // It only reads, so that asking twice does no harm.
+            Err(error) if lease.was_used() && is_cut(&error) => {
+                lease = lease.renew().await?;
+                rows(lease.connection(), &statement).await
+            }
+            rows => rows,
+        };
+        let rows = rows.map_err(sorted)?;
+        lease.give_back();
+        Ok(rows)
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
+        let mut lease = self.pool.lease().await?;
+        let query = sqlx::query_with(statement.text(), statement.arguments::<MySql>().map_err(sorted)?);
+        let touched = query.execute(lease.connection()).await.map_err(sorted)?.rows_affected();
+        lease.give_back();
+        Ok(touched)
+    }
+
+    fn unopened(&self, source: StoreError) -> OpenError {
+        unopened(&self.place, source)
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    /// Its triggers cannot tell anybody outside.
+    fn feed(&self) -> Option<Box<dyn TokenFeed>> {
+        None
+    }
+}
+
+fn options(url: &MysqlUrl) -> Result<MySqlConnectOptions, sqlx::Error> {
+    let mut options: MySqlConnectOptions = url.expose().parse()?;
+    if let Some(socket) = &url.socket {
+        options = options.socket(socket);
+    }
+    if let Some(file) = &url.root_certificates {
+        options = options.ssl_ca(file);
+    }
+    if let Some(file) = &url.certificate {
+        options = options.ssl_client_cert(file);
+    }
+    if let Some(file) = &url.key {
+        options = options.ssl_client_key(file);
+    }
+    Ok(options.disable_statement_logging())
+}
+
+async fn rows<T: Row>(connection: &mut MySqlConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
+    sqlx::query_as_with(statement.text(), statement.arguments::<MySql>()?).fetch_all(connection).await
+}
+
+fn unopened(place: &str, source: StoreError) -> OpenError {
+    let mend = "see that the server runs and can be reached, that user and password are right, and that the database \
+                exists";
+    OpenError::Database { store: place.to_owned(), mend, source }
+}
+
+/// Sorts an error of the driver by whether waiting helps.
+fn sorted(error: sqlx::Error) -> StoreError {
+    let passing = is_cut(&error) || number(&error).is_some_and(is_passing);
+    if passing { unavailable(error) } else { broken(error) }
+}
+
+/// Has the connection ended, so that the same question may be asked on another one?
+fn is_cut(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        error => number(error).is_some_and(ends_connection),
+    }
+}
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let sqlx::Error::Database(cause) = error else { return None };
+    Some(cause.try_downcast_ref::<MySqlDatabaseError>()?.number())
+}
+
+/// The server is stopping, it or somebody else ended the connection, or a message was cut.
+fn ends_connection(number: u16) -> bool {
+    matches!(number, 1053 | 1077 | 1079 | 1080 | 1152..=1161 | 1184 | 1927 | 4031)
+}
+
+/// Does this number say "not now" rather than "not ever"?
+fn is_passing(number: u16) -> bool {
+    match number {
+        // Disk, memory and threads; too many connections; read only, as a server is that hands its work over.
+        1021 | 1037 | 1038 | 1040 | 1041 | 1135 | 1203 | 1226 | 1290 | 1836 => true,
+        // Locks and deadlocks; interrupted; out of time (MySQL, MariaDB).
+        1205 | 1213 | 1317 | 3024 | 1969 => true,
+        number => ends_connection(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_by_itself_counts_as_unavailable() {
+        for passing in [1040, 1053, 1205, 1213, 1317, 1836, 1927, 1969] {
+            assert!(is_passing(passing), "{passing}");
+        }
+        for lasting in [1045, 1049, 1054, 1062, 1064, 1142, 1146] {
+            assert!(!is_passing(lasting), "{lasting}");
+        }
+    }
+}

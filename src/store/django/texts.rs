@@ -1,0 +1,119 @@
+//! The statements, spelt once for a database and its names.
+//!
+//! Whatever compares texts here does so by the collation of the column, which on MySQL ignores case: whoever asks looks at
+//! the bytes of what came back (`find`, `accounts`).
+
+use std::sync::Arc;
+
+use super::dialect::Dialect;
+use crate::config::settings::Django;
+
+/// All statements. Those that read tokens give rows as [`TokenRow`](super::rows::TokenRow), those that read users as
+/// [`UserRow`](super::rows::UserRow): one for each group of a user, all rows of one behind each other.
+pub(super) struct Texts {
+    /// Key.
+    pub token: Arc<str>,
+    /// Id of the user.
+    pub token_of: Arc<str>,
+    /// Id of the user to begin behind, most.
+    pub tokens: Arc<str>,
+    /// Name.
+    pub user_named: Arc<str>,
+    /// Id.
+    pub user: Arc<str>,
+    /// Id to begin behind, most.
+    pub users: Arc<str>,
+    /// Asks next to nothing; is the database there?
+    pub alive: Arc<str>,
+    /// Key, time, id of the user. Does nothing where that user has a token, or is missing.
+    pub insert: Arc<str>,
+    /// Key, time, id of the user: puts another token in the place of that which is there.
+    pub replace: Arc<str>,
+    /// Key, id of the user.
+    pub delete: Arc<str>,
+}
+
+/// Columns of users that a project with users of its own may lack, and what is read in their place.
+pub(super) struct Extras<'a>(pub &'a [String]);
+
+impl Extras<'_> {
+    fn has(&self, column: &str) -> bool {
+        self.0.iter().any(|known| known == column)
+    }
+}
+
+impl Texts {
+    pub(super) fn new(dialect: Dialect, names: &Django, extras: &Extras<'_>) -> Texts {
+        let quoted = |name: &str| dialect.quoted(name);
+        let finished = |text: String| dialect.finished(&text);
+        let (tokens, users) = (quoted(&names.token_table), quoted(&names.user_table));
+        let (key, member) = (quoted("key"), quoted(&names.membership_user_column));
+        let groups = format!(
+            "LEFT JOIN {} AS m ON m.{member} = u.id LEFT JOIN {} AS g ON g.id = m.group_id",
+            quoted(&names.membership_table),
+            quoted(&names.group_table),
+        );
+        let owner = format!(
+            "{} AS user_id, {} AS user_name, {} AS email, {} AS active, {} AS group_name",
+            dialect.number("u.id"),
+            dialect.text(&format!("u.{}", quoted(&names.user_name_column))),
+            dialect.text(&format!("u.{}", quoted(&names.user_email_column))),
+            dialect.truth("u.is_active"),
+            dialect.text("g.name"),
+        );
+        let token_from = |from: &str| {
+            let (key, created) = (dialect.text(&format!("t.{key}")), dialect.micros("t.created"));
+            format!(
+                "SELECT {key} AS token_key, {created} AS created, {owner} \
+                 FROM {from} AS t JOIN {users} AS u ON u.id = t.user_id {groups}"
+            )
+        };
+        let user_from = |from: &str| {
+            let facts = facts(dialect, extras);
+            format!("SELECT {owner}, {facts} FROM {from} AS u {groups}")
+        };
+        let insert = format!(
+            "INSERT INTO {tokens} ({key}, created, user_id) SELECT $1, {}, u.id FROM {users} AS u WHERE u.id = $3 {}",
+            dialect.time_argument("$2"),
+            dialect.unless_there(&tokens),
+        );
+        let replace = format!(
+            "UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3",
+            dialect.time_argument("$2"),
+        );
+        let page_of_tokens = format!("(SELECT * FROM {tokens} WHERE user_id > $1 ORDER BY user_id LIMIT $2)");
+        let page_of_users = format!("(SELECT * FROM {users} WHERE id > $1 ORDER BY id LIMIT $2)");
+        let name = quoted(&names.user_name_column);
+        Texts {
+            token: finished(format!("{} WHERE t.{key} = $1 ORDER BY token_key", token_from(&tokens))),
+            token_of: finished(format!("{} WHERE t.user_id = $1 ORDER BY token_key", token_from(&tokens))),
+            tokens: finished(format!("{} ORDER BY user_id, token_key", token_from(&page_of_tokens))),
+            user_named: finished(format!("{} WHERE u.{name} = $1 ORDER BY user_id", user_from(&users))),
+            user: finished(format!("{} WHERE u.id = $1 ORDER BY user_id", user_from(&users))),
+            users: finished(format!("{} ORDER BY user_id", user_from(&page_of_users))),
+            alive: finished(format!("SELECT {} FROM {tokens} LIMIT 1", dialect.number("user_id"))),
+            insert: finished(insert),
+            replace: finished(replace),
+            delete: finished(format!("DELETE FROM {tokens} WHERE {key} = $1 AND user_id = $2")),
+        }
+    }
+}
+
+/// What only commands and the import want to know of a user.
+fn facts(dialect: Dialect, extras: &Extras<'_>) -> String {
+    let text = |column: &str| {
+        if extras.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") }
+    };
+    let truth = |column: &str| if extras.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
+    let time = |column: &str| if extras.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
+    format!(
+        "{} AS password, {} AS first_name, {} AS last_name, {} AS staff, {} AS superuser, {} AS joined, {} AS last_login",
+        dialect.text("u.password"),
+        text("first_name"),
+        text("last_name"),
+        truth("is_staff"),
+        truth("is_superuser"),
+        time("date_joined"),
+        time("last_login"),
+    )
+}

@@ -1,0 +1,103 @@
+//! Takes users over from elsewhere: each within one change, with all that belongs to it.
+
+use super::accounts::{id_of, insert, join_groups, row};
+use super::ledger::{Draft, counts, find, login_of};
+use super::rows::UserRow;
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::{
+    AccountError, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
+};
+use crate::token::{ScopeSet, SubjectId, TokenKey};
+
+impl<D: Database> SqlStore<D> {
+    pub(super) async fn take_over_user(
+        &self,
+        change: &mut D::Change,
+        arrival: &Arrival,
+    ) -> Result<Taken, AccountError> {
+        let user = take_over(change, arrival).await?;
+        let token = match (&user, &arrival.token) {
+            (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
+            (_, None) => TokenTaken::Missing,
+            (_, Some((key, created))) => {
+                self.take_over_token(change, arrival.user.account.id, key, *created).await?
+            }
+        };
+        Ok(Taken { user, token })
+    }
+
+    async fn take_over_token(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: &str,
+        created: Timestamp,
+    ) -> Result<TokenTaken, StoreError> {
+        let skipped = |why: &str| Ok(TokenTaken::Skipped(why.to_owned()));
+        let Ok(key) = TokenKey::parse(key) else { return skipped("no request can show such a key") };
+        let now = self.clock.now();
+        if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
+            return match (same.record.owner.id == owner, counts(&same.record, now)) {
+                (true, true) => Ok(TokenTaken::There),
+                (true, false) => skipped("it was revoked here, or has expired"),
+                (false, _) => skipped("another user has this key here"),
+            };
+        }
+        if login_of(change, owner).await?.is_some() {
+            return skipped("the user has another login token here");
+        }
+        let scopes = ScopeSet::default();
+        // It counts from now on for as long as a new one would; when it was made stays known.
+        let expires = self.default_end(now);
+        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
+        match self.write_down(change, owner, draft, created).await {
+            Ok(_) => Ok(TokenTaken::New),
+            Err(LedgerError::Store(error)) => Err(error),
+            Err(refused) => Ok(TokenTaken::Skipped(refused.to_string())),
+        }
+    }
+}
+
+async fn take_over<C: Change>(change: &mut C, arrival: &Arrival) -> Result<UserTaken, AccountError> {
+    let new = match arrival.to_new_user() {
+        Ok(new) => new,
+        Err(invalid) => return Ok(UserTaken::Skipped(invalid.to_string())),
+    };
+    let id = arrival.user.account.id;
+    if let Some(row) = row(change, id).await? {
+        return judged(row, arrival);
+    }
+    if let Some(other) = id_of(change, &new.name).await? {
+        return Ok(UserTaken::Skipped(format!("its name is here that of the user with the id {other}")));
+    }
+    insert(change, &new, &arrival.password, arrival.user.created).await?;
+    join_groups(change, id, &new.groups).await?;
+    if let Some(at) = arrival.user.last_login {
+        let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2");
+        change.execute(statement.bind(at.as_micros()).bind(id.0)).await?;
+    }
+    Ok(UserTaken::New)
+}
+
+/// What differs from the user who has this id already.
+fn judged(row: UserRow, arrival: &Arrival) -> Result<UserTaken, AccountError> {
+    let same_password = row.password() == arrival.password.as_str();
+    let (here, there) = (row.into_user()?, &arrival.user);
+    if here.account.name != there.account.name {
+        let name = here.account.name;
+        return Ok(UserTaken::Skipped(format!("its id is here that of the user {name}")));
+    }
+    let parts = [
+        ("active", here.account.active == there.account.active),
+        ("password", same_password),
+        ("e-mail", here.account.email == there.account.email),
+        ("groups", here.account.groups == there.account.groups),
+        ("first name", here.first_name == there.first_name),
+        ("last name", here.last_name == there.last_name),
+        ("staff", here.staff == there.staff),
+        ("superuser", here.superuser == there.superuser),
+    ];
+    let differs = parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect();
+    Ok(UserTaken::There { differs })
+}

@@ -1,0 +1,37 @@
+//! An existing Django project, made by the real one, behind a gateway that uses its database.
+
+mod commands;
+mod project;
+mod reading;
+mod writing;
+
+/// Runs behaviours on each kind of database that Django has.
+macro_rules! for_each_database {
+    ($($behaviour:ident)+) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour($crate::django::project::Project::on_sqlite().await).await;
+                }
+            )+
+        }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour($crate::django::project::Project::on_postgres().await).await;
+                }
+            )+
+        }
+        mod on_mariadb {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $behaviour() {
+                    super::$behaviour($crate::django::project::Project::on_mariadb().await).await;
+                }
+            )+
+        }
+    };
+}
+use for_each_database;

@@ -1,0 +1,151 @@
+//! A Django project with a database of its own: the one in the folder `project`, by the current release from PyPI.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokengate::clock::{Clock, Hand};
+use tokengate::config::settings::{self, Django, DjangoMode, DjangoUrl, StoreUrl};
+use tokengate::store::{self, OpenError, Store};
+use tokio::sync::OnceCell;
+
+use crate::support::{Gateway, Mariadb, Origin, Postgres, Site};
+
+pub struct Project {
+    /// The address, as `store.url` says it.
+    pub address: String,
+    pub url: StoreUrl,
+    database: Value,
+    folder: TempDir,
+}
+
+impl Project {
+    pub async fn on_sqlite() -> Project {
+        let folder = tempfile::tempdir().unwrap();
+        static TEMPLATE: OnceCell<Vec<u8>> = OnceCell::const_new();
+        let path = folder.path().join("db.sqlite3");
+        let file = path.display().to_string();
+        let database = json!({ "ENGINE": "django.db.backends.sqlite3", "NAME": file });
+        let project = Project::at(&format!("django+sqlite:{file}"), database, folder);
+        let migrated = async || {
+            project.migrate().await;
+            fs::read(&path).unwrap()
+        };
+        fs::write(&path, TEMPLATE.get_or_init(migrated).await).unwrap();
+        project
+    }
+
+    pub async fn on_postgres() -> Project {
+        Project::on(Postgres::shared().await).await
+    }
+
+    /// On this PostgreSQL server.
+    pub async fn on(server: &Postgres) -> Project {
+        let (name, host) = (server.new_database().await, server.socket_folder().display());
+        let database = json!({
+            "ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host.to_string(), "USER": "postgres",
+        });
+        let address = format!("django+postgres:///{name}?host={host}&user=postgres");
+        let project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        project.migrate().await;
+        project
+    }
+
+    pub async fn on_mariadb() -> Project {
+        let server = Mariadb::shared().await;
+        let (name, socket) = (server.new_database().await, server.socket().display().to_string());
+        let database = json!({
+            "ENGINE": "django.db.backends.mysql", "NAME": name, "USER": "root",
+            "OPTIONS": { "unix_socket": socket },
+        });
+        let address = format!("django+mysql://root@localhost/{name}?socket={socket}");
+        let project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        project.migrate().await;
+        project
+    }
+
+    fn at(address: &str, database: Value, folder: TempDir) -> Project {
+        let url = StoreUrl::Django(DjangoUrl::parse(address, |path| PathBuf::from(path)).unwrap());
+        Project { address: address.to_owned(), url, database, folder }
+    }
+
+    async fn migrate(&self) {
+        self.manage(&["migrate", "--verbosity=0"]).await;
+    }
+
+    /// What a command of the project prints.
+    pub async fn manage(&self, arguments: &[&str]) -> String {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/django/project");
+        let mut command = Command::new(interpreter().await);
+        command.arg("-B").arg(home.join("manage.py")).args(arguments).current_dir(self.folder.path());
+        command.env("DATABASE", self.database.to_string()).stdin(Stdio::null());
+        let output = output(command).await;
+        let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {err}");
+        out
+    }
+
+    /// What a piece of Python prints; it sees Django's models.
+    pub async fn python(&self, code: &str) -> String {
+        self.manage(&["-", code]).await
+    }
+
+    /// Everything that stands in the database, and the shape of it.
+    pub async fn dump(&self) -> String {
+        let data = self.manage(&["dumpdata", "--indent=1"]).await;
+        let shape = self.python("print(sorted(connection.introspection.table_names()))").await;
+        data + &shape
+    }
+
+    /// Settings of a store on this database.
+    pub fn settings(&self, mode: DjangoMode) -> settings::Store {
+        settings::Store {
+            django: Django { mode, ..Django::default() },
+            timeout: std::time::Duration::from_secs(10),
+            ..settings::Store::at(self.url.clone(), self.folder.path().join("unused.key"))
+        }
+    }
+
+    pub async fn try_open(&self, settings: &settings::Store) -> Result<Store, OpenError> {
+        store::open(settings, &settings::Tokens::default(), Clock::system()).await
+    }
+
+    /// A store on this database, in which tokens may be made, and the hand of its clock.
+    pub async fn open(&self) -> (Store, Hand) {
+        let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let settings = self.settings(DjangoMode::ReadWrite);
+        (store::open(&settings, &settings::Tokens::default(), clock).await.unwrap(), hand)
+    }
+
+    /// A gateway on this database.
+    pub async fn gateway(&self, origin: &Origin) -> Gateway {
+        let store = self.settings(DjangoMode::ReadOnly);
+        let site = Site::before(origin).with(|settings| {
+            settings.store = store;
+            settings.identity.user_groups = Some(http::HeaderName::from_static("x-user-groups"));
+        });
+        site.start().await
+    }
+}
+
+/// The interpreter that has Django.
+async fn interpreter() -> &'static Path {
+    static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
+    FOUND
+        .get_or_init(|| async {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/django");
+            let mut command = Command::new(script);
+            command.stderr(Stdio::inherit());
+            let output = output(command).await;
+            assert!(output.status.success(), "Django cannot be installed: see scripts/django");
+            String::from_utf8(output.stdout).unwrap().trim_end().into()
+        })
+        .await
+}
+
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
