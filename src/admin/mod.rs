@@ -3,6 +3,8 @@
 //! [`internal_router`] is made from what it is given and knows nothing of the gateway; [`serve`] answers with it on a
 //! listener of its own. Runs in the control half; never sees a request that is meant for an upstream.
 
+pub mod desk;
+
 use std::future::Future;
 use std::io;
 use std::sync::Arc;

@@ -18,8 +18,8 @@ use unicode_normalization::UnicodeNormalization;
 use super::throttle::{Throttle, client_of};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
-use crate::store::{AccountError, HashingFailed, LedgerError, Password, Store, User};
-use crate::token::TokenKey;
+use crate::store::{AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
+use crate::token::{SubjectId, TokenKey};
 
 /// Most logins that wait to be looked at.
 const QUEUE: usize = 64;
@@ -69,6 +69,18 @@ impl IssuerHandle {
     /// [`LoginFailure`].
     pub async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         self.ask(|desk| async move { desk.log_in(login).await }).await
+    }
+
+    /// Whose password this is. Counts and takes its time as every login does.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn verify(&self, login: Login) -> Result<User, LoginFailure> {
+        self.ask(move |desk| async move {
+            let Login { name, password, from } = login;
+            desk.attempt(&name, from, desk.user(&name, password)).await
+        })
+        .await
     }
 
     /// Has it done at the desk.
@@ -134,8 +146,8 @@ impl Desk {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
         self.attempt(&name, from, async {
-            let user = self.user(&name, password).await?;
-            let issued = self.store.ledger.issue_login(user.account.id).await;
+            let account = self.user(&name, password).await?.account;
+            let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
             issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
         })
         .await
@@ -146,6 +158,21 @@ impl Desk {
         match self.store.accounts.verify_password(name, password).await {
             Ok(user) => user.ok_or(LoginFailure::Refused),
             Err(error) => Err(account_failure(&error)),
+        }
+    }
+
+    /// The store as it is for a user who looks after what is their own.
+    pub(super) fn on_behalf_of(&self, id: SubjectId, name: String, from: IpAddr) -> Store {
+        self.store.acting_as(Actor { id: Some(id), name, from: Some(from), via: Via::Gateway })
+    }
+
+    /// The answer does not hang on it.
+    async fn note_failure(&self, name: &str, from: IpAddr) {
+        let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
+        if let Some(audit) = store.audit
+            && let Err(error) = audit.note(Act::LoginFailed, name, None, "").await
+        {
+            tracing::warn!(code = "audit_failed", %error, "a login that failed is missing in the audit trail");
         }
     }
 
@@ -164,7 +191,9 @@ impl Desk {
             return Err(failure);
         }
         let answer = work.await;
-        if !matches!(answer, Err(LoginFailure::Refused)) {
+        if matches!(answer, Err(LoginFailure::Refused)) {
+            self.note_failure(name, from).await;
+        } else {
             let now = self.clock.now();
             give_back(&self.per_address, &client, now);
             give_back(&self.per_user, &user_key, now);

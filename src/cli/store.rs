@@ -11,13 +11,14 @@ use zeroize::Zeroizing;
 use super::{check, show};
 use crate::cache::{self, SharedCache};
 use crate::clock::Clock;
-use crate::store::{self, Migration, SharedCacheKey, Store, User};
+use crate::store::{self, Actor, Migration, SharedCacheKey, Store, User};
 
 /// Opens the store of a configuration and does something with it. What that changes is told to running gateways.
 pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Result<T> {
     let settings = check::settings(config)?;
     runtime()?.block_on(async {
         let store = store::open(&settings.store, &settings.tokens, Clock::system()).await?;
+        let store = store.acting_as(Actor::command_line());
         let Some(redis) = &settings.redis else { return work(store).await };
         let (tokens, before) = (Arc::clone(&store.tokens), store.tokens.newest_change().await?);
         let done = work(store).await;

@@ -8,6 +8,8 @@
 //! its work completely or not at all; only the store knows which.
 
 mod arrival;
+mod audit;
+mod directory;
 mod django;
 mod error;
 mod feed;
@@ -31,6 +33,10 @@ use crate::config::settings;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
+pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
+pub use directory::{
+    Directory, Listing, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
+};
 pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, OpenError, StoreError};
 pub use feed::TokenFeed;
@@ -40,7 +46,7 @@ pub use ledger::{
 };
 pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
-pub use user::{InvalidUser, NewUser, User};
+pub use user::{InvalidUser, NewUser, PersonalDetails, User};
 
 /// Answers what a token means. Apart from noting exposure, reads only.
 #[async_trait]
@@ -206,6 +212,18 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
+    /// Gives a user another name, e-mail address and personal names. Tokens stay as they are.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
+    async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError>;
+
+    /// Makes a user staff or superuser, or neither.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
+
     /// Gives a user another name. Tokens stay as they are.
     ///
     /// # Errors
@@ -280,6 +298,10 @@ pub struct Store {
     pub accounts: Arc<dyn AccountStore>,
     /// Opens sessions; `None`: there is no place for them.
     pub sessions: Option<Arc<dyn SessionStore>>,
+    /// Searches users and tokens; `None`: that is done elsewhere.
+    pub directory: Option<Arc<dyn Directory>>,
+    /// Who did what; `None`: nobody keeps it.
+    pub audit: Option<Arc<dyn AuditTrail>>,
 }
 
 /// One step of the schema.
@@ -304,11 +326,11 @@ pub async fn open(
     match &settings.url {
         settings::StoreUrl::Sqlite(path) => {
             let database = sqlite::SqliteDatabase::open(path, settings).await?;
-            Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
+            Ok(Store::whole(sql::SqlStore::open(database, settings, tokens, clock).await?))
         }
         settings::StoreUrl::Postgres(url) => {
             let database = postgres::PostgresDatabase::new(url, settings)?;
-            Ok(Store::of(sql::SqlStore::open(database, settings, tokens, clock).await?))
+            Ok(Store::whole(sql::SqlStore::open(database, settings, tokens, clock).await?))
         }
         settings::StoreUrl::Django(url) => django::open(url, settings, clock).await,
     }
@@ -352,13 +374,38 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
 }
 
 impl Store {
-    fn of<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
-        let store = Arc::new(store);
-        let sessions: Arc<dyn SessionStore> = Arc::<S>::clone(&store);
-        Store { sessions: Some(sessions), ..Store::without_sessions(store) }
+    /// The same store, on behalf of somebody: what changes through it is theirs in the audit trail, where there is one.
+    #[must_use]
+    pub fn acting_as(&self, actor: Actor) -> Store {
+        self.audit.as_ref().map_or_else(|| self.clone(), |audit| audit.acting_as(actor))
     }
 
-    fn without_sessions<S: TokenStore + TokenLedger + AccountStore + 'static>(store: Arc<S>) -> Store {
-        Store { tokens: Arc::<S>::clone(&store), ledger: Arc::<S>::clone(&store), accounts: store, sessions: None }
+    /// A store that can do everything.
+    fn whole<S>(store: S) -> Store
+    where
+        S: TokenStore + TokenLedger + AccountStore + SessionStore + Directory + AuditTrail + 'static,
+    {
+        let store = Arc::new(store);
+        Store {
+            tokens: Arc::<S>::clone(&store),
+            ledger: Arc::<S>::clone(&store),
+            accounts: Arc::<S>::clone(&store),
+            sessions: Some(Arc::<S>::clone(&store)),
+            directory: Some(Arc::<S>::clone(&store)),
+            audit: Some(store),
+        }
+    }
+
+    /// A store whose users are looked after elsewhere.
+    fn bare<S: TokenStore + TokenLedger + AccountStore + 'static>(store: S) -> Store {
+        let store = Arc::new(store);
+        Store {
+            tokens: Arc::<S>::clone(&store),
+            ledger: Arc::<S>::clone(&store),
+            accounts: store,
+            sessions: None,
+            directory: None,
+            audit: None,
+        }
     }
 }

@@ -37,6 +37,19 @@ pub struct NewUser {
     pub groups: Vec<String>,
 }
 
+/// What a user is called, to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonalDetails {
+    /// User name; compared byte by byte.
+    pub name: String,
+    /// E-mail address; may be empty.
+    pub email: String,
+    /// May be empty.
+    pub first_name: String,
+    /// May be empty.
+    pub last_name: String,
+}
+
 /// A user as a store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -105,15 +118,23 @@ impl NewUser {
         if self.id.is_some_and(|id| id.0 <= 0) {
             return Err(InvalidUser::Id);
         }
-        check_name(&self.name)?;
-        if !is_plain(&self.email, LONGEST_EMAIL) || encode(&self.email, b"").len() > LONGEST_VALUE {
-            return Err(InvalidUser::Email);
-        }
-        if !is_plain(&self.first_name, LONGEST_NAME) || !is_plain(&self.last_name, LONGEST_NAME) {
-            return Err(InvalidUser::PersonalName);
-        }
+        check_details(&self.name, &self.email, [&self.first_name, &self.last_name])?;
         check_groups(&self.groups)
     }
+}
+
+impl PersonalDetails {
+    pub(super) fn check(&self) -> Result<(), InvalidUser> {
+        check_details(&self.name, &self.email, [&self.first_name, &self.last_name])
+    }
+}
+
+fn check_details(name: &str, email: &str, personal: [&str; 2]) -> Result<(), InvalidUser> {
+    check_name(name)?;
+    if !is_plain(email, LONGEST_EMAIL) || encode(email, b"").len() > LONGEST_VALUE {
+        return Err(InvalidUser::Email);
+    }
+    if personal.into_iter().all(|part| is_plain(part, LONGEST_NAME)) { Ok(()) } else { Err(InvalidUser::PersonalName) }
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), InvalidUser> {

@@ -93,7 +93,7 @@ impl Visit<'_> {
         if form.action == "revoke" {
             let token = form.token.parse().map(TokenId);
             let token = token.map_err(|_| LoginFailure::Unfulfilled("You have no such token.".to_owned()))?;
-            issuer.revoke_token(user.subject(), token).await?;
+            issuer.revoke_token(user.subject(), token, exchange.peer().address.ip()).await?;
             return Ok(Done::Text("The token is revoked."));
         }
         let confirmed = Confirmed {

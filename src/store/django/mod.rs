@@ -65,13 +65,13 @@ struct DjangoStore<D> {
 pub(super) async fn open(url: &DjangoUrl, settings: &settings::Store, clock: Clock) -> Result<Store, OpenError> {
     match url {
         DjangoUrl::Sqlite(path) => {
-            Ok(Store::without_sessions(Arc::new(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?)))
+            Ok(Store::bare(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?))
         }
         DjangoUrl::Mysql(url) => {
-            Ok(Store::without_sessions(Arc::new(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?)))
+            Ok(Store::bare(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?))
         }
         DjangoUrl::Postgres(url) => {
-            Ok(Store::without_sessions(Arc::new(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?)))
+            Ok(Store::bare(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?))
         }
     }
 }

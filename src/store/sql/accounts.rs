@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::{check_groups, check_name};
 use crate::store::{
-    AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, StoreError, Taken, User,
+    Act, AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, PersonalDetails, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -47,15 +47,37 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
+        let told = if password.is_some() { "" } else { "no password" };
         let hash = self.hash(password).await?;
-        self.alter(user, Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0)).await
+        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
+        self.alter(user, statement, (Act::PasswordSet, told)).await
+    }
+
+    async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError> {
+        details.check()?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let edited = self.write_details(&mut change, user, details).await;
+            change.finish(edited).await
+        })
+        .await
+    }
+
+    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError> {
+        let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
+        let told = match (staff, superuser) {
+            (_, true) => "superuser",
+            (true, false) => "staff",
+            (false, false) => "neither staff nor superuser",
+        };
+        self.alter(user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
     }
 
     async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
         check_name(name)?;
         self.within(async {
             let mut change = self.database.begin().await?;
-            let renamed = rename(&mut change, user, name).await;
+            let renamed = self.write_name(&mut change, user, name).await;
             change.finish(renamed).await
         })
         .await
@@ -73,7 +95,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
         check_groups(groups)?;
         self.within(async {
             let mut change = self.database.begin().await?;
-            let set = set_groups(&mut change, user, groups).await;
+            let set = self.write_groups(&mut change, user, groups).await;
             change.finish(set).await
         })
         .await
@@ -89,7 +111,12 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn delete(&self, user: SubjectId) -> Result<(), AccountError> {
-        self.alter(user, Statement::new("DELETE FROM users WHERE id = $1").bind(user.0)).await
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let deleted = self.write_deletion(&mut change, user).await;
+            change.finish(deleted).await
+        })
+        .await
     }
 }
 
@@ -120,14 +147,86 @@ impl<D: Database> SqlStore<D> {
         Ok(row.filter(|row| fits && row.is_active()))
     }
 
-    /// Runs one statement that touches exactly this user.
-    async fn alter(&self, user: SubjectId, statement: Statement) -> Result<(), AccountError> {
-        if self.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
+    /// Runs one statement that touches exactly this user, and notes what was done.
+    async fn alter(&self, user: SubjectId, statement: Statement, noted: (Act, &str)) -> Result<(), AccountError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let altered = self.write(&mut change, user, statement, noted).await;
+            change.finish(altered).await
+        })
+        .await
+    }
+
+    async fn write(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        statement: Statement,
+        (act, told): (Act, &str),
+    ) -> Result<(), AccountError> {
+        if change.execute(statement).await? == 0 {
+            return Err(AccountError::UnknownUser(user));
+        }
+        self.note_user(change, act, user, told).await?;
+        Ok(())
     }
 
     async fn set_active(&self, user: SubjectId, active: bool) -> Result<(), AccountError> {
-        let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2");
-        self.alter(user, statement.bind(active).bind(user.0)).await
+        let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
+        self.alter(user, statement, (if active { Act::UserActivated } else { Act::UserDeactivated }, "")).await
+    }
+
+    async fn write_name(&self, change: &mut D::Change, user: SubjectId, name: &str) -> Result<(), AccountError> {
+        let former = get(change, user).await?;
+        let details = PersonalDetails {
+            name: name.to_owned(),
+            email: former.account.email,
+            first_name: former.first_name,
+            last_name: former.last_name,
+        };
+        self.write_details(change, user, &details).await
+    }
+
+    async fn write_details(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        details: &PersonalDetails,
+    ) -> Result<(), AccountError> {
+        let former = get(change, user).await?.account.name;
+        let PersonalDetails { name, email, first_name, last_name } = details;
+        if id_of(change, name).await?.is_some_and(|holder| holder != user) {
+            return Err(AccountError::NameTaken(name.clone()));
+        }
+        let statement =
+            Statement::new("UPDATE users SET name = $1, email = $2, first_name = $3, last_name = $4 WHERE id = $5")
+                .bind(name.as_str())
+                .bind(email.as_str())
+                .bind(first_name.as_str())
+                .bind(last_name.as_str())
+                .bind(user.0);
+        let told = if former == *name { String::new() } else { format!("was called {former}") };
+        self.write(change, user, statement, (Act::UserEdited, &told)).await
+    }
+
+    async fn write_groups(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        groups: &[String],
+    ) -> Result<(), AccountError> {
+        get(change, user).await?;
+        change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
+        join_groups(change, user, groups).await?;
+        self.note_user(change, Act::GroupsSet, user, &groups.join(", ")).await?;
+        Ok(())
+    }
+
+    /// Noted first: afterwards nobody is there of whom it could be told.
+    async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
+        self.note_user(change, Act::UserDeleted, user, "").await?;
+        let statement = Statement::new("DELETE FROM users WHERE id = $1").bind(user.0);
+        if change.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
     }
 
     async fn row_of(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
@@ -147,6 +246,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<(User, Option<Issued>), AccountError> {
         let id = insert(change, user, password, now).await?;
         join_groups(change, id, &user.groups).await?;
+        self.note_user(change, Act::UserCreated, id, "").await?;
         let issued = if self.tokens.issue_on_user_create {
             Some(self.new_login(change, id, self.new_key(), now).await.map_err(account_error)?)
         } else {
@@ -196,22 +296,6 @@ pub(super) async fn insert<C: Change>(
         Some(id) => statement.bind(id.0),
     };
     Ok(SubjectId(written_id(change, statement).await?))
-}
-
-async fn rename<C: Change>(change: &mut C, user: SubjectId, name: &str) -> Result<(), AccountError> {
-    get(change, user).await?;
-    if id_of(change, name).await?.is_some_and(|holder| holder != user) {
-        return Err(AccountError::NameTaken(name.to_owned()));
-    }
-    change.execute(Statement::new("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(user.0)).await?;
-    Ok(())
-}
-
-async fn set_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), AccountError> {
-    get(change, user).await?;
-    change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
-    join_groups(change, user, groups).await?;
-    Ok(())
 }
 
 pub(super) async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use super::rows::UserRow;
 use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::{
-    AccountError, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
+    Act, AccountError, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
 };
 use crate::token::{ScopeSet, SubjectId, TokenKey};
 
@@ -17,6 +17,9 @@ impl<D: Database> SqlStore<D> {
         arrival: &Arrival,
     ) -> Result<Taken, AccountError> {
         let user = take_over(change, arrival).await?;
+        if matches!(user, UserTaken::New) {
+            self.note_user(change, Act::UserImported, arrival.user.account.id, "").await?;
+        }
         let token = match (&user, &arrival.token) {
             (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
             (_, None) => TokenTaken::Missing,
@@ -52,7 +55,10 @@ impl<D: Database> SqlStore<D> {
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         match self.write_down(change, owner, draft, created).await {
-            Ok(_) => Ok(TokenTaken::New),
+            Ok(issued) => {
+                self.note_token(change, Act::TokenImported, issued.id, "").await?;
+                Ok(TokenTaken::New)
+            }
             Err(LedgerError::Store(error)) => Err(error),
             Err(refused) => Ok(TokenTaken::Skipped(refused.to_string())),
         }

@@ -1,4 +1,4 @@
-//! What the three traits need of a database: rows of one statement, and transactions that come one after the other.
+//! What the traits need of a database: rows of one statement, and transactions that come one after the other.
 
 use std::future::Future;
 
@@ -10,7 +10,7 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// A transaction that no other transaction of any gateway runs beside.
     type Change: Change;
 
-    /// The one statement that each spells in its own way: notes the last use of tokens. `$1` is a JSON object of times by
+    /// Spelt by each in its own way: notes the last use of tokens. `$1` is a JSON object of times by
     /// token ids.
     const MARK_USED: &'static str;
 

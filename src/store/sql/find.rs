@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
-use super::{Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
+use crate::store::{Act, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 /// Most events of one page.
 const PAGE: i64 = 1_000;
@@ -117,16 +117,36 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
-        let statement = Statement::new(
-            "UPDATE tokens SET revoked = $1, sealed = NULL, exposed = coalesce(exposed, $1) \
-             WHERE digest = $2 AND revoked IS NULL",
-        );
-        self.execute(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
-        Ok(())
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let revoked = self.write_exposed(&mut change, digest, at).await;
+            change.finish(revoked).await
+        })
+        .await
     }
 
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
         Some(self.database.feed())
+    }
+}
+
+impl<D: Database> SqlStore<D> {
+    async fn write_exposed(
+        &self,
+        change: &mut D::Change,
+        digest: TokenDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let statement = Statement::new(
+            "UPDATE tokens SET revoked = $1, sealed = NULL, exposed = coalesce(exposed, $1) \
+             WHERE digest = $2 AND revoked IS NULL RETURNING id",
+        );
+        let revoked: Option<(i64,)> =
+            change.row(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
+        match revoked {
+            Some((id,)) => self.note_token(change, Act::TokenRevoked, TokenId(id), "sent in clear").await,
+            None => Ok(()),
+        }
     }
 }
 

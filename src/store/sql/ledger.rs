@@ -14,7 +14,7 @@ use crate::identity::LONGEST_VALUE;
 use crate::store::error::broken;
 use crate::store::user::is_label;
 use crate::store::{
-    Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
+    Act, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
     TokenKind, TokenLedger, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
@@ -85,7 +85,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError> {
         self.within(async {
             let mut change = self.database.begin().await?;
-            let revoked = revoke(&mut change, token, self.clock.now()).await;
+            let revoked = self.revoke_noted(&mut change, token, self.clock.now()).await;
             change.finish(revoked).await
         })
         .await
@@ -94,7 +94,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError> {
         self.within(async {
             let mut change = self.database.begin().await?;
-            let revoked = revoke_all(&mut change, owner, self.clock.now()).await;
+            let revoked = self.revoke_all_noted(&mut change, owner, self.clock.now()).await;
             change.finish(revoked).await
         })
         .await
@@ -102,11 +102,12 @@ impl<D: Database> TokenLedger for SqlStore<D> {
 
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
         check_scopes(&terms.scopes)?;
-        let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
-            .bind(terms.expires.map(Timestamp::as_micros))
-            .bind(terms.scopes.to_string())
-            .bind(token.0);
-        if self.execute(statement).await? == 0 { Err(LedgerError::UnknownToken) } else { Ok(()) }
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = self.write_terms(&mut change, token, terms).await;
+            change.finish(set).await
+        })
+        .await
     }
 
     async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError> {
@@ -177,7 +178,9 @@ impl<D: Database> SqlStore<D> {
             scopes: &order.scopes,
             expires: order.expires.or_else(|| self.default_end(now)),
         };
-        self.write_down(change, owner, draft, now).await
+        let issued = self.write_down(change, owner, draft, now).await?;
+        self.note_token(change, Act::TokenIssued, issued.id, &scopes_told(&order.scopes)).await?;
+        Ok(issued)
     }
 
     async fn take_over(
@@ -195,9 +198,14 @@ impl<D: Database> SqlStore<D> {
             if is_live(login.expires, now) && conflict == OnConflict::Refuse {
                 return Err(LedgerError::LoginExists(owner));
             }
-            revoke_one(change, login.id, now).await?;
+            self.revoke_one(change, login.id, now).await?;
         }
-        self.new_login(change, owner, key, now).await
+        let scopes = ScopeSet::default();
+        let expires = self.default_end(now);
+        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
+        let issued = self.write_down(change, owner, draft, now).await?;
+        self.note_token(change, Act::TokenImported, issued.id, "").await?;
+        Ok(issued)
     }
 
     /// Issues the first login token of a user.
@@ -211,7 +219,9 @@ impl<D: Database> SqlStore<D> {
         let scopes = ScopeSet::default();
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
-        self.write_down(change, owner, draft, now).await
+        let issued = self.write_down(change, owner, draft, now).await?;
+        self.note_token(change, Act::TokenIssued, issued.id, "").await?;
+        Ok(issued)
     }
 
     async fn supersede(
@@ -221,7 +231,7 @@ impl<D: Database> SqlStore<D> {
         owner: SubjectId,
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
-        revoke_one(change, former, now).await?;
+        self.revoke_one(change, former, now).await?;
         self.new_login(change, owner, self.new_key(), now).await
     }
 
@@ -264,6 +274,54 @@ impl<D: Database> SqlStore<D> {
         Ok(Issued { id: TokenId(id), key, expires, fresh: true })
     }
 
+    async fn revoke_noted(
+        &self,
+        change: &mut D::Change,
+        token: TokenRef,
+        now: Timestamp,
+    ) -> Result<Revocation, LedgerError> {
+        let record = find(change, token).await?.ok_or(LedgerError::UnknownToken)?.record;
+        self.revoke_one(change, record.id.0, now).await?;
+        Ok(Revocation { id: record.id, was_live: counts(&record, now) })
+    }
+
+    /// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
+    async fn revoke_one(&self, change: &mut D::Change, token: i64, now: Timestamp) -> Result<(), StoreError> {
+        let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE id = $2 AND revoked IS NULL";
+        if change.execute(Statement::new(statement).bind(now.as_micros()).bind(token)).await? > 0 {
+            self.note_token(change, Act::TokenRevoked, TokenId(token), "").await?;
+        }
+        Ok(())
+    }
+
+    async fn revoke_all_noted(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        now: Timestamp,
+    ) -> Result<usize, LedgerError> {
+        check_owner(change, owner).await?;
+        let live = count_live(change, owner, now).await?;
+        let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
+        change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
+        self.note_user(change, Act::TokensRevoked, owner, &format!("{live} live tokens")).await?;
+        Ok(usize::try_from(live).unwrap_or(0))
+    }
+
+    async fn write_terms(&self, change: &mut D::Change, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
+        let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
+            .bind(terms.expires.map(Timestamp::as_micros))
+            .bind(terms.scopes.to_string())
+            .bind(token.0);
+        if change.execute(statement).await? == 0 {
+            return Err(LedgerError::UnknownToken);
+        }
+        let end = terms.expires.map_or_else(|| "no end".to_owned(), |end| format!("end {end}"));
+        let told = format!("{end} {}", scopes_told(&terms.scopes));
+        self.note_token(change, Act::TokenTermsSet, token, told.trim_end()).await?;
+        Ok(())
+    }
+
     pub(super) fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
         self.tokens.default_ttl.map(|ttl| now.after(ttl))
     }
@@ -302,27 +360,6 @@ fn known_key(same: TokenDetails, owner: SubjectId, key: TokenKey, now: Timestamp
     }
 }
 
-async fn revoke<C: Change>(change: &mut C, token: TokenRef, now: Timestamp) -> Result<Revocation, LedgerError> {
-    let record = find(change, token).await?.ok_or(LedgerError::UnknownToken)?.record;
-    revoke_one(change, record.id.0, now).await?;
-    Ok(Revocation { id: record.id, was_live: counts(&record, now) })
-}
-
-/// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
-async fn revoke_one<C: Change>(change: &mut C, token: i64, now: Timestamp) -> Result<(), StoreError> {
-    let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE id = $2 AND revoked IS NULL";
-    change.execute(Statement::new(statement).bind(now.as_micros()).bind(token)).await?;
-    Ok(())
-}
-
-async fn revoke_all<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<usize, LedgerError> {
-    check_owner(change, owner).await?;
-    let live = count_live(change, owner, now).await?;
-    let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
-    change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
-    Ok(usize::try_from(live).unwrap_or(0))
-}
-
 async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<i64, StoreError> {
     let statement = "SELECT count(*) FROM tokens \
                      WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2)";
@@ -339,6 +376,11 @@ async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> Result<(), 
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
+}
+
+fn scopes_told(scopes: &ScopeSet) -> String {
+    let scopes = scopes.to_string();
+    if scopes.is_empty() { scopes } else { format!("scopes {scopes}") }
 }
 
 /// Upstreams get all scopes in one field value.

@@ -1,12 +1,14 @@
 //! The traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
 //!
 //! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
-//! `rows` reads what stands in it; `find`, `ledger`, `accounts` and `sessions` are the traits, `arrivals` takes users over
-//! from elsewhere. The change log is written by triggers of the schema, not by any of these.
+//! `rows` reads what stands in it; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
+//! traits, `arrivals` takes users over from elsewhere. The change log is written by triggers of the schema, not by any of these.
 
 mod accounts;
 mod arrivals;
+mod audit;
 mod database;
+mod directory;
 mod find;
 mod ledger;
 mod rows;
@@ -15,7 +17,8 @@ mod sessions;
 mod statement;
 
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -26,15 +29,21 @@ use crate::config::settings;
 use crate::store::error::unavailable;
 use crate::store::password::Hasher;
 use crate::store::seal::Sealer;
-use crate::store::{OpenError, StoreError};
+use crate::store::{Actor, OpenError, StoreError};
 use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
 pub(super) use self::schema::{LostKey, apply, prepare};
-pub(super) use self::statement::{Row, Statement};
+pub(super) use self::statement::{Argument, Row, Statement};
 
-/// All traits over one database.
+/// All traits over one database, on behalf of somebody.
 pub(super) struct SqlStore<D> {
+    shared: Arc<Shared<D>>,
+    actor: Actor,
+}
+
+/// What a store is, whoever acts.
+pub(super) struct Shared<D> {
     database: D,
     sealer: Sealer,
     hasher: Hasher,
@@ -42,6 +51,20 @@ pub(super) struct SqlStore<D> {
     tokens: settings::Tokens,
     timeout: Duration,
     clock: Clock,
+}
+
+impl<D> Clone for SqlStore<D> {
+    fn clone(&self) -> SqlStore<D> {
+        SqlStore { shared: Arc::clone(&self.shared), actor: self.actor.clone() }
+    }
+}
+
+impl<D> Deref for SqlStore<D> {
+    type Target = Shared<D>;
+
+    fn deref(&self) -> &Shared<D> {
+        &self.shared
+    }
 }
 
 impl<D: Database> SqlStore<D> {
@@ -54,7 +77,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<SqlStore<D>, OpenError> {
         let rng = StdRng::try_from_rng(&mut SysRng).map_err(|error| OpenError::NoRandomness(error.into()))?;
         let ready = prepare(&database, settings, LostKey::Refuse).await?;
-        Ok(SqlStore {
+        let shared = Shared {
             database,
             sealer: ready.sealer,
             hasher: Hasher::new(&settings.hashing),
@@ -62,7 +85,8 @@ impl<D: Database> SqlStore<D> {
             tokens: tokens.clone(),
             timeout: settings.timeout,
             clock,
-        })
+        };
+        Ok(SqlStore { shared: Arc::new(shared), actor: Actor::gateway() })
     }
 
     fn new_key(&self) -> TokenKey {

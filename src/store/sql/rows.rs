@@ -65,6 +65,10 @@ impl TokenKind {
 }
 
 impl TokenRow {
+    pub(super) fn id(&self) -> i64 {
+        self.id
+    }
+
     pub(super) fn into_record(self) -> Result<TokenRecord, StoreError> {
         Ok(self.into_details()?.record)
     }

@@ -13,7 +13,7 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::session::SessionStore;
-use crate::store::{AccountError, Password, StoreError};
+use crate::store::{Act, AccountError, Password, StoreError};
 use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 /// Most sessions of one user; with one more the oldest ends.
@@ -49,8 +49,12 @@ impl<D: Database> SessionStore for SqlStore<D> {
     }
 
     async fn end(&self, session: TokenDigest) -> Result<(), StoreError> {
-        let statement = Statement::new("DELETE FROM sessions WHERE digest = $1");
-        self.execute(statement.bind(session.as_bytes().as_slice())).await.map(|_| ())
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let ended = self.write_end(&mut change, session).await;
+            change.finish(ended).await
+        })
+        .await
     }
 }
 
@@ -63,6 +67,15 @@ impl<D: Database> SqlStore<D> {
         );
         let row: Option<SessionRow> = self.row(statement.bind(digest.as_bytes().as_slice())).await?;
         row.map(|row| row.into_record(digest)).transpose()
+    }
+
+    async fn write_end(&self, change: &mut D::Change, session: TokenDigest) -> Result<(), StoreError> {
+        let statement = Statement::new("DELETE FROM sessions WHERE digest = $1 RETURNING user_id");
+        let ended: Option<(i64,)> = change.row(statement.bind(session.as_bytes().as_slice())).await?;
+        match ended {
+            Some((user,)) => self.note_user(change, Act::SignedOut, SubjectId(user), "").await,
+            None => Ok(()),
+        }
     }
 
     async fn write_session(
@@ -91,6 +104,7 @@ impl<D: Database> SqlStore<D> {
         .bind(now.as_micros())
         .bind(now.after(ttl).as_micros());
         written_id(change, statement).await?;
+        self.note_user(change, Act::SignedIn, user, "").await?;
         Ok(Some(key))
     }
 }

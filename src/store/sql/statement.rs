@@ -3,7 +3,7 @@
 use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Arguments, Database, Encode, FromRow, SqlSafeStr, SqlStr, Type};
+use sqlx::{Arguments, AssertSqlSafe, Database, Encode, FromRow, SqlSafeStr, SqlStr, Type};
 
 /// One statement, ready to be run, more than once if need be.
 pub(in crate::store) struct Statement {
@@ -33,6 +33,17 @@ impl<T> Row for T where
 impl Statement {
     pub(in crate::store) fn new(text: impl SqlSafeStr) -> Statement {
         Statement { text: text.into_sql_str(), arguments: Vec::new() }
+    }
+
+    /// With all arguments at once.
+    pub(in crate::store) fn with(text: impl SqlSafeStr, arguments: Vec<Argument>) -> Statement {
+        Statement { text: text.into_sql_str(), arguments }
+    }
+
+    /// The same arguments, for a text made from this one.
+    pub(in crate::store) fn around(self, outer: impl FnOnce(&str) -> String) -> Statement {
+        let text = outer(self.text.as_str());
+        Statement { text: AssertSqlSafe(text).into_sql_str(), ..self }
     }
 
     /// Gives the next `$1`, `$2`, … its value.

@@ -1,0 +1,238 @@
+//! Lists for those who look after users and tokens: searched, filtered, sorted, page by page.
+//!
+//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry ([`Place`]), never
+//! after so and so many of them, and each combination of filters walks an index.
+
+use std::fmt;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use base64ct::{Base64UrlUnpadded, Encoding};
+
+use super::{StoreError, TokenDetails, TokenKind, User};
+use crate::clock::Timestamp;
+use crate::token::SubjectId;
+
+/// Longest text of a [`Place`] that is read.
+const LONGEST_PLACE: usize = 2_048;
+
+/// Searches users and tokens.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// Users.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError>;
+
+    /// The user with this id.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError>;
+
+    /// The user with this id, and a mark that changes with the password: who signed in under another mark has to do it again.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError>;
+
+    /// Tokens.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError>;
+
+    /// Names of groups in their order, at most so many.
+    ///
+    /// # Errors
+    /// [`StoreError`] whenever the answer is not known.
+    async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError>;
+}
+
+/// Tells one password of a user from the next. Says nothing of either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordMark(pub(super) [u8; 32]);
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Where the next part begins; [`Place::Start`]: there is none.
+    pub next: Place,
+}
+
+/// Where a part of a list begins. Written as a text that only means something to the list which gave it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// With the first entry.
+    #[default]
+    Start,
+    /// Behind an entry.
+    Behind {
+        /// What the list is sorted by.
+        key: SortKey,
+        /// The id of the entry.
+        id: i64,
+    },
+}
+
+/// What a list is sorted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    /// A folded name.
+    Text(String),
+    /// A time or an id.
+    Number(i64),
+}
+
+/// A text that is no [`Place`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no page of a list; begin with the first")]
+pub struct NoPlace;
+
+/// In which order users are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserOrder {
+    /// By user name, whatever its case.
+    #[default]
+    Name,
+    /// Who was created last comes first.
+    Newest,
+    /// Who logged in last comes first.
+    LastLogin,
+}
+
+/// Which users a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct UserQuery {
+    /// How the user name or the e-mail address begins, whatever its case; empty: any.
+    pub search: String,
+    /// Only those who are active, or only those who are not.
+    pub active: Option<bool>,
+    /// Only staff and superusers, or only those who are neither.
+    pub staff: Option<bool>,
+    /// Only those in the group of exactly this name.
+    pub group: Option<String>,
+    /// In which order.
+    pub order: UserOrder,
+    /// Where to begin.
+    pub place: Place,
+    /// Most entries.
+    pub limit: u32,
+}
+
+/// A view of the tokens, each in the order that serves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenView {
+    /// All, newest first.
+    #[default]
+    All,
+    /// Neither revoked nor expired, newest first.
+    Live,
+    /// Live, and not used since this time; who was silent for longest comes first.
+    UnusedSince(Timestamp),
+    /// Live, with an end before this time; the nearest end first.
+    EndingBefore(Timestamp),
+    /// Expired and not revoked, the latest first.
+    Expired,
+    /// Revoked, the latest first.
+    Revoked,
+    /// Sent in clear once, the latest first.
+    Exposed,
+}
+
+/// Which tokens a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct TokenQuery {
+    /// How the user name of the owner begins, whatever its case; empty: any.
+    pub owner_name: String,
+    /// How the key begins, at most the part that its hint shows; empty: any.
+    pub hint: String,
+    /// Only those of this user.
+    pub owner: Option<SubjectId>,
+    /// Which of them.
+    pub view: TokenView,
+    /// Only of this kind.
+    pub kind: Option<TokenKind>,
+    /// Only those of users who are neither staff nor superusers.
+    pub ordinary: bool,
+    /// Where to begin.
+    pub place: Place,
+    /// Most entries.
+    pub limit: u32,
+}
+
+impl<T> Listing<T> {
+    /// A part of at most `limit` entries, where `entries` has one more if there is a next.
+    pub(super) fn cut(mut entries: Vec<T>, limit: u32, place: impl Fn(&T) -> (SortKey, i64)) -> Listing<T> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = entries.len() > limit;
+        entries.truncate(limit);
+        let last = entries.last().filter(|_| more).map(place);
+        Listing { next: last.map_or(Place::Start, |(key, id)| Place::Behind { key, id }), entries }
+    }
+
+    pub(super) fn map<U, E>(self, each: impl FnMut(T) -> Result<U, E>) -> Result<Listing<U>, E> {
+        let Listing { entries, next } = self;
+        Ok(Listing { entries: entries.into_iter().map(each).collect::<Result<_, _>>()?, next })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Place::Start => return Ok(()),
+            Place::Behind { key: SortKey::Text(text), id } => format!("t{id}.{text}"),
+            Place::Behind { key: SortKey::Number(number), id } => format!("n{id}.{number}"),
+        };
+        f.write_str(&Base64UrlUnpadded::encode_string(text.as_bytes()))
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Place, NoPlace> {
+        if text.is_empty() {
+            return Ok(Place::Start);
+        }
+        if text.len() > LONGEST_PLACE {
+            return Err(NoPlace);
+        }
+        let text = Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
+        let (kind, rest) = text.split_at_checked(1).ok_or(NoPlace)?;
+        let (id, key) = rest.split_once('.').ok_or(NoPlace)?;
+        let id = id.parse().map_err(|_| NoPlace)?;
+        let key = match kind {
+            "t" if !key.contains('\0') => SortKey::Text(key.to_owned()),
+            "n" => SortKey::Number(key.parse().map_err(|_| NoPlace)?),
+            _ => return Err(NoPlace),
+        };
+        Ok(Place::Behind { key, id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_was_written() {
+        for key in [SortKey::Text("zoë.x\n".to_owned()), SortKey::Text(String::new()), SortKey::Number(-5)] {
+            let place = Place::Behind { key, id: 7 };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        assert_eq!("".parse(), Ok(Place::Start));
+    }
+
+    #[test]
+    fn a_damaged_place_is_none() {
+        let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
+        for bad in ["!", "AA", &written("t1"), &written("x1.2"), &written("n1.x"), &written("tx.a"), &written("t1.a\0"), &written("é1.2")] {
+            assert_eq!(bad.parse::<Place>(), Err(NoPlace), "{bad}");
+        }
+        assert_eq!("A".repeat(4_096).parse::<Place>(), Err(NoPlace));
+    }
+}

@@ -1,0 +1,171 @@
+//! The audit trail, written within the changes that it tells of.
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::error::broken;
+use crate::store::{
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Listing, Place, SortKey, Store, StoreError, Via,
+};
+use crate::token::{SubjectId, TokenId};
+
+/// Most entries that one change removes: short enough that nobody else waits for long.
+const SWEEP: u64 = 10_000;
+
+const COLUMNS: &str = "at, actor_id, actor, via, from_address, act, detail, user_id, user_name, token_id";
+
+#[derive(sqlx::FromRow)]
+struct EntryRow {
+    id: i64,
+    at: i64,
+    actor_id: Option<i64>,
+    actor: String,
+    via: String,
+    from_address: String,
+    act: String,
+    user_id: Option<i64>,
+    user_name: String,
+    token_id: Option<i64>,
+    detail: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("entry {0} of the audit trail has an impossible {1}")]
+struct ImpossibleEntry(i64, &'static str);
+
+#[async_trait]
+impl<D: Database> AuditTrail for SqlStore<D> {
+    fn acting_as(&self, actor: Actor) -> Store {
+        Store::whole(SqlStore { actor, ..self.clone() })
+    }
+
+    async fn note(&self, act: Act, user_name: &str, token: Option<TokenId>, detail: &str) -> Result<(), StoreError> {
+        // No user has such a name, and PostgreSQL would call the question itself an error.
+        let name = if user_name.contains('\0') { "" } else { user_name };
+        let statement = self.entry(
+            "(SELECT id FROM users WHERE name = $8), coalesce((SELECT name FROM users WHERE name = $8), ''), $9",
+            act,
+            detail,
+        );
+        self.execute(statement.bind(name).bind(token.map(|token| token.0))).await.map(|_| ())
+    }
+
+    async fn entries(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, StoreError> {
+        let mut text = "SELECT * FROM audit WHERE TRUE".to_owned();
+        let mut arguments: Vec<super::Argument> = Vec::new();
+        let mut only = |condition: &str, argument: Option<super::Argument>| {
+            if let Some(argument) = argument {
+                arguments.push(argument);
+                text.push_str(&format!(" AND {condition} ${}", arguments.len()));
+            }
+        };
+        only("actor =", query.actor.as_deref().map(|actor| actor.replace('\0', "").into()));
+        only("user_id =", query.user.map(|user| user.0.into()));
+        only("token_id =", query.token.map(|token| token.0.into()));
+        only("act =", query.act.map(|act| act.as_str().into()));
+        only("at >=", query.since.map(|at| at.as_micros().into()));
+        only("at <", query.until.map(|at| at.as_micros().into()));
+        let begin = match &query.place {
+            Place::Behind { id, .. } => Some((*id).into()),
+            Place::Start => None,
+        };
+        only("id <", begin);
+        only("TRUE ORDER BY id DESC LIMIT", Some((i64::from(query.limit) + 1).into()));
+        let statement = Statement::with(AssertSqlSafe(text), arguments);
+        let rows: Vec<EntryRow> = self.rows(statement).await?;
+        let entries = rows.into_iter().map(EntryRow::into_entry).collect::<Result<Vec<_>, _>>()?;
+        Ok(Listing::cut(entries, query.limit, |entry| (SortKey::Number(entry.id), entry.id)))
+    }
+
+    async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let statement = Statement::new(
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+            );
+            let limit = i64::try_from(SWEEP).unwrap_or(i64::MAX);
+            let swept = self.execute(statement.bind(before.as_micros()).bind(limit)).await?;
+            all += swept;
+            if swept < SWEEP {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+impl<D: Database> SqlStore<D> {
+    /// Notes what was done to a user who is there.
+    pub(super) async fn note_user(
+        &self,
+        change: &mut D::Change,
+        act: Act,
+        user: SubjectId,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let statement = self.entry("users.id, users.name, NULL FROM users WHERE users.id = $8", act, detail);
+        change.execute(statement.bind(user.0)).await.map(|_| ())
+    }
+
+    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name stand before the detail.
+    pub(super) async fn note_token(
+        &self,
+        change: &mut D::Change,
+        act: Act,
+        token: TokenId,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        let statement = self.entry_of(
+            "trim(tokens.kind || ' token ' || tokens.hint || '… ' || tokens.name || ' ' || $7)",
+            "users.id, users.name, tokens.id FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.id = $8",
+            act,
+            detail,
+        );
+        change.execute(statement.bind(token.0)).await.map(|_| ())
+    }
+
+    /// `rest` is what follows the actor, the act and the detail; its own arguments begin with `$8`.
+    fn entry(&self, rest: &str, act: Act, detail: &str) -> Statement {
+        self.entry_of("$7", rest, act, detail)
+    }
+
+    fn entry_of(&self, written: &str, rest: &str, act: Act, detail: &str) -> Statement {
+        let text = format!("INSERT INTO audit ({COLUMNS}) SELECT $1, $2, $3, $4, $5, $6, {written}, {rest}");
+        let Actor { id, name, via, from } = &self.actor;
+        Statement::new(AssertSqlSafe(text))
+            .bind(self.clock.now().as_micros())
+            .bind(id.map(|id| id.0))
+            .bind(name.as_str())
+            .bind(via.as_str())
+            .bind(from.map(|from| from.to_string()).unwrap_or_default())
+            .bind(act.as_str())
+            .bind(detail)
+    }
+}
+
+impl EntryRow {
+    fn into_entry(self) -> Result<AuditEntry, StoreError> {
+        let impossible = |column| broken(ImpossibleEntry(self.id, column));
+        let from = match self.from_address.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| impossible("address"))?),
+        };
+        let actor = Actor {
+            id: self.actor_id.map(SubjectId),
+            via: Via::parse(&self.via).ok_or_else(|| impossible("door"))?,
+            from,
+            name: self.actor,
+        };
+        Ok(AuditEntry {
+            id: self.id,
+            at: Timestamp::from_micros(self.at),
+            actor,
+            act: Act::parse(&self.act).ok_or_else(|| impossible("act"))?,
+            user: self.user_id.map(SubjectId),
+            user_name: self.user_name,
+            token: self.token_id.map(TokenId),
+            detail: self.detail,
+        })
+    }
+}
