@@ -32,7 +32,7 @@ use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
 pub use django::DjangoUsers;
-pub use error::{AccountError, LedgerError, OpenError, StoreError};
+pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
 pub use feed::TokenFeed;
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
@@ -53,7 +53,8 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// All tokens of a user that are not revoked, expired ones included, and all sessions. Empty if there is no such user.
+    /// All tokens of a user that are not revoked, expired ones included, and all sessions, where a store can say whose they
+    /// are without reading them all. Empty if there is no such user.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -278,8 +279,11 @@ pub struct Store {
     pub ledger: Arc<dyn TokenLedger>,
     /// Keeps users.
     pub accounts: Arc<dyn AccountStore>,
-    /// Opens sessions; `None`: there is no place for them.
-    pub sessions: Option<Arc<dyn SessionStore>>,
+    /// Opens sessions, if there is a place for them.
+    pub sessions: Result<Arc<dyn SessionStore>, NoSessions>,
+    /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
+    /// memory believes anything.
+    pub is_told: bool,
 }
 
 /// One step of the schema.
@@ -354,11 +358,12 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
 impl Store {
     fn of<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
         let store = Arc::new(store);
-        let sessions: Arc<dyn SessionStore> = Arc::<S>::clone(&store);
-        Store { sessions: Some(sessions), ..Store::without_sessions(store) }
-    }
-
-    fn without_sessions<S: TokenStore + TokenLedger + AccountStore + 'static>(store: Arc<S>) -> Store {
-        Store { tokens: Arc::<S>::clone(&store), ledger: Arc::<S>::clone(&store), accounts: store, sessions: None }
+        Store {
+            tokens: Arc::<S>::clone(&store),
+            ledger: Arc::<S>::clone(&store),
+            accounts: Arc::<S>::clone(&store),
+            sessions: Ok(store),
+            is_told: true,
+        }
     }
 }
