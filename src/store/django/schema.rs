@@ -2,12 +2,12 @@
 
 use super::database::DjangoDatabase;
 use super::rows::{TokenRow, UserRow};
-use super::statement;
 use super::sessions::SessionRow;
+use super::statement;
 use super::texts::{Extras, Texts};
 use crate::config::settings::{Django, DjangoMode};
-use crate::store::{NoSessions, OpenError, StoreError};
 use crate::store::sql::Statement;
+use crate::store::{NoSessions, OpenError, StoreError};
 
 /// The trigger that docs/DJANGO.md puts on the table of tokens.
 const TRIGGER: &str = "tokengate_token_changed";
