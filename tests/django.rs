@@ -3,6 +3,7 @@
 mod commands;
 mod project;
 mod reading;
+mod sessions;
 mod writing;
 
 /// Runs behaviours on each kind of database that Django has.

@@ -23,7 +23,7 @@ use crate::config::Settings;
 use crate::config::settings::{Browser, Listener, ListenerRole, Login};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{KeyFileError, Store, StoreError};
+use crate::store::{KeyFileError, NoSessions, Store, StoreError};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, resolve};
 
@@ -84,8 +84,8 @@ pub enum StartError {
     #[error("the store does not answer")]
     Store(#[from] StoreError),
     /// There are pages to log in, and no place for sessions.
-    #[error("login.browser: this kind of store keeps no sessions; remove [login.browser], or use another store")]
-    NoSessions,
+    #[error("login.browser: there is no place for sessions: {0}")]
+    NoSessions(NoSessions),
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -121,8 +121,10 @@ pub struct Stopped {
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log } = world;
     files::reserve(&settings.limits)?;
-    if store.sessions.is_none() && settings.login.as_ref().is_some_and(|login| login.browser.is_some()) {
-        return Err(StartError::NoSessions);
+    if let Err(none) = &store.sessions
+        && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
+    {
+        return Err(StartError::NoSessions(none.clone()));
     }
     let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
         let conflict = conflicts.into_iter().next();

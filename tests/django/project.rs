@@ -122,12 +122,16 @@ impl Project {
 
     /// A gateway on this database.
     pub async fn gateway(&self, origin: &Origin) -> Gateway {
-        let store = self.settings(DjangoMode::ReadOnly);
-        let site = Site::before(origin).with(|settings| {
+        self.site(origin, DjangoMode::ReadOnly).start().await
+    }
+
+    /// A gateway on this database, not yet started.
+    pub fn site(&self, origin: &Origin, mode: DjangoMode) -> Site {
+        let store = self.settings(mode);
+        Site::before(origin).with(|settings| {
             settings.store = store;
             settings.identity.user_groups = Some(http::HeaderName::from_static("x-user-groups"));
-        });
-        site.start().await
+        })
     }
 }
 

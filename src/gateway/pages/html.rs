@@ -5,6 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding};
 
+use super::Offers;
 use crate::clock::Timestamp;
 use crate::store::{TokenDetails, TokenKind};
 
@@ -130,8 +131,7 @@ pub(super) fn message(title: &str, text: &str, link: Option<(&str, &str)>) -> Ht
 pub(super) struct Account<'a> {
     pub user: &'a str,
     pub tokens: &'a [TokenDetails],
-    /// Can the login token be shown again?
-    pub recoverable: bool,
+    pub offers: Offers,
     pub seal: FormSeal<'a>,
     pub logout: &'a str,
     pub notice: Notice<'a>,
@@ -154,9 +154,14 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("<label for=\"login-password\">Password</label>\n")
         .raw("<input id=\"login-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("<div class=\"row\">\n")
-        .raw(if page.recoverable { "<button name=\"action\" value=\"reveal\">Show</button>\n" } else { "" })
+        .raw(if page.offers.recoverable { "<button name=\"action\" value=\"reveal\">Show</button>\n" } else { "" })
         .raw("<button class=\"quiet\" name=\"action\" value=\"reset\">Reset</button>\n</div>\n</form>\n</section>\n")
-        .raw("<section>\n<h2>New token</h2>\n")
+        .then(|html| if page.offers.named { new_token(html, page) } else { html })
+        .end()
+}
+
+fn new_token(html: Html, page: &Account<'_>) -> Html {
+    html.raw("<section>\n<h2>New token</h2>\n")
         .raw("<p class=\"soft\">One for each program or device, so that it can be revoked alone. Its key is shown once.</p>\n")
         .form(&page.seal)
         .raw("<div class=\"row\">\n<div>\n<label for=\"token-name\">Name</label>\n")
@@ -164,37 +169,39 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("<div>\n<label for=\"token-password\">Password</label>\n")
         .raw("<input id=\"token-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("</div>\n</div>\n<button name=\"action\" value=\"create\">Create</button>\n</form>\n</section>\n")
-        .end()
 }
 
 fn table(html: Html, page: &Account<'_>) -> Html {
     if page.tokens.is_empty() {
         return html.raw("<p class=\"soft\">You have none yet.</p>\n");
     }
-    let head = "<div class=\"scroll\">\n<table>\n<thead><tr><th>Key</th><th>Kind</th><th>Name</th><th>Created</th>\
-                <th>Expires</th><th>Last used</th><th></th></tr></thead>\n<tbody>\n";
-    let rows = page.tokens.iter().fold(html.raw(head), |html, token| row(html, token, page));
+    // Without named tokens there is one, which nothing has to tell from others, and whose uses nobody notes.
+    let head = if page.offers.named {
+        "<th>Key</th><th>Kind</th><th>Name</th><th>Created</th><th>Expires</th><th>Last used</th><th></th>"
+    } else {
+        "<th>Key</th><th>Created</th><th></th>"
+    };
+    let html = html.raw("<div class=\"scroll\">\n<table>\n<thead><tr>").raw(head).raw("</tr></thead>\n<tbody>\n");
+    let rows = page.tokens.iter().fold(html, |html, token| row(html, token, page));
     rows.raw("</tbody>\n</table>\n</div>\n")
 }
 
 fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
-    let kind = match token.kind {
-        TokenKind::Login => "login",
-        TokenKind::Named => "named",
+    let key = html.raw("<tr><td><code>").text(token.hint.as_str()).raw("…</code></td>");
+    let created = time(token.record.created);
+    let cells = if page.offers.named {
+        let kind = match token.kind {
+            TokenKind::Login => "login",
+            TokenKind::Named => "named",
+        };
+        let [expires, last_used] = [token.record.expires, token.last_used].map(|at| at.map_or("never".to_owned(), time));
+        let named = key.raw("<td>").raw(kind).raw("</td><td class=\"name\">").text(&token.name).raw("</td>");
+        [created, expires, last_used].iter().fold(named, |html, at| html.raw("<td>").text(at).raw("</td>"))
+    } else {
+        key.raw("<td>").text(&created).raw("</td>")
     };
-    html.raw("<tr><td><code>")
-        .text(token.hint.as_str())
-        .raw("…</code></td><td>")
-        .raw(kind)
-        .raw("</td><td class=\"name\">")
-        .text(&token.name)
-        .raw("</td><td>")
-        .text(&time(token.record.created))
-        .raw("</td><td>")
-        .text(&token.record.expires.map_or("never".to_owned(), time))
-        .raw("</td><td>")
-        .text(&token.last_used.map_or("never".to_owned(), time))
-        .raw("</td><td>")
+    cells
+        .raw("<td>")
         .form(&page.seal)
         .raw("<input type=\"hidden\" name=\"token\" value=\"")
         .text(&token.record.id.to_string())
