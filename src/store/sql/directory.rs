@@ -54,10 +54,12 @@ impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
         let mut draft = Draft::of("user_listing AS l");
         if !query.search.is_empty() {
-            let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
             let by_name = query.order == UserOrder::Name;
-            let is_address = query.search.contains('@');
-            let few = if by_name || is_address { None } else { self.few(&found, vec![plain(&query.search).into(), LAST.into()]).await? };
+            let few = if by_name || query.search.contains('@') {
+                None
+            } else {
+                self.named_alike(&query.search).await?
+            };
             match few {
                 Some(few) => draft.given::<D>(few, "l.id"),
                 None => draft.add_search(&query.search, by_name),
@@ -123,12 +125,10 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
         }
         if !query.owner_name.is_empty() {
-            let name = plain(&query.owner_name);
-            let counted = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
-            if let Some(few) = self.few(&counted, vec![name.clone().into(), LAST.into()]).await? {
+            if let Some(few) = self.named_alike(&query.owner_name).await? {
                 draft.given::<D>(few, "t.user_id");
             } else {
-                let (start, end) = (draft.argument(name), draft.argument(LAST));
+                let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
                 let owner = begins("folded_name", &start, &end);
                 draft.only(format!("EXISTS (SELECT 1 FROM user_listing WHERE {owner} AND id = t.user_id)"));
             }
@@ -149,6 +149,12 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
+    /// The users whose names begin so, if they are few.
+    async fn named_alike(&self, name: &str) -> Result<Option<Vec<i64>>, StoreError> {
+        let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
+        self.few(&found, vec![plain(name).into(), LAST.into()]).await
+    }
+
     /// These ids, if they are few. Told to the database one by one, since it cannot guess how few they are.
     async fn few(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
         let text = format!("{ids} LIMIT {}", RARE + 1);
