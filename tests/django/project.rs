@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use tokengate::config::settings::{self, Django, DjangoMode, DjangoUrl, StoreUrl}
 use tokengate::store::{self, OpenError, Store};
 use tokio::sync::OnceCell;
 
-use crate::support::{Gateway, Mariadb, Origin, Postgres, Site};
+use crate::support::{Gateway, Mariadb, Origin, Postgres, Site, python};
 
 pub struct Project {
     /// The address, as `store.url` says it.
@@ -78,10 +78,10 @@ impl Project {
     /// What a command of the project prints.
     pub async fn manage(&self, arguments: &[&str]) -> String {
         let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/django/project");
-        let mut command = Command::new(interpreter().await);
-        command.arg("-B").arg(home.join("manage.py")).args(arguments).current_dir(self.folder.path());
+        let mut command = python::DJANGO.command().await;
+        command.arg(home.join("manage.py")).args(arguments).current_dir(self.folder.path());
         command.env("DATABASE", self.database.to_string()).stdin(Stdio::null());
-        let output = output(command).await;
+        let output = python::output(command).await;
         let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         let (out, err) = (text(output.stdout), text(output.stderr));
         assert!(output.status.success(), "{arguments:?}: {err}");
@@ -129,23 +129,4 @@ impl Project {
         });
         site.start().await
     }
-}
-
-/// The interpreter that has Django.
-async fn interpreter() -> &'static Path {
-    static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
-    FOUND
-        .get_or_init(|| async {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/django");
-            let mut command = Command::new(script);
-            command.stderr(Stdio::inherit());
-            let output = output(command).await;
-            assert!(output.status.success(), "Django cannot be installed: see scripts/django");
-            String::from_utf8(output.stdout).unwrap().trim_end().into()
-        })
-        .await
-}
-
-async fn output(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }

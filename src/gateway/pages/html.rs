@@ -85,6 +85,11 @@ impl Html {
         html.raw("\">\n<input type=\"hidden\" name=\"csrfmiddlewaretoken\" value=\"").text(seal.csrf).raw("\">\n")
     }
 
+    /// Whose password a form asks for: not sent, but password managers look for it.
+    fn user(self, name: &str) -> Html {
+        self.raw("<input type=\"text\" autocomplete=\"username\" value=\"").text(name).raw("\" readonly hidden>\n")
+    }
+
     fn notice(self, notice: &Notice<'_>) -> Html {
         match notice {
             Notice::None => self,
@@ -151,6 +156,7 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("</section>\n<section>\n<h2>Login token</h2>\n")
         .raw("<p class=\"soft\">The token that a login with your password returns. A reset ends the one that you have.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<label for=\"login-password\">Password</label>\n")
         .raw("<input id=\"login-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("<div class=\"row\">\n")
@@ -159,6 +165,7 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("<section>\n<h2>New token</h2>\n")
         .raw("<p class=\"soft\">One for each program or device, so that it can be revoked alone. Its key is shown once.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<div class=\"row\">\n<div>\n<label for=\"token-name\">Name</label>\n")
         .raw("<input id=\"token-name\" name=\"name\" type=\"text\" maxlength=\"100\" autocomplete=\"off\" required>\n</div>\n")
         .raw("<div>\n<label for=\"token-password\">Password</label>\n")
@@ -172,7 +179,7 @@ fn table(html: Html, page: &Account<'_>) -> Html {
         return html.raw("<p class=\"soft\">You have none yet.</p>\n");
     }
     let head = "<div class=\"scroll\">\n<table>\n<thead><tr><th>Key</th><th>Kind</th><th>Name</th><th>Created</th>\
-                <th>Expires</th><th>Last used</th><th></th></tr></thead>\n<tbody>\n";
+                <th>Expires</th><th>Last used</th><td></td></tr></thead>\n<tbody>\n";
     let rows = page.tokens.iter().fold(html.raw(head), |html, token| row(html, token, page));
     rows.raw("</tbody>\n</table>\n</div>\n")
 }
@@ -198,7 +205,9 @@ fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
         .form(&page.seal)
         .raw("<input type=\"hidden\" name=\"token\" value=\"")
         .text(&token.record.id.to_string())
-        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\">Revoke</button></form></td></tr>\n")
+        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\" aria-label=\"Revoke ")
+        .text(token.hint.as_str())
+        .raw("\">Revoke</button></form></td></tr>\n")
 }
 
 /// To the minute, in UTC.
