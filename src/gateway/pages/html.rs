@@ -90,6 +90,11 @@ impl Html {
         self.raw("<input type=\"text\" autocomplete=\"username\" value=\"").text(name).raw("\" readonly hidden>\n")
     }
 
+    /// A cell of a table. Narrow screens show its head beside it.
+    fn cell(self, head: &'static str, text: &str) -> Html {
+        self.raw("<td data-head=\"").raw(head).raw("\">").text(text).raw("</td>")
+    }
+
     fn notice(self, notice: &Notice<'_>) -> Html {
         match notice {
             Notice::None => self,
@@ -178,10 +183,10 @@ fn table(html: Html, page: &Account<'_>) -> Html {
     if page.tokens.is_empty() {
         return html.raw("<p class=\"soft\">You have none yet.</p>\n");
     }
-    let head = "<div class=\"scroll\">\n<table>\n<thead><tr><th>Key</th><th>Kind</th><th>Name</th><th>Created</th>\
+    let head = "<table>\n<thead><tr><th>Key</th><th>Kind</th><th>Name</th><th>Created</th>\
                 <th>Expires</th><th>Last used</th><td></td></tr></thead>\n<tbody>\n";
     let rows = page.tokens.iter().fold(html.raw(head), |html, token| row(html, token, page));
-    rows.raw("</tbody>\n</table>\n</div>\n")
+    rows.raw("</tbody>\n</table>\n")
 }
 
 fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
@@ -189,19 +194,15 @@ fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
         TokenKind::Login => "login",
         TokenKind::Named => "named",
     };
-    html.raw("<tr><td><code>")
+    html.raw("<tr><td data-head=\"Key\"><code>")
         .text(token.hint.as_str())
-        .raw("…</code></td><td>")
-        .raw(kind)
-        .raw("</td><td class=\"name\">")
-        .text(&token.name)
-        .raw("</td><td>")
-        .text(&time(token.record.created))
-        .raw("</td><td>")
-        .text(&token.record.expires.map_or("never".to_owned(), time))
-        .raw("</td><td>")
-        .text(&token.last_used.map_or("never".to_owned(), time))
-        .raw("</td><td>")
+        .raw("…</code></td>")
+        .cell("Kind", kind)
+        .cell("Name", &token.name)
+        .cell("Created", &time(token.record.created))
+        .cell("Expires", &token.record.expires.map_or("never".to_owned(), time))
+        .cell("Last used", &token.last_used.map_or("never".to_owned(), time))
+        .raw("<td>")
         .form(&page.seal)
         .raw("<input type=\"hidden\" name=\"token\" value=\"")
         .text(&token.record.id.to_string())
