@@ -51,7 +51,9 @@ impl<'a> Call<'a> {
 
     /// What is answered, and the version of HTTP that it came by; redirects are followed.
     pub(super) async fn by(&self, program: Program, shop: &Shop) -> (String, Answer) {
-        self.attempt(program, Some(&shop.gateway.authority())).await.unwrap_or_else(|fault| panic!("{program:?}: {fault}"))
+        self.attempt(program, Some(&shop.gateway.authority()))
+            .await
+            .unwrap_or_else(|fault| panic!("{program:?}: {fault}"))
     }
 
     /// What is answered, or what the program complains of. Without an authority it trusts those that everybody does.

@@ -78,9 +78,7 @@ async fn is_told_to_show_a_token(program: Program, version: &str) {
     let (by, stranger) = Call::get(shop.https(WHOAMI)).by(program, &shop).await;
     let (_, wrong) = Call::get(shop.https(WHOAMI)).with("0123456789abcdef").by(program, &shop).await;
     assert_eq!(by, version);
-    for (answer, detail) in
-        [(stranger, "Authentication credentials were not provided."), (wrong, "Invalid token.")]
-    {
+    for (answer, detail) in [(stranger, "Authentication credentials were not provided."), (wrong, "Invalid token.")] {
         assert_eq!((answer.status, answer.fields.get("www-authenticate")), (401, Some("Token")));
         assert_eq!(answer.detail(), detail);
     }
