@@ -93,6 +93,16 @@ User.objects.get(username__startswith='Zo').delete()";
 }
 
 #[tokio::test]
+async fn links_of_django_have_the_scheme_that_the_client_used_and_not_one_that_it_claims() {
+    let (project, served, [alice, ..]) = behind_the_gateway().await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    for forged in ["X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-Host", "Forwarded"] {
+        let ask = Ask::get("/address/").token(&alice.1).field(forged, "http");
+        assert_eq!(ask.to(&gateway).await.text(), "https://localhost/address/", "{forged}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_without_a_length_exists_for_django_if_the_route_buffers() {
     let (project, served, [alice, ..]) = behind_the_gateway().await;
     // A trailer makes it chunked.

@@ -37,5 +37,9 @@ impl Python {
 
 /// Runs a command to its end, off the test's own threads.
 pub async fn output(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    let run = move || match command.output() {
+        Ok(output) => output,
+        Err(error) => panic!("{:?} cannot be run: {error}; ./scripts/test installs it", command.get_program()),
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
 }

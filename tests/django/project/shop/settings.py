@@ -54,6 +54,7 @@ REST_FRAMEWORK = {
 
 # What docs/DJANGO.md tells of.
 if "IDENTITY" in os.environ:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     AUTHENTICATION_BACKENDS = ["tokengate_identity.GatewayBackend", "django.contrib.auth.backends.ModelBackend"]
     MIDDLEWARE.append("tokengate_identity.GatewayMiddleware")
     REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["tokengate_identity.GatewayAuthentication"]

@@ -19,9 +19,14 @@ def page(request):
     return HttpResponse(request.user.get_username() or "nobody")
 
 
+def address(request):
+    return HttpResponse(request.build_absolute_uri())
+
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("whoami/", whoami),
     path("data/", data),
     path("page/", page),
+    path("address/", address),
 ]
