@@ -86,6 +86,16 @@ impl Html {
         html.raw("\">\n<input type=\"hidden\" name=\"csrfmiddlewaretoken\" value=\"").text(seal.csrf).raw("\">\n")
     }
 
+    /// Whose password a form asks for: not sent, but password managers look for it.
+    fn user(self, name: &str) -> Html {
+        self.raw("<input type=\"text\" autocomplete=\"username\" value=\"").text(name).raw("\" readonly hidden>\n")
+    }
+
+    /// A cell of a table. Narrow screens show its head beside it.
+    fn cell(self, head: &'static str, text: &str) -> Html {
+        self.raw("<td data-head=\"").raw(head).raw("\">").text(text).raw("</td>")
+    }
+
     fn notice(self, notice: &Notice<'_>) -> Html {
         match notice {
             Notice::None => self,
@@ -151,6 +161,7 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("</section>\n<section>\n<h2>Login token</h2>\n")
         .raw("<p class=\"soft\">The token that a login with your password returns. A reset ends the one that you have.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<label for=\"login-password\">Password</label>\n")
         .raw("<input id=\"login-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("<div class=\"row\">\n")
@@ -164,6 +175,7 @@ fn new_token(html: Html, page: &Account<'_>) -> Html {
     html.raw("<section>\n<h2>New token</h2>\n")
         .raw("<p class=\"soft\">One for each program or device, so that it can be revoked alone. Its key is shown once.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<div class=\"row\">\n<div>\n<label for=\"token-name\">Name</label>\n")
         .raw("<input id=\"token-name\" name=\"name\" type=\"text\" maxlength=\"100\" autocomplete=\"off\" required>\n</div>\n")
         .raw("<div>\n<label for=\"token-password\">Password</label>\n")
@@ -177,17 +189,17 @@ fn table(html: Html, page: &Account<'_>) -> Html {
     }
     // Without named tokens there is one, which nothing has to tell from others, and whose uses nobody notes.
     let head = if page.offers.named {
-        "<th>Key</th><th>Kind</th><th>Name</th><th>Created</th><th>Expires</th><th>Last used</th><th></th>"
+        "<th>Key</th><th>Kind</th><th>Name</th><th>Created</th><th>Expires</th><th>Last used</th><td></td>"
     } else {
-        "<th>Key</th><th>Created</th><th></th>"
+        "<th>Key</th><th>Created</th><td></td>"
     };
-    let html = html.raw("<div class=\"scroll\">\n<table>\n<thead><tr>").raw(head).raw("</tr></thead>\n<tbody>\n");
+    let html = html.raw("<table>\n<thead><tr>").raw(head).raw("</tr></thead>\n<tbody>\n");
     let rows = page.tokens.iter().fold(html, |html, token| row(html, token, page));
-    rows.raw("</tbody>\n</table>\n</div>\n")
+    rows.raw("</tbody>\n</table>\n")
 }
 
 fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
-    let key = html.raw("<tr><td><code>").text(token.hint.as_str()).raw("…</code></td>");
+    let key = html.raw("<tr><td data-head=\"Key\"><code>").text(token.hint.as_str()).raw("…</code></td>");
     let created = time(token.record.created);
     let cells = if page.offers.named {
         let kind = match token.kind {
@@ -195,17 +207,22 @@ fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
             TokenKind::Named => "named",
         };
         let [expires, last_used] = [token.record.expires, token.last_used].map(|at| at.map_or("never".to_owned(), time));
-        let named = key.raw("<td>").raw(kind).raw("</td><td class=\"name\">").text(&token.name).raw("</td>");
-        [created, expires, last_used].iter().fold(named, |html, at| html.raw("<td>").text(at).raw("</td>"))
+        key.cell("Kind", kind)
+            .cell("Name", &token.name)
+            .cell("Created", &created)
+            .cell("Expires", &expires)
+            .cell("Last used", &last_used)
     } else {
-        key.raw("<td>").text(&created).raw("</td>")
+        key.cell("Created", &created)
     };
     cells
         .raw("<td>")
         .form(&page.seal)
         .raw("<input type=\"hidden\" name=\"token\" value=\"")
         .text(&token.record.id.to_string())
-        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\">Revoke</button></form></td></tr>\n")
+        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\" aria-label=\"Revoke ")
+        .text(token.hint.as_str())
+        .raw("\">Revoke</button></form></td></tr>\n")
 }
 
 /// To the minute, in UTC.
