@@ -260,3 +260,60 @@ impl Spooled {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body;
+
+    use super::*;
+
+    fn spool(max_size: u64) -> Spool {
+        Spool::new(&settings::Spool { max_size, ..settings::Spool::default() }, Arc::default())
+    }
+
+    fn taken(spool: &Spool) -> u64 {
+        spool.0.counts.spooled.get()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_gives_the_body_up_and_its_room_back() {
+        let spool = spool(1 << 30);
+        let mut gathering = spool.begin(0).unwrap();
+        gathering.place.file = Some(File::options().write(true).open("/dev/full").unwrap());
+        gathering = gathering.push(&[b'x'; IN_MEMORY]).await.unwrap();
+        assert_eq!(taken(&spool), 1 << 20);
+        assert_eq!(gathering.push(b"x").await.err(), Some(BodyFault::NotKept));
+        while taken(&spool) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_back_is_our_fault() {
+        let spool = spool(1 << 30);
+        let mut place = Place { spool: spool.clone(), taken: 0, file: Some(tempfile::tempfile().unwrap()) };
+        place.take(10).unwrap();
+        let spooled = Spooled { left: 10, reading: Some(Reading::Next(place)) };
+        let mut body = OutgoingBody::spooled(spooled);
+        let piece = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(matches!(piece, Some(Err(BodyFault::NotKept))));
+        assert_eq!(body.state().fault(), Some(BodyFault::NotKept));
+    }
+
+    #[tokio::test]
+    async fn the_limit_holds_for_all_bodies_together_to_the_byte() {
+        let spool = spool(10);
+        let first = spool.begin(10).unwrap().push(b"12345678").await.unwrap();
+        assert_eq!(spool.begin(3).err(), Some(BodyFault::NoRoom));
+        let second = spool.begin(2).unwrap().push(b"90").await.unwrap();
+        assert_eq!(first.push(b"x").await.err(), Some(BodyFault::NoRoom));
+        assert_eq!(taken(&spool), 2, "what was given up is given back");
+        let mut body = second.finish().await.unwrap();
+        assert_eq!((body.gathered(), taken(&spool)), (Some(2), 2));
+        let piece = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        drop(body);
+        assert_eq!(taken(&spool), 2, "its bytes still wait to be written");
+        drop(piece);
+        assert_eq!(taken(&spool), 0);
+    }
+}
