@@ -69,7 +69,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | request_body = \"buffer\" | limits.body = \"3GiB\"",
-            "spool.max_size: a request body of routes.a may be 3GiB long, which does not fit in; write at least \"3GiB\", or \
+            " spool.max_size: a request body of routes.a may be 3GiB long, which does not fit in; write at least \"3GiB\", or \
              lower routes.a.limits.body",
         ),
         (
