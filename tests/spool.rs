@@ -2,6 +2,7 @@
 //! within one budget.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokengate::upstream::IN_MEMORY;
 
 use crate::support::client::BOTH;
 use crate::support::http2::{H2, collect, streaming};
-use crate::support::{Answer, Ask, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, soon};
+use crate::support::{Answer, Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
 
 const MIB: usize = 1 << 20;
 const NO_ROOM: &str = "Too many request bodies are under way. Try again.";
@@ -231,7 +232,7 @@ async fn a_disk_that_fails_is_503_and_short_bodies_pass() {
     let path = folder.path().to_owned();
     std::fs::remove_dir(&path).unwrap();
     for http in BOTH {
-        let answer = Ask::post("/public/x", text(2 * MIB)).over(http, &gateway).await;
+        let answer = Ask::post("/public/x", text(MIB + 1)).over(http, &gateway).await;
         assert_eq!((answer.status, answer.detail().as_str()), (503, NOT_KEPT), "{http:?}");
         assert_eq!(answer.fields.get("retry-after"), Some("1"));
         assert_eq!(Ask::post("/public/x", text(MIB)).over(http, &gateway).await.status, 200, "{http:?}");
@@ -239,7 +240,7 @@ async fn a_disk_that_fails_is_503_and_short_bodies_pass() {
     gateway.has_counted("public", "spool_failed", 2).await;
     holds(&gateway, 0).await;
     std::fs::create_dir(&path).unwrap();
-    assert_eq!(Ask::post("/public/x", text(2 * MIB)).to(&gateway).await.status, 200);
+    assert_eq!(Ask::post("/public/x", text(MIB + 1)).to(&gateway).await.status, 200);
     assert_eq!(origin.count(), 3);
 }
 
@@ -279,4 +280,36 @@ async fn an_endpoint_may_answer_before_it_has_taken_all() {
         assert!(matches!((answer.status, answer.text()), (413, "no") | (502, _)), "{http:?} {answer:?}");
     }
     is_empty(&gateway, &folder).await;
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_ends_with_its_token_also_while_its_answer_is_not_taken() {
+    let gate = Gate::closed();
+    let origin = Origin::doing(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
+        // More than the client lets come, less than fills all buffers on the way.
+        Step::Flood(vec![b'x'; 1 << 16], 3 << 4),
+        Step::Wait(Arc::clone(&gate)),
+        Step::Read,
+    ])
+    .await;
+    // More than fits into the buffers of the kernel.
+    let length = 64 * MIB;
+    let (gateway, folder) = gateway(&origin, |settings| {
+        settings.routes[0].body_limit = 64 << 20;
+        // So that nothing else ends it.
+        settings.timeouts.write = Duration::from_secs(600);
+    })
+    .await;
+    let key = gateway.issue("alice").await;
+    let mut client = H2::open(&gateway).await;
+    let answer = client.begin(Ask::post("/api/x", vec![b'x'; length]).token(&key).http2());
+    let _not_taken = soon("head", answer).await.unwrap();
+    settled("the answer has come as far as it can", || origin.flooded()).await;
+    gateway.revoke(&key).await;
+    is_empty(&gateway, &folder).await;
+    gate.open();
+    origin.is_left().await;
+    let seen = origin.last();
+    assert!(!seen.complete && seen.body.len() < length, "{}", seen.body.len());
 }
