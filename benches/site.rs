@@ -1,7 +1,9 @@
-//! What a site of several gateways does: how soon a revocation holds, what a token costs among millions, what a flood of
-//! unknown tokens does to the store, what a page of a list costs among a million users.
+//! What a site does as a whole: how soon a revocation holds, what a token costs among millions, what a flood of unknown
+//! tokens does to the store, what the time of a failed login tells, what a storm of logins does to others, what a page of a
+//! list costs among a million users.
 //!
-//!     cargo bench --bench site -- revocation | scale | flood | lists [--tokens N] [--rounds N] [--users N]
+//!     cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm
+//!         [--tokens N] [--rounds N] [--users N]
 //!
 //! Starts real servers as the tests do; figures of one run stand beside one another.
 
@@ -22,6 +24,12 @@ mod support;
 mod flood;
 #[path = "site/lists.rs"]
 mod lists;
+#[path = "site/login_storm.rs"]
+mod login_storm;
+#[path = "site/login_timing.rs"]
+mod login_timing;
+#[path = "site/people.rs"]
+mod people;
 #[path = "site/revocation.rs"]
 mod revocation;
 #[path = "site/scale.rs"]
@@ -46,7 +54,9 @@ fn main() {
             Some("scale") => scale::run(number("--tokens", 100_000)).await,
             Some("flood") => flood::run(number("--tokens", 100_000)).await,
             Some("lists") => lists::run(number("--users", 1_000_000)).await,
-            _ => println!("site: name one of revocation, scale, flood, lists"),
+            Some("login-timing") => login_timing::run(number("--rounds", 20)).await,
+            Some("login-storm") => login_storm::run(number("--rounds", 10)).await,
+            _ => println!("site: name one of revocation, scale, flood, lists, login-timing, login-storm"),
         }
     });
 }
@@ -56,4 +66,10 @@ fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort_unstable();
     let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
     (at(50).unwrap_or_default(), at(99).unwrap_or_default(), times.last().copied().unwrap_or_default())
+}
+
+/// Bytes of memory that the process has now.
+fn resident() -> usize {
+    let pages: usize = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4096
 }

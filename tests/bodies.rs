@@ -278,21 +278,3 @@ async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
     }
     assert_eq!((origin.count(), origin.connections()), (12, 1));
 }
-
-#[tokio::test]
-async fn a_route_may_gather_a_body_for_an_upstream_that_needs_its_length() {
-    let origin = Origin::answering("hello").await;
-    let gateway = Site::before(&origin).with(|s| s.routes[1].buffer_request = true).start().await;
-    for http in BOTH {
-        let answer = Ask::post("/public/x", "gathered").trailer("x", "1").over(http, &gateway).await;
-        assert_eq!(answer.status, 200);
-        let seen = origin.last();
-        assert_eq!((seen.fields.get("content-length"), seen.body.as_slice()), (Some("8"), b"gathered".as_slice()));
-        assert!(!seen.fields.has("transfer-encoding"), "{http:?}");
-        Ask::get("/public/x").over(http, &gateway).await;
-        assert!(!origin.last().fields.has("content-length"));
-        let before = origin.count();
-        let answer = Ask::post("/public/x", vec![b'x'; (1 << 20) + 1]).trailer("x", "1").over(http, &gateway).await;
-        assert_eq!((answer.status, origin.count()), (413, before), "{http:?}");
-    }
-}

@@ -203,6 +203,9 @@ url = "${STORE}"
 default_ttl = "90d"
 [limits]
 handshake_timeout = "3s"
+[spool]
+max_size = "2MiB"
+folder = "/"
 "#,
     );
     assert_eq!(settings.workers, 3);
@@ -225,6 +228,7 @@ handshake_timeout = "3s"
     assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
     assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));
     assert!(matches!(&settings.store.url, StoreUrl::Sqlite(path) if path.ends_with("from-environment.db")));
+    assert_eq!((settings.spool.max_size, settings.spool.folder.to_str()), (2 << 20, Some("/")));
 }
 
 #[test]

@@ -56,6 +56,8 @@ mod shared_cache;
 #[cfg(test)]
 mod slow;
 #[cfg(test)]
+mod spool;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod streams;

@@ -17,10 +17,10 @@ use tokengate::store::{self, NewUser};
 use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 use tokio::time::Instant;
 
-use crate::spread;
 use crate::support::http2::H2;
 use crate::support::postgres::Postgres;
 use crate::support::{Ask, Fleet};
+use crate::{resident, spread};
 
 const QUESTIONS: usize = 20_000;
 /// Tokens that requests come with: few, so that memory knows them all.
@@ -182,10 +182,4 @@ fn bytes_of_an_identity(count: usize) -> usize {
         memory.begin_fill(digest).keep(&verdict, now);
     }
     (resident() - before) / memory.len()
-}
-
-/// Bytes of memory that the process has now.
-fn resident() -> usize {
-    let pages: usize = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
 }

@@ -2,26 +2,29 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::settings::Limits;
+use crate::config::Settings;
+use crate::upstream::IN_MEMORY;
 
 /// The limit of open files cannot hold the configured connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "limits.connections is {connections}, which needs {needed} open files, but this process may open only {allowed}; \
-     raise the limit (ulimit -n, or LimitNOFILE of the service) or lower limits.connections"
+    "limits.connections is {connections} and spool.max_size is enough for {spooled} long bodies, which needs {needed} open \
+     files, but this process may open only {allowed}; raise the limit (ulimit -n, or LimitNOFILE of the service) or lower \
+     those"
 )]
 pub struct OutOfFiles {
     connections: usize,
+    spooled: u64,
     needed: u64,
     allowed: u64,
 }
 
 /// Raises the soft limit of open files to the hard one, and checks that it holds the configured connections with a fifth
-/// to spare for endpoints and stores (HARDENING §1).
+/// to spare for endpoints and stores (HARDENING §1), and the files of request bodies that are gathered.
 ///
 /// # Errors
 /// [`OutOfFiles`] if it does not.
-pub fn reserve(limits: &Limits) -> Result<(), OutOfFiles> {
+pub fn reserve(settings: &Settings) -> Result<(), OutOfFiles> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
@@ -30,10 +33,13 @@ pub fn reserve(limits: &Limits) -> Result<(), OutOfFiles> {
         limit = getrlimit(Resource::Nofile);
     }
     let allowed = limit.current.unwrap_or(u64::MAX);
-    let connections = u64::try_from(limits.connections).unwrap_or(u64::MAX);
-    let needed = connections.saturating_add(connections / 4).saturating_add(64);
+    let connections = u64::try_from(settings.limits.connections).unwrap_or(u64::MAX);
+    // A body with a file takes more of the spool than may wait in memory.
+    let bodies = settings.spool.max_size / u64::try_from(IN_MEMORY).unwrap_or(1);
+    let spooled = if settings.routes.iter().any(|route| route.buffer_request) { bodies } else { 0 };
+    let needed = connections.saturating_add(connections / 4).saturating_add(64).saturating_add(spooled);
     if needed > allowed {
-        return Err(OutOfFiles { connections: limits.connections, needed, allowed });
+        return Err(OutOfFiles { connections: settings.limits.connections, spooled, needed, allowed });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, NoSessions, Store, StoreError};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
-use crate::upstream::{EndpointSpec, resolve};
+use crate::upstream::{EndpointSpec, Spool, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -77,6 +78,14 @@ pub enum StartError {
         /// The other.
         second: String,
     },
+    /// Request bodies cannot be spooled.
+    #[error("spool.folder: no file can be made in {folder}")]
+    Spool {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] tls::TlsError),
@@ -120,7 +129,7 @@ pub struct Stopped {
 /// [`StartError`]; nothing is left running then.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log } = world;
-    files::reserve(&settings.limits)?;
+    files::reserve(&settings)?;
     if let Err(none) = &store.sessions
         && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
     {
@@ -143,6 +152,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     let mut control = JoinSet::new();
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
+    let spool = spool(&settings, &known)?;
     let issuer = settings.login.as_ref().map(|login| {
         let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
         control.spawn(issuer.run());
@@ -166,6 +176,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         endpoints,
         tls,
         known: known.clone(),
+        spool,
         wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
         issuer,
         census: Census::new(settings.limits.clone()),
@@ -248,6 +259,15 @@ async fn resolve_all(settings: &Settings) -> Result<Vec<Vec<Arc<EndpointSpec>>>,
         all.push(members);
     }
     Ok(all)
+}
+
+/// Where bodies are gathered, if any are; then its folder has to take files.
+fn spool(settings: &Settings, known: &Known) -> Result<Spool, StartError> {
+    let spool = Spool::new(&settings.spool, Arc::clone(&known.counts));
+    if settings.routes.iter().any(|route| route.buffer_request) {
+        spool.probe().map_err(|source| StartError::Spool { folder: settings.spool.folder.clone(), source })?;
+    }
+    Ok(spool)
 }
 
 fn set_up_tls(settings: &Settings) -> Result<Vec<Option<TlsAcceptor>>, tls::TlsError> {

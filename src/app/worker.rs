@@ -25,10 +25,12 @@ use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
-use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, UpstreamPools};
+use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, Spool, UpstreamPools};
 
 /// How often a worker looks after its connections and hands its log lines over. Timeouts are as exact as this.
 const TICK: Duration = Duration::from_millis(250);
+/// Threads of each worker that read and write the spool, since the worker itself must not wait for a disk.
+const SPOOLING: usize = 4;
 /// How often a worker that stops looks whether everybody has left.
 const LAST_TICK: Duration = Duration::from_millis(10);
 
@@ -52,6 +54,7 @@ pub(super) struct Plan {
     /// For each listener, its TLS.
     pub tls: Vec<Option<TlsAcceptor>>,
     pub known: Known,
+    pub spool: Spool,
     pub wrong_keys: WrongKeys,
     /// `None`: nobody can log in.
     pub issuer: Option<IssuerHandle>,
@@ -75,7 +78,10 @@ pub(super) struct Share {
 /// Starts a worker's thread. It ends when the phase says so and nobody is left, or at once when it aborts; it returns how
 /// many connections it cut.
 pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usize>> {
-    let runtime = || Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = || {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(SPOOLING).build_local(LocalOptions::default())
+    };
     thread::Builder::new().name(format!("worker-{}", share.index)).spawn(move || match runtime() {
         Ok(runtime) => runtime.block_on(run(&plan, share)),
         Err(error) => {
@@ -162,6 +168,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         fields: FieldPolicy::compile(&settings.identity),
         forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
+        spool: plan.spool.clone(),
         login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
         pages: pages(plan),
         authenticator: Authenticator::new(

@@ -1,10 +1,11 @@
-//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[limits]`, `[log]`, and what stands above them.
+//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, and what stands above them.
 
 use std::time::Duration;
 
 use super::reader::Table;
-use super::settings::{Limits, Log, MemoryCache, Tokens};
+use super::settings::{Limits, Log, MemoryCache, Route, Spool, Tokens};
 use super::value::{Fault, Key};
+use crate::units::ByteSize;
 
 /// More threads than any machine that we know of has cores; a larger number is a slip.
 const MOST_WORKERS: u64 = 1_024;
@@ -59,6 +60,28 @@ fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
         } else {
             Err(Fault::new("is no scheme", "write one word such as \"Token\""))
         }
+    })
+}
+
+/// `[spool]`, which the longest body of a route that is gathered has to fit into.
+pub(super) fn read_spool(root: &Table<'_>, routes: &[Route]) -> Spool {
+    root.table("spool", |table| {
+        let default = Spool::default();
+        let (folder, max_size) = (table.key("folder"), table.key("max_size"));
+        let spool = Spool {
+            folder: folder.file().unwrap_or(default.folder),
+            max_size: max_size.bytes(1 << 20..=1 << 50).unwrap_or(default.max_size),
+        };
+        if folder.is_set() && !spool.folder.is_dir() {
+            folder.problem("there is no such folder", "make it, for the user that the gateway runs as");
+        }
+        let gathered = routes.iter().filter(|route| route.buffer_request && route.body_limit < u64::MAX);
+        if let Some(route) = gathered.max_by_key(|route| route.body_limit).filter(|r| r.body_limit > spool.max_size) {
+            let (body, name) = (ByteSize(route.body_limit), &route.name);
+            let what = format!("a request body of routes.{name} may be {body} long, which does not fit in");
+            max_size.problem(what, format!("write at least \"{body}\", or lower routes.{name}.limits.body"));
+        }
+        spool
     })
 }
 

@@ -110,6 +110,7 @@ fn read(root: &Table<'_>) -> Settings {
         login,
         identity: identity::read(root),
         upstreams: values(upstreams),
+        spool: basics::read_spool(root, &routes),
         routes,
         limits: basics::read_limits(root, &mut timeouts.handshake),
         timeouts,

@@ -48,6 +48,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// Which requests go where.
     pub routes: Vec<Route>,
+    /// Where request bodies are gathered.
+    pub spool: Spool,
     /// Limits that hold before a route is known.
     pub limits: Limits,
     /// Timeouts that hold before a route is known.
@@ -261,6 +263,15 @@ pub enum Auth {
     None,
 }
 
+/// Where request bodies are gathered that need a length.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    /// The folder for those that are too long for memory.
+    pub folder: PathBuf,
+    /// Most bytes of all of them together, in memory and in the folder.
+    pub max_size: u64,
+}
+
 /// Limits that hold before a route is known.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -329,6 +340,12 @@ impl Default for IdentityFields {
             scopes: Some(HeaderName::from_static("x-token-scopes")),
             method: HeaderName::from_static("x-auth-method"),
         }
+    }
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool { folder: std::env::temp_dir(), max_size: 1 << 30 }
     }
 }
 

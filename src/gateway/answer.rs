@@ -87,7 +87,10 @@ impl Gateway {
         }
         let permit = Permit::grant(route, caller)?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
-        let body = if route.settings.buffer_request { Box::pin(outgoing::gather(body, exchange)).await? } else { body }; // 408 · 413
+        let body = match route.settings.buffer_request {
+            true => Box::pin(outgoing::gather(body, &self.spool, exchange)).await?, // 400 · 408 · 413 · 503
+            false => body,
+        };
         let handshake = if route.settings.streaming { Handshake::read(&head, exchange.client()) } else { None };
         let mut request = self.prepare(head, body, below, &permit, exchange)?; // 400
         if handshake.is_some() {

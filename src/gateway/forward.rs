@@ -175,7 +175,7 @@ async fn wait(
 ) -> Result<Result<Response<Incoming>, SendFault>, Refusal> {
     timer.start();
     loop {
-        let body_was_under_way = !body.has_ended() && body.fault().is_none();
+        let pieces = body.pieces();
         let waited = std::future::poll_fn(|cx| {
             lease.drive(cx);
             match answer.as_mut().poll(cx) {
@@ -191,8 +191,8 @@ async fn wait(
             Waited::Answer(Err(_)) if exchange.token_has_ended() => return Err(Refusal::TokenEnded),
             Waited::Answer(answer) => return Ok(answer.map_err(Into::into)),
             Waited::TokenEnded => return Err(Refusal::TokenEnded),
-            // The client is still sending; its own silence is watched by the body.
-            Waited::Enough if body_was_under_way && !timer.is_over() => timer.start(),
+            // The endpoint takes what there is of the body; the client's own silence is watched by the body.
+            Waited::Enough if (body.is_awaited() || body.pieces() != pieces) && !timer.is_over() => timer.start(),
             Waited::Enough => return Ok(Err(SendFault { unsent: None, cause: OriginFault::Timeout })),
         }
     }

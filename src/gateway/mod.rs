@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::settings::Limits;
 use crate::route::RouteTable;
 use crate::telemetry::{AccessLog, Outcome, Recorder, RequestIds};
-use crate::upstream::Pools;
+use crate::upstream::{Pools, Spool};
 
 pub use answer::HeadFault;
 pub use body::Body;
@@ -60,6 +60,8 @@ pub struct Gateway {
     pub forward_authorization: bool,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// Where bodies wait that are gathered; shared by all workers.
+    pub spool: Spool,
     /// Tokens for passwords; `None`: switched off.
     pub login: Option<LoginDesk>,
     /// Pages for browsers, and sessions; `None`: switched off.

@@ -5,7 +5,6 @@
 
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
@@ -16,10 +15,7 @@ use super::{Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
 use crate::config::settings::PathPattern;
 use crate::route::{NoRoute, Route, Target};
-use crate::upstream::{BodyFault, OutgoingBody};
-
-/// Longest body that a route with `request_body = "buffer"` gathers; more is refused, whatever the route's own limit.
-const MOST_GATHERED: u64 = 1 << 20;
+use crate::upstream::{BodyFault, OutgoingBody, Spool};
 
 impl Gateway {
     /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target, where
@@ -63,11 +59,10 @@ pub(super) fn body(body: Incoming, fields: &HeaderMap, route: &Route) -> Result<
     if body.is_end_stream() {
         return Ok(OutgoingBody::empty());
     }
-    let most = if settings.buffer_request { settings.body_limit.min(MOST_GATHERED) } else { settings.body_limit };
-    if declared_length(fields).is_some_and(|length| length > most) {
+    if declared_length(fields).is_some_and(|length| length > settings.body_limit) {
         return Err(BodyFault::TooLarge.into());
     }
-    Ok(OutgoingBody::streaming(body, most, settings.request_body_timeout))
+    Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout))
 }
 
 pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
@@ -75,22 +70,23 @@ pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
 }
 
 /// Reads a body to its end, unless the caller's token ends before.
-pub(super) async fn gather(body: OutgoingBody, exchange: &Exchange) -> Result<OutgoingBody, Refusal> {
+pub(super) async fn gather(body: OutgoingBody, spool: &Spool, exchange: &Exchange) -> Result<OutgoingBody, Refusal> {
     if body.is_empty() {
         return Ok(body);
     }
+    // Before the first byte is asked for, so that a client that waits for a 100 need not send any.
+    let mut gathered = spool.begin(body.size_hint().lower())?;
     let mut body = std::pin::pin!(body);
-    let mut gathered = BytesMut::new();
     let mut next = |cx: &mut Context<'_>| match exchange.poll_token_end(cx) {
         true => Poll::Ready(Some(Err(Refusal::TokenEnded))),
         false => body.as_mut().poll_frame(cx).map_err(Refusal::Body),
     };
     while let Some(frame) = std::future::poll_fn(&mut next).await {
         if let Ok(data) = frame?.into_data() {
-            gathered.extend_from_slice(&data);
+            gathered = gathered.push(&data).await?;
         }
     }
-    Ok(OutgoingBody::full(gathered.freeze()))
+    Ok(gathered.finish().await?)
 }
 
 /// What a route with `strip_prefix` asks its endpoint for: the target without the prefix, otherwise as it came.

@@ -37,7 +37,7 @@ pub enum Refusal {
     NotPermitted(NotPermitted),
     /// Its fields contradict one another.
     Field(BadField),
-    /// Its body is too long, too slow or damaged.
+    /// Its body is too long, too slow or damaged, or could not be gathered.
     Body(BodyFault),
     /// It came too often, or too many came at once; may be tried again after this time.
     Throttled(Duration),
@@ -110,6 +110,16 @@ impl Refusal {
             Refusal::Body(BodyFault::Broken) => {
                 (S::BAD_REQUEST, Outcome::BadFraming, "The request body is damaged or incomplete.".into())
             }
+            Refusal::Body(BodyFault::NoRoom) => (
+                S::SERVICE_UNAVAILABLE,
+                Outcome::SpoolFull,
+                "Too many request bodies are under way. Try again.".into(),
+            ),
+            Refusal::Body(BodyFault::NotKept) => (
+                S::SERVICE_UNAVAILABLE,
+                Outcome::SpoolFailed,
+                "The request body cannot be taken at the moment. Try again.".into(),
+            ),
             Refusal::Throttled(wait) => throttled_row(*wait),
             Refusal::Plaintext => (
                 S::FORBIDDEN,

@@ -1,9 +1,9 @@
-//! What is counted of the control half: questions to stores, and how much of what was revoked is known.
+//! What is counted for the whole process: questions to stores, how much of what was revoked is known, what the spool holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
-    /// Counters of the control half; shared by its tasks.
+    /// Counters of the process; shared by its tasks.
     #[derive(Default)]
     pub struct Knowledge { $($(#[doc = $help])* pub $name: Count,)+ }
 
@@ -52,6 +52,8 @@ counts! {
     uses_lost: "counter" "tokengate_uses_lost_total",
     /// Seconds by which the machine's clock was moved and is not followed yet.
     clock_step: "gauge" "tokengate_clock_step_seconds",
+    /// Bytes of request bodies that wait in the spool.
+    spooled: "gauge" "tokengate_spooled_bytes",
 }
 
 /// One number.
@@ -67,6 +69,17 @@ impl Count {
     /// Some more.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Some more, unless that would make more than `most`. Was it added?
+    pub fn add_within(&self, count: u64, most: u64) -> bool {
+        let more = |value: u64| value.checked_add(count).filter(|value| *value <= most);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Some less, of what was added before.
+    pub fn sub(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// For gauges.

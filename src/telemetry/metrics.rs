@@ -96,6 +96,10 @@ outcomes! {
     OriginOverloaded = "origin_overloaded",
     /// Whether the token counts could not be found out.
     StoreUnavailable = "store_unavailable",
+    /// There was no room for a request body that had to be gathered.
+    SpoolFull = "spool_full",
+    /// The disk failed on which a request body was gathered.
+    SpoolFailed = "spool_failed",
     /// A defect of the gateway.
     Internal = "internal",
     /// The client went away before its answer was complete.

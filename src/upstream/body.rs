@@ -1,7 +1,8 @@
 //! The body of a request on its way to an endpoint.
 //!
-//! Frames pass as they came, never copied and never gathered (a route that asks for it gathers before this). Counts
-//! bytes against the route's limit, and the client's silence and slowness against its timeouts.
+//! Frames pass as they came, never copied and never gathered (a route that asks for it gathers before this, in the
+//! [`Spool`](super::Spool)). Counts bytes against the route's limit, and the client's silence and slowness against its
+//! timeouts.
 
 use std::cell::Cell;
 use std::fmt;
@@ -15,12 +16,14 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::spool::Spooled;
+
 /// A body that is slower than this many bytes a second after [`GRACE`] is given up (HARDENING §1).
 const FLOOR: u64 = 500;
 /// How long a body may be slower than [`FLOOR`].
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Why a request body was given up. It is the client's fault, whatever the endpoint makes of it.
+/// Why a request body was given up, whatever the endpoint makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
     /// Longer than the route allows.
@@ -29,6 +32,10 @@ pub enum BodyFault {
     TooSlow,
     /// It broke off or was damaged.
     Broken,
+    /// Our fault: too many bodies wait for their ends.
+    NoRoom,
+    /// Our fault: the disk failed on which it waited.
+    NotKept,
 }
 
 impl fmt::Display for BodyFault {
@@ -37,6 +44,8 @@ impl fmt::Display for BodyFault {
             BodyFault::TooLarge => "request body too large",
             BodyFault::TooSlow => "request body too slow",
             BodyFault::Broken => "request body broken off",
+            BodyFault::NoRoom => "no room for the request body",
+            BodyFault::NotKept => "request body could not be kept",
         })
     }
 }
@@ -50,6 +59,8 @@ pub struct RequestBody(Rc<State>);
 #[derive(Default)]
 struct State {
     ended: Cell<bool>,
+    pieces: Cell<u64>,
+    awaited: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
     cut: Cell<bool>,
     waker: Cell<Option<Waker>>,
@@ -59,6 +70,16 @@ impl RequestBody {
     /// Was all of it handed to the connection?
     pub fn has_ended(&self) -> bool {
         self.0.ended.get()
+    }
+
+    /// How many pieces of it were handed to the connection.
+    pub fn pieces(&self) -> u64 {
+        self.0.pieces.get()
+    }
+
+    /// Is the connection waiting for the next piece?
+    pub fn is_awaited(&self) -> bool {
+        self.0.awaited.get()
     }
 
     /// Nothing more of it may go out, although the client sends it: the connection to the endpoint breaks off. No effect on
@@ -85,6 +106,7 @@ pub struct OutgoingBody {
 enum Source {
     Empty,
     Full(Option<Bytes>),
+    Spooled(Spooled),
     Streaming(Box<Streaming>),
 }
 
@@ -110,6 +132,11 @@ impl OutgoingBody {
         OutgoingBody { source: Source::Full(Some(bytes)), state: RequestBody::default() }
     }
 
+    /// The same; it is too long for memory.
+    pub(super) fn spooled(spooled: Spooled) -> OutgoingBody {
+        OutgoingBody { source: Source::Spooled(spooled), state: RequestBody::default() }
+    }
+
     /// The client's body: at most `limit` bytes, at most `silence` between two pieces.
     pub fn streaming(incoming: Incoming, limit: u64, silence: Duration) -> OutgoingBody {
         let streaming = Streaming { incoming, left: limit, taken: 0, silence, started: None, timer: None };
@@ -122,9 +149,9 @@ impl OutgoingBody {
     }
 
     /// The length of a body that was gathered before.
-    pub fn gathered(&self) -> Option<usize> {
+    pub fn gathered(&self) -> Option<u64> {
         match &self.source {
-            Source::Full(bytes) => bytes.as_ref().map(Bytes::len),
+            Source::Full(_) | Source::Spooled(_) => self.size_hint().exact(),
             Source::Empty | Source::Streaming(_) => None,
         }
     }
@@ -144,9 +171,17 @@ impl Body for OutgoingBody {
         let polled = match &mut this.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Streaming(_) if this.state.0.cut.get() => Poll::Ready(Some(Err(BodyFault::Broken))),
+            Source::Spooled(_) | Source::Streaming(_) if this.state.0.cut.get() => {
+                Poll::Ready(Some(Err(BodyFault::Broken)))
+            }
+            Source::Spooled(spooled) => spooled.poll(cx).map_ok(Frame::data),
             Source::Streaming(streaming) => streaming.poll(cx),
         };
+        let state = &this.state.0;
+        state.awaited.set(polled.is_pending());
+        if let Poll::Ready(Some(Ok(_))) = &polled {
+            state.pieces.set(state.pieces.get().wrapping_add(1));
+        }
         match &polled {
             Poll::Ready(None) => this.state.0.ended.set(true),
             Poll::Ready(Some(Err(fault))) => this.state.0.fault.set(Some(*fault)),
@@ -162,6 +197,7 @@ impl Body for OutgoingBody {
         match &self.source {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_none(),
+            Source::Spooled(spooled) => spooled.left() == 0,
             Source::Streaming(streaming) => streaming.incoming.is_end_stream(),
         }
     }
@@ -172,6 +208,7 @@ impl Body for OutgoingBody {
             Source::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
             }
+            Source::Spooled(spooled) => SizeHint::with_exact(spooled.left()),
             Source::Streaming(streaming) => streaming.incoming.size_hint(),
         }
     }

@@ -67,6 +67,18 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
              \"unlimited\"",
             "4: routes.a.request_body: `buffer` needs a limit of the body; add `limits = { body = \"10MiB\" }`",
         ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | request_body = \"buffer\" | limits.body = \"3GiB\"",
+            " spool.max_size: a request body of routes.a may be 3GiB long, which does not fit in; write at least \"3GiB\", or \
+             lower routes.a.limits.body",
+        ),
+        (
+            "[spool] | max_size = \"2MiB\" | folder = \"missing\" | [routes.a] | path = \"/a\" | upstream = \"base\" | \
+             request_body = \"buffer\"",
+            "2: spool.max_size: a request body of routes.a may be 10MiB long, which does not fit in; write at least \
+             \"10MiB\", or lower routes.a.limits.body | \
+             3: spool.folder: there is no such folder; make it, for the user that the gateway runs as",
+        ),
     ]);
 }
 

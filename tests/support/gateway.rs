@@ -73,6 +73,7 @@ impl Site {
                 route("optional", "/optional/", Auth::Optional),
                 Route { scopes: ScopeSet::parse("admin").unwrap(), ..route("scoped", "/scoped/", Auth::Required) },
             ],
+            spool: settings::Spool::default(),
             // Fewer connections than by default, for machines that allow few open files.
             // Tests show many wrong keys from one address.
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },

@@ -1,6 +1,6 @@
 //! Hashes and compares passwords, a few at a time, without getting in anybody's way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, Semaphore, oneshot};
@@ -16,6 +16,12 @@ const QUEUE: usize = 8;
 /// By how much threads that hash stand back behind those that serve (`nice`). On a busy machine they get about a tenth of
 /// a core each; on an idle one it makes no difference.
 const STAND_BACK: i32 = 10;
+
+/// How long a comparison that took long is remembered.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Most multiples of `failed_after` that are remembered: a machine that stood still is no dear hash.
+const MOST_REMEMBERED: u32 = 10;
 
 /// A password was neither hashed nor compared.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +39,7 @@ pub(in crate::store) struct Hasher {
     permits: Arc<Semaphore>,
     /// Comparisons that are being made or wait.
     room: Semaphore,
-    failed_after: Duration,
+    pace: Pace,
 }
 
 impl Hasher {
@@ -42,7 +48,7 @@ impl Hasher {
         Hasher {
             permits: Arc::new(Semaphore::new(at_once)),
             room: Semaphore::new(at_once.saturating_mul(1 + QUEUE)),
-            failed_after: settings.failed_after,
+            pace: Pace { span: settings.failed_after, slowest: Mutex::default() },
         }
     }
 
@@ -54,14 +60,16 @@ impl Hasher {
 
     /// Does this password fit? `kept` is `None` for a user who is unknown or switched off.
     ///
-    /// "No" comes `failed_after` the work began, or a multiple of that: the time says neither which kind of hash there is
-    /// nor whether there is any. Waiting costs no thread and keeps nobody else from being compared.
+    /// "No" comes `failed_after` the work began, or a multiple of that which is the same for all: the time says neither which
+    /// kind of hash there is nor whether there is any. Waiting costs no thread and keeps nobody else from being compared.
     pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
         let (fits, begun) = self.run(move || fits(&password, kept.as_deref())).await?;
         drop(place);
+        let now = Instant::now();
+        let told_after = self.pace.told_after(now - begun, now);
         if !fits {
-            tokio::time::sleep_until(begun + next_multiple(self.failed_after, begun.elapsed())).await;
+            tokio::time::sleep_until(begun + told_after).await;
         }
         Ok(fits)
     }
@@ -92,10 +100,26 @@ impl Hasher {
     }
 }
 
-/// The first multiple of `span` that is not before `elapsed`.
-fn next_multiple(span: Duration, elapsed: Duration) -> Duration {
-    let spans = elapsed.as_nanos().div_ceil(span.as_nanos().max(1)).max(1);
-    u32::try_from(spans).map_or(elapsed, |spans| span.saturating_mul(spans))
+/// When failures are told. Where some hashes take longer than `span`, or the machine is so busy that they do, failures
+/// under all others wait for as long: what is dear shows in its first failure at most.
+struct Pace {
+    span: Duration,
+    /// The most spans that a comparison took of late, and when that was.
+    slowest: Mutex<Option<(u32, Instant)>>,
+}
+
+impl Pace {
+    /// How long after it began a comparison is told that took `elapsed`, if it failed.
+    fn told_after(&self, elapsed: Duration, now: Instant) -> Duration {
+        let spans = elapsed.as_nanos().div_ceil(self.span.as_nanos().max(1)).max(1);
+        let Ok(spans) = u32::try_from(spans) else { return elapsed };
+        let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(1, |(spans, _)| spans);
+        if spans >= known {
+            *slowest = Some((spans.min(MOST_REMEMBERED), now));
+        }
+        self.span.saturating_mul(spans.max(known))
+    }
 }
 
 #[cfg(test)]
@@ -111,10 +135,23 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_at_multiples_of_its_time() {
-        let ms = Duration::from_millis;
-        for (elapsed, told) in [(0, 100), (1, 100), (100, 100), (101, 200), (950, 1000)] {
-            assert_eq!(next_multiple(ms(100), ms(elapsed)), ms(told));
+    fn all_failures_are_told_as_late_as_the_slowest_of_late() {
+        let (ms, begin) = (Duration::from_millis, Instant::now());
+        let pace = Pace { span: ms(100), slowest: Mutex::default() };
+        for (second, elapsed, told) in [
+            (0, 0, 100),
+            (0, 100, 100),
+            (1, 101, 200),
+            (2, 1, 200),
+            (300, 150, 200),
+            // Remembered from the last time that it took so long.
+            (899, 1, 200),
+            (900, 1, 100),
+            (901, 950, 1_000),
+            (902, 60_000, 60_000),
+            (903, 1, 1_000),
+        ] {
+            assert_eq!(pace.told_after(ms(elapsed), begin + Duration::from_secs(second)), ms(told), "{second}");
         }
     }
 

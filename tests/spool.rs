@@ -1,0 +1,315 @@
+//! Bodies that are gathered before they are forwarded: short ones in memory, long ones in files without names, all of them
+//! within one budget.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokengate::config::Settings;
+use tokengate::upstream::IN_MEMORY;
+
+use crate::support::client::BOTH;
+use crate::support::http2::{H2, collect, streaming};
+use crate::support::{Answer, Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
+
+const MIB: usize = 1 << 20;
+const NO_ROOM: &str = "Too many request bodies are under way. Try again.";
+const NOT_KEPT: &str = "The request body cannot be taken at the moment. Try again.";
+
+/// `/public/` gathers, into a folder of the test.
+fn site(origin: &Origin) -> (Site, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let site = Site::before(origin).with(|settings| {
+        settings.spool.folder = path;
+        settings.routes[0].buffer_request = true;
+        settings.routes[1].buffer_request = true;
+    });
+    (site, folder)
+}
+
+async fn gateway(origin: &Origin, change: impl FnOnce(&mut Settings)) -> (Gateway, TempDir) {
+    let (site, folder) = site(origin);
+    (site.with(change).start().await, folder)
+}
+
+fn text(length: usize) -> Vec<u8> {
+    (0..length).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect()
+}
+
+/// How many files of that folder this process holds open, and how many have a name there.
+fn files(folder: &Path) -> (usize, usize) {
+    let folder = folder.canonicalize().unwrap();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    (open.filter(|target| target.starts_with(&folder)).count(), std::fs::read_dir(&folder).unwrap().count())
+}
+
+fn spooled(gateway: &Gateway) -> usize {
+    usize::try_from(gateway.metric("tokengate_spooled_bytes")).unwrap()
+}
+
+/// Waits until so many bytes wait in the spool.
+async fn holds(gateway: &Gateway, bytes: usize) {
+    eventually(PATIENCE, &format!("the spool holds {bytes} bytes"), || async { spooled(gateway) == bytes }).await;
+}
+
+async fn is_empty(gateway: &Gateway, folder: &TempDir) {
+    holds(gateway, 0).await;
+    assert_eq!(files(folder.path()), (0, 0));
+}
+
+/// A request of which only the first `sent` bytes come, of `length`.
+async fn unfinished(gateway: &Gateway, sent: usize, length: usize) -> Wire {
+    let mut wire = Wire::open(gateway).await;
+    wire.send(format!("POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")).await;
+    wire.send(text(sent)).await;
+    wire
+}
+
+/// The answers to bodies that are too long by a little, one with its length and one without.
+async fn refusals(http: Http, gateway: &Gateway, length: usize) -> [Answer; 2] {
+    let declared = match http {
+        Http::Two => Ask::post("/public/x", text(length)).over(http, gateway).await,
+        // Nobody reads what would come after this head.
+        Http::One => unfinished(gateway, 0, length).await.answer().await,
+    };
+    [declared, Ask::post("/public/x", text(length)).trailer("x", "1").over(http, gateway).await]
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_gets_one_and_no_body_gets_none() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, _folder) = gateway(&origin, |_| {}).await;
+    for http in BOTH {
+        for (body, length) in [("gathered", "8"), ("", "0")] {
+            assert_eq!(Ask::post("/public/x", body).trailer("x", "1").over(http, &gateway).await.status, 200);
+            let seen = origin.last();
+            assert_eq!((seen.fields.get("content-length"), seen.body.as_slice()), (Some(length), body.as_bytes()));
+            assert!(!seen.fields.has("transfer-encoding"), "{http:?}");
+        }
+        Ask::get("/public/x").over(http, &gateway).await;
+        assert!(!origin.last().fields.has("content-length"));
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_arrives_whole_and_with_its_length() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    for length in [IN_MEMORY, IN_MEMORY + 1, 10_000_000] {
+        let sent = text(length);
+        for http in BOTH {
+            // Chunked, or without a length; and then with one.
+            for ask in [Ask::post("/public/x", &sent).trailer("X-User-Id", "1"), Ask::post("/public/x", &sent)] {
+                let answer = ask.over(http, &gateway).await;
+                assert_eq!((answer.status, answer.text()), (200, "hello"), "{http:?} {length}");
+                let seen = origin.last();
+                assert!(seen.complete && seen.body == sent, "{http:?} {length}: {}", seen.body.len());
+                assert_eq!(seen.fields.get("content-length"), Some(length.to_string().as_str()));
+                assert!(!seen.fields.has("transfer-encoding") && seen.trailers.0.is_empty());
+                is_empty(&gateway, &folder).await;
+            }
+        }
+    }
+    assert_eq!(origin.stray(), b"");
+}
+
+#[tokio::test]
+async fn what_is_beyond_memory_waits_in_a_file_without_a_name() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    let short = unfinished(&gateway, MIB, 2 * MIB).await;
+    holds(&gateway, MIB).await;
+    assert_eq!(files(folder.path()), (0, 0));
+    let mut long = unfinished(&gateway, 3 * MIB, 3 * MIB + 5).await;
+    holds(&gateway, 4 * MIB).await;
+    assert_eq!(files(folder.path()), (1, 0));
+    assert_eq!(origin.count(), 0, "nothing goes out before all of it has come");
+    assert_eq!(long.ask("hello").await.status, 200);
+    assert_eq!(origin.last().body.len(), 3 * MIB + 5);
+    drop(short);
+    is_empty(&gateway, &folder).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_body_along() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    let wire = unfinished(&gateway, 3 * MIB, 5 * MIB).await;
+    let (mut body, request) = streaming(&Ask::new("POST", "/public/x"));
+    let mut client = H2::open(&gateway).await;
+    let answer = client.begin(request);
+    body.send_data(Bytes::from(text(2 * MIB))).await.unwrap();
+    holds(&gateway, 5 * MIB).await;
+    assert_eq!(files(folder.path()), (2, 0));
+    drop(wire);
+    holds(&gateway, 2 * MIB).await;
+    drop(answer);
+    is_empty(&gateway, &folder).await;
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_full_spool_puts_off_what_is_new_until_there_is_room() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |settings| settings.spool.max_size = 10 << 20).await;
+    let mut first = unfinished(&gateway, 8 * MIB, 8 * MIB + 1).await;
+    holds(&gateway, 8 * MIB).await;
+    for http in BOTH {
+        for answer in refusals(http, &gateway, 2 * MIB + 1).await {
+            assert_eq!((answer.status, answer.detail().as_str()), (503, NO_ROOM), "{http:?}");
+            assert_eq!(answer.fields.get("retry-after"), Some("1"));
+        }
+        assert_eq!(Ask::post("/public/x", "short").over(http, &gateway).await.status, 200);
+        assert_eq!(Ask::get("/public/x").over(http, &gateway).await.status, 200);
+    }
+    gateway.has_counted("public", "spool_full", 4).await;
+    assert_eq!(origin.count(), 4);
+    assert_eq!(first.ask("x").await.status, 200, "who came before is served");
+    is_empty(&gateway, &folder).await;
+    assert_eq!(Ask::post("/public/x", text(3 * MIB)).to(&gateway).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_asks_first_whether_to_send_learns_that_there_is_no_room() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, _folder) = gateway(&origin, |settings| settings.spool.max_size = 10 << 20).await;
+    let head = format!(
+        "POST /public/x HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+        3 * MIB
+    );
+    let mut wire = Wire::open(&gateway).await;
+    wire.send(&head).await;
+    assert_eq!(wire.next_head().await.unwrap().0, 100);
+    assert_eq!(wire.ask(text(3 * MIB)).await.status, 200);
+    assert!(origin.last().body.len() == 3 * MIB && !origin.last().fields.has("expect"));
+    let _first = unfinished(&gateway, 8 * MIB, 9 * MIB).await;
+    holds(&gateway, 8 * MIB).await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send(&head).await;
+    assert_eq!(wire.next_head().await.unwrap().0, 503, "before anything was sent");
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_never_reaches_the_upstream() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |settings| settings.routes[1].body_limit = 3 << 20).await;
+    for http in BOTH {
+        let statuses = refusals(http, &gateway, 3 * MIB + 1).await.map(|answer| answer.status);
+        assert_eq!(statuses, [413, 413], "{http:?}");
+    }
+    assert_eq!(origin.count(), 0);
+    is_empty(&gateway, &folder).await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_not_forwarded() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send("POST /public/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n").await;
+    wire.send(text(2 * MIB)).await;
+    assert_eq!(wire.ask("\r\nnonsense\r\n").await.status, 400);
+    // More and less than was declared.
+    for length in [2 * MIB - 1, 2 * MIB + 1] {
+        let ask = Ask::post("/public/x", text(2 * MIB)).field("Content-Length", length.to_string());
+        let (mut client, request) = (H2::open(&gateway).await, ask.http2());
+        if let Ok(response) = soon("answer", client.send(request)).await {
+            assert_eq!(collect(response).await.status, 400, "{length}");
+        }
+    }
+    is_empty(&gateway, &folder).await;
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_503_and_short_bodies_pass() {
+    let origin = Origin::answering("hello").await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    let path = folder.path().to_owned();
+    std::fs::remove_dir(&path).unwrap();
+    for http in BOTH {
+        let answer = Ask::post("/public/x", text(MIB + 1)).over(http, &gateway).await;
+        assert_eq!((answer.status, answer.detail().as_str()), (503, NOT_KEPT), "{http:?}");
+        assert_eq!(answer.fields.get("retry-after"), Some("1"));
+        assert_eq!(Ask::post("/public/x", text(MIB)).over(http, &gateway).await.status, 200, "{http:?}");
+    }
+    gateway.has_counted("public", "spool_failed", 2).await;
+    holds(&gateway, 0).await;
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(Ask::post("/public/x", text(MIB + 1)).to(&gateway).await.status, 200);
+    assert_eq!(origin.count(), 3);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_nothing_of_a_body_is_late() {
+    let origin = Origin::doing(vec![Step::Stall]).await;
+    let (gateway, folder) =
+        gateway(&origin, |settings| settings.routes[1].response_headers_timeout = Duration::from_millis(200)).await;
+    for http in BOTH {
+        assert_eq!(Ask::post("/public/x", text(10_000_000)).over(http, &gateway).await.status, 504, "{http:?}");
+    }
+    is_empty(&gateway, &folder).await;
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_out_of_the_spool_ends_with_its_token() {
+    let origin = Origin::doing(vec![Step::Stall]).await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    let key = gateway.issue("alice").await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send(Ask::post("/api/x", text(10_000_000)).token(&key).bytes()).await;
+    origin.has_seen(1).await;
+    gateway.revoke(&key).await;
+    wire.ends().await;
+    is_empty(&gateway, &folder).await;
+    gateway.has_counted("api", "token_ended", 1).await;
+}
+
+#[tokio::test]
+async fn an_endpoint_may_answer_before_it_has_taken_all() {
+    let early = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno".to_vec();
+    let origin = Origin::doing(vec![Step::Send(early), Step::Close]).await;
+    let (gateway, folder) = gateway(&origin, |_| {}).await;
+    for http in BOTH {
+        let answer = Ask::post("/public/x", text(10_000_000)).over(http, &gateway).await;
+        // A close with unread bytes is a reset, which may overtake the answer.
+        assert!(matches!((answer.status, answer.text()), (413, "no") | (502, _)), "{http:?} {answer:?}");
+    }
+    is_empty(&gateway, &folder).await;
+}
+
+#[tokio::test]
+async fn a_body_on_its_way_ends_with_its_token_also_while_its_answer_is_not_taken() {
+    let gate = Gate::closed();
+    let origin = Origin::doing(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
+        // More than the client lets come, less than fills all buffers on the way.
+        Step::Flood(vec![b'x'; 1 << 16], 3 << 4),
+        Step::Wait(Arc::clone(&gate)),
+        Step::Read,
+    ])
+    .await;
+    // More than fits into the buffers of the kernel.
+    let length = 64 * MIB;
+    let (gateway, folder) = gateway(&origin, |settings| {
+        settings.routes[0].body_limit = 64 << 20;
+        // So that nothing else ends it.
+        settings.timeouts.write = Duration::from_secs(600);
+    })
+    .await;
+    let key = gateway.issue("alice").await;
+    let mut client = H2::open(&gateway).await;
+    let answer = client.begin(Ask::post("/api/x", vec![b'x'; length]).token(&key).http2());
+    let _not_taken = soon("head", answer).await.unwrap();
+    settled("the answer has come as far as it can", || origin.flooded()).await;
+    gateway.revoke(&key).await;
+    is_empty(&gateway, &folder).await;
+    gate.open();
+    origin.is_left().await;
+    let seen = origin.last();
+    assert!(!seen.complete && seen.body.len() < length, "{}", seen.body.len());
+}
