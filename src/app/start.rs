@@ -15,12 +15,13 @@ use tokio_rustls::TlsAcceptor;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
-use crate::admin::{self, Health};
+use crate::admin::door::Door;
+use crate::admin::{self, Application, Health};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Browser, Listener, ListenerRole, Login};
+use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, Store, StoreError};
@@ -50,10 +51,10 @@ pub enum StartError {
     #[error(transparent)]
     Files(#[from] OutOfFiles),
     /// A listener's address cannot be used.
-    #[error("listeners.{name}: cannot listen on {address}; is another program using it?")]
+    #[error("{key}: cannot listen on {address}; is another program using it?")]
     Listen {
-        /// The listener.
-        name: String,
+        /// Where the address stands in the file, such as `listeners.public`.
+        key: String,
         /// Its address.
         address: SocketAddr,
         /// What the system said.
@@ -100,6 +101,8 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
+    /// Serves the admin application until a stop begins, and what is in flight then.
+    admin: Option<tokio::task::JoinHandle<()>>,
     log: Option<LogWriter>,
     known: Known,
     recorders: Vec<Arc<Recorder>>,
@@ -130,14 +133,17 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         StartError::Routes { first, second }
     })?;
     let endpoints = resolve_all(&settings).await?;
-    let tls = set_up_tls(&settings)?;
+    let (tls, admin_tls) = set_up_tls(&settings)?;
     let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
-    let addresses: HashMap<String, SocketAddr> = settings
+    let admin_socket = settings.admin.as_ref().map(open_admin).transpose()?;
+    let mut addresses: HashMap<String, SocketAddr> = settings
         .listeners
         .iter()
         .zip(&sockets)
         .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
         .collect();
+    let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    addresses.extend(admin_address.map(|address| (Admin::NAME.to_owned(), address)));
 
     let mut control = JoinSet::new();
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
@@ -159,6 +165,9 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
+    let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
+        serve_admin(&settings, (socket, tls), &store, &clock, &phases, &mut control)
+    });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
@@ -175,7 +184,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, log, known, recorders, last_uses })
+    Ok(Running { addresses, phase, workers, control, admin, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -209,7 +218,15 @@ impl Running {
         let mut ended = tokio::task::spawn_blocking(move || {
             workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
         });
-        let cut = match tokio::time::timeout(grace, &mut ended).await {
+        let admin = self.admin.take();
+        let in_flight = async {
+            let cut = (&mut ended).await;
+            if let Some(admin) = admin {
+                let _ = admin.await;
+            }
+            cut
+        };
+        let cut = match tokio::time::timeout(grace, in_flight).await {
             Ok(cut) => cut.unwrap_or(0),
             Err(_) => {
                 let _ = self.phase.send(Phase::Aborting);
@@ -248,21 +265,34 @@ async fn resolve_all(settings: &Settings) -> Result<Vec<Vec<Arc<EndpointSpec>>>,
     Ok(all)
 }
 
-fn set_up_tls(settings: &Settings) -> Result<Vec<Option<TlsAcceptor>>, tls::TlsError> {
+/// The acceptors of the listeners, and that of the admin application.
+fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<TlsAcceptor>), tls::TlsError> {
     let ticketer = tls::ticketer()?;
+    let acceptor = |tls: &TlsListener| -> Result<TlsAcceptor, tls::TlsError> {
+        Ok(tls::config(tls, &settings.certificates, Arc::clone(&ticketer))?.into())
+    };
     let one = |listener: &Listener| match &listener.role {
-        ListenerRole::Tls(tls) => {
-            tls::config(tls, &settings.certificates, Arc::clone(&ticketer)).map(|config| Some(config.into()))
-        }
+        ListenerRole::Tls(tls) => acceptor(tls).map(Some),
         ListenerRole::Plain(_) | ListenerRole::Internal { .. } => Ok(None),
     };
-    settings.listeners.iter().map(one).collect()
+    let admin = settings.admin.as_ref().map(|admin| {
+        let certificates = vec![admin.certificate];
+        acceptor(&TlsListener { certificates, http1: true, http2: false, tls12: true, hsts: None })
+    });
+    Ok((settings.listeners.iter().map(one).collect::<Result<_, _>>()?, admin.transpose()?))
+}
+
+fn open_admin(admin: &Admin) -> Result<TcpListener, StartError> {
+    let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
+    let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
+    opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
 fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartError> {
     let count = if matches!(listener.role, ListenerRole::Internal { .. }) { 1 } else { workers };
     let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
-    opened.map_err(|source| StartError::Listen { name: listener.name.clone(), address: listener.address, source })
+    let key = format!("listeners.{}", listener.name);
+    opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
 }
 
 /// Health and metrics, for those who run the gateway.
@@ -297,6 +327,35 @@ fn serve_internal(
             }
         });
     }
+}
+
+/// The admin application, and what it alone needs: a throttle of its own, so that nobody can lock operators out from the public
+/// side, and old entries of the audit trail removed.
+fn serve_admin(
+    settings: &Settings,
+    (socket, acceptor): (TcpListener, TlsAcceptor),
+    store: &Store,
+    clock: &Clock,
+    phases: &watch::Receiver<Phase>,
+    control: &mut JoinSet<()>,
+) -> Option<tokio::task::JoinHandle<()>> {
+    let admin = settings.admin.clone()?;
+    let (issuer, handle) = Issuer::new(store.clone(), &settings.login.clone().unwrap_or_default(), clock.clone());
+    control.spawn(issuer.run());
+    control.spawn(knowledge::prune_audit(store.clone(), clock.clone(), admin.audit_keep));
+    let router = Application::new(admin, settings.tokens.clone(), clock.clone(), store.clone(), handle).router();
+    let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
+    let mut phases = phases.clone();
+    Some(tokio::spawn(async move {
+        let stop = async move {
+            // Gone with the gateway itself.
+            let _ = phases.wait_for(|phase| *phase > Phase::Serving).await;
+        };
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => door.serve(socket, stop).await,
+            Err(error) => tracing::error!(%error, "the admin application cannot listen"),
+        }
+    }))
 }
 
 /// Deals the sockets out, one of each listener to each worker.

@@ -5,8 +5,7 @@
 use std::net::IpAddr;
 
 use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
-use crate::identity;
-use crate::store::{LedgerError, NamedToken, Page, Password, TokenDetails, TokenFilter, TokenRef};
+use crate::store::{LedgerError, NamedToken, Page, Password, PasswordMark, TokenDetails, TokenFilter, TokenRef, User};
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Most tokens that the account page shows.
@@ -16,8 +15,8 @@ const SHOWN: u32 = 200;
 pub struct Confirmed {
     /// Who has the session.
     pub owner: SubjectId,
-    /// The user name as upstreams get it.
-    pub encoded_name: String,
+    /// The user name.
+    pub name: String,
     /// What was typed.
     pub password: Password,
     /// The address of the client.
@@ -31,6 +30,23 @@ impl IssuerHandle {
     /// [`LoginFailure`].
     pub async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         self.ask(move |desk| async move { desk.open_session(login, former).await }).await
+    }
+
+    /// Who signs in to look after others: staff, or a superuser. For anybody else it is as if there were no such user. The mark
+    /// is that of the password, and changes with it.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
+        self.ask(move |desk| async move { desk.sign_in(login).await }).await
+    }
+
+    /// Is it the password of this user?
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn confirm(&self, user: Confirmed) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.confirm(user).await.map(|_| ()) }).await
     }
 
     /// Ends a session.
@@ -89,6 +105,24 @@ impl Desk {
         .await
     }
 
+    async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
+        let Login { name, password, from } = login;
+        let directory = self.store.directory.as_ref().ok_or(LoginFailure::Unavailable)?;
+        self.attempt(&name, from, async {
+            let found = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
+            // Asked for nobody too, since that takes its time. Taken before the password is compared: if it changes meanwhile,
+            // the mark is that of the former one.
+            let id = found.map_or(SubjectId(0), |user| user.account.id);
+            let standing = directory.standing(id).await.map_err(|error| unavailable(&error))?;
+            let staff = standing.filter(|(user, _)| user.staff || user.superuser);
+            // Nobody has the empty name, and to compare a password with nobody's takes as long as with a wrong one.
+            let name = staff.as_ref().map_or("", |(user, _)| &user.account.name);
+            self.user(name, password).await?;
+            staff.ok_or(LoginFailure::Refused)
+        })
+        .await
+    }
+
     async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
         let sessions = self.store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
         sessions.end(session).await.map_err(|error| unavailable(&error))
@@ -108,8 +142,7 @@ impl Desk {
 
     /// Who it is, if the password is right.
     async fn confirm(&self, user: Confirmed) -> Result<SubjectId, LoginFailure> {
-        let Confirmed { owner, encoded_name, password, from } = user;
-        let name = identity::decode(&encoded_name);
+        let Confirmed { owner, name, password, from } = user;
         let found = self.attempt(&name, from, self.user(&name, password)).await?;
         // The name may have passed to somebody else a moment ago.
         if found.account.id == owner { Ok(owner) } else { Err(LoginFailure::Refused) }

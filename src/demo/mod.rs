@@ -222,13 +222,14 @@ upstream    = "products"
 
 /// Names the option that chooses another port.
 fn port_taken(error: StartError) -> DemoError {
-    let StartError::Listen { name, address, source } = &error else { return DemoError::Start(error) };
+    let StartError::Listen { key, address, source } = &error else { return DemoError::Start(error) };
     if source.kind() != std::io::ErrorKind::AddrInUse {
         return DemoError::Start(error);
     }
-    let option = match name.as_str() {
-        "public" => "--port",
-        "plain" => "--plain-port",
+    let option = match key.as_str() {
+        "listeners.public" => "--port",
+        "listeners.plain" => "--plain-port",
+        "admin" => "--admin-port",
         _ => "--internal-port",
     };
     DemoError::PortTaken { port: address.port(), option }

@@ -77,6 +77,7 @@ impl Site {
             // Tests show many wrong keys from one address.
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts::default(),
+            admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
         };

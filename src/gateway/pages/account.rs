@@ -98,7 +98,7 @@ impl Visit<'_> {
         }
         let confirmed = Confirmed {
             owner: user.subject(),
-            encoded_name: user.values().user_name.to_str().unwrap_or_default().to_owned(),
+            name: identity::decode(user.values().user_name.to_str().unwrap_or_default()),
             password: Password::parse(std::mem::take(&mut *form.password)).map_err(|_| LoginFailure::Refused)?,
             from: exchange.peer().address.ip(),
         };
