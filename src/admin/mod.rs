@@ -3,8 +3,10 @@
 //! All of it runs in the control half and never sees a request that is meant for an upstream.
 //!
 //! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
-//! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`].
+//! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
+//! at the [`desk`].
 
+pub mod desk;
 pub mod door;
 mod fields;
 mod guard;
@@ -18,12 +20,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Response;
 
-use crate::auth::IssuerHandle;
-use crate::clock::Clock;
 use crate::config::settings;
-use crate::store::{Directory, Store};
+use desk::Desk;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
 use session::SignIns;
 
@@ -34,29 +33,17 @@ const LONGEST_BODY: usize = 64 << 10;
 pub struct Application {
     settings: settings::Admin,
     tokens: settings::Tokens,
-    clock: Clock,
-    store: Store,
-    /// Compares passwords, with a throttle of its own.
-    issuer: IssuerHandle,
+    desk: Desk,
     sign_ins: SignIns,
+    /// An address behind the gateway, to try a token with.
+    example: String,
 }
 
 impl Application {
-    /// Nobody is signed in.
-    pub fn new(
-        settings: settings::Admin,
-        tokens: settings::Tokens,
-        clock: Clock,
-        store: Store,
-        issuer: IssuerHandle,
-    ) -> Application {
+    /// Nobody is signed in. `example` is an address behind the gateway, to try a token with.
+    pub fn new(settings: settings::Admin, tokens: settings::Tokens, desk: Desk, example: String) -> Application {
         let sign_ins = SignIns::new(settings.session_ttl);
-        Application { settings, tokens, clock, store, issuer, sign_ins }
-    }
-
-    fn directory(&self) -> Result<&dyn Directory, Response> {
-        // A store without one has no admin application: the configuration sees to that.
-        self.store.directory.as_deref().ok_or_else(pages::no_directory)
+        Application { settings, tokens, desk, sign_ins, example }
     }
 
     /// Everything that it answers.

@@ -12,13 +12,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::desk::{Acting, Caller, DeskError, Rights};
 use super::door::Client;
 use super::fields::Fields;
 use super::session::Notice;
 use super::{Application, pages};
-use crate::auth::{Confirmed, CsrfSecret, LoginFailure, cookies};
+use crate::auth::{CsrfSecret, cookies};
 use crate::clock::Timestamp;
-use crate::store::{Actor, User, Via};
+use crate::store::Via;
 use crate::token::{ShownKey, TokenDigest, TokenId, TokenKey};
 
 /// What holds a sign-in: for this very host, over TLS only, out of reach for scripts, never sent for another site.
@@ -35,9 +36,7 @@ pub(super) struct Visit {
     /// The application.
     pub app: Arc<Application>,
     /// Who, as the store has it now.
-    pub user: User,
-    /// The address of the client.
-    pub from: IpAddr,
+    pub caller: Caller,
     /// What the request asks with its query.
     pub query: Fields,
     sign_in: TokenDigest,
@@ -89,32 +88,33 @@ impl Visit {
 
     /// What time it is.
     pub(super) fn now(&self) -> Timestamp {
-        self.app.clock.now()
+        self.app.desk.clock().now()
+    }
+
+    /// Does what the caller may do.
+    pub(super) fn acting(&self) -> Acting<'_> {
+        self.app.desk.act_for(&self.caller)
+    }
+
+    /// May the caller do everything?
+    pub(super) fn is_superuser(&self) -> bool {
+        self.caller.rights == Rights::Superuser
     }
 
     /// Ends the sign-in.
     pub(super) fn sign_out(&self) {
         self.app.sign_ins.end(self.sign_in);
     }
-
-    /// In whose name this request changes something.
-    pub(super) fn actor(&self) -> Actor {
-        actor(&self.user, self.from)
-    }
-}
-
-/// A user of this application.
-pub(super) fn actor(user: &User, from: IpAddr) -> Actor {
-    Actor { id: Some(user.account.id), name: user.account.name.clone(), via: Via::Admin, from: Some(from) }
 }
 
 impl Sent {
     /// Was the own password typed, and is it right? What cannot be undone, or gives power, asks for it.
-    pub(super) async fn is_confirmed(&self) -> Result<(), LoginFailure> {
-        let password = self.fields.password(OWN_PASSWORD).ok_or(LoginFailure::Refused)?;
-        let account = &self.visit.user.account;
-        let (owner, name, from) = (account.id, account.name.clone(), self.visit.from);
-        self.visit.app.issuer.confirm(Confirmed { owner, name, password, from }).await
+    ///
+    /// # Errors
+    /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
+    pub(super) async fn confirm(&self) -> Result<(), DeskError> {
+        let password = self.fields.password(OWN_PASSWORD).ok_or(DeskError::WrongPassword)?;
+        self.visit.acting().confirm(password).await
     }
 }
 
@@ -128,17 +128,15 @@ impl FromRequestParts<Arc<Application>> for Visit {
         };
         let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
         let digest = key.digest();
-        let sign_in = app.sign_ins.find(digest, app.clock.now()).ok_or_else(to_sign_in)?;
-        let directory = app.directory()?;
-        let standing = directory.standing(sign_in.user).await.map_err(|error| pages::unavailable(&error))?;
-        let stands = |(user, password): &(User, _)| user.account.active && (user.staff || user.superuser) && *password == sign_in.password;
-        let Some((user, _)) = standing.filter(stands) else {
+        let sign_in = app.sign_ins.find(digest, app.desk.clock().now()).ok_or_else(to_sign_in)?;
+        let known = app.desk.known(sign_in.user, Via::Admin, client(parts)).await.map_err(pages::failed)?;
+        let Some((caller, _)) = known.filter(|(_, password)| *password == sign_in.password) else {
             app.sign_ins.end(digest);
             return Err(to_sign_in());
         };
         let query = Fields::read(parts.uri.query().unwrap_or_default().as_bytes());
         let secret = CsrfSecret::of_session(key);
-        Ok(Visit { app: Arc::clone(app), user, from: client(parts), query, sign_in: digest, secret })
+        Ok(Visit { app: Arc::clone(app), caller, query, sign_in: digest, secret })
     }
 }
 

@@ -15,16 +15,19 @@ use tokio_rustls::TlsAcceptor;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
+use crate::admin::desk::Desk;
 use crate::admin::door::Door;
 use crate::admin::{self, Application, Health};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
+use crate::config::settings::{
+    Admin, Auth, Browser, HostPattern, Listener, ListenerRole, Login, PathPattern, TlsListener,
+};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{KeyFileError, Store, StoreError};
+use crate::store::{KeyFileError, Store, StoreError, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, resolve};
 
@@ -87,6 +90,9 @@ pub enum StartError {
     /// There are pages to log in, and no place for sessions.
     #[error("login.browser: this kind of store keeps no sessions; remove [login.browser], or use another store")]
     NoSessions,
+    /// There is an admin application, and nothing that it could look after.
+    #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
+    NoDirectory,
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -124,6 +130,9 @@ pub struct Stopped {
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log } = world;
     files::reserve(&settings.limits)?;
+    if settings.admin.is_some() && store.directory.is_none() {
+        return Err(StartError::NoDirectory);
+    }
     if store.sessions.is_none() && settings.login.as_ref().is_some_and(|login| login.browser.is_some()) {
         return Err(StartError::NoSessions);
     }
@@ -148,7 +157,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let mut control = JoinSet::new();
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
     let issuer = settings.login.as_ref().map(|login| {
-        let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
+        let (issuer, handle) = Issuer::new(store.clone(), Via::Gateway, login, clock.clone());
         control.spawn(issuer.run());
         handle
     });
@@ -166,7 +175,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        serve_admin(&settings, (socket, tls), &store, &clock, &phases, &mut control)
+        serve_admin(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
     });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
@@ -334,16 +343,19 @@ fn serve_internal(
 fn serve_admin(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
+    addresses: &HashMap<String, SocketAddr>,
     store: &Store,
     clock: &Clock,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) -> Option<tokio::task::JoinHandle<()>> {
     let admin = settings.admin.clone()?;
-    let (issuer, handle) = Issuer::new(store.clone(), &settings.login.clone().unwrap_or_default(), clock.clone());
+    let login = settings.login.clone().unwrap_or_default();
+    let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
+    let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
     control.spawn(knowledge::prune_audit(store.clone(), clock.clone(), admin.audit_keep));
-    let router = Application::new(admin, settings.tokens.clone(), clock.clone(), store.clone(), handle).router();
+    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
@@ -356,6 +368,23 @@ fn serve_admin(
             Err(error) => tracing::error!(%error, "the admin application cannot listen"),
         }
     }))
+}
+
+/// An address that a token opens, as somebody at this machine would write it.
+fn example(settings: &Settings, addresses: &HashMap<String, SocketAddr>) -> String {
+    let listener = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
+    let address = listener.and_then(|listener| addresses.get(&listener.name));
+    let route = settings.routes.iter().find(|route| route.auth == Auth::Required);
+    let port = address.map_or(443, SocketAddr::port);
+    let host = match (route.map(|route| &route.host), address) {
+        (Some(HostPattern::Exact(host)), _) => format!("{host}:{port}"),
+        (_, Some(address)) if !address.ip().is_unspecified() => address.to_string(),
+        _ => format!("localhost:{port}"),
+    };
+    let path = route.map_or("/", |route| match &route.path {
+        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
+    });
+    format!("https://{host}{path}")
 }
 
 /// Deals the sockets out, one of each listener to each worker.

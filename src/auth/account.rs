@@ -5,7 +5,10 @@
 use std::net::IpAddr;
 
 use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
-use crate::store::{LedgerError, NamedToken, Page, Password, PasswordMark, TokenDetails, TokenFilter, TokenRef, User};
+use crate::identity;
+use crate::store::{
+    Actor, LedgerError, NamedToken, Page, Password, PasswordMark, Store, TokenDetails, TokenFilter, TokenRef, User,
+};
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Most tokens that the account page shows.
@@ -15,8 +18,8 @@ const SHOWN: u32 = 200;
 pub struct Confirmed {
     /// Who has the session.
     pub owner: SubjectId,
-    /// The user name.
-    pub name: String,
+    /// The user name as upstreams get it.
+    pub encoded_name: String,
     /// What was typed.
     pub password: Password,
     /// The address of the client.
@@ -39,14 +42,6 @@ impl IssuerHandle {
     /// [`LoginFailure`].
     pub async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
         self.ask(move |desk| async move { desk.sign_in(login).await }).await
-    }
-
-    /// Is it the password of this user?
-    ///
-    /// # Errors
-    /// [`LoginFailure`].
-    pub async fn confirm(&self, user: Confirmed) -> Result<(), LoginFailure> {
-        self.ask(move |desk| async move { desk.confirm(user).await.map(|_| ()) }).await
     }
 
     /// Ends a session.
@@ -85,15 +80,16 @@ impl IssuerHandle {
     ///
     /// # Errors
     /// [`LoginFailure`].
-    pub async fn revoke_token(&self, owner: SubjectId, token: TokenId) -> Result<(), LoginFailure> {
-        self.ask(move |desk| async move { desk.revoke_token(owner, token).await }).await
+    pub async fn revoke_token(&self, owner: SubjectId, token: TokenId, from: IpAddr) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.revoke_token(owner, token, from).await }).await
     }
 }
 
 impl Desk {
     async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
-        let sessions = self.store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
+        let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
+        let sessions = store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
         self.attempt(&name, from, async {
             let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
@@ -134,24 +130,28 @@ impl Desk {
     }
 
     async fn login_token(&self, user: Confirmed, fresh: bool) -> Result<TokenKey, LoginFailure> {
-        let owner = self.confirm(user).await?;
-        let ledger = &self.store.ledger;
+        let (owner, store) = self.confirm(user).await?;
+        let ledger = &store.ledger;
         let issued = if fresh { ledger.reset_login(owner).await } else { ledger.issue_login(owner).await };
         issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
     }
 
-    /// Who it is, if the password is right.
-    async fn confirm(&self, user: Confirmed) -> Result<SubjectId, LoginFailure> {
-        let Confirmed { owner, name, password, from } = user;
+    /// Who it is, and the store on their behalf, if the password is right.
+    async fn confirm(&self, user: Confirmed) -> Result<(SubjectId, Store), LoginFailure> {
+        let Confirmed { owner, encoded_name, password, from } = user;
+        let name = identity::decode(&encoded_name);
         let found = self.attempt(&name, from, self.user(&name, password)).await?;
         // The name may have passed to somebody else a moment ago.
-        if found.account.id == owner { Ok(owner) } else { Err(LoginFailure::Refused) }
+        if found.account.id != owner {
+            return Err(LoginFailure::Refused);
+        }
+        Ok((owner, self.on_behalf_of(owner, name, from)))
     }
 
     async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
-        let owner = self.confirm(user).await?;
+        let (owner, store) = self.confirm(user).await?;
         let order = NamedToken { name, expires: None, scopes: ScopeSet::default() };
-        match self.store.ledger.issue_named(owner, &order).await {
+        match store.ledger.issue_named(owner, &order).await {
             Ok(issued) => Ok(issued.key),
             Err(LedgerError::TooMany { most, .. }) => {
                 Err(LoginFailure::Unfulfilled(format!("You have {most} tokens, which is the most. Revoke one first.")))
@@ -163,12 +163,13 @@ impl Desk {
         }
     }
 
-    async fn revoke_token(&self, owner: SubjectId, token: TokenId) -> Result<(), LoginFailure> {
+    async fn revoke_token(&self, owner: SubjectId, token: TokenId, from: IpAddr) -> Result<(), LoginFailure> {
         let ledger = &self.store.ledger;
         let found = ledger.show(TokenRef::Id(token)).await.map_err(|error| unavailable(&error))?;
-        if found.is_none_or(|found| found.record.owner.id != owner) {
+        let Some(found) = found.filter(|found| found.record.owner.id == owner) else {
             return Err(LoginFailure::Unfulfilled("You have no such token.".to_owned()));
-        }
+        };
+        let ledger = self.on_behalf_of(owner, found.record.owner.name, from).ledger;
         ledger.revoke(TokenRef::Id(token)).await.map(|_| ()).map_err(|error| ledger_failure(&error))
     }
 }

@@ -18,8 +18,8 @@ use unicode_normalization::UnicodeNormalization;
 use super::throttle::{Throttle, client_of};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
-use crate::store::{AccountError, HashingFailed, LedgerError, Password, Store, User};
-use crate::token::TokenKey;
+use crate::store::{AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
+use crate::token::{SubjectId, TokenKey};
 
 /// Most logins that wait to be looked at.
 const QUEUE: usize = 64;
@@ -71,6 +71,18 @@ impl IssuerHandle {
         self.ask(|desk| async move { desk.log_in(login).await }).await
     }
 
+    /// Whose password this is. Counts and takes its time as every login does.
+    ///
+    /// # Errors
+    /// [`LoginFailure`].
+    pub async fn verify(&self, login: Login) -> Result<User, LoginFailure> {
+        self.ask(move |desk| async move {
+            let Login { name, password, from } = login;
+            desk.attempt(&name, from, desk.user(&name, password)).await
+        })
+        .await
+    }
+
     /// Has it done at the desk.
     pub(super) async fn ask<T, F>(&self, errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static) -> Result<T, LoginFailure>
     where
@@ -99,6 +111,8 @@ pub struct Issuer {
 /// What every login needs.
 pub(super) struct Desk {
     pub(super) store: Store,
+    /// By which door people come here.
+    via: Via,
     clock: Clock,
     per_user: Option<Throttle>,
     per_address: Option<Throttle>,
@@ -106,12 +120,12 @@ pub(super) struct Desk {
 }
 
 impl Issuer {
-    /// An issuer and the handle to ask it with.
-    pub fn new(store: Store, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
+    /// An issuer for those who come by this door, and the handle to ask it with.
+    pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, errands) = mpsc::channel(QUEUE);
         let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
-        let desk = Arc::new(Desk { store, clock, per_user, per_address, session_ttl });
+        let desk = Arc::new(Desk { store, via, clock, per_user, per_address, session_ttl });
         (Issuer { desk, errands }, IssuerHandle(sender))
     }
 
@@ -134,8 +148,8 @@ impl Desk {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
         self.attempt(&name, from, async {
-            let user = self.user(&name, password).await?;
-            let issued = self.store.ledger.issue_login(user.account.id).await;
+            let account = self.user(&name, password).await?.account;
+            let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
             issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
         })
         .await
@@ -146,6 +160,21 @@ impl Desk {
         match self.store.accounts.verify_password(name, password).await {
             Ok(user) => user.ok_or(LoginFailure::Refused),
             Err(error) => Err(account_failure(&error)),
+        }
+    }
+
+    /// The store as it is for a user who looks after what is their own.
+    pub(super) fn on_behalf_of(&self, id: SubjectId, name: String, from: IpAddr) -> Store {
+        self.store.acting_as(Actor { id: Some(id), name, from: Some(from), via: self.via })
+    }
+
+    /// The answer does not hang on it.
+    async fn note_failure(&self, name: &str, from: IpAddr) {
+        let store = self.store.acting_as(Actor { from: Some(from), via: self.via, ..Actor::gateway() });
+        if let Some(audit) = store.audit
+            && let Err(error) = audit.note(Act::LoginFailed, name, None, "").await
+        {
+            tracing::warn!(code = "audit_failed", %error, "a login that failed is missing in the audit trail");
         }
     }
 
@@ -164,7 +193,9 @@ impl Desk {
             return Err(failure);
         }
         let answer = work.await;
-        if !matches!(answer, Err(LoginFailure::Refused)) {
+        if matches!(answer, Err(LoginFailure::Refused)) {
+            self.note_failure(name, from).await;
+        } else {
             let now = self.clock.now();
             give_back(&self.per_address, &client, now);
             give_back(&self.per_user, &user_key, now);

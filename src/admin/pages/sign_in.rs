@@ -9,11 +9,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::super::Application;
+use super::super::desk::DeskError;
 use super::super::fields::Fields;
 use super::super::visit::{self, COOKIE, Sent, Visit};
-use super::{page, see_other, unavailable};
-use crate::auth::{Login, LoginFailure};
-use crate::store::{Act, Actor, Password, Via};
+use super::{page, see_other, status_of};
+use crate::auth::Login;
+use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
 
@@ -51,19 +52,18 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
             response.headers_mut().append(header::SET_COOKIE, cookie);
             response
         }
-        Err(failure) => {
-            let (status, problem) = told(&failure);
-            page(status, &Page { next, name, problem: Some(problem) })
+        Err(error) => {
+            let problem = if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
+            page(status_of(&error), &Page { next, name, problem: Some(problem) })
         }
     }
 }
 
 pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
     visit.sign_out();
-    if let Some(audit) = visit.app.store.acting_as(visit.actor()).audit
-        && let Err(error) = audit.note(Act::SignedOut, &visit.user.account.name, None, "").await
-    {
-        return unavailable(&error);
+    // They are out, whether or not that could be written down.
+    if let Err(error) = visit.acting().note(Act::SignedOut).await {
+        tracing::warn!(code = "audit_failed", %error, "a sign-out is missing in the audit trail");
     }
     let mut response = see_other("/sign-in");
     response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(OVER));
@@ -75,46 +75,19 @@ async fn sign_in(
     name: &str,
     password: Option<Password>,
     from: IpAddr,
-) -> Result<HeaderValue, LoginFailure> {
-    let password = password.ok_or(LoginFailure::Refused)?;
-    let answer = app.issuer.sign_in(Login { name: name.to_owned(), password, from }).await;
-    let actor = match &answer {
-        Ok((user, _)) => visit::actor(user, from),
-        Err(LoginFailure::Refused) => Actor { id: None, name: "admin".to_owned(), via: Via::Admin, from: Some(from) },
-        Err(_) => return Err(answer.err().unwrap_or(LoginFailure::Unavailable)),
-    };
-    let act = if answer.is_ok() { Act::SignedIn } else { Act::LoginFailed };
-    if let Some(audit) = app.store.acting_as(actor).audit {
-        audit.note(act, name, None, "").await.map_err(|error| {
-            tracing::error!(%error, "a sign-in cannot be written down");
-            LoginFailure::Unavailable
-        })?;
-    }
-    let (user, mark) = answer?;
-    let key = app.sign_ins.open(user.account.id, mark, app.clock.now()).map_err(|_| LoginFailure::Unavailable)?;
+) -> Result<HeaderValue, DeskError> {
+    let password = password.ok_or(DeskError::WrongPassword)?;
+    let login = Login { name: name.to_owned(), password, from };
+    let (caller, mark) = app.desk.sign_in(login, Via::Admin).await?;
+    let key = app.sign_ins.open(caller.user.account.id, mark, app.desk.clock().now());
+    let key = key.map_err(|_| DeskError::Unavailable)?;
     let age = app.settings.session_ttl.as_secs();
     let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
-    HeaderValue::try_from(cookie).map_err(|_| LoginFailure::Unavailable)
+    HeaderValue::try_from(cookie).map_err(|_| DeskError::Unavailable)
 }
 
 /// Ends the cookie.
 const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
-
-/// What is said of a failure.
-pub(super) fn told(failure: &LoginFailure) -> (StatusCode, String) {
-    match failure {
-        LoginFailure::Refused => (StatusCode::FORBIDDEN, REFUSED.to_owned()),
-        LoginFailure::Throttled(wait) => {
-            let seconds = wait.as_secs().saturating_add(1);
-            (StatusCode::TOO_MANY_REQUESTS, format!("Too many attempts. Please try again in {seconds} s."))
-        }
-        LoginFailure::Unavailable => {
-            let text = "Passwords cannot be checked at the moment. Please try again.";
-            (StatusCode::SERVICE_UNAVAILABLE, text.to_owned())
-        }
-        LoginFailure::Unfulfilled(why) => (StatusCode::BAD_REQUEST, why.clone()),
-    }
-}
 
 /// A path of ours to go on to; the start for anything that could be read as another place.
 fn own_path(next: &str) -> &str {

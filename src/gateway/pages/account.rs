@@ -93,12 +93,12 @@ impl Visit<'_> {
         if form.action == "revoke" {
             let token = form.token.parse().map(TokenId);
             let token = token.map_err(|_| LoginFailure::Unfulfilled("You have no such token.".to_owned()))?;
-            issuer.revoke_token(user.subject(), token).await?;
+            issuer.revoke_token(user.subject(), token, exchange.peer().address.ip()).await?;
             return Ok(Done::Text("The token is revoked."));
         }
         let confirmed = Confirmed {
             owner: user.subject(),
-            name: identity::decode(user.values().user_name.to_str().unwrap_or_default()),
+            encoded_name: user.values().user_name.to_str().unwrap_or_default().to_owned(),
             password: Password::parse(std::mem::take(&mut *form.password)).map_err(|_| LoginFailure::Refused)?,
             from: exchange.peer().address.ip(),
         };

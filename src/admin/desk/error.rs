@@ -1,0 +1,84 @@
+//! Why something was not done.
+
+use std::time::Duration;
+
+use crate::auth::LoginFailure;
+use crate::store::{AccountError, HashingFailed, LedgerError, StoreError};
+use crate::token::SubjectId;
+
+/// Why something was not done. Its words may be shown to the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    /// The caller may not do it.
+    #[error("{0}")]
+    NotAllowed(&'static str),
+    /// There is no such user.
+    #[error("user {0} does not exist")]
+    UnknownUser(SubjectId),
+    /// There is no such token.
+    #[error("no such token")]
+    UnknownToken,
+    /// What was asked for is not acceptable.
+    #[error("{0}")]
+    Invalid(String),
+    /// What is there already stands in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// The password is wrong, or its user may not act here.
+    #[error("this is not the password of somebody who may do that")]
+    WrongPassword,
+    /// Too many attempts, or too much at once. May be tried again after this time.
+    #[error("too many attempts")]
+    Throttled(Duration),
+    /// Nobody can know at the moment.
+    #[error("the store does not answer; try again")]
+    Unavailable,
+}
+
+impl From<StoreError> for DeskError {
+    fn from(error: StoreError) -> DeskError {
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(code = "store_unavailable", %error, cause, "the admin application got no answer");
+        DeskError::Unavailable
+    }
+}
+
+impl From<AccountError> for DeskError {
+    fn from(error: AccountError) -> DeskError {
+        match error {
+            AccountError::UnknownUser(user) => DeskError::UnknownUser(user),
+            AccountError::NameTaken(_) | AccountError::IdTaken(_) => DeskError::Conflict(error.to_string()),
+            AccountError::Invalid(_) => DeskError::Invalid(error.to_string()),
+            AccountError::InDjango => DeskError::Conflict(error.to_string()),
+            AccountError::Hashing(HashingFailed::Busy) => DeskError::Throttled(Duration::from_secs(1)),
+            AccountError::Hashing(error) => {
+                tracing::error!(code = "hashing_failed", %error, "a password could not be hashed");
+                DeskError::Unavailable
+            }
+            AccountError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LedgerError> for DeskError {
+    fn from(error: LedgerError) -> DeskError {
+        match error {
+            LedgerError::UnknownUser(user) => DeskError::UnknownUser(user),
+            LedgerError::UnknownToken => DeskError::UnknownToken,
+            LedgerError::InvalidName | LedgerError::ScopesTooLong => DeskError::Invalid(error.to_string()),
+            LedgerError::Store(error) => error.into(),
+            refused => DeskError::Conflict(refused.to_string()),
+        }
+    }
+}
+
+impl From<LoginFailure> for DeskError {
+    fn from(failure: LoginFailure) -> DeskError {
+        match failure {
+            LoginFailure::Refused => DeskError::WrongPassword,
+            LoginFailure::Throttled(wait) => DeskError::Throttled(wait),
+            LoginFailure::Unavailable => DeskError::Unavailable,
+            LoginFailure::Unfulfilled(why) => DeskError::Conflict(why),
+        }
+    }
+}

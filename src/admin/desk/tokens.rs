@@ -1,0 +1,153 @@
+//! Tokens: found, issued, revoked.
+
+use super::{Acting, DeskError, Rights};
+use crate::clock::Timestamp;
+use crate::store::{
+    Act, Issued, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
+};
+use crate::token::{SubjectId, TokenId, TokenKey};
+
+/// Whether a token counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenState {
+    /// It does.
+    Live,
+    /// It would, if its owner were active.
+    OwnerInactive,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+/// What a pasted text is.
+#[derive(Debug)]
+pub enum Found {
+    /// The key of this token.
+    Token(Box<TokenDetails>),
+    /// Nothing that this store knows.
+    Unknown,
+}
+
+impl TokenState {
+    /// The state of a token at this time.
+    pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
+        let record = &token.record;
+        if record.revoked.is_some() {
+            TokenState::Revoked
+        } else if record.expires.is_some_and(|end| end <= now) {
+            TokenState::Expired
+        } else if !record.owner.active {
+            TokenState::OwnerInactive
+        } else {
+            TokenState::Live
+        }
+    }
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TokenState::Live => "live",
+            TokenState::OwnerInactive => "owner_inactive",
+            TokenState::Expired => "expired",
+            TokenState::Revoked => "revoked",
+        }
+    }
+}
+
+impl Acting<'_> {
+    /// Tokens. Staff sees only those of ordinary users.
+    ///
+    /// # Errors
+    /// [`DeskError::Unavailable`].
+    pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
+        let mut query = query.clone();
+        query.ordinary |= self.caller.rights == Rights::Staff;
+        Ok(self.desk.directory.tokens(&query).await?)
+    }
+
+    /// One token.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
+    pub async fn token(&self, id: TokenId) -> Result<TokenDetails, DeskError> {
+        let token = self.store.ledger.show(TokenRef::Id(id)).await?.ok_or(DeskError::UnknownToken)?;
+        self.user(token.record.owner.id).await?;
+        Ok(token)
+    }
+
+    /// What a pasted text is: a key, or a field value with one, such as leak reports carry.
+    ///
+    /// # Errors
+    /// [`DeskError::NotAllowed`] if it belongs to somebody whom the caller does not look after, [`DeskError::Unavailable`].
+    pub async fn look_up_key(&self, pasted: &str) -> Result<Found, DeskError> {
+        let Some(key) = pasted.split_whitespace().next_back() else { return Ok(Found::Unknown) };
+        let Ok(key) = TokenKey::parse(key.trim_matches(['"', '\'', ',', ';'])) else { return Ok(Found::Unknown) };
+        let Some(token) = self.store.ledger.show(TokenRef::Digest(key.digest())).await? else {
+            return Ok(Found::Unknown);
+        };
+        self.user(token.record.owner.id).await?;
+        Ok(Found::Token(Box::new(token)))
+    }
+
+    /// The login token of a user: the one that is there, or a new one.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Conflict`], [`DeskError::Unavailable`].
+    pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, DeskError> {
+        let user = self.user(owner).await?;
+        let issued = self.store.ledger.issue_login(owner).await?;
+        if !issued.fresh {
+            self.note_of(Act::TokenRevealed, &user.account.name, Some(issued.id)).await?;
+        }
+        Ok(issued)
+    }
+
+    /// Revokes the login token of a user, if there is one, and issues a new one.
+    ///
+    /// # Errors
+    /// As [`Acting::login_token`].
+    pub async fn reset_login(&self, owner: SubjectId) -> Result<Issued, DeskError> {
+        self.user(owner).await?;
+        Ok(self.store.ledger.reset_login(owner).await?)
+    }
+
+    /// Issues a named token.
+    ///
+    /// # Errors
+    /// As [`Acting::login_token`], and [`DeskError::Invalid`].
+    pub async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, DeskError> {
+        self.user(owner).await?;
+        if order.expires.is_some_and(|end| end <= self.desk.clock.now()) {
+            return Err(DeskError::Invalid("the end of a token lies in the future".to_owned()));
+        }
+        Ok(self.store.ledger.issue_named(owner, order).await?)
+    }
+
+    /// Gives a token a new end and new scopes.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
+    pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
+        self.token(id).await?;
+        Ok(self.store.ledger.set_terms(id, terms).await?)
+    }
+
+    /// Revokes a token. Twice is fine.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
+    pub async fn revoke(&self, id: TokenId) -> Result<Revocation, DeskError> {
+        self.token(id).await?;
+        Ok(self.store.ledger.revoke(TokenRef::Id(id)).await?)
+    }
+
+    /// Revokes all tokens of a user, and says how many counted.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
+    pub async fn revoke_all(&self, owner: SubjectId) -> Result<usize, DeskError> {
+        self.user(owner).await?;
+        Ok(self.store.ledger.revoke_all(owner).await?)
+    }
+}

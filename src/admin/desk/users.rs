@@ -1,0 +1,118 @@
+//! Users: found, made, changed, deleted.
+
+use super::{Acting, DeskError, Rights};
+use crate::store::{Issued, Listing, NewUser, Password, PersonalDetails, User, UserQuery};
+use crate::token::SubjectId;
+
+impl Acting<'_> {
+    /// Users. Staff sees only those who are neither staff nor superusers.
+    ///
+    /// # Errors
+    /// [`DeskError::Unavailable`].
+    pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, DeskError> {
+        let mut query = query.clone();
+        if self.caller.rights == Rights::Staff {
+            if query.staff == Some(true) {
+                return Ok(Listing { entries: Vec::new(), next: Default::default() });
+            }
+            query.staff = Some(false);
+        }
+        Ok(self.desk.directory.users(&query).await?)
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
+    pub async fn user(&self, id: SubjectId) -> Result<User, DeskError> {
+        let user = self.desk.directory.user(id).await?.ok_or(DeskError::UnknownUser(id))?;
+        self.may_look_after(&user)?;
+        Ok(user)
+    }
+
+    /// The names of groups, at most so many.
+    ///
+    /// # Errors
+    /// [`DeskError::Unavailable`].
+    pub async fn groups(&self, limit: u32) -> Result<Vec<String>, DeskError> {
+        Ok(self.desk.directory.groups(limit).await?)
+    }
+
+    /// Creates a user, with a login token where the settings say so.
+    ///
+    /// # Errors
+    /// [`DeskError::NotAllowed`], [`DeskError::Conflict`] if the name or id is taken, [`DeskError::Invalid`],
+    /// [`DeskError::Throttled`], [`DeskError::Unavailable`].
+    pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), DeskError> {
+        self.caller.needs_superuser()?;
+        Ok(self.store.accounts.create(user).await?)
+    }
+
+    /// Gives a user another name, e-mail address and personal names.
+    ///
+    /// # Errors
+    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Conflict`], [`DeskError::Invalid`],
+    /// [`DeskError::Unavailable`].
+    pub async fn edit_user(&self, id: SubjectId, details: &PersonalDetails) -> Result<(), DeskError> {
+        self.caller.needs_superuser()?;
+        Ok(self.store.accounts.edit(id, details).await?)
+    }
+
+    /// Puts a user into exactly these groups.
+    ///
+    /// # Errors
+    /// As [`Acting::edit_user`].
+    pub async fn set_groups(&self, id: SubjectId, groups: &[String]) -> Result<(), DeskError> {
+        self.caller.needs_superuser()?;
+        Ok(self.store.accounts.set_groups(id, groups).await?)
+    }
+
+    /// Makes somebody else staff or superuser, or neither.
+    ///
+    /// # Errors
+    /// As [`Acting::edit_user`].
+    pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
+        self.needs_somebody_else(id, "nobody changes their own rights; ask another superuser")?;
+        Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
+    }
+
+    /// Lets the tokens of a user count again, or keeps them from counting. Nobody switches themselves off.
+    ///
+    /// # Errors
+    /// As [`Acting::edit_user`].
+    pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), DeskError> {
+        self.needs_somebody_else(id, "nobody switches themselves off; ask another superuser")?;
+        let accounts = &self.store.accounts;
+        Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
+    }
+
+    /// Sets a password; `None`: no password fits from now on.
+    ///
+    /// # Errors
+    /// As [`Acting::edit_user`], and [`DeskError::Throttled`].
+    pub async fn set_password(&self, id: SubjectId, password: Option<Password>) -> Result<(), DeskError> {
+        self.caller.needs_superuser()?;
+        Ok(self.store.accounts.set_password(id, password).await?)
+    }
+
+    /// Deletes somebody else with all tokens.
+    ///
+    /// # Errors
+    /// As [`Acting::edit_user`].
+    pub async fn delete_user(&self, id: SubjectId) -> Result<(), DeskError> {
+        self.needs_somebody_else(id, "nobody deletes themselves; ask another superuser")?;
+        Ok(self.store.accounts.delete(id).await?)
+    }
+
+    pub(super) fn may_look_after(&self, user: &User) -> Result<(), DeskError> {
+        if self.caller.rights == Rights::Superuser || !(user.staff || user.superuser) {
+            return Ok(());
+        }
+        Err(DeskError::NotAllowed("staff looks after users who are neither staff nor superusers"))
+    }
+
+    fn needs_somebody_else(&self, id: SubjectId, why: &'static str) -> Result<(), DeskError> {
+        self.caller.needs_superuser()?;
+        if self.caller.user.account.id == id { Err(DeskError::NotAllowed(why)) } else { Ok(()) }
+    }
+}
