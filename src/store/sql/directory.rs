@@ -33,10 +33,13 @@ struct Sorted<E> {
 }
 
 /// A statement in the making.
-#[derive(Default)]
 struct Draft {
+    /// What is read, in the order in which it is.
+    from: String,
     conditions: Vec<String>,
     arguments: Vec<Argument>,
+    /// Does it begin with a few ids?
+    is_led: bool,
 }
 
 /// How a list is sorted: by a number or a text, and then by id.
@@ -49,36 +52,39 @@ struct Sorting {
 #[async_trait]
 impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of("user_listing AS l");
         if !query.search.is_empty() {
-            draft.add_search(&query.search);
+            let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
+            let by_name = query.order == UserOrder::Name;
+            let rare = !by_name && self.is_rare(&found, vec![plain(&query.search).into(), LAST.into()]).await?;
+            draft.add_search(&query.search, by_name, rare);
         }
         if let Some(active) = query.active {
             let active = draft.argument(active);
             draft.only(format!("l.active = {active}"));
         }
         match query.staff {
-            Some(true) => draft.only("l.privileged"),
+            Some(true) => draft.among("SELECT id FROM user_listing WHERE privileged", "l.id"),
             Some(false) => draft.only("NOT l.privileged"),
             None => {}
         }
         if let Some(group) = &query.group {
             let group = plain(group);
-            let members = "SELECT m.user_id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name = ";
+            let members = "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
             let rare = self.is_rare(&format!("{members} $1"), vec![group.clone().into()]).await?;
             let group = draft.argument(group);
-            draft.only(if rare {
-                format!("l.id IN ({members} {group})")
+            if rare {
+                draft.among(&format!("{members} {group}"), "l.id");
             } else {
-                format!("EXISTS ({members} {group} AND m.user_id = l.id)")
-            });
+                draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
+            }
         }
         let sorting = match query.order {
             UserOrder::Name => Sorting { text: "l.folded_name", number: "0", descending: false },
             UserOrder::Newest => Sorting { text: "''", number: "l.id", descending: true },
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
-        let page = draft.page("user_listing AS l", "l.id", &sorting, &query.place, query.limit);
+        let page = draft.page("l.id", &sorting, &query.place, query.limit);
         let listing = self.listing::<UserRow>("user_details", page, &sorting, query.limit).await?;
         listing.map(UserRow::into_user)
     }
@@ -97,7 +103,7 @@ impl<D: Database> Directory for SqlStore<D> {
     }
 
     async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of("tokens AS t");
         let sorting = draft.add_view(query.view, self.clock.now());
         if let Some(owner) = query.owner {
             let owner = draft.argument(owner.0);
@@ -111,31 +117,24 @@ impl<D: Database> Directory for SqlStore<D> {
             let hint = plain(&query.hint);
             let end = draft.argument(format!("{hint}{LAST}"));
             let hint = draft.argument(hint);
-            draft.only(format!("t.id IN (SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end})"));
+            draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
         }
-        let mut from = "tokens AS t";
         if !query.owner_name.is_empty() {
             let name = plain(&query.owner_name);
-            let begins = |place: usize| {
-                let end = place + 1;
-                format!("folded_name >= lower(${place}) AND folded_name < lower(${place}) || ${end}")
-            };
-            let counted = format!("SELECT id FROM user_listing WHERE {}", begins(1));
+            let counted = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
             let rare = self.is_rare(&counted, vec![name.clone().into(), LAST.into()]).await?;
-            let first = draft.arguments.len() + 1;
-            draft.arguments.extend([name.into(), LAST.into()]);
+            let (start, end) = (draft.argument(name), draft.argument(LAST));
+            let owners = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", &start, &end));
             if rare {
-                draft.only(format!("t.user_id IN (SELECT id FROM user_listing WHERE {})", begins(first)));
+                draft.among(&owners, "t.user_id");
             } else {
-                from = "tokens AS t CROSS JOIN user_listing AS l";
-                draft.only(format!("l.id = t.user_id AND l.{}", begins(first).replace("AND ", "AND l.")));
+                draft.only(format!("EXISTS ({owners} AND id = t.user_id)"));
             }
         }
         if query.ordinary {
-            from = "tokens AS t CROSS JOIN user_listing AS l";
-            draft.only("l.id = t.user_id AND NOT l.privileged");
+            draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
-        let page = draft.page(from, "t.id", &sorting, &query.place, query.limit);
+        let page = draft.page("t.id", &sorting, &query.place, query.limit);
         let listing = self.listing::<TokenRow>("token_details", page, &sorting, query.limit).await?;
         listing.map(TokenRow::into_details)
     }
@@ -202,6 +201,22 @@ impl Sorting {
 }
 
 impl Draft {
+    fn of(from: &str) -> Draft {
+        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false }
+    }
+
+    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
+    /// is written.
+    fn among(&mut self, ids: &str, column: &str) {
+        if self.is_led {
+            self.only(format!("{column} IN ({ids})"));
+        } else {
+            self.is_led = true;
+            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
+            self.only(format!("{column} = few.id"));
+        }
+    }
+
     fn only(&mut self, condition: impl Into<String>) {
         self.conditions.push(condition.into());
     }
@@ -212,14 +227,18 @@ impl Draft {
         format!("${}", self.arguments.len())
     }
 
-    fn add_search(&mut self, search: &str) {
+    fn add_search(&mut self, search: &str, by_name: bool, rare: bool) {
         let (start, end) = (self.argument(plain(search)), self.argument(LAST));
-        let begins = |column: &str| format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}");
+        let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column, &start, &end));
         if search.contains('@') {
-            let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column));
-            self.only(format!("l.id IN ({} UNION ALL {})", found("folded_name"), found("folded_email")));
+            self.among(&format!("{} UNION {}", found("folded_name"), found("folded_email")), "l.id");
+        } else if rare {
+            self.among(&found("folded_name"), "l.id");
+        } else if by_name {
+            self.only(begins("l.folded_name", &start, &end));
         } else {
-            self.only(begins("l.folded_name"));
+            // Not by the index of names: all that it finds would have to be sorted.
+            self.only(begins("(l.folded_name || '')", &start, &end));
         }
     }
 
@@ -265,7 +284,7 @@ impl Draft {
     }
 
     /// The ids of one page, and one more.
-    fn page(mut self, from: &str, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
+    fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
         let Sorting { text, number, .. } = sorting;
         let (way, beyond) = (sorting.way(), if sorting.descending { "<" } else { ">" });
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
@@ -278,18 +297,25 @@ impl Draft {
                     SortKey::Text(value) => self.argument(value.as_str()),
                     SortKey::Number(value) => self.argument(*value),
                 };
-                self.only(format!("({key}, {id}) {beyond} ({value}, {behind})"));
+                // Not as a pair: SQLite finds no index for one with an expression in it.
+                self.only(format!("{key} {beyond}= {value} AND ({key} {beyond} {value} OR {id} {beyond} {behind})"));
             }
         }
         let all = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
         let order = if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let most = self.argument(i64::from(limit) + 1);
+        let from = &self.from;
         let page = format!(
             "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number FROM {from} WHERE {all} \
              ORDER BY {order} LIMIT {most}"
         );
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
+}
+
+/// Does a folded column begin with the text at `start`? `end` is the place of [`LAST`].
+fn begins(column: &str, start: &str, end: &str) -> String {
+    format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}")
 }
 
 /// Nothing in a store has such a character, and PostgreSQL would call the question itself an error.
