@@ -57,16 +57,16 @@ pub async fn run(users: usize) {
     let ((users_here, tokens_here), (users_there, tokens_there)) = (deep(&sqlite).await, deep(&server).await);
     for (name, query) in user_pages() {
         let (here, there) = (
-            UserQuery { place: query.0.then_some(users_here.clone()).unwrap_or_default(), ..query.1.clone() },
-            UserQuery { place: query.0.then_some(users_there.clone()).unwrap_or_default(), ..query.1 },
+            UserQuery { place: begin(query.0, &users_here), ..query.1.clone() },
+            UserQuery { place: begin(query.0, &users_there), ..query.1 },
         );
         let here = measure(async || drop(directory(&sqlite).users(&here).await.unwrap())).await;
         tell(&name, here, measure(async || drop(directory(&server).users(&there).await.unwrap())).await);
     }
     for (name, query) in token_pages() {
         let (here, there) = (
-            TokenQuery { place: query.0.then_some(tokens_here.clone()).unwrap_or_default(), ..query.1.clone() },
-            TokenQuery { place: query.0.then_some(tokens_there.clone()).unwrap_or_default(), ..query.1 },
+            TokenQuery { place: begin(query.0, &tokens_here), ..query.1.clone() },
+            TokenQuery { place: begin(query.0, &tokens_there), ..query.1 },
         );
         let here = measure(async || drop(directory(&sqlite).tokens(&here).await.unwrap())).await;
         tell(&name, here, measure(async || drop(directory(&server).tokens(&there).await.unwrap())).await);
@@ -185,6 +185,10 @@ async fn deep(store: &Store) -> (Place, Place) {
     let users = UserQuery { search: "user7".to_owned(), limit: 1_000, ..UserQuery::default() };
     let tokens = TokenQuery { limit: 100_000, ..TokenQuery::default() };
     (directory(store).users(&users).await.unwrap().next, directory(store).tokens(&tokens).await.unwrap().next)
+}
+
+fn begin(far: bool, place: &Place) -> Place {
+    if far { place.clone() } else { Place::Start }
 }
 
 async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {

@@ -83,6 +83,11 @@ async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
     assert_eq!(search(&store, "alice@").await, ["bob"]);
     assert_eq!(search(&store, "Carol@EXAMPLE").await, ["carol@example.com"]);
     assert_eq!(search(&store, "").await.len(), 7);
+    for order in [UserOrder::Newest, UserOrder::LastLogin] {
+        let of = |text: &str| UserQuery { search: text.to_owned(), order, ..UserQuery::default() };
+        assert_eq!(names(&store, of("ali")).await, ["Alina", "alice"]);
+        assert_eq!(names(&store, of("alice@")).await, ["bob"]);
+    }
 }
 
 async fn users_are_filtered_by_what_they_are(site: Site) {

@@ -18,7 +18,7 @@ use crate::store::{
 use crate::token::SubjectId;
 
 /// Up to so many entries are rare: they are looked up first, and sorted.
-const RARE: i64 = 2_000;
+const RARE: usize = 2_000;
 
 /// Behind every text that begins like the one before it, by the order of code points.
 const LAST: &str = "\u{10FFFF}";
@@ -54,10 +54,16 @@ impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
         let mut draft = Draft::of("user_listing AS l");
         if !query.search.is_empty() {
-            let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
             let by_name = query.order == UserOrder::Name;
-            let rare = !by_name && self.is_rare(&found, vec![plain(&query.search).into(), LAST.into()]).await?;
-            draft.add_search(&query.search, by_name, rare);
+            let few = if by_name || query.search.contains('@') {
+                None
+            } else {
+                self.named_alike(&query.search).await?
+            };
+            match few {
+                Some(few) => draft.given::<D>(few, "l.id"),
+                None => draft.add_search(&query.search, by_name),
+            }
         }
         if let Some(active) = query.active {
             let active = draft.argument(active);
@@ -71,11 +77,10 @@ impl<D: Database> Directory for SqlStore<D> {
         if let Some(group) = &query.group {
             let group = plain(group);
             let members = "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
-            let rare = self.is_rare(&format!("{members} $1"), vec![group.clone().into()]).await?;
-            let group = draft.argument(group);
-            if rare {
-                draft.among(&format!("{members} {group}"), "l.id");
+            if let Some(few) = self.few(&format!("{members} $1"), vec![group.clone().into()]).await? {
+                draft.given::<D>(few, "l.id");
             } else {
+                let group = draft.argument(group);
                 draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
             }
         }
@@ -120,15 +125,12 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
         }
         if !query.owner_name.is_empty() {
-            let name = plain(&query.owner_name);
-            let counted = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
-            let rare = self.is_rare(&counted, vec![name.clone().into(), LAST.into()]).await?;
-            let (start, end) = (draft.argument(name), draft.argument(LAST));
-            let owners = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", &start, &end));
-            if rare {
-                draft.among(&owners, "t.user_id");
+            if let Some(few) = self.named_alike(&query.owner_name).await? {
+                draft.given::<D>(few, "t.user_id");
             } else {
-                draft.only(format!("EXISTS ({owners} AND id = t.user_id)"));
+                let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
+                let owner = begins("folded_name", &start, &end);
+                draft.only(format!("EXISTS (SELECT 1 FROM user_listing WHERE {owner} AND id = t.user_id)"));
             }
         }
         if query.ordinary {
@@ -147,11 +149,18 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Are these rows few?
-    async fn is_rare(&self, rows: &str, arguments: Vec<Argument>) -> Result<bool, StoreError> {
-        let text = format!("SELECT count(*) FROM ({rows} LIMIT {}) AS counted", RARE + 1);
-        let count: Option<(i64,)> = self.row(Statement::with(AssertSqlSafe(text), arguments)).await?;
-        Ok(count.is_some_and(|(count,)| count <= RARE))
+    /// The users whose names begin so, if they are few.
+    async fn named_alike(&self, name: &str) -> Result<Option<Vec<i64>>, StoreError> {
+        let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
+        self.few(&found, vec![plain(name).into(), LAST.into()]).await
+    }
+
+    /// These ids, if they are few. Told to the database one by one, since it cannot guess how few they are.
+    async fn few(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
+        let text = format!("{ids} LIMIT {}", RARE + 1);
+        let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
+        let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+        Ok((few.len() <= RARE).then_some(few))
     }
 
     /// What stands in `view` for the ids of a page, in its order.
@@ -217,6 +226,13 @@ impl Draft {
         }
     }
 
+    /// Only where `column` is one of these.
+    fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
+        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let list = self.argument(format!("[{list}]"));
+        self.among(&D::ids_at(&list), column);
+    }
+
     fn only(&mut self, condition: impl Into<String>) {
         self.conditions.push(condition.into());
     }
@@ -227,13 +243,11 @@ impl Draft {
         format!("${}", self.arguments.len())
     }
 
-    fn add_search(&mut self, search: &str, by_name: bool, rare: bool) {
+    fn add_search(&mut self, search: &str, by_name: bool) {
         let (start, end) = (self.argument(plain(search)), self.argument(LAST));
         let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column, &start, &end));
         if search.contains('@') {
             self.among(&format!("{} UNION {}", found("folded_name"), found("folded_email")), "l.id");
-        } else if rare {
-            self.among(&found("folded_name"), "l.id");
         } else if by_name {
             self.only(begins("l.folded_name", &start, &end));
         } else {
