@@ -1,79 +1,59 @@
-//! Doors for those who run the gateway: health and metrics.
+//! Doors for those who run the gateway: health and metrics ([`internal_router`]), and the admin application.
 //!
-//! [`internal_router`] is made from what it is given and knows nothing of the gateway; [`serve`] answers with it on a
-//! listener of its own. Runs in the control half; never sees a request that is meant for an upstream.
+//! All of it runs in the control half and never sees a request that is meant for an upstream.
+//!
+//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
+//! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
+//! at the [`desk`].
 
 pub mod desk;
+pub mod door;
+mod fields;
+mod guard;
+mod internal;
+mod pages;
+mod session;
+mod visit;
 
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
-use serde_json::json;
-use tokio::net::TcpListener;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 
-/// Whether the gateway can do its work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// It can.
-    Ok,
-    /// It cannot, or not all of it: what is wrong, one sentence each.
-    Failing(Vec<String>),
+use crate::config::settings;
+use desk::Desk;
+pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
+use session::SignIns;
+
+/// Longest request body in bytes.
+const LONGEST_BODY: usize = 64 << 10;
+
+/// What the application works with.
+pub struct Application {
+    settings: settings::Admin,
+    tokens: settings::Tokens,
+    desk: Desk,
+    sign_ins: SignIns,
+    /// An address behind the gateway, to try a token with.
+    example: String,
 }
 
-/// Tells how the gateway is, now.
-pub type AskHealth = Arc<dyn Fn() -> Health + Send + Sync>;
-
-/// Writes the metrics in the text format of Prometheus.
-pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// The text format of Prometheus.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// What an internal listener answers: `/health` and `/metrics`, each if it is given.
-pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>) -> Router {
-    let mut router = Router::new();
-    if let Some(health) = health {
-        router = router.merge(Router::new().route("/health", get(answer_health)).with_state(health));
+impl Application {
+    /// Nobody is signed in. `example` is an address behind the gateway, to try a token with.
+    pub fn new(settings: settings::Admin, tokens: settings::Tokens, desk: Desk, example: String) -> Application {
+        let sign_ins = SignIns::new(settings.session_ttl);
+        Application { settings, tokens, desk, sign_ins, example }
     }
-    if let Some(metrics) = metrics {
-        router = router.merge(Router::new().route("/metrics", get(answer_metrics)).with_state(metrics));
+
+    /// Everything that it answers.
+    pub fn router(self) -> Router {
+        let app = Arc::new(self);
+        let pages = pages::routes().layer(from_fn(guard::own_pages_only)).with_state(Arc::clone(&app));
+        pages
+            .fallback(pages::not_found)
+            .method_not_allowed_fallback(pages::not_allowed)
+            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .layer(from_fn_with_state(app, guard::every_request))
     }
-    router
 }
-
-/// Answers on `listener` with `router` until `shutdown` is done and the answers in flight are sent.
-///
-/// That last wait has no bound of its own: a caller that must end in time drops the future.
-///
-/// # Errors
-/// What the system says of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
-}
-
-async fn answer_health(State(health): State<AskHealth>) -> Response {
-    let (status, body) = match health() {
-        Health::Ok => (StatusCode::OK, json!({"status": "ok"})),
-        Health::Failing(problems) => {
-            (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "failing", "problems": problems}))
-        }
-    };
-    (status, [UNCACHED], Json(body)).into_response()
-}
-
-async fn answer_metrics(State(metrics): State<WriteMetrics>) -> Response {
-    ([UNCACHED, (header::CONTENT_TYPE, METRICS_TYPE)], metrics()).into_response()
-}
-
-/// Both answers are true for one moment only.
-const UNCACHED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::admin_door;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
@@ -21,10 +22,10 @@ use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Browser, Listener, ListenerRole, Login};
+use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{KeyFileError, NoSessions, Store, StoreError};
+use crate::store::{KeyFileError, NoSessions, Store, StoreError, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, Spool, resolve};
 
@@ -51,10 +52,10 @@ pub enum StartError {
     #[error(transparent)]
     Files(#[from] OutOfFiles),
     /// A listener's address cannot be used.
-    #[error("listeners.{name}: cannot listen on {address}; is another program using it?")]
+    #[error("{key}: cannot listen on {address}; is another program using it?")]
     Listen {
-        /// The listener.
-        name: String,
+        /// Where the address stands in the file, such as `listeners.public`.
+        key: String,
         /// Its address.
         address: SocketAddr,
         /// What the system said.
@@ -95,6 +96,9 @@ pub enum StartError {
     /// There are pages to log in, and no place for sessions.
     #[error("login.browser: there is no place for sessions: {0}")]
     NoSessions(NoSessions),
+    /// There is an admin application, and nothing that it could look after.
+    #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
+    NoDirectory,
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
@@ -109,6 +113,8 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
+    /// Serves the admin application until a stop begins, and what is in flight then.
+    admin: Option<tokio::task::JoinHandle<()>>,
     log: Option<LogWriter>,
     known: Known,
     recorders: Vec<Arc<Recorder>>,
@@ -130,6 +136,9 @@ pub struct Stopped {
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log } = world;
     files::reserve(&settings)?;
+    if settings.admin.is_some() && store.directory.is_none() {
+        return Err(StartError::NoDirectory);
+    }
     if let Err(none) = &store.sessions
         && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
     {
@@ -141,20 +150,23 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         StartError::Routes { first, second }
     })?;
     let endpoints = resolve_all(&settings).await?;
-    let tls = set_up_tls(&settings)?;
+    let (tls, admin_tls) = set_up_tls(&settings)?;
     let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
-    let addresses: HashMap<String, SocketAddr> = settings
+    let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
+    let mut addresses: HashMap<String, SocketAddr> = settings
         .listeners
         .iter()
         .zip(&sockets)
         .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
         .collect();
+    let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    addresses.extend(admin_address.map(|address| (Admin::NAME.to_owned(), address)));
 
     let mut control = JoinSet::new();
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
     let spool = spool(&settings, &known)?;
     let issuer = settings.login.as_ref().map(|login| {
-        let (issuer, handle) = Issuer::new(store.clone(), login, clock.clone());
+        let (issuer, handle) = Issuer::new(store.clone(), Via::Gateway, login, clock.clone());
         control.spawn(issuer.run());
         handle
     });
@@ -171,6 +183,9 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
+    let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
+        admin_door::serve(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
+    });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
@@ -188,7 +203,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, log, known, recorders, last_uses })
+    Ok(Running { addresses, phase, workers, control, admin, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -222,7 +237,15 @@ impl Running {
         let mut ended = tokio::task::spawn_blocking(move || {
             workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
         });
-        let cut = match tokio::time::timeout(grace, &mut ended).await {
+        let admin = self.admin.take();
+        let in_flight = async {
+            let cut = (&mut ended).await;
+            if let Some(admin) = admin {
+                let _ = admin.await;
+            }
+            cut
+        };
+        let cut = match tokio::time::timeout(grace, in_flight).await {
             Ok(cut) => cut.unwrap_or(0),
             Err(_) => {
                 let _ = self.phase.send(Phase::Aborting);
@@ -270,21 +293,28 @@ fn spool(settings: &Settings, known: &Known) -> Result<Spool, StartError> {
     Ok(spool)
 }
 
-fn set_up_tls(settings: &Settings) -> Result<Vec<Option<TlsAcceptor>>, tls::TlsError> {
+/// The acceptors of the listeners, and that of the admin application.
+fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<TlsAcceptor>), tls::TlsError> {
     let ticketer = tls::ticketer()?;
+    let acceptor = |tls: &TlsListener| -> Result<TlsAcceptor, tls::TlsError> {
+        Ok(tls::config(tls, &settings.certificates, Arc::clone(&ticketer))?.into())
+    };
     let one = |listener: &Listener| match &listener.role {
-        ListenerRole::Tls(tls) => {
-            tls::config(tls, &settings.certificates, Arc::clone(&ticketer)).map(|config| Some(config.into()))
-        }
+        ListenerRole::Tls(tls) => acceptor(tls).map(Some),
         ListenerRole::Plain(_) | ListenerRole::Internal { .. } => Ok(None),
     };
-    settings.listeners.iter().map(one).collect()
+    let admin = settings.admin.as_ref().map(|admin| {
+        let certificates = vec![admin.certificate];
+        acceptor(&TlsListener { certificates, http1: true, http2: false, tls12: true, hsts: None })
+    });
+    Ok((settings.listeners.iter().map(one).collect::<Result<_, _>>()?, admin.transpose()?))
 }
 
 fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartError> {
     let count = if matches!(listener.role, ListenerRole::Internal { .. }) { 1 } else { workers };
     let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
-    opened.map_err(|source| StartError::Listen { name: listener.name.clone(), address: listener.address, source })
+    let key = format!("listeners.{}", listener.name);
+    opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
 }
 
 /// Health and metrics, for those who run the gateway.

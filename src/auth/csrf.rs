@@ -97,7 +97,7 @@ impl CsrfSecret {
     }
 
     /// Does the text show this secret, masked or bare?
-    fn is_shown_by(&self, text: &str) -> bool {
+    pub fn is_shown_by(&self, text: &str) -> bool {
         let bare = match text.as_bytes().split_at_checked(LENGTH) {
             Some((mask, under)) if under.len() == LENGTH => {
                 under.iter().zip(mask).map(|(under, mask)| letter(place(*under) + 62 - place(*mask))).collect()

@@ -111,6 +111,8 @@ pub struct Issuer {
 /// What every login needs.
 pub(super) struct Desk {
     pub(super) store: Store,
+    /// By which door people come here.
+    via: Via,
     clock: Clock,
     per_user: Option<Throttle>,
     per_address: Option<Throttle>,
@@ -118,12 +120,12 @@ pub(super) struct Desk {
 }
 
 impl Issuer {
-    /// An issuer and the handle to ask it with.
-    pub fn new(store: Store, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
+    /// An issuer for those who come by this door, and the handle to ask it with.
+    pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, errands) = mpsc::channel(QUEUE);
         let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
-        let desk = Arc::new(Desk { store, clock, per_user, per_address, session_ttl });
+        let desk = Arc::new(Desk { store, via, clock, per_user, per_address, session_ttl });
         (Issuer { desk, errands }, IssuerHandle(sender))
     }
 
@@ -163,12 +165,12 @@ impl Desk {
 
     /// The store as it is for a user who looks after what is their own.
     pub(super) fn on_behalf_of(&self, id: SubjectId, name: String, from: IpAddr) -> Store {
-        self.store.acting_as(Actor { id: Some(id), name, from: Some(from), via: Via::Gateway })
+        self.store.acting_as(Actor { id: Some(id), name, from: Some(from), via: self.via })
     }
 
     /// The answer does not hang on it.
     async fn note_failure(&self, name: &str, from: IpAddr) {
-        let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
+        let store = self.store.acting_as(Actor { from: Some(from), via: self.via, ..Actor::gateway() });
         if let Some(audit) = store.audit
             && let Err(error) = audit.note(Act::LoginFailed, name, None, "").await
         {

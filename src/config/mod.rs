@@ -2,8 +2,9 @@
 //!
 //! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
 //! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `store`, `django`, `basics`, `shared_cache`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! `store`, `django`, `basics`, `shared_cache`, `admin`) → [`Settings`]. Nobody outside this module reads configuration text.
 
+mod admin;
 mod basics;
 pub mod certificate;
 mod django;
@@ -99,11 +100,14 @@ fn read(root: &Table<'_>) -> Settings {
     let routes = routes::read(root, &upstream_names, &defaults);
     let (login, hashing) = login::read(root, &routes, &defaults);
     let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
+    let listeners = listeners::read(root, &certificate_names);
+    let store = settings::Store { hashing, ..store::read(root) };
     let settings = Settings {
         workers,
-        listeners: listeners::read(root, &certificate_names),
+        admin: admin::read(root, &certificate_names, &listeners, &store.url),
+        listeners,
         certificates: values(certificates),
-        store: settings::Store { hashing, ..store::read(root) },
+        store,
         memory,
         redis,
         tokens: basics::read_tokens(root),

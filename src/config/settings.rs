@@ -3,6 +3,7 @@
 //! Made only by `check` (and by tests); every reference is an index that exists, every certificate is read and fits its
 //! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
 
+mod admin;
 mod knowledge;
 mod login;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+pub use self::admin::Admin;
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Browser, Hashing, Login};
 use super::certificate::Certificate;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Timeouts that hold before a route is known.
     pub timeouts: ConnectionTimeouts,
+    /// The admin application; `None`: switched off.
+    pub admin: Option<Admin>,
     /// Logs.
     pub log: Log,
     /// How long a stop waits for requests in flight.

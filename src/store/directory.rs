@@ -54,6 +54,14 @@ pub trait Directory: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordMark(pub(super) [u8; 32]);
 
+#[cfg(test)]
+impl PasswordMark {
+    /// Any mark.
+    pub fn any() -> PasswordMark {
+        PasswordMark([0; 32])
+    }
+}
+
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing<T> {

@@ -78,6 +78,7 @@ impl Site {
             // Tests show many wrong keys from one address.
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts::default(),
+            admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
         };
@@ -148,6 +149,11 @@ impl Gateway {
     /// The listener in clear.
     pub fn plain_address(&self) -> SocketAddr {
         self.running.address("plain").unwrap()
+    }
+
+    /// The admin application.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.running.address("admin").unwrap()
     }
 
     /// The file with the authority of the first certificate, for clients to trust.

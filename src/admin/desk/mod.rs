@@ -95,9 +95,8 @@ impl Desk {
     /// [`DeskError::Unavailable`].
     pub async fn sign_in(&self, login: Login, via: Via) -> Result<(Caller, PasswordMark), DeskError> {
         let from = login.from;
-        let user = self.issuer.verify(login).await?;
-        // Looked up again: the mark has to be that of the password which fitted, or of a later one.
-        let (caller, mark) = self.known(user.account.id, via, from).await?.ok_or(DeskError::WrongPassword)?;
+        let (user, mark) = self.issuer.sign_in(login).await?;
+        let caller = Caller::of(user, via, from).ok_or(DeskError::WrongPassword)?;
         self.act_for(&caller).note(Act::SignedIn).await?;
         Ok((caller, mark))
     }
@@ -113,9 +112,7 @@ impl Desk {
         from: IpAddr,
     ) -> Result<Option<(Caller, PasswordMark)>, DeskError> {
         let Some((user, mark)) = self.directory.standing(id).await? else { return Ok(None) };
-        let rights = if user.superuser { Rights::Superuser } else { Rights::Staff };
-        let may = user.account.active && (user.staff || user.superuser);
-        Ok(may.then_some((Caller { user, rights, via, from }, mark)))
+        Ok(Caller::of(user, via, from).map(|caller| (caller, mark)))
     }
 
     /// Lets somebody act.
@@ -128,6 +125,13 @@ impl Desk {
 }
 
 impl Caller {
+    /// `None`: may not act here.
+    fn of(user: User, via: Via, from: IpAddr) -> Option<Caller> {
+        let rights = if user.superuser { Rights::Superuser } else { Rights::Staff };
+        let may = user.account.active && (user.staff || user.superuser);
+        may.then_some(Caller { user, rights, via, from })
+    }
+
     /// Only for superusers.
     ///
     /// # Errors

@@ -1,0 +1,98 @@
+//! Who did what.
+
+use askama::Template;
+use axum::http::StatusCode;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, ENTRIES, text};
+use crate::admin::desk::DeskError;
+use crate::admin::fields::Fields;
+use crate::admin::visit::Visit;
+use crate::clock::Timestamp;
+use crate::store::{Act, AuditEntry, AuditQuery, Place, UserQuery};
+use crate::token::SubjectId;
+
+#[derive(Template)]
+#[template(path = "audit.html")]
+struct Page {
+    shell: Shell,
+    ask: Ask,
+    entries: Vec<AuditEntry>,
+    /// Where the next part begins; empty: there is none.
+    next: String,
+    now: Timestamp,
+}
+
+/// What the trail was asked for, as the fields of its form hold it.
+pub(super) struct Ask {
+    actor: String,
+    user: String,
+    act: String,
+    since: String,
+    until: String,
+    is_first: bool,
+}
+
+impl Ask {
+    pub(super) fn of(fields: &Fields) -> Ask {
+        let get = |name| fields.get(name).to_owned();
+        let is_first = fields.get("page").is_empty();
+        Ask { actor: get("actor"), user: get("user"), act: get("act"), since: get("since"), until: get("until"), is_first }
+    }
+
+    fn is_filtered(&self) -> bool {
+        [&self.actor, &self.user, &self.act, &self.since, &self.until].iter().any(|field| !field.is_empty())
+    }
+
+    pub(super) async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
+        let place: Place =
+            visit.query.get("page").parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+        Ok(AuditQuery {
+            actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
+            user: self.user_id(visit).await?,
+            act: Act::parse(&self.act),
+            since: date(&self.since)?,
+            until: date(&self.until)?.map(|day| day.after(text::days(1))),
+            place,
+            limit: ENTRIES,
+            ..AuditQuery::default()
+        })
+    }
+
+    /// By name, or as `#7` by id, for users who are gone.
+    async fn user_id(&self, visit: &Visit) -> Result<Option<SubjectId>, DeskError> {
+        if self.user.is_empty() {
+            return Ok(None);
+        }
+        if let Some(id) = self.user.strip_prefix('#') {
+            return Ok(Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("write # and a number".to_owned()))?)));
+        }
+        let found = visit.acting().users(&UserQuery { search: self.user.clone(), limit: ENTRIES, ..UserQuery::default() }).await?;
+        let user = found.entries.into_iter().find(|user| user.account.name == self.user);
+        // Nobody has this id, and nothing was done to nobody.
+        Ok(Some(user.map_or(SubjectId(0), |user| user.account.id)))
+    }
+
+    fn to_query(&self) -> String {
+        let fields =
+            [("actor", &self.actor), ("user", &self.user), ("act", &self.act), ("since", &self.since), ("until", &self.until)];
+        let set = fields.iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
+    }
+}
+
+fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    let bad = || DeskError::Invalid("write a day as in 2026-11-24".to_owned());
+    text::read_day(written).map(Some).ok_or_else(bad)
+}
+
+pub(in crate::admin) async fn list(visit: Visit) -> Answer {
+    let ask = Ask::of(&visit.query);
+    let found = visit.acting().audit(&ask.query(&visit).await?).await?;
+    let shell = Shell::of(&visit, Section::Audit);
+    let next = found.next.to_string();
+    Ok(page(StatusCode::OK, &Page { shell, ask, entries: found.entries, next, now: visit.now() }))
+}

@@ -1,0 +1,135 @@
+//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs.
+//!
+//! Sent as it is read, so that it may be long. What fails on the way breaks the connection: half a trail must not pass for a
+//! whole one.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::IntoResponse;
+use http_body::{Body as HttpBody, Frame};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::Answer;
+use super::audit::Ask;
+use crate::admin::desk::DeskError;
+use crate::admin::visit::Visit;
+use crate::store::{AuditEntry, Place};
+
+/// Entries that are read at once.
+const AT_ONCE: u32 = 1_000;
+
+const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Csv,
+    JsonLines,
+}
+
+pub(in crate::admin) async fn export(visit: Visit) -> Answer {
+    let format = if visit.query.get("format") == "jsonl" { Format::JsonLines } else { Format::Csv };
+    let mut query = Ask::of(&visit.query).query(&visit).await?;
+    query.place = Place::Start;
+    query.limit = AT_ONCE;
+    // The first part before the answer begins, so that a refusal is one.
+    let mut part = visit.acting().audit(&query).await?;
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        let mut text = if format == Format::Csv { COLUMNS.to_owned() } else { String::new() };
+        loop {
+            part.entries.iter().for_each(|entry| write(&mut text, entry, format));
+            // Nobody reads any more.
+            if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == Place::Start {
+                break;
+            }
+            query.place = part.next;
+            part = match visit.acting().audit(&query).await {
+                Ok(part) => part,
+                Err(error) => {
+                    let _ = sender.send(Err(error)).await;
+                    break;
+                }
+            };
+        }
+    });
+    let (kind, file) = match format {
+        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
+        Format::JsonLines => ("application/jsonl; charset=utf-8", "attachment; filename=\"audit.jsonl\""),
+    };
+    let fields = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, file)];
+    Ok((fields, Body::new(Parts(receiver))).into_response())
+}
+
+/// A body that comes in parts.
+struct Parts(mpsc::Receiver<Result<Bytes, DeskError>>);
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = DeskError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DeskError>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data)))
+    }
+}
+
+fn write(text: &mut String, entry: &AuditEntry, format: Format) {
+    let id = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
+    let actor = &entry.actor;
+    let (actor_id, user, token) = (actor.id.map(|id| id.0), entry.user.map(|id| id.0), entry.token.map(|id| id.0));
+    let from = actor.from.map(|from| from.to_string());
+    if format == Format::JsonLines {
+        let line = json!({
+            "id": entry.id, "at": entry.at.to_string(), "actor": actor.name, "actor_id": actor_id,
+            "via": actor.via.as_str(), "from": from, "act": entry.act.as_str(), "user": entry.user_name,
+            "user_id": user, "token_id": token, "detail": entry.detail,
+        });
+        text.push_str(&line.to_string());
+        text.push('\n');
+        return;
+    }
+    let cells = [
+        entry.id.to_string(),
+        entry.at.to_string(),
+        actor.name.clone(),
+        id(actor_id),
+        actor.via.as_str().to_owned(),
+        from.unwrap_or_default(),
+        entry.act.as_str().to_owned(),
+        entry.user_name.clone(),
+        id(user),
+        id(token),
+        entry.detail.clone(),
+    ];
+    text.push_str(&cells.each_ref().map(|text| cell(text)).join(","));
+    text.push_str("\r\n");
+}
+
+/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula; an apostrophe before them keeps it text.
+fn cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\'']);
+    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (text, written) in [
+            ("alice", "\"alice\""),
+            ("", "\"\""),
+            ("a \"b\", c", "\"a \"\"b\"\", c\""),
+            ("=1+1", "\"'=1+1\""),
+            ("@SUM(A1)", "\"'@SUM(A1)\""),
+            ("-2", "\"'-2\""),
+            ("\t=1", "\"'\t=1\""),
+        ] {
+            assert_eq!(cell(text), written);
+        }
+    }
+}

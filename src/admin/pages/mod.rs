@@ -1,0 +1,180 @@
+//! The pages. Each is a handler that asks at the desk and a template that shows the answer.
+//!
+//! To add one: a handler in a file of its own, its paths in [`routes`], and, if it has a place in the navigation, a
+//! [`Section`] with its line in [`NAVIGATION`].
+
+mod assets;
+mod audit;
+mod export;
+mod look_up;
+mod shell;
+mod sign_in;
+mod text;
+mod token;
+mod token_add;
+mod tokens;
+mod user;
+mod user_forms;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::Application;
+use super::desk::DeskError;
+use super::visit::Visit;
+use shell::{Section, page};
+
+/// What the navigation shows, in its order, and whether to superusers alone.
+const NAVIGATION: [(Section, &str, &str, bool); 4] = [
+    (Section::Users, "/users", "Users", false),
+    (Section::Tokens, "/tokens", "Tokens", false),
+    (Section::LookUp, "/look-up", "Look up", false),
+    (Section::Audit, "/audit", "Audit", true),
+];
+
+/// How many entries a page of a list shows.
+const ENTRIES: u32 = 50;
+
+/// The exact paths that there are.
+pub(super) fn routes() -> Router<Arc<Application>> {
+    Router::new()
+        .route("/", get(start))
+        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/users", get(users::list))
+        .route("/users/add", get(users::show_add).post(users::add))
+        .route("/users/{id}", get(user::show))
+        .route("/users/{id}/active", post(user::set_active))
+        .route("/users/{id}/edit", get(user_forms::show_edit).post(user_forms::edit))
+        .route("/users/{id}/groups", get(user_forms::show_groups).post(user_forms::set_groups))
+        .route("/users/{id}/password", get(user_forms::show_password).post(user_forms::set_password))
+        .route("/users/{id}/rights", get(user_forms::show_rights).post(user_forms::set_rights))
+        .route("/users/{id}/delete", get(user_forms::show_delete).post(user_forms::delete))
+        .route("/users/{id}/tokens/add", get(token_add::show).post(token_add::add))
+        .route("/users/{id}/login-token", post(token_add::login_token))
+        .route("/tokens", get(tokens::list))
+        .route("/tokens/revoke", post(tokens::revoke))
+        .route("/tokens/{id}", get(token::show))
+        .route("/tokens/{id}/revoke", post(token::revoke))
+        .route("/look-up", get(look_up::show).post(look_up::look_up))
+        .route("/audit", get(audit::list))
+        .route("/audit/export", get(export::export))
+        .route(assets::style(), get(assets::answer_style))
+        .route(assets::script(), get(assets::answer_script))
+        .route(assets::ICON, get(assets::answer_icon))
+}
+
+/// The number in a path.
+pub(super) struct Id(pub i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, Response> {
+        let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
+        match text.parse() {
+            Ok(id) => Ok(Id(id)),
+            Err(_) => Err(not_found().await),
+        }
+    }
+}
+
+/// A page, or why there is none.
+pub(super) type Answer = Result<Response, Failure>;
+
+/// A request that was not fulfilled.
+pub(super) struct Failure(DeskError);
+
+impl From<DeskError> for Failure {
+    fn from(error: DeskError) -> Failure {
+        Failure(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        failed(self.0)
+    }
+}
+
+/// A page that says why a request was not fulfilled.
+pub(super) fn failed(error: DeskError) -> Response {
+    let status = status_of(&error);
+    let title = match status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
+        _ => "That did not work",
+    };
+    message(status, title, &words(&error))
+}
+
+/// The status that tells an error.
+fn status_of(error: &DeskError) -> StatusCode {
+    match error {
+        DeskError::NotAllowed(_) | DeskError::WrongPassword => StatusCode::FORBIDDEN,
+        DeskError::UnknownUser(_) | DeskError::UnknownToken => StatusCode::NOT_FOUND,
+        DeskError::Invalid(_) => StatusCode::BAD_REQUEST,
+        DeskError::Conflict(_) => StatusCode::CONFLICT,
+        DeskError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        DeskError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// An error as a sentence on a page.
+fn words(error: &DeskError) -> String {
+    match error {
+        DeskError::WrongPassword => "Your own password was not right. Nothing was changed.".to_owned(),
+        DeskError::Throttled(wait) => {
+            format!("Too many attempts. Please try again in {} s.", wait.as_secs().saturating_add(1))
+        }
+        error => text::sentence(&error.to_string()),
+    }
+}
+
+impl Visit {
+    /// What a form brought about, where it failed: back to the page that it came from if that helps.
+    fn refused(&self, path: &str, error: DeskError) -> Response {
+        match error {
+            DeskError::WrongPassword | DeskError::Invalid(_) | DeskError::Conflict(_) | DeskError::Throttled(_) => {
+                self.failed(path, words(&error))
+            }
+            error => failed(error),
+        }
+    }
+}
+
+/// A page that only tells something.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    page(status, &shell::Message { title, text })
+}
+
+pub(super) async fn not_found() -> Response {
+    message(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
+}
+
+pub(super) async fn not_allowed() -> Response {
+    message(StatusCode::METHOD_NOT_ALLOWED, "Not possible", "This page cannot be asked in this way.")
+}
+
+/// Goes to another page of ours, by GET.
+pub(super) fn see_other(path: &str) -> Response {
+    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+/// Goes to the sign-in, and from there to this path.
+pub(super) fn to_sign_in(path: &str) -> Response {
+    see_other(&if path == "/" { "/sign-in".to_owned() } else { format!("/sign-in?next={}", text::escaped(path)) })
+}
+
+async fn start(_visit: Visit) -> Response {
+    see_other("/users")
+}

@@ -1,0 +1,112 @@
+//! Signing in and out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+
+use super::super::Application;
+use super::super::desk::DeskError;
+use super::super::fields::Fields;
+use super::super::visit::{self, COOKIE, Sent, Visit};
+use super::{page, see_other, status_of};
+use crate::auth::Login;
+use crate::store::{Act, Password, Via};
+
+const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct Page<'a> {
+    next: &'a str,
+    name: &'a str,
+    problem: Option<String>,
+}
+
+pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request: Request) -> Response {
+    let query = Fields::read(request.uri().query().unwrap_or_default().as_bytes());
+    let next = own_path(query.get("next"));
+    let (mut parts, _) = request.into_parts();
+    match Visit::from_request_parts(&mut parts, &app).await {
+        Ok(_) => see_other(next),
+        Err(_) => page(StatusCode::OK, &Page { next, name: "", problem: None }),
+    }
+}
+
+pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let (from, former) = (visit::client(&parts), visit::shown(&parts.headers).map(|key| key.digest()));
+    let fields = match visit::read_form(Request::from_parts(parts, body), &app).await {
+        Ok(fields) => fields,
+        Err(response) => return response,
+    };
+    let (next, name) = (own_path(fields.get("next")), fields.get("username"));
+    match sign_in(&app, name, fields.password("password"), from).await {
+        Ok(cookie) => {
+            // A browser has one sign-in, and never one that somebody else had chosen for it.
+            former.map(|former| app.sign_ins.end(former));
+            let mut response = see_other(next);
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+            response
+        }
+        Err(error) => {
+            let problem = if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
+            page(status_of(&error), &Page { next, name, problem: Some(problem) })
+        }
+    }
+}
+
+pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
+    visit.sign_out();
+    // They are out, whether or not that could be written down.
+    if let Err(error) = visit.acting().note(Act::SignedOut).await {
+        tracing::warn!(code = "audit_failed", %error, "a sign-out is missing in the audit trail");
+    }
+    let mut response = see_other("/sign-in");
+    response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(OVER));
+    response
+}
+
+async fn sign_in(
+    app: &Application,
+    name: &str,
+    password: Option<Password>,
+    from: IpAddr,
+) -> Result<HeaderValue, DeskError> {
+    let password = password.ok_or(DeskError::WrongPassword)?;
+    let login = Login { name: name.to_owned(), password, from };
+    let (caller, mark) = app.desk.sign_in(login, Via::Admin).await?;
+    let key = app.sign_ins.open(caller.user.account.id, mark, app.desk.clock().now());
+    let key = key.map_err(|_| DeskError::Unavailable)?;
+    let age = app.settings.session_ttl.as_secs();
+    let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
+    HeaderValue::try_from(cookie).map_err(|_| DeskError::Unavailable)
+}
+
+/// Ends the cookie.
+const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
+
+/// A path of ours to go on to; the start for anything that could be read as another place.
+fn own_path(next: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-?=&%+~".contains(&byte);
+    let is_ours = next.starts_with('/') && !next.starts_with("//") && next.bytes().all(plain);
+    if is_ours { next } else { "/" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::own_path;
+
+    #[test]
+    fn a_sign_in_goes_on_to_own_pages_only() {
+        for own in ["/", "/users", "/tokens?view=live&kind=named", "/users/7"] {
+            assert_eq!(own_path(own), own);
+        }
+        for other in ["", "users", "//evil.example", "/\\evil.example", "https://evil.example/", "/\t/evil.example", "/a\r\nb"] {
+            assert_eq!(own_path(other), "/", "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! One token; and its key, once, right after it was issued.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, Id, text};
+use crate::admin::visit::{Sent, Visit};
+use crate::clock::Timestamp;
+use crate::store::{AuditEntry, AuditQuery, TokenDetails};
+use crate::token::{TokenId, TokenKey};
+
+const ENTRIES: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "token.html")]
+struct Page {
+    shell: Shell,
+    token: TokenDetails,
+    /// The key, if it is shown now.
+    key: Option<TokenKey>,
+    scheme: String,
+    example: String,
+    entries: Vec<AuditEntry>,
+    now: Timestamp,
+}
+
+pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
+    let (id, acting) = (TokenId(id), visit.acting());
+    let token = acting.token(id).await?;
+    let user = Some(token.record.owner.id);
+    let query = AuditQuery { user, token: Some(id), limit: ENTRIES, ..AuditQuery::default() };
+    let entries = acting.audit(&query).await?.entries;
+    let key = visit.take_key(id);
+    let shell = Shell::of(&visit, Section::Tokens);
+    let scheme = visit.app.tokens.schemes.first().cloned().unwrap_or_default();
+    let example = visit.app.example.clone();
+    Ok(page(StatusCode::OK, &Page { shell, token, key, scheme, example, entries, now: visit.now() }))
+}
+
+pub(in crate::admin) async fn revoke(Id(id): Id, Sent { visit, .. }: Sent) -> Response {
+    let path = format!("/tokens/{id}");
+    match visit.acting().revoke(TokenId(id)).await {
+        Ok(revocation) if revocation.was_live => visit.done(&path, "The token was revoked. It counts no more."),
+        Ok(_) => visit.done(&path, "The token had ended before."),
+        Err(error) => visit.refused(&path, error),
+    }
+}

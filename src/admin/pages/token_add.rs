@@ -1,0 +1,92 @@
+//! A new token of a user; the login token, shown or reset.
+//!
+//! Whatever shows or makes a key asks for the own password: a browser that was left alone must not become a token.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, Id, status_of, text, words};
+use crate::admin::desk::DeskError;
+use crate::admin::fields::Fields;
+use crate::admin::visit::{Sent, Visit};
+use crate::store::{Issued, NamedToken, User};
+use crate::token::{ScopeSet, SubjectId};
+use crate::units::HumanDuration;
+
+/// The ends that are offered, in days.
+const DAYS: [u64; 5] = [1, 7, 30, 90, 365];
+
+#[derive(Template)]
+#[template(path = "token_add.html")]
+struct Page<'a> {
+    shell: Shell,
+    user: User,
+    fields: &'a Fields,
+    /// When a token ends if nothing else is said.
+    default_end: String,
+    recoverable: bool,
+}
+
+pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
+    let shell = Shell::of(&visit, Section::Users);
+    add_page(id, &visit, shell, &Fields::read(b""), StatusCode::OK).await
+}
+
+async fn add_page(id: i64, visit: &Visit, shell: Shell, fields: &Fields, status: StatusCode) -> Answer {
+    let user = visit.acting().user(SubjectId(id)).await?;
+    let default_end = match visit.app.tokens.default_ttl {
+        None => "Never".to_owned(),
+        Some(span) => format!("After {} (the default)", HumanDuration(span)),
+    };
+    Ok(page(status, &Page { shell, user, fields, default_end, recoverable: visit.app.tokens.recoverable }))
+}
+
+pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
+    let Sent { visit, fields } = &sent;
+    match issue(id, &sent).await {
+        Ok(issued) => Ok(visit.show_key(issued.id, issued.key, "The token was issued.")),
+        Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => Err(error.into()),
+        Err(error) => {
+            let shell = Shell::failing(visit, Section::Users, words(&error));
+            add_page(id, visit, shell, fields, status_of(&error)).await
+        }
+    }
+}
+
+async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
+    let Sent { visit, fields } = sent;
+    let scopes = ScopeSet::parse(fields.get("scopes")).map_err(|error| DeskError::Invalid(error.to_string()))?;
+    let expires = match fields.get("ends") {
+        "" => None,
+        days => {
+            let days = days.parse().map_err(|_| DeskError::Invalid("this is no number of days".to_owned()))?;
+            Some(visit.now().after(text::days(days)))
+        }
+    };
+    // Before the password is asked for: it would be for nothing.
+    visit.acting().user(SubjectId(id)).await?;
+    sent.confirm().await?;
+    let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };
+    visit.acting().issue_named(SubjectId(id), &order).await
+}
+
+pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Response {
+    let visit = &sent.visit;
+    let reset = sent.fields.get("action") == "reset";
+    let done = async {
+        visit.acting().user(SubjectId(id)).await?;
+        sent.confirm().await?;
+        match reset {
+            true => visit.acting().reset_login(SubjectId(id)).await,
+            false => visit.acting().login_token(SubjectId(id)).await,
+        }
+    };
+    match done.await {
+        Ok(issued) if reset => visit.show_key(issued.id, issued.key, "The login token was reset. The former one has ended."),
+        Ok(issued) if issued.fresh => visit.show_key(issued.id, issued.key, "The login token was issued."),
+        Ok(issued) => visit.show_key(issued.id, issued.key, "This is the login token."),
+        Err(error) => visit.refused(&format!("/users/{id}/tokens/add"), error),
+    }
+}

@@ -1,0 +1,153 @@
+//! The list of tokens, and the revocation of many.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, ENTRIES, text};
+use crate::admin::desk::{DeskError, ENDING_WITHIN, UNUSED_AFTER};
+use crate::admin::fields::Fields;
+use crate::admin::visit::{Sent, Visit};
+use crate::clock::Timestamp;
+use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
+use crate::token::{SubjectId, TokenId};
+
+/// Words for the views, in the order in which they are offered.
+const VIEWS: [(&str, &str); 7] = [
+    ("", "All"),
+    ("live", "Live"),
+    ("unused", "Unused for 90 days"),
+    ("ending", "Ending within 30 days"),
+    ("expired", "Expired"),
+    ("revoked", "Revoked"),
+    ("exposed", "Exposed"),
+];
+
+#[derive(Template)]
+#[template(path = "tokens.html")]
+struct Page {
+    shell: Shell,
+    ask: Ask,
+    /// The one whose tokens these are, if it is one.
+    owner: Option<User>,
+    tokens: Vec<TokenDetails>,
+    /// Where the next part begins; empty: there is none.
+    next: String,
+    now: Timestamp,
+}
+
+/// What the list was asked for, as the fields of its form hold it.
+struct Ask {
+    user: String,
+    owner: String,
+    hint: String,
+    view: String,
+    kind: String,
+    is_first: bool,
+}
+
+impl Ask {
+    fn of(fields: &Fields) -> Ask {
+        let get = |name| fields.get(name).to_owned();
+        // Of a key that was pasted here by mistake only what its hint shows is looked at, and shown again.
+        let hint: String = fields.get("hint").trim_end_matches('…').chars().take(8).collect();
+        Ask {
+            user: get("user"),
+            owner: get("owner"),
+            hint,
+            view: get("view"),
+            kind: get("kind"),
+            is_first: fields.get("page").is_empty(),
+        }
+    }
+
+    fn is_filtered(&self) -> bool {
+        [&self.user, &self.owner, &self.hint, &self.view, &self.kind].iter().any(|field| !field.is_empty())
+    }
+
+    fn is_view(&self, view: &str) -> bool {
+        self.view == view
+    }
+
+    fn query(&self, page: &str, now: Timestamp) -> Result<TokenQuery, DeskError> {
+        let place: Place = page.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+        let owner = match self.user.as_str() {
+            "" => None,
+            id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("this is no id of a user".to_owned()))?)),
+        };
+        Ok(TokenQuery {
+            owner_name: self.owner.clone(),
+            hint: self.hint.clone(),
+            owner,
+            view: match self.view.as_str() {
+                "live" => TokenView::Live,
+                "unused" => TokenView::UnusedSince(now.before(UNUSED_AFTER)),
+                "ending" => TokenView::EndingBefore(now.after(ENDING_WITHIN)),
+                "expired" => TokenView::Expired,
+                "revoked" => TokenView::Revoked,
+                "exposed" => TokenView::Exposed,
+                _ => TokenView::All,
+            },
+            kind: match self.kind.as_str() {
+                "login" => Some(TokenKind::Login),
+                "named" => Some(TokenKind::Named),
+                _ => None,
+            },
+            place,
+            limit: ENTRIES,
+            ..TokenQuery::default()
+        })
+    }
+
+    /// The same list in this view, from its beginning.
+    fn with_view(&self, view: &str) -> String {
+        let fields =
+            [("user", &*self.user), ("owner", &*self.owner), ("hint", &*self.hint), ("kind", &*self.kind), ("view", view)];
+        let set = fields.iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
+    }
+
+    fn to_query(&self) -> String {
+        self.with_view(&self.view)
+    }
+}
+
+pub(in crate::admin) async fn list(visit: Visit) -> Answer {
+    let (ask, acting) = (Ask::of(&visit.query), visit.acting());
+    let query = ask.query(visit.query.get("page"), visit.now())?;
+    let owner = match query.owner {
+        Some(owner) => Some(acting.user(owner).await?),
+        None => None,
+    };
+    let Listing { entries, next } = acting.tokens(&query).await?;
+    let shell = Shell::of(&visit, Section::Tokens);
+    Ok(page(StatusCode::OK, &Page { shell, ask, owner, tokens: entries, next: next.to_string(), now: visit.now() }))
+}
+
+pub(in crate::admin) async fn revoke(sent: Sent) -> Response {
+    let visit = &sent.visit;
+    let query: Vec<String> = sent.fields.all("back").map(str::to_owned).collect();
+    let back = format!("/tokens?{}", Ask::of(&Fields::read(query.concat().as_bytes())).to_query());
+    let ids: Vec<TokenId> = sent.fields.all("token").filter_map(|id| id.parse().ok()).map(TokenId).collect();
+    if ids.is_empty() {
+        return visit.failed(&back, "No token was selected.");
+    }
+    if let Err(error) = sent.confirm().await {
+        return visit.refused(&back, error);
+    }
+    let mut ended = 0_usize;
+    for id in &ids {
+        match visit.acting().revoke(*id).await {
+            Ok(revocation) => ended += usize::from(revocation.was_live),
+            // Gone, or somebody else's: the rest is revoked all the same.
+            Err(DeskError::UnknownToken | DeskError::NotAllowed(_) | DeskError::UnknownUser(_)) => {}
+            Err(error) => {
+                let told = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());
+                return visit.failed(&back, told);
+            }
+        }
+    }
+    let word = if ended == 1 { "token was" } else { "tokens were" };
+    visit.done(&back, format!("{ended} {word} revoked."))
+}

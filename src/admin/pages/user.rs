@@ -1,0 +1,58 @@
+//! One user: facts, tokens, what was done to them, what can be done.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, Id, text};
+use crate::admin::visit::{Sent, Visit};
+use crate::clock::Timestamp;
+use crate::store::{AuditEntry, AuditQuery, TokenDetails, TokenQuery, User};
+use crate::token::SubjectId;
+
+/// How many tokens and how many entries of the audit trail the page shows.
+const TOKENS: u32 = 25;
+const ENTRIES: u32 = 10;
+
+#[derive(Template)]
+#[template(path = "user.html")]
+struct Page {
+    shell: Shell,
+    user: User,
+    /// Is it the caller?
+    own: bool,
+    tokens: Vec<TokenDetails>,
+    more_tokens: bool,
+    entries: Vec<AuditEntry>,
+    now: Timestamp,
+}
+
+pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
+    let (id, acting) = (SubjectId(id), visit.acting());
+    let user = acting.user(id).await?;
+    let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
+    let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
+    let shell = Shell::of(&visit, Section::Users);
+    Ok(page(
+        StatusCode::OK,
+        &Page {
+            shell,
+            own: visit.caller.user.account.id == id,
+            user,
+            more_tokens: tokens.next != crate::store::Place::Start,
+            tokens: tokens.entries,
+            entries: entries.entries,
+            now: visit.now(),
+        },
+    ))
+}
+
+pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
+    let (path, active) = (format!("/users/{id}"), fields.get("active") == "yes");
+    match visit.acting().set_active(SubjectId(id), active).await {
+        Ok(()) if active => visit.done(&path, "The user is active again, and so are the tokens."),
+        Ok(()) => visit.done(&path, "The user is inactive: no token and no password of theirs counts."),
+        Err(error) => visit.refused(&path, error),
+    }
+}

@@ -1,0 +1,150 @@
+//! What can be changed about a user, a form for each.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::users::{self, GROUPS};
+use super::{Answer, Id, status_of, words};
+use crate::admin::desk::DeskError;
+use crate::admin::visit::{Sent, Visit};
+use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
+use crate::token::SubjectId;
+
+/// Up to so many live tokens are counted before a user is deleted.
+const COUNTED: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "user_form.html")]
+struct Page {
+    shell: Shell,
+    user: User,
+    form: Form,
+}
+
+/// Which form.
+enum Form {
+    Edit(PersonalDetails),
+    Groups { known: Vec<String> },
+    Password { own: bool },
+    Rights,
+    Delete { tokens: usize, or_more: bool },
+}
+
+async fn show(id: i64, visit: &Visit, form: impl AsyncFnOnce(&User) -> Result<Form, DeskError>) -> Answer {
+    visit.caller.needs_superuser()?;
+    let user = visit.acting().user(SubjectId(id)).await?;
+    let form = form(&user).await?;
+    Ok(page(StatusCode::OK, &Page { shell: Shell::of(visit, Section::Users), user, form }))
+}
+
+pub(in crate::admin) async fn show_edit(Id(id): Id, visit: Visit) -> Answer {
+    show(id, &visit, async |user| {
+        Ok(Form::Edit(PersonalDetails {
+            name: user.account.name.clone(),
+            email: user.account.email.clone(),
+            first_name: user.first_name.clone(),
+            last_name: user.last_name.clone(),
+        }))
+    })
+    .await
+}
+
+pub(in crate::admin) async fn show_groups(Id(id): Id, visit: Visit) -> Answer {
+    show(id, &visit, async |_| Ok(Form::Groups { known: visit.acting().groups(GROUPS).await? })).await
+}
+
+pub(in crate::admin) async fn show_password(Id(id): Id, visit: Visit) -> Answer {
+    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id })).await
+}
+
+pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
+    show(id, &visit, async |_| Ok(Form::Rights)).await
+}
+
+pub(in crate::admin) async fn show_delete(Id(id): Id, visit: Visit) -> Answer {
+    show(id, &visit, async |user| {
+        let owner = Some(user.account.id);
+        let query = TokenQuery { owner, view: TokenView::Live, limit: COUNTED, ..TokenQuery::default() };
+        let live = visit.acting().tokens(&query).await?;
+        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::Place::Start })
+    })
+    .await
+}
+
+pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> Answer {
+    let get = |name| fields.get(name).to_owned();
+    let details = PersonalDetails {
+        name: get("username"),
+        email: get("email"),
+        first_name: get("first_name"),
+        last_name: get("last_name"),
+    };
+    match visit.acting().edit_user(SubjectId(id), &details).await {
+        Ok(()) => Ok(visit.done(&format!("/users/{id}"), "The details were changed.")),
+        Err(error @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
+            let user = visit.acting().user(SubjectId(id)).await?;
+            let shell = Shell::failing(&visit, Section::Users, words(&error));
+            Ok(page(status_of(&error), &Page { shell, user, form: Form::Edit(details) }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(in crate::admin) async fn set_groups(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
+    let mut groups = users::groups(fields.get("more"));
+    groups.extend(fields.all("group").map(str::to_owned));
+    match visit.acting().set_groups(SubjectId(id), &groups).await {
+        Ok(()) => visit.done(&format!("/users/{id}"), "The groups were changed."),
+        Err(error) => visit.refused(&format!("/users/{id}/groups"), error),
+    }
+}
+
+pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
+    let visit = &sent.visit;
+    let done = async {
+        visit.caller.needs_superuser()?;
+        let password = users::new_password(&sent.fields)?;
+        if password.is_none() && !sent.fields.is_ticked("none") {
+            let why = "type a new password, or tick that no password shall fit".to_owned();
+            return Err(DeskError::Invalid(why));
+        }
+        let password = password.filter(|_| !sent.fields.is_ticked("none"));
+        sent.confirm().await?;
+        let set = password.is_some();
+        visit.acting().set_password(SubjectId(id), password).await.map(|()| set)
+    };
+    match done.await {
+        Ok(true) => visit.done(&format!("/users/{id}"), "The password was set. Sign-ins and sessions with the former one have ended."),
+        Ok(false) => visit.done(&format!("/users/{id}"), "No password fits from now on. Tokens stay as they are."),
+        Err(error) => visit.refused(&format!("/users/{id}/password"), error),
+    }
+}
+
+pub(in crate::admin) async fn set_rights(Id(id): Id, sent: Sent) -> Response {
+    let (visit, ticked) = (&sent.visit, |name| sent.fields.is_ticked(name));
+    let done = async {
+        visit.caller.needs_superuser()?;
+        sent.confirm().await?;
+        visit.acting().set_rights(SubjectId(id), ticked("staff"), ticked("superuser")).await
+    };
+    match done.await {
+        Ok(()) => visit.done(&format!("/users/{id}"), "The rights were changed."),
+        Err(error) => visit.refused(&format!("/users/{id}/rights"), error),
+    }
+}
+
+pub(in crate::admin) async fn delete(Id(id): Id, sent: Sent) -> Response {
+    let visit = &sent.visit;
+    let done = async {
+        visit.caller.needs_superuser()?;
+        sent.confirm().await?;
+        let name = visit.acting().user(SubjectId(id)).await?.account.name;
+        visit.acting().delete_user(SubjectId(id)).await.map(|()| name)
+    };
+    match done.await {
+        Ok(name) => visit.done("/users", format!("User {name} was deleted, with all tokens.")),
+        Err(error) => visit.refused(&format!("/users/{id}/delete"), error),
+    }
+}

@@ -1,0 +1,161 @@
+//! The list of users, and a new one.
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, ENTRIES, Failure, status_of, text, words};
+use crate::admin::desk::DeskError;
+use crate::admin::fields::Fields;
+use crate::admin::visit::{Sent, Visit};
+use crate::clock::Timestamp;
+use crate::store::{Listing, NewUser, Place, User, UserOrder, UserQuery};
+
+/// Most groups that a list offers to choose from.
+pub(super) const GROUPS: u32 = 200;
+
+#[derive(Template)]
+#[template(path = "users.html")]
+struct Page {
+    shell: Shell,
+    ask: Ask,
+    groups: Vec<String>,
+    users: Vec<User>,
+    /// Where the next part begins; empty: there is none.
+    next: String,
+    now: Timestamp,
+}
+
+/// What the list was asked for, as the fields of its form hold it.
+struct Ask {
+    search: String,
+    active: String,
+    role: String,
+    group: String,
+    order: String,
+    is_first: bool,
+}
+
+#[derive(Template)]
+#[template(path = "user_add.html")]
+struct AddPage<'a> {
+    shell: Shell,
+    fields: &'a Fields,
+    issues_token: bool,
+}
+
+impl Ask {
+    fn of(fields: &Fields) -> Ask {
+        let get = |name| fields.get(name).to_owned();
+        Ask {
+            search: get("q"),
+            active: get("active"),
+            role: get("role"),
+            group: get("group"),
+            order: get("order"),
+            is_first: fields.get("page").is_empty(),
+        }
+    }
+
+    /// Does it leave anybody out?
+    fn is_filtered(&self) -> bool {
+        [&self.search, &self.active, &self.role, &self.group].iter().any(|field| !field.is_empty())
+    }
+
+    fn query(&self, page: &str) -> Result<UserQuery, DeskError> {
+        let place: Place = page.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+        Ok(UserQuery {
+            search: self.search.clone(),
+            active: choice(&self.active, "yes", "no"),
+            staff: choice(&self.role, "staff", "ordinary"),
+            group: Some(self.group.clone()).filter(|group| !group.is_empty()),
+            order: match self.order.as_str() {
+                "newest" => UserOrder::Newest,
+                "last_login" => UserOrder::LastLogin,
+                _ => UserOrder::Name,
+            },
+            place,
+            limit: ENTRIES,
+        })
+    }
+
+    /// The same list, with everything but its part.
+    fn to_query(&self) -> String {
+        let fields =
+            [("q", &self.search), ("active", &self.active), ("role", &self.role), ("group", &self.group), ("order", &self.order)];
+        let set = fields.iter().filter(|(_, value)| !value.is_empty());
+        set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
+    }
+}
+
+fn choice(text: &str, yes: &str, no: &str) -> Option<bool> {
+    if text == yes { Some(true) } else { (text == no).then_some(false) }
+}
+
+pub(in crate::admin) async fn list(visit: Visit) -> Answer {
+    let ask = Ask::of(&visit.query);
+    let acting = visit.acting();
+    let Listing { entries, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
+    let groups = acting.groups(GROUPS).await?;
+    let shell = Shell::of(&visit, Section::Users);
+    Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, next: next.to_string(), now: visit.now() }))
+}
+
+pub(in crate::admin) async fn show_add(visit: Visit) -> Answer {
+    visit.caller.needs_superuser()?;
+    Ok(add_page(&visit, Shell::of(&visit, Section::Users), &Fields::read(b"active=on"), StatusCode::OK))
+}
+
+pub(in crate::admin) async fn add(sent: Sent) -> Answer {
+    let Sent { visit, fields } = &sent;
+    visit.caller.needs_superuser().map_err(Failure::from)?;
+    match create(&sent).await {
+        Ok(response) => Ok(response),
+        Err(error @ (DeskError::NotAllowed(_) | DeskError::Unavailable)) => Err(error.into()),
+        Err(error) => {
+            Ok(add_page(visit, Shell::failing(visit, Section::Users, words(&error)), fields, status_of(&error)))
+        }
+    }
+}
+
+fn add_page(visit: &Visit, shell: Shell, fields: &Fields, status: StatusCode) -> Response {
+    page(status, &AddPage { shell, fields, issues_token: visit.app.tokens.issue_on_user_create })
+}
+
+async fn create(sent: &Sent) -> Result<Response, DeskError> {
+    let Sent { visit, fields } = sent;
+    let password = new_password(fields)?;
+    sent.confirm().await?;
+    let new = NewUser {
+        email: fields.get("email").to_owned(),
+        first_name: fields.get("first_name").to_owned(),
+        last_name: fields.get("last_name").to_owned(),
+        password,
+        active: fields.is_ticked("active"),
+        staff: fields.is_ticked("staff"),
+        superuser: fields.is_ticked("superuser"),
+        groups: groups(fields.get("groups")),
+        ..NewUser::named(fields.get("username"))
+    };
+    let (user, issued) = visit.acting().create_user(new).await?;
+    let told = format!("User {} was created.", user.account.name);
+    Ok(match issued {
+        Some(issued) => visit.show_key(issued.id, issued.key, &told),
+        None => visit.done(&format!("/users/{}", user.account.id), told),
+    })
+}
+
+/// A password that was typed twice; `None`: none shall fit.
+pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, DeskError> {
+    let typed = |name| fields.all(name).next().unwrap_or_default();
+    if typed("password") != typed("password_again") {
+        return Err(DeskError::Invalid("the two passwords are not the same; type them again".to_owned()));
+    }
+    Ok(fields.password("password"))
+}
+
+/// Groups, one on each line.
+pub(super) fn groups(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}

@@ -1,0 +1,164 @@
+//! Who is signed in.
+//!
+//! A sign-in lives in the memory of this process, known by the digest of what the cookie holds, and ends with its time. Who
+//! has it is read from the store at each request (`visit`): a new password ends it, too, and whatever makes somebody one who
+//! may not sign in any more.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::error::Unspecified;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::store::PasswordMark;
+use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
+
+/// Most sign-ins; with one more, that which would end first has ended.
+const MOST: usize = 1_024;
+
+/// All sign-ins.
+pub(super) struct SignIns {
+    ttl: Duration,
+    entries: Mutex<HashMap<TokenDigest, Entry>>,
+}
+
+struct Entry {
+    sign_in: SignIn,
+    notice: Option<Notice>,
+    /// A key that the next page of its token shows.
+    key: Option<(TokenId, TokenKey)>,
+}
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub(super) struct SignIn {
+    /// Whose it is.
+    pub user: SubjectId,
+    /// The password that it was made with.
+    pub password: PasswordMark,
+    ends: Timestamp,
+}
+
+/// What the next page tells, once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Something was done.
+    Done(String),
+    /// Something was not.
+    Failed(String),
+}
+
+impl SignIns {
+    /// Nobody. A sign-in lasts so long.
+    pub(super) fn new(ttl: Duration) -> SignIns {
+        SignIns { ttl, entries: Mutex::default() }
+    }
+
+    /// Signs a user in and gives what the cookie holds.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub(super) fn open(&self, user: SubjectId, password: PasswordMark, now: Timestamp) -> Result<TokenKey, Unspecified> {
+        let mut random = Zeroizing::new([0; 30]);
+        aws_lc_rs::rand::fill(random.as_mut())?;
+        let text = Zeroizing::new(Base64UrlUnpadded::encode_string(random.as_ref()));
+        let key = TokenKey::parse(&text).map_err(|_| Unspecified)?.into_session();
+        let mut entries = self.entries();
+        entries.retain(|_, entry| entry.sign_in.ends > now);
+        if entries.len() >= MOST {
+            let first = entries.iter().min_by_key(|(_, entry)| entry.sign_in.ends).map(|(digest, _)| *digest);
+            first.map(|digest| entries.remove(&digest));
+        }
+        let sign_in = SignIn { user, password, ends: now.after(self.ttl) };
+        entries.insert(key.digest(), Entry { sign_in, notice: None, key: None });
+        Ok(key)
+    }
+
+    /// The sign-in, if it has not ended.
+    pub(super) fn find(&self, digest: TokenDigest, now: Timestamp) -> Option<SignIn> {
+        self.entries().get(&digest).map(|entry| entry.sign_in).filter(|sign_in| sign_in.ends > now)
+    }
+
+    /// Ends it. Was there one?
+    pub(super) fn end(&self, digest: TokenDigest) -> bool {
+        self.entries().remove(&digest).is_some()
+    }
+
+    /// Has the next page tell something.
+    pub(super) fn leave(&self, digest: TokenDigest, notice: Notice) {
+        if let Some(entry) = self.entries().get_mut(&digest) {
+            entry.notice = Some(notice);
+        }
+    }
+
+    /// What is to be told.
+    pub(super) fn take(&self, digest: TokenDigest) -> Option<Notice> {
+        self.entries().get_mut(&digest).and_then(|entry| entry.notice.take())
+    }
+
+    /// Has the next page of a token show its key.
+    pub(super) fn leave_key(&self, digest: TokenDigest, token: TokenId, key: TokenKey) {
+        if let Some(entry) = self.entries().get_mut(&digest) {
+            entry.key = Some((token, key));
+        }
+    }
+
+    /// The key of this token, if it is to be shown. It is gone then.
+    pub(super) fn take_key(&self, digest: TokenDigest, token: TokenId) -> Option<TokenKey> {
+        let mut entries = self.entries();
+        let entry = entries.get_mut(&digest)?;
+        let is_meant = entry.key.as_ref().is_some_and(|(of, _)| *of == token);
+        if is_meant { entry.key.take().map(|(_, key)| key) } else { None }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<TokenDigest, Entry>> {
+        // An entry is never left half-way.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn open(sign_ins: &SignIns, seconds: i64) -> TokenDigest {
+        sign_ins.open(SubjectId(1), PasswordMark::any(), at(seconds)).unwrap().digest()
+    }
+
+    #[test]
+    fn a_sign_in_ends_with_its_time_and_when_it_is_ended() {
+        let sign_ins = SignIns::new(Duration::from_secs(60));
+        let (one, other) = (open(&sign_ins, 0), open(&sign_ins, 0));
+        assert!(sign_ins.find(one, at(59)).is_some() && sign_ins.find(one, at(60)).is_none());
+        assert!(sign_ins.end(one) && sign_ins.find(one, at(0)).is_none() && !sign_ins.end(one));
+        assert!(sign_ins.find(other, at(0)).is_some());
+    }
+
+    #[test]
+    fn of_too_many_the_oldest_gives_way() {
+        let sign_ins = SignIns::new(Duration::from_secs(10_000));
+        let all: Vec<_> = (0..=1_024).map(|second| open(&sign_ins, second)).collect();
+        assert!(sign_ins.find(all[0], at(1_024)).is_none());
+        assert!(all[1..].iter().all(|digest| sign_ins.find(*digest, at(1_024)).is_some()));
+    }
+
+    #[test]
+    fn what_is_left_for_the_next_page_is_told_once() {
+        let sign_ins = SignIns::new(Duration::from_secs(60));
+        let digest = open(&sign_ins, 0);
+        sign_ins.leave(digest, Notice::Done("done".to_owned()));
+        assert_eq!(sign_ins.take(digest), Some(Notice::Done("done".to_owned())));
+        assert_eq!(sign_ins.take(digest), None);
+        sign_ins.leave_key(digest, TokenId(7), TokenKey::parse("key").unwrap());
+        assert!(sign_ins.take_key(digest, TokenId(8)).is_none());
+        assert_eq!(sign_ins.take_key(digest, TokenId(7)).unwrap().expose(), "key");
+        assert!(sign_ins.take_key(digest, TokenId(7)).is_none());
+    }
+}

@@ -1,0 +1,179 @@
+//! Whose request it is.
+//!
+//! [`Visit`] is a request of somebody who is signed in, [`Sent`] a form of theirs that came from one of our pages. A handler
+//! that takes neither is open to everybody; there is one, the sign-in.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::desk::{Acting, Caller, DeskError, Rights};
+use super::door::Client;
+use super::fields::Fields;
+use super::session::Notice;
+use super::{Application, pages};
+use crate::auth::{CsrfSecret, cookies};
+use crate::clock::Timestamp;
+use crate::store::Via;
+use crate::token::{ShownKey, TokenDigest, TokenId, TokenKey};
+
+/// What holds a sign-in: for this very host, over TLS only, out of reach for scripts, never sent for another site.
+pub(super) const COOKIE: &str = "__Host-tokengate-admin";
+
+/// The field of a form that holds the secret.
+pub(super) const CSRF_FIELD: &str = "csrf";
+
+/// The field in which a dangerous act has the password typed again.
+pub(super) const OWN_PASSWORD: &str = "own_password";
+
+/// A request of somebody who is signed in.
+pub(super) struct Visit {
+    /// The application.
+    pub app: Arc<Application>,
+    /// Who, as the store has it now.
+    pub caller: Caller,
+    /// What the request asks with its query.
+    pub query: Fields,
+    sign_in: TokenDigest,
+    secret: CsrfSecret,
+}
+
+/// A form.
+pub(super) struct Sent {
+    /// Whose.
+    pub visit: Visit,
+    /// What it says.
+    pub fields: Fields,
+}
+
+impl Visit {
+    /// For the forms of a page.
+    pub(super) fn csrf(&self) -> String {
+        // Without random numbers the page has forms that do nothing.
+        self.secret.masked().unwrap_or_default()
+    }
+
+    /// Goes to another page, which tells what was done.
+    pub(super) fn done(&self, path: &str, text: impl Into<String>) -> Response {
+        self.app.sign_ins.leave(self.sign_in, Notice::Done(text.into()));
+        pages::see_other(path)
+    }
+
+    /// Goes to another page, which tells what was not done.
+    pub(super) fn failed(&self, path: &str, text: impl Into<String>) -> Response {
+        self.app.sign_ins.leave(self.sign_in, Notice::Failed(text.into()));
+        pages::see_other(path)
+    }
+
+    /// What this page has to tell.
+    pub(super) fn notice(&self) -> Option<Notice> {
+        self.app.sign_ins.take(self.sign_in)
+    }
+
+    /// Goes to the page of a token, which shows its key once.
+    pub(super) fn show_key(&self, token: TokenId, key: TokenKey, text: &str) -> Response {
+        self.app.sign_ins.leave_key(self.sign_in, token, key);
+        self.done(&format!("/tokens/{token}"), text)
+    }
+
+    /// The key that this page has to show.
+    pub(super) fn take_key(&self, token: TokenId) -> Option<TokenKey> {
+        self.app.sign_ins.take_key(self.sign_in, token)
+    }
+
+    /// What time it is.
+    pub(super) fn now(&self) -> Timestamp {
+        self.app.desk.clock().now()
+    }
+
+    /// Does what the caller may do.
+    pub(super) fn acting(&self) -> Acting<'_> {
+        self.app.desk.act_for(&self.caller)
+    }
+
+    /// May the caller do everything?
+    pub(super) fn is_superuser(&self) -> bool {
+        self.caller.rights == Rights::Superuser
+    }
+
+    /// Ends the sign-in.
+    pub(super) fn sign_out(&self) {
+        self.app.sign_ins.end(self.sign_in);
+    }
+}
+
+impl Sent {
+    /// Was the own password typed, and is it right? What cannot be undone, or gives power, asks for it.
+    ///
+    /// # Errors
+    /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
+    pub(super) async fn confirm(&self) -> Result<(), DeskError> {
+        let password = self.fields.password(OWN_PASSWORD).ok_or(DeskError::WrongPassword)?;
+        self.visit.acting().confirm(password).await
+    }
+}
+
+impl FromRequestParts<Arc<Application>> for Visit {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<Application>) -> Result<Visit, Response> {
+        let to_sign_in = || match parts.method {
+            Method::GET => pages::to_sign_in(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
+            _ => pages::to_sign_in("/"),
+        };
+        let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
+        let digest = key.digest();
+        let sign_in = app.sign_ins.find(digest, app.desk.clock().now()).ok_or_else(to_sign_in)?;
+        let known = app.desk.known(sign_in.user, Via::Admin, client(parts)).await.map_err(pages::failed)?;
+        let Some((caller, _)) = known.filter(|(_, password)| *password == sign_in.password) else {
+            app.sign_ins.end(digest);
+            return Err(to_sign_in());
+        };
+        let query = Fields::read(parts.uri.query().unwrap_or_default().as_bytes());
+        let secret = CsrfSecret::of_session(key);
+        Ok(Visit { app: Arc::clone(app), caller, query, sign_in: digest, secret })
+    }
+}
+
+impl FromRequest<Arc<Application>> for Sent {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &Arc<Application>) -> Result<Sent, Response> {
+        let (mut parts, body) = request.into_parts();
+        let visit = Visit::from_request_parts(&mut parts, app).await?;
+        let fields = read_form(Request::from_parts(parts, body), app).await?;
+        if !visit.secret.is_shown_by(fields.get(CSRF_FIELD)) {
+            let text = "The form does not belong to this sign-in. Go back, load the page again and repeat what you did.";
+            return Err(pages::message(StatusCode::FORBIDDEN, "Forbidden", text));
+        }
+        Ok(Sent { visit, fields })
+    }
+}
+
+/// A form, whosever it is.
+pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Result<Fields, Response> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        let text = "Only forms of this application are read here.";
+        return Err(pages::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form", text));
+    }
+    let body = Bytes::from_request(request, app).await.map_err(IntoResponse::into_response)?;
+    Ok(Fields::read(&body))
+}
+
+/// What the cookie holds.
+pub(super) fn shown(fields: &HeaderMap) -> Option<ShownKey<'_>> {
+    cookies::cookie(fields, COOKIE).and_then(|text| ShownKey::parse(text).ok()).map(ShownKey::of_session)
+}
+
+/// The address of the client.
+pub(super) fn client(parts: &Parts) -> IpAddr {
+    // The door notes it; only without a door there is none.
+    parts.extensions.get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip())
+}

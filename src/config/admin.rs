@@ -1,0 +1,81 @@
+//! `[admin]`: the admin application.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::names::Names;
+use super::reader::Table;
+use super::settings::{Admin, Listener, StoreUrl};
+use super::value::{Fault, Key};
+
+const SHORTEST_SESSION: Duration = Duration::from_secs(60);
+const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
+const SHORTEST_KEEP: Duration = Duration::from_secs(86_400);
+
+/// `[admin]`; without the table there is no admin application.
+pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener], store: &StoreUrl) -> Option<Admin> {
+    root.table("admin", |table| {
+        let (address, certificate, hosts) = (table.key("address"), table.key("certificate"), table.key("hosts"));
+        let default = Admin::with(0);
+        let read_address = |text: &str| {
+            let example = "write an IP address with a port, such as \"127.0.0.1:8444\"";
+            text.parse::<SocketAddr>().map_err(|_| Fault::new("is no address with a port", example))
+        };
+        let admin = Admin {
+            address: address.parse(read_address).unwrap_or(default.address),
+            certificate: certificates.find(&certificate).unwrap_or_default(),
+            hosts: hosts.parse_list(host).unwrap_or_default(),
+            session_ttl: bounded(&table.key("session_ttl"), (SHORTEST_SESSION, LONGEST_SESSION), "1m to 30d")
+                .unwrap_or(default.session_ttl),
+            audit_keep: bounded(&table.key("audit_keep"), (SHORTEST_KEEP, Duration::MAX), "1d or more")
+                .unwrap_or(default.audit_keep),
+        };
+        if !table.is_set() {
+            return None;
+        }
+        certificate.require("add `certificate = \"NAME\"`: one of [certificates]");
+        if admin.address.ip().is_unspecified() && !hosts.is_set() {
+            address.problem("says no host that browsers call the application by", "add `hosts = [\"NAME\"]`");
+        }
+        for listener in listeners {
+            if listener.address == admin.address && admin.address.port() != 0 {
+                let what = format!("`{}` is taken by listeners.{}", admin.address, listener.name);
+                address.problem(what, "choose another port");
+            }
+            if listener.name == Admin::NAME {
+                table.problem("logs call the application `admin`, and there is a listener of this name", "rename the listener");
+            }
+        }
+        if matches!(store, StoreUrl::Django(_)) {
+            table.problem(
+                "the users are those of a Django project, and are looked after in its own admin",
+                "remove [admin], or import the users into a store of tokengate's own",
+            );
+        }
+        Some(admin)
+    })
+}
+
+fn bounded(key: &Key<'_>, (least, most): (Duration, Duration), words: &str) -> Option<Duration> {
+    let span = key.duration()?;
+    if span < least || span > most {
+        key.problem("is out of bounds", format!("write {words}"));
+    }
+    Some(span)
+}
+
+/// A host as `Host` says it, without its port.
+fn host(text: &str) -> Result<String, Fault> {
+    let is_name = text.len() <= 253
+        && text.split('.').all(|label| {
+            let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            plain && !label.is_empty() && label.len() <= 63
+        });
+    if let Ok(address) = text.parse::<IpAddr>() {
+        Ok(address.to_string())
+    } else if is_name {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(Fault::new("is no host", "write a name or an IP address, without port, such as \"admin.example.com\""))
+    }
+}
