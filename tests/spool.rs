@@ -163,6 +163,8 @@ async fn a_full_spool_puts_off_what_is_new_until_there_is_room() {
             assert_eq!((answer.status, answer.detail().as_str()), (503, NO_ROOM), "{http:?}");
             assert_eq!(answer.fields.get("retry-after"), Some("1"));
         }
+        // What was refused gives its room back.
+        holds(&gateway, 8 * MIB).await;
         assert_eq!(Ask::post("/public/x", "short").over(http, &gateway).await.status, 200);
         assert_eq!(Ask::get("/public/x").over(http, &gateway).await.status, 200);
     }
@@ -307,9 +309,13 @@ async fn a_body_on_its_way_ends_with_its_token_also_while_its_answer_is_not_take
     let _not_taken = soon("head", answer).await.unwrap();
     settled("the answer has come as far as it can", || origin.flooded()).await;
     gateway.revoke(&key).await;
-    is_empty(&gateway, &folder).await;
+    // Until then 403, for want of a scope: no request that the origin would see.
+    let is_refused = || async { Ask::get("/scoped/x").token(&key).to(&gateway).await.status == 401 };
+    eventually(PATIENCE, "the token has ended", is_refused).await;
+    // The connection waits for the endpoint to read, and learns only then that there is nothing more.
     gate.open();
     origin.is_left().await;
+    is_empty(&gateway, &folder).await;
     let seen = origin.last();
     assert!(!seen.complete && seen.body.len() < length, "{}", seen.body.len());
 }

@@ -5,14 +5,17 @@
 //! does so when told. Beside them a few clients ask with a token, each a moment after its last answer, so that the machine
 //! is busy and not full without the storm.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::people::{self, DJANGOS, OURS, PASSWORD};
+use crate::support::client::{Tls, connect};
 use crate::support::http2::H2;
 use crate::support::{Ask, Fleet, Wire};
 use crate::{resident, spread};
@@ -37,11 +40,12 @@ struct Counts {
 
 pub async fn run(rounds: usize) {
     let fleet = people::fleet(|_| {}).await;
+    let place = (fleet.first().address(), Tls::default().config(fleet.first()));
     let key = fleet.first().issue("caller").await;
     let (storm, storms) = watch::channel(false);
     let counts = Arc::<Counts>::default();
     for number in 0..STORMERS {
-        tokio::spawn(stormer(Wire::open(fleet.first()).await, number, storms.clone(), Arc::clone(&counts)));
+        tokio::spawn(stormer(place.clone(), number, storms.clone(), Arc::clone(&counts)));
     }
     let before = half(&fleet, &key).await;
     let (quiet_memory, mut most_memory) = (resident(), 0);
@@ -114,15 +118,35 @@ async fn half(fleet: &Fleet, key: &str) -> (Duration, Duration, Duration) {
     spread(callers.join_all().await.concat())
 }
 
-/// Logs in again and again while there is a storm.
-async fn stormer(mut wire: Wire, number: usize, mut storms: watch::Receiver<bool>, counts: Arc<Counts>) {
+/// Logs in again and again while there is a storm, on one connection as long as it stands.
+async fn stormer(
+    (address, tls): (SocketAddr, Arc<ClientConfig>),
+    number: usize,
+    mut storms: watch::Receiver<bool>,
+    counts: Arc<Counts>,
+) {
     let names: Vec<&str> = DJANGOS.iter().map(|(name, _)| *name).chain([OURS]).collect();
     let password = if number.is_multiple_of(2) { PASSWORD } else { "wrong horse 9" };
     let ask = people::login(names[number / 2 % names.len()], password).bytes();
-    while storms.wait_for(|is_storm| *is_storm).await.is_ok() {
+    let mut connection = None;
+    loop {
+        if !*storms.borrow() {
+            connection = None;
+            if storms.wait_for(|is_storm| *is_storm).await.is_err() {
+                return;
+            }
+        }
+        let wire = match &mut connection {
+            Some(wire) => wire,
+            none => none.insert(Wire::over(connect(address, &tls, "localhost").await.unwrap())),
+        };
         counts.in_flight.fetch_add(1, Ordering::Relaxed);
         let answer = wire.ask(&ask).await;
         counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Whoever is put off comes again over a new connection, with a handshake.
+        if answer.fields.get("connection") == Some("close") {
+            connection = None;
+        }
         let counted = match answer.status {
             200 => &counts.given,
             400 => &counts.refused,

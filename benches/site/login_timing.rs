@@ -42,10 +42,10 @@ pub async fn run(rounds: usize) {
         let (middle, late, _) = spread(times);
         middles.push(middle);
         let right = match with_hash.contains(kind) {
-            true => format!("{:.1?}", spread(right(&mut wire, kind).await).0),
+            true => ms(spread(right(&mut wire, kind).await).0),
             false => "-".to_owned(),
         };
-        println!("| {kind} | {middle:.1?} | {least:.1?} | {late:.1?} | {right} |");
+        println!("| {kind} | {} | {} | {} | {right} |", ms(middle), ms(least), ms(late));
     }
     let (least, most) = (middles.iter().min().unwrap(), middles.iter().max().unwrap());
     let apart = (most.as_secs_f64() / least.as_secs_f64() - 1.0) * 100.0;
@@ -67,4 +67,8 @@ async fn time(wire: &mut Wire, name: &str, password: &str, status: u16) -> Durat
     let took = asked.elapsed();
     assert_eq!(answer.status, status, "{name}: {answer:?}");
     took
+}
+
+fn ms(span: Duration) -> String {
+    format!("{:.1} ms", span.as_secs_f64() * 1_000.0)
 }
