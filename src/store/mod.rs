@@ -9,6 +9,7 @@
 
 mod arrival;
 mod audit;
+mod changes;
 mod directory;
 mod django;
 mod error;
@@ -34,6 +35,7 @@ use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
+pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
     Directory, Listing, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
 };
@@ -261,31 +263,6 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
     async fn delete(&self, user: SubjectId) -> Result<(), AccountError>;
-}
-
-/// A place in the change log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(pub i64);
-
-/// A page of the change log.
-#[derive(Clone, Debug)]
-pub struct Changes {
-    /// What changed, oldest first.
-    pub events: Vec<TokenEvent>,
-    /// Where to go on reading.
-    pub next: Cursor,
-}
-
-/// Something happened to a token. Says only "forget", never "believe": a lost, doubled or forged event cannot grant
-/// access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenEvent {
-    /// This token was issued, revoked or changed.
-    Changed(TokenDigest),
-    /// Something about this user changed: all of the user's tokens.
-    SubjectChanged(SubjectId),
-    /// Events may have been missed.
-    Gap,
 }
 
 /// An opened store.
