@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
+use crate::admin::api::Api;
 use crate::admin::desk::Desk;
 use crate::admin::door::Door;
 use crate::admin::{self, Application, Health};
@@ -28,7 +29,7 @@ use crate::config::settings::{
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, Store, StoreError, Via};
-use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
+use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
 use crate::upstream::{EndpointSpec, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
@@ -175,7 +176,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        serve_admin(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
+        serve_admin(&settings, (socket, tls), &addresses, (&store, &known), &clock, &phases, &mut control)
     });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
@@ -344,7 +345,7 @@ fn serve_admin(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
     addresses: &HashMap<String, SocketAddr>,
-    store: &Store,
+    (store, known): (&Store, &Known),
     clock: &Clock,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
@@ -355,7 +356,9 @@ fn serve_admin(
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
     control.spawn(knowledge::prune_audit(store.clone(), clock.clone(), admin.audit_keep));
-    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
+    let wrong_keys = WrongKeys::new(settings.limits.wrong_keys);
+    let api = Api::new(desk.clone(), wrong_keys, known.uses.clone(), RequestIds::new(process_id(), 0));
+    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router(api);
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {

@@ -30,6 +30,10 @@ pub enum Found {
 }
 
 impl TokenState {
+    /// All of them.
+    pub const ALL: [TokenState; 4] =
+        [TokenState::Live, TokenState::OwnerInactive, TokenState::Expired, TokenState::Revoked];
+
     /// The state of a token at this time.
     pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
         let record = &token.record;
