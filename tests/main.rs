@@ -2,6 +2,10 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod api;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod bodies;
