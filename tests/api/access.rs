@@ -83,7 +83,8 @@ async fn the_table_has_every_operation_of_the_document() {
         let methods = item.as_object().unwrap().keys().filter(|key| !["parameters", "summary"].contains(&key.as_str()));
         documented.extend(methods.map(|method| (method.to_uppercase(), path.replace("/api/v1", ""))));
     }
-    let plain = |path: &str| path.replace("{user}", "{id}").replace("{token}", "{id}").split('?').next().unwrap().to_owned();
+    let plain =
+        |path: &str| path.replace("{user}", "{id}").replace("{token}", "{id}").split('?').next().unwrap().to_owned();
     let mut tested: Vec<(String, String)> =
         TABLE.iter().map(|(method, path, _, _)| ((*method).to_owned(), plain(path))).collect();
     documented.sort();
@@ -193,7 +194,8 @@ async fn pages_of_other_sites_and_other_hosts_are_refused() {
         assert_eq!(problem(&answer), (403, "not_allowed".to_owned()), "{fields:?}");
         assert!(!answer.fields.has("access-control-allow-origin"));
     }
-    let rebound = format!("GET /api/v1/users HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Token {}\r\n\r\n", api.root);
+    let rebound =
+        format!("GET /api/v1/users HTTP/1.1\r\nHost: evil.example\r\nAuthorization: Token {}\r\n\r\n", api.root);
     assert_eq!(problem(&api.connect().await.ask(rebound).await), (403, "not_allowed".to_owned()));
     let preflight = ask(None, "OPTIONS", "/users", None).field("Origin", "https://evil.example");
     assert_eq!(api.send(preflight).await.status, 403);

@@ -1,5 +1,8 @@
 //! The OpenAPI document, and whether the API does what it says.
 
+use std::path::Path;
+use std::process::{Command, Output};
+
 use serde_json::json;
 
 use super::*;
@@ -21,4 +24,30 @@ async fn the_document_is_there_for_everybody() {
         }
     }
     assert_eq!(document["security"], json!([{"token": []}]));
+}
+
+/// As a superuser, who has the most to break.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_does_what_its_document_says() {
+    let api = Api::start().await;
+    let alice = api.user("alice").await;
+    api.token(alice, "").await;
+    let made = run("scripts/schemathesis", &[]).await;
+    assert!(made.status.success(), "Schemathesis cannot be installed: see scripts/schemathesis");
+    let python = String::from_utf8(made.stdout).unwrap();
+    let document = format!("https://{}/api/v1/openapi.json", api.gateway.admin_address());
+    let authorization = format!("Authorization: Token {}", api.root);
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml");
+    let arguments = ["-m", "schemathesis.cli", "--config-file", config, "run", &document, "--header", &authorization];
+    let asked = run(python.trim_end(), &arguments).await;
+    let report = String::from_utf8_lossy(&asked.stdout);
+    assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
+    assert_eq!(api.ask("GET", "/users", None).await.status, 200, "its token was good to the end");
+}
+
+async fn run(program: &str, arguments: &[&str]) -> Output {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(folder.join(program));
+    command.args(arguments).current_dir(folder);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }

@@ -24,7 +24,8 @@ async fn the_same_request_gets_the_same_answer() {
     assert_ne!(first.fields.get("x-request-id"), again.fields.get("x-request-id"));
     assert_eq!(api.count(alice).await, 1);
 
-    let reset = ask(Some(&api.root), "POST", &format!("/users/{alice}/login-token/reset"), None).field("Idempotency-Key", "r");
+    let reset =
+        ask(Some(&api.root), "POST", &format!("/users/{alice}/login-token/reset"), None).field("Idempotency-Key", "r");
     assert_eq!(json(&api.send(reset.clone()).await)["key"], json(&api.send(reset).await)["key"]);
     let user = ask(Some(&api.root), "POST", "/users", Some(json!({"name": "new"}))).field("Idempotency-Key", "u");
     assert_eq!(api.send(user.clone()).await.status, 201);

@@ -81,7 +81,11 @@ async fn a_page_token_belongs_to_its_list() {
     let by_name = api.done("GET", "/users?limit=1", None).await;
     let token = by_name["next_page_token"].as_str().unwrap();
     for path in ["/users?order=newest&page_token=", "/tokens?page_token=", "/audit?page_token="] {
-        assert_eq!(problem(&api.ask("GET", &format!("{path}{token}"), None).await), (422, "invalid".to_owned()), "{path}");
+        assert_eq!(
+            problem(&api.ask("GET", &format!("{path}{token}"), None).await),
+            (422, "invalid".to_owned()),
+            "{path}"
+        );
     }
     let newest = api.done("GET", "/users?limit=1&order=newest", None).await;
     let token = newest["next_page_token"].as_str().unwrap();

@@ -8,7 +8,8 @@ use super::*;
 async fn a_token_is_issued_used_changed_and_revoked() {
     let api = Api::start().await;
     let alice = api.user("alice").await;
-    let order = json!({"name": "build", "scopes": ["write", "read", "read"], "expires": "2099-01-02T03:04:05.678+01:00"});
+    let order =
+        json!({"name": "build", "scopes": ["write", "read", "read"], "expires": "2099-01-02T03:04:05.678+01:00"});
     let answer = api.ask("POST", &format!("/users/{alice}/tokens"), Some(order)).await;
     let issued = json(&answer);
     let path = answer.fields.get("location").unwrap().strip_prefix("/api/v1").unwrap().to_owned();

@@ -14,13 +14,20 @@ async fn a_user_is_made_changed_and_deleted() {
     let path = answer.fields.get("location").unwrap().strip_prefix("/api/v1").unwrap().to_owned();
     let user = &created["user"];
     assert_eq!(path, format!("/users/{}", user["id"]));
-    assert_eq!((&user["groups"], &user["has_password"], &user["last_login"]), (&json!(["a", "b"]), &json!(true), &json!(null)));
+    assert_eq!(
+        (&user["groups"], &user["has_password"], &user["last_login"]),
+        (&json!(["a", "b"]), &json!(true), &json!(null))
+    );
     assert_eq!((&user["active"], &user["staff"], &user["superuser"]), (&json!(true), &json!(false), &json!(false)));
     user["created"].as_str().unwrap().parse::<tokengate::clock::Timestamp>().unwrap();
     assert_eq!(&api.done("GET", &path, None).await, user);
 
     let edited = api.done("PATCH", &path, Some(json!({"first_name": "Zoë"}))).await;
-    assert_eq!((&edited["first_name"], &edited["email"]), (&json!("Zoë"), &json!("zoe@example.test")), "the rest stays");
+    assert_eq!(
+        (&edited["first_name"], &edited["email"]),
+        (&json!("Zoë"), &json!("zoe@example.test")),
+        "the rest stays"
+    );
     for (part, body, changed) in [
         ("active", json!({"active": false}), json!({"active": false})),
         ("rights", json!({"staff": true, "superuser": false}), json!({"staff": true, "superuser": false})),
@@ -37,16 +44,10 @@ async fn a_user_is_made_changed_and_deleted() {
     assert_eq!(api.ask("GET", &path, None).await.status, 404);
 
     let trail = api.done("GET", "/audit?actor=root", None).await;
-    let acts: Vec<_> = trail["entries"].as_array().unwrap().iter().map(|entry| entry["act"].as_str().unwrap()).collect();
-    let wanted = [
-        "user_deleted",
-        "password_set",
-        "groups_set",
-        "rights_set",
-        "user_deactivated",
-        "user_edited",
-        "user_created",
-    ];
+    let acts: Vec<_> =
+        trail["entries"].as_array().unwrap().iter().map(|entry| entry["act"].as_str().unwrap()).collect();
+    let wanted =
+        ["user_deleted", "password_set", "groups_set", "rights_set", "user_deactivated", "user_edited", "user_created"];
     assert_eq!(acts, wanted);
     for entry in trail["entries"].as_array().unwrap() {
         assert_eq!((&entry["actor"]["via"], &entry["actor"]["from"]), (&json!("api"), &json!("127.0.0.1")));
@@ -88,7 +89,8 @@ async fn lists_are_filtered() {
         ("order=newest&staff=false", vec!["bob", "alice"]),
     ] {
         let users = api.done("GET", &format!("/users?{filter}"), None).await;
-        let names: Vec<_> = users["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
+        let names: Vec<_> =
+            users["users"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
         assert_eq!(names, wanted, "{filter}");
     }
 }
