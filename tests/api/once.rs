@@ -38,7 +38,7 @@ async fn another_request_or_caller_does_not_get_it() {
     let (alice, bob) = (api.user("alice").await, api.user("bob").await);
     let first = json(&api.send(create(&api.root, alice, "one", "a")).await);
     for other in [create(&api.root, alice, "two", "a"), create(&api.root, bob, "one", "a")] {
-        assert_eq!(problem(&api.send(other).await), (422, "key_reused".to_owned()));
+        assert_eq!(problem(&api.send(other).await), (409, "key_reused".to_owned()));
     }
     let of_helper = api.send(create(&api.helper, alice, "one", "a")).await;
     assert!(of_helper.status == 201 && json(&of_helper)["key"] != first["key"]);

@@ -41,7 +41,7 @@ pub(super) enum Code {
     UnsupportedMediaType,
     /// 422: it can be read and is not acceptable.
     Invalid,
-    /// 422: this `Idempotency-Key` came with another request.
+    /// 409: this `Idempotency-Key` came with another request.
     KeyReused,
     /// 429: too many attempts, or too much at once.
     Throttled,
@@ -111,10 +111,10 @@ impl Problem {
             Code::NotAllowed => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Code::Conflict | Code::UnderWay => StatusCode::CONFLICT,
+            Code::Conflict | Code::UnderWay | Code::KeyReused => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::Invalid | Code::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
