@@ -1,11 +1,9 @@
 //! The OpenAPI document, and whether the API does what it says.
 
-use std::path::Path;
-use std::process::{Command, Output};
-
 use serde_json::json;
 
 use super::*;
+use crate::support::python::{SCHEMATHESIS, output};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_is_there_for_everybody() {
@@ -35,22 +33,15 @@ async fn the_api_does_what_its_document_says() {
         let user = api.user(&format!("a user {number}")).await;
         api.token(user, "").await;
     }
-    let made = run("scripts/schemathesis", &[]).await;
-    assert!(made.status.success(), "Schemathesis cannot be installed: see scripts/schemathesis");
-    let python = String::from_utf8(made.stdout).unwrap();
     let document = format!("https://{}/api/v1/openapi.json", api.gateway.admin_address());
     let authorization = format!("Authorization: Token {}", api.root);
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml");
-    let arguments = ["-m", "schemathesis.cli", "--config-file", config, "run", &document, "--header", &authorization];
-    let asked = run(python.trim_end(), &arguments).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = SCHEMATHESIS.command().await;
+    command.args(["-m", "schemathesis.cli", "--config-file", config, "run", &document, "--header", &authorization]);
+    command.current_dir(folder.path());
+    let asked = output(command).await;
     let report = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
     assert_eq!(api.ask("GET", "/users", None).await.status, 200, "its token was good to the end");
-}
-
-async fn run(program: &str, arguments: &[&str]) -> Output {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(folder.join(program));
-    command.args(arguments).current_dir(folder);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
