@@ -4,6 +4,7 @@
 //! elsewhere (`clippy.toml`), so that a test can set the time by hand. Never used for measuring how long something
 //! took: that is the monotonic [`Clock::instant`].
 
+mod rfc3339;
 mod steady;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub use self::rfc3339::NoTime;
 use self::steady::Steady;
 pub use self::steady::{ClockLook, Step};
 

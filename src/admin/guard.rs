@@ -10,12 +10,13 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::timeout;
 
-use super::{Application, pages};
+use super::pages;
+use crate::config::settings;
 
 /// Longest time for one answer; passwords are compared within it.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -41,17 +42,27 @@ const FIELDS: [(HeaderName, &str); 9] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// Who is let by, and how the others are answered.
+#[derive(Clone)]
+pub(super) struct Guard {
+    /// What the application is called by.
+    pub settings: Arc<settings::Admin>,
+    /// To a path that is written in an odd way.
+    pub not_found: fn() -> Response,
+    /// To who comes from elsewhere, or calls us by another name.
+    pub forbidden: fn() -> Response,
+    /// Where the answer takes too long.
+    pub too_slow: fn() -> Response,
+}
+
 /// Around everything that the application answers.
-pub(super) async fn every_request(State(app): State<Arc<Application>>, request: Request, next: Next) -> Response {
+pub(super) async fn every_request(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = if !is_plain(&request) {
-        pages::not_found().await
-    } else if is_for_us(&request, &app) && !is_foreign(request.method(), request.headers()) {
-        match timeout(ANSWER, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => pages::message(StatusCode::SERVICE_UNAVAILABLE, "This took too long", "Please try again."),
-        }
+        (guard.not_found)()
+    } else if is_for_us(&request, &guard.settings) && !is_foreign(request.method(), request.headers()) {
+        timeout(ANSWER, next.run(request)).await.unwrap_or_else(|_| (guard.too_slow)())
     } else {
-        forbidden()
+        (guard.forbidden)()
     };
     let fields = response.headers_mut();
     for (name, value) in FIELDS {
@@ -66,13 +77,7 @@ pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     let fields = request.headers();
     // An `Origin` that is there is ours: see `is_foreign`.
     let is_ours = fields.contains_key(header::ORIGIN) || fields.get(FETCH_SITE).is_some_and(|site| site == "same-origin");
-    if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours { next.run(request).await } else { forbidden() }
-}
-
-fn forbidden() -> Response {
-    let text = "This request does not come from a page of this application, or calls it by a name that it does not know. \
-                Further names are set with `hosts` in [admin].";
-    pages::message(StatusCode::FORBIDDEN, "Forbidden", text)
+    if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours { next.run(request).await } else { pages::forbidden() }
 }
 
 /// Paths are compared as they are written, so one has one spelling: no escapes, no dots, no empty segments.
@@ -84,12 +89,12 @@ fn is_plain(request: &Request) -> bool {
 }
 
 /// Is it addressed to a host that we are?
-fn is_for_us(request: &Request, app: &Application) -> bool {
+fn is_for_us(request: &Request, settings: &settings::Admin) -> bool {
     let Some(authority) = one(request.headers(), &header::HOST).and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    request.uri().authority().is_none() && !authority.as_str().contains('@') && app.settings.is_called(&host)
+    request.uri().authority().is_none() && !authority.as_str().contains('@') && settings.is_called(&host)
 }
 
 /// Does it say that another site made it? A link from there may be followed, nothing else.

@@ -4,8 +4,9 @@
 //!
 //! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
 //! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
-//! at the [`desk`].
+//! at the [`desk`]. The [`api`] is another way to that desk, for programs.
 
+pub mod api;
 pub mod desk;
 pub mod door;
 mod fields;
@@ -22,7 +23,9 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::config::settings;
+use api::Api;
 use desk::Desk;
+use guard::Guard;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
 use session::SignIns;
 
@@ -46,14 +49,25 @@ impl Application {
         Application { settings, tokens, desk, sign_ins, example }
     }
 
-    /// Everything that it answers.
-    pub fn router(self) -> Router {
+    /// Everything that it and the API answer.
+    pub fn router(self, api: Api) -> Router {
+        let settings = Arc::new(self.settings.clone());
+        let guard = Guard {
+            settings: Arc::clone(&settings),
+            not_found: pages::not_found,
+            forbidden: pages::forbidden,
+            too_slow: pages::too_slow,
+        };
+        let of_api =
+            Guard { settings, not_found: api::no_such_path, forbidden: api::forbidden, too_slow: api::too_slow };
         let app = Arc::new(self);
-        let pages = pages::routes().layer(from_fn(guard::own_pages_only)).with_state(Arc::clone(&app));
+        let pages = pages::routes().layer(from_fn(guard::own_pages_only)).with_state(app);
+        let api = api.router(|router| router.layer(from_fn_with_state(of_api, guard::every_request)));
         pages
-            .fallback(pages::not_found)
+            .fallback(async || pages::not_found())
             .method_not_allowed_fallback(pages::not_allowed)
             .layer(DefaultBodyLimit::max(LONGEST_BODY))
-            .layer(from_fn_with_state(app, guard::every_request))
+            .layer(from_fn_with_state(guard, guard::every_request))
+            .nest(api::PREFIX, api)
     }
 }

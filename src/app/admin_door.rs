@@ -12,14 +12,17 @@ use tokio_rustls::TlsAcceptor;
 use super::StartError;
 use super::worker::Phase;
 use crate::admin::Application;
+use crate::admin::api::Api;
 use crate::admin::desk::Desk;
 use crate::admin::door::Door;
-use crate::auth::Issuer;
+use crate::auth::{Issuer, WrongKeys};
+use crate::cache::Uses;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
 use crate::listener::socket;
 use crate::store::{Store, Via};
+use crate::telemetry::RequestIds;
 
 /// How often old entries of the audit trail are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
@@ -31,13 +34,13 @@ pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
     opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Serves it until a stop begins, and what is in flight then. It has a throttle of its own, so that nobody can lock operators
-/// out from the public side.
+/// Serves it until a stop begins, and what is in flight then. It has throttles of its own, so that nobody can lock operators
+/// out from the public side. The API notes uses of tokens and names requests.
 pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
     addresses: &HashMap<String, SocketAddr>,
-    store: &Store,
+    (store, uses, ids): (&Store, Uses, RequestIds),
     clock: &Clock,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
@@ -48,7 +51,8 @@ pub(super) fn serve(
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
     control.spawn(prune(store.clone(), clock.clone(), admin.audit_keep));
-    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
+    let api = Api::new(desk.clone(), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
+    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router(api);
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {

@@ -26,7 +26,7 @@ use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, Tls
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, NoSessions, Store, StoreError, Via};
-use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
+use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
 use crate::upstream::{EndpointSpec, Spool, resolve};
 
 /// How long a stop waits for the last lines of the access log to be written.
@@ -184,7 +184,8 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        admin_door::serve(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
+        let known = (&store, known.uses.clone(), RequestIds::new(process_id(), 0));
+        admin_door::serve(&settings, (socket, tls), &addresses, known, &clock, &phases, &mut control)
     });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
@@ -238,6 +239,7 @@ impl Running {
             workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
         });
         let admin = self.admin.take();
+        let cut_admin = admin.as_ref().map(tokio::task::JoinHandle::abort_handle);
         let in_flight = async {
             let cut = (&mut ended).await;
             if let Some(admin) = admin {
@@ -249,6 +251,7 @@ impl Running {
             Ok(cut) => cut.unwrap_or(0),
             Err(_) => {
                 let _ = self.phase.send(Phase::Aborting);
+                cut_admin.inspect(tokio::task::AbortHandle::abort);
                 ended.await.unwrap_or(0)
             }
         };

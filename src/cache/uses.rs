@@ -52,6 +52,13 @@ impl Uses {
             self.counts.uses_lost.more();
         }
     }
+
+    /// A request came with this token, which nobody remembers from one to the next.
+    pub fn note_token(&self, token: TokenId, now: Timestamp) {
+        if self.queue.try_send((token, now)).is_err() {
+            self.counts.uses_lost.more();
+        }
+    }
 }
 
 /// What is to be written, and what was.

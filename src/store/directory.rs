@@ -188,6 +188,16 @@ impl<T> Listing<T> {
     }
 }
 
+impl Place {
+    /// Can it come from a list that is sorted by texts, or else by numbers?
+    pub fn suits(&self, sorted_by_texts: bool) -> bool {
+        match self {
+            Place::Start => true,
+            Place::Behind { key, .. } => matches!(key, SortKey::Text(_)) == sorted_by_texts,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {

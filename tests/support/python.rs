@@ -9,6 +9,8 @@ use tokio::sync::OnceCell;
 pub static DJANGO: Python = Python::by("scripts/django");
 /// What `scripts/clients` makes.
 pub static CLIENTS: Python = Python::by("scripts/clients");
+/// What `scripts/schemathesis` makes.
+pub static SCHEMATHESIS: Python = Python::by("scripts/schemathesis");
 
 pub struct Python {
     script: &'static str,

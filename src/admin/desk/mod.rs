@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::auth::{IssuerHandle, Login};
 use crate::clock::Clock;
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, Listing, Password, PasswordMark, Store, User, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, Listing, NoPlace, Password, PasswordMark, Place, Store, User, Via,
 };
 use crate::token::SubjectId;
 
@@ -160,8 +160,10 @@ impl Acting<'_> {
     /// The audit trail. Staff sees only what was done to ordinary users, one at a time.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Unavailable`].
+    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Invalid`] for a place in another list,
+    /// [`DeskError::Unavailable`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, DeskError> {
+        check_place(&query.place, false)?;
         if self.caller.rights == Rights::Staff {
             let user = query.user.ok_or(DeskError::NotAllowed("only superusers may see the whole audit trail"))?;
             self.user(user).await?;
@@ -183,4 +185,9 @@ impl Acting<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// A store would take a place in another list for a mistake of ours.
+fn check_place(place: &Place, sorted_by_texts: bool) -> Result<(), DeskError> {
+    if place.suits(sorted_by_texts) { Ok(()) } else { Err(DeskError::Invalid(NoPlace.to_string())) }
 }

@@ -1,6 +1,6 @@
 //! Tokens: found, issued, revoked.
 
-use super::{Acting, DeskError, Rights};
+use super::{Acting, DeskError, Rights, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
     Act, Issued, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
@@ -30,6 +30,10 @@ pub enum Found {
 }
 
 impl TokenState {
+    /// All of them.
+    pub const ALL: [TokenState; 4] =
+        [TokenState::Live, TokenState::OwnerInactive, TokenState::Expired, TokenState::Revoked];
+
     /// The state of a token at this time.
     pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
         let record = &token.record;
@@ -59,8 +63,9 @@ impl Acting<'_> {
     /// Tokens. Staff sees only those of ordinary users.
     ///
     /// # Errors
-    /// [`DeskError::Unavailable`].
+    /// [`DeskError::Invalid`] for a place in another list, [`DeskError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
+        check_place(&query.place, false)?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
         Ok(self.desk.directory.tokens(&query).await?)

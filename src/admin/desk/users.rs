@@ -1,15 +1,16 @@
 //! Users: found, made, changed, deleted.
 
-use super::{Acting, DeskError, Rights};
-use crate::store::{Issued, Listing, NewUser, Password, PersonalDetails, User, UserQuery};
+use super::{Acting, DeskError, Rights, check_place};
+use crate::store::{Issued, Listing, NewUser, Password, PersonalDetails, User, UserOrder, UserQuery};
 use crate::token::SubjectId;
 
 impl Acting<'_> {
     /// Users. Staff sees only those who are neither staff nor superusers.
     ///
     /// # Errors
-    /// [`DeskError::Unavailable`].
+    /// [`DeskError::Invalid`] for a place in a list of another order, [`DeskError::Unavailable`].
     pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, DeskError> {
+        check_place(&query.place, query.order == UserOrder::Name)?;
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
             if query.staff == Some(true) {

@@ -81,7 +81,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
         match text.parse() {
             Ok(id) => Ok(Id(id)),
-            Err(_) => Err(not_found().await),
+            Err(_) => Err(not_found()),
         }
     }
 }
@@ -156,12 +156,23 @@ pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
     page(status, &shell::Message { title, text })
 }
 
-pub(super) async fn not_found() -> Response {
+pub(super) fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
 }
 
 pub(super) async fn not_allowed() -> Response {
     message(StatusCode::METHOD_NOT_ALLOWED, "Not possible", "This page cannot be asked in this way.")
+}
+
+/// Who comes from elsewhere, or calls the application by another name.
+pub(super) fn forbidden() -> Response {
+    let text = "This request does not come from a page of this application, or calls it by a name that it does not know. \
+                Further names are set with `hosts` in [admin].";
+    message(StatusCode::FORBIDDEN, "Forbidden", text)
+}
+
+pub(super) fn too_slow() -> Response {
+    message(StatusCode::SERVICE_UNAVAILABLE, "This took too long", "Please try again.")
 }
 
 /// Goes to another page of ours, by GET.

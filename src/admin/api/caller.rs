@@ -1,0 +1,103 @@
+//! Whose request it is: the owner of the token that it shows, as the store has both at this moment.
+//!
+//! No cookie counts here, so that no page of another site can act for anybody, and no cache is asked: a token that was
+//! revoked does nothing any more.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use super::problem::{Code, Problem};
+use crate::admin::desk::{Acting, Caller, DeskError};
+use crate::admin::door::Client;
+use crate::auth::Credentials;
+use crate::store::Via;
+use crate::token::{Scope, TokenId};
+
+/// What a token needs.
+pub(super) const SCOPE: &str = "tokengate:admin";
+
+/// Words before a key.
+static SCHEMES: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["Token".into(), "Bearer".into()]);
+
+/// A request of somebody who may act here.
+pub(super) struct Call {
+    /// What the API works with.
+    pub api: Arc<Api>,
+    known: Known,
+}
+
+/// Somebody, by a token.
+#[derive(Clone)]
+pub(super) struct Known {
+    /// Who.
+    pub caller: Caller,
+    /// Which token said so.
+    pub token: TokenId,
+}
+
+impl Call {
+    /// The caller at the desk.
+    pub(super) fn acting(&self) -> Acting<'_> {
+        self.api.desk.act_for(&self.known.caller)
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Call, Problem> {
+        // Only [`authenticate`] leaves one.
+        let known = parts.extensions.get::<Known>().cloned().ok_or_else(nobody)?;
+        Ok(Call { api: Arc::clone(api), known })
+    }
+}
+
+/// Lets nobody by who may not act here.
+pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    // The door notes it; only without a door there is none.
+    let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
+    match api.recognise(request.headers(), from).await {
+        Ok(known) => {
+            request.extensions_mut().insert(known);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+impl Api {
+    async fn recognise(&self, fields: &HeaderMap, from: IpAddr) -> Result<Known, Problem> {
+        let shown = Credentials::read(fields, SCHEMES.as_slice()).map_err(|bad| {
+            let twice = bad.status() == StatusCode::BAD_REQUEST;
+            Problem::new(if twice { Code::Malformed } else { Code::Unauthenticated }, bad.to_string())
+        })?;
+        let key = shown.ok_or_else(nobody)?.to_key();
+        let now = self.desk.clock().now();
+        self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
+        let found = self.desk.store().tokens.find(&key).await.map_err(DeskError::from)?;
+        let ends = |at: Option<crate::clock::Timestamp>| at.is_some_and(|at| at <= now);
+        let Some(record) = found.filter(|token| token.revoked.is_none() && !ends(token.expires) && token.owner.active) else {
+            self.wrong_keys.count(from, now);
+            return Err(Problem::new(Code::Unauthenticated, "this token does not count"));
+        };
+        if !Scope::parse(SCOPE).is_ok_and(|scope| record.scopes.contains(&scope)) {
+            return Err(Problem::new(Code::NotAllowed, format!("the token needs the scope {SCOPE}")));
+        }
+        let standing = self.desk.known(record.owner.id, Via::Api, from).await?;
+        let (caller, _) =
+            standing.ok_or(Problem::new(Code::NotAllowed, "only staff and superusers look after users and tokens"))?;
+        self.uses.note_token(record.id, now);
+        Ok(Known { caller, token: record.id })
+    }
+}
+
+fn nobody() -> Problem {
+    Problem::new(Code::Unauthenticated, "show a token: `Authorization: Token <key>`")
+}

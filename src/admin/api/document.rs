@@ -1,0 +1,131 @@
+//! The OpenAPI document: made from the handlers and the shapes, and completed with what holds for all of them.
+
+use utoipa::OpenApi;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
+
+use super::caller::SCOPE;
+use super::problem::Written;
+use super::{PREFIX, once};
+
+/// What it says by itself.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "tokengate: users and tokens",
+        description = "What the admin application does, for programs. Needs a token with the scope `tokengate:admin` whose \
+                       owner is staff or superuser.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
+    ),
+    tags(
+        (name = "users", description = "Users and groups"),
+        (name = "tokens", description = "Tokens"),
+        (name = "audit", description = "Who did what")
+    ),
+    components(schemas(Written))
+)]
+pub(super) struct Document;
+
+/// The name of the security scheme.
+const TOKEN: &str = "token";
+
+/// What may come of each request: status, name, and what it means.
+const ALWAYS: [(&str, &str, &str); 6] = [
+    ("400", "Malformed", "The request cannot be read."),
+    ("401", "Unauthenticated", "No token that counts."),
+    ("403", "NotAllowed", "The token or its owner may not do that, or the request names a foreign host or comes from a foreign page."),
+    ("422", "Invalid", "It can be read and is not acceptable."),
+    ("429", "Throttled", "Too many attempts, or too much at once."),
+    ("503", "Unavailable", "Nobody can know at the moment; what was asked for may have been done."),
+];
+/// What may come of a request that names something.
+const OF_ONE: [(&str, &str, &str); 1] = [("404", "NotFound", "There is no such user or token.")];
+/// What may come of a request that changes something.
+const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "What is there already stands in the way.")];
+/// What may come of a request with a body.
+const OF_BODY: [(&str, &str, &str); 2] = [
+    ("413", "TooLarge", "The body is larger than 64 KiB."),
+    ("415", "UnsupportedMediaType", "The body is no JSON."),
+];
+
+/// The whole document as JSON. `creations` are the operations that take an `Idempotency-Key`.
+pub(super) fn complete(mut document: utoipa::openapi::OpenApi, creations: &utoipa::openapi::OpenApi) -> String {
+    let creations: Vec<String> =
+        creations.paths.paths.values().flat_map(operations).filter_map(|(_, operation)| operation.operation_id.clone()).collect();
+    for (path, item) in &mut document.paths.paths {
+        for (is_read, operation) in operations_mut(item) {
+            let is_creation = operation.operation_id.as_ref().is_some_and(|id| creations.contains(id));
+            finish(operation, path.contains('{'), is_read, is_creation);
+        }
+    }
+    let components = document.components.get_or_insert_default();
+    for (_, name, meaning) in [ALWAYS.as_slice(), &OF_ONE, &OF_CHANGE, &OF_BODY].concat() {
+        components.responses.insert(name.to_owned(), RefOr::T(problem(name, meaning)));
+    }
+    let described = format!("`Token <key>` (or `Bearer <key>`), of a token with the scope `{SCOPE}`.");
+    let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("Authorization", described.as_str())));
+    components.security_schemes.insert(TOKEN.to_owned(), RefOr::T(scheme));
+    document.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
+    let all = utoipa::openapi::OpenApiBuilder::new().build().nest(PREFIX, document.clone());
+    document.paths = all.paths;
+    // A document of texts and numbers is always JSON.
+    document.to_json().unwrap_or_default()
+}
+
+fn finish(operation: &mut Operation, names_one: bool, is_read: bool, is_creation: bool) {
+    let mut all = ALWAYS.to_vec();
+    if names_one {
+        all.extend(OF_ONE);
+    }
+    if !is_read {
+        all.extend(OF_CHANGE);
+    }
+    if operation.request_body.is_some() || is_creation {
+        all.extend(OF_BODY);
+    }
+    for (status, name, _) in all {
+        let response = RefOr::Ref(Ref::from_response_name(name));
+        operation.responses.responses.entry(status.to_owned()).or_insert(response);
+    }
+    if is_creation {
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,255}$"));
+        let described = "Names the request: sent again with the same name, it gets the same answer and is not done twice.";
+        let parameter = ParameterBuilder::new()
+            .name(once::KEY.as_str())
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(described))
+            .schema(Some(text));
+        operation.parameters.get_or_insert_default().push(parameter.build().into());
+    }
+}
+
+fn problem(name: &str, meaning: &str) -> Response {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let response = ResponseBuilder::new().description(meaning).content("application/problem+json", content);
+    let text = |described: &str| {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        HeaderBuilder::new().schema(Some(schema)).description(Some(described)).build()
+    };
+    match name {
+        "Unauthenticated" => response.header("WWW-Authenticate", text("`Token`")).build(),
+        "Throttled" | "Unavailable" => response.header("Retry-After", text("When to try again, in seconds.")).build(),
+        _ => response.build(),
+    }
+}
+
+/// The operations of a path, and whether they only read.
+fn operations(item: &PathItem) -> impl Iterator<Item = (bool, &Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let changes = [put, post, delete, patch].into_iter().flatten().map(|operation| (false, operation));
+    get.iter().map(|operation| (true, operation)).chain(changes)
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let changes = [put, post, delete, patch].into_iter().flatten().map(|operation| (false, operation));
+    get.iter_mut().map(|operation| (true, operation)).chain(changes)
+}

@@ -1,0 +1,133 @@
+//! The JSON API: what the pages do, for programs.
+//!
+//! A request is named, passes the [`guard`](super::guard), is somebody's by its token ([`caller`]), and is done at the
+//! [`desk`](super::desk). Its answer is one of the [`shapes`] or a [`problem`]. Routes and their descriptions are one list, of
+//! which the [`document`] is made.
+
+mod audit;
+mod caller;
+mod document;
+mod once;
+mod problem;
+mod request;
+mod shapes;
+mod tokens;
+mod users;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::once::Once;
+use self::problem::{Code, Problem};
+use super::LONGEST_BODY;
+use super::desk::Desk;
+use crate::auth::WrongKeys;
+use crate::cache::Uses;
+use crate::telemetry::RequestIds;
+
+/// Before every path.
+pub(super) const PREFIX: &str = "/api/v1";
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the API works with.
+pub struct Api {
+    desk: Desk,
+    wrong_keys: WrongKeys,
+    uses: Uses,
+    ids: Mutex<RequestIds>,
+    once: Arc<Once>,
+}
+
+type Shared = Arc<Api>;
+
+impl Api {
+    /// `wrong_keys` of its own, so that nobody locks operators out from the public side; `ids` that no worker has.
+    pub fn new(desk: Desk, wrong_keys: WrongKeys, uses: Uses, ids: RequestIds) -> Api {
+        let once = Once::new(desk.clock().clone());
+        Api { desk, wrong_keys, uses, ids: Mutex::new(ids), once }
+    }
+
+    /// Everything below [`PREFIX`], without it; the guard goes around `guarded`.
+    pub(super) fn router(self, guarded: impl FnOnce(Router) -> Router) -> Router {
+        let api = Arc::new(self);
+        let creations = users::creations().merge(tokens::creations());
+        let described = creations.get_openapi().clone();
+        let creations = creations.route_layer(from_fn_with_state(Arc::clone(&api), once::once));
+        let routes = OpenApiRouter::with_openapi(document::Document::openapi())
+            .merge(creations)
+            .merge(users::routes())
+            .merge(tokens::routes())
+            .merge(audit::routes())
+            .route_layer(from_fn_with_state(Arc::clone(&api), caller::authenticate));
+        let (routes, document) = routes.split_for_parts();
+        let document: Arc<str> = document::complete(document, &described).into();
+        let router = routes
+            .route("/openapi.json", get(move || show(Arc::clone(&document))))
+            .method_not_allowed_fallback(not_allowed)
+            .fallback(not_found)
+            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .with_state(Arc::clone(&api));
+        guarded(router).layer(from_fn_with_state(api, name))
+    }
+
+    fn next_id(&self) -> HeaderValue {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Where something is.
+fn at(path: &str) -> String {
+    format!("{PREFIX}{path}")
+}
+
+/// For everybody who reaches the door: it is the same for all, and holds no secret.
+async fn show(document: Arc<str>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}
+
+/// Gives every request its name, and every problem its body.
+async fn name(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    let id = api.next_id();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.write(id.to_str().unwrap_or_default(), response);
+    }
+    let fields = response.headers_mut();
+    fields.insert(REQUEST_ID, id);
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "there is no such path; see /api/v1/openapi.json")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "this path has no such method; see /api/v1/openapi.json")
+}
+
+/// It does not come in a way that is answered.
+pub(super) fn forbidden() -> Response {
+    let detail = "this request comes from a page of another site, or calls the application by a name that it does not know; \
+                  further names are set with `hosts` in [admin]";
+    Problem::new(Code::NotAllowed, detail).into_response()
+}
+
+/// A path is written in one way only.
+pub(super) fn no_such_path() -> Response {
+    Problem::new(Code::NotFound, "there is no such path; see /api/v1/openapi.json").into_response()
+}
+
+/// It took too long.
+pub(super) fn too_slow() -> Response {
+    Problem::unavailable().into_response()
+}

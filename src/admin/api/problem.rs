@@ -1,0 +1,190 @@
+//! What is answered in place of what was asked for: one shape (RFC 9457).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::admin::desk::DeskError;
+
+/// Its media type.
+const TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// The challenge of a 401.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Token");
+
+/// What kind of problem it is, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Code {
+    /// 400: the request cannot be read.
+    Malformed,
+    /// 401: no token that counts.
+    Unauthenticated,
+    /// 403: the token, or its owner, may not do that.
+    NotAllowed,
+    /// 404: there is no such user, token or path.
+    NotFound,
+    /// 405: the path has no such method.
+    MethodNotAllowed,
+    /// 409: what is there already stands in the way.
+    Conflict,
+    /// 409: the first request with this `Idempotency-Key` is still under way.
+    UnderWay,
+    /// 413: the body is too large.
+    TooLarge,
+    /// 415: the body is no JSON.
+    UnsupportedMediaType,
+    /// 422: it can be read and is not acceptable.
+    Invalid,
+    /// 409: this `Idempotency-Key` came with another request.
+    KeyReused,
+    /// 429: too many attempts, or too much at once.
+    Throttled,
+    /// 503: nobody can know at the moment; what was asked for may have been done.
+    Unavailable,
+}
+
+/// Why there is no other answer. Its body is written where the name of the request is known: see [`Problem::write`].
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+/// How a problem is written.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Written {
+    /// Always `about:blank`: `code` tells problems apart.
+    r#type: &'static str,
+    /// What the status means.
+    title: &'static str,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What is wrong, for people.
+    #[schema(value_type = String)]
+    detail: Cow<'static, str>,
+    code: Code,
+    /// The name of the request, as in `X-Request-Id`.
+    request_id: String,
+}
+
+impl Problem {
+    pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { code, detail: detail.into(), retry_after: None }
+    }
+
+    /// Too many attempts; may be tried again after this time.
+    pub(super) fn throttled(wait: Duration) -> Problem {
+        let detail = "too many attempts, or too much at once; try again later";
+        Problem { retry_after: Some(wait), ..Problem::new(Code::Throttled, detail) }
+    }
+
+    /// The first request with the same key is not done yet.
+    pub(super) fn under_way() -> Problem {
+        let detail = "the first request with this Idempotency-Key is still under way; repeat this one later";
+        Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
+    }
+
+    /// Nobody can know.
+    pub(super) fn unavailable() -> Problem {
+        let detail = "the store does not answer; what was asked for may have been done";
+        Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::Unavailable, detail) }
+    }
+
+    /// What is not acceptable of which field or parameter.
+    pub(super) fn invalid(name: &str, what: impl std::fmt::Display) -> Problem {
+        Problem::new(Code::Invalid, format!("{name}: {what}"))
+    }
+
+    fn status(&self) -> StatusCode {
+        match self.code {
+            Code::Malformed => StatusCode::BAD_REQUEST,
+            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Code::NotAllowed => StatusCode::FORBIDDEN,
+            Code::NotFound => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::Conflict | Code::UnderWay | Code::KeyReused => StatusCode::CONFLICT,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
+            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Writes the body of the answer that this problem made.
+    pub(super) fn write(self, request_id: &str, response: Response) -> Response {
+        let status = self.status();
+        let title = status.canonical_reason().unwrap_or_default();
+        let written = Written {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail: self.detail,
+            code: self.code,
+            request_id: request_id.to_owned(),
+        };
+        let (mut parts, _) = response.into_parts();
+        parts.headers.insert(header::CONTENT_TYPE, TYPE);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        // Texts and a number are always JSON.
+        Response::from_parts(parts, serde_json::to_vec(&written).unwrap_or_default().into())
+    }
+}
+
+/// Without its body.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status().into_response();
+        if self.code == Code::Unauthenticated {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
+        }
+        if let Some(wait) = self.retry_after {
+            // Rounded up: who comes on the second is not early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<DeskError> for Problem {
+    fn from(error: DeskError) -> Problem {
+        let code = match error {
+            DeskError::Throttled(wait) => return Problem::throttled(wait),
+            DeskError::Unavailable => return Problem::unavailable(),
+            DeskError::NotAllowed(_) | DeskError::WrongPassword => Code::NotAllowed,
+            DeskError::UnknownUser(_) | DeskError::UnknownToken => Code::NotFound,
+            DeskError::Invalid(_) => Code::Invalid,
+            DeskError::Conflict(_) => Code::Conflict,
+        };
+        Problem::new(code, error.to_string())
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Problem {
+        let code = match rejection.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => Code::Invalid,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+            StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+            _ => Code::Malformed,
+        };
+        Problem::new(code, rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::new(Code::Invalid, rejection.body_text())
+    }
+}

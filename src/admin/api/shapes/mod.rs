@@ -1,0 +1,91 @@
+//! How things look in JSON: what is sent and what is answered, and how each comes from or becomes what the store knows.
+
+mod audit;
+mod texts;
+mod token;
+mod user;
+mod word;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::problem::Problem;
+use crate::clock::Timestamp;
+use crate::store::Place;
+
+pub(super) use audit::{AuditList, AuditParameters};
+pub(super) use token::{Found, Issued, Pasted, NewToken, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+pub(super) use user::{Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters};
+
+/// Most entries of one part of a list.
+pub(super) const MOST: u32 = 200;
+/// As many if nothing else is asked for.
+const USUAL: u32 = 50;
+
+/// A time as RFC 3339 has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time(pub Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Time, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Time).map_err(serde::de::Error::custom)
+    }
+}
+
+impl ToSchema for Time {}
+
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("A time as RFC 3339 has it."))
+            .into()
+    }
+}
+
+/// A field that is absent stays `None`; `null` becomes `Some(None)`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Absent is fine, `null` is not.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// How many entries, and from where.
+fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Problem> {
+    let limit = limit.unwrap_or(USUAL);
+    if !(1..=MOST).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("1 to {MOST}")));
+    }
+    let place = page_token.unwrap_or_default().parse().map_err(|error| Problem::invalid("page_token", error))?;
+    Ok((limit, place))
+}
+
+/// What to ask for the next part; `None`: there is none.
+fn next(place: &Place) -> Option<String> {
+    (*place != Place::Start).then(|| place.to_string())
+}
+
+/// Refuses an id below one.
+fn id(name: &str, id: Option<i64>) -> Result<Option<i64>, Problem> {
+    if id.is_some_and(|id| id < 1) { Err(Problem::invalid(name, "a number above zero")) } else { Ok(id) }
+}
+
+/// Refuses a text that is longer than what it is looked for in.
+fn bounded(name: &str, text: Option<String>, longest: usize) -> Result<Option<String>, Problem> {
+    if text.as_ref().is_some_and(|text| text.chars().count() > longest) {
+        return Err(Problem::invalid(name, format!("at most {longest} characters")));
+    }
+    Ok(text)
+}

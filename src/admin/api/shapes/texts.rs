@@ -1,0 +1,52 @@
+//! What texts may be, as the document says it. The store is what refuses the others.
+
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+
+/// Names: no control characters, and something that is not white space.
+const LABEL: &str = concat!(
+    r"^[^\u0000-\u001F\u007F-\u009F]*",
+    r"[^\u0000-\u0020\u007F-\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]",
+    r"[^\u0000-\u001F\u007F-\u009F]*$"
+);
+/// No control characters.
+const PLAIN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
+/// One scope.
+const SCOPE: &str = "^[a-z0-9._:-]{1,64}$";
+
+pub(super) fn user_name() -> ObjectBuilder {
+    label(150).description(Some("User name. At most 1024 bytes when percent-encoded."))
+}
+
+pub(super) fn email() -> ObjectBuilder {
+    plain(254).description(Some("E-mail address; may be empty. At most 1024 bytes when percent-encoded."))
+}
+
+pub(super) fn personal_name() -> ObjectBuilder {
+    plain(150).description(Some("May be empty."))
+}
+
+pub(super) fn groups() -> ArrayBuilder {
+    let described = "Those that do not exist are made. At most 1024 bytes together, percent-encoded and joined by commas.";
+    ArrayBuilder::new().items(label(150)).description(Some(described))
+}
+
+pub(super) fn token_name() -> ObjectBuilder {
+    label(100).description(Some("What it is called."))
+}
+
+pub(super) fn scopes() -> ArrayBuilder {
+    let described = "What it may be used for. At most 1024 characters together, with a blank between two.";
+    ArrayBuilder::new().items(text().pattern(Some(SCOPE))).description(Some(described))
+}
+
+fn label(longest: usize) -> ObjectBuilder {
+    text().min_length(Some(1)).max_length(Some(longest)).pattern(Some(LABEL))
+}
+
+fn plain(longest: usize) -> ObjectBuilder {
+    text().max_length(Some(longest)).pattern(Some(PLAIN))
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}

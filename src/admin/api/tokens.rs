@@ -1,0 +1,153 @@
+//! Tokens. One that was revoked stays in the lists, so revoking is something that is done to a token, not its deletion.
+
+use axum::Json;
+use axum::http::{HeaderName, StatusCode, header};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::Call;
+use super::problem::Problem;
+use super::request::{Asked, Body, Id};
+use super::shapes::{Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+use super::{Shared, at};
+use crate::clock::Timestamp;
+use crate::store;
+use crate::token::TokenId;
+
+/// A token that was made, and where it is.
+type Made = (StatusCode, [(HeaderName, String); 1], Json<Issued>);
+
+/// What is made here, once.
+pub(super) fn creations() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(reset_login))
+}
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(look_up))
+        .routes(routes!(show, set_terms))
+        .routes(routes!(revoke))
+        .routes(routes!(list_of_user))
+        .routes(routes!(revoke_all))
+        .routes(routes!(login))
+}
+
+/// Tokens
+///
+/// Staff sees those of users who are neither staff nor superusers.
+#[utoipa::path(get, path = "/tokens", operation_id = "list_tokens", tag = "tokens", params(TokenParameters),
+    responses((status = 200, description = "A part of the list.", body = TokenList)))]
+async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<TokenList>, Problem> {
+    let now = now(&call);
+    Ok(Json(TokenList::of(call.acting().tokens(&asked.query(now)?).await?, now)))
+}
+
+/// Says whose key a text is
+///
+/// For leak reports. The text is sent in the body, where no log keeps it.
+#[utoipa::path(post, path = "/tokens/lookup", operation_id = "look_up_token", tag = "tokens", request_body = Pasted,
+    responses((status = 200, description = "The token, if it is one.", body = Found)))]
+async fn look_up(call: Call, Body(pasted): Body<Pasted>) -> Result<Json<Found>, Problem> {
+    Ok(Json(Found::of(call.acting().look_up_key(pasted.text()?).await?, now(&call))))
+}
+
+/// A token
+#[utoipa::path(get, path = "/tokens/{id}", operation_id = "get_token", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The token.")),
+    responses((status = 200, description = "The token.", body = Token)))]
+async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
+    found(&call, id.of_token()).await
+}
+
+/// Gives a token another end or other scopes
+///
+/// What is absent stays. A revoked token stays revoked.
+#[utoipa::path(patch, path = "/tokens/{id}", operation_id = "set_token_terms", tag = "tokens", request_body = Terms,
+    params(("id" = i64, Path, minimum = 1, description = "The token.")),
+    responses((status = 200, description = "Done.", body = Token)))]
+async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<Token>, Problem> {
+    let (acting, id) = (call.acting(), id.of_token());
+    let token = acting.token(id).await?;
+    acting.set_terms(id, &terms.applied_to(token)).await?;
+    found(&call, id).await
+}
+
+/// Revokes a token
+///
+/// Twice is fine: then the number is zero.
+#[utoipa::path(post, path = "/tokens/{id}/revoke", operation_id = "revoke_token", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The token.")),
+    responses((status = 200, description = "Done.", body = Revoked)))]
+async fn revoke(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
+    Ok(Json(call.acting().revoke(id.of_token()).await?.into()))
+}
+
+/// The tokens of a user
+#[utoipa::path(get, path = "/users/{id}/tokens", operation_id = "list_tokens_of_user", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The user."), TokensOfUser),
+    responses((status = 200, description = "A part of the list.", body = TokenList)))]
+async fn list_of_user(call: Call, id: Id, Asked(asked): Asked<TokensOfUser>) -> Result<Json<TokenList>, Problem> {
+    let (acting, owner, now) = (call.acting(), id.of_user(), now(&call));
+    let query = asked.query(owner, now)?;
+    acting.user(owner).await?;
+    Ok(Json(TokenList::of(acting.tokens(&query).await?, now)))
+}
+
+/// Issues a named token
+///
+/// Its key is shown this once.
+#[utoipa::path(post, path = "/users/{id}/tokens", operation_id = "create_token", tag = "tokens", request_body = NewToken,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 201, description = "Done.", body = Issued,
+        headers(("Location" = String, description = "The path of the token.")))))]
+async fn create(call: Call, id: Id, Body(token): Body<NewToken>) -> Result<Made, Problem> {
+    Ok(made(call.acting().issue_named(id.of_user(), &token.into()).await?))
+}
+
+/// Revokes all tokens of a user
+#[utoipa::path(post, path = "/users/{id}/tokens/revoke", operation_id = "revoke_tokens_of_user", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = Revoked)))]
+async fn revoke_all(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
+    let revoked = call.acting().revoke_all(id.of_user()).await?;
+    Ok(Json(Revoked { revoked: u64::try_from(revoked).unwrap_or(u64::MAX) }))
+}
+
+/// Shows the login token of a user, and makes it if there is none
+///
+/// The one that a login returns. That it was shown is in the audit trail.
+#[utoipa::path(post, path = "/users/{id}/login-token", operation_id = "show_login_token", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses(
+        (status = 200, description = "It was there before.", body = Issued),
+        (status = 201, description = "It was made.", body = Issued,
+            headers(("Location" = String, description = "The path of the token.")))))]
+async fn login(call: Call, id: Id) -> Result<Made, Problem> {
+    let (status, location, body) = made(call.acting().login_token(id.of_user()).await?);
+    Ok((if body.fresh { status } else { StatusCode::OK }, location, body))
+}
+
+/// Replaces the login token of a user
+///
+/// The former one is revoked.
+#[utoipa::path(post, path = "/users/{id}/login-token/reset", operation_id = "reset_login_token", tag = "tokens",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 201, description = "Done.", body = Issued,
+        headers(("Location" = String, description = "The path of the token.")))))]
+async fn reset_login(call: Call, id: Id) -> Result<Made, Problem> {
+    Ok(made(call.acting().reset_login(id.of_user()).await?))
+}
+
+fn made(issued: store::Issued) -> Made {
+    let location = at(&format!("/tokens/{}", issued.id));
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(issued.into()))
+}
+
+async fn found(call: &Call, id: TokenId) -> Result<Json<Token>, Problem> {
+    Ok(Json(Token::of(call.acting().token(id).await?, now(call))))
+}
+
+fn now(call: &Call) -> Timestamp {
+    call.api.desk.clock().now()
+}

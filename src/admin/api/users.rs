@@ -1,0 +1,147 @@
+//! Users and groups. Each request changes one thing, so each is done wholly or not at all, and is one act in the audit trail.
+
+use axum::Json;
+use axum::http::{HeaderName, StatusCode, header};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::Call;
+use super::problem::Problem;
+use super::request::{Asked, Body, Id};
+use super::shapes::{
+    Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList, UserParameters,
+};
+use super::{Shared, at};
+use crate::token::SubjectId;
+
+/// Most groups that are listed.
+const GROUPS: u32 = 10_000;
+
+/// What is made here, once.
+pub(super) fn creations() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(create))
+}
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show, edit, delete))
+        .routes(routes!(set_active))
+        .routes(routes!(set_rights))
+        .routes(routes!(set_groups))
+        .routes(routes!(set_password))
+        .routes(routes!(groups))
+}
+
+/// Users
+///
+/// Staff sees those who are neither staff nor superusers.
+#[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users", params(UserParameters),
+    responses((status = 200, description = "A part of the list.", body = UserList)))]
+async fn list(call: Call, Asked(asked): Asked<UserParameters>) -> Result<Json<UserList>, Problem> {
+    Ok(Json(call.acting().users(&asked.try_into()?).await?.into()))
+}
+
+/// Creates a user
+///
+/// For superusers.
+#[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = NewUser,
+    responses((status = 201, description = "Done.", body = CreatedUser,
+        headers(("Location" = String, description = "The path of the user.")))))]
+async fn create(
+    call: Call,
+    Body(user): Body<NewUser>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<CreatedUser>), Problem> {
+    let (user, token) = call.acting().create_user(user.into()).await?;
+    let location = at(&format!("/users/{}", user.account.id));
+    let created = CreatedUser { user: user.into(), token: token.map(Issued::from) };
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(created)))
+}
+
+/// A user
+#[utoipa::path(get, path = "/users/{id}", operation_id = "get_user", tag = "users",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "The user.", body = User)))]
+async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
+    found(&call, id.of_user()).await
+}
+
+/// Gives a user another name, e-mail address or personal names
+///
+/// What is absent stays. Tokens stay valid. For superusers.
+#[utoipa::path(patch, path = "/users/{id}", operation_id = "edit_user", tag = "users", request_body = Details,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = User)))]
+async fn edit(call: Call, id: Id, Body(details): Body<Details>) -> Result<Json<User>, Problem> {
+    let (acting, id) = (call.acting(), id.of_user());
+    let user = acting.user(id).await?;
+    acting.edit_user(id, &details.applied_to(user)).await?;
+    found(&call, id).await
+}
+
+/// Deletes a user with all tokens
+///
+/// For superusers, and never themselves.
+#[utoipa::path(delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 204, description = "Done.")))]
+async fn delete(call: Call, id: Id) -> Result<StatusCode, Problem> {
+    call.acting().delete_user(id.of_user()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets the tokens of a user count, or keeps them from it
+///
+/// For superusers, and never themselves.
+#[utoipa::path(put, path = "/users/{id}/active", operation_id = "set_user_active", tag = "users", request_body = Active,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = User)))]
+async fn set_active(call: Call, id: Id, Body(Active { active }): Body<Active>) -> Result<Json<User>, Problem> {
+    call.acting().set_active(id.of_user(), active).await?;
+    found(&call, id.of_user()).await
+}
+
+/// Makes somebody staff or superuser, or neither
+///
+/// For superusers, and never themselves.
+#[utoipa::path(put, path = "/users/{id}/rights", operation_id = "set_user_rights", tag = "users", request_body = Rights,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = User)))]
+async fn set_rights(call: Call, id: Id, Body(rights): Body<Rights>) -> Result<Json<User>, Problem> {
+    call.acting().set_rights(id.of_user(), rights.staff, rights.superuser).await?;
+    found(&call, id.of_user()).await
+}
+
+/// Puts a user into exactly these groups
+///
+/// For superusers.
+#[utoipa::path(put, path = "/users/{id}/groups", operation_id = "set_user_groups", tag = "users", request_body = Groups,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = User)))]
+async fn set_groups(call: Call, id: Id, Body(Groups { groups }): Body<Groups>) -> Result<Json<User>, Problem> {
+    call.acting().set_groups(id.of_user(), &groups).await?;
+    found(&call, id.of_user()).await
+}
+
+/// Gives a user another password, or none
+///
+/// Sessions end, tokens stay valid. For superusers.
+#[utoipa::path(put, path = "/users/{id}/password", operation_id = "set_user_password", tag = "users",
+    request_body = NewPassword,
+    params(("id" = i64, Path, minimum = 1, description = "The user.")),
+    responses((status = 200, description = "Done.", body = User)))]
+async fn set_password(call: Call, id: Id, Body(new): Body<NewPassword>) -> Result<Json<User>, Problem> {
+    call.acting().set_password(id.of_user(), new.password).await?;
+    found(&call, id.of_user()).await
+}
+
+/// The names of groups
+#[utoipa::path(get, path = "/groups", operation_id = "list_groups", tag = "users",
+    responses((status = 200, description = "The first 10,000 in their order.", body = GroupList)))]
+async fn groups(call: Call) -> Result<Json<GroupList>, Problem> {
+    Ok(Json(GroupList { groups: call.acting().groups(GROUPS).await? }))
+}
+
+async fn found(call: &Call, id: SubjectId) -> Result<Json<User>, Problem> {
+    Ok(Json(call.acting().user(id).await?.into()))
+}

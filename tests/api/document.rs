@@ -1,0 +1,47 @@
+//! The OpenAPI document, and whether the API does what it says.
+
+use serde_json::json;
+
+use super::*;
+use crate::support::python::{SCHEMATHESIS, output};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_there_for_everybody() {
+    let api = Api::start().await;
+    let answer = api.ask_as(None, "GET", "/openapi.json", None).await;
+    let document = json(&answer);
+    assert_eq!((answer.status, answer.fields.get("content-type")), (200, Some("application/json")));
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1."));
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for status in ["400", "401", "403", "422", "429", "503"] {
+                let there = operation["responses"][status]["$ref"].is_string();
+                assert!(there, "{method} {path} has no {status}");
+            }
+        }
+    }
+    assert_eq!(document["security"], json!([{"token": []}]));
+}
+
+/// As a superuser, who has the most to break.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_does_what_its_document_says() {
+    let api = Api::start().await;
+    // More than a part of a list, so that what is found there is never the caller, whom it would put out.
+    for number in 0..60 {
+        let user = api.user(&format!("a user {number}")).await;
+        api.token(user, "").await;
+    }
+    let document = format!("https://{}/api/v1/openapi.json", api.gateway.admin_address());
+    let authorization = format!("Authorization: Token {}", api.root);
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/schemathesis.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = SCHEMATHESIS.command().await;
+    command.args(["-m", "schemathesis.cli", "--config-file", config, "run", &document, "--header", &authorization]);
+    command.current_dir(folder.path());
+    let asked = output(command).await;
+    let report = String::from_utf8_lossy(&asked.stdout);
+    assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
+    assert_eq!(api.ask("GET", "/users", None).await.status, 200, "its token was good to the end");
+}

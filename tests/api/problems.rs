@@ -1,0 +1,94 @@
+//! What is answered to requests that cannot be done.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_problem_has_the_one_shape() {
+    let api = Api::start().await;
+    let alice = api.user("alice").await;
+    let user = format!("/users/{alice}");
+    let tokens = format!("{user}/tokens");
+    for (method, path, body, wanted) in [
+        ("GET", "/missing", None, (404, "not_found")),
+        ("GET", "/users/99999", None, (404, "not_found")),
+        ("GET", "/users/x", None, (404, "not_found")),
+        ("GET", "/users/0", None, (404, "not_found")),
+        ("GET", "/users/007", None, (404, "not_found")),
+        ("GET", "/tokens/99999", None, (404, "not_found")),
+        ("POST", "/tokens/99999/revoke", None, (404, "not_found")),
+        ("DELETE", "/users", None, (405, "method_not_allowed")),
+        ("GET", "/users?limit=201", None, (422, "invalid")),
+        ("GET", "/users?limit=0", None, (422, "invalid")),
+        ("GET", "/users?limit=x", None, (422, "invalid")),
+        ("GET", "/users?colour=red", None, (422, "invalid")),
+        ("GET", "/users?active=1", None, (422, "invalid")),
+        ("GET", "/users?active=true&active=false", None, (422, "invalid")),
+        ("GET", "/users?order=random", None, (422, "invalid")),
+        ("GET", "/users?page_token=x", None, (422, "invalid")),
+        ("GET", "/audit?since=yesterday", None, (422, "invalid")),
+        ("GET", "/audit?user_id=0", None, (422, "invalid")),
+        ("GET", "/audit?act=dance", None, (422, "invalid")),
+        ("POST", "/users", Some(json!({"name": "alice"})), (409, "conflict")),
+        ("POST", "/users", Some(json!({"name": ""})), (422, "invalid")),
+        ("POST", "/users", Some(json!({"name": "x", "password": ""})), (422, "invalid")),
+        ("POST", "/users", Some(json!([])), (422, "invalid")),
+        ("PATCH", &user, Some(json!({"name": null})), (422, "invalid")),
+        ("POST", &tokens, Some(json!({"name": "x", "expires": "2020-01-01T00:00:00Z"})), (422, "invalid")),
+        ("POST", &tokens, Some(json!({"name": "x", "scopes": ["No"]})), (422, "invalid")),
+    ] {
+        let answer = api.ask(method, path, body.clone()).await;
+        assert_eq!(problem(&answer), (wanted.0, wanted.1.to_owned()), "{method} {path} {body:?}: {}", answer.text());
+    }
+    let not_allowed = api.ask("DELETE", "/users", None).await;
+    assert!(not_allowed.fields.get("allow").unwrap().contains("POST"), "{not_allowed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_must_be_json_of_a_known_shape() {
+    let api = Api::start().await;
+    let post = |kind: &str, body: &str| {
+        let ask = Ask::post("/api/v1/users", body).token(&api.root);
+        if kind.is_empty() { ask } else { ask.field("Content-Type", kind) }
+    };
+    let large = format!("{{\"name\": \"{}\"}}", "a".repeat(64 << 10));
+    for (kind, body, wanted) in [
+        ("application/json", "{", (400, "malformed")),
+        ("application/json", "", (400, "malformed")),
+        ("application/json", "{\"name\": \"\\ud800\"}", (400, "malformed")),
+        ("", "{\"name\": \"x\"}", (415, "unsupported_media_type")),
+        ("text/plain", "{\"name\": \"x\"}", (415, "unsupported_media_type")),
+        ("application/x-www-form-urlencoded", "name=x", (415, "unsupported_media_type")),
+        ("application/json", &large, (413, "too_large")),
+        ("application/json", "{\"name\": \"x\", \"name\": \"y\"}", (422, "invalid")),
+    ] {
+        let answer = api.send(post(kind, body)).await;
+        assert_eq!(problem(&answer), (wanted.0, wanted.1.to_owned()), "{kind} {body:.40}");
+    }
+    for (body, named) in [(r#"{"name": "x", "admin": true}"#, "admin"), (r#"{"name": "x", "staff": "yes"}"#, "staff")] {
+        let answer = api.send(post("application/json", body)).await;
+        assert_eq!(problem(&answer).0, 422);
+        assert!(json(&answer)["detail"].as_str().unwrap().contains(named), "{}", answer.text());
+    }
+    assert!(api.gateway.store.accounts.find("x").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_belongs_to_its_list() {
+    let api = Api::start().await;
+    api.user("alice").await;
+    let by_name = api.done("GET", "/users?limit=1", None).await;
+    let token = by_name["next_page_token"].as_str().unwrap();
+    for path in ["/users?order=newest&page_token=", "/tokens?page_token=", "/audit?page_token="] {
+        assert_eq!(
+            problem(&api.ask("GET", &format!("{path}{token}"), None).await),
+            (422, "invalid".to_owned()),
+            "{path}"
+        );
+    }
+    let newest = api.done("GET", "/users?limit=1&order=newest", None).await;
+    let token = newest["next_page_token"].as_str().unwrap();
+    let answer = api.ask("GET", &format!("/users?page_token={token}"), None).await;
+    assert_eq!(problem(&answer), (422, "invalid".to_owned()));
+}

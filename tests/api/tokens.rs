@@ -1,0 +1,100 @@
+//! Tokens.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_issued_used_changed_and_revoked() {
+    let api = Api::start().await;
+    let alice = api.user("alice").await;
+    let order =
+        json!({"name": "build", "scopes": ["write", "read", "read"], "expires": "2099-01-02T03:04:05.678+01:00"});
+    let answer = api.ask("POST", &format!("/users/{alice}/tokens"), Some(order)).await;
+    let issued = json(&answer);
+    let path = answer.fields.get("location").unwrap().strip_prefix("/api/v1").unwrap().to_owned();
+    assert_eq!((answer.status, &path), (201, &format!("/tokens/{}", issued["id"])));
+    let key = issued["key"].as_str().unwrap().to_owned();
+    assert_eq!(Ask::get("/api/x").token(&key).to(&api.gateway).await.status, 200);
+
+    let token = api.done("GET", &path, None).await;
+    assert_eq!(token["owner"], json!({"id": alice, "name": "alice"}));
+    assert_eq!((&token["kind"], &token["name"], &token["state"]), (&json!("named"), &json!("build"), &json!("live")));
+    assert_eq!((&token["scopes"], &token["expires"]), (&json!(["read", "write"]), &json!("2099-01-02T02:04:05.678Z")));
+    assert_eq!(token["hint"], key[..8]);
+
+    let changed = api.done("PATCH", &path, Some(json!({"scopes": ["read"]}))).await;
+    assert_eq!((&changed["scopes"], &changed["expires"]), (&json!(["read"]), &token["expires"]), "the rest stays");
+    let changed = api.done("PATCH", &path, Some(json!({"expires": null}))).await;
+    assert_eq!((&changed["scopes"], &changed["expires"]), (&json!(["read"]), &json!(null)), "the rest stays");
+
+    let found = api.done("POST", "/tokens/lookup", Some(json!({"text": format!("Authorization: Token {key}")}))).await;
+    assert_eq!(found["token"]["id"], issued["id"]);
+    assert_eq!(api.done("POST", "/tokens/lookup", Some(json!({"text": "nothing"}))).await, json!({"token": null}));
+
+    let revoke = format!("{path}/revoke");
+    assert_eq!(api.done("POST", &revoke, None).await, json!({"revoked": 1}));
+    assert_eq!(api.done("POST", &revoke, None).await, json!({"revoked": 0}));
+    assert_eq!(api.done("GET", &path, None).await["state"], "revoked");
+    crate::support::eventually(crate::support::PATIENCE, "the token is refused", || async {
+        Ask::get("/api/x").token(&key).to(&api.gateway).await.status == 401
+    })
+    .await;
+    for path in ["/tokens", "/audit", &path, &format!("/users/{alice}/tokens")] {
+        let answer = api.ask("GET", path, None).await;
+        assert!(answer.status == 200 && !answer.text().contains(&key), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_token_is_made_shown_and_replaced() {
+    let api = Api::start().await;
+    let alice = api.user("alice").await;
+    let path = format!("/users/{alice}/login-token");
+    let made = api.ask("POST", &path, None).await;
+    let shown = api.ask("POST", &path, None).await;
+    assert_eq!((made.status, shown.status), (201, 200));
+    let (made, shown) = (json(&made), json(&shown));
+    assert_eq!((&made["key"], &made["fresh"], &shown["fresh"]), (&shown["key"], &json!(true), &json!(false)));
+    let reset = api.ask("POST", &format!("{path}/reset"), None).await;
+    assert_eq!(reset.status, 201);
+    assert_ne!(json(&reset)["key"], made["key"]);
+    let trail = api.done("GET", &format!("/audit?user_id={alice}&act=token_revealed"), None).await;
+    assert_eq!(trail["entries"].as_array().unwrap().len(), 1, "that it was shown is noted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tokens_of_a_user_are_revoked_at_once() {
+    let api = Api::start().await;
+    let alice = api.user("alice").await;
+    for _ in 0..3 {
+        api.token(alice, "").await;
+    }
+    let path = format!("/users/{alice}/tokens/revoke");
+    assert_eq!(api.done("POST", &path, None).await, json!({"revoked": 3}));
+    assert_eq!(api.done("POST", &path, None).await, json!({"revoked": 0}));
+    let live = api.done("GET", &format!("/users/{alice}/tokens?view=live"), None).await;
+    assert_eq!(live["tokens"], json!([]));
+    assert_eq!(api.count(alice).await, 3, "they stay in the list");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_tokens_are_filtered() {
+    let api = Api::start().await;
+    let (alice, bob) = (api.user("alice").await, api.user("bob").await);
+    let key = api.token(alice, "").await;
+    api.token(bob, "").await;
+    api.gateway.issue("bob").await;
+    for (filter, wanted) in [
+        ("owner_name=ALI".to_owned(), 1),
+        (format!("hint={}", &key[..8]), 1),
+        ("kind=login".to_owned(), 1),
+        ("kind=named".to_owned(), 4),
+        ("view=revoked".to_owned(), 0),
+        ("view=unused".to_owned(), 0),
+        ("view=live".to_owned(), 5),
+    ] {
+        let list = api.done("GET", &format!("/tokens?{filter}"), None).await;
+        assert_eq!(list["tokens"].as_array().unwrap().len(), wanted, "{filter}");
+    }
+}
