@@ -36,6 +36,8 @@ pub struct Exchange {
     place: Option<usize>,
     /// Its token has ended before its answer began, which is let through for a moment.
     late: bool,
+    /// Nothing of its body is left on the connection.
+    read_whole: bool,
     /// Stays as it is while nothing has been decided: then the client left.
     outcome: Outcome,
     status: Option<StatusCode>,
@@ -61,6 +63,7 @@ impl Exchange {
             caller: None,
             place: None,
             late: false,
+            read_whole: false,
             outcome: Outcome::ClientGone,
             status: None,
             upstream: None,
@@ -192,6 +195,16 @@ impl Exchange {
     /// The answer opens a tunnel to the endpoint.
     pub(super) fn switches(&mut self, far_end: FarEnd) {
         self.far_end = Some(Box::new(far_end));
+    }
+
+    /// The gateway has read the body itself, to its end: the connection may be used again, whatever the answer.
+    pub(super) fn has_read_body(&mut self) {
+        self.read_whole = true;
+    }
+
+    /// Is nothing of the body left on the connection?
+    pub(super) fn is_read_whole(&self) -> bool {
+        self.read_whole
     }
 
     /// The tunnel that the answer opens, if it opens one.

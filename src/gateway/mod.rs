@@ -108,7 +108,7 @@ impl Gateway {
         let mut exchange = Exchange::open(&self, client, &head);
         // What comes behind it is not read as a request, so that there is no other one.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
-        let close = is_last || !http_body::Body::is_end_stream(&body);
+        let has_body = !http_body::Body::is_end_stream(&body);
         let opened = Rc::clone(opened);
         async move {
             Ok(match self.answer(head, body, &mut exchange).await {
@@ -126,7 +126,10 @@ impl Gateway {
                     exchange.breaks_off(Outcome::TokenEnded);
                     return Err(Unanswered);
                 }
-                Err(refusal) => refusal.respond(exchange, close, self.authenticator.challenge()),
+                Err(refusal) => {
+                    let close = is_last || (has_body && !exchange.is_read_whole());
+                    refusal.respond(exchange, close, self.authenticator.challenge())
+                }
             })
         }
     }

@@ -50,6 +50,19 @@ async fn a_name_may_fail_so_often_however_it_is_spelt() {
 }
 
 #[tokio::test]
+async fn who_is_held_back_keeps_the_connection() {
+    let gateway = gateway(Some(Rate::per_minute(1)), None).await;
+    let mut wire = Wire::open(&gateway).await;
+    assert_eq!(wire.ask(login("alice", "nope").bytes()).await.status, 400);
+    for _ in 0..2 {
+        let answer = wire.ask(login("alice", PASSWORD).bytes()).await;
+        assert_throttled(&answer, 60);
+        assert!(!answer.fields.has("connection"), "{answer:?}");
+    }
+    token(&wire.ask(login("bob", PASSWORD).bytes()).await);
+}
+
+#[tokio::test]
 async fn names_that_nobody_has_are_held_back_alike() {
     let gateway = gateway(Some(Rate::per_minute(2)), None).await;
     for name in ["alice", "nobody"] {

@@ -76,6 +76,7 @@ impl Gateway {
         let mut response = match head.method {
             Method::POST => match read(desk, head, body).await? {
                 Ok((name, password)) => {
+                    exchange.has_read_body();
                     let login = Login { name, password, from: exchange.peer().address.ip() };
                     self.give(desk, login, exchange).await?
                 }
