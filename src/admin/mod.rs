@@ -4,13 +4,14 @@
 //!
 //! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
 //! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
-//! at the [`desk`].
+//! at the [`desk`] and show what the [`monitor`] knows.
 
 pub mod desk;
 pub mod door;
 mod fields;
 mod guard;
 mod internal;
+pub mod monitor;
 mod pages;
 mod session;
 mod visit;
@@ -23,6 +24,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::config::settings;
 use desk::Desk;
+use monitor::Monitor;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
 use session::SignIns;
 
@@ -35,15 +37,22 @@ pub struct Application {
     tokens: settings::Tokens,
     desk: Desk,
     sign_ins: SignIns,
+    monitor: Arc<Monitor>,
     /// An address behind the gateway, to try a token with.
     example: String,
 }
 
 impl Application {
     /// Nobody is signed in. `example` is an address behind the gateway, to try a token with.
-    pub fn new(settings: settings::Admin, tokens: settings::Tokens, desk: Desk, example: String) -> Application {
+    pub fn new(
+        settings: settings::Admin,
+        tokens: settings::Tokens,
+        desk: Desk,
+        monitor: Arc<Monitor>,
+        example: String,
+    ) -> Application {
         let sign_ins = SignIns::new(settings.session_ttl);
-        Application { settings, tokens, desk, sign_ins, example }
+        Application { settings, tokens, desk, sign_ins, monitor, example }
     }
 
     /// Everything that it answers.

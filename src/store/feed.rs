@@ -1,5 +1,8 @@
 //! The push: hears of changes as they happen, so that nobody has to wait for the next look at the change log.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_trait::async_trait;
 
 use super::TokenEvent;
@@ -13,4 +16,30 @@ use super::TokenEvent;
 pub trait TokenFeed: Send {
     /// The next event; waits for it, also while there is no connection. Dropped half-way it loses nothing.
     async fn next(&mut self) -> TokenEvent;
+
+    /// Whether it hears of changes now.
+    fn hearing(&self) -> Hearing {
+        Hearing::always()
+    }
+}
+
+/// Whether a feed hears of changes now. Copies stay with their feed.
+#[derive(Clone, Debug, Default)]
+pub struct Hearing(Arc<AtomicBool>);
+
+impl Hearing {
+    /// Of a feed that needs no connection.
+    pub fn always() -> Hearing {
+        Hearing(Arc::new(true.into()))
+    }
+
+    /// Does it hear?
+    pub fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Its connection was made or lost.
+    pub(crate) fn set(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
 }

@@ -8,11 +8,13 @@ mod connect;
 mod connection;
 mod lease;
 mod pool;
+mod tally;
 
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use connect::{EndpointSpec, Place, resolve};
 pub use lease::{Lease, SendFault};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
+pub use tally::{EndpointTally, Reachability};
 
 /// What went wrong on the side of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 
-use crate::store::{TokenEvent, TokenFeed};
+use crate::store::{Hearing, TokenEvent, TokenFeed};
 
 /// Counts what another feed may have missed.
 pub(super) struct DjangoFeed {
@@ -32,5 +32,9 @@ impl TokenFeed for DjangoFeed {
             self.missed.fetch_add(1, Ordering::AcqRel);
         }
         event
+    }
+
+    fn hearing(&self) -> Hearing {
+        self.inner.hearing()
     }
 }

@@ -55,6 +55,11 @@ impl Reach {
         }
     }
 
+    /// How long a point lasts.
+    pub const fn seconds_per_point(self) -> u64 {
+        self.slots() * SLOT.as_secs()
+    }
+
     /// Slots in a point.
     const fn slots(self) -> u64 {
         match self {
