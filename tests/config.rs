@@ -1,6 +1,7 @@
 //! Configuration files beside what they mean; the bad ones are in the folder `config`.
 
 mod refused;
+mod refused_admin;
 mod refused_login;
 mod refused_routes;
 

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-const FREE: Ports = Ports { secure: 0, plain: 0, internal: 0 };
+const FREE: Ports = Ports { secure: 0, plain: 0, internal: 0, admin: 0 };
 
 async fn start(dir: &Path, ports: Ports) -> Result<Demo, DemoError> {
     demo::start(dir, ports, Clock::system(), Box::new(std::io::sink())).await
@@ -126,6 +126,7 @@ async fn a_port_that_is_taken_is_told_with_the_option_that_chooses_another() {
         (Ports { secure: port, ..FREE }, "--port"),
         (Ports { plain: port, ..FREE }, "--plain-port"),
         (Ports { internal: port, ..FREE }, "--internal-port"),
+        (Ports { admin: port, ..FREE }, "--admin-port"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let told = start(dir.path(), ports).await.err().unwrap().to_string();
@@ -155,7 +156,7 @@ async fn a_configuration_of_somebody_else_is_never_replaced() {
 fn the_command_prints_what_to_paste_and_an_interrupt_ends_everything() {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
-    command.args(["demo", "--port", "0", "--plain-port", "0", "--internal-port", "0"]);
+    command.args(["demo", "--port", "0", "--plain-port", "0", "--internal-port", "0", "--admin-port", "0"]);
     command.env("TMPDIR", temporary.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -172,8 +173,14 @@ fn the_command_prints_what_to_paste_and_an_interrupt_ends_everything() {
     assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
     assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0);
     let told = told.join("\n");
-    for part in ["  curl --cacert ", "  http --verify ", "-H \"Authorization: Token ", "http://127.0.0.1:", "--json '{"]
-    {
+    for part in [
+        "  curl --cacert ",
+        "  http --verify ",
+        "-H \"Authorization: Token ",
+        "http://127.0.0.1:",
+        "--json '{",
+        "password looking-glass",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }

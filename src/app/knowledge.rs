@@ -117,15 +117,3 @@ async fn prune(store: Arc<dyn TokenStore>, clock: Clock) {
         }
     }
 }
-
-/// Removes entries of the audit trail that are older than `keep`, now and then, for ever.
-pub(super) async fn prune_audit(store: Store, clock: Clock, keep: Duration) {
-    let Some(audit) = store.audit else { return };
-    let mut interval = tokio::time::interval(PRUNE_EVERY);
-    loop {
-        interval.tick().await;
-        if let Err(error) = audit.prune_audit(clock.now().before(keep)).await {
-            tracing::debug!(%error, "the audit trail could not be pruned");
-        }
-    }
-}

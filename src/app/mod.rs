@@ -4,6 +4,7 @@
 //! are bound, so that tests use port 0 and ask for the address. Control tasks run on the runtime that calls `start`; each
 //! worker has a thread and a runtime of its own.
 
+mod admin_door;
 mod clock;
 mod files;
 mod knowledge;

@@ -12,19 +12,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::admin_door;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
 use super::worker::{self, Phase, Plan, Share};
-use crate::admin::desk::Desk;
-use crate::admin::door::Door;
-use crate::admin::{self, Application, Health};
+use crate::admin::{self, Health};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{
-    Admin, Auth, Browser, HostPattern, Listener, ListenerRole, Login, PathPattern, TlsListener,
-};
+use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{KeyFileError, Store, StoreError, Via};
@@ -144,7 +141,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let endpoints = resolve_all(&settings).await?;
     let (tls, admin_tls) = set_up_tls(&settings)?;
     let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
-    let admin_socket = settings.admin.as_ref().map(open_admin).transpose()?;
+    let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
     let mut addresses: HashMap<String, SocketAddr> = settings
         .listeners
         .iter()
@@ -175,7 +172,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        serve_admin(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
+        admin_door::serve(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
     });
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
@@ -291,12 +288,6 @@ fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<T
     Ok((settings.listeners.iter().map(one).collect::<Result<_, _>>()?, admin.transpose()?))
 }
 
-fn open_admin(admin: &Admin) -> Result<TcpListener, StartError> {
-    let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
-    let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
-    opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
-}
-
 fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartError> {
     let count = if matches!(listener.role, ListenerRole::Internal { .. }) { 1 } else { workers };
     let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
@@ -336,55 +327,6 @@ fn serve_internal(
             }
         });
     }
-}
-
-/// The admin application, and what it alone needs: a throttle of its own, so that nobody can lock operators out from the public
-/// side, and old entries of the audit trail removed.
-fn serve_admin(
-    settings: &Settings,
-    (socket, acceptor): (TcpListener, TlsAcceptor),
-    addresses: &HashMap<String, SocketAddr>,
-    store: &Store,
-    clock: &Clock,
-    phases: &watch::Receiver<Phase>,
-    control: &mut JoinSet<()>,
-) -> Option<tokio::task::JoinHandle<()>> {
-    let admin = settings.admin.clone()?;
-    let login = settings.login.clone().unwrap_or_default();
-    let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
-    let desk = Desk::new(store.clone(), handle, clock.clone())?;
-    control.spawn(issuer.run());
-    control.spawn(knowledge::prune_audit(store.clone(), clock.clone(), admin.audit_keep));
-    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
-    let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
-    let mut phases = phases.clone();
-    Some(tokio::spawn(async move {
-        let stop = async move {
-            // Gone with the gateway itself.
-            let _ = phases.wait_for(|phase| *phase > Phase::Serving).await;
-        };
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => door.serve(socket, stop).await,
-            Err(error) => tracing::error!(%error, "the admin application cannot listen"),
-        }
-    }))
-}
-
-/// An address that a token opens, as somebody at this machine would write it.
-fn example(settings: &Settings, addresses: &HashMap<String, SocketAddr>) -> String {
-    let listener = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
-    let address = listener.and_then(|listener| addresses.get(&listener.name));
-    let route = settings.routes.iter().find(|route| route.auth == Auth::Required);
-    let port = address.map_or(443, SocketAddr::port);
-    let host = match (route.map(|route| &route.host), address) {
-        (Some(HostPattern::Exact(host)), _) => format!("{host}:{port}"),
-        (_, Some(address)) if !address.ip().is_unspecified() => address.to_string(),
-        _ => format!("localhost:{port}"),
-    };
-    let path = route.map_or("/", |route| match &route.path {
-        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
-    });
-    format!("https://{host}{path}")
 }
 
 /// Deals the sockets out, one of each listener to each worker.

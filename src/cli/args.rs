@@ -92,6 +92,9 @@ pub struct DemoArgs {
     /// Port for health and metrics; 0 takes a free one
     #[arg(long, default_value_t = 9901)]
     pub internal_port: u16,
+    /// Port for the admin application; 0 takes a free one
+    #[arg(long, default_value_t = 8444)]
+    pub admin_port: u16,
 }
 
 /// The commands on users.

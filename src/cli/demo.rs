@@ -25,7 +25,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         (None, Some(temporary)) => temporary.path(),
         (None, None) => Path::new("."),
     };
-    let ports = Ports { secure: args.port, plain: args.plain_port, internal: args.internal_port };
+    let ports = Ports { secure: args.port, plain: args.plain_port, internal: args.internal_port, admin: args.admin_port };
     serve::control_runtime()?.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let demo = demo::start(dir, ports, Clock::system(), Box::new(io::stdout())).await?;
@@ -42,12 +42,16 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 fn tell(demo: &Demo) -> Result<()> {
     let address = |listener| demo.address(listener).with_context(|| format!("the listener {listener} is missing"));
     let (secure, plain, internal) = (address("public")?, address("plain")?, address("internal")?);
+    let desk = address("admin")?;
     let (ca, key) = (demo.ca_file.display(), demo.alice.expose());
     let config = demo.config.display();
     let exe = std::env::current_exe().map_or_else(|_| "tokengate".into(), |exe| exe.display().to_string());
     show::line(format!(
         r#"
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
+
+Users, tokens and who did what, in a browser (trust {ca}, or click the warning away)
+  https://{desk}/  user name admin, password {admin_password}
 
 With a token: the product list (200)
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/
@@ -83,5 +87,6 @@ One line for each request follows.
 "#,
         admin = demo.admin.expose(),
         password = demo::PASSWORD,
+        admin_password = demo::ADMIN_PASSWORD,
     ))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::check;
 use crate::app::{self, Signals, World};
 use crate::clock::Clock;
-use crate::config::settings::ListenerRole;
+use crate::config::settings::{Admin, ListenerRole};
 use crate::{store, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then until what was in flight has ended. A second signal ends at once.
@@ -23,11 +23,12 @@ pub fn run(config: &Path) -> Result<()> {
         let clock = Clock::system();
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
         let grace = settings.grace;
-        let doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), l.role.clone())).collect();
+        let scheme = |role: &ListenerRole| if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
+        let mut doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), scheme(&l.role))).collect();
+        doors.extend(settings.admin.as_ref().map(|_| (Admin::NAME.to_owned(), "https")));
         let running = app::start(settings, World { clock, store, access_log: Box::new(io::stdout()) }).await?;
-        for (name, role) in doors {
+        for (name, scheme) in doors {
             let Some(address) = running.address(&name) else { continue };
-            let scheme = if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
             tracing::info!(listener = name, "listening on {scheme}://{address}");
         }
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");

@@ -28,6 +28,9 @@ const MARK: &str = "# Written by `tokengate demo`, and again at each start.";
 /// The password that alice of the demo logs in with.
 pub const PASSWORD: &str = "wonderland";
 
+/// The password that the superuser `admin` of the demo signs in with.
+pub const ADMIN_PASSWORD: &str = "looking-glass";
+
 /// Where the demo listens on loopback; 0 takes a free port.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -37,6 +40,8 @@ pub struct Ports {
     pub plain: u16,
     /// Health and metrics.
     pub internal: u16,
+    /// The admin application.
+    pub admin: u16,
 }
 
 /// A running demo.
@@ -126,7 +131,8 @@ pub async fn start(
     let password = Password::parse(PASSWORD).ok();
     let alice = NewUser { email: "alice@example.test".to_owned(), password, ..NewUser::named("alice") };
     let alice = user(&store, alice).await?;
-    let admin = user(&store, NewUser { staff: true, superuser: true, ..NewUser::named("admin") }).await?;
+    let password = Password::parse(ADMIN_PASSWORD).ok();
+    let admin = user(&store, NewUser { staff: true, superuser: true, password, ..NewUser::named("admin") }).await?;
 
     let grace = settings.grace;
     let gateway = match app::start(settings, World { clock, store, access_log }).await {
@@ -140,7 +146,7 @@ pub async fn start(
 }
 
 impl Demo {
-    /// Where a listener of the demo (`public`, `plain` or `internal`) listens.
+    /// Where a listener of the demo (`public`, `plain`, `internal` or `admin`) listens.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.gateway.address(listener)
     }
@@ -181,7 +187,7 @@ async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
 }
 
 fn configuration(ports: Ports, products: SocketAddr) -> String {
-    let Ports { secure, plain, internal } = ports;
+    let Ports { secure, plain, internal, admin } = ports;
     format!(
         r#"{MARK} Try the other commands on it, for instance:
 #   tokengate user list --config THIS_FILE
@@ -204,6 +210,10 @@ cert_file = "dev-cert.pem"
 key_file  = "dev-key.pem"
 
 [login]
+
+[admin]
+address     = "127.0.0.1:{admin}"
+certificate = "demo"
 
 [upstreams.products]
 endpoints = ["http://{products}"]

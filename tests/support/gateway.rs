@@ -150,6 +150,11 @@ impl Gateway {
         self.running.address("plain").unwrap()
     }
 
+    /// The admin application.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.running.address("admin").unwrap()
+    }
+
     /// The login token of a user, who is created if need be.
     pub async fn issue(&self, user: &str) -> String {
         let owner = self.user(user).await;

@@ -1,0 +1,93 @@
+//! The admin application: its socket, its door, and what it alone needs.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::StartError;
+use super::worker::Phase;
+use crate::admin::Application;
+use crate::admin::desk::Desk;
+use crate::admin::door::Door;
+use crate::auth::Issuer;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
+use crate::listener::socket;
+use crate::store::{Store, Via};
+
+/// How often old entries of the audit trail are removed.
+const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Its socket.
+pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
+    let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
+    let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
+    opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// Serves it until a stop begins, and what is in flight then. It has a throttle of its own, so that nobody can lock operators
+/// out from the public side.
+pub(super) fn serve(
+    settings: &Settings,
+    (socket, acceptor): (TcpListener, TlsAcceptor),
+    addresses: &HashMap<String, SocketAddr>,
+    store: &Store,
+    clock: &Clock,
+    phases: &watch::Receiver<Phase>,
+    control: &mut JoinSet<()>,
+) -> Option<JoinHandle<()>> {
+    let admin = settings.admin.clone()?;
+    let login = settings.login.clone().unwrap_or_default();
+    let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
+    let desk = Desk::new(store.clone(), handle, clock.clone())?;
+    control.spawn(issuer.run());
+    control.spawn(prune(store.clone(), clock.clone(), admin.audit_keep));
+    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
+    let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
+    let mut phases = phases.clone();
+    Some(tokio::spawn(async move {
+        let stop = async move {
+            // Gone with the gateway itself.
+            let _ = phases.wait_for(|phase| *phase > Phase::Serving).await;
+        };
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => door.serve(socket, stop).await,
+            Err(error) => tracing::error!(%error, "the admin application cannot listen"),
+        }
+    }))
+}
+
+/// An address that a token opens, as somebody at this machine would write it.
+fn example(settings: &Settings, addresses: &HashMap<String, SocketAddr>) -> String {
+    let listener = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
+    let address = listener.and_then(|listener| addresses.get(&listener.name));
+    let route = settings.routes.iter().find(|route| route.auth == Auth::Required);
+    let port = address.map_or(443, SocketAddr::port);
+    let host = match (route.map(|route| &route.host), address) {
+        (Some(HostPattern::Exact(host)), _) => format!("{host}:{port}"),
+        (_, Some(address)) if !address.ip().is_unspecified() => address.to_string(),
+        _ => format!("localhost:{port}"),
+    };
+    let path = route.map_or("/", |route| match &route.path {
+        PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
+    });
+    format!("https://{host}{path}")
+}
+
+/// Removes entries of the audit trail that are older than `keep`, now and then, for ever.
+async fn prune(store: Store, clock: Clock, keep: Duration) {
+    let Some(audit) = store.audit else { return };
+    let mut interval = tokio::time::interval(PRUNE_EVERY);
+    loop {
+        interval.tick().await;
+        if let Err(error) = audit.prune_audit(clock.now().before(keep)).await {
+            tracing::debug!(%error, "the audit trail could not be pruned");
+        }
+    }
+}

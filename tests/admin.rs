@@ -1,0 +1,149 @@
+//! The admin application over real HTTPS, as a browser uses it.
+
+mod guards;
+mod pages;
+mod sign_in;
+mod tokens;
+mod users;
+
+use tokengate::config::settings::Admin;
+use tokengate::store::{NewUser, Password};
+use tokengate::token::SubjectId;
+
+use crate::support::client::{Tls, connect};
+use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
+
+/// The password of everybody in these tests.
+const PASSWORD: &str = "correct horse";
+
+/// A gateway with an admin application, a superuser `root`, a `helper` who is staff, and an ordinary `alice`.
+async fn gateway(origin: &Origin) -> Gateway {
+    gateway_with(origin, |_| {}).await
+}
+
+async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gateway {
+    let mut admin = Admin { address: "127.0.0.1:0".parse().unwrap(), ..Admin::with(0) };
+    change(&mut admin);
+    let site = Site::before(origin).with(|settings| {
+        settings.admin = Some(admin);
+        settings.store.hashing.failed_after = std::time::Duration::from_millis(1);
+    });
+    let gateway = site.start().await;
+    let password = || Password::parse(PASSWORD).ok();
+    for new in [
+        NewUser { staff: true, superuser: true, password: password(), ..NewUser::named("root") },
+        NewUser { staff: true, password: password(), ..NewUser::named("helper") },
+        NewUser { email: "alice@example.test".to_owned(), password: password(), ..NewUser::named("alice") },
+    ] {
+        gateway.store.accounts.create(new).await.unwrap();
+    }
+    gateway
+}
+
+/// A browser: it keeps the cookie and knows the origin.
+struct Browser<'g> {
+    gateway: &'g Gateway,
+    cookie: String,
+}
+
+impl<'g> Browser<'g> {
+    /// One that is nobody's yet.
+    fn new(gateway: &'g Gateway) -> Browser<'g> {
+        Browser { gateway, cookie: String::new() }
+    }
+
+    /// One that has signed in.
+    async fn of(gateway: &'g Gateway, user: &str) -> Browser<'g> {
+        let mut browser = Browser::new(gateway);
+        let answer = browser.sign_in(user, PASSWORD).await;
+        assert_eq!((answer.status, answer.fields.get("location")), (303, Some("/")), "{}", answer.text());
+        browser
+    }
+
+    async fn sign_in(&mut self, user: &str, password: &str) -> Answer {
+        let body = encoded(&[("username", user), ("password", password), ("next", "/")]);
+        let answer = self.send(self.form("/sign-in", body)).await;
+        if let Some(set) = answer.fields.get("set-cookie") {
+            self.cookie = set.split(';').next().unwrap().to_owned();
+        }
+        answer
+    }
+
+    /// A form as a browser sends it from a page of the application.
+    fn form(&self, path: &str, body: String) -> Ask {
+        let own = format!("https://localhost:{}", self.address().port());
+        Ask::post(path, body).field("Content-Type", "application/x-www-form-urlencoded").field("Origin", own)
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Ask::get(path)).await
+    }
+
+    /// The text of a page that must be there.
+    async fn page(&self, path: &str) -> String {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.text().to_owned()
+    }
+
+    /// Fills in a form of the page at `from`, with its secret, and sends it.
+    async fn submit(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
+        let csrf = csrf(&self.page(from).await);
+        let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
+        self.send(self.form(to, encoded(&fields))).await
+    }
+
+    /// As [`Browser::submit`]; then the page that it leads to.
+    async fn submit_and_follow(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> String {
+        let answer = self.submit(from, to, fields).await;
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        self.page(answer.fields.get("location").unwrap()).await
+    }
+
+    /// Sends something with the cookie, to the name `localhost`.
+    async fn send(&self, ask: Ask) -> Answer {
+        let host = format!("localhost:{}", self.address().port());
+        self.send_to(&host, ask).await
+    }
+
+    async fn send_to(&self, host: &str, ask: Ask) -> Answer {
+        let ask = if self.cookie.is_empty() { ask } else { ask.field("Cookie", &self.cookie) };
+        let bytes =
+            String::from_utf8(ask.bytes()).unwrap().replacen("Host: localhost\r\n", &format!("Host: {host}\r\n"), 1);
+        raw(self.gateway, &bytes).await
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.gateway.admin_address()
+    }
+}
+
+/// Sends these bytes over a connection of their own.
+async fn raw(gateway: &Gateway, bytes: &str) -> Answer {
+    let config = Tls::default().config(gateway);
+    let stream = soon("handshake", connect(gateway.admin_address(), &config, "localhost")).await.unwrap();
+    Wire::over(stream).ask(bytes).await
+}
+
+/// The secret in the forms of a page.
+fn csrf(page: &str) -> String {
+    let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form with a secret");
+    rest.split('"').next().unwrap().to_owned()
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    let pair = |(name, value): &(&str, &str)| {
+        format!("{name}={}", value.bytes().map(|b| format!("%{b:02X}")).collect::<String>())
+    };
+    fields.iter().map(pair).collect::<Vec<_>>().join("&")
+}
+
+/// The part of a page that the key of a token is in.
+fn shown_key(page: &str) -> Option<String> {
+    let (_, rest) = page.split_once("<code id=\"key\">")?;
+    rest.split('<').next().map(str::to_owned)
+}
+
+async fn id_of(gateway: &Gateway, user: &str) -> SubjectId {
+    gateway.store.accounts.find(user).await.unwrap().unwrap().account.id
+}

@@ -1,0 +1,75 @@
+//! Each page is there, says what it is, and is whole.
+
+use tokengate::store::NewUser;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_page_has_a_title_one_heading_landmarks_and_labels() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    gateway.issue("alice").await;
+    let browser = Browser::of(&gateway, "root").await;
+    let user = format!("/users/{}", id_of(&gateway, "alice").await);
+    let at = |rest: &str| format!("{user}/{rest}");
+    for (path, title, shows) in [
+        ("/users".to_owned(), "Users", "alice@example.test"),
+        ("/users/add".to_owned(), "Add a user", "The same again"),
+        (user.clone(), "alice", "What was done"),
+        (at("edit"), "Edit alice", "alice@example.test"),
+        (at("groups"), "Groups of alice", "Member of"),
+        (at("password"), "Password of alice", "New password"),
+        (at("rights"), "Rights of alice", "Superuser"),
+        (at("delete"), "Delete alice", "cannot be undone"),
+        (at("tokens/add"), "New token for alice", "Login token"),
+        ("/tokens".to_owned(), "Tokens", "Unused for 90 days"),
+        ("/tokens/1".to_owned(), "Token ", "Last used"),
+        ("/look-up".to_owned(), "Look up a key", "A key that was found"),
+        ("/audit".to_owned(), "Audit", "Signed in"),
+    ] {
+        let page = browser.page(&path).await;
+        assert!(page.contains(&format!("<title>{title}")) && page.contains(shows), "{path}: {page}");
+        let count = |text: &str| page.matches(text).count();
+        assert_eq!((count("<h1"), count("<main"), count("<header"), count("href=\"#main\"")), (1, 1, 1, 1), "{path}");
+        for field in page
+            .split("<input ")
+            .chain(page.split("<select "))
+            .skip(1)
+            .filter(|field| !field.starts_with("type=\"hidden\""))
+        {
+            let field = field.split('>').next().unwrap();
+            let id = field.split("id=\"").nth(1).and_then(|rest| rest.split('"').next());
+            let labelled = id.is_some_and(|id| page.contains(&format!("<label for=\"{id}\"")));
+            assert!(labelled || field.contains("aria-label=") || !field.contains("name="), "{path}: {field}");
+        }
+        let tables = count("<table");
+        assert!(count("<caption") == tables && count("<thead") == tables, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trail_is_filtered_and_exported_without_formulas() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    gateway.store.accounts.create(NewUser::named("=cmd|' /C calc'!A0")).await.unwrap();
+    let browser = Browser::of(&gateway, "root").await;
+    let page = browser.page("/audit?act=signed_in&actor=root").await;
+    assert!(page.contains("Signed in") && !page.contains("User created</td>"), "{page}");
+    assert!(browser.page("/audit?until=2001-01-01").await.contains("Nothing like that"));
+    assert!(browser.page("/audit?user=alice").await.contains("User created"));
+    assert_eq!(browser.get("/audit?since=tomorrow").await.status, 400);
+
+    let answer = browser.get("/audit/export?format=csv&act=user_created").await;
+    assert_eq!(answer.fields.get("content-type"), Some("text/csv; charset=utf-8"));
+    assert!(answer.fields.get("content-disposition").unwrap().starts_with("attachment"));
+    let text = answer.text();
+    assert!(
+        text.starts_with("id,at,actor,") && text.contains("\"'=cmd|' /C calc'!A0\"") && !text.contains("\"=cmd"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 5);
+    let lines = browser.page("/audit/export?format=jsonl&act=user_created").await;
+    let users: Vec<_> =
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["user"].clone()).collect();
+    assert_eq!(users, ["=cmd|' /C calc'!A0", "alice", "helper", "root"]);
+}

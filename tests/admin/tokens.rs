@@ -1,0 +1,146 @@
+//! Tokens: found, issued, shown once, revoked.
+
+use tokengate::token::TokenKey;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_shown_once_and_on_no_other_page() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let user = format!("/users/{}", id_of(&gateway, "alice").await);
+    let add = format!("{user}/tokens/add");
+    let fields = [("name", "laptop"), ("own_password", PASSWORD)];
+    let answer = browser.submit(&add, &add, &fields).await;
+    let token = answer.fields.get("location").unwrap().to_owned();
+    let key = shown_key(&browser.page(&token).await).unwrap();
+    assert_eq!(Ask::get("/api/").token(&key).to(&gateway).await.status, 200);
+    let look_up = browser.submit("/look-up", "/look-up", &[("pasted", &key)]).await;
+    for (path, page) in [
+        (token.as_str(), browser.page(&token).await),
+        (&user, browser.page(&user).await),
+        ("/tokens", browser.page("/tokens").await),
+        ("/tokens?hint=", browser.page(&format!("/tokens?hint={key}")).await),
+        ("/audit", browser.page("/audit").await),
+        ("/audit/export", browser.page("/audit/export?format=jsonl").await),
+        ("/look-up", look_up.text().to_owned()),
+    ] {
+        assert!(page.contains("alice") && !page.contains(&key[8..]), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let key = gateway.issue("alice").await;
+    let user = format!("/users/{}", id_of(&gateway, "alice").await);
+    let (from, to) = (format!("{user}/tokens/add"), format!("{user}/login-token"));
+    for fields in [&[("action", "show")][..], &[("action", "reset"), ("own_password", "wrong")]] {
+        let page = browser.submit_and_follow(&from, &to, fields).await;
+        assert!(page.contains("Your own password was not right") && !page.contains(&key));
+    }
+    let page = browser.submit_and_follow(&from, &to, &[("action", "show"), ("own_password", PASSWORD)]).await;
+    assert_eq!(shown_key(&page).as_deref(), Some(key.as_str()));
+    let page = browser.submit_and_follow(&from, &to, &[("action", "reset"), ("own_password", PASSWORD)]).await;
+    let fresh = shown_key(&page).unwrap();
+    assert_ne!(fresh, key);
+    let root = Browser::of(&gateway, "root").await;
+    let trail = root.page("/audit?actor=helper").await;
+    assert!(trail.contains("Token revealed") && trail.contains("Token issued") && !trail.contains(&fresh), "{trail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_token_or_many_are_revoked() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let clock = gateway.clock();
+    let mut keys = Vec::new();
+    for _ in 0..3 {
+        keys.push(gateway.issue_named("alice", "", None, &clock).await);
+    }
+    let roots = gateway.issue("root").await;
+    let mut ids = Vec::new();
+    for key in keys.iter().chain([&roots]) {
+        ids.push(gateway.store.tokens.find(&TokenKey::parse(key).unwrap()).await.unwrap().unwrap().id.to_string());
+    }
+    let one = format!("/tokens/{}", ids[0]);
+    assert!(browser.submit_and_follow(&one, &format!("{one}/revoke"), &[]).await.contains("The token was revoked."));
+    let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &[("own_password", PASSWORD)]).await;
+    assert!(page.contains("No token was selected."));
+    let fields = [("token", ids[1].as_str()), ("token", &ids[2]), ("token", &ids[3])];
+    let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &fields).await;
+    assert!(page.contains("Your own password was not right"));
+    let fields: Vec<_> = fields.into_iter().chain([("own_password", PASSWORD)]).collect();
+    let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &fields).await;
+    assert!(page.contains("2 tokens were revoked."), "{page}");
+    for key in &keys {
+        assert_eq!(Ask::get("/api/").token(key).to(&gateway).await.status, 401);
+    }
+    assert_eq!(
+        Ask::get("/api/").token(&roots).to(&gateway).await.status,
+        200,
+        "staff cannot end what is a superuser's"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_found_key_is_named_and_revoked() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let key = gateway.issue("alice").await;
+    for pasted in [key.clone(), format!("  {key}\n"), format!("Authorization: Token {key}")] {
+        let answer = browser.submit("/look-up", "/look-up", &[("pasted", &pasted)]).await;
+        assert!(answer.text().contains("It is a token of") && answer.text().contains("alice"), "{}", answer.text());
+        assert!(!answer.text().contains(&key));
+    }
+    let answer = browser.submit("/look-up", "/look-up", &[("pasted", "no such thing as this")]).await;
+    assert!(answer.text().contains("This is no token of this gateway") && !answer.text().contains("no such thing"));
+    let helper = Browser::of(&gateway, "helper").await;
+    let roots = gateway.issue("root").await;
+    assert_eq!(helper.submit("/look-up", "/look-up", &[("pasted", &roots)]).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_has_views_and_is_searched() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let clock = gateway.clock();
+    let day = std::time::Duration::from_secs(86_400);
+    gateway.issue_named("alice", "read", Some(day), &clock).await;
+    let revoked = gateway.issue_named("alice", "", None, &clock).await;
+    gateway.revoke(&revoked).await;
+    gateway.issue("bob").await;
+    let exposed = gateway.issue_named("bob", "", None, &clock).await;
+    gateway.store.tokens.mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), clock.now()).await.unwrap();
+    let browser = Browser::of(&gateway, "root").await;
+    let count = |page: String| page.matches("<th scope=\"row\">").count();
+    for (query, tokens) in [
+        ("", 4),
+        ("view=live", 3),
+        ("view=ending", 1),
+        ("view=revoked", 1),
+        ("view=exposed", 1),
+        ("view=expired", 0),
+        ("view=unused", 0),
+        ("kind=login", 1),
+        ("kind=named", 3),
+        ("owner=ALI", 2),
+        ("owner=nobody", 0),
+        (&format!("hint={}", &revoked[..8]), 1),
+    ] {
+        assert_eq!(count(browser.page(&format!("/tokens?{query}")).await), tokens, "{query}");
+    }
+    gateway.hand.advance(91 * day);
+    let browser = Browser::of(&gateway, "root").await;
+    for (query, tokens) in [("view=expired", 1), ("view=unused", 2)] {
+        assert_eq!(count(browser.page(&format!("/tokens?{query}")).await), tokens, "{query}");
+    }
+    let helper = Browser::of(&gateway, "helper").await;
+    gateway.issue("root").await;
+    assert_eq!(count(helper.page("/tokens").await), 4);
+}

@@ -1,0 +1,223 @@
+//! Users: found, made, changed, deleted, by those who may.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_superuser_makes_a_user_whose_token_opens_the_gateway() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let fields = [
+        ("username", "<b>bob</b>"),
+        ("email", "bob@example.test"),
+        ("groups", "editors\r\nauthors"),
+        ("password", "secret words"),
+        ("password_again", "secret words"),
+        ("active", "on"),
+        ("own_password", PASSWORD),
+    ];
+    let page = browser.submit_and_follow("/users/add", "/users/add", &fields).await;
+    assert!(page.contains("User &#60;b&#62;bob&#60;/b&#62; was created."), "{page}");
+    let bob = gateway.store.accounts.find("<b>bob</b>").await.unwrap().unwrap();
+    assert_eq!((bob.account.groups.join(" "), bob.staff, bob.superuser), ("authors editors".to_owned(), false, false));
+    assert!(!browser.page("/users").await.contains("<b>bob"));
+
+    let path = format!("/users/{}", bob.account.id);
+    let fields = [("name", "laptop"), ("scopes", "admin"), ("ends", "30"), ("own_password", PASSWORD)];
+    let page = browser.submit_and_follow(&path, &format!("{path}/tokens/add"), &fields).await;
+    let key = shown_key(&page).unwrap();
+    assert!(page.contains(&format!("curl -H 'Authorization: Token {key}' https://")), "{page}");
+    assert_eq!(Ask::get("/scoped/").token(&key).to(&gateway).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    for (fields, status, told) in [
+        (vec![("username", "alice"), ("email", "a@b.test"), ("own_password", PASSWORD)], 409, "exists"),
+        (
+            vec![
+                ("username", "x"),
+                ("email", "a@b.test"),
+                ("password", "a"),
+                ("password_again", "b"),
+                ("own_password", PASSWORD),
+            ],
+            400,
+            "not the same",
+        ),
+        (vec![("username", "x"), ("email", "a@b.test"), ("own_password", "wrong")], 403, "own password was not right"),
+        (vec![("username", "x"), ("email", "a@b.test")], 403, "own password was not right"),
+    ] {
+        let answer = browser.submit("/users/add", "/users/add", &fields).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        assert!(answer.text().contains(told) && answer.text().contains("value=\"a@b.test\""), "{}", answer.text());
+        assert!(!answer.text().contains(PASSWORD));
+    }
+    assert!(gateway.store.accounts.find("x").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let key = gateway.issue("alice").await;
+    let path = format!("/users/{}", id_of(&gateway, "alice").await);
+    let at = |rest: &str| format!("{path}/{rest}");
+
+    let page = browser
+        .submit_and_follow(&at("edit"), &at("edit"), &[("username", "alicia"), ("email", ""), ("first_name", "A")])
+        .await;
+    assert!(page.contains("The details were changed.") && page.contains("<title>alicia"), "{page}");
+    browser.submit_and_follow(&at("groups"), &at("groups"), &[("more", "one\r\ntwo"), ("group", "three")]).await;
+    browser.submit_and_follow(&at("rights"), &at("rights"), &[("staff", "on"), ("own_password", PASSWORD)]).await;
+    let alice = gateway.store.accounts.find("alicia").await.unwrap().unwrap();
+    assert_eq!((alice.account.groups.join(" "), alice.staff), ("one three two".to_owned(), true));
+
+    let off = browser.submit_and_follow(&path, &at("active"), &[("active", "no")]).await;
+    assert!(off.contains("Inactive") && !gateway.store.accounts.find("alicia").await.unwrap().unwrap().account.active);
+    browser.submit_and_follow(&path, &at("active"), &[("active", "yes")]).await;
+
+    assert!(browser.page(&at("delete")).await.contains("<strong>1 live token</strong>"));
+    let refused = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", "wrong")]).await;
+    assert!(refused.contains("Your own password was not right. Nothing was changed."));
+    let page = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", PASSWORD)]).await;
+    assert!(page.contains("User alicia was deleted"), "{page}");
+    assert_eq!(browser.get(&path).await.status, 404);
+    assert!(gateway.store.tokens.find(&tokengate::token::TokenKey::parse(&key).unwrap()).await.unwrap().is_none());
+    let trail = browser.page("/audit").await;
+    for act in
+        ["User edited", "Groups set", "Rights set", "User deactivated", "User activated", "User deleted", "Signed in"]
+    {
+        assert!(trail.contains(act), "{act}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_set_or_taken_away_with_the_own_one() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let path = format!("/users/{}/password", id_of(&gateway, "alice").await);
+    let accounts = &gateway.store.accounts;
+    let fits = |text: &'static str| async move {
+        accounts.verify_password("alice", Password::parse(text).unwrap()).await.unwrap().is_some()
+    };
+    for fields in [
+        &[("password", "new words"), ("password_again", "new words")][..],
+        &[("password", "new words"), ("password_again", "other"), ("own_password", PASSWORD)],
+        &[("own_password", PASSWORD)],
+    ] {
+        browser.submit_and_follow(&path, &path, fields).await;
+        assert!(fits(PASSWORD).await, "{fields:?}");
+    }
+    let fields = [("password", "new words"), ("password_again", "new words"), ("own_password", PASSWORD)];
+    assert!(browser.submit_and_follow(&path, &path, &fields).await.contains("The password was set."));
+    assert!(fits("new words").await);
+    browser.submit_and_follow(&path, &path, &[("none", "on"), ("own_password", PASSWORD)]).await;
+    assert!(!gateway.store.accounts.find("alice").await.unwrap().unwrap().has_password);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_locks_themselves_out() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let path = format!("/users/{}", id_of(&gateway, "root").await);
+    let page = browser.page(&path).await;
+    assert!(!page.contains("Deactivate") && !page.contains("/delete") && !page.contains("/rights"));
+    for (rest, fields) in [
+        ("active", &[("active", "no")][..]),
+        ("rights", &[("own_password", PASSWORD)]),
+        ("delete", &[("own_password", PASSWORD)]),
+    ] {
+        assert_eq!(browser.submit(&path, &format!("{path}/{rest}"), fields).await.status, 403, "{rest}");
+    }
+    let root = gateway.store.accounts.find("root").await.unwrap().unwrap();
+    assert!(root.superuser && root.account.active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_sees_ordinary_users_only_and_changes_none() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let (root, alice) = (id_of(&gateway, "root").await, id_of(&gateway, "alice").await);
+    let list = browser.page("/users").await;
+    assert!(
+        list.contains("alice")
+            && !list.contains(">root<")
+            && !list.contains("/users/add")
+            && !list.contains("/audit\"")
+    );
+    for path in [
+        format!("/users/{root}"),
+        format!("/users/{root}/tokens/add"),
+        format!("/tokens?user={root}"),
+        "/users/add".to_owned(),
+        format!("/users/{alice}/edit"),
+        format!("/users/{alice}/password"),
+        format!("/users/{alice}/rights"),
+        format!("/users/{alice}/delete"),
+        "/audit".to_owned(),
+        "/audit/export".to_owned(),
+        format!("/audit?user=%23{root}"),
+    ] {
+        let answer = browser.get(&path).await;
+        assert_eq!(answer.status, 403, "{path}");
+    }
+    let page = browser.page(&format!("/users/{alice}")).await;
+    assert!(page.contains("New token") && !page.contains("/delete") && !page.contains("Deactivate"));
+    for (path, fields) in [
+        ("/users/add".to_owned(), &[("username", "eve"), ("superuser", "on")][..]),
+        (format!("/users/{alice}/active"), &[("active", "no")]),
+        (format!("/users/{alice}/edit"), &[("username", "eve")]),
+        (format!("/users/{alice}/groups"), &[("more", "eve")]),
+        (format!("/users/{alice}/password"), &[("none", "on")]),
+        (format!("/users/{alice}/rights"), &[("superuser", "on")]),
+        (format!("/users/{alice}/delete"), &[]),
+        (format!("/users/{root}/login-token"), &[("action", "show")]),
+        (format!("/users/{root}/tokens/add"), &[("name", "x")]),
+    ] {
+        let fields: Vec<_> = fields.iter().copied().chain([("own_password", PASSWORD)]).collect();
+        assert_eq!(browser.submit("/users", &path, &fields).await.status, 403, "{path}");
+    }
+    assert!(gateway.store.accounts.find("eve").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_searched_filtered_and_paged() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    for number in 0..60 {
+        let groups = if number % 2 == 0 { vec!["even".to_owned()] } else { Vec::new() };
+        let active = number != 7;
+        gateway
+            .store
+            .accounts
+            .create(NewUser { groups, active, ..NewUser::named(format!("user{number:02}")) })
+            .await
+            .unwrap();
+    }
+    let browser = Browser::of(&gateway, "root").await;
+    let names = |page: &str| page.matches("<th scope=\"row\">").count();
+    let first = browser.page("/users?q=USER").await;
+    assert_eq!(names(&first), 50);
+    let next = first.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let second = browser.page(&next).await;
+    assert!(
+        names(&second) == 10
+            && second.contains("user59")
+            && second.contains("First page")
+            && !second.contains("Next page")
+    );
+    assert_eq!(names(&browser.page("/users?group=even").await), 30);
+    let inactive = browser.page("/users?active=no").await;
+    assert!(names(&inactive) == 1 && inactive.contains("user07"));
+    assert_eq!(names(&browser.page("/users?role=staff").await), 2);
+    assert!(browser.page("/users?q=zz").await.contains("No user fits the search."));
+    assert_eq!(browser.get("/users?page=!").await.status, 400);
+}

@@ -1,0 +1,52 @@
+//! Bad tables of the admin application, each beside all that is said of it.
+
+use std::time::Duration;
+
+use super::Folder;
+use super::refused::{BASE, each_is_refused};
+
+const CERTIFICATE: &str = "[certificates.a] | cert_file = \"certs/dev-cert.pem\" | key_file = \"certs/dev-key.pem\" | ";
+
+#[test]
+fn an_admin_application_that_cannot_be_is_refused() {
+    let listener = "[listeners.admin] | address = \"127.0.0.1:8444\" | plaintext = \"refuse\" | ";
+    for (fragment, expected) in [
+        ("[admin]", "4: admin.certificate: missing; add `certificate = \"NAME\"`: one of [certificates]"),
+        (
+            "[admin] | certificate = \"b\" | address = \"8444\" | session_ttl = \"1s\" | audit_keep = \"1h\" | hosts = [\"https://a\"]",
+            "5: admin.certificate: `b` is no certificate of this file; did you mean `a`? | \
+             6: admin.address: `8444` is no address with a port; write an IP address with a port, such as \"127.0.0.1:8444\" | \
+             7: admin.session_ttl: is out of bounds; write 1m to 30d | \
+             8: admin.audit_keep: is out of bounds; write 1d or more | \
+             9: admin.hosts: `https://a` is no host; write a name or an IP address, without port, such as \"admin.example.com\"",
+        ),
+        (
+            "[admin] | certificate = \"a\" | address = \"0.0.0.0:8444\"",
+            "6: admin.address: says no host that browsers call the application by; add `hosts = [\"NAME\"]`",
+        ),
+        (
+            "[admin] | certificate = \"a\" | [store] | url = \"django+sqlite:db.sqlite3\"",
+            "4: admin: the users are those of a Django project, and are looked after in its own admin; remove [admin], or \
+             import the users into a store of tokengate's own",
+        ),
+    ] {
+        each_is_refused(&[(&format!("{CERTIFICATE}{fragment}"), expected)]);
+    }
+    each_is_refused(&[(
+        &format!("{CERTIFICATE}{listener}[admin] | certificate = \"a\""),
+        "7: admin: logs call the application `admin`, and there is a listener of this name; rename the listener | \
+         7: admin.address: `127.0.0.1:8444` is taken by listeners.admin; choose another port",
+    )]);
+}
+
+#[test]
+fn an_admin_application_is_what_its_table_says() {
+    let folder = Folder::new();
+    let table = "[admin] | certificate = \"a\" | hosts = [\"Admin.Test\", \"10.0.0.7\"] | session_ttl = \"1h\"";
+    let settings = folder.settings(&format!("{}{BASE}", format!("{CERTIFICATE}{table}").replace(" | ", "\n")));
+    let admin = settings.admin.unwrap();
+    assert_eq!((admin.address.to_string().as_str(), admin.certificate), ("127.0.0.1:8444", 0));
+    assert_eq!(admin.hosts, ["admin.test", "10.0.0.7"]);
+    assert_eq!((admin.session_ttl, admin.audit_keep), (Duration::from_secs(3_600), Duration::from_secs(400 * 86_400)));
+    assert!(folder.settings(BASE).admin.is_none());
+}
