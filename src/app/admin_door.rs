@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,6 +15,7 @@ use super::worker::Phase;
 use crate::admin::Application;
 use crate::admin::desk::Desk;
 use crate::admin::door::Door;
+use crate::admin::monitor::Monitor;
 use crate::auth::Issuer;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -37,8 +39,8 @@ pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
     addresses: &HashMap<String, SocketAddr>,
-    store: &Store,
-    clock: &Clock,
+    (store, clock): (&Store, &Clock),
+    monitor: Arc<Monitor>,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) -> Option<JoinHandle<()>> {
@@ -48,7 +50,8 @@ pub(super) fn serve(
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
     control.spawn(prune(store.clone(), clock.clone(), admin.audit_keep));
-    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router();
+    let example = example(settings, addresses);
+    let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router();
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {

@@ -8,6 +8,7 @@ mod admin_door;
 mod clock;
 mod files;
 mod knowledge;
+mod monitor;
 mod signals;
 mod start;
 mod worker;

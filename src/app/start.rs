@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use super::admin_door;
 use super::files::{self, OutOfFiles};
 use super::knowledge::{self, Known};
-use super::worker::{self, Phase, Plan, Share};
+use super::monitor::{self, Sampler};
+use super::worker::{self, Phase, Plan, Share, Tallies};
 use crate::admin::{self, Health};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
@@ -42,6 +44,8 @@ pub struct World {
     pub store: Store,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
+    /// The file that the settings were read from, to be shown.
+    pub configuration: Option<PathBuf>,
 }
 
 /// Why the gateway could not start.
@@ -106,6 +110,8 @@ pub struct Running {
     control: JoinSet<()>,
     /// Serves the admin application until a stop begins, and what is in flight then.
     admin: Option<tokio::task::JoinHandle<()>>,
+    /// Samples the traffic for it.
+    sampler: Option<Sampler>,
     log: Option<LogWriter>,
     known: Known,
     recorders: Vec<Arc<Recorder>>,
@@ -125,7 +131,7 @@ pub struct Stopped {
 /// # Errors
 /// [`StartError`]; nothing is left running then.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
-    let World { clock, store, access_log } = world;
+    let World { clock, store, access_log, configuration } = world;
     files::reserve(&settings.limits)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
@@ -171,12 +177,27 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
-    let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        admin_door::serve(&settings, (socket, tls), &addresses, &store, &clock, &phases, &mut control)
-    });
+    let tallies: Tallies = endpoints.iter().map(|members| members.iter().map(|_| Arc::default()).collect()).collect();
+    let (mut admin, mut sampler) = (None, None);
+    if let Some(door) = admin_socket.zip(admin_tls) {
+        let sources = monitor::Sources {
+            settings: &settings,
+            names: &names,
+            recorders: &recorders,
+            tallies: &tallies,
+            known: &known,
+            clock: &clock,
+            configuration,
+        };
+        let (monitor, sampling) = monitor::new(sources);
+        control.spawn(sampling.clone().run());
+        sampler = Some(sampling);
+        admin = admin_door::serve(&settings, door, &addresses, (&store, &clock), monitor, &phases, &mut control);
+    }
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
+        tallies,
         tls,
         known: known.clone(),
         wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
@@ -190,7 +211,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, admin, log, known, recorders, last_uses })
+    Ok(Running { addresses, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -207,6 +228,13 @@ impl Running {
     /// The counters, as the metrics page shows them.
     pub fn metrics(&self) -> String {
         self.known.metrics(&self.recorders)
+    }
+
+    /// Samples the traffic now, for the charts of the admin application, beside every two seconds.
+    pub fn sample_traffic(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.step();
+        }
     }
 
     /// Has every worker ended, which none should before it is asked?

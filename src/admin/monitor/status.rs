@@ -153,6 +153,20 @@ pub struct FeedStatus {
     pub is_up: bool,
 }
 
+impl EndpointStatus {
+    /// An endpoint that nobody has connected to.
+    pub fn unused(address: &str) -> EndpointStatus {
+        EndpointStatus { address: address.to_owned(), state: EndpointState::Untried, connections: 0, failures: 0 }
+    }
+}
+
+impl SharedCacheStatus {
+    /// A cache that nobody has asked.
+    pub fn unused(place: String) -> SharedCacheStatus {
+        SharedCacheStatus { place, is_up: false, trouble: None, hit_rate: None, owed: 0 }
+    }
+}
+
 impl CertificateStatus {
     /// A certificate as it is at `now`.
     pub fn new(name: &str, hosts: &[String], not_after: Timestamp, now: Timestamp) -> CertificateStatus {

@@ -7,7 +7,7 @@ use super::shell::{Section, Shell, page};
 use super::{Answer, text};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::chart::Unit;
-use crate::admin::monitor::status::{CertificateStatus, EndpointState};
+use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
 
@@ -39,6 +39,11 @@ fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
         1 => ("warn", "1 day left".to_owned()),
         days => (if certificate.ends_soon { "warn" } else { "good" }, format!("{days} days left")),
     }
+}
+
+/// How many tokens the shared cache knew.
+fn found(shared: &SharedCacheStatus) -> String {
+    shared.hit_rate.map_or("nothing was looked for yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
 }
 
 /// Several words as one, or what stands for none.

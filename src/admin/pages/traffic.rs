@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::shell::{Section, Shell, page};
 use super::{not_found, text};
 use crate::admin::monitor::chart::{Chart, Unit};
-use crate::admin::monitor::{Monitor, Row, Subject, Traffic};
+use crate::admin::monitor::{Monitor, Subject, Traffic};
 use crate::admin::visit::Visit;
 use crate::telemetry::history::Reach;
 
@@ -84,6 +84,11 @@ impl Live {
         traffic.routes.truncate(ROWS);
         Live { charts, traffic, reach, is_all: subject == Subject::All, more }.render()
     }
+}
+
+/// A rate in a table.
+fn rate(per_second: &f64) -> String {
+    Unit::PerSecond.words(*per_second)
 }
 
 /// A share in a table.
