@@ -4,6 +4,7 @@ mod guards;
 mod pages;
 mod sign_in;
 mod tokens;
+mod traffic;
 mod users;
 
 use tokengate::config::settings::Admin;
@@ -22,9 +23,14 @@ async fn gateway(origin: &Origin) -> Gateway {
 }
 
 async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gateway {
+    start(Site::before(origin), change).await
+}
+
+/// The same with other settings.
+async fn start(site: Site, change: impl FnOnce(&mut Admin)) -> Gateway {
     let mut admin = Admin { address: "127.0.0.1:0".parse().unwrap(), ..Admin::with(0) };
     change(&mut admin);
-    let site = Site::before(origin).with(|settings| {
+    let site = site.with(|settings| {
         settings.admin = Some(admin);
         settings.store.hashing.failed_after = std::time::Duration::from_millis(1);
     });
