@@ -1,7 +1,7 @@
 //! What a site of several gateways does: how soon a revocation holds, what a token costs among millions, what a flood of
-//! unknown tokens does to the store.
+//! unknown tokens does to the store, what a page of a list costs among a million users.
 //!
-//!     cargo bench --bench site -- revocation | scale | flood [--tokens N] [--rounds N]
+//!     cargo bench --bench site -- revocation | scale | flood | lists [--tokens N] [--rounds N] [--users N]
 //!
 //! Starts real servers as the tests do; figures of one run stand beside one another.
 
@@ -20,6 +20,8 @@ mod support;
 
 #[path = "site/flood.rs"]
 mod flood;
+#[path = "site/lists.rs"]
+mod lists;
 #[path = "site/revocation.rs"]
 mod revocation;
 #[path = "site/scale.rs"]
@@ -43,7 +45,8 @@ fn main() {
             Some("revocation") => revocation::run(number("--rounds", 1_000)).await,
             Some("scale") => scale::run(number("--tokens", 100_000)).await,
             Some("flood") => flood::run(number("--tokens", 100_000)).await,
-            _ => println!("site: name one of revocation, scale, flood"),
+            Some("lists") => lists::run(number("--users", 1_000_000)).await,
+            _ => println!("site: name one of revocation, scale, flood, lists"),
         }
     });
 }

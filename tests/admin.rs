@@ -1,6 +1,7 @@
 //! The admin application over real HTTPS, as a browser uses it.
 
 mod guards;
+mod outage;
 mod pages;
 mod sign_in;
 mod tokens;
@@ -23,18 +24,21 @@ async fn gateway(origin: &Origin) -> Gateway {
 }
 
 async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gateway {
-    start(Site::before(origin), change).await
+    let gateway = site(origin, change).start().await;
+    add_users(&gateway).await;
+    gateway
 }
 
-/// The same with other settings.
-async fn start(site: Site, change: impl FnOnce(&mut Admin)) -> Gateway {
+fn site(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Site {
     let mut admin = Admin { address: "127.0.0.1:0".parse().unwrap(), ..Admin::with(0) };
     change(&mut admin);
-    let site = site.with(|settings| {
+    Site::before(origin).with(|settings| {
         settings.admin = Some(admin);
         settings.store.hashing.failed_after = std::time::Duration::from_millis(1);
-    });
-    let gateway = site.start().await;
+    })
+}
+
+async fn add_users(gateway: &Gateway) {
     let password = || Password::parse(PASSWORD).ok();
     for new in [
         NewUser { staff: true, superuser: true, password: password(), ..NewUser::named("root") },
@@ -43,7 +47,6 @@ async fn start(site: Site, change: impl FnOnce(&mut Admin)) -> Gateway {
     ] {
         gateway.store.accounts.create(new).await.unwrap();
     }
-    gateway
 }
 
 /// A browser: it keeps the cookie and knows the origin.

@@ -16,13 +16,13 @@ use tokengate::token::{AuthMethod, SubjectId};
 use crate::support::gateway::route;
 use crate::support::{Answer, Ask, Gateway, Origin, Site};
 
-const PASSWORD: &str = "correct horse 9";
+pub const PASSWORD: &str = "correct horse 9";
 const WRONG: &str = "Please enter a correct username and password.";
 const ORIGIN: &str = "https://localhost";
-const SESSION: &str = "__Host-tokengate-sessionid";
+pub const SESSION: &str = "__Host-tokengate-sessionid";
 
 /// Pages, one may try as often as one likes, and routes for every order of credentials.
-fn with_pages(settings: &mut Settings) {
+pub fn with_pages(settings: &mut Settings) {
     let browser = Some(Pages::default());
     settings.login = Some(Login { per_user: None, per_address: None, browser, ..Login::default() });
     settings.store.hashing = Hashing { at_once: 4, failed_after: Duration::from_millis(1) };
@@ -53,44 +53,44 @@ async fn user(gateway: &Gateway, name: &str) -> SubjectId {
 
 /// Keeps cookies and fills in forms.
 #[derive(Clone, Default)]
-struct Browser {
-    jar: BTreeMap<String, String>,
+pub struct Browser {
+    pub jar: BTreeMap<String, String>,
 }
 
 impl Browser {
     /// One that has logged in.
-    async fn of(gateway: &Gateway, name: &str) -> Browser {
+    pub async fn of(gateway: &Gateway, name: &str) -> Browser {
         let mut browser = Browser::default();
         let answer = browser.log_in(gateway, name, PASSWORD).await;
         assert_eq!((answer.status, answer.fields.get("location")), (302, Some("/auth/account/")), "{answer:?}");
         browser
     }
 
-    async fn log_in(&mut self, gateway: &Gateway, name: &str, password: &str) -> Answer {
+    pub async fn log_in(&mut self, gateway: &Gateway, name: &str, password: &str) -> Answer {
         self.submit(gateway, "/auth/login/", "/auth/login/", &[("username", name), ("password", password)]).await
     }
 
-    async fn get(&mut self, gateway: &Gateway, target: &str) -> Answer {
+    pub async fn get(&mut self, gateway: &Gateway, target: &str) -> Answer {
         let answer = self.with_cookies(Ask::get(target)).to(gateway).await;
         self.take(&answer);
         answer
     }
 
     /// Loads a page and sends a form with its secret.
-    async fn submit(&mut self, gateway: &Gateway, page: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn submit(&mut self, gateway: &Gateway, page: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
         let secret = secret(&self.get(gateway, page).await);
         let fields = [&[("csrfmiddlewaretoken", secret.as_str())], fields].concat();
         self.post(gateway, target, &fields).await
     }
 
     /// Sends a form as it is.
-    async fn post(&mut self, gateway: &Gateway, target: &str, fields: &[(&str, &str)]) -> Answer {
+    pub async fn post(&mut self, gateway: &Gateway, target: &str, fields: &[(&str, &str)]) -> Answer {
         let answer = self.with_cookies(form(target, fields).field("Origin", ORIGIN)).to(gateway).await;
         self.take(&answer);
         answer
     }
 
-    fn with_cookies(&self, ask: Ask) -> Ask {
+    pub fn with_cookies(&self, ask: Ask) -> Ask {
         if self.jar.is_empty() { ask } else { ask.field("Cookie", self.cookies()) }
     }
 
@@ -109,7 +109,7 @@ impl Browser {
         }
     }
 
-    fn session(&self) -> &str {
+    pub fn session(&self) -> &str {
         &self.jar[SESSION]
     }
 }
@@ -127,13 +127,13 @@ fn encoded(text: &str) -> String {
 }
 
 /// The secret in the first form of a page.
-fn secret(page: &Answer) -> String {
+pub fn secret(page: &Answer) -> String {
     let rest = page.text().split("name=\"csrfmiddlewaretoken\" value=\"").nth(1).unwrap_or_else(|| panic!("{page:?}"));
     rest.split('"').next().unwrap().to_owned()
 }
 
 /// The key that an account page shows.
-fn shown_key(page: &Answer) -> String {
+pub fn shown_key(page: &Answer) -> String {
     assert_eq!(page.status, 200, "{page:?}");
     let rest = page.text().split("<p><code>").nth(1).unwrap_or_else(|| panic!("{}", page.text()));
     rest.split('<').next().unwrap().to_owned()

@@ -1,8 +1,11 @@
 //! An existing Django project, made by the real one, behind a gateway that uses its database.
 
 mod commands;
+mod identity;
 mod project;
 mod reading;
+mod served;
+mod sessions;
 mod writing;
 
 /// Runs behaviours on each kind of database that Django has.

@@ -12,6 +12,8 @@ mod browser;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod crowd;

@@ -1,7 +1,9 @@
 //! The contract of a store, run against each kind of database, and what is particular to one of them.
 
 mod accounts;
+mod audit;
 mod changes;
+mod directory;
 mod faults;
 mod feed;
 mod keys;

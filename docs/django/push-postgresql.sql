@@ -31,6 +31,13 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Of the sessions only those of gateways, which say whose they are.
+CREATE OR REPLACE FUNCTION tokengate_session_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('tokengate', 'user ' || split_part(OLD.session_data, ':', 3));
+    RETURN NULL;
+END $$;
+
 -- Whatever gateways do not understand makes them forget everything.
 CREATE OR REPLACE FUNCTION tokengate_much_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -45,10 +52,12 @@ DROP TRIGGER IF EXISTS tokengate_tokens_gone ON authtoken_token;
 CREATE TRIGGER tokengate_tokens_gone AFTER TRUNCATE ON authtoken_token
     FOR EACH STATEMENT EXECUTE FUNCTION tokengate_much_changed();
 
--- Django writes all columns whenever it saves a user, as at each login: what upstreams are not told of is no change.
+-- Django writes all columns whenever it saves a user, as at each login: what neither upstreams nor sessions notice is no
+-- change.
 DROP TRIGGER IF EXISTS tokengate_user_changed ON auth_user;
 CREATE TRIGGER tokengate_user_changed AFTER UPDATE ON auth_user FOR EACH ROW
-    WHEN ((OLD.id, OLD.username, OLD.email, OLD.is_active) IS DISTINCT FROM (NEW.id, NEW.username, NEW.email, NEW.is_active))
+    WHEN ((OLD.id, OLD.username, OLD.email, OLD.is_active, OLD.password)
+        IS DISTINCT FROM (NEW.id, NEW.username, NEW.email, NEW.is_active, NEW.password))
     EXECUTE FUNCTION tokengate_user_changed();
 DROP TRIGGER IF EXISTS tokengate_user_gone ON auth_user;
 CREATE TRIGGER tokengate_user_gone AFTER DELETE ON auth_user
@@ -64,3 +73,16 @@ CREATE TRIGGER tokengate_memberships_gone AFTER TRUNCATE ON auth_user_groups
 DROP TRIGGER IF EXISTS tokengate_group_changed ON auth_group;
 CREATE TRIGGER tokengate_group_changed AFTER UPDATE OF name ON auth_group
     FOR EACH STATEMENT EXECUTE FUNCTION tokengate_much_changed();
+
+-- A project may keep its sessions elsewhere.
+DO $$
+BEGIN
+    IF to_regclass('django_session') IS NOT NULL THEN
+        DROP TRIGGER IF EXISTS tokengate_session_ended ON django_session;
+        CREATE TRIGGER tokengate_session_ended AFTER UPDATE OR DELETE ON django_session
+            FOR EACH ROW WHEN (OLD.session_data LIKE 'tokengate:%') EXECUTE FUNCTION tokengate_session_ended();
+        DROP TRIGGER IF EXISTS tokengate_sessions_gone ON django_session;
+        CREATE TRIGGER tokengate_sessions_gone AFTER TRUNCATE ON django_session
+            FOR EACH STATEMENT EXECUTE FUNCTION tokengate_much_changed();
+    END IF;
+END $$;

@@ -68,11 +68,16 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let history = Arc::new(History::new(names.len(), clock.now()));
     let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
     let upstream = |index| settings.routes.get(index).map(|route: &Route| route.upstream);
-    let routes = names.iter().enumerate().map(|(index, name)| RouteName { name: name.to_string(), upstream: upstream(index) });
+    let routes =
+        names.iter().enumerate().map(|(index, name)| RouteName { name: name.to_string(), upstream: upstream(index) });
     let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone());
 
     let settled = settled(settings, configuration, known, clock.now());
-    let ends: Vec<_> = settings.certificates.iter().map(|one| Timestamp::from_micros(one.not_after.saturating_mul(1_000_000))).collect();
+    let ends: Vec<_> = settings
+        .certificates
+        .iter()
+        .map(|one| Timestamp::from_micros(one.not_after.saturating_mul(1_000_000)))
+        .collect();
     let (tallies, known, clock) = (tallies.clone(), known.clone(), clock.clone());
     let ask = move || {
         let (mut status, now) = (settled.clone(), clock.now());

@@ -26,7 +26,7 @@ use crate::config::Settings;
 use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{KeyFileError, Store, StoreError, Via};
+use crate::store::{KeyFileError, NoSessions, Store, StoreError, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder};
 use crate::upstream::{EndpointSpec, resolve};
 
@@ -89,8 +89,8 @@ pub enum StartError {
     #[error("the store does not answer")]
     Store(#[from] StoreError),
     /// There are pages to log in, and no place for sessions.
-    #[error("login.browser: this kind of store keeps no sessions; remove [login.browser], or use another store")]
-    NoSessions,
+    #[error("login.browser: there is no place for sessions: {0}")]
+    NoSessions(NoSessions),
     /// There is an admin application, and nothing that it could look after.
     #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
     NoDirectory,
@@ -136,8 +136,10 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
     }
-    if store.sessions.is_none() && settings.login.as_ref().is_some_and(|login| login.browser.is_some()) {
-        return Err(StartError::NoSessions);
+    if let Err(none) = &store.sessions
+        && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
+    {
+        return Err(StartError::NoSessions(none.clone()));
     }
     let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
         let conflict = conflicts.into_iter().next();

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, PageDesk, Roll};
+use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Offers, PageDesk, Roll};
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
@@ -190,7 +190,11 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
 
 fn pages(plan: &Plan) -> Option<PageDesk> {
     let login = plan.settings.login.clone()?;
-    Some(PageDesk::new(login.browser.clone()?, login, plan.issuer.clone()?, plan.settings.tokens.recoverable))
+    let offers = Offers {
+        recoverable: plan.settings.tokens.recoverable,
+        named: plan.settings.store.url.keeps_named_tokens(),
+    };
+    Some(PageDesk::new(login.browser.clone()?, login, plan.issuer.clone()?, offers))
 }
 
 fn pools(plan: &Plan) -> Pools {

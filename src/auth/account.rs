@@ -89,7 +89,7 @@ impl Desk {
     async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
         let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
-        let sessions = store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
+        let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
         self.attempt(&name, from, async {
             let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
@@ -120,7 +120,7 @@ impl Desk {
     }
 
     async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
-        let sessions = self.store.sessions.as_ref().ok_or(LoginFailure::Unavailable)?;
+        let sessions = self.store.sessions.as_ref().map_err(|none| unavailable(none))?;
         sessions.end(session).await.map_err(|error| unavailable(&error))
     }
 

@@ -232,6 +232,11 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
     match error {
         // Deleted a moment ago.
         LedgerError::UnknownUser(_) => LoginFailure::Refused,
+        LedgerError::ReadOnly => {
+            tracing::warn!(code = "store_read_only", %error, "a user without a token has logged in");
+            LoginFailure::Unfulfilled("You have no token yet, and none can be made here.".to_owned())
+        }
+        LedgerError::OnlyLogin => LoginFailure::Unfulfilled("A user has one token here, without a name.".to_owned()),
         error => unavailable(error),
     }
 }

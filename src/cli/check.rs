@@ -37,30 +37,37 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
     if ok && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Looks whether a Django database has what it must, and says for how long something deleted there counts here.
+/// Looks whether a Django database has what it must, and a place for sessions if there shall be some; and says for how
+/// long something deleted there counts here.
 ///
 /// A store of our own is not looked at: opening it would make it.
 fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Option<Problem>) {
     if !matches!(settings.store.url, StoreUrl::Django(_)) {
         return (None, None);
     }
-    let problem = |what: String, mend: Option<String>| {
-        Some(Problem { file: config.to_owned(), line: None, key: Some("store.url".to_owned()), what, mend })
+    let problem = |key: &str, what: String, mend: Option<&str>| {
+        let mend = mend.map(str::to_owned);
+        Some(Problem { file: config.to_owned(), line: None, key: Some(key.to_owned()), what, mend })
     };
+    let wants_sessions = settings.login.as_ref().is_some_and(|login| login.browser.is_some());
     let opened = super::store::runtime().and_then(|runtime| {
-        let store = runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?;
-        Ok(store.tokens.feed().is_some())
+        Ok(runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?)
     });
-    match opened {
-        Err(error) => (problem(show::chain(&error), None), None),
-        Ok(true) => (None, None),
-        Ok(false) => {
-            let ttl = HumanDuration(settings.memory.ttl);
-            let what = format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}");
-            let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
-            (None, problem(what, Some(mend.to_owned())))
-        }
+    let store = match opened {
+        Ok(store) => store,
+        Err(error) => return (problem("store.url", show::chain(&error), None), None),
+    };
+    let error = match store.sessions {
+        Err(none) if wants_sessions => problem("login.browser", format!("there is no place for sessions: {none}"), None),
+        _ => None,
+    };
+    if store.is_told {
+        return (error, None);
     }
+    let ttl = HumanDuration(settings.memory.ttl);
+    let what = format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}");
+    let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
+    (error, problem("store.url", what, Some(mend)))
 }
 
 /// The settings, for the commands that need them.

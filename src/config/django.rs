@@ -53,7 +53,9 @@ pub struct Django {
     pub group_table: String,
     /// Which user is in which group.
     pub membership_table: String,
-    /// The column of that table with the id of the user.
+    /// The sessions.
+    pub session_table: String,
+    /// The column of `membership_table` with the id of the user.
     pub membership_user_column: String,
     /// The column of the users with the name that they log in with.
     pub user_name_column: String,
@@ -66,7 +68,7 @@ pub struct Django {
 pub enum DjangoMode {
     /// Nothing is ever written.
     ReadOnly,
-    /// Tokens are made and deleted, as Django REST Framework would.
+    /// Tokens are made and deleted, as Django REST Framework would, and sessions of browsers kept.
     ReadWrite,
 }
 
@@ -78,6 +80,7 @@ impl Default for Django {
             token_table: "authtoken_token".to_owned(),
             group_table: "auth_group".to_owned(),
             membership_table: "auth_user_groups".to_owned(),
+            session_table: "django_session".to_owned(),
             membership_user_column: "user_id".to_owned(),
             user_name_column: "username".to_owned(),
             user_email_column: "email".to_owned(),
@@ -167,6 +170,7 @@ pub(super) fn read(store: &Table<'_>) -> Django {
             token_table: name("token_table", 1, default.token_table),
             group_table: name("group_table", 1, default.group_table),
             membership_table: name("membership_table", 1, default.membership_table),
+            session_table: name("session_table", 1, default.session_table),
             membership_user_column: name("membership_user_column", 0, default.membership_user_column),
             user_name_column: name("user_name_column", 0, default.user_name_column),
             user_email_column: name("user_email_column", 0, default.user_email_column),

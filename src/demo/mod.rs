@@ -223,7 +223,7 @@ path_prefix = "/product_api/"
 upstream    = "products"
 
 # As the seed project spells it.
-[routes.porducts]
+[routes.products_misspelt]
 path_prefix = "/porduct_api/"
 upstream    = "products"
 "#

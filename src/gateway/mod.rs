@@ -45,7 +45,7 @@ pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
 pub use login::LoginDesk;
-pub use pages::PageDesk;
+pub use pages::{Offers, PageDesk};
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
 pub use tunnel::Tunnel;

@@ -108,6 +108,27 @@ pub enum AccountError {
     Store(#[from] StoreError),
 }
 
+/// Why a store has no place for sessions.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum NoSessions {
+    /// It is a Django database in which nothing may be written.
+    #[error(
+        "the store is a Django database that is only read, and a session is a row there; write \
+         `mode = \"read-write\"` below [store.django], or remove [login.browser]"
+    )]
+    ReadOnly,
+    /// It is a Django database whose table of sessions is missing, odd or closed to us.
+    #[error(
+        "{wrong}; run the project's migrations with `django.contrib.sessions` among its installed apps, let the \
+         gateway's database user read, insert and delete there, name the table with store.django.session_table, or \
+         remove [login.browser]"
+    )]
+    Table {
+        /// Everything that is wrong with it.
+        wrong: String,
+    },
+}
+
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

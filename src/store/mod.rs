@@ -38,7 +38,7 @@ pub use directory::{
     Directory, Listing, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
 };
 pub use django::DjangoUsers;
-pub use error::{AccountError, LedgerError, OpenError, StoreError};
+pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
@@ -59,7 +59,8 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// All tokens of a user that are not revoked, expired ones included, and all sessions. Empty if there is no such user.
+    /// All tokens of a user that are not revoked, expired ones included, and all sessions, where a store can say whose they
+    /// are without reading them all. Empty if there is no such user.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -296,12 +297,15 @@ pub struct Store {
     pub ledger: Arc<dyn TokenLedger>,
     /// Keeps users.
     pub accounts: Arc<dyn AccountStore>,
-    /// Opens sessions; `None`: there is no place for them.
-    pub sessions: Option<Arc<dyn SessionStore>>,
+    /// Opens sessions, if there is a place for them.
+    pub sessions: Result<Arc<dyn SessionStore>, NoSessions>,
     /// Searches users and tokens; `None`: that is done elsewhere.
     pub directory: Option<Arc<dyn Directory>>,
     /// Who did what; `None`: nobody keeps it.
     pub audit: Option<Arc<dyn AuditTrail>>,
+    /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
+    /// memory believes anything.
+    pub is_told: bool,
 }
 
 /// One step of the schema.
@@ -390,22 +394,24 @@ impl Store {
             tokens: Arc::<S>::clone(&store),
             ledger: Arc::<S>::clone(&store),
             accounts: Arc::<S>::clone(&store),
-            sessions: Some(Arc::<S>::clone(&store)),
+            sessions: Ok(Arc::<S>::clone(&store)),
             directory: Some(Arc::<S>::clone(&store)),
             audit: Some(store),
+            is_told: true,
         }
     }
 
     /// A store whose users are looked after elsewhere.
-    fn bare<S: TokenStore + TokenLedger + AccountStore + 'static>(store: S) -> Store {
+    fn bare<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
         let store = Arc::new(store);
         Store {
             tokens: Arc::<S>::clone(&store),
             ledger: Arc::<S>::clone(&store),
-            accounts: store,
-            sessions: None,
+            accounts: Arc::<S>::clone(&store),
+            sessions: Ok(store),
             directory: None,
             audit: None,
+            is_told: true,
         }
     }
 }

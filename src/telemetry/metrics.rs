@@ -36,6 +36,8 @@ outcomes! {
     LoggedIn = "logged_in",
     /// There is no active user with this name and password.
     LoginFailed = "login_failed",
+    /// A password was right, and its user has no token and gets none, since the store is only read.
+    NoToken = "no_token",
     /// A login that does not say who wants to log in.
     LoginInvalid = "login_invalid",
     /// The route needs a token and none was shown.

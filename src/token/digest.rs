@@ -27,6 +27,11 @@ impl TokenDigest {
         bytes.try_into().ok().map(TokenDigest)
     }
 
+    /// All of it, as 64 lower-case hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        super::key::hex(&self.0)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

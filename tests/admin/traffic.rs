@@ -25,9 +25,9 @@ fn legend(page: &str, title: &str) -> Vec<(String, String)> {
 }
 
 /// A gateway whose route `/dead/` leads to an endpoint that nobody listens at.
-async fn site(origin: &Origin) -> Site {
+async fn with_a_dead_one(origin: &Origin) -> Site {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    Site::before(origin).with(|settings| {
+    site(origin, |_| {}).with(|settings| {
         let mut dead = settings.upstreams[0].clone();
         dead.name = "dead".to_owned();
         dead.endpoints[0].authority = gone.to_string();
@@ -35,6 +35,12 @@ async fn site(origin: &Origin) -> Site {
         settings.upstreams.push(dead);
         settings.routes.push(Route { upstream: 1, ..route("dead", "/dead/", Auth::None) });
     })
+}
+
+async fn started(site: Site) -> Gateway {
+    let gateway = site.start().await;
+    add_users(&gateway).await;
+    gateway
 }
 
 async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> u16 {
@@ -49,7 +55,7 @@ async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_was_asked_and_how_it_was_answered() {
     let origin = Origin::answering("fine").await;
-    let gateway = start(site(&origin).await, |_| {}).await;
+    let gateway = started(with_a_dead_one(&origin).await).await;
     let key = gateway.issue("alice").await;
     assert_eq!(ask(&gateway, "/api/x", 6, Some(&key)).await, 200);
     assert_eq!(ask(&gateway, "/api/x", 2, Some("wrong")).await, 401);
@@ -114,7 +120,7 @@ async fn of_many_routes_the_busiest_are_shown() {
     let many = |settings: &mut tokengate::config::Settings| {
         settings.routes = (0..150).map(|n| route(&format!("r{n}"), &format!("/r{n}/"), Auth::None)).collect();
     };
-    let gateway = start(Site::before(&origin).with(many), |_| {}).await;
+    let gateway = started(site(&origin, |_| {}).with(many)).await;
     let mut client = Wire::open(&gateway).await;
     for n in 0..150 {
         for _ in 0..if n == 149 { 3 } else { 1 } {
@@ -132,7 +138,7 @@ async fn of_many_routes_the_busiest_are_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_what_is_set_up_and_how_it_is() {
     let origin = Origin::answering("fine").await;
-    let gateway = start(site(&origin).await, |_| {}).await;
+    let gateway = started(with_a_dead_one(&origin).await).await;
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/status").await;
     assert!(page.contains("Not used yet") && !page.contains(">Reachable<"), "{page}");

@@ -191,7 +191,10 @@ async fn everything_works_on_a_server_as_well() {
     let StoreUrl::Postgres(url) = Postgres::shared().await.database().await else { panic!("not PostgreSQL") };
     let folder = Folder::with(&format!("{CONFIG}[store]\nurl = \"{}\"\n", url.expose()));
     tokio::task::spawn_blocking(move || {
-        assert_eq!(folder.say("migrate"), "applied 0001 users and tokens\napplied 0002 sessions\n");
+        assert_eq!(
+            folder.say("migrate"),
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\n"
+        );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");
         assert_eq!(folder.say("token create alice"), format!("Generated token {key} for user alice\n"));

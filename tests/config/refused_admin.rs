@@ -34,8 +34,8 @@ fn an_admin_application_that_cannot_be_is_refused() {
     }
     each_is_refused(&[(
         &format!("{CERTIFICATE}{listener}[admin] | certificate = \"a\""),
-        "7: admin: logs call the application `admin`, and there is a listener of this name; rename the listener | \
-         7: admin.address: `127.0.0.1:8444` is taken by listeners.admin; choose another port",
+        "7: admin.address: `127.0.0.1:8444` is taken by listeners.admin; choose another port | \
+         7: admin: logs call the application `admin`, and there is a listener of this name; rename the listener",
     )]);
 }
 

@@ -123,6 +123,18 @@ async fn check_looks_into_the_database(project: Project) {
     let (fine, text) = run(&folder(&format!("[store]\nurl = \"{wrong}\"")), &["check"]);
     assert!(!fine && text.contains("the store cannot be opened"), "{text}");
 
+    let browsers = |django: &str| {
+        let store = format!("[store]\nurl = \"{url}\"\n[store.django]\n{django}\n[login.browser]\n");
+        run(&folder(&store), &["check"])
+    };
+    let (fine, text) = browsers("");
+    assert!(!fine && text.contains("login.browser: there is no place for sessions"), "{text}");
+    assert!(text.contains("`mode = \"read-write\"` below [store.django]"), "{text}");
+    let (fine, text) = browsers("mode = \"read-write\"\nsession_table = \"knox\"");
+    assert!(!fine && text.contains("table knox is missing (store.django.session_table)"), "{text}");
+    let (fine, text) = browsers("mode = \"read-write\"");
+    assert!(fine, "{text}");
+
     let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
     assert_eq!(run(&good, &["token", "create", "alice"]).1, format!("Generated token {key} for user alice\n"));
     let (done, text) = run(&good, &["token", "create", "alice", "--reset"]);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -11,13 +11,14 @@ use tokengate::config::settings::{self, Django, DjangoMode, DjangoUrl, StoreUrl}
 use tokengate::store::{self, OpenError, Store};
 use tokio::sync::OnceCell;
 
-use crate::support::{Gateway, Mariadb, Origin, Postgres, Site};
+use crate::support::{Gateway, Mariadb, Origin, Postgres, Site, python};
 
 pub struct Project {
     /// The address, as `store.url` says it.
     pub address: String,
     pub url: StoreUrl,
     database: Value,
+    switches: Vec<&'static str>,
     folder: TempDir,
 }
 
@@ -68,20 +69,35 @@ impl Project {
 
     fn at(address: &str, database: Value, folder: TempDir) -> Project {
         let url = StoreUrl::Django(DjangoUrl::parse(address, |path| PathBuf::from(path)).unwrap());
-        Project { address: address.to_owned(), url, database, folder }
+        Project { address: address.to_owned(), url, database, switches: Vec::new(), folder }
     }
 
-    async fn migrate(&self) {
+    /// The same with a file of docs/django in use; `settings.py` says which.
+    pub fn with(mut self, switch: &'static str) -> Project {
+        self.switches.push(switch);
+        self
+    }
+
+    /// Python in the project's environment.
+    pub async fn command(&self) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let paths = ["tests/django/project", "docs/django"].map(|path| root.join(path));
+        let mut command = python::DJANGO.command().await;
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("PYTHONPATH", std::env::join_paths(paths).unwrap()).env("DATABASE", self.database.to_string());
+        command.envs(self.switches.iter().map(|switch| (switch, "yes")));
+        command
+    }
+
+    pub async fn migrate(&self) {
         self.manage(&["migrate", "--verbosity=0"]).await;
     }
 
     /// What a command of the project prints.
     pub async fn manage(&self, arguments: &[&str]) -> String {
-        let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/django/project");
-        let mut command = Command::new(interpreter().await);
-        command.arg("-B").arg(home.join("manage.py")).args(arguments).current_dir(self.folder.path());
-        command.env("DATABASE", self.database.to_string()).stdin(Stdio::null());
-        let output = output(command).await;
+        let mut command = self.command().await;
+        command.args(["-m", "manage"]).args(arguments);
+        let output = python::output(command).await;
         let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
         let (out, err) = (text(output.stdout), text(output.stderr));
         assert!(output.status.success(), "{arguments:?}: {err}");
@@ -122,30 +138,15 @@ impl Project {
 
     /// A gateway on this database.
     pub async fn gateway(&self, origin: &Origin) -> Gateway {
-        let store = self.settings(DjangoMode::ReadOnly);
-        let site = Site::before(origin).with(|settings| {
+        self.site(origin, DjangoMode::ReadOnly).start().await
+    }
+
+    /// A gateway on this database, not yet started.
+    pub fn site(&self, origin: &Origin, mode: DjangoMode) -> Site {
+        let store = self.settings(mode);
+        Site::before(origin).with(|settings| {
             settings.store = store;
             settings.identity.user_groups = Some(http::HeaderName::from_static("x-user-groups"));
-        });
-        site.start().await
-    }
-}
-
-/// The interpreter that has Django.
-async fn interpreter() -> &'static Path {
-    static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
-    FOUND
-        .get_or_init(|| async {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/django");
-            let mut command = Command::new(script);
-            command.stderr(Stdio::inherit());
-            let output = output(command).await;
-            assert!(output.status.success(), "Django cannot be installed: see scripts/django");
-            String::from_utf8(output.stdout).unwrap().trim_end().into()
         })
-        .await
-}
-
-async fn output(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
 }

@@ -155,6 +155,11 @@ impl Gateway {
         self.running.address("admin").unwrap()
     }
 
+    /// The file with the authority of the first certificate, for clients to trust.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("default/dev-ca.pem")
+    }
+
     /// The login token of a user, who is created if need be.
     pub async fn issue(&self, user: &str) -> String {
         let owner = self.user(user).await;

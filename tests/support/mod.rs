@@ -12,6 +12,7 @@ pub mod mariadb;
 pub mod message;
 pub mod origin;
 pub mod postgres;
+pub mod python;
 pub mod redis;
 pub mod watched;
 

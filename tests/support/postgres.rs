@@ -26,7 +26,7 @@ use super::{PATIENCE, eventually};
 
 /// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go too,
 /// unless the test has said that they shall stay.
-pub(super) const KEEPER: &str = r#"
+pub const KEEPER: &str = r#"
     folder=$1; shift
     "$@" >>"$folder/log" 2>&1 </dev/null &
     server=$!

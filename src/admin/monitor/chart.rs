@@ -77,7 +77,10 @@ impl Chart {
 
     fn draw(&self, svg: &mut String) -> fmt::Result {
         let id = self.id;
-        write!(svg, "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">")?;
+        write!(
+            svg,
+            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">"
+        )?;
         write!(svg, "<title id=\"{id}-title\">{}</title>", Escaped(self.title))?;
         write!(svg, "<desc id=\"{id}-desc\">In the last {} minutes.", self.minutes)?;
         for line in &self.lines {
@@ -180,7 +183,8 @@ impl Unit {
 fn short(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     // From where it would be written as 1000 of the smaller unit.
-    let (value, unit) = units.iter().find(|(size, _)| value >= size * 0.9995).map_or((value, ""), |(size, unit)| (value / size, *unit));
+    let (value, unit) =
+        units.iter().find(|(size, _)| value >= size * 0.9995).map_or((value, ""), |(size, unit)| (value / size, *unit));
     let text = match value {
         _ if value >= 999.5 => return format!("{value:.0e}{unit}"),
         _ if value >= 99.95 => format!("{value:.0}"),
@@ -220,15 +224,31 @@ mod tests {
 
     /// All numbers within attributes of places, each of which must be within the drawing.
     fn places(svg: &str) -> Vec<f64> {
-        let attributes = svg.split(" d=\"").skip(1).chain(svg.split(" cx=\"").skip(1)).chain(svg.split(" cy=\"").skip(1));
+        let attributes =
+            svg.split(" d=\"").skip(1).chain(svg.split(" cx=\"").skip(1)).chain(svg.split(" cy=\"").skip(1));
         let texts = attributes.filter_map(|rest| rest.split('"').next());
-        let numbers = texts.flat_map(|text| text.split(|char: char| "MLHZ ".contains(char)).filter(|part| !part.is_empty()));
+        let numbers =
+            texts.flat_map(|text| text.split(|char: char| "MLHZ ".contains(char)).filter(|part| !part.is_empty()));
         numbers.map(|number| number.parse().unwrap()).collect()
     }
 
     #[test]
     fn whatever_the_values_are_everything_is_drawn_within_the_drawing() {
-        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, -0.0, 0.0, 5e-324, 1e-9, 0.999, 1.0, 1e15, 1e300, f64::MAX];
+        let odd = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -1.0,
+            -0.0,
+            0.0,
+            5e-324,
+            1e-9,
+            0.999,
+            1.0,
+            1e15,
+            1e300,
+            f64::MAX,
+        ];
         for unit in [Unit::PerSecond, Unit::Share, Unit::Seconds, Unit::Count] {
             for first in odd {
                 for second in odd {
@@ -255,7 +275,10 @@ mod tests {
     fn a_value_alone_is_a_dot_and_a_gap_parts_the_line() {
         let svg = chart(Unit::PerSecond, &[Some(1.0)]);
         assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 0));
-        let svg = chart(Unit::PerSecond, &[Some(1.0), Some(2.0), None, Some(f64::NAN), Some(3.0), Some(4.0), None, Some(5.0)]);
+        let svg = chart(
+            Unit::PerSecond,
+            &[Some(1.0), Some(2.0), None, Some(f64::NAN), Some(3.0), Some(4.0), None, Some(5.0)],
+        );
         assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 2));
     }
 
@@ -263,7 +286,9 @@ mod tests {
     fn the_highest_value_reaches_a_round_top_and_nothing_lies_on_the_ground() {
         let svg = chart(Unit::PerSecond, &[Some(0.0), Some(20.0), Some(10.0)]);
         assert!(svg.contains("d=\"M0.0 174.0L300.0 22.0L600.0 98.0\""), "{svg}");
-        for (highest, top) in [(0.0, 1.0), (1.1, 2.0), (2.1, 4.0), (4.5, 5.0), (99.0, 100.0), (100.0, 100.0), (101.0, 200.0)] {
+        for (highest, top) in
+            [(0.0, 1.0), (1.1, 2.0), (2.1, 4.0), (4.5, 5.0), (99.0, 100.0), (100.0, 100.0), (101.0, 200.0)]
+        {
             assert_eq!(Unit::PerSecond.top(highest), top);
         }
         assert_eq!((Unit::Share.top(0.97), Unit::Share.top(0.0)), (1.0, 0.01));
@@ -280,8 +305,19 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         for (number, text) in [
-            (0.0, "0"), (0.001, "<0.01"), (0.25, "0.25"), (1.0, "1"), (9.99, "9.99"), (12.34, "12.3"), (99.99, "100"),
-            (420.0, "420"), (999.9, "1k"), (1_234.0, "1.23k"), (35e6, "35M"), (999.9e9, "1T"), (1e18, "1e6T"),
+            (0.0, "0"),
+            (0.001, "<0.01"),
+            (0.25, "0.25"),
+            (1.0, "1"),
+            (9.99, "9.99"),
+            (12.34, "12.3"),
+            (99.99, "100"),
+            (420.0, "420"),
+            (999.9, "1k"),
+            (1_234.0, "1.23k"),
+            (35e6, "35M"),
+            (999.9e9, "1T"),
+            (1e18, "1e6T"),
         ] {
             assert_eq!(short(number), text);
         }

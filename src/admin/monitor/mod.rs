@@ -30,8 +30,15 @@ pub struct Monitor {
     routes: Vec<RouteName>,
     upstreams: Vec<String>,
     status: AskStatus,
-    /// What was shown last, and of which sample it is.
-    shown: Mutex<(u64, HashMap<(Subject, Reach), Arc<str>>)>,
+    shown: Mutex<Shown>,
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Shown {
+    /// Of which sample it is.
+    version: u64,
+    texts: HashMap<(Subject, Reach), Arc<str>>,
 }
 
 impl Monitor {
@@ -72,16 +79,15 @@ impl Monitor {
         draw: impl FnOnce(Traffic) -> Result<String, E>,
     ) -> Result<Arc<str>, E> {
         let mut shown = self.shown.lock().await;
-        let (of, texts) = &mut *shown;
         let version = self.history.version();
-        if std::mem::replace(of, version) != version || texts.len() >= KEPT {
-            texts.clear();
+        if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= KEPT {
+            shown.texts.clear();
         }
-        if let Some(text) = texts.get(&(subject, reach)) {
+        if let Some(text) = shown.texts.get(&(subject, reach)) {
             return Ok(Arc::clone(text));
         }
         let text: Arc<str> = draw(self.traffic(subject, reach))?.into();
-        texts.insert((subject, reach), Arc::clone(&text));
+        shown.texts.insert((subject, reach), Arc::clone(&text));
         Ok(text)
     }
 }
@@ -110,7 +116,12 @@ impl Traffic {
         let took = if is_upstream { "Time until the answer begins" } else { "Time of a request" };
         let mut charts = vec![
             chart("rate", "Requests per second", Unit::PerSecond, rates),
-            chart("share", if is_upstream { "Share that failed" } else { "Share refused or failed" }, Unit::Share, shares),
+            chart(
+                "share",
+                if is_upstream { "Share that failed" } else { "Share refused or failed" },
+                Unit::Share,
+                shares,
+            ),
             chart("time", took, Unit::Seconds, times),
         ];
         if subject == Subject::All {

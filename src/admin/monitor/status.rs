@@ -171,7 +171,13 @@ impl CertificateStatus {
     /// A certificate as it is at `now`.
     pub fn new(name: &str, hosts: &[String], not_after: Timestamp, now: Timestamp) -> CertificateStatus {
         let days_left = not_after.as_seconds().saturating_sub(now.as_seconds()).div_euclid(86_400);
-        CertificateStatus { name: name.to_owned(), hosts: hosts.to_vec(), not_after, days_left, ends_soon: days_left < SOON }
+        CertificateStatus {
+            name: name.to_owned(),
+            hosts: hosts.to_vec(),
+            not_after,
+            days_left,
+            ends_soon: days_left < SOON,
+        }
     }
 }
 

@@ -93,7 +93,13 @@ pub struct RouteName {
 
 impl Traffic {
     /// What a window says of a subject.
-    pub(super) fn of(window: &Window, reach: Reach, subject: Subject, routes: &[RouteName], upstreams: &[String]) -> Traffic {
+    pub(super) fn of(
+        window: &Window,
+        reach: Reach,
+        subject: Subject,
+        routes: &[RouteName],
+        upstreams: &[String],
+    ) -> Traffic {
         let points = match subject {
             Subject::All => window.all(),
             Subject::Route(index) => window.of(|route| route == index),
@@ -108,8 +114,10 @@ impl Traffic {
         });
         let names = routes.iter().map(|route| route.name.as_str()).chain(["-"]);
         let seen = names.zip(&sums).filter(|(_, counts)| counts.requests() > 0);
-        let row = |(name, counts): (&str, &Counts)| {
-            Row { name: name.to_owned(), requests: counts.requests(), figures: Figures::of_clients(counts, span) }
+        let row = |(name, counts): (&str, &Counts)| Row {
+            name: name.to_owned(),
+            requests: counts.requests(),
+            figures: Figures::of_clients(counts, span),
         };
         let mut by_route: Vec<Row> = seen.map(row).collect();
         by_route.sort_by(|a, b| b.requests.cmp(&a.requests).then_with(|| a.name.cmp(&b.name)));

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use http_body::{Body as HttpBody, Frame};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ pub(in crate::admin) async fn export(visit: Visit) -> Answer {
         Format::JsonLines => ("application/jsonl; charset=utf-8", "attachment; filename=\"audit.jsonl\""),
     };
     let fields = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, file)];
-    Ok((fields, Body::new(Parts(receiver))).into_response()) as Result<Response, _>
+    Ok((fields, Body::new(Parts(receiver))).into_response())
 }
 
 /// A body that comes in parts.

@@ -43,7 +43,9 @@ fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
 
 /// How many tokens the shared cache knew.
 fn found(shared: &SharedCacheStatus) -> String {
-    shared.hit_rate.map_or("nothing was looked for yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
+    shared
+        .hit_rate
+        .map_or("nothing was looked for yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
 }
 
 /// Several words as one, or what stands for none.

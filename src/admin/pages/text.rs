@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::admin::desk::TokenState;
 use crate::clock::Timestamp;
-use crate::store::{Act, TokenDetails, TokenKind};
+use crate::store::{Act, TokenDetails, TokenKind, Via};
 
 const DAY: i64 = 86_400;
 
@@ -94,6 +94,16 @@ pub(super) fn state(token: &TokenDetails, now: &Timestamp) -> (&'static str, &'s
 /// Can a revocation still end anything?
 pub(super) fn can_be_revoked(token: &TokenDetails, now: &Timestamp) -> bool {
     matches!(TokenState::of(token, *now), TokenState::Live | TokenState::OwnerInactive)
+}
+
+/// By which door, in words.
+pub(super) fn via(via: &Via) -> &'static str {
+    match via {
+        Via::Gateway => "at the gateway",
+        Via::CommandLine => "at the command line",
+        Via::Admin => "in this application",
+        Via::Api => "through the API",
+    }
 }
 
 /// An act in words.

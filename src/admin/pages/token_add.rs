@@ -30,7 +30,7 @@ struct Page<'a> {
 }
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
-    let shell = Shell::of(&visit, Section::Tokens);
+    let shell = Shell::of(&visit, Section::Users);
     add_page(id, &visit, shell, &Fields::read(b""), StatusCode::OK).await
 }
 
@@ -49,7 +49,7 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
         Ok(issued) => Ok(visit.show_key(issued.id, issued.key, "The token was issued.")),
         Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => Err(error.into()),
         Err(error) => {
-            let shell = Shell::failing(visit, Section::Tokens, words(&error));
+            let shell = Shell::failing(visit, Section::Users, words(&error));
             add_page(id, visit, shell, fields, status_of(&error)).await
         }
     }

@@ -69,6 +69,13 @@ pub enum StoreUrl {
     Django(DjangoUrl),
 }
 
+impl StoreUrl {
+    /// Can users have more tokens than the one that a login gives?
+    pub fn keeps_named_tokens(&self) -> bool {
+        !matches!(self, StoreUrl::Django(_))
+    }
+}
+
 /// Where it is, without anything secret: the file, or the server.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

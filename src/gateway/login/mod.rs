@@ -116,7 +116,12 @@ impl Gateway {
                 Ok(reply::json(StatusCode::BAD_REQUEST, text.to_owned(), exchange))
             }
             Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
-            Err(LoginFailure::Unavailable | LoginFailure::Unfulfilled(_)) => Err(AuthFailure::StoreUnavailable.into()),
+            // The password was right. Nothing is away either, so that coming again would help as little.
+            Err(LoginFailure::Unfulfilled(why)) => {
+                exchange.ends(Outcome::NoToken, StatusCode::FORBIDDEN);
+                Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
+            }
+            Err(LoginFailure::Unavailable) => Err(AuthFailure::StoreUnavailable.into()),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Visit<'_> {
         let html = html::account(&html::Account {
             user: &name,
             tokens: &tokens,
-            recoverable: self.desk.recoverable,
+            offers: self.desk.offers,
             seal: FormSeal { action: &account, csrf: &csrf },
             logout: &logout,
             notice,
@@ -103,11 +103,11 @@ impl Visit<'_> {
             from: exchange.peer().address.ip(),
         };
         match form.action.as_str() {
-            "reveal" if self.desk.recoverable => {
+            "reveal" if self.desk.offers.recoverable => {
                 Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
             }
             "reset" => Ok(Done::Key("Your new login token; the former one has ended:", issuer.login_token(confirmed, true).await?)),
-            "create" => {
+            "create" if self.desk.offers.named => {
                 let name = form.name.trim().to_owned();
                 Ok(Done::Key("Your new token. It is not shown again:", issuer.make_token(confirmed, name).await?))
             }

@@ -5,6 +5,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding};
 
+use super::Offers;
 use crate::clock::Timestamp;
 use crate::store::{TokenDetails, TokenKind};
 
@@ -85,6 +86,16 @@ impl Html {
         html.raw("\">\n<input type=\"hidden\" name=\"csrfmiddlewaretoken\" value=\"").text(seal.csrf).raw("\">\n")
     }
 
+    /// Whose password a form asks for: not sent, but password managers look for it.
+    fn user(self, name: &str) -> Html {
+        self.raw("<input type=\"text\" autocomplete=\"username\" value=\"").text(name).raw("\" readonly hidden>\n")
+    }
+
+    /// A cell of a table. Narrow screens show its head beside it.
+    fn cell(self, head: &'static str, text: &str) -> Html {
+        self.raw("<td data-head=\"").raw(head).raw("\">").text(text).raw("</td>")
+    }
+
     fn notice(self, notice: &Notice<'_>) -> Html {
         match notice {
             Notice::None => self,
@@ -130,8 +141,7 @@ pub(super) fn message(title: &str, text: &str, link: Option<(&str, &str)>) -> Ht
 pub(super) struct Account<'a> {
     pub user: &'a str,
     pub tokens: &'a [TokenDetails],
-    /// Can the login token be shown again?
-    pub recoverable: bool,
+    pub offers: Offers,
     pub seal: FormSeal<'a>,
     pub logout: &'a str,
     pub notice: Notice<'a>,
@@ -151,54 +161,68 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("</section>\n<section>\n<h2>Login token</h2>\n")
         .raw("<p class=\"soft\">The token that a login with your password returns. A reset ends the one that you have.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<label for=\"login-password\">Password</label>\n")
         .raw("<input id=\"login-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("<div class=\"row\">\n")
-        .raw(if page.recoverable { "<button name=\"action\" value=\"reveal\">Show</button>\n" } else { "" })
+        .raw(if page.offers.recoverable { "<button name=\"action\" value=\"reveal\">Show</button>\n" } else { "" })
         .raw("<button class=\"quiet\" name=\"action\" value=\"reset\">Reset</button>\n</div>\n</form>\n</section>\n")
-        .raw("<section>\n<h2>New token</h2>\n")
+        .then(|html| if page.offers.named { new_token(html, page) } else { html })
+        .end()
+}
+
+fn new_token(html: Html, page: &Account<'_>) -> Html {
+    html.raw("<section>\n<h2>New token</h2>\n")
         .raw("<p class=\"soft\">One for each program or device, so that it can be revoked alone. Its key is shown once.</p>\n")
         .form(&page.seal)
+        .user(page.user)
         .raw("<div class=\"row\">\n<div>\n<label for=\"token-name\">Name</label>\n")
         .raw("<input id=\"token-name\" name=\"name\" type=\"text\" maxlength=\"100\" autocomplete=\"off\" required>\n</div>\n")
         .raw("<div>\n<label for=\"token-password\">Password</label>\n")
         .raw("<input id=\"token-password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n")
         .raw("</div>\n</div>\n<button name=\"action\" value=\"create\">Create</button>\n</form>\n</section>\n")
-        .end()
 }
 
 fn table(html: Html, page: &Account<'_>) -> Html {
     if page.tokens.is_empty() {
         return html.raw("<p class=\"soft\">You have none yet.</p>\n");
     }
-    let head = "<div class=\"scroll\">\n<table>\n<thead><tr><th>Key</th><th>Kind</th><th>Name</th><th>Created</th>\
-                <th>Expires</th><th>Last used</th><th></th></tr></thead>\n<tbody>\n";
-    let rows = page.tokens.iter().fold(html.raw(head), |html, token| row(html, token, page));
-    rows.raw("</tbody>\n</table>\n</div>\n")
+    // Without named tokens there is one, which nothing has to tell from others, and whose uses nobody notes.
+    let head = if page.offers.named {
+        "<th>Key</th><th>Kind</th><th>Name</th><th>Created</th><th>Expires</th><th>Last used</th><td></td>"
+    } else {
+        "<th>Key</th><th>Created</th><td></td>"
+    };
+    let html = html.raw("<table>\n<thead><tr>").raw(head).raw("</tr></thead>\n<tbody>\n");
+    let rows = page.tokens.iter().fold(html, |html, token| row(html, token, page));
+    rows.raw("</tbody>\n</table>\n")
 }
 
 fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
-    let kind = match token.kind {
-        TokenKind::Login => "login",
-        TokenKind::Named => "named",
+    let key = html.raw("<tr><td data-head=\"Key\"><code>").text(token.hint.as_str()).raw("…</code></td>");
+    let created = time(token.record.created);
+    let cells = if page.offers.named {
+        let kind = match token.kind {
+            TokenKind::Login => "login",
+            TokenKind::Named => "named",
+        };
+        let [expires, last_used] = [token.record.expires, token.last_used].map(|at| at.map_or("never".to_owned(), time));
+        key.cell("Kind", kind)
+            .cell("Name", &token.name)
+            .cell("Created", &created)
+            .cell("Expires", &expires)
+            .cell("Last used", &last_used)
+    } else {
+        key.cell("Created", &created)
     };
-    html.raw("<tr><td><code>")
-        .text(token.hint.as_str())
-        .raw("…</code></td><td>")
-        .raw(kind)
-        .raw("</td><td class=\"name\">")
-        .text(&token.name)
-        .raw("</td><td>")
-        .text(&time(token.record.created))
-        .raw("</td><td>")
-        .text(&token.record.expires.map_or("never".to_owned(), time))
-        .raw("</td><td>")
-        .text(&token.last_used.map_or("never".to_owned(), time))
-        .raw("</td><td>")
+    cells
+        .raw("<td>")
         .form(&page.seal)
         .raw("<input type=\"hidden\" name=\"token\" value=\"")
         .text(&token.record.id.to_string())
-        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\">Revoke</button></form></td></tr>\n")
+        .raw("\"><button class=\"bad\" name=\"action\" value=\"revoke\" aria-label=\"Revoke ")
+        .text(token.hint.as_str())
+        .raw("\">Revoke</button></form></td></tr>\n")
 }
 
 /// To the minute, in UTC.

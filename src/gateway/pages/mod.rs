@@ -41,8 +41,17 @@ pub struct PageDesk {
     settings: settings::Browser,
     login: settings::Login,
     issuer: IssuerHandle,
-    recoverable: bool,
+    offers: Offers,
     policy: HeaderValue,
+}
+
+/// What the account page can offer.
+#[derive(Clone, Copy, Debug)]
+pub struct Offers {
+    /// The login token can be shown again.
+    pub recoverable: bool,
+    /// There can be tokens beside the login token.
+    pub named: bool,
 }
 
 /// Which page.
@@ -72,11 +81,11 @@ struct Answer {
 }
 
 impl PageDesk {
-    /// `recoverable`: the login token can be shown again.
-    pub fn new(settings: settings::Browser, login: settings::Login, issuer: IssuerHandle, recoverable: bool) -> PageDesk {
+    /// What the pages of these settings need.
+    pub fn new(settings: settings::Browser, login: settings::Login, issuer: IssuerHandle, offers: Offers) -> PageDesk {
         let policy = HeaderValue::try_from(html::policy());
         let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
-        PageDesk { settings, login, issuer, recoverable, policy }
+        PageDesk { settings, login, issuer, offers, policy }
     }
 
     fn path(&self, page: Page) -> String {

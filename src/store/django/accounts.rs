@@ -21,10 +21,7 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
-        let person = self.named(name).await?;
-        let kept = person.as_ref().filter(|person| person.user.account.active).map(|person| person.password.clone());
-        let fits = self.hasher.fits(password, kept).await?;
-        Ok(person.map(|person| person.user).filter(|_| fits))
+        Ok(self.compare(name, password).await?.map(|person| person.user))
     }
 
     async fn create(&self, _user: NewUser) -> Result<(User, Option<Issued>), AccountError> {
@@ -69,6 +66,14 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
 }
 
 impl<D: DjangoDatabase> DjangoStore<D> {
+    /// The active user of this name, if the password fits. Takes as long for all others.
+    pub(super) async fn compare(&self, name: &str, password: Password) -> Result<Option<Person>, AccountError> {
+        let person = self.named(name).await?.filter(|person| person.user.account.active);
+        let kept = person.as_ref().map(|person| person.password.clone());
+        let fits = self.hasher.fits(password, kept).await?;
+        Ok(person.filter(|_| fits))
+    }
+
     /// The user of exactly this name, whatever the collation says.
     async fn named(&self, name: &str) -> Result<Option<Person>, StoreError> {
         // No user has such a name, and PostgreSQL would call the question itself an error.

@@ -45,7 +45,7 @@ impl Dialect {
         self.number(&format!("CASE WHEN {value} THEN 1 ELSE 0 END"))
     }
 
-    /// Microseconds since 1970 of a time that Django wrote.
+    /// Microseconds since 1970 of a time that Django wrote; NULL for what is none.
     pub(super) fn micros(self, time: &str) -> String {
         match self {
             // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing.
@@ -53,7 +53,9 @@ impl Dialect {
                 "CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
                  + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER)"
             ),
-            Dialect::Postgres => format!("CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT)"),
+            Dialect::Postgres => {
+                format!("CASE WHEN isfinite({time}) THEN CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT) END")
+            }
             Dialect::Mysql => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {time})"),
         }
     }

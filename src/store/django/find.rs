@@ -23,7 +23,7 @@ struct UnknownByDigest;
 impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         if key.method() == AuthMethod::Session {
-            return Ok(None);
+            return self.find_session(key.digest()).await;
         }
         let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key.expose())).await?;
         // To some collations `ABC` is `abc`. To us a key has one spelling (D9).
@@ -58,8 +58,8 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     }
 
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
-        let inner = self.database.feed().filter(|_| self.is_told)?;
-        Some(Box::new(DjangoFeed::new(inner, Arc::clone(&self.missed))))
+        let inner = self.database.feed().filter(|_| self.is_told);
+        Some(Box::new(DjangoFeed::new(inner, self.own.subscribe(), Arc::clone(&self.missed))))
     }
 
     async fn prune_changes(&self, _before: Timestamp) -> Result<u64, StoreError> {

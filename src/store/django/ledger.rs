@@ -15,7 +15,7 @@ use crate::config::settings::DjangoMode;
 use crate::store::error::broken;
 use crate::store::sql::Statement;
 use crate::store::{
-    Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
+    Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenEvent,
     TokenFilter, TokenLedger, TokenRef, TokenStore,
 };
 use crate::token::{SubjectId, TokenId, TokenKey};
@@ -59,7 +59,7 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         self.may_write()?;
         let token = self.token_at(token).await?.ok_or(LedgerError::UnknownToken)?;
         let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(token.owner.id.0);
-        let was_live = self.execute(delete).await? > 0;
+        let was_live = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await? > 0;
         Ok(Revocation { id: token.id(), was_live })
     }
 
@@ -68,7 +68,8 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         match self.token_of(owner).await? {
             Some(token) => {
                 let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(owner.0);
-                Ok(usize::try_from(self.execute(delete).await?).unwrap_or(0))
+                let deleted = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await?;
+                Ok(usize::try_from(deleted).unwrap_or(0))
             }
             None => self.check_owner(owner).await.map(|()| 0),
         }
@@ -135,7 +136,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     /// Makes the token of a user, or finds that somebody else just did.
     async fn insert(&self, owner: SubjectId, key: TokenKey) -> Result<Issued, LedgerError> {
         self.may_write()?;
-        self.execute(self.written(&self.texts.insert, owner, &key)).await?;
+        let insert = self.written(&self.texts.insert, owner, &key);
+        self.execute_telling(insert, TokenEvent::Changed(key.digest())).await?;
         match self.token_of(owner).await? {
             Some(token) => issued(&token, *token.key == key.expose()),
             None => {
@@ -148,7 +150,9 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 
     async fn replace(&self, owner: SubjectId, key: TokenKey) -> Result<Issued, LedgerError> {
         self.may_write()?;
-        if self.execute(self.written(&self.texts.replace, owner, &key)).await? == 0 {
+        // Whichever token was there, it is that of this user.
+        let replace = self.written(&self.texts.replace, owner, &key);
+        if self.execute_telling(replace, TokenEvent::SubjectChanged(owner)).await? == 0 {
             return self.insert(owner, key).await;
         }
         Ok(Issued { id: TokenId(owner.0), key, expires: None, fresh: true })

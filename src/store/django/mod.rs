@@ -1,12 +1,12 @@
 //! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST Framework.
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
-//! statements; `schema` looks whether all tables are there, `rows` reads what stands in them; `find`, `ledger` and
-//! `accounts` are the three traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and every statement that writes is
-//! one that Django REST Framework could have run itself (docs/decisions/0021).
+//! statements; `schema` looks whether all tables are there, `rows` reads what stands in them; `find`, `ledger`,
+//! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
+//! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
 //!
-//! Django keeps no log of changes. What a gateway believes is bounded by the lifetime in its memory, unless triggers
-//! (docs/DJANGO.md) tell of changes as they happen; see `feed`.
+//! Django keeps no log of changes. What a gateway believes is bounded by the lifetime in its memory, unless it made the
+//! change itself or triggers (docs/DJANGO.md) tell of it; see `feed`.
 
 mod accounts;
 mod arrivals;
@@ -19,6 +19,7 @@ mod mysql;
 mod postgres;
 mod rows;
 mod schema;
+mod sessions;
 mod sqlite;
 mod texts;
 
@@ -30,6 +31,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::{StdRng, SysRng};
 use sqlx::AssertSqlSafe;
+use tokio::sync::broadcast;
 
 use self::database::DjangoDatabase;
 use self::mysql::MysqlDatabase;
@@ -39,14 +41,17 @@ use super::error::unavailable;
 use super::password::Hasher;
 use super::postgres::PostgresDatabase;
 use super::sql::{Row, Statement};
-use super::{OpenError, Store, StoreError};
+use super::{NoSessions, OpenError, Store, StoreError, TokenEvent};
 use crate::clock::Clock;
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::token::{TokenFormat, TokenKey};
 
 pub use self::arrivals::DjangoUsers;
 
-/// All three traits over one Django database.
+/// Changes of our own that a listener may be behind before it has to forget everything.
+const EVENTS: usize = 1_024;
+
+/// All traits over one Django database.
 struct DjangoStore<D> {
     database: D,
     texts: Texts,
@@ -55,6 +60,10 @@ struct DjangoStore<D> {
     rng: Mutex<StdRng>,
     timeout: Duration,
     clock: Clock,
+    /// Why there is no place for sessions, if there is none.
+    no_sessions: Option<NoSessions>,
+    /// Tells this process what it changed itself.
+    own: broadcast::Sender<TokenEvent>,
     /// Are there triggers that tell of changes?
     is_told: bool,
     /// How often something may have happened of which nobody told.
@@ -65,13 +74,13 @@ struct DjangoStore<D> {
 pub(super) async fn open(url: &DjangoUrl, settings: &settings::Store, clock: Clock) -> Result<Store, OpenError> {
     match url {
         DjangoUrl::Sqlite(path) => {
-            Ok(Store::bare(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?))
+            Ok(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?.into_store())
         }
         DjangoUrl::Mysql(url) => {
-            Ok(Store::bare(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?))
+            Ok(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?.into_store())
         }
         DjangoUrl::Postgres(url) => {
-            Ok(Store::bare(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?))
+            Ok(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?.into_store())
         }
     }
 }
@@ -90,9 +99,17 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             rng: Mutex::new(rng),
             timeout: settings.timeout,
             clock,
+            no_sessions: looked.no_sessions,
+            own: broadcast::Sender::new(EVENTS),
             is_told: looked.is_told,
             missed: Arc::default(),
         })
+    }
+
+    fn into_store(self) -> Store {
+        let (no_sessions, is_told) = (self.no_sessions.clone(), self.is_told);
+        let all = Store::bare(self);
+        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, ..all }
     }
 
     fn new_key(&self) -> TokenKey {
@@ -109,6 +126,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     /// Runs one statement that changes something, and says how many rows it touched.
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
         self.within(self.database.execute(statement)).await
+    }
+
+    /// The same for what this process may believe otherwise: it is told, also if nobody knows whether something changed.
+    async fn execute_telling(&self, statement: Statement, event: TokenEvent) -> Result<u64, StoreError> {
+        let executed = self.execute(statement).await;
+        // Nobody listens in a command.
+        let _ = self.own.send(event);
+        executed
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

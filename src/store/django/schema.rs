@@ -2,11 +2,12 @@
 
 use super::database::DjangoDatabase;
 use super::rows::{TokenRow, UserRow};
+use super::sessions::SessionRow;
 use super::statement;
 use super::texts::{Extras, Texts};
-use crate::config::settings::Django;
-use crate::store::OpenError;
+use crate::config::settings::{Django, DjangoMode};
 use crate::store::sql::Statement;
+use crate::store::{NoSessions, OpenError, StoreError};
 
 /// The trigger that docs/DJANGO.md puts on the table of tokens.
 const TRIGGER: &str = "tokengate_token_changed";
@@ -14,6 +15,8 @@ const TRIGGER: &str = "tokengate_token_changed";
 /// What was found.
 pub(super) struct Looked {
     pub(super) texts: Texts,
+    /// Why there is no place for sessions, if there is none.
+    pub(super) no_sessions: Option<NoSessions>,
     /// Are there triggers that tell of changes?
     pub(super) is_told: bool,
 }
@@ -74,7 +77,33 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
             !database.rows::<(i64,)>(asked).await.map_err(failed)?.is_empty()
         }
     };
-    Ok(Looked { texts, is_told })
+    let no_sessions = look_for_sessions(database, names, &texts).await.map_err(failed)?;
+    Ok(Looked { texts, no_sessions, is_told })
+}
+
+/// Why there is no place for sessions. Who wants none need not have it, so this keeps no store from being opened.
+async fn look_for_sessions<D: DjangoDatabase>(
+    database: &D,
+    names: &Django,
+    texts: &Texts,
+) -> Result<Option<NoSessions>, StoreError> {
+    if names.mode == DjangoMode::ReadOnly {
+        return Ok(Some(NoSessions::ReadOnly));
+    }
+    let columns = [("session_key", ""), ("session_data", ""), ("expire_date", "")];
+    let wanted = Wanted { setting: "session_table", table: &names.session_table, columns: &columns, whole: None };
+    let there: Vec<Column> = database.rows(D::DIALECT.columns(wanted.table)).await?;
+    let wrong = wanted.judged(&there);
+    if !wrong.is_empty() {
+        return Ok(Some(NoSessions::Table { wrong: wrong.join("; ") }));
+    }
+    match database.rows::<SessionRow>(statement(&texts.session).bind("")).await {
+        Ok(_) => Ok(None),
+        Err(StoreError::Broken(why)) => {
+            Ok(Some(NoSessions::Table { wrong: format!("table {} cannot be read: {why}", names.session_table) }))
+        }
+        Err(unavailable) => Err(unavailable),
+    }
 }
 
 impl Wanted<'_> {

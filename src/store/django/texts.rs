@@ -31,6 +31,15 @@ pub(super) struct Texts {
     pub replace: Arc<str>,
     /// Key, id of the user.
     pub delete: Arc<str>,
+    /// Key of a session. Gives rows as [`SessionRow`](super::sessions::SessionRow).
+    pub session: Arc<str>,
+    /// Key of a session, its text, its end, id of the user, the hash that the password was compared with. Does nothing if
+    /// that is not the hash of an active user any more.
+    pub open_session: Arc<str>,
+    /// Key of a session.
+    pub end_session: Arc<str>,
+    /// Time, id of the user; `None` where nobody keeps it.
+    pub logged_in: Option<Arc<str>>,
 }
 
 /// Columns of users that a project with users of its own may lack, and what is read in their place.
@@ -81,6 +90,18 @@ impl Texts {
             "UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3",
             dialect.time_argument("$2"),
         );
+        let sessions = quoted(&names.session_table);
+        let session = format!(
+            "SELECT {} AS kept, {} AS expires FROM {sessions} WHERE session_key = $1",
+            dialect.text("session_data"),
+            dialect.micros("expire_date"),
+        );
+        let open_session = format!(
+            "INSERT INTO {sessions} (session_key, session_data, expire_date) \
+             SELECT $1, $2, {} FROM {users} AS u WHERE u.id = $4 AND u.is_active AND u.password = $5",
+            dialect.time_argument("$3"),
+        );
+        let logged_in = format!("UPDATE {users} SET last_login = {} WHERE id = $2", dialect.time_argument("$1"));
         let page_of_tokens = format!("(SELECT * FROM {tokens} WHERE user_id > $1 ORDER BY user_id LIMIT $2)");
         let page_of_users = format!("(SELECT * FROM {users} WHERE id > $1 ORDER BY id LIMIT $2)");
         let name = quoted(&names.user_name_column);
@@ -95,6 +116,10 @@ impl Texts {
             insert: finished(insert),
             replace: finished(replace),
             delete: finished(format!("DELETE FROM {tokens} WHERE {key} = $1 AND user_id = $2")),
+            session: finished(session),
+            open_session: finished(open_session),
+            end_session: finished(format!("DELETE FROM {sessions} WHERE session_key = $1")),
+            logged_in: extras.has("last_login").then(|| finished(logged_in)),
         }
     }
 }

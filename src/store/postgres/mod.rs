@@ -95,6 +95,10 @@ impl Database for PostgresDatabase {
                                      AS used \
                                      WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.at)";
 
+    fn ids_at(place: &str) -> String {
+        format!("SELECT value::BIGINT AS id FROM json_array_elements_text({place}::JSON)")
+    }
+
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         let mut lease = self.pool.lease().await?;
         let rows = match rows(lease.connection(), &statement).await {

@@ -10,9 +10,12 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// A transaction that no other transaction of any gateway runs beside.
     type Change: Change;
 
-    /// Spelt by each in its own way: notes the last use of tokens. `$1` is a JSON object of times by
+    /// Spelt by each in its own way, as the next: notes the last use of tokens. `$1` is a JSON object of times by
     /// token ids.
     const MARK_USED: &'static str;
+
+    /// Rows of one column, `id`, from the JSON list of numbers that stands at this place.
+    fn ids_at(place: &str) -> String;
 
     /// The rows of a statement that only reads. Sees what was committed before, all of it.
     fn rows<T: Row>(&self, statement: Statement) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;

@@ -18,7 +18,7 @@ use crate::store::{
 use crate::token::SubjectId;
 
 /// Up to so many entries are rare: they are looked up first, and sorted.
-const RARE: i64 = 2_000;
+const RARE: usize = 2_000;
 
 /// Behind every text that begins like the one before it, by the order of code points.
 const LAST: &str = "\u{10FFFF}";
@@ -33,10 +33,13 @@ struct Sorted<E> {
 }
 
 /// A statement in the making.
-#[derive(Default)]
 struct Draft {
+    /// What is read, in the order in which it is.
+    from: String,
     conditions: Vec<String>,
     arguments: Vec<Argument>,
+    /// Does it begin with a few ids?
+    is_led: bool,
 }
 
 /// How a list is sorted: by a number or a text, and then by id.
@@ -49,36 +52,44 @@ struct Sorting {
 #[async_trait]
 impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of("user_listing AS l");
         if !query.search.is_empty() {
-            draft.add_search(&query.search);
+            let by_name = query.order == UserOrder::Name;
+            let few = if by_name || query.search.contains('@') {
+                None
+            } else {
+                self.named_alike(&query.search).await?
+            };
+            match few {
+                Some(few) => draft.given::<D>(few, "l.id"),
+                None => draft.add_search(&query.search, by_name),
+            }
         }
         if let Some(active) = query.active {
             let active = draft.argument(active);
             draft.only(format!("l.active = {active}"));
         }
         match query.staff {
-            Some(true) => draft.only("l.privileged"),
+            Some(true) => draft.among("SELECT id FROM user_listing WHERE privileged", "l.id"),
             Some(false) => draft.only("NOT l.privileged"),
             None => {}
         }
         if let Some(group) = &query.group {
             let group = plain(group);
-            let members = "SELECT m.user_id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name = ";
-            let rare = self.is_rare(&format!("{members} $1"), vec![group.clone().into()]).await?;
-            let group = draft.argument(group);
-            draft.only(if rare {
-                format!("l.id IN ({members} {group})")
+            let members = "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
+            if let Some(few) = self.few(&format!("{members} $1"), vec![group.clone().into()]).await? {
+                draft.given::<D>(few, "l.id");
             } else {
-                format!("EXISTS ({members} {group} AND m.user_id = l.id)")
-            });
+                let group = draft.argument(group);
+                draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
+            }
         }
         let sorting = match query.order {
             UserOrder::Name => Sorting { text: "l.folded_name", number: "0", descending: false },
             UserOrder::Newest => Sorting { text: "''", number: "l.id", descending: true },
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
-        let page = draft.page("user_listing AS l", "l.id", &sorting, &query.place, query.limit);
+        let page = draft.page("l.id", &sorting, &query.place, query.limit);
         let listing = self.listing::<UserRow>("user_details", page, &sorting, query.limit).await?;
         listing.map(UserRow::into_user)
     }
@@ -97,7 +108,7 @@ impl<D: Database> Directory for SqlStore<D> {
     }
 
     async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of("tokens AS t");
         let sorting = draft.add_view(query.view, self.clock.now());
         if let Some(owner) = query.owner {
             let owner = draft.argument(owner.0);
@@ -111,31 +122,21 @@ impl<D: Database> Directory for SqlStore<D> {
             let hint = plain(&query.hint);
             let end = draft.argument(format!("{hint}{LAST}"));
             let hint = draft.argument(hint);
-            draft.only(format!("t.id IN (SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end})"));
+            draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
         }
-        let mut from = "tokens AS t";
         if !query.owner_name.is_empty() {
-            let name = plain(&query.owner_name);
-            let begins = |place: usize| {
-                let end = place + 1;
-                format!("folded_name >= lower(${place}) AND folded_name < lower(${place}) || ${end}")
-            };
-            let counted = format!("SELECT id FROM user_listing WHERE {}", begins(1));
-            let rare = self.is_rare(&counted, vec![name.clone().into(), LAST.into()]).await?;
-            let first = draft.arguments.len() + 1;
-            draft.arguments.extend([name.into(), LAST.into()]);
-            if rare {
-                draft.only(format!("t.user_id IN (SELECT id FROM user_listing WHERE {})", begins(first)));
+            if let Some(few) = self.named_alike(&query.owner_name).await? {
+                draft.given::<D>(few, "t.user_id");
             } else {
-                from = "tokens AS t CROSS JOIN user_listing AS l";
-                draft.only(format!("l.id = t.user_id AND l.{}", begins(first).replace("AND ", "AND l.")));
+                let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
+                let owner = begins("folded_name", &start, &end);
+                draft.only(format!("EXISTS (SELECT 1 FROM user_listing WHERE {owner} AND id = t.user_id)"));
             }
         }
         if query.ordinary {
-            from = "tokens AS t CROSS JOIN user_listing AS l";
-            draft.only("l.id = t.user_id AND NOT l.privileged");
+            draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
-        let page = draft.page(from, "t.id", &sorting, &query.place, query.limit);
+        let page = draft.page("t.id", &sorting, &query.place, query.limit);
         let listing = self.listing::<TokenRow>("token_details", page, &sorting, query.limit).await?;
         listing.map(TokenRow::into_details)
     }
@@ -148,11 +149,18 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Are these rows few?
-    async fn is_rare(&self, rows: &str, arguments: Vec<Argument>) -> Result<bool, StoreError> {
-        let text = format!("SELECT count(*) FROM ({rows} LIMIT {}) AS counted", RARE + 1);
-        let count: Option<(i64,)> = self.row(Statement::with(AssertSqlSafe(text), arguments)).await?;
-        Ok(count.is_some_and(|(count,)| count <= RARE))
+    /// The users whose names begin so, if they are few.
+    async fn named_alike(&self, name: &str) -> Result<Option<Vec<i64>>, StoreError> {
+        let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
+        self.few(&found, vec![plain(name).into(), LAST.into()]).await
+    }
+
+    /// These ids, if they are few. Told to the database one by one, since it cannot guess how few they are.
+    async fn few(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
+        let text = format!("{ids} LIMIT {}", RARE + 1);
+        let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
+        let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+        Ok((few.len() <= RARE).then_some(few))
     }
 
     /// What stands in `view` for the ids of a page, in its order.
@@ -202,6 +210,29 @@ impl Sorting {
 }
 
 impl Draft {
+    fn of(from: &str) -> Draft {
+        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false }
+    }
+
+    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
+    /// is written.
+    fn among(&mut self, ids: &str, column: &str) {
+        if self.is_led {
+            self.only(format!("{column} IN ({ids})"));
+        } else {
+            self.is_led = true;
+            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
+            self.only(format!("{column} = few.id"));
+        }
+    }
+
+    /// Only where `column` is one of these.
+    fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
+        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let list = self.argument(format!("[{list}]"));
+        self.among(&D::ids_at(&list), column);
+    }
+
     fn only(&mut self, condition: impl Into<String>) {
         self.conditions.push(condition.into());
     }
@@ -212,14 +243,16 @@ impl Draft {
         format!("${}", self.arguments.len())
     }
 
-    fn add_search(&mut self, search: &str) {
+    fn add_search(&mut self, search: &str, by_name: bool) {
         let (start, end) = (self.argument(plain(search)), self.argument(LAST));
-        let begins = |column: &str| format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}");
+        let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column, &start, &end));
         if search.contains('@') {
-            let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column));
-            self.only(format!("l.id IN ({} UNION ALL {})", found("folded_name"), found("folded_email")));
+            self.among(&format!("{} UNION {}", found("folded_name"), found("folded_email")), "l.id");
+        } else if by_name {
+            self.only(begins("l.folded_name", &start, &end));
         } else {
-            self.only(begins("l.folded_name"));
+            // Not by the index of names: all that it finds would have to be sorted.
+            self.only(begins("(l.folded_name || '')", &start, &end));
         }
     }
 
@@ -265,7 +298,7 @@ impl Draft {
     }
 
     /// The ids of one page, and one more.
-    fn page(mut self, from: &str, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
+    fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
         let Sorting { text, number, .. } = sorting;
         let (way, beyond) = (sorting.way(), if sorting.descending { "<" } else { ">" });
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
@@ -278,18 +311,25 @@ impl Draft {
                     SortKey::Text(value) => self.argument(value.as_str()),
                     SortKey::Number(value) => self.argument(*value),
                 };
-                self.only(format!("({key}, {id}) {beyond} ({value}, {behind})"));
+                // Not as a pair: SQLite finds no index for one with an expression in it.
+                self.only(format!("{key} {beyond}= {value} AND ({key} {beyond} {value} OR {id} {beyond} {behind})"));
             }
         }
         let all = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
         let order = if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let most = self.argument(i64::from(limit) + 1);
+        let from = &self.from;
         let page = format!(
             "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number FROM {from} WHERE {all} \
              ORDER BY {order} LIMIT {most}"
         );
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
+}
+
+/// Does a folded column begin with the text at `start`? `end` is the place of [`LAST`].
+fn begins(column: &str, start: &str, end: &str) -> String {
+    format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}")
 }
 
 /// Nothing in a store has such a character, and PostgreSQL would call the question itself an error.

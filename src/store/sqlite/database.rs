@@ -78,6 +78,10 @@ impl Database for SqliteDatabase {
                                      FROM (SELECT CAST(key AS INTEGER) AS id, value FROM json_each($1)) AS used \
                                      WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.value)";
 
+    fn ids_at(place: &str) -> String {
+        format!("SELECT CAST(value AS INTEGER) AS id FROM json_each({place})")
+    }
+
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         self.check_file()?;
         let mut connection = self.readers.acquire().await.map_err(sorted)?;

@@ -61,7 +61,8 @@ impl Counts {
 
     /// The same, to be changed.
     pub(super) fn fields_mut(&mut self) -> impl Iterator<Item = &mut u64> {
-        let statuses = self.statuses.iter_mut().chain(&mut self.watched).chain([&mut self.origin_failures, &mut self.unanswered]);
+        let statuses =
+            self.statuses.iter_mut().chain(&mut self.watched).chain([&mut self.origin_failures, &mut self.unanswered]);
         statuses.chain(&mut self.total.0).chain(&mut self.upstream.0)
     }
 
@@ -156,14 +157,17 @@ mod tests {
         // 90 of up to 1 ms, 10 of up to 2.5 ms.
         (durations.0[3], durations.0[4]) = (90, 10);
         let near = |share, seconds: f64| (durations.percentile(share).unwrap() - seconds).abs() < 1e-9;
-        assert!(near(0.0, 0.0005) && near(0.45, 0.00075) && near(0.9, 0.001) && near(0.95, 0.00175) && near(1.0, 0.0025));
+        assert!(
+            near(0.0, 0.0005) && near(0.45, 0.00075) && near(0.9, 0.001) && near(0.95, 0.00175) && near(1.0, 0.0025)
+        );
         let late = Durations(std::array::from_fn(|bucket| u64::from(bucket == BUCKETS.len())));
         assert_eq!(late.percentile(0.5), Some(60.0));
     }
 
     #[test]
     fn numbers_become_floats() {
-        for (number, text) in [(0, "0"), (1, "1"), (1 << 32, "4294967296"), (9_007_199_254_740_991, "9007199254740991")] {
+        for (number, text) in [(0, "0"), (1, "1"), (1 << 32, "4294967296"), (9_007_199_254_740_991, "9007199254740991")]
+        {
             assert_eq!(float(number).to_string(), text);
         }
     }

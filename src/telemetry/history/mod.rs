@@ -82,7 +82,8 @@ impl History {
 
     /// As [`History::new`], with another bound for what is kept of each route.
     fn within(routes: usize, now: Timestamp, most_bytes: usize) -> History {
-        let nothing = Reading { at: now, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
+        let nothing =
+            Reading { at: now, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
         History { routes, most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
     }
 
@@ -92,7 +93,8 @@ impl History {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = Reading::of(recorders, self.routes, now);
         let elapsed = now.since(last.at);
-        let added: Vec<Counts> = reading.routes.iter().zip(&last.routes).map(|(now, before)| now.since(before)).collect();
+        let added: Vec<Counts> =
+            reading.routes.iter().zip(&last.routes).map(|(now, before)| now.since(before)).collect();
         let mut counts = Counts::default();
         added.iter().for_each(|route| counts += route);
         let sums = Sums {
@@ -131,7 +133,8 @@ impl History {
 
 impl Reading {
     fn of(recorders: &[Arc<Recorder>], routes: usize, at: Timestamp) -> Reading {
-        let mut reading = Reading { at, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
+        let mut reading =
+            Reading { at, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
         for recorder in recorders {
             for (sum, (_, counters)) in reading.routes.iter_mut().zip(recorder.routes()) {
                 *sum += &Counts::of(counters);

@@ -101,7 +101,8 @@ fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
         site.answer(0, 0, 200, 1);
         site.step(SLOT);
     }
-    for (reach, points, least) in [(Reach::Minutes5, 150, 150), (Reach::Minutes15, 150, 448), (Reach::Hour, 180, 1_791)] {
+    for (reach, points, least) in [(Reach::Minutes5, 150, 150), (Reach::Minutes15, 150, 448), (Reach::Hour, 180, 1_791)]
+    {
         let all = site.history.window(reach).all();
         assert_eq!(all.len(), points);
         assert!(all.iter().all(Option::is_some));

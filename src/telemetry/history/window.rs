@@ -123,7 +123,9 @@ impl Window {
             // Counted from the newest, so that a young process has its gap on the left.
             let age = usize::try_from(last.saturating_sub(slot.number / per_point)).unwrap_or(usize::MAX);
             let place = points.len().checked_sub(age.saturating_add(1));
-            let (Some(place), Some(counts)) = (place.and_then(|place| points.get_mut(place)), counts(slot)) else { continue };
+            let (Some(place), Some(counts)) = (place.and_then(|place| points.get_mut(place)), counts(slot)) else {
+                continue;
+            };
             let point = place.get_or_insert_with(Point::default);
             point.span += slot.sums.span;
             point.counts += &counts;

@@ -10,6 +10,7 @@ if sys.argv[1] == "-":
 
     django.setup()
     from django.contrib.auth.models import Group, User
+    from django.contrib.sessions.models import Session
     from django.db import connection
     from django.test import Client
     from rest_framework.authtoken.models import Token

@@ -1,5 +1,7 @@
 """The signal of DRF's manual: each new user gets a token at once, unless the name begins with "late"."""
 
+import os
+
 from django.apps import AppConfig
 
 
@@ -18,3 +20,7 @@ class Shop(AppConfig):
         from django.db.models.signals import post_save
 
         post_save.connect(give_token, sender=User)
+        if "PUSH" in os.environ:
+            import tokengate_push
+
+            tokengate_push.connect()

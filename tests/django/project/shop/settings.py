@@ -51,3 +51,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
 }
+
+# What docs/DJANGO.md tells of.
+if "IDENTITY" in os.environ:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    AUTHENTICATION_BACKENDS = ["tokengate_identity.GatewayBackend", "django.contrib.auth.backends.ModelBackend"]
+    MIDDLEWARE.append("tokengate_identity.GatewayMiddleware")
+    REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["tokengate_identity.GatewayAuthentication"]

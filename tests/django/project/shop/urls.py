@@ -1,4 +1,5 @@
 from django.contrib import admin
+from django.http import HttpResponse
 from django.urls import path
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
@@ -9,4 +10,23 @@ def whoami(request):
     return Response({"user": request.user.username, "id": request.user.pk})
 
 
-urlpatterns = [path("admin/", admin.site.urls), path("whoami/", whoami)]
+@api_view(["POST"])
+def data(request):
+    return Response({"got": request.data})
+
+
+def page(request):
+    return HttpResponse(request.user.get_username() or "nobody")
+
+
+def address(request):
+    return HttpResponse(request.build_absolute_uri())
+
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("whoami/", whoami),
+    path("data/", data),
+    path("page/", page),
+    path("address/", address),
+]

@@ -1,0 +1,254 @@
+//! What a page of a list costs among a million users and two million tokens.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, SqliteConnection};
+use tokengate::clock::Clock;
+use tokengate::config::settings::{self, StoreUrl};
+use tokengate::store::{
+    self, AuditQuery, AuditTrail, Directory, Place, Store, TokenKind, TokenQuery, TokenView, UserOrder, UserQuery,
+};
+use tokengate::token::SubjectId;
+use tokio::time::Instant;
+
+use crate::spread;
+use crate::support::postgres::Postgres;
+
+/// How often each page is asked for.
+const ROUNDS: usize = 20;
+/// As the pages of the admin application.
+const LIMIT: u32 = 50;
+
+/// One of ten thousand is staff, one of twenty switched off, half are in one group and a hundred in another.
+const USERS: &str = "INSERT INTO users (id, name, email, active, staff, created, last_login) \
+    SELECT n, 'user' || CAST((CAST(n AS BIGINT) * 7919) % 1000003 AS TEXT), 'u' || CAST(n AS TEXT) || '@example.com', \
+           CASE WHEN n % 20 = 0 THEN {false} ELSE {true} END, CASE WHEN n % 10000 = 0 THEN {true} ELSE {false} END, n, \
+           CASE WHEN n % 3 = 0 THEN NULL ELSE n * 1000 END FROM {numbers}";
+const MEMBERS: &str = "INSERT INTO user_groups (user_id, group_id) \
+    SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 2 END FROM {numbers} WHERE n % 2 = 0 OR n % 10000 = 1";
+/// A login token and a named one for each; some revoked, some expired, some soon to be.
+const TOKENS: &str = "INSERT INTO tokens (digest, hint, user_id, kind, created, expires, revoked, last_used) \
+    SELECT {digest}, {hint}, (n + 1) / 2, CASE WHEN n % 2 = 0 THEN 'login' ELSE 'named' END, n, \
+           CASE WHEN n % 10 = 0 THEN {now} + (n % 1000 - 500) * 86400000000 END, \
+           CASE WHEN n % 5 = 0 THEN {now} - n END, \
+           CASE WHEN n % 3 = 0 THEN NULL ELSE {now} - (n % 400) * 86400000000 END FROM {numbers}";
+const ENTRIES: &str = "INSERT INTO audit (at, actor, via, act, user_id, user_name) \
+    SELECT n, CASE WHEN n % 1000 = 0 THEN 'rare' ELSE 'gateway' END, 'gateway', \
+           CASE WHEN n % 7 = 0 THEN 'login_failed' ELSE 'token_issued' END, n, 'somebody' FROM {numbers}";
+
+pub async fn run(users: usize) {
+    println!(
+        "| page of {LIMIT} among {users} users and {} tokens | SQLite p50 | max | PostgreSQL p50 | max |",
+        2 * users
+    );
+    println!("|---|---|---|---|---|");
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite = open(StoreUrl::Sqlite(folder.path().join("tokengate.db")), folder.path()).await;
+    let path = folder.path().join("tokengate.db");
+    fill_sqlite(&mut SqliteConnectOptions::new().filename(path).connect().await.unwrap(), users).await;
+    let postgres = Postgres::start_with(&["max_wal_size=8GB", "shared_buffers=1GB"]).await;
+    let url = postgres.database().await;
+    let other = tempfile::tempdir().unwrap();
+    let server = open(url.clone(), other.path()).await;
+    let StoreUrl::Postgres(url) = url else { unreachable!("it is on PostgreSQL") };
+    fill_postgres(&mut PgConnection::connect(url.expose()).await.unwrap(), users).await;
+
+    let ((users_here, tokens_here), (users_there, tokens_there)) = (deep(&sqlite).await, deep(&server).await);
+    for (name, query) in user_pages() {
+        let (here, there) = (
+            UserQuery { place: begin(query.0, &users_here), ..query.1.clone() },
+            UserQuery { place: begin(query.0, &users_there), ..query.1 },
+        );
+        let here = measure(async || drop(directory(&sqlite).users(&here).await.unwrap())).await;
+        tell(&name, here, measure(async || drop(directory(&server).users(&there).await.unwrap())).await);
+    }
+    for (name, query) in token_pages() {
+        let (here, there) = (
+            TokenQuery { place: begin(query.0, &tokens_here), ..query.1.clone() },
+            TokenQuery { place: begin(query.0, &tokens_there), ..query.1 },
+        );
+        let here = measure(async || drop(directory(&sqlite).tokens(&here).await.unwrap())).await;
+        tell(&name, here, measure(async || drop(directory(&server).tokens(&there).await.unwrap())).await);
+    }
+    for (name, query) in audit_pages() {
+        let here = measure(async || drop(audit(&sqlite).entries(&query).await.unwrap())).await;
+        tell(&name, here, measure(async || drop(audit(&server).entries(&query).await.unwrap())).await);
+    }
+}
+
+/// Each with its name and whether it begins far behind the first.
+fn user_pages() -> Vec<(String, (bool, UserQuery))> {
+    let page = || UserQuery { limit: LIMIT, ..UserQuery::default() };
+    let search = |text: &str| UserQuery { search: text.to_owned(), ..page() };
+    [
+        ("users by name", false, page()),
+        ("users by name, far behind", true, page()),
+        ("newest users", false, UserQuery { order: UserOrder::Newest, ..page() }),
+        ("users by last login", false, UserQuery { order: UserOrder::LastLogin, ..page() }),
+        ("`user`: all of them", false, search("user")),
+        ("`user`: all of them, newest first", false, UserQuery { order: UserOrder::Newest, ..search("user") }),
+        ("`user9999`: a few", false, search("USER9999")),
+        ("`user9999`: a few, newest first", false, UserQuery { order: UserOrder::Newest, ..search("USER9999") }),
+        ("`nobody`: none", false, search("nobody")),
+        ("`u77777@`: by address", false, search("u77777@")),
+        ("staff", false, UserQuery { staff: Some(true), ..page() }),
+        ("staff by last login", false, UserQuery { staff: Some(true), order: UserOrder::LastLogin, ..page() }),
+        ("inactive", false, UserQuery { active: Some(false), ..page() }),
+        ("inactive by last login", false, UserQuery { active: Some(false), order: UserOrder::LastLogin, ..page() }),
+        ("inactive staff", false, UserQuery { active: Some(false), staff: Some(true), ..page() }),
+        ("a group of half of them", false, UserQuery { group: Some("half".to_owned()), ..page() }),
+        ("a group of a hundred", false, UserQuery { group: Some("few".to_owned()), ..page() }),
+        (
+            "newest of a group of a hundred",
+            false,
+            UserQuery { group: Some("few".to_owned()), order: UserOrder::Newest, ..page() },
+        ),
+        (
+            "`user9` inactive in a group of half of them",
+            false,
+            UserQuery { active: Some(false), group: Some("half".to_owned()), ..search("user9") },
+        ),
+    ]
+    .into_iter()
+    .map(|(name, far, query)| (name.to_owned(), (far, query)))
+    .collect()
+}
+
+fn token_pages() -> Vec<(String, (bool, TokenQuery))> {
+    let now = Clock::system().now();
+    let day = Duration::from_secs(86_400);
+    let page = || TokenQuery { limit: LIMIT, ..TokenQuery::default() };
+    let view = |view| TokenQuery { view, ..page() };
+    let of = |name: &str| TokenQuery { owner_name: name.to_owned(), ..page() };
+    let unused = TokenView::UnusedSince(now.before(90 * day));
+    let mut pages = vec![
+        ("tokens", false, page()),
+        ("tokens, far behind", true, page()),
+        ("live", false, view(TokenView::Live)),
+        ("unused for 90 days", false, view(unused)),
+        ("ending within 30 days", false, view(TokenView::EndingBefore(now.after(30 * day)))),
+        ("expired", false, view(TokenView::Expired)),
+        ("revoked", false, view(TokenView::Revoked)),
+        ("exposed: none", false, view(TokenView::Exposed)),
+        ("tokens of `user`: all", false, of("user")),
+        ("tokens of `user9999`: a few", false, of("user9999")),
+        ("tokens of `nobody`: none", false, of("nobody")),
+        ("expired tokens of `user99`", false, TokenQuery { view: TokenView::Expired, ..of("user99") }),
+        ("of one user", false, TokenQuery { owner: Some(SubjectId(77_777)), ..page() }),
+        ("by hint", false, TokenQuery { hint: "0001".to_owned(), ..page() }),
+    ];
+    for (name, view) in
+        [("all", TokenView::All), ("live", TokenView::Live), ("unused", unused), ("expired", TokenView::Expired)]
+    {
+        let name: &str = match name {
+            "all" => "named tokens of ordinary users",
+            "live" => "live named tokens of ordinary users",
+            "unused" => "unused named tokens of ordinary users",
+            _ => "expired named tokens of ordinary users",
+        };
+        pages.push((name, false, TokenQuery { view, kind: Some(TokenKind::Named), ordinary: true, ..page() }));
+    }
+    pages.into_iter().map(|(name, far, query)| (name.to_owned(), (far, query))).collect()
+}
+
+fn audit_pages() -> Vec<(String, AuditQuery)> {
+    let page = || AuditQuery { limit: LIMIT, ..AuditQuery::default() };
+    [
+        ("audit trail", page()),
+        ("audit trail of one user", AuditQuery { user: Some(SubjectId(4_711)), ..page() }),
+        ("audit trail of a rare actor", AuditQuery { actor: Some("rare".to_owned()), ..page() }),
+        ("failed logins", AuditQuery { act: Some(store::Act::LoginFailed), ..page() }),
+        ("an act that never was", AuditQuery { act: Some(store::Act::RightsSet), ..page() }),
+    ]
+    .into_iter()
+    .map(|(name, query)| (name.to_owned(), query))
+    .collect()
+}
+
+async fn open(url: StoreUrl, folder: &std::path::Path) -> Store {
+    let settings =
+        settings::Store { timeout: Duration::from_secs(60), ..settings::Store::at(url, folder.join("tokengate.key")) };
+    store::open(&settings, &settings::Tokens::default(), Clock::system()).await.unwrap()
+}
+
+fn directory(store: &Store) -> &dyn Directory {
+    &**store.directory.as_ref().unwrap()
+}
+
+fn audit(store: &Store) -> &dyn AuditTrail {
+    &**store.audit.as_ref().unwrap()
+}
+
+/// Places far behind the first page.
+async fn deep(store: &Store) -> (Place, Place) {
+    let users = UserQuery { search: "user7".to_owned(), limit: 1_000, ..UserQuery::default() };
+    let tokens = TokenQuery { limit: 100_000, ..TokenQuery::default() };
+    (directory(store).users(&users).await.unwrap().next, directory(store).tokens(&tokens).await.unwrap().next)
+}
+
+fn begin(far: bool, place: &Place) -> Place {
+    if far { place.clone() } else { Place::Start }
+}
+
+async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {
+    page().await;
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let asked = Instant::now();
+        page().await;
+        times.push(asked.elapsed());
+    }
+    let (middle, _, most) = spread(times);
+    (middle, most)
+}
+
+fn tell(name: &str, here: (Duration, Duration), there: (Duration, Duration)) {
+    println!("| {name} | {:.1?} | {:.1?} | {:.1?} | {:.1?} |", here.0, here.1, there.0, there.1);
+}
+
+async fn fill_sqlite(connection: &mut SqliteConnection, users: usize) {
+    let now = Clock::system().now().as_micros();
+    connection.execute("PRAGMA cache_size = -1000000; PRAGMA synchronous = OFF").await.unwrap();
+    // Nobody has to hear of these, and an index is built faster than it grows.
+    let rest = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL";
+    let rest = sqlx::query(rest).fetch_all(&mut *connection).await.unwrap();
+    let rest: Vec<(String, String, String)> = rest.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    for (kind, name, _) in &rest {
+        connection.execute(AssertSqlSafe(format!("DROP {kind} {name}"))).await.unwrap();
+    }
+    connection.execute("INSERT INTO groups (id, name) VALUES (1, 'half'), (2, 'few')").await.unwrap();
+    for (text, count) in [(USERS, users), (MEMBERS, users), (TOKENS, 2 * users), (ENTRIES, users)] {
+        let numbers = format!(
+            "(WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < {count}) SELECT n FROM r)"
+        );
+        let text = text
+            .replace("{numbers}", &numbers)
+            .replace("{true}", "1")
+            .replace("{false}", "0")
+            .replace("{digest}", "randomblob(32)")
+            .replace("{hint}", "lower(hex(randomblob(4)))")
+            .replace("{now}", &now.to_string());
+        connection.execute(AssertSqlSafe(text)).await.unwrap();
+    }
+    for (_, _, sql) in rest {
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    }
+}
+
+async fn fill_postgres(connection: &mut PgConnection, users: usize) {
+    let now = Clock::system().now().as_micros();
+    connection.execute("SET session_replication_role = replica").await.unwrap();
+    connection.execute("INSERT INTO groups (name) VALUES ('half'), ('few')").await.unwrap();
+    for (text, count) in [(USERS, users), (MEMBERS, users), (TOKENS, 2 * users), (ENTRIES, users)] {
+        let text = text
+            .replace("{numbers}", &format!("generate_series(1::BIGINT, {count}) AS r(n)"))
+            .replace("{true}", "TRUE")
+            .replace("{false}", "FALSE")
+            .replace("{digest}", "sha256(int8send(n))")
+            .replace("{hint}", "left(md5(n::TEXT), 8)")
+            .replace("{now}", &now.to_string());
+        connection.execute(AssertSqlSafe(text)).await.unwrap();
+    }
+    connection.execute("ANALYZE").await.unwrap();
+}

@@ -1,0 +1,68 @@
+//! A store that is away: 503, and nobody is taken for somebody who may not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokengate::store::Store;
+use tokengate::store::{Directory, Listing, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery};
+
+use super::*;
+
+/// A directory that can be away.
+struct Unsteady {
+    inner: Arc<dyn Directory>,
+    away: Arc<AtomicBool>,
+}
+
+impl Unsteady {
+    fn there(&self) -> Result<&dyn Directory, StoreError> {
+        if self.away.load(Ordering::SeqCst) { Err(StoreError::Unavailable("away".into())) } else { Ok(&*self.inner) }
+    }
+}
+
+#[async_trait]
+impl Directory for Unsteady {
+    async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
+        self.there()?.users(query).await
+    }
+
+    async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError> {
+        self.there()?.user(id).await
+    }
+
+    async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError> {
+        self.there()?.standing(id).await
+    }
+
+    async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
+        self.there()?.tokens(query).await
+    }
+
+    async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.there()?.groups(limit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_signs_nobody_out_and_costs_no_attempt() {
+    let origin = Origin::answering("fine").await;
+    let away = Arc::new(AtomicBool::new(false));
+    let unsteady = |store: Store| {
+        let inner = store.directory.clone().unwrap();
+        Store { directory: Some(Arc::new(Unsteady { inner, away: Arc::clone(&away) })), ..store }
+    };
+    let gateway = site(&origin, |_| {}).start_with(unsteady).await;
+    add_users(&gateway).await;
+    let browser = Browser::of(&gateway, "root").await;
+    away.store(true, Ordering::SeqCst);
+    let answer = browser.get("/users").await;
+    assert!(answer.status == 503 && answer.text().contains("does not answer"), "{}", answer.text());
+    for _ in 0..7 {
+        let answer = Browser::new(&gateway).sign_in("helper", PASSWORD).await;
+        assert!(answer.status == 503 && !answer.fields.has("set-cookie"));
+    }
+    away.store(false, Ordering::SeqCst);
+    assert_eq!(browser.get("/users").await.status, 200);
+    assert_eq!(Browser::new(&gateway).sign_in("helper", PASSWORD).await.status, 303);
+}

@@ -1,0 +1,209 @@
+"""Headless Chromium on the pages of a gateway: `chromium.py SCENARIO GATEWAY AUTHORITY USER PASSWORD`.
+
+With SCREENSHOTS=FOLDER in the environment pictures of the pages are put there.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import axe_playwright_python
+import requests
+from playwright.sync_api import expect, sync_playwright
+
+_, scenario, gateway, authority, user, password = sys.argv
+WRONG = "Please enter a correct username and password."
+SESSION = "__Host-tokengate-sessionid"
+AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1000, "height": 760}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1000, "height": 760}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 375, "height": 720}, "is_mobile": True, "has_touch": True},
+}
+
+
+def status(key=None, cookie=None):
+    """What the API answers."""
+    headers = {"Authorization": f"Token {key}"} if key else {"Cookie": f"{SESSION}={cookie}"}
+    return requests.get(f"{gateway}/product_api/", headers=headers, verify=authority, timeout=30).status_code
+
+
+def becomes(wanted, **credentials):
+    """Waits until the API answers so: a change holds as soon as the gateway has looked at its log of changes."""
+    end = time.monotonic() + 30
+    while (found := status(**credentials)) != wanted:
+        assert time.monotonic() < end, f"{found}, not {wanted}"
+        time.sleep(0.01)
+
+
+def log_in(page, typed=password):
+    page.goto(f"{gateway}/auth/account/")
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(typed)
+    page.get_by_role("button", name="Log in").click()
+
+
+def section(page, name):
+    return page.locator("section", has=page.get_by_role("heading", name=name, exact=True))
+
+
+def key_for_password(page, name, button, typed=password):
+    form = section(page, name)
+    form.get_by_label("Password").fill(typed)
+    form.get_by_role("button", name=button).click()
+    return page.get_by_role("status").locator("code").inner_text()
+
+
+def a_user_looks_after_tokens(page):
+    log_in(page)
+    expect(page).to_have_url(f"{gateway}/auth/account/")
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
+    old = key_for_password(page, "Login token", "Show")
+    assert status(key=old) == 200
+    assert old not in page.goto(f"{gateway}/auth/account/").text()
+    assert key_for_password(page, "Login token", "Show") == old
+
+    new = key_for_password(page, "Login token", "Reset")
+    becomes(200, key=new)
+    becomes(401, key=old)
+
+    section(page, "New token").get_by_label("Name").fill("laptop")
+    named = key_for_password(page, "New token", "Create")
+    becomes(200, key=named)
+    page.get_by_role("row", name="laptop").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_role("status")).to_have_text("The token is revoked.")
+    expect(page.get_by_role("row", name="laptop")).to_have_count(0)
+    becomes(401, key=named)
+
+    cookies = {cookie["name"]: cookie for cookie in page.context.cookies()}
+    session = cookies[SESSION]
+    assert session["httpOnly"] and session["secure"] and session["sameSite"] == "Lax", session
+    assert status(cookie=session["value"]) == 200
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Logged out")
+    assert SESSION not in [cookie["name"] for cookie in page.context.cookies()]
+    becomes(401, cookie=session["value"])
+    page.context.add_cookies([session])
+    page.goto(f"{gateway}/auth/account/")
+    expect(page).to_have_url(f"{gateway}/auth/login/?next=/auth/account/")
+    assert status(key=new) == 200, "a session ends, its user's tokens do not"
+
+
+def a_wrong_password_is_told(page):
+    log_in(page, "wrong")
+    expect(page.get_by_role("alert")).to_contain_text(WRONG)
+    log_in(page)
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
+    for name, button in [("Login token", "Show"), ("Login token", "Reset")]:
+        form = section(page, name)
+        form.get_by_label("Password").fill("wrong")
+        form.get_by_role("button", name=button).click()
+        expect(page.get_by_role("alert")).to_have_text("This password is not right.")
+
+
+def all_is_done_by_keyboard(page):
+    def steps_to(target):
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert ring != "none", "the place of the keyboard is seen"
+            if target.evaluate("it => it === document.activeElement"):
+                return
+        raise AssertionError(f"Tab does not reach {target}")
+
+    page.goto(f"{gateway}/auth/account/")
+    page.keyboard.type(user)
+    steps_to(page.get_by_label("Password"))
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text(user)
+    form = section(page, "New token")
+    steps_to(form.get_by_label("Name"))
+    page.keyboard.type("by keyboard")
+    steps_to(form.get_by_label("Password"))
+    page.keyboard.type(password)
+    steps_to(form.get_by_role("button", name="Create"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("Your new token")
+    row = page.get_by_role("row", name="by keyboard")
+    steps_to(row.get_by_role("button", name="Revoke"))
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_have_text("The token is revoked.")
+    expect(row).to_have_count(0)
+    steps_to(page.get_by_role("button", name="Log out"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Logged out")
+
+
+def looked_at(page, name):
+    """The page as it is: for everybody, and no wider than its screen."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then(it => [it.violations, it.passes.length])")
+    violations = [(it["id"], it["help"], [node["html"] for node in it["nodes"]]) for it in found[0]]
+    assert not violations, f"{name}: {violations}"
+    assert found[1] > 10, "axe has looked"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: wider than the screen"
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def pages_are_for_everybody(page, look):
+    log_in(page, "wrong")
+    looked_at(page, f"login-refused-{look}")
+    page.goto(f"{gateway}/auth/login/")
+    looked_at(page, f"login-{look}")
+    log_in(page)
+    for name in ["laptop", "continuous integration"]:
+        section(page, "New token").get_by_label("Name").fill(name)
+        key_for_password(page, "New token", "Create")
+    looked_at(page, f"account-{look}")
+    page.get_by_role("row", name="laptop").get_by_role("button", name="Revoke").click()
+    looked_at(page, f"account-revoked-{look}")
+    page.get_by_role("row", name="continuous").get_by_role("button", name="Revoke").click()
+    page.get_by_role("button", name="Log out").click()
+    looked_at(page, f"logged-out-{look}")
+
+
+def visit(browser, act, *more, **settings):
+    """Acts on a page of a new visitor; nothing may be complained of meanwhile."""
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda fault: complaints.append(str(fault)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    act(page, *more)
+    assert not complaints, complaints
+    context.close()
+
+
+chromium = shutil.which("chromium") or sys.exit("Chromium is missing; ./scripts/test installs it, or: apt-get install chromium")
+certutil = shutil.which("certutil") or sys.exit("certutil is missing; ./scripts/test installs it, or: apt-get install libnss3-tools")
+# Chromium trusts whom the database of its user names.
+database = pathlib.Path.home() / ".pki/nssdb"
+database.mkdir(parents=True)
+subprocess.run([certutil, "-d", f"sql:{database}", "-N", "--empty-password"], check=True)
+subprocess.run([certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "gateway", "-i", authority], check=True)
+
+with sync_playwright() as playwright:
+    # Its sandbox refuses to work for root.
+    browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=os.geteuid() != 0)
+    match scenario:
+        case "account":
+            visit(browser, a_user_looks_after_tokens)
+        case "without_scripts":
+            visit(browser, a_user_looks_after_tokens, java_script_enabled=False)
+        case "wrong_password":
+            visit(browser, a_wrong_password_is_told)
+        case "keyboard":
+            visit(browser, all_is_done_by_keyboard)
+        case "looks":
+            for look, settings in LOOKS.items():
+                visit(browser, pages_are_for_everybody, look, **settings)
+        case _:
+            sys.exit(f"no such scenario: {scenario}")
+    browser.close()
+print("done")

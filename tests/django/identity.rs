@@ -1,0 +1,154 @@
+//! A Django project behind a gateway: who calls is whom the gateway says, and nobody who only says so.
+
+use serde_json::{Value, json};
+
+use super::project::Project;
+use super::served::Served;
+use crate::support::{Answer, Ask, PATIENCE, eventually};
+
+/// Users with a token each; prints id and key of each.
+const USERS: &str =
+    "for n in ('alice', 'Zoë 100%41', 'victim'): u = User.objects.create_user(n); print(u.pk, u.auth_token.key)";
+
+fn object(answer: &Answer) -> Value {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+/// Django as docs/DJANGO.md configures it, its server, and its users: id and key.
+async fn behind_the_gateway() -> (Project, Served, [(i64, String); 3]) {
+    let project = Project::on_sqlite().await.with("IDENTITY");
+    let printed = project.python(USERS).await;
+    let pair = |line: &str| line.split_once(' ').map(|(id, key)| (id.parse().unwrap(), key.to_owned())).unwrap();
+    let users: Vec<(i64, String)> = printed.lines().map(pair).collect();
+    let served = Served::start(&project).await;
+    (project, served, users.try_into().unwrap())
+}
+
+/// Spellings that a server could take for `X-User-Id` and `X-User-Name`.
+const SPELLINGS: [(&str, &str); 4] = [
+    ("X-User-Id", "X-User-Name"),
+    ("x-user-id", "x-user-name"),
+    ("X_User_Id", "X_User_Name"),
+    ("X-User_Id", "X-User_Name"),
+];
+
+#[tokio::test]
+async fn django_sees_who_calls_and_nobody_who_only_says_so() {
+    let (project, served, [alice, zoe, victim]) = behind_the_gateway().await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    for ((id, key), name) in [(&alice, "alice"), (&zoe, "Zoë 100%41")] {
+        let answer = Ask::get("/whoami/").token(key).to(&gateway).await;
+        assert_eq!(object(&answer), json!({ "user": name, "id": id }));
+        assert_eq!(Ask::get("/page/").token(key).to(&gateway).await.text(), name);
+    }
+    for (id, name) in SPELLINGS {
+        let forged = |ask: Ask| ask.field(id, victim.0.to_string()).field(name, "victim");
+        let answer = forged(Ask::get("/whoami/").token(&alice.1)).to(&gateway).await;
+        assert_eq!(object(&answer), json!({ "user": "alice", "id": alice.0 }), "{id}");
+        assert_eq!(forged(Ask::get("/page/")).to(&gateway).await.text(), "nobody", "{id}");
+        assert_eq!(forged(Ask::get("/whoami/")).to(&gateway).await.status, 401, "{id}");
+        // What would be if it came through: this server believes it.
+        let answer = served.connect().await.ask(forged(Ask::get("/whoami/")).bytes()).await;
+        assert_eq!(object(&answer), json!({ "user": "victim", "id": victim.0 }), "{id}");
+    }
+    assert_eq!(served.connect().await.ask(Ask::get("/whoami/").bytes()).await.status, 401, "no field is nobody");
+}
+
+#[tokio::test]
+async fn a_session_of_django_ends_when_the_gateway_names_nobody_or_another() {
+    let (project, served, [alice, zoe, _]) = behind_the_gateway().await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    let page = Ask::get("/page/").token(&alice.1).to(&gateway).await;
+    let cookie = page.fields.all("set-cookie").into_iter().find(|line| line.starts_with("sessionid=")).unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+    let again = Ask::get("/page/").token(&alice.1).field("Cookie", cookie).to(&gateway).await;
+    assert!(again.text() == "alice" && !again.fields.has("set-cookie"), "the session is kept");
+    assert_eq!(Ask::get("/page/").token(&zoe.1).field("Cookie", cookie).to(&gateway).await.text(), "Zoë 100%41");
+    let page = Ask::get("/page/").token(&alice.1).to(&gateway).await;
+    let cookie = page.fields.all("set-cookie").into_iter().find(|line| line.starts_with("sessionid=")).unwrap();
+    let alone = Ask::get("/page/").field("Cookie", cookie.split(';').next().unwrap()).to(&gateway).await;
+    assert_eq!(alone.text(), "nobody");
+}
+
+#[tokio::test]
+async fn whom_django_does_not_know_by_id_and_name_is_nobody_and_is_not_made() {
+    let (project, served, [alice, zoe, victim]) = behind_the_gateway().await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    for (_, key) in [&alice, &zoe, &victim] {
+        assert_eq!(Ask::get("/whoami/").token(key).to(&gateway).await.status, 200);
+    }
+    // The gateway believes for a while what it knew.
+    let code = "
+User.objects.filter(username='alice').update(username='renamed')
+User.objects.filter(username='victim').update(is_active=False)
+User.objects.get(username__startswith='Zo').delete()";
+    project.python(code).await;
+    for (_, key) in [&alice, &zoe, &victim] {
+        let answer = Ask::get("/whoami/").token(key).to(&gateway).await;
+        assert_eq!((answer.status, answer.fields.get("www-authenticate")), (401, Some("Token")));
+        assert_eq!(Ask::get("/page/").token(key).to(&gateway).await.text(), "nobody");
+    }
+    assert_eq!(project.python("print(User.objects.count())").await, "2");
+}
+
+#[tokio::test]
+async fn links_of_django_have_the_scheme_that_the_client_used_and_not_one_that_it_claims() {
+    let (project, served, [alice, ..]) = behind_the_gateway().await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    for forged in ["X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-Host", "Forwarded"] {
+        let ask = Ask::get("/address/").token(&alice.1).field(forged, "http");
+        assert_eq!(ask.to(&gateway).await.text(), "https://localhost/address/", "{forged}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_exists_for_django_if_the_route_buffers() {
+    let (project, served, [alice, ..]) = behind_the_gateway().await;
+    // A trailer makes it chunked.
+    let ask =
+        Ask::post("/data/", r#"{"a":1}"#).token(&alice.1).field("Content-Type", "application/json").trailer("X-A", "b");
+    for (buffers, got) in [(false, json!({})), (true, json!({ "a": 1 }))] {
+        let gateway = served.gateway(&project, |settings| settings.routes[0].buffer_request = buffers).await;
+        assert_eq!(object(&ask.to(&gateway).await), json!({ "got": got }), "{buffers}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_that_checks_tokens_itself_is_shown_them_on_request() {
+    let project = Project::on_sqlite().await;
+    let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
+    let served = Served::start(&project).await;
+    let gateway = served.gateway(&project, |_| ()).await;
+    let answer = Ask::get("/whoami/").token(&key).to(&gateway).await;
+    assert_eq!((answer.status, answer.detail().as_str()), (401, "Authentication credentials were not provided."));
+    let gateway = served.gateway(&project, |settings| settings.identity.forward_authorization = true).await;
+    assert_eq!(object(&Ask::get("/whoami/").token(&key).to(&gateway).await)["user"], "alice");
+}
+
+#[tokio::test]
+async fn each_migration_puts_the_triggers_where_they_belong() {
+    let project = Project::on_postgres().await.with("PUSH");
+    project.migrate().await;
+    let keys = project.python("for n in ('off', 'gone'): print(User.objects.create_user(n).auth_token.key)").await;
+    let (off, gone) = keys.split_once('\n').unwrap();
+    project.python("connection.cursor().execute('DROP TRIGGER tokengate_user_changed ON auth_user')").await;
+    project.migrate().await;
+    let served = Served::start(&project).await;
+    let gateway = served.gateway(&project, |settings| settings.identity.forward_authorization = true).await;
+    let status = async |key: &str| Ask::get("/whoami/").token(key).to(&gateway).await.status;
+    assert_eq!((status(off).await, status(gone).await), (200, 200));
+    // No signal of a model is sent for either.
+    project.python("User.objects.filter(username='off').update(is_active=False)").await;
+    project.python("Token.objects.filter(user__username='gone')._raw_delete('default')").await;
+    eventually(PATIENCE, "both are forgotten", || async { (status(off).await, status(gone).await) == (401, 401) })
+        .await;
+}
+
+#[tokio::test]
+async fn where_a_database_cannot_tell_a_migration_changes_nothing() {
+    let project = Project::on_sqlite().await.with("PUSH");
+    let before = project.dump().await;
+    project.migrate().await;
+    assert_eq!(project.dump().await, before);
+}

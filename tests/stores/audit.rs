@@ -1,0 +1,184 @@
+//! The audit trail: a change and its entry are one.
+
+use std::time::Duration;
+
+use tokengate::config::settings::StoreUrl;
+use tokengate::store::{
+    Act, Actor, AuditEntry, AuditQuery, NamedToken, NewUser, OnConflict, Password, PersonalDetails, Place, Store,
+    Terms, TokenRef, Via,
+};
+use tokengate::token::{ScopeSet, SubjectId};
+
+use super::for_each_store;
+use super::site::{START, Site, key, user};
+
+for_each_store! {
+    every_change_of_a_user_or_token_is_told
+    a_refused_change_is_not_told
+    an_entry_outlives_what_it_is_about
+    an_unknown_name_is_not_kept
+    entries_are_filtered_and_stand_on_exactly_one_page
+    entries_are_never_altered_and_go_when_their_time_is_over
+    no_key_and_no_password_stands_in_the_trail
+}
+
+fn root() -> Actor {
+    Actor { id: Some(SubjectId(7)), name: "root".to_owned(), via: Via::Admin, from: Some("192.0.2.7".parse().unwrap()) }
+}
+
+async fn entries(store: &Store, query: AuditQuery) -> Vec<AuditEntry> {
+    let query = AuditQuery { limit: 1_000, ..query };
+    store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries
+}
+
+/// Act, user and detail, oldest first.
+async fn told(store: &Store) -> Vec<(Act, String, String)> {
+    let mut entries = entries(store, AuditQuery::default()).await;
+    entries.reverse();
+    entries.into_iter().map(|entry| (entry.act, entry.user_name, entry.detail)).collect()
+}
+
+async fn every_change_of_a_user_or_token_is_told(site: Site) {
+    let store = site.open().await.acting_as(root());
+    let (accounts, ledger) = (&store.accounts, &store.ledger);
+    let alice = user(&store, "alice").await;
+    let details = PersonalDetails {
+        name: "ALICE".to_owned(),
+        email: "a@b.example".to_owned(),
+        first_name: String::new(),
+        last_name: String::new(),
+    };
+    accounts.edit(alice, &details).await.unwrap();
+    accounts.set_groups(alice, &["sales".to_owned()]).await.unwrap();
+    accounts.set_rights(alice, true, false).await.unwrap();
+    accounts.deactivate(alice).await.unwrap();
+    accounts.activate(alice).await.unwrap();
+    accounts.set_password(alice, None).await.unwrap();
+    let login = ledger.issue_login(alice).await.unwrap();
+    // It is there already: nothing changes.
+    ledger.issue_login(alice).await.unwrap();
+    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
+    let named = ledger.issue_named(alice, &order).await.unwrap();
+    ledger.set_terms(named.id, &Terms { expires: Some(START), scopes: ScopeSet::default() }).await.unwrap();
+    ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
+    ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
+    let reset = ledger.reset_login(alice).await.unwrap();
+    ledger.import(alice, key("0123456789abcdef0123456789abcdef01234567"), OnConflict::Replace).await.unwrap();
+    ledger.revoke_all(alice).await.unwrap();
+    let (login, named, reset) = (login.key.hint(), named.key.hint(), reset.key.hint());
+    let of = |act, name: &str, detail: &str| (act, name.to_owned(), detail.to_owned());
+    assert_eq!(
+        told(&store).await,
+        [
+            of(Act::UserCreated, "alice", ""),
+            of(Act::UserEdited, "ALICE", "was called alice"),
+            of(Act::GroupsSet, "ALICE", "sales"),
+            of(Act::RightsSet, "ALICE", "staff"),
+            of(Act::UserDeactivated, "ALICE", ""),
+            of(Act::UserActivated, "ALICE", ""),
+            of(Act::PasswordSet, "ALICE", "no password"),
+            of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
+            of(Act::TokenIssued, "ALICE", &format!("named token {named}… ci scopes a:read")),
+            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… ci end {START}")),
+            of(Act::TokenRevoked, "ALICE", &format!("named token {named}… ci")),
+            of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
+            of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
+            of(Act::TokenRevoked, "ALICE", &format!("login token {reset}…")),
+            of(Act::TokenImported, "ALICE", "login token 01234567…"),
+            of(Act::TokensRevoked, "ALICE", "1 live tokens"),
+        ]
+    );
+    for entry in entries(&store, AuditQuery::default()).await {
+        assert_eq!((entry.actor, entry.at, entry.user), (root(), START, Some(alice)));
+    }
+}
+
+async fn a_refused_change_is_not_told(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    user(&store, "bob").await;
+    let before = told(&store).await;
+    store.accounts.rename(alice, "bob").await.unwrap_err();
+    store.accounts.delete(SubjectId(99)).await.unwrap_err();
+    store.accounts.create(NewUser::named("bob")).await.unwrap_err();
+    store.ledger.issue_login(SubjectId(99)).await.unwrap_err();
+    store.ledger.revoke(TokenRef::Digest(key("unknown").digest())).await.unwrap_err();
+    assert_eq!(told(&store).await, before);
+}
+
+async fn an_entry_outlives_what_it_is_about(site: Site) {
+    let store = site.open().await.acting_as(root());
+    let alice = user(&store, "alice").await;
+    let token = store.ledger.issue_login(alice).await.unwrap().id;
+    store.accounts.delete(alice).await.unwrap();
+    let of_user = entries(&store, AuditQuery { user: Some(alice), ..AuditQuery::default() }).await;
+    let acts: Vec<_> = of_user.iter().map(|entry| entry.act).collect();
+    assert_eq!(acts, [Act::UserDeleted, Act::TokenIssued, Act::UserCreated]);
+    let of_token = entries(&store, AuditQuery { token: Some(token), ..AuditQuery::default() }).await;
+    assert_eq!(of_token.len(), 1);
+    assert_eq!(of_token[0].user_name, "alice");
+}
+
+async fn an_unknown_name_is_not_kept(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let audit = store.audit.as_ref().unwrap();
+    for name in ["alice", "hunter2", "a\0b", ""] {
+        audit.note(Act::LoginFailed, name, None, "").await.unwrap();
+    }
+    let failed = entries(&store, AuditQuery { act: Some(Act::LoginFailed), ..AuditQuery::default() }).await;
+    let users: Vec<_> = failed.iter().rev().map(|entry| (entry.user, entry.user_name.as_str())).collect();
+    assert_eq!(users, [(Some(alice), "alice"), (None, ""), (None, ""), (None, "")]);
+}
+
+async fn entries_are_filtered_and_stand_on_exactly_one_page(site: Site) {
+    let store = site.open().await;
+    let theirs = store.acting_as(root());
+    for number in 0..4 {
+        user(if number % 2 == 0 { &store } else { &theirs }, &format!("user{number}")).await;
+        site.hand.advance(Duration::from_secs(60));
+    }
+    let names = async |query| entries(&store, query).await.into_iter().map(|entry| entry.user_name).collect::<Vec<_>>();
+    let actor = Some("root".to_owned());
+    assert_eq!(names(AuditQuery { actor, ..AuditQuery::default() }).await, ["user3", "user1"]);
+    let (since, until) = (Some(START.after(Duration::from_secs(60))), Some(START.after(Duration::from_secs(180))));
+    assert_eq!(names(AuditQuery { since, until, ..AuditQuery::default() }).await, ["user2", "user1"]);
+    assert_eq!(names(AuditQuery { act: Some(Act::UserDeleted), ..AuditQuery::default() }).await, [""; 0]);
+    let mut query = AuditQuery { limit: 3, ..AuditQuery::default() };
+    let audit = store.audit.as_ref().unwrap();
+    let first = audit.entries(&query).await.unwrap();
+    query.place = first.next;
+    let second = audit.entries(&query).await.unwrap();
+    assert_eq!((first.entries.len(), second.entries.len(), second.next), (3, 1, Place::Start));
+    assert_eq!(second.entries[0].user_name, "user0");
+}
+
+async fn entries_are_never_altered_and_go_when_their_time_is_over(site: Site) {
+    let store = site.open().await;
+    user(&store, "alice").await;
+    site.hand.advance(Duration::from_secs(60));
+    user(&store, "bob").await;
+    let statement = sqlx::raw_sql("UPDATE audit SET actor = 'somebody else'");
+    let altered = match site.store.url {
+        StoreUrl::Sqlite(_) => statement.execute(&mut site.intruder().await).await.map(drop),
+        StoreUrl::Postgres(_) => statement.execute(&mut site.session().await).await.map(drop),
+        StoreUrl::Django(_) => unreachable!("no site has one"),
+    };
+    assert!(altered.unwrap_err().to_string().contains("never altered"));
+    let audit = store.audit.as_ref().unwrap();
+    assert_eq!(audit.prune_audit(START.after(Duration::from_secs(30))).await.unwrap(), 1);
+    assert_eq!(told(&store).await, [(Act::UserCreated, "bob".to_owned(), String::new())]);
+}
+
+async fn no_key_and_no_password_stands_in_the_trail(site: Site) {
+    let store = site.open().await;
+    let password = || Some(Password::parse("wonderland".to_owned()).unwrap());
+    let (alice, _) = store.accounts.create(NewUser { password: password(), ..NewUser::named("alice") }).await.unwrap();
+    store.accounts.set_password(alice.account.id, password()).await.unwrap();
+    let key = store.ledger.issue_login(alice.account.id).await.unwrap().key;
+    let trail = format!("{:?}", entries(&store, AuditQuery::default()).await);
+    assert!(trail.contains(key.hint().as_str()));
+    for secret in ["wonderland", "argon2", key.expose(), &key.expose()[..9]] {
+        assert!(!trail.contains(secret), "{secret}");
+    }
+}
