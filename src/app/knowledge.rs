@@ -39,7 +39,7 @@ pub(super) struct Known {
     pub events: broadcast::Sender<TokenEvent>,
     pub counts: Arc<Knowledge>,
     shared: Option<Arc<SharedCache>>,
-    /// What each feed is called, and whether it hears.
+    /// What each feed is called that hears of what others change, and whether it does.
     feeds: Vec<(&'static str, Hearing)>,
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn start(
     let from_store = tokens.feed().map(|feed| ("Push of the store", feed));
     let from_shared = shared.as_ref().map(|shared| ("Channel of the shared cache", shared.feed()));
     let named: Vec<(&str, Box<dyn TokenFeed>)> = from_store.into_iter().chain(from_shared).collect();
-    let hearing = named.iter().map(|(name, feed)| (*name, feed.hearing())).collect();
+    let hearing = named.iter().filter_map(|(name, feed)| Some((*name, feed.hearing()?))).collect();
     let feeds = named.into_iter().map(|(_, feed)| feed).collect();
     let watcher = Watcher::new(sources, since, events.clone(), Arc::clone(&counts));
     control.spawn(resolver.run());

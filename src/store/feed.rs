@@ -17,9 +17,9 @@ pub trait TokenFeed: Send {
     /// The next event; waits for it, also while there is no connection. Dropped half-way it loses nothing.
     async fn next(&mut self) -> TokenEvent;
 
-    /// Whether it hears of changes now.
-    fn hearing(&self) -> Hearing {
-        Hearing::always()
+    /// Whether it hears of what others change now. `None`: it never does, and tells what this process changes alone.
+    fn hearing(&self) -> Option<Hearing> {
+        None
     }
 }
 
@@ -28,11 +28,6 @@ pub trait TokenFeed: Send {
 pub struct Hearing(Arc<AtomicBool>);
 
 impl Hearing {
-    /// Of a feed that needs no connection.
-    pub fn always() -> Hearing {
-        Hearing(Arc::new(true.into()))
-    }
-
     /// Does it hear?
     pub fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -149,6 +149,7 @@ async fn the_status_says_what_is_set_up_and_how_it_is() {
         env!("CARGO_PKG_VERSION"),
         "not from a file",
         ">Answers<",
+        "<dt>Push</dt><dd>none;",
         ">Reachable<",
         ">Unreachable<",
         "days left",

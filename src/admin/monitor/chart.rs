@@ -1,7 +1,7 @@
 //! Lines over time, drawn as SVG.
 //!
-//! Everything is in the drawing itself: no script, no style but the classes of the style sheet, and words for those who do not
-//! see it. A value that is no finite number is a gap.
+//! Everything is in the drawing itself: no script, no style but the classes of the style sheet, and words for those who
+//! do not see it. A value that is no finite number is a gap.
 
 use std::fmt::{self, Write};
 

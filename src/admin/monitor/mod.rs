@@ -17,8 +17,8 @@ use chart::{Chart, Line, Unit};
 pub use status::Status;
 pub use traffic::{Figures, Moment, RouteName, Row, Subject, Traffic};
 
-/// Most texts that are kept.
-const KEPT: usize = 64;
+/// Most texts that are kept; one has up to 100 KB.
+const KEPT: usize = 16;
 
 /// Tells how the gateway is, now.
 pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;

@@ -32,7 +32,7 @@ pub struct Status {
     pub store: StoreStatus,
     /// The cache that gateways share; `None`: there is none.
     pub shared_cache: Option<SharedCacheStatus>,
-    /// What tells of changes as they happen.
+    /// What tells of the changes of others as they happen.
     pub feeds: Vec<FeedStatus>,
 }
 

@@ -1,7 +1,7 @@
 //! The traffic of the last minutes.
 //!
-//! The page holds a part that its script asks for again every two seconds; the part is the same for everybody, and is drawn
-//! once for each sample.
+//! The page holds a part that its script asks for again every two seconds; the part is the same for everybody, and is
+//! drawn once for each sample.
 
 use std::sync::Arc;
 

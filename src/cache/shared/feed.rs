@@ -46,7 +46,8 @@ struct Subscription {
 
 impl ChannelFeed {
     pub(super) fn new(cache: Arc<SharedCache>) -> ChannelFeed {
-        ChannelFeed { cache, subscription: None, turn: AtomicUsize::new(0), pause: SHORTEST_PAUSE, hearing: Hearing::default() }
+        let (turn, hearing) = (AtomicUsize::new(0), Hearing::default());
+        ChannelFeed { cache, subscription: None, turn, pause: SHORTEST_PAUSE, hearing }
     }
 
     async fn subscribe(&self) -> Option<Subscription> {
@@ -129,7 +130,7 @@ impl TokenFeed for ChannelFeed {
         }
     }
 
-    fn hearing(&self) -> Hearing {
-        self.hearing.clone()
+    fn hearing(&self) -> Option<Hearing> {
+        Some(self.hearing.clone())
     }
 }

@@ -44,8 +44,8 @@ impl TokenFeed for DjangoFeed {
         event
     }
 
-    fn hearing(&self) -> Hearing {
-        self.inner.hearing()
+    fn hearing(&self) -> Option<Hearing> {
+        self.triggers.as_ref()?.hearing()
     }
 }
 

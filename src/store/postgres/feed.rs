@@ -66,8 +66,8 @@ impl TokenFeed for PostgresFeed {
         }
     }
 
-    fn hearing(&self) -> Hearing {
-        self.hearing.clone()
+    fn hearing(&self) -> Option<Hearing> {
+        Some(self.hearing.clone())
     }
 }
 

@@ -1,10 +1,10 @@
 //! The traffic of the last hour.
 //!
-//! Every [`SLOT`] the control half sums the recorders and keeps what was added since the last time ([`History::sample`]); pages
-//! ask for a [`Window`]. Workers do nothing for it and are not waited for.
+//! Every [`SLOT`] the control half sums the recorders and keeps what was added since the last time ([`History::sample`]);
+//! pages ask for a [`Window`]. Workers do nothing for it and are not waited for.
 //!
 //! Memory is bounded: the sums of all routes take less than 1 MiB; what is kept of each route takes 32 MiB at most
-//! ([`MOST_BYTES`]), which is an hour of about 500 routes that are busy all the time. Beyond it the oldest of it goes first.
+//! ([`MOST_BYTES`]), which is an hour of about 500 routes that are busy all the time. Beyond it the oldest of that goes.
 
 mod counts;
 mod packed;
@@ -73,6 +73,9 @@ struct Sums {
     /// Open at the end.
     connections: u64,
 }
+
+// Two allocations have heads of their own.
+const _: () = assert!((size_of::<Slot>() + size_of::<Sums>() + 64) * 1_800 <= 1 << 20);
 
 impl History {
     /// Nothing yet, for recorders of so many routes that were made at `now`.
