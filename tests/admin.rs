@@ -5,6 +5,7 @@ mod outage;
 mod pages;
 mod sign_in;
 mod tokens;
+mod traffic;
 mod users;
 
 use tokengate::config::settings::Admin;

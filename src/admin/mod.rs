@@ -4,7 +4,7 @@
 //!
 //! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
 //! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
-//! at the [`desk`]. The [`api`] is another way to that desk, for programs.
+//! at the [`desk`] and show what the [`monitor`] knows. The [`api`] is another way to that desk, for programs.
 
 pub mod api;
 pub mod desk;
@@ -12,6 +12,7 @@ pub mod door;
 mod fields;
 mod guard;
 mod internal;
+pub mod monitor;
 mod pages;
 mod session;
 mod visit;
@@ -26,6 +27,7 @@ use crate::config::settings;
 use api::Api;
 use desk::Desk;
 use guard::Guard;
+use monitor::Monitor;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
 use session::SignIns;
 
@@ -38,15 +40,22 @@ pub struct Application {
     tokens: settings::Tokens,
     desk: Desk,
     sign_ins: SignIns,
+    monitor: Arc<Monitor>,
     /// An address behind the gateway, to try a token with.
     example: String,
 }
 
 impl Application {
     /// Nobody is signed in. `example` is an address behind the gateway, to try a token with.
-    pub fn new(settings: settings::Admin, tokens: settings::Tokens, desk: Desk, example: String) -> Application {
+    pub fn new(
+        settings: settings::Admin,
+        tokens: settings::Tokens,
+        desk: Desk,
+        monitor: Arc<Monitor>,
+        example: String,
+    ) -> Application {
         let sign_ins = SignIns::new(settings.session_ttl);
-        Application { settings, tokens, desk, sign_ins, example }
+        Application { settings, tokens, desk, sign_ins, monitor, example }
     }
 
     /// Everything that it and the API answer.

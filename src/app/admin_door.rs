@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use crate::admin::Application;
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
 use crate::admin::door::Door;
+use crate::admin::monitor::Monitor;
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::Uses;
 use crate::clock::Clock;
@@ -40,8 +42,8 @@ pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
     addresses: &HashMap<String, SocketAddr>,
-    (store, uses, ids): (&Store, Uses, RequestIds),
-    clock: &Clock,
+    (store, clock, uses, ids): (&Store, &Clock, Uses, RequestIds),
+    monitor: Arc<Monitor>,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
 ) -> Option<JoinHandle<()>> {
@@ -52,7 +54,8 @@ pub(super) fn serve(
     control.spawn(issuer.run());
     control.spawn(prune(store.clone(), clock.clone(), admin.audit_keep));
     let api = Api::new(desk.clone(), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
-    let router = Application::new(admin, settings.tokens.clone(), desk, example(settings, addresses)).router(api);
+    let example = example(settings, addresses);
+    let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api);
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {

@@ -8,12 +8,15 @@ use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::StartError;
+use crate::admin::monitor::Status;
+use crate::admin::monitor::status::FeedStatus;
 use crate::cache::{
     ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::store::{SharedCacheKey, Store, TokenEvent, TokenStore};
+use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed, TokenStore};
+use crate::telemetry::history::share;
 use crate::telemetry::{Knowledge, Recorder, export};
 
 /// Most events that a worker may be behind before it has to look at everything anew.
@@ -36,6 +39,8 @@ pub(super) struct Known {
     pub events: broadcast::Sender<TokenEvent>,
     pub counts: Arc<Knowledge>,
     shared: Option<Arc<SharedCache>>,
+    /// What each feed is called that hears of what others change, and whether it does.
+    feeds: Vec<(&'static str, Hearing)>,
 }
 
 /// Starts everything that knows of tokens. The task that is returned writes last uses, and ends by itself when nobody
@@ -70,18 +75,42 @@ pub(super) async fn start(
     let every = settings.tokens.last_used_every;
     let (uses, writing) = Uses::new(Arc::clone(&store.ledger), every, clock.clone(), Arc::clone(&counts));
     let (events, _) = broadcast::channel(EVENTS);
-    let feeds = tokens.feed().into_iter().chain(shared.as_ref().map(SharedCache::feed)).collect();
+    let from_store = tokens.feed().map(|feed| ("Push of the store", feed));
+    let from_shared = shared.as_ref().map(|shared| ("Channel of the shared cache", shared.feed()));
+    let named: Vec<(&str, Box<dyn TokenFeed>)> = from_store.into_iter().chain(from_shared).collect();
+    let hearing = named.iter().filter_map(|(name, feed)| Some((*name, feed.hearing()?))).collect();
+    let feeds = named.into_iter().map(|(_, feed)| feed).collect();
     let watcher = Watcher::new(sources, since, events.clone(), Arc::clone(&counts));
     control.spawn(resolver.run());
     control.spawn(exposures);
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&counts)));
     control.spawn(watcher.run(feeds, settings.store.poll_every));
     control.spawn(prune(Arc::clone(tokens), clock.clone()));
-    let known = Known { memory, resolver: handle, uses, exposed, events, counts, shared };
+    let known = Known { memory, resolver: handle, uses, exposed, events, counts, shared, feeds: hearing };
     Ok((known, tokio::spawn(writing)))
 }
 
 impl Known {
+    /// Where the shared cache is, if there is one.
+    pub(super) fn shared_place(&self) -> Option<String> {
+        self.shared.as_ref().map(|shared| shared.place())
+    }
+
+    /// Says how the store, the shared cache and the feeds are.
+    pub(super) fn tell(&self, status: &mut Status, now: Timestamp) {
+        let store = &mut status.store;
+        (store.is_up, store.log_read) = (!self.memory.is_blind(now), self.memory.last_sight());
+        (store.questions, store.failures) = (self.counts.store_questions.get(), self.counts.store_failures.get());
+        if let Some((shown, shared)) = status.shared_cache.as_mut().zip(self.shared.as_ref()) {
+            let [hits, misses, stale] = [&shared.counters().hits, &shared.counters().misses, &shared.counters().stale]
+                .map(|counter| counter.load(Ordering::Relaxed));
+            (shown.is_up, shown.trouble, shown.owed) = (!shared.is_away(), shared.trouble(), shared.owed());
+            shown.hit_rate = share(hits, hits.saturating_add(misses).saturating_add(stale));
+        }
+        let feeds = self.feeds.iter().map(|(name, hearing)| FeedStatus { name, is_up: hearing.is_on() });
+        status.feeds = feeds.collect();
+    }
+
     /// The metrics page.
     pub(super) fn metrics(&self, recorders: &[Arc<Recorder>]) -> String {
         if let Some(shared) = &self.shared {

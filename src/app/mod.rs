@@ -6,12 +6,15 @@
 
 mod admin_door;
 mod clock;
+mod error;
 mod files;
 mod knowledge;
+mod monitor;
 mod signals;
 mod start;
 mod worker;
 
+pub use error::StartError;
 pub use files::OutOfFiles;
 pub use signals::{Signal, Signals};
-pub use start::{Running, StartError, Stopped, World, start};
+pub use start::{Running, Stopped, World, start};

@@ -1,7 +1,7 @@
 //! From settings to a running gateway, and back.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::admin_door;
-use super::files::{self, OutOfFiles};
+use super::error::StartError;
+use super::files;
 use super::knowledge::{self, Known};
-use super::worker::{self, Phase, Plan, Share};
+use super::monitor::{self, Sampler};
+use super::worker::{self, Phase, Plan, Share, Tallies};
 use crate::admin::{self, Health};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
@@ -25,7 +27,7 @@ use crate::config::Settings;
 use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
-use crate::store::{KeyFileError, NoSessions, Store, StoreError, Via};
+use crate::store::{Store, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
 use crate::upstream::{EndpointSpec, Spool, resolve};
 
@@ -43,68 +45,8 @@ pub struct World {
     pub store: Store,
     /// Where the access log goes.
     pub access_log: Box<dyn Write + Send>,
-}
-
-/// Why the gateway could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The limit of open files is too low.
-    #[error(transparent)]
-    Files(#[from] OutOfFiles),
-    /// A listener's address cannot be used.
-    #[error("{key}: cannot listen on {address}; is another program using it?")]
-    Listen {
-        /// Where the address stands in the file, such as `listeners.public`.
-        key: String,
-        /// Its address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// An endpoint's name cannot be looked up.
-    #[error("upstreams.{upstream}: the host of {endpoint} cannot be looked up")]
-    Endpoint {
-        /// The upstream.
-        upstream: String,
-        /// The endpoint.
-        endpoint: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// Two routes could take the same request.
-    #[error("routes.{first} and routes.{second} could take the same request")]
-    Routes {
-        /// One of them.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// Request bodies cannot be spooled.
-    #[error("spool.folder: no file can be made in {folder}")]
-    Spool {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] tls::TlsError),
-    /// The store does not answer.
-    #[error("the store does not answer")]
-    Store(#[from] StoreError),
-    /// There are pages to log in, and no place for sessions.
-    #[error("login.browser: there is no place for sessions: {0}")]
-    NoSessions(NoSessions),
-    /// There is an admin application, and nothing that it could look after.
-    #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
-    NoDirectory,
-    /// The key file cannot be used for the shared cache.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
-    /// The system gives no thread.
-    #[error("no thread can be started")]
-    Thread(#[from] io::Error),
+    /// The file that the settings were read from, to be shown.
+    pub configuration: Option<PathBuf>,
 }
 
 /// A running gateway. Dropping it lets go of it: its threads end with the process.
@@ -115,6 +57,8 @@ pub struct Running {
     control: JoinSet<()>,
     /// Serves the admin application until a stop begins, and what is in flight then.
     admin: Option<tokio::task::JoinHandle<()>>,
+    /// Samples the traffic for it.
+    sampler: Option<Sampler>,
     log: Option<LogWriter>,
     known: Known,
     recorders: Vec<Arc<Recorder>>,
@@ -134,7 +78,7 @@ pub struct Stopped {
 /// # Errors
 /// [`StartError`]; nothing is left running then.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
-    let World { clock, store, access_log } = world;
+    let World { clock, store, access_log, configuration } = world;
     files::reserve(&settings)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
@@ -183,13 +127,28 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
-    let admin = admin_socket.zip(admin_tls).and_then(|(socket, tls)| {
-        let known = (&store, known.uses.clone(), RequestIds::new(process_id(), 0));
-        admin_door::serve(&settings, (socket, tls), &addresses, known, &clock, &phases, &mut control)
-    });
+    let tallies: Tallies = endpoints.iter().map(|members| members.iter().map(|_| Arc::default()).collect()).collect();
+    let (mut admin, mut sampler) = (None, None);
+    if let Some(door) = admin_socket.zip(admin_tls) {
+        let sources = monitor::Sources {
+            settings: &settings,
+            names: &names,
+            recorders: &recorders,
+            tallies: &tallies,
+            known: &known,
+            clock: &clock,
+            configuration,
+        };
+        let (monitor, sampling) = monitor::new(sources);
+        control.spawn(sampling.clone().run());
+        sampler = Some(sampling);
+        let from = (&store, &clock, known.uses.clone(), RequestIds::new(process_id(), 0));
+        admin = admin_door::serve(&settings, door, &addresses, from, monitor, &phases, &mut control);
+    }
     let plan = Arc::new(Plan {
         routes: Arc::new(routes),
         endpoints,
+        tallies,
         tls,
         known: known.clone(),
         spool,
@@ -204,7 +163,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
     let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
     let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, admin, log, known, recorders, last_uses })
+    Ok(Running { addresses, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
 }
 
 impl Running {
@@ -221,6 +180,13 @@ impl Running {
     /// The counters, as the metrics page shows them.
     pub fn metrics(&self) -> String {
         self.known.metrics(&self.recorders)
+    }
+
+    /// Samples the traffic now, for the charts of the admin application, beside every two seconds.
+    pub fn sample_traffic(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.step();
+        }
     }
 
     /// Has every worker ended, which none should before it is asked?

@@ -25,7 +25,7 @@ use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
-use crate::upstream::{EndpointPool, EndpointSpec, PoolLimits, Pools, Spool, UpstreamPools};
+use crate::upstream::{EndpointPool, EndpointSpec, EndpointTally, PoolLimits, Pools, Spool, UpstreamPools};
 
 /// How often a worker looks after its connections and hands its log lines over. Timeouts are as exact as this.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,12 +45,17 @@ pub(super) enum Phase {
     Aborting,
 }
 
+/// For each upstream, what is known of its endpoints.
+pub(super) type Tallies = Vec<Vec<Arc<EndpointTally>>>;
+
 /// What all workers are made from.
 pub(super) struct Plan {
     pub settings: Settings,
     pub routes: Arc<RouteTable>,
     /// For each upstream, its endpoints with their names looked up.
     pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
+    /// What is known of each of them.
+    pub tallies: Tallies,
     /// For each listener, its TLS.
     pub tls: Vec<Option<TlsAcceptor>>,
     pub known: Known,
@@ -201,14 +206,15 @@ fn pages(plan: &Plan) -> Option<PageDesk> {
 
 fn pools(plan: &Plan) -> Pools {
     let workers = plan.settings.workers.max(1);
-    let upstreams = plan.settings.upstreams.iter().zip(&plan.endpoints).map(|(upstream, endpoints)| {
+    let endpoints = plan.endpoints.iter().zip(&plan.tallies);
+    let upstreams = plan.settings.upstreams.iter().zip(endpoints).map(|(upstream, (endpoints, tallies))| {
         let limits = PoolLimits {
             connections: upstream.max_connections.div_ceil(workers).max(1),
             idle: upstream.idle_timeout,
             connect: upstream.connect_timeout,
         };
-        let endpoints = endpoints.iter().map(|spec| EndpointPool::new(Arc::clone(spec), limits)).collect();
-        UpstreamPools::new(endpoints, upstream.retry)
+        let pool = |(spec, tally): (&_, &_)| EndpointPool::new(Arc::clone(spec), limits, Arc::clone(tally));
+        UpstreamPools::new(endpoints.iter().zip(tallies).map(pool).collect(), upstream.retry)
     });
     Pools::new(upstreams.collect())
 }

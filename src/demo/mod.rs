@@ -135,7 +135,7 @@ pub async fn start(
     let admin = user(&store, NewUser { staff: true, superuser: true, password, ..NewUser::named("admin") }).await?;
 
     let grace = settings.grace;
-    let gateway = match app::start(settings, World { clock, store, access_log }).await {
+    let gateway = match app::start(settings, World { clock, store, access_log, configuration: Some(config.clone()) }).await {
         Ok(gateway) => gateway,
         Err(error) => {
             products.stop().await;

@@ -18,7 +18,7 @@ use crate::config::settings;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
 use crate::token::AuthMethod;
-use crate::telemetry::{Entry, Outcome, RouteIndex, StatusClass};
+use crate::telemetry::{Entry, Outcome, RouteIndex};
 use crate::upstream::RequestBody;
 
 /// The record of one request.
@@ -224,7 +224,7 @@ impl Drop for Exchange {
         let total = Instant::now().duration_since(self.started);
         let route = self.route.and_then(|index| u32::try_from(index).ok()).map_or(RouteIndex::NONE, RouteIndex);
         let status = self.status.map(|status| status.as_u16());
-        self.gateway.recorder.request(route, self.outcome, status.map(StatusClass::of), total, self.upstream);
+        self.gateway.recorder.request(route, self.outcome, status, total, self.upstream);
         let Some(log) = &self.gateway.access_log else { return };
         let caller = self.caller.as_deref();
         log.write(&Entry {

@@ -41,7 +41,7 @@ pub use directory::{
 };
 pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
-pub use feed::TokenFeed;
+pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,

@@ -195,11 +195,11 @@ mod tests {
             worker.connection_closed();
             worker.cache_hit();
             let (total, upstream) = (Duration::from_micros(1_500), Some(Duration::from_micros(900)));
-            let status = Some(StatusClass::Successful);
+            let status = Some(200);
             worker.request(RouteIndex(0), Outcome::Forwarded, status, total, upstream);
         }
         let [first, second] = &workers;
-        let refused = Some(StatusClass::ClientError);
+        let refused = Some(401);
         second.request(RouteIndex(0), Outcome::Revoked, refused, Duration::from_micros(40), None);
         second.request(RouteIndex::NONE, Outcome::NoRoute, refused, Duration::from_secs(61), None);
         first.request(RouteIndex(1), Outcome::ClientGone, None, Duration::ZERO, None);

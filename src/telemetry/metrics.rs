@@ -112,6 +112,18 @@ impl Outcome {
     pub const fn index(self) -> usize {
         self as usize
     }
+
+    /// Did an endpoint fail, or could none be asked?
+    pub const fn is_origin_failure(self) -> bool {
+        matches!(
+            self,
+            Outcome::OriginConnect
+                | Outcome::OriginReset
+                | Outcome::OriginBadResponse
+                | Outcome::OriginTimeout
+                | Outcome::OriginOverloaded
+        )
+    }
 }
 
 /// The first digit of a status code.
@@ -167,6 +179,9 @@ impl StatusClass {
         self as usize
     }
 }
+
+/// Statuses that are counted by themselves, beside their class.
+pub const WATCHED: [u16; 4] = [401, 403, 429, 503];
 
 /// A number that one thread counts up and others read.
 #[derive(Debug, Default)]

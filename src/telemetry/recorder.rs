@@ -8,7 +8,7 @@ use std::array;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::metrics::{Counter, Histogram, Outcome, StatusClass};
+use super::metrics::{Counter, Histogram, Outcome, StatusClass, WATCHED};
 
 /// A route's place in the list that [`Recorder::new`] was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +38,11 @@ pub struct Recorder {
 pub struct RouteCounters {
     outcomes: [Counter; Outcome::COUNT],
     statuses: [Counter; StatusClass::ALL.len()],
+    watched: [Counter; WATCHED.len()],
+    /// Answers of endpoints with a 5xx.
+    origin_errors: Counter,
+    /// Requests that no endpoint answered, though one should have.
+    unanswered: Counter,
     /// From the first byte of the request to the last of the answer.
     pub total: Histogram,
     /// The part of it that was spent waiting for the upstream.
@@ -73,7 +78,7 @@ impl Recorder {
         &self,
         route: RouteIndex,
         outcome: Outcome,
-        status: Option<StatusClass>,
+        status: Option<u16>,
         total: Duration,
         upstream: Option<Duration>,
     ) {
@@ -82,12 +87,14 @@ impl Recorder {
         if let Some(count) = counters.outcomes.get(outcome.index()) {
             count.add(1);
         }
-        if let Some(count) = status.and_then(|class| counters.statuses.get(class.index())) {
-            count.add(1);
+        if let Some(status) = status {
+            counters.answered(outcome, status);
         }
         counters.total.observe(total);
         if let Some(upstream) = upstream {
             counters.upstream.observe(upstream);
+        } else if outcome.is_origin_failure() {
+            counters.unanswered.add(1);
         }
     }
 
@@ -163,6 +170,9 @@ impl Default for RouteCounters {
         RouteCounters {
             outcomes: array::from_fn(|_| Counter::default()),
             statuses: array::from_fn(|_| Counter::default()),
+            watched: array::from_fn(|_| Counter::default()),
+            origin_errors: Counter::default(),
+            unanswered: Counter::default(),
             total: Histogram::default(),
             upstream: Histogram::default(),
         }
@@ -170,6 +180,22 @@ impl Default for RouteCounters {
 }
 
 impl RouteCounters {
+    fn answered(&self, outcome: Outcome, status: u16) {
+        if let Some(count) = self.statuses.get(StatusClass::of(status).index()) {
+            count.add(1);
+        }
+        // Most answers are told from what follows by one comparison.
+        if status < 400 {
+            return;
+        }
+        if let Some((_, count)) = WATCHED.iter().zip(&self.watched).find(|(watched, _)| **watched == status) {
+            count.add(1);
+        }
+        if outcome == Outcome::Forwarded && status >= 500 {
+            self.origin_errors.add(1);
+        }
+    }
+
     /// Requests that ended so.
     pub fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome.index()).map_or(0, Counter::get)
@@ -178,6 +204,21 @@ impl RouteCounters {
     /// Answers with such a status.
     pub fn status(&self, class: StatusClass) -> u64 {
         self.statuses.get(class.index()).map_or(0, Counter::get)
+    }
+
+    /// Answers with each of the statuses of [`WATCHED`].
+    pub fn watched(&self) -> [u64; WATCHED.len()] {
+        self.watched.each_ref().map(Counter::get)
+    }
+
+    /// Answers of endpoints with a 5xx.
+    pub fn origin_errors(&self) -> u64 {
+        self.origin_errors.get()
+    }
+
+    /// Requests that no endpoint answered, though one should have.
+    pub fn unanswered(&self) -> u64 {
+        self.unanswered.get()
     }
 }
 
@@ -189,7 +230,7 @@ mod tests {
     fn a_request_is_counted_for_its_route_and_no_other() {
         let recorder = Recorder::new(&["orders".into(), "public".into()]);
         let took = Duration::from_millis(3);
-        recorder.request(RouteIndex(1), Outcome::Forwarded, Some(StatusClass::Successful), took, Some(took / 2));
+        recorder.request(RouteIndex(1), Outcome::Forwarded, Some(200), took, Some(took / 2));
         let counts = |outcome| recorder.routes().map(|(_, route)| route.outcome(outcome)).collect::<Vec<_>>();
         assert_eq!(counts(Outcome::Forwarded), [0, 1, 0]);
         assert_eq!(counts(Outcome::Unknown), [0, 0, 0]);
@@ -209,6 +250,34 @@ mod tests {
         assert_eq!((name, unrouted.outcome(Outcome::ClientGone)), (None, 2));
         assert!(StatusClass::ALL.iter().all(|&class| unrouted.status(class) == 0));
         assert!(unrouted.upstream.counts().iter().all(|&count| count == 0));
+    }
+
+    #[test]
+    fn a_watched_status_is_counted_by_itself_and_in_its_class() {
+        let recorder = Recorder::new(&["orders".into()]);
+        for status in [200, 400, 401, 401, 403, 404, 429, 502, 503] {
+            recorder.request(RouteIndex(0), Outcome::Forwarded, Some(status), Duration::ZERO, None);
+        }
+        let (_, orders) = recorder.routes().next().unwrap();
+        assert_eq!(orders.watched(), [2, 1, 1, 1]);
+        assert_eq!(StatusClass::ALL.map(|class| orders.status(class)), [0, 1, 0, 6, 2]);
+    }
+
+    #[test]
+    fn a_5xx_is_an_error_of_the_endpoint_only_if_it_came_from_there() {
+        let recorder = Recorder::new(&["orders".into()]);
+        let took = Duration::from_millis(1);
+        for (outcome, status, upstream) in [
+            (Outcome::Forwarded, 500, Some(took)),
+            (Outcome::StoreUnavailable, 503, None),
+            (Outcome::OriginConnect, 502, None),
+            // Its answer had begun.
+            (Outcome::OriginReset, 200, Some(took)),
+        ] {
+            recorder.request(RouteIndex(0), outcome, Some(status), took, upstream);
+        }
+        let (_, orders) = recorder.routes().next().unwrap();
+        assert_eq!((orders.origin_errors(), orders.unanswered()), (1, 1));
     }
 
     #[test]

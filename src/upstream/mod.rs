@@ -9,12 +9,14 @@ mod connection;
 mod lease;
 mod pool;
 mod spool;
+mod tally;
 
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use connect::{EndpointSpec, Place, resolve};
 pub use lease::{Lease, SendFault};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
 pub use spool::{Gathering, IN_MEMORY, Spool};
+pub use tally::{EndpointTally, Reachability};
 
 /// What went wrong on the side of the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,12 +14,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{EndpointSpec, connect};
 use super::connection::Connection;
-use super::{Lease, OriginFault};
+use super::{EndpointTally, Lease, OriginFault};
 
 /// Connections of one worker to one endpoint.
 pub struct EndpointPool {
     spec: Arc<EndpointSpec>,
     limits: PoolLimits,
+    tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
     /// Connections that exist or are being made.
     open: Cell<usize>,
@@ -44,11 +45,12 @@ struct Idle {
 }
 
 impl EndpointPool {
-    /// An empty pool.
-    pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits) -> Rc<EndpointPool> {
+    /// An empty pool, which tells others of its connections by `tally`.
+    pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
             limits,
+            tally,
             idle: RefCell::default(),
             open: Cell::new(0),
             waiting: Cell::new(0),
@@ -119,6 +121,7 @@ impl EndpointPool {
 
     pub(super) fn lost_one(&self) {
         self.open.set(self.open.get().saturating_sub(1));
+        self.tally.lost();
         self.freed.notify_one();
     }
 
@@ -139,15 +142,18 @@ impl EndpointPool {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 tracing::warn!(endpoint = self.spec.authority, %error, "cannot connect to the endpoint");
+                self.tally.refused();
                 self.freed.notify_one();
                 return Err(OriginFault::Connect);
             }
             Err(_) => {
                 tracing::warn!(endpoint = self.spec.authority, "the endpoint does not accept connections in time");
+                self.tally.refused();
                 self.freed.notify_one();
                 return Err(OriginFault::Connect);
             }
         };
+        self.tally.made();
         // From here the lease counts for it.
         place.stay();
         Ok(Lease::new(connection, self, false))

@@ -25,6 +25,9 @@ async fn each_page_has_a_title_one_heading_landmarks_and_labels() {
         ("/tokens".to_owned(), "Tokens", "Unused for 90 days"),
         ("/tokens/1".to_owned(), "Token ", "Last used"),
         ("/look-up".to_owned(), "Look up a key", "A key that was found"),
+        ("/traffic".to_owned(), "Traffic", "Requests per second"),
+        ("/traffic?route=api&minutes=5".to_owned(), "Traffic", "Route api"),
+        ("/status".to_owned(), "Status", "Certificates"),
         ("/audit".to_owned(), "Audit", "Signed in"),
     ] {
         let page = browser.page(&path).await;

@@ -290,7 +290,7 @@ async fn without_a_place_for_sessions_a_start_says_what_to_do() {
         let mut settings = site.settings;
         settings.store.django.session_table = table.to_owned();
         let store = project.try_open(&settings.store).await.unwrap();
-        let world = World { clock: Clock::system(), store, access_log: Box::new(std::io::sink()) };
+        let world = World { clock: Clock::system(), store, access_log: Box::new(std::io::sink()), configuration: None };
         match app::start(settings, world).await {
             Err(StartError::NoSessions(none)) => none,
             Err(other) => panic!("{other}"),

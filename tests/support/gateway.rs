@@ -111,7 +111,7 @@ impl Site {
         let Site { settings, roots, hand, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()) };
+        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration: None };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),
@@ -214,6 +214,11 @@ impl Gateway {
     pub async fn has_counted(&self, route: &str, outcome: &str, count: u64) {
         let what = format!("{count} requests to {route} end as {outcome}");
         eventually(PATIENCE, &what, || async { self.outcome(route, outcome) == count }).await;
+    }
+
+    /// Has the admin application know the traffic up to now.
+    pub fn sample_traffic(&self) {
+        self.running.sample_traffic();
     }
 
     pub fn cached_tokens(&self) -> usize {

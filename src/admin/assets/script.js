@@ -1,4 +1,4 @@
-// Everything works without this. It adds buttons that copy.
+// Everything works without this. It adds buttons that copy, and keeps what is live up to date.
 "use strict";
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const source = document.getElementById(button.dataset.copy);
@@ -14,5 +14,68 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
       button.textContent = "Select it by hand";
     }
     setTimeout(() => { button.textContent = label; }, 2000);
+  });
+}
+
+// A part of the page that is asked for again and again, unless nobody looks or wants it.
+for (const part of document.querySelectorAll("[data-live]")) {
+  const every = matchMedia("(prefers-reduced-motion: reduce)").matches ? 10000 : 2000;
+  const note = document.getElementById("live-note");
+  const button = document.querySelector("button[data-pause]");
+  let paused = false, timer = 0, asking = false;
+
+  const later = () => {
+    clearTimeout(timer);
+    timer = paused || document.hidden ? 0 : setTimeout(ask, every);
+  };
+  const ask = async () => {
+    if (asking) return;
+    asking = true;
+    try {
+      const answer = await fetch(part.dataset.live, { redirect: "manual", signal: AbortSignal.timeout(10000) });
+      // To the sign-in, most likely.
+      if (answer.type === "opaqueredirect") return location.reload();
+      if (!answer.ok) throw new Error(String(answer.status));
+      const parsed = new DOMParser().parseFromString(`<div>${await answer.text()}</div>`, "text/html");
+      if (!paused) become(part, parsed.body.firstChild);
+      note.hidden = true;
+    } catch {
+      note.hidden = false;
+    } finally {
+      asking = false;
+    }
+    later();
+  };
+
+  if (button) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      paused = !paused;
+      button.textContent = paused ? "Resume" : "Pause";
+      if (paused) later(); else ask();
+    });
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || paused) later(); else ask();
+  });
+  later();
+}
+
+// Makes the children of one element those of another, and touches only what differs: what has the focus keeps it, what is
+// scrolled stays, and nothing is read out again.
+function become(old, fresh) {
+  const [olds, news] = [[...old.childNodes], [...fresh.childNodes]];
+  if (olds.length !== news.length) return old.replaceChildren(...news);
+  olds.forEach((one, place) => {
+    const other = news[place];
+    if (one.isEqualNode(other)) return;
+    if (one.nodeName !== other.nodeName) return one.replaceWith(other);
+    if (one.nodeType !== Node.ELEMENT_NODE) {
+      one.data = other.data;
+      return;
+    }
+    for (const { name } of [...one.attributes]) if (!other.hasAttribute(name)) one.removeAttribute(name);
+    for (const { name, value } of other.attributes) if (one.getAttribute(name) !== value) one.setAttribute(name, value);
+    become(one, other);
   });
 }

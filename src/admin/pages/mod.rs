@@ -9,10 +9,12 @@ mod export;
 mod look_up;
 mod shell;
 mod sign_in;
+mod status;
 mod text;
 mod token;
 mod token_add;
 mod tokens;
+mod traffic;
 mod user;
 mod user_forms;
 mod users;
@@ -32,10 +34,12 @@ use super::visit::Visit;
 use shell::{Section, page};
 
 /// What the navigation shows, in its order, and whether to superusers alone.
-const NAVIGATION: [(Section, &str, &str, bool); 4] = [
+const NAVIGATION: [(Section, &str, &str, bool); 6] = [
     (Section::Users, "/users", "Users", false),
     (Section::Tokens, "/tokens", "Tokens", false),
     (Section::LookUp, "/look-up", "Look up", false),
+    (Section::Traffic, "/traffic", "Traffic", false),
+    (Section::Status, "/status", "Status", true),
     (Section::Audit, "/audit", "Audit", true),
 ];
 
@@ -64,6 +68,9 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/tokens/{id}", get(token::show))
         .route("/tokens/{id}/revoke", post(token::revoke))
         .route("/look-up", get(look_up::show).post(look_up::look_up))
+        .route("/traffic", get(traffic::show))
+        .route("/traffic/live", get(traffic::show_live))
+        .route("/status", get(status::show))
         .route("/audit", get(audit::list))
         .route("/audit/export", get(export::export))
         .route(assets::style(), get(assets::answer_style))

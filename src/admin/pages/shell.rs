@@ -13,6 +13,8 @@ pub(super) enum Section {
     Users,
     Tokens,
     LookUp,
+    Traffic,
+    Status,
     Audit,
 }
 

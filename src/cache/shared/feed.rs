@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{SharedCache, scripts};
-use crate::store::{TokenEvent, TokenFeed};
+use crate::store::{Hearing, TokenEvent, TokenFeed};
 use crate::token::TokenDigest;
 
 /// Between two pings, and the longest wait for the answer.
@@ -33,6 +33,7 @@ pub(super) struct ChannelFeed {
     /// Counts connections, so that the next one goes to another node of a cluster.
     turn: AtomicUsize,
     pause: Duration,
+    hearing: Hearing,
 }
 
 struct Subscription {
@@ -45,7 +46,8 @@ struct Subscription {
 
 impl ChannelFeed {
     pub(super) fn new(cache: Arc<SharedCache>) -> ChannelFeed {
-        ChannelFeed { cache, subscription: None, turn: AtomicUsize::new(0), pause: SHORTEST_PAUSE }
+        let (turn, hearing) = (AtomicUsize::new(0), Hearing::default());
+        ChannelFeed { cache, subscription: None, turn, pause: SHORTEST_PAUSE, hearing }
     }
 
     async fn subscribe(&self) -> Option<Subscription> {
@@ -114,15 +116,21 @@ impl TokenFeed for ChannelFeed {
                     None => self.subscription = None,
                 }
             }
+            self.hearing.set(false);
             // The link knows when a dead server is to be tried.
             self.cache.link.until_up().await;
             self.subscription = self.subscribe().await;
             if self.subscription.is_some() {
+                self.hearing.set(true);
                 self.pause = SHORTEST_PAUSE;
                 return TokenEvent::Gap;
             }
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    fn hearing(&self) -> Option<Hearing> {
+        Some(self.hearing.clone())
     }
 }

@@ -203,6 +203,11 @@ impl SharedCache {
         self.link.trouble()
     }
 
+    /// Where it is, without anything secret.
+    pub fn place(&self) -> String {
+        self.link.servers().place()
+    }
+
     /// How many holds are still to be delivered.
     pub fn owed(&self) -> usize {
         self.fences().owed()

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::store::{TokenEvent, TokenFeed};
+use crate::store::{Hearing, TokenEvent, TokenFeed};
 
 /// Passes events on, and counts what may have been missed.
 pub(super) struct DjangoFeed {
@@ -42,6 +42,10 @@ impl TokenFeed for DjangoFeed {
             self.missed.fetch_add(1, Ordering::AcqRel);
         }
         event
+    }
+
+    fn hearing(&self) -> Option<Hearing> {
+        self.triggers.as_ref()?.hearing()
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::store::{TokenEvent, TokenFeed};
+use crate::store::{Hearing, TokenEvent, TokenFeed};
 use crate::token::{SubjectId, TokenDigest};
 
 /// What the triggers call it.
@@ -33,6 +33,7 @@ pub(super) struct PostgresFeed {
     /// What collects them, until it is first asked.
     collector: Option<Collector>,
     collecting: JoinSet<()>,
+    hearing: Hearing,
 }
 
 struct Collector {
@@ -40,13 +41,15 @@ struct Collector {
     /// Longest wait for an answer.
     timeout: Duration,
     events: mpsc::Sender<TokenEvent>,
+    hearing: Hearing,
 }
 
 impl PostgresFeed {
     pub(super) fn new(options: PgConnectOptions, timeout: Duration) -> PostgresFeed {
         let (sender, events) = mpsc::channel(WAITING);
-        let collector = Some(Collector { options, timeout, events: sender });
-        PostgresFeed { events, collector, collecting: JoinSet::new() }
+        let hearing = Hearing::default();
+        let collector = Some(Collector { options, timeout, events: sender, hearing: hearing.clone() });
+        PostgresFeed { events, collector, collecting: JoinSet::new(), hearing }
     }
 }
 
@@ -61,6 +64,10 @@ impl TokenFeed for PostgresFeed {
             // The runtime is ending.
             None => std::future::pending().await,
         }
+    }
+
+    fn hearing(&self) -> Option<Hearing> {
+        Some(self.hearing.clone())
     }
 }
 
@@ -79,7 +86,9 @@ impl Collector {
                     if self.events.send(TokenEvent::Gap).await.is_err() {
                         return;
                     }
+                    self.hearing.set(true);
                     self.listen(listener).await;
+                    self.hearing.set(false);
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut deaf, true) {

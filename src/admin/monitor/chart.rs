@@ -1,0 +1,325 @@
+//! Lines over time, drawn as SVG.
+//!
+//! Everything is in the drawing itself: no script, no style but the classes of the style sheet, and words for those who
+//! do not see it. A value that is no finite number is a gap.
+
+use std::fmt::{self, Write};
+
+use crate::telemetry::history::float;
+
+/// The drawing, in units of its own; the page scales it.
+const WIDTH: f64 = 600.0;
+const HEIGHT: f64 = 200.0;
+/// Where the values are drawn: between these heights, the highest value on top.
+const TOP: f64 = 22.0;
+const BOTTOM: f64 = 174.0;
+
+/// Lines over time.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// Tells it from other charts of the page; letters only.
+    pub id: &'static str,
+    /// What it shows.
+    pub title: &'static str,
+    /// What its values are.
+    pub unit: Unit,
+    /// The lines, the most important last. All have as many values.
+    pub lines: Vec<Line>,
+    /// How far back it reaches.
+    pub minutes: u64,
+}
+
+/// One line.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// What it shows.
+    pub name: &'static str,
+    /// Its class in the style sheet.
+    pub look: &'static str,
+    /// Is the space beneath it filled?
+    pub filled: bool,
+    /// Oldest first; `None` is a gap.
+    pub values: Vec<Option<f64>>,
+}
+
+/// What values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// So many in a second.
+    PerSecond,
+    /// A share, from 0 to 1.
+    Share,
+    /// A time in seconds.
+    Seconds,
+    /// A number of things.
+    Count,
+}
+
+impl Chart {
+    /// The drawing.
+    pub fn svg(&self) -> String {
+        let mut svg = String::with_capacity(8 << 10);
+        // Writing into a String cannot fail.
+        let _ = self.draw(&mut svg);
+        svg
+    }
+
+    /// For each line its look, its name, and its newest value in words.
+    pub fn legend(&self) -> Vec<(&'static str, &'static str, String)> {
+        self.lines.iter().map(|line| (line.look, line.name, self.newest(line))).collect()
+    }
+
+    fn newest(&self, line: &Line) -> String {
+        // Where nothing happened in the newest point there is no value, and that is what is to be said.
+        let newest = line.values.last().copied().flatten().filter(|value| value.is_finite());
+        newest.map_or("–".to_owned(), |value| self.unit.words(value))
+    }
+
+    fn draw(&self, svg: &mut String) -> fmt::Result {
+        let id = self.id;
+        write!(
+            svg,
+            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">"
+        )?;
+        write!(svg, "<title id=\"{id}-title\">{}</title>", Escaped(self.title))?;
+        write!(svg, "<desc id=\"{id}-desc\">In the last {} minutes.", self.minutes)?;
+        for line in &self.lines {
+            write!(svg, " {}: now {}", Escaped(line.name), Escaped(&self.newest(line)))?;
+            if let Some((least, most)) = bounds(&line.values) {
+                let (least, most) = (self.unit.words(least), self.unit.words(most));
+                write!(svg, ", between {} and {}", Escaped(&least), Escaped(&most))?;
+            }
+            svg.push('.');
+        }
+        svg.push_str("</desc>");
+        let highest = bounds(self.lines.iter().flat_map(|line| &line.values)).map_or(0.0, |(_, most)| most);
+        let top = self.unit.top(highest);
+        for (share, words) in [(0.0, None), (0.5, Some(top / 2.0)), (1.0, Some(top))] {
+            let y = BOTTOM - share * (BOTTOM - TOP);
+            write!(svg, "<path class=\"grid\" d=\"M0 {y:.1}H{WIDTH}\"/>")?;
+            if let Some(value) = words {
+                write!(svg, "<text x=\"2\" y=\"{:.1}\">{}</text>", y - 5.0, Escaped(&self.unit.words(value)))?;
+            }
+        }
+        for line in &self.lines {
+            draw_line(svg, line, top)?;
+        }
+        write!(svg, "<text x=\"2\" y=\"193\">{} min ago</text>", self.minutes)?;
+        write!(svg, "<text x=\"{}\" y=\"193\" text-anchor=\"end\">now</text></svg>", WIDTH - 2.0)
+    }
+}
+
+/// Piece by piece between gaps: a path, or a dot where a value stands alone.
+fn draw_line(svg: &mut String, line: &Line, top: f64) -> fmt::Result {
+    let steps = u64::try_from(line.values.len()).unwrap_or(u64::MAX).saturating_sub(1).max(1);
+    let step = WIDTH / float(steps);
+    let (mut piece, mut x) = (Vec::new(), 0.0);
+    for value in line.values.iter().copied().chain([None]) {
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => piece.push((x, BOTTOM - (value / top).clamp(0.0, 1.0) * (BOTTOM - TOP))),
+            None => draw_piece(svg, line, &std::mem::take(&mut piece))?,
+        }
+        x += step;
+    }
+    Ok(())
+}
+
+fn draw_piece(svg: &mut String, line: &Line, piece: &[(f64, f64)]) -> fmt::Result {
+    let look = line.look;
+    let (first, last) = match piece {
+        [] => return Ok(()),
+        [(x, y)] => return write!(svg, "<circle class=\"dot {look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"),
+        [(first, _), .., (last, _)] => (first, last),
+    };
+    let mut path = String::with_capacity(piece.len() * 12);
+    for (index, (x, y)) in piece.iter().enumerate() {
+        write!(path, "{}{x:.1} {y:.1}", if index == 0 { "M" } else { "L" })?;
+    }
+    if line.filled {
+        write!(svg, "<path class=\"area {look}\" d=\"{path}L{last:.1} {BOTTOM}L{first:.1} {BOTTOM}Z\"/>")?;
+    }
+    write!(svg, "<path class=\"line {look}\" d=\"{path}\"/>")
+}
+
+/// The least and the most of the values that are there.
+fn bounds<'a>(values: impl IntoIterator<Item = &'a Option<f64>>) -> Option<(f64, f64)> {
+    let values = values.into_iter().flatten().copied().filter(|value| value.is_finite());
+    values.fold(None, |bounds, value| {
+        let (least, most) = bounds.unwrap_or((value, value));
+        Some((least.min(value), most.max(value)))
+    })
+}
+
+impl Unit {
+    /// A value in words: `12.5/s`, `0.4%`, `3.2 ms`.
+    pub fn words(self, value: f64) -> String {
+        match self {
+            Unit::PerSecond => format!("{}/s", short(value)),
+            Unit::Share => format!("{}%", short(value.min(1.0) * 100.0)),
+            Unit::Seconds if value >= 1.0 => format!("{} s", short(value)),
+            Unit::Seconds if value >= 0.001 => format!("{} ms", short(value * 1e3)),
+            Unit::Seconds => format!("{} µs", short(value * 1e6)),
+            Unit::Count => short(value),
+        }
+    }
+
+    /// The end of an axis on which this value is the highest: a round number that is not below it.
+    fn top(self, highest: f64) -> f64 {
+        let least = match self {
+            Unit::PerSecond => 1.0,
+            Unit::Share => 0.01,
+            Unit::Seconds => 0.001,
+            Unit::Count => 4.0,
+        };
+        let highest = highest.max(least);
+        let base = 10_f64.powf(highest.log10().floor());
+        let round = [1.0, 2.0, 4.0, 5.0, 10.0].map(|factor| factor * base).into_iter().find(|top| *top >= highest);
+        let top = round.filter(|top| top.is_finite()).unwrap_or(highest);
+        if self == Unit::Share { top.min(1.0) } else { top }
+    }
+}
+
+/// A number in three digits or so: `0.25`, `12.5`, `980`, `1.2k`, `35M`.
+fn short(value: f64) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    // From where it would be written as 1000 of the smaller unit.
+    let (value, unit) =
+        units.iter().find(|(size, _)| value >= size * 0.9995).map_or((value, ""), |(size, unit)| (value / size, *unit));
+    let text = match value {
+        _ if value >= 999.5 => return format!("{value:.0e}{unit}"),
+        _ if value >= 99.95 => format!("{value:.0}"),
+        _ if value >= 9.995 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    };
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "0" && value > 0.0 { format!("<0.01{unit}") } else { format!("{text}{unit}") }
+}
+
+/// Text within the drawing.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for char in self.0.chars() {
+            match char {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                _ => f.write_char(char)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chart(unit: Unit, values: &[Option<f64>]) -> String {
+        let line = Line { name: "all", look: "c1", filled: true, values: values.to_vec() };
+        Chart { id: "rate", title: "Requests", unit, lines: vec![line], minutes: 5 }.svg()
+    }
+
+    /// All numbers within attributes of places, each of which must be within the drawing.
+    fn places(svg: &str) -> Vec<f64> {
+        let attributes =
+            svg.split(" d=\"").skip(1).chain(svg.split(" cx=\"").skip(1)).chain(svg.split(" cy=\"").skip(1));
+        let texts = attributes.filter_map(|rest| rest.split('"').next());
+        let numbers =
+            texts.flat_map(|text| text.split(|char: char| "MLHZ ".contains(char)).filter(|part| !part.is_empty()));
+        numbers.map(|number| number.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn whatever_the_values_are_everything_is_drawn_within_the_drawing() {
+        let odd = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -1.0,
+            -0.0,
+            0.0,
+            5e-324,
+            1e-9,
+            0.999,
+            1.0,
+            1e15,
+            1e300,
+            f64::MAX,
+        ];
+        for unit in [Unit::PerSecond, Unit::Share, Unit::Seconds, Unit::Count] {
+            for first in odd {
+                for second in odd {
+                    let svg = chart(unit, &[Some(first), Some(second), None, Some(first)]);
+                    for place in places(&svg) {
+                        assert!((0.0..=600.0).contains(&place), "{first} {second}: {svg}");
+                    }
+                    let lower = svg.to_lowercase();
+                    assert!(!lower.contains("nan") && !lower.contains("inf"), "{svg}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_values_make_a_drawing_without_lines() {
+        for values in [&[][..], &[None, None]] {
+            let svg = chart(Unit::PerSecond, values);
+            assert!(!svg.contains("class=\"line") && !svg.contains("<circle") && svg.contains("all: now –."), "{svg}");
+        }
+    }
+
+    #[test]
+    fn a_value_alone_is_a_dot_and_a_gap_parts_the_line() {
+        let svg = chart(Unit::PerSecond, &[Some(1.0)]);
+        assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 0));
+        let svg = chart(
+            Unit::PerSecond,
+            &[Some(1.0), Some(2.0), None, Some(f64::NAN), Some(3.0), Some(4.0), None, Some(5.0)],
+        );
+        assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 2));
+    }
+
+    #[test]
+    fn the_highest_value_reaches_a_round_top_and_nothing_lies_on_the_ground() {
+        let svg = chart(Unit::PerSecond, &[Some(0.0), Some(20.0), Some(10.0)]);
+        assert!(svg.contains("d=\"M0.0 174.0L300.0 22.0L600.0 98.0\""), "{svg}");
+        for (highest, top) in
+            [(0.0, 1.0), (1.1, 2.0), (2.1, 4.0), (4.5, 5.0), (99.0, 100.0), (100.0, 100.0), (101.0, 200.0)]
+        {
+            assert_eq!(Unit::PerSecond.top(highest), top);
+        }
+        assert_eq!((Unit::Share.top(0.97), Unit::Share.top(0.0)), (1.0, 0.01));
+    }
+
+    #[test]
+    fn it_says_in_words_what_it_shows() {
+        let svg = chart(Unit::Seconds, &[Some(0.25), Some(0.0031), Some(0.0005)]);
+        assert!(svg.contains("role=\"img\" aria-labelledby=\"rate-title rate-desc\""));
+        assert!(svg.contains("<title id=\"rate-title\">Requests</title>"));
+        assert!(svg.contains(">In the last 5 minutes. all: now 500 µs, between 500 µs and 250 ms.</desc>"), "{svg}");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (number, text) in [
+            (0.0, "0"),
+            (0.001, "<0.01"),
+            (0.25, "0.25"),
+            (1.0, "1"),
+            (9.99, "9.99"),
+            (12.34, "12.3"),
+            (99.99, "100"),
+            (420.0, "420"),
+            (999.9, "1k"),
+            (1_234.0, "1.23k"),
+            (35e6, "35M"),
+            (999.9e9, "1T"),
+            (1e18, "1e6T"),
+        ] {
+            assert_eq!(short(number), text);
+        }
+    }
+}

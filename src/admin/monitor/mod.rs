@@ -1,0 +1,143 @@
+//! What the gateway is doing: its traffic ([`traffic`]) and its state ([`status`]), and how that is drawn ([`chart`]).
+//!
+//! Many pages may ask at once: what they show is made once for each sample and kept until the next.
+
+pub mod chart;
+pub mod status;
+pub mod traffic;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::telemetry::History;
+use crate::telemetry::history::Reach;
+use chart::{Chart, Line, Unit};
+pub use status::Status;
+pub use traffic::{Figures, Moment, RouteName, Row, Subject, Traffic};
+
+/// Most texts that are kept; one has up to 100 KB.
+const KEPT: usize = 16;
+
+/// Tells how the gateway is, now.
+pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// What the gateway is doing.
+pub struct Monitor {
+    history: Arc<History>,
+    /// In the order of their indices.
+    routes: Vec<RouteName>,
+    upstreams: Vec<String>,
+    status: AskStatus,
+    shown: Mutex<Shown>,
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Shown {
+    /// Of which sample it is.
+    version: u64,
+    texts: HashMap<(Subject, Reach), Arc<str>>,
+}
+
+impl Monitor {
+    /// Of the routes that `history` counts, in its order.
+    pub fn new(history: Arc<History>, routes: Vec<RouteName>, upstreams: Vec<String>, status: AskStatus) -> Monitor {
+        Monitor { history, routes, upstreams, status, shown: Mutex::default() }
+    }
+
+    /// How the gateway is.
+    pub fn status(&self) -> Status {
+        (self.status)()
+    }
+
+    /// The traffic of the last minutes.
+    pub fn traffic(&self, subject: Subject, reach: Reach) -> Traffic {
+        Traffic::of(&self.history.window(reach), reach, subject, &self.routes, &self.upstreams)
+    }
+
+    /// The route of this name; `-` stands for requests that matched none.
+    pub fn route(&self, name: &str) -> Option<Subject> {
+        let named = self.routes.iter().position(|route| route.name == name);
+        named.or((name == "-").then_some(self.routes.len())).map(Subject::Route)
+    }
+
+    /// The upstream of this name.
+    pub fn upstream(&self, name: &str) -> Option<Subject> {
+        self.upstreams.iter().position(|upstream| upstream == name).map(Subject::Upstream)
+    }
+
+    /// What pages show of a subject: made by `draw`, once for each sample.
+    ///
+    /// # Errors
+    /// What `draw` says.
+    pub(super) async fn shown<E>(
+        &self,
+        subject: Subject,
+        reach: Reach,
+        draw: impl FnOnce(Traffic) -> Result<String, E>,
+    ) -> Result<Arc<str>, E> {
+        let mut shown = self.shown.lock().await;
+        let version = self.history.version();
+        if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= KEPT {
+            shown.texts.clear();
+        }
+        if let Some(text) = shown.texts.get(&(subject, reach)) {
+            return Ok(Arc::clone(text));
+        }
+        let text: Arc<str> = draw(self.traffic(subject, reach))?.into();
+        shown.texts.insert((subject, reach), Arc::clone(&text));
+        Ok(text)
+    }
+}
+
+impl Traffic {
+    /// The charts of what was asked for.
+    pub fn charts(&self, subject: Subject) -> Vec<Chart> {
+        let is_upstream = matches!(subject, Subject::Upstream(_));
+        let figure = |pick: fn(&Figures) -> Option<f64>| self.values(|moment| pick(&moment.figures));
+        let chart = |id, title, unit, lines| Chart { id, title, unit, lines, minutes: self.minutes };
+        let mut rates = vec![line("All", "c1", true, figure(|figures| Some(figures.per_second)))];
+        let mut shares = Vec::new();
+        if !is_upstream {
+            rates.push(line("4xx", "c2", false, figure(|figures| Some(figures.client_errors_per_second))));
+            shares.push(line("401", "c1", false, figure(|figures| figures.unauthorized)));
+            shares.push(line("403", "c2", false, figure(|figures| figures.forbidden)));
+        }
+        let failed = if is_upstream { "Failed" } else { "5xx" };
+        rates.push(line(failed, "c3", false, figure(|figures| Some(figures.server_errors_per_second))));
+        shares.push(line(failed, "c3", false, figure(|figures| figures.failed)));
+        let times = vec![
+            line("p50", "c1", false, figure(|figures| figures.p50)),
+            line("p95", "c2", false, figure(|figures| figures.p95)),
+            line("p99", "c3", false, figure(|figures| figures.p99)),
+        ];
+        let took = if is_upstream { "Time until the answer begins" } else { "Time of a request" };
+        let mut charts = vec![
+            chart("rate", "Requests per second", Unit::PerSecond, rates),
+            chart(
+                "share",
+                if is_upstream { "Share that failed" } else { "Share refused or failed" },
+                Unit::Share,
+                shares,
+            ),
+            chart("time", took, Unit::Seconds, times),
+        ];
+        if subject == Subject::All {
+            let hits = vec![line("Hits", "c1", true, self.values(|moment| moment.cache_hit_rate))];
+            charts.push(chart("hits", "Tokens found in memory", Unit::Share, hits));
+            let open = vec![line("Open", "c1", true, self.values(Moment::open))];
+            charts.push(chart("open", "Connections of clients", Unit::Count, open));
+        }
+        charts
+    }
+
+    fn values(&self, pick: impl Fn(&Moment) -> Option<f64>) -> Vec<Option<f64>> {
+        self.points.iter().map(|moment| moment.as_ref().and_then(&pick)).collect()
+    }
+}
+
+fn line(name: &'static str, look: &'static str, filled: bool, values: Vec<Option<f64>>) -> Line {
+    Line { name, look, filled, values }
+}

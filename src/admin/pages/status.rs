@@ -1,0 +1,61 @@
+//! What the gateway is set up to do, and how it is.
+
+use askama::Template;
+use axum::http::StatusCode;
+
+use super::shell::{Section, Shell, page};
+use super::{Answer, text};
+use crate::admin::monitor::Status;
+use crate::admin::monitor::chart::Unit;
+use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
+use crate::admin::visit::Visit;
+use crate::clock::Timestamp;
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct Page {
+    shell: Shell,
+    status: Status,
+    now: Timestamp,
+}
+
+/// Whether something answers: the look of the badge, and its word.
+fn up(is_up: &bool) -> (&'static str, &'static str) {
+    if *is_up { ("good", "Answers") } else { ("bad", "Away") }
+}
+
+fn endpoint(state: &EndpointState) -> (&'static str, &'static str) {
+    match state {
+        EndpointState::Untried => ("off", "Not used yet"),
+        EndpointState::Reachable => ("good", "Reachable"),
+        EndpointState::Unreachable => ("bad", "Unreachable"),
+    }
+}
+
+fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
+    match certificate.days_left {
+        ..0 => ("bad", "Has ended".to_owned()),
+        0 => ("bad", "Ends today".to_owned()),
+        1 => ("warn", "1 day left".to_owned()),
+        days => (if certificate.ends_soon { "warn" } else { "good" }, format!("{days} days left")),
+    }
+}
+
+/// How many tokens the shared cache knew.
+fn found(shared: &SharedCacheStatus) -> String {
+    shared
+        .hit_rate
+        .map_or("nothing was looked for yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
+}
+
+/// Several words as one, or what stands for none.
+fn list(words: &[impl AsRef<str>], none: &str) -> String {
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    if words.is_empty() { none.to_owned() } else { words.join(", ") }
+}
+
+pub(in crate::admin) async fn show(visit: Visit) -> Answer {
+    visit.caller.needs_superuser()?;
+    let status = visit.app.monitor.status();
+    Ok(page(StatusCode::OK, &Page { shell: Shell::of(&visit, Section::Status), status, now: visit.now() }))
+}

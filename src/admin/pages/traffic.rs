@@ -1,0 +1,128 @@
+//! The traffic of the last minutes.
+//!
+//! The page holds a part that its script asks for again every two seconds; the part is the same for everybody, and is
+//! drawn once for each sample.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+
+use super::shell::{Section, Shell, page};
+use super::{not_found, text};
+use crate::admin::monitor::chart::{Chart, Unit};
+use crate::admin::monitor::{Monitor, Subject, Traffic};
+use crate::admin::visit::Visit;
+use crate::telemetry::history::Reach;
+
+/// Most routes that the table shows.
+const ROWS: usize = 100;
+
+#[derive(Template)]
+#[template(path = "traffic.html")]
+struct Page<'a> {
+    shell: Shell,
+    ask: Ask<'a>,
+    live: Arc<str>,
+}
+
+/// The part that is asked for again and again.
+#[derive(Template)]
+#[template(path = "traffic_live.html")]
+struct Live {
+    charts: Vec<Chart>,
+    traffic: Traffic,
+    reach: Reach,
+    /// Of all requests, not of some.
+    is_all: bool,
+    /// Routes that had requests and have no place in the table.
+    more: usize,
+}
+
+/// What is asked for.
+struct Ask<'a> {
+    subject: Subject,
+    reach: Reach,
+    route: &'a str,
+    upstream: &'a str,
+}
+
+impl<'a> Ask<'a> {
+    /// `None`: there is no such route or upstream.
+    fn of(visit: &'a Visit, monitor: &Monitor) -> Option<Ask<'a>> {
+        let (route, upstream) = (visit.query.get("route"), visit.query.get("upstream"));
+        let subject = match (route, upstream) {
+            ("", "") => Subject::All,
+            ("", upstream) => monitor.upstream(upstream)?,
+            (route, _) => monitor.route(route)?,
+        };
+        let minutes = visit.query.get("minutes");
+        let reach = Reach::ALL.into_iter().find(|reach| reach.minutes().to_string() == minutes);
+        Some(Ask { subject, reach: reach.unwrap_or(Reach::Minutes15), route, upstream })
+    }
+
+    /// The same of another time.
+    fn with_reach(&self, reach: &Reach) -> String {
+        let minutes = reach.minutes();
+        match (self.route, self.upstream) {
+            ("", "") => format!("minutes={minutes}"),
+            ("", upstream) => format!("upstream={}&minutes={minutes}", text::escaped(upstream)),
+            (route, _) => format!("route={}&minutes={minutes}", text::escaped(route)),
+        }
+    }
+
+    fn is_reach(&self, reach: &Reach) -> bool {
+        self.reach == *reach
+    }
+}
+
+impl Live {
+    fn draw(mut traffic: Traffic, subject: Subject, reach: Reach) -> Result<String, askama::Error> {
+        let charts = traffic.charts(subject);
+        let more = traffic.routes.len().saturating_sub(ROWS);
+        traffic.routes.truncate(ROWS);
+        Live { charts, traffic, reach, is_all: subject == Subject::All, more }.render()
+    }
+}
+
+/// A rate in a table.
+fn rate(per_second: &f64) -> String {
+    Unit::PerSecond.words(*per_second)
+}
+
+/// A share in a table.
+fn percent(share: &Option<f64>) -> String {
+    share.map_or("–".to_owned(), |share| Unit::Share.words(share))
+}
+
+/// A time in a table.
+fn seconds(time: &Option<f64>) -> String {
+    time.map_or("–".to_owned(), |time| Unit::Seconds.words(time))
+}
+
+pub(in crate::admin) async fn show(visit: Visit) -> Response {
+    let monitor = &visit.app.monitor;
+    let Some(ask) = Ask::of(&visit, monitor) else { return not_found() };
+    match live(monitor, &ask).await {
+        Ok(live) => page(StatusCode::OK, &Page { shell: Shell::of(&visit, Section::Traffic), ask, live }),
+        Err(response) => response,
+    }
+}
+
+pub(in crate::admin) async fn show_live(visit: Visit) -> Response {
+    let monitor = &visit.app.monitor;
+    let Some(ask) = Ask::of(&visit, monitor) else { return not_found() };
+    match live(monitor, &ask).await {
+        Ok(live) => Html(live.to_string()).into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn live(monitor: &Monitor, ask: &Ask<'_>) -> Result<Arc<str>, Response> {
+    let Ask { subject, reach, .. } = *ask;
+    monitor.shown(subject, reach, |traffic| Live::draw(traffic, subject, reach)).await.map_err(|error| {
+        tracing::error!(%error, "the traffic cannot be shown");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    })
+}

@@ -1,0 +1,71 @@
+//! Why a gateway could not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::files::OutOfFiles;
+use crate::listener::tls;
+use crate::store::{KeyFileError, NoSessions, StoreError};
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Files(#[from] OutOfFiles),
+    /// A listener's address cannot be used.
+    #[error("{key}: cannot listen on {address}; is another program using it?")]
+    Listen {
+        /// Where the address stands in the file, such as `listeners.public`.
+        key: String,
+        /// Its address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An endpoint's name cannot be looked up.
+    #[error("upstreams.{upstream}: the host of {endpoint} cannot be looked up")]
+    Endpoint {
+        /// The upstream.
+        upstream: String,
+        /// The endpoint.
+        endpoint: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Two routes could take the same request.
+    #[error("routes.{first} and routes.{second} could take the same request")]
+    Routes {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Request bodies cannot be spooled.
+    #[error("spool.folder: no file can be made in {folder}")]
+    Spool {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] tls::TlsError),
+    /// The store does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+    /// There are pages to log in, and no place for sessions.
+    #[error("login.browser: there is no place for sessions: {0}")]
+    NoSessions(NoSessions),
+    /// There is an admin application, and nothing that it could look after.
+    #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
+    NoDirectory,
+    /// The key file cannot be used for the shared cache.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The system gives no thread.
+    #[error("no thread can be started")]
+    Thread(#[from] io::Error),
+}

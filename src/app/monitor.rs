@@ -1,0 +1,187 @@
+//! What the admin application shows of the gateway: samples the traffic, and says how everything is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Method;
+use tokio::time::MissedTickBehavior;
+
+use super::knowledge::Known;
+use super::worker::Tallies;
+use crate::admin::monitor::status::{
+    CertificateStatus, EndpointState, EndpointStatus, RouteStatus, SharedCacheStatus, StoreStatus, UpstreamStatus,
+};
+use crate::admin::monitor::{Monitor, RouteName, Status};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Settings;
+use crate::config::settings::{Auth, HostPattern, PathPattern, Route, StoreUrl};
+use crate::telemetry::history::SLOT;
+use crate::telemetry::{History, Recorder};
+use crate::token::AuthMethod;
+use crate::units::{ByteSize, HumanDuration};
+use crate::upstream::{EndpointTally, Reachability};
+
+/// Reads the recorders.
+#[derive(Clone)]
+pub(super) struct Sampler {
+    history: Arc<History>,
+    recorders: Vec<Arc<Recorder>>,
+    clock: Clock,
+}
+
+/// What is looked at.
+pub(super) struct Sources<'a> {
+    pub settings: &'a Settings,
+    /// The names that recorders count by.
+    pub names: &'a [Arc<str>],
+    pub recorders: &'a [Arc<Recorder>],
+    pub tallies: &'a Tallies,
+    pub known: &'a Known,
+    pub clock: &'a Clock,
+    /// The file of the settings.
+    pub configuration: Option<PathBuf>,
+}
+
+impl Sampler {
+    /// Keeps what happened since the last time.
+    pub(super) fn step(&self) {
+        self.history.sample(&self.recorders, self.clock.now());
+    }
+
+    /// Does so for ever.
+    pub(super) async fn run(self) {
+        let mut interval = tokio::time::interval(SLOT);
+        // What was missed is a gap.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first one comes at once, when nothing has happened.
+        interval.tick().await;
+        loop {
+            interval.tick().await;
+            self.step();
+        }
+    }
+}
+
+/// The monitor, and what has to run for it.
+pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
+    let Sources { settings, names, recorders, tallies, known, clock, configuration } = sources;
+    let history = Arc::new(History::new(names.len(), clock.now()));
+    let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
+    let upstream = |index| settings.routes.get(index).map(|route: &Route| route.upstream);
+    let routes =
+        names.iter().enumerate().map(|(index, name)| RouteName { name: name.to_string(), upstream: upstream(index) });
+    let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone());
+
+    let settled = settled(settings, configuration, known, clock.now());
+    let ends: Vec<_> = settings
+        .certificates
+        .iter()
+        .map(|one| Timestamp::from_micros(one.not_after.saturating_mul(1_000_000)))
+        .collect();
+    let (tallies, known, clock) = (tallies.clone(), known.clone(), clock.clone());
+    let ask = move || {
+        let (mut status, now) = (settled.clone(), clock.now());
+        for (upstream, tallies) in status.upstreams.iter_mut().zip(&tallies) {
+            upstream.endpoints.iter_mut().zip(tallies).for_each(|(endpoint, tally)| look_at(endpoint, tally));
+        }
+        for (certificate, end) in status.certificates.iter_mut().zip(&ends) {
+            *certificate = CertificateStatus::new(&certificate.name, &certificate.hosts, *end, now);
+        }
+        known.tell(&mut status, now);
+        status
+    };
+    (Arc::new(Monitor::new(history, routes.collect(), upstreams.collect(), Arc::new(ask))), sampler)
+}
+
+/// What does not change while the process runs; the rest is filled in when somebody asks.
+fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, now: Timestamp) -> Status {
+    let upstreams = settings.upstreams.iter().map(|upstream| UpstreamStatus {
+        name: upstream.name.clone(),
+        max_connections: upstream.max_connections,
+        endpoints: upstream.endpoints.iter().map(|endpoint| EndpointStatus::unused(&endpoint.authority)).collect(),
+    });
+    let certificates = settings.certificates.iter().map(|one| CertificateStatus::new(&one.name, &one.names, now, now));
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        started: now,
+        configuration,
+        workers: settings.workers,
+        routes: settings.routes.iter().map(|route| route_status(route, settings)).collect(),
+        upstreams: upstreams.collect(),
+        certificates: certificates.collect(),
+        store: StoreStatus {
+            kind: match &settings.store.url {
+                StoreUrl::Sqlite(_) => "SQLite",
+                StoreUrl::Postgres(_) => "PostgreSQL",
+                StoreUrl::Django(_) => "Django database",
+            },
+            place: settings.store.url.to_string(),
+            is_up: true,
+            log_read: now,
+            questions: 0,
+            failures: 0,
+        },
+        shared_cache: known.shared_place().map(SharedCacheStatus::unused),
+        feeds: Vec::new(),
+    }
+}
+
+fn route_status(route: &Route, settings: &Settings) -> RouteStatus {
+    let upstream = settings.upstreams.get(route.upstream).map(|upstream| upstream.name.clone());
+    RouteStatus {
+        name: route.name.to_string(),
+        host: match &route.host {
+            HostPattern::Exact(host) => host.clone(),
+            HostPattern::Below(domain) => format!("*.{domain}"),
+            HostPattern::Any => "*".to_owned(),
+        },
+        path: match &route.path {
+            PathPattern::Exact(path) => path.clone(),
+            PathPattern::Prefix(path) => format!("{path}*"),
+        },
+        methods: route.methods.iter().map(Method::to_string).collect(),
+        auth: match route.auth {
+            Auth::Required => "required",
+            Auth::Optional => "optional",
+            Auth::None => "none",
+        },
+        credentials: route.credentials.iter().map(|method| credential(*method)).collect(),
+        scopes: route.scopes.iter().map(ToString::to_string).collect(),
+        upstream: upstream.unwrap_or_default(),
+        limits: limits(route),
+    }
+}
+
+fn credential(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Token => "token",
+        AuthMethod::Session => "session",
+    }
+}
+
+fn limits(route: &Route) -> Vec<String> {
+    let mut limits = vec![format!("body {}", ByteSize(route.body_limit))];
+    if route.streaming {
+        limits.push("streaming".to_owned());
+    } else {
+        limits.push(format!("answer within {}", HumanDuration(route.response_headers_timeout)));
+    }
+    limits.extend(route.total_timeout.map(|total| format!("all within {}", HumanDuration(total))));
+    let ways = [
+        (route.strip_prefix, "prefix cut off"),
+        (route.upstream_host, "Host of the endpoint"),
+        (route.empty_segments, "empty segments pass"),
+        (route.buffer_request, "body read first"),
+    ];
+    limits.extend(ways.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));
+    limits
+}
+
+fn look_at(endpoint: &mut EndpointStatus, tally: &EndpointTally) {
+    endpoint.state = match tally.reachability() {
+        Reachability::Untried => EndpointState::Untried,
+        Reachability::Reachable => EndpointState::Reachable,
+        Reachability::Unreachable(_) => EndpointState::Unreachable,
+    };
+    (endpoint.connections, endpoint.failures) = (tally.open(), tally.refusals());
+}

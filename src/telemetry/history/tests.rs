@@ -1,0 +1,148 @@
+use super::*;
+use crate::clock::{Clock, Hand};
+use crate::telemetry::{Outcome, RouteIndex};
+
+struct Site {
+    recorders: [Arc<Recorder>; 2],
+    history: History,
+    clock: Clock,
+    hand: Hand,
+}
+
+impl Site {
+    fn new(routes: usize, most_bytes: usize) -> Site {
+        let names: Vec<Arc<str>> = (0..routes).map(|route| format!("route-{route}").into()).collect();
+        let (clock, hand) = Clock::by_hand(Timestamp::from_micros(1_800_000_000_000_000));
+        let history = History::within(routes, clock.now(), most_bytes);
+        Site { recorders: [Recorder::new(&names), Recorder::new(&names)], history, clock, hand }
+    }
+
+    fn answer(&self, worker: usize, route: u32, status: u16, count: u64) {
+        let upstream = (status != 401).then_some(Duration::from_millis(2));
+        for _ in 0..count {
+            let took = Duration::from_millis(3);
+            self.recorders[worker].request(RouteIndex(route), Outcome::Forwarded, Some(status), took, upstream);
+        }
+    }
+
+    fn step(&self, after: Duration) {
+        self.hand.advance(after);
+        self.history.sample(&self.recorders, self.clock.now());
+    }
+}
+
+fn requests(points: &[Option<Point>]) -> Vec<Option<u64>> {
+    points.iter().map(|point| point.as_ref().map(|point| point.counts.requests())).collect()
+}
+
+#[test]
+fn a_point_holds_what_all_workers_counted_since_the_one_before() {
+    let site = Site::new(2, MOST_BYTES);
+    site.answer(0, 0, 200, 6);
+    site.answer(1, 0, 401, 2);
+    site.answer(1, 1, 503, 4);
+    site.recorders[0].cache_hit();
+    site.recorders[0].connection_accepted();
+    site.step(SLOT);
+    site.answer(0, 0, 200, 10);
+    site.recorders[1].cache_miss();
+    site.step(SLOT);
+    let window = site.history.window(Reach::Minutes5);
+    let all = window.all();
+    assert_eq!(all.len(), 150);
+    assert_eq!(requests(&all[147..]), [None, Some(12), Some(10)]);
+    let (first, second) = (all[148].as_ref().unwrap(), all[149].as_ref().unwrap());
+    assert_eq!((first.counts.watched(401), first.counts.watched(503)), (2, 4));
+    assert_eq!(first.per_second(first.counts.requests()), 6.0);
+    assert_eq!((first.hit_rate(), second.hit_rate(), second.connections), (Some(1.0), Some(0.0), 1));
+    assert_eq!(requests(&window.of(|route| route == 0)[148..]), [Some(8), Some(10)]);
+    let (sums, span) = window.by_route();
+    assert_eq!(sums.iter().map(Counts::requests).collect::<Vec<_>>(), [18, 4, 0]);
+    assert_eq!((sums[0].upstream.count(), span), (16, 2 * SLOT));
+}
+
+#[test]
+fn requests_without_a_route_stand_behind_the_last_one() {
+    let site = Site::new(1, MOST_BYTES);
+    site.answer(0, u32::MAX, 404, 3);
+    site.step(SLOT);
+    let (sums, _) = site.history.window(Reach::Hour).by_route();
+    assert_eq!(sums[1].requests(), 3);
+}
+
+#[test]
+fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
+    let site = Site::new(1, MOST_BYTES);
+    for after in [2_000, 2_900, 1_100, 8_000] {
+        site.answer(0, 0, 200, 1);
+        site.step(Duration::from_millis(after));
+    }
+    let all = site.history.window(Reach::Minutes5).all();
+    assert_eq!(requests(&all[143..]), [Some(1), Some(1), Some(1), None, None, None, Some(1)]);
+}
+
+#[test]
+fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
+    let site = Site::new(1, MOST_BYTES);
+    for back in [0, 3_600] {
+        site.answer(0, 0, 200, 4);
+        site.hand.set(Timestamp::from_micros(site.clock.now().as_micros() - back * 1_000_000));
+        site.step(Duration::ZERO);
+    }
+    let all = site.history.window(Reach::Minutes5).all();
+    assert_eq!(requests(&all[147..]), [None, Some(4), Some(4)]);
+    assert!(all.iter().flatten().all(|point| point.per_second(point.counts.requests()) == 2.0));
+}
+
+#[test]
+fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
+    let site = Site::new(1, MOST_BYTES);
+    for _ in 0..2_000 {
+        site.answer(0, 0, 200, 1);
+        site.step(SLOT);
+    }
+    for (reach, points, least) in [(Reach::Minutes5, 150, 150), (Reach::Minutes15, 150, 448), (Reach::Hour, 180, 1_791)]
+    {
+        let all = site.history.window(reach).all();
+        assert_eq!(all.len(), points);
+        assert!(all.iter().all(Option::is_some));
+        let sum: u64 = requests(&all).into_iter().flatten().sum();
+        assert!((least..=reach.minutes() * 30).contains(&sum), "{reach:?}: {sum}");
+    }
+    assert_eq!(site.history.kept().slots.len(), 1_800);
+}
+
+#[test]
+fn what_is_kept_of_many_routes_stays_within_its_bound_and_the_newest_stays() {
+    let site = Site::new(300, 64 << 10);
+    for _ in 0..50 {
+        for route in 0..300 {
+            site.answer(0, route, 200, 3);
+        }
+        site.step(SLOT);
+        assert!(site.history.bytes() <= 64 << 10);
+    }
+    let window = site.history.window(Reach::Minutes5);
+    let sum = |points: &[Option<Point>]| requests(points).into_iter().flatten().sum::<u64>();
+    assert_eq!(sum(&window.all()), 50 * 900, "the sums stay");
+    let one = window.of(|route| route == 299);
+    assert!(one[149].is_some() && one[100].is_none(), "the oldest goes first");
+    let (sums, span) = window.by_route();
+    assert_eq!(per_second(sums[0].requests(), span), 1.5, "and the rate is that of the time that is left");
+}
+
+#[test]
+fn a_busy_route_takes_about_thirty_bytes_of_a_slot_and_an_idle_one_none() {
+    let site = Site::new(10, MOST_BYTES);
+    for (status, count) in [(200, 9_000), (304, 500), (401, 300), (404, 20), (503, 3)] {
+        site.answer(0, 3, status, count);
+    }
+    for micros in [90, 200, 400, 900, 2_000, 20_000, 90_000] {
+        let took = Duration::from_micros(micros);
+        site.recorders[1].request(RouteIndex(3), Outcome::Forwarded, Some(200), took, Some(took));
+    }
+    site.step(SLOT);
+    assert!((20..=45).contains(&site.history.bytes()), "{}", site.history.bytes());
+    site.step(SLOT);
+    assert!(site.history.bytes() <= 45);
+}

@@ -1,0 +1,155 @@
+//! What was kept of the last minutes, in points for a chart.
+
+use std::time::Duration;
+
+use super::counts::Counts;
+use super::packed::unpack;
+use super::{SLOT, Slot, share};
+
+/// How far back a window reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// 5 minutes in points of 2 s.
+    Minutes5,
+    /// 15 minutes in points of 6 s.
+    Minutes15,
+    /// An hour in points of 20 s.
+    Hour,
+}
+
+/// What was kept of the last minutes.
+///
+/// A copy: nobody waits for whoever reads it.
+pub struct Window {
+    reach: Reach,
+    routes: usize,
+    /// In the order of their numbers.
+    slots: Vec<Slot>,
+}
+
+/// What happened in the time of one point.
+#[derive(Clone, Debug, Default)]
+pub struct Point {
+    /// How long that was.
+    pub span: Duration,
+    /// Requests that ended.
+    pub counts: Counts,
+    /// Tokens whose meaning was in memory.
+    pub hits: u64,
+    /// Tokens whose meaning had to be asked for.
+    pub misses: u64,
+    /// Connections open at its end.
+    pub connections: u64,
+}
+
+impl Reach {
+    /// All, shortest first.
+    pub const ALL: [Reach; 3] = [Reach::Minutes5, Reach::Minutes15, Reach::Hour];
+
+    /// How many minutes.
+    pub const fn minutes(self) -> u64 {
+        match self {
+            Reach::Minutes5 => 5,
+            Reach::Minutes15 => 15,
+            Reach::Hour => 60,
+        }
+    }
+
+    /// How long a point lasts.
+    pub const fn seconds_per_point(self) -> u64 {
+        self.slots() * SLOT.as_secs()
+    }
+
+    /// Slots in a point.
+    const fn slots(self) -> u64 {
+        match self {
+            Reach::Minutes5 => 1,
+            Reach::Minutes15 => 3,
+            Reach::Hour => 10,
+        }
+    }
+
+    /// How many points.
+    const fn points(self) -> u64 {
+        self.minutes() * 60 / SLOT.as_secs() / self.slots()
+    }
+}
+
+impl Window {
+    pub(super) fn new(reach: Reach, routes: usize, mut slots: Vec<Slot>) -> Window {
+        let first = slots.last().map_or(0, |slot| slot.number / reach.slots()).saturating_sub(reach.points() - 1);
+        slots.retain(|slot| slot.number / reach.slots() >= first);
+        Window { reach, routes, slots }
+    }
+
+    /// All requests, point by point, oldest first. `None` where nothing was kept.
+    pub fn all(&self) -> Vec<Option<Point>> {
+        self.points(|slot| Some(slot.sums.counts.clone()))
+    }
+
+    /// The requests of some routes; the index after the last route stands for requests without one.
+    pub fn of(&self, is_meant: impl Fn(usize) -> bool) -> Vec<Option<Point>> {
+        self.points(|slot| {
+            let mut sum = Counts::default();
+            unpack(slot.routes.as_deref()?, |route, counts| {
+                if is_meant(route) {
+                    sum += counts;
+                }
+            });
+            Some(sum)
+        })
+    }
+
+    /// The sums of each route, and of requests without one behind them, with the time that they are of.
+    pub fn by_route(&self) -> (Vec<Counts>, Duration) {
+        let (mut sums, mut span) = (vec![Counts::default(); self.routes + 1], Duration::ZERO);
+        for slot in &self.slots {
+            let Some(routes) = slot.routes.as_deref() else { continue };
+            span += slot.sums.span;
+            unpack(routes, |route, counts| {
+                if let Some(sum) = sums.get_mut(route) {
+                    *sum += counts;
+                }
+            });
+        }
+        (sums, span)
+    }
+
+    fn points(&self, counts: impl Fn(&Slot) -> Option<Counts>) -> Vec<Option<Point>> {
+        let per_point = self.reach.slots();
+        let last = self.slots.last().map_or(0, |slot| slot.number / per_point);
+        let mut points = vec![None; usize::try_from(self.reach.points()).unwrap_or(0)];
+        for slot in &self.slots {
+            // Counted from the newest, so that a young process has its gap on the left.
+            let age = usize::try_from(last.saturating_sub(slot.number / per_point)).unwrap_or(usize::MAX);
+            let place = points.len().checked_sub(age.saturating_add(1));
+            let (Some(place), Some(counts)) = (place.and_then(|place| points.get_mut(place)), counts(slot)) else {
+                continue;
+            };
+            let point = place.get_or_insert_with(Point::default);
+            point.span += slot.sums.span;
+            point.counts += &counts;
+            point.hits = point.hits.saturating_add(slot.sums.hits);
+            point.misses = point.misses.saturating_add(slot.sums.misses);
+            point.connections = slot.sums.connections;
+        }
+        points
+    }
+}
+
+impl Point {
+    /// So many in a second.
+    pub fn per_second(&self, count: u64) -> f64 {
+        per_second(count, self.span)
+    }
+
+    /// The share of tokens whose meaning was in memory; `None` if no token came.
+    pub fn hit_rate(&self) -> Option<f64> {
+        share(self.hits, self.hits.saturating_add(self.misses))
+    }
+}
+
+/// So many in a second; 0 in no time.
+pub fn per_second(count: u64, span: Duration) -> f64 {
+    if span.is_zero() { 0.0 } else { super::float(count) / span.as_secs_f64() }
+}
