@@ -23,6 +23,8 @@ const EPOCHS: usize = 64;
 pub struct IdentityCache {
     known: Cache<TokenDigest, Known>,
     denied: Cache<TokenDigest, DeniedUntil>,
+    /// Forgotten, and good until then: of these nothing is believed, but they are worth a question to the store.
+    once_good: Cache<TokenDigest, ()>,
     epochs: [AtomicU64; EPOCHS],
     sight: Sight,
     ttl: Duration,
@@ -50,6 +52,7 @@ impl IdentityCache {
         Arc::new(IdentityCache {
             known: Cache::new(settings.max_entries),
             denied: Cache::new((settings.max_entries / 8).max(16)),
+            once_good: Cache::new(settings.max_entries),
             epochs: [const { AtomicU64::new(0) }; EPOCHS],
             sight: Sight::new(settings, store, now),
             ttl: settings.ttl,
@@ -87,9 +90,9 @@ impl IdentityCache {
         self.sight.lets_known_pass(now)
     }
 
-    /// Was this token ever known to count, and not forgotten since?
+    /// Did this token count when it was last looked up? Says nothing of now.
     pub fn knew(&self, digest: TokenDigest) -> bool {
-        self.known.contains_key(&digest)
+        self.known.contains_key(&digest) || self.once_good.contains_key(&digest)
     }
 
     /// All that happened before `at` has been forgotten as it should.
@@ -110,7 +113,9 @@ impl IdentityCache {
     /// Forgets one token.
     pub fn forget(&self, digest: TokenDigest) {
         self.counter(digest).fetch_add(1, Ordering::AcqRel);
-        self.known.remove(&digest);
+        if self.known.remove(&digest).is_some() {
+            self.once_good.insert(digest, ());
+        }
         self.denied.remove(&digest);
     }
 
@@ -118,13 +123,22 @@ impl IdentityCache {
     pub fn forget_subject(&self, subject: SubjectId) {
         // Which digests belong to the user is not known for fills in flight, so all of them are fenced.
         self.move_all_epochs();
-        self.known.retain(|_, known| known.identity.subject() != subject);
+        self.known.retain(|digest, known| {
+            let stays = known.identity.subject() != subject;
+            if !stays {
+                self.once_good.insert(*digest, ());
+            }
+            stays
+        });
         self.denied.retain(|_, denied| denied.why != Denied::OwnerInactive);
     }
 
     /// Forgets everything.
     pub fn forget_all(&self) {
         self.move_all_epochs();
+        for (digest, _) in self.known.iter() {
+            self.once_good.insert(digest, ());
+        }
         self.known.clear();
         self.denied.clear();
     }
@@ -192,17 +206,21 @@ impl Fill {
                 let end = now.after(ttl);
                 let until = identity.expires().map_or(end, |expires| expires.min(end));
                 self.cache.denied.remove(&self.digest);
+                self.cache.once_good.remove(&self.digest);
                 self.cache.known.insert(self.digest, Known { identity: Arc::clone(identity), since: now, until });
             }
             Verdict::Denied(why) => {
                 let until = now.after(self.cache.negative_ttl);
                 self.cache.known.remove(&self.digest);
+                self.cache.once_good.remove(&self.digest);
                 self.cache.denied.insert(self.digest, DeniedUntil { why: *why, until });
             }
         }
         // A `forget` between the first look and the insertion found nothing to remove; it is made up for here.
         if self.is_outdated() {
-            self.cache.known.remove(&self.digest);
+            if self.cache.known.remove(&self.digest).is_some() {
+                self.cache.once_good.insert(self.digest, ());
+            }
             self.cache.denied.remove(&self.digest);
         }
     }

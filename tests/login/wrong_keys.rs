@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokengate::token::TokenKey;
 use tokengate::units::Rate;
 
 use crate::support::client::BOTH;
@@ -41,6 +42,28 @@ async fn wrong_keys_are_held_back_and_known_ones_are_served() {
     gateway.hand.advance(Duration::from_secs(6));
     assert_eq!(wrong(11).to(&gateway).await.status, 401);
     assert_eq!(wrong(12).to(&gateway).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_good_key_that_was_changed_is_looked_up_again_whatever_else_comes_from_there() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, Some(Rate { count: 2, per: Duration::from_secs(86_400) })).await;
+    let (alice, bob) = (gateway.issue("alice").await, gateway.issue("bob").await);
+    for key in [&alice, &bob] {
+        assert_eq!(Ask::get("/api/x").token(key).to(&gateway).await.status, 200);
+    }
+    for n in 0..2 {
+        wrong(n).to(&gateway).await;
+    }
+    let memory = gateway.memory();
+    let digest = TokenKey::parse(&alice).unwrap().digest();
+    memory.forget(digest);
+    assert_eq!(Ask::get("/api/x").token(&alice).to(&gateway).await.status, 200);
+    memory.forget_all();
+    for key in [&alice, &bob] {
+        assert_eq!(Ask::get("/api/x").token(key).to(&gateway).await.status, 200);
+    }
+    assert_eq!(wrong(3).to(&gateway).await.status, 429);
 }
 
 #[tokio::test]

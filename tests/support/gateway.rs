@@ -221,6 +221,11 @@ impl Gateway {
         self.running.sample_traffic();
     }
 
+    /// What the gateway believes.
+    pub fn memory(&self) -> &tokengate::cache::IdentityCache {
+        self.running.memory()
+    }
+
     pub fn cached_tokens(&self) -> usize {
         self.running.memory().len()
     }
