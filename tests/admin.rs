@@ -16,10 +16,10 @@ use crate::support::client::{Tls, connect};
 use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
 
 /// The password of everybody in these tests.
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 /// A gateway with an admin application, a superuser `root`, a `helper` who is staff, and an ordinary `alice`.
-async fn gateway(origin: &Origin) -> Gateway {
+pub async fn gateway(origin: &Origin) -> Gateway {
     gateway_with(origin, |_| {}).await
 }
 

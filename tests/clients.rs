@@ -1,5 +1,6 @@
 //! The programs that people really call with, unchanged: their TLS trusts the gateway's authority, nothing is switched off.
 
+mod admin;
 mod chromium;
 mod program;
 mod tokens;

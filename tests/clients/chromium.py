@@ -3,26 +3,17 @@
 With SCREENSHOTS=FOLDER in the environment pictures of the pages are put there.
 """
 
-import os
-import pathlib
-import shutil
-import subprocess
 import sys
 import time
 
-import axe_playwright_python
 import requests
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
+
+from browsing import LOOKS, chromium, looked_at, visit
 
 _, scenario, gateway, authority, user, password = sys.argv
 WRONG = "Please enter a correct username and password."
 SESSION = "__Host-tokengate-sessionid"
-AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-LOOKS = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1000, "height": 760}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1000, "height": 760}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 375, "height": 720}, "is_mobile": True, "has_touch": True},
-}
 
 
 def status(key=None, cookie=None):
@@ -138,18 +129,6 @@ def all_is_done_by_keyboard(page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Logged out")
 
 
-def looked_at(page, name):
-    """The page as it is: for everybody, and no wider than its screen."""
-    page.evaluate(AXE)
-    found = page.evaluate("axe.run().then(it => [it.violations, it.passes.length])")
-    violations = [(it["id"], it["help"], [node["html"] for node in it["nodes"]]) for it in found[0]]
-    assert not violations, f"{name}: {violations}"
-    assert found[1] > 10, "axe has looked"
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: wider than the screen"
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
-
-
 def pages_are_for_everybody(page, look):
     log_in(page, "wrong")
     looked_at(page, f"login-refused-{look}")
@@ -167,30 +146,7 @@ def pages_are_for_everybody(page, look):
     looked_at(page, f"logged-out-{look}")
 
 
-def visit(browser, act, *more, **settings):
-    """Acts on a page of a new visitor; nothing may be complained of meanwhile."""
-    context = browser.new_context(**settings)
-    page = context.new_page()
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda fault: complaints.append(str(fault)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-    act(page, *more)
-    assert not complaints, complaints
-    context.close()
-
-
-chromium = shutil.which("chromium") or sys.exit("Chromium is missing; ./scripts/test installs it, or: apt-get install chromium")
-certutil = shutil.which("certutil") or sys.exit("certutil is missing; ./scripts/test installs it, or: apt-get install libnss3-tools")
-# Chromium trusts whom the database of its user names.
-database = pathlib.Path.home() / ".pki/nssdb"
-database.mkdir(parents=True)
-subprocess.run([certutil, "-d", f"sql:{database}", "-N", "--empty-password"], check=True)
-subprocess.run([certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "gateway", "-i", authority], check=True)
-
-with sync_playwright() as playwright:
-    # Its sandbox refuses to work for root.
-    browser = playwright.chromium.launch(executable_path=chromium, chromium_sandbox=os.geteuid() != 0)
+with chromium(authority) as browser:
     match scenario:
         case "account":
             visit(browser, a_user_looks_after_tokens)
@@ -205,5 +161,4 @@ with sync_playwright() as playwright:
                 visit(browser, pages_are_for_everybody, look, **settings)
         case _:
             sys.exit(f"no such scenario: {scenario}")
-    browser.close()
 print("done")

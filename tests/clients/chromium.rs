@@ -4,19 +4,24 @@ use std::path::Path;
 use std::process::Stdio;
 
 use super::{PASSWORD, Shop, USER};
-use crate::support::python;
+use crate::support::{Gateway, python};
 
-/// Lets `chromium.py` play a scenario: what it does stands there.
-async fn plays(scenario: &str) {
-    let shop = Shop::open().await;
+/// Lets a script play a scenario before a gateway whose authority Chromium trusts: what it does stands there.
+pub async fn play(script: &str, scenario: &str, gateway: &Gateway, more: &[&str]) {
     let home = tempfile::tempdir().unwrap();
     let mut browser = python::CLIENTS.command().await;
-    browser.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/chromium.py"));
-    browser.args([scenario, &shop.https("")]).arg(shop.gateway.authority()).args([USER, PASSWORD]);
+    browser.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script));
+    browser.args([scenario, &format!("https://localhost:{}", gateway.address().port())]);
+    browser.arg(gateway.authority()).args(more);
     browser.env("HOME", home.path()).stdin(Stdio::null());
     let output = python::output(browser).await;
     let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(output.status.success() && out == "done\n", "{scenario}: {out}{err}");
+}
+
+async fn plays(scenario: &str) {
+    let shop = Shop::open().await;
+    play("chromium.py", scenario, &shop.gateway, &[USER, PASSWORD]).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,260 @@
+"""Headless Chromium on the admin application: `admin.py SCENARIO GATEWAY AUTHORITY ADMIN USER PASSWORD [KEY]`.
+
+The user is a superuser. With SCREENSHOTS=FOLDER in the environment pictures of the pages are put there.
+"""
+
+import re
+import sys
+import threading
+import time
+
+import requests
+from playwright.sync_api import expect
+
+from browsing import LOOKS, chromium, looked_at, visit
+
+_, scenario, gateway, authority, admin, user, password, *key = sys.argv
+COOKIE = "__Host-tokengate-admin"
+
+
+def status(key):
+    """What the gateway answers to the key."""
+    headers = {"Authorization": f"Token {key}"}
+    return requests.get(f"{gateway}/api/", headers=headers, verify=authority, timeout=30).status_code
+
+
+def becomes(wanted, key):
+    """Waits until the gateway answers so: a change holds as soon as it has looked at its log of changes."""
+    end = time.monotonic() + 30
+    while (found := status(key)) != wanted:
+        assert time.monotonic() < end, f"{found}, not {wanted}"
+        time.sleep(0.01)
+
+
+def sign_in(page, typed=password):
+    page.goto(admin)
+    page.get_by_label("User name").fill(user)
+    page.get_by_label("Password").fill(typed)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def form(page, name):
+    return page.locator("form", has=page.get_by_role("heading", name=name, exact=True))
+
+
+def issued(page, form, button):
+    """The key that a form brings about."""
+    form.get_by_label("Your own password").fill(password)
+    form.get_by_role("button", name=button).click()
+    return page.locator("#key").inner_text()
+
+
+def told(page, text):
+    expect(page.get_by_role("status")).to_have_text(text)
+
+
+def a_user_is_made_and_gets_tokens(page, scripts):
+    sign_in(page)
+    expect(page).to_have_url(f"{admin}/users")
+    page.get_by_role("link", name="Add a user").click()
+    page.get_by_label("User name").fill("bob")
+    page.get_by_label("Groups").fill("editors\nauthors")
+    page.get_by_label("Your own password").fill(password)
+    page.get_by_role("button", name="Add the user").click()
+    told(page, "User bob was created.")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("bob")
+
+    page.get_by_role("link", name="New token").click()
+    named = form(page, "Named token")
+    named.get_by_label("Name").fill("laptop")
+    named.get_by_label("Ends").select_option("30")
+    key = issued(page, named, "Issue the token")
+    becomes(200, key)
+    if scripts:
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        page.get_by_role("button", name="Copy").first.click()
+        expect(page.get_by_role("button", name="Copied")).to_be_visible()
+        assert page.evaluate("navigator.clipboard.readText()") == key
+    page.reload()
+    expect(page.locator("#key")).to_have_count(0)
+    assert key not in page.content(), "a key is shown once"
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    told(page, "The token was revoked.")
+    becomes(401, key)
+
+    page.get_by_role("link", name="bob").first.click()
+    page.get_by_role("link", name="New token").click()
+    old = issued(page, form(page, "Login token"), "Show")
+    becomes(200, old)
+    page.get_by_role("link", name="bob").first.click()
+    page.get_by_role("link", name="New token").click()
+    new = issued(page, form(page, "Login token"), "Reset")
+    becomes(401, old)
+    becomes(200, new)
+
+    page.get_by_role("link", name="Tokens", exact=True).first.click()
+    page.get_by_label("Owner's user name").fill("bob")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_label(f"Select token {new[:8]} of bob").check()
+    page.get_by_text("Revoke the selected tokens").first.click()
+    page.get_by_label("Your own password").fill(password)
+    page.get_by_role("button", name="Revoke the selected tokens").click()
+    told(page, "1 token was revoked.")
+    becomes(401, new)
+    signed_out(page)
+
+
+def signed_out(page):
+    """Signs out; then the cookie opens nothing, also for who kept it."""
+    [cookie] = [cookie for cookie in page.context.cookies() if cookie["name"] == COOKIE]
+    assert cookie["httpOnly"] and cookie["secure"] and cookie["sameSite"] == "Strict", cookie
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(f"{admin}/sign-in")
+    assert not page.context.cookies()
+    page.context.add_cookies([cookie])
+    page.goto(f"{admin}/users")
+    expect(page).to_have_url(f"{admin}/sign-in?next=%2Fusers")
+
+
+def a_crowd_is_searched(page):
+    sign_in(page)
+    names = page.locator("tbody th")
+    page.get_by_label("Name or e-mail").fill("user04217")
+    page.keyboard.press("Enter")
+    expect(names).to_have_text([f"user04217{n}" for n in range(10)])
+    page.get_by_label("Name or e-mail").fill("U77777@")
+    page.keyboard.press("Enter")
+    expect(names).to_have_text(["user077777"])
+    page.get_by_label("Name or e-mail").fill("user0421")
+    page.get_by_label("Active").select_option("Inactive")
+    page.get_by_role("button", name="Search").click()
+    expect(names).to_have_text([f"user{n:06}" for n in range(42100, 42200) if n % 4 == 0])
+
+    page.goto(f"{admin}/users?q=user")
+    for part in range(4):
+        expect(names).to_have_text([f"user{n:06}" for n in range(50 * part + 1, 50 * part + 51)])
+        page.get_by_role("link", name="Next page").click()
+    page.get_by_role("link", name="First page").click()
+    expect(names.first).to_have_text("user000001")
+    page.get_by_label("Order").select_option("Newest first")
+    page.get_by_label("Group").select_option("editors")
+    page.get_by_role("button", name="Search").click()
+    editors = [f"user{n:06}" for n in range(1, 100_000, 1_000)][::-1]
+    expect(names).to_have_text(editors[:50])
+    page.get_by_role("link", name="Next page").click()
+    expect(names).to_have_text(editors[50:])
+    expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    page.get_by_label("Name or e-mail").fill("nobody")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("heading", name="Nobody is like that")).to_be_visible()
+
+
+def load_is_shown(page):
+    sign_in(page)
+    page.get_by_role("link", name="Traffic").click()
+    expect(page.get_by_role("heading", name="No requests")).to_be_visible()
+    wanted, sent = threading.Event(), []
+    wanted.set()
+
+    def load():
+        with requests.Session() as session:
+            session.verify = authority
+            while wanted.is_set():
+                # Every fourth is not let in.
+                shown = "unknown" if len(sent) % 4 == 3 else key[0]
+                answer = session.get(f"{gateway}/api/", headers={"Authorization": f"Token {shown}"}, timeout=30)
+                sent.append(answer.status_code)
+                time.sleep(0.01)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        rates = page.locator("figure", has=page.get_by_role("heading", name="Requests per second"))
+        expect(rates.get_by_role("listitem").first).to_have_text(re.compile(r"All [1-9]"), timeout=30_000)
+        cells = page.get_by_role("region", name="Routes").get_by_role("row", name="api").get_by_role("cell")
+        expect(cells.first).to_have_text(re.compile("^[1-9]"), timeout=30_000)
+    finally:
+        wanted.clear()
+        thread.join()
+    expect(cells.first).to_have_text(str(len(sent)), timeout=30_000)
+    expect(cells.nth(2)).to_have_text(re.compile("^2[0-9](\\.[0-9])?%$"))
+    assert set(sent) == {200, 401}, set(sent)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    page.get_by_role("link", name="api").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Route api")
+
+
+def a_wrong_password_is_told(page, look):
+    sign_in(page, "wrong")
+    looked_at(page, f"admin-sign-in-refused-{look}")
+
+
+def pages_are_for_everybody(page, look):
+    def look_at(name):
+        looked_at(page, f"admin-{name}-{look}")
+
+    page.goto(admin)
+    look_at("sign-in")
+    sign_in(page)
+    look_at("users")
+    page.get_by_role("link", name="ada").click()
+    look_at("user")
+    at = page.url
+    for name in ["edit", "groups", "password", "rights", "delete"]:
+        page.goto(f"{at}/{name}")
+        look_at(f"user-{name}")
+    page.goto(f"{at}/tokens/add")
+    look_at("token-add")
+    named = form(page, "Named token")
+    named.get_by_label("Name").fill(f"seen on {look}")
+    named.get_by_label("Scopes").fill("read orders:write")
+    issued(page, named, "Issue the token")
+    look_at("token-issued")
+    page.reload()
+    look_at("token")
+    page.get_by_role("button", name="Revoke", exact=True).click()
+    look_at("token-revoked")
+    for name, path in {
+        "tokens": "tokens",
+        "tokens-ending": "tokens?view=ending",
+        "tokens-none": "tokens?owner=nobody",
+        "user-add": "users/add",
+        "users-none": "users?q=nobody",
+        "traffic": "traffic?minutes=5",
+        "traffic-route": "traffic?route=api&minutes=5",
+        "status": "status",
+        "audit": "audit",
+        "audit-none": "audit?until=2001-01-01",
+        "look-up": "look-up",
+    }.items():
+        page.goto(f"{admin}/{path}")
+        look_at(name)
+    page.get_by_label("A key that was found").fill(key[0])
+    page.get_by_role("button", name="What is it?").click()
+    look_at("look-up-found")
+    page.get_by_label("A key that was found").fill("something else")
+    page.get_by_role("button", name="What is it?").click()
+    look_at("look-up-unknown")
+    page.goto(f"{admin}/tokens")
+    page.get_by_text("Revoke the selected tokens").first.click()
+    look_at("tokens-revoking")
+
+
+with chromium(authority) as browser:
+    match scenario:
+        case "walk":
+            visit(browser, a_user_is_made_and_gets_tokens, True)
+        case "without_scripts":
+            visit(browser, a_user_is_made_and_gets_tokens, False, java_script_enabled=False)
+        case "crowd":
+            visit(browser, a_crowd_is_searched)
+        case "traffic":
+            visit(browser, load_is_shown)
+        case "looks":
+            for look, settings in LOOKS.items():
+                visit(browser, a_wrong_password_is_told, look, refusals=1, **settings)
+                visit(browser, pages_are_for_everybody, look, **settings)
+        case _:
+            sys.exit(f"no such scenario: {scenario}")
+print("done")

@@ -1,0 +1,124 @@
+//! The admin application in headless Chromium. `SCREENSHOTS=FOLDER` in the environment puts pictures of it there.
+
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokengate::store::{NamedToken, NewUser};
+use tokengate::token::{ScopeSet, TokenKey};
+
+use super::chromium::play;
+use crate::admin::{PASSWORD, gateway};
+use crate::support::{Ask, Gateway, Origin};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Lets `admin.py` play a scenario as the superuser.
+async fn plays(scenario: &str, gateway: &Gateway, more: &[&str]) {
+    let admin = format!("https://localhost:{}", gateway.admin_address().port());
+    play("admin.py", scenario, gateway, &[&[admin.as_str(), "root", PASSWORD], more].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_made_gets_tokens_and_loses_them() {
+    let origin = Origin::answering("fine").await;
+    plays("walk", &gateway(&origin).await, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_works_without_scripts_too() {
+    let origin = Origin::answering("fine").await;
+    plays("without_scripts", &gateway(&origin).await, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_users_are_searched_filtered_and_paged() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let file = SqliteConnectOptions::new().filename(&gateway.database).busy_timeout(Duration::from_secs(30));
+    let mut store = file.connect().await.unwrap();
+    // Every fourth is inactive, every thousandth an editor.
+    let sql = "BEGIN;
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
+        INSERT INTO users (id, name, email, active, created)
+        SELECT 1000 + n, printf('user%06d', n), printf('u%d@example.test', n), n % 4 > 0, 1700000000000000 + n FROM numbers;
+        INSERT INTO groups (id, name) VALUES (1000, 'editors');
+        INSERT INTO user_groups (user_id, group_id) SELECT id, 1000 FROM users WHERE id > 1000 AND id % 1000 = 1;
+        COMMIT;";
+    sqlx::raw_sql(sql).execute(&mut store).await.unwrap();
+    plays("crowd", &gateway, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_traffic_page_shows_load_while_it_comes() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let key = gateway.issue("alice").await;
+    let hand = gateway.hand.clone();
+    // Here the gateway's clock runs: samples have times.
+    let time = tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(100));
+        loop {
+            interval.tick().await;
+            hand.advance(interval.period());
+        }
+    });
+    plays("traffic", &gateway, &[&key]).await;
+    time.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let key = furnish(&gateway).await;
+    plays("looks", &gateway, &[&key]).await;
+}
+
+/// Users, tokens and traffic as they may be after some weeks; the key of one token.
+async fn furnish(gateway: &Gateway) -> String {
+    let clock = gateway.clock();
+    for (name, first, last, groups, tokens) in [
+        ("ada", "Ada", "Lovelace", &["editors", "authors"][..], &[("laptop", "read orders:write", 90)][..]),
+        ("edsger", "Edsger", "Dijkstra", &["authors"], &[]),
+        ("grace", "Grace", "Hopper", &["editors"], &[("continuous integration", "read", 14), ("old phone", "read", 1)]),
+        ("katherine", "Katherine", "Johnson", &[], &[("nightly export of the order book", "orders:read", 365)]),
+        ("radia", "Radia", "Perlman", &["operators"], &[("bridge", "", 30)]),
+    ] {
+        let new = NewUser {
+            email: format!("{name}@example.test"),
+            first_name: first.to_owned(),
+            last_name: last.to_owned(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            ..NewUser::named(name)
+        };
+        let id = gateway.store.accounts.create(new).await.unwrap().0.account.id;
+        for &(name, scopes, days) in tokens {
+            let expires = Some(clock.now().after(days * DAY));
+            let order = NamedToken { name: name.to_owned(), expires, scopes: ScopeSet::parse(scopes).unwrap() };
+            gateway.store.ledger.issue_named(id, &order).await.unwrap();
+        }
+        gateway.issue(name).await;
+        gateway.hand.advance(DAY);
+    }
+    let edsger = gateway.user("edsger").await;
+    gateway.store.accounts.deactivate(edsger).await.unwrap();
+    let exposed = gateway.issue("katherine").await;
+    gateway.store.tokens.mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), clock.now()).await.unwrap();
+    let revoked = gateway.issue_named("radia", "read", None, &clock).await;
+    gateway.revoke(&revoked).await;
+
+    let key = gateway.issue("ada").await;
+    for second in 0..60_u64 {
+        for _ in 0..(2 + second % 7 + second / 15) {
+            Ask::get("/api/orders").token(&key).to(gateway).await;
+        }
+        if second % 5 < 2 {
+            Ask::get("/api/orders").token("unknown").to(gateway).await;
+            Ask::get("/public/").to(gateway).await;
+        }
+        gateway.hand.advance(Duration::from_secs(2));
+        gateway.sample_traffic();
+    }
+    key
+}

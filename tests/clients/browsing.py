@@ -1,0 +1,66 @@
+"""Headless Chromium that trusts an authority, and what pages must be in it."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import axe_playwright_python
+from playwright.sync_api import sync_playwright
+
+AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1000, "height": 760}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1000, "height": 760}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 375, "height": 720}, "is_mobile": True, "has_touch": True},
+}
+
+
+def looked_at(page, name):
+    """The page as it is: for everybody, and no wider than its screen."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run().then(it => [it.violations, it.passes.length])")
+    violations = [(it["id"], it["help"], [node["html"] for node in it["nodes"]]) for it in found[0]]
+    assert not violations, f"{name}: {violations}"
+    assert found[1] > 10, "axe has looked"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name}: wider than the screen"
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def visit(browser, act, *more, refusals=0, **settings):
+    """Acts on a page of a new visitor; nothing may be complained of meanwhile but so many refusals with 403."""
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    complaints = []
+
+    def failed(request):
+        # Who leaves a page ends what it still asks for.
+        if not (request.resource_type == "fetch" and request.failure == "net::ERR_ABORTED"):
+            complaints.append(f"{request.url}: {request.failure}")
+
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda fault: complaints.append(str(fault)))
+    page.on("requestfailed", failed)
+    act(page, *more)
+    refused = [text for text in complaints if "status of 403" in text]
+    assert len(refused) == refusals and len(complaints) == refusals, complaints
+    context.close()
+
+
+@contextlib.contextmanager
+def chromium(authority):
+    program = shutil.which("chromium") or sys.exit("Chromium is missing; ./scripts/test installs it, or: apt-get install chromium")
+    certutil = shutil.which("certutil") or sys.exit("certutil is missing; ./scripts/test installs it, or: apt-get install libnss3-tools")
+    # Chromium trusts whom the database of its user names.
+    database = pathlib.Path.home() / ".pki/nssdb"
+    database.mkdir(parents=True)
+    subprocess.run([certutil, "-d", f"sql:{database}", "-N", "--empty-password"], check=True)
+    subprocess.run([certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "gateway", "-i", authority], check=True)
+    with sync_playwright() as playwright:
+        # Its sandbox refuses to work for root.
+        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0)
+        yield browser
+        browser.close()
