@@ -116,7 +116,9 @@ impl<D: Database> Directory for SqlStore<D> {
         }
         if let Some(kind) = query.kind {
             let kind = draft.argument(kind.as_str());
-            draft.only(format!("t.kind = {kind}"));
+            // By an index of kinds all of one kind would have to be sorted, unless the list is sorted by ids itself.
+            let by_id = matches!(query.view, TokenView::All | TokenView::Live);
+            draft.only(format!("{} = {kind}", if by_id { "t.kind" } else { "(t.kind || '')" }));
         }
         if !query.hint.is_empty() {
             let hint = plain(&query.hint);
