@@ -6,6 +6,7 @@ mod pages;
 mod sign_in;
 mod tokens;
 mod traffic;
+mod trail;
 mod users;
 
 use tokengate::config::settings::Admin;

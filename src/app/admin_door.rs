@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,9 +24,6 @@ use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPatter
 use crate::listener::socket;
 use crate::store::{Store, Via};
 use crate::telemetry::RequestIds;
-
-/// How often old entries of the audit trail are removed.
-const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Its socket.
 pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
@@ -52,7 +48,6 @@ pub(super) fn serve(
     let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
-    control.spawn(prune(store.clone(), clock.clone(), admin.audit_keep));
     let api = Api::new(desk.clone(), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api);
@@ -85,16 +80,4 @@ fn example(settings: &Settings, addresses: &HashMap<String, SocketAddr>) -> Stri
         PathPattern::Exact(path) | PathPattern::Prefix(path) => path,
     });
     format!("https://{host}{path}")
-}
-
-/// Removes entries of the audit trail that are older than `keep`, now and then, for ever.
-async fn prune(store: Store, clock: Clock, keep: Duration) {
-    let Some(audit) = store.audit else { return };
-    let mut interval = tokio::time::interval(PRUNE_EVERY);
-    loop {
-        interval.tick().await;
-        if let Err(error) = audit.prune_audit(clock.now().before(keep)).await {
-            tracing::debug!(%error, "the audit trail could not be pruned");
-        }
-    }
 }

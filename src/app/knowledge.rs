@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::StartError;
+use super::{StartError, prune};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::status::FeedStatus;
 use crate::cache::{
@@ -15,16 +15,12 @@ use crate::cache::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed, TokenStore};
+use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed};
 use crate::telemetry::history::share;
 use crate::telemetry::{Knowledge, Recorder, export};
 
 /// Most events that a worker may be behind before it has to look at everything anew.
 const EVENTS: usize = 1_024;
-/// Entries of the change log that are older serve nobody: no gateway is blind for so long and still believes anything.
-const KEEP_CHANGES: Duration = Duration::from_secs(7 * 86_400);
-/// How often old entries are removed.
-const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// How far back a start reads the change log, beyond the lifetime of shared entries.
 const MARGIN: Duration = Duration::from_secs(180);
 
@@ -85,7 +81,7 @@ pub(super) async fn start(
     control.spawn(exposures);
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&counts)));
     control.spawn(watcher.run(feeds, settings.store.poll_every));
-    control.spawn(prune(Arc::clone(tokens), clock.clone()));
+    control.spawn(prune::run(store.clone(), clock.clone(), prune::audit_keep(settings)));
     let known = Known { memory, resolver: handle, uses, exposed, events, counts, shared, feeds: hearing };
     Ok((known, tokio::spawn(writing)))
 }
@@ -125,24 +121,5 @@ impl Known {
             to.shared_up.set(u64::from(!shared.is_away()));
         }
         export::prometheus(recorders, &self.counts)
-    }
-}
-
-/// Removes old entries of the change log, now and then, for ever.
-async fn prune(store: Arc<dyn TokenStore>, clock: Clock) {
-    let mut interval = tokio::time::interval(PRUNE_EVERY);
-    loop {
-        interval.tick().await;
-        // Each call removes a bounded number, so that nobody waits for long.
-        loop {
-            match store.prune_changes(clock.now().before(KEEP_CHANGES)).await {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(%error, "the change log could not be pruned");
-                    break;
-                }
-            }
-        }
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod knowledge;
 mod monitor;
+mod prune;
 mod signals;
 mod start;
 mod worker;

@@ -22,6 +22,9 @@ impl Admin {
     /// The word for it where listeners have their names.
     pub const NAME: &str = "admin";
 
+    /// How long the audit trail is kept unless the settings say otherwise: a year and the time to look back on it.
+    pub const AUDIT_KEEP: Duration = Duration::from_secs(400 * 86_400);
+
     /// With this certificate, and everything else at its default.
     pub fn with(certificate: usize) -> Admin {
         Admin {
@@ -29,7 +32,7 @@ impl Admin {
             certificate,
             hosts: Vec::new(),
             session_ttl: Duration::from_secs(8 * 3_600),
-            audit_keep: Duration::from_secs(400 * 86_400),
+            audit_keep: Admin::AUDIT_KEEP,
         }
     }
 
