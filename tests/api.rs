@@ -1,7 +1,30 @@
 //! The JSON API over real HTTPS, as programs use it.
 
+/// Runs tests with a gateway over each kind of store.
+macro_rules! on_each_store {
+    ($($test:ident)+) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(crate::api::Api::start().await).await;
+                }
+            )+
+        }
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test(crate::api::Api::over_postgres().await).await;
+                }
+            )+
+        }
+    };
+}
+
 mod access;
 mod document;
+mod gateway;
 mod once;
 mod problems;
 mod tokens;
@@ -14,6 +37,7 @@ use tokengate::store::{NamedToken, NewUser};
 use tokengate::token::{ScopeSet, SubjectId};
 
 use crate::support::client::{Tls, connect};
+use crate::support::postgres::Postgres;
 use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
 
 const SCOPE: &str = "tokengate:admin";
@@ -31,6 +55,11 @@ struct Api {
 impl Api {
     async fn start() -> Api {
         Api::with(|_| {}).await
+    }
+
+    async fn over_postgres() -> Api {
+        let database = Postgres::shared().await.database().await;
+        Api::with(|settings| settings.store.url = database).await
     }
 
     async fn with(change: impl FnOnce(&mut Settings)) -> Api {

@@ -9,6 +9,7 @@
 pub mod api;
 pub mod desk;
 pub mod door;
+mod export;
 mod fields;
 mod guard;
 mod internal;

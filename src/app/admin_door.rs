@@ -48,7 +48,7 @@ pub(super) fn serve(
     let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
-    let api = Api::new(desk.clone(), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
+    let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api);
     let door = Door { acceptor, router, handshake: settings.timeouts.handshake };

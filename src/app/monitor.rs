@@ -104,7 +104,7 @@ fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, n
     Status {
         version: env!("CARGO_PKG_VERSION"),
         started: now,
-        configuration,
+        configuration: configuration.map(|file| file.display().to_string()),
         workers: settings.workers,
         routes: settings.routes.iter().map(|route| route_status(route, settings)).collect(),
         upstreams: upstreams.collect(),

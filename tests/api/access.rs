@@ -8,6 +8,12 @@ use tokengate::units::Rate;
 
 use super::*;
 
+on_each_store! {
+    each_endpoint_does_what_its_caller_may
+    staff_sees_ordinary_users_only
+    only_a_token_that_counts_lets_in
+}
+
 /// Callers, in the order of the columns below.
 const CALLERS: [&str; 7] = [
     "nobody",
@@ -20,7 +26,7 @@ const CALLERS: [&str; 7] = [
 ];
 
 /// Method, path, body, and what each caller gets. `{user}` and `{token}` are those that it is about.
-const TABLE: [(&str, &str, &str, [u16; 7]); 21] = [
+const TABLE: [(&str, &str, &str, [u16; 7]); 24] = [
     ("GET", "/users", "", [401, 403, 403, 200, 200, 200, 200]),
     ("POST", "/users", r#"{"name": "new {user}"}"#, [401, 403, 403, 403, 403, 201, 201]),
     ("GET", "/users/{user}", "", [401, 403, 403, 200, 403, 200, 200]),
@@ -42,11 +48,12 @@ const TABLE: [(&str, &str, &str, [u16; 7]); 21] = [
     ("PATCH", "/tokens/{token}", r#"{"expires": null}"#, [401, 403, 403, 200, 403, 200, 200]),
     ("POST", "/tokens/{token}/revoke", "", [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/audit?user_id={user}", "", [401, 403, 403, 200, 403, 200, 200]),
+    ("GET", "/audit/export?format=csv&user_id={user}", "", [401, 403, 403, 200, 403, 200, 200]),
+    ("GET", "/traffic", "", [401, 403, 403, 200, 200, 200, 200]),
+    ("GET", "/status", "", [401, 403, 403, 403, 403, 200, 200]),
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_endpoint_does_what_its_caller_may() {
-    let api = Api::start().await;
+async fn each_endpoint_does_what_its_caller_may(api: Api) {
     let eve = api.user("eve").await;
     let (plain, scoped) = (api.token(eve, "").await, api.token(eve, SCOPE).await);
     let keys = [None, Some(plain), Some(scoped)]
@@ -92,9 +99,7 @@ async fn the_table_has_every_operation_of_the_document() {
     assert_eq!(documented, tested);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn staff_sees_ordinary_users_only() {
-    let api = Api::start().await;
+async fn staff_sees_ordinary_users_only(api: Api) {
     let alice = api.user("alice").await;
     api.token(alice, "").await;
     let as_helper = async |path: &str| json(&api.ask_as(Some(&api.helper), "GET", path, None).await);
@@ -104,8 +109,10 @@ async fn staff_sees_ordinary_users_only() {
     assert_eq!(as_helper("/users?staff=true").await["users"], json!([]));
     let tokens = as_helper("/tokens").await;
     assert!(tokens["tokens"].as_array().unwrap().iter().all(|token| token["owner"]["name"] == "alice"), "{tokens}");
-    let whole = api.ask_as(Some(&api.helper), "GET", "/audit", None).await;
-    assert_eq!(problem(&whole), (403, "not_allowed".to_owned()));
+    for whole in ["/audit", "/audit/export?format=jsonl"] {
+        let answer = api.ask_as(Some(&api.helper), "GET", whole, None).await;
+        assert_eq!(problem(&answer), (403, "not_allowed".to_owned()), "{whole}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,9 +127,7 @@ async fn nobody_switches_off_demotes_or_deletes_themselves() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn only_a_token_that_counts_lets_in() {
-    let api = Api::start().await;
+async fn only_a_token_that_counts_lets_in(api: Api) {
     let owner = |name: &str| NewUser { superuser: true, ..NewUser::named(name) };
     let accounts = &api.gateway.store.accounts;
     let one = accounts.create(owner("one")).await.unwrap().0.account.id;

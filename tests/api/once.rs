@@ -5,15 +5,18 @@ use serde_json::json;
 use super::*;
 use crate::support::{PATIENCE, eventually};
 
+on_each_store! {
+    the_same_request_gets_the_same_answer
+    many_at_once_make_one
+}
+
 /// Issues a token; `id` names the request.
 fn create(key: &str, user: i64, name: &str, id: &str) -> Ask {
     let body = json!({"name": name});
     ask(Some(key), "POST", &format!("/users/{user}/tokens"), Some(body)).field("Idempotency-Key", id)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_gets_the_same_answer() {
-    let api = Api::start().await;
+async fn the_same_request_gets_the_same_answer(api: Api) {
     let alice = api.user("alice").await;
     let first = api.send(create(&api.root, alice, "one", "a")).await;
     let again = api.send(create(&api.root, alice, "one", "a")).await;
@@ -65,9 +68,7 @@ async fn what_was_refused_may_be_tried_again() {
     assert_eq!(api.count(alice).await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_make_one() {
-    let api = Api::start().await;
+async fn many_at_once_make_one(api: Api) {
     let alice = api.user("alice").await;
     let answers = async {
         let mut wires = Vec::new();

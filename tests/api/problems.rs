@@ -4,6 +4,10 @@ use serde_json::json;
 
 use super::*;
 
+on_each_store! {
+    a_page_token_belongs_to_its_list
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_problem_has_the_one_shape() {
     let api = Api::start().await;
@@ -74,9 +78,7 @@ async fn a_body_must_be_json_of_a_known_shape() {
     assert!(api.gateway.store.accounts.find("x").await.unwrap().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_token_belongs_to_its_list() {
-    let api = Api::start().await;
+async fn a_page_token_belongs_to_its_list(api: Api) {
     api.user("alice").await;
     let by_name = api.done("GET", "/users?limit=1", None).await;
     let token = by_name["next_page_token"].as_str().unwrap();

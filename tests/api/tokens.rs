@@ -4,9 +4,14 @@ use serde_json::json;
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_issued_used_changed_and_revoked() {
-    let api = Api::start().await;
+on_each_store! {
+    a_token_is_issued_used_changed_and_revoked
+    a_login_token_is_made_shown_and_replaced
+    all_tokens_of_a_user_are_revoked_at_once
+    lists_of_tokens_are_filtered
+}
+
+async fn a_token_is_issued_used_changed_and_revoked(api: Api) {
     let alice = api.user("alice").await;
     let order =
         json!({"name": "build", "scopes": ["write", "read", "read"], "expires": "2099-01-02T03:04:05.678+01:00"});
@@ -46,9 +51,7 @@ async fn a_token_is_issued_used_changed_and_revoked() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_token_is_made_shown_and_replaced() {
-    let api = Api::start().await;
+async fn a_login_token_is_made_shown_and_replaced(api: Api) {
     let alice = api.user("alice").await;
     let path = format!("/users/{alice}/login-token");
     let made = api.ask("POST", &path, None).await;
@@ -63,9 +66,7 @@ async fn a_login_token_is_made_shown_and_replaced() {
     assert_eq!(trail["entries"].as_array().unwrap().len(), 1, "that it was shown is noted");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_tokens_of_a_user_are_revoked_at_once() {
-    let api = Api::start().await;
+async fn all_tokens_of_a_user_are_revoked_at_once(api: Api) {
     let alice = api.user("alice").await;
     for _ in 0..3 {
         api.token(alice, "").await;
@@ -78,9 +79,7 @@ async fn all_tokens_of_a_user_are_revoked_at_once() {
     assert_eq!(api.count(alice).await, 3, "they stay in the list");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_of_tokens_are_filtered() {
-    let api = Api::start().await;
+async fn lists_of_tokens_are_filtered(api: Api) {
     let (alice, bob) = (api.user("alice").await, api.user("bob").await);
     let key = api.token(alice, "").await;
     api.token(bob, "").await;

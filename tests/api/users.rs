@@ -4,9 +4,13 @@ use serde_json::json;
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_user_is_made_changed_and_deleted() {
-    let api = Api::start().await;
+on_each_store! {
+    a_user_is_made_changed_and_deleted
+    a_list_is_read_part_by_part
+    lists_are_filtered
+}
+
+async fn a_user_is_made_changed_and_deleted(api: Api) {
     let new = json!({"name": "zoë", "email": "zoe@example.test", "groups": ["b", "a"], "password": "correct horse"});
     let answer = api.ask("POST", "/users", Some(new)).await;
     let created = json(&answer);
@@ -54,9 +58,7 @@ async fn a_user_is_made_changed_and_deleted() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_is_read_part_by_part() {
-    let api = Api::start().await;
+async fn a_list_is_read_part_by_part(api: Api) {
     for number in 0..7 {
         api.user(&format!("user {number}")).await;
     }
@@ -74,9 +76,7 @@ async fn a_list_is_read_part_by_part() {
     assert_eq!(names, (0..7).map(|number| format!("user {number}")).collect::<Vec<_>>());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_are_filtered() {
-    let api = Api::start().await;
+async fn lists_are_filtered(api: Api) {
     let alice = api.user("alice").await;
     api.user("bob").await;
     api.done("PUT", &format!("/users/{alice}/groups"), Some(json!({"groups": ["shop & co"]}))).await;

@@ -1,6 +1,7 @@
-//! The audit trail.
+//! The audit trail, in parts and as a file.
 
 use axum::Json;
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -8,10 +9,11 @@ use super::Shared;
 use super::caller::Call;
 use super::problem::Problem;
 use super::request::Asked;
-use super::shapes::{AuditList, AuditParameters};
+use super::shapes::{AuditList, AuditParameters, ExportParameters};
+use crate::admin::export;
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(export))
 }
 
 /// Who did what, newest first
@@ -21,4 +23,16 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     responses((status = 200, description = "A part of the trail.", body = AuditList)))]
 async fn list(call: Call, Asked(asked): Asked<AuditParameters>) -> Result<Json<AuditList>, Problem> {
     Ok(Json(call.acting().audit(&asked.try_into()?).await?.into()))
+}
+
+/// The audit trail as a file
+///
+/// All that is asked for, newest first, without parts. A file that breaks off is not whole.
+#[utoipa::path(get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportParameters),
+    responses((status = 200, description = "The file.",
+        content((String = "text/csv"), (String = "application/jsonl")),
+        headers(("Content-Disposition" = String, description = "A name for the file.")))))]
+async fn export(call: Call, Asked(asked): Asked<ExportParameters>) -> Result<Response, Problem> {
+    let (query, format) = asked.read()?;
+    Ok(export::export(call.api.desk.clone(), call.caller().clone(), query, format).await?)
 }

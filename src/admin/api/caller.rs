@@ -45,7 +45,12 @@ pub(super) struct Known {
 impl Call {
     /// The caller at the desk.
     pub(super) fn acting(&self) -> Acting<'_> {
-        self.api.desk.act_for(&self.known.caller)
+        self.api.desk.act_for(self.caller())
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.known.caller
     }
 }
 

@@ -15,7 +15,7 @@ use super::{PREFIX, once};
 #[derive(OpenApi)]
 #[openapi(
     info(
-        title = "tokengate: users and tokens",
+        title = "tokengate: users, tokens, traffic",
         description = "What the admin application does, for programs. Needs a token with the scope `tokengate:admin` whose \
                        owner is staff or superuser.",
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT")
@@ -23,7 +23,8 @@ use super::{PREFIX, once};
     tags(
         (name = "users", description = "Users and groups"),
         (name = "tokens", description = "Tokens"),
-        (name = "audit", description = "Who did what")
+        (name = "audit", description = "Who did what"),
+        (name = "gateway", description = "What the gateway is doing, and how it is")
     ),
     components(schemas(Written))
 )]

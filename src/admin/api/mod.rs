@@ -7,6 +7,7 @@
 mod audit;
 mod caller;
 mod document;
+mod gateway;
 mod once;
 mod problem;
 mod request;
@@ -29,6 +30,7 @@ use self::once::Once;
 use self::problem::{Code, Problem};
 use super::LONGEST_BODY;
 use super::desk::Desk;
+use super::monitor::Monitor;
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
 use crate::telemetry::RequestIds;
@@ -41,6 +43,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What the API works with.
 pub struct Api {
     desk: Desk,
+    monitor: Arc<Monitor>,
     wrong_keys: WrongKeys,
     uses: Uses,
     ids: Mutex<RequestIds>,
@@ -51,9 +54,9 @@ type Shared = Arc<Api>;
 
 impl Api {
     /// `wrong_keys` of its own, so that nobody locks operators out from the public side; `ids` that no worker has.
-    pub fn new(desk: Desk, wrong_keys: WrongKeys, uses: Uses, ids: RequestIds) -> Api {
+    pub fn new(desk: Desk, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses, ids: RequestIds) -> Api {
         let once = Once::new(desk.clock().clone());
-        Api { desk, wrong_keys, uses, ids: Mutex::new(ids), once }
+        Api { desk, monitor, wrong_keys, uses, ids: Mutex::new(ids), once }
     }
 
     /// Everything below [`PREFIX`], without it; the guard goes around `guarded`.
@@ -67,6 +70,7 @@ impl Api {
             .merge(users::routes())
             .merge(tokens::routes())
             .merge(audit::routes())
+            .merge(gateway::routes())
             .route_layer(from_fn_with_state(Arc::clone(&api), caller::authenticate));
         let (routes, document) = routes.split_for_parts();
         let document: Arc<str> = document::complete(document, &described).into();

@@ -1,9 +1,9 @@
 //! What the gateway is set up to do and how it is, as plain data. Nothing secret is in it.
 
 use std::fmt::Display;
-use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 
@@ -11,15 +11,16 @@ use crate::clock::Timestamp;
 const SOON: i64 = 21;
 
 /// What the gateway is set up to do, and how it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// The version that runs.
     pub version: &'static str,
     /// Since when.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
     pub started: Timestamp,
     /// The file that its configuration was read from then; `None`: there is none.
-    pub configuration: Option<PathBuf>,
+    pub configuration: Option<String>,
     /// Threads that serve requests.
     pub workers: usize,
     /// In the order of the configuration.
@@ -37,7 +38,7 @@ pub struct Status {
 }
 
 /// A route and its policy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RouteStatus {
     /// Its name.
     pub name: String,
@@ -60,7 +61,7 @@ pub struct RouteStatus {
 }
 
 /// An upstream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
@@ -71,7 +72,7 @@ pub struct UpstreamStatus {
 }
 
 /// A member of an upstream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EndpointStatus {
     /// `host:port`, or a Unix socket.
     pub address: String,
@@ -84,7 +85,7 @@ pub struct EndpointStatus {
 }
 
 /// Whether an endpoint can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointState {
     /// Nobody has tried.
@@ -96,7 +97,7 @@ pub enum EndpointState {
 }
 
 /// A certificate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CertificateStatus {
     /// Its name in the configuration.
     pub name: String,
@@ -104,6 +105,7 @@ pub struct CertificateStatus {
     pub hosts: Vec<String>,
     /// When it ends.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
     /// How many whole days are left; negative once it has ended.
     pub days_left: i64,
@@ -112,7 +114,7 @@ pub struct CertificateStatus {
 }
 
 /// The store.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct StoreStatus {
     /// `SQLite`, `PostgreSQL` or `Django database`.
     pub kind: &'static str,
@@ -122,6 +124,7 @@ pub struct StoreStatus {
     pub is_up: bool,
     /// When its log of changes was last read to the end.
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
     pub log_read: Timestamp,
     /// Questions about tokens since the start.
     pub questions: u64,
@@ -130,7 +133,7 @@ pub struct StoreStatus {
 }
 
 /// The cache that gateways share.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SharedCacheStatus {
     /// Where it is.
     pub place: String,
@@ -145,7 +148,7 @@ pub struct SharedCacheStatus {
 }
 
 /// What tells of changes as they happen; without one the log is read now and then.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FeedStatus {
     /// Whose.
     pub name: &'static str,

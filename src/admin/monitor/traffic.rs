@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::telemetry::StatusClass;
 use crate::telemetry::history::{Counts, Durations, Point, Reach, Window, float, per_second, share};
@@ -19,7 +20,7 @@ pub enum Subject {
 }
 
 /// The traffic of the last minutes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Traffic {
     /// How far back it reaches.
     pub minutes: u64,
@@ -34,7 +35,7 @@ pub struct Traffic {
 }
 
 /// What happened in the time of one point.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Moment {
     /// Of requests.
     #[serde(flatten)]
@@ -46,7 +47,8 @@ pub struct Moment {
 }
 
 /// A route or an upstream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = TrafficRow)]
 pub struct Row {
     /// Its name; of requests that matched no route `-`.
     pub name: String,
@@ -58,7 +60,7 @@ pub struct Row {
 }
 
 /// Figures of some requests in some time. Shares are from 0 to 1, times in seconds; `None` where there was no request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Figures {
     /// Requests in a second.
     pub per_second: f64,

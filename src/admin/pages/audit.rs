@@ -1,4 +1,4 @@
-//! Who did what.
+//! Who did what, as a list and as a file.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, text};
 use crate::admin::desk::DeskError;
+use crate::admin::export::{self, Format};
 use crate::admin::fields::Fields;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
@@ -24,7 +25,7 @@ struct Page {
 }
 
 /// What the trail was asked for, as the fields of its form hold it.
-pub(super) struct Ask {
+struct Ask {
     actor: String,
     user: String,
     act: String,
@@ -34,7 +35,7 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn of(fields: &Fields) -> Ask {
+    fn of(fields: &Fields) -> Ask {
         let get = |name| fields.get(name).to_owned();
         let is_first = fields.get("page").is_empty();
         Ask { actor: get("actor"), user: get("user"), act: get("act"), since: get("since"), until: get("until"), is_first }
@@ -44,7 +45,7 @@ impl Ask {
         [&self.actor, &self.user, &self.act, &self.since, &self.until].iter().any(|field| !field.is_empty())
     }
 
-    pub(super) async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
+    async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
         let place: Place =
             visit.query.get("page").parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
         Ok(AuditQuery {
@@ -95,4 +96,10 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let shell = Shell::of(&visit, Section::Audit);
     let next = found.next.to_string();
     Ok(page(StatusCode::OK, &Page { shell, ask, entries: found.entries, next, now: visit.now() }))
+}
+
+pub(in crate::admin) async fn export(visit: Visit) -> Answer {
+    let format = Format::ALL.into_iter().find(|format| format.as_str() == visit.query.get("format"));
+    let query = Ask::of(&visit.query).query(&visit).await?;
+    Ok(export::export(visit.app.desk.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
 }

@@ -5,7 +5,6 @@
 
 mod assets;
 mod audit;
-mod export;
 mod look_up;
 mod shell;
 mod sign_in;
@@ -72,7 +71,7 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/traffic/live", get(traffic::show_live))
         .route("/status", get(status::show))
         .route("/audit", get(audit::list))
-        .route("/audit/export", get(export::export))
+        .route("/audit/export", get(audit::export))
         .route(assets::style(), get(assets::answer_style))
         .route(assets::script(), get(assets::answer_script))
         .route(assets::ICON, get(assets::answer_icon))

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::word::word;
 use super::{Time, bounded, id, next, part};
 use crate::admin::api::problem::Problem;
+use crate::admin::export::Format;
 use crate::store::{self, Act, AuditQuery, Listing, Via};
 use crate::token::{SubjectId, TokenId};
 
@@ -91,6 +92,39 @@ pub(in crate::admin::api) struct AuditParameters {
     page_token: Option<String>,
 }
 
+word! {
+    /// How a file is written.
+    Writing of Format
+}
+
+/// Which entries are exported, and how.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::admin::api) struct ExportParameters {
+    /// `csv` for spreadsheets, `jsonl` for programs.
+    #[param(inline)]
+    format: Writing,
+    /// Only those of the actor with exactly this name.
+    #[param(nullable = false, max_length = 150)]
+    actor: Option<String>,
+    /// Only those about this user. Staff has to name one.
+    #[param(nullable = false, minimum = 1)]
+    user_id: Option<i64>,
+    /// Only those about this token.
+    #[param(nullable = false, minimum = 1)]
+    token_id: Option<i64>,
+    /// Only these.
+    #[param(nullable = false, inline)]
+    act: Option<Deed>,
+    /// Only those at this time or later.
+    #[param(nullable = false, inline)]
+    since: Option<Time>,
+    /// Only those before this time.
+    #[param(nullable = false, inline)]
+    until: Option<Time>,
+}
+
 impl From<store::AuditEntry> for AuditEntry {
     fn from(entry: store::AuditEntry) -> AuditEntry {
         let actor = entry.actor;
@@ -134,5 +168,14 @@ impl TryFrom<AuditParameters> for AuditQuery {
             place,
             limit,
         })
+    }
+}
+
+impl ExportParameters {
+    /// What is asked for, from the beginning, and how it is written.
+    pub(in crate::admin::api) fn read(self) -> Result<(AuditQuery, Format), Problem> {
+        let ExportParameters { format: Writing(format), actor, user_id, token_id, act, since, until } = self;
+        let list = AuditParameters { actor, user_id, token_id, act, since, until, limit: None, page_token: None };
+        Ok((list.try_into()?, format))
     }
 }

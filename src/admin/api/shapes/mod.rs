@@ -3,6 +3,7 @@
 mod audit;
 mod texts;
 mod token;
+mod traffic;
 mod user;
 mod word;
 
@@ -15,8 +16,9 @@ use super::problem::Problem;
 use crate::clock::Timestamp;
 use crate::store::Place;
 
-pub(super) use audit::{AuditList, AuditParameters};
+pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
 pub(super) use token::{Found, Issued, Pasted, NewToken, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+pub(super) use traffic::TrafficParameters;
 pub(super) use user::{Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters};
 
 /// Most entries of one part of a list.

@@ -1,4 +1,5 @@
-//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs.
+//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs. Pages and the API give the
+//! same.
 //!
 //! Sent as it is read, so that it may be long. What fails on the way breaks the connection: half a trail must not pass for a
 //! whole one.
@@ -8,35 +9,57 @@ use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http_body::{Body as HttpBody, Frame};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::Answer;
-use super::audit::Ask;
-use crate::admin::desk::DeskError;
-use crate::admin::visit::Visit;
-use crate::store::{AuditEntry, Place};
+use super::desk::{Caller, Desk, DeskError};
+use crate::store::{AuditEntry, AuditQuery, Place};
 
 /// Entries that are read at once.
 const AT_ONCE: u32 = 1_000;
 
 const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
+/// How the file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// For spreadsheets (RFC 4180).
     Csv,
+    /// For programs: an object in each line.
     JsonLines,
 }
 
-pub(in crate::admin) async fn export(visit: Visit) -> Answer {
-    let format = if visit.query.get("format") == "jsonl" { Format::JsonLines } else { Format::Csv };
-    let mut query = Ask::of(&visit.query).query(&visit).await?;
-    query.place = Place::Start;
-    query.limit = AT_ONCE;
+impl Format {
+    /// All of them.
+    pub(super) const ALL: [Format; 2] = [Format::Csv, Format::JsonLines];
+
+    /// Its name.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::JsonLines => "jsonl",
+        }
+    }
+
+    /// The media type, and what the file is called.
+    const fn fields(self) -> (&'static str, &'static str) {
+        match self {
+            Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
+            Format::JsonLines => ("application/jsonl; charset=utf-8", "attachment; filename=\"audit.jsonl\""),
+        }
+    }
+}
+
+/// All that the caller may see of what the query asks for, from its beginning.
+///
+/// # Errors
+/// What [`Acting::audit`](super::desk::Acting::audit) says of the first part.
+pub(super) async fn export(desk: Desk, caller: Caller, query: AuditQuery, format: Format) -> Result<Response, DeskError> {
+    let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
     // The first part before the answer begins, so that a refusal is one.
-    let mut part = visit.acting().audit(&query).await?;
+    let mut part = desk.act_for(&caller).audit(&query).await?;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let mut text = if format == Format::Csv { COLUMNS.to_owned() } else { String::new() };
@@ -47,7 +70,7 @@ pub(in crate::admin) async fn export(visit: Visit) -> Answer {
                 break;
             }
             query.place = part.next;
-            part = match visit.acting().audit(&query).await {
+            part = match desk.act_for(&caller).audit(&query).await {
                 Ok(part) => part,
                 Err(error) => {
                     let _ = sender.send(Err(error)).await;
@@ -56,10 +79,7 @@ pub(in crate::admin) async fn export(visit: Visit) -> Answer {
             };
         }
     });
-    let (kind, file) = match format {
-        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
-        Format::JsonLines => ("application/jsonl; charset=utf-8", "attachment; filename=\"audit.jsonl\""),
-    };
+    let (kind, file) = format.fields();
     let fields = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, file)];
     Ok((fields, Body::new(Parts(receiver))).into_response())
 }

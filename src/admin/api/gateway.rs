@@ -1,0 +1,37 @@
+//! What the gateway is doing, and how it is.
+
+use axum::Json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::Shared;
+use super::caller::Call;
+use super::problem::Problem;
+use super::request::Asked;
+use super::shapes::TrafficParameters;
+use crate::admin::monitor::{Status, Traffic};
+
+pub(super) fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(status))
+}
+
+/// The traffic of the last minutes
+///
+/// Of this gateway, since its start, and for an hour at most.
+#[utoipa::path(get, path = "/traffic", operation_id = "get_traffic", tag = "gateway", params(TrafficParameters),
+    responses((status = 200, description = "The traffic.", body = Traffic)))]
+async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<Json<Traffic>, Problem> {
+    let monitor = &call.api.monitor;
+    let (subject, reach) = asked.read(monitor)?;
+    Ok(Json(monitor.traffic(subject, reach)))
+}
+
+/// What the gateway is set up to do, and how it is
+///
+/// For superusers.
+#[utoipa::path(get, path = "/status", operation_id = "get_status", tag = "gateway",
+    responses((status = 200, description = "Its state at this moment.", body = Status)))]
+async fn status(call: Call) -> Result<Json<Status>, Problem> {
+    call.caller().needs_superuser()?;
+    Ok(Json(call.api.monitor.status()))
+}
