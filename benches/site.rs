@@ -1,8 +1,8 @@
 //! What a site does as a whole: how soon a revocation holds, what a token costs among millions, what a flood of unknown
 //! tokens does to the store, what the time of a failed login tells, what a storm of logins does to others, what a page of a
-//! list costs among a million users.
+//! list costs among a million users, what those who watch the traffic cost it.
 //!
-//!     cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm
+//!     cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm | polling
 //!         [--tokens N] [--rounds N] [--users N]
 //!
 //! Starts real servers as the tests do; figures of one run stand beside one another.
@@ -28,8 +28,16 @@ mod lists;
 mod login_storm;
 #[path = "site/login_timing.rs"]
 mod login_timing;
+#[path = "site/million.rs"]
+mod million;
+#[path = "site/operator.rs"]
+mod operator;
+#[path = "site/pages.rs"]
+mod pages;
 #[path = "site/people.rs"]
 mod people;
+#[path = "site/polling.rs"]
+mod polling;
 #[path = "site/revocation.rs"]
 mod revocation;
 #[path = "site/scale.rs"]
@@ -56,7 +64,8 @@ fn main() {
             Some("lists") => lists::run(number("--users", 1_000_000)).await,
             Some("login-timing") => login_timing::run(number("--rounds", 20)).await,
             Some("login-storm") => login_storm::run(number("--rounds", 10)).await,
-            _ => println!("site: name one of revocation, scale, flood, lists, login-timing, login-storm"),
+            Some("polling") => polling::run(number("--rounds", 10)).await,
+            _ => println!("site: name one of revocation, scale, flood, lists, login-timing, login-storm, polling"),
         }
     });
 }

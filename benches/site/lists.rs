@@ -1,41 +1,21 @@
-//! What a page of a list costs among a million users and two million tokens.
+//! What a page of a list costs among a million users and two million tokens: the store's part of it, then the whole.
 
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tokengate::clock::Clock;
-use tokengate::config::settings::{self, StoreUrl};
 use tokengate::store::{
     self, AuditQuery, AuditTrail, Directory, Place, Store, TokenKind, TokenQuery, TokenView, UserOrder, UserQuery,
 };
 use tokengate::token::SubjectId;
 use tokio::time::Instant;
 
-use crate::spread;
-use crate::support::postgres::Postgres;
+use crate::million::Million;
+use crate::{pages, spread};
 
 /// How often each page is asked for.
 const ROUNDS: usize = 20;
 /// As the pages of the admin application.
 const LIMIT: u32 = 50;
-
-/// One of ten thousand is staff, one of twenty switched off, half are in one group and a hundred in another.
-const USERS: &str = "INSERT INTO users (id, name, email, active, staff, created, last_login) \
-    SELECT n, 'user' || CAST((CAST(n AS BIGINT) * 7919) % 1000003 AS TEXT), 'u' || CAST(n AS TEXT) || '@example.com', \
-           CASE WHEN n % 20 = 0 THEN {false} ELSE {true} END, CASE WHEN n % 10000 = 0 THEN {true} ELSE {false} END, n, \
-           CASE WHEN n % 3 = 0 THEN NULL ELSE n * 1000 END FROM {numbers}";
-const MEMBERS: &str = "INSERT INTO user_groups (user_id, group_id) \
-    SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 2 END FROM {numbers} WHERE n % 2 = 0 OR n % 10000 = 1";
-/// A login token and a named one for each; some revoked, some expired, some soon to be.
-const TOKENS: &str = "INSERT INTO tokens (digest, hint, user_id, kind, created, expires, revoked, last_used) \
-    SELECT {digest}, {hint}, (n + 1) / 2, CASE WHEN n % 2 = 0 THEN 'login' ELSE 'named' END, n, \
-           CASE WHEN n % 10 = 0 THEN {now} + (n % 1000 - 500) * 86400000000 END, \
-           CASE WHEN n % 5 = 0 THEN {now} - n END, \
-           CASE WHEN n % 3 = 0 THEN NULL ELSE {now} - (n % 400) * 86400000000 END FROM {numbers}";
-const ENTRIES: &str = "INSERT INTO audit (at, actor, via, act, user_id, user_name) \
-    SELECT n, CASE WHEN n % 1000 = 0 THEN 'rare' ELSE 'gateway' END, 'gateway', \
-           CASE WHEN n % 7 = 0 THEN 'login_failed' ELSE 'token_issued' END, n, 'somebody' FROM {numbers}";
 
 pub async fn run(users: usize) {
     println!(
@@ -43,17 +23,8 @@ pub async fn run(users: usize) {
         2 * users
     );
     println!("|---|---|---|---|---|");
-    let folder = tempfile::tempdir().unwrap();
-    let sqlite = open(StoreUrl::Sqlite(folder.path().join("tokengate.db")), folder.path()).await;
-    let path = folder.path().join("tokengate.db");
-    fill_sqlite(&mut SqliteConnectOptions::new().filename(path).connect().await.unwrap(), users).await;
-    let postgres = Postgres::start_with(&["max_wal_size=8GB", "shared_buffers=1GB"]).await;
-    let url = postgres.database().await;
-    let other = tempfile::tempdir().unwrap();
-    let server = open(url.clone(), other.path()).await;
-    let StoreUrl::Postgres(url) = url else { unreachable!("it is on PostgreSQL") };
-    fill_postgres(&mut PgConnection::connect(url.expose()).await.unwrap(), users).await;
-
+    let million = Million::of(users).await;
+    let (sqlite, server) = (million.sqlite.open().await, million.postgres.open().await);
     let ((users_here, tokens_here), (users_there, tokens_there)) = (deep(&sqlite).await, deep(&server).await);
     for (name, query) in user_pages() {
         let (here, there) = (
@@ -75,6 +46,7 @@ pub async fn run(users: usize) {
         let here = measure(async || drop(audit(&sqlite).entries(&query).await.unwrap())).await;
         tell(&name, here, measure(async || drop(audit(&server).entries(&query).await.unwrap())).await);
     }
+    pages::run(&million).await;
 }
 
 /// Each with its name and whether it begins far behind the first.
@@ -166,12 +138,6 @@ fn audit_pages() -> Vec<(String, AuditQuery)> {
     .collect()
 }
 
-async fn open(url: StoreUrl, folder: &std::path::Path) -> Store {
-    let settings =
-        settings::Store { timeout: Duration::from_secs(60), ..settings::Store::at(url, folder.join("tokengate.key")) };
-    store::open(&settings, &settings::Tokens::default(), Clock::system()).await.unwrap()
-}
-
 fn directory(store: &Store) -> &dyn Directory {
     &**store.directory.as_ref().unwrap()
 }
@@ -191,7 +157,7 @@ fn begin(far: bool, place: &Place) -> Place {
     if far { place.clone() } else { Place::Start }
 }
 
-async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {
+pub async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {
     page().await;
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
@@ -203,52 +169,6 @@ async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {
     (middle, most)
 }
 
-fn tell(name: &str, here: (Duration, Duration), there: (Duration, Duration)) {
+pub fn tell(name: &str, here: (Duration, Duration), there: (Duration, Duration)) {
     println!("| {name} | {:.1?} | {:.1?} | {:.1?} | {:.1?} |", here.0, here.1, there.0, there.1);
-}
-
-async fn fill_sqlite(connection: &mut SqliteConnection, users: usize) {
-    let now = Clock::system().now().as_micros();
-    connection.execute("PRAGMA cache_size = -1000000; PRAGMA synchronous = OFF").await.unwrap();
-    // Nobody has to hear of these, and an index is built faster than it grows.
-    let rest = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL";
-    let rest = sqlx::query(rest).fetch_all(&mut *connection).await.unwrap();
-    let rest: Vec<(String, String, String)> = rest.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-    for (kind, name, _) in &rest {
-        connection.execute(AssertSqlSafe(format!("DROP {kind} {name}"))).await.unwrap();
-    }
-    connection.execute("INSERT INTO groups (id, name) VALUES (1, 'half'), (2, 'few')").await.unwrap();
-    for (text, count) in [(USERS, users), (MEMBERS, users), (TOKENS, 2 * users), (ENTRIES, users)] {
-        let numbers = format!(
-            "(WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < {count}) SELECT n FROM r)"
-        );
-        let text = text
-            .replace("{numbers}", &numbers)
-            .replace("{true}", "1")
-            .replace("{false}", "0")
-            .replace("{digest}", "randomblob(32)")
-            .replace("{hint}", "lower(hex(randomblob(4)))")
-            .replace("{now}", &now.to_string());
-        connection.execute(AssertSqlSafe(text)).await.unwrap();
-    }
-    for (_, _, sql) in rest {
-        connection.execute(AssertSqlSafe(sql)).await.unwrap();
-    }
-}
-
-async fn fill_postgres(connection: &mut PgConnection, users: usize) {
-    let now = Clock::system().now().as_micros();
-    connection.execute("SET session_replication_role = replica").await.unwrap();
-    connection.execute("INSERT INTO groups (name) VALUES ('half'), ('few')").await.unwrap();
-    for (text, count) in [(USERS, users), (MEMBERS, users), (TOKENS, 2 * users), (ENTRIES, users)] {
-        let text = text
-            .replace("{numbers}", &format!("generate_series(1::BIGINT, {count}) AS r(n)"))
-            .replace("{true}", "TRUE")
-            .replace("{false}", "FALSE")
-            .replace("{digest}", "sha256(int8send(n))")
-            .replace("{hint}", "left(md5(n::TEXT), 8)")
-            .replace("{now}", &now.to_string());
-        connection.execute(AssertSqlSafe(text)).await.unwrap();
-    }
-    connection.execute("ANALYZE").await.unwrap();
 }

@@ -9,6 +9,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -25,8 +26,8 @@ use crate::token::{SubjectId, TokenKey};
 const QUEUE: usize = 64;
 /// Most logins at once. Nearly all of them have failed and wait for `login.failed_after` to be told.
 const IN_FLIGHT: usize = 512;
-/// When to come again if too many others are there.
-const SOON: Duration = Duration::from_secs(1);
+/// Longest that anybody is put off because too many others are there. About as long as those take who were there first.
+const SOON: u64 = 4;
 
 /// Why a login gives no token, or a wish is not fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +98,7 @@ impl IssuerHandle {
                 let _ = reply.send(work.await);
             })
         });
-        self.0.try_send(errand).map_err(|_| LoginFailure::Throttled(SOON))?;
+        self.0.try_send(errand).map_err(|_| LoginFailure::Throttled(soon()))?;
         answer.await.unwrap_or(Err(LoginFailure::Unavailable))
     }
 }
@@ -221,9 +222,15 @@ fn give_back(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) {
     }
 }
 
+/// When to come again if too many others are there: each another second, so that they do not come all at once.
+fn soon() -> Duration {
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    Duration::from_secs(1 + TURN.fetch_add(1, Ordering::Relaxed) % SOON)
+}
+
 pub(super) fn account_failure(error: &AccountError) -> LoginFailure {
     match error {
-        AccountError::Hashing(HashingFailed::Busy) => LoginFailure::Throttled(SOON),
+        AccountError::Hashing(HashingFailed::Busy) => LoginFailure::Throttled(soon()),
         error => unavailable(error),
     }
 }
@@ -249,7 +256,15 @@ pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFai
 
 #[cfg(test)]
 mod tests {
-    use super::spelling;
+    use std::collections::HashSet;
+
+    use super::{SOON, soon, spelling};
+
+    #[test]
+    fn those_who_are_put_off_together_do_not_come_back_together() {
+        let told: HashSet<_> = (0..SOON).map(|_| soon().as_secs()).collect();
+        assert!(told.iter().all(|seconds| (1..=SOON).contains(seconds)) && told.len() > 1, "{told:?}");
+    }
 
     #[test]
     fn spellings_of_a_name_are_one() {
