@@ -1,6 +1,7 @@
 //! The admin application over real HTTPS, as a browser uses it.
 
 mod guards;
+mod last_superuser;
 mod outage;
 mod pages;
 mod sign_in;
