@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokengate::store::Store;
-use tokengate::store::{Directory, Listing, NamedToken, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery};
+use tokengate::store::{
+    Directory, Listing, NamedToken, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery,
+};
 use tokengate::token::ScopeSet;
 use tokio::sync::Barrier;
 
@@ -95,7 +97,11 @@ async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
         meeting.store(false, Ordering::SeqCst);
         let (done, refused) = if first.status == 303 { (first, second) } else { (second, first) };
         assert_eq!((done.status, refused.status), (303, 409), "{act}: {}", refused.text());
-        assert!(refused.text().contains("This is the last active superuser; somebody has to stay"), "{}", refused.text());
+        assert!(
+            refused.text().contains("This is the last active superuser; somebody has to stay"),
+            "{}",
+            refused.text()
+        );
         if act != "delete" {
             assert_eq!(restore(&gateway).await, 1, "{act}");
         }
