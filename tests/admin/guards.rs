@@ -135,6 +135,8 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
             ("referrer-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
+            ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+            ("x-robots-tag", "noindex, nofollow"),
         ] {
             assert_eq!(answer.fields.get(name), Some(value), "{path}");
         }
