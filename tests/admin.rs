@@ -16,6 +16,7 @@
 //! | | slow clients, too many, too much | `door` |
 //! | | superusers who shut one another out | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
+mod desk;
 mod door;
 mod guards;
 mod last_superuser;
