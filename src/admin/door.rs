@@ -22,16 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// Most connections at once; others wait in the queue of the kernel.
-const CONNECTIONS: usize = 256;
-/// A request head, and the silence before it.
-const HEAD: Duration = Duration::from_secs(30);
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
-/// After so long a connection ends with its next answer: nobody keeps a place for ever.
-const CONNECTION: Duration = Duration::from_secs(15 * 60);
-/// How long that answer may take to be read.
-const LAST_ANSWER: Duration = Duration::from_secs(60);
 /// How long accepting rests when the process has no descriptor left.
 const REST: Duration = Duration::from_millis(200);
 
@@ -46,8 +38,36 @@ pub struct Door {
     pub acceptor: TlsAcceptor,
     /// Answers requests.
     pub router: Router,
-    /// How long a handshake may take.
+    /// How many may come, and how long they may take.
+    pub bounds: Bounds,
+}
+
+/// How many may come, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most connections at once; others wait in the queue of the kernel.
+    pub connections: usize,
+    /// A TLS handshake.
     pub handshake: Duration,
+    /// A request head, and the silence before it.
+    pub head: Duration,
+    /// After so long a connection ends with its next answer: nobody keeps a place for ever.
+    pub connection: Duration,
+    /// How long that answer may take to be read.
+    pub last_answer: Duration,
+}
+
+impl Bounds {
+    /// What suits a few people; `handshake` is the time for one.
+    pub const fn new(handshake: Duration) -> Bounds {
+        Bounds {
+            connections: 256,
+            handshake,
+            head: Duration::from_secs(30),
+            connection: Duration::from_secs(15 * 60),
+            last_answer: Duration::from_secs(60),
+        }
+    }
 }
 
 impl Door {
@@ -55,7 +75,7 @@ impl Door {
     ///
     /// That last wait is as long as a minute: a caller that must end in time drops the future.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::new(Semaphore::new(self.bounds.connections));
         let (end, ending) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
@@ -93,7 +113,14 @@ impl Door {
         let _place = place;
         // Fails only on a connection that is gone.
         let Ok(()) = stream.set_nodelay(true) else { return };
-        let Ok(Ok(stream)) = timeout(self.handshake, self.acceptor.accept(stream)).await else { return };
+        let handshake = timeout(self.bounds.handshake, self.acceptor.accept(stream));
+        let Ok(Ok(stream)) = (tokio::select! {
+            shaken = handshake => shaken,
+            // It has not asked for anything yet.
+            _ = ending.wait_for(|ending| *ending) => return,
+        }) else {
+            return;
+        };
         let router = TowerToHyperService::new(self.router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client);
@@ -101,18 +128,20 @@ impl Door {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            .header_read_timeout(self.bounds.head)
             .max_buf_size(HEAD_BYTES)
+            // A longer one may come whole in a single read.
+            .max_header_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
             // How it ended is the client's matter.
             _ = connection.as_mut() => return,
             _ = ending.wait_for(|ending| *ending) => {}
-            () = sleep(CONNECTION) => {}
+            () = sleep(self.bounds.connection) => {}
         }
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(LAST_ANSWER, connection).await;
+        let _ = timeout(self.bounds.last_answer, connection).await;
     }
 }
 

@@ -14,7 +14,7 @@ use super::worker::Phase;
 use crate::admin::Application;
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
-use crate::admin::door::Door;
+use crate::admin::door::{Bounds, Door};
 use crate::admin::monitor::Monitor;
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::Uses;
@@ -51,7 +51,7 @@ pub(super) fn serve(
     let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api);
-    let door = Door { acceptor, router, handshake: settings.timeouts.handshake };
+    let door = Door { acceptor, router, bounds: Bounds::new(settings.timeouts.handshake) };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {

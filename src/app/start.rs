@@ -207,11 +207,11 @@ impl Running {
         let admin = self.admin.take();
         let cut_admin = admin.as_ref().map(tokio::task::JoinHandle::abort_handle);
         let in_flight = async {
-            let cut = (&mut ended).await;
             if let Some(admin) = admin {
                 let _ = admin.await;
             }
-            cut
+            // Comes last: it must not be asked again once it has said how many were cut.
+            (&mut ended).await
         };
         let cut = match tokio::time::timeout(grace, in_flight).await {
             Ok(cut) => cut.unwrap_or(0),

@@ -181,7 +181,8 @@ pub trait TokenLedger: Send + Sync {
     async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError>;
 }
 
-/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns.
+/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns. By way of the
+/// admin application or the API the last active superuser is neither demoted nor switched off nor deleted.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
     /// Creates a user, and at once a login token where the settings say so.
@@ -224,7 +225,7 @@ pub trait AccountStore: Send + Sync {
     /// Makes a user staff or superuser, or neither.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
 
     /// Gives a user another name. Tokens stay as they are.
@@ -242,7 +243,7 @@ pub trait AccountStore: Send + Sync {
     /// Keeps all tokens of a user from counting, until [`AccountStore::activate`].
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError>;
 
     /// Puts a user into exactly these groups; those that do not exist are made.
@@ -261,7 +262,7 @@ pub trait AccountStore: Send + Sync {
     /// Deletes a user with all tokens. Neither id is ever used again.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn delete(&self, user: SubjectId) -> Result<(), AccountError>;
 }
 

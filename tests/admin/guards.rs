@@ -1,6 +1,10 @@
 //! Who may ask at all: hosts, origins, secrets, paths (ATTACKS rows 78 to 80).
 
+use tokengate::config::settings::ListenerRole;
+
 use super::*;
+use crate::support::Http;
+use crate::support::gateway::listener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_hosts_that_it_is_called_by_are_answered() {
@@ -131,6 +135,8 @@ async fn every_answer_says_what_a_browser_may_do_with_it() {
             ("referrer-policy", "same-origin"),
             ("cross-origin-resource-policy", "same-origin"),
             ("cross-origin-opener-policy", "same-origin"),
+            ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+            ("x-robots-tag", "noindex, nofollow"),
         ] {
             assert_eq!(answer.fields.get(name), Some(value), "{path}");
         }
@@ -183,12 +189,44 @@ async fn paths_have_one_spelling() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_path_of_it_is_on_a_public_listener() {
     let origin = Origin::answering("fine").await;
-    let gateway = gateway(&origin).await;
-    for path in ["/", "/users", "/sign-in", "/tokens", "/audit", "/assets/icon.svg", "/admin/", "/metrics", "/health"] {
-        let answer = Ask::get(path).to(&gateway).await;
-        assert_eq!(answer.status, 404, "{path}");
-        assert!(!answer.text().contains("tokengate"));
+    let internal = ListenerRole::Internal { health: true, metrics: true };
+    let site = site(&origin, |_| {}).with(|settings| {
+        settings.routes.retain(|route| &*route.name == "public");
+        settings.listeners.push(listener("internal", internal));
+    });
+    let gateway = site.start().await;
+    let key = gateway.issue_named("root", "tokengate:admin", None, &gateway.clock()).await;
+    for path in [
+        "/",
+        "/users",
+        "/sign-in",
+        "/tokens",
+        "/audit",
+        "/traffic/live",
+        "/assets/icon.svg",
+        "/admin/",
+        "/api/v1/users",
+        "/api/v1/openapi.json",
+        "/metrics",
+        "/health",
+        "/healthz",
+        "/status",
+        "/debug/pprof/",
+        "/debug/pprof/profile?seconds=1",
+        "/debug/vars",
+        "/server-status",
+        "/.well-known/tokengate",
+    ] {
+        let ask = Ask::get(path).token(&key);
+        let mut in_clear = Wire::plain(&gateway).await;
+        for answer in
+            [ask.over(Http::One, &gateway).await, ask.over(Http::Two, &gateway).await, in_clear.ask(ask.bytes()).await]
+        {
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(!answer.text().contains("tokengate"));
+        }
     }
+    assert_eq!(origin.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -76,10 +76,18 @@ async fn signed_out_is_out_also_for_who_kept_the_cookie() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
+    let path = format!("/users/{}/active", id_of(&gateway, "alice").await);
+    let body = encoded(&[("csrf", &csrf(&browser.page("/users").await)), ("active", "no")]);
     let answer = browser.submit("/users", "/sign-out", &[]).await;
     assert_eq!((answer.status, answer.fields.get("location")), (303, Some("/sign-in")));
-    assert!(answer.fields.get("set-cookie").unwrap().contains("Max-Age=0"));
-    assert_eq!(browser.get("/users").await.status, 303);
+    assert_eq!(
+        answer.fields.get("set-cookie"),
+        Some("__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict")
+    );
+    for answer in [browser.get("/users").await, browser.send(browser.form(&path, body)).await] {
+        assert!(answer.status == 303 && answer.fields.get("location").unwrap().starts_with("/sign-in"), "{answer:?}");
+    }
+    assert!(gateway.store.accounts.find("alice").await.unwrap().unwrap().account.active);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Users: found, made, changed, deleted, by those who may.
 
+use tokengate::token::TokenKey;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,7 +89,7 @@ async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
     let page = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", PASSWORD)]).await;
     assert!(page.contains("User alicia was deleted"), "{page}");
     assert_eq!(browser.get(&path).await.status, 404);
-    assert!(gateway.store.tokens.find(&tokengate::token::TokenKey::parse(&key).unwrap()).await.unwrap().is_none());
+    assert!(gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().is_none());
     let trail = browser.page("/audit").await;
     for act in
         ["User edited", "Groups set", "Rights set", "User deactivated", "User activated", "User deleted", "Signed in"]
@@ -182,8 +184,11 @@ async fn staff_sees_ordinary_users_only_and_changes_none() {
         (format!("/users/{root}/login-token"), &[("action", "show")]),
         (format!("/users/{root}/tokens/add"), &[("name", "x")]),
     ] {
-        let fields: Vec<_> = fields.iter().copied().chain([("own_password", PASSWORD)]).collect();
-        assert_eq!(browser.submit("/users", &path, &fields).await.status, 403, "{path}");
+        // They may not, whether or not they prove who they are: nobody is asked for a password for nothing.
+        for own in [&[][..], &[("own_password", PASSWORD)]] {
+            let answer = browser.submit("/users", &path, &[fields, own].concat()).await;
+            assert!(answer.status == 403 && !answer.text().contains("password"), "{path}: {}", answer.text());
+        }
     }
     assert!(gateway.store.accounts.find("eve").await.unwrap().is_none());
 }
@@ -220,4 +225,36 @@ async fn the_list_is_searched_filtered_and_paged() {
     assert_eq!(names(&browser.page("/users?role=staff").await), 2);
     assert!(browser.page("/users?q=zz").await.contains("No user fits the search."));
     assert_eq!(browser.get("/users?page=!").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gives_power_or_cannot_be_undone_needs_the_own_password() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "root").await;
+    let key = gateway.issue("alice").await;
+    let alice = gateway.store.accounts.find("alice").await.unwrap().unwrap();
+    let token = gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().unwrap().id.to_string();
+    let at = |rest: &str| format!("/users/{}/{rest}", alice.account.id);
+    for (path, fields) in [
+        ("/users/add".to_owned(), &[("username", "eve")][..]),
+        (at("password"), &[("none", "on")]),
+        (at("rights"), &[("superuser", "on")]),
+        (at("delete"), &[]),
+        (at("tokens/add"), &[("name", "x")]),
+        (at("login-token"), &[("action", "show")]),
+        (at("login-token"), &[("action", "reset")]),
+        ("/tokens/revoke".to_owned(), &[("token", &token)]),
+    ] {
+        for own in [&[][..], &[("own_password", "")], &[("own_password", "wrong")]] {
+            gateway.hand.advance(std::time::Duration::from_secs(60));
+            let answer = browser.submit("/users", &path, &[fields, own].concat()).await;
+            let told = if answer.status == 303 { browser.page("/look-up").await } else { answer.text().to_owned() };
+            assert!(matches!(answer.status, 303 | 403), "{path}: {}", answer.status);
+            assert!(told.contains("Your own password was not right. Nothing was changed."), "{path} {own:?}: {told}");
+        }
+    }
+    assert_eq!(gateway.store.accounts.find("alice").await.unwrap(), Some(alice));
+    assert!(gateway.store.accounts.find("eve").await.unwrap().is_none());
+    assert_eq!(Ask::get("/api/").token(&key).to(&gateway).await.status, 200);
 }

@@ -168,6 +168,23 @@ async fn only_a_token_that_counts_lets_in(api: Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_superuser_needs_the_scope_as_well() {
+    let api = Api::start().await;
+    let login = api.gateway.issue("root").await;
+    let mut keys = vec![(login, "that of a login".to_owned())];
+    for scopes in ["", "admin", "tokengate:admin2", "tokengate", "tokengate:admin:read other"] {
+        keys.push((api.token(70_001, scopes).await, scopes.to_owned()));
+    }
+    for (key, scopes) in keys {
+        let answer = api.ask_as(Some(&key), "GET", "/users", None).await;
+        assert_eq!(problem(&answer), (403, "not_allowed".to_owned()), "{scopes:?}");
+        assert!(answer.text().contains("tokengate:admin"), "{}", answer.text());
+    }
+    let among_others = api.token(70_001, "a tokengate:admin z").await;
+    assert_eq!(api.ask_as(Some(&among_others), "GET", "/users", None).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_of_the_pages_counts_for_nothing_here() {
     let api = Api::start().await;
     let password = tokengate::store::Password::parse("correct horse").ok();

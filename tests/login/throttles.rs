@@ -138,6 +138,38 @@ async fn many_at_once_do_not_slip_through() {
 }
 
 #[tokio::test]
+async fn a_hundred_at_once_under_many_spellings_are_one_and_others_log_in() {
+    let origin = Origin::answering("hello").await;
+    let site = site(&origin).with(|settings| {
+        settings.login = Some(Login { per_user: Some(Rate::per_minute(5)), per_address: None, ..Login::default() });
+        settings.store.hashing = Hashing { at_once: 1, failed_after: Duration::from_millis(1) };
+    });
+    let gateway = site.start().await;
+    user(&gateway, "zoë").await;
+    user(&gateway, "bob").await;
+    let mut asking = tokio::task::JoinSet::new();
+    let mut wires = Vec::new();
+    for _ in 0..100 {
+        wires.push(Wire::open(&gateway).await);
+    }
+    for (mut wire, spelling) in wires.into_iter().zip(["zoë", "ZOË", " Zoë\t", "ｚｏë", "zoe\u{308}"].iter().cycle())
+    {
+        wire.send(login(spelling, "nope").bytes()).await;
+        asking.spawn(async move { wire.answer().await.status });
+    }
+    let mut statuses = Vec::new();
+    while let Some(status) = asking.join_next().await {
+        statuses.push(status.unwrap());
+        if statuses.len() == 95 {
+            token(&login("bob", PASSWORD).to(&gateway).await);
+        }
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [&[400; 5][..], &[429; 95]].concat());
+    assert_throttled(&login("zoë", PASSWORD).to(&gateway).await, 12);
+}
+
+#[tokio::test]
 async fn beyond_a_short_queue_a_login_is_put_off_and_tokens_are_served_on() {
     let origin = Origin::answering("hello").await;
     let site = site(&origin).with(|settings| {

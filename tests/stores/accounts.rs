@@ -1,6 +1,6 @@
 //! Users: created, found, renamed, switched off, deleted.
 
-use tokengate::store::{AccountError, InvalidUser, NewUser, Page, Password};
+use tokengate::store::{AccountError, Actor, InvalidUser, NewUser, Page, Password, Store, Via};
 use tokengate::token::SubjectId;
 
 use super::for_each_store;
@@ -19,6 +19,8 @@ for_each_store! {
     users_are_listed_in_pages
     a_name_that_nobody_can_have_is_no_error
     what_is_done_to_a_user_who_does_not_exist_is_refused
+    of_two_superusers_who_shut_one_another_out_at_once_one_stays
+    the_command_line_shuts_out_the_last_superuser
 }
 
 fn password(text: &str) -> Password {
@@ -186,5 +188,65 @@ async fn a_name_that_nobody_can_have_is_no_error(site: Site) {
     for name in ["alice\0", "\0", "alice\n", "", "ALICE"] {
         assert_eq!(store.accounts.find(name).await.unwrap(), None, "{name:?}");
         assert_eq!(store.accounts.verify_password(name, password("x")).await.unwrap(), None, "{name:?}");
+    }
+}
+
+/// What shuts a superuser out.
+#[derive(Clone, Copy, Debug)]
+enum Exit {
+    Demoted,
+    SwitchedOff,
+    Deleted,
+}
+
+impl Exit {
+    const ALL: [Exit; 3] = [Exit::Demoted, Exit::SwitchedOff, Exit::Deleted];
+
+    async fn of(self, user: SubjectId, store: &Store) -> Result<(), AccountError> {
+        match self {
+            Exit::Demoted => store.accounts.set_rights(user, true, false).await,
+            Exit::SwitchedOff => store.accounts.deactivate(user).await,
+            Exit::Deleted => store.accounts.delete(user).await,
+        }
+    }
+}
+
+async fn superuser(store: &Store, name: &str) -> SubjectId {
+    store.accounts.create(NewUser { superuser: true, ..NewUser::named(name) }).await.unwrap().0.account.id
+}
+
+async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site) {
+    let store = site.open().await;
+    let off = NewUser { superuser: true, active: false, ..NewUser::named("off") };
+    store.accounts.create(off).await.unwrap();
+    let by = |id, via| store.acting_as(Actor { id: Some(id), name: "somebody".to_owned(), via, from: None });
+    for one_exit in Exit::ALL {
+        for other_exit in Exit::ALL {
+            let (one, other) = (superuser(&store, "one").await, superuser(&store, "other").await);
+            let (by_one, by_other) = (by(one, Via::Admin), by(other, Via::Api));
+            let outcomes = tokio::join!(one_exit.of(other, &by_one), other_exit.of(one, &by_other));
+            let (left, left_by) = match &outcomes {
+                (Ok(()), Err(AccountError::LastSuperuser)) => (one, by_one),
+                (Err(AccountError::LastSuperuser), Ok(())) => (other, by_other),
+                outcomes => panic!("{one_exit:?} {other_exit:?}: {outcomes:?}"),
+            };
+            // Whoever is not the last may go, and who is not shut out stays.
+            left_by.accounts.activate(left).await.unwrap();
+            left_by.accounts.set_rights(left, false, true).await.unwrap();
+            for name in ["one", "other"] {
+                if let Some(user) = store.accounts.find(name).await.unwrap() {
+                    assert_eq!(user.superuser && user.account.active, user.account.id == left, "{name}");
+                    store.accounts.delete(user.account.id).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+async fn the_command_line_shuts_out_the_last_superuser(site: Site) {
+    let store = site.open().await.acting_as(Actor::command_line());
+    for exit in Exit::ALL {
+        let root = superuser(&store, &format!("{exit:?}")).await;
+        exit.of(root, &store).await.unwrap();
     }
 }

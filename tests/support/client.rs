@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -40,13 +40,18 @@ impl Default for Tls {
 
 impl Tls {
     pub fn config(&self, gateway: &Gateway) -> Arc<ClientConfig> {
+        self.trusting(&gateway.roots)
+    }
+
+    /// For another server than a gateway.
+    pub fn trusting(&self, roots: &Arc<RootCertStore>) -> Arc<ClientConfig> {
         let versions: &[_] = match &self.version {
             Some(version) => &[*version],
             None => &[&TLS13, &TLS12],
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
-        let mut config = builder.with_root_certificates(Arc::clone(&gateway.roots)).with_no_client_auth();
+        let mut config = builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth();
         config.alpn_protocols = self.alpn.iter().map(|name| name.to_vec()).collect();
         config.resumption = Resumption::in_memory_sessions(16);
         Arc::new(config)

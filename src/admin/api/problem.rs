@@ -165,7 +165,7 @@ impl From<DeskError> for Problem {
             DeskError::NotAllowed(_) | DeskError::WrongPassword => Code::NotAllowed,
             DeskError::UnknownUser(_) | DeskError::UnknownToken => Code::NotFound,
             DeskError::Invalid(_) => Code::Invalid,
-            DeskError::Conflict(_) => Code::Conflict,
+            DeskError::Conflict(_) | DeskError::LastSuperuser => Code::Conflict,
         };
         Problem::new(code, error.to_string())
     }

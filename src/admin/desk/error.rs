@@ -24,6 +24,9 @@ pub enum DeskError {
     /// What is there already stands in the way.
     #[error("{0}")]
     Conflict(String),
+    /// Somebody has to stay who may do everything.
+    #[error("this is the last active superuser; somebody has to stay who may do everything")]
+    LastSuperuser,
     /// The password is wrong, or its user may not act here.
     #[error("this is not the password of somebody who may do that")]
     WrongPassword,
@@ -50,6 +53,7 @@ impl From<AccountError> for DeskError {
             AccountError::NameTaken(_) | AccountError::IdTaken(_) => DeskError::Conflict(error.to_string()),
             AccountError::Invalid(_) => DeskError::Invalid(error.to_string()),
             AccountError::InDjango => DeskError::Conflict(error.to_string()),
+            AccountError::LastSuperuser => DeskError::LastSuperuser,
             AccountError::Hashing(HashingFailed::Busy) => DeskError::Throttled(Duration::from_secs(1)),
             AccountError::Hashing(error) => {
                 tracing::error!(code = "hashing_failed", %error, "a password could not be hashed");

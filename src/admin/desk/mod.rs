@@ -7,6 +7,8 @@
 //! |---|---|
 //! | superuser | everything, except to switch off, demote or delete themselves: somebody has to stay |
 //! | staff | see users who are neither staff nor superusers, and look after their tokens |
+//!
+//! Two superusers who shut one another out in the same moment are kept from it by the store: the last one stays.
 
 mod error;
 mod tokens;

@@ -71,7 +71,7 @@ impl Acting<'_> {
     /// Makes somebody else staff or superuser, or neither.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`].
+    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
         self.needs_somebody_else(id, "nobody changes their own rights; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
@@ -80,7 +80,7 @@ impl Acting<'_> {
     /// Lets the tokens of a user count again, or keeps them from counting. Nobody switches themselves off.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`].
+    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), DeskError> {
         self.needs_somebody_else(id, "nobody switches themselves off; ask another superuser")?;
         let accounts = &self.store.accounts;
@@ -99,7 +99,7 @@ impl Acting<'_> {
     /// Deletes somebody else with all tokens.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`].
+    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn delete_user(&self, id: SubjectId) -> Result<(), DeskError> {
         self.needs_somebody_else(id, "nobody deletes themselves; ask another superuser")?;
         Ok(self.store.accounts.delete(id).await?)

@@ -128,7 +128,7 @@ fn status_of(error: &DeskError) -> StatusCode {
         DeskError::NotAllowed(_) | DeskError::WrongPassword => StatusCode::FORBIDDEN,
         DeskError::UnknownUser(_) | DeskError::UnknownToken => StatusCode::NOT_FOUND,
         DeskError::Invalid(_) => StatusCode::BAD_REQUEST,
-        DeskError::Conflict(_) => StatusCode::CONFLICT,
+        DeskError::Conflict(_) | DeskError::LastSuperuser => StatusCode::CONFLICT,
         DeskError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         DeskError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::{check_groups, check_name};
 use crate::store::{
-    Act, AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, PersonalDetails, StoreError, Taken, User,
+    Act, AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, PersonalDetails, StoreError, Taken, User, Via,
 };
 use crate::token::SubjectId;
 
@@ -50,7 +50,12 @@ impl<D: Database> AccountStore for SqlStore<D> {
         let told = if password.is_some() { "" } else { "no password" };
         let hash = self.hash(password).await?;
         let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
-        self.alter(user, statement, (Act::PasswordSet, told)).await
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = self.write(&mut change, user, statement, (Act::PasswordSet, told)).await;
+            change.finish(set).await
+        })
+        .await
     }
 
     async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError> {
@@ -64,13 +69,12 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError> {
-        let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
-        let told = match (staff, superuser) {
-            (_, true) => "superuser",
-            (true, false) => "staff",
-            (false, false) => "neither staff nor superuser",
-        };
-        self.alter(user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = self.write_rights(&mut change, user, staff, superuser).await;
+            change.finish(set).await
+        })
+        .await
     }
 
     async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
@@ -148,15 +152,6 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// Runs one statement that touches exactly this user, and notes what was done.
-    async fn alter(&self, user: SubjectId, statement: Statement, noted: (Act, &str)) -> Result<(), AccountError> {
-        self.within(async {
-            let mut change = self.database.begin().await?;
-            let altered = self.write(&mut change, user, statement, noted).await;
-            change.finish(altered).await
-        })
-        .await
-    }
-
     async fn write(
         &self,
         change: &mut D::Change,
@@ -172,8 +167,52 @@ impl<D: Database> SqlStore<D> {
     }
 
     async fn set_active(&self, user: SubjectId, active: bool) -> Result<(), AccountError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = self.write_active(&mut change, user, active).await;
+            change.finish(set).await
+        })
+        .await
+    }
+
+    /// A door that only superusers open must not be shut behind the last of them. Checked within the change, so that two who
+    /// shut one another out in the same moment come one after the other. The command line needs no superuser.
+    async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
+        if !matches!(self.actor.via, Via::Admin | Via::Api) {
+            return Ok(());
+        }
+        // The first condition is that of the index `users_privileged`.
+        let statement = Statement::new("SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active LIMIT 2");
+        let staying: Vec<(i64,)> = change.rows(statement).await?;
+        if staying == [(leaving.0,)] { Err(AccountError::LastSuperuser) } else { Ok(()) }
+    }
+
+    async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
+        if !active {
+            self.check_that_somebody_stays(change, user).await?;
+        }
         let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
-        self.alter(user, statement, (if active { Act::UserActivated } else { Act::UserDeactivated }, "")).await
+        let act = if active { Act::UserActivated } else { Act::UserDeactivated };
+        self.write(change, user, statement, (act, "")).await
+    }
+
+    async fn write_rights(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        staff: bool,
+        superuser: bool,
+    ) -> Result<(), AccountError> {
+        if !superuser {
+            self.check_that_somebody_stays(change, user).await?;
+        }
+        let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
+        let told = match (staff, superuser) {
+            (_, true) => "superuser",
+            (true, false) => "staff",
+            (false, false) => "neither staff nor superuser",
+        };
+        self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
     }
 
     async fn write_name(&self, change: &mut D::Change, user: SubjectId, name: &str) -> Result<(), AccountError> {
@@ -224,6 +263,7 @@ impl<D: Database> SqlStore<D> {
 
     /// Noted first: afterwards nobody is there of whom it could be told.
     async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
+        self.check_that_somebody_stays(change, user).await?;
         self.note_user(change, Act::UserDeleted, user, "").await?;
         let statement = Statement::new("DELETE FROM users WHERE id = $1").bind(user.0);
         if change.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }

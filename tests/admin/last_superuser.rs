@@ -1,0 +1,144 @@
+//! Somebody has to stay: superusers who shut one another out in the same moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokengate::store::Store;
+use tokengate::store::{
+    Directory, Listing, NamedToken, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery,
+};
+use tokengate::token::ScopeSet;
+use tokio::sync::Barrier;
+
+use super::*;
+
+/// A directory that tells two who they are in the same moment: each is let in before either has done anything.
+struct Together {
+    inner: Arc<dyn Directory>,
+    meeting: Arc<AtomicBool>,
+    both: Barrier,
+}
+
+#[async_trait]
+impl Directory for Together {
+    async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
+        self.inner.users(query).await
+    }
+
+    async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError> {
+        self.inner.user(id).await
+    }
+
+    async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError> {
+        let standing = self.inner.standing(id).await;
+        if self.meeting.load(Ordering::SeqCst) {
+            self.both.wait().await;
+        }
+        standing
+    }
+
+    async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
+        self.inner.tokens(query).await
+    }
+
+    async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.inner.groups(limit).await
+    }
+}
+
+/// A gateway with the superusers `root` and `ruth`, and what has them meet.
+async fn gateway_of_two(origin: &Origin) -> (Gateway, Arc<AtomicBool>) {
+    let meeting = Arc::new(AtomicBool::new(false));
+    let together = |store: Store| {
+        let inner = store.directory.clone().unwrap();
+        let directory = Together { inner, meeting: Arc::clone(&meeting), both: Barrier::new(2) };
+        Store { directory: Some(Arc::new(directory)), ..store }
+    };
+    let gateway = site(origin, |_| {}).start_with(together).await;
+    add_users(&gateway).await;
+    let ruth = NewUser { superuser: true, password: Password::parse(PASSWORD).ok(), ..NewUser::named("ruth") };
+    gateway.store.accounts.create(ruth).await.unwrap();
+    (gateway, meeting)
+}
+
+/// Brings both back, and says how many active superusers there were.
+async fn restore(gateway: &Gateway) -> usize {
+    let mut staying = 0;
+    for name in ["root", "ruth"] {
+        let user = gateway.store.accounts.find(name).await.unwrap().unwrap();
+        staying += usize::from(user.superuser && user.account.active);
+        gateway.store.accounts.set_rights(user.account.id, true, true).await.unwrap();
+        gateway.store.accounts.activate(user.account.id).await.unwrap();
+    }
+    staying
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
+    let origin = Origin::answering("fine").await;
+    let (gateway, meeting) = gateway_of_two(&origin).await;
+    let ids = (id_of(&gateway, "root").await, id_of(&gateway, "ruth").await);
+    for (act, fields) in [
+        ("active", &[("active", "no")][..]),
+        ("rights", &[("staff", "on"), ("own_password", PASSWORD)]),
+        ("delete", &[("own_password", PASSWORD)]),
+    ] {
+        let form = async |user: &str, target: SubjectId| {
+            let browser = Browser::of(&gateway, user).await;
+            let csrf = csrf(&browser.page("/users").await);
+            let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
+            let ask = browser.form(&format!("/users/{target}/{act}"), encoded(&fields));
+            (browser, ask)
+        };
+        let ((one, first), (other, second)) = (form("root", ids.1).await, form("ruth", ids.0).await);
+        meeting.store(true, Ordering::SeqCst);
+        let (first, second) = tokio::join!(one.send(first), other.send(second));
+        meeting.store(false, Ordering::SeqCst);
+        let (done, refused) = if first.status == 303 { (first, second) } else { (second, first) };
+        assert_eq!((done.status, refused.status), (303, 409), "{act}: {}", refused.text());
+        assert!(
+            refused.text().contains("This is the last active superuser; somebody has to stay"),
+            "{}",
+            refused.text()
+        );
+        if act != "delete" {
+            assert_eq!(restore(&gateway).await, 1, "{act}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_api_the_second_of_two_gets_a_conflict() {
+    let origin = Origin::answering("fine").await;
+    let (gateway, meeting) = gateway_of_two(&origin).await;
+    let ids = (id_of(&gateway, "root").await, id_of(&gateway, "ruth").await);
+    let key = async |owner: SubjectId| {
+        let scopes = ScopeSet::parse("tokengate:admin").unwrap();
+        let order = NamedToken { name: "test".to_owned(), expires: None, scopes };
+        gateway.store.ledger.issue_named(owner, &order).await.unwrap().key.expose().to_owned()
+    };
+    let keys = (key(ids.0).await, key(ids.1).await);
+    for (method, path, body) in [
+        ("PUT", "/active", r#"{"active": false}"#),
+        ("PUT", "/rights", r#"{"staff": true, "superuser": false}"#),
+        ("DELETE", "", ""),
+    ] {
+        let call = |key: &str, target: SubjectId| {
+            let ask = Ask::new(method, &format!("/api/v1/users/{target}{path}")).token(key);
+            let ask = Ask { body: Some(body.into()), ..ask.field("Content-Type", "application/json") };
+            let bytes = String::from_utf8(ask.bytes()).unwrap();
+            let gateway = &gateway;
+            async move { raw(gateway, &bytes).await }
+        };
+        meeting.store(true, Ordering::SeqCst);
+        let (first, second) = tokio::join!(call(&keys.0, ids.1), call(&keys.1, ids.0));
+        meeting.store(false, Ordering::SeqCst);
+        let (done, refused) = if first.status < 300 { (first, second) } else { (second, first) };
+        assert_eq!((done.status / 100, refused.status), (2, 409), "{method} {path}: {}", refused.text());
+        assert!(refused.text().contains(r#""code":"conflict""#), "{}", refused.text());
+        if method != "DELETE" {
+            assert_eq!(restore(&gateway).await, 1, "{path}");
+        }
+    }
+}
