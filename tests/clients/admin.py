@@ -31,11 +31,19 @@ def becomes(wanted, key):
         time.sleep(0.01)
 
 
-def sign_in(page, typed=password):
+def sign_in(page, typed=password, name=user):
     page.goto(admin)
-    page.get_by_label("User name").fill(user)
+    page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(typed)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in_by_keys(page):
+    page.goto(admin)
+    page.keyboard.type(user)
+    page.keyboard.press("Tab")
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
 
 
 def form(page, name):
@@ -54,7 +62,7 @@ def told(page, text):
 
 
 def a_user_is_made_and_gets_tokens(page, scripts):
-    sign_in(page)
+    sign_in_by_keys(page)
     expect(page).to_have_url(f"{admin}/users")
     page.get_by_role("link", name="Add a user").click()
     page.get_by_label("User name").fill("bob")
@@ -112,7 +120,7 @@ def signed_out(page):
     assert cookie["httpOnly"] and cookie["secure"] and cookie["sameSite"] == "Strict", cookie
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{admin}/sign-in")
-    assert not page.context.cookies()
+    assert COOKIE not in [cookie["name"] for cookie in page.context.cookies()]
     page.context.add_cookies([cookie])
     page.goto(f"{admin}/users")
     expect(page).to_have_url(f"{admin}/sign-in?next=%2Fusers")
@@ -191,9 +199,27 @@ def a_wrong_password_is_told(page, look):
     looked_at(page, f"admin-sign-in-refused-{look}")
 
 
+def who_may_not_is_told(page, look):
+    sign_in(page, name="helper")
+    expect(page).to_have_url(f"{admin}/users")
+    page.goto(f"{admin}/status")
+    looked_at(page, f"admin-not-allowed-{look}")
+
+
+def tables_are_tables(page):
+    """For who hears them, too, however they are drawn."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    for role, tag in {"table": "table", "row": "tr", "columnheader": "thead th", "rowheader": "tbody th"}.items():
+        assert roles.count(role) == page.locator(f"{tag}:visible").count(), (role, page.url)
+    if page.viewport_size["width"] < 400:
+        assert page.evaluate("[...document.querySelectorAll('.scroll')].every(it => it.scrollWidth <= it.clientWidth)"), page.url
+
+
 def pages_are_for_everybody(page, look):
     def look_at(name):
         looked_at(page, f"admin-{name}-{look}")
+        tables_are_tables(page)
 
     page.goto(admin)
     look_at("sign-in")
@@ -255,6 +281,7 @@ with chromium(authority) as browser:
         case "looks":
             for look, settings in LOOKS.items():
                 visit(browser, a_wrong_password_is_told, look, refusals=1, **settings)
+                visit(browser, who_may_not_is_told, look, refusals=1, **settings)
                 visit(browser, pages_are_for_everybody, look, **settings)
         case _:
             sys.exit(f"no such scenario: {scenario}")
