@@ -28,11 +28,13 @@ mod traffic;
 mod trail;
 mod users;
 
-use tokengate::config::settings::Admin;
+use tokengate::config::settings::{Admin, Auth, EndpointAddress, Route};
 use tokengate::store::{NewUser, Password};
 use tokengate::token::SubjectId;
+use tokio::net::TcpListener;
 
 use crate::support::client::{Tls, connect};
+use crate::support::gateway::route;
 use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
 
 /// The password of everybody in these tests.
@@ -44,7 +46,25 @@ pub async fn gateway(origin: &Origin) -> Gateway {
 }
 
 async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gateway {
-    let gateway = site(origin, change).start().await;
+    started(site(origin, change)).await
+}
+
+/// A gateway whose route of this name leads to an endpoint that nobody listens at.
+pub async fn with_a_dead_one(origin: &Origin, name: &str) -> Site {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    site(origin, |_| {}).with(|settings| {
+        let mut dead = settings.upstreams[0].clone();
+        dead.name = name.to_owned();
+        dead.endpoints[0].authority = gone.to_string();
+        dead.endpoints[0].address = EndpointAddress::Tcp(gone.ip().to_string(), gone.port());
+        settings.upstreams.push(dead);
+        settings.routes.push(Route { upstream: 1, ..route(name, &format!("/{name}/"), Auth::None) });
+    })
+}
+
+/// The gateway of this site, with the users of these tests.
+pub async fn started(site: Site) -> Gateway {
+    let gateway = site.start().await;
     add_users(&gateway).await;
     gateway
 }
@@ -90,10 +110,13 @@ impl<'g> Browser<'g> {
     }
 
     async fn sign_in(&mut self, user: &str, password: &str) -> Answer {
-        let body = encoded(&[("username", user), ("password", password), ("next", "/")]);
-        let answer = self.send(self.form("/sign-in", body)).await;
-        if let Some(set) = answer.fields.get("set-cookie") {
-            self.cookie = set.split(';').next().unwrap().to_owned();
+        // The form as it was for nobody: who is signed in is led on from it.
+        let (secret, kept) = sign_in_form(&Browser::new(self.gateway).get("/sign-in").await);
+        let body = encoded(&[("username", user), ("password", password), ("next", "/"), ("csrf", &secret)]);
+        let cookies = if self.cookie.is_empty() { kept } else { format!("{}; {kept}", self.cookie) };
+        let answer = Browser { gateway: self.gateway, cookie: cookies }.send(self.form("/sign-in", body)).await;
+        if answer.status == 303 {
+            self.cookie = cookie(&answer);
         }
         answer
     }
@@ -152,6 +175,16 @@ async fn raw(gateway: &Gateway, bytes: &str) -> Answer {
     let config = Tls::default().config(gateway);
     let stream = soon("handshake", connect(gateway.admin_address(), &config, "localhost")).await.unwrap();
     Wire::over(stream).ask(bytes).await
+}
+
+/// The secret of a form to sign in with, and the cookie that goes with it.
+fn sign_in_form(answer: &Answer) -> (String, String) {
+    (csrf(answer.text()), cookie(answer))
+}
+
+/// The cookie that an answer sets.
+fn cookie(answer: &Answer) -> String {
+    answer.fields.get("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }
 
 /// The secret in the forms of a page.

@@ -71,8 +71,13 @@ impl CsrfSecret {
     pub fn of_fields(fields: &HeaderMap) -> Option<CsrfSecret> {
         match cookies::session(fields) {
             Some(key) => Some(CsrfSecret::of_session(key)),
-            None => cookies::cookie(fields, cookies::CSRF_COOKIE).and_then(CsrfSecret::parse),
+            None => CsrfSecret::of_cookie(fields, cookies::CSRF_COOKIE),
         }
+    }
+
+    /// What a browser keeps in this cookie, if it is one.
+    pub fn of_cookie(fields: &HeaderMap, name: &str) -> Option<CsrfSecret> {
+        cookies::cookie(fields, name).and_then(CsrfSecret::parse)
     }
 
     fn parse(text: &str) -> Option<CsrfSecret> {

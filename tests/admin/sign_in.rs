@@ -49,11 +49,46 @@ async fn only_staff_comes_in_and_all_failures_look_the_same() {
         [("root", "wrong"), ("alice", PASSWORD), ("helper", PASSWORD), ("nobody", PASSWORD), ("root", "")]
     {
         let answer = Browser::new(&gateway).sign_in(user, password).await;
-        assert!(answer.status == 403 && !answer.fields.has("set-cookie"), "{user}");
-        bodies.push(answer.text().replace(user, "NAME"));
+        assert!(answer.status == 403 && cookie(&answer).starts_with("__Host-tokengate-admin-form="), "{user}");
+        bodies.push(answer.text().replace(user, "NAME").replace(&csrf(answer.text()), "SECRET"));
     }
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:#?}");
     assert!(bodies[0].contains("active staff account"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_to_sign_in_with_needs_the_secret_of_its_own_browser() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let nobody = Browser::new(&gateway);
+    let page = nobody.get("/sign-in").await;
+    let rest = page.fields.get("set-cookie").unwrap().split_once("; ").unwrap().1;
+    assert_eq!(rest, "Path=/; Secure; HttpOnly; SameSite=Strict");
+    let (secret, kept) = sign_in_form(&page);
+    let (stolen, planted) = sign_in_form(&nobody.get("/sign-in").await);
+    let send = async |secret: &str, kept: &str| {
+        let browser = Browser { gateway: &gateway, cookie: kept.to_owned() };
+        let body = encoded(&[("username", "root"), ("password", PASSWORD), ("csrf", secret)]);
+        browser.send(browser.form("/sign-in", body)).await
+    };
+    let mut again = page;
+    for (secret, kept) in [
+        ("", kept.as_str()),
+        ("x", &kept),
+        (&stolen, &kept),
+        (&secret, &planted),
+        (&secret, ""),
+        ("", "__Host-tokengate-admin-form="),
+    ] {
+        again = send(secret, kept).await;
+        assert!(again.status == 403 && again.text().contains("Please sign in again"), "{}", again.text());
+        assert!(cookie(&again).starts_with("__Host-tokengate-admin-form="), "nobody was signed in");
+    }
+    // No attempt at a password was counted, and the page that refuses holds a form that is taken.
+    let (fresh, cookie) = sign_in_form(&again);
+    for (secret, kept) in [(&secret, &kept), (&fresh, &cookie)] {
+        assert_eq!(send(secret, kept).await.status, 303);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-use tokengate::config::settings::{Auth, EndpointAddress, Route};
-use tokio::net::TcpListener;
+use tokengate::config::settings::Auth;
 
 use super::*;
-use crate::support::gateway::route;
 
 /// The numbers in the row of a table that begins with this name.
 fn row(page: &str, name: &str) -> Vec<String> {
     let row = page.split("<tr>").find(|row| row.contains(&format!(">{name}</a></th>")));
     let row = row.unwrap_or_else(|| panic!("no row {name}: {page}"));
-    let cells = row.split("<td class=\"number\">").skip(1).filter_map(|cell| cell.split("</td>").next());
-    cells.map(str::to_owned).collect()
+    let cells =
+        row.split("<td class=\"number\"").skip(1).filter_map(|cell| cell.split("</td>").next()?.split_once('>'));
+    cells.map(|(_, text)| text.to_owned()).collect()
 }
 
 /// The newest values that the legend of a chart tells.
@@ -22,25 +21,6 @@ fn legend(page: &str, title: &str) -> Vec<(String, String)> {
     let items = rest.split("</ul>").next().unwrap().split("</span>").skip(1);
     let text = |item: &str| item.replace("<b>", "|").split("</b>").next().unwrap().to_owned();
     items.map(|item| text(item).split_once(" |").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap()).collect()
-}
-
-/// A gateway whose route `/dead/` leads to an endpoint that nobody listens at.
-async fn with_a_dead_one(origin: &Origin) -> Site {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    site(origin, |_| {}).with(|settings| {
-        let mut dead = settings.upstreams[0].clone();
-        dead.name = "dead".to_owned();
-        dead.endpoints[0].authority = gone.to_string();
-        dead.endpoints[0].address = EndpointAddress::Tcp(gone.ip().to_string(), gone.port());
-        settings.upstreams.push(dead);
-        settings.routes.push(Route { upstream: 1, ..route("dead", "/dead/", Auth::None) });
-    })
-}
-
-async fn started(site: Site) -> Gateway {
-    let gateway = site.start().await;
-    add_users(&gateway).await;
-    gateway
 }
 
 async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> u16 {
@@ -55,7 +35,7 @@ async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_was_asked_and_how_it_was_answered() {
     let origin = Origin::answering("fine").await;
-    let gateway = started(with_a_dead_one(&origin).await).await;
+    let gateway = started(with_a_dead_one(&origin, "dead").await).await;
     let key = gateway.issue("alice").await;
     assert_eq!(ask(&gateway, "/api/x", 6, Some(&key)).await, 200);
     assert_eq!(ask(&gateway, "/api/x", 2, Some("wrong")).await, 401);
@@ -138,7 +118,7 @@ async fn of_many_routes_the_busiest_are_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_what_is_set_up_and_how_it_is() {
     let origin = Origin::answering("fine").await;
-    let gateway = started(with_a_dead_one(&origin).await).await;
+    let gateway = started(with_a_dead_one(&origin, "dead").await).await;
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/status").await;
     assert!(page.contains("Not used yet") && !page.contains(">Reachable<"), "{page}");

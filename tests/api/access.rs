@@ -190,8 +190,12 @@ async fn a_sign_in_of_the_pages_counts_for_nothing_here() {
     let password = tokengate::store::Password::parse("correct horse").ok();
     api.gateway.store.accounts.set_password(SubjectId(70_001), password).await.unwrap();
     let own = format!("https://localhost:{}", api.gateway.admin_address().port());
-    let form = Ask::post("/sign-in", "username=root&password=correct%20horse&next=/")
+    let page = api.send(Ask::get("/sign-in")).await;
+    let kept = page.fields.get("set-cookie").unwrap().split(';').next().unwrap();
+    let secret = page.text().split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let form = Ask::post("/sign-in", format!("username=root&password=correct%20horse&next=/&csrf={secret}"))
         .field("Content-Type", "application/x-www-form-urlencoded")
+        .field("Cookie", kept)
         .field("Origin", &own);
     let text = String::from_utf8(form.bytes()).unwrap();
     let text = text.replacen("Host: localhost", &format!("Host: {}", own.trim_start_matches("https://")), 1);

@@ -31,11 +31,19 @@ def becomes(wanted, key):
         time.sleep(0.01)
 
 
-def sign_in(page, typed=password):
-    page.goto(admin)
-    page.get_by_label("User name").fill(user)
+def sign_in(page, typed=password, name=user, to="/"):
+    page.goto(f"{admin}{to}")
+    page.get_by_label("User name").fill(name)
     page.get_by_label("Password").fill(typed)
     page.get_by_role("button", name="Sign in").click()
+
+
+def sign_in_by_keys(page):
+    page.goto(admin)
+    page.keyboard.type(user)
+    page.keyboard.press("Tab")
+    page.keyboard.type(password)
+    page.keyboard.press("Enter")
 
 
 def form(page, name):
@@ -54,7 +62,7 @@ def told(page, text):
 
 
 def a_user_is_made_and_gets_tokens(page, scripts):
-    sign_in(page)
+    sign_in_by_keys(page)
     expect(page).to_have_url(f"{admin}/users")
     page.get_by_role("link", name="Add a user").click()
     page.get_by_label("User name").fill("bob")
@@ -112,7 +120,7 @@ def signed_out(page):
     assert cookie["httpOnly"] and cookie["secure"] and cookie["sameSite"] == "Strict", cookie
     page.get_by_role("button", name="Sign out").click()
     expect(page).to_have_url(f"{admin}/sign-in")
-    assert not page.context.cookies()
+    assert COOKIE not in [cookie["name"] for cookie in page.context.cookies()]
     page.context.add_cookies([cookie])
     page.goto(f"{admin}/users")
     expect(page).to_have_url(f"{admin}/sign-in?next=%2Fusers")
@@ -191,9 +199,36 @@ def a_wrong_password_is_told(page, look):
     looked_at(page, f"admin-sign-in-refused-{look}")
 
 
+def who_may_not_is_told(page, look):
+    sign_in(page, name="helper", to="/status")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
+    looked_at(page, f"admin-not-allowed-{look}")
+
+
+def fits_every_screen(page):
+    """The page, and each table in its card."""
+    usual = page.viewport_size
+    for width in [320, 700, 900, 1000, 1300]:
+        page.set_viewport_size({"width": width, "height": usual["height"]})
+        wide = "[document.documentElement, ...document.querySelectorAll('.scroll')].filter(it => it.scrollWidth > it.clientWidth).length"
+        assert page.evaluate(wide) == 0, (width, page.url)
+    page.set_viewport_size(usual)
+
+
+def tables_are_tables(page):
+    """For who hears them, too, however they are drawn."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
+    for role, tag in {"table": "table", "row": "tr", "columnheader": "thead th", "rowheader": "tbody th"}.items():
+        assert roles.count(role) == page.locator(f"{tag}:visible").count(), (role, page.url)
+
+
 def pages_are_for_everybody(page, look):
     def look_at(name):
         looked_at(page, f"admin-{name}-{look}")
+        tables_are_tables(page)
+        if look == "light":
+            fits_every_screen(page)
 
     page.goto(admin)
     look_at("sign-in")
@@ -255,6 +290,7 @@ with chromium(authority) as browser:
         case "looks":
             for look, settings in LOOKS.items():
                 visit(browser, a_wrong_password_is_told, look, refusals=1, **settings)
+                visit(browser, who_may_not_is_told, look, refusals=1, **settings)
                 visit(browser, pages_are_for_everybody, look, **settings)
         case _:
             sys.exit(f"no such scenario: {scenario}")

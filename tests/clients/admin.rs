@@ -8,8 +8,8 @@ use tokengate::store::{NamedToken, NewUser};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::chromium::play;
-use crate::admin::{PASSWORD, gateway};
-use crate::support::{Ask, Gateway, Origin};
+use crate::admin::{PASSWORD, gateway, started, with_a_dead_one};
+use crate::support::{Gateway, Origin, Wire};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -70,9 +70,30 @@ async fn the_traffic_page_shows_load_while_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
     let origin = Origin::answering("fine").await;
-    let gateway = gateway(&origin).await;
+    let gateway = started(with_a_dead_one(&origin, "reports").await).await;
     let key = furnish(&gateway).await;
+    let mut client = Wire::open(&gateway).await;
+    let asked = key.clone();
+    let load = tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(70));
+        for count in 0.. {
+            interval.tick().await;
+            ask(&mut client, &asked, count).await;
+        }
+    });
     plays("looks", &gateway, &[&key]).await;
+    load.abort();
+}
+
+/// Most are let in; some are not, some need no key, and some cannot be answered.
+async fn ask(client: &mut Wire, key: &str, count: usize) {
+    let (path, key) = match count {
+        _ if count % 97 == 50 => ("/reports/daily", key),
+        _ if count % 23 == 11 => ("/api/orders", "unknown"),
+        _ if count % 7 == 3 => ("/public/prices", key),
+        _ => ("/api/orders", key),
+    };
+    client.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {key}\r\n\r\n")).await;
 }
 
 /// Users, tokens and traffic as they may be after some weeks; the key of one token.
@@ -109,14 +130,10 @@ async fn furnish(gateway: &Gateway) -> String {
     gateway.revoke(&revoked).await;
 
     let key = gateway.issue("ada").await;
-    // A little more than the chart of five minutes shows: the days before are one long sample.
-    for sample in 0..155 {
-        for _ in 0..(1 + sample % 5 + sample / 50) {
-            Ask::get("/api/orders").token(&key).to(gateway).await;
-        }
-        if sample % 5 < 2 {
-            Ask::get("/api/orders").token("unknown").to(gateway).await;
-            Ask::get("/public/").to(gateway).await;
+    let mut client = Wire::open(gateway).await;
+    for sample in 0..150_usize {
+        for count in 0..(12 + (sample % 50).abs_diff(25) + sample * sample % 7) {
+            ask(&mut client, &key, 31 * sample + count).await;
         }
         gateway.hand.advance(Duration::from_secs(2));
         gateway.sample_traffic();

@@ -1,18 +1,16 @@
 //! Lines over time, drawn as SVG.
 //!
-//! Everything is in the drawing itself: no script, no style but the classes of the style sheet, and words for those who
-//! do not see it. A value that is no finite number is a gap.
+//! No script, no style but the classes of the style sheet, and words for those who do not see it. The drawing is stretched to
+//! its place; what stands at its axes is text of the page, so that it has one size everywhere and no line runs over it. A
+//! value that is no finite number is a gap.
 
 use std::fmt::{self, Write};
 
 use crate::telemetry::history::float;
 
-/// The drawing, in units of its own; the page scales it.
+/// The drawing, in units of its own; the page stretches it. The highest value is on top, 0 at the bottom.
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 200.0;
-/// Where the values are drawn: between these heights, the highest value on top.
-const TOP: f64 = 22.0;
-const BOTTOM: f64 = 174.0;
 
 /// Lines over time.
 #[derive(Clone, Debug)]
@@ -69,6 +67,17 @@ impl Chart {
         self.lines.iter().map(|line| (line.look, line.name, self.newest(line))).collect()
     }
 
+    /// What the lines of the grid stand for, from the top to the bottom.
+    pub fn scale(&self) -> [String; 3] {
+        let top = self.top();
+        [self.unit.words(top), self.unit.words(top / 2.0), "0".to_owned()]
+    }
+
+    /// The value on top.
+    fn top(&self) -> f64 {
+        self.unit.top(bounds(self.lines.iter().flat_map(|line| &line.values)).map_or(0.0, |(_, most)| most))
+    }
+
     fn newest(&self, line: &Line) -> String {
         // Where nothing happened in the newest point there is no value, and that is what is to be said.
         let newest = line.values.last().copied().flatten().filter(|value| value.is_finite());
@@ -79,7 +88,8 @@ impl Chart {
         let id = self.id;
         write!(
             svg,
-            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"{id}-title {id}-desc\">"
+            "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" \
+             aria-labelledby=\"{id}-title {id}-desc\">"
         )?;
         write!(svg, "<title id=\"{id}-title\">{}</title>", Escaped(self.title))?;
         write!(svg, "<desc id=\"{id}-desc\">In the last {} minutes.", self.minutes)?;
@@ -92,20 +102,15 @@ impl Chart {
             svg.push('.');
         }
         svg.push_str("</desc>");
-        let highest = bounds(self.lines.iter().flat_map(|line| &line.values)).map_or(0.0, |(_, most)| most);
-        let top = self.unit.top(highest);
-        for (share, words) in [(0.0, None), (0.5, Some(top / 2.0)), (1.0, Some(top))] {
-            let y = BOTTOM - share * (BOTTOM - TOP);
-            write!(svg, "<path class=\"grid\" d=\"M0 {y:.1}H{WIDTH}\"/>")?;
-            if let Some(value) = words {
-                write!(svg, "<text x=\"2\" y=\"{:.1}\">{}</text>", y - 5.0, Escaped(&self.unit.words(value)))?;
-            }
+        for y in [0.0, HEIGHT / 2.0, HEIGHT] {
+            write!(svg, "<path class=\"grid\" d=\"M0 {y}H{WIDTH}\"/>")?;
         }
+        let top = self.top();
         for line in &self.lines {
             draw_line(svg, line, top)?;
         }
-        write!(svg, "<text x=\"2\" y=\"193\">{} min ago</text>", self.minutes)?;
-        write!(svg, "<text x=\"{}\" y=\"193\" text-anchor=\"end\">now</text></svg>", WIDTH - 2.0)
+        svg.push_str("</svg>");
+        Ok(())
     }
 }
 
@@ -116,7 +121,7 @@ fn draw_line(svg: &mut String, line: &Line, top: f64) -> fmt::Result {
     let (mut piece, mut x) = (Vec::new(), 0.0);
     for value in line.values.iter().copied().chain([None]) {
         match value.filter(|value| value.is_finite()) {
-            Some(value) => piece.push((x, BOTTOM - (value / top).clamp(0.0, 1.0) * (BOTTOM - TOP))),
+            Some(value) => piece.push((x, HEIGHT - (value / top).clamp(0.0, 1.0) * HEIGHT)),
             None => draw_piece(svg, line, &std::mem::take(&mut piece))?,
         }
         x += step;
@@ -128,7 +133,8 @@ fn draw_piece(svg: &mut String, line: &Line, piece: &[(f64, f64)]) -> fmt::Resul
     let look = line.look;
     let (first, last) = match piece {
         [] => return Ok(()),
-        [(x, y)] => return write!(svg, "<circle class=\"dot {look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"),
+        // A line without length, whose ends are round however the drawing is stretched.
+        [(x, y)] => return write!(svg, "<path class=\"dot {look}\" d=\"M{x:.1} {y:.1}H{x:.1}\"/>"),
         [(first, _), .., (last, _)] => (first, last),
     };
     let mut path = String::with_capacity(piece.len() * 12);
@@ -136,7 +142,7 @@ fn draw_piece(svg: &mut String, line: &Line, piece: &[(f64, f64)]) -> fmt::Resul
         write!(path, "{}{x:.1} {y:.1}", if index == 0 { "M" } else { "L" })?;
     }
     if line.filled {
-        write!(svg, "<path class=\"area {look}\" d=\"{path}L{last:.1} {BOTTOM}L{first:.1} {BOTTOM}Z\"/>")?;
+        write!(svg, "<path class=\"area {look}\" d=\"{path}L{last:.1} {HEIGHT}L{first:.1} {HEIGHT}Z\"/>")?;
     }
     write!(svg, "<path class=\"line {look}\" d=\"{path}\"/>")
 }
@@ -173,7 +179,7 @@ impl Unit {
         };
         let highest = highest.max(least);
         let base = 10_f64.powf(highest.log10().floor());
-        let round = [1.0, 2.0, 4.0, 5.0, 10.0].map(|factor| factor * base).into_iter().find(|top| *top >= highest);
+        let round = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0].map(|factor| factor * base).into_iter().find(|top| *top >= highest);
         let top = round.filter(|top| top.is_finite()).unwrap_or(highest);
         if self == Unit::Share { top.min(1.0) } else { top }
     }
@@ -217,16 +223,18 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
-    fn chart(unit: Unit, values: &[Option<f64>]) -> String {
+    fn of(unit: Unit, values: &[Option<f64>]) -> Chart {
         let line = Line { name: "all", look: "c1", filled: true, values: values.to_vec() };
-        Chart { id: "rate", title: "Requests", unit, lines: vec![line], minutes: 5 }.svg()
+        Chart { id: "rate", title: "Requests", unit, lines: vec![line], minutes: 5 }
+    }
+
+    fn chart(unit: Unit, values: &[Option<f64>]) -> String {
+        of(unit, values).svg()
     }
 
     /// All numbers within attributes of places, each of which must be within the drawing.
     fn places(svg: &str) -> Vec<f64> {
-        let attributes =
-            svg.split(" d=\"").skip(1).chain(svg.split(" cx=\"").skip(1)).chain(svg.split(" cy=\"").skip(1));
-        let texts = attributes.filter_map(|rest| rest.split('"').next());
+        let texts = svg.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next());
         let numbers =
             texts.flat_map(|text| text.split(|char: char| "MLHZ ".contains(char)).filter(|part| !part.is_empty()));
         numbers.map(|number| number.parse().unwrap()).collect()
@@ -256,8 +264,9 @@ mod tests {
                     for place in places(&svg) {
                         assert!((0.0..=600.0).contains(&place), "{first} {second}: {svg}");
                     }
-                    let lower = svg.to_lowercase();
-                    assert!(!lower.contains("nan") && !lower.contains("inf"), "{svg}");
+                    let scale = of(unit, &[Some(first), Some(second)]).scale().concat();
+                    let lower = (svg + &scale).to_lowercase();
+                    assert!(!lower.contains("nan") && !lower.contains("inf"), "{lower}");
                 }
             }
         }
@@ -267,27 +276,28 @@ mod tests {
     fn no_values_make_a_drawing_without_lines() {
         for values in [&[][..], &[None, None]] {
             let svg = chart(Unit::PerSecond, values);
-            assert!(!svg.contains("class=\"line") && !svg.contains("<circle") && svg.contains("all: now –."), "{svg}");
+            assert!(!svg.contains("class=\"line") && !svg.contains("class=\"dot") && svg.contains("all: now –."), "{svg}");
         }
     }
 
     #[test]
     fn a_value_alone_is_a_dot_and_a_gap_parts_the_line() {
         let svg = chart(Unit::PerSecond, &[Some(1.0)]);
-        assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 0));
+        assert_eq!((svg.matches("class=\"dot").count(), svg.matches("class=\"line").count()), (1, 0));
         let svg = chart(
             Unit::PerSecond,
             &[Some(1.0), Some(2.0), None, Some(f64::NAN), Some(3.0), Some(4.0), None, Some(5.0)],
         );
-        assert_eq!((svg.matches("<circle").count(), svg.matches("class=\"line").count()), (1, 2));
+        assert_eq!((svg.matches("class=\"dot").count(), svg.matches("class=\"line").count()), (1, 2));
     }
 
     #[test]
     fn the_highest_value_reaches_a_round_top_and_nothing_lies_on_the_ground() {
-        let svg = chart(Unit::PerSecond, &[Some(0.0), Some(20.0), Some(10.0)]);
-        assert!(svg.contains("d=\"M0.0 174.0L300.0 22.0L600.0 98.0\""), "{svg}");
+        let chart = of(Unit::PerSecond, &[Some(0.0), Some(20.0), Some(10.0)]);
+        assert!(chart.svg().contains("d=\"M0.0 200.0L300.0 0.0L600.0 100.0\""), "{}", chart.svg());
+        assert_eq!(chart.scale(), ["20/s", "10/s", "0"]);
         for (highest, top) in
-            [(0.0, 1.0), (1.1, 2.0), (2.1, 4.0), (4.5, 5.0), (99.0, 100.0), (100.0, 100.0), (101.0, 200.0)]
+            [(0.0, 1.0), (1.1, 2.0), (2.1, 3.0), (4.5, 6.0), (99.0, 100.0), (100.0, 100.0), (101.0, 200.0)]
         {
             assert_eq!(Unit::PerSecond.top(highest), top);
         }

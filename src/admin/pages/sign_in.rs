@@ -11,16 +11,22 @@ use axum::response::Response;
 use super::super::Application;
 use super::super::desk::DeskError;
 use super::super::fields::Fields;
-use super::super::visit::{self, COOKIE, Sent, Visit};
-use super::{page, see_other, status_of};
-use crate::auth::Login;
+use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
+use super::{failed, page, see_other, status_of};
+use crate::auth::{CsrfSecret, Login};
 use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
 
+const STALE: &str = "This form was out of date, or is not one of this page. Please sign in again; the browser has to accept cookies.";
+
+/// What holds the secret of the form: whoever is not signed in yet has no other.
+const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
+
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct Page<'a> {
+    csrf: String,
     next: &'a str,
     name: &'a str,
     problem: Option<String>,
@@ -30,20 +36,25 @@ pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request:
     let query = Fields::read(request.uri().query().unwrap_or_default().as_bytes());
     let next = own_path(query.get("next"));
     let (mut parts, _) = request.into_parts();
+    let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
     match Visit::from_request_parts(&mut parts, &app).await {
         Ok(_) => see_other(next),
-        Err(_) => page(StatusCode::OK, &Page { next, name: "", problem: None }),
+        Err(_) => form(secret, StatusCode::OK, next, "", None),
     }
 }
 
 pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (from, former) = (visit::client(&parts), visit::shown(&parts.headers).map(|key| key.digest()));
+    let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
     let fields = match visit::read_form(Request::from_parts(parts, body), &app).await {
         Ok(fields) => fields,
         Err(response) => return response,
     };
     let (next, name) = (own_path(fields.get("next")), fields.get("username"));
+    if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
+        return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));
+    }
     match sign_in(&app, name, fields.password("password"), from).await {
         Ok(cookie) => {
             // A browser has one sign-in, and never one that somebody else had chosen for it.
@@ -54,9 +65,22 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         }
         Err(error) => {
             let problem = if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
-            page(status_of(&error), &Page { next, name, problem: Some(problem) })
+            form(secret, status_of(&error), next, name, Some(problem))
         }
     }
+}
+
+/// The form for a browser that keeps this secret, or gets its first one.
+fn form(secret: Option<CsrfSecret>, status: StatusCode, next: &str, name: &str, problem: Option<String>) -> Response {
+    let secret = secret.map_or_else(CsrfSecret::draw, Ok);
+    let Ok((secret, csrf)) = secret.and_then(|secret| secret.masked().map(|csrf| (secret, csrf))) else {
+        return failed(DeskError::Unavailable);
+    };
+    let mut response = page(status, &Page { csrf, next, name, problem });
+    let cookie = format!("{FORM_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", secret.expose());
+    // Letters and digits: a field can hold them.
+    response.headers_mut().extend(HeaderValue::try_from(cookie).map(|cookie| (header::SET_COOKIE, cookie)));
+    response
 }
 
 pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {

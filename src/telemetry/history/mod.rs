@@ -22,6 +22,10 @@ pub use window::{Point, Reach, Window, per_second};
 /// How often the recorders are read.
 pub const SLOT: Duration = Duration::from_secs(2);
 
+/// The longest time between two readings that is kept. After a longer one (the machine was suspended, its clock was set, the
+/// process stood still) nobody can say when in it the requests came: it is a gap.
+const LONGEST: Duration = Duration::from_secs(20);
+
 /// Most slots: an hour of them.
 const SLOTS: u64 = 1_800;
 
@@ -49,6 +53,8 @@ struct Reading {
 
 #[derive(Default)]
 struct Kept {
+    /// Of the newest step, whether or not it was kept.
+    number: u64,
     slots: VecDeque<Slot>,
     /// Of all slots together, for their routes.
     bytes: usize,
@@ -57,7 +63,7 @@ struct Kept {
 /// What happened in one step.
 #[derive(Clone)]
 struct Slot {
-    /// Counts up; a step that was missed leaves its number out.
+    /// Counts up; a step that was missed or too long leaves its number out.
     number: u64,
     sums: Arc<Sums>,
     /// Of each route that had requests; `None` if the room was needed.
@@ -90,7 +96,8 @@ impl History {
         History { routes, most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
     }
 
-    /// Keeps what happened since the last time. To be called every [`SLOT`]; a time that was left out is a gap.
+    /// Keeps what happened since the last time, unless that was long ago. To be called every [`SLOT`]; a time that was left
+    /// out is a gap.
     pub fn sample(&self, recorders: &[Arc<Recorder>], now: Timestamp) {
         // Held to the end, so that no two read and keep crosswise.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,18 +116,22 @@ impl History {
             connections: reading.connections,
         };
         *last = reading;
-        self.kept().push(steps(elapsed), sums, packed::pack(&added).into(), self.most_bytes);
+        let mut kept = self.kept();
+        kept.go_on(steps(elapsed));
+        if elapsed <= LONGEST {
+            kept.push(sums, packed::pack(&added).into(), self.most_bytes);
+        }
     }
 
     /// What was kept of the last time.
     pub fn window(&self, reach: Reach) -> Window {
         let kept = self.kept();
-        Window::new(reach, self.routes, kept.slots.iter().cloned().collect())
+        Window::new(reach, self.routes, kept.number, kept.slots.iter().cloned().collect())
     }
 
     /// Changes with every sample.
     pub fn version(&self) -> u64 {
-        self.kept().slots.back().map_or(0, |slot| slot.number)
+        self.kept().number
     }
 
     /// Bytes that are used for what is kept of each route.
@@ -151,14 +162,18 @@ impl Reading {
 }
 
 impl Kept {
-    fn push(&mut self, steps: u64, sums: Sums, routes: Arc<[u8]>, most_bytes: usize) {
-        let number = self.slots.back().map_or(0, |slot| slot.number).saturating_add(steps);
-        while self.slots.front().is_some_and(|slot| slot.number.saturating_add(SLOTS) <= number) {
+    /// So many steps later; what is older than an hour goes.
+    fn go_on(&mut self, steps: u64) {
+        self.number = self.number.saturating_add(steps);
+        while self.slots.front().is_some_and(|slot| slot.number.saturating_add(SLOTS) <= self.number) {
             let gone = self.slots.pop_front().and_then(|slot| slot.routes);
             self.bytes = self.bytes.saturating_sub(gone.map_or(0, |routes| routes.len()));
         }
+    }
+
+    fn push(&mut self, sums: Sums, routes: Arc<[u8]>, most_bytes: usize) {
         self.bytes = self.bytes.saturating_add(routes.len());
-        self.slots.push_back(Slot { number, sums: Arc::new(sums), routes: Some(routes) });
+        self.slots.push_back(Slot { number: self.number, sums: Arc::new(sums), routes: Some(routes) });
         for slot in &mut self.slots {
             if self.bytes <= most_bytes {
                 break;

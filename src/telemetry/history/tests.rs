@@ -82,6 +82,29 @@ fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
 }
 
 #[test]
+fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
+    let site = Site::new(1, MOST_BYTES);
+    let rate = |reach| {
+        let (sums, span) = site.history.window(reach).by_route();
+        (sums[0].requests(), per_second(sums[0].requests(), span))
+    };
+    for after in [SLOT, SLOT, Duration::from_secs(600), SLOT] {
+        site.answer(0, 0, 200, 8);
+        site.step(after);
+    }
+    assert_eq!(rate(Reach::Minutes5), (8, 4.0));
+    assert_eq!(rate(Reach::Hour), (24, 4.0));
+    let versions = [SLOT, LONGEST, LONGEST + SLOT].map(|after| {
+        site.step(after);
+        site.history.version()
+    });
+    assert!(versions.is_sorted_by(|a, b| a < b), "a gap is something new to show: {versions:?}");
+    let all = site.history.window(Reach::Minutes5).all();
+    let points = [128, 138, 139, 149].map(|at| all[at].is_some());
+    assert_eq!(points, [true, true, false, false], "what was before it moves on");
+}
+
+#[test]
 fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
     let site = Site::new(1, MOST_BYTES);
     for back in [0, 3_600] {

@@ -23,6 +23,8 @@ pub enum Reach {
 pub struct Window {
     reach: Reach,
     routes: usize,
+    /// That of the newest step.
+    number: u64,
     /// In the order of their numbers.
     slots: Vec<Slot>,
 }
@@ -76,10 +78,10 @@ impl Reach {
 }
 
 impl Window {
-    pub(super) fn new(reach: Reach, routes: usize, mut slots: Vec<Slot>) -> Window {
-        let first = slots.last().map_or(0, |slot| slot.number / reach.slots()).saturating_sub(reach.points() - 1);
+    pub(super) fn new(reach: Reach, routes: usize, number: u64, mut slots: Vec<Slot>) -> Window {
+        let first = (number / reach.slots()).saturating_sub(reach.points() - 1);
         slots.retain(|slot| slot.number / reach.slots() >= first);
-        Window { reach, routes, slots }
+        Window { reach, routes, number, slots }
     }
 
     /// All requests, point by point, oldest first. `None` where nothing was kept.
@@ -117,10 +119,10 @@ impl Window {
 
     fn points(&self, counts: impl Fn(&Slot) -> Option<Counts>) -> Vec<Option<Point>> {
         let per_point = self.reach.slots();
-        let last = self.slots.last().map_or(0, |slot| slot.number / per_point);
+        let last = self.number / per_point;
         let mut points = vec![None; usize::try_from(self.reach.points()).unwrap_or(0)];
         for slot in &self.slots {
-            // Counted from the newest, so that a young process has its gap on the left.
+            // Counted from the newest step, so that a young process has its gap on the left.
             let age = usize::try_from(last.saturating_sub(slot.number / per_point)).unwrap_or(usize::MAX);
             let place = points.len().checked_sub(age.saturating_add(1));
             let (Some(place), Some(counts)) = (place.and_then(|place| points.get_mut(place)), counts(slot)) else {
