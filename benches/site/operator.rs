@@ -32,12 +32,17 @@ impl Operator {
         let stream = connect(address, &Tls::default().config(gateway), "localhost").await.unwrap();
         let host = format!("localhost:{}", address.port());
         let mut operator = Operator { wire: Wire::over(stream), host, cookie: String::new() };
-        let form = Ask::post("/sign-in", format!("username={name}&password={}&next=/", PASSWORD.replace(' ', "+")))
+        let form = operator.send(Ask::get("/sign-in")).await;
+        let (_, secret) = form.text().split_once("name=\"csrf\" value=\"").unwrap();
+        let (secret, password) = (secret.split('"').next().unwrap(), PASSWORD.replace(' ', "+"));
+        let fields = format!("username={name}&password={password}&next=/&csrf={secret}");
+        let filled = Ask::post("/sign-in", fields)
             .field("Content-Type", "application/x-www-form-urlencoded")
-            .field("Origin", format!("https://{}", operator.host));
-        let signed_in = operator.send(form).await;
+            .field("Origin", format!("https://{}", operator.host))
+            .field("Cookie", cookie(&form));
+        let signed_in = operator.send(filled).await;
         assert_eq!(signed_in.status, 303, "{}", signed_in.text());
-        operator.cookie = signed_in.fields.get("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        operator.cookie = cookie(&signed_in);
         operator
     }
 
@@ -53,4 +58,9 @@ impl Operator {
         let text = String::from_utf8(ask.bytes()).unwrap();
         self.wire.ask(text.replacen("Host: localhost\r\n", &format!("Host: {}\r\n", self.host), 1)).await
     }
+}
+
+/// The cookie that an answer sets.
+fn cookie(answer: &Answer) -> String {
+    answer.fields.get("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }

@@ -30,8 +30,10 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
             request_body_timeout: defaults.request_body_timeout(),
             browser: table.table("browser", read_browser),
         };
+        let at_once = table.key("hash_parallelism").or_word("auto");
+        let written = if at_once.is_word() { None } else { at_once.count(1..=MOST_AT_ONCE) };
         let hashing = Hashing {
-            at_once: table.key("hash_parallelism").count(1..=MOST_AT_ONCE).unwrap_or(hashing.at_once),
+            at_once: written.unwrap_or(hashing.at_once),
             failed_after: table.key("failed_after").duration().unwrap_or(hashing.failed_after),
         };
         if login.browser.is_none() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate::config::settings::Browser;
+use tokengate::config::settings::{Browser, Hashing};
 use tokengate::token::AuthMethod;
 use tokengate::units::Rate;
 
@@ -90,7 +90,7 @@ fn rates_and_sizes_of_a_login_are_checked() {
         ("[login] | max_body = \"1B\"", "2: login.max_body: `1B` is out of bounds; write 256B to 1MiB"),
         (
             "[login] | hash_parallelism = 0",
-            "2: login.hash_parallelism: `0` is out of bounds; write a whole number from 1 to 1024",
+            "2: login.hash_parallelism: `0` is out of bounds; write a whole number from 1 to 1024, or \"auto\"",
         ),
     ]);
 }
@@ -122,7 +122,14 @@ fn a_login_is_there_if_its_table_is() {
     let login = settings.login.unwrap();
     assert_eq!((login.path.as_str(), login.max_body), ("/gettoken/", 65_536));
     assert_eq!((login.per_user, login.per_address), (Some(Rate::per_minute(5)), Some(Rate::per_minute(20))));
-    assert_eq!((settings.store.hashing.at_once, settings.store.hashing.failed_after), (2, Duration::from_secs(1)));
+    let default = Hashing::default();
+    assert!((1..=2).contains(&default.at_once));
+    assert_eq!(
+        (settings.store.hashing.at_once, settings.store.hashing.failed_after),
+        (default.at_once, Duration::from_secs(1))
+    );
+    let auto = folder.settings(&format!("[login]\nhash_parallelism = \"auto\"\n{BASE}"));
+    assert_eq!(auto.store.hashing.at_once, default.at_once);
 
     let text = "[login]\npath = \"/login\"\nfailed_after = \"2s\"\nattempts = { per_user = \"unlimited\" }\nhash_parallelism = 1\n\
                 [defaults.timeouts]\nrequest_body = \"7s\"\n";

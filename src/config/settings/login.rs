@@ -86,8 +86,11 @@ pub struct Hashing {
     pub failed_after: Duration,
 }
 
+/// `auto`: two where requests still have as many cores for themselves, otherwise one. A thread that hashes stands back, and
+/// yet a request that arrives on its core may have to wait for the next tick of the scheduler.
 impl Default for Hashing {
     fn default() -> Hashing {
-        Hashing { at_once: 2, failed_after: Duration::from_secs(1) }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Hashing { at_once: (cores / 2).clamp(1, 2), failed_after: Duration::from_secs(1) }
     }
 }

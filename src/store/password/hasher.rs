@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{AcquireError, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::{Password, fits, hash};
 use crate::config::settings::Hashing;
@@ -13,11 +13,8 @@ use crate::config::settings::Hashing;
 /// comes later is better told to come again.
 const QUEUE: usize = 8;
 
-/// How long a computation may go on in time that nobody else wants. If it is not done then, there is too little of it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// By how much threads that hash stand back behind those that serve (`nice`) where there is no such time: on a busy machine
-/// they get about a tenth of a core each.
+/// By how much threads that hash stand back behind those that serve (`nice`). On a busy machine they get about a tenth of
+/// a core each; on an idle one it makes no difference.
 const STAND_BACK: i32 = 10;
 
 /// How long a comparison that took long is remembered.
@@ -38,14 +35,8 @@ pub enum HashingFailed {
 }
 
 /// Hashes and compares.
-///
-/// It computes in time that nobody else wants, so that requests are not slower while people log in. On a machine that has no
-/// such time it would never be done: what has waited for it too long is begun anew with a small share of the processor, and
-/// others get that share from the beginning for as long as the first is still under way (decision 0028).
 pub(in crate::store) struct Hasher {
     permits: Arc<Semaphore>,
-    /// Of those who compute in time that nobody else wants. As many as `permits`.
-    idle: Arc<Semaphore>,
     /// Comparisons that are being made or wait.
     room: Semaphore,
     pace: Pace,
@@ -56,7 +47,6 @@ impl Hasher {
         let at_once = settings.at_once.max(1);
         Hasher {
             permits: Arc::new(Semaphore::new(at_once)),
-            idle: Arc::new(Semaphore::new(at_once)),
             room: Semaphore::new(at_once.saturating_mul(1 + QUEUE)),
             pace: Pace { span: settings.failed_after, slowest: Mutex::default() },
         }
@@ -84,67 +74,30 @@ impl Hasher {
         Ok(fits)
     }
 
-    /// Does `work`, on threads of its own, and says when it began.
+    /// Does `work` on a thread of its own, and says when it began. Dropping the future leaves the computation running, and
+    /// its permit taken until it ends.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl Fn() -> T + Send + Sync + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<(T, Instant), HashingFailed> {
         let closed = |error: AcquireError| HashingFailed::Failed(error.into());
-        let failed = |error: oneshot::error::RecvError| HashingFailed::Failed(error.into());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
-        let (begun, work) = (Instant::now(), Arc::new(work));
-        if let Ok(turn) = Arc::clone(&self.idle).try_acquire_owned() {
-            let done = begin(Share::Idle, Arc::clone(&work), turn)?;
-            if let Ok(done) = timeout(PATIENCE, done).await {
-                return Ok((done.map_err(failed)?, begun));
+        let begun = Instant::now();
+        let (reply, done) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("hash".to_owned()).spawn(move || {
+            // Of this thread alone, on Linux; elsewhere of the whole process. Refused, it hashes at ordinary priority.
+            if cfg!(target_os = "linux") {
+                let _ = rustix::process::nice(STAND_BACK);
             }
-        }
-        let result = begin(Share::Small, work, permit)?.await.map_err(failed)?;
+            let result = work();
+            drop(permit);
+            // The asker may have left.
+            let _ = reply.send(result);
+        });
+        thread.map_err(|error| HashingFailed::Failed(error.into()))?;
+        let result = done.await.map_err(|error| HashingFailed::Failed(error.into()))?;
         Ok((result, begun))
     }
-}
-
-/// How much of the processor a thread gets.
-#[derive(Clone, Copy)]
-enum Share {
-    /// What nobody else wants: whoever wakes up takes its place at once.
-    Idle,
-    /// A tenth of a core where others want all of it.
-    Small,
-}
-
-impl Share {
-    /// For this thread alone. On Linux; elsewhere, and where the system refuses, it has an ordinary share.
-    fn take(self) {
-        #[cfg(target_os = "linux")]
-        {
-            use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-            let this = thread_priority::thread_native_id();
-            let _ = match self {
-                Share::Idle => thread_priority::set_thread_priority_and_policy(this, ThreadPriority::Min, idle).is_ok(),
-                Share::Small => rustix::process::nice(STAND_BACK).is_ok(),
-            };
-        }
-    }
-}
-
-/// Does `work` on a thread. It goes on, and its permit is taken, until it ends, whether anybody waits or not.
-fn begin<T: Send + 'static>(
-    share: Share,
-    work: Arc<impl Fn() -> T + Send + Sync + 'static>,
-    permit: OwnedSemaphorePermit,
-) -> Result<oneshot::Receiver<T>, HashingFailed> {
-    let (reply, done) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("hash".to_owned()).spawn(move || {
-        share.take();
-        let result = work();
-        drop((work, permit));
-        // The asker may have left.
-        let _ = reply.send(result);
-    });
-    thread.map_err(|error| HashingFailed::Failed(error.into()))?;
-    Ok(done)
 }
 
 /// When failures are told. Where some hashes take longer than `span`, or the machine is so busy that they do, failures
@@ -223,26 +176,6 @@ mod tests {
             assert!(matches!(asked.await.unwrap(), Ok(false)));
         }
         assert!(matches!(hasher.fits(password(), None).await, Ok(false)), "there is room again");
-    }
-
-    /// The clock stands, and goes on to the next timer as soon as everybody waits.
-    #[tokio::test(start_paused = true)]
-    async fn what_gets_no_time_is_begun_anew_and_holds_up_nobody_else() {
-        let hasher = hasher(1);
-        let (starve, starving) = std::sync::mpsc::channel::<()>();
-        let starving = Mutex::new(Some(starving));
-        let starved = move || {
-            let mine = starving.lock().unwrap().take();
-            // The first thread gets no further than this.
-            if let Some(starving) = mine {
-                let _ = starving.recv();
-            }
-        };
-        hasher.run(starved).await.unwrap();
-        assert_eq!((hasher.permits.available_permits(), hasher.idle.available_permits()), (1, 0));
-        hasher.run(|| ()).await.unwrap();
-        drop(starve);
-        let _turn = hasher.idle.acquire().await.unwrap();
     }
 
     #[tokio::test]
