@@ -71,7 +71,7 @@ pub async fn run(rounds: usize) {
         let [(calm, calm_late, _), (busy, busy_late, _)] = halves.map(Option::unwrap);
         let (middle, late) = (ratio(busy, calm), ratio(busy_late, calm_late));
         println!(
-            "| {} | {calm:.0?} | {calm_late:.0?} | {busy:.0?} | {busy_late:.0?} | {middle:.2} | {late:.2} |",
+            "| {} | {calm:.1?} | {calm_late:.1?} | {busy:.1?} | {busy_late:.1?} | {middle:.2} | {late:.2} |",
             round + 1
         );
         middles.push(middle);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::operator::{Operator, admin};
@@ -27,9 +28,10 @@ pub async fn run(rounds: usize) {
     let gateway = fleet.first();
     let ask = Ask::get("/api/x").token(&gateway.issue("caller").await).bytes();
     let (answered, shown) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+    let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let (mut wire, ask, answered) = (Wire::open(gateway).await, ask.clone(), Arc::clone(&answered));
-        tokio::spawn(async move {
+        callers.spawn(async move {
             loop {
                 assert_eq!(wire.ask(&ask).await.status, 200);
                 answered.fetch_add(1, Ordering::Relaxed);
@@ -62,6 +64,7 @@ pub async fn run(rounds: usize) {
         println!("| {} | {without:.0} | {with:.0} | {:.3} |", round + 1, with / without);
         ratios.push(with / without);
     }
+    callers.shutdown().await;
     ratios.sort_unstable_by(f64::total_cmp);
     let at = |place: usize| ratios.get(place).copied().unwrap_or(f64::NAN);
     println!("middle {:.3} ({:.3}-{:.3})", at(ratios.len() / 2), at(0), at(ratios.len().saturating_sub(1)));
