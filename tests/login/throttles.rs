@@ -188,16 +188,18 @@ async fn beyond_a_short_queue_a_login_is_put_off_and_tokens_are_served_on() {
         wire.send(login("alice", PASSWORD).bytes()).await;
     }
     assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.status, 200);
-    let (mut given, mut put_off) = (0, 0);
+    let (mut given, mut put_off) = (0, Vec::new());
     for wire in &mut wires {
         let answer = wire.answer().await;
-        match answer.status {
-            200 => given += 1,
-            _ => {
-                assert_throttled(&answer, 1);
-                put_off += 1;
-            }
+        if answer.status == 200 {
+            given += 1;
+        } else {
+            let seconds = answer.fields.get("retry-after").unwrap().parse().unwrap();
+            assert_throttled(&answer, seconds);
+            put_off.push(seconds);
         }
     }
-    assert!(given >= 9 && put_off > 0, "{given} were let in, {put_off} put off");
+    assert!(given >= 9 && put_off.len() > 1, "{given} were let in, others put off by {put_off:?}");
+    assert!(put_off.iter().all(|seconds| (1..=4).contains(seconds)), "{put_off:?}");
+    assert!(put_off.iter().any(|seconds| *seconds != put_off[0]), "they do not all come back at once: {put_off:?}");
 }
