@@ -30,6 +30,10 @@ async fn the_traffic_is_told_as_a_whole_by_route_and_by_upstream() {
     let of_upstream = api.done("GET", "/traffic?upstream=origin", None).await;
     assert_eq!((&last(&of_upstream)["per_second"], &last(&of_upstream)["connections"]), (&json!(1.5), &Value::Null));
     assert_eq!(last(&api.done("GET", "/traffic?route=-", None).await)["per_second"], 0.0);
+    let again = api.done("GET", "/traffic", None).await;
+    assert_eq!(again, all, "the same until the next sample");
+    api.gateway.sample_traffic();
+    assert_ne!(api.done("GET", "/traffic", None).await, all);
     for bad in ["route=nothing", "upstream=nothing", "route=api&upstream=origin", "minutes=7", "minutes=x", "hours=1"] {
         assert_eq!(
             problem(&api.ask("GET", &format!("/traffic?{bad}"), None).await),

@@ -1,6 +1,8 @@
 //! What the gateway is doing, and how it is.
 
 use axum::Json;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -9,7 +11,7 @@ use super::caller::Call;
 use super::problem::Problem;
 use super::request::Asked;
 use super::shapes::TrafficParameters;
-use crate::admin::monitor::{Status, Traffic};
+use crate::admin::monitor::{Form, Status, Traffic};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(status))
@@ -20,10 +22,15 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 /// Of this gateway, since its start, and for an hour at most.
 #[utoipa::path(get, path = "/traffic", operation_id = "get_traffic", tag = "gateway", params(TrafficParameters),
     responses((status = 200, description = "The traffic.", body = Traffic)))]
-async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<Json<Traffic>, Problem> {
+async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<Response, Problem> {
     let monitor = &call.api.monitor;
     let (subject, reach) = asked.read(monitor)?;
-    Ok(Json(monitor.traffic(subject, reach)))
+    let shown = monitor.shown(Form::Json, subject, reach, |traffic| serde_json::to_string(&traffic)).await;
+    let text = shown.map_err(|error| {
+        tracing::error!(%error, "the traffic cannot be shown");
+        Problem::unavailable()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response())
 }
 
 /// What the gateway is set up to do, and how it is

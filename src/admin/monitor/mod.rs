@@ -1,6 +1,6 @@
 //! What the gateway is doing: its traffic ([`traffic`]) and its state ([`status`]), and how that is drawn ([`chart`]).
 //!
-//! Many pages may ask at once: what they show is made once for each sample and kept until the next.
+//! Many pages and programs may ask at once: what they are shown is made once for each sample and kept until the next.
 
 pub mod chart;
 pub mod status;
@@ -38,7 +38,16 @@ pub struct Monitor {
 struct Shown {
     /// Of which sample it is.
     version: u64,
-    texts: HashMap<(Subject, Reach), Arc<str>>,
+    texts: HashMap<(Form, Subject, Reach), Arc<str>>,
+}
+
+/// In which form traffic is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// The living part of a page.
+    Page,
+    /// The answer to a program.
+    Json,
 }
 
 impl Monitor {
@@ -68,12 +77,13 @@ impl Monitor {
         self.upstreams.iter().position(|upstream| upstream == name).map(Subject::Upstream)
     }
 
-    /// What pages show of a subject: made by `draw`, once for each sample.
+    /// What is shown of a subject: made by `draw`, once for each sample and form.
     ///
     /// # Errors
     /// What `draw` says.
     pub(super) async fn shown<E>(
         &self,
+        form: Form,
         subject: Subject,
         reach: Reach,
         draw: impl FnOnce(Traffic) -> Result<String, E>,
@@ -83,11 +93,11 @@ impl Monitor {
         if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= KEPT {
             shown.texts.clear();
         }
-        if let Some(text) = shown.texts.get(&(subject, reach)) {
+        if let Some(text) = shown.texts.get(&(form, subject, reach)) {
             return Ok(Arc::clone(text));
         }
         let text: Arc<str> = draw(self.traffic(subject, reach))?.into();
-        shown.texts.insert((subject, reach), Arc::clone(&text));
+        shown.texts.insert((form, subject, reach), Arc::clone(&text));
         Ok(text)
     }
 }

@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Response};
 use super::shell::{Section, Shell, page};
 use super::{not_found, text};
 use crate::admin::monitor::chart::{Chart, Unit};
-use crate::admin::monitor::{Monitor, Subject, Traffic};
+use crate::admin::monitor::{Form, Monitor, Subject, Traffic};
 use crate::admin::visit::Visit;
 use crate::telemetry::history::Reach;
 
@@ -121,7 +121,7 @@ pub(in crate::admin) async fn show_live(visit: Visit) -> Response {
 
 async fn live(monitor: &Monitor, ask: &Ask<'_>) -> Result<Arc<str>, Response> {
     let Ask { subject, reach, .. } = *ask;
-    monitor.shown(subject, reach, |traffic| Live::draw(traffic, subject, reach)).await.map_err(|error| {
+    monitor.shown(Form::Page, subject, reach, |traffic| Live::draw(traffic, subject, reach)).await.map_err(|error| {
         tracing::error!(%error, "the traffic cannot be shown");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     })

@@ -97,6 +97,7 @@ word! {
     Writing of Format
 }
 
+// The filters of a list once more: fields that are flattened into others do not go with the refusal of unknown ones.
 /// Which entries are exported, and how.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
