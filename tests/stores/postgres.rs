@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::feed::next;
 use super::site::{Log, START, Site, found, key, user};
+use crate::support::redis::free_port;
 use crate::support::{PATIENCE, Postgres, eventually, soon};
 
 /// How long a store may take that a test takes away.
@@ -387,8 +388,4 @@ async fn the_server_proves_by_its_certificate_who_it_is() {
         let refused = site.try_open().await.err().expect(what);
         assert!(matches!(refused, OpenError::Database { .. }), "{what}: {refused:?}");
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
