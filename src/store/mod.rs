@@ -182,7 +182,8 @@ pub trait TokenLedger: Send + Sync {
 }
 
 /// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns. By way of the
-/// admin application or the API the last active superuser is neither demoted nor switched off nor deleted.
+/// admin application or the API the last active superuser with a password keeps it, and is neither demoted nor switched off nor
+/// deleted.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
     /// Creates a user, and at once a login token where the settings say so.
@@ -213,7 +214,7 @@ pub trait AccountStore: Send + Sync {
     /// Sets a password; `None`: no password fits from now on. Tokens stay as they are, sessions end.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::Store`].
+    /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
     /// Gives a user another name, e-mail address and personal names. Tokens stay as they are.

@@ -98,7 +98,7 @@ async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
         let (done, refused) = if first.status == 303 { (first, second) } else { (second, first) };
         assert_eq!((done.status, refused.status), (303, 409), "{act}: {}", refused.text());
         assert!(
-            refused.text().contains("This is the last active superuser; somebody has to stay"),
+            refused.text().contains("This is the last active superuser with a password; somebody has to stay"),
             "{}",
             refused.text()
         );

@@ -197,28 +197,34 @@ enum Exit {
     Demoted,
     SwitchedOff,
     Deleted,
+    LeftWithoutPassword,
 }
 
 impl Exit {
-    const ALL: [Exit; 3] = [Exit::Demoted, Exit::SwitchedOff, Exit::Deleted];
+    const ALL: [Exit; 4] = [Exit::Demoted, Exit::SwitchedOff, Exit::Deleted, Exit::LeftWithoutPassword];
 
     async fn of(self, user: SubjectId, store: &Store) -> Result<(), AccountError> {
         match self {
             Exit::Demoted => store.accounts.set_rights(user, true, false).await,
             Exit::SwitchedOff => store.accounts.deactivate(user).await,
             Exit::Deleted => store.accounts.delete(user).await,
+            Exit::LeftWithoutPassword => store.accounts.set_password(user, None).await,
         }
     }
 }
 
 async fn superuser(store: &Store, name: &str) -> SubjectId {
-    store.accounts.create(NewUser { superuser: true, ..NewUser::named(name) }).await.unwrap().0.account.id
+    let new = NewUser { superuser: true, password: Some(password("known")), ..NewUser::named(name) };
+    store.accounts.create(new).await.unwrap().0.account.id
 }
 
 async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site) {
     let store = site.open().await;
-    let off = NewUser { superuser: true, active: false, ..NewUser::named("off") };
+    // Neither of these could come in.
+    let off = NewUser { superuser: true, active: false, password: Some(password("known")), ..NewUser::named("off") };
     store.accounts.create(off).await.unwrap();
+    let mute = NewUser { superuser: true, ..NewUser::named("mute") };
+    store.accounts.create(mute).await.unwrap();
     let by = |id, via| store.acting_as(Actor { id: Some(id), name: "somebody".to_owned(), via, from: None });
     for one_exit in Exit::ALL {
         for other_exit in Exit::ALL {
@@ -235,7 +241,9 @@ async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site
             left_by.accounts.set_rights(left, false, true).await.unwrap();
             for name in ["one", "other"] {
                 if let Some(user) = store.accounts.find(name).await.unwrap() {
-                    assert_eq!(user.superuser && user.account.active, user.account.id == left, "{name}");
+                    let known = store.accounts.verify_password(name, password("known")).await.unwrap();
+                    let comes_in = known.is_some_and(|user| user.superuser);
+                    assert_eq!(comes_in, user.account.id == left, "{name}");
                     store.accounts.delete(user.account.id).await.unwrap();
                 }
             }

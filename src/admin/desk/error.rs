@@ -25,7 +25,7 @@ pub enum DeskError {
     #[error("{0}")]
     Conflict(String),
     /// Somebody has to stay who may do everything.
-    #[error("this is the last active superuser; somebody has to stay who may do everything")]
+    #[error("this is the last active superuser with a password; somebody has to stay who may do everything")]
     LastSuperuser,
     /// The password is wrong, or its user may not act here.
     #[error("this is not the password of somebody who may do that")]

@@ -47,12 +47,11 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
-        let told = if password.is_some() { "" } else { "no password" };
+        let is_taken = password.is_none();
         let hash = self.hash(password).await?;
-        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
         self.within(async {
             let mut change = self.database.begin().await?;
-            let set = self.write(&mut change, user, statement, (Act::PasswordSet, told)).await;
+            let set = self.write_password(&mut change, user, &hash, is_taken).await;
             change.finish(set).await
         })
         .await
@@ -175,16 +174,33 @@ impl<D: Database> SqlStore<D> {
         .await
     }
 
-    /// A door that only superusers open must not be shut behind the last of them. Checked within the change, so that two who
-    /// shut one another out in the same moment come one after the other. The command line needs no superuser.
+    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the change,
+    /// so that two who shut one another out in the same moment come one after the other. The command line needs no superuser.
     async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
         if !matches!(self.actor.via, Via::Admin | Via::Api) {
             return Ok(());
         }
-        // The first condition is that of the index `users_privileged`.
-        let statement = Statement::new("SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active LIMIT 2");
+        // The first condition is that of the index `users_privileged`, the last leaves out whom no password fits.
+        let statement = Statement::new(
+            "SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active AND substr(password, 1, 1) <> '!' LIMIT 2",
+        );
         let staying: Vec<(i64,)> = change.rows(statement).await?;
         if staying == [(leaving.0,)] { Err(AccountError::LastSuperuser) } else { Ok(()) }
+    }
+
+    async fn write_password(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        hash: &str,
+        is_taken: bool,
+    ) -> Result<(), AccountError> {
+        if is_taken {
+            self.check_that_somebody_stays(change, user).await?;
+        }
+        let told = if is_taken { "no password" } else { "" };
+        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
+        self.write(change, user, statement, (Act::PasswordSet, told)).await
     }
 
     async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
