@@ -18,6 +18,7 @@
 //! | a token that was refused and then made | `revocation::a_token_that_was_refused_…`, `…::without_news_a_refusal_…`, `faults::changes::a_token_that_was_refused_everywhere_…` |
 //! | a flood of random tokens | `faults::flood`, `revocation::a_flood_of_unknown_tokens_…` |
 //! | the store is away | `outage`, `faults::postgres`, `faults::both` |
+//! | a revocation is told of, and the store is gone before its log is read | `faults::postgres::what_was_only_told_of_…` |
 //! | Redis holds what no gateway wrote | `faults::tokens::what_somebody_else_wrote_…`, `shared_cache::entries::forged_…` |
 //! | no tokens, no key file, no authority, no secret | `faults::tokens::a_store_without_a_token_…`, `stores::keys`, `config::refused::certificates_and_keys_…`, `…::stores_and_endpoints_…`, `…::what_comes_from_the_environment_…`, `cli::a_lost_key_file_…` |
 //! | two rows for one token, two users for one key | `stores::faults::the_database_itself_refuses_…`, `stores::tokens::a_key_is_never_imported_for_two_users_…` |

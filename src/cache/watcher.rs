@@ -1,8 +1,9 @@
 //! Makes memory forget what changed.
 //!
 //! The change log of the store is the truth, and reading it at an interval (`store.poll_every`) is the base. Feeds only
-//! make it sooner: whatever a feed tells is forgotten at once, and the log is read right after. A feed that lost its
-//! connection may have missed something, so the log is read then too; nothing that did not change is forgotten for it.
+//! make it sooner: whatever a feed tells is forgotten at once, and doubted in the shared cache until the log, which is read
+//! right after, was. A feed that lost its connection may have missed something, so the log is read then too; nothing that
+//! did not change is forgotten for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,8 @@ impl Watcher {
         let told = Arc::new(Notify::new());
         let mut listening = JoinSet::new();
         for feed in feeds {
-            listening.spawn(listen(feed, Arc::clone(&self.spread), Arc::clone(&told)));
+            let (spread, shared) = (Arc::clone(&self.spread), self.sources.shared.clone());
+            listening.spawn(listen(feed, spread, shared, Arc::clone(&told)));
         }
         let mut interval = tokio::time::interval(every);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -82,6 +84,7 @@ impl Watcher {
     /// [`StoreError`] if the end of the log was not reached.
     pub async fn read_on(&mut self) -> Result<(), StoreError> {
         let began = self.sources.clock.now();
+        let heard = self.sources.shared.as_ref().map(|shared| shared.heard());
         loop {
             let changes = self.sources.store.changes(self.since).await?;
             if changes.events.is_empty() {
@@ -95,8 +98,9 @@ impl Watcher {
             }
             self.since = changes.next;
         }
-        if let Some(shared) = &self.sources.shared {
+        if let Some((shared, heard)) = self.sources.shared.as_ref().zip(heard) {
             shared.caught_up();
+            shared.settled(heard);
         }
         self.spread.memory.saw(began);
         self.spread.counts.last_sight.set(u64::try_from(began.as_seconds()).unwrap_or(0));
@@ -159,12 +163,23 @@ impl Spread {
     }
 }
 
-async fn listen(mut feed: Box<dyn TokenFeed>, spread: Arc<Spread>, told: Arc<Notify>) {
+async fn listen(
+    mut feed: Box<dyn TokenFeed>,
+    spread: Arc<Spread>,
+    shared: Option<Arc<SharedCache>>,
+    told: Arc<Notify>,
+) {
     loop {
         match feed.next().await {
             // Whatever was missed stands in the log.
             TokenEvent::Gap => {}
-            event => spread.pass_on(event),
+            event => {
+                // First: what memory forgets must not come back from there if the log cannot be read now.
+                if let Some(shared) = &shared {
+                    shared.told(event);
+                }
+                spread.pass_on(event);
+            }
         }
         told.notify_one();
     }

@@ -158,6 +158,11 @@ pub async fn shared_entry(redis: &Redis, key: &str) -> Vec<u8> {
     redis.ask::<Option<Vec<u8>>>(get).await.unwrap_or_default()
 }
 
+/// Waits until Redis holds an entry for this token.
+pub async fn is_kept(redis: &Redis, key: &str) {
+    eventually(PATIENCE, "the entry is kept", || async { shared_entry(redis, key).await.starts_with(b"e") }).await;
+}
+
 /// Under which name a token stands in Redis.
 pub fn shared_name(key: &str) -> String {
     let digest = TokenDigest::of(key.as_bytes());

@@ -113,3 +113,33 @@ async fn postgres_partitioned_from_one_gateway() {
         traffic.finish(&place).await;
     }
 }
+
+/// The notification comes, and then nothing more: nobody can read in the log what the shared cache is to be fenced for.
+#[tokio::test]
+async fn what_was_only_told_of_is_not_brought_back_by_redis() {
+    let redis = Redis::start().await;
+    let place = Place::with_redis(&redis).await;
+    let (alice, bob) = (place.issue("alice", 1).await.remove(0), place.issue("bob", 1).await.remove(0));
+    place.tokens_are_old(&redis).await;
+    for key in [&alice, &bob] {
+        assert_eq!(Ask::get("/api/x").token(key).to(place.fleet.first()).await.status, 200);
+        place::is_kept(&redis, key).await;
+    }
+    place.fleet.stores.iter().for_each(|store| store.set_away(true));
+    place.revoke(&alice).await;
+    place.store.accounts.deactivate(place.user("bob").await).await.unwrap();
+    for (who, key) in [("alice", &alice), ("bob", &bob)] {
+        let ask = Ask::get("/api/x").token(key);
+        for gateway in &place.fleet.gateways {
+            eventually(PATIENCE, who, || async { ask.to(gateway).await.status == 503 }).await;
+        }
+        assert!(place::shared_entry(&redis, key).await.starts_with(b"e"), "{who}: Redis still has the past");
+    }
+    place.fleet.stores.iter().for_each(|store| store.set_away(false));
+    for key in [&alice, &bob] {
+        let ask = Ask::get("/api/x").token(key);
+        for gateway in &place.fleet.gateways {
+            eventually(PATIENCE, "it is known", || async { ask.to(gateway).await.status == 401 }).await;
+        }
+    }
+}

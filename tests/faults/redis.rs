@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tokengate::config::settings::RedisCache;
 
-use super::place::{FORGOTTEN, Place, shared_entry};
+use super::place::{FORGOTTEN, Place, is_kept, shared_entry};
 use super::traffic::Traffic;
 use crate::support::redis::{Redis, Sentinels, command};
 use crate::support::{Line, PATIENCE, eventually};
@@ -14,11 +14,6 @@ async fn load(place: &Place, traffic: &Traffic) {
     traffic.goes_on().await;
     place.advance(FORGOTTEN);
     traffic.goes_on().await;
-}
-
-/// Waits until Redis holds an entry for this token.
-async fn is_kept(redis: &Redis, key: &str) {
-    eventually(PATIENCE, "the entry is kept", || async { shared_entry(redis, key).await.starts_with(b"e") }).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! A change of a token goes [`SharedCache::changed`] → outbox → hold in Redis, which keeps late fills out and tells the
 //! channel → [`SharedCache::feed`] of every gateway.
 
+mod doubt;
 mod entry;
 mod feed;
 mod fence;
@@ -25,8 +26,9 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::settings::RedisCache;
-use crate::store::{Cursor, SharedCacheKey, TokenFeed};
+use crate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
 use crate::token::{TokenDigest, TokenRecord};
+use doubt::{Doubts, Heard};
 use entry::{Entry, Opened};
 use fence::Fences;
 use link::{Failure, Link};
@@ -82,6 +84,7 @@ pub struct SharedCache {
     ttl: Duration,
     timeout: Duration,
     fences: Mutex<Fences>,
+    doubts: Mutex<Doubts>,
     work: Notify,
     counters: SharedCounters,
     bad_entries: Seldom,
@@ -107,6 +110,7 @@ impl SharedCache {
             timeout: settings.timeout,
             // Longer than the life of any entry, by every check that it has to pass.
             fences: Mutex::new(Fences::new(settings.ttl + 2 * SKEW)),
+            doubts: Mutex::default(),
             work: Notify::new(),
             counters: SharedCounters::default(),
             bad_entries: Seldom::default(),
@@ -182,6 +186,22 @@ impl SharedCache {
         self.fences().caught_up();
     }
 
+    /// A feed told of a change that the change log was not read for yet. Until [`SharedCache::settled`] no entry that it may
+    /// be about is believed here. Never waits.
+    pub fn told(&self, event: TokenEvent) {
+        self.doubts().tell(event);
+    }
+
+    /// What was told so far.
+    pub fn heard(&self) -> Heard {
+        self.doubts().heard()
+    }
+
+    /// All that the change log says was passed on by [`SharedCache::changed`], after this much was heard.
+    pub fn settled(&self, heard: Heard) {
+        self.doubts().settle(heard);
+    }
+
     /// Delivers holds and tells other gateways now, for a process that does not run the task. Gives up after a second:
     /// gateways read the change log as well.
     pub async fn announce(&self, changes: &[(TokenDigest, Cursor)]) {
@@ -227,6 +247,7 @@ impl SharedCache {
             && wall.since(*kept) <= self.ttl + SKEW
             && kept.since(wall) <= SKEW
             && self.fences().let_through(digest, *began)
+            && !self.doubts().concern(digest, entry.record.owner.id)
     }
 
     fn report_bad_entry(&self, digest: TokenDigest) {
@@ -257,5 +278,9 @@ impl SharedCache {
 
     fn fences(&self) -> MutexGuard<'_, Fences> {
         self.fences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
