@@ -3,7 +3,7 @@
 use tokengate::admin::desk::{Caller, Desk, DeskError, Rights};
 use tokengate::auth::Issuer;
 use tokengate::config::settings::Login;
-use tokengate::store::{Terms, Via};
+use tokengate::store::{NamedToken, Terms, Via};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::*;
@@ -35,6 +35,24 @@ async fn staff_gives_no_other_terms_to_what_a_superuser_has() {
         assert_eq!(scopes == terms.scopes, may, "{owner}");
         assert!(if may { set.is_ok() } else { matches!(set, Err(DeskError::NotAllowed(_))) }, "{set:?}");
     }
+}
+
+/// Who issues a token has seen its key. With this scope it would do more than they may once its owner is promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_gives_nobody_the_scope_of_the_api() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
+    let root = caller(&gateway, "root").await;
+    let (alice, scopes) = (gateway.user("alice").await, ScopeSet::parse("read tokengate:admin").unwrap());
+    let order = NamedToken { name: "later".to_owned(), expires: None, scopes: scopes.clone() };
+    let issued = desk.act_for(&helper).issue_named(alice, &order).await;
+    assert!(matches!(issued, Err(DeskError::NotAllowed(_))), "{:?}", issued.map(|issued| issued.id));
+    let plain = NamedToken { scopes: ScopeSet::parse("read").unwrap(), ..order.clone() };
+    let id = desk.act_for(&helper).issue_named(alice, &plain).await.unwrap().id;
+    let set = desk.act_for(&helper).set_terms(id, &Terms { expires: None, scopes }).await;
+    assert!(matches!(set, Err(DeskError::NotAllowed(_))), "{set:?}");
+    desk.act_for(&root).issue_named(alice, &order).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,14 +14,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::{Code, Problem};
-use crate::admin::desk::{Acting, Caller, DeskError};
+use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
 use crate::admin::door::Client;
 use crate::auth::Credentials;
 use crate::store::Via;
 use crate::token::{Scope, TokenId};
-
-/// What a token needs.
-pub(super) const SCOPE: &str = "tokengate:admin";
 
 /// Words before a key.
 static SCHEMES: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["Token".into(), "Bearer".into()]);

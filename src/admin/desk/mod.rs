@@ -6,7 +6,7 @@
 //! | who | may |
 //! |---|---|
 //! | superuser | everything, except to switch off, demote or delete themselves: somebody has to stay |
-//! | staff | see users who are neither staff nor superusers, and look after their tokens |
+//! | staff | see users who are neither staff nor superusers, and look after their tokens, but for [`SCOPE`] |
 //!
 //! Two superusers who shut one another out in the same moment are kept from it by the store: the last one stays.
 
@@ -28,6 +28,9 @@ use crate::token::SubjectId;
 pub use self::error::DeskError;
 pub use self::tokens::{Found, TokenState};
 
+/// The scope of tokens that act here. Only superusers give it: whoever issues a token has seen its key, and its owner may be
+/// made staff or superuser later.
+pub const SCOPE: &str = "tokengate:admin";
 /// A live token that was not used for so long is listed as unused.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(90 * 86_400);
 /// A live token with an end within this time is listed as ending soon.
