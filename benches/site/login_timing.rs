@@ -55,7 +55,8 @@ pub async fn run(rounds: usize) {
             true => ms(spread(right(&mut wire, kind).await).0),
             false => "-".to_owned(),
         };
-        let [middle, least, late, middle_behind, late_behind] = [middle, least, late, middle_behind, late_behind].map(ms);
+        let [middle, least, late, middle_behind, late_behind] =
+            [middle, least, late, middle_behind, late_behind].map(ms);
         println!("| {kind} | {middle} | {least} | {late} | {middle_behind} | {late_behind} | {right} |");
     }
     let [own, behind] = [middles, middles_behind].map(apart);
