@@ -15,6 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 use super::throttle::{Throttle, client_of};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::token::SubjectId;
 
 /// Counts them.
 pub(super) struct Attempts {
@@ -26,10 +27,20 @@ pub(super) struct Attempts {
     judged: Notify,
 }
 
+/// Who says that the password is theirs.
+#[derive(Clone, Copy)]
+pub(super) struct Claimant<'a> {
+    /// By this name.
+    pub name: &'a str,
+    /// Somebody who is signed in already. They count for themselves: strangers who try their name do not keep them out.
+    pub signed_in: Option<SubjectId>,
+}
+
 /// Whom an attempt counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     User(String),
+    SignedIn(SubjectId),
     Client(IpAddr),
 }
 
@@ -52,8 +63,9 @@ impl Attempts {
     ///
     /// # Errors
     /// How long until it may.
-    pub(super) async fn begin(&self, name: &str, from: IpAddr) -> Result<Attempt<'_>, Duration> {
-        let keys = [Key::Client(client_of(from)), Key::User(spelling(name))];
+    pub(super) async fn begin(&self, who: Claimant<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
+        let user = who.signed_in.map_or_else(|| Key::User(spelling(who.name)), Key::SignedIn);
+        let keys = [Key::Client(client_of(from)), user];
         loop {
             // Made first: what is judged between the look and the wait is not missed.
             let judged = self.judged.notified();
@@ -90,7 +102,7 @@ impl Attempts {
 
     fn throttle(&self, key: &Key) -> Option<&Throttle> {
         match key {
-            Key::User(_) => self.per_user.as_ref(),
+            Key::User(_) | Key::SignedIn(_) => self.per_user.as_ref(),
             Key::Client(_) => self.per_address.as_ref(),
         }
     }
@@ -159,15 +171,19 @@ mod tests {
         }
     }
 
+    fn named(name: &str) -> Claimant<'_> {
+        Claimant { name, signed_in: None }
+    }
+
     fn begin<'a>(attempts: &'a Attempts, name: &str) -> Option<Attempt<'a>> {
-        now(pin!(attempts.begin(name, HERE))).expect("an answer at once").ok()
+        now(pin!(attempts.begin(named(name), HERE))).expect("an answer at once").ok()
     }
 
     #[test]
     fn who_comes_while_nobody_knows_waits_and_passes_if_the_others_were_right() {
         let attempts = attempts(2, 100);
         let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
-        let mut third = pin!(attempts.begin("ALICE", HERE));
+        let mut third = pin!(attempts.begin(named("ALICE"), HERE));
         assert!(now(third.as_mut()).is_none(), "it waits");
         one.forgive();
         assert!(now(third).unwrap().is_ok());
@@ -178,7 +194,7 @@ mod tests {
     fn who_waited_is_put_off_once_all_others_were_wrong() {
         for attempts in [attempts(2, 100), attempts(100, 2)] {
             let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
-            let mut third = pin!(attempts.begin("alice", HERE));
+            let mut third = pin!(attempts.begin(named("alice"), HERE));
             drop(one);
             assert!(now(third.as_mut()).is_none(), "the other may still be right");
             drop(other);
@@ -186,6 +202,16 @@ mod tests {
             assert!(begin(&attempts, "alice").is_none(), "at once, since nobody is under way");
             assert!(attempts.under_way().is_empty());
         }
+    }
+
+    #[test]
+    fn who_is_signed_in_is_not_kept_out_by_who_tries_the_name_but_counts_too() {
+        let attempts = attempts(1, 100);
+        let known = Claimant { name: "alice", signed_in: Some(SubjectId(7)) };
+        drop(begin(&attempts, "alice"));
+        assert!(begin(&attempts, "alice").is_none());
+        assert!(now(pin!(attempts.begin(known, HERE))).unwrap().is_ok());
+        assert!(now(pin!(attempts.begin(known, HERE))).unwrap().is_err());
     }
 
     #[test]

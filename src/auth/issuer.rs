@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::attempts::Attempts;
+use super::attempts::{Attempts, Claimant};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::store::{AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
@@ -69,16 +69,13 @@ impl IssuerHandle {
         self.ask(|desk| async move { desk.log_in(login).await }).await
     }
 
-    /// Whose password this is. Counts and takes its time as every login does.
+    /// Is this the password of somebody who is signed in? Counts and takes its time as every login does, but not for those who
+    /// try the same name without being signed in.
     ///
     /// # Errors
     /// [`LoginFailure`].
-    pub async fn verify(&self, login: Login) -> Result<User, LoginFailure> {
-        self.ask(move |desk| async move {
-            let Login { name, password, from } = login;
-            desk.attempt(&name, from, desk.user(&name, password)).await
-        })
-        .await
+    pub async fn confirm(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.is_password_of(who, login).await }).await
     }
 
     /// Has it done at the desk.
@@ -143,7 +140,7 @@ impl Issuer {
 impl Desk {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
-        self.attempt(&name, from, async {
+        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let account = self.user(&name, password).await?.account;
             let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
             issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
@@ -157,6 +154,18 @@ impl Desk {
             Ok(user) => user.ok_or(LoginFailure::Refused),
             Err(error) => Err(account_failure(&error)),
         }
+    }
+
+    /// Is it theirs?
+    pub(super) async fn is_password_of(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
+        let Login { name, password, from } = login;
+        let claimant = Claimant { name: &name, signed_in: Some(who) };
+        self.attempt(claimant, from, async {
+            // The name may have passed to somebody else a moment ago.
+            let found = self.user(&name, password).await?.account.id;
+            if found == who { Ok(()) } else { Err(LoginFailure::Refused) }
+        })
+        .await
     }
 
     /// The store as it is for a user who looks after what is their own.
@@ -177,14 +186,14 @@ impl Desk {
     /// Does what compares a password, if it may be tried once more. It counts only if the password is refused.
     pub(super) async fn attempt<T>(
         &self,
-        name: &str,
+        who: Claimant<'_>,
         from: IpAddr,
         work: impl Future<Output = Result<T, LoginFailure>>,
     ) -> Result<T, LoginFailure> {
-        let attempt = self.attempts.begin(name, from).await.map_err(LoginFailure::Throttled)?;
+        let attempt = self.attempts.begin(who, from).await.map_err(LoginFailure::Throttled)?;
         let answer = work.await;
         if matches!(answer, Err(LoginFailure::Refused)) {
-            self.note_failure(name, from).await;
+            self.note_failure(who.name, from).await;
         } else {
             attempt.forgive();
         }

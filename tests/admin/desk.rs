@@ -1,7 +1,7 @@
 //! The desk itself, where neither a page nor the API stands before it.
 
 use tokengate::admin::desk::{Caller, Desk, DeskError, Rights};
-use tokengate::auth::Issuer;
+use tokengate::auth::{Issuer, Login as AuthLogin};
 use tokengate::config::settings::Login;
 use tokengate::store::{NamedToken, Terms, Via};
 use tokengate::token::{ScopeSet, TokenKey};
@@ -66,4 +66,28 @@ async fn the_password_of_somebody_who_took_the_name_confirms_nothing() {
     accounts.rename(root.user.account.id, "former").await.unwrap();
     accounts.create(NewUser { password: Password::parse("other words").ok(), ..NewUser::named("root") }).await.unwrap();
     assert!(matches!(confirm("other words").await, Err(DeskError::WrongPassword)));
+}
+
+/// Otherwise anybody who knows the name of a superuser could keep them from revoking a token in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_the_name_of_a_superuser_does_not_keep_them_from_acting() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (desk, root) = (desk(&gateway), caller(&gateway, "root").await);
+    let words = |text: &str| Password::parse(text).unwrap();
+    let stranger =
+        |text: &str| AuthLogin { name: "root".to_owned(), password: words(text), from: "192.0.2.8".parse().unwrap() };
+    for _ in 0..Login::default().per_user.unwrap().count {
+        assert!(matches!(desk.sign_in(stranger("guess"), Via::Admin).await, Err(DeskError::WrongPassword)));
+    }
+    assert!(matches!(desk.sign_in(stranger(PASSWORD), Via::Admin).await, Err(DeskError::Throttled(_))));
+    desk.act_for(&root).confirm(words(PASSWORD)).await.unwrap();
+    for _ in 0..Login::default().per_user.unwrap().count {
+        assert!(matches!(desk.act_for(&root).confirm(words("guess")).await, Err(DeskError::WrongPassword)));
+    }
+    let held = desk.act_for(&root).confirm(words(PASSWORD)).await;
+    assert!(
+        matches!(held, Err(DeskError::Throttled(_))),
+        "who guesses with a stolen sign-in is held back, too: {held:?}"
+    );
 }
