@@ -44,11 +44,11 @@ pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
-    Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
+    End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
 pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
-pub use user::{InvalidUser, NewUser, PersonalDetails, User};
+pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
 
 /// Answers what a token means. Apart from noting exposure, reads only.
 #[async_trait]
@@ -156,7 +156,8 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
 
-    /// Gives a token a new end and new scopes. A revoked token stays revoked.
+    /// Gives a token a new end, new scopes, or both; what is not named stays, also if somebody else changes it in the same
+    /// moment. A revoked token stays revoked.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
@@ -217,11 +218,12 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
-    /// Gives a user another name, e-mail address and personal names. Tokens stay as they are.
+    /// Gives a user another name, e-mail address or personal names; what is not named stays, also if somebody else changes it
+    /// in the same moment. Tokens stay as they are.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError>;
+    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError>;
 
     /// Makes a user staff or superuser, or neither.
     ///
@@ -229,11 +231,13 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
 
-    /// Gives a user another name. Tokens stay as they are.
+    /// Gives a user another name, and changes nothing else.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError>;
+    /// As [`AccountStore::edit`].
+    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
+        self.edit(user, &DetailsChange { name: Some(name.to_owned()), ..DetailsChange::default() }).await
+    }
 
     /// Lets the tokens of a user count again.
     ///

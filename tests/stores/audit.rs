@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
-    Act, Actor, AuditEntry, AuditQuery, NamedToken, NewUser, OnConflict, Password, PersonalDetails, Place, Store,
+    Act, Actor, AuditEntry, AuditQuery, DetailsChange, End, NamedToken, NewUser, OnConflict, Password, Place, Store,
     Terms, TokenRef, Via,
 };
 use tokengate::token::{ScopeSet, SubjectId};
@@ -42,11 +42,10 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     let store = site.open().await.acting_as(root());
     let (accounts, ledger) = (&store.accounts, &store.ledger);
     let alice = user(&store, "alice").await;
-    let details = PersonalDetails {
-        name: "ALICE".to_owned(),
-        email: "a@b.example".to_owned(),
-        first_name: String::new(),
-        last_name: String::new(),
+    let details = DetailsChange {
+        name: Some("ALICE".to_owned()),
+        email: Some("a@b.example".to_owned()),
+        ..DetailsChange::default()
     };
     accounts.edit(alice, &details).await.unwrap();
     accounts.set_groups(alice, &["sales".to_owned()]).await.unwrap();
@@ -59,7 +58,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     ledger.issue_login(alice).await.unwrap();
     let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
     let named = ledger.issue_named(alice, &order).await.unwrap();
-    ledger.set_terms(named.id, &Terms { expires: Some(START), scopes: ScopeSet::default() }).await.unwrap();
+    ledger.set_terms(named.id, &Terms { end: Some(End::At(START)), scopes: Some(ScopeSet::default()) }).await.unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     let reset = ledger.reset_login(alice).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokengate::clock::{Clock, Timestamp};
 use tokengate::store::TokenEvent::{self, Changed, SubjectChanged};
-use tokengate::store::{Cursor, LedgerError, NamedToken, NewUser, OnConflict, Terms, TokenRef};
+use tokengate::store::{Cursor, End, LedgerError, NamedToken, NewUser, OnConflict, Terms, TokenRef};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::for_each_store;
@@ -52,7 +52,7 @@ async fn every_change_leaves_an_event(mut site: Site) {
     let ci = ledger.issue_named(alice, &order).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "named");
 
-    let terms = Terms { expires: Some(START), scopes: ScopeSet::default() };
+    let terms = Terms { end: Some(End::At(START)), ..Terms::default() };
     ledger.set_terms(ci.id, &terms).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "terms");
 

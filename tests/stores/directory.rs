@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokengate::store::{
-    Directory, Listing, NamedToken, NewUser, Password, Place, Store, Terms, TokenDetails, TokenKind, TokenQuery,
+    Directory, End, Listing, NamedToken, NewUser, Password, Place, Store, Terms, TokenDetails, TokenKind, TokenQuery,
     TokenRef, TokenView, User, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
@@ -59,7 +59,7 @@ async fn named(store: &Store, owner: SubjectId, name: &str) -> TokenId {
 }
 
 async fn end_at(store: &Store, token: TokenId, days: u32) {
-    let terms = Terms { expires: Some(START.after(DAY * days)), scopes: ScopeSet::default() };
+    let terms = Terms { end: Some(End::At(START.after(DAY * days))), ..Terms::default() };
     store.ledger.set_terms(token, &terms).await.unwrap();
 }
 

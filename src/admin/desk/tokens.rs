@@ -129,7 +129,7 @@ impl Acting<'_> {
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }
 
-    /// Gives a token a new end and new scopes.
+    /// Gives a token a new end, new scopes, or both.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].

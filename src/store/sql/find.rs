@@ -6,8 +6,8 @@ use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{Act, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// Most events of one page.
 const PAGE: i64 = 1_000;
@@ -127,26 +127,6 @@ impl<D: Database> TokenStore for SqlStore<D> {
 
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
         Some(self.database.feed())
-    }
-}
-
-impl<D: Database> SqlStore<D> {
-    async fn write_exposed(
-        &self,
-        change: &mut D::Change,
-        digest: TokenDigest,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let statement = Statement::new(
-            "UPDATE tokens SET revoked = $1, sealed = NULL, exposed = coalesce(exposed, $1) \
-             WHERE digest = $2 AND revoked IS NULL RETURNING id",
-        );
-        let revoked: Option<(i64,)> =
-            change.row(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
-        match revoked {
-            Some((id,)) => self.note_token(change, Act::TokenRevoked, TokenId(id), "sent in clear").await,
-            None => Ok(()),
-        }
     }
 }
 
