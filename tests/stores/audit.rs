@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
-    Act, Actor, AuditEntry, AuditQuery, DetailsChange, End, NamedToken, NewUser, OnConflict, Password, Place, Store,
-    Terms, TokenRef, Via,
+    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, NamedToken, NewUser, OnConflict, Password, Place,
+    Store, Terms, TokenRef, User, Via,
 };
-use tokengate::token::{ScopeSet, SubjectId};
+use tokengate::token::{Account, ScopeSet, SubjectId};
 
 use super::for_each_store;
 use super::site::{START, Site, key, user};
 
 for_each_store! {
     every_change_of_a_user_or_token_is_told
+    what_power_a_new_user_has_is_told
     a_refused_change_is_not_told
     an_entry_outlives_what_it_is_about
     an_unknown_name_is_not_kept
@@ -89,6 +90,33 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     );
     for entry in entries(&store, AuditQuery::default()).await {
         assert_eq!((entry.actor, entry.at, entry.user), (root(), START, Some(alice)));
+    }
+}
+
+async fn what_power_a_new_user_has_is_told(site: Site) {
+    let store = site.open().await;
+    let groups = || vec!["ops".to_owned(), "a,b".to_owned(), "ops".to_owned()];
+    for (new, told) in [
+        (NewUser::named("plain"), ""),
+        (
+            NewUser { superuser: true, staff: true, groups: groups(), active: false, ..NewUser::named("a") },
+            "superuser, inactive, groups \"a,b\", ops",
+        ),
+        (NewUser { staff: true, ..NewUser::named("b") }, "staff"),
+        (NewUser { groups: groups(), ..NewUser::named("c") }, "groups \"a,b\", ops"),
+    ] {
+        let user = store.accounts.create(new).await.unwrap().0;
+        let arrival = |id, name: String| {
+            let account = Account { id: SubjectId(id), name, ..user.account.clone() };
+            Arrival { user: User { account, ..user.clone() }, password: "!".to_owned().into(), token: None }
+        };
+        let name = user.account.name.clone();
+        store.accounts.take_in(&arrival(user.account.id.0 + 1_000, format!("{name} too"))).await.unwrap();
+        let [imported, created] = &entries(&store, AuditQuery { limit: 2, ..AuditQuery::default() }).await[..2] else {
+            panic!()
+        };
+        assert_eq!((created.act, created.detail.as_str()), (Act::UserCreated, told), "{name}");
+        assert_eq!((imported.act, imported.detail.as_str()), (Act::UserImported, told), "{name}");
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::ledger::written_id;
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
@@ -166,7 +166,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<(User, Option<Issued>), AccountError> {
         let id = insert(change, user, password, now).await?;
         join_groups(change, id, &user.groups).await?;
-        self.note_user(change, Act::UserCreated, id, "").await?;
+        self.note_user(change, Act::UserCreated, id, &detail::created(user)).await?;
         let issued = if self.tokens.issue_on_user_create {
             Some(self.new_login(change, id, self.new_key(), now).await.map_err(account_error)?)
         } else {
