@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
-    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, NamedToken, NewUser, OnConflict, Password, Place,
-    Store, Terms, TokenRef, User, Via,
+    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, Issued, NamedToken, NewUser, OnConflict, Password,
+    Place, Store, Terms, TokenRef, User, Via,
 };
 use tokengate::token::{Account, ScopeSet, SubjectId};
 
@@ -15,6 +15,7 @@ use super::site::{START, Site, key, user};
 for_each_store! {
     every_change_of_a_user_or_token_is_told
     what_power_a_new_user_has_is_told
+    each_token_that_ends_with_others_has_its_own_entry
     a_refused_change_is_not_told
     an_entry_outlives_what_it_is_about
     an_unknown_name_is_not_kept
@@ -78,14 +79,15 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
             of(Act::UserActivated, "ALICE", ""),
             of(Act::PasswordSet, "ALICE", "no password"),
             of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
-            of(Act::TokenIssued, "ALICE", &format!("named token {named}… ci scopes a:read")),
-            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… ci end {START}")),
-            of(Act::TokenRevoked, "ALICE", &format!("named token {named}… ci")),
+            of(Act::TokenIssued, "ALICE", &format!("named token {named}… \"ci\" scopes a:read")),
+            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" end {START}")),
+            of(Act::TokenRevoked, "ALICE", &format!("named token {named}… \"ci\"")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {reset}…")),
             of(Act::TokenImported, "ALICE", "login token 01234567…"),
-            of(Act::TokensRevoked, "ALICE", "1 live tokens"),
+            of(Act::TokenRevoked, "ALICE", "login token 01234567… with all tokens of the user"),
+            of(Act::TokensRevoked, "ALICE", "1 live token"),
         ]
     );
     for entry in entries(&store, AuditQuery::default()).await {
@@ -120,6 +122,49 @@ async fn what_power_a_new_user_has_is_told(site: Site) {
     }
 }
 
+async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
+    let store = site.open().await;
+    let ledger = &store.ledger;
+    let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
+    let soon = START.after(Duration::from_secs(1));
+    let order = |expires| NamedToken { name: "ci".to_owned(), expires, scopes: ScopeSet::default() };
+    let mut tokens = Vec::new();
+    for owner in [alice, bob] {
+        let login = ledger.issue_login(owner).await.unwrap();
+        let short = ledger.issue_named(owner, &order(Some(soon))).await.unwrap();
+        let revoked = ledger.issue_named(owner, &order(None)).await.unwrap();
+        ledger.revoke(TokenRef::Id(revoked.id)).await.unwrap();
+        tokens.push([login, short, revoked]);
+    }
+    site.hand.advance(Duration::from_secs(1));
+    let before = told(&store).await.len();
+    ledger.revoke_all(alice).await.unwrap();
+    store.accounts.delete(bob).await.unwrap();
+    let [of_alice, of_bob] = &tokens[..] else { panic!() };
+    let hint = |token: &Issued| token.key.hint().as_str().to_owned();
+    let of = |act, name: &str, detail: String| (act, name.to_owned(), detail);
+    assert_eq!(
+        told(&store).await[before..],
+        [
+            of(Act::TokenRevoked, "alice", format!("login token {}… with all tokens of the user", hint(&of_alice[0]))),
+            of(
+                Act::TokenRevoked,
+                "alice",
+                format!("named token {}… \"ci\" with all tokens of the user", hint(&of_alice[1]))
+            ),
+            of(Act::TokensRevoked, "alice", "2 tokens, 1 of them live".to_owned()),
+            of(Act::TokenRevoked, "bob", format!("login token {}… deleted with the user", hint(&of_bob[0]))),
+            of(Act::TokenRevoked, "bob", format!("named token {}… \"ci\" deleted with the user", hint(&of_bob[1]))),
+            of(Act::UserDeleted, "bob", "with 2 tokens, 1 of them live".to_owned()),
+        ]
+    );
+    for token in tokens.iter().flatten() {
+        let trail = entries(&store, AuditQuery { token: Some(token.id), ..AuditQuery::default() }).await;
+        let acts: Vec<_> = trail.iter().map(|entry| entry.act).collect();
+        assert_eq!(acts, [Act::TokenRevoked, Act::TokenIssued]);
+    }
+}
+
 async fn a_refused_change_is_not_told(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -140,10 +185,10 @@ async fn an_entry_outlives_what_it_is_about(site: Site) {
     store.accounts.delete(alice).await.unwrap();
     let of_user = entries(&store, AuditQuery { user: Some(alice), ..AuditQuery::default() }).await;
     let acts: Vec<_> = of_user.iter().map(|entry| entry.act).collect();
-    assert_eq!(acts, [Act::UserDeleted, Act::TokenIssued, Act::UserCreated]);
+    assert_eq!(acts, [Act::UserDeleted, Act::TokenRevoked, Act::TokenIssued, Act::UserCreated]);
     let of_token = entries(&store, AuditQuery { token: Some(token), ..AuditQuery::default() }).await;
-    assert_eq!(of_token.len(), 1);
-    assert_eq!(of_token[0].user_name, "alice");
+    assert_eq!(of_token.len(), 2);
+    assert!(of_token.iter().all(|entry| entry.user_name == "alice"));
 }
 
 async fn an_unknown_name_is_not_kept(site: Site) {

@@ -22,6 +22,12 @@ pub(super) fn created(user: &NewUser) -> String {
     parts.join(", ")
 }
 
+/// How many tokens ended together, and how many of them counted until then.
+pub(super) fn tokens(all: u64, live: u64) -> String {
+    let tokens = if all == 1 { "token" } else { "tokens" };
+    if all == live { format!("{all} live {tokens}") } else { format!("{all} {tokens}, {live} of them live") }
+}
+
 /// Each once, in their order.
 pub(super) fn sorted(names: &[String]) -> Vec<String> {
     let mut names = names.to_vec();

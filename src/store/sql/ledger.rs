@@ -168,7 +168,7 @@ impl<D: Database> SqlStore<D> {
         order: &NamedToken,
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
-        if count_live(change, owner, now).await? >= i64::from(self.tokens.max_per_user) {
+        if count_live(change, owner, now).await? >= u64::from(self.tokens.max_per_user) {
             return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
         }
         let draft = Draft {
@@ -312,11 +312,11 @@ fn known_key(same: TokenDetails, owner: SubjectId, key: TokenKey, now: Timestamp
     }
 }
 
-pub(super) async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<i64, StoreError> {
+pub(super) async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<u64, StoreError> {
     let statement = "SELECT count(*) FROM tokens \
                      WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2)";
     let count: Option<(i64,)> = change.row(Statement::new(statement).bind(owner.0).bind(now.as_micros())).await?;
-    Ok(count.map_or(0, |(count,)| count))
+    count.map_or(Ok(0), |(count,)| u64::try_from(count)).map_err(broken)
 }
 
 pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> Result<(), LedgerError> {

@@ -3,7 +3,7 @@
 //! Each reads what it changes within the change, so no other writer comes in between.
 
 use super::ledger::{check_owner, count_live, counts, find, scopes_told};
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::{Act, End, LedgerError, Revocation, StoreError, Terms, TokenRef};
 use crate::token::{SubjectId, TokenDigest, TokenId};
@@ -37,10 +37,13 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<usize, LedgerError> {
         check_owner(change, owner).await?;
         let live = count_live(change, owner, now).await?;
-        let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
-        change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
-        self.note_user(change, Act::TokensRevoked, owner, &format!("{live} live tokens")).await?;
-        Ok(usize::try_from(live).unwrap_or(0))
+        let all = self.note_tokens_of(change, owner, "with all tokens of the user").await?;
+        if all > 0 {
+            let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
+            change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
+            self.note_user(change, Act::TokensRevoked, owner, &detail::tokens(all, live)).await?;
+        }
+        Ok(usize::try_from(live).unwrap_or(usize::MAX))
     }
 
     pub(super) async fn write_terms(&self, change: &mut D::Change, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {

@@ -3,7 +3,8 @@
 //! Each reads what it changes within the change, so no other writer comes in between.
 
 use super::accounts::{get, id_of, join_groups};
-use super::{Change, Database, SqlStore, Statement};
+use super::ledger::count_live;
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::store::{Act, AccountError, DetailsChange, PersonalDetails, Via};
 use crate::token::SubjectId;
 
@@ -118,7 +119,9 @@ impl<D: Database> SqlStore<D> {
     /// Noted first: afterwards nobody is there of whom it could be told.
     pub(super) async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
         self.check_that_somebody_stays(change, user).await?;
-        self.note_user(change, Act::UserDeleted, user, "").await?;
+        let live = count_live(change, user, self.clock.now()).await?;
+        let all = self.note_tokens_of(change, user, "deleted with the user").await?;
+        self.note_user(change, Act::UserDeleted, user, &format!("with {}", detail::tokens(all, live))).await?;
         let statement = Statement::new("DELETE FROM users WHERE id = $1").bind(user.0);
         if change.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
     }
