@@ -16,6 +16,7 @@ for_each_store! {
     every_change_of_a_user_or_token_is_told
     what_power_a_new_user_has_is_told
     each_token_that_ends_with_others_has_its_own_entry
+    an_exposed_token_is_told_of_once
     a_refused_change_is_not_told
     an_entry_outlives_what_it_is_about
     an_unknown_name_is_not_kept
@@ -162,6 +163,37 @@ async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
         let trail = entries(&store, AuditQuery { token: Some(token.id), ..AuditQuery::default() }).await;
         let acts: Vec<_> = trail.iter().map(|entry| entry.act).collect();
         assert_eq!(acts, [Act::TokenRevoked, Act::TokenIssued]);
+    }
+}
+
+async fn an_exposed_token_is_told_of_once(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let (marked, revoked) = (
+        store.ledger.issue_login(alice).await.unwrap(),
+        store
+            .ledger
+            .issue_named(alice, &NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() })
+            .await
+            .unwrap(),
+    );
+    let before = entries(&store, AuditQuery::default()).await.len();
+    for from in [[192, 0, 2, 8], [192, 0, 2, 9]] {
+        // Whoever acts: it came to the gateway, from a client.
+        let tokens = store.acting_as(root()).tokens;
+        tokens.mark_exposed(marked.key.digest(), from.into(), START).await.unwrap();
+        tokens.revoke_exposed(revoked.key.digest(), from.into(), START).await.unwrap();
+        tokens.mark_exposed(key("unknown").digest(), from.into(), START).await.unwrap();
+    }
+    let trail = entries(&store, AuditQuery::default()).await;
+    assert_eq!(trail.len(), before + 2);
+    let by = Actor { from: Some([192, 0, 2, 8].into()), ..Actor::gateway() };
+    for (entry, act, token, detail) in [
+        (&trail[1], Act::TokenExposed, &marked, format!("login token {}…", marked.key.hint())),
+        (&trail[0], Act::TokenRevoked, &revoked, format!("named token {}… \"ci\" sent in clear", revoked.key.hint())),
+    ] {
+        assert_eq!((entry.act, &entry.actor, entry.user, entry.token), (act, &by, Some(alice), Some(token.id)));
+        assert_eq!(entry.detail, detail);
     }
 }
 

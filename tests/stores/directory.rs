@@ -190,7 +190,7 @@ async fn each_view_of_the_tokens_shows_its_own_in_its_order(site: Site) {
     }
     store.ledger.revoke(TokenRef::Id(revoked)).await.unwrap();
     let digest = store.ledger.show(TokenRef::Id(exposed)).await.unwrap().unwrap().record.digest;
-    store.tokens.mark_exposed(digest, START).await.unwrap();
+    store.tokens.mark_exposed(digest, [192, 0, 2, 9].into(), START).await.unwrap();
     site.hand.advance(2 * DAY);
     let now = START.after(2 * DAY);
     store.ledger.mark_used(&[(used, now)]).await.unwrap();

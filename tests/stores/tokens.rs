@@ -278,15 +278,15 @@ async fn exposure_is_noted_once_and_may_revoke(site: Site) {
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
     let later = START.after(Duration::from_secs(9));
-    store.tokens.mark_exposed(issued.key.digest(), START).await.unwrap();
-    store.tokens.mark_exposed(issued.key.digest(), later).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), later).await.unwrap();
     assert_eq!(details(&store, issued.id).await.exposed, Some(START));
     assert_eq!(details(&store, issued.id).await.record.revoked, None);
-    store.tokens.revoke_exposed(issued.key.digest(), later).await.unwrap();
+    store.tokens.revoke_exposed(issued.key.digest(), [192, 0, 2, 9].into(), later).await.unwrap();
     let shown = details(&store, issued.id).await;
     assert_eq!((shown.exposed, shown.record.revoked), (Some(START), Some(later)));
-    store.tokens.mark_exposed(key("unknown").digest(), START).await.unwrap();
-    store.tokens.revoke_exposed(key("unknown").digest(), START).await.unwrap();
+    store.tokens.mark_exposed(key("unknown").digest(), [192, 0, 2, 9].into(), START).await.unwrap();
+    store.tokens.revoke_exposed(key("unknown").digest(), [192, 0, 2, 9].into(), START).await.unwrap();
 }
 
 async fn lists_are_filtered_and_paged(site: Site) {

@@ -65,7 +65,24 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    pub(super) async fn write_exposed(
+    /// Notes that a token was sent in clear, if that was not known before.
+    pub(super) async fn mark_one_exposed(
+        &self,
+        change: &mut D::Change,
+        digest: TokenDigest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let statement = "UPDATE tokens SET exposed = $1 WHERE digest = $2 AND exposed IS NULL RETURNING id";
+        let statement = Statement::new(statement).bind(at.as_micros()).bind(digest.as_bytes().as_slice());
+        let marked: Option<(i64,)> = change.row(statement).await?;
+        match marked {
+            Some((id,)) => self.note_token(change, Act::TokenExposed, TokenId(id), "").await,
+            None => Ok(()),
+        }
+    }
+
+    /// Revokes a token that was sent in clear, if it is not.
+    pub(super) async fn revoke_one_exposed(
         &self,
         change: &mut D::Change,
         digest: TokenDigest,
