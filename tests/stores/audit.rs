@@ -15,6 +15,8 @@ use super::site::{START, Site, key, user};
 for_each_store! {
     every_change_of_a_user_or_token_is_told
     what_power_a_new_user_has_is_told
+    what_was_edited_is_told
+    what_changes_nothing_is_not_told
     each_token_that_ends_with_others_has_its_own_entry
     an_exposed_token_is_told_of_once
     a_refused_change_is_not_told
@@ -73,7 +75,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
         told(&store).await,
         [
             of(Act::UserCreated, "alice", ""),
-            of(Act::UserEdited, "ALICE", "was called alice"),
+            of(Act::UserEdited, "ALICE", "was called alice; e-mail a@b.example, was none"),
             of(Act::GroupsSet, "ALICE", "sales"),
             of(Act::RightsSet, "ALICE", "staff"),
             of(Act::UserDeactivated, "ALICE", ""),
@@ -81,7 +83,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
             of(Act::PasswordSet, "ALICE", "no password"),
             of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("named token {named}… \"ci\" scopes a:read")),
-            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" end {START}")),
+            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" end {START} no scopes")),
             of(Act::TokenRevoked, "ALICE", &format!("named token {named}… \"ci\"")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
@@ -121,6 +123,59 @@ async fn what_power_a_new_user_has_is_told(site: Site) {
         assert_eq!((created.act, created.detail.as_str()), (Act::UserCreated, told), "{name}");
         assert_eq!((imported.act, imported.detail.as_str()), (Act::UserImported, told), "{name}");
     }
+}
+
+async fn what_was_edited_is_told(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let edit = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
+        let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
+        DetailsChange { name, email, first_name, last_name }
+    };
+    for (change, detail) in [
+        (edit(Some("alicia"), None, None, None), "was called alice"),
+        (
+            edit(Some("alice"), Some("a@b.example"), Some("A"), Some("B")),
+            "was called alicia; e-mail a@b.example, was none; first name; last name",
+        ),
+        (
+            edit(Some("alice"), Some("c@d.example"), Some("A"), Some("C")),
+            "e-mail c@d.example, was a@b.example; last name",
+        ),
+        (edit(None, Some(""), None, None), "e-mail none, was c@d.example"),
+        (edit(None, Some("\"x; y\"@d.example"), None, None), "e-mail \"\\\"x; y\\\"@d.example\", was none"),
+        (edit(Some("a, b"), None, None, None), "was called alice"),
+        (edit(Some("alice"), None, None, None), "was called \"a, b\""),
+    ] {
+        store.accounts.edit(alice, &change).await.unwrap();
+        let last = told(&store).await.pop().unwrap();
+        assert_eq!((last.0, last.2.as_str()), (Act::UserEdited, detail));
+    }
+}
+
+async fn what_changes_nothing_is_not_told(site: Site) {
+    let store = site.open().await;
+    let (accounts, ledger) = (&store.accounts, &store.ledger);
+    let new = NewUser { staff: true, groups: vec!["a".to_owned(), "b".to_owned()], ..NewUser::named("alice") };
+    let alice = accounts.create(new).await.unwrap().0.account.id;
+    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("read").unwrap() };
+    let token = ledger.issue_named(alice, &order).await.unwrap().id;
+    let before = told(&store).await;
+    let same = DetailsChange { name: Some("alice".to_owned()), email: Some(String::new()), ..DetailsChange::default() };
+    accounts.edit(alice, &same).await.unwrap();
+    accounts.edit(alice, &DetailsChange::default()).await.unwrap();
+    accounts.set_groups(alice, &["b".to_owned(), "a".to_owned(), "b".to_owned()]).await.unwrap();
+    accounts.set_rights(alice, true, false).await.unwrap();
+    accounts.activate(alice).await.unwrap();
+    ledger.set_terms(token, &Terms { end: Some(End::Never), scopes: Some(order.scopes) }).await.unwrap();
+    ledger.set_terms(token, &Terms::default()).await.unwrap();
+    assert_eq!(told(&store).await, before);
+    accounts.deactivate(alice).await.unwrap();
+    ledger.revoke_all(alice).await.unwrap();
+    let before = told(&store).await;
+    accounts.deactivate(alice).await.unwrap();
+    ledger.revoke_all(alice).await.unwrap();
+    assert_eq!(told(&store).await, before);
 }
 
 async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {

@@ -330,7 +330,7 @@ pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) 
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
 }
 
-pub(super) fn scopes_told(scopes: &ScopeSet) -> String {
+fn scopes_told(scopes: &ScopeSet) -> String {
     let scopes = scopes.to_string();
     if scopes.is_empty() { scopes } else { format!("scopes {scopes}") }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each reads what it changes within the change, so no other writer comes in between.
 
-use super::ledger::{check_owner, count_live, counts, find, scopes_told};
+use super::ledger::{check_owner, count_live, counts, find};
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::{Act, End, LedgerError, Revocation, StoreError, Terms, TokenRef};
@@ -54,15 +54,16 @@ impl<D: Database> SqlStore<D> {
             Some(End::Never) => None,
             Some(End::At(end)) => Some(end),
         };
+        let told = detail::terms(&former, expires, scopes);
+        if told.is_empty() {
+            return Ok(());
+        }
         let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
             .bind(expires.map(Timestamp::as_micros))
             .bind(scopes.to_string())
             .bind(token.0);
         change.execute(statement).await?;
-        let end = expires.map_or_else(|| "no end".to_owned(), |end| format!("end {end}"));
-        let told = format!("{end} {}", scopes_told(scopes));
-        self.note_token(change, Act::TokenTermsSet, token, told.trim_end()).await?;
-        Ok(())
+        Ok(self.note_token(change, Act::TokenTermsSet, token, &told).await?)
     }
 
     /// Notes that a token was sent in clear, if that was not known before.

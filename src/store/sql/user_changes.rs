@@ -54,6 +54,9 @@ impl<D: Database> SqlStore<D> {
     }
 
     pub(super) async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
+        if get(change, user).await?.account.active == active {
+            return Ok(());
+        }
         if !active {
             self.check_that_somebody_stays(change, user).await?;
         }
@@ -69,15 +72,15 @@ impl<D: Database> SqlStore<D> {
         staff: bool,
         superuser: bool,
     ) -> Result<(), AccountError> {
+        let former = get(change, user).await?;
+        if (former.staff, former.superuser) == (staff, superuser) {
+            return Ok(());
+        }
         if !superuser {
             self.check_that_somebody_stays(change, user).await?;
         }
         let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
-        let told = match (staff, superuser) {
-            (_, true) => "superuser",
-            (true, false) => "staff",
-            (false, false) => "neither staff nor superuser",
-        };
+        let told = detail::rights(staff, superuser);
         self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
     }
 
@@ -88,7 +91,12 @@ impl<D: Database> SqlStore<D> {
         asked: &DetailsChange,
     ) -> Result<(), AccountError> {
         let former = PersonalDetails::of(&get(change, user).await?);
-        let PersonalDetails { name, email, first_name, last_name } = &asked.applied_to(&former);
+        let details = asked.applied_to(&former);
+        let told = detail::edited(&former, &details);
+        if told.is_empty() {
+            return Ok(());
+        }
+        let PersonalDetails { name, email, first_name, last_name } = &details;
         if id_of(change, name).await?.is_some_and(|holder| holder != user) {
             return Err(AccountError::NameTaken(name.clone()));
         }
@@ -99,7 +107,6 @@ impl<D: Database> SqlStore<D> {
                 .bind(first_name.as_str())
                 .bind(last_name.as_str())
                 .bind(user.0);
-        let told = if former.name == *name { String::new() } else { format!("was called {}", former.name) };
         self.write(change, user, statement, (Act::UserEdited, &told)).await
     }
 
@@ -109,10 +116,13 @@ impl<D: Database> SqlStore<D> {
         user: SubjectId,
         groups: &[String],
     ) -> Result<(), AccountError> {
-        get(change, user).await?;
+        let groups = detail::sorted(groups);
+        if get(change, user).await?.account.groups == groups {
+            return Ok(());
+        }
         change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
-        join_groups(change, user, groups).await?;
-        self.note_user(change, Act::GroupsSet, user, &groups.join(", ")).await?;
+        join_groups(change, user, &groups).await?;
+        self.note_user(change, Act::GroupsSet, user, &detail::groups(&groups)).await?;
         Ok(())
     }
 
