@@ -26,13 +26,13 @@ async fn staff_gives_no_other_terms_to_what_a_superuser_has() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
-    let terms = Terms { expires: None, scopes: ScopeSet::parse("more").unwrap() };
+    let terms = Terms { scopes: Some(ScopeSet::parse("more").unwrap()), ..Terms::default() };
     for (owner, may) in [("alice", true), ("root", false)] {
         let key = TokenKey::parse(&gateway.issue_named(owner, "", None, &gateway.clock()).await).unwrap();
         let token = gateway.store.tokens.find(&key).await.unwrap().unwrap().id;
         let set = desk.act_for(&helper).set_terms(token, &terms).await;
         let scopes = gateway.store.tokens.find(&key).await.unwrap().unwrap().scopes;
-        assert_eq!(scopes == terms.scopes, may, "{owner}");
+        assert_eq!(Some(scopes) == terms.scopes, may, "{owner}");
         assert!(if may { set.is_ok() } else { matches!(set, Err(DeskError::NotAllowed(_))) }, "{set:?}");
     }
 }
@@ -50,7 +50,7 @@ async fn staff_gives_nobody_the_scope_of_the_api() {
     assert!(matches!(issued, Err(DeskError::NotAllowed(_))), "{:?}", issued.map(|issued| issued.id));
     let plain = NamedToken { scopes: ScopeSet::parse("read").unwrap(), ..order.clone() };
     let id = desk.act_for(&helper).issue_named(alice, &plain).await.unwrap().id;
-    let set = desk.act_for(&helper).set_terms(id, &Terms { expires: None, scopes }).await;
+    let set = desk.act_for(&helper).set_terms(id, &Terms { scopes: Some(scopes), ..Terms::default() }).await;
     assert!(matches!(set, Err(DeskError::NotAllowed(_))), "{set:?}");
     desk.act_for(&root).issue_named(alice, &order).await.unwrap();
 }

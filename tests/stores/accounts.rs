@@ -1,6 +1,6 @@
 //! Users: created, found, renamed, switched off, deleted.
 
-use tokengate::store::{AccountError, Actor, InvalidUser, NewUser, Page, Password, Store, Via};
+use tokengate::store::{AccountError, Actor, DetailsChange, InvalidUser, NewUser, Page, Password, Store, Via};
 use tokengate::token::SubjectId;
 
 use super::for_each_store;
@@ -10,6 +10,7 @@ for_each_store! {
     a_created_user_is_found_as_it_was_ordered
     each_new_user_gets_a_login_token_where_the_settings_say_so
     names_are_compared_byte_by_byte
+    what_a_change_does_not_name_stays
     a_taken_name_or_id_is_refused
     unacceptable_users_are_refused
     a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user
@@ -256,5 +257,45 @@ async fn the_command_line_shuts_out_the_last_superuser(site: Site) {
     for exit in Exit::ALL {
         let root = superuser(&store, &format!("{exit:?}")).await;
         exit.of(root, &store).await.unwrap();
+    }
+}
+
+async fn what_a_change_does_not_name_stays(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let change = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
+        let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
+        DetailsChange { name, email, first_name, last_name }
+    };
+    let parts = [
+        change(None, Some("a@b.example"), None, None),
+        change(None, None, Some("Alice"), None),
+        change(None, None, None, Some("Żółć")),
+        change(Some("alicia"), None, None, None),
+        DetailsChange::default(),
+    ];
+    for part in &parts {
+        store.accounts.edit(alice, part).await.unwrap();
+    }
+    let alicia = store.accounts.find("alicia").await.unwrap().unwrap();
+    assert_eq!(
+        (alicia.account.email.as_str(), alicia.first_name.as_str(), alicia.last_name.as_str()),
+        ("a@b.example", "Alice", "Żółć")
+    );
+    let emptied = change(None, Some(""), Some(""), None);
+    store.accounts.edit(alice, &emptied).await.unwrap();
+    let alicia = store.accounts.find("alicia").await.unwrap().unwrap();
+    assert_eq!(
+        (alicia.account.email.as_str(), alicia.first_name.as_str(), alicia.last_name.as_str()),
+        ("", "", "Żółć")
+    );
+    for (bad, wrong) in [
+        (change(Some(" "), None, None, None), InvalidUser::Name),
+        (change(None, Some("a\nb"), None, None), InvalidUser::Email),
+        (change(None, None, Some("a\0"), None), InvalidUser::PersonalName),
+        (change(None, None, None, Some("\u{7}")), InvalidUser::PersonalName),
+    ] {
+        let refused = store.accounts.edit(alice, &bad).await;
+        assert!(matches!(&refused, Err(AccountError::Invalid(invalid)) if *invalid == wrong), "{refused:?}");
     }
 }

@@ -130,13 +130,13 @@ impl Acting<'_> {
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }
 
-    /// Gives a token a new end and new scopes.
+    /// Gives a token a new end, new scopes, or both.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
-        self.token(id).await?;
-        self.may_give(&terms.scopes)?;
+        let token = self.token(id).await?;
+        self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
         Ok(self.store.ledger.set_terms(id, terms).await?)
     }
 
