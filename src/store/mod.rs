@@ -214,7 +214,8 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
 
-    /// Sets a password; `None`: no password fits from now on. Tokens stay as they are, sessions end.
+    /// Sets a password; `None`: no password fits from now on. Sessions end, and tokens are revoked if
+    /// `tokens.revoke_on_password_change` says so.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`], [`AccountError::Store`].

@@ -1,7 +1,9 @@
 //! Users: created, found, renamed, switched off, deleted.
 
-use tokengate::store::{AccountError, Actor, DetailsChange, InvalidUser, NewUser, Page, Password, Store, Via};
-use tokengate::token::SubjectId;
+use tokengate::store::{
+    AccountError, Actor, DetailsChange, InvalidUser, NamedToken, NewUser, Page, Password, Store, Via,
+};
+use tokengate::token::{ScopeSet, SubjectId};
 
 use super::for_each_store;
 use super::site::{START, Site, found, user};
@@ -16,6 +18,7 @@ for_each_store! {
     a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user
     only_the_right_password_of_an_active_user_fits
     a_changed_password_leaves_tokens_alone
+    a_changed_password_revokes_tokens_where_the_settings_say_so
     a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again
     users_are_listed_in_pages
     a_name_that_nobody_can_have_is_no_error
@@ -142,6 +145,24 @@ async fn a_changed_password_leaves_tokens_alone(site: Site) {
     store.accounts.set_password(alice, Some(password("new"))).await.unwrap();
     assert_eq!(found(&store, &issued.key).await.revoked, None);
     assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id);
+}
+
+async fn a_changed_password_revokes_tokens_where_the_settings_say_so(mut site: Site) {
+    site.tokens.revoke_on_password_change = true;
+    let store = site.open().await;
+    let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
+    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let login = store.ledger.issue_login(alice).await.unwrap().key;
+    let named = store.ledger.issue_named(alice, &order).await.unwrap().key;
+    let other = store.ledger.issue_login(bob).await.unwrap().key;
+    for change in [Some(password("new")), None] {
+        let fresh = store.ledger.issue_login(alice).await.unwrap().key;
+        store.accounts.set_password(alice, change).await.unwrap();
+        for key in [&login, &named, &fresh] {
+            assert!(found(&store, key).await.revoked.is_some());
+        }
+    }
+    assert_eq!(found(&store, &other).await.revoked, None);
 }
 
 async fn a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again(site: Site) {

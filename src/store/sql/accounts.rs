@@ -245,8 +245,8 @@ pub(super) async fn get<C: Change>(change: &mut C, user: SubjectId) -> Result<Us
     Ok(row.into_user()?)
 }
 
-/// Issuing to a user who was just written down fails only together with the store.
-fn account_error(error: LedgerError) -> AccountError {
+/// What is done with the tokens of a user who was just written down fails only together with the store.
+pub(super) fn account_error(error: LedgerError) -> AccountError {
     match error {
         LedgerError::Store(error) => AccountError::Store(error),
         other => AccountError::Store(broken(other)),

@@ -2,7 +2,7 @@
 //!
 //! Each reads what it changes within the change, so no other writer comes in between.
 
-use super::accounts::{get, id_of, join_groups};
+use super::accounts::{account_error, get, id_of, join_groups};
 use super::ledger::count_live;
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::store::{Act, AccountError, DetailsChange, PersonalDetails, Via};
@@ -50,7 +50,11 @@ impl<D: Database> SqlStore<D> {
         }
         let told = if is_taken { "no password" } else { "" };
         let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
-        self.write(change, user, statement, (Act::PasswordSet, told)).await
+        self.write(change, user, statement, (Act::PasswordSet, told)).await?;
+        if self.tokens.revoke_on_password_change {
+            self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
