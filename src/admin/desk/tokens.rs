@@ -3,7 +3,7 @@
 use super::{Acting, DeskError, Rights, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
-    Act, Issued, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
+    Act, End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
 use crate::token::{SubjectId, TokenId, TokenKey};
 
@@ -135,6 +135,10 @@ impl Acting<'_> {
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
         self.token(id).await?;
+        // Whoever wants it to end at once revokes it.
+        if matches!(terms.end, Some(End::At(end)) if end <= self.desk.clock.now()) {
+            return Err(LedgerError::InvalidEnd.into());
+        }
         Ok(self.store.ledger.set_terms(id, terms).await?)
     }
 
