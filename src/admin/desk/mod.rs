@@ -178,12 +178,8 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::Unavailable`].
     pub async fn note(&self, act: Act) -> Result<(), DeskError> {
-        self.note_of(act, &self.caller.user.account.name, None).await
-    }
-
-    async fn note_of(&self, act: Act, user: &str, token: Option<crate::token::TokenId>) -> Result<(), DeskError> {
         match &self.store.audit {
-            Some(audit) => Ok(audit.note(act, user, token, "").await?),
+            Some(audit) => Ok(audit.note(act, &self.caller.user.account.name).await?),
             None => Ok(()),
         }
     }

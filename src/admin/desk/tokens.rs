@@ -3,7 +3,7 @@
 use super::{Acting, DeskError, Rights, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
-    Act, End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
+    End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
 use crate::token::{SubjectId, TokenId, TokenKey};
 
@@ -100,10 +100,10 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Conflict`], [`DeskError::Unavailable`].
     pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, DeskError> {
-        let user = self.user(owner).await?;
+        self.user(owner).await?;
         let issued = self.store.ledger.issue_login(owner).await?;
-        if !issued.fresh {
-            self.note_of(Act::TokenRevealed, &user.account.name, Some(issued.id)).await?;
+        if let (false, Some(audit)) = (issued.fresh, &self.store.audit) {
+            audit.note_revealed(issued.id).await?;
         }
         Ok(issued)
     }

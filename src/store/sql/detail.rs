@@ -58,6 +58,13 @@ pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
     }
 }
 
+/// The terms of a new token; empty: neither end nor scopes.
+pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
+    let end = expires.map(|end| format!("end {end}"));
+    let scopes = Some(scopes.to_string()).filter(|scopes| !scopes.is_empty()).map(|scopes| format!("scopes {scopes}"));
+    end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
+}
+
 /// Which terms of a token are others now; empty: none.
 pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     let mut parts = Vec::new();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::identity::LONGEST_VALUE;
 use crate::store::error::broken;
@@ -181,7 +181,7 @@ impl<D: Database> SqlStore<D> {
             expires: order.expires.or_else(|| self.default_end(now)),
         };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, &scopes_told(&order.scopes)).await?;
+        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &order.scopes)).await?;
         Ok(issued)
     }
 
@@ -206,7 +206,7 @@ impl<D: Database> SqlStore<D> {
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenImported, issued.id, "").await?;
+        self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes)).await?;
         Ok(issued)
     }
 
@@ -222,7 +222,7 @@ impl<D: Database> SqlStore<D> {
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, "").await?;
+        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &scopes)).await?;
         Ok(issued)
     }
 
@@ -330,11 +330,6 @@ pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> 
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
-}
-
-fn scopes_told(scopes: &ScopeSet) -> String {
-    let scopes = scopes.to_string();
-    if scopes.is_empty() { scopes } else { format!("scopes {scopes}") }
 }
 
 /// A later one could not be written as RFC 3339 has it, which programs could not read.
