@@ -215,6 +215,12 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
 
+    /// Notes that a user has signed in to look after others: the time, and an entry of the audit trail.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn note_sign_in(&self, user: SubjectId) -> Result<(), AccountError>;
+
     /// Sets a password; `None`: no password fits from now on. Tokens stay as they are, sessions end.
     ///
     /// # Errors

@@ -99,7 +99,7 @@ impl Desk {
         let from = login.from;
         let (user, mark) = self.issuer.sign_in(login).await?;
         let caller = Caller::of(user, via, from).ok_or(DeskError::WrongPassword)?;
-        self.act_for(&caller).note(Act::SignedIn).await?;
+        self.act_for(&caller).store.accounts.note_sign_in(caller.user.account.id).await?;
         Ok((caller, mark))
     }
 
