@@ -65,6 +65,9 @@ pub enum LedgerError {
     /// The name of a token is none.
     #[error("a token name has 1 to 100 characters, no control characters, and not only white space")]
     InvalidName,
+    /// The end of a token is none.
+    #[error("the end of a token lies in the future, in the year 9999 at the latest")]
+    InvalidEnd,
     /// The scopes do not fit the field that upstreams get.
     #[error("the scopes of a token take at most 1024 characters together")]
     ScopesTooLong,
