@@ -74,6 +74,8 @@ mod tls;
 #[cfg(test)]
 mod upgrade;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod uses;
 #[cfg(test)]
 mod wire;

@@ -14,7 +14,6 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
-use hyper::body::Incoming;
 
 use self::form::PageForm;
 use self::html::{FormSeal, Html, Notice};
@@ -27,6 +26,7 @@ use crate::config::settings;
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
 use crate::token::{ShownKey, TokenKey};
+use crate::upstream::ClientBody;
 
 /// As Django: a year.
 const CSRF_AGE: u64 = 31_449_600;
@@ -131,7 +131,7 @@ impl Gateway {
         desk: &PageDesk,
         page: Page,
         head: &request::Parts,
-        body: Incoming,
+        body: ClientBody,
         target: &Target<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
@@ -140,9 +140,18 @@ impl Gateway {
         let unread = !http_body::Body::is_end_stream(&body);
         let was_read = head.method == Method::POST;
         let answer = match (&head.method, page) {
-            (&Method::OPTIONS, _) => Answer::new(StatusCode::OK, Html::default()),
-            (&Method::GET | &Method::HEAD, Page::Login) => visit.login_page(StatusCode::OK, &Notice::None, None)?,
-            (&Method::GET | &Method::HEAD, Page::Account) => self.account(&visit, exchange).await?,
+            (&Method::OPTIONS, _) => {
+                body.discard().await;
+                Answer::new(StatusCode::OK, Html::default())
+            }
+            (&Method::GET | &Method::HEAD, Page::Login) => {
+                body.discard().await;
+                visit.login_page(StatusCode::OK, &Notice::None, "", None)?
+            }
+            (&Method::GET | &Method::HEAD, Page::Account) => {
+                body.discard().await;
+                self.account(&visit, exchange).await?
+            }
             (&Method::POST, page) => {
                 let form = PageForm::read(body, &head.headers, &desk.login).await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
