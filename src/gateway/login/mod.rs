@@ -138,6 +138,8 @@ async fn read(
     }
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
+        // Nothing is of no type.
+        Err(_) if is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
         Err(bad) => return Ok(Err(bad)),
     };
     let text = gather(body, &head.headers, &desk.settings).await?;
@@ -145,6 +147,20 @@ async fn read(
         return Ok(Form::default().check());
     }
     Ok(media_type.read(&text).and_then(Form::check))
+}
+
+/// Is nothing in a body? Waits for its first byte if it does not say.
+async fn is_empty(body: ClientBody, fields: &HeaderMap, settings: &settings::Login) -> Result<bool, BodyFault> {
+    if let Some(length) = declared_length(fields) {
+        return Ok(length == 0);
+    }
+    let mut body = pin!(OutgoingBody::streaming(body, settings.max_body, settings.request_body_timeout));
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        if frame?.data_ref().is_some_and(|data| !data.is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Reads a body to its end. The room is there from the beginning: a buffer that grows leaves copies behind.
