@@ -208,20 +208,27 @@ impl<'r> Visit<'r> {
         asked.and_then(|asked| next::safe(&asked, self.target, self.secure))
     }
 
-    fn login_page(&self, status: StatusCode, notice: &Notice<'_>, next: Option<String>) -> Result<Answer, Refusal> {
+    fn login_page(
+        &self,
+        status: StatusCode,
+        notice: &Notice<'_>,
+        user: &str,
+        next: Option<String>,
+    ) -> Result<Answer, Refusal> {
         let next = next.or_else(|| self.next(None));
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.desk.path(Page::Login);
-        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), notice));
+        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), user, notice));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
     }
 
     async fn log_in(&self, form: PageForm, exchange: &Exchange) -> Result<Answer, Refusal> {
         let next = self.next(Some(&form.next));
+        let typed = form.login.name().to_owned();
         let Ok((name, password)) = form.login.check() else {
-            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), next)?;
+            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), &typed, next)?;
             answer.outcome = Outcome::LoginInvalid;
             return Ok(answer);
         };
@@ -231,7 +238,7 @@ impl<'r> Visit<'r> {
             Ok(key) => Ok(self.welcome(&key, next)),
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
-                let mut answer = self.login_page(status, &Notice::Error(&text), next)?;
+                let mut answer = self.login_page(status, &Notice::Error(&text), &typed, next)?;
                 (answer.outcome, answer.retry_after) = (outcome, retry_after(&failure));
                 Ok(answer)
             }
