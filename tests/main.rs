@@ -72,9 +72,9 @@ mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
-mod upgrade;
-#[cfg(test)]
 mod unread;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod uses;
 #[cfg(test)]

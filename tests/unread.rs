@@ -66,7 +66,9 @@ async fn an_early_success_is_followed_by_a_reset_only_if_the_body_cannot_be_sent
 async fn a_page_comes_when_the_body_has_come_that_it_does_not_need() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
-    for (method, path) in [("OPTIONS", "/gettoken/"), ("OPTIONS", "/auth/login/"), ("GET", "/auth/login/"), ("GET", "/auth/account/")] {
+    for (method, path) in
+        [("OPTIONS", "/gettoken/"), ("OPTIONS", "/auth/login/"), ("GET", "/auth/login/"), ("GET", "/auth/account/")]
+    {
         let mut client = Frames::open(&gateway).await;
         client.begin(&head(method, path, &[])).await;
         assert!(client.upload(WITHIN, true).await, "{method} {path}: reset");
