@@ -167,6 +167,17 @@ pub enum OpenError {
         /// Everything that is missing or odd.
         wrong: String,
     },
+    /// A Django database in which we shall write, and may not.
+    #[error(
+        "{store}: {wrong}, which `mode = \"read-write\"` needs; let the gateway's database user do that (with SQLite the gateway's \
+         own user, and in the folder of the file too), or write `mode = \"read-only\"` below [store.django]"
+    )]
+    NotWritable {
+        /// The database file, or where the server is.
+        store: String,
+        /// What may not be done.
+        wrong: String,
+    },
     /// The key file is unusable.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
