@@ -93,16 +93,32 @@ async fn a_found_key_is_named_and_revoked() {
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
     let key = gateway.issue("alice").await;
-    for pasted in [key.clone(), format!("  {key}\n"), format!("Authorization: Token {key}")] {
+    for pasted in [
+        key.clone(),
+        format!("curl -H \"Authorization: Token {key}\" https://gateway.example/x"),
+        format!("https://gateway.example/?token={key}&x=1"),
+        format!("one line\r\nand `{key}` on another."),
+    ] {
         let answer = browser.submit("/look-up", "/look-up", &[("pasted", &pasted)]).await;
         assert!(answer.text().contains("It is a token of") && answer.text().contains("alice"), "{}", answer.text());
-        assert!(!answer.text().contains(&key));
+        assert!(answer.text().contains("<dt>Ends</dt>") && !answer.text().contains(&key));
     }
     let answer = browser.submit("/look-up", "/look-up", &[("pasted", "no such thing as this")]).await;
-    assert!(answer.text().contains("This is no token of this gateway") && !answer.text().contains("no such thing"));
-    let helper = Browser::of(&gateway, "helper").await;
+    assert!(answer.text().contains("Nothing in it is a token") && !answer.text().contains("no such thing"));
+
     let roots = gateway.issue("root").await;
-    assert_eq!(helper.submit("/look-up", "/look-up", &[("pasted", &roots)]).await.status, 403);
+    let both = format!("{key} {roots}");
+    let answer = browser.submit("/look-up", "/look-up", &[("pasted", &both)]).await;
+    assert_eq!(answer.text().matches("It is a token of").count(), 2);
+    let helper = Browser::of(&gateway, "helper").await;
+    let answer = helper.submit("/look-up", "/look-up", &[("pasted", &roots)]).await;
+    assert!(answer.status == 403 && answer.text().contains("ell a superuser at once"), "{}", answer.text());
+    let answer = helper.submit("/look-up", "/look-up", &[("pasted", &both)]).await;
+    assert!(answer.text().contains("It is a token of") && answer.text().contains("ell a superuser at once"));
+    // Much text is never called harmless.
+    let much: String = (0..60).map(|number| format!("word{number} ")).collect();
+    let answer = browser.submit("/look-up", "/look-up", &[("pasted", &much)]).await;
+    assert!(answer.text().contains("more words than are looked up") && !answer.text().contains("Nothing in it"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

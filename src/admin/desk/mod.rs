@@ -11,6 +11,7 @@
 //! Two superusers who shut one another out in the same moment are kept from it by the store: the last one stays.
 
 mod error;
+mod look_up;
 mod tokens;
 mod users;
 
@@ -26,7 +27,8 @@ use crate::store::{
 use crate::token::SubjectId;
 
 pub use self::error::DeskError;
-pub use self::tokens::{Found, TokenState};
+pub use self::look_up::Found;
+pub use self::tokens::TokenState;
 
 /// A live token that was not used for so long is listed as unused.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(90 * 86_400);
