@@ -115,7 +115,8 @@ pub enum UserOrder {
 /// Which users a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// How the user name or the e-mail address begins, whatever its case; empty: any.
+    /// How the user name or the e-mail address begins, whatever its case; empty: any. Where more than 2,000 addresses begin so,
+    /// they are left out unless an `@` is among it.
     pub search: String,
     /// Only those who are active, or only those who are not.
     pub active: Option<bool>,

@@ -56,7 +56,8 @@ pub(in crate::admin::api) struct UserList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// How the user name or the e-mail address begins, whatever its case.
+    /// How the user name or the e-mail address begins, whatever its case. Where more than 2,000 addresses begin so, they are
+    /// left out unless an `@` is among it.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
     /// Only those who are active, or only those who are not.
