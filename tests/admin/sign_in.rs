@@ -101,6 +101,8 @@ async fn attempts_are_bounded_and_the_public_side_cannot_use_them_up() {
     }
     let answer = browser.sign_in("Root", PASSWORD).await;
     assert!(answer.status == 429 && answer.text().contains("Too many attempts"), "{}", answer.text());
+    let wait = answer.fields.get("retry-after").unwrap();
+    assert!(answer.text().contains(&format!("try again in {wait} s.")), "{wait}: {}", answer.text());
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 429);
     gateway.hand.advance(Duration::from_secs(60));
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
@@ -187,4 +189,13 @@ async fn signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typ
     );
     assert!(entries.iter().all(|entry| entry.actor.from.unwrap().is_loopback()));
     assert!(!format!("{entries:?}").contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_compared_as_it_was_typed() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let mut browser = Browser::new(&gateway);
+    assert_eq!(browser.sign_in("root ", PASSWORD).await.status, 403);
+    assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
 }

@@ -56,7 +56,7 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::Invalid`] for a place in another list, [`DeskError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
-        check_place(&query.place, false)?;
+        check_place(&query.place, query.view.list())?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
         Ok(self.desk.directory.tokens(&query).await?)

@@ -12,7 +12,7 @@ use super::{Argument, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Directory, Listing, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
+    Directory, ListId, Listing, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
     UserQuery,
 };
 use crate::token::SubjectId;
@@ -84,7 +84,7 @@ impl<D: Database> Directory for SqlStore<D> {
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
         let page = draft.page("l.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<UserRow>("user_details", page, &sorting, query.limit).await?;
+        let listing = self.listing::<UserRow>("user_details", page, &sorting, (query.order.list(), query.limit)).await?;
         listing.map(UserRow::into_user)
     }
 
@@ -133,7 +133,7 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
         let page = draft.page("t.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<TokenRow>("token_details", page, &sorting, query.limit).await?;
+        let listing = self.listing::<TokenRow>("token_details", page, &sorting, (query.view.list(), query.limit)).await?;
         listing.map(TokenRow::into_details)
     }
 
@@ -192,7 +192,13 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// What stands in `view` for the ids of a page, in its order.
-    async fn listing<R>(&self, view: &str, page: Statement, sorting: &Sorting, limit: u32) -> Result<Listing<R>, StoreError>
+    async fn listing<R>(
+        &self,
+        view: &str,
+        page: Statement,
+        sorting: &Sorting,
+        (list, limit): (ListId, u32),
+    ) -> Result<Listing<R>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
@@ -206,7 +212,7 @@ impl<D: Database> SqlStore<D> {
         });
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
-        let cut = Listing::cut(rows, limit, |sorted| {
+        let cut = Listing::cut(rows, limit, list, |sorted| {
             let key = if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
             (key, sorted.row.id())
         });
@@ -322,7 +328,7 @@ impl Draft {
         let Sorting { text, number, .. } = sorting;
         let (way, beyond) = (sorting.way(), if sorting.descending { "<" } else { ">" });
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
-        if let Place::Behind { key: value, id: behind } = place {
+        if let Place::Behind { key: value, id: behind, .. } = place {
             let behind = self.argument(*behind);
             if by_id {
                 self.only(format!("{id} {beyond} {behind}"));

@@ -107,9 +107,9 @@ pub(in crate::admin::api) struct NewUser {
     #[serde(default)]
     #[schema(schema_with = texts::personal_name)]
     last_name: String,
-    /// Without one, no password fits.
+    /// At least 8 characters. Without one, no password fits.
     #[serde(default, deserialize_with = "password")]
-    #[schema(value_type = Option<String>, min_length = 1, write_only)]
+    #[schema(value_type = Option<String>, min_length = 8, write_only)]
     password: Option<Password>,
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -184,9 +184,9 @@ pub(in crate::admin::api) struct GroupList {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct NewPassword {
-    /// `null`: no password fits from now on.
+    /// At least 8 characters. `null`: no password fits from now on.
     #[serde(deserialize_with = "password")]
-    #[schema(value_type = Option<String>, required, min_length = 1, write_only)]
+    #[schema(value_type = Option<String>, required, min_length = 8, write_only)]
     pub password: Option<Password>,
 }
 
