@@ -49,6 +49,10 @@ pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, reques
     let (mut parts, body) = request.into_parts();
     let mut response = next.run(Request::from_parts(parts.clone(), body)).await;
     let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    if response.status().is_server_error() {
+        // Who is signed in would be asked of a store that does not answer.
+        return response;
+    }
     let Ok(visit) = Visit::from_request_parts(&mut parts, &app).await else { return response };
     let path = parts.uri.path();
     let part = NAVIGATION.iter().find(|(_, of, ..)| path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
