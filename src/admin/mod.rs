@@ -73,11 +73,14 @@ impl Application {
         let of_api =
             Guard { settings, not_found: api::no_such_path, forbidden: api::forbidden, too_slow: api::too_slow };
         let app = Arc::new(self);
-        let pages = pages::routes().layer(from_fn(guard::own_pages_only)).with_state(app);
-        let api = api.router(|router| router.layer(from_fn_with_state(of_api, guard::every_request)));
-        pages
+        let pages = pages::routes()
             .fallback(async || pages::not_found())
             .method_not_allowed_fallback(pages::not_allowed)
+            .layer(from_fn(guard::own_pages_only))
+            .layer(from_fn_with_state(Arc::clone(&app), pages::framed))
+            .with_state(app);
+        let api = api.router(|router| router.layer(from_fn_with_state(of_api, guard::every_request)));
+        pages
             .layer(DefaultBodyLimit::max(LONGEST_BODY))
             .layer(from_fn_with_state(guard, guard::every_request))
             .nest(api::PREFIX, api)

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::desk::{Acting, Caller, DeskError, Rights};
 use super::door::Client;
@@ -165,7 +165,10 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
         let text = "Only forms of this application are read here.";
         return Err(pages::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form", text));
     }
-    let body = Bytes::from_request(request, app).await.map_err(IntoResponse::into_response)?;
+    let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => pages::too_large(),
+        _ => pages::message(StatusCode::BAD_REQUEST, "Not whole", "The form did not arrive as a whole."),
+    })?;
     Ok(Fields::read(&body))
 }
 

@@ -14,7 +14,7 @@ use crate::admin::monitor::status::{
 use crate::admin::monitor::{Monitor, RouteName, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::config::settings::{Auth, HostPattern, PathPattern, Route, StoreUrl};
+use crate::config::settings::{Auth, Browser, HostPattern, Login, PathPattern, Route, StoreUrl};
 use crate::telemetry::history::SLOT;
 use crate::telemetry::{History, Recorder};
 use crate::token::AuthMethod;
@@ -100,13 +100,17 @@ fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, n
         max_connections: upstream.max_connections,
         endpoints: upstream.endpoints.iter().map(|endpoint| EndpointStatus::unused(&endpoint.authority)).collect(),
     });
-    let certificates = settings.certificates.iter().map(|one| CertificateStatus::new(&one.name, &one.names, now, now));
+    let certificates = settings.certificates.iter().map(|one| {
+        let addresses = one.addresses.iter().map(ToString::to_string);
+        let hosts: Vec<_> = one.names.iter().cloned().chain(addresses).collect();
+        CertificateStatus::new(&one.name, &hosts, now, now)
+    });
     Status {
         version: env!("CARGO_PKG_VERSION"),
         started: now,
         configuration: configuration.map(|file| file.display().to_string()),
         workers: settings.workers,
-        routes: settings.routes.iter().map(|route| route_status(route, settings)).collect(),
+        routes: own_routes(settings).chain(settings.routes.iter().map(|route| route_status(route, settings))).collect(),
         upstreams: upstreams.collect(),
         certificates: certificates.collect(),
         store: StoreStatus {
@@ -124,6 +128,27 @@ fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, n
         shared_cache: known.shared_place().map(SharedCacheStatus::unused),
         feeds: Vec::new(),
     }
+}
+
+/// What the gateway answers itself, above all routes.
+fn own_routes(settings: &Settings) -> impl Iterator<Item = RouteStatus> {
+    let own = |name: &str, path: String, methods: &[&str], limits| RouteStatus {
+        name: name.to_owned(),
+        host: "*".to_owned(),
+        path,
+        methods: methods.iter().map(|&method| method.to_owned()).collect(),
+        auth: "none",
+        credentials: Vec::new(),
+        scopes: Vec::new(),
+        upstream: String::new(),
+        limits,
+    };
+    let login = settings.login.as_ref().map(move |login| {
+        own(Login::NAME, login.path.clone(), &["POST"], vec![format!("body {}", ByteSize(login.max_body))])
+    });
+    let pages = settings.login.as_ref().and_then(|login| login.browser.as_ref());
+    let pages = pages.map(move |pages| own(Browser::NAME, format!("{}*", pages.path), &["GET", "POST"], Vec::new()));
+    login.into_iter().chain(pages)
 }
 
 fn route_status(route: &Route, settings: &Settings) -> RouteStatus {

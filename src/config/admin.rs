@@ -30,6 +30,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
                 .unwrap_or(default.session_ttl),
             audit_keep: bounded(&table.key("audit_keep"), (SHORTEST_KEEP, Duration::MAX), "1d or more")
                 .unwrap_or(default.audit_keep),
+            authority: None,
         };
         if !table.is_set() {
             return None;

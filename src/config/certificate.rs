@@ -1,6 +1,7 @@
 //! A certificate chain with the key that belongs to it.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 
 /// A chain and its key, read from files and known to belong together.
 #[derive(Clone)]
@@ -16,6 +19,8 @@ pub struct Certificate {
     pub name: String,
     /// DNS names it is for, lower case; may begin with `*.`.
     pub names: Vec<String>,
+    /// Addresses it is for.
+    pub addresses: Vec<IpAddr>,
     /// When it ends: seconds since the epoch.
     pub not_after: i64,
     /// For rustls.
@@ -96,6 +101,7 @@ impl Certificate {
             .map_err(|source| CertificateError::UnusableKey { path: key_file.into(), source })?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&leaf)
             .map_err(|_| CertificateError::Damaged { path: cert_file.into() })?;
+        let (names, addresses) = alternative_names(&parsed);
         let certified = CertifiedKey::new(chain, signer);
         match certified.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
@@ -103,7 +109,8 @@ impl Certificate {
         }
         Ok(Certificate {
             name: name.to_owned(),
-            names: dns_names(&parsed),
+            names,
+            addresses,
             not_after: parsed.validity().not_after.timestamp(),
             key: Arc::new(certified),
         })
@@ -114,13 +121,22 @@ fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
     std::fs::read(path).map_err(|source| CertificateError::Unreadable { path: path.into(), source })
 }
 
-fn dns_names(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(alternative)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let dns = |name: &x509_parser::extensions::GeneralName<'_>| match name {
-        x509_parser::extensions::GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    };
-    alternative.value.general_names.iter().filter_map(dns).collect()
+/// DNS names in lower case, and addresses.
+fn alternative_names(certificate: &X509Certificate<'_>) -> (Vec<String>, Vec<IpAddr>) {
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
+    let Ok(Some(alternative)) = certificate.subject_alternative_name() else { return (names, addresses) };
+    for name in &alternative.value.general_names {
+        match name {
+            GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(bytes) => {
+                let four = <[u8; 4]>::try_from(*bytes).map(|bytes| IpAddr::V4(Ipv4Addr::from(bytes)));
+                let six = <[u8; 16]>::try_from(*bytes).map(|bytes| IpAddr::V6(Ipv6Addr::from(bytes)));
+                addresses.extend(four.or(six));
+            }
+            _ => {}
+        }
+    }
+    (names, addresses)
 }
 
 impl fmt::Debug for Certificate {

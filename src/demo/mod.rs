@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crate::app::{self, Running, StartError, World};
 use crate::clock::Clock;
+use crate::config::settings::Admin;
 use crate::config::{self, Loaded, Problem};
 use crate::store::{self, AccountError, LedgerError, NewUser, OpenError, Password, Store, StoreError};
 use crate::token::TokenKey;
@@ -125,7 +126,9 @@ pub async fn start(
     let products = products::start(dir, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let text = configuration(ports, products.address());
     std::fs::write(&config, text).map_err(|source| DemoError::Unwritable { path: config.clone(), source })?;
-    let Loaded { settings, .. } = config::load(&config).map_err(DemoError::Config)?;
+    let Loaded { mut settings, .. } = config::load(&config).map_err(DemoError::Config)?;
+    // The lines of the application that try a token trust it, as those on the terminal do.
+    settings.admin = settings.admin.map(|admin| Admin { authority: Some(made.ca_file.clone()), ..admin });
 
     let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
     let password = Password::parse(PASSWORD).ok();

@@ -70,6 +70,6 @@ impl Arrival {
             superuser: user.superuser,
             groups: account.groups.clone(),
         };
-        new.check().map(|()| new)
+        new.check_import().map(|()| new)
     }
 }

@@ -109,6 +109,8 @@ pub struct AuditQuery {
     pub actor: Option<String>,
     /// Only those about this user.
     pub user: Option<SubjectId>,
+    /// Those about users who were called exactly so then, too, or they alone; no index leads to them.
+    pub user_name: Option<String>,
     /// Only those about this token.
     pub token: Option<TokenId>,
     /// Only these.

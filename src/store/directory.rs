@@ -79,12 +79,18 @@ pub enum Place {
     Start,
     /// Behind an entry.
     Behind {
+        /// Of which list.
+        list: ListId,
         /// What the list is sorted by.
         key: SortKey,
         /// The id of the entry.
         id: i64,
     },
 }
+
+/// A list, by what it shows in which order. A place in one is none in another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListId(char);
 
 /// What a list is sorted by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +121,8 @@ pub enum UserOrder {
 /// Which users a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// How the user name or the e-mail address begins, whatever its case; empty: any.
+    /// How the user name or the e-mail address begins, whatever its case; empty: any. Where more than 2,000 addresses begin so,
+    /// they are left out unless an `@` is among it.
     pub search: String,
     /// Only those who are active, or only those who are not.
     pub active: Option<bool>,
@@ -172,14 +179,54 @@ pub struct TokenQuery {
     pub limit: u32,
 }
 
+impl ListId {
+    /// Every list has one of these.
+    const LETTERS: std::ops::RangeInclusive<char> = 'a'..='k';
+    /// The only one that is sorted by texts.
+    const USERS_BY_NAME: ListId = ListId('a');
+    /// The audit trail.
+    pub const AUDIT: ListId = ListId('b');
+}
+
+impl UserOrder {
+    /// Users in this order.
+    pub fn list(self) -> ListId {
+        match self {
+            UserOrder::Name => ListId::USERS_BY_NAME,
+            UserOrder::Newest => ListId('c'),
+            UserOrder::LastLogin => ListId('d'),
+        }
+    }
+}
+
+impl TokenView {
+    /// The tokens of this view.
+    pub fn list(self) -> ListId {
+        ListId(match self {
+            TokenView::All => 'e',
+            TokenView::Live => 'f',
+            TokenView::UnusedSince(_) => 'g',
+            TokenView::EndingBefore(_) => 'h',
+            TokenView::Expired => 'i',
+            TokenView::Revoked => 'j',
+            TokenView::Exposed => 'k',
+        })
+    }
+}
+
 impl<T> Listing<T> {
     /// A part of at most `limit` entries, where `entries` has one more if there is a next.
-    pub(super) fn cut(mut entries: Vec<T>, limit: u32, place: impl Fn(&T) -> (SortKey, i64)) -> Listing<T> {
+    pub(super) fn cut(
+        mut entries: Vec<T>,
+        limit: u32,
+        list: ListId,
+        place: impl Fn(&T) -> (SortKey, i64),
+    ) -> Listing<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = entries.len() > limit;
         entries.truncate(limit);
         let last = entries.last().filter(|_| more).map(place);
-        Listing { next: last.map_or(Place::Start, |(key, id)| Place::Behind { key, id }), entries }
+        Listing { next: last.map_or(Place::Start, |(key, id)| Place::Behind { list, key, id }), entries }
     }
 
     pub(super) fn map<U, E>(self, each: impl FnMut(T) -> Result<U, E>) -> Result<Listing<U>, E> {
@@ -189,11 +236,11 @@ impl<T> Listing<T> {
 }
 
 impl Place {
-    /// Can it come from a list that is sorted by texts, or else by numbers?
-    pub fn suits(&self, sorted_by_texts: bool) -> bool {
+    /// Can it come from this list?
+    pub fn suits(&self, wanted: ListId) -> bool {
         match self {
             Place::Start => true,
-            Place::Behind { key, .. } => matches!(key, SortKey::Text(_)) == sorted_by_texts,
+            Place::Behind { list, .. } => *list == wanted,
         }
     }
 }
@@ -202,8 +249,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Place::Start => return Ok(()),
-            Place::Behind { key: SortKey::Text(text), id } => format!("t{id}.{text}"),
-            Place::Behind { key: SortKey::Number(number), id } => format!("n{id}.{number}"),
+            Place::Behind { list, key: SortKey::Text(text), id } => format!("{}{id}.{text}", list.0),
+            Place::Behind { list, key: SortKey::Number(number), id } => format!("{}{id}.{number}", list.0),
         };
         f.write_str(&Base64UrlUnpadded::encode_string(text.as_bytes()))
     }
@@ -220,15 +267,19 @@ impl FromStr for Place {
             return Err(NoPlace);
         }
         let text = Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
-        let (kind, rest) = text.split_at_checked(1).ok_or(NoPlace)?;
+        let mut rest = text.chars();
+        let list = rest.next().filter(|letter| ListId::LETTERS.contains(letter)).map(ListId).ok_or(NoPlace)?;
+        let rest = rest.as_str();
         let (id, key) = rest.split_once('.').ok_or(NoPlace)?;
         let id = id.parse().map_err(|_| NoPlace)?;
-        let key = match kind {
-            "t" if !key.contains('\0') => SortKey::Text(key.to_owned()),
-            "n" => SortKey::Number(key.parse().map_err(|_| NoPlace)?),
-            _ => return Err(NoPlace),
+        let key = if list != ListId::USERS_BY_NAME {
+            SortKey::Number(key.parse().map_err(|_| NoPlace)?)
+        } else if key.contains('\0') {
+            return Err(NoPlace);
+        } else {
+            SortKey::Text(key.to_owned())
         };
-        Ok(Place::Behind { key, id })
+        Ok(Place::Behind { list, key, id })
     }
 }
 
@@ -238,8 +289,13 @@ mod tests {
 
     #[test]
     fn a_place_is_read_as_it_was_written() {
-        for key in [SortKey::Text("zoë.x\n".to_owned()), SortKey::Text(String::new()), SortKey::Number(-5)] {
-            let place = Place::Behind { key, id: 7 };
+        let (texts, numbers) = (UserOrder::Name.list(), TokenView::Exposed.list());
+        for (list, key) in [
+            (texts, SortKey::Text("zoë.x\n".to_owned())),
+            (texts, SortKey::Text(String::new())),
+            (numbers, SortKey::Number(-5)),
+        ] {
+            let place = Place::Behind { list, key, id: 7 };
             assert_eq!(place.to_string().parse(), Ok(place));
         }
         assert_eq!("".parse(), Ok(Place::Start));
@@ -248,7 +304,7 @@ mod tests {
     #[test]
     fn a_damaged_place_is_none() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
-        for bad in ["!", "AA", &written("t1"), &written("x1.2"), &written("n1.x"), &written("tx.a"), &written("t1.a\0"), &written("é1.2")] {
+        for bad in ["!", "AA", &written("a1"), &written("l1.2"), &written("c1.x"), &written("ax.a"), &written("a1.a\0"), &written("é1.2")] {
             assert_eq!(bad.parse::<Place>(), Err(NoPlace), "{bad}");
         }
         assert_eq!("A".repeat(4_096).parse::<Place>(), Err(NoPlace));

@@ -97,6 +97,9 @@ pub enum InvalidUser {
          percent-encoded"
     )]
     Name,
+    /// The user name has characters that nobody sees.
+    #[error("a user name has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)")]
+    Invisible,
     /// The e-mail address.
     #[error("an e-mail address has at most 254 characters, no control characters, and at most 1024 bytes encoded")]
     Email,
@@ -129,10 +132,16 @@ impl NewUser {
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidUser> {
+        check_name(&self.name)?;
+        self.check_import()
+    }
+
+    /// The same for one who comes from elsewhere: what they are called there stays.
+    pub(super) fn check_import(&self) -> Result<(), InvalidUser> {
         if self.id.is_some_and(|id| id.0 <= 0) {
             return Err(InvalidUser::Id);
         }
-        check_name(&self.name)?;
+        check_former_name(&self.name)?;
         check_email(&self.email)?;
         check_personal_name(&self.first_name)?;
         check_personal_name(&self.last_name)?;
@@ -188,7 +197,13 @@ fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
     if is_plain(name, LONGEST_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
 }
 
-fn check_name(name: &str) -> Result<(), InvalidUser> {
+/// What users may be called: two who look alike must not be two.
+pub(super) fn check_name(name: &str) -> Result<(), InvalidUser> {
+    check_former_name(name)?;
+    if name.chars().any(is_format) { Err(InvalidUser::Invisible) } else { Ok(()) }
+}
+
+fn check_former_name(name: &str) -> Result<(), InvalidUser> {
     let fits = is_label(name, LONGEST_NAME) && encode(name, b"").len() <= LONGEST_VALUE;
     if fits { Ok(()) } else { Err(InvalidUser::Name) }
 }
@@ -211,9 +226,46 @@ fn is_plain(text: &str, longest: usize) -> bool {
     text.chars().count() <= longest && !text.chars().any(char::is_control)
 }
 
+/// Is it a format character (general category Cf of Unicode 16)?
+fn is_format(c: char) -> bool {
+    const FORMAT: [std::ops::RangeInclusive<char>; 21] = [
+        '\u{AD}'..='\u{AD}',
+        '\u{600}'..='\u{605}',
+        '\u{61C}'..='\u{61C}',
+        '\u{6DD}'..='\u{6DD}',
+        '\u{70F}'..='\u{70F}',
+        '\u{890}'..='\u{891}',
+        '\u{8E2}'..='\u{8E2}',
+        '\u{180E}'..='\u{180E}',
+        '\u{200B}'..='\u{200F}',
+        '\u{202A}'..='\u{202E}',
+        '\u{2060}'..='\u{2064}',
+        '\u{2066}'..='\u{206F}',
+        '\u{FEFF}'..='\u{FEFF}',
+        '\u{FFF9}'..='\u{FFFB}',
+        '\u{110BD}'..='\u{110BD}',
+        '\u{110CD}'..='\u{110CD}',
+        '\u{13430}'..='\u{1343F}',
+        '\u{1BCA0}'..='\u{1BCA3}',
+        '\u{1D173}'..='\u{1D17A}',
+        '\u{E0001}'..='\u{E0001}',
+        '\u{E0020}'..='\u{E007F}',
+    ];
+    FORMAT.iter().any(|range| range.contains(&c))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_gets_a_name_with_invisible_characters_but_who_has_one_keeps_it() {
+        for bad in ["ali\u{200B}ce", "\u{202E}ecila", "alice\u{FEFF}", "al\u{AD}ice", "alice\u{E0041}"] {
+            assert_eq!(check_name(bad), Err(InvalidUser::Invisible), "{bad:?}");
+            assert_eq!(NewUser::named(bad).check(), Err(InvalidUser::Invisible), "{bad:?}");
+            assert_eq!(NewUser::named(bad).check_import(), Ok(()), "{bad:?}");
+        }
+    }
 
     #[test]
     fn user_names_are_short_printable_and_fit_their_field() {

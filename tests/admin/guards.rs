@@ -236,4 +236,5 @@ async fn a_form_that_is_too_long_is_refused() {
     let browser = Browser::of(&gateway, "root").await;
     let answer = browser.send(browser.form("/look-up", format!("pasted={}", "a".repeat(70_000)))).await;
     assert_eq!(answer.status, 413);
+    assert!(answer.text().contains("64 KiB") && answer.text().contains("Sign out"), "{}", answer.text());
 }

@@ -1,7 +1,7 @@
 //! Somebody has to stay: superusers who shut one another out in the same moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use tokengate::store::Store;
@@ -16,7 +16,8 @@ use super::*;
 /// A directory that tells two who they are in the same moment: each is let in before either has done anything.
 struct Together {
     inner: Arc<dyn Directory>,
-    meeting: Arc<AtomicBool>,
+    /// How many are still to meet.
+    meeting: Arc<AtomicUsize>,
     both: Barrier,
 }
 
@@ -32,7 +33,8 @@ impl Directory for Together {
 
     async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError> {
         let standing = self.inner.standing(id).await;
-        if self.meeting.load(Ordering::SeqCst) {
+        let comes = self.meeting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |many| many.checked_sub(1));
+        if comes.is_ok() {
             self.both.wait().await;
         }
         standing
@@ -48,8 +50,8 @@ impl Directory for Together {
 }
 
 /// A gateway with the superusers `root` and `ruth`, and what has them meet.
-async fn gateway_of_two(origin: &Origin) -> (Gateway, Arc<AtomicBool>) {
-    let meeting = Arc::new(AtomicBool::new(false));
+async fn gateway_of_two(origin: &Origin) -> (Gateway, Arc<AtomicUsize>) {
+    let meeting = Arc::new(AtomicUsize::new(0));
     let together = |store: Store| {
         let inner = store.directory.clone().unwrap();
         let directory = Together { inner, meeting: Arc::clone(&meeting), both: Barrier::new(2) };
@@ -92,9 +94,8 @@ async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
             (browser, ask)
         };
         let ((one, first), (other, second)) = (form("root", ids.1).await, form("ruth", ids.0).await);
-        meeting.store(true, Ordering::SeqCst);
+        meeting.store(2, Ordering::SeqCst);
         let (first, second) = tokio::join!(one.send(first), other.send(second));
-        meeting.store(false, Ordering::SeqCst);
         let (done, refused) = if first.status == 303 { (first, second) } else { (second, first) };
         assert_eq!((done.status, refused.status), (303, 409), "{act}: {}", refused.text());
         assert!(
@@ -131,9 +132,8 @@ async fn in_the_api_the_second_of_two_gets_a_conflict() {
             let gateway = &gateway;
             async move { raw(gateway, &bytes).await }
         };
-        meeting.store(true, Ordering::SeqCst);
+        meeting.store(2, Ordering::SeqCst);
         let (first, second) = tokio::join!(call(&keys.0, ids.1), call(&keys.1, ids.0));
-        meeting.store(false, Ordering::SeqCst);
         let (done, refused) = if first.status < 300 { (first, second) } else { (second, first) };
         assert_eq!((done.status / 100, refused.status), (2, 409), "{method} {path}: {}", refused.text());
         assert!(refused.text().contains(r#""code":"conflict""#), "{}", refused.text());

@@ -1,5 +1,6 @@
 //! Each page is there, says what it is, and is whole.
 
+use tokengate::config::settings::Login;
 use tokengate::store::NewUser;
 
 use super::*;
@@ -60,7 +61,14 @@ async fn the_trail_is_filtered_and_exported_without_formulas() {
     assert!(page.contains("Signed in") && !page.contains("User created</td>"), "{page}");
     assert!(browser.page("/audit?until=2001-01-01").await.contains("Nothing like that"));
     assert!(browser.page("/audit?user=alice").await.contains("User created"));
-    assert_eq!(browser.get("/audit?since=tomorrow").await.status, 400);
+    for bad in ["?since=tomorrow", "?act=bogus", "/export?format=csv&act=bogus", "/export?format=xml", "?user=%23x"] {
+        assert_eq!(browser.get(&format!("/audit{bad}")).await.status, 400, "{bad}");
+    }
+    let helper = Browser::of(&gateway, "helper").await;
+    assert!(helper.page("/audit?user=alice").await.contains("User created"));
+    assert_eq!(helper.get("/audit?user=root").await.status, 403);
+    let nobody = helper.get("/audit?user=nobody").await;
+    assert!(nobody.status == 400 && nobody.text().contains("Nobody is called nobody."), "{}", nobody.text());
 
     let answer = browser.get("/audit/export?format=csv&act=user_created").await;
     assert_eq!(answer.fields.get("content-type"), Some("text/csv; charset=utf-8"));
@@ -75,4 +83,39 @@ async fn the_trail_is_filtered_and_exported_without_formulas() {
     let users: Vec<_> =
         lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["user"].clone()).collect();
     assert_eq!(users, ["=cmd|' /C calc'!A0", "alice", "helper", "root"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_stands_in_the_frame_of_who_is_signed_in() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (root, helper) = (Browser::of(&gateway, "root").await, Browser::of(&gateway, "helper").await);
+    for (browser, path, status) in [
+        (&root, "/nowhere", 404),
+        (&root, "/tokens/4711", 404),
+        (&root, "/tokens/x", 404),
+        (&root, "/audit?since=tomorrow", 400),
+        (&helper, "/status", 403),
+    ] {
+        let answer = browser.get(path).await;
+        let text = answer.text();
+        assert_eq!(answer.status, status, "{path}");
+        assert!(text.contains("aria-label=\"Main\"") && text.contains("Sign out"), "{path}: {text}");
+        assert_eq!((text.matches("<h1").count(), text.matches("<main").count()), (1, 1), "{path}");
+    }
+    let stranger = Browser::new(&gateway).get("/nowhere").await;
+    assert!(stranger.status == 404 && !stranger.text().contains("Sign out"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_names_what_the_gateway_answers_itself_and_the_addresses_of_certificates() {
+    let origin = Origin::answering("fine").await;
+    let site = site(&origin, |_| {}).with(|settings| settings.login = Some(Login::default()));
+    let gateway = started(site).await;
+    let page = Browser::of(&gateway, "root").await.page("/status").await;
+    let login = page.split("gettoken").nth(1).unwrap().split("</tr>").next().unwrap();
+    let any = "<span class=\"soft under\">any host</span><code>/gettoken/</code>";
+    assert!(page.contains(any) && page.contains("the gateway itself"), "{login}");
+    let hosts = page.split("data-label=\"Hosts\">").nth(1).unwrap().split('<').next().unwrap();
+    assert!(hosts.contains("localhost, ") && hosts.contains(", 127.0.0.1, ::1"), "{hosts}");
 }

@@ -101,6 +101,8 @@ async fn attempts_are_bounded_and_the_public_side_cannot_use_them_up() {
     }
     let answer = browser.sign_in("Root", PASSWORD).await;
     assert!(answer.status == 429 && answer.text().contains("Too many attempts"), "{}", answer.text());
+    let wait = answer.fields.get("retry-after").unwrap();
+    assert!(answer.text().contains(&format!("try again in {wait} s.")), "{wait}: {}", answer.text());
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 429);
     gateway.hand.advance(Duration::from_secs(60));
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
@@ -208,4 +210,13 @@ async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_
     let told = gateway.store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries;
     let by: Vec<_> = told.iter().map(|entry| (entry.actor.name.as_str(), entry.user_name.as_str())).collect();
     assert_eq!(by, [("root", "root")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_compared_as_it_was_typed() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let mut browser = Browser::new(&gateway);
+    assert_eq!(browser.sign_in("root ", PASSWORD).await.status, 403);
+    assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
 }

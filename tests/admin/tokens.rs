@@ -31,6 +31,23 @@ async fn a_key_is_shown_once_and_on_no_other_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_line_that_tries_a_key_names_the_authority_where_one_is_known() {
+    let origin = Origin::answering("fine").await;
+    for (file, told) in [
+        (None, "curl -H &#39;"),
+        (Some("/tmp/ca.pem"), "curl --cacert /tmp/ca.pem -H &#39;"),
+        (Some("/tmp/it's here/ca.pem"), "curl --cacert &#39;/tmp/it&#39;\\&#39;&#39;s here/ca.pem&#39; -H &#39;"),
+    ] {
+        let gateway = gateway_with(&origin, |admin| admin.authority = file.map(Into::into)).await;
+        let browser = Browser::of(&gateway, "root").await;
+        let add = format!("/users/{}/tokens/add", id_of(&gateway, "alice").await);
+        let page = browser.submit_and_follow(&add, &add, &[("name", "x"), ("own_password", PASSWORD)]).await;
+        let line = page.split("id=\"curl\">").nth(1).unwrap().split("</code>").next().unwrap();
+        assert!(line.starts_with(told), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
@@ -85,8 +102,8 @@ async fn one_token_or_many_are_revoked() {
     let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &[("own_password", PASSWORD)]).await;
     assert!(page.contains("No token was selected."));
     let fields = [("token", ids[1].as_str()), ("token", &ids[2]), ("token", &ids[3])];
-    let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &fields).await;
-    assert!(page.contains("Your own password was not right"));
+    let answer = browser.submit("/tokens", "/tokens/revoke", &fields).await;
+    assert!(answer.status == 403 && answer.text().contains("Your own password was not right"), "{}", answer.text());
     let fields: Vec<_> = fields.into_iter().chain([("own_password", PASSWORD)]).collect();
     let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &fields).await;
     assert!(page.contains("2 tokens were revoked."), "{page}");
@@ -101,21 +118,110 @@ async fn one_token_or_many_are_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_password_loses_neither_the_place_nor_what_was_ticked() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let clock = gateway.clock();
+    for _ in 0..60 {
+        gateway.issue_named("alice", "", None, &clock).await;
+    }
+    let browser = Browser::of(&gateway, "root").await;
+    let page = browser.page("/tokens?view=live").await;
+    let next = page.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let page = browser.page(&next).await;
+    let [one, other] = [1, 2].map(|tick| {
+        let rest = page.split("name=\"token\" value=\"").nth(tick).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    });
+    let back = page.split("name=\"back\" value=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let fields = [("token", one.as_str()), ("token", &other), ("back", &back)];
+    let answer = browser.submit(&next, "/tokens/revoke", &[&fields[..], &[("own_password", "wrong")]].concat()).await;
+    let text = answer.text();
+    assert!(answer.status == 403 && text.contains("Your own password was not right"), "{text}");
+    for id in [&one, &other] {
+        assert!(text.contains(&format!("value=\"{id}\" checked")), "{text}");
+    }
+    let shown = |text: &str| text.matches("<th scope=\"row\">").count();
+    assert!(text.matches(" checked").count() == 2 && text.contains("bulk\" open") && shown(text) == 10, "{text}");
+    // From there it goes on, and stays there.
+    let back = text.split("name=\"back\" value=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let fields = [("token", one.as_str()), ("token", &other), ("back", &back), ("own_password", PASSWORD)];
+    let done = browser.submit_and_follow(&next, "/tokens/revoke", &fields).await;
+    assert!(done.contains("2 tokens were revoked.") && done.contains("First page") && shown(&done) == 8, "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_one_view_is_none_of_another() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let clock = gateway.clock();
+    for _ in 0..51 {
+        gateway.issue_named("alice", "", None, &clock).await;
+    }
+    let browser = Browser::of(&gateway, "root").await;
+    let page = browser.page("/tokens?view=live").await;
+    let place = page.split("page=").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(browser.get(&format!("/tokens?view=live&page={place}")).await.status, 200);
+    for path in ["/tokens?view=expired&page=", "/tokens?page=", "/users?page=", "/audit?page="] {
+        assert_eq!(browser.get(&format!("{path}{place}")).await.status, 400, "{path}");
+    }
+    assert_eq!(browser.get("/tokens/1").await.status, 200);
+    for other in ["/tokens/01", "/tokens/+1", "/tokens/-1", "/tokens/0", "/users/01", "/users/03/edit"] {
+        assert_eq!(browser.get(other).await.status, 404, "{other}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_a_token_or_stops_a_user_is_asked_once() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    gateway.issue("alice").await;
+    let browser = Browser::of(&gateway, "root").await;
+    let user = format!("/users/{}", id_of(&gateway, "alice").await);
+    for (page, path, button) in [
+        ("/tokens/1", "/tokens/1/revoke", "Revoke it for good"),
+        (&user, &*format!("{user}/active"), "Deactivate the user"),
+    ] {
+        let text = browser.page(page).await;
+        // The form lies behind a summary, so that the first click only opens it.
+        let before = text.split(&format!("action=\"{path}\"")).next().unwrap();
+        let asks = before.rfind("<details class=\"ask\">") > before.rfind("</details>");
+        assert!(asks && before.contains("<summary") && text.contains(button), "{page}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_found_key_is_named_and_revoked() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
     let key = gateway.issue("alice").await;
-    for pasted in [key.clone(), format!("  {key}\n"), format!("Authorization: Token {key}")] {
+    for pasted in [
+        key.clone(),
+        format!("curl -H \"Authorization: Token {key}\" https://gateway.example/x"),
+        format!("https://gateway.example/?token={key}&x=1"),
+        format!("one line\r\nand `{key}` on another."),
+    ] {
         let answer = browser.submit("/look-up", "/look-up", &[("pasted", &pasted)]).await;
         assert!(answer.text().contains("It is a token of") && answer.text().contains("alice"), "{}", answer.text());
-        assert!(!answer.text().contains(&key));
+        assert!(answer.text().contains("<dt>Ends</dt>") && !answer.text().contains(&key));
     }
     let answer = browser.submit("/look-up", "/look-up", &[("pasted", "no such thing as this")]).await;
-    assert!(answer.text().contains("This is no token of this gateway") && !answer.text().contains("no such thing"));
-    let helper = Browser::of(&gateway, "helper").await;
+    assert!(answer.text().contains("Nothing in it is a token") && !answer.text().contains("no such thing"));
+
     let roots = gateway.issue("root").await;
-    assert_eq!(helper.submit("/look-up", "/look-up", &[("pasted", &roots)]).await.status, 403);
+    let both = format!("{key} {roots}");
+    let answer = browser.submit("/look-up", "/look-up", &[("pasted", &both)]).await;
+    assert_eq!(answer.text().matches("It is a token of").count(), 2);
+    let helper = Browser::of(&gateway, "helper").await;
+    let answer = helper.submit("/look-up", "/look-up", &[("pasted", &roots)]).await;
+    assert!(answer.status == 403 && answer.text().contains("ell a superuser at once"), "{}", answer.text());
+    let answer = helper.submit("/look-up", "/look-up", &[("pasted", &both)]).await;
+    assert!(answer.text().contains("It is a token of") && answer.text().contains("ell a superuser at once"));
+    // Much text is never called harmless.
+    let much: String = (0..60).map(|number| format!("word{number} ")).collect();
+    let answer = browser.submit("/look-up", "/look-up", &[("pasted", &much)]).await;
+    assert!(answer.text().contains("more words than are looked up") && !answer.text().contains("Nothing in it"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

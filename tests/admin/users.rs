@@ -28,7 +28,7 @@ async fn a_superuser_makes_a_user_whose_token_opens_the_gateway() {
     let fields = [("name", "laptop"), ("scopes", "admin"), ("ends", "30"), ("own_password", PASSWORD)];
     let page = browser.submit_and_follow(&path, &format!("{path}/tokens/add"), &fields).await;
     let key = shown_key(&page).unwrap();
-    assert!(page.contains(&format!("curl -H 'Authorization: Token {key}' https://")), "{page}");
+    assert!(page.contains(&format!("curl -H &#39;Authorization: Token {key}&#39; https://")), "{page}");
     assert_eq!(Ask::get("/scoped/").token(&key).to(&gateway).await.status, 200);
 }
 
@@ -49,6 +49,22 @@ async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
             ],
             400,
             "not the same",
+        ),
+        (
+            vec![
+                ("username", "x"),
+                ("email", "a@b.test"),
+                ("password", "seven77"),
+                ("password_again", "seven77"),
+                ("own_password", PASSWORD),
+            ],
+            400,
+            "at least 8 characters",
+        ),
+        (
+            vec![("username", "x\u{200b}"), ("email", "a@b.test"), ("own_password", PASSWORD)],
+            400,
+            "no invisible characters",
         ),
         (vec![("username", "x"), ("email", "a@b.test"), ("own_password", "wrong")], 403, "own password was not right"),
         (vec![("username", "x"), ("email", "a@b.test")], 403, "own password was not right"),
@@ -88,7 +104,23 @@ async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
     assert!(refused.contains("Your own password was not right. Nothing was changed."));
     let page = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", PASSWORD)]).await;
     assert!(page.contains("User alicia was deleted"), "{page}");
-    assert_eq!(browser.get(&path).await.status, 404);
+    let gone = browser.get(&path).await;
+    let at = gone.fields.get("location").unwrap();
+    assert!(gone.status == 303 && at.starts_with("/audit?user=%23"), "{at}");
+    let trail = browser.page(at).await;
+    assert!(
+        trail.contains("is gone.") && trail.contains("User deleted</td>") && !trail.contains("Signed in</td>"),
+        "{trail}"
+    );
+    for former in ["alicia", "alice"] {
+        assert!(
+            browser.page(&format!("/audit?user={former}")).await.contains("User created</td>") == (former == "alice")
+        );
+        assert!(
+            browser.page(&format!("/audit?user={former}")).await.contains("Rights set</td>") == (former == "alicia")
+        );
+    }
+    assert_eq!(browser.get("/users/4711").await.status, 404);
     assert!(gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().is_none());
     let trail = browser.page("/audit").await;
     for act in
@@ -112,6 +144,7 @@ async fn a_password_is_set_or_taken_away_with_the_own_one() {
         &[("password", "new words"), ("password_again", "new words")][..],
         &[("password", "new words"), ("password_again", "other"), ("own_password", PASSWORD)],
         &[("own_password", PASSWORD)],
+        &[("password", "seven77"), ("password_again", "seven77"), ("own_password", PASSWORD)],
     ] {
         browser.submit_and_follow(&path, &path, fields).await;
         assert!(fits(PASSWORD).await, "{fields:?}");

@@ -40,6 +40,10 @@ async fn every_problem_has_the_one_shape() {
         ("POST", "/users", Some(json!({"name": "alice"})), (409, "conflict")),
         ("POST", "/users", Some(json!({"name": ""})), (422, "invalid")),
         ("POST", "/users", Some(json!({"name": "x", "password": ""})), (422, "invalid")),
+        ("POST", "/users", Some(json!({"name": "x", "password": "seven77"})), (422, "invalid")),
+        ("PUT", &format!("{user}/password"), Some(json!({"password": "seven77"})), (422, "invalid")),
+        ("POST", "/users", Some(json!({"name": "\u{202e}x"})), (422, "invalid")),
+        ("PATCH", &user, Some(json!({"name": "a\u{200b}b"})), (422, "invalid")),
         ("POST", "/users", Some(json!([])), (422, "invalid")),
         ("PATCH", &user, Some(json!({"name": null})), (422, "invalid")),
         ("POST", &tokens, Some(json!({"name": "x", "expires": "2020-01-01T00:00:00Z"})), (422, "invalid")),
@@ -75,6 +79,9 @@ async fn a_body_must_be_json_of_a_known_shape() {
     ] {
         let answer = api.send(post(kind, body)).await;
         assert_eq!(problem(&answer), (wanted.0, wanted.1.to_owned()), "{kind} {body:.40}");
+        let detail = json(&answer)["detail"].as_str().unwrap().to_owned();
+        let is_ours = !["Failed to", "target type", "Expected request"].iter().any(|words| detail.contains(words));
+        assert!(is_ours && !detail.ends_with(": "), "{detail}");
     }
     for (body, named) in [(r#"{"name": "x", "admin": true}"#, "admin"), (r#"{"name": "x", "staff": "yes"}"#, "staff")] {
         let answer = api.send(post("application/json", body)).await;
@@ -94,6 +101,17 @@ async fn a_page_token_belongs_to_its_list(api: Api) {
             (422, "invalid".to_owned()),
             "{path}"
         );
+    }
+    let alice = api.user("alan").await;
+    for name in ["one", "two"] {
+        api.done("POST", &format!("/users/{alice}/tokens"), Some(json!({"name": name}))).await;
+    }
+    let live = api.done("GET", "/tokens?limit=1&view=live", None).await;
+    let token = live["next_page_token"].as_str().unwrap();
+    assert_eq!(api.ask("GET", &format!("/tokens?view=live&page_token={token}"), None).await.status, 200);
+    for view in ["all", "expired", "revoked"] {
+        let answer = api.ask("GET", &format!("/tokens?view={view}&page_token={token}"), None).await;
+        assert_eq!(problem(&answer), (422, "invalid".to_owned()), "{view}");
     }
     let newest = api.done("GET", "/users?limit=1&order=newest", None).await;
     let token = newest["next_page_token"].as_str().unwrap();

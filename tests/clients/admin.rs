@@ -105,9 +105,20 @@ async fn furnish(gateway: &Gateway) -> String {
         ("grace", "Grace", "Hopper", &["editors"], &[("continuous integration", "read", 14), ("old phone", "read", 1)]),
         ("katherine", "Katherine", "Johnson", &[], &[("nightly export of the order book", "orders:read", 365)]),
         ("radia", "Radia", "Perlman", &["operators"], &[("bridge", "", 30)]),
+        (
+            "someone.with.a.long.name@departments.example.test",
+            "Someone",
+            "Else",
+            &["operators-of-the-northern-region"],
+            &[(
+                "a-name-that-somebody-has-chosen-without-any-blank-in-it",
+                "warehouse.inventory:read-and-write orders:write",
+                60,
+            )],
+        ),
     ] {
         let new = NewUser {
-            email: format!("{name}@example.test"),
+            email: if name.contains('@') { name.to_owned() } else { format!("{name}@example.test") },
             first_name: first.to_owned(),
             last_name: last.to_owned(),
             groups: groups.iter().map(|&group| group.to_owned()).collect(),

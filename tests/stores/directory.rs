@@ -13,6 +13,7 @@ use super::site::{START, Site, user};
 
 for_each_store! {
     users_are_found_by_the_beginning_of_their_name_or_address
+    addresses_are_found_beside_many_names
     users_are_filtered_by_what_they_are
     common_groups_and_rare_groups_are_filtered_alike
     every_user_stands_on_exactly_one_page_in_each_order
@@ -76,7 +77,8 @@ async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
     ] {
         create(&store, NewUser { email: email.to_owned(), ..NewUser::named(name) }).await;
     }
-    assert_eq!(search(&store, "ALI").await, ["alice", "Alina"]);
+    assert_eq!(search(&store, "ALI").await, ["alice", "Alina", "bob"]);
+    assert_eq!(search(&store, "Fir").await, ["alice"]);
     assert_eq!(search(&store, "al%").await, ["al%x"]);
     assert_eq!(search(&store, "al_").await, ["al_x"]);
     assert_eq!(search(&store, "lice").await, [""; 0]);
@@ -85,9 +87,45 @@ async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
     assert_eq!(search(&store, "").await.len(), 7);
     for order in [UserOrder::Newest, UserOrder::LastLogin] {
         let of = |text: &str| UserQuery { search: text.to_owned(), order, ..UserQuery::default() };
-        assert_eq!(names(&store, of("ali")).await, ["Alina", "alice"]);
+        assert_eq!(names(&store, of("ali")).await, ["bob", "Alina", "alice"]);
         assert_eq!(names(&store, of("alice@")).await, ["bob"]);
     }
+}
+
+async fn addresses_are_found_beside_many_names(site: Site) {
+    let store = site.open().await;
+    crowd(&store, 2_100).await;
+    for (name, email) in
+        [("aaa", "many@example.com"), ("many01000x", "many@example.org"), ("zoe", "manyfold@example.com")]
+    {
+        create(&store, NewUser { email: email.to_owned(), ..NewUser::named(name) }).await;
+    }
+    for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
+        let mut query = UserQuery { search: "MANY".to_owned(), order, limit: 500, ..UserQuery::default() };
+        let mut paged = Vec::new();
+        loop {
+            let Listing { entries, next } = directory(&store).users(&query).await.unwrap();
+            paged.extend(entries.into_iter().map(|user: User| user.account.name));
+            query.place = next;
+            if query.place == Place::Start {
+                break;
+            }
+        }
+        assert_eq!(paged.len(), 2_103, "{order:?}");
+        if order == UserOrder::Name {
+            assert!(
+                paged.is_sorted() && paged.first().unwrap() == "aaa" && paged.last().unwrap() == "zoe",
+                "{order:?}"
+            );
+        } else {
+            assert_eq!(paged[..3], ["zoe", "many01000x", "aaa"], "{order:?}");
+        }
+        paged.sort();
+        paged.dedup();
+        assert_eq!(paged.len(), 2_103, "{order:?}: each once");
+    }
+    let inactive = UserQuery { search: "many".to_owned(), active: Some(false), ..UserQuery::default() };
+    assert_eq!(names(&store, inactive).await, [""; 0]);
 }
 
 async fn users_are_filtered_by_what_they_are(site: Site) {

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admin::LONGEST_BODY;
 use crate::admin::desk::DeskError;
 
 /// Its media type.
@@ -179,12 +180,23 @@ impl From<JsonRejection> for Problem {
             StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
             _ => Code::Malformed,
         };
-        Problem::new(code, rejection.body_text())
+        let detail = match code {
+            Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
+            Code::UnsupportedMediaType => "the body is to be JSON: send `Content-Type: application/json`".to_owned(),
+            Code::TooLarge => format!("a body has at most {} KiB", LONGEST_BODY >> 10),
+            _ => format!("the body is no JSON: {}", cause(&rejection)),
+        };
+        Problem::new(code, detail)
     }
 }
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
-        Problem::new(Code::Invalid, rejection.body_text())
+        Problem::new(Code::Invalid, format!("the query is not acceptable: {}", cause(&rejection)))
     }
+}
+
+/// What lies at the bottom of an error: which field, and what is wrong with it.
+fn cause(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }

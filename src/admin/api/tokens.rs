@@ -43,13 +43,13 @@ async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<T
     Ok(Json(TokenList::of(call.acting().tokens(&asked.query(now)?).await?, now)))
 }
 
-/// Says whose key a text is
+/// Says whose keys stand in a text
 ///
 /// For leak reports. The text is sent in the body, where no log keeps it.
 #[utoipa::path(post, path = "/tokens/lookup", operation_id = "look_up_token", tag = "tokens", request_body = Pasted,
-    responses((status = 200, description = "The token, if it is one.", body = Found)))]
+    responses((status = 200, description = "The tokens whose keys stand in it.", body = Found)))]
 async fn look_up(call: Call, Body(pasted): Body<Pasted>) -> Result<Json<Found>, Problem> {
-    Ok(Json(Found::of(call.acting().look_up_key(pasted.text()?).await?, now(&call))))
+    Ok(Json(Found::of(call.acting().look_up(pasted.text()?).await?, now(&call))))
 }
 
 /// A token

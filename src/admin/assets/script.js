@@ -1,4 +1,4 @@
-// Everything works without this. It adds buttons that copy, and keeps what is live up to date.
+// Everything works without this. It adds buttons that copy and select, and keeps what is live up to date.
 "use strict";
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const source = document.getElementById(button.dataset.copy);
@@ -15,6 +15,25 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
     }
     setTimeout(() => { button.textContent = label; }, 2000);
   });
+}
+
+// Selects all of a list, and counts what is selected.
+for (const all of document.querySelectorAll("[data-all]")) {
+  const boxes = [...all.closest("form").querySelectorAll("input[type=checkbox]")];
+  const [button, count] = [all.querySelector("button"), all.parentElement.querySelector("[data-count]")];
+  const tell = () => {
+    const selected = boxes.filter(box => box.checked).length;
+    count.textContent = selected ? `(${selected})` : "";
+    button.textContent = boxes.length && selected === boxes.length ? "Select none" : "Select all on this page";
+  };
+  all.hidden = false;
+  button.addEventListener("click", () => {
+    const wanted = boxes.some(box => !box.checked);
+    for (const box of boxes) box.checked = wanted;
+    tell();
+  });
+  for (const box of boxes) box.addEventListener("change", tell);
+  tell();
 }
 
 // A part of the page that is asked for again and again, unless nobody looks or wants it.

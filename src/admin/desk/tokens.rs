@@ -1,11 +1,11 @@
-//! Tokens: found, issued, revoked.
+//! Tokens: listed, issued, revoked.
 
 use super::{Acting, DeskError, Rights, SCOPE, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
     End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
-use crate::token::{ScopeSet, SubjectId, TokenId, TokenKey};
+use crate::token::{ScopeSet, SubjectId, TokenId};
 
 /// Whether a token counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,15 +18,6 @@ pub enum TokenState {
     Expired,
     /// It was revoked.
     Revoked,
-}
-
-/// What a pasted text is.
-#[derive(Debug)]
-pub enum Found {
-    /// The key of this token.
-    Token(Box<TokenDetails>),
-    /// Nothing that this store knows.
-    Unknown,
 }
 
 impl TokenState {
@@ -65,7 +56,7 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::Invalid`] for a place in another list, [`DeskError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
-        check_place(&query.place, false)?;
+        check_place(&query.place, query.view.list())?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
         Ok(self.desk.directory.tokens(&query).await?)
@@ -79,20 +70,6 @@ impl Acting<'_> {
         let token = self.store.ledger.show(TokenRef::Id(id)).await?.ok_or(DeskError::UnknownToken)?;
         self.user(token.record.owner.id).await?;
         Ok(token)
-    }
-
-    /// What a pasted text is: a key, or a field value with one, such as leak reports carry.
-    ///
-    /// # Errors
-    /// [`DeskError::NotAllowed`] if it belongs to somebody whom the caller does not look after, [`DeskError::Unavailable`].
-    pub async fn look_up_key(&self, pasted: &str) -> Result<Found, DeskError> {
-        let Some(key) = pasted.split_whitespace().next_back() else { return Ok(Found::Unknown) };
-        let Ok(key) = TokenKey::parse(key.trim_matches(['"', '\'', ',', ';'])) else { return Ok(Found::Unknown) };
-        let Some(token) = self.store.ledger.show(TokenRef::Digest(key.digest())).await? else {
-            return Ok(Found::Unknown);
-        };
-        self.user(token.record.owner.id).await?;
-        Ok(Found::Token(Box::new(token)))
     }
 
     /// The login token of a user: the one that is there, or a new one.

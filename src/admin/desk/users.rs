@@ -1,8 +1,12 @@
 //! Users: found, made, changed, deleted.
 
 use super::{Acting, DeskError, Rights, check_place};
-use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, User, UserOrder, UserQuery};
+use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, User, UserQuery};
 use crate::token::SubjectId;
+
+/// Shortest password that is set here, in characters (NIST SP 800-63B §5.1.1.2). Those that were imported or set at the
+/// command line stay as they are.
+pub const SHORTEST_PASSWORD: usize = 8;
 
 impl Acting<'_> {
     /// Users. Staff sees only those who are neither staff nor superusers.
@@ -10,7 +14,7 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::Invalid`] for a place in a list of another order, [`DeskError::Unavailable`].
     pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, DeskError> {
-        check_place(&query.place, query.order == UserOrder::Name)?;
+        check_place(&query.place, query.order.list())?;
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
             if query.staff == Some(true) {
@@ -31,6 +35,16 @@ impl Acting<'_> {
         Ok(user)
     }
 
+    /// The user of exactly this name, if there is one.
+    ///
+    /// # Errors
+    /// [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
+    pub async fn user_named(&self, name: &str) -> Result<Option<User>, DeskError> {
+        let user = self.store.accounts.find(name).await?;
+        user.as_ref().map_or(Ok(()), |user| self.may_look_after(user))?;
+        Ok(user)
+    }
+
     /// The names of groups, at most so many.
     ///
     /// # Errors
@@ -46,6 +60,7 @@ impl Acting<'_> {
     /// [`DeskError::Throttled`], [`DeskError::Unavailable`].
     pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), DeskError> {
         self.caller.needs_superuser()?;
+        user.password.as_ref().map_or(Ok(()), check_new_password)?;
         Ok(self.store.accounts.create(user).await?)
     }
 
@@ -87,12 +102,13 @@ impl Acting<'_> {
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
 
-    /// Sets a password; `None`: no password fits from now on.
+    /// Sets a password of at least [`SHORTEST_PASSWORD`] characters; `None`: no password fits from now on.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::Throttled`].
     pub async fn set_password(&self, id: SubjectId, password: Option<Password>) -> Result<(), DeskError> {
         self.caller.needs_superuser()?;
+        password.as_ref().map_or(Ok(()), check_new_password)?;
         Ok(self.store.accounts.set_password(id, password).await?)
     }
 
@@ -116,4 +132,11 @@ impl Acting<'_> {
         self.caller.needs_superuser()?;
         if self.caller.user.account.id == id { Err(DeskError::NotAllowed(why)) } else { Ok(()) }
     }
+}
+
+fn check_new_password(password: &Password) -> Result<(), DeskError> {
+    if password.characters() >= SHORTEST_PASSWORD {
+        return Ok(());
+    }
+    Err(DeskError::Invalid(format!("a password has at least {SHORTEST_PASSWORD} characters")))
 }

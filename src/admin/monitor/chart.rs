@@ -62,9 +62,23 @@ impl Chart {
         svg
     }
 
-    /// For each line its look, its name, and its newest value in words.
-    pub fn legend(&self) -> Vec<(&'static str, &'static str, String)> {
-        self.lines.iter().map(|line| (line.look, line.name, self.newest(line))).collect()
+    /// For each line its look, its name, and in words its newest value and its highest, if there is any.
+    pub fn legend(&self) -> Vec<(&'static str, &'static str, String, Option<String>)> {
+        let peak = |line: &Line| bounds(&line.values).map(|(_, most)| self.unit.words(most));
+        self.lines.iter().map(|line| (line.look, line.name, self.newest(line), peak(line))).collect()
+    }
+
+    /// What stands below the drawing, from the left to the right, at places that are as far from one another.
+    pub fn times(&self) -> Vec<String> {
+        let (minutes, parts) = (self.minutes, self.parts());
+        let ago = |part: u64| format!("−{}", minutes.saturating_sub(part * minutes / parts));
+        let rest = (1..parts).map(ago).chain(["now".to_owned()]);
+        [format!("−{minutes} min")].into_iter().chain(rest).collect()
+    }
+
+    /// Into how many parts of whole minutes the time is divided.
+    fn parts(&self) -> u64 {
+        (3..=5).rev().find(|parts| self.minutes.is_multiple_of(*parts)).unwrap_or(1)
     }
 
     /// What the lines of the grid stand for, from the top to the bottom.
@@ -104,6 +118,11 @@ impl Chart {
         svg.push_str("</desc>");
         for y in [0.0, HEIGHT / 2.0, HEIGHT] {
             write!(svg, "<path class=\"grid\" d=\"M0 {y}H{WIDTH}\"/>")?;
+        }
+        let parts = self.parts();
+        for part in 1..parts {
+            let x = WIDTH * float(part) / float(parts);
+            write!(svg, "<path class=\"grid\" d=\"M{x} 0L{x} {HEIGHT}\"/>")?;
         }
         let top = self.top();
         for line in &self.lines {
@@ -302,6 +321,17 @@ mod tests {
             assert_eq!(Unit::PerSecond.top(highest), top);
         }
         assert_eq!((Unit::Share.top(0.97), Unit::Share.top(0.0)), (1.0, 0.01));
+    }
+
+    #[test]
+    fn its_times_are_whole_minutes_and_its_legend_tells_what_was_when_nothing_is() {
+        let chart = |minutes| Chart { minutes, ..of(Unit::PerSecond, &[Some(3.0), Some(1.0), None]) };
+        assert_eq!(chart(5).times(), ["−5 min", "−4", "−3", "−2", "−1", "now"]);
+        assert_eq!(chart(15).times(), ["−15 min", "−12", "−9", "−6", "−3", "now"]);
+        assert_eq!(chart(60).times(), ["−60 min", "−48", "−36", "−24", "−12", "now"]);
+        assert_eq!(chart(7).times(), ["−7 min", "now"]);
+        assert_eq!(chart(5).legend(), [("c1", "all", "–".to_owned(), Some("3/s".to_owned()))]);
+        assert_eq!(of(Unit::PerSecond, &[None]).legend()[0].3, None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Status {
     pub configuration: Option<String>,
     /// Threads that serve requests.
     pub workers: usize,
-    /// In the order of the configuration.
+    /// What the gateway answers itself, then in the order of the configuration.
     pub routes: Vec<RouteStatus>,
     /// In the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
@@ -54,7 +54,7 @@ pub struct RouteStatus {
     pub credentials: Vec<&'static str>,
     /// Scopes that a token needs, all of them.
     pub scopes: Vec<String>,
-    /// Where it leads.
+    /// Where it leads; empty: the gateway answers itself.
     pub upstream: String,
     /// What else is special: limits and ways, in words.
     pub limits: Vec<String>,
@@ -101,7 +101,7 @@ pub enum EndpointState {
 pub struct CertificateStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Hosts that it is for.
+    /// Hosts that it is for: names and addresses.
     pub hosts: Vec<String>,
     /// When it ends.
     #[serde(serialize_with = "as_text")]

@@ -10,7 +10,7 @@ use crate::admin::export::{self, Format};
 use crate::admin::fields::Fields;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Place, UserQuery};
+use crate::store::{Act, AuditEntry, AuditQuery, Place};
 use crate::token::SubjectId;
 
 #[derive(Template)]
@@ -48,10 +48,12 @@ impl Ask {
     async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
         let place: Place =
             visit.query.get("page").parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+        let (user, user_name) = self.user(visit).await?;
         Ok(AuditQuery {
             actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
-            user: self.user_id(visit).await?,
-            act: Act::parse(&self.act),
+            user,
+            user_name,
+            act: word(&self.act, Act::parse, "act")?,
             since: date(&self.since)?,
             until: date(&self.until)?.map(|day| day.after(text::days(1))),
             place,
@@ -60,18 +62,20 @@ impl Ask {
         })
     }
 
-    /// By name, or as `#7` by id, for users who are gone.
-    async fn user_id(&self, visit: &Visit) -> Result<Option<SubjectId>, DeskError> {
+    /// As `#7` by id, or by name: who is called so now, and whoever was when something was done.
+    async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), DeskError> {
         if self.user.is_empty() {
-            return Ok(None);
+            return Ok((None, None));
         }
         if let Some(id) = self.user.strip_prefix('#') {
-            return Ok(Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("write # and a number".to_owned()))?)));
+            let id = id.parse().map_err(|_| DeskError::Invalid("write # and a number".to_owned()))?;
+            return Ok((Some(SubjectId(id)), None));
         }
-        let found = visit.acting().users(&UserQuery { search: self.user.clone(), limit: ENTRIES, ..UserQuery::default() }).await?;
-        let user = found.entries.into_iter().find(|user| user.account.name == self.user);
-        // Nobody has this id, and nothing was done to nobody.
-        Ok(Some(user.map_or(SubjectId(0), |user| user.account.id)))
+        let user = visit.acting().user_named(&self.user).await?;
+        if user.is_none() && !visit.is_superuser() {
+            return Err(DeskError::Invalid(format!("nobody is called {}", self.user)));
+        }
+        Ok((user.map(|user| user.account.id), Some(self.user.clone())))
     }
 
     fn to_query(&self) -> String {
@@ -80,6 +84,14 @@ impl Ask {
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
     }
+}
+
+/// A word of ours; nothing if nothing is said.
+fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, DeskError> {
+    if written.is_empty() {
+        return Ok(None);
+    }
+    parse(written).map(Some).ok_or_else(|| DeskError::Invalid(format!("there is no {what} of this name")))
 }
 
 fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
@@ -99,7 +111,8 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
 }
 
 pub(in crate::admin) async fn export(visit: Visit) -> Answer {
-    let format = Format::ALL.into_iter().find(|format| format.as_str() == visit.query.get("format"));
+    let named = |name: &str| Format::ALL.into_iter().find(|format| format.as_str() == name);
+    let format = word(visit.query.get("format"), named, "format")?;
     let query = Ask::of(&visit.query).query(&visit).await?;
     Ok(export::export(visit.app.desk.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
 }

@@ -1,11 +1,11 @@
-//! What is this token? For keys that somebody found. What was pasted is never shown again and never written down.
+//! Whose keys are these? For those that somebody found. What was pasted is never shown again and never written down.
 
 use askama::Template;
 use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, text};
-use crate::admin::desk::Found;
+use super::{Answer, status_of, text, words};
+use crate::admin::desk::{DeskError, Found};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 
@@ -23,7 +23,12 @@ pub(in crate::admin) async fn show(visit: Visit) -> Answer {
 }
 
 pub(in crate::admin) async fn look_up(Sent { visit, fields }: Sent) -> Answer {
-    let found = Some(visit.acting().look_up_key(fields.get("pasted")).await?);
-    let shell = Shell::of(&visit, Section::LookUp);
-    Ok(page(StatusCode::OK, &Page { shell, found, now: visit.now() }))
+    let (status, shell, found) = match visit.acting().look_up(fields.get("pasted")).await {
+        Ok(found) => (StatusCode::OK, Shell::of(&visit, Section::LookUp), Some(found)),
+        Err(error @ DeskError::NotAllowed(_)) => {
+            (status_of(&error), Shell::failing(&visit, Section::LookUp, words(&error)), None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(page(status, &Page { shell, found, now: visit.now() }))
 }

@@ -6,6 +6,7 @@
 mod assets;
 mod audit;
 mod look_up;
+mod message;
 mod shell;
 mod sign_in;
 mod status;
@@ -30,6 +31,7 @@ use axum::routing::{get, post};
 use super::Application;
 use super::desk::DeskError;
 use super::visit::Visit;
+pub(super) use message::{framed, message};
 use shell::{Section, page};
 
 /// What the navigation shows, in its order, and whether to superusers alone.
@@ -85,10 +87,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, Response> {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        match text.parse() {
-            Ok(id) => Ok(Id(id)),
-            Err(_) => Err(not_found()),
-        }
+        // One spelling for each: no sign, no leading zeros.
+        let id = text.parse::<i64>().ok().filter(|id| *id > 0 && id.to_string() == text);
+        id.map(Id).ok_or_else(not_found)
     }
 }
 
@@ -119,7 +120,16 @@ pub(super) fn failed(error: DeskError) -> Response {
         StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
         _ => "That did not work",
     };
-    message(status, title, &words(&error))
+    told(&error, message(status, title, &words(&error)))
+}
+
+/// The answer that tells an error, with when it may be tried again.
+fn told(error: &DeskError, mut response: Response) -> Response {
+    if let DeskError::Throttled(wait) = error {
+        // As the words: who comes on the second is not early.
+        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
+    }
+    response
 }
 
 /// The status that tells an error.
@@ -157,11 +167,6 @@ impl Visit {
     }
 }
 
-/// A page that only tells something.
-pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    page(status, &shell::Message { title, text })
-}
-
 pub(super) fn not_found() -> Response {
     message(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
 }
@@ -175,6 +180,10 @@ pub(super) fn forbidden() -> Response {
     let text = "This request does not come from a page of this application, or calls it by a name that it does not know. \
                 Further names are set with `hosts` in [admin].";
     message(StatusCode::FORBIDDEN, "Forbidden", text)
+}
+
+pub(super) fn too_large() -> Response {
+    message(StatusCode::PAYLOAD_TOO_LARGE, "Too much", "A form has at most 64 KiB. Nothing was changed.")
 }
 
 pub(super) fn too_slow() -> Response {

@@ -16,6 +16,8 @@ pub(super) enum Section {
     Traffic,
     Status,
     Audit,
+    /// None of them.
+    None,
 }
 
 /// Navigation, who is signed in, what is to be told.
@@ -52,14 +54,6 @@ impl Shell {
     pub fn is_in(&self, section: &Section) -> bool {
         self.section == *section
     }
-}
-
-/// A page that only tells something.
-#[derive(Template)]
-#[template(path = "message.html")]
-pub(super) struct Message<'a> {
-    pub title: &'a str,
-    pub text: &'a str,
 }
 
 /// A template as an answer.

@@ -12,7 +12,7 @@ use super::super::Application;
 use super::super::desk::DeskError;
 use super::super::fields::Fields;
 use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
-use super::{failed, page, see_other, status_of};
+use super::{failed, page, see_other, status_of, told};
 use crate::auth::{CsrfSecret, Login};
 use crate::store::{Act, Password, Via};
 
@@ -51,7 +51,8 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         Ok(fields) => fields,
         Err(response) => return response,
     };
-    let (next, name) = (own_path(fields.get("next")), fields.get("username"));
+    // A name is compared as it was typed.
+    let (next, name) = (own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
         return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));
     }
@@ -65,7 +66,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         }
         Err(error) => {
             let problem = if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
-            form(secret, status_of(&error), next, name, Some(problem))
+            told(&error, form(secret, status_of(&error), next, name, Some(problem)))
         }
     }
 }

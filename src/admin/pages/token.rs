@@ -20,8 +20,8 @@ struct Page {
     token: TokenDetails,
     /// The key, if it is shown now.
     key: Option<TokenKey>,
-    scheme: String,
-    example: String,
+    /// A line that tries the key, but for the key: what stands before and behind it.
+    example: (String, String),
     entries: Vec<AuditEntry>,
     now: Timestamp,
 }
@@ -34,9 +34,19 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let entries = acting.audit(&query).await?.entries;
     let key = visit.take_key(id);
     let shell = Shell::of(&visit, Section::Tokens);
-    let scheme = visit.app.tokens.schemes.first().cloned().unwrap_or_default();
-    let example = visit.app.example.clone();
-    Ok(page(StatusCode::OK, &Page { shell, token, key, scheme, example, entries, now: visit.now() }))
+    let example = example(&visit);
+    Ok(page(StatusCode::OK, &Page { shell, token, key, example, entries, now: visit.now() }))
+}
+
+fn example(visit: &Visit) -> (String, String) {
+    let app = &visit.app;
+    let scheme = app.tokens.schemes.first().map_or("", String::as_str);
+    let authority = app.settings.authority.as_ref().map(|file| {
+        let file = file.display().to_string();
+        let is_plain = file.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+        if is_plain { format!("--cacert {file} ") } else { format!("--cacert '{}' ", file.replace('\'', r"'\''")) }
+    });
+    (format!("curl {}-H 'Authorization: {scheme} ", authority.unwrap_or_default()), format!("' {}", app.example))
 }
 
 pub(in crate::admin) async fn revoke(Id(id): Id, Sent { visit, .. }: Sent) -> Response {

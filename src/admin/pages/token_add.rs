@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, Id, status_of, text, words};
+use super::{Answer, Id, status_of, text, told, words};
 use crate::admin::desk::DeskError;
 use crate::admin::fields::Fields;
 use crate::admin::visit::{Sent, Visit};
@@ -50,7 +50,7 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
         Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => Err(error.into()),
         Err(error) => {
             let shell = Shell::failing(visit, Section::Users, words(&error));
-            add_page(id, visit, shell, fields, status_of(&error)).await
+            Ok(told(&error, add_page(id, visit, shell, fields, status_of(&error)).await?))
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use askama::Template;
 use axum::http::StatusCode;
-use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, ENTRIES, text};
+use super::{Answer, ENTRIES, status_of, text, told, words};
 use crate::admin::desk::{DeskError, ENDING_WITHIN, UNUSED_AFTER};
 use crate::admin::fields::Fields;
 use crate::admin::visit::{Sent, Visit};
@@ -32,6 +31,8 @@ struct Page {
     /// The one whose tokens these are, if it is one.
     owner: Option<User>,
     tokens: Vec<TokenDetails>,
+    /// Those that are ticked.
+    ticked: Vec<TokenId>,
     /// Where the next part begins; empty: there is none.
     next: String,
     now: Timestamp,
@@ -44,7 +45,8 @@ struct Ask {
     hint: String,
     view: String,
     kind: String,
-    is_first: bool,
+    /// Where the part begins; empty: at the beginning.
+    place: String,
 }
 
 impl Ask {
@@ -58,7 +60,7 @@ impl Ask {
             hint,
             view: get("view"),
             kind: get("kind"),
-            is_first: fields.get("page").is_empty(),
+            place: get("page"),
         }
     }
 
@@ -70,8 +72,8 @@ impl Ask {
         self.view == view
     }
 
-    fn query(&self, page: &str, now: Timestamp) -> Result<TokenQuery, DeskError> {
-        let place: Place = page.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+    fn query(&self, now: Timestamp) -> Result<TokenQuery, DeskError> {
+        let place: Place = self.place.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
         let owner = match self.user.as_str() {
             "" => None,
             id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("this is no id of a user".to_owned()))?)),
@@ -111,30 +113,53 @@ impl Ask {
     fn to_query(&self) -> String {
         self.with_view(&self.view)
     }
+
+    /// The same part of the same list.
+    fn here(&self) -> String {
+        if self.is_first() { self.to_query() } else { format!("{}page={}", self.to_query(), text::escaped(&self.place)) }
+    }
+
+    fn is_first(&self) -> bool {
+        self.place.is_empty()
+    }
 }
 
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
-    let (ask, acting) = (Ask::of(&visit.query), visit.acting());
-    let query = ask.query(visit.query.get("page"), visit.now())?;
+    let ask = Ask::of(&visit.query);
+    show(&visit, ask, Vec::new(), None).await
+}
+
+/// The list; why its tokens were not revoked, if that was asked for.
+async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&DeskError>) -> Answer {
+    let (query, acting) = (ask.query(visit.now())?, visit.acting());
     let owner = match query.owner {
         Some(owner) => Some(acting.user(owner).await?),
         None => None,
     };
     let Listing { entries, next } = acting.tokens(&query).await?;
-    let shell = Shell::of(&visit, Section::Tokens);
-    Ok(page(StatusCode::OK, &Page { shell, ask, owner, tokens: entries, next: next.to_string(), now: visit.now() }))
+    let (status, shell) = match failed {
+        None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
+        Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
+    };
+    let list = Page { shell, ask, owner, tokens: entries, ticked, next: next.to_string(), now: visit.now() };
+    Ok(page(status, &list))
 }
 
-pub(in crate::admin) async fn revoke(sent: Sent) -> Response {
+pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     let visit = &sent.visit;
-    let query: Vec<String> = sent.fields.all("back").map(str::to_owned).collect();
-    let back = format!("/tokens?{}", Ask::of(&Fields::read(query.concat().as_bytes())).to_query());
+    let ask = Ask::of(&Fields::read(sent.fields.get("back").as_bytes()));
+    let back = format!("/tokens?{}", ask.here());
     let ids: Vec<TokenId> = sent.fields.all("token").filter_map(|id| id.parse().ok()).map(TokenId).collect();
     if ids.is_empty() {
-        return visit.failed(&back, "No token was selected.");
+        return Ok(visit.failed(&back, "No token was selected."));
     }
-    if let Err(error) = sent.confirm().await {
-        return visit.refused(&back, error);
+    match sent.confirm().await {
+        Ok(()) => {}
+        // What was ticked stays so.
+        Err(error @ (DeskError::WrongPassword | DeskError::Throttled(_))) => {
+            return Ok(told(&error, show(visit, ask, ids, Some(&error)).await?));
+        }
+        Err(error) => return Err(error.into()),
     }
     let mut ended = 0_usize;
     for id in &ids {
@@ -143,11 +168,11 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Response {
             // Gone, or somebody else's: the rest is revoked all the same.
             Err(DeskError::UnknownToken | DeskError::NotAllowed(_) | DeskError::UnknownUser(_)) => {}
             Err(error) => {
-                let told = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());
-                return visit.failed(&back, told);
+                let so_far = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());
+                return Ok(visit.failed(&back, so_far));
             }
         }
     }
     let word = if ended == 1 { "token was" } else { "tokens were" };
-    visit.done(&back, format!("{ended} {word} revoked."))
+    Ok(visit.done(&back, format!("{ended} {word} revoked.")))
 }

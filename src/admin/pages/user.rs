@@ -6,6 +6,7 @@ use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, Id, text};
+use crate::admin::desk::DeskError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{AuditEntry, AuditQuery, TokenDetails, TokenQuery, User};
@@ -30,7 +31,10 @@ struct Page {
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let (id, acting) = (SubjectId(id), visit.acting());
-    let user = acting.user(id).await?;
+    let user = match acting.user(id).await {
+        Err(DeskError::UnknownUser(_)) if visit.is_superuser() => return what_was_done(id, &visit).await,
+        user => user?,
+    };
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
     let shell = Shell::of(&visit, Section::Users);
@@ -46,6 +50,15 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
             now: visit.now(),
         },
     ))
+}
+
+/// Nobody has this id. If somebody had, the audit trail tells of them.
+async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
+    let query = AuditQuery { user: Some(id), limit: 1, ..AuditQuery::default() };
+    if visit.acting().audit(&query).await?.entries.is_empty() {
+        return Err(DeskError::UnknownUser(id).into());
+    }
+    Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} is gone. This is what was done to them.")))
 }
 
 pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {

@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::users::{self, GROUPS};
 use super::{Answer, Id, status_of, words};
-use crate::admin::desk::DeskError;
+use crate::admin::desk::{DeskError, SHORTEST_PASSWORD};
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
-use super::{Answer, ENTRIES, Failure, status_of, text, words};
-use crate::admin::desk::DeskError;
+use super::{Answer, ENTRIES, Failure, status_of, text, told, words};
+use crate::admin::desk::{DeskError, SHORTEST_PASSWORD};
 use crate::admin::fields::Fields;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
@@ -114,7 +114,8 @@ pub(in crate::admin) async fn add(sent: Sent) -> Answer {
         Ok(response) => Ok(response),
         Err(error @ (DeskError::NotAllowed(_) | DeskError::Unavailable)) => Err(error.into()),
         Err(error) => {
-            Ok(add_page(visit, Shell::failing(visit, Section::Users, words(&error)), fields, status_of(&error)))
+            let shell = Shell::failing(visit, Section::Users, words(&error));
+            Ok(told(&error, add_page(visit, shell, fields, status_of(&error))))
         }
     }
 }

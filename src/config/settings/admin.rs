@@ -1,6 +1,7 @@
 //! The admin application.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The admin application: a door of its own for those who look after users and tokens.
@@ -16,6 +17,9 @@ pub struct Admin {
     pub session_ttl: Duration,
     /// How long entries of the audit trail are kept.
     pub audit_keep: Duration,
+    /// A file with the authority that clients of the gateway have to be told of, for the lines that try a token. The demo sets
+    /// it; it has no key in the file.
+    pub authority: Option<PathBuf>,
 }
 
 impl Admin {
@@ -33,6 +37,7 @@ impl Admin {
             hosts: Vec::new(),
             session_ttl: Duration::from_secs(8 * 3_600),
             audit_keep: Admin::AUDIT_KEEP,
+            authority: None,
         }
     }
 

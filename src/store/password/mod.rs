@@ -40,6 +40,11 @@ impl Password {
         if text.is_empty() { Err(EmptyPassword) } else { Ok(Password(text)) }
     }
 
+    /// How long it is.
+    pub fn characters(&self) -> usize {
+        self.0.chars().count()
+    }
+
     fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -7,7 +7,7 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Listing, Place, SortKey, Store, StoreError, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, ListId, Listing, Place, SortKey, Store, StoreError, Via,
 };
 use crate::token::{SubjectId, TokenId};
 
@@ -63,25 +63,34 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         let mut only = |condition: &str, argument: Option<super::Argument>| {
             if let Some(argument) = argument {
                 arguments.push(argument);
-                text.push_str(&format!(" AND {condition} ${}", arguments.len()));
+                let place = format!("${}", arguments.len());
+                text.push_str(&format!(" AND {}", condition.replace("{}", &place)));
             }
         };
-        only("actor =", query.actor.as_deref().map(|actor| actor.replace('\0', "").into()));
-        only("user_id =", query.user.map(|user| user.0.into()));
-        only("token_id =", query.token.map(|token| token.0.into()));
-        only("act =", query.act.map(|act| act.as_str().into()));
-        only("at >=", query.since.map(|at| at.as_micros().into()));
-        only("at <", query.until.map(|at| at.as_micros().into()));
+        only("actor = {}", query.actor.as_deref().map(|actor| actor.replace('\0', "").into()));
+        match &query.user_name {
+            None => only("user_id = {}", query.user.map(|user| user.0.into())),
+            Some(name) => {
+                // A number, so that it may stand in the text; no user has the id 0.
+                let id = query.user.map_or(0, |user| user.0);
+                let name = name.replace('\0', "").into();
+                only(&format!("(user_id = {id} OR user_name = {{}})"), Some(name));
+            }
+        }
+        only("token_id = {}", query.token.map(|token| token.0.into()));
+        only("act = {}", query.act.map(|act| act.as_str().into()));
+        only("at >= {}", query.since.map(|at| at.as_micros().into()));
+        only("at < {}", query.until.map(|at| at.as_micros().into()));
         let begin = match &query.place {
             Place::Behind { id, .. } => Some((*id).into()),
             Place::Start => None,
         };
-        only("id <", begin);
-        only("TRUE ORDER BY id DESC LIMIT", Some((i64::from(query.limit) + 1).into()));
+        only("id < {}", begin);
+        only("TRUE ORDER BY id DESC LIMIT {}", Some((i64::from(query.limit) + 1).into()));
         let statement = Statement::with(AssertSqlSafe(text), arguments);
         let rows: Vec<EntryRow> = self.rows(statement).await?;
         let entries = rows.into_iter().map(EntryRow::into_entry).collect::<Result<Vec<_>, _>>()?;
-        Ok(Listing::cut(entries, query.limit, |entry| (SortKey::Number(entry.id), entry.id)))
+        Ok(Listing::cut(entries, query.limit, ListId::AUDIT, |entry| (SortKey::Number(entry.id), entry.id)))
     }
 
     async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {

@@ -12,7 +12,7 @@ use super::{Argument, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Directory, Listing, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
+    Directory, ListId, Listing, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
     UserQuery,
 };
 use crate::token::SubjectId;
@@ -40,6 +40,9 @@ struct Draft {
     arguments: Vec<Argument>,
     /// Does it begin with a few ids?
     is_led: bool,
+    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index has
+    /// it in the order of the list, or it is rare.
+    either: Vec<(String, String)>,
 }
 
 /// How a list is sorted: by a number or a text, and then by id.
@@ -54,16 +57,7 @@ impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
         let mut draft = Draft::of("user_listing AS l");
         if !query.search.is_empty() {
-            let by_name = query.order == UserOrder::Name;
-            let few = if by_name || query.search.contains('@') {
-                None
-            } else {
-                self.named_alike(&query.search).await?
-            };
-            match few {
-                Some(few) => draft.given::<D>(few, "l.id"),
-                None => draft.add_search(&query.search, by_name),
-            }
+            self.add_search(&mut draft, &query.search, query.order == UserOrder::Name).await?;
         }
         if let Some(active) = query.active {
             let active = draft.argument(active);
@@ -90,7 +84,7 @@ impl<D: Database> Directory for SqlStore<D> {
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
         let page = draft.page("l.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<UserRow>("user_details", page, &sorting, query.limit).await?;
+        let listing = self.listing::<UserRow>("user_details", page, &sorting, (query.order.list(), query.limit)).await?;
         listing.map(UserRow::into_user)
     }
 
@@ -127,7 +121,7 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
         }
         if !query.owner_name.is_empty() {
-            if let Some(few) = self.named_alike(&query.owner_name).await? {
+            if let Some(few) = self.few_alike("folded_name", &query.owner_name).await? {
                 draft.given::<D>(few, "t.user_id");
             } else {
                 let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
@@ -139,7 +133,7 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
         let page = draft.page("t.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<TokenRow>("token_details", page, &sorting, query.limit).await?;
+        let listing = self.listing::<TokenRow>("token_details", page, &sorting, (query.view.list(), query.limit)).await?;
         listing.map(TokenRow::into_details)
     }
 
@@ -151,10 +145,42 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// The users whose names begin so, if they are few.
-    async fn named_alike(&self, name: &str) -> Result<Option<Vec<i64>>, StoreError> {
-        let found = format!("SELECT id FROM user_listing WHERE {}", begins("folded_name", "$1", "$2"));
-        self.few(&found, vec![plain(name).into(), LAST.into()]).await
+    /// Only users whose names begin so, or their e-mail addresses. Of addresses without an `@` only those which are few: no
+    /// index has many of them in the order of the list.
+    async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
+        if search.contains('@') {
+            let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
+            let [by_name, by_email] = ["folded_name", "folded_email"].map(|column| alike(column, &start, &end));
+            draft.among(&format!("{by_name} UNION {by_email}"), "l.id");
+            return Ok(());
+        }
+        let names = self.few_alike("folded_name", search).await?;
+        let emails = self.few_alike("folded_email", search).await?.unwrap_or_default();
+        if let Some(mut few) = names {
+            few.extend(emails);
+            few.sort_unstable();
+            few.dedup();
+            draft.given::<D>(few, "l.id");
+            return Ok(());
+        }
+        let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
+        let emails = D::ids_at(&draft.list(&emails));
+        if by_name {
+            draft.either = vec![
+                (String::new(), begins("l.folded_name", &start, &end)),
+                (format!("({emails}) AS also CROSS JOIN "), "l.id = also.id".to_owned()),
+            ];
+        } else {
+            // Not by the index of names: all that it finds would have to be sorted.
+            let name = begins("(l.folded_name || '')", &start, &end);
+            draft.only(format!("(({name}) OR l.id IN ({emails}))"));
+        }
+        Ok(())
+    }
+
+    /// The users of whom this column begins so, if they are few.
+    async fn few_alike(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
+        self.few(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
     /// These ids, if they are few. Told to the database one by one, since it cannot guess how few they are.
@@ -166,7 +192,13 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// What stands in `view` for the ids of a page, in its order.
-    async fn listing<R>(&self, view: &str, page: Statement, sorting: &Sorting, limit: u32) -> Result<Listing<R>, StoreError>
+    async fn listing<R>(
+        &self,
+        view: &str,
+        page: Statement,
+        sorting: &Sorting,
+        (list, limit): (ListId, u32),
+    ) -> Result<Listing<R>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
@@ -180,7 +212,7 @@ impl<D: Database> SqlStore<D> {
         });
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
-        let cut = Listing::cut(rows, limit, |sorted| {
+        let cut = Listing::cut(rows, limit, list, |sorted| {
             let key = if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
             (key, sorted.row.id())
         });
@@ -213,7 +245,7 @@ impl Sorting {
 
 impl Draft {
     fn of(from: &str) -> Draft {
-        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false }
+        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false, either: Vec::new() }
     }
 
     /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
@@ -230,9 +262,14 @@ impl Draft {
 
     /// Only where `column` is one of these.
     fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
-        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        let list = self.argument(format!("[{list}]"));
+        let list = self.list(&few);
         self.among(&D::ids_at(&list), column);
+    }
+
+    /// The place of these in the text.
+    fn list(&mut self, few: &[i64]) -> String {
+        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        self.argument(format!("[{list}]"))
     }
 
     fn only(&mut self, condition: impl Into<String>) {
@@ -243,19 +280,6 @@ impl Draft {
     fn argument(&mut self, argument: impl Into<Argument>) -> String {
         self.arguments.push(argument.into());
         format!("${}", self.arguments.len())
-    }
-
-    fn add_search(&mut self, search: &str, by_name: bool) {
-        let (start, end) = (self.argument(plain(search)), self.argument(LAST));
-        let found = |column: &str| format!("SELECT id FROM user_listing WHERE {}", begins(column, &start, &end));
-        if search.contains('@') {
-            self.among(&format!("{} UNION {}", found("folded_name"), found("folded_email")), "l.id");
-        } else if by_name {
-            self.only(begins("l.folded_name", &start, &end));
-        } else {
-            // Not by the index of names: all that it finds would have to be sorted.
-            self.only(begins("(l.folded_name || '')", &start, &end));
-        }
     }
 
     fn add_view(&mut self, view: TokenView, now: Timestamp) -> Sorting {
@@ -304,7 +328,7 @@ impl Draft {
         let Sorting { text, number, .. } = sorting;
         let (way, beyond) = (sorting.way(), if sorting.descending { "<" } else { ">" });
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
-        if let Place::Behind { key: value, id: behind } = place {
+        if let Place::Behind { key: value, id: behind, .. } = place {
             let behind = self.argument(*behind);
             if by_id {
                 self.only(format!("{id} {beyond} {behind}"));
@@ -317,16 +341,32 @@ impl Draft {
                 self.only(format!("{key} {beyond}= {value} AND ({key} {beyond} {value} OR {id} {beyond} {behind})"));
             }
         }
-        let all = if self.conditions.is_empty() { "TRUE".to_owned() } else { self.conditions.join(" AND ") };
-        let order = if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
+        self.conditions.push("TRUE".to_owned());
+        let all = self.conditions.join(" AND ");
+        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let most = self.argument(i64::from(limit) + 1);
         let from = &self.from;
-        let page = format!(
-            "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number FROM {from} WHERE {all} \
-             ORDER BY {order} LIMIT {most}"
-        );
+        let part = |(before, condition): &(String, String)| {
+            format!(
+                "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number \
+                 FROM {before}{from} WHERE {all} AND {condition} ORDER BY {} LIMIT {most}",
+                order(key, id)
+            )
+        };
+        let page = if self.either.is_empty() {
+            part(&(String::new(), "TRUE".to_owned()))
+        } else {
+            let parts: Vec<_> = self.either.iter().map(|one| format!("SELECT * FROM ({}) AS part", part(one))).collect();
+            let key = if *text == "''" { "sort_number" } else { "sort_text" };
+            format!("{} ORDER BY {} LIMIT {most}", parts.join(" UNION "), order(key, "id"))
+        };
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
+}
+
+/// The users of whom a folded column begins so.
+fn alike(column: &str, start: &str, end: &str) -> String {
+    format!("SELECT id FROM user_listing WHERE {}", begins(column, start, end))
 }
 
 /// Does a folded column begin with the text at `start`? `end` is the place of [`LAST`].

@@ -168,6 +168,7 @@ impl TryFrom<AuditParameters> for AuditQuery {
             until: asked.until.map(|Time(at)| at),
             place,
             limit,
+            ..AuditQuery::default()
         })
     }
 }

@@ -195,7 +195,7 @@ pub(in crate::admin::api) struct Revoked {
     pub revoked: u64,
 }
 
-/// A text that may hold a key, such as a leak report carries: the key, or a field value that ends with it.
+/// A text that may hold keys, such as a leak report carries: a key, or lines with some.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Pasted {
@@ -204,11 +204,15 @@ pub(in crate::admin::api) struct Pasted {
     text: Zeroizing<String>,
 }
 
-/// Whose key it is.
+/// Whose keys they are.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Found {
-    /// `null`: no token of this store.
-    token: Option<Token>,
+    /// None: no word that was looked up is a key of this store.
+    tokens: Vec<Token>,
+    /// Are there more, of users whom only superusers look after? Tell one at once.
+    others: bool,
+    /// Had the text more words than are looked up? The likeliest ones were: send the rest alone.
+    cut: bool,
 }
 
 impl Token {
@@ -325,10 +329,8 @@ impl Pasted {
 
 impl Found {
     pub(in crate::admin::api) fn of(found: desk::Found, now: Timestamp) -> Found {
-        match found {
-            desk::Found::Token(token) => Found { token: Some(Token::of(*token, now)) },
-            desk::Found::Unknown => Found { token: None },
-        }
+        let tokens = found.tokens.into_iter().map(|token| Token::of(token, now)).collect();
+        Found { tokens, others: found.others, cut: found.cut }
     }
 }
 

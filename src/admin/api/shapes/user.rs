@@ -57,7 +57,8 @@ pub(in crate::admin::api) struct UserList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// How the user name or the e-mail address begins, whatever its case.
+    /// How the user name or the e-mail address begins, whatever its case. Where more than 2,000 addresses begin so, they are
+    /// left out unless an `@` is among it.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
     /// Only those who are active, or only those who are not.
@@ -107,9 +108,9 @@ pub(in crate::admin::api) struct NewUser {
     #[serde(default)]
     #[schema(schema_with = texts::personal_name)]
     last_name: String,
-    /// Without one, no password fits.
+    /// At least 8 characters. Without one, no password fits.
     #[serde(default, deserialize_with = "password")]
-    #[schema(value_type = Option<String>, min_length = 1, write_only)]
+    #[schema(value_type = Option<String>, min_length = 8, write_only)]
     password: Option<Password>,
     #[serde(default = "yes")]
     #[schema(default = true)]
@@ -184,9 +185,9 @@ pub(in crate::admin::api) struct GroupList {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct NewPassword {
-    /// `null`: no password fits from now on.
+    /// At least 8 characters. `null`: no password fits from now on.
     #[serde(deserialize_with = "password")]
-    #[schema(value_type = Option<String>, required, min_length = 1, write_only)]
+    #[schema(value_type = Option<String>, required, min_length = 8, write_only)]
     pub password: Option<Password>,
 }
 

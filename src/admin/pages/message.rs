@@ -1,0 +1,63 @@
+//! Pages that only tell something: what is not there, not allowed, or did not work.
+//!
+//! Many are made where nobody knows yet who asks, so a message is put into the frame on its way out ([`framed`]) if somebody is
+//! signed in.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::NAVIGATION;
+use super::shell::{Section, Shell, page};
+use crate::admin::Application;
+use crate::admin::visit::Visit;
+
+/// What is told.
+#[derive(Clone)]
+struct Told {
+    title: String,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct Plain<'a> {
+    told: &'a Told,
+}
+
+#[derive(Template)]
+#[template(path = "message_framed.html")]
+struct Framed<'a> {
+    shell: Shell,
+    told: &'a Told,
+}
+
+/// A page that only tells something.
+pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> Response {
+    let told = Told { title: title.to_owned(), text: text.to_owned() };
+    let mut response = page(status, &Plain { told: &told });
+    response.extensions_mut().insert(told);
+    response
+}
+
+/// Around all pages: puts a message into the frame of who is signed in.
+pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let mut response = next.run(Request::from_parts(parts.clone(), body)).await;
+    let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    if response.status().is_server_error() {
+        // Who is signed in would be asked of a store that does not answer.
+        return response;
+    }
+    let Ok(visit) = Visit::from_request_parts(&mut parts, &app).await else { return response };
+    let path = parts.uri.path();
+    let part = NAVIGATION.iter().find(|(_, of, ..)| path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let shell = Shell::of(&visit, part.map_or(Section::None, |(section, ..)| *section));
+    *response.body_mut() = page(response.status(), &Framed { shell, told: &told }).into_body();
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response
+}
