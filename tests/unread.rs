@@ -71,6 +71,7 @@ async fn a_page_comes_when_the_body_has_come_that_it_does_not_need() {
     {
         let mut client = Frames::open(&gateway).await;
         client.begin(&head(method, path, &[])).await;
+        assert!(!client.answers().await, "{method} {path}: before its body");
         assert!(client.upload(WITHIN, true).await, "{method} {path}: reset");
     }
 }

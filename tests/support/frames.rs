@@ -99,7 +99,7 @@ impl Frames {
             let end = if last && length == 0 { END_STREAM } else { 0 };
             self.write(DATA, end, 1, &vec![b'x'; piece]).await;
         }
-        !self.is_reset().await
+        !self.sends(RST_STREAM).await
     }
 
     /// Waits until the gateway resets stream 1, and gives the code.
@@ -112,21 +112,26 @@ impl Frames {
         }
     }
 
-    /// Has the gateway reset stream 1 until it has dealt with everything that was sent?
-    async fn is_reset(&mut self) -> bool {
-        let mut reset = false;
+    /// Has the gateway begun to answer what was sent until now?
+    pub async fn answers(&mut self) -> bool {
+        self.sends(HEADERS).await
+    }
+
+    /// Does a frame of this kind come on stream 1 until the gateway has dealt with everything that was sent?
+    async fn sends(&mut self, wanted: u8) -> bool {
+        let mut sent = false;
         // What the first one brings about has gone out before the second is answered.
         for _ in 0..2 {
             self.write(PING, 0, 0, &[0; 8]).await;
             loop {
                 let (kind, flags, stream, _) = soon("an answered ping", self.read()).await.unwrap();
-                reset |= kind == RST_STREAM && stream == 1;
+                sent |= kind == wanted && stream == 1;
                 if kind == PING && flags & ACK != 0 {
                     break;
                 }
             }
         }
-        reset
+        sent
     }
 
     async fn end(&mut self) -> Ended {
