@@ -102,7 +102,7 @@ impl Acting<'_> {
         self.user(owner).await?;
         self.may_give(&order.scopes)?;
         if order.expires.is_some_and(|end| end <= self.desk.clock.now()) {
-            return Err(DeskError::Invalid("the end of a token lies in the future".to_owned()));
+            return Err(LedgerError::InvalidEnd.into());
         }
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }

@@ -27,7 +27,7 @@ struct Page {
 enum Form {
     Edit(PersonalDetails),
     Groups { known: Vec<String> },
-    Password { own: bool },
+    Password { own: bool, revokes: bool },
     Rights,
     Delete { tokens: usize, or_more: bool },
 }
@@ -56,7 +56,8 @@ pub(in crate::admin) async fn show_groups(Id(id): Id, visit: Visit) -> Answer {
 }
 
 pub(in crate::admin) async fn show_password(Id(id): Id, visit: Visit) -> Answer {
-    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id })).await
+    let revokes = visit.app.tokens.revoke_on_password_change;
+    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id, revokes })).await
 }
 
 pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
@@ -116,8 +117,12 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
         visit.acting().set_password(SubjectId(id), password).await.map(|()| set)
     };
     match done.await {
-        Ok(true) => visit.done(&format!("/users/{id}"), "The password was set. Sign-ins and sessions with the former one have ended."),
-        Ok(false) => visit.done(&format!("/users/{id}"), "No password fits from now on. Tokens stay as they are."),
+        Ok(set) => {
+            let what = if set { "The password was set." } else { "No password fits from now on." };
+            let revokes = visit.app.tokens.revoke_on_password_change;
+            let tokens = if revokes { "All tokens of the user were revoked." } else { "Tokens stay as they are." };
+            visit.done(&format!("/users/{id}"), format!("{what} Sign-ins and sessions with the former one have ended. {tokens}"))
+        }
         Err(error) => visit.refused(&format!("/users/{id}/password"), error),
     }
 }
