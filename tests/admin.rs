@@ -22,6 +22,7 @@ mod guards;
 mod last_superuser;
 mod outage;
 mod pages;
+mod record;
 mod sign_in;
 mod tokens;
 mod traffic;

@@ -26,6 +26,7 @@ mod access;
 mod document;
 mod gateway;
 mod once;
+mod patches;
 mod problems;
 mod tokens;
 mod users;

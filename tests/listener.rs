@@ -1,7 +1,7 @@
 //! The door in clear, and how many may come through any door.
 
 use tokengate::config::settings::{ExposedToken, Plaintext};
-use tokengate::store::{TokenDetails, TokenRef};
+use tokengate::store::{Act, AuditQuery, TokenDetails, TokenRef};
 use tokengate::token::TokenKey;
 use tokio::net::TcpStream;
 
@@ -88,6 +88,10 @@ async fn a_token_that_was_sent_in_clear_is_marked_and_lives_on() {
     assert_eq!(in_clear(&gateway, &Ask::get("/api/x").token(&sent)).await.status, 403);
     eventually(PATIENCE, "it is marked", || async { details(&gateway, &sent).await.exposed.is_some() }).await;
     assert_eq!(details(&gateway, &kept).await.exposed, None);
+    let query = AuditQuery { act: Some(Act::TokenExposed), limit: 9, ..AuditQuery::default() };
+    let told = gateway.store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries;
+    let from: Vec<_> = told.iter().map(|entry| (entry.user_name.as_str(), entry.actor.from)).collect();
+    assert_eq!(from, [("alice", Some([127, 0, 0, 1].into()))]);
     assert_eq!(Ask::get("/api/x").token(&sent).to(&gateway).await.status, 200);
 }
 

@@ -145,7 +145,7 @@ impl Race {
             1 => accounts.deactivate(slot.owner).await.unwrap(),
             _ => {
                 let scopes = ScopeSet::parse(if after.admin { "admin" } else { "" }).unwrap();
-                ledger.set_terms(life.id, &Terms { expires: None, scopes }).await.unwrap();
+                ledger.set_terms(life.id, &Terms { scopes: Some(scopes), ..Terms::default() }).await.unwrap();
             }
         }
         self.fleet.changes_are_applied().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokengate::clock::Timestamp;
-use tokengate::store::{OnConflict, Terms};
+use tokengate::store::{End, OnConflict, Terms};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use crate::support::http2::H2;
@@ -38,7 +38,7 @@ async fn a_token_that_was_known_is_refused_within_a_second_of_its_withdrawal() {
             "delete" => accounts.delete(owner).await.unwrap(),
             _ => {
                 let id = ledger.issue_login(owner).await.unwrap().id;
-                let over = Terms { expires: Some(Timestamp::from_micros(1)), scopes: ScopeSet::default() };
+                let over = Terms { end: Some(End::At(Timestamp::from_micros(1))), ..Terms::default() };
                 ledger.set_terms(id, &over).await.unwrap();
             }
         }
@@ -74,7 +74,7 @@ async fn what_upstreams_are_told_of_a_known_caller_follows_its_changes() {
     .await;
     assert_eq!(Ask::get("/scoped/x").token(&key).to(&gateway).await.status, 403);
     let id = gateway.store.ledger.issue_login(owner).await.unwrap().id;
-    let terms = Terms { expires: None, scopes: ScopeSet::parse("admin").unwrap() };
+    let terms = Terms { scopes: Some(ScopeSet::parse("admin").unwrap()), ..Terms::default() };
     gateway.store.ledger.set_terms(id, &terms).await.unwrap();
     eventually(SOON, "the new scope", || async { Ask::get("/scoped/x").token(&key).to(&gateway).await.status == 200 })
         .await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokengate::clock::Clock;
-use tokengate::store::{Terms, TokenEvent};
+use tokengate::store::{End as TokenEnd, Terms, TokenEvent};
 use tokengate::token::ScopeSet;
 use tokio::io::AsyncWriteExt;
 
@@ -131,17 +131,17 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
         let (owner, key) = (gateway.user(way).await, gateway.issue(way).await);
         let id = ledger.issue_login(owner).await.unwrap().id;
         let stream = Stream::open(Http::Two, &gateway, &key).await;
-        let terms = |scopes: &str, expires| Terms { expires, scopes: ScopeSet::parse(scopes).unwrap() };
+        let scopes = || Terms { scopes: Some(ScopeSet::parse("admin").unwrap()), ..Terms::default() };
         match way {
             "reset" => drop(ledger.reset_login(owner).await.unwrap()),
             "deactivate" => accounts.deactivate(owner).await.unwrap(),
             "delete" => accounts.delete(owner).await.unwrap(),
             "rename" => accounts.rename(owner, "somebody").await.unwrap(),
             "groups" => accounts.set_groups(owner, &["staff".to_owned()]).await.unwrap(),
-            "scopes" => ledger.set_terms(id, &terms("admin", None)).await.unwrap(),
+            "scopes" => ledger.set_terms(id, &scopes()).await.unwrap(),
             _ => {
-                let over = Some(tokengate::clock::Timestamp::from_micros(1));
-                ledger.set_terms(id, &terms("", over)).await.unwrap();
+                let over = TokenEnd::At(tokengate::clock::Timestamp::from_micros(1));
+                ledger.set_terms(id, &Terms { end: Some(over), ..Terms::default() }).await.unwrap();
             }
         }
         stream.ends_cut().await;
@@ -162,8 +162,8 @@ async fn changes_that_mean_nothing_to_a_stream_leave_it_alone() {
         let other = gateway.issue_named("alice", "read", None, &Clock::system()).await;
         gateway.revoke(&other).await;
         let id = gateway.store.ledger.issue_login(owner).await.unwrap().id;
-        let later = Some(Clock::system().now().after(LONG));
-        let terms = Terms { expires: later, scopes: ScopeSet::default() };
+        let later = TokenEnd::At(Clock::system().now().after(LONG));
+        let terms = Terms { end: Some(later), ..Terms::default() };
         gateway.store.ledger.set_terms(id, &terms).await.unwrap();
         gateway.store.accounts.set_groups(owner, &[]).await.unwrap();
         store.changes_are_applied().await;

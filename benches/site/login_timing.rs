@@ -1,5 +1,6 @@
 //! What the time of a failed login tells: unknown users, wrong passwords under each kind of hash, users who may not log in,
-//! one after the other in an order that changes with each round.
+//! one after the other in an order that changes with each round. A moment later somebody comes whom nobody knows: what that one
+//! waits for must tell nothing either.
 
 use std::time::Duration;
 
@@ -14,42 +15,58 @@ use crate::support::Wire;
 
 /// So many logins with the right password, which are not held back, show what there is to hide.
 const RIGHT: usize = 5;
+/// How much later somebody else comes.
+const LATER: Duration = Duration::from_millis(60);
 
 pub async fn run(rounds: usize) {
-    let fleet = people::fleet(|_| {}).await;
-    let mut wire = Wire::open(fleet.first()).await;
+    // One at a time, so that who comes later has to wait.
+    let fleet = people::fleet(|settings| settings.store.hashing.at_once = 1).await;
+    let (mut wire, mut other) = (Wire::open(fleet.first()).await, Wire::open(fleet.first()).await);
     let with_hash: Vec<&str> = DJANGOS.iter().map(|(name, _)| *name).chain([OURS]).collect();
     let kinds: Vec<&str> = with_hash.iter().copied().chain(["unknown user", INACTIVE, UNUSABLE]).collect();
-    let mut times = vec![Vec::new(); kinds.len()];
+    let mut times = vec![(Vec::new(), Vec::new()); kinds.len()];
     let mut order: Vec<usize> = (0..kinds.len()).collect();
     let mut rng = StdRng::seed_from_u64(1);
     for round in 0..=rounds {
         order.shuffle(&mut rng);
         for kind in &order {
             let password = if kinds[*kind] == INACTIVE { PASSWORD } else { "wrong horse 9" };
-            let took = time(&mut wire, kinds[*kind], password, 400).await;
+            let behind = async {
+                tokio::time::sleep(LATER).await;
+                time(&mut other, "somebody else", "wrong horse 9", 400).await
+            };
+            let (took, behind) = tokio::join!(time(&mut wire, kinds[*kind], password, 400), behind);
             // The first round warms up.
             if round > 0 {
-                times[*kind].push(took);
+                times[*kind].0.push(took);
+                times[*kind].1.push(behind);
             }
         }
     }
-    println!("| failed login | p50 | least | p99 | right password, p50 |");
-    println!("|---|---|---|---|---|");
-    let mut middles = Vec::new();
-    for (kind, times) in kinds.iter().zip(times) {
+    println!("| failed login | p50 | least | p99 | who came {} later, p50 | p99 | right password, p50 |", ms(LATER));
+    println!("|---|---|---|---|---|---|---|");
+    let (mut middles, mut middles_behind) = (Vec::new(), Vec::new());
+    for (kind, (times, behind)) in kinds.iter().zip(times) {
         let least = times.iter().min().copied().unwrap_or_default();
-        let (middle, late, _) = spread(times);
+        let ((middle, late, _), (middle_behind, late_behind, _)) = (spread(times), spread(behind));
         middles.push(middle);
+        middles_behind.push(middle_behind);
         let right = match with_hash.contains(kind) {
             true => ms(spread(right(&mut wire, kind).await).0),
             false => "-".to_owned(),
         };
-        println!("| {kind} | {} | {} | {} | {right} |", ms(middle), ms(least), ms(late));
+        let [middle, least, late, middle_behind, late_behind] =
+            [middle, least, late, middle_behind, late_behind].map(ms);
+        println!("| {kind} | {middle} | {least} | {late} | {middle_behind} | {late_behind} | {right} |");
     }
+    let [own, behind] = [middles, middles_behind].map(apart);
+    println!("medians of {rounds} rounds, apart by at most {own:.2} %; of those who came later, {behind:.2} %");
+}
+
+/// By how many percent.
+fn apart(middles: Vec<Duration>) -> f64 {
     let (least, most) = (middles.iter().min().unwrap(), middles.iter().max().unwrap());
-    let apart = (most.as_secs_f64() / least.as_secs_f64() - 1.0) * 100.0;
-    println!("medians of {rounds} rounds, apart by at most {apart:.2} %");
+    (most.as_secs_f64() / least.as_secs_f64() - 1.0) * 100.0
 }
 
 async fn right(wire: &mut Wire, kind: &str) -> Vec<Duration> {

@@ -2,8 +2,8 @@
 //!
 //! All of it runs in the control half and never sees a request that is meant for an upstream.
 //!
-//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), passes the [`guard`] (is it for us, from our own
-//! pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
+//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), gets a name and a line in the access log ([`record`]),
+//! passes the [`guard`] (is it for us, from our own pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
 //! at the [`desk`] and show what the [`monitor`] knows. The [`api`] is another way to that desk, for programs.
 
 pub mod api;
@@ -15,6 +15,7 @@ mod guard;
 mod internal;
 pub mod monitor;
 mod pages;
+mod record;
 mod session;
 mod visit;
 
@@ -30,6 +31,7 @@ use desk::Desk;
 use guard::Guard;
 use monitor::Monitor;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
+pub use record::Records;
 use session::SignIns;
 
 /// Longest request body in bytes.
@@ -60,7 +62,7 @@ impl Application {
     }
 
     /// Everything that it and the API answer.
-    pub fn router(self, api: Api) -> Router {
+    pub fn router(self, api: Api, records: Records) -> Router {
         let settings = Arc::new(self.settings.clone());
         let guard = Guard {
             settings: Arc::clone(&settings),
@@ -82,5 +84,6 @@ impl Application {
             .layer(DefaultBodyLimit::max(LONGEST_BODY))
             .layer(from_fn_with_state(guard, guard::every_request))
             .nest(api::PREFIX, api)
+            .layer(from_fn_with_state(Arc::new(records), record::record))
     }
 }

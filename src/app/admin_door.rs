@@ -11,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
 use super::worker::Phase;
-use crate::admin::Application;
+use crate::admin::{Application, Records};
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
 use crate::admin::door::{Bounds, Door};
@@ -23,7 +23,6 @@ use crate::config::Settings;
 use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
 use crate::listener::socket;
 use crate::store::{Store, Via};
-use crate::telemetry::RequestIds;
 
 /// Its socket.
 pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
@@ -33,12 +32,12 @@ pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
 }
 
 /// Serves it until a stop begins, and what is in flight then. It has throttles of its own, so that nobody can lock operators
-/// out from the public side. The API notes uses of tokens and names requests.
+/// out from the public side. The API notes uses of tokens.
 pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
     addresses: &HashMap<String, SocketAddr>,
-    (store, clock, uses, ids): (&Store, &Clock, Uses, RequestIds),
+    (store, clock, uses, records): (&Store, &Clock, Uses, Records),
     monitor: Arc<Monitor>,
     phases: &watch::Receiver<Phase>,
     control: &mut JoinSet<()>,
@@ -48,9 +47,9 @@ pub(super) fn serve(
     let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
     let desk = Desk::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
-    let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses, ids);
+    let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
-    let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api);
+    let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api, records);
     let door = Door { acceptor, router, bounds: Bounds::new(settings.timeouts.handshake) };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {

@@ -19,7 +19,7 @@ use super::files;
 use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
 use super::worker::{self, Phase, Plan, Share, Tallies};
-use crate::admin::{self, Health};
+use crate::admin::{self, Health, Records};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
@@ -142,7 +142,10 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         let (monitor, sampling) = monitor::new(sources);
         control.spawn(sampling.clone().run());
         sampler = Some(sampling);
-        let from = (&store, &clock, known.uses.clone(), RequestIds::new(process_id(), 0));
+        // Ids that no worker has. What its log loses is not counted: only workers have counters.
+        let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new(&[])));
+        let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
+        let from = (&store, &clock, known.uses.clone(), records);
         admin = admin_door::serve(&settings, door, &addresses, from, monitor, &phases, &mut control);
     }
     let plan = Arc::new(Plan {

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use super::attempts::Claimant;
 use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
 use crate::identity;
 use crate::store::{
@@ -90,7 +91,7 @@ impl Desk {
         let Login { name, password, from } = login;
         let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
         let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
-        self.attempt(&name, from, async {
+        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
             if let Some(former) = former {
@@ -104,7 +105,7 @@ impl Desk {
     async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
         let Login { name, password, from } = login;
         let directory = self.store.directory.as_ref().ok_or(LoginFailure::Unavailable)?;
-        self.attempt(&name, from, async {
+        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let found = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
             // Asked for nobody too, since that takes its time. Taken before the password is compared: if it changes meanwhile,
             // the mark is that of the former one.
@@ -140,11 +141,7 @@ impl Desk {
     async fn confirm(&self, user: Confirmed) -> Result<(SubjectId, Store), LoginFailure> {
         let Confirmed { owner, encoded_name, password, from } = user;
         let name = identity::decode(&encoded_name);
-        let found = self.attempt(&name, from, self.user(&name, password)).await?;
-        // The name may have passed to somebody else a moment ago.
-        if found.account.id != owner {
-            return Err(LoginFailure::Refused);
-        }
+        self.is_password_of(owner, Login { name: name.clone(), password, from }).await?;
         Ok((owner, self.on_behalf_of(owner, name, from)))
     }
 

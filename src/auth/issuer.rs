@@ -1,11 +1,9 @@
 //! Gives tokens and sessions for passwords.
 //!
-//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password and fetches what it gives. An
-//! attempt counts for the throttles from its beginning, so that many at once do not slip through, and is given back unless
-//! the password was wrong: who logs in rightly may do so as often as they like. What a user does with a session on the
-//! account page goes the same way (`account`).
+//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password, if it may be tried once more
+//! (`attempts`), and fetches what it gives. What a user does with a session on the account page goes the same way
+//! (`account`).
 
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,10 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use unicode_normalization::UnicodeNormalization;
 
-use super::throttle::{Throttle, client_of};
-use crate::clock::{Clock, Timestamp};
+use super::attempts::{Attempts, Claimant};
+use crate::clock::Clock;
 use crate::config::settings;
 use crate::store::{AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
 use crate::token::{SubjectId, TokenKey};
@@ -72,16 +69,13 @@ impl IssuerHandle {
         self.ask(|desk| async move { desk.log_in(login).await }).await
     }
 
-    /// Whose password this is. Counts and takes its time as every login does.
+    /// Is this the password of somebody who is signed in? Counts and takes its time as every login does, but not for those who
+    /// try the same name without being signed in.
     ///
     /// # Errors
     /// [`LoginFailure`].
-    pub async fn verify(&self, login: Login) -> Result<User, LoginFailure> {
-        self.ask(move |desk| async move {
-            let Login { name, password, from } = login;
-            desk.attempt(&name, from, desk.user(&name, password)).await
-        })
-        .await
+    pub async fn confirm(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
+        self.ask(move |desk| async move { desk.is_password_of(who, login).await }).await
     }
 
     /// Has it done at the desk.
@@ -114,9 +108,7 @@ pub(super) struct Desk {
     pub(super) store: Store,
     /// By which door people come here.
     via: Via,
-    clock: Clock,
-    per_user: Option<Throttle>,
-    per_address: Option<Throttle>,
+    attempts: Attempts,
     pub(super) session_ttl: Duration,
 }
 
@@ -124,9 +116,9 @@ impl Issuer {
     /// An issuer for those who come by this door, and the handle to ask it with.
     pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, errands) = mpsc::channel(QUEUE);
-        let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
+        let attempts = Attempts::new(settings, clock);
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
-        let desk = Arc::new(Desk { store, via, clock, per_user, per_address, session_ttl });
+        let desk = Arc::new(Desk { store, via, attempts, session_ttl });
         (Issuer { desk, errands }, IssuerHandle(sender))
     }
 
@@ -148,7 +140,7 @@ impl Issuer {
 impl Desk {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
-        self.attempt(&name, from, async {
+        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let account = self.user(&name, password).await?.account;
             let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
             issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
@@ -162,6 +154,18 @@ impl Desk {
             Ok(user) => user.ok_or(LoginFailure::Refused),
             Err(error) => Err(account_failure(&error)),
         }
+    }
+
+    /// Is it theirs?
+    pub(super) async fn is_password_of(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
+        let Login { name, password, from } = login;
+        let claimant = Claimant { name: &name, signed_in: Some(who) };
+        self.attempt(claimant, from, async {
+            // The name may have passed to somebody else a moment ago.
+            let found = self.user(&name, password).await?.account.id;
+            if found == who { Ok(()) } else { Err(LoginFailure::Refused) }
+        })
+        .await
     }
 
     /// The store as it is for a user who looks after what is their own.
@@ -182,43 +186,18 @@ impl Desk {
     /// Does what compares a password, if it may be tried once more. It counts only if the password is refused.
     pub(super) async fn attempt<T>(
         &self,
-        name: &str,
+        who: Claimant<'_>,
         from: IpAddr,
         work: impl Future<Output = Result<T, LoginFailure>>,
     ) -> Result<T, LoginFailure> {
-        let (user_key, client) = (spelling(name), client_of(from));
-        let now = self.clock.now();
-        take(&self.per_address, &client, now)?;
-        if let Err(failure) = take(&self.per_user, &user_key, now) {
-            give_back(&self.per_address, &client, now);
-            return Err(failure);
-        }
+        let attempt = self.attempts.begin(who, from).await.map_err(LoginFailure::Throttled)?;
         let answer = work.await;
         if matches!(answer, Err(LoginFailure::Refused)) {
-            self.note_failure(name, from).await;
+            self.note_failure(who.name, from).await;
         } else {
-            let now = self.clock.now();
-            give_back(&self.per_address, &client, now);
-            give_back(&self.per_user, &user_key, now);
+            attempt.forgive();
         }
         answer
-    }
-}
-
-/// One text for all spellings of a user name that a person would take for the same: case, width, accents written apart.
-/// Only counts are kept under it; a user is looked up by the name as it came.
-fn spelling(name: &str) -> String {
-    let folded: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
-    folded.trim().to_owned()
-}
-
-fn take(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) -> Result<(), LoginFailure> {
-    throttle.as_ref().map_or(Ok(()), |throttle| throttle.take(key, now)).map_err(LoginFailure::Throttled)
-}
-
-fn give_back(throttle: &Option<Throttle>, key: &impl Hash, now: Timestamp) {
-    if let Some(throttle) = throttle {
-        throttle.give_back(key, now);
     }
 }
 
@@ -258,26 +237,11 @@ pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFai
 mod tests {
     use std::collections::HashSet;
 
-    use super::{SOON, soon, spelling};
+    use super::{SOON, soon};
 
     #[test]
     fn those_who_are_put_off_together_do_not_come_back_together() {
         let told: HashSet<_> = (0..SOON).map(|_| soon().as_secs()).collect();
         assert!(told.iter().all(|seconds| (1..=SOON).contains(seconds)) && told.len() > 1, "{told:?}");
-    }
-
-    #[test]
-    fn spellings_of_a_name_are_one() {
-        for (one, other) in [
-            ("alice", "ALICE"),
-            ("alice", " alice\t"),
-            ("alice", "ａｌｉｃｅ"),
-            ("zażółć", "ZAŻO\u{301}ŁĆ"),
-            ("ﬁn", "FIN"),
-        ] {
-            assert_eq!(spelling(one), spelling(other), "{one} {other}");
-        }
-        assert_ne!(spelling("alice"), spelling("alicia"));
-        assert_ne!(spelling("zolc"), spelling("żółć"));
     }
 }

@@ -5,6 +5,7 @@
 //! for passwords; [`Throttle`] bounds how often both may be tried.
 
 mod account;
+mod attempts;
 mod authenticator;
 pub mod cookies;
 mod credentials;

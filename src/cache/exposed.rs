@@ -3,6 +3,7 @@
 //! The listener in clear reports them; the control half marks or revokes them in the store. Reports are bounded and may
 //! be lost under a flood: the next request of the same client brings another.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -16,7 +17,14 @@ const QUEUE: usize = 256;
 
 /// Where exposed tokens are reported.
 #[derive(Clone)]
-pub struct ExposedTokens(mpsc::Sender<(TokenDigest, ExposedToken)>);
+pub struct ExposedTokens(mpsc::Sender<Report>);
+
+/// A token that came in clear, from where, and what happens to it then.
+struct Report {
+    digest: TokenDigest,
+    from: IpAddr,
+    then: ExposedToken,
+}
 
 impl ExposedTokens {
     /// A handle and the task that carries reports out; the task ends when every handle is dropped.
@@ -25,11 +33,11 @@ impl ExposedTokens {
         (ExposedTokens(sender), carry_out(store, clock, reports))
     }
 
-    /// Reports a token. Never waits.
-    pub fn report(&self, digest: TokenDigest, then: ExposedToken) {
+    /// Reports a token that came from this address. Never waits.
+    pub fn report(&self, digest: TokenDigest, from: IpAddr, then: ExposedToken) {
         if then != ExposedToken::Ignore {
             // A full queue loses the report, not the refusal: see the module.
-            let _ = self.0.try_send((digest, then));
+            let _ = self.0.try_send(Report { digest, from, then });
         }
     }
 }
@@ -37,13 +45,13 @@ impl ExposedTokens {
 async fn carry_out(
     store: Arc<dyn TokenStore>,
     clock: Clock,
-    mut reports: mpsc::Receiver<(TokenDigest, ExposedToken)>,
+    mut reports: mpsc::Receiver<Report>,
 ) {
-    while let Some((digest, then)) = reports.recv().await {
+    while let Some(Report { digest, from, then }) = reports.recv().await {
         let done = match then {
             ExposedToken::Ignore => Ok(()),
-            ExposedToken::Mark => store.mark_exposed(digest, clock.now()).await,
-            ExposedToken::Revoke => store.revoke_exposed(digest, clock.now()).await,
+            ExposedToken::Mark => store.mark_exposed(digest, from, clock.now()).await,
+            ExposedToken::Revoke => store.revoke_exposed(digest, from, clock.now()).await,
         };
         if let Err(error) = done {
             tracing::error!(code = "store_unavailable", %error, "a token sent in clear could not be marked");

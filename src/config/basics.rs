@@ -44,6 +44,10 @@ pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
             schemes: schemes(&table.key("schemes")).unwrap_or(default.schemes),
             recoverable: table.key("recoverable").bool().unwrap_or(default.recoverable),
             issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(default.issue_on_user_create),
+            revoke_on_password_change: table
+                .key("revoke_on_password_change")
+                .bool()
+                .unwrap_or(default.revoke_on_password_change),
             default_ttl: table.key("default_ttl").or_word("never").optional_duration(default.default_ttl),
             max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(default.max_per_user),
             last_used_every,

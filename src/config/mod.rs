@@ -139,6 +139,10 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
         let mend = "remove [cache.redis], or import the users into a store of tokengate's own";
         problem("cache.redis", "a Django database keeps no log of changes, which a shared cache needs", mend);
     }
+    if settings.tokens.revoke_on_password_change {
+        let mend = "remove the line, and revoke tokens where passwords are changed";
+        problem("tokens.revoke_on_password_change", "passwords of a Django database are changed by the project itself", mend);
+    }
     let revokes = |role: &settings::ListenerRole| {
         matches!(role, settings::ListenerRole::Plain(plain) if plain.exposed_token == settings::ExposedToken::Revoke)
     };

@@ -1,6 +1,7 @@
 //! What holds for all requests of one client connection, and of one listener.
 
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
@@ -51,7 +52,7 @@ impl ClientConnection {
         let carries_credentials =
             [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
         if carries_credentials {
-            gateway.report_exposed(head, plaintext.exposed);
+            gateway.report_exposed(head, self.peer.address.ip(), plaintext.exposed);
             return Err(Refusal::Plaintext);
         }
         match plaintext.redirect {
@@ -69,9 +70,9 @@ impl ClientConnection {
 pub(crate) const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";
 
 impl Gateway {
-    fn report_exposed(&self, head: &request::Parts, then: settings::ExposedToken) {
+    fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
         if let Ok(Some(shown)) = self.authenticator.shown(&head.headers) {
-            self.exposed.report(shown.digest(), then);
+            self.exposed.report(shown.digest(), from, then);
         }
     }
 }

@@ -71,6 +71,8 @@ pub enum Act {
     TokensRevoked,
     /// The key of a login token was shown again.
     TokenRevealed,
+    /// A key that counts was sent in clear, for the first time.
+    TokenExposed,
     /// Somebody signed in.
     SignedIn,
     /// Somebody signed out.
@@ -183,7 +185,7 @@ impl Via {
 
 impl Act {
     /// All of them.
-    pub const ALL: [Act; 18] = [
+    pub const ALL: [Act; 19] = [
         Act::UserCreated,
         Act::UserImported,
         Act::UserEdited,
@@ -199,6 +201,7 @@ impl Act {
         Act::TokenRevoked,
         Act::TokensRevoked,
         Act::TokenRevealed,
+        Act::TokenExposed,
         Act::SignedIn,
         Act::SignedOut,
         Act::LoginFailed,
@@ -222,6 +225,7 @@ impl Act {
             Act::TokenRevoked => "token_revoked",
             Act::TokensRevoked => "tokens_revoked",
             Act::TokenRevealed => "token_revealed",
+            Act::TokenExposed => "token_exposed",
             Act::SignedIn => "signed_in",
             Act::SignedOut => "signed_out",
             Act::LoginFailed => "login_failed",

@@ -27,13 +27,22 @@ pub struct NamedToken {
     pub scopes: ScopeSet,
 }
 
-/// New terms of a token.
-#[derive(Clone, Debug)]
+/// New terms of a token; what is `None` stays as it is.
+#[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// When it ends; `None`: never.
-    pub expires: Option<Timestamp>,
+    /// When it ends by itself.
+    pub end: Option<End>,
     /// What it may be used for.
-    pub scopes: ScopeSet,
+    pub scopes: Option<ScopeSet>,
+}
+
+/// When a token ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It does not.
+    Never,
+    /// Then.
+    At(Timestamp),
 }
 
 /// What an import does with another login token of the same user.

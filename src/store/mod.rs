@@ -16,6 +16,7 @@ mod error;
 mod feed;
 mod keyfile;
 mod ledger;
+mod open;
 mod password;
 mod pool;
 mod postgres;
@@ -25,12 +26,12 @@ mod sql;
 mod sqlite;
 mod user;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::clock::{Clock, Timestamp};
-use crate::config::settings;
+use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
@@ -44,11 +45,12 @@ pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
-    Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
+    End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
+pub use open::{Migration, migrate, migrate_to_new_key, open};
 pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
-pub use user::{InvalidUser, NewUser, PersonalDetails, User};
+pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
 
 /// Answers what a token means. Apart from noting exposure, reads only.
 #[async_trait]
@@ -101,17 +103,17 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] if not all of it could be removed.
     async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError>;
 
-    /// Notes that a token was sent in clear, if it exists. The first time stays.
+    /// Notes that a token was sent in clear, if it exists, and from where. The first time stays.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
-    async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError>;
+    async fn mark_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Revokes a token by its digest, if it exists and is live, and notes the exposure.
+    /// Revokes a token by its digest, if it exists and is not revoked, and notes the exposure, and from where it came.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
-    async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError>;
+    async fn revoke_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError>;
 }
 
 /// Issues, withdraws and lists tokens. Every change is in the change log when the call returns.
@@ -156,7 +158,8 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
 
-    /// Gives a token a new end and new scopes. A revoked token stays revoked.
+    /// Gives a token a new end, new scopes, or both; what is not named stays, also if somebody else changes it in the same
+    /// moment. A revoked token stays revoked.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
@@ -211,17 +214,19 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
 
-    /// Sets a password; `None`: no password fits from now on. Tokens stay as they are, sessions end.
+    /// Sets a password; `None`: no password fits from now on. Sessions end, and tokens are revoked if
+    /// `tokens.revoke_on_password_change` says so.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
-    /// Gives a user another name, e-mail address and personal names. Tokens stay as they are.
+    /// Gives a user another name, e-mail address or personal names; what is not named stays, also if somebody else changes it
+    /// in the same moment. Tokens stay as they are.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError>;
+    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError>;
 
     /// Makes a user staff or superuser, or neither.
     ///
@@ -229,11 +234,13 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
 
-    /// Gives a user another name. Tokens stay as they are.
+    /// Gives a user another name, and changes nothing else.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError>;
+    /// As [`AccountStore::edit`].
+    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
+        self.edit(user, &DetailsChange { name: Some(name.to_owned()), ..DetailsChange::default() }).await
+    }
 
     /// Lets the tokens of a user count again.
     ///
@@ -285,75 +292,6 @@ pub struct Store {
     /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
     /// memory believes anything.
     pub is_told: bool,
-}
-
-/// One step of the schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Migration {
-    /// Its number.
-    pub version: i64,
-    /// What it brings.
-    pub description: String,
-}
-
-/// Opens the store that the settings name; makes the key file and an SQLite database on first start, and brings the schema
-/// up to this version.
-///
-/// # Errors
-/// [`OpenError`] says which file or server is not as it should be, and how to mend it.
-pub async fn open(
-    settings: &settings::Store,
-    tokens: &settings::Tokens,
-    clock: Clock,
-) -> Result<Store, OpenError> {
-    match &settings.url {
-        settings::StoreUrl::Sqlite(path) => {
-            let database = sqlite::SqliteDatabase::open(path, settings).await?;
-            Ok(Store::whole(sql::SqlStore::open(database, settings, tokens, clock).await?))
-        }
-        settings::StoreUrl::Postgres(url) => {
-            let database = postgres::PostgresDatabase::new(url, settings)?;
-            Ok(Store::whole(sql::SqlStore::open(database, settings, tokens, clock).await?))
-        }
-        settings::StoreUrl::Django(url) => django::open(url, settings, clock).await,
-    }
-}
-
-/// Brings the schema up to this version, and the key file into being, without serving. Says which steps were taken.
-///
-/// # Errors
-/// [`OpenError`], as [`open`].
-pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
-    prepare(settings, sql::LostKey::Refuse).await
-}
-
-/// As [`migrate`], for a store whose key file is lost for good: makes a new one and forgets all sealed keys.
-///
-/// All tokens stay valid. Login tokens that are not known any more are replaced at the next login. A key file that is
-/// there is never overwritten.
-///
-/// # Errors
-/// [`OpenError`], as [`open`]; [`OpenError::WrongKey`] if there is a key file and it is not that of the store.
-pub async fn migrate_to_new_key(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
-    prepare(settings, sql::LostKey::Forsake).await
-}
-
-async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<Migration>, OpenError> {
-    let ready = match &settings.url {
-        settings::StoreUrl::Sqlite(path) => {
-            let database = sqlite::SqliteDatabase::open(path, settings).await?;
-            sql::prepare(&database, settings, lost).await?
-        }
-        settings::StoreUrl::Postgres(url) => {
-            let database = postgres::PostgresDatabase::new(url, settings)?;
-            sql::prepare(&database, settings, lost).await?
-        }
-        // Its schema is Django's.
-        settings::StoreUrl::Django(url) => {
-            return django::open(url, settings, Clock::system()).await.map(|_| Vec::new());
-        }
-    };
-    Ok(ready.applied)
 }
 
 impl Store {

@@ -37,7 +37,7 @@ pub struct NewUser {
     pub groups: Vec<String>,
 }
 
-/// What a user is called, to be changed.
+/// What a user is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonalDetails {
     /// User name; compared byte by byte.
@@ -48,6 +48,19 @@ pub struct PersonalDetails {
     pub first_name: String,
     /// May be empty.
     pub last_name: String,
+}
+
+/// What is to be changed of what a user is called; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DetailsChange {
+    /// User name; compared byte by byte.
+    pub name: Option<String>,
+    /// E-mail address; may be empty.
+    pub email: Option<String>,
+    /// May be empty.
+    pub first_name: Option<String>,
+    /// May be empty.
+    pub last_name: Option<String>,
 }
 
 /// A user as a store knows it.
@@ -127,28 +140,64 @@ impl NewUser {
         if self.id.is_some_and(|id| id.0 <= 0) {
             return Err(InvalidUser::Id);
         }
-        check_details(&self.name, &self.email, [&self.first_name, &self.last_name])?;
+        check_former_name(&self.name)?;
+        check_email(&self.email)?;
+        check_personal_name(&self.first_name)?;
+        check_personal_name(&self.last_name)?;
         check_groups(&self.groups)
     }
 }
 
 impl PersonalDetails {
-    pub(super) fn check(&self) -> Result<(), InvalidUser> {
-        check_name(&self.name)?;
-        check_details(&self.name, &self.email, [&self.first_name, &self.last_name])
+    /// What this user is called.
+    pub(super) fn of(user: &User) -> PersonalDetails {
+        PersonalDetails {
+            name: user.account.name.clone(),
+            email: user.account.email.clone(),
+            first_name: user.first_name.clone(),
+            last_name: user.last_name.clone(),
+        }
     }
 }
 
-fn check_details(name: &str, email: &str, personal: [&str; 2]) -> Result<(), InvalidUser> {
-    check_former_name(name)?;
-    if !is_plain(email, LONGEST_EMAIL) || encode(email, b"").len() > LONGEST_VALUE {
-        return Err(InvalidUser::Email);
+/// All of it is to be changed.
+impl From<&PersonalDetails> for DetailsChange {
+    fn from(details: &PersonalDetails) -> DetailsChange {
+        let PersonalDetails { name, email, first_name, last_name } = details.clone();
+        DetailsChange { name: Some(name), email: Some(email), first_name: Some(first_name), last_name: Some(last_name) }
     }
-    if personal.into_iter().all(|part| is_plain(part, LONGEST_NAME)) { Ok(()) } else { Err(InvalidUser::PersonalName) }
+}
+
+impl DetailsChange {
+    pub(super) fn check(&self) -> Result<(), InvalidUser> {
+        self.name.as_deref().map_or(Ok(()), check_name)?;
+        self.email.as_deref().map_or(Ok(()), check_email)?;
+        self.first_name.as_deref().map_or(Ok(()), check_personal_name)?;
+        self.last_name.as_deref().map_or(Ok(()), check_personal_name)
+    }
+
+    pub(super) fn applied_to(&self, former: &PersonalDetails) -> PersonalDetails {
+        let changed = |asked: &Option<String>, former: &String| asked.as_ref().unwrap_or(former).clone();
+        PersonalDetails {
+            name: changed(&self.name, &former.name),
+            email: changed(&self.email, &former.email),
+            first_name: changed(&self.first_name, &former.first_name),
+            last_name: changed(&self.last_name, &former.last_name),
+        }
+    }
+}
+
+fn check_email(email: &str) -> Result<(), InvalidUser> {
+    let fits = is_plain(email, LONGEST_EMAIL) && encode(email, b"").len() <= LONGEST_VALUE;
+    if fits { Ok(()) } else { Err(InvalidUser::Email) }
+}
+
+fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
+    if is_plain(name, LONGEST_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
 }
 
 /// What users may be called: two who look alike must not be two.
-pub(super) fn check_name(name: &str) -> Result<(), InvalidUser> {
+fn check_name(name: &str) -> Result<(), InvalidUser> {
     check_former_name(name)?;
     if name.chars().any(is_format) { Err(InvalidUser::Invisible) } else { Ok(()) }
 }

@@ -1,9 +1,9 @@
 //! The desk itself, where neither a page nor the API stands before it.
 
 use tokengate::admin::desk::{Caller, Desk, DeskError, Rights};
-use tokengate::auth::Issuer;
+use tokengate::auth::{Issuer, Login as AuthLogin};
 use tokengate::config::settings::Login;
-use tokengate::store::{Terms, Via};
+use tokengate::store::{NamedToken, Terms, Via};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::*;
@@ -26,15 +26,33 @@ async fn staff_gives_no_other_terms_to_what_a_superuser_has() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
-    let terms = Terms { expires: None, scopes: ScopeSet::parse("more").unwrap() };
+    let terms = Terms { scopes: Some(ScopeSet::parse("more").unwrap()), ..Terms::default() };
     for (owner, may) in [("alice", true), ("root", false)] {
         let key = TokenKey::parse(&gateway.issue_named(owner, "", None, &gateway.clock()).await).unwrap();
         let token = gateway.store.tokens.find(&key).await.unwrap().unwrap().id;
         let set = desk.act_for(&helper).set_terms(token, &terms).await;
         let scopes = gateway.store.tokens.find(&key).await.unwrap().unwrap().scopes;
-        assert_eq!(scopes == terms.scopes, may, "{owner}");
+        assert_eq!(Some(scopes) == terms.scopes, may, "{owner}");
         assert!(if may { set.is_ok() } else { matches!(set, Err(DeskError::NotAllowed(_))) }, "{set:?}");
     }
+}
+
+/// Who issues a token has seen its key. With this scope it would do more than they may once its owner is promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_gives_nobody_the_scope_of_the_api() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
+    let root = caller(&gateway, "root").await;
+    let (alice, scopes) = (gateway.user("alice").await, ScopeSet::parse("read tokengate:admin").unwrap());
+    let order = NamedToken { name: "later".to_owned(), expires: None, scopes: scopes.clone() };
+    let issued = desk.act_for(&helper).issue_named(alice, &order).await;
+    assert!(matches!(issued, Err(DeskError::NotAllowed(_))), "{:?}", issued.map(|issued| issued.id));
+    let plain = NamedToken { scopes: ScopeSet::parse("read").unwrap(), ..order.clone() };
+    let id = desk.act_for(&helper).issue_named(alice, &plain).await.unwrap().id;
+    let set = desk.act_for(&helper).set_terms(id, &Terms { scopes: Some(scopes), ..Terms::default() }).await;
+    assert!(matches!(set, Err(DeskError::NotAllowed(_))), "{set:?}");
+    desk.act_for(&root).issue_named(alice, &order).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,4 +66,28 @@ async fn the_password_of_somebody_who_took_the_name_confirms_nothing() {
     accounts.rename(root.user.account.id, "former").await.unwrap();
     accounts.create(NewUser { password: Password::parse("other words").ok(), ..NewUser::named("root") }).await.unwrap();
     assert!(matches!(confirm("other words").await, Err(DeskError::WrongPassword)));
+}
+
+/// Otherwise anybody who knows the name of a superuser could keep them from revoking a token in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_the_name_of_a_superuser_does_not_keep_them_from_acting() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let (desk, root) = (desk(&gateway), caller(&gateway, "root").await);
+    let words = |text: &str| Password::parse(text).unwrap();
+    let stranger =
+        |text: &str| AuthLogin { name: "root".to_owned(), password: words(text), from: "192.0.2.8".parse().unwrap() };
+    for _ in 0..Login::default().per_user.unwrap().count {
+        assert!(matches!(desk.sign_in(stranger("guess"), Via::Admin).await, Err(DeskError::WrongPassword)));
+    }
+    assert!(matches!(desk.sign_in(stranger(PASSWORD), Via::Admin).await, Err(DeskError::Throttled(_))));
+    desk.act_for(&root).confirm(words(PASSWORD)).await.unwrap();
+    for _ in 0..Login::default().per_user.unwrap().count {
+        assert!(matches!(desk.act_for(&root).confirm(words("guess")).await, Err(DeskError::WrongPassword)));
+    }
+    let held = desk.act_for(&root).confirm(words(PASSWORD)).await;
+    assert!(
+        matches!(held, Err(DeskError::Throttled(_))),
+        "who guesses with a stolen sign-in is held back, too: {held:?}"
+    );
 }

@@ -222,7 +222,12 @@ async fn the_list_has_views_and_is_searched() {
     gateway.revoke(&revoked).await;
     gateway.issue("bob").await;
     let exposed = gateway.issue_named("bob", "", None, &clock).await;
-    gateway.store.tokens.mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), clock.now()).await.unwrap();
+    gateway
+        .store
+        .tokens
+        .mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), [192, 0, 2, 9].into(), clock.now())
+        .await
+        .unwrap();
     let browser = Browser::of(&gateway, "root").await;
     let count = |page: String| page.matches("<th scope=\"row\">").count();
     for (query, tokens) in [

@@ -136,7 +136,12 @@ async fn furnish(gateway: &Gateway) -> String {
     let edsger = gateway.user("edsger").await;
     gateway.store.accounts.deactivate(edsger).await.unwrap();
     let exposed = gateway.issue("katherine").await;
-    gateway.store.tokens.mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), clock.now()).await.unwrap();
+    gateway
+        .store
+        .tokens
+        .mark_exposed(TokenKey::parse(&exposed).unwrap().digest(), [192, 0, 2, 9].into(), clock.now())
+        .await
+        .unwrap();
     let revoked = gateway.issue_named("radia", "read", None, &clock).await;
     gateway.revoke(&revoked).await;
 

@@ -275,12 +275,16 @@ fn what_a_django_database_cannot_do_is_refused() {
     let revoke =
         "[listeners.clear] | address = \"127.0.0.1:8080\" | plaintext = \"refuse\" | exposed_token = \"revoke\"";
     let folder = Folder::new();
-    let text = format!("{BASE}\n[store]\nurl = \"django+sqlite:db.sqlite3\"\n{redis}\n{revoke}").replace(" | ", "\n");
+    let change = "[tokens] | revoke_on_password_change = true";
+    let text = format!("{BASE}\n[store]\nurl = \"django+sqlite:db.sqlite3\"\n{redis}\n{revoke}\n{change}")
+        .replace(" | ", "\n");
     assert_eq!(
         folder.errors(&text),
         [
             "gateway.toml: cache.redis: a Django database keeps no log of changes, which a shared cache needs; remove \
              [cache.redis], or import the users into a store of tokengate's own",
+            "gateway.toml: tokens.revoke_on_password_change: passwords of a Django database are changed by the project itself; \
+             remove the line, and revoke tokens where passwords are changed",
             "gateway.toml: listeners.clear.exposed_token: a Django database knows tokens by their keys alone, so none is \
              revoked there; write \"ignore\"",
         ]

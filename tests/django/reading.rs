@@ -154,7 +154,11 @@ async fn a_store_that_is_only_read_writes_nothing(project: Project) {
         assert!(matches!(refused, Err(LedgerError::ReadOnly)), "{place}: {refused:?}");
     }
     store.ledger.mark_used(&[(again.id, tokengate::clock::Timestamp::from_micros(1))]).await.unwrap();
-    store.tokens.mark_exposed(again.key.digest(), tokengate::clock::Timestamp::from_micros(1)).await.unwrap();
+    store
+        .tokens
+        .mark_exposed(again.key.digest(), [192, 0, 2, 9].into(), tokengate::clock::Timestamp::from_micros(1))
+        .await
+        .unwrap();
     assert_eq!(project.dump().await, before);
 }
 

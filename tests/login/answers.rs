@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tokengate::config::settings::Login;
+
 use super::{PASSWORD, REFUSED, gateway, login, site, token, typed, user, user_with_hash};
 use crate::support::client::BOTH;
 use crate::support::{Ask, Origin, PATIENCE, Wire, eventually, soon};
@@ -53,7 +55,8 @@ async fn a_user_without_a_token_gets_one_now() {
 #[tokio::test]
 async fn eight_simultaneous_first_logins_give_one_token() {
     let origin = Origin::answering("hello").await;
-    let gateway = gateway(&origin).await;
+    // With the throttles as they are by default.
+    let gateway = site(&origin).with(|settings| settings.login = Some(Login::default())).start().await;
     user(&gateway, "nora").await;
     let mut wires = Vec::new();
     for _ in 0..8 {

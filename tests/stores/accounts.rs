@@ -1,7 +1,9 @@
 //! Users: created, found, renamed, switched off, deleted.
 
-use tokengate::store::{AccountError, Actor, InvalidUser, NewUser, Page, Password, Store, Via};
-use tokengate::token::SubjectId;
+use tokengate::store::{
+    AccountError, Actor, DetailsChange, InvalidUser, NamedToken, NewUser, Page, Password, Store, Via,
+};
+use tokengate::token::{ScopeSet, SubjectId};
 
 use super::for_each_store;
 use super::site::{START, Site, found, user};
@@ -10,11 +12,13 @@ for_each_store! {
     a_created_user_is_found_as_it_was_ordered
     each_new_user_gets_a_login_token_where_the_settings_say_so
     names_are_compared_byte_by_byte
+    what_a_change_does_not_name_stays
     a_taken_name_or_id_is_refused
     unacceptable_users_are_refused
     a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user
     only_the_right_password_of_an_active_user_fits
     a_changed_password_leaves_tokens_alone
+    a_changed_password_revokes_tokens_where_the_settings_say_so
     a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again
     users_are_listed_in_pages
     a_name_that_nobody_can_have_is_no_error
@@ -143,6 +147,24 @@ async fn a_changed_password_leaves_tokens_alone(site: Site) {
     assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id);
 }
 
+async fn a_changed_password_revokes_tokens_where_the_settings_say_so(mut site: Site) {
+    site.tokens.revoke_on_password_change = true;
+    let store = site.open().await;
+    let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
+    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() };
+    let login = store.ledger.issue_login(alice).await.unwrap().key;
+    let named = store.ledger.issue_named(alice, &order).await.unwrap().key;
+    let other = store.ledger.issue_login(bob).await.unwrap().key;
+    for change in [Some(password("new")), None] {
+        let fresh = store.ledger.issue_login(alice).await.unwrap().key;
+        store.accounts.set_password(alice, change).await.unwrap();
+        for key in [&login, &named, &fresh] {
+            assert!(found(&store, key).await.revoked.is_some());
+        }
+    }
+    assert_eq!(found(&store, &other).await.revoked, None);
+}
+
 async fn a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -256,5 +278,45 @@ async fn the_command_line_shuts_out_the_last_superuser(site: Site) {
     for exit in Exit::ALL {
         let root = superuser(&store, &format!("{exit:?}")).await;
         exit.of(root, &store).await.unwrap();
+    }
+}
+
+async fn what_a_change_does_not_name_stays(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let change = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
+        let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
+        DetailsChange { name, email, first_name, last_name }
+    };
+    let parts = [
+        change(None, Some("a@b.example"), None, None),
+        change(None, None, Some("Alice"), None),
+        change(None, None, None, Some("Żółć")),
+        change(Some("alicia"), None, None, None),
+        DetailsChange::default(),
+    ];
+    for part in &parts {
+        store.accounts.edit(alice, part).await.unwrap();
+    }
+    let alicia = store.accounts.find("alicia").await.unwrap().unwrap();
+    assert_eq!(
+        (alicia.account.email.as_str(), alicia.first_name.as_str(), alicia.last_name.as_str()),
+        ("a@b.example", "Alice", "Żółć")
+    );
+    let emptied = change(None, Some(""), Some(""), None);
+    store.accounts.edit(alice, &emptied).await.unwrap();
+    let alicia = store.accounts.find("alicia").await.unwrap().unwrap();
+    assert_eq!(
+        (alicia.account.email.as_str(), alicia.first_name.as_str(), alicia.last_name.as_str()),
+        ("", "", "Żółć")
+    );
+    for (bad, wrong) in [
+        (change(Some(" "), None, None, None), InvalidUser::Name),
+        (change(None, Some("a\nb"), None, None), InvalidUser::Email),
+        (change(None, None, Some("a\0"), None), InvalidUser::PersonalName),
+        (change(None, None, None, Some("\u{7}")), InvalidUser::PersonalName),
+    ] {
+        let refused = store.accounts.edit(alice, &bad).await;
+        assert!(matches!(&refused, Err(AccountError::Invalid(invalid)) if *invalid == wrong), "{refused:?}");
     }
 }

@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
-    Act, Actor, AuditEntry, AuditQuery, NamedToken, NewUser, OnConflict, Password, PersonalDetails, Place, Store,
-    Terms, TokenRef, Via,
+    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, Issued, NamedToken, NewUser, OnConflict, Password,
+    Place, Store, Terms, TokenRef, User, Via,
 };
-use tokengate::token::{ScopeSet, SubjectId};
+use tokengate::token::{Account, ScopeSet, SubjectId};
 
 use super::for_each_store;
 use super::site::{START, Site, key, user};
 
 for_each_store! {
     every_change_of_a_user_or_token_is_told
+    what_power_a_new_user_has_is_told
+    what_was_edited_is_told
+    what_changes_nothing_is_not_told
+    each_token_that_ends_with_others_has_its_own_entry
+    an_exposed_token_is_told_of_once
     a_refused_change_is_not_told
     an_entry_outlives_what_it_is_about
     an_unknown_name_is_not_kept
@@ -42,11 +47,10 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     let store = site.open().await.acting_as(root());
     let (accounts, ledger) = (&store.accounts, &store.ledger);
     let alice = user(&store, "alice").await;
-    let details = PersonalDetails {
-        name: "ALICE".to_owned(),
-        email: "a@b.example".to_owned(),
-        first_name: String::new(),
-        last_name: String::new(),
+    let details = DetailsChange {
+        name: Some("ALICE".to_owned()),
+        email: Some("a@b.example".to_owned()),
+        ..DetailsChange::default()
     };
     accounts.edit(alice, &details).await.unwrap();
     accounts.set_groups(alice, &["sales".to_owned()]).await.unwrap();
@@ -59,7 +63,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     ledger.issue_login(alice).await.unwrap();
     let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
     let named = ledger.issue_named(alice, &order).await.unwrap();
-    ledger.set_terms(named.id, &Terms { expires: Some(START), scopes: ScopeSet::default() }).await.unwrap();
+    ledger.set_terms(named.id, &Terms { end: Some(End::At(START)), scopes: Some(ScopeSet::default()) }).await.unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     let reset = ledger.reset_login(alice).await.unwrap();
@@ -71,25 +75,180 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
         told(&store).await,
         [
             of(Act::UserCreated, "alice", ""),
-            of(Act::UserEdited, "ALICE", "was called alice"),
+            of(Act::UserEdited, "ALICE", "was called alice; e-mail a@b.example, was none"),
             of(Act::GroupsSet, "ALICE", "sales"),
             of(Act::RightsSet, "ALICE", "staff"),
             of(Act::UserDeactivated, "ALICE", ""),
             of(Act::UserActivated, "ALICE", ""),
             of(Act::PasswordSet, "ALICE", "no password"),
             of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
-            of(Act::TokenIssued, "ALICE", &format!("named token {named}… ci scopes a:read")),
-            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… ci end {START}")),
-            of(Act::TokenRevoked, "ALICE", &format!("named token {named}… ci")),
+            of(Act::TokenIssued, "ALICE", &format!("named token {named}… \"ci\" scopes a:read")),
+            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" end {START} no scopes")),
+            of(Act::TokenRevoked, "ALICE", &format!("named token {named}… \"ci\"")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {reset}…")),
             of(Act::TokenImported, "ALICE", "login token 01234567…"),
-            of(Act::TokensRevoked, "ALICE", "1 live tokens"),
+            of(Act::TokenRevoked, "ALICE", "login token 01234567… with all tokens of the user"),
+            of(Act::TokensRevoked, "ALICE", "1 live token"),
         ]
     );
     for entry in entries(&store, AuditQuery::default()).await {
         assert_eq!((entry.actor, entry.at, entry.user), (root(), START, Some(alice)));
+    }
+}
+
+async fn what_power_a_new_user_has_is_told(site: Site) {
+    let store = site.open().await;
+    let groups = || vec!["ops".to_owned(), "a,b".to_owned(), "ops".to_owned()];
+    for (new, told) in [
+        (NewUser::named("plain"), ""),
+        (
+            NewUser { superuser: true, staff: true, groups: groups(), active: false, ..NewUser::named("a") },
+            "superuser, inactive, groups \"a,b\", ops",
+        ),
+        (NewUser { staff: true, ..NewUser::named("b") }, "staff"),
+        (NewUser { groups: groups(), ..NewUser::named("c") }, "groups \"a,b\", ops"),
+    ] {
+        let user = store.accounts.create(new).await.unwrap().0;
+        let arrival = |id, name: String| {
+            let account = Account { id: SubjectId(id), name, ..user.account.clone() };
+            Arrival { user: User { account, ..user.clone() }, password: "!".to_owned().into(), token: None }
+        };
+        let name = user.account.name.clone();
+        store.accounts.take_in(&arrival(user.account.id.0 + 1_000, format!("{name} too"))).await.unwrap();
+        let [imported, created] = &entries(&store, AuditQuery { limit: 2, ..AuditQuery::default() }).await[..2] else {
+            panic!()
+        };
+        assert_eq!((created.act, created.detail.as_str()), (Act::UserCreated, told), "{name}");
+        assert_eq!((imported.act, imported.detail.as_str()), (Act::UserImported, told), "{name}");
+    }
+}
+
+async fn what_was_edited_is_told(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let edit = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
+        let [name, email, first_name, last_name] = [name, email, first, last].map(|text| text.map(str::to_owned));
+        DetailsChange { name, email, first_name, last_name }
+    };
+    for (change, detail) in [
+        (edit(Some("alicia"), None, None, None), "was called alice"),
+        (
+            edit(Some("alice"), Some("a@b.example"), Some("A"), Some("B")),
+            "was called alicia; e-mail a@b.example, was none; first name; last name",
+        ),
+        (
+            edit(Some("alice"), Some("c@d.example"), Some("A"), Some("C")),
+            "e-mail c@d.example, was a@b.example; last name",
+        ),
+        (edit(None, Some(""), None, None), "e-mail none, was c@d.example"),
+        (edit(None, Some("\"x; y\"@d.example"), None, None), "e-mail \"\\\"x; y\\\"@d.example\", was none"),
+        (edit(Some("a, b"), None, None, None), "was called alice"),
+        (edit(Some("alice"), None, None, None), "was called \"a, b\""),
+    ] {
+        store.accounts.edit(alice, &change).await.unwrap();
+        let last = told(&store).await.pop().unwrap();
+        assert_eq!((last.0, last.2.as_str()), (Act::UserEdited, detail));
+    }
+}
+
+async fn what_changes_nothing_is_not_told(site: Site) {
+    let store = site.open().await;
+    let (accounts, ledger) = (&store.accounts, &store.ledger);
+    let new = NewUser { staff: true, groups: vec!["a".to_owned(), "b".to_owned()], ..NewUser::named("alice") };
+    let alice = accounts.create(new).await.unwrap().0.account.id;
+    let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("read").unwrap() };
+    let token = ledger.issue_named(alice, &order).await.unwrap().id;
+    let before = told(&store).await;
+    let same = DetailsChange { name: Some("alice".to_owned()), email: Some(String::new()), ..DetailsChange::default() };
+    accounts.edit(alice, &same).await.unwrap();
+    accounts.edit(alice, &DetailsChange::default()).await.unwrap();
+    accounts.set_groups(alice, &["b".to_owned(), "a".to_owned(), "b".to_owned()]).await.unwrap();
+    accounts.set_rights(alice, true, false).await.unwrap();
+    accounts.activate(alice).await.unwrap();
+    ledger.set_terms(token, &Terms { end: Some(End::Never), scopes: Some(order.scopes) }).await.unwrap();
+    ledger.set_terms(token, &Terms::default()).await.unwrap();
+    assert_eq!(told(&store).await, before);
+    accounts.deactivate(alice).await.unwrap();
+    ledger.revoke_all(alice).await.unwrap();
+    let before = told(&store).await;
+    accounts.deactivate(alice).await.unwrap();
+    ledger.revoke_all(alice).await.unwrap();
+    assert_eq!(told(&store).await, before);
+}
+
+async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
+    let store = site.open().await;
+    let ledger = &store.ledger;
+    let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
+    let soon = START.after(Duration::from_secs(1));
+    let order = |expires| NamedToken { name: "ci".to_owned(), expires, scopes: ScopeSet::default() };
+    let mut tokens = Vec::new();
+    for owner in [alice, bob] {
+        let login = ledger.issue_login(owner).await.unwrap();
+        let short = ledger.issue_named(owner, &order(Some(soon))).await.unwrap();
+        let revoked = ledger.issue_named(owner, &order(None)).await.unwrap();
+        ledger.revoke(TokenRef::Id(revoked.id)).await.unwrap();
+        tokens.push([login, short, revoked]);
+    }
+    site.hand.advance(Duration::from_secs(1));
+    let before = told(&store).await.len();
+    ledger.revoke_all(alice).await.unwrap();
+    store.accounts.delete(bob).await.unwrap();
+    let [of_alice, of_bob] = &tokens[..] else { panic!() };
+    let hint = |token: &Issued| token.key.hint().as_str().to_owned();
+    let of = |act, name: &str, detail: String| (act, name.to_owned(), detail);
+    assert_eq!(
+        told(&store).await[before..],
+        [
+            of(Act::TokenRevoked, "alice", format!("login token {}… with all tokens of the user", hint(&of_alice[0]))),
+            of(
+                Act::TokenRevoked,
+                "alice",
+                format!("named token {}… \"ci\" with all tokens of the user", hint(&of_alice[1]))
+            ),
+            of(Act::TokensRevoked, "alice", "2 tokens, 1 of them live".to_owned()),
+            of(Act::TokenRevoked, "bob", format!("login token {}… deleted with the user", hint(&of_bob[0]))),
+            of(Act::TokenRevoked, "bob", format!("named token {}… \"ci\" deleted with the user", hint(&of_bob[1]))),
+            of(Act::UserDeleted, "bob", "with 2 tokens, 1 of them live".to_owned()),
+        ]
+    );
+    for token in tokens.iter().flatten() {
+        let trail = entries(&store, AuditQuery { token: Some(token.id), ..AuditQuery::default() }).await;
+        let acts: Vec<_> = trail.iter().map(|entry| entry.act).collect();
+        assert_eq!(acts, [Act::TokenRevoked, Act::TokenIssued]);
+    }
+}
+
+async fn an_exposed_token_is_told_of_once(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let (marked, revoked) = (
+        store.ledger.issue_login(alice).await.unwrap(),
+        store
+            .ledger
+            .issue_named(alice, &NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::default() })
+            .await
+            .unwrap(),
+    );
+    let before = entries(&store, AuditQuery::default()).await.len();
+    for from in [[192, 0, 2, 8], [192, 0, 2, 9]] {
+        // Whoever acts: it came to the gateway, from a client.
+        let tokens = store.acting_as(root()).tokens;
+        tokens.mark_exposed(marked.key.digest(), from.into(), START).await.unwrap();
+        tokens.revoke_exposed(revoked.key.digest(), from.into(), START).await.unwrap();
+        tokens.mark_exposed(key("unknown").digest(), from.into(), START).await.unwrap();
+    }
+    let trail = entries(&store, AuditQuery::default()).await;
+    assert_eq!(trail.len(), before + 2);
+    let by = Actor { from: Some([192, 0, 2, 8].into()), ..Actor::gateway() };
+    for (entry, act, token, detail) in [
+        (&trail[1], Act::TokenExposed, &marked, format!("login token {}…", marked.key.hint())),
+        (&trail[0], Act::TokenRevoked, &revoked, format!("named token {}… \"ci\" sent in clear", revoked.key.hint())),
+    ] {
+        assert_eq!((entry.act, &entry.actor, entry.user, entry.token), (act, &by, Some(alice), Some(token.id)));
+        assert_eq!(entry.detail, detail);
     }
 }
 
@@ -113,10 +272,10 @@ async fn an_entry_outlives_what_it_is_about(site: Site) {
     store.accounts.delete(alice).await.unwrap();
     let of_user = entries(&store, AuditQuery { user: Some(alice), ..AuditQuery::default() }).await;
     let acts: Vec<_> = of_user.iter().map(|entry| entry.act).collect();
-    assert_eq!(acts, [Act::UserDeleted, Act::TokenIssued, Act::UserCreated]);
+    assert_eq!(acts, [Act::UserDeleted, Act::TokenRevoked, Act::TokenIssued, Act::UserCreated]);
     let of_token = entries(&store, AuditQuery { token: Some(token), ..AuditQuery::default() }).await;
-    assert_eq!(of_token.len(), 1);
-    assert_eq!(of_token[0].user_name, "alice");
+    assert_eq!(of_token.len(), 2);
+    assert!(of_token.iter().all(|entry| entry.user_name == "alice"));
 }
 
 async fn an_unknown_name_is_not_kept(site: Site) {

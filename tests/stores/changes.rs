@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokengate::clock::{Clock, Timestamp};
 use tokengate::store::TokenEvent::{self, Changed, SubjectChanged};
-use tokengate::store::{Cursor, LedgerError, NamedToken, NewUser, OnConflict, Terms, TokenRef};
+use tokengate::store::{Cursor, End, LedgerError, NamedToken, NewUser, OnConflict, Terms, TokenRef};
 use tokengate::token::{ScopeSet, TokenKey};
 
 use super::for_each_store;
@@ -52,11 +52,11 @@ async fn every_change_leaves_an_event(mut site: Site) {
     let ci = ledger.issue_named(alice, &order).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "named");
 
-    let terms = Terms { expires: Some(START), scopes: ScopeSet::default() };
+    let terms = Terms { end: Some(End::At(START)), ..Terms::default() };
     ledger.set_terms(ci.id, &terms).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "terms");
 
-    store.tokens.revoke_exposed(ci.key.digest(), START).await.unwrap();
+    store.tokens.revoke_exposed(ci.key.digest(), [192, 0, 2, 9].into(), START).await.unwrap();
     assert_eq!(log.events(&store).await, [changed(&ci.key)], "exposed");
 
     accounts.rename(alice, "alice2").await.unwrap();
@@ -91,7 +91,7 @@ async fn what_changes_no_meaning_leaves_no_event(site: Site) {
     let mut log = Log::from_now(&store).await;
     store.ledger.issue_login(alice).await.unwrap();
     store.ledger.mark_used(&[(issued.id, START)]).await.unwrap();
-    store.tokens.mark_exposed(issued.key.digest(), START).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await.unwrap();
     store.accounts.set_password(alice, None).await.unwrap();
     assert_eq!(log.events(&store).await, []);
     store.ledger.revoke(TokenRef::Id(issued.id)).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokengate::store::{
-    Directory, Listing, NamedToken, NewUser, Password, Place, Store, Terms, TokenDetails, TokenKind, TokenQuery,
+    Directory, End, Listing, NamedToken, NewUser, Password, Place, Store, Terms, TokenDetails, TokenKind, TokenQuery,
     TokenRef, TokenView, User, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
@@ -60,7 +60,7 @@ async fn named(store: &Store, owner: SubjectId, name: &str) -> TokenId {
 }
 
 async fn end_at(store: &Store, token: TokenId, days: u32) {
-    let terms = Terms { expires: Some(START.after(DAY * days)), scopes: ScopeSet::default() };
+    let terms = Terms { end: Some(End::At(START.after(DAY * days))), ..Terms::default() };
     store.ledger.set_terms(token, &terms).await.unwrap();
 }
 
@@ -228,7 +228,7 @@ async fn each_view_of_the_tokens_shows_its_own_in_its_order(site: Site) {
     }
     store.ledger.revoke(TokenRef::Id(revoked)).await.unwrap();
     let digest = store.ledger.show(TokenRef::Id(exposed)).await.unwrap().unwrap().record.digest;
-    store.tokens.mark_exposed(digest, START).await.unwrap();
+    store.tokens.mark_exposed(digest, [192, 0, 2, 9].into(), START).await.unwrap();
     site.hand.advance(2 * DAY);
     let now = START.after(2 * DAY);
     store.ledger.mark_used(&[(used, now)]).await.unwrap();

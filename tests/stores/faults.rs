@@ -23,7 +23,8 @@ async fn a_locked_database_is_unavailable_to_writers_in_time_while_readers_go_on
     let refused = tokio::time::timeout(Duration::from_secs(20), store.ledger.reset_login(alice)).await;
     let refused = refused.expect("the store keeps its own time limit").unwrap_err();
     assert!(matches!(refused, LedgerError::Store(StoreError::Unavailable(_))), "{refused:?}");
-    let refused = store.tokens.revoke_exposed(issued.key.digest(), super::site::START).await.unwrap_err();
+    let refused =
+        store.tokens.revoke_exposed(issued.key.digest(), [192, 0, 2, 9].into(), super::site::START).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
     assert_eq!(found(&patient, &issued.key).await.revoked, None);
     let refused = site.try_open().await.err().unwrap();

@@ -49,7 +49,7 @@ async fn what_changes_no_meaning_is_not_told(site: Site) {
     assert_eq!(next(&mut feed).await, Gap);
     let mut log = Log::from_now(&store).await;
     store.ledger.mark_used(&[(issued.id, START)]).await.unwrap();
-    store.tokens.mark_exposed(issued.key.digest(), START).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await.unwrap();
     store.ledger.issue_login(alice).await.unwrap();
     store.accounts.set_password(alice, None).await.unwrap();
     tokio::select! {

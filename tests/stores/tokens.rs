@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokengate::store::{
-    LedgerError, NamedToken, OnConflict, Page, Revocation, Store, Terms, TokenFilter, TokenKind, TokenRef,
+    End, LedgerError, NamedToken, OnConflict, Page, Revocation, Store, Terms, TokenFilter, TokenKind, TokenRef,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -144,7 +144,7 @@ async fn a_named_token_is_found_with_its_scopes_and_end(mut site: Site) {
     let shown = details(&store, issued.id).await;
     assert_eq!((shown.name.as_str(), shown.kind, shown.hint), ("ci", TokenKind::Named, issued.key.hint()));
 
-    let terms = Terms { expires: None, scopes: ScopeSet::parse("read").unwrap() };
+    let terms = Terms { end: Some(End::Never), scopes: Some(ScopeSet::parse("read").unwrap()) };
     store.ledger.set_terms(issued.id, &terms).await.unwrap();
     let record = found(&store, &issued.key).await;
     assert_eq!((record.expires, record.scopes.to_string().as_str()), (None, "read"));
@@ -278,15 +278,15 @@ async fn exposure_is_noted_once_and_may_revoke(site: Site) {
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
     let later = START.after(Duration::from_secs(9));
-    store.tokens.mark_exposed(issued.key.digest(), START).await.unwrap();
-    store.tokens.mark_exposed(issued.key.digest(), later).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await.unwrap();
+    store.tokens.mark_exposed(issued.key.digest(), [192, 0, 2, 9].into(), later).await.unwrap();
     assert_eq!(details(&store, issued.id).await.exposed, Some(START));
     assert_eq!(details(&store, issued.id).await.record.revoked, None);
-    store.tokens.revoke_exposed(issued.key.digest(), later).await.unwrap();
+    store.tokens.revoke_exposed(issued.key.digest(), [192, 0, 2, 9].into(), later).await.unwrap();
     let shown = details(&store, issued.id).await;
     assert_eq!((shown.exposed, shown.record.revoked), (Some(START), Some(later)));
-    store.tokens.mark_exposed(key("unknown").digest(), START).await.unwrap();
-    store.tokens.revoke_exposed(key("unknown").digest(), START).await.unwrap();
+    store.tokens.mark_exposed(key("unknown").digest(), [192, 0, 2, 9].into(), START).await.unwrap();
+    store.tokens.revoke_exposed(key("unknown").digest(), [192, 0, 2, 9].into(), START).await.unwrap();
 }
 
 async fn lists_are_filtered_and_paged(site: Site) {

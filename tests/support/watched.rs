@@ -1,5 +1,6 @@
 //! A store that a test holds up, takes away, and watches being read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
@@ -157,11 +158,11 @@ impl TokenStore for Watched {
         self.reach()?.prune_changes(before).await
     }
 
-    async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
-        self.reach()?.mark_exposed(digest, at).await
+    async fn mark_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError> {
+        self.reach()?.mark_exposed(digest, from, at).await
     }
 
-    async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
-        self.reach()?.revoke_exposed(digest, at).await
+    async fn revoke_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError> {
+        self.reach()?.revoke_exposed(digest, from, at).await
     }
 }

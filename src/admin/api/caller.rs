@@ -14,14 +14,12 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::{Code, Problem};
-use crate::admin::desk::{Acting, Caller, DeskError};
+use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
 use crate::admin::door::Client;
+use crate::admin::record::Whose;
 use crate::auth::Credentials;
 use crate::store::Via;
 use crate::token::{Scope, TokenId};
-
-/// What a token needs.
-pub(super) const SCOPE: &str = "tokengate:admin";
 
 /// Words before a key.
 static SCHEMES: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["Token".into(), "Bearer".into()]);
@@ -70,6 +68,7 @@ pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Reque
     let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
     match api.recognise(request.headers(), from).await {
         Ok(known) => {
+            Whose::note(request.extensions(), &known.caller, Some(known.token));
             request.extensions_mut().insert(known);
             next.run(request).await
         }

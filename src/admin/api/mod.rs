@@ -1,6 +1,6 @@
 //! The JSON API: what the pages do, for programs.
 //!
-//! A request is named, passes the [`guard`](super::guard), is somebody's by its token ([`caller`]), and is done at the
+//! A request passes the [`guard`](super::guard), is somebody's by its token ([`caller`]), and is done at the
 //! [`desk`](super::desk). Its answer is one of the [`shapes`] or a [`problem`]. Routes and their descriptions are one list, of
 //! which the [`document`] is made.
 
@@ -15,12 +15,12 @@ mod shapes;
 mod tokens;
 mod users;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use utoipa::OpenApi;
@@ -31,14 +31,12 @@ use self::problem::{Code, Problem};
 use super::LONGEST_BODY;
 use super::desk::Desk;
 use super::monitor::Monitor;
+use super::record::RequestId;
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
-use crate::telemetry::RequestIds;
 
 /// Before every path.
 pub(super) const PREFIX: &str = "/api/v1";
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the API works with.
 pub struct Api {
@@ -46,17 +44,16 @@ pub struct Api {
     monitor: Arc<Monitor>,
     wrong_keys: WrongKeys,
     uses: Uses,
-    ids: Mutex<RequestIds>,
     once: Arc<Once>,
 }
 
 type Shared = Arc<Api>;
 
 impl Api {
-    /// `wrong_keys` of its own, so that nobody locks operators out from the public side; `ids` that no worker has.
-    pub fn new(desk: Desk, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses, ids: RequestIds) -> Api {
+    /// `wrong_keys` of its own, so that nobody locks operators out from the public side.
+    pub fn new(desk: Desk, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses) -> Api {
         let once = Once::new(desk.clock().clone());
-        Api { desk, monitor, wrong_keys, uses, ids: Mutex::new(ids), once }
+        Api { desk, monitor, wrong_keys, uses, once }
     }
 
     /// Everything below [`PREFIX`], without it; the guard goes around `guarded`.
@@ -80,11 +77,7 @@ impl Api {
             .fallback(not_found)
             .layer(DefaultBodyLimit::max(LONGEST_BODY))
             .with_state(Arc::clone(&api));
-        guarded(router).layer(from_fn_with_state(api, name))
-    }
-
-    fn next_id(&self) -> HeaderValue {
-        self.ids.lock().unwrap_or_else(PoisonError::into_inner).next()
+        guarded(router).layer(from_fn(complete))
     }
 }
 
@@ -98,16 +91,14 @@ async fn show(document: Arc<str>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
-/// Gives every request its name, and every problem its body.
-async fn name(State(api): State<Shared>, request: Request, next: Next) -> Response {
-    let id = api.next_id();
+/// Gives every problem its body, with the name of the request.
+async fn complete(request: Request, next: Next) -> Response {
+    let id = RequestId::of(&request);
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem.write(id.to_str().unwrap_or_default(), response);
+        response = problem.write(&id, response);
     }
-    let fields = response.headers_mut();
-    fields.insert(REQUEST_ID, id);
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

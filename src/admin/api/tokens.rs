@@ -67,10 +67,8 @@ async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
     params(("id" = i64, Path, minimum = 1, description = "The token.")),
     responses((status = 200, description = "Done.", body = Token)))]
 async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<Token>, Problem> {
-    let (acting, id) = (call.acting(), id.of_token());
-    let token = acting.token(id).await?;
-    acting.set_terms(id, &terms.applied_to(token)).await?;
-    found(&call, id).await
+    call.acting().set_terms(id.of_token(), &terms.into()).await?;
+    found(&call, id.of_token()).await
 }
 
 /// Revokes a token

@@ -73,10 +73,8 @@ async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "Done.", body = User)))]
 async fn edit(call: Call, id: Id, Body(details): Body<Details>) -> Result<Json<User>, Problem> {
-    let (acting, id) = (call.acting(), id.of_user());
-    let user = acting.user(id).await?;
-    acting.edit_user(id, &details.applied_to(user)).await?;
-    found(&call, id).await
+    call.acting().edit_user(id.of_user(), details).await?;
+    found(&call, id.of_user()).await
 }
 
 /// Deletes a user with all tokens

@@ -6,7 +6,7 @@
 //! | who | may |
 //! |---|---|
 //! | superuser | everything, except to switch off, demote or delete themselves: somebody has to stay |
-//! | staff | see users who are neither staff nor superusers, and look after their tokens |
+//! | staff | see users who are neither staff nor superusers, and look after their tokens, but for [`SCOPE`] |
 //!
 //! Two superusers who shut one another out in the same moment are kept from it by the store: the last one stays.
 
@@ -31,6 +31,9 @@ pub use self::look_up::Found;
 pub use self::tokens::TokenState;
 pub use self::users::SHORTEST_PASSWORD;
 
+/// The scope of tokens that act here. Only superusers give it: whoever issues a token has seen its key, and its owner may be
+/// made staff or superuser later.
+pub const SCOPE: &str = "tokengate:admin";
 /// A live token that was not used for so long is listed as unused.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(90 * 86_400);
 /// A live token with an end within this time is listed as ending soon.
@@ -150,16 +153,15 @@ impl Caller {
 }
 
 impl Acting<'_> {
-    /// Is this the caller's password? Counts and takes its time as every login does.
+    /// Is this the caller's password? Counts and takes its time as every login does; who tries the caller's name elsewhere
+    /// keeps nobody from it.
     ///
     /// # Errors
     /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
     pub async fn confirm(&self, password: Password) -> Result<(), DeskError> {
         let account = &self.caller.user.account;
         let login = Login { name: account.name.clone(), password, from: self.caller.from };
-        let user = self.desk.issuer.verify(login).await?;
-        // The name may have passed to somebody else a moment ago.
-        if user.account.id == account.id { Ok(()) } else { Err(DeskError::WrongPassword) }
+        Ok(self.desk.issuer.confirm(account.id, login).await?)
     }
 
     /// The audit trail. Staff sees only what was done to ordinary users, one at a time.

@@ -1,11 +1,11 @@
 //! Tokens: listed, issued, revoked.
 
-use super::{Acting, DeskError, Rights, check_place};
+use super::{Acting, DeskError, Rights, SCOPE, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
     Act, Issued, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
-use crate::token::{SubjectId, TokenId};
+use crate::token::{ScopeSet, SubjectId, TokenId};
 
 /// Whether a token counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,19 +100,28 @@ impl Acting<'_> {
     /// As [`Acting::login_token`], and [`DeskError::Invalid`].
     pub async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, DeskError> {
         self.user(owner).await?;
+        self.may_give(&order.scopes)?;
         if order.expires.is_some_and(|end| end <= self.desk.clock.now()) {
             return Err(DeskError::Invalid("the end of a token lies in the future".to_owned()));
         }
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }
 
-    /// Gives a token a new end and new scopes.
+    /// Gives a token a new end, new scopes, or both.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
-        self.token(id).await?;
+        let token = self.token(id).await?;
+        self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
         Ok(self.store.ledger.set_terms(id, terms).await?)
+    }
+
+    fn may_give(&self, scopes: &ScopeSet) -> Result<(), DeskError> {
+        if self.caller.rights == Rights::Staff && scopes.iter().any(|scope| scope.as_str() == SCOPE) {
+            return Err(DeskError::NotAllowed("only superusers give the scope `tokengate:admin`"));
+        }
+        Ok(())
     }
 
     /// Revokes a token. Twice is fine.

@@ -1,7 +1,7 @@
 //! Users: found, made, changed, deleted.
 
 use super::{Acting, DeskError, Rights, check_place};
-use crate::store::{Issued, Listing, NewUser, Password, PersonalDetails, User, UserQuery};
+use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, User, UserQuery};
 use crate::token::SubjectId;
 
 /// Shortest password that is set here, in characters (NIST SP 800-63B §5.1.1.2). Those that were imported or set at the
@@ -64,14 +64,14 @@ impl Acting<'_> {
         Ok(self.store.accounts.create(user).await?)
     }
 
-    /// Gives a user another name, e-mail address and personal names.
+    /// Gives a user another name, e-mail address or personal names.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Conflict`], [`DeskError::Invalid`],
     /// [`DeskError::Unavailable`].
-    pub async fn edit_user(&self, id: SubjectId, details: &PersonalDetails) -> Result<(), DeskError> {
+    pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<(), DeskError> {
         self.caller.needs_superuser()?;
-        Ok(self.store.accounts.edit(id, details).await?)
+        Ok(self.store.accounts.edit(id, &asked.into()).await?)
     }
 
     /// Puts a user into exactly these groups.

@@ -123,6 +123,8 @@ pub struct Tokens {
     pub recoverable: bool,
     /// Each new user gets a login token at once.
     pub issue_on_user_create: bool,
+    /// Another password revokes all tokens of its user.
+    pub revoke_on_password_change: bool,
     /// Lifetime of a new token; `None`: never ends.
     pub default_ttl: Option<Duration>,
     /// Most live tokens of one user.
@@ -137,6 +139,7 @@ impl Default for Tokens {
             schemes: vec!["Token".to_owned()],
             recoverable: true,
             issue_on_user_create: true,
+            revoke_on_password_change: false,
             default_ttl: None,
             max_per_user: 20,
             last_used_every: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::database::DjangoDatabase;
 use super::rows::{self, Person, UserRow};
 use super::{DjangoStore, statement};
-use crate::store::{AccountError, AccountStore, Arrival, Issued, NewUser, Page, Password, PersonalDetails, StoreError, Taken, User};
+use crate::store::{AccountError, AccountStore, Arrival, DetailsChange, Issued, NewUser, Page, Password, StoreError, Taken, User};
 use crate::token::SubjectId;
 
 #[async_trait]
@@ -32,15 +32,11 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Err(AccountError::InDjango)
     }
 
-    async fn edit(&self, _user: SubjectId, _details: &PersonalDetails) -> Result<(), AccountError> {
+    async fn edit(&self, _user: SubjectId, _asked: &DetailsChange) -> Result<(), AccountError> {
         Err(AccountError::InDjango)
     }
 
     async fn set_rights(&self, _user: SubjectId, _staff: bool, _superuser: bool) -> Result<(), AccountError> {
-        Err(AccountError::InDjango)
-    }
-
-    async fn rename(&self, _user: SubjectId, _name: &str) -> Result<(), AccountError> {
         Err(AccountError::InDjango)
     }
 

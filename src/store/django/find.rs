@@ -1,5 +1,6 @@
 //! What a token means, and what little can be said of changes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -67,11 +68,11 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     }
 
     /// There is no place to note it; the refusal in clear and the line in the log stay.
-    async fn mark_exposed(&self, _digest: TokenDigest, _at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_exposed(&self, _digest: TokenDigest, _from: IpAddr, _at: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn revoke_exposed(&self, _digest: TokenDigest, _at: Timestamp) -> Result<(), StoreError> {
+    async fn revoke_exposed(&self, _digest: TokenDigest, _from: IpAddr, _at: Timestamp) -> Result<(), StoreError> {
         Err(broken(UnknownByDigest))
     }
 }

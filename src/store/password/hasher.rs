@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::{Password, fits, hash};
@@ -54,32 +54,34 @@ impl Hasher {
 
     /// A new hash to keep. Waits for as long as it takes.
     pub(in crate::store) async fn hash(&self, password: Password) -> Result<String, HashingFailed> {
-        let (hashed, _) = self.run(move || hash(&password)).await?;
+        let Done { result: hashed, .. } = self.run(move || hash(&password)).await?;
         hashed.map_err(|error| HashingFailed::Failed(error.into()))
     }
 
     /// Does this password fit? `kept` is `None` for a user who is unknown or switched off.
     ///
-    /// "No" comes `failed_after` the work began, or a multiple of that which is the same for all: the time says neither which
-    /// kind of hash there is nor whether there is any. Waiting costs no thread and keeps nobody else from being compared.
+    /// "No" comes `failed_after` the question, or a multiple of that, and until the slowest comparison of late would have ended
+    /// it keeps the place of one: neither its own time nor that of whoever waits behind it says which kind of hash there is, or
+    /// whether there is any. Waiting costs no thread.
     pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
+        let asked = Instant::now();
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
-        let (fits, begun) = self.run(move || fits(&password, kept.as_deref())).await?;
-        drop(place);
+        let Done { result: fits, begun, permit } = self.run(move || fits(&password, kept.as_deref())).await?;
         let now = Instant::now();
-        let told_after = self.pace.told_after(now - begun, now);
+        let slowest = self.pace.slowest(now - begun, now);
         if !fits {
-            tokio::time::sleep_until(begun + told_after).await;
+            tokio::time::sleep_until(begun + slowest.min(self.pace.span)).await;
+        }
+        drop((permit, place));
+        if !fits {
+            tokio::time::sleep_until(asked + self.pace.told_after(Instant::now() - asked, slowest)).await;
         }
         Ok(fits)
     }
 
-    /// Does `work` on a thread of its own, and says when it began. Dropping the future leaves the computation running, and
-    /// its permit taken until it ends.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<(T, Instant), HashingFailed> {
+    /// Does `work` on a thread of its own. Dropping the future leaves the computation running, and its permit taken until it
+    /// ends.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Done<T>, HashingFailed> {
         let closed = |error: AcquireError| HashingFailed::Failed(error.into());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
         let begun = Instant::now();
@@ -89,36 +91,46 @@ impl Hasher {
             if cfg!(target_os = "linux") {
                 let _ = rustix::process::nice(STAND_BACK);
             }
-            let result = work();
-            drop(permit);
             // The asker may have left.
-            let _ = reply.send(result);
+            let _ = reply.send(Done { result: work(), begun, permit });
         });
         thread.map_err(|error| HashingFailed::Failed(error.into()))?;
-        let result = done.await.map_err(|error| HashingFailed::Failed(error.into()))?;
-        Ok((result, begun))
+        done.await.map_err(|error| HashingFailed::Failed(error.into()))
     }
 }
 
-/// When failures are told. Where some hashes take longer than `span`, or the machine is so busy that they do, failures
-/// under all others wait for as long: what is dear shows in its first failure at most.
+/// What was computed.
+struct Done<T> {
+    result: T,
+    /// When its turn had come.
+    begun: Instant,
+    /// Its turn, until it is dropped.
+    permit: OwnedSemaphorePermit,
+}
+
+/// When failures are told. Where some hashes are dear, or the machine is so busy that they are, failures under all others take
+/// as long: what is dear shows in its first failure at most.
 struct Pace {
     span: Duration,
-    /// The most spans that a comparison took of late, and when that was.
-    slowest: Mutex<Option<(u32, Instant)>>,
+    /// The longest that a comparison took of late, and when that was.
+    slowest: Mutex<Option<(Duration, Instant)>>,
 }
 
 impl Pace {
-    /// How long after it began a comparison is told that took `elapsed`, if it failed.
-    fn told_after(&self, elapsed: Duration, now: Instant) -> Duration {
-        let spans = elapsed.as_nanos().div_ceil(self.span.as_nanos().max(1)).max(1);
-        let Ok(spans) = u32::try_from(spans) else { return elapsed };
+    /// The slowest comparison of late, with one that took `elapsed` now.
+    fn slowest(&self, elapsed: Duration, now: Instant) -> Duration {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(1, |(spans, _)| spans);
-        if spans >= known {
-            *slowest = Some((spans.min(MOST_REMEMBERED), now));
+        let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(Duration::ZERO, |(known, _)| known);
+        if elapsed >= known {
+            *slowest = Some((elapsed.min(self.span.saturating_mul(MOST_REMEMBERED)), now));
         }
-        self.span.saturating_mul(spans.max(known))
+        elapsed.max(known)
+    }
+
+    /// How long after it was asked for an answer is told that was known `elapsed` after that, if it is "no".
+    fn told_after(&self, elapsed: Duration, slowest: Duration) -> Duration {
+        let spans = elapsed.max(slowest).as_nanos().div_ceil(self.span.as_nanos().max(1)).max(1);
+        u32::try_from(spans).map_or(elapsed, |spans| self.span.saturating_mul(spans))
     }
 }
 
@@ -138,7 +150,7 @@ mod tests {
     fn all_failures_are_told_as_late_as_the_slowest_of_late() {
         let (ms, begin) = (Duration::from_millis, Instant::now());
         let pace = Pace { span: ms(100), slowest: Mutex::default() };
-        for (second, elapsed, told) in [
+        for (second, took, told) in [
             (0, 0, 100),
             (0, 100, 100),
             (1, 101, 200),
@@ -151,8 +163,26 @@ mod tests {
             (902, 60_000, 60_000),
             (903, 1, 1_000),
         ] {
-            assert_eq!(pace.told_after(ms(elapsed), begin + Duration::from_secs(second)), ms(told), "{second}");
+            let slowest = pace.slowest(ms(took), begin + Duration::from_secs(second));
+            assert_eq!(pace.told_after(ms(took), slowest), ms(told), "{second}");
         }
+        // Who waited for a turn is told at the end of a span all the same.
+        assert_eq!(pace.told_after(ms(130), ms(20)), ms(200));
+    }
+
+    /// Who comes behind it learns nothing of it either.
+    #[tokio::test]
+    async fn a_failure_keeps_its_turn_until_the_slowest_of_late_would_have_ended() {
+        let slowest = Duration::from_millis(300);
+        let hasher = Hasher::new(&Hashing { at_once: 1, failed_after: slowest });
+        let begin = Instant::now();
+        hasher.pace.slowest(slowest, begin);
+        let next = async {
+            let _turn = hasher.permits.acquire().await.unwrap();
+            begin.elapsed()
+        };
+        let (told, waited) = tokio::join!(hasher.fits(password(), None), next);
+        assert!(!told.unwrap() && waited >= slowest, "{waited:?}");
     }
 
     #[tokio::test]

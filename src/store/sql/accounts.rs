@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use super::ledger::written_id;
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::user::{check_groups, check_name};
+use crate::store::user::check_groups;
 use crate::store::{
-    Act, AccountError, AccountStore, Arrival, Issued, LedgerError, NewUser, Page, Password, PersonalDetails, StoreError, Taken, User, Via,
+    Act, AccountError, AccountStore, Arrival, DetailsChange, Issued, LedgerError, NewUser, Page, Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -57,11 +57,11 @@ impl<D: Database> AccountStore for SqlStore<D> {
         .await
     }
 
-    async fn edit(&self, user: SubjectId, details: &PersonalDetails) -> Result<(), AccountError> {
-        details.check()?;
+    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError> {
+        asked.check()?;
         self.within(async {
             let mut change = self.database.begin().await?;
-            let edited = self.write_details(&mut change, user, details).await;
+            let edited = self.write_details(&mut change, user, asked).await;
             change.finish(edited).await
         })
         .await
@@ -72,16 +72,6 @@ impl<D: Database> AccountStore for SqlStore<D> {
             let mut change = self.database.begin().await?;
             let set = self.write_rights(&mut change, user, staff, superuser).await;
             change.finish(set).await
-        })
-        .await
-    }
-
-    async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
-        check_name(name)?;
-        self.within(async {
-            let mut change = self.database.begin().await?;
-            let renamed = self.write_name(&mut change, user, name).await;
-            change.finish(renamed).await
         })
         .await
     }
@@ -150,21 +140,6 @@ impl<D: Database> SqlStore<D> {
         Ok(row.filter(|row| fits && row.is_active()))
     }
 
-    /// Runs one statement that touches exactly this user, and notes what was done.
-    async fn write(
-        &self,
-        change: &mut D::Change,
-        user: SubjectId,
-        statement: Statement,
-        (act, told): (Act, &str),
-    ) -> Result<(), AccountError> {
-        if change.execute(statement).await? == 0 {
-            return Err(AccountError::UnknownUser(user));
-        }
-        self.note_user(change, act, user, told).await?;
-        Ok(())
-    }
-
     async fn set_active(&self, user: SubjectId, active: bool) -> Result<(), AccountError> {
         self.within(async {
             let mut change = self.database.begin().await?;
@@ -172,117 +147,6 @@ impl<D: Database> SqlStore<D> {
             change.finish(set).await
         })
         .await
-    }
-
-    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the change,
-    /// so that two who shut one another out in the same moment come one after the other. The command line needs no superuser.
-    async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
-        if !matches!(self.actor.via, Via::Admin | Via::Api) {
-            return Ok(());
-        }
-        // The first condition is that of the index `users_privileged`, the last leaves out whom no password fits.
-        let statement = Statement::new(
-            "SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active AND substr(password, 1, 1) <> '!' LIMIT 2",
-        );
-        let staying: Vec<(i64,)> = change.rows(statement).await?;
-        if staying == [(leaving.0,)] { Err(AccountError::LastSuperuser) } else { Ok(()) }
-    }
-
-    async fn write_password(
-        &self,
-        change: &mut D::Change,
-        user: SubjectId,
-        hash: &str,
-        is_taken: bool,
-    ) -> Result<(), AccountError> {
-        if is_taken {
-            self.check_that_somebody_stays(change, user).await?;
-        }
-        let told = if is_taken { "no password" } else { "" };
-        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
-        self.write(change, user, statement, (Act::PasswordSet, told)).await
-    }
-
-    async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
-        if !active {
-            self.check_that_somebody_stays(change, user).await?;
-        }
-        let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
-        let act = if active { Act::UserActivated } else { Act::UserDeactivated };
-        self.write(change, user, statement, (act, "")).await
-    }
-
-    async fn write_rights(
-        &self,
-        change: &mut D::Change,
-        user: SubjectId,
-        staff: bool,
-        superuser: bool,
-    ) -> Result<(), AccountError> {
-        if !superuser {
-            self.check_that_somebody_stays(change, user).await?;
-        }
-        let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
-        let told = match (staff, superuser) {
-            (_, true) => "superuser",
-            (true, false) => "staff",
-            (false, false) => "neither staff nor superuser",
-        };
-        self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
-    }
-
-    async fn write_name(&self, change: &mut D::Change, user: SubjectId, name: &str) -> Result<(), AccountError> {
-        let former = get(change, user).await?;
-        let details = PersonalDetails {
-            name: name.to_owned(),
-            email: former.account.email,
-            first_name: former.first_name,
-            last_name: former.last_name,
-        };
-        self.write_details(change, user, &details).await
-    }
-
-    async fn write_details(
-        &self,
-        change: &mut D::Change,
-        user: SubjectId,
-        details: &PersonalDetails,
-    ) -> Result<(), AccountError> {
-        let former = get(change, user).await?.account.name;
-        let PersonalDetails { name, email, first_name, last_name } = details;
-        if id_of(change, name).await?.is_some_and(|holder| holder != user) {
-            return Err(AccountError::NameTaken(name.clone()));
-        }
-        let statement =
-            Statement::new("UPDATE users SET name = $1, email = $2, first_name = $3, last_name = $4 WHERE id = $5")
-                .bind(name.as_str())
-                .bind(email.as_str())
-                .bind(first_name.as_str())
-                .bind(last_name.as_str())
-                .bind(user.0);
-        let told = if former == *name { String::new() } else { format!("was called {former}") };
-        self.write(change, user, statement, (Act::UserEdited, &told)).await
-    }
-
-    async fn write_groups(
-        &self,
-        change: &mut D::Change,
-        user: SubjectId,
-        groups: &[String],
-    ) -> Result<(), AccountError> {
-        get(change, user).await?;
-        change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
-        join_groups(change, user, groups).await?;
-        self.note_user(change, Act::GroupsSet, user, &groups.join(", ")).await?;
-        Ok(())
-    }
-
-    /// Noted first: afterwards nobody is there of whom it could be told.
-    async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
-        self.check_that_somebody_stays(change, user).await?;
-        self.note_user(change, Act::UserDeleted, user, "").await?;
-        let statement = Statement::new("DELETE FROM users WHERE id = $1").bind(user.0);
-        if change.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
     }
 
     async fn row_of(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
@@ -302,7 +166,7 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<(User, Option<Issued>), AccountError> {
         let id = insert(change, user, password, now).await?;
         join_groups(change, id, &user.groups).await?;
-        self.note_user(change, Act::UserCreated, id, "").await?;
+        self.note_user(change, Act::UserCreated, id, &detail::created(user)).await?;
         let issued = if self.tokens.issue_on_user_create {
             Some(self.new_login(change, id, self.new_key(), now).await.map_err(account_error)?)
         } else {
@@ -376,13 +240,13 @@ pub(super) async fn row<C: Change>(change: &mut C, user: SubjectId) -> Result<Op
     change.row(Statement::new("SELECT * FROM user_details WHERE id = $1").bind(user.0)).await
 }
 
-async fn get<C: Change>(change: &mut C, user: SubjectId) -> Result<User, AccountError> {
+pub(super) async fn get<C: Change>(change: &mut C, user: SubjectId) -> Result<User, AccountError> {
     let row = row(change, user).await?.ok_or(AccountError::UnknownUser(user))?;
     Ok(row.into_user()?)
 }
 
-/// Issuing to a user who was just written down fails only together with the store.
-fn account_error(error: LedgerError) -> AccountError {
+/// What is done with the tokens of a user who was just written down fails only together with the store.
+pub(super) fn account_error(error: LedgerError) -> AccountError {
     match error {
         LedgerError::Store(error) => AccountError::Store(error),
         other => AccountError::Store(broken(other)),

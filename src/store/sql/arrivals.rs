@@ -3,7 +3,7 @@
 use super::accounts::{id_of, insert, join_groups, row};
 use super::ledger::{Draft, counts, find, login_of};
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::{
     Act, AccountError, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
@@ -16,10 +16,7 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         arrival: &Arrival,
     ) -> Result<Taken, AccountError> {
-        let user = take_over(change, arrival).await?;
-        if matches!(user, UserTaken::New) {
-            self.note_user(change, Act::UserImported, arrival.user.account.id, "").await?;
-        }
+        let user = self.settle(change, arrival).await?;
         let token = match (&user, &arrival.token) {
             (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
             (_, None) => TokenTaken::Missing,
@@ -28,6 +25,28 @@ impl<D: Database> SqlStore<D> {
             }
         };
         Ok(Taken { user, token })
+    }
+
+    async fn settle(&self, change: &mut D::Change, arrival: &Arrival) -> Result<UserTaken, AccountError> {
+        let new = match arrival.to_new_user() {
+            Ok(new) => new,
+            Err(invalid) => return Ok(UserTaken::Skipped(invalid.to_string())),
+        };
+        let id = arrival.user.account.id;
+        if let Some(row) = row(change, id).await? {
+            return judged(row, arrival);
+        }
+        if let Some(other) = id_of(change, &new.name).await? {
+            return Ok(UserTaken::Skipped(format!("its name is here that of the user with the id {other}")));
+        }
+        insert(change, &new, &arrival.password, arrival.user.created).await?;
+        join_groups(change, id, &new.groups).await?;
+        if let Some(at) = arrival.user.last_login {
+            let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2");
+            change.execute(statement.bind(at.as_micros()).bind(id.0)).await?;
+        }
+        self.note_user(change, Act::UserImported, id, &detail::created(&new)).await?;
+        Ok(UserTaken::New)
     }
 
     async fn take_over_token(
@@ -63,27 +82,6 @@ impl<D: Database> SqlStore<D> {
             Err(refused) => Ok(TokenTaken::Skipped(refused.to_string())),
         }
     }
-}
-
-async fn take_over<C: Change>(change: &mut C, arrival: &Arrival) -> Result<UserTaken, AccountError> {
-    let new = match arrival.to_new_user() {
-        Ok(new) => new,
-        Err(invalid) => return Ok(UserTaken::Skipped(invalid.to_string())),
-    };
-    let id = arrival.user.account.id;
-    if let Some(row) = row(change, id).await? {
-        return judged(row, arrival);
-    }
-    if let Some(other) = id_of(change, &new.name).await? {
-        return Ok(UserTaken::Skipped(format!("its name is here that of the user with the id {other}")));
-    }
-    insert(change, &new, &arrival.password, arrival.user.created).await?;
-    join_groups(change, id, &new.groups).await?;
-    if let Some(at) = arrival.user.last_login {
-        let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2");
-        change.execute(statement.bind(at.as_micros()).bind(id.0)).await?;
-    }
-    Ok(UserTaken::New)
 }
 
 /// What differs from the user who has this id already.

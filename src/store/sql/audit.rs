@@ -117,7 +117,8 @@ impl<D: Database> SqlStore<D> {
         change.execute(statement.bind(user.0)).await.map(|_| ())
     }
 
-    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name stand before the detail.
+    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name, quoted, stand before the
+    /// detail.
     pub(super) async fn note_token(
         &self,
         change: &mut D::Change,
@@ -125,13 +126,29 @@ impl<D: Database> SqlStore<D> {
         token: TokenId,
         detail: &str,
     ) -> Result<(), StoreError> {
-        let statement = self.entry_of(
-            "trim(tokens.kind || ' token ' || tokens.hint || '… ' || tokens.name || ' ' || $7)",
-            "users.id, users.name, tokens.id FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.id = $8",
+        let statement = self.entry_of_tokens("tokens.id = $8", act, detail);
+        change.execute(statement.bind(token.0)).await.map(|_| ())
+    }
+
+    /// Notes the end of each token of a user that is not revoked, and says how many there are.
+    pub(super) async fn note_tokens_of(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        detail: &str,
+    ) -> Result<u64, StoreError> {
+        let which = "tokens.user_id = $8 AND tokens.revoked IS NULL ORDER BY tokens.id";
+        change.execute(self.entry_of_tokens(which, Act::TokenRevoked, detail).bind(owner.0)).await
+    }
+
+    fn entry_of_tokens(&self, which: &str, act: Act, detail: &str) -> Statement {
+        self.entry_of(
+            r#"trim(tokens.kind || ' token ' || tokens.hint || '… ' || CASE WHEN tokens.name = '' THEN ''
+               ELSE '"' || replace(replace(tokens.name, '\', '\\'), '"', '\"') || '" ' END || $7)"#,
+            &format!("users.id, users.name, tokens.id FROM tokens JOIN users ON users.id = tokens.user_id WHERE {which}"),
             act,
             detail,
-        );
-        change.execute(statement.bind(token.0)).await.map(|_| ())
+        )
     }
 
     /// `rest` is what follows the actor, the act and the detail; its own arguments begin with `$8`.

@@ -1,13 +1,15 @@
 //! What a token means, and what has changed.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{Act, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::store::{Actor, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// Most events of one page.
 const PAGE: i64 = 1_000;
@@ -110,16 +112,19 @@ impl<D: Database> TokenStore for SqlStore<D> {
         }
     }
 
-    async fn mark_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
-        let statement = Statement::new("UPDATE tokens SET exposed = $1 WHERE digest = $2 AND exposed IS NULL");
-        self.execute(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
-        Ok(())
-    }
-
-    async fn revoke_exposed(&self, digest: TokenDigest, at: Timestamp) -> Result<(), StoreError> {
+    async fn mark_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError> {
         self.within(async {
             let mut change = self.database.begin().await?;
-            let revoked = self.write_exposed(&mut change, digest, at).await;
+            let marked = self.hearing_from(from).mark_one_exposed(&mut change, digest, at).await;
+            change.finish(marked).await
+        })
+        .await
+    }
+
+    async fn revoke_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let revoked = self.hearing_from(from).revoke_one_exposed(&mut change, digest, at).await;
             change.finish(revoked).await
         })
         .await
@@ -131,22 +136,9 @@ impl<D: Database> TokenStore for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    async fn write_exposed(
-        &self,
-        change: &mut D::Change,
-        digest: TokenDigest,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let statement = Statement::new(
-            "UPDATE tokens SET revoked = $1, sealed = NULL, exposed = coalesce(exposed, $1) \
-             WHERE digest = $2 AND revoked IS NULL RETURNING id",
-        );
-        let revoked: Option<(i64,)> =
-            change.row(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
-        match revoked {
-            Some((id,)) => self.note_token(change, Act::TokenRevoked, TokenId(id), "sent in clear").await,
-            None => Ok(()),
-        }
+    /// The same store, on behalf of the gateway, which heard something from this address.
+    fn hearing_from(&self, from: IpAddr) -> SqlStore<D> {
+        SqlStore { actor: Actor { from: Some(from), ..Actor::gateway() }, ..self.clone() }
     }
 }
 

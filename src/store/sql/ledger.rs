@@ -101,7 +101,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     }
 
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
-        check_scopes(&terms.scopes)?;
+        terms.scopes.as_ref().map_or(Ok(()), check_scopes)?;
         self.within(async {
             let mut change = self.database.begin().await?;
             let set = self.write_terms(&mut change, token, terms).await;
@@ -168,7 +168,7 @@ impl<D: Database> SqlStore<D> {
         order: &NamedToken,
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
-        if count_live(change, owner, now).await? >= i64::from(self.tokens.max_per_user) {
+        if count_live(change, owner, now).await? >= u64::from(self.tokens.max_per_user) {
             return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
         }
         let draft = Draft {
@@ -274,54 +274,6 @@ impl<D: Database> SqlStore<D> {
         Ok(Issued { id: TokenId(id), key, expires, fresh: true })
     }
 
-    async fn revoke_noted(
-        &self,
-        change: &mut D::Change,
-        token: TokenRef,
-        now: Timestamp,
-    ) -> Result<Revocation, LedgerError> {
-        let record = find(change, token).await?.ok_or(LedgerError::UnknownToken)?.record;
-        self.revoke_one(change, record.id.0, now).await?;
-        Ok(Revocation { id: record.id, was_live: counts(&record, now) })
-    }
-
-    /// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
-    async fn revoke_one(&self, change: &mut D::Change, token: i64, now: Timestamp) -> Result<(), StoreError> {
-        let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE id = $2 AND revoked IS NULL";
-        if change.execute(Statement::new(statement).bind(now.as_micros()).bind(token)).await? > 0 {
-            self.note_token(change, Act::TokenRevoked, TokenId(token), "").await?;
-        }
-        Ok(())
-    }
-
-    async fn revoke_all_noted(
-        &self,
-        change: &mut D::Change,
-        owner: SubjectId,
-        now: Timestamp,
-    ) -> Result<usize, LedgerError> {
-        check_owner(change, owner).await?;
-        let live = count_live(change, owner, now).await?;
-        let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE user_id = $2 AND revoked IS NULL";
-        change.execute(Statement::new(statement).bind(now.as_micros()).bind(owner.0)).await?;
-        self.note_user(change, Act::TokensRevoked, owner, &format!("{live} live tokens")).await?;
-        Ok(usize::try_from(live).unwrap_or(0))
-    }
-
-    async fn write_terms(&self, change: &mut D::Change, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
-        let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
-            .bind(terms.expires.map(Timestamp::as_micros))
-            .bind(terms.scopes.to_string())
-            .bind(token.0);
-        if change.execute(statement).await? == 0 {
-            return Err(LedgerError::UnknownToken);
-        }
-        let end = terms.expires.map_or_else(|| "no end".to_owned(), |end| format!("end {end}"));
-        let told = format!("{end} {}", scopes_told(&terms.scopes));
-        self.note_token(change, Act::TokenTermsSet, token, told.trim_end()).await?;
-        Ok(())
-    }
-
     pub(super) fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
         self.tokens.default_ttl.map(|ttl| now.after(ttl))
     }
@@ -360,14 +312,14 @@ fn known_key(same: TokenDetails, owner: SubjectId, key: TokenKey, now: Timestamp
     }
 }
 
-async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<i64, StoreError> {
+pub(super) async fn count_live<C: Change>(change: &mut C, owner: SubjectId, now: Timestamp) -> Result<u64, StoreError> {
     let statement = "SELECT count(*) FROM tokens \
                      WHERE user_id = $1 AND revoked IS NULL AND (expires IS NULL OR expires > $2)";
     let count: Option<(i64,)> = change.row(Statement::new(statement).bind(owner.0).bind(now.as_micros())).await?;
-    Ok(count.map_or(0, |(count,)| count))
+    count.map_or(Ok(0), |(count,)| u64::try_from(count)).map_err(broken)
 }
 
-async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> Result<(), LedgerError> {
+pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> Result<(), LedgerError> {
     let known: Option<(i64,)> = change.row(Statement::new("SELECT id FROM users WHERE id = $1").bind(owner.0)).await?;
     known.map(|_| ()).ok_or(LedgerError::UnknownUser(owner))
 }

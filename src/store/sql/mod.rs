@@ -2,12 +2,14 @@
 //!
 //! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
 //! `rows` reads what stands in it; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
-//! traits, `arrivals` takes users over from elsewhere. The change log is written by triggers of the schema, not by any of these.
+//! traits, `detail` the words of the audit trail, `user_changes` and `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere. The
+//! change log is written by triggers of the schema, not by any of these.
 
 mod accounts;
 mod arrivals;
 mod audit;
 mod database;
+mod detail;
 mod directory;
 mod find;
 mod ledger;
@@ -15,6 +17,8 @@ mod rows;
 mod schema;
 mod sessions;
 mod statement;
+mod token_changes;
+mod user_changes;
 
 use std::future::Future;
 use std::ops::Deref;

@@ -9,7 +9,7 @@ use super::{Time, bounded, next, part, present, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::admin::desk::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
-use crate::store::{self, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
+use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenKey};
 
 /// Longest search for an owner: a user name.
@@ -307,13 +307,10 @@ impl From<NewToken> for NamedToken {
     }
 }
 
-impl Terms {
-    /// The terms of a token with these changes.
-    pub(in crate::admin::api) fn applied_to(self, token: TokenDetails) -> store::Terms {
-        store::Terms {
-            expires: self.expires.map_or(token.record.expires, |expires| expires.map(|Time(at)| at)),
-            scopes: self.scopes.map_or(token.record.scopes, set),
-        }
+impl From<Terms> for store::Terms {
+    fn from(terms: Terms) -> store::Terms {
+        let end = terms.expires.map(|expires| expires.map_or(End::Never, |Time(at)| End::At(at)));
+        store::Terms { end, scopes: terms.scopes.map(set) }
     }
 }
 

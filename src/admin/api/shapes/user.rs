@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::token::Issued;
 use super::{Time, bounded, next, part, some, texts};
 use crate::admin::api::problem::Problem;
-use crate::store::{self, Listing, Password, PersonalDetails, UserOrder, UserQuery};
+use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
 /// Longest search: an e-mail address.
 const LONGEST_SEARCH: usize = 254;
@@ -255,15 +255,10 @@ impl From<NewUser> for store::NewUser {
     }
 }
 
-impl Details {
-    /// What a user is called with these changes.
-    pub(in crate::admin::api) fn applied_to(self, user: store::User) -> PersonalDetails {
-        PersonalDetails {
-            name: self.name.unwrap_or(user.account.name),
-            email: self.email.unwrap_or(user.account.email),
-            first_name: self.first_name.unwrap_or(user.first_name),
-            last_name: self.last_name.unwrap_or(user.last_name),
-        }
+impl From<Details> for DetailsChange {
+    fn from(details: Details) -> DetailsChange {
+        let Details { name, email, first_name, last_name } = details;
+        DetailsChange { name, email, first_name, last_name }
     }
 }
 

@@ -1,0 +1,108 @@
+//! A name for every request, and a line of the access log.
+//!
+//! Outside of everything else, so that what is refused is told, too.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::body::HttpBody;
+use axum::extract::{Request, State};
+use axum::http::{Extensions, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::desk::Caller;
+use super::door::Client;
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::telemetry::{AccessLog, Entry, Outcome, RequestIds};
+use crate::token::TokenId;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Where requests are written down.
+pub struct Records {
+    log: Option<Mutex<AccessLog>>,
+    ids: Mutex<RequestIds>,
+    clock: Clock,
+}
+
+/// The name of a request.
+#[derive(Clone)]
+pub(super) struct RequestId(HeaderValue);
+
+/// Who a request comes from, once that is known.
+#[derive(Clone, Default)]
+pub(super) struct Whose(Arc<OnceLock<(Caller, Option<TokenId>)>>);
+
+impl Records {
+    /// `ids` that no worker has, and no log where none is wanted.
+    pub fn new(log: Option<AccessLog>, ids: RequestIds, clock: Clock) -> Records {
+        Records { log: log.map(Mutex::new), ids: Mutex::new(ids), clock }
+    }
+
+    fn next_id(&self) -> HeaderValue {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    fn write(&self, entry: &Entry<'_>) {
+        if let Some(log) = &self.log {
+            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write(entry);
+            // Few people come; a line does not wait for others.
+            log.flush();
+        }
+    }
+}
+
+impl RequestId {
+    /// The text; empty outside of [`record`].
+    pub(super) fn of(request: &Request) -> String {
+        let id = request.extensions().get::<RequestId>().and_then(|id| id.0.to_str().ok());
+        id.unwrap_or_default().to_owned()
+    }
+}
+
+impl Whose {
+    /// Notes who it is, and by which token.
+    pub(super) fn note(extensions: &Extensions, caller: &Caller, token: Option<TokenId>) {
+        if let Some(from) = extensions.get::<Whose>() {
+            // Noted once: a request is one caller's.
+            let _ = from.0.set((caller.clone(), token));
+        }
+    }
+}
+
+/// Around everything.
+pub(super) async fn record(State(records): State<Arc<Records>>, mut request: Request, next: Next) -> Response {
+    let (id, from, begun) = (records.next_id(), Whose::default(), records.clock.instant());
+    let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
+    // The door notes it; only without a door there is none.
+    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let peer = request.extensions().get::<Client>().map_or(nobody, |client| client.0);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(from.clone());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(REQUEST_ID, id.clone());
+    let known = from.0.get();
+    let account = known.map(|(caller, _)| &caller.user.account);
+    records.write(&Entry {
+        time: records.clock.now(),
+        request_id: id.to_str().unwrap_or_default(),
+        peer,
+        version: Some(version),
+        method: method.as_str(),
+        path: uri.path(),
+        has_query: uri.query().is_some(),
+        status: Some(response.status().as_u16()),
+        outcome: Outcome::Answered,
+        route: Some(settings::Admin::NAME),
+        user_id: account.map(|account| account.id.0),
+        user_name: account.map(|account| account.name.as_str()),
+        token_id: known.and_then(|(_, token)| *token).map(|token| token.0),
+        bytes_out: response.body().size_hint().exact().unwrap_or(0),
+        total: records.clock.instant().saturating_duration_since(begun),
+        upstream: None,
+    });
+    response
+}

@@ -1,0 +1,241 @@
+//! Logins that are tried, for each user name and each client.
+//!
+//! An attempt counts from its beginning, so that many at once do not slip through, and no more once it is known that the
+//! password was not wrong: who logs in rightly may do so as often as they like. Where only attempts stand in the way of
+//! which that is not known yet, the next one waits for them: eight right logins at the same moment are eight logins.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use unicode_normalization::UnicodeNormalization;
+
+use super::throttle::{Throttle, client_of};
+use crate::clock::Clock;
+use crate::config::settings;
+use crate::token::SubjectId;
+
+/// Counts them.
+pub(super) struct Attempts {
+    per_user: Option<Throttle>,
+    per_address: Option<Throttle>,
+    clock: Clock,
+    /// How many there are of which nobody knows yet whether they count.
+    under_way: Mutex<HashMap<Key, usize>>,
+    judged: Notify,
+}
+
+/// Who says that the password is theirs.
+#[derive(Clone, Copy)]
+pub(super) struct Claimant<'a> {
+    /// By this name.
+    pub name: &'a str,
+    /// Somebody who is signed in already. They count for themselves: strangers who try their name do not keep them out.
+    pub signed_in: Option<SubjectId>,
+}
+
+/// Whom an attempt counts for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    User(String),
+    SignedIn(SubjectId),
+    Client(IpAddr),
+}
+
+/// One attempt. Dropped, it counts.
+pub(super) struct Attempt<'a> {
+    attempts: &'a Attempts,
+    keys: [Key; 2],
+    counts: bool,
+}
+
+impl Attempts {
+    /// Nobody has tried yet.
+    pub(super) fn new(settings: &settings::Login, clock: Clock) -> Attempts {
+        let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
+        Attempts { per_user, per_address, clock, under_way: Mutex::default(), judged: Notify::new() }
+    }
+
+    /// One more is about to be made, if it may. Waits for those that are under way if they alone are in the way: each ends
+    /// with the comparison of its password.
+    ///
+    /// # Errors
+    /// How long until it may.
+    pub(super) async fn begin(&self, who: Claimant<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
+        let user = who.signed_in.map_or_else(|| Key::User(spelling(who.name)), Key::SignedIn);
+        let keys = [Key::Client(client_of(from)), user];
+        loop {
+            // Made first: what is judged between the look and the wait is not missed.
+            let judged = self.judged.notified();
+            match self.take(&keys) {
+                Ok(()) => return Ok(Attempt { attempts: self, keys, counts: true }),
+                Err((_, true)) => judged.await,
+                Err((wait, false)) => return Err(wait),
+            }
+        }
+    }
+
+    /// Takes from both, or from none: then how long it would take, and whether that may change at any moment.
+    fn take(&self, keys: &[Key; 2]) -> Result<(), (Duration, bool)> {
+        let now = self.clock.now();
+        let mut under_way = self.under_way();
+        for (taken, key) in keys.iter().enumerate() {
+            let took = self.throttle(key).map_or(Ok(()), |throttle| throttle.take(key, now));
+            if let Err(wait) = took {
+                keys.iter().take(taken).for_each(|key| self.give_back(key));
+                return Err((wait, under_way.contains_key(key)));
+            }
+        }
+        for key in keys {
+            *under_way.entry(key.clone()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, key: &Key) {
+        if let Some(throttle) = self.throttle(key) {
+            throttle.give_back(key, self.clock.now());
+        }
+    }
+
+    fn throttle(&self, key: &Key) -> Option<&Throttle> {
+        match key {
+            Key::User(_) | Key::SignedIn(_) => self.per_user.as_ref(),
+            Key::Client(_) => self.per_address.as_ref(),
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
+        // An entry is never left half-way.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was right, or nobody looked at it.
+    pub(super) fn forgive(mut self) {
+        self.counts = false;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.attempts.under_way();
+        for key in &self.keys {
+            if !self.counts {
+                self.attempts.give_back(key);
+            }
+            let left = under_way.get(key).map_or(0, |count| count.saturating_sub(1));
+            if left == 0 {
+                under_way.remove(key);
+            } else {
+                under_way.insert(key.clone(), left);
+            }
+        }
+        drop(under_way);
+        self.attempts.judged.notify_waiters();
+    }
+}
+
+/// One text for all spellings of a user name that a person would take for the same: case, width, accents written apart.
+/// Only counts are kept under it; a user is looked up by the name as it came.
+fn spelling(name: &str) -> String {
+    let folded: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
+    folded.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::units::Rate;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn attempts(per_user: u32, per_address: u32) -> Attempts {
+        let (per_user, per_address) = (Some(Rate::per_minute(per_user)), Some(Rate::per_minute(per_address)));
+        let settings = settings::Login { per_user, per_address, ..settings::Login::default() };
+        Attempts::new(&settings, Clock::system())
+    }
+
+    /// The answer, if it is there without waiting.
+    fn now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+
+    fn named(name: &str) -> Claimant<'_> {
+        Claimant { name, signed_in: None }
+    }
+
+    fn begin<'a>(attempts: &'a Attempts, name: &str) -> Option<Attempt<'a>> {
+        now(pin!(attempts.begin(named(name), HERE))).expect("an answer at once").ok()
+    }
+
+    #[test]
+    fn who_comes_while_nobody_knows_waits_and_passes_if_the_others_were_right() {
+        let attempts = attempts(2, 100);
+        let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
+        let mut third = pin!(attempts.begin(named("ALICE"), HERE));
+        assert!(now(third.as_mut()).is_none(), "it waits");
+        one.forgive();
+        assert!(now(third).unwrap().is_ok());
+        drop(other);
+    }
+
+    #[test]
+    fn who_waited_is_put_off_once_all_others_were_wrong() {
+        for attempts in [attempts(2, 100), attempts(100, 2)] {
+            let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
+            let mut third = pin!(attempts.begin(named("alice"), HERE));
+            drop(one);
+            assert!(now(third.as_mut()).is_none(), "the other may still be right");
+            drop(other);
+            assert!(now(third).unwrap().is_err());
+            assert!(begin(&attempts, "alice").is_none(), "at once, since nobody is under way");
+            assert!(attempts.under_way().is_empty());
+        }
+    }
+
+    #[test]
+    fn who_is_signed_in_is_not_kept_out_by_who_tries_the_name_but_counts_too() {
+        let attempts = attempts(1, 100);
+        let known = Claimant { name: "alice", signed_in: Some(SubjectId(7)) };
+        drop(begin(&attempts, "alice"));
+        assert!(begin(&attempts, "alice").is_none());
+        assert!(now(pin!(attempts.begin(known, HERE))).unwrap().is_ok());
+        assert!(now(pin!(attempts.begin(known, HERE))).unwrap().is_err());
+    }
+
+    #[test]
+    fn what_was_taken_for_a_client_is_given_back_if_the_name_is_held_back() {
+        let attempts = attempts(1, 2);
+        drop(begin(&attempts, "alice"));
+        for _ in 0..3 {
+            assert!(begin(&attempts, "alice").is_none());
+        }
+        assert!(begin(&attempts, "bob").is_some());
+    }
+
+    #[test]
+    fn spellings_of_a_name_are_one() {
+        for (one, other) in [
+            ("alice", "ALICE"),
+            ("alice", " alice\t"),
+            ("alice", "ａｌｉｃｅ"),
+            ("zażółć", "ZAŻO\u{301}ŁĆ"),
+            ("ﬁn", "FIN"),
+        ] {
+            assert_eq!(spelling(one), spelling(other), "{one} {other}");
+        }
+        assert_ne!(spelling("alice"), spelling("alicia"));
+        assert_ne!(spelling("zolc"), spelling("żółć"));
+    }
+}

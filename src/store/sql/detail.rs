@@ -1,0 +1,95 @@
+//! More of an act, in the words of the audit trail.
+//!
+//! A name is quoted where its punctuation could be taken for ours. Nothing secret is ever handed to any of these.
+
+use crate::store::{NewUser, PersonalDetails};
+use crate::clock::Timestamp;
+use crate::token::{ScopeSet, TokenRecord};
+
+/// What makes a new user differ from an ordinary active one; empty: nothing.
+pub(super) fn created(user: &NewUser) -> String {
+    let mut parts = Vec::new();
+    if user.superuser {
+        parts.push("superuser".to_owned());
+    } else if user.staff {
+        parts.push("staff".to_owned());
+    }
+    if !user.active {
+        parts.push("inactive".to_owned());
+    }
+    // Last, since more than one may follow.
+    if !user.groups.is_empty() {
+        parts.push(format!("groups {}", names(&sorted(&user.groups))));
+    }
+    parts.join(", ")
+}
+
+/// What of a user is called otherwise now; empty: nothing. The name itself stands beside every entry.
+pub(super) fn edited(former: &PersonalDetails, now: &PersonalDetails) -> String {
+    let mut parts = Vec::new();
+    if now.name != former.name {
+        parts.push(format!("was called {}", name_of(&former.name)));
+    }
+    if now.email != former.email {
+        let address = |email: &str| if email.is_empty() { "none".to_owned() } else { name_of(email) };
+        parts.push(format!("e-mail {}, was {}", address(&now.email), address(&former.email)));
+    }
+    if now.first_name != former.first_name {
+        parts.push("first name".to_owned());
+    }
+    if now.last_name != former.last_name {
+        parts.push("last name".to_owned());
+    }
+    parts.join("; ")
+}
+
+/// The groups of a user, sorted.
+pub(super) fn groups(groups: &[String]) -> String {
+    if groups.is_empty() { "no groups".to_owned() } else { names(groups) }
+}
+
+/// What somebody may do.
+pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
+    match (staff, superuser) {
+        (true, true) => "staff and superuser",
+        (false, true) => "superuser",
+        (true, false) => "staff",
+        (false, false) => "neither staff nor superuser",
+    }
+}
+
+/// Which terms of a token are others now; empty: none.
+pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
+    let mut parts = Vec::new();
+    if expires != former.expires {
+        parts.push(expires.map_or_else(|| "no end".to_owned(), |end| format!("end {end}")));
+    }
+    if *scopes != former.scopes {
+        let scopes = scopes.to_string();
+        parts.push(if scopes.is_empty() { "no scopes".to_owned() } else { format!("scopes {scopes}") });
+    }
+    parts.join(" ")
+}
+
+/// How many tokens ended together, and how many of them counted until then.
+pub(super) fn tokens(all: u64, live: u64) -> String {
+    let tokens = if all == 1 { "token" } else { "tokens" };
+    if all == live { format!("{all} live {tokens}") } else { format!("{all} {tokens}, {live} of them live") }
+}
+
+/// Each once, in their order.
+pub(super) fn sorted(names: &[String]) -> Vec<String> {
+    let mut names = names.to_vec();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn names(names: &[String]) -> String {
+    names.iter().map(|name| name_of(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn name_of(name: &str) -> String {
+    let is_plain = |character: char| character.is_alphanumeric() || " @.+-_/:".contains(character);
+    if name.chars().all(is_plain) && name.trim() == name { name.to_owned() } else { format!("{name:?}") }
+}

@@ -1,0 +1,142 @@
+//! What changes of a user who is there, and what the audit trail says of it.
+//!
+//! Each reads what it changes within the change, so no other writer comes in between.
+
+use super::accounts::{account_error, get, id_of, join_groups};
+use super::ledger::count_live;
+use super::{Change, Database, SqlStore, Statement, detail};
+use crate::store::{Act, AccountError, DetailsChange, PersonalDetails, Via};
+use crate::token::SubjectId;
+
+impl<D: Database> SqlStore<D> {
+    /// Runs one statement that touches exactly this user, and notes what was done.
+    async fn write(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        statement: Statement,
+        (act, told): (Act, &str),
+    ) -> Result<(), AccountError> {
+        if change.execute(statement).await? == 0 {
+            return Err(AccountError::UnknownUser(user));
+        }
+        self.note_user(change, act, user, told).await?;
+        Ok(())
+    }
+
+    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the change,
+    /// so that two who shut one another out in the same moment come one after the other. The command line needs no superuser.
+    async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
+        if !matches!(self.actor.via, Via::Admin | Via::Api) {
+            return Ok(());
+        }
+        // The first condition is that of the index `users_privileged`, the last leaves out whom no password fits.
+        let statement = Statement::new(
+            "SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active AND substr(password, 1, 1) <> '!' LIMIT 2",
+        );
+        let staying: Vec<(i64,)> = change.rows(statement).await?;
+        if staying == [(leaving.0,)] { Err(AccountError::LastSuperuser) } else { Ok(()) }
+    }
+
+    pub(super) async fn write_password(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        hash: &str,
+        is_taken: bool,
+    ) -> Result<(), AccountError> {
+        if is_taken {
+            self.check_that_somebody_stays(change, user).await?;
+        }
+        let told = if is_taken { "no password" } else { "" };
+        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
+        self.write(change, user, statement, (Act::PasswordSet, told)).await?;
+        if self.tokens.revoke_on_password_change {
+            self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
+        if get(change, user).await?.account.active == active {
+            return Ok(());
+        }
+        if !active {
+            self.check_that_somebody_stays(change, user).await?;
+        }
+        let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
+        let act = if active { Act::UserActivated } else { Act::UserDeactivated };
+        self.write(change, user, statement, (act, "")).await
+    }
+
+    pub(super) async fn write_rights(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        staff: bool,
+        superuser: bool,
+    ) -> Result<(), AccountError> {
+        let former = get(change, user).await?;
+        if (former.staff, former.superuser) == (staff, superuser) {
+            return Ok(());
+        }
+        if !superuser {
+            self.check_that_somebody_stays(change, user).await?;
+        }
+        let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
+        let told = detail::rights(staff, superuser);
+        self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
+    }
+
+    pub(super) async fn write_details(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        asked: &DetailsChange,
+    ) -> Result<(), AccountError> {
+        let former = PersonalDetails::of(&get(change, user).await?);
+        let details = asked.applied_to(&former);
+        let told = detail::edited(&former, &details);
+        if told.is_empty() {
+            return Ok(());
+        }
+        let PersonalDetails { name, email, first_name, last_name } = &details;
+        if id_of(change, name).await?.is_some_and(|holder| holder != user) {
+            return Err(AccountError::NameTaken(name.clone()));
+        }
+        let statement =
+            Statement::new("UPDATE users SET name = $1, email = $2, first_name = $3, last_name = $4 WHERE id = $5")
+                .bind(name.as_str())
+                .bind(email.as_str())
+                .bind(first_name.as_str())
+                .bind(last_name.as_str())
+                .bind(user.0);
+        self.write(change, user, statement, (Act::UserEdited, &told)).await
+    }
+
+    pub(super) async fn write_groups(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        groups: &[String],
+    ) -> Result<(), AccountError> {
+        let groups = detail::sorted(groups);
+        if get(change, user).await?.account.groups == groups {
+            return Ok(());
+        }
+        change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
+        join_groups(change, user, &groups).await?;
+        self.note_user(change, Act::GroupsSet, user, &detail::groups(&groups)).await?;
+        Ok(())
+    }
+
+    /// Noted first: afterwards nobody is there of whom it could be told.
+    pub(super) async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
+        self.check_that_somebody_stays(change, user).await?;
+        let live = count_live(change, user, self.clock.now()).await?;
+        let all = self.note_tokens_of(change, user, "deleted with the user").await?;
+        self.note_user(change, Act::UserDeleted, user, &format!("with {}", detail::tokens(all, live))).await?;
+        let statement = Statement::new("DELETE FROM users WHERE id = $1").bind(user.0);
+        if change.execute(statement).await? == 0 { Err(AccountError::UnknownUser(user)) } else { Ok(()) }
+    }
+}
