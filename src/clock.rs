@@ -23,6 +23,9 @@ pub use self::steady::{ClockLook, Step};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last moment that RFC 3339 can write.
+    pub const END_OF_YEAR_9999: Timestamp = Timestamp(253_402_300_799_999_999);
+
     /// From microseconds since the epoch, as the stores keep it.
     pub const fn from_micros(micros: i64) -> Timestamp {
         Timestamp(micros)
@@ -167,6 +170,7 @@ mod tests {
             (951_782_400_000_000, "2000-02-29T00:00:00.000Z"),
             (1_795_499_584_123_456, "2026-11-24T05:53:04.123Z"),
             (-1_000, "1969-12-31T23:59:59.999Z"),
+            (Timestamp::END_OF_YEAR_9999.as_micros(), "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp::from_micros(micros).to_string(), text);
         }

@@ -72,6 +72,8 @@ mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod unread;
+#[cfg(test)]
 mod upgrade;
 #[cfg(test)]
 mod uses;

@@ -20,7 +20,7 @@ use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
 use super::worker::{self, Phase, Plan, Share, Tallies};
 use crate::admin::{self, Health, Records};
-use crate::auth::{Issuer, WrongKeys};
+use crate::auth::{Issuer, Refused};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -155,7 +155,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         tls,
         known: known.clone(),
         spool,
-        wrong_keys: WrongKeys::new(settings.limits.wrong_keys),
+        refused: Refused::new(settings.limits.wrong_keys),
         issuer,
         census: Census::new(settings.limits.clone()),
         clock,

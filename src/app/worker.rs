@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::knowledge::Known;
-use crate::auth::{Authenticator, IssuerHandle, WrongKeys};
+use crate::auth::{Authenticator, IssuerHandle, Refused};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
@@ -60,7 +60,7 @@ pub(super) struct Plan {
     pub tls: Vec<Option<TlsAcceptor>>,
     pub known: Known,
     pub spool: Spool,
-    pub wrong_keys: WrongKeys,
+    pub refused: Refused,
     /// `None`: nobody can log in.
     pub issuer: Option<IssuerHandle>,
     pub census: Arc<Census>,
@@ -180,7 +180,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
             Arc::clone(&plan.known.memory),
             plan.known.resolver.clone(),
             plan.known.uses.clone(),
-            plan.wrong_keys.clone(),
+            plan.refused.clone(),
             plan.clock.clone(),
             &settings.tokens.schemes,
             Arc::clone(recorder),

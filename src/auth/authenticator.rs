@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials, WrongKeys, cookies};
+use super::{BadCredentials, Credentials, Refused, cookies};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
@@ -19,7 +19,7 @@ pub struct Authenticator {
     memory: Arc<IdentityCache>,
     resolver: ResolverHandle,
     uses: Uses,
-    wrong_keys: WrongKeys,
+    refused: Refused,
     clock: Clock,
     schemes: Box<[Box<str>]>,
     recorder: Arc<Recorder>,
@@ -36,7 +36,8 @@ pub enum AuthFailure {
     Denied(Denied),
     /// Whether the token counts cannot be known now. Never turns into a refusal of the credentials.
     StoreUnavailable,
-    /// Too many wrong keys came from this address; this one was not looked up. May be tried again after this time.
+    /// Too many wrong keys came from this address; this one is wrong too, or was not looked up. May be tried again after this
+    /// time.
     Throttled(Duration),
 }
 
@@ -46,13 +47,13 @@ impl Authenticator {
         memory: Arc<IdentityCache>,
         resolver: ResolverHandle,
         uses: Uses,
-        wrong_keys: WrongKeys,
+        refused: Refused,
         clock: Clock,
         schemes: &[String],
         recorder: Arc<Recorder>,
     ) -> Authenticator {
         let schemes = schemes.iter().map(|scheme| scheme.as_str().into()).collect();
-        Authenticator { memory, resolver, uses, wrong_keys, clock, schemes, recorder }
+        Authenticator { memory, resolver, uses, refused, clock, schemes, recorder }
     }
 
     /// Who sent these fields from this address, as far as the route wants to know: by the first of `credentials` that they
@@ -70,22 +71,28 @@ impl Authenticator {
         if matches!(access, Access::None) {
             return Ok(None);
         }
+        let mut held_back = None;
         for method in credentials {
             let shown = match method {
                 AuthMethod::Token => self.shown(fields).map_err(AuthFailure::Malformed)?,
                 AuthMethod::Session => cookies::session(fields),
             };
             let Some(shown) = shown else { continue };
-            match self.identify(shown, from).await {
-                // A session that is over is none: browsers go on sending its cookie.
+            match self.identify(shown, *method, from).await {
+                // A session that is over is none: browsers go on sending its cookie. So is one that is held back, as long as there
+                // is a token.
                 Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
+                Err(AuthFailure::Throttled(wait)) if *method == AuthMethod::Session => held_back = Some(wait),
                 identified => return identified.map(Some),
             }
+        }
+        if let Some(wait) = held_back {
+            return Err(AuthFailure::Throttled(wait));
         }
         if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) }
     }
 
-    async fn identify(&self, shown: ShownKey<'_>, from: IpAddr) -> Result<Arc<Identity>, AuthFailure> {
+    async fn identify(&self, shown: ShownKey<'_>, method: AuthMethod, from: IpAddr) -> Result<Arc<Identity>, AuthFailure> {
         let digest = shown.digest();
         let now = self.clock.now();
         let identity = match self.memory.get(digest, now) {
@@ -94,7 +101,7 @@ impl Authenticator {
                 identity
             }
             // Boxed: the future of every request would have room for this one otherwise.
-            other => Box::pin(self.judge(shown, other, from, now)).await?,
+            other => Box::pin(self.judge(shown, method, other, from, now)).await?,
         };
         self.uses.note(&identity, now);
         Ok(identity)
@@ -104,32 +111,44 @@ impl Authenticator {
     async fn judge(
         &self,
         shown: ShownKey<'_>,
+        method: AuthMethod,
         remembered: Option<Verdict>,
         from: IpAddr,
         now: Timestamp,
     ) -> Result<Arc<Identity>, AuthFailure> {
-        let digest = shown.digest();
-        // A key that was good is looked up whatever else comes from there.
-        if !self.memory.knew(digest) {
-            self.wrong_keys.check(from, now).map_err(AuthFailure::Throttled)?;
+        // A browser shows it with every request, which costs nothing.
+        if let (AuthMethod::Session, Some(Verdict::Denied(denied))) = (method, &remembered) {
+            self.recorder.cache_hit();
+            return Err(AuthFailure::Denied(*denied));
         }
-        let verdict = match remembered {
-            Some(verdict) => {
+        let digest = shown.digest();
+        let refused = self.refused.of(method);
+        // A key that was good is looked up whatever else comes from there.
+        let held_back = if self.memory.knew(digest) { None } else { refused.check(from, now).err() };
+        let verdict = match (remembered, held_back) {
+            (Some(verdict), _) => {
                 self.recorder.cache_hit();
-                verdict
+                Ok(verdict)
             }
-            None => {
+            (None, None) => {
                 self.recorder.cache_miss();
-                let asked = self.resolver.ask(shown.to_key(), digest).await;
-                asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)?
+                self.resolver.ask(shown.to_key(), digest).await
+            }
+            (None, Some(_)) => {
+                self.recorder.cache_miss();
+                self.resolver.ask_if_spare(shown.to_key(), digest).await
             }
         };
-        match verdict {
-            Verdict::Caller(identity) => Ok(identity),
-            Verdict::Denied(denied) => {
-                self.wrong_keys.count(from, now);
+        match (verdict, held_back) {
+            (Ok(Verdict::Caller(identity)), _) => Ok(identity),
+            (Ok(Verdict::Denied(denied)), Some(_)) if method == AuthMethod::Session => Err(AuthFailure::Denied(denied)),
+            // Whether it was looked up does not show.
+            (_, Some(wait)) => Err(AuthFailure::Throttled(wait)),
+            (Ok(Verdict::Denied(denied)), None) => {
+                refused.count(from, now);
                 Err(AuthFailure::Denied(denied))
             }
+            (Err(StoreUnavailable), None) => Err(AuthFailure::StoreUnavailable),
         }
     }
 

@@ -177,7 +177,7 @@ impl Desk {
     async fn note_failure(&self, name: &str, from: IpAddr) {
         let store = self.store.acting_as(Actor { from: Some(from), via: self.via, ..Actor::gateway() });
         if let Some(audit) = store.audit
-            && let Err(error) = audit.note(Act::LoginFailed, name, None, "").await
+            && let Err(error) = audit.note(Act::LoginFailed, name).await
         {
             tracing::warn!(code = "audit_failed", %error, "a login that failed is missing in the audit trail");
         }

@@ -22,4 +22,4 @@ pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{NotPermitted, Permit};
 pub use throttle::Throttle;
-pub use wrong_keys::WrongKeys;
+pub use wrong_keys::{Refused, WrongKeys};

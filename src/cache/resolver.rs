@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{self, JoinError, JoinSet};
 
+use super::budget::Budget;
 use super::lookup::{Asker, Lookup, Sources, StoreUnavailable};
 use super::memory::IdentityCache;
 use crate::config::settings;
@@ -22,6 +23,9 @@ use crate::token::{TokenDigest, TokenKey};
 const QUEUE: usize = 1024;
 /// Most questions of a lane that are asked at once.
 const IN_FLIGHT: usize = 32;
+
+/// Which part of the strangers' questions those may ask who are held back.
+const SPARE: u32 = 10;
 
 type Answer = Result<Verdict, StoreUnavailable>;
 
@@ -37,6 +41,8 @@ pub struct ResolverHandle {
     memory: Arc<IdentityCache>,
     known: mpsc::Sender<Question>,
     strangers: mpsc::Sender<Question>,
+    /// For those who are held back.
+    spare: Arc<Budget>,
 }
 
 impl ResolverHandle {
@@ -49,6 +55,22 @@ impl ResolverHandle {
         let (reply, answer) = oneshot::channel();
         lane.try_send(Question { key, digest, reply }).map_err(|_| StoreUnavailable)?;
         answer.await.unwrap_or(Err(StoreUnavailable))
+    }
+
+    /// The same on behalf of somebody who has asked about too many wrong tokens. All of them together have a small budget, in
+    /// which a token that counts costs nothing, and leave the rest of the lane to others.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`] too when nothing of that budget is left.
+    pub async fn ask_if_spare(&self, key: TokenKey, digest: TokenDigest) -> Answer {
+        if !self.spare.take() {
+            return Err(StoreUnavailable);
+        }
+        let answer = self.ask(key, digest).await;
+        if matches!(answer, Ok(Verdict::Caller(_))) {
+            self.spare.give_back();
+        }
+        answer
     }
 }
 
@@ -67,7 +89,9 @@ impl Resolver {
         counts: Arc<Knowledge>,
     ) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
-        let handle = ResolverHandle { memory: Arc::clone(&sources.memory), known: to_known, strangers: to_strangers };
+        let spare = Arc::new(Budget::new(settings.unknown_per_second / SPARE));
+        let memory = Arc::clone(&sources.memory);
+        let handle = ResolverHandle { memory, known: to_known, strangers: to_strangers, spare };
         let lookup = Arc::new(Lookup::new(sources, settings, counts));
         (Resolver { lookup, known, strangers }, handle)
     }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::args::{PasswordSource, UserCommand, UserCreate};
-use super::{show, store, token};
-use crate::store::{NewUser, Page, Password, Store, User};
+use super::{check, show, store, token};
+use crate::config::settings::StoreUrl;
+use crate::store::{AccountError, NewUser, Page, Password, Store, User};
 use crate::token::SubjectId;
 
 /// How many users are asked of the store at once.
@@ -24,6 +25,7 @@ pub fn run(config: &Path, command: UserCommand) -> Result<()> {
             if json { show::json(&as_json(&user)) } else { details(&user) }
         }),
         UserCommand::SetPassword { name, password } => {
+            refuse_beside_django(config)?;
             let password = read_password(&password)?;
             store::with(config, async |store| {
                 let user = store::user(&store, &name).await?;
@@ -48,6 +50,7 @@ pub fn run(config: &Path, command: UserCommand) -> Result<()> {
 }
 
 fn create(config: &Path, order: UserCreate) -> Result<()> {
+    refuse_beside_django(config)?;
     // Before the store is opened: somebody may think about a password for a while.
     let password = read_password(&order.password)?;
     let new = NewUser {
@@ -128,6 +131,14 @@ fn as_json(user: &User) -> Value {
         "created": user.created.to_string(),
         "last_login": user.last_login.map(|at| at.to_string()),
     })
+}
+
+/// Nobody is asked for a password that has no place here.
+fn refuse_beside_django(config: &Path) -> Result<()> {
+    match check::settings(config)?.store.url {
+        StoreUrl::Django(_) => Err(AccountError::InDjango.into()),
+        _ => Ok(()),
+    }
 }
 
 fn read_password(source: &PasswordSource) -> Result<Option<Password>> {

@@ -7,6 +7,7 @@ use super::names::Names;
 use super::reader::Table;
 use super::settings::{Admin, Listener, StoreUrl};
 use super::value::{Fault, Key};
+use crate::units::HumanDuration;
 
 const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
@@ -60,7 +61,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
 fn bounded(key: &Key<'_>, (least, most): (Duration, Duration), words: &str) -> Option<Duration> {
     let span = key.duration()?;
     if span < least || span > most {
-        key.problem("is out of bounds", format!("write {words}"));
+        key.problem(format!("`{}` is out of bounds", HumanDuration(span)), format!("write {words}"));
     }
     Some(span)
 }

@@ -6,6 +6,7 @@ use super::reader::Table;
 use super::routes::{RouteDefaults, plain_path};
 use super::settings::{Browser, Hashing, Login, PathPattern, Route};
 use crate::token::AuthMethod;
+use crate::units::HumanDuration;
 
 /// More threads than any machine that we know of has cores.
 const MOST_AT_ONCE: u64 = 1_024;
@@ -62,7 +63,7 @@ fn read_browser(table: &Table<'_>) -> Option<Browser> {
         session_ttl: ttl.duration().unwrap_or(default.session_ttl),
     };
     if browser.session_ttl < SHORTEST_SESSION || browser.session_ttl > LONGEST_SESSION {
-        ttl.problem("is out of bounds", "write 1m to 400d");
+        ttl.problem(format!("`{}` is out of bounds", HumanDuration(browser.session_ttl)), "write 1m to 400d");
     }
     table.is_set().then_some(browser)
 }

@@ -234,7 +234,7 @@ fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duratio
     let span = key.duration()?;
     if !bounds.contains(&span.as_millis()) {
         let most = Duration::from_millis(u64::try_from(*bounds.end()).unwrap_or(u64::MAX));
-        key.problem("is out of bounds", format!("write 1ms to {}", crate::units::HumanDuration(most)));
+        key.problem(format!("`{}` is out of bounds", crate::units::HumanDuration(span)), format!("write 1ms to {}", crate::units::HumanDuration(most)));
         return None;
     }
     Some(span)

@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, Response, request};
-use hyper::body::Incoming;
 
 use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
 use crate::auth::{CsrfFault, Permit, csrf};
 use crate::route::{Access, NoRoute, Target};
 use crate::token::{AuthMethod, ScopeSet};
+use crate::upstream::ClientBody;
 
 /// What is wrong with the bytes of a request head; found before it was parsed (`listener/front.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -57,7 +57,7 @@ impl Gateway {
     pub(super) async fn answer(
         &self,
         head: request::Parts,
-        body: Incoming,
+        body: ClientBody,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         exchange.client().admit(&head, self)?; // 400 · 403 · 308

@@ -85,6 +85,9 @@ impl Gateway {
             };
         }
         if !request_body.has_ended() {
+            if answer.status().as_u16() < 400 {
+                request_body.succeeded();
+            }
             lease.drive_apart();
         }
         exchange.ends(Outcome::Forwarded, answer.status());

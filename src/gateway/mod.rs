@@ -36,7 +36,7 @@ use crate::clock::Clock;
 use crate::config::settings::Limits;
 use crate::route::RouteTable;
 use crate::telemetry::{AccessLog, Outcome, Recorder, RequestIds};
-use crate::upstream::{Pools, Spool};
+use crate::upstream::{ClientBody, Pools, Spool};
 
 pub use answer::HeadFault;
 pub use body::Body;
@@ -108,6 +108,7 @@ impl Gateway {
         let mut exchange = Exchange::open(&self, client, &head);
         // What comes behind it is not read as a request, so that there is no other one.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
+        let body = ClientBody::new(body, head.version);
         let has_body = !http_body::Body::is_end_stream(&body);
         let opened = Rc::clone(opened);
         async move {

@@ -8,14 +8,13 @@ use std::task::{Context, Poll};
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
 use crate::config::settings::PathPattern;
 use crate::route::{NoRoute, Route, Target};
-use crate::upstream::{BodyFault, OutgoingBody, Spool};
+use crate::upstream::{BodyFault, ClientBody, OutgoingBody, Spool};
 
 impl Gateway {
     /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target, where
@@ -54,7 +53,7 @@ impl Gateway {
 }
 
 /// The client's body, as far as its declared length lets it pass.
-pub(super) fn body(body: Incoming, fields: &HeaderMap, route: &Route) -> Result<OutgoingBody, Refusal> {
+pub(super) fn body(body: ClientBody, fields: &HeaderMap, route: &Route) -> Result<OutgoingBody, Refusal> {
     let settings = &route.settings;
     if body.is_end_stream() {
         return Ok(OutgoingBody::empty());

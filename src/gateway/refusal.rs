@@ -124,7 +124,7 @@ impl Refusal {
             Refusal::Plaintext => (
                 S::FORBIDDEN,
                 Outcome::PlaintextRefused,
-                "HTTPS is required. A token that was sent without it is no longer a secret.".into(),
+                "HTTPS is required. A token or password that was sent without it is no longer a secret.".into(),
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),

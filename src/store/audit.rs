@@ -136,7 +136,13 @@ pub trait AuditTrail: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.
-    async fn note(&self, act: Act, user_name: &str, token: Option<TokenId>, detail: &str) -> Result<(), StoreError>;
+    async fn note(&self, act: Act, user_name: &str) -> Result<(), StoreError>;
+
+    /// Writes down that the key of a token was shown again.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that could not be written.
+    async fn note_revealed(&self, token: TokenId) -> Result<(), StoreError>;
 
     /// Entries, newest first.
     ///

@@ -65,6 +65,9 @@ pub enum LedgerError {
     /// The name of a token is none.
     #[error("a token name has 1 to 100 characters, no control characters, and not only white space")]
     InvalidName,
+    /// The end of a token is none.
+    #[error("the end of a token lies in the future, in the year 9999 at the latest")]
+    InvalidEnd,
     /// The scopes do not fit the field that upstreams get.
     #[error("the scopes of a token take at most 1024 characters together")]
     ScopesTooLong,
@@ -162,6 +165,17 @@ pub enum OpenError {
         /// The database file, or where the server is.
         store: String,
         /// Everything that is missing or odd.
+        wrong: String,
+    },
+    /// A Django database in which we shall write, and may not.
+    #[error(
+        "{store}: {wrong}, which `mode = \"read-write\"` needs; let the gateway's database user do that (with SQLite the gateway's \
+         own user, and in the folder of the file too), or write `mode = \"read-only\"` below [store.django]"
+    )]
+    NotWritable {
+        /// The database file, or where the server is.
+        store: String,
+        /// What may not be done.
         wrong: String,
     },
     /// The key file is unusable.

@@ -136,7 +136,7 @@ pub trait TokenLedger: Send + Sync {
     /// Issues a named token. Its key is never kept.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name or set of scopes, [`LedgerError::Store`].
+    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name, end or set of scopes, [`LedgerError::Store`].
     async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError>;
 
     /// Takes a key that already exists elsewhere as the login token of a user. Twice is fine.
@@ -162,7 +162,8 @@ pub trait TokenLedger: Send + Sync {
     /// moment. A revoked token stays revoked.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownToken`], [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
+    /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] in a year that has five digits,
+    /// [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError>;
 
     /// Tokens in the order of their ids.
@@ -213,6 +214,12 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
+
+    /// Notes that a user has signed in to look after others: the time, and an entry of the audit trail.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
+    async fn note_sign_in(&self, user: SubjectId) -> Result<(), AccountError>;
 
     /// Sets a password; `None`: no password fits from now on. Sessions end, and tokens are revoked if
     /// `tokens.revoke_on_password_change` says so.

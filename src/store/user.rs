@@ -80,7 +80,8 @@ pub struct User {
     pub has_password: bool,
     /// When the account was created.
     pub created: Timestamp,
-    /// When the user last logged in with a password.
+    /// When the user last signed in with a browser, to the account pages or to the admin application. Neither a token that is
+    /// given for a password nor a password that is asked for again counts.
     pub last_login: Option<Timestamp>,
 }
 

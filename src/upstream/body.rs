@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::ClientBody;
 use super::spool::Spooled;
 
 /// A body that is slower than this many bytes a second after [`GRACE`] is given up (HARDENING §1).
 const FLOOR: u64 = 500;
 /// How long a body may be slower than [`FLOOR`].
 const GRACE: Duration = Duration::from_secs(15);
+
+/// What a client may send before it reads anything: the window of a stream (`listener/serve.rs`).
+const AHEAD: u64 = 64 << 10;
 
 /// Why a request body was given up, whatever the endpoint makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,7 @@ struct State {
     awaited: Cell<bool>,
     fault: Cell<Option<BodyFault>>,
     cut: Cell<bool>,
+    succeeded: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -91,6 +95,11 @@ impl RequestBody {
         }
     }
 
+    /// Its request was answered, and not refused.
+    pub fn succeeded(&self) {
+        self.0.succeeded.set(true);
+    }
+
     /// Why it was given up, if it was.
     pub fn fault(&self) -> Option<BodyFault> {
         self.0.fault.get()
@@ -111,7 +120,7 @@ enum Source {
 }
 
 struct Streaming {
-    incoming: Incoming,
+    incoming: ClientBody,
     left: u64,
     taken: u64,
     silence: Duration,
@@ -138,7 +147,7 @@ impl OutgoingBody {
     }
 
     /// The client's body: at most `limit` bytes, at most `silence` between two pieces.
-    pub fn streaming(incoming: Incoming, limit: u64, silence: Duration) -> OutgoingBody {
+    pub fn streaming(incoming: ClientBody, limit: u64, silence: Duration) -> OutgoingBody {
         let streaming = Streaming { incoming, left: limit, taken: 0, silence, started: None, timer: None };
         OutgoingBody { source: Source::Streaming(Box::new(streaming)), state: RequestBody::default() }
     }
@@ -210,6 +219,17 @@ impl Body for OutgoingBody {
             }
             Source::Spooled(spooled) => SizeHint::with_exact(spooled.left()),
             Source::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        if let Source::Streaming(streaming) = &mut self.source
+            && self.state.0.succeeded.get()
+            && streaming.incoming.size_hint().exact().is_none_or(|left| streaming.taken.saturating_add(left) > AHEAD)
+        {
+            streaming.incoming.let_go();
         }
     }
 }

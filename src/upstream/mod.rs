@@ -4,6 +4,7 @@
 //! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
 
 mod body;
+mod client_body;
 mod connect;
 mod connection;
 mod lease;
@@ -12,6 +13,7 @@ mod spool;
 mod tally;
 
 pub use body::{BodyFault, OutgoingBody, RequestBody};
+pub use client_body::ClientBody;
 pub use connect::{EndpointSpec, Place, resolve};
 pub use lease::{Lease, SendFault};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};

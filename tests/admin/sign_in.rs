@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokengate::store::AuditQuery;
+use tokengate::store::{Act, AuditQuery};
 
 use super::*;
 
@@ -192,10 +192,31 @@ async fn signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typ
 }
 
 #[tokio::test(flavor = "multi_thread")]
+<<<<<<< HEAD
 async fn a_name_is_compared_as_it_was_typed() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::new(&gateway);
     assert_eq!(browser.sign_in("root ", PASSWORD).await.status, 403);
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
+=======
+async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_again_is() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let last = async || gateway.store.accounts.find("root").await.unwrap().unwrap().last_login;
+    assert_eq!(Browser::new(&gateway).sign_in("root", "wrong").await.status, 403);
+    assert_eq!(last().await, None);
+    let browser = Browser::of(&gateway, "root").await;
+    let at = gateway.clock().now();
+    assert_eq!(last().await, Some(at));
+    gateway.hand.advance(Duration::from_secs(60));
+    let path = format!("/users/{}/password", id_of(&gateway, "alice").await);
+    let page = browser.submit_and_follow(&path, &path, &[("none", "on"), ("own_password", PASSWORD)]).await;
+    assert!(page.contains("No password fits from now on."), "{page}");
+    assert_eq!(last().await, Some(at));
+    let query = AuditQuery { act: Some(Act::SignedIn), limit: 9, ..AuditQuery::default() };
+    let told = gateway.store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries;
+    let by: Vec<_> = told.iter().map(|entry| (entry.actor.name.as_str(), entry.user_name.as_str())).collect();
+    assert_eq!(by, [("root", "root")]);
+>>>>>>> main
 }

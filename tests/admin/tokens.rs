@@ -70,6 +70,19 @@ async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_cannot_be_written_is_refused_and_what_is_allowed_is_told() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let path = format!("/users/{}/tokens/add", id_of(&gateway, "alice").await);
+    for days in ["2920000", "99999999999999"] {
+        let fields = [("name", "laptop"), ("ends", days), ("own_password", PASSWORD)];
+        let answer = browser.submit(&path, &path, &fields).await;
+        assert!(answer.status == 400 && answer.text().contains("in the year 9999 at the latest"), "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_token_or_many_are_revoked() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;

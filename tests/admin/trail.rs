@@ -25,8 +25,12 @@ impl AuditTrail for Pruned {
         self.inner.acting_as(actor)
     }
 
-    async fn note(&self, act: Act, user: &str, token: Option<TokenId>, detail: &str) -> Result<(), StoreError> {
-        self.inner.note(act, user, token, detail).await
+    async fn note(&self, act: Act, user: &str) -> Result<(), StoreError> {
+        self.inner.note(act, user).await
+    }
+
+    async fn note_revealed(&self, token: TokenId) -> Result<(), StoreError> {
+        self.inner.note_revealed(token).await
     }
 
     async fn entries(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, StoreError> {

@@ -14,6 +14,9 @@ async fn every_problem_has_the_one_shape() {
     let alice = api.user("alice").await;
     let user = format!("/users/{alice}");
     let tokens = format!("{user}/tokens");
+    let issued = api.done("POST", &tokens, Some(json!({"name": "ci", "expires": "9999-12-31T23:59:59Z"}))).await;
+    assert_eq!(issued["expires"], "9999-12-31T23:59:59.000Z");
+    let token = format!("/tokens/{}", issued["id"]);
     for (method, path, body, wanted) in [
         ("GET", "/missing", None, (404, "not_found")),
         ("GET", "/users/99999", None, (404, "not_found")),
@@ -44,6 +47,9 @@ async fn every_problem_has_the_one_shape() {
         ("POST", "/users", Some(json!([])), (422, "invalid")),
         ("PATCH", &user, Some(json!({"name": null})), (422, "invalid")),
         ("POST", &tokens, Some(json!({"name": "x", "expires": "2020-01-01T00:00:00Z"})), (422, "invalid")),
+        ("POST", &tokens, Some(json!({"name": "x", "expires": "9999-12-31T23:59:59-00:01"})), (422, "invalid")),
+        ("PATCH", &token, Some(json!({"expires": "2020-01-01T00:00:00Z"})), (422, "invalid")),
+        ("PATCH", &token, Some(json!({"expires": "9999-12-31T23:59:59-00:01"})), (422, "invalid")),
         ("POST", &tokens, Some(json!({"name": "x", "scopes": ["No"]})), (422, "invalid")),
     ] {
         let answer = api.ask(method, path, body.clone()).await;

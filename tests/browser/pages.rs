@@ -6,6 +6,10 @@ use crate::support::{Answer, Ask, Origin, Site};
 use tokengate::config::settings::Browser as Pages;
 use tokengate::units::Rate;
 
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
 fn cookie<'a>(answer: &'a Answer, name: &str) -> &'a str {
     let lines = answer.fields.all("set-cookie");
     lines.into_iter().find(|line| line.starts_with(&format!("{name}="))).unwrap_or_else(|| panic!("{name}: {answer:?}"))
@@ -89,6 +93,7 @@ async fn nobody_learns_what_is_wrong_with_a_login_and_nothing_is_set() {
         assert_eq!(answer.status, 200, "{name}");
         assert!(answer.text().contains(WRONG) && !browser.jar.contains_key(SESSION), "{name}: {answer:?}");
         assert!(!answer.text().contains("<b>"), "{name}");
+        assert!(answer.text().contains(&format!("required value=\"{}\">", escaped(name))), "{name}: not typed again");
     }
     assert_eq!(Browser::default().log_in(&gateway, "  alice ", PASSWORD).await.status, 302, "names are stripped");
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::{Browser, PASSWORD, SESSION, gateway, user, with_pages};
 use crate::support::fleet::Fleet;
-use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Step, Wire, eventually};
+use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Step, Wire, eventually};
+use tokengate::config::Settings;
 use tokengate::store::{Password, StoreError};
 use tokengate::token::TokenKey;
+use tokengate::units::Rate;
 
 async fn status(gateway: &Gateway, browser: &Browser) -> u16 {
     browser.with_cookies(Ask::get("/both/x")).to(gateway).await.status
@@ -89,6 +91,41 @@ async fn a_session_ends_with_its_time() {
     assert_eq!(status(&gateway, &alice).await, 200);
     gateway.hand.advance(Duration::from_secs(11));
     assert_eq!(status(&gateway, &alice).await, 401);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_holds_nobody_back() {
+    let origin = Origin::answering("hello").await;
+    let few = |settings: &mut Settings| {
+        with_pages(settings);
+        settings.limits.wrong_keys = Some(Rate { count: 2, per: Duration::from_secs(86_400) });
+    };
+    let gateway = Site::before(&origin).with(few).start().await;
+    user(&gateway, "alice").await;
+    let (known, fresh) = (gateway.issue("bob").await, gateway.issue("carol").await);
+    let dead = [0, 1, 2, 3].map(|n| Browser { jar: [(SESSION.to_owned(), format!("{n:040}"))].into() });
+    let live = Browser::of(&gateway, "alice").await;
+    for browser in [&dead[0], &dead[0], &dead[0], &dead[1], &dead[2], &dead[3], &dead[0]] {
+        assert_eq!(status(&gateway, browser).await, 401);
+        let page = browser.clone().get(&gateway, "/auth/account/").await;
+        assert_eq!((page.status, page.fields.get("location")), (302, Some("/auth/login/?next=/auth/account/")));
+    }
+    for path in ["/both/x", "/first/x"] {
+        for key in [&known, &fresh] {
+            let both = dead[0].with_cookies(Ask::get(path).token(key));
+            assert_eq!(both.to(&gateway).await.status, 200, "{path}");
+        }
+    }
+    // Wrong keys hold no session back, nor a token that comes with one that is over.
+    for n in 0..4 {
+        Ask::get("/both/x").token(&format!("{n:040}")).to(&gateway).await;
+    }
+    assert_eq!(Ask::get("/both/x").token("wrong").to(&gateway).await.status, 429);
+    gateway.memory().forget_all();
+    assert_eq!(status(&gateway, &live).await, 200);
+    assert_eq!(status(&gateway, &dead[0]).await, 401);
+    let both = dead[0].with_cookies(Ask::get("/first/x").token(&known));
+    assert_eq!(both.to(&gateway).await.status, 200);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ macro_rules! for_each_program {
 for_each_program! {
     gets_one_token_however_it_asks_and_calls_with_it
     is_told_to_show_a_token
+    is_answered_though_nobody_wants_its_body
     is_refused_in_clear_and_not_sent_elsewhere
     sends_nothing_to_whom_it_does_not_trust
 }
@@ -86,6 +87,22 @@ async fn is_told_to_show_a_token(program: Program, version: &str) {
         let (_, refused) = login(&shop, format, "wrong").by(program, &shop).await;
         assert_eq!((refused.status, refused.fields.has("www-authenticate")), (400, false), "{format:?}");
     }
+    assert_eq!(shop.gateway.outcome("products", "forwarded"), 0);
+}
+
+async fn is_answered_though_nobody_wants_its_body(program: Program, version: &str) {
+    let shop = Shop::open().await;
+    let large = "x".repeat(100_000);
+    for value in ["Tea", &large] {
+        for format in [Format::Json, Format::Form, Format::Multipart] {
+            let (by, answer) =
+                Call::post(shop.https("/product_api/"), format, &[("name", value)]).by(program, &shop).await;
+            assert_eq!((answer.status, by.as_str()), (401, version), "{format:?}");
+            assert_eq!(answer.detail(), "Authentication credentials were not provided.");
+        }
+    }
+    let too_much = Call::post(shop.https("/gettoken/"), Format::Json, &[("username", &large), ("password", "x")]);
+    assert_eq!(too_much.by(program, &shop).await.1.status, 413);
     assert_eq!(shop.gateway.outcome("products", "forwarded"), 0);
 }
 

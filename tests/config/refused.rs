@@ -52,7 +52,7 @@ fn a_shared_cache_that_cannot_be_is_refused() {
              path, or let the user that runs the gateway read it | \
              3: cache.redis.ca_file: means nothing without TLS; write rediss:// in `url`, or remove this | \
              4: cache.redis.prefix: `{a}` is no prefix; write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . / | \
-             5: cache.redis.timeout: is out of bounds; write 1ms to 10s",
+             5: cache.redis.timeout: `11s` is out of bounds; write 1ms to 10s",
         ),
         (
             "[cache.redis] | url = \"redis://a,b\"",

@@ -45,7 +45,7 @@ fn pages_and_sessions_that_cannot_be_are_refused() {
         (
             "[login.browser] | path = \"auth\" | session_ttl = \"30s\" | pth = 1",
             "2: login.browser.path: `auth` does not begin with `/`; write \"/auth\" | \
-             3: login.browser.session_ttl: is out of bounds; write 1m to 400d | \
+             3: login.browser.session_ttl: `30s` is out of bounds; write 1m to 400d | \
              4: login.browser.pth: unknown key; did you mean `path`?",
         ),
         (

@@ -1,6 +1,9 @@
 //! The commands of `tokengate` beside a Django database.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -27,6 +30,7 @@ upstream = "products"
 for_each_database! {
     an_import_takes_everything_over_and_nothing_twice
     check_looks_into_the_database
+    check_says_which_right_is_missing
 }
 
 /// What a command prints, both ways, and whether it succeeded.
@@ -111,6 +115,75 @@ print(User.objects.get(username='alice').pk, *Token.objects.filter(user__usernam
     assert!(text.starts_with(&differs) && text.ends_with("tokens: 0 imported, 2 there already, 2 skipped\n"), "{text}");
 }
 
+/// Somebody who may only read in the project's database: the address by which the gateway comes, and the user of the system
+/// that it runs as, if that decides.
+async fn reader(project: &Project) -> (String, Option<u32>) {
+    let address = &project.address;
+    if let Some(file) = address.strip_prefix("django+sqlite:") {
+        fs::set_permissions(file, Permissions::from_mode(0o444)).unwrap();
+        fs::set_permissions(Path::new(file).parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
+        let nobody = rustix::process::geteuid().is_root().then_some(65_534);
+        return (address.clone(), nobody);
+    }
+    let code = "
+with connection.cursor() as c:
+    c.execute('SELECT current_database()' if connection.vendor == 'postgresql' else 'SELECT DATABASE()')
+    name, = c.fetchone()
+    if connection.vendor == 'postgresql':
+        c.execute(f'CREATE ROLE reader_{name} LOGIN')
+        c.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader_{name}')
+    else:
+        c.execute(f'CREATE USER reader_{name}@localhost')
+        c.execute(f'GRANT SELECT ON {name}.* TO reader_{name}@localhost')
+print(f'reader_{name}')";
+    let reader = project.python(code).await;
+    (address.replace("user=postgres", &format!("user={reader}")).replace("root@", &format!("{reader}@")), None)
+}
+
+/// From now on that one may write tokens.
+async fn let_write(project: &Project) {
+    match project.address.strip_prefix("django+sqlite:") {
+        Some(file) => fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap(),
+        None => {
+            let code = "
+with connection.cursor() as c:
+    c.execute('SELECT current_database()' if connection.vendor == 'postgresql' else 'SELECT DATABASE()')
+    name, = c.fetchone()
+    reader = f'reader_{name}' if connection.vendor == 'postgresql' else f'reader_{name}@localhost'
+    c.execute(f'GRANT INSERT, UPDATE, DELETE ON authtoken_token TO {reader}')";
+            project.python(code).await;
+        }
+    }
+}
+
+async fn check_says_which_right_is_missing(project: Project) {
+    let before = project.dump().await;
+    let (address, user) = reader(&project).await;
+    let says = |more: &str| {
+        let store = format!("[store]\nurl = \"{address}\"\n[store.django]\n{more}");
+        let folder = folder(&store);
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        if let Some(user) = user {
+            command.uid(user);
+        }
+        let output = command.arg("check").current_dir(folder.path()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (fine, text) = says("");
+    assert!(fine, "reading is enough: {text}");
+    let (fine, text) = says("mode = \"read-write\"");
+    assert!(!fine && text.contains("may not INSERT, UPDATE, DELETE in table authtoken_token"), "{text}");
+    let_write(&project).await;
+    let (fine, text) = says("mode = \"read-write\"");
+    assert!(fine, "sessions are not wanted: {text}");
+    if !address.contains("sqlite") {
+        let (fine, text) = says("mode = \"read-write\"\n[login.browser]");
+        assert!(!fine && text.contains("may not INSERT, DELETE in table django_session"), "{text}");
+    }
+    assert_eq!(project.dump().await, before);
+}
+
 async fn check_looks_into_the_database(project: Project) {
     let url = &project.address;
     let good = folder(&format!("[store]\nurl = \"{url}\""));
@@ -139,8 +212,10 @@ async fn check_looks_into_the_database(project: Project) {
     assert_eq!(run(&good, &["token", "create", "alice"]).1, format!("Generated token {key} for user alice\n"));
     let (done, text) = run(&good, &["token", "create", "alice", "--reset"]);
     assert!(!done && text.contains("only read"), "{text}");
-    let (done, text) = run(&good, &["user", "deactivate", "alice"]);
-    assert!(!done && text.contains("look after them there"), "{text}");
+    for work in ["deactivate", "set-password", "create"] {
+        let (done, text) = run(&good, &["user", work, "alice"]);
+        assert!(!done && text.contains("look after them there"), "{work}: {text}");
+    }
     assert_eq!(run(&good, &["migrate"]), (true, "the schema is up to date\n".to_owned()));
     assert!(!good.path().join("tokengate.key").exists() && !good.path().join("tokengate.db").exists());
 }

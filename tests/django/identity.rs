@@ -1,9 +1,15 @@
 //! A Django project behind a gateway: who calls is whom the gateway says, and nobody who only says so.
 
 use serde_json::{Value, json};
+use tokengate::config::Settings;
+use tokengate::config::settings::{Auth, DjangoMode};
+use tokengate::token::AuthMethod;
 
 use super::project::Project;
 use super::served::Served;
+use super::sessions::users;
+use crate::browser::{Browser, PASSWORD, secret, with_pages};
+use crate::support::gateway::route;
 use crate::support::{Answer, Ask, PATIENCE, eventually};
 
 /// Users with a token each; prints id and key of each.
@@ -111,6 +117,58 @@ async fn a_body_without_a_length_exists_for_django_if_the_route_buffers() {
     for (buffers, got) in [(false, json!({})), (true, json!({ "a": 1 }))] {
         let gateway = served.gateway(&project, |settings| settings.routes[0].buffer_request = buffers).await;
         assert_eq!(object(&ask.to(&gateway).await), json!({ "got": got }), "{buffers}");
+    }
+}
+
+#[tokio::test]
+async fn scripts_on_pages_of_django_satisfy_both_if_each_has_a_cookie_of_its_own() {
+    for apart in [false, true] {
+        let project = Project::on_sqlite().await.with("IDENTITY");
+        let project = if apart { project.with("CSRF") } else { project };
+        users(&project, &["alice"]).await;
+        let served = Served::start(&project).await;
+        let with_sessions = |settings: &mut Settings| {
+            with_pages(settings);
+            settings.store.django.mode = DjangoMode::ReadWrite;
+            settings.routes[0].credentials = vec![AuthMethod::Token, AuthMethod::Session];
+        };
+        let gateway = served.gateway(&project, with_sessions).await;
+        let mut alice = Browser::of(&gateway, "alice").await;
+        let of_django = secret(&alice.get(&gateway, "/form/").await);
+        let body = format!("csrfmiddlewaretoken={of_django}");
+        let form = Ask::post("/form/", body).field("Content-Type", "application/x-www-form-urlencoded");
+        let form = alice.with_cookies(form).field("Origin", "https://localhost");
+        let plain = form.clone().to(&gateway).await;
+        assert_eq!((plain.status, plain.detail().as_str()), (403, "CSRF Failed: CSRF token missing."));
+        let script = form.field("X-CSRFToken", alice.jar["csrftoken"].as_str()).to(&gateway).await;
+        match apart {
+            true => assert_eq!((script.status, script.text()), (200, "alice")),
+            false => assert_eq!(script.status, 403, "the cookie is Django's: {script:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_log_in_to_the_admin_of_django_by_a_route_that_asks_for_nothing() {
+    let project = Project::on_sqlite().await.with("IDENTITY");
+    users(&project, &["root"]).await;
+    project.python("User.objects.update(is_staff=True, is_superuser=True)").await;
+    let served = Served::start(&project).await;
+    for open in [false, true] {
+        let admin = route("admin", "/admin/", if open { Auth::None } else { Auth::Required });
+        let gateway = served.gateway(&project, |settings| settings.routes.push(admin)).await;
+        let mut root = Browser::default();
+        if !open {
+            assert_eq!(root.get(&gateway, "/admin/login/").await.status, 401);
+            continue;
+        }
+        let login = [("username", "root"), ("password", PASSWORD)];
+        let answer = root.submit(&gateway, "/admin/login/", "/admin/login/?next=/admin/", &login).await;
+        assert_eq!((answer.status, answer.fields.get("location")), (302, Some("/admin/")), "{answer:?}");
+        assert_eq!(root.get(&gateway, "/admin/auth/user/add/").await.status, 200);
+        let new = [("username", "new"), ("usable_password", "false")];
+        let made = root.submit(&gateway, "/admin/auth/user/add/", "/admin/auth/user/add/", &new).await;
+        assert_eq!(made.status, 302, "{made:?}");
     }
 }
 

@@ -31,7 +31,7 @@ for_each_database! {
 }
 
 /// Users with [`PASSWORD`].
-async fn users(project: &Project, names: &[&str]) {
+pub async fn users(project: &Project, names: &[&str]) {
     let code = format!(
         "
 from django.contrib.auth.hashers import PBKDF2PasswordHasher

@@ -45,6 +45,8 @@ async fn a_user_without_a_token_gets_one_now() {
     assert!(first.len() == 40 && first.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{first}");
     assert_eq!(Ask::get("/api/x").token(&first).to(&gateway).await.status, 200);
     assert_eq!(token(&login("nora", PASSWORD).to(&gateway).await), first);
+    let nora = gateway.store.accounts.find("nora").await.unwrap().unwrap();
+    assert_eq!(nora.last_login, None, "as with Django REST Framework, which notes only logins of browsers");
     gateway.revoke(&first).await;
     let second = token(&login("nora", PASSWORD).to(&gateway).await);
     assert_ne!(second, first);

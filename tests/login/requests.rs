@@ -122,9 +122,15 @@ async fn what_is_wrong_with_a_form_is_told_in_the_words_of_drf() {
     assert_eq!((untyped.status, untyped.text()), (415, r#"{"detail":"Unsupported media type \"\" in request."}"#));
     let nothing = Ask::new("POST", "/gettoken/?username=alice&password=x").to(&gateway).await;
     assert_eq!((nothing.status, nothing.text()), (400, both));
+    // Chunks without anything in them, of a type that is not read.
+    let empty = typed("text/plain", "").trailer("X-Y", "z");
+    for http in BOTH {
+        let nothing = empty.over(http, &gateway).await;
+        assert_eq!((nothing.status, nothing.text()), (400, both), "{http:?}");
+    }
     let deep = format!("{{\"username\":\"a\",\"password\":{}", "[".repeat(60_000));
     assert_eq!(typed("application/json", deep).to(&gateway).await.status, 400);
-    gateway.has_counted("gettoken", "login_invalid", 20).await;
+    gateway.has_counted("gettoken", "login_invalid", 22).await;
 }
 
 #[tokio::test]

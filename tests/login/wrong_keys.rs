@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tokengate::clock::Clock;
+use tokengate::config::Settings;
 use tokengate::token::TokenKey;
 use tokengate::units::Rate;
 
 use crate::support::client::BOTH;
-use crate::support::{Ask, Gateway, Origin, Site};
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually};
 
 async fn gateway(origin: &Origin, most: Option<Rate>) -> Gateway {
     Site::before(origin).with(|settings| settings.limits.wrong_keys = most).start().await
@@ -79,6 +81,43 @@ async fn a_key_that_was_good_is_looked_up_again_whatever_else_comes_from_there()
     gateway.hand.advance(Duration::from_secs(61));
     assert_eq!(wrong(3).to(&gateway).await.status, 429);
     assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_good_key_that_was_never_seen_is_served_whatever_else_comes_from_there() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin, Some(Rate::per_minute(10))).await;
+    for n in 0..125 {
+        let answer = wrong(n).to(&gateway).await;
+        assert_eq!(answer.status, if n < 10 { 401 } else { 429 }, "{n}");
+    }
+    for http in BOTH {
+        for user in ["alice", "bob"] {
+            let fresh = gateway.issue_named(user, "", None, &Clock::system()).await;
+            assert_eq!(Ask::get("/api/x").token(&fresh).over(http, &gateway).await.status, 200);
+        }
+        assert_eq!(wrong(1_000).over(http, &gateway).await.status, 429);
+    }
+}
+
+#[tokio::test]
+async fn who_is_held_back_asks_little_of_the_store_and_leaves_the_rest_to_others() {
+    let origin = Origin::answering("hello").await;
+    let few = |settings: &mut Settings| {
+        settings.limits.wrong_keys = Some(Rate { count: 1, per: Duration::from_secs(86_400) });
+        settings.store.unknown_per_second = 10;
+    };
+    let gateway = Site::before(&origin).with(few).start().await;
+    let fresh = gateway.issue("alice").await;
+    assert_eq!(wrong(0).to(&gateway).await.status, 401);
+    for n in 1..100 {
+        assert_eq!(wrong(n).to(&gateway).await.status, 429, "never that the store is away");
+    }
+    let asked = gateway.metric("tokengate_store_questions_total");
+    assert!(asked < 50, "{asked} questions");
+    // A moment later there is room again.
+    let ask = Ask::get("/api/x").token(&fresh);
+    eventually(PATIENCE, "the good key is served", || async { ask.to(&gateway).await.status == 200 }).await;
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ for_each_store! {
     what_changes_nothing_is_not_told
     each_token_that_ends_with_others_has_its_own_entry
     an_exposed_token_is_told_of_once
+    what_a_token_is_called_and_when_it_ends_is_told
     a_refused_change_is_not_told
     an_entry_outlives_what_it_is_about
     an_unknown_name_is_not_kept
@@ -221,6 +222,32 @@ async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
     }
 }
 
+async fn what_a_token_is_called_and_when_it_ends_is_told(mut site: Site) {
+    site.tokens.default_ttl = Some(Duration::from_secs(60));
+    let store = site.open().await;
+    let (ledger, audit) = (&store.ledger, store.audit.as_ref().unwrap());
+    let alice = user(&store, "alice").await;
+    let login = ledger.issue_login(alice).await.unwrap();
+    audit.note_revealed(login.id).await.unwrap();
+    let scopes = ScopeSet::parse("read write").unwrap();
+    let order = NamedToken { name: r#"a\"b" scopes all"#.to_owned(), expires: None, scopes };
+    let named = ledger.issue_named(alice, &order).await.unwrap();
+    ledger.import(alice, key("0123456789abcdef0123456789abcdef01234567"), OnConflict::Replace).await.unwrap();
+    let (login, named) = (login.key.hint(), named.key.hint());
+    let end = START.after(Duration::from_secs(60));
+    let of = |act, detail: String| (act, "alice".to_owned(), detail);
+    assert_eq!(
+        told(&store).await[1..],
+        [
+            of(Act::TokenIssued, format!("login token {login}… end {end}")),
+            of(Act::TokenRevealed, format!("login token {login}…")),
+            of(Act::TokenIssued, format!(r#"named token {named}… "a\\\"b\" scopes all" end {end} scopes read write"#)),
+            of(Act::TokenRevoked, format!("login token {login}…")),
+            of(Act::TokenImported, format!("login token 01234567… end {end}")),
+        ]
+    );
+}
+
 async fn an_exposed_token_is_told_of_once(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -283,7 +310,7 @@ async fn an_unknown_name_is_not_kept(site: Site) {
     let alice = user(&store, "alice").await;
     let audit = store.audit.as_ref().unwrap();
     for name in ["alice", "hunter2", "a\0b", ""] {
-        audit.note(Act::LoginFailed, name, None, "").await.unwrap();
+        audit.note(Act::LoginFailed, name).await.unwrap();
     }
     let failed = entries(&store, AuditQuery { act: Some(Act::LoginFailed), ..AuditQuery::default() }).await;
     let users: Vec<_> = failed.iter().rev().map(|entry| (entry.user, entry.user_name.as_str())).collect();

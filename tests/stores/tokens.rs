@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokengate::clock::Timestamp;
 use tokengate::store::{
     End, LedgerError, NamedToken, OnConflict, Page, Revocation, Store, Terms, TokenFilter, TokenKind, TokenRef,
 };
@@ -20,6 +21,7 @@ for_each_store! {
     a_named_token_is_found_with_its_scopes_and_end
     the_most_live_tokens_of_a_user_hold_for_simultaneous_orders_too
     unacceptable_names_and_scopes_are_refused
+    no_token_ends_later_than_can_be_written
     an_imported_key_is_the_login_token
     an_import_meets_another_login_token
     a_key_is_never_imported_for_two_users_nor_brought_back
@@ -187,6 +189,25 @@ async fn unacceptable_names_and_scopes_are_refused(site: Site) {
     let many = (0..20).map(|number| format!("{}{number}", "s".repeat(60))).collect::<Vec<_>>().join(" ");
     let order = NamedToken { scopes: ScopeSet::parse(&many).unwrap(), ..named("ci") };
     assert!(matches!(store.ledger.issue_named(alice, &order).await, Err(LedgerError::ScopesTooLong)));
+}
+
+async fn no_token_ends_later_than_can_be_written(mut site: Site) {
+    site.tokens.default_ttl = Some(Duration::MAX);
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let last = Timestamp::END_OF_YEAR_9999;
+    let beyond = last.after(Duration::from_micros(1));
+    let order = |end| NamedToken { expires: Some(end), ..named("ci") };
+    for end in [beyond, START.after(Duration::MAX)] {
+        assert!(matches!(store.ledger.issue_named(alice, &order(end)).await, Err(LedgerError::InvalidEnd)));
+    }
+    let token = store.ledger.issue_named(alice, &order(last)).await.unwrap();
+    assert_eq!(token.expires, Some(last));
+    let terms = Terms { end: Some(End::At(beyond)), ..Terms::default() };
+    assert!(matches!(store.ledger.set_terms(token.id, &terms).await, Err(LedgerError::InvalidEnd)));
+    let usual =
+        [store.ledger.issue_login(alice).await.unwrap(), store.ledger.issue_named(alice, &named("ci")).await.unwrap()];
+    assert!(usual.iter().all(|issued| issued.expires == Some(last)), "the settings say nothing that nobody can read");
 }
 
 async fn an_imported_key_is_the_login_token(site: Site) {

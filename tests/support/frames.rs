@@ -11,9 +11,14 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
+/// What may be sent before the gateway has said how much.
+const FIRST_WINDOW: usize = 65_535;
 
 /// How the gateway ended a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,17 +46,8 @@ impl Frames {
 
     /// Sends a request as stream 1 and waits for its end. `fields` are sent literally, pseudo-fields first.
     pub async fn request(mut self, fields: &[(&str, &str)], body: Option<&[u8]>) -> Ended {
-        let mut block = Vec::new();
-        for (name, value) in fields {
-            // A literal without indexing and with a new name (RFC 7541 §6.2.2).
-            block.push(0);
-            for text in [name, value] {
-                block.push(u8::try_from(text.len()).unwrap() & 0x7f);
-                block.extend(text.chars().map(|c| u8::try_from(c).unwrap()));
-            }
-        }
         let last = if body.is_none() { END_STREAM } else { 0 };
-        self.write(HEADERS, END_HEADERS | last, 1, &block).await;
+        self.write(HEADERS, END_HEADERS | last, 1, &block(fields)).await;
         if let Some(body) = body {
             self.write(DATA, END_STREAM, 1, body).await;
         }
@@ -64,9 +60,78 @@ impl Frames {
         while self.read().await.is_ok() {}
     }
 
+    /// Begins a request with a body as stream 1.
+    pub async fn begin(&mut self, fields: &[(&str, &str)]) {
+        self.write(HEADERS, END_HEADERS, 1, &block(fields)).await;
+    }
+
+    /// The same, and reads its answer to the end, which must come before any of the body is sent.
+    pub async fn answer_before_body(&mut self, fields: &[(&str, &str)]) -> u16 {
+        self.begin(fields).await;
+        let mut answered = 0;
+        loop {
+            let (kind, flags, stream, payload) = soon("the answer", self.read()).await.unwrap();
+            match kind {
+                HEADERS if stream == 1 => answered = status(&payload),
+                RST_STREAM if stream == 1 => panic!("reset before the end of the answer"),
+                _ => {}
+            }
+            if matches!(kind, HEADERS | DATA) && stream == 1 && flags & END_STREAM != 0 {
+                return answered;
+            }
+        }
+    }
+
+    /// Sends so many bytes of the body of stream 1, as the gateway lets them come. `false`: it has reset the stream.
+    pub async fn upload(&mut self, mut length: usize, last: bool) -> bool {
+        let mut window = FIRST_WINDOW;
+        while length > 0 {
+            let piece = length.min(16_384);
+            while window < piece {
+                let (kind, _, stream, payload) = soon("room for the body", self.read()).await.unwrap();
+                match kind {
+                    WINDOW_UPDATE if stream == 1 => window += usize::try_from(number(&payload)).unwrap(),
+                    RST_STREAM if stream == 1 => return false,
+                    _ => {}
+                }
+            }
+            (window, length) = (window - piece, length - piece);
+            let end = if last && length == 0 { END_STREAM } else { 0 };
+            self.write(DATA, end, 1, &vec![b'x'; piece]).await;
+        }
+        !self.is_reset().await
+    }
+
+    /// Waits until the gateway resets stream 1, and gives the code.
+    pub async fn reset(&mut self) -> u32 {
+        loop {
+            let (kind, _, stream, payload) = soon("a reset", self.read()).await.unwrap();
+            if kind == RST_STREAM && stream == 1 {
+                return number(&payload);
+            }
+        }
+    }
+
+    /// Has the gateway reset stream 1 until it has dealt with everything that was sent?
+    async fn is_reset(&mut self) -> bool {
+        let mut reset = false;
+        // What the first one brings about has gone out before the second is answered.
+        for _ in 0..2 {
+            self.write(PING, 0, 0, &[0; 8]).await;
+            loop {
+                let (kind, flags, stream, _) = soon("an answered ping", self.read()).await.unwrap();
+                reset |= kind == RST_STREAM && stream == 1;
+                if kind == PING && flags & ACK != 0 {
+                    break;
+                }
+            }
+        }
+        reset
+    }
+
     async fn end(&mut self) -> Ended {
         loop {
-            let Ok((kind, stream, payload)) = self.read().await else { return Ended::Connection };
+            let Ok((kind, _, stream, payload)) = self.read().await else { return Ended::Connection };
             match kind {
                 HEADERS if stream == 1 => return Ended::Answered(status(&payload)),
                 RST_STREAM if stream == 1 => return Ended::Reset,
@@ -86,14 +151,31 @@ impl Frames {
         let _ = self.0.flush().await;
     }
 
-    async fn read(&mut self) -> std::io::Result<(u8, u32, Vec<u8>)> {
+    async fn read(&mut self) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await?;
-        let [a, b, c, kind, _, stream @ ..] = head;
+        let [a, b, c, kind, flags, stream @ ..] = head;
         let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
         self.0.read_exact(&mut payload).await?;
-        Ok((kind, u32::from_be_bytes(stream), payload))
+        Ok((kind, flags, u32::from_be_bytes(stream), payload))
     }
+}
+
+/// Literals without indexing and with new names (RFC 7541 §6.2.2).
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap() & 0x7f);
+            block.extend(text.chars().map(|c| u8::try_from(c).unwrap()));
+        }
+    }
+    block
+}
+
+fn number(payload: &[u8]) -> u32 {
+    u32::from_be_bytes(payload.try_into().unwrap())
 }
 
 /// The status that a header block begins with: indexed (RFC 7541, appendix A), or literal, in the Huffman code or not.

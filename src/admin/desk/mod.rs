@@ -105,7 +105,7 @@ impl Desk {
         let from = login.from;
         let (user, mark) = self.issuer.sign_in(login).await?;
         let caller = Caller::of(user, via, from).ok_or(DeskError::WrongPassword)?;
-        self.act_for(&caller).note(Act::SignedIn).await?;
+        self.act_for(&caller).store.accounts.note_sign_in(caller.user.account.id).await?;
         Ok((caller, mark))
     }
 
@@ -185,12 +185,8 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::Unavailable`].
     pub async fn note(&self, act: Act) -> Result<(), DeskError> {
-        self.note_of(act, &self.caller.user.account.name, None).await
-    }
-
-    async fn note_of(&self, act: Act, user: &str, token: Option<crate::token::TokenId>) -> Result<(), DeskError> {
         match &self.store.audit {
-            Some(audit) => Ok(audit.note(act, user, token, "").await?),
+            Some(audit) => Ok(audit.note(act, &self.caller.user.account.name).await?),
             None => Ok(()),
         }
     }

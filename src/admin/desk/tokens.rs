@@ -3,7 +3,7 @@
 use super::{Acting, DeskError, Rights, SCOPE, check_place};
 use crate::clock::Timestamp;
 use crate::store::{
-    Act, Issued, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
+    End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -77,10 +77,10 @@ impl Acting<'_> {
     /// # Errors
     /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Conflict`], [`DeskError::Unavailable`].
     pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, DeskError> {
-        let user = self.user(owner).await?;
+        self.user(owner).await?;
         let issued = self.store.ledger.issue_login(owner).await?;
-        if !issued.fresh {
-            self.note_of(Act::TokenRevealed, &user.account.name, Some(issued.id)).await?;
+        if let (false, Some(audit)) = (issued.fresh, &self.store.audit) {
+            audit.note_revealed(issued.id).await?;
         }
         Ok(issued)
     }
@@ -114,6 +114,10 @@ impl Acting<'_> {
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
         let token = self.token(id).await?;
         self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
+        // Whoever wants it to end at once revokes it.
+        if matches!(terms.end, Some(End::At(end)) if end <= self.desk.clock.now()) {
+            return Err(LedgerError::InvalidEnd.into());
+        }
         Ok(self.store.ledger.set_terms(id, terms).await?)
     }
 

@@ -66,6 +66,14 @@ impl Form {
         }
     }
 
+    /// The user name as it came; empty if it is no text.
+    pub(in crate::gateway) fn name(&self) -> &str {
+        match &self.username {
+            Field::Text(Text { text, .. }) => text,
+            Field::Missing | Field::Null | Field::NotText => "",
+        }
+    }
+
     /// The user name without white space around it, the password exactly as it is.
     pub(in crate::gateway) fn check(self) -> Result<Wanted, BadForm> {
         let (name, password) = (self.username.check(strip), self.password.check(|text| text));

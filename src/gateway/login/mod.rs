@@ -16,7 +16,6 @@ use std::pin::pin;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
 use self::form::{BadForm, Form};
@@ -27,7 +26,7 @@ use crate::auth::{AuthFailure, IssuerHandle, Login, LoginFailure};
 use crate::config::settings;
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
-use crate::upstream::{BodyFault, OutgoingBody};
+use crate::upstream::{BodyFault, ClientBody, OutgoingBody};
 
 /// Where tokens are given for passwords.
 pub struct LoginDesk {
@@ -69,7 +68,7 @@ impl Gateway {
         &self,
         desk: &LoginDesk,
         head: &request::Parts,
-        body: Incoming,
+        body: ClientBody,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let unread = !body.is_end_stream();
@@ -86,6 +85,7 @@ impl Gateway {
                 }
             },
             Method::OPTIONS => {
+                body.discard().await;
                 exchange.ends(Outcome::Answered, StatusCode::OK);
                 reply::json(StatusCode::OK, METADATA.to_owned(), exchange)
             }
@@ -131,13 +131,15 @@ impl Gateway {
 async fn read(
     desk: &LoginDesk,
     head: &request::Parts,
-    body: Incoming,
+    body: ClientBody,
 ) -> Result<Result<form::Wanted, BadForm>, Refusal> {
     if body.is_end_stream() {
         return Ok(Form::default().check());
     }
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
+        // Nothing is of no type.
+        Err(_) if is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
         Err(bad) => return Ok(Err(bad)),
     };
     let text = gather(body, &head.headers, &desk.settings).await?;
@@ -147,9 +149,23 @@ async fn read(
     Ok(media_type.read(&text).and_then(Form::check))
 }
 
+/// Is nothing in a body? Waits for its first byte if it does not say.
+async fn is_empty(body: ClientBody, fields: &HeaderMap, settings: &settings::Login) -> Result<bool, BodyFault> {
+    if let Some(length) = declared_length(fields) {
+        return Ok(length == 0);
+    }
+    let mut body = pin!(OutgoingBody::streaming(body, settings.max_body, settings.request_body_timeout));
+    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        if frame?.data_ref().is_some_and(|data| !data.is_empty()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Reads a body to its end. The room is there from the beginning: a buffer that grows leaves copies behind.
 pub(super) async fn gather(
-    body: Incoming,
+    body: ClientBody,
     fields: &HeaderMap,
     settings: &settings::Login,
 ) -> Result<Zeroizing<Vec<u8>>, BodyFault> {

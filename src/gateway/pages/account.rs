@@ -57,7 +57,11 @@ impl Gateway {
     async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
-        let user = self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await?;
+        let user = match self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await {
+            // Whoever is held back may log in.
+            Err(AuthFailure::Throttled(_)) => None,
+            user => user?,
+        };
         exchange.identified(user.as_ref(), fields);
         Ok(user)
     }

@@ -110,7 +110,8 @@ impl Html {
 }
 
 /// The page to log in on.
-pub(super) fn login(seal: &FormSeal<'_>, next: Option<&str>, notice: &Notice<'_>) -> Html {
+/// `user`: what was typed before.
+pub(super) fn login(seal: &FormSeal<'_>, next: Option<&str>, user: &str, notice: &Notice<'_>) -> Html {
     Html::begin("Log in", "<main>\n<section>\n<h1>Log in</h1>\n")
         .notice(notice)
         .form(seal)
@@ -119,8 +120,11 @@ pub(super) fn login(seal: &FormSeal<'_>, next: Option<&str>, notice: &Notice<'_>
         .raw(
             "\">\n<label for=\"username\">Username</label>\n\
              <input id=\"username\" name=\"username\" type=\"text\" maxlength=\"150\" autocomplete=\"username\" \
-             autocapitalize=\"none\" spellcheck=\"false\" autofocus required>\n\
-             <label for=\"password\">Password</label>\n\
+             autocapitalize=\"none\" spellcheck=\"false\" autofocus required value=\"",
+        )
+        .text(user)
+        .raw(
+            "\">\n<label for=\"password\">Password</label>\n\
              <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required>\n\
              <button type=\"submit\">Log in</button>\n</form>\n</section>\n",
         )

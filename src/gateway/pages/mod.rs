@@ -14,7 +14,6 @@ use http::header::{
     X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
-use hyper::body::Incoming;
 
 use self::form::PageForm;
 use self::html::{FormSeal, Html, Notice};
@@ -27,6 +26,7 @@ use crate::config::settings;
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
 use crate::token::{ShownKey, TokenKey};
+use crate::upstream::ClientBody;
 
 /// As Django: a year.
 const CSRF_AGE: u64 = 31_449_600;
@@ -131,7 +131,7 @@ impl Gateway {
         desk: &PageDesk,
         page: Page,
         head: &request::Parts,
-        body: Incoming,
+        body: ClientBody,
         target: &Target<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
@@ -140,9 +140,18 @@ impl Gateway {
         let unread = !http_body::Body::is_end_stream(&body);
         let was_read = head.method == Method::POST;
         let answer = match (&head.method, page) {
-            (&Method::OPTIONS, _) => Answer::new(StatusCode::OK, Html::default()),
-            (&Method::GET | &Method::HEAD, Page::Login) => visit.login_page(StatusCode::OK, &Notice::None, None)?,
-            (&Method::GET | &Method::HEAD, Page::Account) => self.account(&visit, exchange).await?,
+            (&Method::OPTIONS, _) => {
+                body.discard().await;
+                Answer::new(StatusCode::OK, Html::default())
+            }
+            (&Method::GET | &Method::HEAD, Page::Login) => {
+                body.discard().await;
+                visit.login_page(StatusCode::OK, &Notice::None, "", None)?
+            }
+            (&Method::GET | &Method::HEAD, Page::Account) => {
+                body.discard().await;
+                self.account(&visit, exchange).await?
+            }
             (&Method::POST, page) => {
                 let form = PageForm::read(body, &head.headers, &desk.login).await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
@@ -199,20 +208,27 @@ impl<'r> Visit<'r> {
         asked.and_then(|asked| next::safe(&asked, self.target, self.secure))
     }
 
-    fn login_page(&self, status: StatusCode, notice: &Notice<'_>, next: Option<String>) -> Result<Answer, Refusal> {
+    fn login_page(
+        &self,
+        status: StatusCode,
+        notice: &Notice<'_>,
+        user: &str,
+        next: Option<String>,
+    ) -> Result<Answer, Refusal> {
         let next = next.or_else(|| self.next(None));
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.desk.path(Page::Login);
-        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), notice));
+        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), user, notice));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
     }
 
     async fn log_in(&self, form: PageForm, exchange: &Exchange) -> Result<Answer, Refusal> {
         let next = self.next(Some(&form.next));
+        let typed = form.login.name().to_owned();
         let Ok((name, password)) = form.login.check() else {
-            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), next)?;
+            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), &typed, next)?;
             answer.outcome = Outcome::LoginInvalid;
             return Ok(answer);
         };
@@ -222,7 +238,7 @@ impl<'r> Visit<'r> {
             Ok(key) => Ok(self.welcome(&key, next)),
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
-                let mut answer = self.login_page(status, &Notice::Error(&text), next)?;
+                let mut answer = self.login_page(status, &Notice::Error(&text), &typed, next)?;
                 (answer.outcome, answer.retry_after) = (outcome, retry_after(&failure));
                 Ok(answer)
             }

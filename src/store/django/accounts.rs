@@ -24,6 +24,11 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Ok(self.compare(name, password).await?.map(|person| person.user))
     }
 
+    async fn note_sign_in(&self, user: SubjectId) -> Result<(), AccountError> {
+        self.note_login(user, self.clock.now()).await;
+        Ok(())
+    }
+
     async fn create(&self, _user: NewUser) -> Result<(User, Option<Issued>), AccountError> {
         Err(AccountError::InDjango)
     }

@@ -1,7 +1,7 @@
 //! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST Framework.
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
-//! statements; `schema` looks whether all tables are there, `rows` reads what stands in them; `find`, `ledger`,
+//! statements; `schema` looks whether all tables are there, `rights` whether they may be written, `rows` reads what stands in them; `find`, `ledger`,
 //! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
 //! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
 //!
@@ -17,6 +17,7 @@ mod find;
 mod ledger;
 mod mysql;
 mod postgres;
+mod rights;
 mod rows;
 mod schema;
 mod sessions;

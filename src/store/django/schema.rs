@@ -1,6 +1,7 @@
 //! Looks whether a database is that of a Django project with tokens, and says all that is missing at once.
 
 use super::database::DjangoDatabase;
+use super::rights;
 use super::rows::{TokenRow, UserRow};
 use super::sessions::SessionRow;
 use super::statement;
@@ -69,6 +70,11 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     // May we read there? Nobody has this key, and nobody this name.
     let _: Vec<TokenRow> = database.rows(statement(&texts.token).bind("")).await.map_err(failed)?;
     let _: Vec<UserRow> = database.rows(statement(&texts.user_named).bind("")).await.map_err(failed)?;
+    if names.mode == DjangoMode::ReadWrite
+        && let Some(missing) = rights::of_tokens(database, &texts).await
+    {
+        return Err(OpenError::NotWritable { store: database.place(), wrong: missing.told(&names.token_table) });
+    }
     let is_told = match database.feed() {
         None => false,
         Some(_) => {
@@ -98,7 +104,10 @@ async fn look_for_sessions<D: DjangoDatabase>(
         return Ok(Some(NoSessions::Table { wrong: wrong.join("; ") }));
     }
     match database.rows::<SessionRow>(statement(&texts.session).bind("")).await {
-        Ok(_) => Ok(None),
+        Ok(_) => {
+            let missing = rights::of_sessions(database, texts).await;
+            Ok(missing.map(|missing| NoSessions::Table { wrong: missing.told(&names.session_table) }))
+        }
         Err(StoreError::Broken(why)) => {
             Ok(Some(NoSessions::Table { wrong: format!("table {} cannot be read: {why}", names.session_table) }))
         }

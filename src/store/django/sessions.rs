@@ -91,7 +91,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 
     /// Notes the time, as a login of Django does. Nothing is decided by it, so nobody is kept out if it cannot be written.
-    async fn note_login(&self, user: SubjectId, now: Timestamp) {
+    pub(super) async fn note_login(&self, user: SubjectId, now: Timestamp) {
         let Some(text) = &self.texts.logged_in else { return };
         if let Err(error) = self.execute(statement(text).bind(D::DIALECT.written(now)).bind(user.0)).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

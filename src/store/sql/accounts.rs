@@ -46,6 +46,15 @@ impl<D: Database> AccountStore for SqlStore<D> {
         Ok(user.filter(|user| user.account.active))
     }
 
+    async fn note_sign_in(&self, user: SubjectId) -> Result<(), AccountError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let noted = self.write_sign_in(&mut change, user).await;
+            change.finish(noted).await
+        })
+        .await
+    }
+
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
         let is_taken = password.is_none();
         let hash = self.hash(password).await?;

@@ -75,7 +75,7 @@ impl<D: Database> SqlStore<D> {
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         match self.write_down(change, owner, draft, created).await {
             Ok(issued) => {
-                self.note_token(change, Act::TokenImported, issued.id, "").await?;
+                self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes)).await?;
                 Ok(TokenTaken::New)
             }
             Err(LedgerError::Store(error)) => Err(error),

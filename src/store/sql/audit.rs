@@ -41,15 +41,20 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         Store::whole(SqlStore { actor, ..self.clone() })
     }
 
-    async fn note(&self, act: Act, user_name: &str, token: Option<TokenId>, detail: &str) -> Result<(), StoreError> {
+    async fn note(&self, act: Act, user_name: &str) -> Result<(), StoreError> {
         // No user has such a name, and PostgreSQL would call the question itself an error.
         let name = if user_name.contains('\0') { "" } else { user_name };
         let statement = self.entry(
-            "(SELECT id FROM users WHERE name = $8), coalesce((SELECT name FROM users WHERE name = $8), ''), $9",
+            "(SELECT id FROM users WHERE name = $8), coalesce((SELECT name FROM users WHERE name = $8), ''), NULL",
             act,
-            detail,
+            "",
         );
-        self.execute(statement.bind(name).bind(token.map(|token| token.0))).await.map(|_| ())
+        self.execute(statement.bind(name)).await.map(|_| ())
+    }
+
+    async fn note_revealed(&self, token: TokenId) -> Result<(), StoreError> {
+        let statement = self.entry_of_tokens("tokens.id = $8", Act::TokenRevealed, "");
+        self.execute(statement.bind(token.0)).await.map(|_| ())
     }
 
     async fn entries(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, StoreError> {

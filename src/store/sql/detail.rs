@@ -58,6 +58,13 @@ pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
     }
 }
 
+/// The terms of a new token; empty: neither end nor scopes.
+pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
+    let end = expires.map(|end| format!("end {end}"));
+    let scopes = Some(scopes.to_string()).filter(|scopes| !scopes.is_empty()).map(|scopes| format!("scopes {scopes}"));
+    end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
+}
+
 /// Which terms of a token are others now; empty: none.
 pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     let mut parts = Vec::new();
@@ -92,4 +99,39 @@ fn names(names: &[String]) -> String {
 fn name_of(name: &str) -> String {
     let is_plain = |character: char| character.is_alphanumeric() || " @.+-_/:".contains(character);
     if name.chars().all(is_plain) && name.trim() == name { name.to_owned() } else { format!("{name:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_where_they_could_be_taken_for_more_than_a_name() {
+        for plain in ["ops", "on call", "zażółć", "a@b.example", "team:a/b_c-d+e"] {
+            assert_eq!(name_of(plain), plain);
+        }
+        for (name, quoted) in [
+            ("a,b", "\"a,b\""),
+            ("a; was b", "\"a; was b\""),
+            (" a", "\" a\""),
+            ("say \"a\"", "\"say \\\"a\\\"\""),
+            ("a\\b", "\"a\\\\b\""),
+            ("a\u{202e}b", "\"a\\u{202e}b\""),
+        ] {
+            assert_eq!(name_of(name), quoted);
+        }
+    }
+
+    #[test]
+    fn numbers_of_tokens_are_good_grammar() {
+        for (all, live, told) in [
+            (0, 0, "0 live tokens"),
+            (1, 1, "1 live token"),
+            (2, 2, "2 live tokens"),
+            (1, 0, "1 token, 0 of them live"),
+            (3, 1, "3 tokens, 1 of them live"),
+        ] {
+            assert_eq!(tokens(all, live), told);
+        }
+    }
 }

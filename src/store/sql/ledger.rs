@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::identity::LONGEST_VALUE;
 use crate::store::error::broken;
 use crate::store::user::is_label;
 use crate::store::{
-    Act, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
+    Act, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
     TokenKind, TokenLedger, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
@@ -64,6 +64,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         if !is_label(&order.name, LONGEST_NAME) {
             return Err(LedgerError::InvalidName);
         }
+        check_end(order.expires)?;
         check_scopes(&order.scopes)?;
         self.within(async {
             let mut change = self.database.begin().await?;
@@ -101,6 +102,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     }
 
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
+        check_end(if let Some(End::At(end)) = terms.end { Some(end) } else { None })?;
         terms.scopes.as_ref().map_or(Ok(()), check_scopes)?;
         self.within(async {
             let mut change = self.database.begin().await?;
@@ -179,7 +181,7 @@ impl<D: Database> SqlStore<D> {
             expires: order.expires.or_else(|| self.default_end(now)),
         };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, &scopes_told(&order.scopes)).await?;
+        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &order.scopes)).await?;
         Ok(issued)
     }
 
@@ -204,7 +206,7 @@ impl<D: Database> SqlStore<D> {
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenImported, issued.id, "").await?;
+        self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes)).await?;
         Ok(issued)
     }
 
@@ -220,7 +222,7 @@ impl<D: Database> SqlStore<D> {
         let expires = self.default_end(now);
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, "").await?;
+        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &scopes)).await?;
         Ok(issued)
     }
 
@@ -275,7 +277,7 @@ impl<D: Database> SqlStore<D> {
     }
 
     pub(super) fn default_end(&self, now: Timestamp) -> Option<Timestamp> {
-        self.tokens.default_ttl.map(|ttl| now.after(ttl))
+        self.tokens.default_ttl.map(|ttl| now.after(ttl).min(Timestamp::END_OF_YEAR_9999))
     }
 }
 
@@ -330,9 +332,9 @@ pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) 
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
 }
 
-fn scopes_told(scopes: &ScopeSet) -> String {
-    let scopes = scopes.to_string();
-    if scopes.is_empty() { scopes } else { format!("scopes {scopes}") }
+/// A later one could not be written as RFC 3339 has it, which programs could not read.
+fn check_end(end: Option<Timestamp>) -> Result<(), LedgerError> {
+    if end.is_some_and(|end| end > Timestamp::END_OF_YEAR_9999) { Err(LedgerError::InvalidEnd) } else { Ok(()) }
 }
 
 /// Upstreams get all scopes in one field value.

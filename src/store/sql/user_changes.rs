@@ -38,6 +38,12 @@ impl<D: Database> SqlStore<D> {
         if staying == [(leaving.0,)] { Err(AccountError::LastSuperuser) } else { Ok(()) }
     }
 
+    pub(super) async fn write_sign_in(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
+        let now = self.clock.now().as_micros();
+        let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2").bind(now).bind(user.0);
+        self.write(change, user, statement, (Act::SignedIn, "")).await
+    }
+
     pub(super) async fn write_password(
         &self,
         change: &mut D::Change,

@@ -165,7 +165,7 @@ pub(in crate::admin::api) struct NewToken {
     #[serde(default)]
     #[schema(schema_with = texts::scopes)]
     scopes: Vec<ScopeWord>,
-    /// When it ends, in the future; without it, as `tokens.named_ttl` says.
+    /// When it ends, in the future, in the year 9999 at the latest; without it, as `tokens.default_ttl` says.
     #[serde(default)]
     expires: Option<Time>,
 }
@@ -177,7 +177,7 @@ pub(in crate::admin::api) struct Terms {
     #[serde(default, deserialize_with = "some")]
     #[schema(schema_with = texts::scopes)]
     scopes: Option<Vec<ScopeWord>>,
-    /// When it ends; `null`: never.
+    /// When it ends, in the future, in the year 9999 at the latest; `null`: never.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Time>)]
     expires: Option<Option<Time>>,

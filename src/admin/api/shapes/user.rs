@@ -39,7 +39,8 @@ pub(in crate::admin::api) struct User {
     has_password: bool,
     /// When the user was created.
     created: Time,
-    /// When the user last logged in with a password.
+    /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never. A token
+    /// that is given for a password (`POST /gettoken/`) does not count, nor does a password that is asked for again.
     last_login: Option<Time>,
 }
 

@@ -58,3 +58,5 @@ if "IDENTITY" in os.environ:
     AUTHENTICATION_BACKENDS = ["tokengate_identity.GatewayBackend", "django.contrib.auth.backends.ModelBackend"]
     MIDDLEWARE.append("tokengate_identity.GatewayMiddleware")
     REST_FRAMEWORK["DEFAULT_AUTHENTICATION_CLASSES"] = ["tokengate_identity.GatewayAuthentication"]
+if "CSRF" in os.environ:
+    CSRF_COOKIE_NAME = "djangocsrf"

@@ -1,5 +1,6 @@
 from django.contrib import admin
 from django.http import HttpResponse
+from django.middleware.csrf import get_token
 from django.urls import path
 from rest_framework.decorators import api_view
 from rest_framework.response import Response
@@ -19,6 +20,12 @@ def page(request):
     return HttpResponse(request.user.get_username() or "nobody")
 
 
+def form(request):
+    if request.method == "POST":
+        return HttpResponse(request.user.get_username())
+    return HttpResponse(f'<form><input type="hidden" name="csrfmiddlewaretoken" value="{get_token(request)}"></form>')
+
+
 def address(request):
     return HttpResponse(request.build_absolute_uri())
 
@@ -28,5 +35,6 @@ urlpatterns = [
     path("whoami/", whoami),
     path("data/", data),
     path("page/", page),
+    path("form/", form),
     path("address/", address),
 ]

@@ -1,0 +1,64 @@
+//! Looks whether that may be written which will be, before somebody's login finds out.
+//!
+//! PostgreSQL, MySQL and MariaDB judge rights when they explain a statement, which changes nothing and wakes no trigger. SQLite
+//! knows no rights but those to its file, and explains without looking at it: there statements run that meet no row.
+
+use super::database::DjangoDatabase;
+use super::dialect::Dialect;
+use super::statement;
+use super::texts::Texts;
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::sql::Statement;
+
+/// Nobody has it.
+const NOBODY: i64 = -1;
+
+/// What may not be done in a table.
+pub(super) struct Missing {
+    rights: Vec<&'static str>,
+    /// In the words of the database.
+    cause: String,
+}
+
+impl Missing {
+    /// For people.
+    pub(super) fn told(&self, table: &str) -> String {
+        let Missing { rights, cause } = self;
+        format!("the gateway may not {} in table {table} ({cause})", rights.join(", "))
+    }
+}
+
+/// What may not be done with tokens.
+pub(super) async fn of_tokens<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
+    let never = D::DIALECT.written(Timestamp::from_micros(0));
+    let token = |text| statement(text).bind("").bind(never.clone()).bind(NOBODY);
+    let delete = statement(&texts.delete).bind("").bind(NOBODY);
+    missing(database, [("INSERT", token(&texts.insert)), ("UPDATE", token(&texts.replace)), ("DELETE", delete)]).await
+}
+
+/// What may not be done with sessions.
+pub(super) async fn of_sessions<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
+    let never = D::DIALECT.written(Timestamp::from_micros(0));
+    let open = statement(&texts.open_session).bind("").bind("").bind(never).bind(NOBODY).bind("");
+    missing(database, [("INSERT", open), ("DELETE", statement(&texts.end_session).bind(""))]).await
+}
+
+async fn missing<D: DjangoDatabase>(
+    database: &D,
+    tried: impl IntoIterator<Item = (&'static str, Statement)>,
+) -> Option<Missing> {
+    let mut missing: Option<Missing> = None;
+    for (right, statement) in tried {
+        let statement = match D::DIALECT {
+            Dialect::Sqlite => statement,
+            Dialect::Postgres | Dialect::Mysql => statement.around(|text| format!("EXPLAIN {text}")),
+        };
+        // Somebody else who is writing just now, or a server that is away, says nothing of rights.
+        if let Err(StoreError::Broken(cause)) = database.execute(statement).await {
+            let cause = cause.to_string();
+            missing.get_or_insert(Missing { rights: Vec::new(), cause }).rights.push(right);
+        }
+    }
+    missing
+}
