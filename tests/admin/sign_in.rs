@@ -192,14 +192,15 @@ async fn signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typ
 }
 
 #[tokio::test(flavor = "multi_thread")]
-<<<<<<< HEAD
 async fn a_name_is_compared_as_it_was_typed() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::new(&gateway);
     assert_eq!(browser.sign_in("root ", PASSWORD).await.status, 403);
     assert_eq!(browser.sign_in("root", PASSWORD).await.status, 303);
-=======
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_again_is() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
@@ -218,5 +219,4 @@ async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_
     let told = gateway.store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries;
     let by: Vec<_> = told.iter().map(|entry| (entry.actor.name.as_str(), entry.user_name.as_str())).collect();
     assert_eq!(by, [("root", "root")]);
->>>>>>> main
 }
