@@ -198,7 +198,7 @@ fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
 }
 
 /// What users may be called: two who look alike must not be two.
-pub(super) fn check_name(name: &str) -> Result<(), InvalidUser> {
+fn check_name(name: &str) -> Result<(), InvalidUser> {
     check_former_name(name)?;
     if name.chars().any(is_format) { Err(InvalidUser::Invisible) } else { Ok(()) }
 }
