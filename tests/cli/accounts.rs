@@ -193,7 +193,7 @@ async fn everything_works_on_a_server_as_well() {
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),
-            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\n"
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\n"
         );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");
