@@ -7,7 +7,7 @@ use tokengate::config::settings::{Browser, Login};
 use crate::support::frames::Frames;
 use crate::support::http2::{H2, collect, streaming};
 use crate::support::origin::ok;
-use crate::support::{Ask, Gateway, Origin, Site, Step, soon};
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Step, eventually, soon};
 
 /// Less than the gateway takes of a body that it does not want, and more than a client may send ahead.
 const WITHIN: usize = 200_000;
@@ -99,5 +99,19 @@ async fn a_stop_waits_for_such_a_body_a_moment_and_cuts_nothing() {
     // The request is over, whatever follows.
     gateway.has_counted("api", "no_credentials", 1).await;
     assert_eq!(soon("the stop", gateway.stop(Duration::from_secs(60))).await.cut, 0);
+    drop(body);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_cut_short_survives_the_bodies_that_it_lets_go() {
+    let origin = Origin::doing(vec![Step::Hang]).await;
+    let gateway = gateway(&origin).await;
+    let mut client = H2::open(&gateway).await;
+    let (body, request) = streaming(&Ask::new("POST", "/public/x"));
+    let answer = tokio::spawn(async move { client.send(request).await });
+    eventually(PATIENCE, "the upload has begun", || async { origin.open_connections() == 1 }).await;
+    // A worker that panics cannot say how many it cut.
+    assert_eq!(soon("the stop", gateway.stop(Duration::from_millis(1))).await.cut, 1);
+    assert!(soon("the answer", answer).await.unwrap().is_err());
     drop(body);
 }
