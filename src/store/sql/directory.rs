@@ -116,9 +116,16 @@ impl<D: Database> Directory for SqlStore<D> {
         }
         if !query.hint.is_empty() {
             let hint = plain(&query.hint);
-            let end = draft.argument(format!("{hint}{LAST}"));
-            let hint = draft.argument(hint);
-            draft.among(&format!("SELECT id FROM token_hints WHERE hint >= {hint} AND hint < {end}"), "t.id");
+            let [start, end] = [hint.clone(), format!("{hint}{LAST}")];
+            let found = "SELECT id FROM token_hints WHERE hint >= $1 AND hint < $2";
+            // PostgreSQL takes a few for many, and looks for them among all in the order of the list.
+            if let Some(few) = self.few(found, vec![start.clone().into(), end.clone().into()]).await? {
+                draft.given::<D>(few, "t.id");
+            } else {
+                let (start, end) = (draft.argument(start), draft.argument(end));
+                let hint = format!("hint >= {start} AND hint < {end}");
+                draft.only(format!("EXISTS (SELECT 1 FROM token_hints WHERE {hint} AND id = t.id)"));
+            }
         }
         if !query.owner_name.is_empty() {
             if let Some(few) = self.few_alike("folded_name", &query.owner_name).await? {
