@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tokengate::store::{
-    Directory, End, Listing, NamedToken, NewUser, Password, Place, Store, Terms, TokenDetails, TokenKind, TokenQuery,
-    TokenRef, TokenView, User, UserOrder, UserQuery,
+    Directory, End, Listing, NamedToken, NewUser, OnConflict, Password, Place, Store, Terms, TokenDetails, TokenKind,
+    TokenQuery, TokenRef, TokenView, User, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 
 use super::for_each_store;
-use super::site::{START, Site, user};
+use super::site::{START, Site, key, user};
 
 for_each_store! {
     users_are_found_by_the_beginning_of_their_name_or_address
@@ -20,12 +20,13 @@ for_each_store! {
     each_view_of_the_tokens_shows_its_own_in_its_order
     tokens_are_found_by_owner_hint_and_kind
     common_names_and_rare_names_of_owners_are_found_alike
+    common_and_rare_beginnings_of_keys_are_found_alike
     every_token_stands_on_exactly_one_page_in_each_view
     what_nobody_can_be_called_finds_nothing
     a_mark_changes_with_the_password_alone
 }
 
-const ALL: u32 = 1_000;
+const ALL: u32 = 5_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn directory(store: &Store) -> &dyn Directory {
@@ -284,6 +285,27 @@ async fn common_names_and_rare_names_of_owners_are_found_alike(site: Site) {
         let few: Vec<_> = few.into_iter().map(|token| token.record.owner.name).collect();
         assert_eq!(few, ["many00018", "many00016", "many00014", "many00012", "many00010"]);
     }
+}
+
+async fn common_and_rare_beginnings_of_keys_are_found_alike(site: Site) {
+    let store = site.open().await;
+    let alice = user(&store, "alice").await;
+    let mut issued = Vec::new();
+    for number in 0..2_100 {
+        let key = key(&format!("feed{number:036}"));
+        issued.push(store.ledger.import(alice, key, OnConflict::Replace).await.unwrap().id);
+    }
+    let other = store
+        .ledger
+        .import(alice, key("fee1000000000000000000000000000000000000"), OnConflict::Replace)
+        .await
+        .unwrap()
+        .id;
+    issued.reverse();
+    let of = |hint: &str| TokenQuery { hint: hint.to_owned(), ..TokenQuery::default() };
+    assert_eq!(ids(&store, of("feed")).await, issued);
+    assert_eq!(ids(&store, of("fee1")).await, [other]);
+    assert_eq!(ids(&store, of("fee")).await, [&[other], &issued[..]].concat());
 }
 
 async fn every_token_stands_on_exactly_one_page_in_each_view(site: Site) {
