@@ -106,6 +106,7 @@ def all_is_done_by_keyboard(page):
         raise AssertionError(f"Tab does not reach {target}")
 
     page.goto(f"{gateway}/auth/account/")
+    expect(page.get_by_label("Username")).to_be_focused()
     page.keyboard.type(user)
     steps_to(page.get_by_label("Password"))
     page.keyboard.type(password)
