@@ -84,9 +84,14 @@ async fn a_key_that_was_good_is_looked_up_again_whatever_else_comes_from_there()
 }
 
 #[tokio::test]
-async fn a_good_key_that_was_never_seen_is_served_whatever_else_comes_from_there() {
+async fn a_good_key_that_was_never_seen_is_served_while_the_store_may_be_asked() {
     let origin = Origin::answering("hello").await;
-    let gateway = gateway(&origin, Some(Rate::per_minute(10))).await;
+    // However fast the wrong keys come here, they do not use up what may be asked on behalf of who is held back.
+    let ample = |settings: &mut Settings| {
+        settings.limits.wrong_keys = Some(Rate::per_minute(10));
+        settings.store.unknown_per_second = 1_000_000;
+    };
+    let gateway = Site::before(&origin).with(ample).start().await;
     for n in 0..125 {
         let answer = wrong(n).to(&gateway).await;
         assert_eq!(answer.status, if n < 10 { 401 } else { 429 }, "{n}");
