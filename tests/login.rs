@@ -2,6 +2,7 @@
 
 mod answers;
 mod passwords;
+mod prefixed;
 mod requests;
 mod throttles;
 mod wrong_keys;

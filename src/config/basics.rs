@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::reader::Table;
 use super::settings::{Limits, Log, MemoryCache, Route, Spool, Tokens};
 use super::value::{Fault, Key};
+use crate::token::TokenFormat;
 use crate::units::ByteSize;
 
 /// More threads than any machine that we know of has cores; a larger number is a slip.
@@ -37,10 +38,11 @@ pub(super) fn read_memory(cache: &Table<'_>) -> MemoryCache {
 /// `[tokens]`
 pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
     root.table("tokens", |table| {
-        table.key("format").choice(&[("drf", ())]);
         let default = Tokens::default();
         let last_used_every = table.key("last_used_every").duration().unwrap_or(default.last_used_every);
+        let formats = [("drf", TokenFormat::Drf), ("prefixed", TokenFormat::Prefixed)];
         Tokens {
+            format: table.key("format").choice(&formats).unwrap_or(default.format),
             schemes: schemes(&table.key("schemes")).unwrap_or(default.schemes),
             recoverable: table.key("recoverable").bool().unwrap_or(default.recoverable),
             issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(default.issue_on_user_create),

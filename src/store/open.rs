@@ -3,6 +3,7 @@
 use super::{OpenError, Store, django, postgres, sql, sqlite};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::token::TokenFormat;
 
 /// One step of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub async fn open(
             let database = postgres::PostgresDatabase::new(url, settings)?;
             Ok(Store::whole(sql::SqlStore::open(database, settings, tokens, clock).await?))
         }
-        settings::StoreUrl::Django(url) => django::open(url, settings, clock).await,
+        settings::StoreUrl::Django(url) => django::open(url, settings, tokens.format, clock).await,
     }
 }
 
@@ -67,7 +68,7 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
         }
         // Its schema is Django's.
         settings::StoreUrl::Django(url) => {
-            return django::open(url, settings, Clock::system()).await.map(|_| Vec::new());
+            return django::open(url, settings, TokenFormat::default(), Clock::system()).await.map(|_| Vec::new());
         }
     };
     Ok(ready.applied)

@@ -1,14 +1,18 @@
 //! A token key: the secret itself.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
+use super::format::{self, TokenFormat};
 use super::{AuthMethod, TokenDigest};
 
 /// Longest key in characters: the width of `authtoken_token.key` in Django.
 const LONGEST: usize = 40;
+
+/// Longest hint of a key without a prefix.
+const HINT: usize = 8;
 
 /// A token as its owner knows it.
 ///
@@ -18,15 +22,8 @@ pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 
 /// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token key has 1 to 40 characters, none of them white space or a control character")]
+#[error("a token key has 1 to 40 characters, none of them white space or a control character, and its checksum if it begins with `tg_`")]
 pub struct MalformedToken;
-
-/// How new keys look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenFormat {
-    /// 40 lower-case hexadecimal digits (20 random bytes), as Django REST Framework makes them.
-    Drf,
-}
 
 /// A text that could be a key, still in the buffer that it came in: what a request shows.
 ///
@@ -38,10 +35,11 @@ impl<'a> ShownKey<'a> {
     /// Accepts what could be a key.
     ///
     /// # Errors
-    /// [`MalformedToken`] for an empty or over-long text and for one with white space or control characters.
+    /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one that
+    /// has the shape of [`TokenFormat::Prefixed`] but not its checksum.
     pub fn parse(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
         let fits = !text.is_empty() && text.len() <= LONGEST * 4 && text.chars().count() <= LONGEST;
-        if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) || format::is_misspelt(text) {
             return Err(MalformedToken);
         }
         Ok(ShownKey(text, AuthMethod::Token))
@@ -79,13 +77,8 @@ impl TokenKey {
 
     /// Makes a new key.
     pub fn generate(format: TokenFormat, rng: &mut impl CryptoRng) -> TokenKey {
-        match format {
-            TokenFormat::Drf => {
-                let mut random = Zeroizing::new([0_u8; 20]);
-                rng.fill_bytes(random.as_mut());
-                TokenKey(Zeroizing::new(hex(random.as_ref()).into_boxed_str()), AuthMethod::Token)
-            }
-        }
+        let mut key = format.generate(rng);
+        TokenKey(Zeroizing::new(mem::take(&mut *key).into_boxed_str()), AuthMethod::Token)
     }
 
     /// What stores know this key by.
@@ -105,8 +98,7 @@ impl TokenKey {
 
     /// The part that lists and logs may show.
     pub fn hint(&self) -> TokenHint {
-        let shown = (self.0.chars().count() / 2).min(8);
-        TokenHint(self.0.chars().take(shown).collect())
+        TokenHint(self.0.chars().take((self.0.chars().count() / 2).min(shown(&self.0))).collect())
     }
 
     /// The secret in clear. Every use is a point to review.
@@ -121,11 +113,20 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The first eight characters of a key (never more than half of it), for lists and logs.
+/// The first eight characters of a key behind its prefix `tg_` if it has one (never more than half of the key), for lists and
+/// logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenHint(Box<str>);
 
 impl TokenHint {
+    /// Most characters of a hint.
+    pub const LONGEST: usize = HINT + TokenFormat::PREFIX.len();
+
+    /// As much of the beginning of a key as hints have, whatever was typed or pasted.
+    pub fn sought(beginning: &str) -> TokenHint {
+        TokenHint(beginning.chars().take(shown(beginning)).collect())
+    }
+
     /// As a store kept it.
     pub fn from_store(text: &str) -> TokenHint {
         TokenHint(text.into())
@@ -135,6 +136,11 @@ impl TokenHint {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How many characters of a key its hint shows at most.
+fn shown(key: &str) -> usize {
+    if key.starts_with(TokenFormat::PREFIX) { TokenHint::LONGEST } else { HINT }
 }
 
 impl fmt::Display for TokenHint {
@@ -157,6 +163,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
     use super::*;
 
     #[test]
@@ -172,20 +181,20 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test may draw at random")]
-    fn generated_keys_look_like_those_of_drf() {
-        let key = TokenKey::generate(TokenFormat::Drf, &mut rand::rng());
-        assert_eq!(key.expose().len(), 40);
-        assert!(key.expose().bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
-        let other = TokenKey::generate(TokenFormat::Drf, &mut rand::rng());
-        assert_ne!(key.expose(), other.expose());
-    }
-
-    #[test]
     fn debug_shows_the_hint_and_never_the_key() {
         let key = TokenKey::parse("b0aa76431f386f86ff6dfb3c7784a7939634a1df").unwrap();
         assert_eq!(format!("{key:?}"), "TokenKey(b0aa7643…)");
         assert_eq!(TokenKey::parse("abcd").unwrap().hint().as_str(), "ab");
+    }
+
+    #[test]
+    fn a_hint_shows_as_much_behind_a_prefix() {
+        let key = TokenKey::generate(TokenFormat::Prefixed, &mut StdRng::from_seed([7; 32]));
+        assert_eq!(key.hint().as_str(), &key.expose()[..11]);
+        for sought in [key.expose(), key.hint().as_str()] {
+            assert_eq!(TokenHint::sought(sought), key.hint());
+        }
+        assert_eq!(TokenHint::sought("b0aa76431f386f86").as_str(), "b0aa7643");
     }
 
     #[test]

@@ -3,11 +3,13 @@
 //! Pure vocabulary: nothing here does input or output or reads a clock.
 
 mod digest;
+mod format;
 mod key;
 mod record;
 mod scope;
 
 pub use digest::TokenDigest;
-pub use key::{MalformedToken, ShownKey, TokenFormat, TokenHint, TokenKey};
+pub use format::TokenFormat;
+pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey};
 pub use record::{Account, AuthMethod, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};

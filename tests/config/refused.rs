@@ -243,7 +243,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
             "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, \
              \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
-        ("[tokens] | format = \"prefixed\"", "2: tokens.format: `prefixed` is not known here; write \"drf\""),
+        ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not known here; write \"drf\" or \"prefixed\""),
         (
             "[upstreams.base.x]",
             "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \

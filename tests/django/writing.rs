@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use tokengate::clock::Timestamp;
+use tokengate::clock::{Clock, Timestamp};
+use tokengate::config::settings::{DjangoMode, Tokens};
 use tokengate::store::{LedgerError, NamedToken, OnConflict, TokenRef};
-use tokengate::token::{ScopeSet, SubjectId, TokenKey};
+use tokengate::token::{ScopeSet, SubjectId, TokenFormat, TokenKey};
 
 use super::for_each_database;
 use super::project::Project;
 
 for_each_database! {
     a_token_made_here_counts_in_django
+    a_key_with_a_prefix_counts_in_django
     simultaneous_first_logins_get_one_token
     tokens_are_reset_imported_and_deleted_as_django_would
 }
@@ -55,6 +57,17 @@ cursor.execute('SELECT typeof(created), length(created), typeof(key), typeof(use
 assert ours == cursor.fetchall(), ours";
         project.python(code).await;
     }
+}
+
+async fn a_key_with_a_prefix_counts_in_django(project: Project) {
+    let user = late(&project).await;
+    let tokens = Tokens { format: TokenFormat::Prefixed, ..Tokens::default() };
+    let settings = project.settings(DjangoMode::ReadWrite);
+    let store = tokengate::store::open(&settings, &tokens, Clock::system()).await.unwrap();
+    let issued = store.ledger.issue_login(user).await.unwrap();
+    assert_eq!(TokenFormat::of(issued.key.expose()), Some(TokenFormat::Prefixed));
+    assert_eq!(whoami(&project, issued.key.expose()).await, format!("{{\"user\":\"late\",\"id\":{user}}}"));
+    assert_eq!(store.tokens.find(&issued.key).await.unwrap().unwrap().id, issued.id);
 }
 
 async fn simultaneous_first_logins_get_one_token(project: Project) {

@@ -8,13 +8,10 @@ use std::collections::HashSet;
 
 use super::{Acting, DeskError};
 use crate::store::{TokenDetails, TokenRef};
-use crate::token::ShownKey;
+use crate::token::{ShownKey, TokenFormat};
 
 /// Most words of one text that are looked up.
 const MOST: usize = 50;
-
-/// How many characters the keys have that are issued here, all of them hexadecimal digits.
-const OURS: usize = 40;
 
 /// What a pasted text is.
 #[derive(Debug, Default)]
@@ -66,8 +63,7 @@ fn words(pasted: &str) -> Vec<ShownKey<'_>> {
         .collect();
     words.sort_by_key(|word| {
         let text = word.expose();
-        let is_ours = text.len() == OURS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (Reverse(is_ours), Reverse(text.chars().count()))
+        (Reverse(TokenFormat::of(text).is_some()), Reverse(text.chars().count()))
     });
     words
 }
@@ -78,12 +74,14 @@ fn readings(word: &str) -> impl Iterator<Item = &str> {
     let long = word.split(bare("-._~+/")).map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()));
     // Escapes stick to what follows them: `%3D`, `\n`, `\u003d`.
     let short = word.split(bare("")).flat_map(|part| [part, last(part)]);
-    [word, word.trim_matches(|c: char| !c.is_alphanumeric())].into_iter().chain(long).chain(short)
+    // A prefix says where a key begins, whatever stands before it.
+    let prefixed = word.match_indices(TokenFormat::PREFIX).filter_map(|(at, _)| word.get(at..at + TokenFormat::Prefixed.length()));
+    [word, word.trim_matches(|c: char| !c.is_alphanumeric())].into_iter().chain(long).chain(short).chain(prefixed)
 }
 
-/// The last characters of a text, no more than one of our keys has.
+/// The last characters of a text, no more than a key without a prefix has.
 fn last(text: &str) -> &str {
-    let start = text.char_indices().rev().nth(OURS - 1).map_or(0, |(at, _)| at);
+    let start = text.char_indices().rev().nth(TokenFormat::Drf.length() - 1).map_or(0, |(at, _)| at);
     text.get(start..).unwrap_or(text)
 }
 
@@ -92,6 +90,8 @@ mod tests {
     use super::*;
 
     const KEY: &str = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
+    /// Its checksum is that of [`TokenFormat::Prefixed`].
+    const PREFIXED: &str = "tg_0000000000000000000000000000002C8GjS";
 
     #[test]
     fn a_key_is_found_in_whatever_surrounds_it() {
@@ -119,12 +119,12 @@ mod tests {
             "secret_K",
             "one line\nand K on another\nand more",
         ] {
-            for key in [KEY, "Custom-Key.v1~x", "töken-密钥", "abc"] {
+            for key in [KEY, PREFIXED, "Custom-Key.v1~x", "töken-密钥", "abc"] {
                 let text = around.replace('K', key);
                 // What runs on from letters is known by its length alone.
                 let runs_on = ["%3D", "\\u00", "\\nK", "_K"].iter().any(|part| around.contains(part));
                 let is_found = words(&text).iter().any(|word| word.expose() == key);
-                assert!(is_found || (runs_on && key != KEY), "{text}");
+                assert!(is_found || (runs_on && ![KEY, PREFIXED].contains(&key)), "{text}");
             }
         }
         assert_eq!(words("a!b c!d").iter().filter(|word| word.expose() == "a!b").count(), 1);
@@ -132,9 +132,10 @@ mod tests {
 
     #[test]
     fn what_looks_like_one_of_ours_comes_first() {
-        let text = format!("a-very-long-word-indeed {KEY} {KEY} another-word ");
+        let text = format!("a-very-long-word-indeed {KEY} {PREFIXED} {KEY} another-word ");
         let words: Vec<_> = words(&text).iter().map(|word| word.expose()).collect();
-        assert_eq!(words[..2], [KEY, "a-very-long-word-indeed"]);
+        assert_eq!(words[..2], [KEY, PREFIXED]);
+        assert!(words.contains(&"a-very-long-word-indeed"));
         assert_eq!(words.iter().filter(|word| **word == KEY).count(), 1);
     }
 }

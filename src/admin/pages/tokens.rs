@@ -10,7 +10,7 @@ use crate::admin::fields::Fields;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
-use crate::token::{SubjectId, TokenId};
+use crate::token::{SubjectId, TokenHint, TokenId};
 
 /// Words for the views, in the order in which they are offered.
 const VIEWS: [(&str, &str); 7] = [
@@ -53,7 +53,7 @@ impl Ask {
     fn of(fields: &Fields) -> Ask {
         let get = |name| fields.get(name).to_owned();
         // Of a key that was pasted here by mistake only what its hint shows is looked at, and shown again.
-        let hint: String = fields.get("hint").trim_end_matches('…').chars().take(8).collect();
+        let hint: String = TokenHint::sought(fields.get("hint").trim_end_matches('…')).as_str().to_owned();
         Ask {
             user: get("user"),
             owner: get("owner"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Hashing;
 use crate::config::django::{Django, DjangoUrl};
 use crate::config::postgres::PostgresUrl;
+use crate::token::TokenFormat;
 
 /// Where users and tokens live.
 #[derive(Clone, Debug)]
@@ -119,6 +120,8 @@ impl Default for MemoryCache {
 pub struct Tokens {
     /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
     pub schemes: Vec<String>,
+    /// How new keys look.
+    pub format: TokenFormat,
     /// Keep the login token sealed, so that it can be shown again.
     pub recoverable: bool,
     /// Each new user gets a login token at once.
@@ -137,6 +140,7 @@ impl Default for Tokens {
     fn default() -> Tokens {
         Tokens {
             schemes: vec!["Token".to_owned()],
+            format: TokenFormat::Drf,
             recoverable: true,
             issue_on_user_create: true,
             revoke_on_password_change: false,

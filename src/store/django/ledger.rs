@@ -30,11 +30,11 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         if let Some(token) = self.token_of(owner).await? {
             return issued(&token, false);
         }
-        self.insert(owner, self.new_key()).await
+        self.insert(owner, self.new_key(self.format)).await
     }
 
     async fn reset_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
-        self.replace(owner, self.new_key()).await
+        self.replace(owner, self.new_key(self.format)).await
     }
 
     async fn issue_named(&self, _owner: SubjectId, _order: &NamedToken) -> Result<Issued, LedgerError> {

@@ -59,6 +59,7 @@ struct DjangoStore<D> {
     mode: DjangoMode,
     hasher: Hasher,
     rng: Mutex<StdRng>,
+    format: TokenFormat,
     timeout: Duration,
     clock: Clock,
     /// Why there is no place for sessions, if there is none.
@@ -72,16 +73,21 @@ struct DjangoStore<D> {
 }
 
 /// Opens a Django database, after a look whether it is one.
-pub(super) async fn open(url: &DjangoUrl, settings: &settings::Store, clock: Clock) -> Result<Store, OpenError> {
+pub(super) async fn open(
+    url: &DjangoUrl,
+    settings: &settings::Store,
+    format: TokenFormat,
+    clock: Clock,
+) -> Result<Store, OpenError> {
     match url {
         DjangoUrl::Sqlite(path) => {
-            Ok(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?.into_store())
+            Ok(DjangoStore::open(SqliteFile::open(path, settings)?, settings, clock).await?.into_store(format))
         }
         DjangoUrl::Mysql(url) => {
-            Ok(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?.into_store())
+            Ok(DjangoStore::open(MysqlDatabase::new(url, settings)?, settings, clock).await?.into_store(format))
         }
         DjangoUrl::Postgres(url) => {
-            Ok(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?.into_store())
+            Ok(DjangoStore::open(PostgresDatabase::new(url, settings)?, settings, clock).await?.into_store(format))
         }
     }
 }
@@ -98,6 +104,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             mode: settings.django.mode,
             hasher: Hasher::new(&settings.hashing),
             rng: Mutex::new(rng),
+            format: TokenFormat::default(),
             timeout: settings.timeout,
             clock,
             no_sessions: looked.no_sessions,
@@ -107,16 +114,17 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         })
     }
 
-    fn into_store(self) -> Store {
+    /// All of it, for a process that makes tokens of this format.
+    fn into_store(self, format: TokenFormat) -> Store {
         let (no_sessions, is_told) = (self.no_sessions.clone(), self.is_told);
-        let all = Store::bare(self);
+        let all = Store::bare(DjangoStore { format, ..self });
         Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, ..all }
     }
 
-    fn new_key(&self) -> TokenKey {
+    fn new_key(&self, format: TokenFormat) -> TokenKey {
         // A generator is never left half-way, so a panic elsewhere does not spoil it.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        TokenKey::generate(TokenFormat::Drf, &mut *rng)
+        TokenKey::generate(format, &mut *rng)
     }
 
     /// The rows of a statement that only reads, within the store's time limit.

@@ -15,7 +15,7 @@ use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::session::SessionStore;
 use crate::store::{AccountError, Password, StoreError, TokenEvent};
-use crate::token::{AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::token::{AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord};
 
 /// What our texts begin with: whose they are, and their version.
 const MARK: &str = "tokengate:1:";
@@ -43,7 +43,7 @@ struct Session {
 impl<D: DjangoDatabase> SessionStore for DjangoStore<D> {
     async fn open(&self, name: &str, password: Password, ttl: Duration) -> Result<Option<TokenKey>, AccountError> {
         let Some(person) = self.compare(name, password).await? else { return Ok(None) };
-        let (user, now, key) = (person.user.account.id, self.clock.now(), self.new_key().into_session());
+        let (user, now, key) = (person.user.account.id, self.clock.now(), self.new_key(TokenFormat::Drf).into_session());
         let session = Session { user, created: now, fingerprint: fingerprint(&person.password) };
         let write = statement(&self.texts.open_session)
             .bind(row_key(key.digest()))

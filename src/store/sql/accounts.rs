@@ -177,7 +177,7 @@ impl<D: Database> SqlStore<D> {
         join_groups(change, id, &user.groups).await?;
         self.note_user(change, Act::UserCreated, id, &detail::created(user)).await?;
         let issued = if self.tokens.issue_on_user_create {
-            Some(self.new_login(change, id, self.new_key(), now).await.map_err(account_error)?)
+            Some(self.new_login(change, id, self.new_key(self.tokens.format), now).await.map_err(account_error)?)
         } else {
             None
         };

@@ -152,14 +152,14 @@ impl<D: Database> SqlStore<D> {
                 self.shown_again(login, owner)
             }
             Some(login) => self.supersede(change, login.id, owner, now).await,
-            None => self.new_login(change, owner, self.new_key(), now).await,
+            None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,
         }
     }
 
     async fn renew_login(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
             Some(login) => self.supersede(change, login.id, owner, now).await,
-            None => self.new_login(change, owner, self.new_key(), now).await,
+            None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,
         }
     }
 
@@ -174,7 +174,7 @@ impl<D: Database> SqlStore<D> {
             return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
         }
         let draft = Draft {
-            key: self.new_key(),
+            key: self.new_key(self.tokens.format),
             kind: TokenKind::Named,
             name: &order.name,
             scopes: &order.scopes,
@@ -234,7 +234,7 @@ impl<D: Database> SqlStore<D> {
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
         self.revoke_one(change, former, now).await?;
-        self.new_login(change, owner, self.new_key(), now).await
+        self.new_login(change, owner, self.new_key(self.tokens.format), now).await
     }
 
     fn shown_again(&self, login: Login, owner: SubjectId) -> Result<Issued, LedgerError> {

@@ -93,10 +93,10 @@ impl<D: Database> SqlStore<D> {
         Ok(SqlStore { shared: Arc::new(shared), actor: Actor::gateway() })
     }
 
-    fn new_key(&self) -> TokenKey {
+    fn new_key(&self, format: TokenFormat) -> TokenKey {
         // A generator is never left half-way, so a panic elsewhere does not spoil it.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        TokenKey::generate(TokenFormat::Drf, &mut *rng)
+        TokenKey::generate(format, &mut *rng)
     }
 
     /// Does `work`, but not for longer than the store's time limit.

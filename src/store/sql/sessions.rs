@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::session::SessionStore;
 use crate::store::{Act, AccountError, Password, StoreError};
-use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord};
 
 /// Most sessions of one user; with one more the oldest ends.
 const MOST: i64 = 50;
@@ -95,7 +95,7 @@ impl<D: Database> SqlStore<D> {
              (SELECT id FROM sessions WHERE user_id = $2 ORDER BY id DESC LIMIT $3))",
         );
         change.execute(over.bind(now.as_micros()).bind(user.0).bind(MOST - 1)).await?;
-        let key = self.new_key().into_session();
+        let key = self.new_key(TokenFormat::Drf).into_session();
         let statement = Statement::new(
             "INSERT INTO sessions (digest, user_id, created, expires) VALUES ($1, $2, $3, $4) RETURNING id",
         )

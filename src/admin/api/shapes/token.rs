@@ -10,12 +10,10 @@ use crate::admin::api::problem::Problem;
 use crate::admin::desk::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
-use crate::token::{Scope, ScopeSet, SubjectId, TokenKey};
+use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
 
 /// Longest search for an owner: a user name.
 const LONGEST_OWNER: usize = 150;
-/// Longest hint.
-const LONGEST_HINT: usize = 8;
 /// Longest text that is looked for a key: a line of a log.
 const LONGEST_PASTED: usize = 4_096;
 
@@ -284,7 +282,7 @@ impl View {
 impl TokenParameters {
     pub(in crate::admin::api) fn query(self, now: Timestamp) -> Result<TokenQuery, Problem> {
         let owner_name = bounded("owner_name", self.owner_name, LONGEST_OWNER)?.unwrap_or_default();
-        let hint = bounded("hint", self.hint, LONGEST_HINT)?.unwrap_or_default();
+        let hint = bounded("hint", self.hint, TokenHint::LONGEST)?.unwrap_or_default();
         let (limit, place) = part(self.limit, self.page_token.as_deref())?;
         let view = self.view.map_or(TokenView::All, |view| view.at(now));
         let kind = self.kind.map(TokenKind::from);
