@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::database_url::{BadDatabaseUrl, fault};
 use super::mysql::MysqlUrl;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
@@ -27,16 +28,6 @@ pub enum DjangoUrl {
     Postgres(PostgresUrl),
     /// A MySQL or MariaDB server.
     Mysql(MysqlUrl),
-}
-
-/// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {mend}")]
-pub struct BadDjangoUrl {
-    /// "names no file".
-    pub what: String,
-    /// "write …".
-    pub mend: String,
 }
 
 /// What a Django database calls its tables and columns, and what may be done there. Names are letters, digits and `_`;
@@ -97,26 +88,23 @@ impl DjangoUrl {
     /// Reads an address. Files that it names are where `resolve` says.
     ///
     /// # Errors
-    /// [`BadDjangoUrl`] for what would be misread or left out.
-    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDjangoUrl> {
-        let fault = |what: String, mend: String| BadDjangoUrl { what, mend };
+    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDatabaseUrl> {
         let bare = text.strip_prefix(PREFIX);
-        let bare = bare.ok_or_else(|| fault("is no address of a Django database".to_owned(), EXAMPLE.to_owned()))?;
+        let bare = bare.ok_or_else(|| fault("is no address of a Django database", EXAMPLE))?;
         if let Some(path) = bare.strip_prefix("sqlite:") {
             return match sqlite_file(path) {
                 Some(path) => Ok(DjangoUrl::Sqlite(resolve(path))),
-                None => Err(fault("names no file".to_owned(), EXAMPLE.to_owned())),
+                None => Err(fault("names no file", EXAMPLE)),
             };
         }
         if PostgresUrl::is_meant(bare) {
-            let url = PostgresUrl::parse(bare, resolve).map_err(|bad| fault(bad.what, bad.mend))?;
-            return Ok(DjangoUrl::Postgres(url));
+            return Ok(DjangoUrl::Postgres(PostgresUrl::parse(bare, resolve)?));
         }
         if bare.starts_with("mysql://") {
-            let url = MysqlUrl::parse(bare, resolve).map_err(|bad| fault(bad.what, bad.mend))?;
-            return Ok(DjangoUrl::Mysql(url));
+            return Ok(DjangoUrl::Mysql(MysqlUrl::parse(bare, resolve)?));
         }
-        Err(fault("is no address of a Django database".to_owned(), EXAMPLE.to_owned()))
+        Err(fault("is no address of a Django database", EXAMPLE))
     }
 
     /// The file with a key of ours, if it names one.

@@ -7,6 +7,7 @@
 mod admin;
 mod basics;
 pub mod certificate;
+mod database_url;
 mod django;
 mod document;
 mod identity;

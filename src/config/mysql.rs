@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::postgres::{Server, is_here, read_server};
-use super::reader::nearest;
+use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
 
 /// How the whole is written.
 const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
@@ -36,16 +35,6 @@ pub struct MysqlUrl {
     pub(super) unproven: bool,
 }
 
-/// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {mend}")]
-pub struct BadMysqlUrl {
-    /// "has no valid port".
-    pub what: String,
-    /// "write a number from 1 to 65535".
-    pub mend: String,
-}
-
 impl MysqlUrl {
     /// The whole address with its password. Never show it.
     pub fn expose(&self) -> &str {
@@ -55,20 +44,13 @@ impl MysqlUrl {
     /// Reads an address. Files that it names are where `resolve` says.
     ///
     /// # Errors
-    /// [`BadMysqlUrl`] for what would be misread or left out.
-    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadMysqlUrl> {
+    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
         let rest = text.strip_prefix("mysql://").ok_or_else(|| fault("is no address of a MySQL server", EXAMPLE))?;
-        if rest.contains('#') {
-            return Err(fault("holds a `#`", "write `#` as `%23`, also in a password"));
-        }
-        let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let server = read_server(server).map_err(|bad| match bad.mend.contains("postgres://") {
-            true => fault(bad.what, EXAMPLE),
-            false => fault(bad.what, bad.mend),
-        })?;
+        let parts = database_url::cut(rest, EXAMPLE)?;
         let mut url = MysqlUrl {
             text: Zeroizing::new(text.to_owned()),
-            place: place(&server),
+            place: database_url::place("mysql://", parts.user, parts.host, parts.port, parts.database),
             socket: None,
             root_certificates: None,
             certificate: None,
@@ -76,25 +58,22 @@ impl MysqlUrl {
             unproven: false,
         };
         let mut mode = "PREFERRED";
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        for (name, value) in parts.parameters {
             let file = || file(name, resolve(value));
             match name {
                 "socket" => url.socket = Some(PathBuf::from(value)),
-                "ssl-mode" => mode = ssl_mode(value)?,
+                "ssl-mode" => mode = one_of(name, value, &SSL_MODES)?,
                 "ssl-ca" => url.root_certificates = Some(file()?),
                 "ssl-cert" => url.certificate = Some(file()?),
                 "ssl-key" => url.key = Some(file()?),
-                unknown => return Err(unknown_parameter(unknown)),
+                unknown => return Err(unknown_parameter(unknown, &PARAMETERS)),
             }
         }
-        if server.port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port != 0)) {
-            return Err(fault("has no valid port", "write a number from 1 to 65535, or leave it out"));
-        }
-        if server.host.is_empty() && url.socket.is_none() {
+        database_url::check_port(parts.port)?;
+        if parts.host.is_empty() && url.socket.is_none() {
             return Err(fault("names no host", "name one, or a socket with `?socket=/run/mysqld/mysqld.sock`"));
         }
-        let local = url.socket.is_some() || is_here(server.host);
+        let local = url.socket.is_some() || database_url::is_here(parts.host);
         url.unproven = !local && !matches!(mode, "VERIFY_CA" | "VERIFY_IDENTITY");
         if let Some(socket) = &url.socket {
             url.place = format!("{} at {}", url.place, socket.display());
@@ -116,42 +95,11 @@ impl fmt::Debug for MysqlUrl {
     }
 }
 
-fn place(server: &Server<'_>) -> String {
-    let user = server.user.map(|user| format!("{user}@")).unwrap_or_default();
-    let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("mysql://{user}{}{port}/{}", server.host, server.database)
-}
-
-fn ssl_mode(mode: &str) -> Result<&str, BadMysqlUrl> {
-    if SSL_MODES.contains(&mode) {
-        return Ok(mode);
-    }
-    let mend = nearest(mode, &SSL_MODES).unwrap_or_else(|| format!("write one of {}", SSL_MODES.join(", ")));
-    Err(fault("has an unknown ssl-mode", mend))
-}
-
-fn unknown_parameter(name: &str) -> BadMysqlUrl {
-    let mend = nearest(name, &PARAMETERS).unwrap_or_else(|| format!("known here: {}", PARAMETERS.join(", ")));
-    fault("has an unknown parameter", mend)
-}
-
-fn file(parameter: &str, path: PathBuf) -> Result<PathBuf, BadMysqlUrl> {
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(fault(format!("names an {parameter} that is not there"), format!("correct the path: {}", path.display())))
-    }
-}
-
-fn fault(what: impl Into<String>, mend: impl Into<String>) -> BadMysqlUrl {
-    BadMysqlUrl { what: what.into(), mend: mend.into() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<MysqlUrl, BadMysqlUrl> {
+    fn read(text: &str) -> Result<MysqlUrl, BadDatabaseUrl> {
         MysqlUrl::parse(text, |path| PathBuf::from(path))
     }
 

@@ -1,16 +1,13 @@
 //! The address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
 //!
-//! Checked here as far as that goes without asking the server, so that nothing in it is silently left out. It may hold a
-//! password, so that neither `Debug` nor `Display` nor a complaint shows more than where the server is.
+//! Neither `Debug` nor `Display` nor a complaint shows its password.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::reader::nearest;
-use super::upstreams::is_host;
+use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
 
 /// How the whole is written.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
@@ -40,24 +37,6 @@ pub struct PostgresUrl {
     pub(super) unproven: bool,
 }
 
-/// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what}; {mend}")]
-pub struct BadPostgresUrl {
-    /// "has no valid port".
-    pub what: String,
-    /// "write a number from 1 to 65535".
-    pub mend: String,
-}
-
-/// What stands between `//` and `?`.
-pub(super) struct Server<'t> {
-    pub user: Option<&'t str>,
-    pub host: &'t str,
-    pub port: Option<&'t str>,
-    pub database: &'t str,
-}
-
 impl PostgresUrl {
     /// The whole address with its password. Never show it.
     pub fn expose(&self) -> &str {
@@ -72,8 +51,8 @@ impl PostgresUrl {
     /// Reads an address. Files that it names are where `resolve` says.
     ///
     /// # Errors
-    /// [`BadPostgresUrl`] for what would be misread or left out.
-    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadPostgresUrl> {
+    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
         read(text, rest.ok_or_else(|| fault("is no address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }
@@ -92,12 +71,8 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadPostgresUrl> {
-    if rest.contains('#') {
-        return Err(fault("holds a `#`", "write `#` as `%23`, also in a password"));
-    }
-    let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let server = read_server(server)?;
+fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
+    let parts = database_url::cut(rest, EXAMPLE)?;
     let mut url = PostgresUrl {
         text: Zeroizing::new(text.to_owned()),
         place: String::new(),
@@ -106,99 +81,39 @@ fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<Pos
         key: None,
         unproven: false,
     };
-    let (mut host, mut port, mut user, mut mode) = (None, server.port, server.user, "prefer");
-    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let file = || file(name, &resolve(value));
+    let (mut host, mut port, mut user, mut mode) = (None, parts.port, parts.user, "prefer");
+    for (name, value) in parts.parameters {
+        let file = || file(name, resolve(value));
         match name {
             "host" => host = Some(value),
             "port" => port = Some(value),
             "user" => user = Some(value),
-            "sslmode" => mode = ssl_mode(value)?,
+            "password" => {
+                return Err(fault("has its password behind `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\""));
+            }
+            "sslmode" => mode = one_of(name, value, &SSL_MODES)?,
             "sslrootcert" => url.root_certificates = Some(file()?),
             "sslcert" => url.certificate = Some(file()?),
             "sslkey" => url.key = Some(file()?),
             "application_name" | "options" => {}
-            unknown => return Err(unknown_parameter(unknown)),
+            unknown => return Err(unknown_parameter(unknown, &PARAMETERS)),
         }
     }
-    if server.host.is_empty() && host.is_none_or(str::is_empty) {
+    if parts.host.is_empty() && host.is_none_or(str::is_empty) {
         return Err(fault("names no host", "name one, or the folder of a socket with `?host=/run/postgresql`"));
     }
-    if port.is_some_and(|port| !port.parse().is_ok_and(|port: u16| port != 0)) {
-        return Err(fault("has no valid port", "write a number from 1 to 65535, or leave it out"));
-    }
-    let host = host.unwrap_or(server.host);
-    url.unproven = !is_here(host) && !matches!(mode, "verify-ca" | "verify-full");
-    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
-    url.place = format!("postgres://{user}{host}{port}/{}", server.database);
+    database_url::check_port(port)?;
+    let host = host.unwrap_or(parts.host);
+    url.unproven = !database_url::is_here(host) && !matches!(mode, "verify-ca" | "verify-full");
+    url.place = database_url::place("postgres://", user, host, port, parts.database);
     Ok(url)
-}
-
-/// Reads `USER:PASSWORD@HOST:PORT/DATABASE`.
-pub(super) fn read_server(text: &str) -> Result<Server<'_>, BadPostgresUrl> {
-    // What stands before the last `@` may hold a password with characters that should have been encoded.
-    let (credentials, place) = text.rsplit_once('@').map_or((None, text), |(before, after)| (Some(before), after));
-    if credentials.is_some_and(|credentials| credentials.contains(['/', '@', ' '])) {
-        return Err(fault("has a user or password with special characters", "write `/` as `%2F`, `@` as `%40`"));
-    }
-    let user = credentials.map(|credentials| credentials.split_once(':').map_or(credentials, |(user, _)| user));
-    let (authority, database) = place.split_once('/').unwrap_or((place, ""));
-    if database.is_empty() || database.contains('/') {
-        return Err(fault("names no database", EXAMPLE));
-    }
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    // A socket's folder may stand in place of the host, encoded.
-    if host.is_empty() && user.is_none() || host.starts_with("%2F") || is_host(host) {
-        return Ok(Server { user, host, port, database });
-    }
-    let what = if host.contains(',') { "names more than one host" } else { "has no valid host" };
-    Err(fault(what, EXAMPLE))
-}
-
-/// A socket, or an address of this machine alone.
-pub(super) fn is_here(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
-    host.starts_with(['/', '%']) || host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-fn ssl_mode(mode: &str) -> Result<&str, BadPostgresUrl> {
-    if SSL_MODES.contains(&mode) {
-        return Ok(mode);
-    }
-    let mend = nearest(mode, &SSL_MODES).unwrap_or_else(|| format!("write one of {}", SSL_MODES.join(", ")));
-    Err(fault("has an unknown sslmode", mend))
-}
-
-fn unknown_parameter(name: &str) -> BadPostgresUrl {
-    if name == "password" {
-        return fault("has its password behind `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\"");
-    }
-    let mend = nearest(name, &PARAMETERS).unwrap_or_else(|| format!("known here: {}", PARAMETERS.join(", ")));
-    fault("has an unknown parameter", mend)
-}
-
-fn file(parameter: &str, path: &Path) -> Result<PathBuf, BadPostgresUrl> {
-    if path.is_file() {
-        Ok(path.to_owned())
-    } else {
-        Err(fault(format!("names an {parameter} that is not there"), format!("correct the path: {}", path.display())))
-    }
-}
-
-fn fault(what: impl Into<String>, mend: impl Into<String>) -> BadPostgresUrl {
-    BadPostgresUrl { what: what.into(), mend: mend.into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<PostgresUrl, BadPostgresUrl> {
+    fn read_text(text: &str) -> Result<PostgresUrl, BadDatabaseUrl> {
         PostgresUrl::parse(text, |path| PathBuf::from(path))
     }
 

@@ -98,8 +98,8 @@ pub(in crate::admin::api) struct TokenParameters {
     /// How the user name of the owner begins, whatever its case.
     #[param(nullable = false, max_length = 150)]
     owner_name: Option<String>,
-    /// How the key begins: at most the eight characters that its hint shows.
-    #[param(nullable = false, max_length = 8)]
+    /// How the key begins: as much as its hint shows.
+    #[param(nullable = false, max_length = 11)]
     hint: Option<String>,
     /// Only of this kind.
     #[param(nullable = false, inline)]
@@ -283,6 +283,7 @@ impl TokenParameters {
     pub(in crate::admin::api) fn query(self, now: Timestamp) -> Result<TokenQuery, Problem> {
         let owner_name = bounded("owner_name", self.owner_name, LONGEST_OWNER)?.unwrap_or_default();
         let hint = bounded("hint", self.hint, TokenHint::LONGEST)?.unwrap_or_default();
+        let hint = TokenHint::sought(&hint).as_str().to_owned();
         let (limit, place) = part(self.limit, self.page_token.as_deref())?;
         let view = self.view.map_or(TokenView::All, |view| view.at(now));
         let kind = self.kind.map(TokenKind::from);
