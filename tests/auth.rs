@@ -7,6 +7,7 @@ use tokengate::config::settings::Auth;
 use tokengate::token::SubjectId;
 
 use crate::support::client::BOTH;
+use crate::support::frames::Frames;
 use crate::support::gateway::route;
 use crate::support::watched::Watched;
 use crate::support::{Answer, Ask, Gateway, Http, Origin, Site};
@@ -275,6 +276,11 @@ async fn a_refusal_of_head_has_the_length_and_no_body() {
         let answer = Ask::new("HEAD", "/api/x").over(http, &gateway).await;
         assert_eq!((answer.status, answer.body.len()), (401, 0), "{http:?}");
         assert_eq!(answer.fields.get("content-length"), Some("58"), "{http:?}");
+    }
+    // A library at the other end would not show what must not be there, and curl gives up.
+    for (method, length) in [("HEAD", 0), ("GET", 58)] {
+        let fields = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", "/api/x")];
+        assert_eq!(Frames::open(&gateway).await.body(&fields).await.len(), length, "{method}");
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Control half, as the rest of the [`Issuer`](super::Issuer)'s work.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 use super::attempts::Claimant;
 use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
@@ -92,6 +95,7 @@ impl Desk {
         let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
         let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
         self.attempt(Claimant { name: &name, signed_in: None }, from, async {
+            let name = self.meant_by(&name).await?;
             let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
             if let Some(former) = former {
@@ -100,6 +104,15 @@ impl Desk {
             Ok(key)
         })
         .await
+    }
+
+    /// The user name that somebody typed, or, unless there is just that one, its normal form NFKC. Django's form takes that
+    /// always: full width and accents that stand apart come from keyboards and systems, not from people.
+    async fn meant_by<'n>(&self, typed: &'n str) -> Result<Cow<'n, str>, LoginFailure> {
+        if is_nfkc(typed) || self.store.accounts.find(typed).await.map_err(|error| unavailable(&error))?.is_some() {
+            return Ok(typed.into());
+        }
+        Ok(typed.nfkc().collect())
     }
 
     async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {

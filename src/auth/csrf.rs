@@ -144,23 +144,24 @@ pub fn check_handshake(fields: &HeaderMap, target: &Target<'_>, secure: bool) ->
 }
 
 fn check_origin(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
-    let one = |name| {
-        let mut lines = fields.get_all(name).iter();
-        let first = lines.next().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
-        // Two that differ are none of ours.
-        first.map(|first| if lines.next().is_some() { "null".to_owned() } else { first })
-    };
-    if let Some(origin) = one(ORIGIN) {
+    if let Some(origin) = one(fields, ORIGIN) {
         return if is_ours(&origin, target, secure) { Ok(()) } else { Err(CsrfFault::Origin(origin)) };
     }
     if !secure {
         return Ok(());
     }
-    let referer = one(REFERER).ok_or(CsrfFault::NoReferer)?;
+    let referer = one(fields, REFERER).ok_or(CsrfFault::NoReferer)?;
     let begin = referer.find("://").map_or(0, |at| at + 3);
     let end = referer.get(begin..).and_then(|rest| rest.find(['/', '?', '#'])).map_or(referer.len(), |at| begin + at);
     let origin = referer.get(..end).unwrap_or_default();
     if is_ours(origin, target, secure) { Ok(()) } else { Err(CsrfFault::Referer(referer)) }
+}
+
+/// The value of a field. Of two none is picked: `null` is no origin of ours and no secret.
+fn one(fields: &HeaderMap, name: HeaderName) -> Option<String> {
+    let mut lines = fields.get_all(name).iter();
+    let first = lines.next().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
+    first.map(|first| if lines.next().is_some() { "null".to_owned() } else { first })
 }
 
 /// Is it the origin that the request itself is for? A port that goes without saying may be said.
@@ -173,11 +174,10 @@ fn is_ours(origin: &str, target: &Target<'_>, secure: bool) -> bool {
 
 fn check_secret(fields: &HeaderMap, form: Option<&str>) -> Result<(), CsrfFault> {
     let secret = CsrfSecret::of_fields(fields).ok_or(CsrfFault::NoCookie)?;
-    let field = fields.get(FIELD).map(|line| line.to_str().unwrap_or_default());
-    match (form, field) {
+    match (form, one(fields, FIELD)) {
         (Some(shown), _) if secret.is_shown_by(shown) => Ok(()),
         (Some(_), _) => Err(CsrfFault::Form),
-        (None, Some(shown)) if secret.is_shown_by(shown) => Ok(()),
+        (None, Some(shown)) if secret.is_shown_by(&shown) => Ok(()),
         (None, Some(_)) => Err(CsrfFault::Field),
         (None, None) => Err(CsrfFault::Missing),
     }

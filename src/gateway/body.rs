@@ -44,6 +44,11 @@ struct FromEndpoint {
 pub struct BrokenOff;
 
 impl Body {
+    /// Nothing, not even an empty frame: over HTTP/2 the library sends whatever frames there are, also in answer to `HEAD`.
+    pub(super) fn empty() -> Body {
+        Body { source: Source::Full(None), exchange: None, offered: false }
+    }
+
     pub(super) fn full(bytes: Bytes) -> Body {
         Body { source: Source::Full(Some(bytes)), exchange: None, offered: false }
     }

@@ -95,6 +95,10 @@ impl Exchange {
         self.client.door.hsts.as_ref()
     }
 
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     pub(super) fn is_http2(&self) -> bool {
         self.version == Version::HTTP_2
     }

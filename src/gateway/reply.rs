@@ -1,7 +1,7 @@
 //! Answers of our own: JSON and pages, never kept by anybody, with the id of the request.
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 
@@ -15,11 +15,15 @@ pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Res
     response
 }
 
-/// An answer with this text, of a type that is still to be named.
+/// An answer with this text, of a type that is still to be named. `HEAD` gets its length alone.
 pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
-    let mut response = Response::new(Body::full(text.into()));
+    let (length, is_head) = (text.len(), exchange.is_head());
+    let mut response = Response::new(if is_head { Body::empty() } else { Body::full(text.into()) });
     *response.status_mut() = status;
     let fields = response.headers_mut();
+    if is_head {
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     fields.insert(X_REQUEST_ID, exchange.id().clone());

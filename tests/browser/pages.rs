@@ -202,6 +202,61 @@ async fn a_browser_goes_on_to_paths_of_this_origin_only() {
 }
 
 #[tokio::test]
+async fn a_form_without_next_goes_on_to_that_of_its_address() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let login = [("username", "alice"), ("password", PASSWORD)];
+    // What the form says comes first, also if it is nothing.
+    for (query, said, to) in [
+        ("?next=/both/x", None, "/both/x"),
+        ("?next=/both/x&next=/first/x", None, "/first/x"),
+        ("?next=//evil.example", None, "/auth/account/"),
+        ("?next=/both/x", Some("/only/x"), "/only/x"),
+        ("?next=/both/x", Some(""), "/auth/account/"),
+        ("?next=/both/x", Some("//evil.example"), "/auth/account/"),
+    ] {
+        let next: &[_] = &said.map(|next| ("next", next)).into_iter().collect::<Vec<_>>();
+        let (page, target) = ("/auth/login/", format!("/auth/login/{query}"));
+        let mut alice = Browser::default();
+        let answer = alice.submit(&gateway, page, &target, &[&login, next].concat()).await;
+        assert_eq!((answer.status, answer.fields.get("location")), (302, Some(to)), "{query} {said:?}");
+        let answer = alice.submit(&gateway, "/auth/account/", &format!("/auth/logout/{query}"), next).await;
+        let expected = if to == "/auth/account/" { (200, None) } else { (302, Some(to)) };
+        assert_eq!((answer.status, answer.fields.get("location")), expected, "{query} {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_out_does_not_go_on_to_itself() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let next = [("next", "/auth/logout/")];
+    assert_eq!(alice.submit(&gateway, "/auth/account/", "/auth/logout/", &next).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_name_may_be_typed_in_other_forms_of_its_letters() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    for name in ["zażółć", "ﬁ"] {
+        user(&gateway, name).await;
+    }
+    for (typed, status) in [
+        // In full width, as Japanese keyboards have it, and with accents apart, as in names of files on a Mac.
+        ("ａｌｉｃｅ", 302),
+        ("zaz\u{307}o\u{301}łc\u{301}", 302),
+        // A user of just that name.
+        ("ﬁ", 302),
+        ("fi", 200),
+        ("ｎｏｂｏｄｙ", 200),
+        ("ＡＬＩＣＥ", 200),
+    ] {
+        assert_eq!(Browser::default().log_in(&gateway, typed, PASSWORD).await.status, status, "{typed}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_makes_a_new_session_and_ends_the_former() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;

@@ -106,6 +106,8 @@ async fn an_unsafe_request_with_a_session_must_come_from_a_page_of_ours() {
         for (ask, why) in [
             (post(method).field("Origin", ORIGIN), missing),
             (post(method).field("Origin", ORIGIN).field("X-CSRFToken", "x"), incorrect),
+            (post(method).field("Origin", ORIGIN).field("X-CSRFToken", &csrf).field("X-CSRFToken", "x"), incorrect),
+            (post(method).field("Origin", ORIGIN).field("X-CSRFToken", &csrf).field("X-CSRFToken", &csrf), incorrect),
             (post(method).field("Origin", "https://evil.example").field("X-CSRFToken", &csrf), other),
             (post(method).field("X-CSRFToken", &csrf), "CSRF Failed: Referer checking failed - no Referer."),
         ] {

@@ -60,6 +60,21 @@ impl Frames {
         while self.read().await.is_ok() {}
     }
 
+    /// Sends a request without a body as stream 1 and gives the body of its answer, also where none may be.
+    pub async fn body(mut self, fields: &[(&str, &str)]) -> Vec<u8> {
+        self.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields)).await;
+        let mut body = Vec::new();
+        loop {
+            let (kind, flags, stream, payload) = soon("the answer", self.read()).await.unwrap();
+            if kind == DATA && stream == 1 {
+                body.extend(payload);
+            }
+            if matches!(kind, HEADERS | DATA) && stream == 1 && flags & END_STREAM != 0 {
+                return body;
+            }
+        }
+    }
+
     /// Begins a request with a body as stream 1.
     pub async fn begin(&mut self, fields: &[(&str, &str)]) {
         self.write(HEADERS, END_HEADERS, 1, &block(fields)).await;

@@ -23,7 +23,7 @@ impl MediaType {
         let line = lines.next().map_or(&[][..], |line| line.as_bytes());
         let sent: String = line.iter().map(|byte| char::from(*byte)).collect();
         let (kind, parameters) = parameters(&sent);
-        let charset = parameters.iter().find(|(name, _)| name == "charset").map(|(_, value)| value.to_ascii_lowercase());
+        let charset = parameter(&parameters, "charset").map(str::to_ascii_lowercase);
         let is_utf8 = charset.is_none_or(|charset| matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii"));
         match kind.to_ascii_lowercase().as_str() {
             // Of two lines none is picked.
@@ -49,7 +49,7 @@ fn boundary(sent: &str, parameters: &[(String, String)]) -> Result<String, Strin
     if !sent.starts_with("multipart/") {
         return Err(format!("Invalid Content-Type: {sent}"));
     }
-    let boundary = parameters.iter().find(|(name, _)| name == "boundary").map(|(_, value)| value.as_str());
+    let boundary = parameter(parameters, "boundary");
     // RFC 2046 §5.1.1 has 70 characters; Django takes 200.
     let is_boundary = |text: &&str| {
         (1..=200).contains(&text.len()) && !text.ends_with(' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -72,6 +72,11 @@ pub(super) fn parameters(field: &str) -> (&str, Vec<(String, String)>) {
     (main.trim(), parameters)
 }
 
+/// The value of a parameter. Of two with the same name the last one counts, as in Django.
+pub(super) fn parameter<'p>(parameters: &'p [(String, String)], wanted: &str) -> Option<&'p str> {
+    parameters.iter().rfind(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+}
+
 /// Where the next `;` stands that is not in quotes.
 fn end_of_parameter(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
@@ -89,12 +94,12 @@ fn end_of_parameter(text: &str) -> usize {
 
 fn unquote(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return value.to_owned() };
-    let (mut out, mut escaped) = (String::with_capacity(inner.len()), false);
-    for c in inner.chars() {
-        escaped = c == '\\' && !escaped;
-        if !escaped {
-            out.push(c);
-        }
+    let mut out = String::with_capacity(inner.len());
+    let mut letters = inner.chars().peekable();
+    while let Some(letter) = letters.next() {
+        // Before anything else a backslash is one.
+        let escaped = letters.next_if(|next| letter == '\\' && matches!(next, '"' | '\\'));
+        out.push(escaped.unwrap_or(letter));
     }
     out
 }
@@ -122,7 +127,10 @@ mod tests {
             ("application/json; charset=\"utf-8\"", MediaType::Json),
             ("application/json;charset=UTF8; x=y", MediaType::Json),
             (" application/x-www-form-urlencoded ; charset=UTF-8", MediaType::UrlEncoded),
+            ("application/json; charset=utf-16; charset=utf-8", MediaType::Json),
             ("multipart/form-data; boundary=abc", MediaType::Multipart(Ok("abc".to_owned()))),
+            ("multipart/form-data; boundary=x; boundary=abc", MediaType::Multipart(Ok("abc".to_owned()))),
+            (r#"multipart/form-data; boundary="a\b\\c""#, MediaType::Multipart(Ok(r"a\b\c".to_owned()))),
             ("multipart/Form-Data; BOUNDARY=\"a;b\\\"c\"", MediaType::Multipart(Ok("a;b\"c".to_owned()))),
         ] {
             assert_eq!(of(&[sent.as_bytes()]), Ok(wanted), "{sent}");
@@ -134,6 +142,7 @@ mod tests {
         for sent in [
             "", "text/plain", "text/json", "application/jsonx", "*/*", "application/*", "application", "json",
             "text/plain; charset=utf-8", "application/json; charset=utf-16", "application/json; charset=latin-1",
+            "application/json; charset=utf-8; charset=utf-16",
         ] {
             assert_eq!(of(&[sent.as_bytes()]), Err(BadForm::Unsupported(sent.to_owned())), "{sent}");
         }

@@ -5,7 +5,7 @@
 use memchr::memmem;
 
 use super::form::{BadForm, Field, Form};
-use super::media_type::parameters;
+use super::media_type::{parameter, parameters};
 
 pub(super) fn read(body: &[u8], boundary: &str) -> Result<Form, BadForm> {
     let mut form = Form::default();
@@ -28,17 +28,16 @@ impl<'b> Part<'b> {
         let head_end = memmem::find(part, b"\r\n\r\n")?;
         let (head, content) = (part.get(..head_end)?, part.get(head_end + 4..)?);
         let head = String::from_utf8_lossy(head);
-        let disposition = head.split("\r\n").find_map(|line| {
+        let disposition = head.rsplit("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
         })?;
-        let (kind, parameters) = parameters(disposition);
-        let get = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
-        let file = get("filename").or_else(|| get("filename*"));
+        let (_, parameters) = parameters(disposition);
+        let file = parameter(&parameters, "filename").or_else(|| parameter(&parameters, "filename*"));
         // What a browser sends for a file that nobody chose.
         let was_chosen = file.is_none_or(|name| !name.is_empty());
-        let name = get("name").filter(|_| kind.eq_ignore_ascii_case("form-data") && was_chosen)?.clone();
-        Some(Part { name, is_file: file.is_some(), content })
+        let name = parameter(&parameters, "name").filter(|_| was_chosen)?;
+        Some(Part { name: name.trim().to_owned(), is_file: file.is_some(), content })
     }
 }
 
@@ -96,6 +95,11 @@ mod tests {
             format!("{alice}{}{PASSWORD}", part("name=\"avatar\"; filename=\"a.bin\"", "zzz")),
             format!("{alice}{}{PASSWORD}", part("name=\"username\"; filename=\"\"", "")),
             format!("{alice}--b\r\nX: y\r\n\r\nno name\r\n{PASSWORD}"),
+            format!("{alice}{}{PASSWORD}", part("name=\"username\"; name=x", "of two names the last one counts")),
+            format!("{alice}{}{PASSWORD}", part(r#"name="user\name""#, "another name")),
+            alice.replace("--b\r\n", "--b\r\nContent-Disposition: form-data; name=x\r\n") + PASSWORD,
+            alice.replace("form-data", "attachment") + PASSWORD,
+            part("name=\" username \"", "alice") + PASSWORD,
             format!("{alice}--b  \r\nX: y\r\n\r\nblanks behind the delimiter\r\n{PASSWORD}"),
             alice.replace("alice", "x\r\n--bb\r\n").replace('x', "") + &alice + PASSWORD,
         ] {

@@ -10,11 +10,11 @@ use crate::gateway::login::media_type::MediaType;
 use crate::gateway::login::{gather, urlencoded};
 use crate::upstream::ClientBody;
 
-/// The fields of all our forms; empty if they were not sent. Of two with the same name the last one counts.
+/// The fields of all our forms; empty if they were not sent, `next` excepted. Of two with the same name the last one counts.
 #[derive(Default)]
 pub(super) struct PageForm {
     pub csrf: String,
-    pub next: String,
+    pub next: Option<String>,
     pub action: String,
     pub name: String,
     pub token: String,
@@ -36,7 +36,7 @@ impl PageForm {
             let text = || String::from_utf8_lossy(&value()).into_owned();
             match name {
                 b"csrfmiddlewaretoken" => form.csrf = text(),
-                b"next" => form.next = text(),
+                b"next" => form.next = Some(text()),
                 b"action" => form.action = text(),
                 b"name" => form.name = text(),
                 b"token" => form.token = text(),

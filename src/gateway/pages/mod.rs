@@ -146,7 +146,7 @@ impl Gateway {
             }
             (&Method::GET | &Method::HEAD, Page::Login) => {
                 body.discard().await;
-                visit.login_page(StatusCode::OK, &Notice::None, "", None)?
+                visit.login_page(StatusCode::OK, &Notice::None, "", visit.next(None))?
             }
             (&Method::GET | &Method::HEAD, Page::Account) => {
                 body.discard().await;
@@ -193,7 +193,7 @@ impl<'r> Visit<'r> {
         CsrfSecret::of_fields(self.fields()).map_or_else(|| CsrfSecret::draw().map_err(|_| Refusal::Internal), Ok)
     }
 
-    /// Where the browser wants to go, if that is safe.
+    /// Where the browser wants to go, if that is safe: what the form says, or if it has no such field, the query.
     fn next(&self, form: Option<&str>) -> Option<String> {
         if let Some(next) = form {
             return next::safe(next, self.target, self.secure);
@@ -215,7 +215,6 @@ impl<'r> Visit<'r> {
         user: &str,
         next: Option<String>,
     ) -> Result<Answer, Refusal> {
-        let next = next.or_else(|| self.next(None));
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.desk.path(Page::Login);
@@ -225,7 +224,7 @@ impl<'r> Visit<'r> {
     }
 
     async fn log_in(&self, form: PageForm, exchange: &Exchange) -> Result<Answer, Refusal> {
-        let next = self.next(Some(&form.next));
+        let next = self.next(form.next.as_deref());
         let typed = form.login.name().to_owned();
         let Ok((name, password)) = form.login.check() else {
             let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), &typed, next)?;
@@ -260,10 +259,10 @@ impl<'r> Visit<'r> {
         {
             return failed(&failure);
         }
-        let login = self.desk.path(Page::Login);
-        let mut answer = match self.next(Some(&form.next)) {
-            Some(next) => Answer::to(next),
-            None => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
+        let (login, here) = (self.desk.path(Page::Login), self.desk.path(Page::Logout));
+        let mut answer = match self.next(form.next.as_deref()) {
+            Some(next) if next != here => Answer::to(next),
+            _ => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
         };
         answer.cookies.extend([session_cookie("", 0), format!("{CSRF_COOKIE}=; Max-Age=0; Path=/; Secure; SameSite=Lax")]);
         answer

@@ -22,7 +22,7 @@ pub(super) fn safe(next: &str, target: &Target<'_>, secure: bool) -> Option<Stri
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'"' | b'<' | b'>' | b' ' | 0x80.. => out.push_str(&format!("%{byte:02X}")),
+            b'"' | b'<' | b'>' | b' ' | b'{' | b'|' | b'}' | b'^' | b'`' | 0x80.. => out.push_str(&format!("%{byte:02X}")),
             _ => out.push(char::from(byte)),
         }
     }
@@ -45,7 +45,7 @@ mod tests {
             ("/", "/"),
             ("/a/b?c=d&e=//f#g", "/a/b?c=d&e=//f#g"),
             ("/żó b", "/%C5%BC%C3%B3%20b"),
-            ("/a\"<b>", "/a%22%3Cb%3E"),
+            ("/a\"<b>{}|^`", "/a%22%3Cb%3E%7B%7D%7C%5E%60"),
             ("https://gate.test:8443/a", "/a"),
             ("/x?next=https://evil.example", "/x?next=https://evil.example"),
         ] {
