@@ -201,6 +201,8 @@ async fn where_every_route_is_protected_a_stranger_learns_nothing_of_what_there_
             assert_eq!(known.status, status);
             assert!(!known.fields.has("www-authenticate"));
             assert_eq!(known.fields.get("allow"), (status == 405).then_some("GET"));
+            let detail = if status == 405 { "Method \"POST\" not allowed." } else { "Not found." };
+            assert_eq!(known.detail(), detail);
         }
     }
     assert_eq!(origin.count(), 0);

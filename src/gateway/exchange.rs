@@ -95,8 +95,8 @@ impl Exchange {
         self.client.door.hsts.as_ref()
     }
 
-    pub(super) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
+    pub(super) fn method(&self) -> &Method {
+        &self.method
     }
 
     pub(super) fn is_http2(&self) -> bool {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::fields::BadField;
 use super::framing::BadFraming;
@@ -56,7 +56,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Status, code and text of the answer.
-    fn row(&self) -> (StatusCode, Outcome, Cow<'static, str>) {
+    fn row(&self, method: &Method) -> (StatusCode, Outcome, Cow<'static, str>) {
         use StatusCode as S;
         match self {
             Refusal::Head(fault) => {
@@ -89,7 +89,7 @@ impl Refusal {
             }
             Refusal::NoRoute(NoRoute::NotFound) => (S::NOT_FOUND, Outcome::NoRoute, "Not found.".into()),
             Refusal::NoRoute(NoRoute::Method { .. }) => {
-                (S::METHOD_NOT_ALLOWED, Outcome::Method, "This method is not allowed here.".into())
+                (S::METHOD_NOT_ALLOWED, Outcome::Method, format!("Method \"{method}\" not allowed.").into())
             }
             Refusal::NoRoute(fault @ (NoRoute::EmptySegment | NoRoute::TwoReadings)) => {
                 (S::BAD_REQUEST, Outcome::TargetAmbiguous, sentence(fault))
@@ -143,7 +143,7 @@ impl Refusal {
 
     /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
-        let (status, outcome, detail) = self.row();
+        let (status, outcome, detail) = self.row(exchange.method());
         // No challenge fits a session, and without one there is no 401; Django REST Framework has it so too.
         let status = match status {
             StatusCode::UNAUTHORIZED if exchange.is_for_sessions_first() => StatusCode::FORBIDDEN,

@@ -3,7 +3,7 @@
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::fields::forwarded::X_REQUEST_ID;
 use super::{Body, Exchange};
@@ -17,7 +17,7 @@ pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Res
 
 /// An answer with this text, of a type that is still to be named. `HEAD` gets its length alone.
 pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
-    let (length, is_head) = (text.len(), exchange.is_head());
+    let (length, is_head) = (text.len(), *exchange.method() == Method::HEAD);
     let mut response = Response::new(if is_head { Body::empty() } else { Body::full(text.into()) });
     *response.status_mut() = status;
     let fields = response.headers_mut();
