@@ -156,7 +156,11 @@ def a_crowd_is_searched(page):
     for part in range(4):
         expect(names).to_have_text([f"user{n:06}" for n in range(50 * part + 1, 50 * part + 51)])
         page.get_by_role("link", name="Next page").click()
+    for part in [3, 2]:
+        page.get_by_role("link", name="Previous page").click()
+        expect(names).to_have_text([f"user{n:06}" for n in range(50 * part + 1, 50 * part + 51)])
     page.get_by_role("link", name="First page").click()
+    expect(page.get_by_role("link", name="Previous page")).to_have_count(0)
     expect(names.first).to_have_text("user000001")
     page.get_by_label("Order").select_option("Newest first")
     page.get_by_label("Group").select_option("editors")
@@ -166,6 +170,8 @@ def a_crowd_is_searched(page):
     page.get_by_role("link", name="Next page").click()
     expect(names).to_have_text(editors[50:])
     expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    page.get_by_role("link", name="Previous page").click()
+    expect(names).to_have_text(editors[:50])
     page.get_by_label("Name or e-mail").fill("nobody")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", name="Nobody is like that")).to_be_visible()
