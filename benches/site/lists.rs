@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokengate::clock::Clock;
 use tokengate::store::{
-    self, AuditQuery, AuditTrail, Directory, Place, Store, TokenKind, TokenQuery, TokenView, UserOrder, UserQuery,
+    self, AuditQuery, AuditTrail, Directory, Mark, Place, SortKey, Store, TokenKind, TokenQuery, TokenView, UserOrder,
+    UserQuery,
 };
 use tokengate::token::SubjectId;
 use tokio::time::Instant;
@@ -58,6 +59,11 @@ fn user_pages() -> Vec<(String, (Part, UserQuery))> {
         ("users by name, far behind", Part::Behind, page()),
         ("users by name, back from far behind", Part::Before, page()),
         ("newest users", Part::First, UserQuery { order: UserOrder::Newest, ..page() }),
+        (
+            "users by last login, back from among those who never did",
+            Part::Never,
+            UserQuery { order: UserOrder::LastLogin, ..page() },
+        ),
         ("users by last login", Part::First, UserQuery { order: UserOrder::LastLogin, ..page() }),
         ("`user`: all of them", Part::First, search("user")),
         ("`user`: all of them, newest first", Part::First, UserQuery { order: UserOrder::Newest, ..search("user") }),
@@ -68,7 +74,11 @@ fn user_pages() -> Vec<(String, (Part, UserQuery))> {
         ("staff", Part::First, UserQuery { staff: Some(true), ..page() }),
         ("staff by last login", Part::First, UserQuery { staff: Some(true), order: UserOrder::LastLogin, ..page() }),
         ("inactive", Part::First, UserQuery { active: Some(false), ..page() }),
-        ("inactive by last login", Part::First, UserQuery { active: Some(false), order: UserOrder::LastLogin, ..page() }),
+        (
+            "inactive by last login",
+            Part::First,
+            UserQuery { active: Some(false), order: UserOrder::LastLogin, ..page() },
+        ),
         ("inactive staff", Part::First, UserQuery { active: Some(false), staff: Some(true), ..page() }),
         ("a group of half of them", Part::First, UserQuery { group: Some("half".to_owned()), ..page() }),
         ("a group of a hundred", Part::First, UserQuery { group: Some("few".to_owned()), ..page() }),
@@ -163,13 +173,18 @@ enum Part {
     Behind,
     /// The one before that entry.
     Before,
+    /// The one before somebody among those who never logged in.
+    Never,
 }
 
 fn begin(part: Part, far: &Place) -> Place {
     match (part, far) {
         (Part::Behind, far) => far.clone(),
         (Part::Before, Place::Behind(mark)) => Place::Before(mark.clone()),
-        (Part::First | Part::Before, _) => Place::Start,
+        (Part::Never, Place::Behind(mark)) => {
+            Place::Before(Mark { list: UserOrder::LastLogin.list(), key: SortKey::Number(0), id: mark.id })
+        }
+        (Part::First | Part::Before | Part::Never, _) => Place::Start,
     }
 }
 

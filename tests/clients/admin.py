@@ -230,7 +230,21 @@ def fits_every_screen(page):
         page.set_viewport_size({"width": width, "height": usual["height"]})
         wide = "[document.documentElement, ...document.querySelectorAll('.scroll')].filter(it => it.scrollWidth > it.clientWidth).length"
         assert page.evaluate(wide) == 0, (width, page.url)
+        times_stand_apart(page)
     page.set_viewport_size(usual)
+
+
+def times_stand_apart(page):
+    """Those below a chart."""
+    close = """[...document.querySelectorAll('.times')].flatMap(times => {
+        const ends = [...times.children].filter(it => getComputedStyle(it).visibility !== 'hidden').map(it => {
+            const range = document.createRange();
+            range.selectNodeContents(it);
+            return range.getBoundingClientRect();
+        });
+        return ends.slice(1).map((it, index) => it.left - ends[index].right).filter(gap => gap < 4);
+    })"""
+    assert page.evaluate(close) == [], (page.viewport_size, page.url)
 
 
 def tables_are_tables(page):
@@ -245,6 +259,7 @@ def pages_are_for_everybody(page, look):
     def look_at(name):
         looked_at(page, f"admin-{name}-{look}")
         tables_are_tables(page)
+        times_stand_apart(page)
         if look == "light":
             fits_every_screen(page)
 
@@ -267,6 +282,10 @@ def pages_are_for_everybody(page, look):
     look_at("token-issued")
     page.reload()
     look_at("token")
+    token = page.url
+    page.goto(f"{token}/terms")
+    look_at("token-terms")
+    page.goto(token)
     page.locator("summary", has_text="Revoke").click()
     look_at("token-revoking")
     page.get_by_role("button", name="Revoke it for good").click()

@@ -4,7 +4,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Argument, Database, Statement};
 use crate::clock::Timestamp;
-use crate::store::{Mark, Place, SortKey, TokenView};
+use crate::store::{Place, SortKey, TokenView};
 
 /// A statement in the making.
 pub(super) struct Draft {
@@ -17,6 +17,13 @@ pub(super) struct Draft {
     /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index has
     /// it in the order of the list, or it is rare.
     pub(super) either: Vec<(String, String)>,
+}
+
+/// Some of the entries on one side of a place.
+struct Reach {
+    condition: String,
+    /// Do all of them have the same key?
+    is_one_key: bool,
 }
 
 /// How a list is sorted: by a number or a text, and then by id.
@@ -117,42 +124,51 @@ impl Draft {
     pub(super) fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
         let Sorting { text, number, .. } = sorting;
         let way = sorting.way(place);
-        let beyond = if way == "DESC" { "<" } else { ">" };
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
-        if let Place::Behind(mark) | Place::Before(mark) = place {
-            let Mark { key: value, id: marked, .. } = mark;
-            let marked = self.argument(*marked);
-            if by_id {
-                self.only(format!("{id} {beyond} {marked}"));
-            } else {
-                let value = match value {
-                    SortKey::Text(value) => self.argument(value.as_str()),
-                    SortKey::Number(value) => self.argument(*value),
-                };
-                // Not as a pair: SQLite finds no index for one with an expression in it.
-                self.only(format!("{key} {beyond}= {value} AND ({key} {beyond} {value} OR {id} {beyond} {marked})"));
-            }
-        }
+        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
+        let reaches = self.reaches((key, id), by_id, way, place);
+        let either = if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
         self.conditions.push("TRUE".to_owned());
         let all = self.conditions.join(" AND ");
-        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let most = self.argument(i64::from(limit) + 1);
         let from = &self.from;
-        let part = |(before, condition): &(String, String)| {
+        let part = |(before, condition): &(String, String), reach: &Reach| {
+            let order = if reach.is_one_key { format!("{id} {way}") } else { order(key, id) };
             format!(
                 "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number \
-                 FROM {before}{from} WHERE {all} AND {condition} ORDER BY {} LIMIT {most}",
-                order(key, id)
+                 FROM {before}{from} WHERE {all} AND {condition} AND {} ORDER BY {order} LIMIT {most}",
+                reach.condition
             )
         };
-        let page = if self.either.is_empty() {
-            part(&(String::new(), "TRUE".to_owned()))
+        let parts: Vec<_> = either.iter().flat_map(|one| reaches.iter().map(|reach| part(one, reach))).collect();
+        let page = if let [only] = parts.as_slice() {
+            only.clone()
         } else {
-            let parts: Vec<_> = self.either.iter().map(|one| format!("SELECT * FROM ({}) AS part", part(one))).collect();
+            let parts: Vec<_> = parts.iter().map(|part| format!("SELECT * FROM ({part}) AS part")).collect();
             let key = if *text == "''" { "sort_number" } else { "sort_text" };
             format!("{} ORDER BY {} LIMIT {most}", parts.join(" UNION "), order(key, "id"))
         };
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
-}
 
+    /// What lies on the asked-for side of a place. Entries with the same key as its entry are asked for alone: many may have
+    /// it, such as users who never logged in, and an index leads into the midst of them only by the key and the id.
+    fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, place: &Place) -> Vec<Reach> {
+        let beyond = if way == "DESC" { "<" } else { ">" };
+        let reach = |condition: String| Reach { condition, is_one_key: false };
+        let (Place::Behind(mark) | Place::Before(mark)) = place else { return vec![reach("TRUE".to_owned())] };
+        let marked = self.argument(mark.id);
+        let behind = format!("{id} {beyond} {marked}");
+        if by_id {
+            return vec![reach(behind)];
+        }
+        let value = match &mark.key {
+            SortKey::Text(value) => self.argument(value.as_str()),
+            SortKey::Number(value) => self.argument(*value),
+        };
+        vec![
+            Reach { condition: format!("{key} = {value} AND {behind}"), is_one_key: true },
+            reach(format!("{key} {beyond} {value}")),
+        ]
+    }
+}
