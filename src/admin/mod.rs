@@ -84,7 +84,7 @@ impl Application {
         pages
             .layer(DefaultBodyLimit::max(LONGEST_BODY))
             .layer(from_fn_with_state(guard, guard::every_request))
-            .nest_service(api::PREFIX, api)
+            .nest(api::PREFIX, api)
             .layer(from_fn_with_state(Arc::new(records), record::record))
     }
 }
