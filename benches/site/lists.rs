@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokengate::clock::Clock;
 use tokengate::store::{
-    self, AuditQuery, AuditTrail, Directory, Place, Store, TokenKind, TokenQuery, TokenView, UserOrder, UserQuery,
+    self, AuditQuery, AuditTrail, Directory, Mark, Place, SortKey, Store, TokenKind, TokenQuery, TokenView, UserOrder,
+    UserQuery,
 };
 use tokengate::token::SubjectId;
 use tokio::time::Instant;
@@ -49,36 +50,46 @@ pub async fn run(users: usize) {
     pages::run(&million).await;
 }
 
-/// Each with its name and whether it begins far behind the first.
-fn user_pages() -> Vec<(String, (bool, UserQuery))> {
+/// Each with its name and where it lies.
+fn user_pages() -> Vec<(String, (Part, UserQuery))> {
     let page = || UserQuery { limit: LIMIT, ..UserQuery::default() };
     let search = |text: &str| UserQuery { search: text.to_owned(), ..page() };
     [
-        ("users by name", false, page()),
-        ("users by name, far behind", true, page()),
-        ("newest users", false, UserQuery { order: UserOrder::Newest, ..page() }),
-        ("users by last login", false, UserQuery { order: UserOrder::LastLogin, ..page() }),
-        ("`user`: all of them", false, search("user")),
-        ("`user`: all of them, newest first", false, UserQuery { order: UserOrder::Newest, ..search("user") }),
-        ("`user9999`: a few", false, search("USER9999")),
-        ("`user9999`: a few, newest first", false, UserQuery { order: UserOrder::Newest, ..search("USER9999") }),
-        ("`nobody`: none", false, search("nobody")),
-        ("`u77777@`: by address", false, search("u77777@")),
-        ("staff", false, UserQuery { staff: Some(true), ..page() }),
-        ("staff by last login", false, UserQuery { staff: Some(true), order: UserOrder::LastLogin, ..page() }),
-        ("inactive", false, UserQuery { active: Some(false), ..page() }),
-        ("inactive by last login", false, UserQuery { active: Some(false), order: UserOrder::LastLogin, ..page() }),
-        ("inactive staff", false, UserQuery { active: Some(false), staff: Some(true), ..page() }),
-        ("a group of half of them", false, UserQuery { group: Some("half".to_owned()), ..page() }),
-        ("a group of a hundred", false, UserQuery { group: Some("few".to_owned()), ..page() }),
+        ("users by name", Part::First, page()),
+        ("users by name, far behind", Part::Behind, page()),
+        ("users by name, back from far behind", Part::Before, page()),
+        ("newest users", Part::First, UserQuery { order: UserOrder::Newest, ..page() }),
+        (
+            "users by last login, back from among those who never did",
+            Part::Never,
+            UserQuery { order: UserOrder::LastLogin, ..page() },
+        ),
+        ("users by last login", Part::First, UserQuery { order: UserOrder::LastLogin, ..page() }),
+        ("`user`: all of them", Part::First, search("user")),
+        ("`user`: all of them, newest first", Part::First, UserQuery { order: UserOrder::Newest, ..search("user") }),
+        ("`user9999`: a few", Part::First, search("USER9999")),
+        ("`user9999`: a few, newest first", Part::First, UserQuery { order: UserOrder::Newest, ..search("USER9999") }),
+        ("`nobody`: none", Part::First, search("nobody")),
+        ("`u77777@`: by address", Part::First, search("u77777@")),
+        ("staff", Part::First, UserQuery { staff: Some(true), ..page() }),
+        ("staff by last login", Part::First, UserQuery { staff: Some(true), order: UserOrder::LastLogin, ..page() }),
+        ("inactive", Part::First, UserQuery { active: Some(false), ..page() }),
+        (
+            "inactive by last login",
+            Part::First,
+            UserQuery { active: Some(false), order: UserOrder::LastLogin, ..page() },
+        ),
+        ("inactive staff", Part::First, UserQuery { active: Some(false), staff: Some(true), ..page() }),
+        ("a group of half of them", Part::First, UserQuery { group: Some("half".to_owned()), ..page() }),
+        ("a group of a hundred", Part::First, UserQuery { group: Some("few".to_owned()), ..page() }),
         (
             "newest of a group of a hundred",
-            false,
+            Part::First,
             UserQuery { group: Some("few".to_owned()), order: UserOrder::Newest, ..page() },
         ),
         (
             "`user9` inactive in a group of half of them",
-            false,
+            Part::First,
             UserQuery { active: Some(false), group: Some("half".to_owned()), ..search("user9") },
         ),
     ]
@@ -87,7 +98,7 @@ fn user_pages() -> Vec<(String, (bool, UserQuery))> {
     .collect()
 }
 
-fn token_pages() -> Vec<(String, (bool, TokenQuery))> {
+fn token_pages() -> Vec<(String, (Part, TokenQuery))> {
     let now = Clock::system().now();
     let day = Duration::from_secs(86_400);
     let page = || TokenQuery { limit: LIMIT, ..TokenQuery::default() };
@@ -95,20 +106,21 @@ fn token_pages() -> Vec<(String, (bool, TokenQuery))> {
     let of = |name: &str| TokenQuery { owner_name: name.to_owned(), ..page() };
     let unused = TokenView::UnusedSince(now.before(90 * day));
     let mut pages = vec![
-        ("tokens", false, page()),
-        ("tokens, far behind", true, page()),
-        ("live", false, view(TokenView::Live)),
-        ("unused for 90 days", false, view(unused)),
-        ("ending within 30 days", false, view(TokenView::EndingBefore(now.after(30 * day)))),
-        ("expired", false, view(TokenView::Expired)),
-        ("revoked", false, view(TokenView::Revoked)),
-        ("exposed: none", false, view(TokenView::Exposed)),
-        ("tokens of `user`: all", false, of("user")),
-        ("tokens of `user9999`: a few", false, of("user9999")),
-        ("tokens of `nobody`: none", false, of("nobody")),
-        ("expired tokens of `user99`", false, TokenQuery { view: TokenView::Expired, ..of("user99") }),
-        ("of one user", false, TokenQuery { owner: Some(SubjectId(77_777)), ..page() }),
-        ("by hint", false, TokenQuery { hint: "0001".to_owned(), ..page() }),
+        ("tokens", Part::First, page()),
+        ("tokens, far behind", Part::Behind, page()),
+        ("tokens, back from far behind", Part::Before, page()),
+        ("live", Part::First, view(TokenView::Live)),
+        ("unused for 90 days", Part::First, view(unused)),
+        ("ending within 30 days", Part::First, view(TokenView::EndingBefore(now.after(30 * day)))),
+        ("expired", Part::First, view(TokenView::Expired)),
+        ("revoked", Part::First, view(TokenView::Revoked)),
+        ("exposed: none", Part::First, view(TokenView::Exposed)),
+        ("tokens of `user`: all", Part::First, of("user")),
+        ("tokens of `user9999`: a few", Part::First, of("user9999")),
+        ("tokens of `nobody`: none", Part::First, of("nobody")),
+        ("expired tokens of `user99`", Part::First, TokenQuery { view: TokenView::Expired, ..of("user99") }),
+        ("of one user", Part::First, TokenQuery { owner: Some(SubjectId(77_777)), ..page() }),
+        ("by hint", Part::First, TokenQuery { hint: "0001".to_owned(), ..page() }),
     ];
     for (name, view) in
         [("all", TokenView::All), ("live", TokenView::Live), ("unused", unused), ("expired", TokenView::Expired)]
@@ -119,7 +131,7 @@ fn token_pages() -> Vec<(String, (bool, TokenQuery))> {
             "unused" => "unused named tokens of ordinary users",
             _ => "expired named tokens of ordinary users",
         };
-        pages.push((name, false, TokenQuery { view, kind: Some(TokenKind::Named), ordinary: true, ..page() }));
+        pages.push((name, Part::First, TokenQuery { view, kind: Some(TokenKind::Named), ordinary: true, ..page() }));
     }
     pages.into_iter().map(|(name, far, query)| (name.to_owned(), (far, query))).collect()
 }
@@ -153,8 +165,27 @@ async fn deep(store: &Store) -> (Place, Place) {
     (directory(store).users(&users).await.unwrap().next, directory(store).tokens(&tokens).await.unwrap().next)
 }
 
-fn begin(far: bool, place: &Place) -> Place {
-    if far { place.clone() } else { Place::Start }
+/// Which part of a list.
+#[derive(Clone, Copy)]
+enum Part {
+    First,
+    /// The one behind an entry far from the first.
+    Behind,
+    /// The one before that entry.
+    Before,
+    /// The one before somebody among those who never logged in.
+    Never,
+}
+
+fn begin(part: Part, far: &Place) -> Place {
+    match (part, far) {
+        (Part::Behind, far) => far.clone(),
+        (Part::Before, Place::Behind(mark)) => Place::Before(mark.clone()),
+        (Part::Never, Place::Behind(mark)) => {
+            Place::Before(Mark { list: UserOrder::LastLogin.list(), key: SortKey::Number(0), id: mark.id })
+        }
+        (Part::First | Part::Before | Part::Never, _) => Place::Start,
+    }
 }
 
 pub async fn measure(page: impl AsyncFn()) -> (Duration, Duration) {

@@ -1,6 +1,6 @@
 //! The door of the admin application: accepts, shakes hands, speaks HTTP/1.1.
 //!
-//! Few people come, so few connections are taken; each step of each has its time.
+//! Few people come, so few connections are taken, and of each client only some; each step of each has its time.
 
 use std::future::Future;
 use std::io;
@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+
+use super::shares::{Share, Shares};
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -47,6 +49,10 @@ pub struct Door {
 pub struct Bounds {
     /// Most connections at once; others wait in the queue of the kernel.
     pub connections: usize,
+    /// Most connections of one client at once; what comes beyond is closed.
+    pub each: usize,
+    /// Most connections from this machine at once, all operators who come through a tunnel among them.
+    pub local: usize,
     /// A TLS handshake.
     pub handshake: Duration,
     /// A request head, and the silence before it.
@@ -62,6 +68,9 @@ impl Bounds {
     pub const fn new(handshake: Duration) -> Bounds {
         Bounds {
             connections: 256,
+            // Ten browsers behind one address: each opens six at most.
+            each: 64,
+            local: 128,
             handshake,
             head: Duration::from_secs(30),
             connection: Duration::from_secs(15 * 60),
@@ -76,6 +85,7 @@ impl Door {
     /// That last wait is as long as a minute: a caller that must end in time drops the future.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
+        let shares = Shares::new(self.bounds.each, self.bounds.local);
         let (end, ending) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
@@ -88,7 +98,8 @@ impl Door {
             };
             match accepted {
                 Ok((place, stream, client)) => {
-                    connections.spawn(self.clone().connection(place, stream, client, ending.clone()));
+                    let Some(share) = shares.take(client.0.ip()) else { continue };
+                    connections.spawn(self.clone().connection((place, share), stream, client, ending.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the admin application cannot accept connections");
@@ -104,7 +115,7 @@ impl Door {
 
     async fn connection(
         self,
-        place: OwnedSemaphorePermit,
+        place: (OwnedSemaphorePermit, Share),
         stream: TcpStream,
         client: Client,
         mut ending: watch::Receiver<bool>,

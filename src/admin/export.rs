@@ -128,9 +128,10 @@ fn write(text: &mut String, entry: &AuditEntry, format: Format) {
     text.push_str("\r\n");
 }
 
-/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula; an apostrophe before them keeps it text.
+/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula, some of them also as wide as East Asian
+/// characters; an apostrophe before them keeps it text.
 fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\'']);
+    let formula = text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n', '\'']);
     format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
 }
 
@@ -147,6 +148,7 @@ mod tests {
             ("=1+1", "\"'=1+1\""),
             ("@SUM(A1)", "\"'@SUM(A1)\""),
             ("-2", "\"'-2\""),
+            ("＝1+1", "\"'＝1+1\""),
             ("\t=1", "\"'\t=1\""),
         ] {
             assert_eq!(cell(text), written);

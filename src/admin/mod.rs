@@ -17,6 +17,7 @@ pub mod monitor;
 mod pages;
 mod record;
 mod session;
+mod shares;
 mod visit;
 
 use std::sync::Arc;

@@ -18,6 +18,8 @@ use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Most sign-ins; with one more, that which would end first has ended.
 const MOST: usize = 1_024;
+/// Most of one user; with one more, their own that would end first has ended, so that nobody signs out everybody else.
+const EACH: usize = 32;
 
 /// All sign-ins.
 pub(super) struct SignIns {
@@ -68,8 +70,10 @@ impl SignIns {
         let key = TokenKey::parse(&text).map_err(|_| Unspecified)?.into_session();
         let mut entries = self.entries();
         entries.retain(|_, entry| entry.sign_in.ends > now);
-        if entries.len() >= MOST {
-            let first = entries.iter().min_by_key(|(_, entry)| entry.sign_in.ends).map(|(digest, _)| *digest);
+        let theirs = entries.values().filter(|entry| entry.sign_in.user == user).count();
+        if theirs >= EACH || entries.len() >= MOST {
+            let may_go = entries.iter().filter(|(_, entry)| theirs < EACH || entry.sign_in.user == user);
+            let first = may_go.min_by_key(|(_, entry)| entry.sign_in.ends).map(|(digest, _)| *digest);
             first.map(|digest| entries.remove(&digest));
         }
         let sign_in = SignIn { user, password, ends: now.after(self.ttl) };
@@ -129,7 +133,11 @@ mod tests {
     }
 
     fn open(sign_ins: &SignIns, seconds: i64) -> TokenDigest {
-        sign_ins.open(SubjectId(1), PasswordMark::any(), at(seconds)).unwrap().digest()
+        open_of(sign_ins, 1, seconds)
+    }
+
+    fn open_of(sign_ins: &SignIns, user: i64, seconds: i64) -> TokenDigest {
+        sign_ins.open(SubjectId(user), PasswordMark::any(), at(seconds)).unwrap().digest()
     }
 
     #[test]
@@ -144,9 +152,19 @@ mod tests {
     #[test]
     fn of_too_many_the_oldest_gives_way() {
         let sign_ins = SignIns::new(Duration::from_secs(10_000));
-        let all: Vec<_> = (0..=1_024).map(|second| open(&sign_ins, second)).collect();
+        let all: Vec<_> = (0..=1_024).map(|number| open_of(&sign_ins, number, number)).collect();
         assert!(sign_ins.find(all[0], at(1_024)).is_none());
         assert!(all[1..].iter().all(|digest| sign_ins.find(*digest, at(1_024)).is_some()));
+    }
+
+    #[test]
+    fn who_signs_in_again_and_again_signs_out_nobody_else() {
+        let sign_ins = SignIns::new(Duration::from_secs(10_000));
+        let other = open_of(&sign_ins, 2, 0);
+        let own: Vec<_> = (1..=2_000).map(|second| open_of(&sign_ins, 1, second)).collect();
+        let left = own.iter().filter(|digest| sign_ins.find(**digest, at(2_000)).is_some()).count();
+        assert!(left == 32 && sign_ins.find(own[1_999], at(2_000)).is_some());
+        assert!(sign_ins.find(other, at(2_000)).is_some());
     }
 
     #[test]

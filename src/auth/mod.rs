@@ -21,5 +21,5 @@ pub use credentials::{BadCredentials, Credentials};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{NotPermitted, Permit};
-pub use throttle::Throttle;
+pub use throttle::{Throttle, client_of};
 pub use wrong_keys::{Refused, WrongKeys};

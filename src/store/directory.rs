@@ -1,7 +1,7 @@
 //! Lists for those who look after users and tokens: searched, filtered, sorted, page by page.
 //!
-//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry ([`Place`]), never
-//! after so and so many of them, and each combination of filters walks an index.
+//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry or ends before one
+//! ([`Place`]), never after so and so many of them, and each combination of filters walks an index.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,6 +15,9 @@ use crate::token::SubjectId;
 
 /// Longest text of a [`Place`] that is read.
 const LONGEST_PLACE: usize = 2_048;
+
+/// Stands before the text of a [`Place::Before`].
+const BEFORE: &str = "-";
 
 /// Searches users and tokens.
 #[async_trait]
@@ -67,25 +70,33 @@ impl PasswordMark {
 pub struct Listing<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// Where the next part begins; [`Place::Start`]: there is none.
+    /// The part before; [`Place::Start`]: there is none.
+    pub previous: Place,
+    /// The part behind; [`Place::Start`]: there is none.
     pub next: Place,
 }
 
-/// Where a part of a list begins. Written as a text that only means something to the list which gave it.
+/// Where a part of a list lies. Written as a text that only means something to the list which gave it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// With the first entry.
     #[default]
     Start,
-    /// Behind an entry.
-    Behind {
-        /// Of which list.
-        list: ListId,
-        /// What the list is sorted by.
-        key: SortKey,
-        /// The id of the entry.
-        id: i64,
-    },
+    /// It begins behind an entry.
+    Behind(Mark),
+    /// It ends before an entry. Where fewer entries are left than were asked for, it is the first part.
+    Before(Mark),
+}
+
+/// An entry of a list, by where it stands in it; it need not be there any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Of which list.
+    pub list: ListId,
+    /// What the list is sorted by.
+    pub key: SortKey,
+    /// The id of the entry.
+    pub id: i64,
 }
 
 /// A list, by what it shows in which order. A place in one is none in another.
@@ -215,23 +226,35 @@ impl TokenView {
 }
 
 impl<T> Listing<T> {
-    /// A part of at most `limit` entries, where `entries` has one more if there is a next.
-    pub(super) fn cut(
-        mut entries: Vec<T>,
-        limit: u32,
-        list: ListId,
-        place: impl Fn(&T) -> (SortKey, i64),
-    ) -> Listing<T> {
+    /// A part of at most `limit` entries, where `entries` has one more if there are more that way.
+    pub(super) fn cut(mut entries: Vec<T>, limit: u32, place: &Place, mark: impl Fn(&T) -> Mark) -> Listing<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = entries.len() > limit;
-        entries.truncate(limit);
-        let last = entries.last().filter(|_| more).map(place);
-        Listing { next: last.map_or(Place::Start, |(key, id)| Place::Behind { list, key, id }), entries }
+        let (has_previous, has_next) = match place {
+            Place::Start => (false, more),
+            Place::Behind(_) => (true, more),
+            Place::Before(_) => (more, true),
+        };
+        if matches!(place, Place::Before(_)) {
+            entries.drain(..entries.len().saturating_sub(limit));
+        } else {
+            entries.truncate(limit);
+        }
+        let first = entries.first().filter(|_| has_previous);
+        let previous = first.map_or(Place::Start, |entry| Place::Before(mark(entry)));
+        let last = entries.last().filter(|_| has_next);
+        let next = last.map_or(Place::Start, |entry| Place::Behind(mark(entry)));
+        Listing { entries, previous, next }
+    }
+
+    /// Were fewer left before an entry than were asked for? Then the first part is wanted.
+    pub(super) fn falls_short(&self, limit: u32, place: &Place) -> bool {
+        matches!(place, Place::Before(_)) && u32::try_from(self.entries.len()).is_ok_and(|found| found < limit)
     }
 
     pub(super) fn map<U, E>(self, each: impl FnMut(T) -> Result<U, E>) -> Result<Listing<U>, E> {
-        let Listing { entries, next } = self;
-        Ok(Listing { entries: entries.into_iter().map(each).collect::<Result<_, _>>()?, next })
+        let Listing { entries, previous, next } = self;
+        Ok(Listing { entries: entries.into_iter().map(each).collect::<Result<_, _>>()?, previous, next })
     }
 }
 
@@ -240,17 +263,21 @@ impl Place {
     pub fn suits(&self, wanted: ListId) -> bool {
         match self {
             Place::Start => true,
-            Place::Behind { list, .. } => *list == wanted,
+            Place::Behind(mark) | Place::Before(mark) => mark.list == wanted,
         }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match self {
+        let (way, Mark { list, key, id }) = match self {
             Place::Start => return Ok(()),
-            Place::Behind { list, key: SortKey::Text(text), id } => format!("{}{id}.{text}", list.0),
-            Place::Behind { list, key: SortKey::Number(number), id } => format!("{}{id}.{number}", list.0),
+            Place::Behind(mark) => ("", mark),
+            Place::Before(mark) => (BEFORE, mark),
+        };
+        let text = match key {
+            SortKey::Text(text) => format!("{way}{}{id}.{text}", list.0),
+            SortKey::Number(number) => format!("{way}{}{id}.{number}", list.0),
         };
         f.write_str(&Base64UrlUnpadded::encode_string(text.as_bytes()))
     }
@@ -267,6 +294,7 @@ impl FromStr for Place {
             return Err(NoPlace);
         }
         let text = Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
+        let (before, text) = text.strip_prefix(BEFORE).map_or((false, &*text), |rest| (true, rest));
         let mut rest = text.chars();
         let list = rest.next().filter(|letter| ListId::LETTERS.contains(letter)).map(ListId).ok_or(NoPlace)?;
         let rest = rest.as_str();
@@ -279,7 +307,8 @@ impl FromStr for Place {
         } else {
             SortKey::Text(key.to_owned())
         };
-        Ok(Place::Behind { list, key, id })
+        let mark = Mark { list, key, id };
+        Ok(if before { Place::Before(mark) } else { Place::Behind(mark) })
     }
 }
 
@@ -295,8 +324,10 @@ mod tests {
             (texts, SortKey::Text(String::new())),
             (numbers, SortKey::Number(-5)),
         ] {
-            let place = Place::Behind { list, key, id: 7 };
-            assert_eq!(place.to_string().parse(), Ok(place));
+            let mark = Mark { list, key, id: 7 };
+            for place in [Place::Behind(mark.clone()), Place::Before(mark)] {
+                assert_eq!(place.to_string().parse(), Ok(place));
+            }
         }
         assert_eq!("".parse(), Ok(Place::Start));
     }
@@ -304,7 +335,7 @@ mod tests {
     #[test]
     fn a_damaged_place_is_none() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
-        for bad in ["!", "AA", &written("a1"), &written("l1.2"), &written("c1.x"), &written("ax.a"), &written("a1.a\0"), &written("é1.2")] {
+        for bad in ["!", "AA", &written("a1"), &written("l1.2"), &written("c1.x"), &written("ax.a"), &written("a1.a\0"), &written("é1.2"), &written("-"), &written("--c1.2")] {
             assert_eq!(bad.parse::<Place>(), Err(NoPlace), "{bad}");
         }
         assert_eq!("A".repeat(4_096).parse::<Place>(), Err(NoPlace));

@@ -38,7 +38,7 @@ pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
-    Directory, ListId, Listing, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
+    Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
 };
 pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};

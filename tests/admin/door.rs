@@ -22,7 +22,8 @@ const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Only what a test shortens can end anything.
-const PATIENT: Bounds = Bounds { connections: 8, handshake: LONG, head: LONG, connection: LONG, last_answer: LONG };
+const PATIENT: Bounds =
+    Bounds { connections: 8, each: 8, local: 8, handshake: LONG, head: LONG, connection: LONG, last_answer: LONG };
 
 /// A door of one test. Behind it `/` answers at once, and `/wait` when `gate` is closed for good.
 struct Served {
@@ -124,6 +125,21 @@ async fn who_is_one_too_many_waits_until_another_leaves() {
     is_here(&mut third).await;
     served.gate.close();
     assert_eq!(other.answer().await.text(), "waited");
+}
+
+#[tokio::test]
+async fn one_client_does_not_take_all_places() {
+    let served = Served::with(Bounds { local: 2, ..PATIENT }).await;
+    let (mut one, other) = (served.open().await, served.open().await);
+    for _ in 0..5 {
+        Wire::over(TcpStream::connect(served.address).await.unwrap()).ends().await;
+    }
+    is_here(&mut one).await;
+    drop(other);
+    eventually(PATIENCE, "there is a place again", || async {
+        connect(served.address, &served.config, "localhost").await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Tokens: found, issued, shown once, revoked.
 
+use std::time::Duration;
+
 use tokengate::token::TokenKey;
 
 use super::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_shown_once_and_on_no_other_page() {
@@ -80,6 +84,67 @@ async fn an_end_that_cannot_be_written_is_refused_and_what_is_allowed_is_told() 
         let answer = browser.submit(&path, &path, &fields).await;
         assert!(answer.status == 400 && answer.text().contains("in the year 9999 at the latest"), "{}", answer.text());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let key = gateway.issue_named("alice", "read", Some(DAY), &gateway.clock()).await;
+    let find = async || gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().unwrap();
+    let before = find().await;
+    let token = format!("/tokens/{}", before.id);
+    let path = format!("{token}/terms");
+    assert!(browser.page(&token).await.contains(&format!("href=\"{path}\"")));
+    assert!(browser.page(&path).await.contains("value=\"read\""));
+    for (fields, status, why) in [
+        (&[("scopes", "write"), ("ends", "30")][..], 403, "Your own password was not right"),
+        (&[("scopes", "a b \""), ("own_password", PASSWORD)], 400, "role=\"alert\""),
+        (&[("scopes", "write"), ("ends", "soon"), ("own_password", PASSWORD)], 400, "no number of days"),
+        (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers give"),
+    ] {
+        let answer = browser.submit(&path, &path, fields).await;
+        let text = answer.text().to_lowercase();
+        assert!(answer.status == status && text.contains(&why.to_lowercase()), "{why}: {text}");
+        let now = find().await;
+        assert_eq!((now.expires, now.scopes), (before.expires, before.scopes.clone()));
+    }
+    let fields = [("scopes", "write"), ("ends", "30"), ("own_password", PASSWORD)];
+    let page = browser.submit_and_follow(&path, &path, &fields).await;
+    assert!(page.contains("The token was changed.") && page.contains("Token terms set"), "{page}");
+    let changed = find().await;
+    assert!(changed.expires > before.expires && changed.scopes.to_string() == "write");
+    let page =
+        browser.submit_and_follow(&path, &path, &[("scopes", ""), ("ends", "never"), ("own_password", PASSWORD)]).await;
+    assert!(page.contains("The token was changed."), "{page}");
+    assert!(find().await.expires.is_none() && find().await.scopes.is_empty());
+    // What belongs to a superuser is none of the staff's business.
+    let roots = gateway.issue("root").await;
+    let roots = gateway.store.tokens.find(&TokenKey::parse(&roots).unwrap()).await.unwrap().unwrap().id;
+    assert_eq!(browser.get(&format!("/tokens/{roots}/terms")).await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tokens_of_a_user_are_revoked_with_the_own_password() {
+    let origin = Origin::answering("fine").await;
+    let gateway = gateway(&origin).await;
+    let browser = Browser::of(&gateway, "helper").await;
+    let clock = gateway.clock();
+    let keys = [gateway.issue("alice").await, gateway.issue_named("alice", "", None, &clock).await];
+    let user = format!("/users/{}", id_of(&gateway, "alice").await);
+    let path = format!("{user}/tokens/revoke");
+    let page = browser.submit_and_follow(&user, &path, &[("own_password", "wrong")]).await;
+    assert!(page.contains("Your own password was not right") && page.contains("Revoke all"));
+    assert_eq!(Ask::get("/api/").token(&keys[0]).to(&gateway).await.status, 200);
+    let page = browser.submit_and_follow(&user, &path, &[("own_password", PASSWORD)]).await;
+    assert!(page.contains("2 tokens were revoked.") && !page.contains("Revoke all"), "{page}");
+    for key in &keys {
+        assert_eq!(Ask::get("/api/").token(key).to(&gateway).await.status, 401);
+    }
+    let root = format!("/users/{}", id_of(&gateway, "root").await);
+    let answer = browser.submit(&user, &format!("{root}/tokens/revoke"), &[("own_password", PASSWORD)]).await;
+    assert_eq!(answer.status, 403, "staff cannot end what is a superuser's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

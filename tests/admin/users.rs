@@ -252,6 +252,12 @@ async fn the_list_is_searched_filtered_and_paged() {
             && second.contains("First page")
             && !second.contains("Next page")
     );
+    let previous =
+        second.split("rel=\"prev\" href=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let back = browser.page(&previous).await;
+    assert!(
+        names(&back) == 50 && back.contains("user00") && back.contains("Next page") && !back.contains("First page")
+    );
     assert_eq!(names(&browser.page("/users?group=even").await), 30);
     let inactive = browser.page("/users?active=no").await;
     assert!(names(&inactive) == 1 && inactive.contains("user07"));

@@ -19,6 +19,8 @@ async fn every_problem_has_the_one_shape() {
     let token = format!("/tokens/{}", issued["id"]);
     for (method, path, body, wanted) in [
         ("GET", "/missing", None, (404, "not_found")),
+        ("GET", "", None, (404, "not_found")),
+        ("GET", "/users/", None, (404, "not_found")),
         ("GET", "/users/99999", None, (404, "not_found")),
         ("GET", "/users/x", None, (404, "not_found")),
         ("GET", "/users/0", None, (404, "not_found")),

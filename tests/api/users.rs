@@ -73,6 +73,11 @@ async fn a_list_is_read_part_by_part(api: Api) {
         path = format!("/users?search=USER&limit=3&page_token={next}");
     }
     assert_eq!(parts, 3);
+    let last = api.done("GET", &path, None).await;
+    let back = last["previous_page_token"].as_str().unwrap();
+    let second = api.done("GET", &format!("/users?search=USER&limit=3&page_token={back}"), None).await;
+    assert_eq!(second["users"][0]["name"], "user 3");
+    assert_eq!(api.done("GET", "/users?search=USER&limit=3", None).await["previous_page_token"], json!(null));
     assert_eq!(names, (0..7).map(|number| format!("user {number}")).collect::<Vec<_>>());
 }
 

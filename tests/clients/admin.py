@@ -156,7 +156,11 @@ def a_crowd_is_searched(page):
     for part in range(4):
         expect(names).to_have_text([f"user{n:06}" for n in range(50 * part + 1, 50 * part + 51)])
         page.get_by_role("link", name="Next page").click()
+    for part in [3, 2]:
+        page.get_by_role("link", name="Previous page").click()
+        expect(names).to_have_text([f"user{n:06}" for n in range(50 * part + 1, 50 * part + 51)])
     page.get_by_role("link", name="First page").click()
+    expect(page.get_by_role("link", name="Previous page")).to_have_count(0)
     expect(names.first).to_have_text("user000001")
     page.get_by_label("Order").select_option("Newest first")
     page.get_by_label("Group").select_option("editors")
@@ -166,6 +170,8 @@ def a_crowd_is_searched(page):
     page.get_by_role("link", name="Next page").click()
     expect(names).to_have_text(editors[50:])
     expect(page.get_by_role("link", name="Next page")).to_have_count(0)
+    page.get_by_role("link", name="Previous page").click()
+    expect(names).to_have_text(editors[:50])
     page.get_by_label("Name or e-mail").fill("nobody")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("heading", name="Nobody is like that")).to_be_visible()
@@ -224,7 +230,21 @@ def fits_every_screen(page):
         page.set_viewport_size({"width": width, "height": usual["height"]})
         wide = "[document.documentElement, ...document.querySelectorAll('.scroll')].filter(it => it.scrollWidth > it.clientWidth).length"
         assert page.evaluate(wide) == 0, (width, page.url)
+        times_stand_apart(page)
     page.set_viewport_size(usual)
+
+
+def times_stand_apart(page):
+    """Those below a chart."""
+    close = """[...document.querySelectorAll('.times')].flatMap(times => {
+        const ends = [...times.children].filter(it => getComputedStyle(it).visibility !== 'hidden').map(it => {
+            const range = document.createRange();
+            range.selectNodeContents(it);
+            return range.getBoundingClientRect();
+        });
+        return ends.slice(1).map((it, index) => it.left - ends[index].right).filter(gap => gap < 4);
+    })"""
+    assert page.evaluate(close) == [], (page.viewport_size, page.url)
 
 
 def tables_are_tables(page):
@@ -239,6 +259,7 @@ def pages_are_for_everybody(page, look):
     def look_at(name):
         looked_at(page, f"admin-{name}-{look}")
         tables_are_tables(page)
+        times_stand_apart(page)
         if look == "light":
             fits_every_screen(page)
 
@@ -261,6 +282,10 @@ def pages_are_for_everybody(page, look):
     look_at("token-issued")
     page.reload()
     look_at("token")
+    token = page.url
+    page.goto(f"{token}/terms")
+    look_at("token-terms")
+    page.goto(token)
     page.locator("summary", has_text="Revoke").click()
     look_at("token-revoking")
     page.get_by_role("button", name="Revoke it for good").click()

@@ -335,8 +335,11 @@ async fn entries_are_filtered_and_stand_on_exactly_one_page(site: Site) {
     let first = audit.entries(&query).await.unwrap();
     query.place = first.next;
     let second = audit.entries(&query).await.unwrap();
-    assert_eq!((first.entries.len(), second.entries.len(), second.next), (3, 1, Place::Start));
+    assert_eq!((first.entries.len(), second.entries.len(), &second.next), (3, 1, &Place::Start));
     assert_eq!(second.entries[0].user_name, "user0");
+    query.place = second.previous;
+    let back = audit.entries(&query).await.unwrap();
+    assert_eq!((back.entries, back.previous), (first.entries, Place::Start));
 }
 
 async fn entries_are_never_altered_and_go_when_their_time_is_over(site: Site) {

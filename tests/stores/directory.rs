@@ -1,10 +1,11 @@
 //! Lists of users and tokens: searched, filtered, sorted, page by page.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use tokengate::store::{
     Directory, End, Listing, NamedToken, NewUser, OnConflict, Password, Place, Store, Terms, TokenDetails, TokenKind,
-    TokenQuery, TokenRef, TokenView, User, UserOrder, UserQuery,
+    TokenQuery, TokenRef, TokenView, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -17,6 +18,7 @@ for_each_store! {
     users_are_filtered_by_what_they_are
     common_groups_and_rare_groups_are_filtered_alike
     every_user_stands_on_exactly_one_page_in_each_order
+    the_way_back_leads_to_what_is_there_by_then
     each_view_of_the_tokens_shows_its_own_in_its_order
     tokens_are_found_by_owner_hint_and_kind
     common_names_and_rare_names_of_owners_are_found_alike
@@ -49,6 +51,39 @@ async fn ids(store: &Store, query: TokenQuery) -> Vec<TokenId> {
     let tokens = directory(store).tokens(&query).await.unwrap();
     assert_eq!(tokens.next, Place::Start);
     tokens.entries.into_iter().map(|token| token.record.id).collect()
+}
+
+/// A part of a list of users by their names, and of one of tokens by their ids.
+async fn users(store: &Store, query: UserQuery) -> Listing<String> {
+    let Listing { entries, previous, next } = directory(store).users(&query).await.unwrap();
+    Listing { entries: entries.into_iter().map(|user| user.account.name).collect(), previous, next }
+}
+
+async fn tokens(store: &Store, query: TokenQuery) -> Listing<TokenId> {
+    let Listing { entries, previous, next } = directory(store).tokens(&query).await.unwrap();
+    Listing { entries: entries.into_iter().map(|token| token.record.id).collect(), previous, next }
+}
+
+/// All entries of a list, part after part. The way back leads through the same parts.
+async fn paged<T: Clone + Debug + PartialEq>(part: impl AsyncFn(Place) -> Listing<T>) -> Vec<T> {
+    // As a link carries it.
+    let sent = |place: &Place| place.to_string().parse::<Place>().unwrap();
+    let mut parts = vec![part(Place::Start).await];
+    while let Some(last) = parts.last().filter(|last| last.next != Place::Start) {
+        let next = part(sent(&last.next)).await;
+        parts.push(next);
+    }
+    let mut previous = Place::Start;
+    for there in parts.iter().rev() {
+        if previous != Place::Start {
+            let back = part(sent(&previous)).await;
+            assert_eq!((&back.entries, &back.next), (&there.entries, &there.next));
+            assert_eq!(back.previous, there.previous);
+        }
+        previous = there.previous.clone();
+    }
+    assert_eq!(previous, Place::Start, "nothing is before the first");
+    parts.into_iter().flat_map(|part| part.entries).collect()
 }
 
 async fn create(store: &Store, user: NewUser) -> SubjectId {
@@ -102,16 +137,8 @@ async fn addresses_are_found_beside_many_names(site: Site) {
         create(&store, NewUser { email: email.to_owned(), ..NewUser::named(name) }).await;
     }
     for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
-        let mut query = UserQuery { search: "MANY".to_owned(), order, limit: 500, ..UserQuery::default() };
-        let mut paged = Vec::new();
-        loop {
-            let Listing { entries, next } = directory(&store).users(&query).await.unwrap();
-            paged.extend(entries.into_iter().map(|user: User| user.account.name));
-            query.place = next;
-            if query.place == Place::Start {
-                break;
-            }
-        }
+        let query = UserQuery { search: "MANY".to_owned(), order, limit: 500, ..UserQuery::default() };
+        let mut paged = paged(async |place| users(&store, UserQuery { place, ..query.clone() }).await).await;
         assert_eq!(paged.len(), 2_103, "{order:?}");
         if order == UserOrder::Name {
             assert!(
@@ -196,24 +223,40 @@ async fn every_user_stands_on_exactly_one_page_in_each_order(site: Site) {
     }
     for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
         let all = names(&store, UserQuery { order, ..UserQuery::default() }).await;
-        let mut paged = Vec::new();
-        let mut query = UserQuery { order, limit: 3, ..UserQuery::default() };
-        loop {
-            let Listing { entries, next } = directory(&store).users(&query).await.unwrap();
-            paged.extend(entries.into_iter().map(|user: User| user.account.name));
-            // As a link carries it.
-            query.place = next.to_string().parse().unwrap();
-            if next == Place::Start {
-                break;
-            }
-        }
-        assert_eq!(paged, all, "{order:?}");
+        let part = async |place| users(&store, UserQuery { order, limit: 3, place, ..UserQuery::default() }).await;
+        assert_eq!(paged(part).await, all, "{order:?}");
         assert_eq!(all.len(), 10);
     }
     let newest = names(&store, UserQuery { order: UserOrder::Newest, ..UserQuery::default() }).await;
     assert_eq!((newest[0].as_str(), newest[9].as_str()), ("USER8", "user0"));
     let login = names(&store, UserQuery { order: UserOrder::LastLogin, ..UserQuery::default() }).await;
     assert_eq!(login[..3], ["user8", "user4", "USER0"]);
+}
+
+async fn the_way_back_leads_to_what_is_there_by_then(site: Site) {
+    let store = site.open().await;
+    let mut ids = Vec::new();
+    for name in ["b", "c", "d", "e", "f", "g"] {
+        ids.push(create(&store, NewUser::named(name)).await);
+    }
+    let part = async |place| users(&store, UserQuery { limit: 2, place, ..UserQuery::default() }).await;
+    let second = part(part(Place::Start).await.next).await;
+    assert_eq!(second.entries, ["d", "e"]);
+    create(&store, NewUser::named("a")).await;
+    let back = part(second.previous.clone()).await;
+    assert_eq!(back.entries, ["b", "c"], "what came before moves nothing else");
+    let first = part(back.previous).await;
+    assert_eq!(
+        (&*first.entries, &first.previous),
+        (&["a".to_owned(), "b".to_owned()][..], &Place::Start),
+        "a first part is whole"
+    );
+    assert_eq!(part(first.next).await.entries, ["c", "d"]);
+    for id in &ids[..2] {
+        store.accounts.delete(*id).await.unwrap();
+    }
+    let first = part(second.previous).await;
+    assert_eq!((&*first.entries, first.previous), (&["a".to_owned(), "d".to_owned()][..], Place::Start));
 }
 
 async fn each_view_of_the_tokens_shows_its_own_in_its_order(site: Site) {
@@ -323,17 +366,8 @@ async fn every_token_stands_on_exactly_one_page_in_each_view(site: Site) {
         TokenView::EndingBefore(START.after(99 * DAY)),
     ] {
         let all = ids(&store, TokenQuery { view, ..TokenQuery::default() }).await;
-        let mut query = TokenQuery { view, limit: 2, ..TokenQuery::default() };
-        let mut paged = Vec::new();
-        loop {
-            let Listing { entries, next } = directory(&store).tokens(&query).await.unwrap();
-            paged.extend(entries.into_iter().map(|token| token.record.id));
-            query.place = next.to_string().parse().unwrap();
-            if next == Place::Start {
-                break;
-            }
-        }
-        assert_eq!(paged, all, "{view:?}");
+        let part = async |place| tokens(&store, TokenQuery { view, limit: 2, place, ..TokenQuery::default() }).await;
+        assert_eq!(paged(part).await, all, "{view:?}");
         assert_eq!(all.len(), 9);
     }
 }

@@ -1,7 +1,7 @@
 //! Users: found, made, changed, deleted.
 
 use super::{Acting, DeskError, Rights, check_place};
-use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, User, UserQuery};
+use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, Place, User, UserQuery};
 use crate::token::SubjectId;
 
 /// Shortest password that is set here, in characters (NIST SP 800-63B §5.1.1.2). Those that were imported or set at the
@@ -18,7 +18,7 @@ impl Acting<'_> {
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
             if query.staff == Some(true) {
-                return Ok(Listing { entries: Vec::new(), next: Default::default() });
+                return Ok(Listing { entries: Vec::new(), previous: Place::Start, next: Place::Start });
             }
             query.staff = Some(false);
         }

@@ -10,7 +10,7 @@ use crate::admin::export::{self, Format};
 use crate::admin::fields::Fields;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Place};
+use crate::store::{Act, AuditEntry, AuditQuery, Listing, Place};
 use crate::token::SubjectId;
 
 #[derive(Template)]
@@ -19,7 +19,9 @@ struct Page {
     shell: Shell,
     ask: Ask,
     entries: Vec<AuditEntry>,
-    /// Where the next part begins; empty: there is none.
+    /// The part before; empty: there is none.
+    previous: String,
+    /// The part behind; empty: there is none.
     next: String,
     now: Timestamp,
 }
@@ -104,10 +106,10 @@ fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
 
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
-    let found = visit.acting().audit(&ask.query(&visit).await?).await?;
+    let Listing { entries, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
     let shell = Shell::of(&visit, Section::Audit);
-    let next = found.next.to_string();
-    Ok(page(StatusCode::OK, &Page { shell, ask, entries: found.entries, next, now: visit.now() }))
+    let [previous, next] = [previous, next].map(|place| place.to_string());
+    Ok(page(StatusCode::OK, &Page { shell, ask, entries, previous, next, now: visit.now() }))
 }
 
 pub(in crate::admin) async fn export(visit: Visit) -> Answer {

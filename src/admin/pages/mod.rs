@@ -13,6 +13,7 @@ mod status;
 mod text;
 mod token;
 mod token_add;
+mod token_terms;
 mod tokens;
 mod traffic;
 mod user;
@@ -63,11 +64,13 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/users/{id}/rights", get(user_forms::show_rights).post(user_forms::set_rights))
         .route("/users/{id}/delete", get(user_forms::show_delete).post(user_forms::delete))
         .route("/users/{id}/tokens/add", get(token_add::show).post(token_add::add))
+        .route("/users/{id}/tokens/revoke", post(user::revoke_all))
         .route("/users/{id}/login-token", post(token_add::login_token))
         .route("/tokens", get(tokens::list))
         .route("/tokens/revoke", post(tokens::revoke))
         .route("/tokens/{id}", get(token::show))
         .route("/tokens/{id}/revoke", post(token::revoke))
+        .route("/tokens/{id}/terms", get(token_terms::show).post(token_terms::set))
         .route("/look-up", get(look_up::show).post(look_up::look_up))
         .route("/traffic", get(traffic::show))
         .route("/traffic/live", get(traffic::show_live))

@@ -11,12 +11,13 @@ use super::{Answer, Id, status_of, text, told, words};
 use crate::admin::desk::DeskError;
 use crate::admin::fields::Fields;
 use crate::admin::visit::{Sent, Visit};
+use crate::clock::Timestamp;
 use crate::store::{Issued, NamedToken, User};
 use crate::token::{ScopeSet, SubjectId};
 use crate::units::HumanDuration;
 
 /// The ends that are offered, in days.
-const DAYS: [u64; 5] = [1, 7, 30, 90, 365];
+pub(super) const DAYS: [u64; 5] = [1, 7, 30, 90, 365];
 
 #[derive(Template)]
 #[template(path = "token_add.html")]
@@ -57,19 +58,26 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
 
 async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
     let Sent { visit, fields } = sent;
-    let scopes = ScopeSet::parse(fields.get("scopes")).map_err(|error| DeskError::Invalid(error.to_string()))?;
+    let scopes = read_scopes(fields.get("scopes"))?;
     let expires = match fields.get("ends") {
         "" => None,
-        days => {
-            let days = days.parse().map_err(|_| DeskError::Invalid("this is no number of days".to_owned()))?;
-            Some(visit.now().after(text::days(days)))
-        }
+        days => Some(after_days(days, visit.now())?),
     };
     // Before the password is asked for: it would be for nothing.
     visit.acting().user(SubjectId(id)).await?;
     sent.confirm().await?;
     let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };
     visit.acting().issue_named(SubjectId(id), &order).await
+}
+
+pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, DeskError> {
+    ScopeSet::parse(text).map_err(|error| DeskError::Invalid(error.to_string()))
+}
+
+/// So many days from now.
+pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, DeskError> {
+    let days = days.parse().map_err(|_| DeskError::Invalid("this is no number of days".to_owned()))?;
+    Ok(now.after(text::days(days)))
 }
 
 pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Response {

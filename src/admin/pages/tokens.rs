@@ -33,7 +33,9 @@ struct Page {
     tokens: Vec<TokenDetails>,
     /// Those that are ticked.
     ticked: Vec<TokenId>,
-    /// Where the next part begins; empty: there is none.
+    /// The part before; empty: there is none.
+    previous: String,
+    /// The part behind; empty: there is none.
     next: String,
     now: Timestamp,
 }
@@ -136,12 +138,13 @@ async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&Des
         Some(owner) => Some(acting.user(owner).await?),
         None => None,
     };
-    let Listing { entries, next } = acting.tokens(&query).await?;
+    let Listing { entries, previous, next } = acting.tokens(&query).await?;
     let (status, shell) = match failed {
         None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
         Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
     };
-    let list = Page { shell, ask, owner, tokens: entries, ticked, next: next.to_string(), now: visit.now() };
+    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let list = Page { shell, ask, owner, tokens: entries, ticked, previous, next, now: visit.now() };
     Ok(page(status, &list))
 }
 

@@ -25,6 +25,8 @@ struct Page {
     own: bool,
     tokens: Vec<TokenDetails>,
     more_tokens: bool,
+    /// May one of the tokens still count?
+    revocable: bool,
     entries: Vec<AuditEntry>,
     now: Timestamp,
 }
@@ -38,16 +40,18 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
     let shell = Shell::of(&visit, Section::Users);
+    let (now, more_tokens) = (visit.now(), tokens.next != crate::store::Place::Start);
     Ok(page(
         StatusCode::OK,
         &Page {
             shell,
             own: visit.caller.user.account.id == id,
             user,
-            more_tokens: tokens.next != crate::store::Place::Start,
+            more_tokens,
+            revocable: more_tokens || tokens.entries.iter().any(|token| text::can_be_revoked(token, &now)),
             tokens: tokens.entries,
             entries: entries.entries,
-            now: visit.now(),
+            now,
         },
     ))
 }
@@ -59,6 +63,19 @@ async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
         return Err(DeskError::UnknownUser(id).into());
     }
     Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} is gone. This is what was done to them.")))
+}
+
+pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Response {
+    let (path, visit) = (format!("/users/{id}"), &sent.visit);
+    let done = async {
+        sent.confirm().await?;
+        visit.acting().revoke_all(SubjectId(id)).await
+    };
+    match done.await {
+        Ok(1) => visit.done(&path, "1 token was revoked."),
+        Ok(ended) => visit.done(&path, format!("{ended} tokens were revoked.")),
+        Err(error) => visit.refused(&path, error),
+    }
 }
 
 pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {

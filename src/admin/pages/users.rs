@@ -22,7 +22,9 @@ struct Page {
     ask: Ask,
     groups: Vec<String>,
     users: Vec<User>,
-    /// Where the next part begins; empty: there is none.
+    /// The part before; empty: there is none.
+    previous: String,
+    /// The part behind; empty: there is none.
     next: String,
     now: Timestamp,
 }
@@ -96,10 +98,11 @@ fn choice(text: &str, yes: &str, no: &str) -> Option<bool> {
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
     let acting = visit.acting();
-    let Listing { entries, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
+    let Listing { entries, previous, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
     let groups = acting.groups(GROUPS).await?;
     let shell = Shell::of(&visit, Section::Users);
-    Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, next: next.to_string(), now: visit.now() }))
+    let [previous, next] = [previous, next].map(|place| place.to_string());
+    Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, previous, next, now: visit.now() }))
 }
 
 pub(in crate::admin) async fn show_add(visit: Visit) -> Answer {

@@ -7,7 +7,7 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, ListId, Listing, Place, SortKey, Store, StoreError, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, ListId, Listing, Mark, Place, SortKey, Store, StoreError, Via,
 };
 use crate::token::{SubjectId, TokenId};
 
@@ -81,16 +81,26 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         only("act = {}", query.act.map(|act| act.as_str().into()));
         only("at >= {}", query.since.map(|at| at.as_micros().into()));
         only("at < {}", query.until.map(|at| at.as_micros().into()));
-        let begin = match &query.place {
-            Place::Behind { id, .. } => Some((*id).into()),
-            Place::Start => None,
-        };
-        only("id < {}", begin);
-        only("TRUE ORDER BY id DESC LIMIT {}", Some((i64::from(query.limit) + 1).into()));
+        match &query.place {
+            Place::Start => {}
+            Place::Behind(mark) => only("id < {}", Some(mark.id.into())),
+            Place::Before(mark) => only("id > {}", Some(mark.id.into())),
+        }
+        let backwards = matches!(query.place, Place::Before(_));
+        let order = if backwards { "TRUE ORDER BY id LIMIT {}" } else { "TRUE ORDER BY id DESC LIMIT {}" };
+        only(order, Some((i64::from(query.limit) + 1).into()));
         let statement = Statement::with(AssertSqlSafe(text), arguments);
         let rows: Vec<EntryRow> = self.rows(statement).await?;
-        let entries = rows.into_iter().map(EntryRow::into_entry).collect::<Result<Vec<_>, _>>()?;
-        Ok(Listing::cut(entries, query.limit, ListId::AUDIT, |entry| (SortKey::Number(entry.id), entry.id)))
+        let mut entries = rows.into_iter().map(EntryRow::into_entry).collect::<Result<Vec<_>, _>>()?;
+        if backwards {
+            entries.reverse();
+        }
+        let mark = |entry: &AuditEntry| Mark { list: ListId::AUDIT, key: SortKey::Number(entry.id), id: entry.id };
+        let listing = Listing::cut(entries, query.limit, &query.place, mark);
+        if listing.falls_short(query.limit, &query.place) {
+            return self.entries(&AuditQuery { place: Place::Start, ..query.clone() }).await;
+        }
+        Ok(listing)
     }
 
     async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {

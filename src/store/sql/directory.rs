@@ -8,11 +8,11 @@ use aws_lc_rs::digest;
 use sqlx::AssertSqlSafe;
 
 use super::rows::{TokenRow, UserRow};
+use super::draft::{Draft, Sorting};
 use super::{Argument, Database, SqlStore, Statement};
-use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Directory, ListId, Listing, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
+    Directory, ListId, Listing, Mark, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
     UserQuery,
 };
 use crate::token::SubjectId;
@@ -30,26 +30,6 @@ struct Sorted<E> {
     sort_number: i64,
     #[sqlx(flatten)]
     row: E,
-}
-
-/// A statement in the making.
-struct Draft {
-    /// What is read, in the order in which it is.
-    from: String,
-    conditions: Vec<String>,
-    arguments: Vec<Argument>,
-    /// Does it begin with a few ids?
-    is_led: bool,
-    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index has
-    /// it in the order of the list, or it is rare.
-    either: Vec<(String, String)>,
-}
-
-/// How a list is sorted: by a number or a text, and then by id.
-struct Sorting {
-    text: &'static str,
-    number: &'static str,
-    descending: bool,
 }
 
 #[async_trait]
@@ -84,7 +64,11 @@ impl<D: Database> Directory for SqlStore<D> {
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
         let page = draft.page("l.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<UserRow>("user_details", page, &sorting, (query.order.list(), query.limit)).await?;
+        let list = (query.order.list(), &query.place, query.limit);
+        let listing = self.listing::<UserRow>("user_details", page, &sorting, list).await?;
+        if listing.falls_short(query.limit, &query.place) {
+            return self.users(&UserQuery { place: Place::Start, ..query.clone() }).await;
+        }
         listing.map(UserRow::into_user)
     }
 
@@ -140,7 +124,11 @@ impl<D: Database> Directory for SqlStore<D> {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
         let page = draft.page("t.id", &sorting, &query.place, query.limit);
-        let listing = self.listing::<TokenRow>("token_details", page, &sorting, (query.view.list(), query.limit)).await?;
+        let list = (query.view.list(), &query.place, query.limit);
+        let listing = self.listing::<TokenRow>("token_details", page, &sorting, list).await?;
+        if listing.falls_short(query.limit, &query.place) {
+            return self.tokens(&TokenQuery { place: Place::Start, ..query.clone() }).await;
+        }
         listing.map(TokenRow::into_details)
     }
 
@@ -204,13 +192,13 @@ impl<D: Database> SqlStore<D> {
         view: &str,
         page: Statement,
         sorting: &Sorting,
-        (list, limit): (ListId, u32),
+        (list, place, limit): (ListId, &Place, u32),
     ) -> Result<Listing<R>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
     {
-        let way = sorting.way();
+        let way = sorting.way(&Place::Start);
         let page = page.around(|page| {
             format!(
                 "SELECT d.*, page.sort_text, page.sort_number FROM ({page}) AS page JOIN {view} AS d ON d.id = page.id \
@@ -219,11 +207,11 @@ impl<D: Database> SqlStore<D> {
         });
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
-        let cut = Listing::cut(rows, limit, list, |sorted| {
+        let cut = Listing::cut(rows, limit, place, |sorted| {
             let key = if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
-            (key, sorted.row.id())
+            Mark { list, key, id: sorted.row.id() }
         });
-        Ok(Listing { entries: cut.entries.into_iter().map(|sorted| sorted.row).collect(), next: cut.next })
+        cut.map(|sorted| Ok(sorted.row))
     }
 }
 
@@ -241,133 +229,6 @@ impl Entry for UserRow {
 impl Entry for TokenRow {
     fn id(&self) -> i64 {
         self.id()
-    }
-}
-
-impl Sorting {
-    fn way(&self) -> &'static str {
-        if self.descending { "DESC" } else { "ASC" }
-    }
-}
-
-impl Draft {
-    fn of(from: &str) -> Draft {
-        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false, either: Vec::new() }
-    }
-
-    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
-    /// is written.
-    fn among(&mut self, ids: &str, column: &str) {
-        if self.is_led {
-            self.only(format!("{column} IN ({ids})"));
-        } else {
-            self.is_led = true;
-            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
-            self.only(format!("{column} = few.id"));
-        }
-    }
-
-    /// Only where `column` is one of these.
-    fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
-        let list = self.list(&few);
-        self.among(&D::ids_at(&list), column);
-    }
-
-    /// The place of these in the text.
-    fn list(&mut self, few: &[i64]) -> String {
-        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        self.argument(format!("[{list}]"))
-    }
-
-    fn only(&mut self, condition: impl Into<String>) {
-        self.conditions.push(condition.into());
-    }
-
-    /// Its place in the text.
-    fn argument(&mut self, argument: impl Into<Argument>) -> String {
-        self.arguments.push(argument.into());
-        format!("${}", self.arguments.len())
-    }
-
-    fn add_view(&mut self, view: TokenView, now: Timestamp) -> Sorting {
-        let by = |number, descending| Sorting { text: "''", number, descending };
-        let now = now.as_micros();
-        match view {
-            TokenView::All => by("t.id", true),
-            TokenView::Live => {
-                self.only_live(now);
-                by("t.id", true)
-            }
-            TokenView::UnusedSince(since) => {
-                self.only_live(now);
-                let since = self.argument(since.as_micros());
-                self.only(format!("coalesce(t.last_used, t.created) < {since}"));
-                by("coalesce(t.last_used, t.created)", false)
-            }
-            TokenView::EndingBefore(end) => {
-                let (now, end) = (self.argument(now), self.argument(end.as_micros()));
-                self.only(format!("t.revoked IS NULL AND t.expires > {now} AND t.expires < {end}"));
-                by("t.expires", false)
-            }
-            TokenView::Expired => {
-                let now = self.argument(now);
-                self.only(format!("t.revoked IS NULL AND t.expires <= {now}"));
-                by("t.expires", true)
-            }
-            TokenView::Revoked => {
-                self.only("t.revoked IS NOT NULL");
-                by("t.revoked", true)
-            }
-            TokenView::Exposed => {
-                self.only("t.exposed IS NOT NULL");
-                by("t.exposed", true)
-            }
-        }
-    }
-
-    fn only_live(&mut self, now: i64) {
-        let now = self.argument(now);
-        self.only(format!("t.revoked IS NULL AND (t.expires IS NULL OR t.expires > {now})"));
-    }
-
-    /// The ids of one page, and one more.
-    fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
-        let Sorting { text, number, .. } = sorting;
-        let (way, beyond) = (sorting.way(), if sorting.descending { "<" } else { ">" });
-        let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
-        if let Place::Behind { key: value, id: behind, .. } = place {
-            let behind = self.argument(*behind);
-            if by_id {
-                self.only(format!("{id} {beyond} {behind}"));
-            } else {
-                let value = match value {
-                    SortKey::Text(value) => self.argument(value.as_str()),
-                    SortKey::Number(value) => self.argument(*value),
-                };
-                // Not as a pair: SQLite finds no index for one with an expression in it.
-                self.only(format!("{key} {beyond}= {value} AND ({key} {beyond} {value} OR {id} {beyond} {behind})"));
-            }
-        }
-        self.conditions.push("TRUE".to_owned());
-        let all = self.conditions.join(" AND ");
-        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
-        let most = self.argument(i64::from(limit) + 1);
-        let from = &self.from;
-        let part = |(before, condition): &(String, String)| {
-            format!(
-                "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number \
-                 FROM {before}{from} WHERE {all} AND {condition} ORDER BY {} LIMIT {most}",
-                order(key, id)
-            )
-        };
-        let page = if self.either.is_empty() {
-            part(&(String::new(), "TRUE".to_owned()))
-        } else {
-            let parts: Vec<_> = self.either.iter().map(|one| format!("SELECT * FROM ({}) AS part", part(one))).collect();
-            let key = if *text == "''" { "sort_number" } else { "sort_text" };
-            format!("{} ORDER BY {} LIMIT {most}", parts.join(" UNION "), order(key, "id"))
-        };
-        Statement::with(AssertSqlSafe(page), self.arguments)
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::word::word;
-use super::{Time, bounded, id, next, part};
+use super::{Time, bounded, id, page_token, part};
 use crate::admin::api::problem::Problem;
 use crate::admin::export::Format;
 use crate::store::{self, Act, AuditQuery, Listing, Via};
@@ -57,6 +57,8 @@ struct Actor {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct AuditList {
     entries: Vec<AuditEntry>,
+    /// What to ask for the part before with; `null`: this is the first one.
+    previous_page_token: Option<String>,
     /// What to ask for the next part with; `null`: this is the last one.
     next_page_token: Option<String>,
 }
@@ -87,7 +89,7 @@ pub(in crate::admin::api) struct AuditParameters {
     /// Most entries; 50 if nothing is said.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` of the part before, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
@@ -149,8 +151,8 @@ impl From<store::AuditEntry> for AuditEntry {
 
 impl From<Listing<store::AuditEntry>> for AuditList {
     fn from(listing: Listing<store::AuditEntry>) -> AuditList {
-        let next_page_token = next(&listing.next);
-        AuditList { entries: listing.entries.into_iter().map(AuditEntry::from).collect(), next_page_token }
+        let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
+        AuditList { entries: listing.entries.into_iter().map(AuditEntry::from).collect(), previous_page_token, next_page_token }
     }
 }
 

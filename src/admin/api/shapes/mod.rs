@@ -74,8 +74,8 @@ fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Pr
     Ok((limit, place))
 }
 
-/// What to ask for the next part; `None`: there is none.
-fn next(place: &Place) -> Option<String> {
+/// What to ask for another part with; `None`: there is none.
+fn page_token(place: &Place) -> Option<String> {
     (*place != Place::Start).then(|| place.to_string())
 }
 

@@ -5,7 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::word::word;
-use super::{Time, bounded, next, part, present, some, texts};
+use super::{Time, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::admin::desk::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
@@ -70,6 +70,8 @@ enum Kind {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct TokenList {
     tokens: Vec<Token>,
+    /// What to ask for the part before with; `null`: this is the first one.
+    previous_page_token: Option<String>,
     /// What to ask for the next part with; `null`: this is the last one.
     next_page_token: Option<String>,
 }
@@ -110,7 +112,7 @@ pub(in crate::admin::api) struct TokenParameters {
     /// Most entries; 50 if nothing is said.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` of the part before, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
@@ -129,7 +131,7 @@ pub(in crate::admin::api) struct TokensOfUser {
     /// Most entries; 50 if nothing is said.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` of the part before, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
@@ -236,8 +238,8 @@ impl Token {
 
 impl TokenList {
     pub(in crate::admin::api) fn of(listing: Listing<TokenDetails>, now: Timestamp) -> TokenList {
-        let next_page_token = next(&listing.next);
-        TokenList { tokens: listing.entries.into_iter().map(|token| Token::of(token, now)).collect(), next_page_token }
+        let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
+        TokenList { tokens: listing.entries.into_iter().map(|token| Token::of(token, now)).collect(), previous_page_token, next_page_token }
     }
 }
 

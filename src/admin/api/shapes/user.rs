@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::token::Issued;
-use super::{Time, bounded, next, part, some, texts};
+use super::{Time, bounded, page_token, part, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
@@ -48,6 +48,8 @@ pub(in crate::admin::api) struct User {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct UserList {
     users: Vec<User>,
+    /// What to ask for the part before with; `null`: this is the first one.
+    previous_page_token: Option<String>,
     /// What to ask for the next part with; `null`: this is the last one.
     next_page_token: Option<String>,
 }
@@ -76,7 +78,7 @@ pub(in crate::admin::api) struct UserParameters {
     /// Most entries; 50 if nothing is said.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` of the part before, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
@@ -212,8 +214,8 @@ impl From<store::User> for User {
 
 impl From<Listing<store::User>> for UserList {
     fn from(listing: Listing<store::User>) -> UserList {
-        let next_page_token = next(&listing.next);
-        UserList { users: listing.entries.into_iter().map(User::from).collect(), next_page_token }
+        let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
+        UserList { users: listing.entries.into_iter().map(User::from).collect(), previous_page_token, next_page_token }
     }
 }
 

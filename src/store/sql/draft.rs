@@ -1,0 +1,174 @@
+//! The statement for a page of a list, in the making.
+
+use sqlx::AssertSqlSafe;
+
+use super::{Argument, Database, Statement};
+use crate::clock::Timestamp;
+use crate::store::{Place, SortKey, TokenView};
+
+/// A statement in the making.
+pub(super) struct Draft {
+    /// What is read, in the order in which it is.
+    from: String,
+    conditions: Vec<String>,
+    arguments: Vec<Argument>,
+    /// Does it begin with a few ids?
+    is_led: bool,
+    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index has
+    /// it in the order of the list, or it is rare.
+    pub(super) either: Vec<(String, String)>,
+}
+
+/// Some of the entries on one side of a place.
+struct Reach {
+    condition: String,
+    /// Do all of them have the same key?
+    is_one_key: bool,
+}
+
+/// How a list is sorted: by a number or a text, and then by id.
+pub(super) struct Sorting {
+    pub(super) text: &'static str,
+    pub(super) number: &'static str,
+    pub(super) descending: bool,
+}
+
+impl Sorting {
+    /// In which order a part that lies there is read; one before an entry from its end.
+    pub(super) fn way(&self, place: &Place) -> &'static str {
+        if self.descending == matches!(place, Place::Before(_)) { "ASC" } else { "DESC" }
+    }
+}
+
+impl Draft {
+    pub(super) fn of(from: &str) -> Draft {
+        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false, either: Vec::new() }
+    }
+
+    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
+    /// is written.
+    pub(super) fn among(&mut self, ids: &str, column: &str) {
+        if self.is_led {
+            self.only(format!("{column} IN ({ids})"));
+        } else {
+            self.is_led = true;
+            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
+            self.only(format!("{column} = few.id"));
+        }
+    }
+
+    /// Only where `column` is one of these.
+    pub(super) fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
+        let list = self.list(&few);
+        self.among(&D::ids_at(&list), column);
+    }
+
+    /// The place of these in the text.
+    pub(super) fn list(&mut self, few: &[i64]) -> String {
+        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        self.argument(format!("[{list}]"))
+    }
+
+    pub(super) fn only(&mut self, condition: impl Into<String>) {
+        self.conditions.push(condition.into());
+    }
+
+    /// Its place in the text.
+    pub(super) fn argument(&mut self, argument: impl Into<Argument>) -> String {
+        self.arguments.push(argument.into());
+        format!("${}", self.arguments.len())
+    }
+
+    pub(super) fn add_view(&mut self, view: TokenView, now: Timestamp) -> Sorting {
+        let by = |number, descending| Sorting { text: "''", number, descending };
+        let now = now.as_micros();
+        match view {
+            TokenView::All => by("t.id", true),
+            TokenView::Live => {
+                self.only_live(now);
+                by("t.id", true)
+            }
+            TokenView::UnusedSince(since) => {
+                self.only_live(now);
+                let since = self.argument(since.as_micros());
+                self.only(format!("coalesce(t.last_used, t.created) < {since}"));
+                by("coalesce(t.last_used, t.created)", false)
+            }
+            TokenView::EndingBefore(end) => {
+                let (now, end) = (self.argument(now), self.argument(end.as_micros()));
+                self.only(format!("t.revoked IS NULL AND t.expires > {now} AND t.expires < {end}"));
+                by("t.expires", false)
+            }
+            TokenView::Expired => {
+                let now = self.argument(now);
+                self.only(format!("t.revoked IS NULL AND t.expires <= {now}"));
+                by("t.expires", true)
+            }
+            TokenView::Revoked => {
+                self.only("t.revoked IS NOT NULL");
+                by("t.revoked", true)
+            }
+            TokenView::Exposed => {
+                self.only("t.exposed IS NOT NULL");
+                by("t.exposed", true)
+            }
+        }
+    }
+
+    pub(super) fn only_live(&mut self, now: i64) {
+        let now = self.argument(now);
+        self.only(format!("t.revoked IS NULL AND (t.expires IS NULL OR t.expires > {now})"));
+    }
+
+    /// The ids of one page, and one more.
+    pub(super) fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
+        let Sorting { text, number, .. } = sorting;
+        let way = sorting.way(place);
+        let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
+        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
+        let reaches = self.reaches((key, id), by_id, way, place);
+        let either = if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
+        self.conditions.push("TRUE".to_owned());
+        let all = self.conditions.join(" AND ");
+        let most = self.argument(i64::from(limit) + 1);
+        let from = &self.from;
+        let part = |(before, condition): &(String, String), reach: &Reach| {
+            let order = if reach.is_one_key { format!("{id} {way}") } else { order(key, id) };
+            format!(
+                "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number \
+                 FROM {before}{from} WHERE {all} AND {condition} AND {} ORDER BY {order} LIMIT {most}",
+                reach.condition
+            )
+        };
+        let parts: Vec<_> = either.iter().flat_map(|one| reaches.iter().map(|reach| part(one, reach))).collect();
+        let page = if let [only] = parts.as_slice() {
+            only.clone()
+        } else {
+            let parts: Vec<_> = parts.iter().map(|part| format!("SELECT * FROM ({part}) AS part")).collect();
+            let key = if *text == "''" { "sort_number" } else { "sort_text" };
+            format!("{} ORDER BY {} LIMIT {most}", parts.join(" UNION "), order(key, "id"))
+        };
+        Statement::with(AssertSqlSafe(page), self.arguments)
+    }
+
+    /// What lies on the asked-for side of a place. Entries with the same key as its entry are asked for alone: many may have
+    /// it, such as users who never logged in, and an index leads into the midst of them only by the key and the id.
+    fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, place: &Place) -> Vec<Reach> {
+        let beyond = if way == "DESC" { "<" } else { ">" };
+        let reach = |condition: String| Reach { condition, is_one_key: false };
+        let (Place::Behind(mark) | Place::Before(mark)) = place else { return vec![reach("TRUE".to_owned())] };
+        let marked = self.argument(mark.id);
+        let behind = format!("{id} {beyond} {marked}");
+        if by_id {
+            return vec![reach(behind)];
+        }
+        let value = match &mark.key {
+            SortKey::Text(value) => self.argument(value.as_str()),
+            SortKey::Number(value) => self.argument(*value),
+        };
+        vec![
+            Reach { condition: format!("{key} = {value} AND {behind}"), is_one_key: true },
+            reach(format!("{key} {beyond} {value}")),
+        ]
+    }
+}
