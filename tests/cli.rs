@@ -36,6 +36,10 @@ endpoints = ["http://127.0.0.1:8000"]
 [routes.products]
 path_prefix = "/product_api/"
 upstream = "products"
+
+# For machines that do much at once.
+[store]
+timeout = "1m"
 "#;
 
 impl Folder {
@@ -161,7 +165,7 @@ fn check_tells_every_problem_at_once_with_its_place() {
     fs::write(folder.path("bad.toml"), CONFIG.replace("upstream =", "upsteam =") + "[log]\nlevel = 7\n").unwrap();
     let bad = folder.run("check --config bad.toml");
     assert_eq!((bad.code, bad.out.as_str()), (1, ""));
-    for part in ["bad.toml:11", "routes.products.upsteam", "`upstream`?", "bad.toml:13", "log.level"] {
+    for part in ["bad.toml:11", "routes.products.upsteam", "`upstream`?", "bad.toml:17", "log.level"] {
         assert!(bad.err.contains(part), "{part}: {}", bad.err);
     }
     let json = folder.run("--config bad.toml check --json");
