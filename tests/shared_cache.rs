@@ -25,7 +25,7 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 /// Long enough that a busy machine does not make a healthy server look slow.
-const UNHURRIED: Duration = Duration::from_secs(5);
+const UNHURRIED: Duration = Duration::from_secs(10);
 
 /// Gateways with one key file.
 struct Fleet {
@@ -105,8 +105,17 @@ impl Gateway {
         }
     }
 
-    /// Looks, and keeps what the store would say.
+    /// Looks, and keeps what the store would say, until that is there: it is not where a look-up took too long.
     async fn fill(&self, record: &TokenRecord) {
+        eventually(PATIENCE, "what is read now is kept", || async {
+            self.try_fill(record).await;
+            self.finds(record).await
+        })
+        .await;
+    }
+
+    /// The same once.
+    async fn try_fill(&self, record: &TokenRecord) {
         let begun = self.begin(record.digest).await;
         self.cache.keep(begun, record).await;
     }

@@ -239,7 +239,7 @@ impl Sentinels {
         }
         let monitor = format!("sentinel monitor main 127.0.0.1 {} 2", servers[0].port);
         let lines =
-            [monitor.as_str(), "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"];
+            [monitor.as_str(), "sentinel down-after-milliseconds main 3000", "sentinel failover-timeout main 10000"];
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = Redis::prepare(free_port(), &["--sentinel"], &lines);
@@ -294,7 +294,7 @@ impl Cluster {
             let rules = format!("{RULES} +cluster");
             let lines = [
                 "cluster-enabled yes",
-                "cluster-node-timeout 1000",
+                "cluster-node-timeout 4000",
                 "cluster-config-file nodes.conf",
                 bus.as_str(),
                 rules.as_str(),
