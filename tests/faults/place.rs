@@ -23,7 +23,7 @@ pub const FORGOTTEN: Duration = Duration::from_secs(61);
 
 /// For stores that stand still: a limit that is reached within a test, and not while they are there.
 pub fn hurried(settings: &mut Settings) {
-    settings.store.timeout = Duration::from_secs(5);
+    settings.store.timeout = Duration::from_secs(10);
 }
 
 /// A site of three gateways.
