@@ -32,11 +32,10 @@ mod users;
 use tokengate::config::settings::{Admin, Auth, EndpointAddress, Route};
 use tokengate::store::{NewUser, Password};
 use tokengate::token::SubjectId;
-use tokio::net::TcpListener;
 
 use crate::support::client::{Tls, connect};
 use crate::support::gateway::route;
-use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
+use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, nowhere, soon};
 
 /// The password of everybody in these tests.
 pub const PASSWORD: &str = "correct horse";
@@ -51,8 +50,8 @@ async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gatew
 }
 
 /// A gateway whose route of this name leads to an endpoint that nobody listens at.
-pub async fn with_a_dead_one(origin: &Origin, name: &str) -> Site {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+pub fn with_a_dead_one(origin: &Origin, name: &str) -> Site {
+    let gone = nowhere();
     site(origin, |_| {}).with(|settings| {
         let mut dead = settings.upstreams[0].clone();
         dead.name = name.to_owned();

@@ -290,7 +290,7 @@ async fn a_refusal_of_head_has_the_length_and_no_body() {
 async fn an_expired_token_and_one_of_an_inactive_owner_do_not_count() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
-    let ends_soon = gateway.issue_named("bob", "", Some(Duration::from_secs(30)), &Clock::system()).await;
+    let ends_soon = gateway.issue_named("bob", "", Some(Duration::from_secs(30)), &gateway.clock()).await;
     let alice = gateway.issue("alice").await;
     for key in [&ends_soon, &alice] {
         assert_eq!(Ask::get("/api/x").token(key).to(&gateway).await.status, 200);

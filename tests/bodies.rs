@@ -127,6 +127,7 @@ async fn a_download_waits_for_a_client_that_does_not_read() {
             }
             Http::Two => Some(soon("head", client.send(Ask::get("/public/x").http2())).await.unwrap()),
         };
+        eventually(PATIENCE, "the origin sends", || async { origin.flooded() > 0 }).await;
         let taken = settled("the origin stops sending", || origin.flooded()).await;
         assert!((1..IN_FLIGHT).contains(&taken), "{http:?} {taken}");
         assert_eq!(Ask::get("/api/x").to(&gateway).await.status, 401);

@@ -103,7 +103,8 @@ async fn a_stop_cuts_what_does_not_end_in_time() {
     wire.ends().await;
     assert!(soon("answer", answer).await.unwrap().is_err());
     origin.is_left().await;
-    assert_eq!(log.text().matches("outcome=client_gone").count(), 2, "{}", log.text());
+    let told = || async { log.text().matches("outcome=client_gone").count() == 2 };
+    eventually(PATIENCE, "both are in the log", told).await;
 }
 
 #[tokio::test]

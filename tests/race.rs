@@ -25,6 +25,8 @@ use crate::support::{Ask, Fleet, Gateway};
 
 /// Tokens that half of all operations are about. Few, so that many meet.
 const HOT: usize = 12;
+/// However fast the machine answers, so many changes fall into a race.
+const CHANGES: usize = 101;
 /// Requests in flight at each gateway.
 const LOOKERS: usize = 12;
 const CHANGERS: usize = 4;
@@ -105,7 +107,7 @@ impl Race {
     }
 
     fn is_over(&self) -> bool {
-        self.done.load(Ordering::Relaxed) >= self.wanted
+        self.done.load(Ordering::Relaxed) >= self.wanted && self.changes.load(Ordering::Relaxed) >= CHANGES
     }
 
     async fn issue(&self, slot: &mut Slot) {
@@ -258,7 +260,6 @@ async fn no_gateway_answers_as_before_once_a_change_was_applied_over_sqlite() {
     .await;
     let changes = run(fleet, HOT, 34_000).await.changes.load(Ordering::Relaxed);
     println!("{changes} changes");
-    assert!(changes > 100, "only {changes} changes fell into the race");
 }
 
 #[tokio::test]
@@ -269,8 +270,6 @@ async fn no_gateway_answers_as_before_once_a_change_was_applied_over_postgresql_
         settings.tokens.max_per_user = 10_000;
         // Long enough for a machine that runs all the other tests meanwhile.
         settings.redis = Some(RedisCache { timeout: Duration::from_secs(2), ..shared.clone() });
-        settings.store.timeout = Duration::from_secs(5);
-        settings.store.unknown_per_second = 1_000_000;
         settings.memory.max_entries = 64;
     })
     .await;
@@ -281,6 +280,5 @@ async fn no_gateway_answers_as_before_once_a_change_was_applied_over_postgresql_
     let race = run(fleet, 600, 66_000).await;
     let (changes, hits) = (race.changes.load(Ordering::Relaxed), hits(&race.fleet));
     println!("{changes} changes, {hits} answers from the shared cache");
-    assert!(changes > 100, "only {changes} changes fell into the race");
     assert!(hits > 100, "only {hits} answers came from the shared cache");
 }

@@ -102,7 +102,7 @@ async fn nothing_is_sent_again_when_a_new_connection_dies() {
 async fn nothing_is_sent_again_once_an_answer_has_begun_or_where_the_settings_forbid_it() {
     let origin = dying(Step::Send(b"HTTP/1.1 ".to_vec())).await;
     let gateway = Site::before(&origin)
-        .with(|s| s.routes[1].response_headers_timeout = std::time::Duration::from_millis(200))
+        .with(|s| s.routes[1].response_headers_timeout = std::time::Duration::from_secs(2))
         .start()
         .await;
     assert_eq!(on_a_warm_connection(Http::One, &gateway, &Ask::get("/public/x")).await, 504);

@@ -17,15 +17,15 @@ use tempfile::TempDir;
 use tokengate::cache::{Begun, Looked, SharedCache};
 use tokengate::clock::{Clock, Hand, Timestamp};
 use tokengate::config::settings::{RedisCache, RedisPassword};
-use tokengate::store::{Cursor, SharedCacheKey};
+use tokengate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
 use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 use tokio::task::JoinHandle;
 
 use crate::support::redis::Redis;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, soon};
 
 /// Long enough that a busy machine does not make a healthy server look slow.
-const UNHURRIED: Duration = Duration::from_secs(5);
+const UNHURRIED: Duration = Duration::from_secs(10);
 
 /// Gateways with one key file.
 struct Fleet {
@@ -105,8 +105,17 @@ impl Gateway {
         }
     }
 
-    /// Looks, and keeps what the store would say.
+    /// Looks, and keeps what the store would say, until that is there: it is not where a look-up took too long.
     async fn fill(&self, record: &TokenRecord) {
+        eventually(PATIENCE, "what is read now is kept", || async {
+            self.try_fill(record).await;
+            self.finds(record).await
+        })
+        .await;
+    }
+
+    /// The same once.
+    async fn try_fill(&self, record: &TokenRecord) {
         let begun = self.begin(record.digest).await;
         self.cache.keep(begun, record).await;
     }
@@ -123,6 +132,19 @@ impl Gateway {
     async fn change(&self, record: &TokenRecord, number: i64) {
         self.cache.changed(record.digest, Cursor(number));
         self.has_delivered().await;
+    }
+
+    /// The token changes, once more after each gap, until a feed tells of it: a pause of the machine may break the connection.
+    async fn change_is_heard(&self, record: &TokenRecord, number: i64, feed: &mut Box<dyn TokenFeed>) {
+        let mut numbers = number..;
+        self.cache.changed(record.digest, Cursor(numbers.next().unwrap()));
+        loop {
+            match soon("the change", feed.next()).await {
+                TokenEvent::Changed(digest) if digest == record.digest => return self.has_delivered().await,
+                TokenEvent::Gap => self.cache.changed(record.digest, Cursor(numbers.next().unwrap())),
+                _ => {}
+            }
+        }
     }
 
     async fn has_delivered(&self) {

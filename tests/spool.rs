@@ -56,9 +56,15 @@ async fn holds(gateway: &Gateway, bytes: usize) {
     eventually(PATIENCE, &format!("the spool holds {bytes} bytes"), || async { spooled(gateway) == bytes }).await;
 }
 
+/// Waits until so many files of that folder are open, and none of them has a name.
+async fn has_files(folder: &TempDir, open: usize) {
+    let what = format!("{open} files without names are open");
+    eventually(PATIENCE, &what, || async { files(folder.path()) == (open, 0) }).await;
+}
+
 async fn is_empty(gateway: &Gateway, folder: &TempDir) {
     holds(gateway, 0).await;
-    assert_eq!(files(folder.path()), (0, 0));
+    has_files(folder, 0).await;
 }
 
 /// A request of which only the first `sent` bytes come, of `length`.
@@ -123,10 +129,10 @@ async fn what_is_beyond_memory_waits_in_a_file_without_a_name() {
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     let short = unfinished(&gateway, MIB, 2 * MIB).await;
     holds(&gateway, MIB).await;
-    assert_eq!(files(folder.path()), (0, 0));
+    has_files(&folder, 0).await;
     let mut long = unfinished(&gateway, 3 * MIB, 3 * MIB + 5).await;
     holds(&gateway, 4 * MIB).await;
-    assert_eq!(files(folder.path()), (1, 0));
+    has_files(&folder, 1).await;
     assert_eq!(origin.count(), 0, "nothing goes out before all of it has come");
     assert_eq!(long.ask("hello").await.status, 200);
     assert_eq!(origin.last().body.len(), 3 * MIB + 5);
@@ -144,7 +150,7 @@ async fn a_client_that_leaves_takes_its_body_along() {
     let answer = client.begin(request);
     body.send_data(Bytes::from(text(2 * MIB))).await.unwrap();
     holds(&gateway, 5 * MIB).await;
-    assert_eq!(files(folder.path()), (2, 0));
+    has_files(&folder, 2).await;
     drop(wire);
     holds(&gateway, 2 * MIB).await;
     drop(answer);

@@ -212,6 +212,10 @@ services = ["health", "metrics"]
 cert_file = "dev-cert.pem"
 key_file  = "dev-key.pem"
 
+# Nobody else needs an answer soon, and a small machine may do much at once.
+[store]
+timeout = "30s"
+
 [login]
 
 [admin]

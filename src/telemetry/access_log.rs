@@ -176,7 +176,7 @@ mod tests {
     use super::super::log_line::tests::entry;
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     /// A sink that a test reads, and that waits for leave before each write where `leave` is there.
     #[derive(Clone, Default)]

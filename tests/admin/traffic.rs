@@ -35,7 +35,7 @@ async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_what_was_asked_and_how_it_was_answered() {
     let origin = Origin::answering("fine").await;
-    let gateway = started(with_a_dead_one(&origin, "dead").await).await;
+    let gateway = started(with_a_dead_one(&origin, "dead")).await;
     let key = gateway.issue("alice").await;
     assert_eq!(ask(&gateway, "/api/x", 6, Some(&key)).await, 200);
     assert_eq!(ask(&gateway, "/api/x", 2, Some("wrong")).await, 401);
@@ -118,7 +118,7 @@ async fn of_many_routes_the_busiest_are_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_status_says_what_is_set_up_and_how_it_is() {
     let origin = Origin::answering("fine").await;
-    let gateway = started(with_a_dead_one(&origin, "dead").await).await;
+    let gateway = started(with_a_dead_one(&origin, "dead")).await;
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/status").await;
     assert!(page.contains("Not used yet") && !page.contains(">Reachable<"), "{page}");

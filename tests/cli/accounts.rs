@@ -189,7 +189,7 @@ fn a_key_of_django_is_imported_as_it_is() {
 #[tokio::test]
 async fn everything_works_on_a_server_as_well() {
     let StoreUrl::Postgres(url) = Postgres::shared().await.database().await else { panic!("not PostgreSQL") };
-    let folder = Folder::with(&format!("{CONFIG}[store]\nurl = \"{}\"\n", url.expose()));
+    let folder = Folder::with(&format!("{CONFIG}url = \"{}\"\n", url.expose()));
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),

@@ -70,7 +70,7 @@ async fn the_traffic_page_shows_load_while_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
     let origin = Origin::answering("fine").await;
-    let gateway = started(with_a_dead_one(&origin, "reports").await).await;
+    let gateway = started(with_a_dead_one(&origin, "reports")).await;
     let key = furnish(&gateway).await;
     let mut client = Wire::open(&gateway).await;
     let asked = key.clone();

@@ -12,7 +12,8 @@ from playwright.sync_api import expect, sync_playwright
 
 AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 # What does not come, fails a test; what comes late on a machine that does much at once, does not.
-expect.set_options(timeout=30_000)
+PATIENCE = 120
+expect.set_options(timeout=PATIENCE * 1000)
 
 LOOKS = {
     "light": {"color_scheme": "light", "viewport": {"width": 1000, "height": 760}},
@@ -23,6 +24,7 @@ LOOKS = {
 
 def looked_at(page, name):
     """The page as it is: for everybody, and no wider than its screen."""
+    page.wait_for_load_state()
     page.evaluate(AXE)
     found = page.evaluate("axe.run().then(it => [it.violations, it.passes.length])")
     violations = [(it["id"], it["help"], [node["html"] for node in it["nodes"]]) for it in found[0]]
@@ -33,9 +35,16 @@ def looked_at(page, name):
         page.screenshot(path=f"{folder}/{name}.png", full_page=True)
 
 
+def follow(page, way):
+    """Clicks on a link, or on a button that sends a form, and waits for the page that it leads to, which may look like this one."""
+    with page.expect_navigation():
+        way.click()
+
+
 def visit(browser, act, *more, refusals=0, **settings):
     """Acts on a page of a new visitor; nothing may be complained of meanwhile but so many refusals with 403."""
     context = browser.new_context(**settings)
+    context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     complaints = []
 
@@ -64,6 +73,6 @@ def chromium(authority):
     subprocess.run([certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "gateway", "-i", authority], check=True)
     with sync_playwright() as playwright:
         # Its sandbox refuses to work for root.
-        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0)
+        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0, timeout=PATIENCE * 1000)
         yield browser
         browser.close()

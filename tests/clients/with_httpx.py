@@ -17,7 +17,7 @@ parser.add_argument("url")
 asked = parser.parse_args()
 
 trust = ssl.create_default_context(cafile=asked.authority)
-with httpx.Client(verify=trust, http2=asked.http2, timeout=30, follow_redirects=True) as client:
+with httpx.Client(verify=trust, http2=asked.http2, timeout=120, follow_redirects=True) as client:
     answer = client.request(
         "POST" if asked.json or asked.form or asked.multipart else "GET",
         asked.url,

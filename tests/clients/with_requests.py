@@ -22,7 +22,7 @@ answer = requests.request(
     data=asked.form,
     files=asked.multipart and {name: (None, value) for name, value in asked.multipart.items()},
     verify=asked.authority,
-    timeout=30,
+    timeout=120,
 )
 first = (answer.history or [answer])[0]
 print(f"HTTP/{first.raw.version / 10} {first.status_code}")

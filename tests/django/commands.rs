@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::for_each_database;
 use super::project::Project;
 
-/// A configuration up to its store.
+/// A configuration up to its store, which may take its time on a machine that does much at once.
 const CONFIG: &str = r#"
 [listeners.plain]
 address = "127.0.0.1:0"
@@ -25,6 +25,8 @@ endpoints = ["http://127.0.0.1:8000"]
 path_prefix = "/product_api/"
 upstream = "products"
 
+[store]
+timeout = "1m"
 "#;
 
 for_each_database! {
@@ -160,7 +162,7 @@ async fn check_says_which_right_is_missing(project: Project) {
     let before = project.dump().await;
     let (address, user) = reader(&project).await;
     let says = |more: &str| {
-        let store = format!("[store]\nurl = \"{address}\"\n[store.django]\n{more}");
+        let store = format!("url = \"{address}\"\n[store.django]\n{more}");
         let folder = folder(&store);
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
@@ -186,18 +188,17 @@ async fn check_says_which_right_is_missing(project: Project) {
 
 async fn check_looks_into_the_database(project: Project) {
     let url = &project.address;
-    let good = folder(&format!("[store]\nurl = \"{url}\""));
+    let good = folder(&format!("url = \"{url}\""));
     let (fine, text) = run(&good, &["check"]);
     assert!(fine && text.contains("may count here for 1m") && text.contains("gateway.toml: good"), "{text}");
-    let (fine, text) =
-        run(&folder(&format!("[store]\nurl = \"{url}\"\n[store.django]\ntoken_table = \"knox\"")), &["check"]);
+    let (fine, text) = run(&folder(&format!("url = \"{url}\"\n[store.django]\ntoken_table = \"knox\"")), &["check"]);
     assert!(!fine && text.contains("table knox is missing (store.django.token_table)"), "{text}");
     let wrong = url.replace("db.sqlite3", "gone.sqlite3").replace("/store_", "/gone_").replace("/shop_", "/gone_");
-    let (fine, text) = run(&folder(&format!("[store]\nurl = \"{wrong}\"")), &["check"]);
+    let (fine, text) = run(&folder(&format!("url = \"{wrong}\"")), &["check"]);
     assert!(!fine && text.contains("the store cannot be opened"), "{text}");
 
     let browsers = |django: &str| {
-        let store = format!("[store]\nurl = \"{url}\"\n[store.django]\n{django}\n[login.browser]\n");
+        let store = format!("url = \"{url}\"\n[store.django]\n{django}\n[login.browser]\n");
         run(&folder(&store), &["check"])
     };
     let (fine, text) = browsers("");

@@ -11,7 +11,7 @@ use tokengate::config::settings::{self, Django, DjangoMode, DjangoUrl, StoreUrl}
 use tokengate::store::{self, OpenError, Store};
 use tokio::sync::OnceCell;
 
-use crate::support::{Gateway, Mariadb, Origin, Postgres, Site, python};
+use crate::support::{Gateway, Mariadb, Origin, PATIENCE, Postgres, Site, python};
 
 pub struct Project {
     /// The address, as `store.url` says it.
@@ -120,7 +120,7 @@ impl Project {
     pub fn settings(&self, mode: DjangoMode) -> settings::Store {
         settings::Store {
             django: Django { mode, ..Django::default() },
-            timeout: std::time::Duration::from_secs(10),
+            timeout: PATIENCE,
             ..settings::Store::at(self.url.clone(), self.folder.path().join("unused.key"))
         }
     }

@@ -5,15 +5,11 @@ use std::time::Duration;
 use tokengate::config::Settings;
 use tokengate::config::settings::OnOutage;
 
-use super::place::{BLIND, FORGOTTEN, Place, SERVE_KNOWN};
+use super::place::{BLIND, FORGOTTEN, Place, SERVE_KNOWN, hurried};
 use super::traffic::Kind::{Fresh, Revoked, Unknown, Valid, Victim};
 use super::traffic::Traffic;
 use crate::support::redis::Redis;
 use crate::support::{Line, Postgres};
-
-fn hurried(settings: &mut Settings) {
-    settings.store.timeout = Duration::from_secs(2);
-}
 
 #[tokio::test]
 async fn both_killed_and_started_again() {

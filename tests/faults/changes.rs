@@ -2,17 +2,16 @@
 //!
 //! However they hear of it: the next request after a gateway was told is answered by what holds now.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderName;
 use tokengate::clock::Timestamp;
 use tokengate::config::Settings;
-use tokengate::config::settings::{Endpoint, EndpointAddress, RedisCache};
+use tokengate::config::settings::{Endpoint, EndpointAddress};
 use tokengate::store::{End, Terms, TokenRef};
 use tokengate::token::{ScopeSet, TokenKey};
 
-use super::place::Place;
+use super::place::{Place, shared_cache};
 use crate::support::client::BOTH;
 use crate::support::redis::Redis;
 use crate::support::{Answer, Ask, Origin};
@@ -91,7 +90,7 @@ async fn a_change_holds_on_every_gateway_that_hears_of_it_from_redis_and_from_th
     let (redis, origin) = (Redis::start().await, mirror().await);
     let place = Place::with(|settings| {
         before(&origin, settings);
-        settings.redis = Some(RedisCache::at(&redis.url(), Path::new("")).unwrap());
+        settings.redis = Some(shared_cache(&redis.url()));
     })
     .await;
     place.redis_is_up().await;

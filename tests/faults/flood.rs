@@ -12,7 +12,8 @@ use crate::support::{Ask, Gateway};
 const FLOOD: usize = 4_000;
 /// At once on one connection.
 const AT_ONCE: usize = 80;
-const PER_SECOND: u32 = 100;
+/// So few that no machine asks them slower.
+const PER_SECOND: u32 = 25;
 const MOST_ENTRIES: usize = 400;
 const KNOWN: usize = 20;
 

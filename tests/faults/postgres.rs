@@ -3,9 +3,7 @@
 
 use tokio::task::JoinHandle;
 
-use std::time::Duration;
-
-use super::place::{self, FORGOTTEN, Place, SERVE_KNOWN};
+use super::place::{self, FORGOTTEN, Place, SERVE_KNOWN, hurried};
 use super::traffic::Kind::{Fresh, Revoked, Unknown, Valid, Victim};
 use super::traffic::Traffic;
 use crate::support::redis::Redis;
@@ -60,7 +58,7 @@ async fn postgres_started_again_at_once() {
 #[tokio::test]
 async fn postgres_paused_and_resumed() {
     let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
-    let place = Place::with_both(&postgres, &redis, |settings| settings.store.timeout = Duration::from_secs(2)).await;
+    let place = Place::with_both(&postgres, &redis, hurried).await;
     let traffic = Traffic::start(&place, Some(&redis)).await;
     traffic.store_is_away();
     postgres.0.pause();
@@ -85,8 +83,7 @@ async fn postgres_paused_and_resumed() {
 async fn postgres_partitioned_from_one_gateway() {
     for break_it in [Line::cut, Line::stall] {
         let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
-        let settings = |settings: &mut tokengate::config::Settings| settings.store.timeout = Duration::from_secs(2);
-        let place = Place::with_both(&postgres, &redis, settings).await;
+        let place = Place::with_both(&postgres, &redis, hurried).await;
         let traffic = Traffic::start(&place, Some(&redis)).await;
         traffic.store_is_away_at(0);
         break_it(&place.to_store[0]);
@@ -123,7 +120,7 @@ async fn what_was_only_told_of_is_not_brought_back_by_redis() {
     place.tokens_are_old(&redis).await;
     for key in [&alice, &bob] {
         assert_eq!(Ask::get("/api/x").token(key).to(place.fleet.first()).await.status, 200);
-        place::is_kept(&redis, key).await;
+        place::is_kept(&place, &redis, key).await;
     }
     place.fleet.stores.iter().for_each(|store| store.set_away(true));
     place.revoke(&alice).await;

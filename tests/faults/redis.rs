@@ -1,10 +1,6 @@
 //! Faults of Redis. The store answers all the time, so nobody may notice: no 503 at all.
 
-use std::path::Path;
-
-use tokengate::config::settings::RedisCache;
-
-use super::place::{FORGOTTEN, Place, is_kept, shared_entry};
+use super::place::{FORGOTTEN, Place, is_kept, shared_cache, shared_entry};
 use super::traffic::Traffic;
 use crate::support::redis::{Redis, Sentinels, command};
 use crate::support::{Line, PATIENCE, eventually};
@@ -30,7 +26,7 @@ async fn redis_killed_and_started_again_empty() {
     traffic.goes_on().await;
     place.redis_is_up().await;
     place.advance(FORGOTTEN);
-    is_kept(&redis, &traffic.valid).await;
+    is_kept(&place, &redis, &traffic.valid).await;
     traffic.finish(&place).await;
 }
 
@@ -54,7 +50,7 @@ async fn redis_started_again_with_data_from_before_the_revocation() {
     let mut redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let traffic = Traffic::start(&place, Some(&redis)).await;
-    is_kept(&redis, &traffic.victim).await;
+    is_kept(&place, &redis, &traffic.victim).await;
     redis.save().await;
     traffic.revoke_victim(&place).await;
     redis.kill();
@@ -102,7 +98,7 @@ async fn redis_out_of_memory() {
 async fn a_replica_of_redis_promoted() {
     let mut servers = Sentinels::start().await;
     let url = servers.url();
-    let place = Place::with(|settings| settings.redis = Some(RedisCache::at(&url, Path::new("")).unwrap())).await;
+    let place = Place::with(|settings| settings.redis = Some(shared_cache(&url))).await;
     let traffic = Traffic::start(&place, None).await;
     let first = servers.master().await;
     servers.servers[first].kill();

@@ -1,19 +1,18 @@
 //! Tokens that are nearly others, and stores that hold what they should not.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use tokengate::config::settings::{Endpoint, EndpointAddress, RedisCache};
 use tokengate::store::{NamedToken, OnConflict};
 use tokengate::token::{ScopeSet, TokenDigest, TokenKey};
 use tokio::task::JoinSet;
 
-use super::place::{FORGOTTEN, Place, shared_entry, shared_name};
+use super::place::{FORGOTTEN, Place, is_kept, shared_cache, shared_entry, shared_name};
 use super::traffic::random_key;
 use crate::support::http2::{H2, collect};
 use crate::support::origin::ok;
 use crate::support::redis::Redis;
-use crate::support::{Ask, Origin, PATIENCE, Step, eventually};
+use crate::support::{Ask, Origin, PATIENCE, Step};
 
 #[tokio::test]
 async fn what_a_token_may_do_is_judged_on_every_path_anew() {
@@ -61,7 +60,7 @@ async fn credentials_that_are_nearly_the_same_are_told_apart() {
     let place = Place::with(|settings| {
         let address = EndpointAddress::Tcp(origin.address().ip().to_string(), origin.address().port());
         settings.upstreams[0].endpoints = vec![Endpoint { authority: origin.address().to_string(), address }];
-        settings.redis = Some(RedisCache::at(&redis.url(), Path::new("")).unwrap());
+        settings.redis = Some(shared_cache(&redis.url()));
     })
     .await;
     place.redis_is_up().await;
@@ -97,15 +96,14 @@ async fn credentials_that_are_nearly_the_same_are_told_apart() {
 async fn what_somebody_else_wrote_into_redis_lets_nobody_in() {
     let redis = Redis::start().await;
     // Patient, so that a busy machine is not taken for a slow server, which nobody would look into.
-    let shared = RedisCache { timeout: PATIENCE, ..RedisCache::at(&redis.url(), Path::new("")).unwrap() };
+    let shared = RedisCache { timeout: PATIENCE, ..shared_cache(&redis.url()) };
     let place = Place::with(|settings| settings.redis = Some(shared.clone())).await;
     place.redis_is_up().await;
     let [alice] = &place.issue("alice", 1).await[..] else { panic!("one token") };
     place.tokens_are_old(&redis).await;
     let gateway = place.fleet.first();
     assert_eq!(Ask::get("/api/x").token(alice).to(gateway).await.status, 200);
-    let is_kept = || async { shared_entry(&redis, alice).await.starts_with(b"e") };
-    eventually(PATIENCE, "the entry is kept", is_kept).await;
+    is_kept(&place, &redis, alice).await;
     let whole = shared_entry(&redis, alice).await;
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;

@@ -138,7 +138,7 @@ async fn an_entry_ends_by_itself() {
     settings.ttl = Duration::from_millis(50);
     let gateway = fleet.connected(&settings).await;
     let alice = record("alice's key");
-    gateway.fill(&alice).await;
+    gateway.try_fill(&alice).await;
     let what = "the entry ends";
     eventually(crate::support::PATIENCE, what, || gateway.finds_nothing(&alice)).await;
     assert!(redis.contents().await.is_empty());

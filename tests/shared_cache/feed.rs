@@ -20,9 +20,8 @@ async fn a_change_reaches_every_gateway_after_its_hold() {
     assert_eq!((next(&mut own).await, next(&mut feed).await), (TokenEvent::Gap, TokenEvent::Gap));
     let alice = record("alice's key");
     one.fill(&alice).await;
-    one.cache.changed(alice.digest, tokengate::store::Cursor(1));
-    for feed in [&mut own, &mut feed] {
-        assert_eq!(next(feed).await, TokenEvent::Changed(alice.digest));
+    for (feed, number) in [(&mut own, 1), (&mut feed, 1_000)] {
+        one.change_is_heard(&alice, number, feed).await;
         assert!(other.finds_nothing(&alice).await);
     }
 }
@@ -37,8 +36,7 @@ async fn messages_that_say_nothing_are_passed_over() {
         redis.ask::<u64>(command(&["PUBLISH", "tokengate:changes", text])).await;
     }
     let alice = record("alice's key");
-    gateway.change(&alice, 1).await;
-    assert_eq!(next(&mut feed).await, TokenEvent::Changed(alice.digest));
+    gateway.change_is_heard(&alice, 1, &mut feed).await;
 }
 
 #[tokio::test]
@@ -67,8 +65,7 @@ async fn a_cut_a_stalled_and_a_killed_connection_each_end_in_a_gap() {
     assert_eq!(next(&mut feed).await, TokenEvent::Gap);
     gateway.is_connected().await;
     let alice = record("alice's key");
-    gateway.change(&alice, 1).await;
-    assert_eq!(next(&mut feed).await, TokenEvent::Changed(alice.digest));
+    gateway.change_is_heard(&alice, 1, &mut feed).await;
 }
 
 #[tokio::test]

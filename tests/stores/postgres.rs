@@ -18,8 +18,8 @@ use super::site::{Log, START, Site, found, key, user};
 use crate::support::redis::free_port;
 use crate::support::{PATIENCE, Postgres, eventually, soon};
 
-/// How long a store may take that a test takes away.
-const SHORT: Duration = Duration::from_millis(500);
+/// How long a store may take that a test takes away; long enough for a busy machine while it is there.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// An opened store on a server that the test may stop, with one token.
 async fn on(server: &Postgres) -> (Site, Store, TokenKey) {
@@ -83,7 +83,7 @@ async fn a_server_that_stands_still_is_unavailable_and_comes_back_by_itself() {
     server.pause();
     nothing_is_known(&store, &key).await;
     // The line of the feed is not cut: only a ping without an answer tells that nothing comes any more.
-    tokio::time::timeout(Duration::from_secs(4), feed.next()).await.unwrap_err();
+    tokio::time::timeout(3 * SHORT, feed.next()).await.unwrap_err();
     server.resume();
     assert_eq!(next(&mut feed).await, Gap);
     heals(&store, &key).await;
@@ -111,7 +111,7 @@ async fn a_start_waits_while_another_one_brings_the_schema_up() {
     run(&mut other, "BEGIN; SELECT pg_advisory_xact_lock(8390042714202661236)").await;
     let start = site.try_open();
     tokio::pin!(start);
-    assert!(tokio::time::timeout(SHORT * 3, &mut start).await.is_err(), "longer than for any answer");
+    assert!(tokio::time::timeout(SHORT * 3 / 2, &mut start).await.is_err(), "longer than for any answer");
     run(&mut other, "COMMIT").await;
     soon("the start", start).await.unwrap();
 }
@@ -309,13 +309,15 @@ async fn a_server_without_room_or_without_the_database_says_so() {
     let mut site = Site::on(&server).await;
     site.store.timeout = SHORT;
     site.open().await;
-    let mut crowd = Vec::new();
-    while let Ok(session) = server.try_connect("postgres").await {
-        crowd.push(session);
-    }
-    // The store has given its connections back, and they are counted: a new gateway finds no room.
-    let refused = site.try_open().await.err().unwrap();
-    assert!(matches!(refused, OpenError::Database { source: StoreError::Unavailable(_), .. }), "{refused:?}");
+    let crowd = Mutex::new(Vec::new());
+    // The server may still count a connection that was given back, and have room a moment later.
+    eventually(PATIENCE, "a new gateway finds no room", || async {
+        while let Ok(session) = server.try_connect("postgres").await {
+            crowd.lock().await.push(session);
+        }
+        matches!(site.try_open().await, Err(OpenError::Database { source: StoreError::Unavailable(_), .. }))
+    })
+    .await;
     drop(crowd);
     eventually(PATIENCE, "there is room again", || async { site.try_open().await.is_ok() }).await;
 

@@ -12,7 +12,7 @@ use tokengate::config::settings;
 use tokengate::store::{self, NewUser, OpenError, Store, TokenEvent};
 use tokengate::token::{SubjectId, TokenKey, TokenRecord};
 
-use crate::support::Postgres;
+use crate::support::{PATIENCE, Postgres};
 
 /// Where the clock of every test stands at first.
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -46,7 +46,7 @@ impl Site {
         let (clock, hand) = Clock::by_hand(START);
         let store = settings::Store {
             max_connections: 4,
-            timeout: Duration::from_secs(10),
+            timeout: PATIENCE,
             poll_every: Duration::from_secs(1),
             hashing: settings::Hashing { at_once: 2, failed_after: Duration::from_millis(1) },
             ..settings::Store::at(database, folder.path().join("tokengate.key"))

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::watched::Watched;
-use super::{Gateway, Site};
+use super::{Gateway, PATIENCE, Site};
 
 /// Gateways that share a store.
 pub struct Fleet {
@@ -35,7 +35,8 @@ impl Fleet {
         for _ in 0..count {
             let site = Site::before_all(&[endpoint]).with(|settings| {
                 let store = settings::Store::at(url.clone(), folder.path().join("tokengate.key"));
-                settings.store = settings::Store { max_connections: 4, ..store };
+                let (timeout, unknown_per_second) = (PATIENCE, u32::MAX);
+                settings.store = settings::Store { max_connections: 4, timeout, unknown_per_second, ..store };
                 change(settings);
             });
             let (gateway, store) = Watched::start(site).await;

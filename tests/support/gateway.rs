@@ -23,9 +23,10 @@ use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
 use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
-use super::{Origin, PATIENCE, eventually};
+use super::{AMPLE, Origin, PATIENCE, eventually};
 
-/// A gateway that has not started: its folder, its settings, its clock.
+/// A gateway that has not started: its folder, its settings, its clock. Its time limits are ample: a test that is about one
+/// sets it.
 pub struct Site {
     pub settings: Settings,
     pub roots: RootCertStore,
@@ -55,7 +56,8 @@ impl Site {
             certificates: Vec::new(),
             store: settings::Store {
                 max_connections: 2,
-                timeout: Duration::from_secs(5),
+                timeout: PATIENCE,
+                unknown_per_second: u32::MAX,
                 ..settings::Store::at(database, folder.path().join("tokengate.key"))
             },
             memory: settings::MemoryCache { max_entries: 10_000, ..settings::MemoryCache::default() },
@@ -77,7 +79,7 @@ impl Site {
             // Fewer connections than by default, for machines that allow few open files.
             // Tests show many wrong keys from one address.
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
-            timeouts: ConnectionTimeouts::default(),
+            timeouts: ConnectionTimeouts { handshake: AMPLE, request_headers: AMPLE, idle: AMPLE, write: AMPLE },
             admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
@@ -283,8 +285,8 @@ fn upstream(endpoints: &[SocketAddr]) -> Upstream {
         name: "origin".to_owned(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         max_connections: 1_000,
-        idle_timeout: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(5),
+        idle_timeout: AMPLE,
+        connect_timeout: PATIENCE,
         retry: true,
     }
 }
@@ -305,9 +307,9 @@ pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
         buffer_request: false,
         streaming: false,
         body_limit: 10 << 20,
-        request_body_timeout: Duration::from_secs(30),
-        response_headers_timeout: Duration::from_secs(30),
-        response_body_timeout: Duration::from_secs(60),
+        request_body_timeout: AMPLE,
+        response_headers_timeout: AMPLE,
+        response_body_timeout: AMPLE,
         total_timeout: None,
     }
 }

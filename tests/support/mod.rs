@@ -16,7 +16,11 @@ pub mod python;
 pub mod redis;
 pub mod watched;
 
+use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 pub use client::{Ask, Http, Wire};
 pub use fleet::Fleet;
@@ -28,7 +32,21 @@ pub use origin::{Gate, Origin, Step};
 pub use postgres::Postgres;
 
 /// How long anything may take that should come at once; long, since the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A time limit of a gateway that a test is not about: longer than any test.
+pub const AMPLE: Duration = Duration::from_secs(3600);
+
+/// An address where nobody listens, and nobody will: it is taken for as long as this process runs.
+pub fn nowhere() -> SocketAddr {
+    static TAKEN: OnceLock<Socket> = OnceLock::new();
+    let take = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket
+    };
+    TAKEN.get_or_init(take).local_addr().unwrap().as_socket().unwrap()
+}
 
 /// The output of `future`, which must come soon.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

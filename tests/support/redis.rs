@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokengate::clock::Clock;
@@ -176,7 +176,9 @@ impl Redis {
 
     async fn client(&self) -> Option<MultiplexedConnection> {
         let client = redis::Client::open(self.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.ok()?;
+        let patient = AsyncConnectionConfig::new();
+        let patient = patient.set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+        let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await.ok()?;
         redis::cmd("PING").query_async::<redis::Value>(&mut connection).await.ok()?;
         Some(connection)
     }
@@ -239,7 +241,7 @@ impl Sentinels {
         }
         let monitor = format!("sentinel monitor main 127.0.0.1 {} 2", servers[0].port);
         let lines =
-            [monitor.as_str(), "sentinel down-after-milliseconds main 500", "sentinel failover-timeout main 3000"];
+            [monitor.as_str(), "sentinel down-after-milliseconds main 3000", "sentinel failover-timeout main 10000"];
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = Redis::prepare(free_port(), &["--sentinel"], &lines);
@@ -294,7 +296,7 @@ impl Cluster {
             let rules = format!("{RULES} +cluster");
             let lines = [
                 "cluster-enabled yes",
-                "cluster-node-timeout 1000",
+                "cluster-node-timeout 4000",
                 "cluster-config-file nodes.conf",
                 bus.as_str(),
                 rules.as_str(),

@@ -123,6 +123,11 @@ impl History {
         }
     }
 
+    /// When the recorders were last read.
+    pub fn read(&self) -> Timestamp {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).at
+    }
+
     /// What was kept of the last time.
     pub fn window(&self, reach: Reach) -> Window {
         let kept = self.kept();
