@@ -45,9 +45,18 @@ mod scale;
 
 use std::time::Duration;
 
+use tokengate::config::Settings;
+use tokengate::config::settings;
+
 /// As the program itself.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// With the limits of its store as they come, not as ample as those of the tests.
+fn as_it_comes(settings: &mut Settings) {
+    let store = settings::Store::at(settings.store.url.clone(), settings.store.key_file.clone());
+    settings.store = settings::Store { max_connections: settings.store.max_connections, ..store };
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use crate::spread;
 use crate::support::http2::H2;
 use crate::support::{Ask, Fleet};
+use crate::{as_it_comes, spread};
 
 const FLOODERS: usize = 32;
 
 pub async fn run(tokens: usize) {
-    let fleet = Fleet::over_sqlite(1, |_| {}).await;
+    let fleet = Fleet::over_sqlite(1, as_it_comes).await;
     let gateway = fleet.first();
     let known = gateway.issue("alice").await;
     let mut client = H2::open(gateway).await;

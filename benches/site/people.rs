@@ -8,6 +8,7 @@ use tokengate::config::Settings;
 use tokengate::config::settings::Login;
 use tokengate::store::{NewUser, Password};
 
+use crate::as_it_comes;
 use crate::support::{Ask, Fleet, Gateway};
 
 /// Of all users.
@@ -41,6 +42,7 @@ struct Good {
 /// A gateway on which one can log in as often as one likes, otherwise as it comes, with a worker for each of two cores.
 pub async fn fleet(change: impl Fn(&mut Settings)) -> Fleet {
     let fleet = Fleet::over_sqlite(1, |settings| {
+        as_it_comes(settings);
         settings.workers = 2;
         settings.login = Some(Login { per_user: None, per_address: None, ..Login::default() });
         change(settings);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::as_it_comes;
 use crate::operator::{Operator, admin};
 use crate::support::{Ask, Fleet, Wire};
 
@@ -21,6 +22,7 @@ const HALF: Duration = Duration::from_secs(8);
 
 pub async fn run(rounds: usize) {
     let fleet = Fleet::over_sqlite(1, |settings| {
+        as_it_comes(settings);
         settings.workers = 2;
         settings.admin = Some(admin());
     })

@@ -12,11 +12,11 @@ use tokengate::config::settings::RedisCache;
 use tokengate::store::{NamedToken, NewUser, TokenRef};
 use tokengate::token::ScopeSet;
 
-use crate::spread;
 use crate::support::http2::H2;
 use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::{Ask, Fleet};
+use crate::{as_it_comes, spread};
 
 const GATEWAYS: usize = 3;
 /// Requests in flight at each gateway that have nothing to do with what is revoked.
@@ -35,6 +35,7 @@ pub async fn run(rounds: usize) {
     println!("|---|---|---|---|---|---|");
     for (name, url, with_redis) in sites {
         let change = |settings: &mut Settings| {
+            as_it_comes(settings);
             settings.redis = with_redis.then(|| shared.clone());
             settings.tokens.max_per_user = 1_000_000;
         };

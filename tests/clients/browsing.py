@@ -53,7 +53,12 @@ def visit(browser, act, *more, refusals=0, **settings):
         if request.failure != "net::ERR_ABORTED":
             complaints.append(f"{request.url}: {request.failure}")
 
-    page.on("console", lambda message: complaints.append(message.text))
+    def said(message):
+        # Who types before a page has given the focus to its first field keeps it; nothing is wrong with that.
+        if message.type in ("error", "warning") and not message.text.startswith("Autofocus processing was blocked"):
+            complaints.append(message.text)
+
+    page.on("console", said)
     page.on("pageerror", lambda fault: complaints.append(str(fault)))
     page.on("requestfailed", failed)
     act(page, *more)
