@@ -1,6 +1,6 @@
 //! What a site does as a whole: how soon a revocation holds, what a token costs among millions, what a flood of unknown
-//! tokens does to the store, what the time of a failed login tells, what a storm of logins does to others, what a page of a
-//! list costs among a million users, what those who watch the traffic cost it.
+//! tokens does to the store, what the time of a failed login tells, what a storm of logins does to others, what a page
+//! of a list costs among a million users, what those who watch the traffic cost it.
 //!
 //!     cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm | polling
 //!         [--tokens N] [--rounds N] [--users N]

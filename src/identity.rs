@@ -75,8 +75,8 @@ impl Identity {
     /// The single place that decides whether a token counts.
     ///
     /// # Errors
-    /// Says why it does not. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder of a live token
-    /// learns that its owner is inactive.
+    /// Says why it does not. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder of a live
+    /// token learns that its owner is inactive.
     pub fn establish(record: &TokenRecord, now: Timestamp) -> Result<Identity, Denied> {
         if record.revoked.is_some() {
             return Err(Denied::Revoked);

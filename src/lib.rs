@@ -22,16 +22,27 @@
 //! Two halves run side by side: *workers* (one single-threaded runtime per core; they serve requests and share almost
 //! nothing) and *control* (one small runtime for everything that waits or writes). See `docs/ARCHITECTURE.md`.
 
-macro_rules! floors { ($($(#[$doc:meta])* $name:ident)+) => { $($(#[$doc])* pub mod $name;)+ } }
+pub mod units;
+pub mod clock;
+pub mod telemetry;
 
-// A macro, since rustfmt would sort a plain list of `mod` lines, and their order is the point.
-floors! {
-    units clock telemetry
-    token identity config
-    store cache
-    route auth
-    upstream
-    gateway
-    listener admin
-    app demo cli
-}
+pub mod token;
+pub mod identity;
+pub mod config;
+
+pub mod store;
+pub mod cache;
+
+pub mod route;
+pub mod auth;
+
+pub mod upstream;
+
+pub mod gateway;
+
+pub mod listener;
+pub mod admin;
+
+pub mod app;
+pub mod demo;
+pub mod cli;

@@ -180,9 +180,13 @@ impl BadQuantity {
         match self {
             BadQuantity::BareDuration(number) => format!("write \"{number}s\" for seconds, or use ms, m, h or d"),
             BadQuantity::BareSize(number) => format!("write \"{number}B\" for bytes, or use KiB, MiB or GiB"),
-            BadQuantity::NotADuration => "use the units d, h, m, s and ms in this order, as in \"30s\" or \"1h30m\"".to_owned(),
+            BadQuantity::NotADuration => {
+                "use the units d, h, m, s and ms in this order, as in \"30s\" or \"1h30m\"".to_owned()
+            }
             BadQuantity::NotASize => "use one of the units B, KiB, MiB and GiB, as in \"64KiB\"".to_owned(),
-            BadQuantity::NotARate => "write a number and one of the units /s, /min, /h and /d, as in \"5/min\"".to_owned(),
+            BadQuantity::NotARate => {
+                "write a number and one of the units /s, /min, /h and /d, as in \"5/min\"".to_owned()
+            }
             BadQuantity::Never => "write a number above zero".to_owned(),
             BadQuantity::Zero => "write a duration above zero".to_owned(),
             BadQuantity::TooLarge => "write a smaller number".to_owned(),
@@ -272,7 +276,8 @@ mod tests {
 
     #[test]
     fn rates_are_read_and_written_with_their_units() {
-        for (text, count, seconds) in [("5/min", 5, 60), ("1000/s", 1_000, 1), ("20/h", 20, 3_600), ("1/d", 1, 86_400)] {
+        for (text, count, seconds) in [("5/min", 5, 60), ("1000/s", 1_000, 1), ("20/h", 20, 3_600), ("1/d", 1, 86_400)]
+        {
             let rate = Rate { count, per: Duration::from_secs(seconds) };
             assert_eq!(text.parse(), Ok(rate), "{text}");
             assert_eq!(rate.to_string(), text);

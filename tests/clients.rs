@@ -1,4 +1,5 @@
-//! The programs that people really call with, unchanged: their TLS trusts the gateway's authority, nothing is switched off.
+//! The programs that people really call with, unchanged: their TLS trusts the gateway's authority, nothing is switched
+//! off.
 
 mod admin;
 mod chromium;

@@ -2,8 +2,8 @@
 //! under light load that never stops. The answer of every request is judged, see [`traffic`].
 //!
 //! A gateway that was told of a revocation never lets that token in again, whatever fails. One that cannot be told does
-//! for as long as the settings say and no longer; clocks are moved by hand for that. A valid token is never answered 401.
-//! Each test ends with everything healed by itself, and with every token answered as it should be.
+//! for as long as the settings say and no longer; clocks are moved by hand for that. A valid token is never answered
+//! 401. Each test ends with everything healed by itself, and with every token answered as it should be.
 //!
 //! What an attacker or a fault may try against what gateways know, and the test that stands against it:
 //!

@@ -1,7 +1,7 @@
 //! The order of the modules, and what each may touch (docs/ARCHITECTURE.md, "Rules").
 //!
-//! Reads the sources as text: comments and literals are blanked, so that prose may name what code may not. A rule that is
-//! broken is told with file and line; [`rules_that_are_broken_are_found`] shows for each that it can be.
+//! Reads the sources as text: comments and literals are blanked, so that prose may name what code may not. A rule that
+//! is broken is told with file and line; [`rules_that_are_broken_are_found`] shows for each that it can be.
 
 use std::fs;
 use std::path::Path;
@@ -110,11 +110,10 @@ fn read_sources(root: &Path, folder: &Path, into: &mut Vec<Source>) {
     into.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-/// The names in the `floors!` list, ground first.
-fn order(lib: &str) -> Vec<String> {
-    let code = blank(lib);
-    let list = code.split("\nfloors! {").nth(1).and_then(|rest| rest.split('}').next());
-    list.expect("src/lib.rs has a floors! list").split_whitespace().map(str::to_owned).collect()
+/// The modules that `src/lib.rs` lists, ground first.
+fn order(library: &str) -> Vec<String> {
+    let names = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    names.map(str::to_owned).collect()
 }
 
 /// Every rule that is broken, with its place.

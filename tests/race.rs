@@ -1,8 +1,8 @@
-//! Tokens are asked for at several gateways while they are revoked, issued anew, given and denied scopes, and their owners
-//! switched off and on, all at random; a model knows for every moment what may be answered.
+//! Tokens are asked for at several gateways while they are revoked, issued anew, given and denied scopes, and their
+//! owners switched off and on, all at random; a model knows for every moment what may be answered.
 //!
-//! No time limit is in it: a change holds when every gateway has applied it, and from then on no request may be answered
-//! as before. While it is under way, both answers are right. The seed makes the order of the operations; set
+//! No time limit is in it: a change holds when every gateway has applied it, and from then on no request may be
+//! answered as before. While it is under way, both answers are right. The seed makes the order of the operations; set
 //! `TOKENGATE_RACE_SEED` for another one.
 
 use std::path::Path;

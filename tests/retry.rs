@@ -68,7 +68,8 @@ async fn a_request_without_effects_is_sent_once_more_when_its_warm_connection_di
                 let origin = dying(then.clone()).await;
                 let gateway = Gateway::before(&origin).await;
                 let ask = Ask::new(method, "/public/again");
-                // The answer to HEAD has a body in this script, which the gateway must not pass on; the status says enough.
+                // The answer to HEAD has a body in this script, which the gateway must not pass on; the status says
+                // enough.
                 assert_eq!(on_a_warm_connection(http, &gateway, &ask).await, 200, "{http:?} {method}");
                 assert_eq!((sent(&origin, "/public/again"), origin.connections()), (2, 2));
             }

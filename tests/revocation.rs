@@ -11,7 +11,8 @@ use crate::support::http2::H2;
 use crate::support::watched::Watched;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually, soon};
 
-/// The promise is one second after the withdrawal: how long it takes until then is a setting, not the speed of this machine.
+/// The promise is one second after the withdrawal: how long it takes until then is a setting, not the speed of this
+/// machine.
 #[test]
 fn the_change_log_is_read_several_times_a_second() {
     let store = Store::at(StoreUrl::Sqlite("tokengate.db".into()), "tokengate.key".into());

@@ -134,7 +134,8 @@ impl Gateway {
         self.has_delivered().await;
     }
 
-    /// The token changes, once more after each gap, until a feed tells of it: a pause of the machine may break the connection.
+    /// The token changes, once more after each gap, until a feed tells of it: a pause of the machine may break the
+    /// connection.
     async fn change_is_heard(&self, record: &TokenRecord, number: i64, feed: &mut Box<dyn TokenFeed>) {
         let mut numbers = number..;
         self.cache.changed(record.digest, Cursor(numbers.next().unwrap()));

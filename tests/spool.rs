@@ -1,5 +1,5 @@
-//! Bodies that are gathered before they are forwarded: short ones in memory, long ones in files without names, all of them
-//! within one budget.
+//! Bodies that are gathered before they are forwarded: short ones in memory, long ones in files without names, all of
+//! them within one budget.
 
 use std::path::Path;
 use std::sync::Arc;

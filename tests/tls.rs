@@ -31,7 +31,8 @@ async fn tls_1_2_and_1_3_are_spoken_and_1_2_can_be_switched_off() {
     assert!(Tls { version: Some(&TLS13), ..Tls::default() }.connect(&strict).await.is_ok());
 }
 
-/// A gateway with two certificates: the first for `one.test` and `localhost`, the second for `two.test` and `localhost`.
+/// A gateway with two certificates: the first for `one.test` and `localhost`, the second for `two.test` and
+/// `localhost`.
 async fn with_two_certificates(origin: &Origin) -> Gateway {
     let mut site = Site::before(origin);
     let second = site.add_certificate("second", &["two.test"]);

@@ -27,8 +27,8 @@ fn head<'a>(method: &'a str, path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<
     [&pseudo, more].concat()
 }
 
-/// What this client finds, who is given a moment by the gateway: one who was held up for longer, as on a busy machine, may
-/// try again.
+/// What this client finds, who is given a moment by the gateway: one who was held up for longer, as on a busy machine,
+/// may try again.
 async fn within_a_moment(client: impl AsyncFn() -> bool) -> bool {
     for _ in 0..20 {
         let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! WebSocket: who gets through, what passes, when it ends; and that no byte behind a handshake is ever read as a request.
+//! WebSocket: who gets through, what passes, when it ends; and that no byte behind a handshake is ever read as a
+//! request.
 
 use std::sync::Arc;
 use std::time::Duration;

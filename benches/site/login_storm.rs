@@ -1,9 +1,9 @@
-//! What a storm of logins does to requests with tokens: their latency with and without it, in turns, and the memory of the
-//! process.
+//! What a storm of logins does to requests with tokens: their latency with and without it, in turns, and the memory of
+//! the process.
 //!
-//! 200 clients log in without a pause, with right and wrong passwords under every kind of hash; who is told to come again
-//! does so when told. Beside them a few clients ask with a token, each a moment after its last answer, so that the machine
-//! is busy and not full without the storm.
+//! 200 clients log in without a pause, with right and wrong passwords under every kind of hash; who is told to come
+//! again does so when told. Beside them a few clients ask with a token, each a moment after its last answer, so that
+//! the machine is busy and not full without the storm.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

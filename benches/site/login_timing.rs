@@ -1,6 +1,6 @@
-//! What the time of a failed login tells: unknown users, wrong passwords under each kind of hash, users who may not log in,
-//! one after the other in an order that changes with each round. A moment later somebody comes whom nobody knows: what that one
-//! waits for must tell nothing either.
+//! What the time of a failed login tells: unknown users, wrong passwords under each kind of hash, users who may not log
+//! in, one after the other in an order that changes with each round. A moment later somebody comes whom nobody knows:
+//! what that one waits for must tell nothing either.
 
 use std::time::Duration;
 

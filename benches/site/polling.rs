@@ -1,5 +1,5 @@
-//! What ten pages that show the traffic cost the traffic: requests in a second through a gateway that is busy all the time,
-//! with and without them, in turns.
+//! What ten pages that show the traffic cost the traffic: requests in a second through a gateway that is busy all the
+//! time, with and without them, in turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

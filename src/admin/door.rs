@@ -156,7 +156,10 @@ impl Door {
     }
 }
 
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<(OwnedSemaphorePermit, TcpStream, Client)> {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, Client)> {
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     Ok((place, stream, Client(SocketAddr::new(address.ip().to_canonical(), address.port()))))

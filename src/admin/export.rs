@@ -1,8 +1,8 @@
-//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs. Pages and the API give the
-//! same.
+//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs. Pages and the API
+//! give the same.
 //!
-//! Sent as it is read, so that it may be long. What fails on the way breaks the connection: half a trail must not pass for a
-//! whole one.
+//! Sent as it is read, so that it may be long. What fails on the way breaks the connection: half a trail must not pass
+//! for a whole one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -56,7 +56,12 @@ impl Format {
 ///
 /// # Errors
 /// What [`Acting::audit`](super::desk::Acting::audit) says of the first part.
-pub(super) async fn export(desk: Desk, caller: Caller, query: AuditQuery, format: Format) -> Result<Response, DeskError> {
+pub(super) async fn export(
+    desk: Desk,
+    caller: Caller,
+    query: AuditQuery,
+    format: Format,
+) -> Result<Response, DeskError> {
     let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
     // The first part before the answer begins, so that a refusal is one.
     let mut part = desk.act_for(&caller).audit(&query).await?;
@@ -128,8 +133,8 @@ fn write(text: &mut String, entry: &AuditEntry, format: Format) {
     text.push_str("\r\n");
 }
 
-/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula, some of them also as wide as East Asian
-/// characters; an apostrophe before them keeps it text.
+/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula, some of them also as wide as East
+/// Asian characters; an apostrophe before them keeps it text.
 fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n', '\'']);
     format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))

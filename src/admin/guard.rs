@@ -1,8 +1,8 @@
 //! Is a request meant for this application, and does it come from its own pages?
 //!
-//! A browser brings the cookie along for whoever makes it ask. So a request must name a host that the application is called
-//! by (a foreign name that is pointed here is none), may not say that it comes from elsewhere, and, if it changes anything,
-//! has to say that it comes from here. The secret in each form comes on top of that (`visit`).
+//! A browser brings the cookie along for whoever makes it ask. So a request must name a host that the application is
+//! called by (a foreign name that is pointed here is none), may not say that it comes from elsewhere, and, if it
+//! changes anything, has to say that it comes from here. The secret in each form comes on top of that (`visit`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// What stands in every answer: nothing is loaded from elsewhere, nothing runs that is not ours, nobody frames, reads or keeps it.
+/// What stands in every answer: nothing is loaded from elsewhere, nothing runs that is not ours, nobody frames, reads
+/// or keeps it.
 const FIELDS: [(HeaderName, &str); 9] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -76,8 +77,13 @@ pub(super) async fn every_request(State(guard): State<Guard>, request: Request, 
 pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     let fields = request.headers();
     // An `Origin` that is there is ours: see `is_foreign`.
-    let is_ours = fields.contains_key(header::ORIGIN) || fields.get(FETCH_SITE).is_some_and(|site| site == "same-origin");
-    if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours { next.run(request).await } else { pages::forbidden() }
+    let is_ours =
+        fields.contains_key(header::ORIGIN) || fields.get(FETCH_SITE).is_some_and(|site| site == "same-origin");
+    if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours {
+        next.run(request).await
+    } else {
+        pages::forbidden()
+    }
 }
 
 /// Paths are compared as they are written, so one has one spelling: no escapes, no dots, no empty segments.
@@ -85,7 +91,8 @@ fn is_plain(request: &Request) -> bool {
     let path = request.uri().path();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
     let is_odd = |segment: &str| segment.is_empty() || segment.starts_with('.');
-    path.bytes().all(plain) && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || !rest.split('/').any(is_odd))
+    path.bytes().all(plain)
+        && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || !rest.split('/').any(is_odd))
 }
 
 /// Is it addressed to a host that we are?
@@ -103,7 +110,9 @@ fn is_foreign(method: &Method, fields: &HeaderMap) -> bool {
     if fields.contains_key(header::ORIGIN) {
         return one(fields, &header::ORIGIN).is_none_or(|origin| !origin.eq_ignore_ascii_case(&own));
     }
-    if !fields.contains_key(FETCH_SITE) || one(fields, &FETCH_SITE).is_some_and(|site| matches!(site, "same-origin" | "none")) {
+    if !fields.contains_key(FETCH_SITE)
+        || one(fields, &FETCH_SITE).is_some_and(|site| matches!(site, "same-origin" | "none"))
+    {
         return false;
     }
     !(matches!(*method, Method::GET | Method::HEAD) && one(fields, &FETCH_MODE) == Some("navigate"))

@@ -2,9 +2,10 @@
 //!
 //! All of it runs in the control half and never sees a request that is meant for an upstream.
 //!
-//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), gets a name and a line in the access log ([`record`]),
-//! passes the [`guard`] (is it for us, from our own pages), is somebody's by a sign-in ([`session`], read by [`visit`]), and ends in one of the [`pages`], which do what they do
-//! at the [`desk`] and show what the [`monitor`] knows. The [`api`] is another way to that desk, for programs.
+//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), gets a name and a line in the access log
+//! ([`record`]), passes the [`guard`] (is it for us, from our own pages), is somebody's by a sign-in ([`session`], read
+//! by [`visit`]), and ends in one of the [`pages`], which do what they do at the [`desk`] and show what the [`monitor`]
+//! knows. The [`api`] is another way to that desk, for programs.
 
 pub mod api;
 pub mod desk;
@@ -30,8 +31,8 @@ use crate::config::settings;
 use api::Api;
 use desk::Desk;
 use guard::Guard;
-use monitor::Monitor;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
+use monitor::Monitor;
 pub use record::Records;
 use session::SignIns;
 

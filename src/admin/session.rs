@@ -1,8 +1,8 @@
 //! Who is signed in.
 //!
-//! A sign-in lives in the memory of this process, known by the digest of what the cookie holds, and ends with its time. Who
-//! has it is read from the store at each request (`visit`): a new password ends it, too, and whatever makes somebody one who
-//! may not sign in any more.
+//! A sign-in lives in the memory of this process, known by the digest of what the cookie holds, and ends with its time.
+//! Who has it is read from the store at each request (`visit`): a new password ends it, too, and whatever makes
+//! somebody one who may not sign in any more.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -63,7 +63,12 @@ impl SignIns {
     ///
     /// # Errors
     /// The system has no random numbers.
-    pub(super) fn open(&self, user: SubjectId, password: PasswordMark, now: Timestamp) -> Result<TokenKey, Unspecified> {
+    pub(super) fn open(
+        &self,
+        user: SubjectId,
+        password: PasswordMark,
+        now: Timestamp,
+    ) -> Result<TokenKey, Unspecified> {
         let mut random = Zeroizing::new([0; 30]);
         aws_lc_rs::rand::fill(random.as_mut())?;
         let text = Zeroizing::new(Base64UrlUnpadded::encode_string(random.as_ref()));

@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn this_machine_is_one_client_by_whatever_address_it_comes() {
         let shares = Shares::new(2, 3);
-        let held: Vec<_> = ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"].iter().filter_map(|it| shares.take(from(it))).collect();
+        let held: Vec<_> = ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"]
+            .iter()
+            .filter_map(|it| shares.take(from(it)))
+            .collect();
         assert_eq!(held.len(), 3);
         assert!(shares.take(from("192.0.2.1")).is_some());
     }

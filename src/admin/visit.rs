@@ -1,7 +1,7 @@
 //! Whose request it is.
 //!
-//! [`Visit`] is a request of somebody who is signed in, [`Sent`] a form of theirs that came from one of our pages. A handler
-//! that takes neither is open to everybody; there is one, the sign-in.
+//! [`Visit`] is a request of somebody who is signed in, [`Sent`] a form of theirs that came from one of our pages. A
+//! handler that takes neither is open to everybody; there is one, the sign-in.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -150,7 +150,8 @@ impl FromRequest<Arc<Application>> for Sent {
         let visit = Visit::from_request_parts(&mut parts, app).await?;
         let fields = read_form(Request::from_parts(parts, body), app).await?;
         if !visit.secret.is_shown_by(fields.get(CSRF_FIELD)) {
-            let text = "The form does not belong to this sign-in. Go back, load the page again and repeat what you did.";
+            let text =
+                "The form does not belong to this sign-in. Go back, load the page again and repeat what you did.";
             return Err(pages::message(StatusCode::FORBIDDEN, "Forbidden", text));
         }
         Ok(Sent { visit, fields })

@@ -11,11 +11,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
 use super::worker::Phase;
-use crate::admin::{Application, Records};
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
 use crate::admin::door::{Bounds, Door};
 use crate::admin::monitor::Monitor;
+use crate::admin::{Application, Records};
 use crate::auth::{Issuer, WrongKeys};
 use crate::cache::Uses;
 use crate::clock::Clock;
@@ -31,8 +31,8 @@ pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
     opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Serves it until a stop begins, and what is in flight then. It has throttles of its own, so that nobody can lock operators
-/// out from the public side. The API notes uses of tokens.
+/// Serves it until a stop begins, and what is in flight then. It has throttles of its own, so that nobody can lock
+/// operators out from the public side. The API notes uses of tokens.
 pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),

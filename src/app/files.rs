@@ -19,8 +19,8 @@ pub struct OutOfFiles {
     allowed: u64,
 }
 
-/// Raises the soft limit of open files to the hard one, and checks that it holds the configured connections with a fifth
-/// to spare for endpoints and stores (HARDENING §1), and the files of request bodies that are gathered.
+/// Raises the soft limit of open files to the hard one, and checks that it holds the configured connections with a
+/// fifth to spare for endpoints and stores (HARDENING §1), and the files of request bodies that are gathered.
 ///
 /// # Errors
 /// [`OutOfFiles`] if it does not.

@@ -10,9 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{StartError, prune};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::status::FeedStatus;
-use crate::cache::{
-    ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher,
-};
+use crate::cache::{ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed};
@@ -58,14 +56,18 @@ pub(super) async fn start(
             Some(shared)
         }
     };
-    // From before the first fill, so that no change can fall between the two; with a shared cache from before its oldest
-    // entry, so that no entry is believed that has changed since.
+    // From before the first fill, so that no change can fall between the two; with a shared cache from before its
+    // oldest entry, so that no entry is believed that has changed since.
     let since = match &settings.redis {
         None => tokens.newest_change().await?,
         Some(redis) => tokens.cursor_at(clock.now().before(redis.ttl + MARGIN)).await?,
     };
-    let sources =
-        Sources { memory: Arc::clone(&memory), shared: shared.clone(), store: Arc::clone(tokens), clock: clock.clone() };
+    let sources = Sources {
+        memory: Arc::clone(&memory),
+        shared: shared.clone(),
+        store: Arc::clone(tokens),
+        clock: clock.clone(),
+    };
     let (resolver, handle) = Resolver::new(sources.clone(), &settings.store, Arc::clone(&counts));
     let (exposed, exposures) = ExposedTokens::new(Arc::clone(tokens), clock.clone());
     let every = settings.tokens.last_used_every;

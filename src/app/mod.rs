@@ -1,8 +1,8 @@
 //! The house: starts workers and control, stops them.
 //!
-//! [`start`] makes everything from checked [`Settings`](crate::config::Settings) and gives a [`Running`] once all sockets
-//! are bound, so that tests use port 0 and ask for the address. Control tasks run on the runtime that calls `start`; each
-//! worker has a thread and a runtime of its own.
+//! [`start`] makes everything from checked [`Settings`](crate::config::Settings) and gives a [`Running`] once all
+//! sockets are bound, so that tests use port 0 and ask for the address. Control tasks run on the runtime that calls
+//! `start`; each worker has a thread and a runtime of its own.
 
 mod admin_door;
 mod clock;

@@ -342,7 +342,8 @@ fn share_out(
         })
         .collect();
     for (place, sockets) in sockets.into_iter().enumerate() {
-        let for_clients = settings.listeners.get(place).is_some_and(|l| !matches!(l.role, ListenerRole::Internal { .. }));
+        let for_clients =
+            settings.listeners.get(place).is_some_and(|l| !matches!(l.role, ListenerRole::Internal { .. }));
         if for_clients {
             for (share, socket) in shares.iter_mut().zip(sockets) {
                 share.sockets.push((place, socket));

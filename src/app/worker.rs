@@ -80,8 +80,8 @@ pub(super) struct Share {
     pub phase: watch::Receiver<Phase>,
 }
 
-/// Starts a worker's thread. It ends when the phase says so and nobody is left, or at once when it aborts; it returns how
-/// many connections it cut.
+/// Starts a worker's thread. It ends when the phase says so and nobody is left, or at once when it aborts; it returns
+/// how many connections it cut.
 pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usize>> {
     let runtime = || {
         let mut builder = Builder::new_current_thread();
@@ -197,10 +197,8 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
 
 fn pages(plan: &Plan) -> Option<PageDesk> {
     let login = plan.settings.login.clone()?;
-    let offers = Offers {
-        recoverable: plan.settings.tokens.recoverable,
-        named: plan.settings.store.url.keeps_named_tokens(),
-    };
+    let offers =
+        Offers { recoverable: plan.settings.tokens.recoverable, named: plan.settings.store.url.keeps_named_tokens() };
     Some(PageDesk::new(login.browser.clone()?, login, plan.issuer.clone()?, offers))
 }
 

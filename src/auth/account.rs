@@ -39,8 +39,8 @@ impl IssuerHandle {
         self.ask(move |desk| async move { desk.open_session(login, former).await }).await
     }
 
-    /// Who signs in to look after others: staff, or a superuser. For anybody else it is as if there were no such user. The mark
-    /// is that of the password, and changes with it.
+    /// Who signs in to look after others: staff, or a superuser. For anybody else it is as if there were no such user.
+    /// The mark is that of the password, and changes with it.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -96,7 +96,8 @@ impl Desk {
         let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
         self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let name = self.meant_by(&name).await?;
-            let opened = sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
+            let opened =
+                sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
             if let Some(former) = former {
                 sessions.end(former).await.map_err(|error| unavailable(&error))?;
@@ -106,8 +107,8 @@ impl Desk {
         .await
     }
 
-    /// The user name that somebody typed, or, unless there is just that one, its normal form NFKC. Django's form takes that
-    /// always: full width and accents that stand apart come from keyboards and systems, not from people.
+    /// The user name that somebody typed, or, unless there is just that one, its normal form NFKC. Django's form takes
+    /// that always: full width and accents that stand apart come from keyboards and systems, not from people.
     async fn meant_by<'n>(&self, typed: &'n str) -> Result<Cow<'n, str>, LoginFailure> {
         if is_nfkc(typed) || self.store.accounts.find(typed).await.map_err(|error| unavailable(&error))?.is_some() {
             return Ok(typed.into());
@@ -120,8 +121,8 @@ impl Desk {
         let directory = self.store.directory.as_ref().ok_or(LoginFailure::Unavailable)?;
         self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let found = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
-            // Asked for nobody too, since that takes its time. Taken before the password is compared: if it changes meanwhile,
-            // the mark is that of the former one.
+            // Asked for nobody too, since that takes its time. Taken before the password is compared: if it changes
+            // meanwhile, the mark is that of the former one.
             let id = found.map_or(SubjectId(0), |user| user.account.id);
             let standing = directory.standing(id).await.map_err(|error| unavailable(&error))?;
             let staff = standing.filter(|(user, _)| user.staff || user.superuser);

@@ -1,8 +1,9 @@
 //! Logins that are tried, for each user name and each client.
 //!
-//! An attempt counts from its beginning, so that many at once do not slip through, and no more once it is known that the
-//! password was not wrong: who logs in rightly may do so as often as they like. Where only attempts stand in the way of
-//! which that is not known yet, the next one waits for them: eight right logins at the same moment are eight logins.
+//! An attempt counts from its beginning, so that many at once do not slip through, and no more once it is known that
+//! the password was not wrong: who logs in rightly may do so as often as they like. Where only attempts stand in the
+//! way of which that is not known yet, the next one waits for them: eight right logins at the same moment are eight
+//! logins.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -58,8 +59,8 @@ impl Attempts {
         Attempts { per_user, per_address, clock, under_way: Mutex::default(), judged: Notify::new() }
     }
 
-    /// One more is about to be made, if it may. Waits for those that are under way if they alone are in the way: each ends
-    /// with the comparison of its password.
+    /// One more is about to be made, if it may. Waits for those that are under way if they alone are in the way: each
+    /// ends with the comparison of its password.
     ///
     /// # Errors
     /// How long until it may.

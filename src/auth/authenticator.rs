@@ -36,8 +36,8 @@ pub enum AuthFailure {
     Denied(Denied),
     /// Whether the token counts cannot be known now. Never turns into a refusal of the credentials.
     StoreUnavailable,
-    /// Too many wrong keys came from this address; this one is wrong too, or was not looked up. May be tried again after this
-    /// time.
+    /// Too many wrong keys came from this address; this one is wrong too, or was not looked up. May be tried again
+    /// after this time.
     Throttled(Duration),
 }
 
@@ -56,8 +56,8 @@ impl Authenticator {
         Authenticator { memory, resolver, uses, refused, clock, schemes, recorder }
     }
 
-    /// Who sent these fields from this address, as far as the route wants to know: by the first of `credentials` that they
-    /// show. A hit never suspends.
+    /// Who sent these fields from this address, as far as the route wants to know: by the first of `credentials` that
+    /// they show. A hit never suspends.
     ///
     /// # Errors
     /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
@@ -79,8 +79,8 @@ impl Authenticator {
             };
             let Some(shown) = shown else { continue };
             match self.identify(shown, *method, from).await {
-                // A session that is over is none: browsers go on sending its cookie. So is one that is held back, as long as there
-                // is a token.
+                // A session that is over is none: browsers go on sending its cookie. So is one that is held back, as
+                // long as there is a token.
                 Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
                 Err(AuthFailure::Throttled(wait)) if *method == AuthMethod::Session => held_back = Some(wait),
                 identified => return identified.map(Some),
@@ -92,7 +92,12 @@ impl Authenticator {
         if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) }
     }
 
-    async fn identify(&self, shown: ShownKey<'_>, method: AuthMethod, from: IpAddr) -> Result<Arc<Identity>, AuthFailure> {
+    async fn identify(
+        &self,
+        shown: ShownKey<'_>,
+        method: AuthMethod,
+        from: IpAddr,
+    ) -> Result<Arc<Identity>, AuthFailure> {
         let digest = shown.digest();
         let now = self.clock.now();
         let identity = match self.memory.get(digest, now) {

@@ -1,8 +1,8 @@
 //! The cookies of browsers that log in: which there are, and how one is read from a request.
 //!
-//! The name of the session's begins with `__Host-`: a browser takes it only over HTTPS, for this very host and all paths
-//! (RFC 6265bis §4.1.3.2), so that no neighbouring host can plant one. The name of the other is that of Django, since
-//! scripts read it; nothing rests on it for those who have a session (see [`CsrfSecret`](super::CsrfSecret)).
+//! The name of the session's begins with `__Host-`: a browser takes it only over HTTPS, for this very host and all
+//! paths (RFC 6265bis §4.1.3.2), so that no neighbouring host can plant one. The name of the other is that of Django,
+//! since scripts read it; nothing rests on it for those who have a session (see [`CsrfSecret`](super::CsrfSecret)).
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
@@ -38,8 +38,8 @@ pub fn cookie<'f>(fields: &'f HeaderMap, wanted: &str) -> Option<&'f str> {
     values.all(|other| other == first).then_some(first)
 }
 
-/// Makes one line of all cookies, as HTTP/1 has it (RFC 9113 §8.2.3: HTTP/2 may bring each in a line of its own); without the
-/// session's, if there are sessions. A single line that holds none of ours stays as it is.
+/// Makes one line of all cookies, as HTTP/1 has it (RFC 9113 §8.2.3: HTTP/2 may bring each in a line of its own);
+/// without the session's, if there are sessions. A single line that holds none of ours stays as it is.
 pub fn gather(fields: &mut HeaderMap, without_session: bool) {
     let mut lines = fields.get_all(COOKIE).iter();
     let Some(first) = lines.next() else { return };
@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn no_upstream_sets_a_session() {
         let mut fields = HeaderMap::new();
-        for line in [&*format!(" {SESSION_COOKIE}=x; Path=/"), "sessionid=1; Path=/", &*format!("a={SESSION_COOKIE}=")] {
+        for line in [&*format!(" {SESSION_COOKIE}=x; Path=/"), "sessionid=1; Path=/", &*format!("a={SESSION_COOKIE}=")]
+        {
             fields.append(SET_COOKIE, HeaderValue::from_str(line).unwrap());
         }
         remove_set_session(&mut fields);

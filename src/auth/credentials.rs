@@ -95,7 +95,16 @@ mod tests {
 
     #[test]
     fn a_key_is_read_as_drf_reads_it() {
-        for line in ["Token KEY", "token KEY", "TOKEN KEY", "tOkEn KEY", "Token  KEY", "Token\tKEY", "Token \t KEY", "  Token KEY\t "] {
+        for line in [
+            "Token KEY",
+            "token KEY",
+            "TOKEN KEY",
+            "tOkEn KEY",
+            "Token  KEY",
+            "Token\tKEY",
+            "Token \t KEY",
+            "  Token KEY\t ",
+        ] {
             let line = line.replace("KEY", KEY);
             assert_eq!(read(&[line.as_bytes()]), Ok(Some(TokenDigest::of(KEY.as_bytes()))), "{line}");
         }
@@ -106,8 +115,24 @@ mod tests {
     fn what_shows_no_key_of_ours_is_no_credentials() {
         assert_eq!(read(&[]), Ok(None));
         for line in [
-            "", " ", "\t", "Token: KEY", "TokenKEY", "KEY", "Token=KEY", "XToken KEY", "Bearer KEY", "Bearer", "JWT KEY",
-            "Basic b64", "Basic !!!", "Digest username=\"a\"", "Foo a b", "Token\u{a0}KEY", "Tökén KEY", "To\u{212a}en KEY",
+            "",
+            " ",
+            "\t",
+            "Token: KEY",
+            "TokenKEY",
+            "KEY",
+            "Token=KEY",
+            "XToken KEY",
+            "Bearer KEY",
+            "Bearer",
+            "JWT KEY",
+            "Basic b64",
+            "Basic !!!",
+            "Digest username=\"a\"",
+            "Foo a b",
+            "Token\u{a0}KEY",
+            "Tökén KEY",
+            "To\u{212a}en KEY",
         ] {
             assert_eq!(read(&[line.replace("KEY", KEY).as_bytes()]), Ok(None), "{line}");
         }
@@ -120,12 +145,30 @@ mod tests {
         let (long, longer) = (format!("Token {}", "a".repeat(41)), format!("Token {}", "b".repeat(7000)));
         let table: [(BadCredentials, &str, &[&[u8]]); 4] = [
             (NoKey, "Invalid token header. No credentials provided.", &[b"Token", b"token", b"Token   ", b"\tToken\t"]),
-            (Spaces, "Invalid token header. Token string should not contain spaces.", &[
-                b"Token a b", b"Token KEY x", b"Token KEY, realm=x", b"Token KEY, Token KEY", b"Token ' OR '1'='1", b"Token \xff \xfe",
-            ]),
-            (BadCharacters, "Invalid token header. Token string should not contain invalid characters.", &[
-                b"Token \xf6", b"Token \xff\xfe", b"Token \xc0\xaf", b"Token \xed\xa0\x80", b"Token a\xc3", b"Token KEY\xa0",
-            ]),
+            (
+                Spaces,
+                "Invalid token header. Token string should not contain spaces.",
+                &[
+                    b"Token a b",
+                    b"Token KEY x",
+                    b"Token KEY, realm=x",
+                    b"Token KEY, Token KEY",
+                    b"Token ' OR '1'='1",
+                    b"Token \xff \xfe",
+                ],
+            ),
+            (
+                BadCharacters,
+                "Invalid token header. Token string should not contain invalid characters.",
+                &[
+                    b"Token \xf6",
+                    b"Token \xff\xfe",
+                    b"Token \xc0\xaf",
+                    b"Token \xed\xa0\x80",
+                    b"Token a\xc3",
+                    b"Token KEY\xa0",
+                ],
+            ),
             (NotAKey, "Invalid token.", &[long.as_bytes(), longer.as_bytes(), b"Token a\xc2\xa0b", b"Token a\xc2\x85"]),
         ];
         for (bad, text, lines) in table {

@@ -1,8 +1,8 @@
 //! Cross-site request forgery: does a request with a session come from a page that may send it?
 //!
-//! Two things must hold, as in Django: the page is of our own origin (`Origin`, else `Referer`), and it knows a secret. That
-//! of a session is derived from its key, so that a planted cookie or the secret of another session helps nobody; who has
-//! no session yet keeps it in a cookie. In pages it stands under a mask that is new each time.
+//! Two things must hold, as in Django: the page is of our own origin (`Origin`, else `Referer`), and it knows a secret.
+//! That of a session is derived from its key, so that a planted cookie or the secret of another session helps nobody;
+//! who has no session yet keeps it in a cookie. In pages it stands under a mask that is new each time.
 
 use aws_lc_rs::error::Unspecified;
 use http::header::{ORIGIN, REFERER};

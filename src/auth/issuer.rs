@@ -1,7 +1,7 @@
 //! Gives tokens and sessions for passwords.
 //!
-//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password, if it may be tried once more
-//! (`attempts`), and fetches what it gives. What a user does with a session on the account page goes the same way
+//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password, if it may be tried once
+//! more (`attempts`), and fetches what it gives. What a user does with a session on the account page goes the same way
 //! (`account`).
 
 use std::net::IpAddr;
@@ -69,8 +69,8 @@ impl IssuerHandle {
         self.ask(|desk| async move { desk.log_in(login).await }).await
     }
 
-    /// Is this the password of somebody who is signed in? Counts and takes its time as every login does, but not for those who
-    /// try the same name without being signed in.
+    /// Is this the password of somebody who is signed in? Counts and takes its time as every login does, but not for
+    /// those who try the same name without being signed in.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -79,7 +79,10 @@ impl IssuerHandle {
     }
 
     /// Has it done at the desk.
-    pub(super) async fn ask<T, F>(&self, errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static) -> Result<T, LoginFailure>
+    pub(super) async fn ask<T, F>(
+        &self,
+        errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static,
+    ) -> Result<T, LoginFailure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, LoginFailure>> + Send + 'static,

@@ -1,8 +1,9 @@
 //! Who is calling, and may they.
 //!
-//! [`Credentials`] reads the `Authorization` field, [`cookies`] sessions, which [`csrf`] guards; [`Authenticator`] establishes who sent it; [`Permit`] is the proof that
-//! a route lets a caller through, and the only thing that a request can be forwarded with. [`Issuer`] gives tokens and sessions
-//! for passwords; [`Throttle`] bounds how often both may be tried.
+//! [`Credentials`] reads the `Authorization` field, [`cookies`] sessions, which [`csrf`] guards; [`Authenticator`]
+//! establishes who sent it; [`Permit`] is the proof that a route lets a caller through, and the only thing that a
+//! request can be forwarded with. [`Issuer`] gives tokens and sessions for passwords; [`Throttle`] bounds how often
+//! both may be tried.
 
 mod account;
 mod attempts;

@@ -1,7 +1,7 @@
 //! The proof that a route lets a caller through.
 //!
-//! Forwarding asks for a [`Permit`], and only [`Permit::grant`] makes one, so that no path through the gateway can forget
-//! the question. It decides by itself, without trust in the step before, and knows nothing of sockets or stores.
+//! Forwarding asks for a [`Permit`], and only [`Permit::grant`] makes one, so that no path through the gateway can
+//! forget the question. It decides by itself, without trust in the step before, and knows nothing of sockets or stores.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! How often something may happen: so many in so long for each key, with all of that at once after a rest.
 //!
-//! One number for each key says when it will have recovered (the generic cell rate algorithm). The table has a fixed size
-//! and keeps no keys, only their digests under a secret of this process. Where it is full, the key gives way that has the
-//! least to recover from: a flood of new keys pushes out others of its kind, not those that are held back.
+//! One number for each key says when it will have recovered (the generic cell rate algorithm). The table has a fixed
+//! size and keeps no keys, only their digests under a secret of this process. Where it is full, the key gives way that
+//! has the least to recover from: a flood of new keys pushes out others of its kind, not those that are held back.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -83,12 +83,7 @@ impl Throttle {
         if early <= 0 { Ok(()) } else { Err(Duration::from_micros(early.unsigned_abs())) }
     }
 
-    fn change<E>(
-        &self,
-        key: &impl Hash,
-        now: Timestamp,
-        change: impl FnOnce(i64) -> Result<i64, E>,
-    ) -> Result<(), E> {
+    fn change<E>(&self, key: &impl Hash, now: Timestamp, change: impl FnOnce(i64) -> Result<i64, E>) -> Result<(), E> {
         let (key, mut set) = self.find(key);
         // Its own slot; that of the key with the least to recover from, if it has none.
         let slots = set.iter_mut().flat_map(|set| set.iter_mut());

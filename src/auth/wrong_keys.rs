@@ -1,8 +1,8 @@
 //! Wrong keys on protected routes, counted for each client.
 //!
 //! Whom memory knows is served, whatever else comes from the same address: this is asked only about other keys. Beyond
-//! the limit those are looked up only as far as a small budget goes that all such addresses share, so that guessing learns
-//! nothing and costs the store next to nothing.
+//! the limit those are looked up only as far as a small budget goes that all such addresses share, so that guessing
+//! learns nothing and costs the store next to nothing.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::token::AuthMethod;
 use crate::units::Rate;
 
-/// Wrong keys of tokens and of sessions, counted apart: browsers go on showing sessions that are over, which must not get in
-/// the way of a token from the same address.
+/// Wrong keys of tokens and of sessions, counted apart: browsers go on showing sessions that are over, which must not
+/// get in the way of a token from the same address.
 #[derive(Clone)]
 pub struct Refused {
     tokens: WrongKeys,

@@ -42,11 +42,7 @@ impl ExposedTokens {
     }
 }
 
-async fn carry_out(
-    store: Arc<dyn TokenStore>,
-    clock: Clock,
-    mut reports: mpsc::Receiver<Report>,
-) {
+async fn carry_out(store: Arc<dyn TokenStore>, clock: Clock, mut reports: mpsc::Receiver<Report>) {
     while let Some(Report { digest, from, then }) = reports.recv().await {
         let done = match then {
             ExposedToken::Ignore => Ok(()),

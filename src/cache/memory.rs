@@ -1,8 +1,8 @@
 //! What this process believes about tokens.
 //!
-//! Bounded and sharded; eviction is the library's, the rule that a fill begun before a revocation is never kept is ours:
-//! every digest belongs to an epoch counter, forgetting moves it, and [`Fill::keep`] drops an answer whose epoch has
-//! moved. Refusals live apart from identities, so that a flood of unknown tokens evicts nobody who is known.
+//! Bounded and sharded; eviction is the library's, the rule that a fill begun before a revocation is never kept is
+//! ours: every digest belongs to an epoch counter, forgetting moves it, and [`Fill::keep`] drops an answer whose epoch
+//! has moved. Refusals live apart from identities, so that a flood of unknown tokens evicts nobody who is known.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,8 +72,8 @@ impl IdentityCache {
         (denied.until > now).then_some(Verdict::Denied(denied.why))
     }
 
-    /// Who calls with this token as far as this process ever knew, for the time that nobody else can be asked: the entry's
-    /// own time does not count, the token's expiry and `serve_known_for` do.
+    /// Who calls with this token as far as this process ever knew, for the time that nobody else can be asked: the
+    /// entry's own time does not count, the token's expiry and `serve_known_for` do.
     pub fn remembered(&self, digest: TokenDigest, now: Timestamp) -> Option<Arc<Identity>> {
         let known = self.known.get(&digest)?;
         let lives = known.identity.expires().is_none_or(|end| end > now);

@@ -1,9 +1,9 @@
 //! Answers workers' questions about tokens that memory does not know.
 //!
 //! Control half. Workers ask through a [`ResolverHandle`]; one question per digest is in flight, everybody who asked
-//! meanwhile gets the same answer. Tokens that were known before have a lane of their own, so that a flood of random ones
-//! cannot stand in their way. Both lanes are bounded: beyond that the answer is [`StoreUnavailable`] at once, never "no
-//! such token".
+//! meanwhile gets the same answer. Tokens that were known before have a lane of their own, so that a flood of random
+//! ones cannot stand in their way. Both lanes are bounded: beyond that the answer is [`StoreUnavailable`] at once,
+//! never "no such token".
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ impl ResolverHandle {
         answer.await.unwrap_or(Err(StoreUnavailable))
     }
 
-    /// The same on behalf of somebody who has asked about too many wrong tokens. All of them together have a small budget, in
-    /// which a token that counts costs nothing, and leave the rest of the lane to others.
+    /// The same on behalf of somebody who has asked about too many wrong tokens. All of them together have a small
+    /// budget, in which a token that counts costs nothing, and leave the rest of the lane to others.
     ///
     /// # Errors
     /// [`StoreUnavailable`] too when nothing of that budget is left.
@@ -83,11 +83,7 @@ pub struct Resolver {
 
 impl Resolver {
     /// A resolver and the handle to ask it with.
-    pub fn new(
-        sources: Sources,
-        settings: &settings::Store,
-        counts: Arc<Knowledge>,
-    ) -> (Resolver, ResolverHandle) {
+    pub fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let spare = Arc::new(Budget::new(settings.unknown_per_second / SPARE));
         let memory = Arc::clone(&sources.memory);

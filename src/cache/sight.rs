@@ -1,8 +1,8 @@
 //! Until when this process knows what was revoked.
 //!
 //! Whoever has read the change log up to its end a moment ago knows every revocation. With each second without a look,
-//! what memory believes is worth less: after `blind_after` an entry has to be asked for again, and while the store is away
-//! as well, `on_outage` says how long those who are known may still pass.
+//! what memory believes is worth less: after `blind_after` an entry has to be asked for again, and while the store is
+//! away as well, `on_outage` says how long those who are known may still pass.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Makes memory forget what changed.
 //!
 //! The change log of the store is the truth, and reading it at an interval (`store.poll_every`) is the base. Feeds only
-//! make it sooner: whatever a feed tells is forgotten at once, and doubted in the shared cache until the log, which is read
-//! right after, was. A feed that lost its connection may have missed something, so the log is read then too; nothing that
-//! did not change is forgotten for it.
+//! make it sooner: whatever a feed tells is forgotten at once, and doubted in the shared cache until the log, which is
+//! read right after, was. A feed that lost its connection may have missed something, so the log is read then too;
+//! nothing that did not change is forgotten for it.
 
 use std::sync::Arc;
 use std::time::Duration;

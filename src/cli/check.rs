@@ -50,15 +50,16 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Optio
         Some(Problem { file: config.to_owned(), line: None, key: Some(key.to_owned()), what, mend })
     };
     let wants_sessions = settings.login.as_ref().is_some_and(|login| login.browser.is_some());
-    let opened = super::store::runtime().and_then(|runtime| {
-        Ok(runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?)
-    });
+    let opened = super::store::runtime()
+        .and_then(|runtime| Ok(runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?));
     let store = match opened {
         Ok(store) => store,
         Err(error) => return (problem("store.url", show::chain(&error), None), None),
     };
     let error = match store.sessions {
-        Err(none) if wants_sessions => problem("login.browser", format!("there is no place for sessions: {none}"), None),
+        Err(none) if wants_sessions => {
+            problem("login.browser", format!("there is no place for sessions: {none}"), None)
+        }
         _ => None,
     };
     if store.is_told {

@@ -16,7 +16,8 @@ use crate::telemetry;
 pub fn run(args: &DemoArgs) -> Result<()> {
     telemetry::log::init(tracing::Level::WARN, false).context("the log cannot be set up")?;
     // Kept until the end; a temporary folder goes with it.
-    let temporary = if args.dir.is_none() { Some(tempfile::tempdir().context("no temporary folder can be made")?) } else { None };
+    let temporary =
+        if args.dir.is_none() { Some(tempfile::tempdir().context("no temporary folder can be made")?) } else { None };
     let dir = match (&args.dir, &temporary) {
         (Some(dir), _) => {
             std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
@@ -25,7 +26,8 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         (None, Some(temporary)) => temporary.path(),
         (None, None) => Path::new("."),
     };
-    let ports = Ports { secure: args.port, plain: args.plain_port, internal: args.internal_port, admin: args.admin_port };
+    let ports =
+        Ports { secure: args.port, plain: args.plain_port, internal: args.internal_port, admin: args.admin_port };
     serve::control_runtime()?.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let demo = demo::start(dir, ports, Clock::system(), Box::new(io::stdout())).await?;

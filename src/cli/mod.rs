@@ -1,8 +1,8 @@
 //! The command line.
 //!
-//! [`run`] reads the arguments, does one thing and gives the exit code: 0 done, 1 a wish that was refused (the reason on
-//! standard error), 2 bad usage. One file for each group of commands; all of them use the same functions of the store as
-//! everybody else.
+//! [`run`] reads the arguments, does one thing and gives the exit code: 0 done, 1 a wish that was refused (the reason
+//! on standard error), 2 bad usage. One file for each group of commands; all of them use the same functions of the
+//! store as everybody else.
 
 mod args;
 mod cert;

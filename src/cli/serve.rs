@@ -26,7 +26,11 @@ pub fn run(config: &Path) -> Result<()> {
         let scheme = |role: &ListenerRole| if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
         let mut doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), scheme(&l.role))).collect();
         doors.extend(settings.admin.as_ref().map(|_| (Admin::NAME.to_owned(), "https")));
-        let running = app::start(settings, World { clock, store, access_log: Box::new(io::stdout()), configuration: Some(config.to_owned()) }).await?;
+        let running = app::start(
+            settings,
+            World { clock, store, access_log: Box::new(io::stdout()), configuration: Some(config.to_owned()) },
+        )
+        .await?;
         for (name, scheme) in doors {
             let Some(address) = running.address(&name) else { continue };
             tracing::info!(listener = name, "listening on {scheme}://{address}");

@@ -53,14 +53,12 @@ pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
 pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
     let applied = runtime()?.block_on(async {
-        if new_key {
-            store::migrate_to_new_key(&settings.store).await
-        } else {
-            store::migrate(&settings.store).await
-        }
+        if new_key { store::migrate_to_new_key(&settings.store).await } else { store::migrate(&settings.store).await }
     })?;
     if json {
-        let steps = applied.iter().map(|Migration { version, description }| json!({ "version": version, "description": description }));
+        let steps = applied
+            .iter()
+            .map(|Migration { version, description }| json!({ "version": version, "description": description }));
         return show::json(&json!({ "applied": steps.collect::<Vec<_>>() }));
     }
     for Migration { version, description } in &applied {

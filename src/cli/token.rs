@@ -49,7 +49,11 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
         }
         TokenCommand::List { user, json } => store::with(config, async |store| list(&store, user, json).await),
         TokenCommand::Show { id, json } => store::with(config, async |store| {
-            let token = store.ledger.show(TokenRef::Id(TokenId(id))).await?.with_context(|| format!("token {id} does not exist"))?;
+            let token = store
+                .ledger
+                .show(TokenRef::Id(TokenId(id)))
+                .await?
+                .with_context(|| format!("token {id} does not exist"))?;
             if json { show::json(&as_json(&token)) } else { details(&token) }
         }),
         TokenCommand::Revoke { token, key_stdin } => {

@@ -91,7 +91,13 @@ async fn list(store: &Store, json: bool) -> Result<()> {
         for user in &users {
             let marks = [(user.superuser, "superuser"), (user.staff, "staff"), (!user.account.active, "inactive")];
             let marks: Vec<_> = marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect();
-            show::line(format!("{}\t{}\t{}\t{}", user.account.id, user.account.name, user.account.email, marks.join(",")))?;
+            show::line(format!(
+                "{}\t{}\t{}\t{}",
+                user.account.id,
+                user.account.name,
+                user.account.email,
+                marks.join(",")
+            ))?;
         }
     }
     if json { show::json(&Value::Array(all)) } else { Ok(()) }

@@ -56,7 +56,8 @@ fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Opt
     let mut numbers = [0; N];
     let mut parts = text.split(between);
     for (number, digits) in numbers.iter_mut().zip(digits) {
-        let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let part =
+            parts.next().filter(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))?;
         *number = part.parse().ok()?;
     }
     parts.next().is_none().then_some(numbers)
@@ -86,7 +87,9 @@ mod tests {
 
     #[test]
     fn times_are_read_as_they_are_written() {
-        for micros in [0, 951_782_399_999_000, 951_782_400_000_000, 1_795_499_584_123_000, -1_000, 253_402_300_799_000_000] {
+        for micros in
+            [0, 951_782_399_999_000, 951_782_400_000_000, 1_795_499_584_123_000, -1_000, 253_402_300_799_000_000]
+        {
             let at = Timestamp::from_micros(micros);
             assert_eq!(at.to_string().parse(), Ok(at));
         }

@@ -1,9 +1,9 @@
 //! Wall time that does not jump.
 //!
-//! Expiry is judged by wall time, and wall time can be moved: by hand, by a broken time server, by a machine that was set
-//! wrong at its start. An hour back brings expired tokens to life, an hour ahead ends good ones. So the time that judges
-//! runs with the monotonic clock (the one that counts suspension too), follows small corrections, and does not follow a
-//! step until it has stood for a while: somebody has to have seen the alarm.
+//! Expiry is judged by wall time, and wall time can be moved: by hand, by a broken time server, by a machine that was
+//! set wrong at its start. An hour back brings expired tokens to life, an hour ahead ends good ones. So the time that
+//! judges runs with the monotonic clock (the one that counts suspension too), follows small corrections, and does not
+//! follow a step until it has stood for a while: somebody has to have seen the alarm.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

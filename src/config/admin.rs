@@ -45,7 +45,10 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
                 address.problem(what, "choose another port");
             }
             if listener.name == Admin::NAME {
-                table.problem("logs call the application `admin`, and there is a listener of this name", "rename the listener");
+                table.problem(
+                    "logs call the application `admin`, and there is a listener of this name",
+                    "rename the listener",
+                );
             }
         }
         if matches!(store, StoreUrl::Django(_)) {

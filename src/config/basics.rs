@@ -1,4 +1,5 @@
-//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, and what stands above them.
+//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, and what stands above
+//! them.
 
 use std::time::Duration;
 

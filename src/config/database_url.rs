@@ -1,7 +1,7 @@
 //! What the addresses of database servers have in common: `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`.
 //!
-//! Checked here as far as that goes without asking the server, so that nothing in it is silently left out. It may hold a
-//! password, so that no complaint shows more than where the server is.
+//! Checked here as far as that goes without asking the server, so that nothing in it is silently left out. It may hold
+//! a password, so that no complaint shows more than where the server is.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -169,14 +169,18 @@ pub(super) fn read(store: &Table<'_>) -> Django {
 /// A name that needs no thought wherever it is put between quotes.
 fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     let is_part = |part: &str| {
-        let fits = !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
+        let fits =
+            !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
         fits && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
     if text.matches('.').count() <= dots && text.split('.').all(is_part) {
         return Ok(text.to_owned());
     }
     let schema = if dots == 0 { "" } else { ", a schema may stand before a dot" };
-    Err(Fault::new("is no name that can be used here", format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}")))
+    Err(Fault::new(
+        "is no name that can be used here",
+        format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}"),
+    ))
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
             internal(&services)
         }
         (false, false, false) => {
-            let mend = "add `certificates` for HTTPS, `plaintext` for HTTP in clear, or `services` for health and metrics";
+            let mend =
+                "add `certificates` for HTTPS, `plaintext` for HTTP in clear, or `services` for health and metrics";
             table.problem("it is not said what this listener does", mend);
             return None;
         }
@@ -114,7 +115,8 @@ fn internal(services: &Key<'_>) -> ListenerRole {
 }
 
 fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]) {
-    let mut placed: Vec<_> = listeners.iter().filter_map(|named| Some((named, named.value.as_ref()?.address))).collect();
+    let mut placed: Vec<_> =
+        listeners.iter().filter_map(|named| Some((named, named.value.as_ref()?.address))).collect();
     placed.sort_by_key(|(named, _)| named.line);
     for (index, (named, address)) in placed.iter().enumerate() {
         let earlier = placed.iter().take(index).find(|(_, other)| other == address && address.port() != 0);

@@ -77,7 +77,8 @@ fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
     }
 }
 
-/// The login stands above all routes: one with the same path would never get a request, or not those that it is there for.
+/// The login stands above all routes: one with the same path would never get a request, or not those that it is there
+/// for.
 fn refuse_rivals(table: &Table<'_>, login: &Login, routes: &[Route]) {
     for route in routes {
         let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &route.path;

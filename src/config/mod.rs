@@ -142,14 +142,20 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
     }
     if settings.tokens.revoke_on_password_change {
         let mend = "remove the line, and revoke tokens where passwords are changed";
-        problem("tokens.revoke_on_password_change", "passwords of a Django database are changed by the project itself", mend);
+        problem(
+            "tokens.revoke_on_password_change",
+            "passwords of a Django database are changed by the project itself",
+            mend,
+        );
     }
-    let revokes = |role: &settings::ListenerRole| {
-        matches!(role, settings::ListenerRole::Plain(plain) if plain.exposed_token == settings::ExposedToken::Revoke)
-    };
+    let revokes = |role: &settings::ListenerRole| matches!(role, settings::ListenerRole::Plain(plain) if plain.exposed_token == settings::ExposedToken::Revoke);
     for listener in settings.listeners.iter().filter(|listener| revokes(&listener.role)) {
         let key = format!("listeners.{}.exposed_token", listener.name);
-        problem(&key, "a Django database knows tokens by their keys alone, so none is revoked there", "write \"ignore\"");
+        problem(
+            &key,
+            "a Django database knows tokens by their keys alone, so none is revoked there",
+            "write \"ignore\"",
+        );
     }
 }
 

@@ -67,11 +67,7 @@ impl<'d> Table<'d> {
     }
 
     /// A table whose keys are names that the operator chose, each with a table of its own. In the order of the names.
-    pub(super) fn named<T>(
-        &self,
-        name: &'static str,
-        read: impl Fn(&str, &Table<'d>) -> Option<T>,
-    ) -> Vec<Named<T>> {
+    pub(super) fn named<T>(&self, name: &'static str, read: impl Fn(&str, &Table<'d>) -> Option<T>) -> Vec<Named<T>> {
         let (line, value) = self.entry(name).unzip();
         let all = self.child(name, name, line, value);
         let mut out = Vec::new();

@@ -209,7 +209,8 @@ pub struct Route {
     pub upstream: usize,
     /// Who may pass.
     pub auth: Auth,
-    /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is refused.
+    /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is
+    /// refused.
     pub credentials: Vec<AuthMethod>,
     /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
     pub scopes: ScopeSet,
@@ -294,8 +295,8 @@ pub struct Limits {
     pub handshakes: usize,
     /// Most streams of one HTTP/2 connection at once.
     pub h2_streams: u32,
-    /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`: no
-    /// bound.
+    /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`:
+    /// no bound.
     pub wrong_keys: Option<Rate>,
 }
 

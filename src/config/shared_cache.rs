@@ -154,9 +154,7 @@ impl RedisCache {
                 RedisServers::One(one)
             }
             "redis-sentinel" if path.is_empty() || path.contains('/') => return Err(bad("names no service")),
-            "redis-sentinel" => {
-                RedisServers::Sentinel { sentinels: hosts(SENTINEL_PORT)?, service: path.to_owned() }
-            }
+            "redis-sentinel" => RedisServers::Sentinel { sentinels: hosts(SENTINEL_PORT)?, service: path.to_owned() },
             "redis-cluster" if !path.is_empty() => return Err(bad("ends with a path, which a cluster has not")),
             "redis-cluster" => RedisServers::Cluster(hosts(PORT)?),
             _ => return Err(bad("has an unknown scheme")),
@@ -234,7 +232,10 @@ fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duratio
     let span = key.duration()?;
     if !bounds.contains(&span.as_millis()) {
         let most = Duration::from_millis(u64::try_from(*bounds.end()).unwrap_or(u64::MAX));
-        key.problem(format!("`{}` is out of bounds", crate::units::HumanDuration(span)), format!("write 1ms to {}", crate::units::HumanDuration(most)));
+        key.problem(
+            format!("`{}` is out of bounds", crate::units::HumanDuration(span)),
+            format!("write 1ms to {}", crate::units::HumanDuration(most)),
+        );
         return None;
     }
     Some(span)

@@ -77,7 +77,9 @@ mod tests {
             assert!(is_host(good), "{good}");
         }
         let long = format!("{}.example", "a".repeat(64));
-        for bad in ["", ".", "a..b", "example.com.", "::1", "[::g]", "a b", "a:80", "*.example.com", "bücher.example", &long] {
+        for bad in
+            ["", ".", "a..b", "example.com.", "::1", "[::g]", "a b", "a:80", "*.example.com", "bücher.example", &long]
+        {
             assert!(!is_host(bad), "{bad}");
         }
     }

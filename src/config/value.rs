@@ -224,8 +224,12 @@ impl<'d> Key<'d> {
 
     fn expand(&self, written: &str) -> Option<String> {
         let Some((before, rest)) = written.split_once("${") else { return Some(written.to_owned()) };
-        let Some(name) = rest.strip_suffix('}').filter(|name| before.is_empty() && !name.contains(['$', '{', '}'])) else {
-            self.problem(format!("`{}` mixes a variable with text", self.shown(written)), "let \"${NAME}\" be the whole value");
+        let Some(name) = rest.strip_suffix('}').filter(|name| before.is_empty() && !name.contains(['$', '{', '}']))
+        else {
+            self.problem(
+                format!("`{}` mixes a variable with text", self.shown(written)),
+                "let \"${NAME}\" be the whole value",
+            );
             return None;
         };
         let value = self.document.variable(name);

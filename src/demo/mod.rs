@@ -138,13 +138,14 @@ pub async fn start(
     let admin = user(&store, NewUser { staff: true, superuser: true, password, ..NewUser::named("admin") }).await?;
 
     let grace = settings.grace;
-    let gateway = match app::start(settings, World { clock, store, access_log, configuration: Some(config.clone()) }).await {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            products.stop().await;
-            return Err(port_taken(error));
-        }
-    };
+    let gateway =
+        match app::start(settings, World { clock, store, access_log, configuration: Some(config.clone()) }).await {
+            Ok(gateway) => gateway,
+            Err(error) => {
+                products.stop().await;
+                return Err(port_taken(error));
+            }
+        };
     Ok(Demo { gateway, products, grace, config, ca_file: made.ca_file, alice, admin })
 }
 

@@ -146,7 +146,10 @@ fn read_price(value: &Value) -> Result<Price, String> {
         return Err("Ensure that there are no more than 2 decimal places.".to_owned());
     }
     if whole.len() > PRICE_DIGITS - 2 {
-        return Err(format!("Ensure that there are no more than {} digits before the decimal point.", PRICE_DIGITS - 2));
+        return Err(format!(
+            "Ensure that there are no more than {} digits before the decimal point.",
+            PRICE_DIGITS - 2
+        ));
     }
     let hundredths: i64 = format!("{whole}{fraction:0<2}").parse().map_err(|_| invalid())?;
     if sign < 0 && hundredths > 0 { Err(NEGATIVE.to_owned()) } else { Ok(Price(hundredths)) }

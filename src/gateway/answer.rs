@@ -1,7 +1,8 @@
 //! The request function.
 //!
 //! One straight line: the target is read, its route found, the caller established, permission granted, the request
-//! prepared and forwarded. No step calls back into an earlier one, and nothing crosses steps but what the arguments show.
+//! prepared and forwarded. No step calls back into an earlier one, and nothing crosses steps but what the arguments
+//! show.
 
 use std::net::IpAddr;
 
@@ -109,7 +110,8 @@ impl Gateway {
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
         if self.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };
-            if let Err(failure) = self.authenticator.authenticate(&access, self.known_credentials(), fields, from).await {
+            if let Err(failure) = self.authenticator.authenticate(&access, self.known_credentials(), fields, from).await
+            {
                 return failure.into();
             }
         }

@@ -44,7 +44,8 @@ struct FromEndpoint {
 pub struct BrokenOff;
 
 impl Body {
-    /// Nothing, not even an empty frame: over HTTP/2 the library sends whatever frames there are, also in answer to `HEAD`.
+    /// Nothing, not even an empty frame: over HTTP/2 the library sends whatever frames there are, also in answer to
+    /// `HEAD`.
     pub(super) fn empty() -> Body {
         Body { source: Source::Full(None), exchange: None, offered: false }
     }
@@ -53,12 +54,7 @@ impl Body {
         Body { source: Source::Full(Some(bytes)), exchange: None, offered: false }
     }
 
-    pub(super) fn from_endpoint(
-        incoming: Incoming,
-        lease: Lease,
-        request_body: RequestBody,
-        timer: Timer,
-    ) -> Body {
+    pub(super) fn from_endpoint(incoming: Incoming, lease: Lease, request_body: RequestBody, timer: Timer) -> Body {
         let lease = Some(lease);
         let source = FromEndpoint { incoming, lease, request_body, timer, ended: false, broken: None };
         Body { source: Source::Endpoint(source), exchange: None, offered: false }

@@ -2,9 +2,9 @@
 //!
 //! Every exchange that a token let in has a place here until it ends: a stream, an upload or a tunnel can outlive its
 //! token by days. The worker hears of each change that the store's log tells and looks at the tokens in question again;
-//! its tick looks at their expiry. What a token means now is taken from memory alone, which is filled from the store where
-//! it is empty: memory keeps nothing that is older than the last change (`cache/memory.rs`), so that an answer that was
-//! under way when the change came cannot be taken for news.
+//! its tick looks at their expiry. What a token means now is taken from memory alone, which is filled from the store
+//! where it is empty: memory keeps nothing that is older than the last change (`cache/memory.rs`), so that an answer
+//! that was under way when the change came cannot be taken for news.
 //!
 //! News that something *may* have changed ends nothing: only a token that no longer counts, or that now means somebody
 //! else. While the store cannot be asked, exchanges go on, and each tick asks again.
@@ -29,14 +29,16 @@ use crate::upstream::RequestBody;
 /// Most questions at once that come out of one look: the rest of the queue is for requests.
 const AT_ONCE: usize = 8;
 
-/// The exchanges of one worker that a token let in. A place costs no memory of its own, as long as others were given up.
+/// The exchanges of one worker that a token let in. A place costs no memory of its own, as long as others were given
+/// up.
 #[derive(Default)]
 pub struct Callers(RefCell<Slab<Entry>>);
 
 /// One of them.
 struct Entry {
     identity: Arc<Identity>,
-    /// The line of `Authorization` or `Cookie`, in the buffer that it came in; no copy of the key is made unless the store is asked.
+    /// The line of `Authorization` or `Cookie`, in the buffer that it came in; no copy of the key is made unless the
+    /// store is asked.
     credentials: HeaderValue,
     /// What is closed when nothing else helps. HTTP/1 only: there a connection serves one request at a time.
     connection: Option<Rc<Pulse>>,
@@ -62,14 +64,9 @@ enum Doubt {
 impl Callers {
     /// Enters an exchange and gives its place.
     ///
-    /// In doubt at first: who was asked about while the token changed has an identity that no event will speak of again.
-    /// Short exchanges are gone before anybody looks.
-    pub fn enter(
-        &self,
-        identity: Arc<Identity>,
-        credentials: HeaderValue,
-        connection: Option<Rc<Pulse>>,
-    ) -> usize {
+    /// In doubt at first: who was asked about while the token changed has an identity that no event will speak of
+    /// again. Short exchanges are gone before anybody looks.
+    pub fn enter(&self, identity: Arc<Identity>, credentials: HeaderValue, connection: Option<Rc<Pulse>>) -> usize {
         self.0.borrow_mut().insert(Entry {
             identity,
             credentials,

@@ -35,7 +35,8 @@ pub struct ClientConnection {
     pub pulse: Rc<Pulse>,
     /// What the strict front found; the request that it put in place of the damaged one must be refused.
     pub fault: Cell<Option<HeadFault>>,
-    /// A WebSocket handshake is its last request: what follows is held until that is answered, and never read as a request.
+    /// A WebSocket handshake is its last request: what follows is held until that is answered, and never read as a
+    /// request.
     pub held: Cell<bool>,
     /// The listener that it came through.
     pub door: Rc<Door>,

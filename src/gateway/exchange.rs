@@ -17,8 +17,8 @@ use crate::auth::cookies;
 use crate::config::settings;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
-use crate::token::AuthMethod;
 use crate::telemetry::{Entry, Outcome, RouteIndex};
+use crate::token::AuthMethod;
 use crate::upstream::RequestBody;
 
 /// The record of one request.

@@ -131,8 +131,8 @@ async fn switch(
 
 /// A second copy of a request that may be sent twice without any effect.
 fn spare(request: &Request<OutgoingBody>) -> Option<Box<Request<OutgoingBody>>> {
-    let repeatable = request.body().is_empty()
-        && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let repeatable =
+        request.body().is_empty() && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     repeatable.then(|| {
         let mut copy = Request::new(OutgoingBody::empty());
         *copy.method_mut() = request.method().clone();
@@ -207,8 +207,8 @@ enum Waited<A> {
     Enough,
 }
 
-/// May the answer still come, though the caller's token has ended? The endpoint has the whole request and will act on it
-/// in any case.
+/// May the answer still come, though the caller's token has ended? The endpoint has the whole request and will act on
+/// it in any case.
 fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
     body.has_ended() && exchange.started().elapsed() < PATIENCE
 }

@@ -1,7 +1,7 @@
 //! Checks how a request says where it ends.
 //!
-//! The second line of defence behind the check of the raw bytes: it sees the parsed fields, for every HTTP version, right
-//! before anything else reads them. A framing that two servers could read differently is refused, never repaired
+//! The second line of defence behind the check of the raw bytes: it sees the parsed fields, for every HTTP version,
+//! right before anything else reads them. A framing that two servers could read differently is refused, never repaired
 //! (RFC 9112 §6.3).
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
@@ -119,8 +119,25 @@ mod tests {
     #[test]
     fn a_length_is_one_number() {
         for length in [
-            "+5", "-5", "-0", "5 5", "5, 6", "5,5", "5, 5", "0x5", "5.0", "", "abc", "1e1", "0_5", "5;", "\"5\"", "5\u{a0}",
-            "٥", "18446744073709551616", "18446744073709551621",
+            "+5",
+            "-5",
+            "-0",
+            "5 5",
+            "5, 6",
+            "5,5",
+            "5, 5",
+            "0x5",
+            "5.0",
+            "",
+            "abc",
+            "1e1",
+            "0_5",
+            "5;",
+            "\"5\"",
+            "5\u{a0}",
+            "٥",
+            "18446744073709551616",
+            "18446744073709551621",
         ] {
             let judged = judged(Version::HTTP_11, &[("content-length", length.as_bytes())]);
             assert_eq!(judged, Err(BadFraming::Length), "{length}");
@@ -130,8 +147,19 @@ mod tests {
     #[test]
     fn the_only_coding_is_chunked_alone_in_http_1_1() {
         for coding in [
-            "", "identity", "xchunked", "chunked, identity", "identity, chunked", ",chunked", "chunked,", "chunked, gzip",
-            "chunked;a=b", "\"chunked\"", "\u{a0}chunked", "chunked, chunked", "cow",
+            "",
+            "identity",
+            "xchunked",
+            "chunked, identity",
+            "identity, chunked",
+            ",chunked",
+            "chunked,",
+            "chunked, gzip",
+            "chunked;a=b",
+            "\"chunked\"",
+            "\u{a0}chunked",
+            "chunked, chunked",
+            "cow",
         ] {
             let judged = judged(Version::HTTP_11, &[("transfer-encoding", coding.as_bytes())]);
             assert_eq!(judged, Err(BadFraming::Coding), "{coding}");
@@ -145,9 +173,12 @@ mod tests {
 
     #[test]
     fn what_may_come_once_may_not_come_twice() {
-        for (name, value) in
-            [("content-length", "5"), ("transfer-encoding", "chunked"), ("authorization", "Token a"), ("expect", "100-continue")]
-        {
+        for (name, value) in [
+            ("content-length", "5"),
+            ("transfer-encoding", "chunked"),
+            ("authorization", "Token a"),
+            ("expect", "100-continue"),
+        ] {
             let twice = [(name, value.as_bytes()), (name, value.as_bytes())];
             assert_eq!(judged(Version::HTTP_11, &twice), Err(BadFraming::Repeated), "{name}");
         }

@@ -1,8 +1,8 @@
 //! The request: from its head to its answer, as one line.
 //!
-//! Start reading at [`answer`](Gateway): it is the request function. Around it, [`Gateway::serve`] does bookkeeping only:
-//! opens the [`Exchange`], turns a [`Refusal`] into a response, and hands the exchange to the response's body, whose end
-//! settles everything exactly once. A gateway belongs to one worker and is deliberately not `Send`.
+//! Start reading at [`answer`](Gateway): it is the request function. Around it, [`Gateway::serve`] does bookkeeping
+//! only: opens the [`Exchange`], turns a [`Refusal`] into a response, and hands the exchange to the response's body,
+//! whose end settles everything exactly once. A gateway belongs to one worker and is deliberately not `Send`.
 
 mod answer;
 mod body;
@@ -84,8 +84,8 @@ pub struct Gateway {
     pub ids: RequestIds,
 }
 
-/// The caller's token ended while the request was under way. What its endpoint has made of it is not known, so that every
-/// answer would say too much.
+/// The caller's token ended while the request was under way. What its endpoint has made of it is not known, so that
+/// every answer would say too much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the caller's token has ended")]
 pub struct Unanswered;
@@ -93,8 +93,8 @@ pub struct Unanswered;
 impl Gateway {
     /// Serves one request of a client. An answer that switches to WebSocket leaves its tunnel in `opened`.
     ///
-    /// What goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain function in front
-    /// of the future, which then has no room for the request as it came.
+    /// What goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain function in
+    /// front of the future, which then has no room for the request as it came.
     ///
     /// # Errors
     /// [`Unanswered`]: the connection, or the stream of HTTP/2, has to end without an answer.

@@ -17,8 +17,8 @@ use crate::route::{NoRoute, Route, Target};
 use crate::upstream::{BodyFault, ClientBody, OutgoingBody, Spool};
 
 impl Gateway {
-    /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target, where
-    /// the route cuts its prefix off.
+    /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target,
+    /// where the route cuts its prefix off.
     pub(super) fn prepare(
         &self,
         head: request::Parts,

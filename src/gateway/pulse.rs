@@ -1,7 +1,8 @@
 //! Whether a client connection still lives.
 //!
-//! A connection notes what it is doing in a few cells; the worker's tick ([`Roll::sweep`]) looks at all of them and ends
-//! those that have been silent for too long. No connection has a timer of its own: a request that goes well costs none.
+//! A connection notes what it is doing in a few cells; the worker's tick ([`Roll::sweep`]) looks at all of them and
+//! ends those that have been silent for too long. No connection has a timer of its own: a request that goes well costs
+//! none.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

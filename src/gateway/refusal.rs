@@ -1,7 +1,7 @@
 //! The one table from what went wrong to what the client gets.
 //!
-//! Bodies are those of Django REST Framework: `{"detail": "…"}`. The client learns the rule that it broke, never anything
-//! of the inside; the code goes to the log and to the counters.
+//! Bodies are those of Django REST Framework: `{"detail": "…"}`. The client learns the rule that it broke, never
+//! anything of the inside; the code goes to the log and to the counters.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -110,11 +110,9 @@ impl Refusal {
             Refusal::Body(BodyFault::Broken) => {
                 (S::BAD_REQUEST, Outcome::BadFraming, "The request body is damaged or incomplete.".into())
             }
-            Refusal::Body(BodyFault::NoRoom) => (
-                S::SERVICE_UNAVAILABLE,
-                Outcome::SpoolFull,
-                "Too many request bodies are under way. Try again.".into(),
-            ),
+            Refusal::Body(BodyFault::NoRoom) => {
+                (S::SERVICE_UNAVAILABLE, Outcome::SpoolFull, "Too many request bodies are under way. Try again.".into())
+            }
             Refusal::Body(BodyFault::NotKept) => (
                 S::SERVICE_UNAVAILABLE,
                 Outcome::SpoolFailed,

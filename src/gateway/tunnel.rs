@@ -20,8 +20,8 @@ use crate::upstream::Lease;
 
 /// Most bytes that one read takes.
 const PIECE: usize = 8 << 10;
-/// How long a side may take to leave after the other one has; until then what it still sends is read and dropped, so that
-/// the last bytes that went to it are not lost to a reset.
+/// How long a side may take to leave after the other one has; until then what it still sends is read and dropped, so
+/// that the last bytes that went to it are not lost to a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a tunnel leads: the endpoint's connection, which its pool counts for as long.
@@ -51,8 +51,8 @@ impl Tunnel {
         Tunnel { far_end, exchange, offered: false, ended: false }
     }
 
-    /// Passes bytes on until the tunnel ends; `early` is what the client has sent already. Dropping the future closes both
-    /// connections.
+    /// Passes bytes on until the tunnel ends; `early` is what the client has sent already. Dropping the future closes
+    /// both connections.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut client: S, early: Vec<u8>) {
         let (mut up, mut down) = (Pump::holding(early), Pump::default());
         let outcome = std::future::poll_fn(|cx| self.poll(cx, &mut client, &mut up, &mut down)).await;

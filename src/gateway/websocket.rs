@@ -1,8 +1,8 @@
 //! The handshake of WebSocket over HTTP/1.1 (RFC 6455 §4), as far as a gateway has to understand it.
 //!
 //! A switch of protocols is all that request smuggling needs: whoever believes in one that the other side has not made
-//! passes requests on unread. So it is passed on only where it is beyond doubt, and believed in only with the answer that
-//! nobody can give who has not understood the request. No other protocol than `websocket` is ever switched to.
+//! passes requests on unread. So it is passed on only where it is beyond doubt, and believed in only with the answer
+//! that nobody can give who has not understood the request. No other protocol than `websocket` is ever switched to.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
@@ -26,8 +26,8 @@ pub(super) struct Handshake {
     accept: String,
 }
 
-/// Does a request name WebSocket at all? Then the connection brings no other request, whatever is answered: what its client
-/// sends next may be meant as something else. The front judges by the same rule (`listener/head.rs`).
+/// Does a request name WebSocket at all? Then the connection brings no other request, whatever is answered: what its
+/// client sends next may be meant as something else. The front judges by the same rule (`listener/head.rs`).
 pub(super) fn is_asked_for(head: &Parts) -> bool {
     head.version == Version::HTTP_11 && head.headers.get_all(UPGRADE).iter().any(is_websocket)
 }
@@ -100,7 +100,12 @@ mod tests {
     #[test]
     fn base64_is_that_of_rfc_4648() {
         for (bytes, text) in [
-            ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="),
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
         ] {
             assert_eq!(base64(bytes.as_bytes()), text);

@@ -179,7 +179,13 @@ impl Accept {
     }
 
     fn client(&self, peer: Peer, pulse: Rc<Pulse>) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), door: Rc::clone(&self.door) })
+        Rc::new(ClientConnection {
+            peer,
+            pulse,
+            fault: Cell::new(None),
+            held: Cell::new(false),
+            door: Rc::clone(&self.door),
+        })
     }
 }
 

@@ -104,8 +104,18 @@ mod tests {
     #[test]
     fn anything_but_plain_chunks_is_damage() {
         for body in [
-            "\r\nhello", "+5\r\nhello", "0x5\r\nhello", "5\nhello", "5;\nhello", "5g\r\nhello", "5\r\nhelloXX0\r\n",
-            "5\r\nhello\n0\r\n\r\n", "0\r\nX: 1\n\r\n", "0\r\n\n", "10000000000000005\r\n", "5\rX",
+            "\r\nhello",
+            "+5\r\nhello",
+            "0x5\r\nhello",
+            "5\nhello",
+            "5;\nhello",
+            "5g\r\nhello",
+            "5\r\nhelloXX0\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "0\r\nX: 1\n\r\n",
+            "0\r\n\n",
+            "10000000000000005\r\n",
+            "5\rX",
         ] {
             assert_eq!({ Chunks::START }.advance(body.as_bytes()), Err(DamagedBody), "{body:?}");
         }

@@ -1,8 +1,8 @@
 //! Watches the frames of an HTTP/2 connection for floods.
 //!
 //! The HTTP library bounds what it holds for a client, not what a client may keep it busy with: pings, settings, window
-//! updates, empty data, streams that are opened and reset. Here frames are counted by their headers alone, in windows of
-//! ten seconds; a connection that sends more than a client has reason to is ended (HARDENING §1, ATTACKS 85).
+//! updates, empty data, streams that are opened and reset. Here frames are counted by their headers alone, in windows
+//! of ten seconds; a connection that sends more than a client has reason to is ended (HARDENING §1, ATTACKS 85).
 
 use std::io;
 use std::pin::Pin;
@@ -141,9 +141,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(written))
     }
 
-    /// No: then the library copies small data frames into its buffer and sends the answers of many streams in one record
-    /// and one write, in place of one each.
-    /// No: the library then gathers the head and the data of an answer into one buffer, which becomes one TLS record.
+    /// No: then the library copies small data frames into its buffer and sends the answers of many streams in one
+    /// record and one write, in place of one each. No: the library then gathers the head and the data of an answer into
+    /// one buffer, which becomes one TLS record.
     fn is_write_vectored(&self) -> bool {
         false
     }
@@ -193,7 +193,10 @@ mod tests {
         let mut uploads = tally();
         assert!(uploads.count(&frame(0, 100).repeat(10_000), uploads.since));
         let mut requests = tally();
-        assert!(requests.count(&[frame(1, 9), frame(8, 4), frame(8, 4), frame(6, 8)].concat().repeat(5_000), requests.since));
+        assert!(
+            requests
+                .count(&[frame(1, 9), frame(8, 4), frame(8, 4), frame(6, 8)].concat().repeat(5_000), requests.since)
+        );
         let mut download = tally();
         for _ in 0..10_000 {
             download.sent(16 << 10);

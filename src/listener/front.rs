@@ -1,9 +1,9 @@
 //! The strict front of an HTTP/1 connection.
 //!
 //! Stands between the socket and the HTTP library. Judges the bytes of each request head before the library sees them;
-//! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and nothing
-//! after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends, and on
-//! closing reads a little of what a refused client still sends, so that the answer is not lost to a reset.
+//! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and
+//! nothing after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends,
+//! and on closing reads a little of what a refused client still sends, so that the answer is not lost to a reset.
 
 use std::io;
 use std::pin::Pin;
@@ -49,8 +49,8 @@ enum State {
     Head,
     Body(u64),
     Chunked(Chunks),
-    /// A WebSocket handshake was handed over. What comes after it is not read as HTTP, whatever the answer: it waits for a
-    /// 101, or for the end.
+    /// A WebSocket handshake was handed over. What comes after it is not read as HTTP, whatever the answer: it waits
+    /// for a 101, or for the end.
     Held,
     /// A head was damaged: the stand-in was handed over, nothing more comes.
     Refused,
@@ -191,7 +191,8 @@ impl<S> Front<S> {
                 self.state = State::Refused;
                 self.client.fault.set(Some(fault));
                 self.client.pulse.head_ends();
-                self.ready.extend_from_slice(format!("{REFUSED_METHOD} / HTTP/1.1\r\nhost: refused\r\n\r\n").as_bytes());
+                self.ready
+                    .extend_from_slice(format!("{REFUSED_METHOD} / HTTP/1.1\r\nhost: refused\r\n\r\n").as_bytes());
             }
             Some(Stop::Body) => self.state = State::Damaged,
         }
@@ -327,4 +328,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         }
     }
 }
-

@@ -1,6 +1,7 @@
 //! Judges the raw bytes of an HTTP/1 request head.
 //!
-//! The HTTP library repairs what two servers could read differently: lines that end in LF alone, `Content-Length` beside
+//! The HTTP library repairs what two servers could read differently: lines that end in LF alone, `Content-Length`
+//! beside
 //! `Transfer-Encoding`, a field twice. Here it is refused, before the library sees it (docs/decisions/0012). So is what
 //! the library refuses by itself, such as a control character in a value: it would do so without a word to the client.
 
@@ -120,7 +121,8 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
         return Err(HeadFault::Target);
     }
     // A path of these alone is one for the library as well; the rest it is asked about.
-    let ordinary = target.starts_with(b"/") && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
+    let ordinary = target.starts_with(b"/")
+        && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
     if !ordinary && Uri::try_from(target).is_err() {
         return Err(HeadFault::Target);
     }

@@ -21,7 +21,8 @@ const BUFFER: usize = 64 << 10;
 /// HTTP/2: what a client may send ahead on one stream, and on all of a connection (HARDENING §1, Envoy's edge values).
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// HTTP/2: what we hold for one stream that its client does not take; the library's own 400 KiB would be 40 MB a connection.
+/// HTTP/2: what we hold for one stream that its client does not take; the library's own 400 KiB would be 40 MB a
+/// connection.
 const SEND_BUFFER: usize = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(10);
@@ -61,7 +62,8 @@ where
     match opened {
         Some(tunnel) => {
             let (stream, held) = front.into_tunnel();
-            // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came first.
+            // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came
+            // first.
             tunnel.run(stream, [unread, &held].concat()).await;
         }
         // The library leaves that to whoever could have switched. A client that is gone already is no matter.

@@ -34,16 +34,16 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream would
-    // stay for ever.
+    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream
+    // would stay for ever.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word, which
-/// is not what somebody means who starts a second gateway.
+/// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word,
+/// which is not what somebody means who starts a second gateway.
 ///
 /// # Errors
 /// `AddrInUse` if so, and whatever else forbids binding.

@@ -65,8 +65,8 @@ pub fn config(
     Ok(Arc::new(config))
 }
 
-/// The provider's own suites, those with AES-128 and SHA-256 first: processors have instructions for SHA-256, rarely for
-/// SHA-384, and a handshake of TLS 1.3 hashes more than it encrypts.
+/// The provider's own suites, those with AES-128 and SHA-256 first: processors have instructions for SHA-256, rarely
+/// for SHA-384, and a handshake of TLS 1.3 hashes more than it encrypts.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite().as_str().is_some_and(|name| !name.contains("AES_128")));

@@ -1,8 +1,8 @@
 //! Reads the path of a target: what it means, and whether it could mean anything else elsewhere.
 //!
 //! One scan over the raw bytes settles ordinary paths without a copy. Only a path with an escape, a parameter (`;`), an
-//! empty segment or a segment that begins with a dot is looked at more closely. A path that some server could resolve to
-//! another one than we see is refused, never repaired. Used by [`Target::read`](super::Target::read) only.
+//! empty segment or a segment that begins with a dot is looked at more closely. A path that some server could resolve
+//! to another one than we see is refused, never repaired. Used by [`Target::read`](super::Target::read) only.
 
 use std::borrow::Cow;
 
@@ -174,7 +174,9 @@ mod tests {
 
     #[test]
     fn ordinary_paths_are_read_without_a_copy() {
-        for raw in ["/", "/a", "/a/", "/product_api/1/", "/a.b/c.d", "/a/b..c", "/~a!$&'()*+,=:@-_", "/.well-known/x", "/..."] {
+        for raw in
+            ["/", "/a", "/a/", "/product_api/1/", "/a.b/c.d", "/a/b..c", "/~a!$&'()*+,=:@-_", "/.well-known/x", "/..."]
+        {
             let path = read(raw).unwrap();
             assert!(matches!(path.decoded, Cow::Borrowed(_)), "{raw}");
             assert_eq!(path.decoded, raw);
@@ -217,30 +219,116 @@ mod tests {
     fn a_path_with_two_meanings_is_refused() {
         use BadTarget::{Character, DotSegment, DoubleEncoding, Escape, HiddenByte, NotUtf8};
         let table: [(BadTarget, &[&str]); 6] = [
-            (DotSegment, &[
-                "/.", "/..", "/./", "/../", "/public/../admin/x", "/public/./../admin/x", "/public/%2e%2e/admin/x",
-                "/public/%2E%2e/x", "/public/.%2e/x", "/public/%2e./x", "/public/%2e/x", "/public/..;/admin/x", "/.;/admin/x",
-                "/public/..;a=b/x", "/public/%2e%2e;a=b/x", "/public/..%3bx/admin", "/public/.;x", "/a/b/../../../x",
-                "/public//../../x", "//public/../x", "/public;x/../admin", "/public/.//..//x", "/public/..%20/x",
-                "/public/%20../x", "/public/.%20./x", "/public/%ef%bc%8e%ef%bc%8e/x", "/public/.%e2%80%a4/x",
-                "/public/%e2%80%a5/x", "/public/..%ef%bc%8fx", "/public/..%ef%bc%bcx", "/public/..%EF%B9%A8x",
-            ]),
-            (HiddenByte, &[
-                "/admin%2fx", "/admin%2Fx", "/public%2f..%2fadmin/x", "/a%5cb", "/a%5Cb", "/a%00", "/a%0d%0a", "/a%7f", "/a%1f",
-                "/public/..%00/x", "/a%c2%85", "/public/..%2fsecret", "/public/..%5csecret", "/public/%2e%2e%2fsecret",
-            ]),
-            (DoubleEncoding, &[
-                "/public/%252e%252e/x", "/public/..%252fx", "/a%255cb", "/a%255Cb", "/a%2525", "/a%25252e", "/a%2500",
-                "/a%250d", "/a%252%65", "/a%25%32%65", "/a%25%32e",
-            ]),
+            (
+                DotSegment,
+                &[
+                    "/.",
+                    "/..",
+                    "/./",
+                    "/../",
+                    "/public/../admin/x",
+                    "/public/./../admin/x",
+                    "/public/%2e%2e/admin/x",
+                    "/public/%2E%2e/x",
+                    "/public/.%2e/x",
+                    "/public/%2e./x",
+                    "/public/%2e/x",
+                    "/public/..;/admin/x",
+                    "/.;/admin/x",
+                    "/public/..;a=b/x",
+                    "/public/%2e%2e;a=b/x",
+                    "/public/..%3bx/admin",
+                    "/public/.;x",
+                    "/a/b/../../../x",
+                    "/public//../../x",
+                    "//public/../x",
+                    "/public;x/../admin",
+                    "/public/.//..//x",
+                    "/public/..%20/x",
+                    "/public/%20../x",
+                    "/public/.%20./x",
+                    "/public/%ef%bc%8e%ef%bc%8e/x",
+                    "/public/.%e2%80%a4/x",
+                    "/public/%e2%80%a5/x",
+                    "/public/..%ef%bc%8fx",
+                    "/public/..%ef%bc%bcx",
+                    "/public/..%EF%B9%A8x",
+                ],
+            ),
+            (
+                HiddenByte,
+                &[
+                    "/admin%2fx",
+                    "/admin%2Fx",
+                    "/public%2f..%2fadmin/x",
+                    "/a%5cb",
+                    "/a%5Cb",
+                    "/a%00",
+                    "/a%0d%0a",
+                    "/a%7f",
+                    "/a%1f",
+                    "/public/..%00/x",
+                    "/a%c2%85",
+                    "/public/..%2fsecret",
+                    "/public/..%5csecret",
+                    "/public/%2e%2e%2fsecret",
+                ],
+            ),
+            (
+                DoubleEncoding,
+                &[
+                    "/public/%252e%252e/x",
+                    "/public/..%252fx",
+                    "/a%255cb",
+                    "/a%255Cb",
+                    "/a%2525",
+                    "/a%25252e",
+                    "/a%2500",
+                    "/a%250d",
+                    "/a%252%65",
+                    "/a%25%32%65",
+                    "/a%25%32e",
+                ],
+            ),
             (Escape, &["/%", "/%2", "/%zz", "/%2g", "/%%32e", "/%u002e", "/public/%2/../x", "/%+1"]),
-            (NotUtf8, &[
-                "/%ff%fe", "/%c0%ae%c0%ae/x", "/%c0%af", "/%e0%80%ae", "/%ed%a0%80", "/%80", "/a%c3", "/%f8%88%80%80%af",
-            ]),
-            (Character, &[
-                "/a\\b", "/public\\../x", "/public/..\\x", "/a b", "/a\tb", "/a\0b", "/a\x7fb", "/ä", "/a\"b", "/a<b", "/a>b",
-                "/a^b", "/a`b", "/a{b", "/a|b", "/a}b", "/a[b", "/a]b", "/a#b", "/a?b",
-            ]),
+            (
+                NotUtf8,
+                &[
+                    "/%ff%fe",
+                    "/%c0%ae%c0%ae/x",
+                    "/%c0%af",
+                    "/%e0%80%ae",
+                    "/%ed%a0%80",
+                    "/%80",
+                    "/a%c3",
+                    "/%f8%88%80%80%af",
+                ],
+            ),
+            (
+                Character,
+                &[
+                    "/a\\b",
+                    "/public\\../x",
+                    "/public/..\\x",
+                    "/a b",
+                    "/a\tb",
+                    "/a\0b",
+                    "/a\x7fb",
+                    "/ä",
+                    "/a\"b",
+                    "/a<b",
+                    "/a>b",
+                    "/a^b",
+                    "/a`b",
+                    "/a{b",
+                    "/a|b",
+                    "/a}b",
+                    "/a[b",
+                    "/a]b",
+                    "/a#b",
+                    "/a?b",
+                ],
+            ),
         ];
         for (rule, paths) in table {
             for raw in paths {

@@ -37,7 +37,8 @@ impl Paths {
         self.exact.get(path).or_else(|| {
             // `/a/b` asks for `/a/b`, `/a/`, `/a` and `/`, in this order.
             let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
-            let mut prefixes = std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
+            let mut prefixes =
+                std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
             prefixes.find_map(|prefix| self.prefixes.get(prefix))
         })
     }

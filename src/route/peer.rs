@@ -1,8 +1,8 @@
 //! Who holds the other end of a client connection.
 //!
 //! Made once per connection by the listener, so that nothing about it is worked out again for each request; read by
-//! [`Target::read`](super::Target::read) and by the fields that tell an upstream where a request came from. Says nothing
-//! of who the *user* is.
+//! [`Target::read`](super::Target::read) and by the fields that tell an upstream where a request came from. Says
+//! nothing of who the *user* is.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

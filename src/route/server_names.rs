@@ -1,7 +1,7 @@
 //! Which certificate a DNS name leads to.
 //!
-//! Used by the TLS acceptor to choose a certificate, and by [`Peer`](super::Peer) to judge whether a connection made for
-//! one name may carry a request for another. Knows indices only, never certificates.
+//! Used by the TLS acceptor to choose a certificate, and by [`Peer`](super::Peer) to judge whether a connection made
+//! for one name may carry a request for another. Knows indices only, never certificates.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,9 +1,9 @@
 //! Which route a request takes.
 //!
-//! The host decides first (this very host, then the longest `*.` pattern, then routes for any host), then the path (this
-//! very path, then the longest prefix), then the method. A host pattern none of whose routes takes the path leaves the
-//! request to the next one; a path whose routes do not take the method does not. No regular expressions, no scan: the
-//! cost does not grow with the number of routes.
+//! The host decides first (this very host, then the longest `*.` pattern, then routes for any host), then the path
+//! (this very path, then the longest prefix), then the method. A host pattern none of whose routes takes the path
+//! leaves the request to the next one; a path whose routes do not take the method does not. No regular expressions, no
+//! scan: the cost does not grow with the number of routes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,7 +74,8 @@ impl RouteTable {
     /// # Errors
     /// Every pair of routes that no request could tell apart.
     pub fn build(routes: Vec<settings::Route>) -> Result<RouteTable, Vec<Conflict>> {
-        let routes: Vec<Route> = routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
+        let routes: Vec<Route> =
+            routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
         let (exact, below, any) = (HashMap::new(), HashMap::new(), Paths::default());
         let mut table = RouteTable { routes: Vec::new(), exact, below, any };
         let mut conflicts = Vec::new();

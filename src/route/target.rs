@@ -1,8 +1,9 @@
 //! What a request is for, read once and unambiguously.
 //!
-//! [`Target::read`] is the first step of every request. After it nobody asks again whether the host or the path is safe:
-//! whatever two servers could read differently was refused, never repaired, and the target is forwarded byte for byte as
-//! it was judged. It knows nothing of routes, tokens or upstreams. The query is not looked at for meaning: no rule depends on it.
+//! [`Target::read`] is the first step of every request. After it nobody asks again whether the host or the path is
+//! safe: whatever two servers could read differently was refused, never repaired, and the target is forwarded byte for
+//! byte as it was judged. It knows nothing of routes, tokens or upstreams. The query is not looked at for meaning: no
+//! rule depends on it.
 
 use std::borrow::Cow;
 
@@ -196,7 +197,8 @@ impl<'r> Target<'r> {
     }
 }
 
-/// The one authority of a request: `Host`, or `:authority` in HTTP/2; where both stand, they must be equal without case.
+/// The one authority of a request: `Host`, or `:authority` in HTTP/2; where both stand, they must be equal without
+/// case.
 fn authority(head: &Parts) -> Result<&str, BadTarget> {
     let mut fields = head.headers.get_all(HOST).iter();
     match (fields.next(), fields.next(), head.uri.authority()) {

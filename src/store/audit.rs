@@ -1,7 +1,8 @@
 //! The audit trail: who did what to which user or token, when, and from where.
 //!
-//! A change and its entry are one transaction, so there is no change without an entry and no entry without a change. Entries
-//! are never altered; [`AuditTrail::prune`] removes those whose time is over. No key and no password ever stands in one.
+//! A change and its entry are one transaction, so there is no change without an entry and no entry without a change.
+//! Entries are never altered; [`AuditTrail::prune`] removes those whose time is over. No key and no password ever
+//! stands in one.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -131,8 +132,8 @@ pub trait AuditTrail: Send + Sync {
     /// The same store, on behalf of somebody else.
     fn acting_as(&self, actor: Actor) -> Store;
 
-    /// Writes down what changes nothing in the store, such as a login that failed. `user_name` is what was claimed: of a name
-    /// that no user has, nothing is kept, since people type passwords into the wrong field.
+    /// Writes down what changes nothing in the store, such as a login that failed. `user_name` is what was claimed: of
+    /// a name that no user has, nothing is kept, since people type passwords into the wrong field.
     ///
     /// # Errors
     /// [`StoreError`] if that could not be written.

@@ -1,7 +1,7 @@
 //! Lists for those who look after users and tokens: searched, filtered, sorted, page by page.
 //!
-//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry or ends before one
-//! ([`Place`]), never after so and so many of them, and each combination of filters walks an index.
+//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry or ends before
+//! one ([`Place`]), never after so and so many of them, and each combination of filters walks an index.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,8 @@ pub trait Directory: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError>;
 
-    /// The user with this id, and a mark that changes with the password: who signed in under another mark has to do it again.
+    /// The user with this id, and a mark that changes with the password: who signed in under another mark has to do it
+    /// again.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -132,8 +133,8 @@ pub enum UserOrder {
 /// Which users a list shows.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// How the user name or the e-mail address begins, whatever its case; empty: any. Where more than 2,000 addresses begin so,
-    /// they are left out unless an `@` is among it.
+    /// How the user name or the e-mail address begins, whatever its case; empty: any. Where more than 2,000 addresses
+    /// begin so, they are left out unless an `@` is among it.
     pub search: String,
     /// Only those who are active, or only those who are not.
     pub active: Option<bool>,
@@ -293,7 +294,8 @@ impl FromStr for Place {
         if text.len() > LONGEST_PLACE {
             return Err(NoPlace);
         }
-        let text = Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
+        let text =
+            Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
         let (before, text) = text.strip_prefix(BEFORE).map_or((false, &*text), |rest| (true, rest));
         let mut rest = text.chars();
         let list = rest.next().filter(|letter| ListId::LETTERS.contains(letter)).map(ListId).ok_or(NoPlace)?;
@@ -335,7 +337,18 @@ mod tests {
     #[test]
     fn a_damaged_place_is_none() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
-        for bad in ["!", "AA", &written("a1"), &written("l1.2"), &written("c1.x"), &written("ax.a"), &written("a1.a\0"), &written("é1.2"), &written("-"), &written("--c1.2")] {
+        for bad in [
+            "!",
+            "AA",
+            &written("a1"),
+            &written("l1.2"),
+            &written("c1.x"),
+            &written("ax.a"),
+            &written("a1.a\0"),
+            &written("é1.2"),
+            &written("-"),
+            &written("--c1.2"),
+        ] {
             assert_eq!(bad.parse::<Place>(), Err(NoPlace), "{bad}");
         }
         assert_eq!("A".repeat(4_096).parse::<Place>(), Err(NoPlace));

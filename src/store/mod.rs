@@ -1,11 +1,11 @@
 //! Where users and tokens live: the truth.
 //!
 //! Four traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
-//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them for the
-//! database that the settings name. Nothing here caches, and workers never call any of it.
+//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them
+//! for the database that the settings name. Nothing here caches, and workers never call any of it.
 //!
-//! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped, did
-//! its work completely or not at all; only the store knows which.
+//! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped,
+//! did its work completely or not at all; only the store knows which.
 
 mod arrival;
 mod audit;
@@ -38,7 +38,8 @@ pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
-    Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder, UserQuery,
+    Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder,
+    UserQuery,
 };
 pub use django::DjangoUsers;
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
@@ -63,8 +64,8 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError`] whenever the answer is not known.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// All tokens of a user that are not revoked, expired ones included, and all sessions, where a store can say whose they
-    /// are without reading them all. Empty if there is no such user.
+    /// All tokens of a user that are not revoked, expired ones included, and all sessions, where a store can say whose
+    /// they are without reading them all. Empty if there is no such user.
     ///
     /// # Errors
     /// [`StoreError`] whenever the answer is not known.
@@ -136,7 +137,8 @@ pub trait TokenLedger: Send + Sync {
     /// Issues a named token. Its key is never kept.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name, end or set of scopes, [`LedgerError::Store`].
+    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name, end or set of scopes,
+    /// [`LedgerError::Store`].
     async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError>;
 
     /// Takes a key that already exists elsewhere as the login token of a user. Twice is fine.
@@ -158,8 +160,8 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
 
-    /// Gives a token a new end, new scopes, or both; what is not named stays, also if somebody else changes it in the same
-    /// moment. A revoked token stays revoked.
+    /// Gives a token a new end, new scopes, or both; what is not named stays, also if somebody else changes it in the
+    /// same moment. A revoked token stays revoked.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] in a year that has five digits,
@@ -185,9 +187,9 @@ pub trait TokenLedger: Send + Sync {
     async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError>;
 }
 
-/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns. By way of the
-/// admin application or the API the last active superuser with a password keeps it, and is neither demoted nor switched off nor
-/// deleted.
+/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns. By way
+/// of the admin application or the API the last active superuser with a password keeps it, and is neither demoted nor
+/// switched off nor deleted.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
     /// Creates a user, and at once a login token where the settings say so.
@@ -225,11 +227,12 @@ pub trait AccountStore: Send + Sync {
     /// `tokens.revoke_on_password_change` says so.
     ///
     /// # Errors
-    /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
+    /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`],
+    /// [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
-    /// Gives a user another name, e-mail address or personal names; what is not named stays, also if somebody else changes it
-    /// in the same moment. Tokens stay as they are.
+    /// Gives a user another name, e-mail address or personal names; what is not named stays, also if somebody else
+    /// changes it in the same moment. Tokens stay as they are.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
@@ -267,8 +270,8 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
 
-    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and login token. What is there already
-    /// stays as it is, so that twice changes nothing more than once.
+    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and login token. What is there
+    /// already stays as it is, so that twice changes nothing more than once.
     ///
     /// # Errors
     /// [`AccountError::Store`]; what cannot be taken over is no error but stands in the answer.

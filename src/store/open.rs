@@ -14,16 +14,12 @@ pub struct Migration {
     pub description: String,
 }
 
-/// Opens the store that the settings name; makes the key file and an SQLite database on first start, and brings the schema
-/// up to this version.
+/// Opens the store that the settings name; makes the key file and an SQLite database on first start, and brings the
+/// schema up to this version.
 ///
 /// # Errors
 /// [`OpenError`] says which file or server is not as it should be, and how to mend it.
-pub async fn open(
-    settings: &settings::Store,
-    tokens: &settings::Tokens,
-    clock: Clock,
-) -> Result<Store, OpenError> {
+pub async fn open(settings: &settings::Store, tokens: &settings::Tokens, clock: Clock) -> Result<Store, OpenError> {
     match &settings.url {
         settings::StoreUrl::Sqlite(path) => {
             let database = sqlite::SqliteDatabase::open(path, settings).await?;

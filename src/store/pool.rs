@@ -1,8 +1,8 @@
 //! Connections to the server, each lent to one question at a time (docs/decisions/0013).
 //!
 //! A connection comes back only when its last answer was read to the end. Whoever drops a [`Lease`] half-way, as a time
-//! limit does, closes it, and all that lie idle with it: what made one fall silent has most likely taken the others too.
-//! Nothing here asks the server anything by itself, so a server that hangs can hold no connection back.
+//! limit does, closes it, and all that lie idle with it: what made one fall silent has most likely taken the others
+//! too. Nothing here asks the server anything by itself, so a server that hangs can hold no connection back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Seals the keys of login tokens, so that a second login can show the same token again.
 //!
-//! A sealed key opens only with the key file, and only for the token and the owner that it was sealed for: rows that are
-//! swapped or copied in the database give nothing. Form: version byte, nonce, AES-256-GCM ciphertext with its tag.
+//! A sealed key opens only with the key file, and only for the token and the owner that it was sealed for: rows that
+//! are swapped or copied in the database give nothing. Form: version byte, nonce, AES-256-GCM ciphertext with its tag.
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
@@ -28,10 +28,7 @@ pub(super) struct Sealer {
 
 impl Sealer {
     pub(super) fn new(keys: &KeyFile) -> Result<Sealer, KeyFileError> {
-        Ok(Sealer {
-            tokens: keys.sealing_key(Purpose::LoginTokens)?,
-            check: keys.sealing_key(Purpose::StoreCheck)?,
-        })
+        Ok(Sealer { tokens: keys.sealing_key(Purpose::LoginTokens)?, check: keys.sealing_key(Purpose::StoreCheck)? })
     }
 
     /// Seals the key of `owner`'s token.

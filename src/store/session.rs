@@ -14,8 +14,8 @@ use crate::token::{TokenDigest, TokenKey};
 /// looked at only when the session is looked up, and a user who is switched on again has it back (docs/decisions/0025).
 #[async_trait]
 pub trait SessionStore: Send + Sync {
-    /// Opens a session for the active user of this name, if the password fits, and gives its key, which nobody sees again.
-    /// Takes as long for users that do not exist. A password that is changed meanwhile opens none.
+    /// Opens a session for the active user of this name, if the password fits, and gives its key, which nobody sees
+    /// again. Takes as long for users that do not exist. A password that is changed meanwhile opens none.
     ///
     /// # Errors
     /// [`AccountError::Hashing`] and [`AccountError::Store`].

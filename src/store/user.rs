@@ -80,8 +80,8 @@ pub struct User {
     pub has_password: bool,
     /// When the account was created.
     pub created: Timestamp,
-    /// When the user last signed in with a browser, to the account pages or to the admin application. Neither a token that is
-    /// given for a password nor a password that is asked for again counts.
+    /// When the user last signed in with a browser, to the account pages or to the admin application. Neither a token
+    /// that is given for a password nor a password that is asked for again counts.
     pub last_login: Option<Timestamp>,
 }
 
@@ -98,7 +98,9 @@ pub enum InvalidUser {
     )]
     Name,
     /// The user name has characters that nobody sees.
-    #[error("a user name has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)")]
+    #[error(
+        "a user name has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)"
+    )]
     Invisible,
     /// The e-mail address.
     #[error("an e-mail address has at most 254 characters, no control characters, and at most 1024 bytes encoded")]

@@ -13,8 +13,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread;
 use std::time::Duration;
 
-pub use super::log_line::{Entry, LogFormat};
 use super::log_line::SecondText;
+pub use super::log_line::{Entry, LogFormat};
 use super::recorder::Recorder;
 
 /// A buffer is handed over once it holds this much: large enough to make the hand-over rare, small enough for a cache.
@@ -75,7 +75,8 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what there is. For a worker's tick, so that a line does not wait for others; dropping the log does it too.
+    /// Hands over what there is. For a worker's tick, so that a line does not wait for others; dropping the log does it
+    /// too.
     pub fn flush(&self) {
         let mut state = self.state.borrow_mut();
         if state.lines > 0 {

@@ -1,7 +1,8 @@
 //! Metrics as text, in the Prometheus exposition format 0.0.4.
 //!
-//! Run by the control half at each scrape: sums the recorders of all workers, route by route, and adds its own counters. Outcomes and statuses that
-//! a route never had are left out, which keeps a page of many routes short. Never touches a worker: it only reads.
+//! Run by the control half at each scrape: sums the recorders of all workers, route by route, and adds its own
+//! counters. Outcomes and statuses that a route never had are left out, which keeps a page of many routes short. Never
+//! touches a worker: it only reads.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

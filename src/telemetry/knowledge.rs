@@ -1,4 +1,5 @@
-//! What is counted for the whole process: questions to stores, how much of what was revoked is known, what the spool holds.
+//! What is counted for the whole process: questions to stores, how much of what was revoked is known, what the spool
+//! holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,8 +1,8 @@
 //! Where life-cycle messages go: standard error, as text or as JSON.
 //!
 //! Called once at the start by the command line. Messages of the gateway itself follow the level that is set; libraries
-//! may only warn, so that their chatter on a busy day does not bury ours. Requests are not told here: they have the access
-//! log, on standard output.
+//! may only warn, so that their chatter on a busy day does not bury ours. Requests are not told here: they have the
+//! access log, on standard output.
 
 use std::io;
 
@@ -81,6 +81,9 @@ mod tests {
     fn json_messages_are_one_object_a_line() {
         let lines = told(Level::INFO, true, || tracing::info!(code = "a\nb", "told"));
         let object: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
-        assert_eq!((&object["level"], &object["message"], &object["code"]), (&"INFO".into(), &"told".into(), &"a\nb".into()));
+        assert_eq!(
+            (&object["level"], &object["message"], &object["code"]),
+            (&"INFO".into(), &"told".into(), &"a\nb".into())
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! One request as one line of the access log, in text (logfmt) or JSON.
 //!
 //! Used by [`super::AccessLog`] for every request, so it appends bytes to a buffer that is used again and allocates
-//! nothing of its own. What comes from a client is escaped: a line stays one line, a value stays inside its quotes, and a
-//! terminal sees no control characters. There is no place for a query or for credentials.
+//! nothing of its own. What comes from a client is escaped: a line stays one line, a value stays inside its quotes, and
+//! a terminal sees no control characters. There is no place for a query or for credentials.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -352,13 +352,12 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_known_is_left_out() {
         let peer = "[2001:db8::1]:9".parse().unwrap();
-        let (version, status, route, upstream) = (None, None, None, None);
-        let (user_id, user_name, token_id) = (None, None, None);
-        let (outcome, bytes_out) = (Outcome::BadFraming, 0);
-        let entry = Entry { peer, version, status, route, upstream, user_id, user_name, token_id, outcome, ..entry() };
-        let entry = Entry { method: "", path: "", bytes_out, ..entry };
-        let wanted = "time=2026-11-24T05:53:04.023Z id=0001 peer=[2001:db8::1]:9 outcome=bad_framing bytes=0 ms=12.345\n";
-        assert_eq!(line(&entry, LogFormat::Text), wanted);
+        let outcome = Outcome::BadFraming;
+        let entry = Entry { peer, version: None, status: None, route: None, upstream: None, outcome, ..entry() };
+        let entry =
+            Entry { user_id: None, user_name: None, token_id: None, method: "", path: "", bytes_out: 0, ..entry };
+        let wanted = " id=0001 peer=[2001:db8::1]:9 outcome=bad_framing bytes=0 ms=12.345\n";
+        assert_eq!(line(&entry, LogFormat::Text), format!("time=2026-11-24T05:53:04.023Z{wanted}"));
         let object: serde_json::Value = serde_json::from_str(&line(&entry, LogFormat::Json)).unwrap();
         assert_eq!(object.as_object().unwrap().len(), 6);
     }
@@ -391,7 +390,8 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_are_written_to_the_last_digit() {
-        for (number, places, text) in [(0, 1, "0"), (7, 3, "007"), (1_234, 3, "1234"), (u64::MAX, 1, "18446744073709551615")] {
+        let all = [(0, 1, "0"), (7, 3, "007"), (1_234, 3, "1234"), (u64::MAX, 1, "18446744073709551615")];
+        for (number, places, text) in all {
             let mut out = Vec::new();
             write_decimal(&mut out, number, places);
             assert_eq!(out, text.as_bytes());

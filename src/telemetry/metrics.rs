@@ -1,8 +1,8 @@
 //! The fixed list of what is counted.
 //!
 //! Every label value but the route's name comes from an enum here, so that a worker counts by a small index into a
-//! preallocated array, and so that nothing a client sends can become a label. Used by [`super::Recorder`], by the access
-//! log and by the refusals of the gateway, which share the codes.
+//! preallocated array, and so that nothing a client sends can become a label. Used by [`super::Recorder`], by the
+//! access log and by the refusals of the gateway, which share the codes.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -190,7 +190,8 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds `amount`. For the one thread that writes; a second writer would lose counts.
     pub fn add(&self, amount: u64) {
-        // A load and a store, no atomic addition: with a single writer nothing can come between, and it costs no bus lock.
+        // A load and a store, no atomic addition: with a single writer nothing can come between, and it costs no bus
+        // lock.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 

@@ -1,8 +1,8 @@
 //! The counters of one worker.
 //!
 //! Written by the one thread that owns it, read by the control half when metrics are asked for. Everything is allocated
-//! when it is made; counting takes no lock, no look-up by text and no memory. A worker's numbers never share a cache line
-//! with those of another one.
+//! when it is made; counting takes no lock, no look-up by text and no memory. A worker's numbers never share a cache
+//! line with those of another one.
 
 use std::array;
 use std::sync::Arc;

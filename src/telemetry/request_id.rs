@@ -1,8 +1,8 @@
 //! Names for requests, to find one again in logs of the gateway and of upstreams.
 //!
 //! Each worker numbers its requests; a prefix drawn once for the process keeps the numbers of two processes, and of two
-//! runs, apart. Used by the gateway for `X-Request-Id` and by the access log. Not a secret and not hard to guess: nothing
-//! may rest on not knowing one.
+//! runs, apart. Used by the gateway for `X-Request-Id` and by the access log. Not a secret and not hard to guess:
+//! nothing may rest on not knowing one.
 
 use std::cell::Cell;
 

@@ -17,7 +17,8 @@ impl TokenDigest {
         TokenDigest(bytes)
     }
 
-    /// Digests the bytes of a session's key. No token has this digest too: no key of a token begins with a control character.
+    /// Digests the bytes of a session's key. No token has this digest too: no key of a token begins with a control
+    /// character.
     pub fn of_session(key: &[u8]) -> TokenDigest {
         TokenDigest::of(&zeroize::Zeroizing::new([b"\0session\0", key].concat()))
     }

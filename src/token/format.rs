@@ -138,7 +138,14 @@ mod tests {
     #[test]
     fn keys_of_others_that_begin_alike_are_nothing_special() {
         let key = "x".repeat(36);
-        for other in ["tg_", "tg_short", &format!("tg-{key}"), &format!("tg_{}-", &key[1..]), &format!("tg_{key}x"), &format!("TG_{key}")] {
+        for other in [
+            "tg_",
+            "tg_short",
+            &format!("tg-{key}"),
+            &format!("tg_{}-", &key[1..]),
+            &format!("tg_{key}x"),
+            &format!("TG_{key}"),
+        ] {
             assert!(ShownKey::parse(other).is_ok(), "{other}");
             assert_eq!(TokenFormat::of(other), None);
         }

@@ -16,13 +16,15 @@ const HINT: usize = 8;
 
 /// A token as its owner knows it.
 ///
-/// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text *could*
-/// be a key (1 to 40 characters, none of them white space or a control character), not that it is one.
+/// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text
+/// *could* be a key (1 to 40 characters, none of them white space or a control character), not that it is one.
 pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 
 /// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token key has 1 to 40 characters, none of them white space or a control character, and its checksum if it begins with `tg_`")]
+#[error(
+    "a token key has 1 to 40 characters, none of them white space or a control character, and its checksum if it begins with `tg_`"
+)]
 pub struct MalformedToken;
 
 /// A text that could be a key, still in the buffer that it came in: what a request shows.
@@ -35,8 +37,8 @@ impl<'a> ShownKey<'a> {
     /// Accepts what could be a key.
     ///
     /// # Errors
-    /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one that
-    /// has the shape of [`TokenFormat::Prefixed`] but not its checksum.
+    /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one
+    /// that has the shape of [`TokenFormat::Prefixed`] but not its checksum.
     pub fn parse(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
         let fits = !text.is_empty() && text.len() <= LONGEST * 4 && text.chars().count() <= LONGEST;
         if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) || format::is_misspelt(text) {
@@ -113,8 +115,8 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The first eight characters of a key behind its prefix `tg_` if it has one (never more than half of the key), for lists and
-/// logs.
+/// The first eight characters of a key behind its prefix `tg_` if it has one (never more than half of the key), for
+/// lists and logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenHint(Box<str>);
 

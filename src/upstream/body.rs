@@ -86,8 +86,8 @@ impl RequestBody {
         self.0.awaited.get()
     }
 
-    /// Nothing more of it may go out, although the client sends it: the connection to the endpoint breaks off. No effect on
-    /// a body that was handed over whole.
+    /// Nothing more of it may go out, although the client sends it: the connection to the endpoint breaks off. No
+    /// effect on a body that was handed over whole.
     pub fn cut(&self) {
         self.0.cut.set(true);
         if let Some(waker) = self.0.waker.take() {

@@ -1,11 +1,12 @@
 //! The body of a request as its client sends it.
 //!
-//! A stream of HTTP/2 that is answered before its client has sent all of the body ends with a reset (RFC 9113 §8.1), and
-//! clients that are still sending throw the answer away with it: curl does. So a body that nobody wants is taken for a moment
-//! and thrown away, beside its answer, which waits for nothing. HTTP/1 has no resets; there the connection ends.
+//! A stream of HTTP/2 that is answered before its client has sent all of the body ends with a reset (RFC 9113 §8.1),
+//! and clients that are still sending throw the answer away with it: curl does. So a body that nobody wants is taken
+//! for a moment and thrown away, beside its answer, which waits for nothing. HTTP/1 has no resets; there the connection
+//! ends.
 //!
-//! After a refusal curl stops sending. After a success it goes on, but reads nothing more, not even how much it may send: a
-//! body that is longer than what may be sent ahead would hang for ever. There a reset is better.
+//! After a refusal curl stops sending. After a success it goes on, but reads nothing more, not even how much it may
+//! send: a body that is longer than what may be sent ahead would hang for ever. There a reset is better.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -65,7 +66,9 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take().filter(|incoming| self.lingers && !incoming.is_end_stream()) else { return };
+        let Some(incoming) = self.incoming.take().filter(|incoming| self.lingers && !incoming.is_end_stream()) else {
+            return;
+        };
         let mut unwanted = Unwanted::new(incoming);
         // Most have come already and need no task.
         if unwanted.poll_end(&mut Context::from_waker(Waker::noop())).is_pending() {

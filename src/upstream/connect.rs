@@ -66,7 +66,8 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
             // Heads and bodies are written whole; waiting for more only adds delay.
             stream.set_nodelay(true)?;
             // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
-            SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+            SockRef::from(&stream)
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
         Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),

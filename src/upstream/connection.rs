@@ -1,9 +1,9 @@
 //! One connection to an endpoint, and who drives it.
 //!
 //! Whoever waits for an answer drives the connection in its own task: a task of the connection's own would cost every
-//! request four hand-overs (docs/PERFORMANCE.md). Only where the endpoint answers before it has the whole request does a
-//! task take over, since nobody may be waiting for the answer then who could bring the rest of the request on its way. An
-//! idle connection is driven by nobody; it is looked at when it is leased and at the worker's tick.
+//! request four hand-overs (docs/PERFORMANCE.md). Only where the endpoint answers before it has the whole request does
+//! a task take over, since nobody may be waiting for the answer then who could bring the rest of the request on its
+//! way. An idle connection is driven by nobody; it is looked at when it is leased and at the worker's tick.
 
 use std::pin::Pin;
 use std::task::{Context, Waker};

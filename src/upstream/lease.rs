@@ -74,8 +74,8 @@ impl Lease {
         }
     }
 
-    /// Sends one request; the future, with [`Lease::drive`], waits for the head of its answer. Dropping it closes the connection. `None` only after
-    /// the loan has ended.
+    /// Sends one request; the future, with [`Lease::drive`], waits for the head of its answer. Dropping it closes the
+    /// connection. `None` only after the loan has ended.
     ///
     /// The library's own future, since each one of ours around it would keep room for the request once more. Its error
     /// becomes a [`SendFault`].

@@ -1,8 +1,8 @@
 //! Where request bodies wait whose endpoint wants to know their length first.
 //!
-//! The first MiB of a body waits in memory; what is longer goes into a file without a name, which nobody else can open and
-//! which is gone with its last use, however the process ends. All bodies of the process together have a limit. Files are
-//! touched by the blocking threads of a worker's runtime, never by the worker itself.
+//! The first MiB of a body waits in memory; what is longer goes into a file without a name, which nobody else can open
+//! and which is gone with its last use, however the process ends. All bodies of the process together have a limit.
+//! Files are touched by the blocking threads of a worker's runtime, never by the worker itself.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -91,8 +91,8 @@ impl Spool {
     /// Begins a body that is `expected` bytes long, or of a length that nobody knows (0).
     ///
     /// # Errors
-    /// [`BodyFault::NoRoom`] if it would not fit in now. Room is taken as bytes come: a promise to send them keeps nobody
-    /// else out.
+    /// [`BodyFault::NoRoom`] if it would not fit in now. Room is taken as bytes come: a promise to send them keeps
+    /// nobody else out.
     pub fn begin(&self, expected: u64) -> Result<Gathering, BodyFault> {
         if self.0.counts.spooled.get().saturating_add(expected) > self.0.most {
             return Err(BodyFault::NoRoom);

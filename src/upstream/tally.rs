@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is known of an endpoint, all workers together.
 ///
-/// Written when a connection is made, refused or lost, which is seldom: a request on a warm connection does not come here.
+/// Written when a connection is made, refused or lost, which is seldom: a request on a warm connection does not come
+/// here.
 #[derive(Debug, Default)]
 pub struct EndpointTally {
     made: AtomicU64,

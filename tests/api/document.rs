@@ -28,8 +28,8 @@ async fn the_document_is_there_for_everybody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_does_what_its_document_says() {
     let api = Api::start().await;
-    // Neither the caller nor its token is among the first, whose ids come to everybody's mind, or in the first part of a list:
-    // what is found there is revoked and deleted.
+    // Neither the caller nor its token is among the first, whose ids come to everybody's mind, or in the first part of
+    // a list: what is found there is revoked and deleted.
     let mut key = String::new();
     for number in 0..200 {
         let user = api.user(&format!("a user {number}")).await;

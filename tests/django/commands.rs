@@ -117,8 +117,8 @@ print(User.objects.get(username='alice').pk, *Token.objects.filter(user__usernam
     assert!(text.starts_with(&differs) && text.ends_with("tokens: 0 imported, 2 there already, 2 skipped\n"), "{text}");
 }
 
-/// Somebody who may only read in the project's database: the address by which the gateway comes, and the user of the system
-/// that it runs as, if that decides.
+/// Somebody who may only read in the project's database: the address by which the gateway comes, and the user of the
+/// system that it runs as, if that decides.
 async fn reader(project: &Project) -> (String, Option<u32>) {
     let address = &project.address;
     if let Some(file) = address.strip_prefix("django+sqlite:") {

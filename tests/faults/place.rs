@@ -135,8 +135,8 @@ impl Place {
         }
     }
 
-    /// Tokens were made a moment ago, and gateways hold their names in Redis against late fills for ten seconds. This makes
-    /// them as old as those of a site usually are, and waits for nothing.
+    /// Tokens were made a moment ago, and gateways hold their names in Redis against late fills for ten seconds. This
+    /// makes them as old as those of a site usually are, and waits for nothing.
     pub async fn tokens_are_old(&self, redis: &Redis) {
         self.fleet.changes_are_applied().await;
         self.redis_is_up().await;

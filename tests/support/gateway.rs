@@ -25,8 +25,8 @@ use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
 use super::{AMPLE, Origin, PATIENCE, eventually};
 
-/// A gateway that has not started: its folder, its settings, its clock. Its time limits are ample: a test that is about one
-/// sets it.
+/// A gateway that has not started: its folder, its settings, its clock. Its time limits are ample: a test that is about
+/// one sets it.
 pub struct Site {
     pub settings: Settings,
     pub roots: RootCertStore,

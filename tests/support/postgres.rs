@@ -1,7 +1,7 @@
 //! A real PostgreSQL server in a folder of its own, reached by a socket in that folder.
 //!
-//! One is shared by all tests, each with a database of its own; tests that stop or pause a server start their own. A shell
-//! stands beside each server and ends it when the pipe from this process closes, however that comes about.
+//! One is shared by all tests, each with a database of its own; tests that stop or pause a server start their own. A
+//! shell stands beside each server and ends it when the pipe from this process closes, however that comes about.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,8 +24,8 @@ use tokio::sync::OnceCell;
 use super::redis::free_port;
 use super::{PATIENCE, eventually};
 
-/// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go too,
-/// unless the test has said that they shall stay.
+/// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go
+/// too, unless the test has said that they shall stay.
 pub const KEEPER: &str = r#"
     folder=$1; shift
     "$@" >>"$folder/log" 2>&1 </dev/null &

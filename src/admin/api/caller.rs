@@ -87,7 +87,8 @@ impl Api {
         self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
         let found = self.desk.store().tokens.find(&key).await.map_err(DeskError::from)?;
         let ends = |at: Option<crate::clock::Timestamp>| at.is_some_and(|at| at <= now);
-        let Some(record) = found.filter(|token| token.revoked.is_none() && !ends(token.expires) && token.owner.active) else {
+        let Some(record) = found.filter(|token| token.revoked.is_none() && !ends(token.expires) && token.owner.active)
+        else {
             self.wrong_keys.count(from, now);
             return Err(Problem::new(Code::Unauthenticated, "this token does not count"));
         };

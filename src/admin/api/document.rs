@@ -7,9 +7,9 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
 
-use crate::admin::desk::SCOPE;
 use super::problem::Written;
 use super::{PREFIX, once};
+use crate::admin::desk::SCOPE;
 
 /// What it says by itself.
 #[derive(OpenApi)]
@@ -37,7 +37,11 @@ const TOKEN: &str = "token";
 const ALWAYS: [(&str, &str, &str); 6] = [
     ("400", "Malformed", "The request cannot be read."),
     ("401", "Unauthenticated", "No token that counts."),
-    ("403", "NotAllowed", "The token or its owner may not do that, or the request names a foreign host or comes from a foreign page."),
+    (
+        "403",
+        "NotAllowed",
+        "The token or its owner may not do that, or the request names a foreign host or comes from a foreign page.",
+    ),
     ("422", "Invalid", "It can be read and is not acceptable."),
     ("429", "Throttled", "Too many attempts, or too much at once."),
     ("503", "Unavailable", "Nobody can know at the moment; what was asked for may have been done."),
@@ -47,15 +51,18 @@ const OF_ONE: [(&str, &str, &str); 1] = [("404", "NotFound", "There is no such u
 /// What may come of a request that changes something.
 const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "What is there already stands in the way.")];
 /// What may come of a request with a body.
-const OF_BODY: [(&str, &str, &str); 2] = [
-    ("413", "TooLarge", "The body is larger than 64 KiB."),
-    ("415", "UnsupportedMediaType", "The body is no JSON."),
-];
+const OF_BODY: [(&str, &str, &str); 2] =
+    [("413", "TooLarge", "The body is larger than 64 KiB."), ("415", "UnsupportedMediaType", "The body is no JSON.")];
 
 /// The whole document as JSON. `creations` are the operations that take an `Idempotency-Key`.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi, creations: &utoipa::openapi::OpenApi) -> String {
-    let creations: Vec<String> =
-        creations.paths.paths.values().flat_map(operations).filter_map(|(_, operation)| operation.operation_id.clone()).collect();
+    let creations: Vec<String> = creations
+        .paths
+        .paths
+        .values()
+        .flat_map(operations)
+        .filter_map(|(_, operation)| operation.operation_id.clone())
+        .collect();
     for (path, item) in &mut document.paths.paths {
         for (is_read, operation) in operations_mut(item) {
             let is_creation = operation.operation_id.as_ref().is_some_and(|id| creations.contains(id));
@@ -67,7 +74,8 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi, creations: &utoip
         components.responses.insert(name.to_owned(), RefOr::T(problem(name, meaning)));
     }
     let described = format!("`Token <key>` (or `Bearer <key>`), of a token with the scope `{SCOPE}`.");
-    let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("Authorization", described.as_str())));
+    let scheme =
+        SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description("Authorization", described.as_str())));
     components.security_schemes.insert(TOKEN.to_owned(), RefOr::T(scheme));
     document.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
     let all = utoipa::openapi::OpenApiBuilder::new().build().nest(PREFIX, document.clone());
@@ -93,7 +101,8 @@ fn finish(operation: &mut Operation, names_one: bool, is_read: bool, is_creation
     }
     if is_creation {
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,255}$"));
-        let described = "Names the request: sent again with the same name, it gets the same answer and is not done twice.";
+        let described =
+            "Names the request: sent again with the same name, it gets the same answer and is not done twice.";
         let parameter = ParameterBuilder::new()
             .name(once::KEY.as_str())
             .parameter_in(ParameterIn::Header)

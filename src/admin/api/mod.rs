@@ -1,8 +1,8 @@
 //! The JSON API: what the pages do, for programs.
 //!
 //! A request passes the [`guard`](super::guard), is somebody's by its token ([`caller`]), and is done at the
-//! [`desk`](super::desk). Its answer is one of the [`shapes`] or a [`problem`]. Routes and their descriptions are one list, of
-//! which the [`document`] is made.
+//! [`desk`](super::desk). Its answer is one of the [`shapes`] or a [`problem`]. Routes and their descriptions are one
+//! list, of which the [`document`] is made.
 
 mod audit;
 mod caller;

@@ -1,7 +1,7 @@
 //! Creations that are done once, however often they are asked for.
 //!
-//! A client that lost the answer sends the request again with the same `Idempotency-Key` and gets the same answer. What was
-//! answered is kept in the memory of this process: a restart forgets it, and another gateway does not know it.
+//! A client that lost the answer sends the request again with the same `Idempotency-Key` and gets the same answer. What
+//! was answered is kept in the memory of this process: a restart forgets it, and another gateway does not know it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,7 +134,10 @@ impl Once {
         entries.retain(|_, entry| entry.answer.is_none() || now.since(entry.since) < KEEP);
         if let Some(entry) = entries.get(&place) {
             if entry.request != request {
-                return Err(Problem::new(Code::KeyReused, "this Idempotency-Key came with another request; take a new one"));
+                return Err(Problem::new(
+                    Code::KeyReused,
+                    "this Idempotency-Key came with another request; take a new one",
+                ));
             }
             return entry.answer.as_ref().map(Arc::clone).map(Begun::Again).ok_or_else(Problem::under_way);
         }
@@ -157,7 +160,8 @@ impl Once {
 impl UnderWay {
     /// Keeps the answer of a creation that was done. Any other may be tried again.
     async fn keep(self, response: Response) -> Response {
-        let fits = response.body().size_hint().upper().is_some_and(|size| size <= u64::try_from(LONGEST_ANSWER).unwrap_or(0));
+        let fits =
+            response.body().size_hint().upper().is_some_and(|size| size <= u64::try_from(LONGEST_ANSWER).unwrap_or(0));
         if !response.status().is_success() || !fits {
             return response;
         }

@@ -1,4 +1,5 @@
-//! Users and groups. Each request changes one thing, so each is done wholly or not at all, and is one act in the audit trail.
+//! Users and groups. Each request changes one thing, so each is done wholly or not at all, and is one act in the audit
+//! trail.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
@@ -9,7 +10,8 @@ use super::caller::Call;
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{
-    Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList, UserParameters,
+    Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList,
+    UserParameters,
 };
 use super::{Shared, at};
 use crate::token::SubjectId;

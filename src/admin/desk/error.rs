@@ -69,7 +69,9 @@ impl From<LedgerError> for DeskError {
         match error {
             LedgerError::UnknownUser(user) => DeskError::UnknownUser(user),
             LedgerError::UnknownToken => DeskError::UnknownToken,
-            LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::ScopesTooLong => DeskError::Invalid(error.to_string()),
+            LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::ScopesTooLong => {
+                DeskError::Invalid(error.to_string())
+            }
             LedgerError::Store(error) => error.into(),
             refused => DeskError::Conflict(refused.to_string()),
         }

@@ -1,7 +1,7 @@
 //! Whose key was found? For leak reports: what is pasted may be a key, or lines of text with keys in them.
 //!
-//! Keys that were imported may hold any character but white space and control characters, so a word is read in more than one
-//! way: as it stands, and cut at what surrounds keys in fields, addresses, JSON and shells.
+//! Keys that were imported may hold any character but white space and control characters, so a word is read in more
+//! than one way: as it stands, and cut at what surrounds keys in fields, addresses, JSON and shells.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -28,7 +28,8 @@ impl Acting<'_> {
     /// The tokens whose keys stand in a pasted text.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`] if all belong to somebody whom the caller does not look after, [`DeskError::Unavailable`].
+    /// [`DeskError::NotAllowed`] if all belong to somebody whom the caller does not look after,
+    /// [`DeskError::Unavailable`].
     pub async fn look_up(&self, pasted: &str) -> Result<Found, DeskError> {
         let mut words = words(pasted);
         let mut found = Found { cut: words.len() > MOST, ..Found::default() };
@@ -68,14 +69,16 @@ fn words(pasted: &str) -> Vec<ShownKey<'_>> {
     words
 }
 
-/// A word as it stands, cut at all but what a bearer token may hold (RFC 9110 §11.2), and cut at all but letters and digits.
+/// A word as it stands, cut at all but what a bearer token may hold (RFC 9110 §11.2), and cut at all but letters and
+/// digits.
 fn readings(word: &str) -> impl Iterator<Item = &str> {
     let bare = |text: &'static str| move |c: char| !(c.is_alphanumeric() || text.contains(c));
     let long = word.split(bare("-._~+/")).map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()));
     // Escapes stick to what follows them: `%3D`, `\n`, `\u003d`.
     let short = word.split(bare("")).flat_map(|part| [part, last(part)]);
     // A prefix says where a key begins, whatever stands before it.
-    let prefixed = word.match_indices(TokenFormat::PREFIX).filter_map(|(at, _)| word.get(at..at + TokenFormat::Prefixed.length()));
+    let prefixed =
+        word.match_indices(TokenFormat::PREFIX).filter_map(|(at, _)| word.get(at..at + TokenFormat::Prefixed.length()));
     [word, word.trim_matches(|c: char| !c.is_alphanumeric())].into_iter().chain(long).chain(short).chain(prefixed)
 }
 

@@ -1,7 +1,7 @@
 //! What can be done with users and tokens, by whom.
 //!
-//! The pages and the JSON API both act through an [`Acting`], which is somebody at the [`Desk`]: it looks whether they may,
-//! does it on their behalf, so that it is theirs in the audit trail, and says in one kind of error why not.
+//! The pages and the JSON API both act through an [`Acting`], which is somebody at the [`Desk`]: it looks whether they
+//! may, does it on their behalf, so that it is theirs in the audit trail, and says in one kind of error why not.
 //!
 //! | who | may |
 //! |---|---|
@@ -22,7 +22,8 @@ use std::time::Duration;
 use crate::auth::{IssuerHandle, Login};
 use crate::clock::Clock;
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, ListId, Listing, NoPlace, Password, PasswordMark, Place, Store, User, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, ListId, Listing, NoPlace, Password, PasswordMark, Place,
+    Store, User, Via,
 };
 use crate::token::SubjectId;
 
@@ -31,8 +32,8 @@ pub use self::look_up::Found;
 pub use self::tokens::TokenState;
 pub use self::users::SHORTEST_PASSWORD;
 
-/// The scope of tokens that act here. Only superusers give it: whoever issues a token has seen its key, and its owner may be
-/// made staff or superuser later.
+/// The scope of tokens that act here. Only superusers give it: whoever issues a token has seen its key, and its owner
+/// may be made staff or superuser later.
 pub const SCOPE: &str = "tokengate:admin";
 /// A live token that was not used for so long is listed as unused.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(90 * 86_400);
@@ -153,8 +154,8 @@ impl Caller {
 }
 
 impl Acting<'_> {
-    /// Is this the caller's password? Counts and takes its time as every login does; who tries the caller's name elsewhere
-    /// keeps nobody from it.
+    /// Is this the caller's password? Counts and takes its time as every login does; who tries the caller's name
+    /// elsewhere keeps nobody from it.
     ///
     /// # Errors
     /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].

@@ -1,8 +1,8 @@
 //! Lines over time, drawn as SVG.
 //!
-//! No script, no style but the classes of the style sheet, and words for those who do not see it. The drawing is stretched to
-//! its place; what stands at its axes is text of the page, so that it has one size everywhere and no line runs over it. A
-//! value that is no finite number is a gap.
+//! No script, no style but the classes of the style sheet, and words for those who do not see it. The drawing is
+//! stretched to its place; what stands at its axes is text of the page, so that it has one size everywhere and no line
+//! runs over it. A value that is no finite number is a gap.
 
 use std::fmt::{self, Write};
 
@@ -198,7 +198,8 @@ impl Unit {
         };
         let highest = highest.max(least);
         let base = 10_f64.powf(highest.log10().floor());
-        let round = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0].map(|factor| factor * base).into_iter().find(|top| *top >= highest);
+        let round =
+            [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0].map(|factor| factor * base).into_iter().find(|top| *top >= highest);
         let top = round.filter(|top| top.is_finite()).unwrap_or(highest);
         if self == Unit::Share { top.min(1.0) } else { top }
     }
@@ -295,7 +296,10 @@ mod tests {
     fn no_values_make_a_drawing_without_lines() {
         for values in [&[][..], &[None, None]] {
             let svg = chart(Unit::PerSecond, values);
-            assert!(!svg.contains("class=\"line") && !svg.contains("class=\"dot") && svg.contains("all: now –."), "{svg}");
+            assert!(
+                !svg.contains("class=\"line") && !svg.contains("class=\"dot") && svg.contains("all: now –."),
+                "{svg}"
+            );
         }
     }
 

@@ -40,7 +40,14 @@ impl Ask {
     fn of(fields: &Fields) -> Ask {
         let get = |name| fields.get(name).to_owned();
         let is_first = fields.get("page").is_empty();
-        Ask { actor: get("actor"), user: get("user"), act: get("act"), since: get("since"), until: get("until"), is_first }
+        Ask {
+            actor: get("actor"),
+            user: get("user"),
+            act: get("act"),
+            since: get("since"),
+            until: get("until"),
+            is_first,
+        }
     }
 
     fn is_filtered(&self) -> bool {
@@ -81,8 +88,13 @@ impl Ask {
     }
 
     fn to_query(&self) -> String {
-        let fields =
-            [("actor", &self.actor), ("user", &self.user), ("act", &self.act), ("since", &self.since), ("until", &self.until)];
+        let fields = [
+            ("actor", &self.actor),
+            ("user", &self.user),
+            ("act", &self.act),
+            ("since", &self.since),
+            ("until", &self.until),
+        ];
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
     }

@@ -1,7 +1,7 @@
 //! Pages that only tell something: what is not there, not allowed, or did not work.
 //!
-//! Many are made where nobody knows yet who asks, so a message is put into the frame on its way out ([`framed`]) if somebody is
-//! signed in.
+//! Many are made where nobody knows yet who asks, so a message is put into the frame on its way out ([`framed`]) if
+//! somebody is signed in.
 
 use std::sync::Arc;
 
@@ -55,7 +55,9 @@ pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, reques
     }
     let Ok(visit) = Visit::from_request_parts(&mut parts, &app).await else { return response };
     let path = parts.uri.path();
-    let part = NAVIGATION.iter().find(|(_, of, ..)| path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let part = NAVIGATION
+        .iter()
+        .find(|(_, of, ..)| path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     let shell = Shell::of(&visit, part.map_or(Section::None, |(section, ..)| *section));
     *response.body_mut() = page(response.status(), &Framed { shell, told: &told }).into_body();
     response.headers_mut().remove(header::CONTENT_LENGTH);

@@ -18,7 +18,8 @@ use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
 
-const STALE: &str = "This form was out of date, or is not one of this page. Please sign in again; the browser has to accept cookies.";
+const STALE: &str =
+    "This form was out of date, or is not one of this page. Please sign in again; the browser has to accept cookies.";
 
 /// What holds the secret of the form: whoever is not signed in yet has no other.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
@@ -65,7 +66,8 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
             response
         }
         Err(error) => {
-            let problem = if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
+            let problem =
+                if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
             told(&error, form(secret, status_of(&error), next, name, Some(problem)))
         }
     }
@@ -130,7 +132,9 @@ mod tests {
         for own in ["/", "/users", "/tokens?view=live&kind=named", "/users/7"] {
             assert_eq!(own_path(own), own);
         }
-        for other in ["", "users", "//evil.example", "/\\evil.example", "https://evil.example/", "/\t/evil.example", "/a\r\nb"] {
+        for other in
+            ["", "users", "//evil.example", "/\\evil.example", "https://evil.example/", "/\t/evil.example", "/a\r\nb"]
+        {
             assert_eq!(own_path(other), "/", "{other:?}");
         }
     }

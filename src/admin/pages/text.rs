@@ -49,7 +49,9 @@ pub(super) fn read_day(text: &str) -> Option<Timestamp> {
     }
     // Days since 0000-03-01, so that the leap day is the last of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day_of - 1;
+    let days =
+        year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day_of
+            - 1;
     let at = Timestamp::from_micros((days - 719_468) * DAY * 1_000_000);
     // The 31st of a month that has none is the 1st of the next.
     (self::day(&at) == text).then_some(at)
@@ -120,7 +122,18 @@ mod tests {
         for text in ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-24", "1999-12-31", "2100-03-01"] {
             assert_eq!(read_day(text).map(|at| day(&at)).as_deref(), Some(text));
         }
-        for bad in ["", "2026", "2026-11", "2026-2-3", "2026-13-01", "2026-00-01", "2026-02-30", "2100-02-29", "x026-01-01", "2026-01-01-"] {
+        for bad in [
+            "",
+            "2026",
+            "2026-11",
+            "2026-2-3",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-02-30",
+            "2100-02-29",
+            "x026-01-01",
+            "2026-01-01-",
+        ] {
             assert_eq!(read_day(bad), None, "{bad}");
         }
     }

@@ -48,7 +48,9 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
     let Sent { visit, fields } = &sent;
     match issue(id, &sent).await {
         Ok(issued) => Ok(visit.show_key(issued.id, issued.key, "The token was issued.")),
-        Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => Err(error.into()),
+        Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => {
+            Err(error.into())
+        }
         Err(error) => {
             let shell = Shell::failing(visit, Section::Users, words(&error));
             Ok(told(&error, add_page(id, visit, shell, fields, status_of(&error)).await?))
@@ -92,7 +94,9 @@ pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Response {
         }
     };
     match done.await {
-        Ok(issued) if reset => visit.show_key(issued.id, issued.key, "The login token was reset. The former one has ended."),
+        Ok(issued) if reset => {
+            visit.show_key(issued.id, issued.key, "The login token was reset. The former one has ended.")
+        }
         Ok(issued) if issued.fresh => visit.show_key(issued.id, issued.key, "The login token was issued."),
         Ok(issued) => visit.show_key(issued.id, issued.key, "This is the login token."),
         Err(error) => visit.refused(&format!("/users/{id}/tokens/add"), error),

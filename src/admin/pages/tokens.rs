@@ -56,14 +56,7 @@ impl Ask {
         let get = |name| fields.get(name).to_owned();
         // Of a key that was pasted here by mistake only what its hint shows is looked at, and shown again.
         let hint: String = TokenHint::sought(fields.get("hint").trim_end_matches('…')).as_str().to_owned();
-        Ask {
-            user: get("user"),
-            owner: get("owner"),
-            hint,
-            view: get("view"),
-            kind: get("kind"),
-            place: get("page"),
-        }
+        Ask { user: get("user"), owner: get("owner"), hint, view: get("view"), kind: get("kind"), place: get("page") }
     }
 
     fn is_filtered(&self) -> bool {
@@ -106,8 +99,13 @@ impl Ask {
 
     /// The same list in this view, from its beginning.
     fn with_view(&self, view: &str) -> String {
-        let fields =
-            [("user", &*self.user), ("owner", &*self.owner), ("hint", &*self.hint), ("kind", &*self.kind), ("view", view)];
+        let fields = [
+            ("user", &*self.user),
+            ("owner", &*self.owner),
+            ("hint", &*self.hint),
+            ("kind", &*self.kind),
+            ("view", view),
+        ];
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
     }
@@ -118,7 +116,11 @@ impl Ask {
 
     /// The same part of the same list.
     fn here(&self) -> String {
-        if self.is_first() { self.to_query() } else { format!("{}page={}", self.to_query(), text::escaped(&self.place)) }
+        if self.is_first() {
+            self.to_query()
+        } else {
+            format!("{}page={}", self.to_query(), text::escaped(&self.place))
+        }
     }
 
     fn is_first(&self) -> bool {

@@ -57,7 +57,8 @@ pub(in crate::admin) async fn show_groups(Id(id): Id, visit: Visit) -> Answer {
 
 pub(in crate::admin) async fn show_password(Id(id): Id, visit: Visit) -> Answer {
     let revokes = visit.app.tokens.revoke_on_password_change;
-    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id, revokes })).await
+    show(id, &visit, async |user| Ok(Form::Password { own: user.account.id == visit.caller.user.account.id, revokes }))
+        .await
 }
 
 pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
@@ -121,7 +122,10 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
             let what = if set { "The password was set." } else { "No password fits from now on." };
             let revokes = visit.app.tokens.revoke_on_password_change;
             let tokens = if revokes { "All tokens of the user were revoked." } else { "Tokens stay as they are." };
-            visit.done(&format!("/users/{id}"), format!("{what} Sign-ins and sessions with the former one have ended. {tokens}"))
+            visit.done(
+                &format!("/users/{id}"),
+                format!("{what} Sign-ins and sessions with the former one have ended. {tokens}"),
+            )
         }
         Err(error) => visit.refused(&format!("/users/{id}/password"), error),
     }

@@ -84,8 +84,13 @@ impl Ask {
 
     /// The same list, with everything but its part.
     fn to_query(&self) -> String {
-        let fields =
-            [("q", &self.search), ("active", &self.active), ("role", &self.role), ("group", &self.group), ("order", &self.order)];
+        let fields = [
+            ("q", &self.search),
+            ("active", &self.active),
+            ("role", &self.role),
+            ("group", &self.group),
+            ("order", &self.order),
+        ];
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
     }

@@ -1,7 +1,7 @@
 //! What was told of and not yet read in the change log.
 //!
-//! A feed says that something changed before the log can be asked for its number, which a fence needs. Until it was read
-//! there, no entry that it may be about is believed: the store may be gone before it can be asked.
+//! A feed says that something changed before the log can be asked for its number, which a fence needs. Until it was
+//! read there, no entry that it may be about is believed: the store may be gone before it can be asked.
 //!
 //! Pure, as [`super::fence`].
 

@@ -36,10 +36,22 @@ pub(super) struct Entry {
     pub(super) record: TokenRecord,
 }
 
-/// Token id, and whether that is a session; owner's id, name, e-mail, groups, active; scopes; created, expires, revoked; kept. The digest is not in it:
-/// the seal is bound to it.
-type Form<'a> =
-    (i64, bool, i64, Cow<'a, str>, Cow<'a, str>, Cow<'a, [String]>, bool, Cow<'a, str>, i64, Option<i64>, Option<i64>, i64);
+/// Token id, and whether that is a session; owner's id, name, e-mail, groups, active; scopes; created, expires,
+/// revoked; kept. The digest is not in it: the seal is bound to it.
+type Form<'a> = (
+    i64,
+    bool,
+    i64,
+    Cow<'a, str>,
+    Cow<'a, str>,
+    Cow<'a, [String]>,
+    bool,
+    Cow<'a, str>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    i64,
+);
 
 /// Seals a record. Fails only if the system has no random numbers.
 pub(super) fn seal(

@@ -69,9 +69,7 @@ impl ChannelFeed {
         };
         let connection = timeout(SUBSCRIBE, subscribed).await.ok()?;
         match connection {
-            Ok(connection) => {
-                Some(Subscription { connection, messages, overflown, next_ping: Instant::now() + PING })
-            }
+            Ok(connection) => Some(Subscription { connection, messages, overflown, next_ping: Instant::now() + PING }),
             Err(error) => {
                 self.cache.note(&self.cache.link.judge(error));
                 None

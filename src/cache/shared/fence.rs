@@ -1,9 +1,9 @@
 //! Which entries of the shared cache this gateway does not believe any more.
 //!
-//! For each token that changed within the lifetime of an entry: the time, by the clock of the Redis server, at which this
-//! gateway held it. An entry whose look-up began before that is not believed, wherever it comes from: a fill that hung,
-//! a replica that never saw the hold, a server that was started again with old data. While a hold is still *owed* (the
-//! server is away), no entry of that token is believed.
+//! For each token that changed within the lifetime of an entry: the time, by the clock of the Redis server, at which
+//! this gateway held it. An entry whose look-up began before that is not believed, wherever it comes from: a fill that
+//! hung, a replica that never saw the hold, a server that was started again with old data. While a hold is still *owed*
+//! (the server is away), no entry of that token is believed.
 //!
 //! Pure: knows no server and reads no clock.
 
@@ -65,8 +65,8 @@ pub(super) struct Fences {
 }
 
 impl Fences {
-    /// As if everything had changed: what changed before the start is not known. Each fence is kept for `lifetime`, longer
-    /// than any entry lives.
+    /// As if everything had changed: what changed before the start is not known. Each fence is kept for `lifetime`,
+    /// longer than any entry lives.
     pub(super) fn new(lifetime: Duration) -> Fences {
         let (of, held, owed) = Default::default();
         Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MOST }

@@ -1,9 +1,9 @@
 //! The one connection for questions, and when not to ask.
 //!
 //! Either there is a connection that answers, or there is none and every question fails at once. One task makes
-//! connections ([`Link::keep_up`]); questions never do, so that a dead server costs them nothing. It is also the circuit
-//! breaker: three questions in a row that were not answered in time take the connection away, and it comes back when a
-//! probe is answered: after 250 ms, then twice as long each time, up to 5 s.
+//! connections ([`Link::keep_up`]); questions never do, so that a dead server costs them nothing. It is also the
+//! circuit breaker: three questions in a row that were not answered in time take the connection away, and it comes back
+//! when a probe is answered: after 250 ms, then twice as long each time, up to 5 s.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -202,7 +202,9 @@ impl Link {
 /// Asks by the name of the script; sends the script itself to a server that does not remember it.
 pub(super) async fn ask(mut connection: Connection, call: &Call) -> Result<Value, RedisError> {
     match connection.ask(&call.by_hash).await {
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => connection.ask(&call.by_text).await,
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            connection.ask(&call.by_text).await
+        }
         answer => answer,
     }
 }

@@ -164,8 +164,8 @@ impl SharedCache {
         }
     }
 
-    /// A token changed. From now on its present entry is not believed here; a hold is delivered as soon as possible, and
-    /// other gateways are told. Never waits.
+    /// A token changed. From now on its present entry is not believed here; a hold is delivered as soon as possible,
+    /// and other gateways are told. Never waits.
     ///
     /// To be called for every change, by every gateway, after the change is committed.
     pub fn changed(&self, digest: TokenDigest, change: Cursor) {
@@ -180,14 +180,14 @@ impl SharedCache {
         self.work.notify_one();
     }
 
-    /// Every change of the last `ttl` was told by [`SharedCache::changed`]: entries from before the start may be believed.
-    /// Says nothing once [`SharedCache::all_changed`] was called.
+    /// Every change of the last `ttl` was told by [`SharedCache::changed`]: entries from before the start may be
+    /// believed. Says nothing once [`SharedCache::all_changed`] was called.
     pub fn caught_up(&self) {
         self.fences().caught_up();
     }
 
-    /// A feed told of a change that the change log was not read for yet. Until [`SharedCache::settled`] no entry that it may
-    /// be about is believed here. Never waits.
+    /// A feed told of a change that the change log was not read for yet. Until [`SharedCache::settled`] no entry that
+    /// it may be about is believed here. Never waits.
     pub fn told(&self, event: TokenEvent) {
         self.doubts().tell(event);
     }

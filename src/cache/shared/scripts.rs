@@ -46,8 +46,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 ";
 
-/// Puts a hold there and tells the channel, unless the hold of this change or of a later one is there: then somebody else
-/// told. Where nothing can be written, what is there is removed at least.
+/// Puts a hold there and tells the channel, unless the hold of this change or of a later one is there: then somebody
+/// else told. Where nothing can be written, what is there is removed at least.
 const HOLD_KEY: &str = "
 local other = type(there) == 'string' and tonumber(string.match(there, '^h(%d+)$'))
 if other and other >= tonumber(ARGV[1]) then return now end

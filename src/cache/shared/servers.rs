@@ -164,9 +164,7 @@ impl Servers {
     fn address(&self, RedisHost(host, port): &RedisHost) -> ConnectionAddr {
         match self.0.tls {
             None => ConnectionAddr::Tcp(host.clone(), *port),
-            Some(_) => {
-                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-            }
+            Some(_) => ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None },
         }
     }
 
@@ -175,7 +173,8 @@ impl Servers {
         Some(TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
-    /// What went wrong with a connection, and how to mend it. Holds no password: neither ours nor the library's texts do.
+    /// What went wrong with a connection, and how to mend it. Holds no password: neither ours nor the library's texts
+    /// do.
     pub(super) fn explain(&self, error: &RedisError) -> String {
         let text = error.to_string();
         let refuses = error.kind() == ErrorKind::AuthenticationFailed

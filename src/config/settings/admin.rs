@@ -17,8 +17,8 @@ pub struct Admin {
     pub session_ttl: Duration,
     /// How long entries of the audit trail are kept.
     pub audit_keep: Duration,
-    /// A file with the authority that clients of the gateway have to be told of, for the lines that try a token. The demo sets
-    /// it; it has no key in the file.
+    /// A file with the authority that clients of the gateway have to be told of, for the lines that try a token. The
+    /// demo sets it; it has no key in the file.
     pub authority: Option<PathBuf>,
 }
 
@@ -65,7 +65,9 @@ mod tests {
         for host in ["127.0.0.1", "localhost", "::1", "admin.example"] {
             assert!(local.is_called(host), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "admin.example.", "0.0.0.0"] {
+        for host in
+            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "admin.example.", "0.0.0.0"]
+        {
             assert!(!local.is_called(host), "{host}");
         }
         let everywhere = at("0.0.0.0:8444", &["admin.example"]);

@@ -82,7 +82,11 @@ mod tests {
             ..default
         };
         let lines = [
-            "remote-email: a@x", "remote-groups: dev,staff", "remote-user: alice", "x-auth-method: token", "x-token-id: 7",
+            "remote-email: a@x",
+            "remote-groups: dev,staff",
+            "remote-user: alice",
+            "x-auth-method: token",
+            "x-token-id: 7",
             "x-token-scopes: read write",
         ];
         assert_eq!(told(&other, Some(&alice("a@x", &["dev", "staff"], "read write"))), lines);

@@ -1,7 +1,7 @@
 //! What happens to the fields of an upstream's response.
 //!
-//! Takes away what ends at this hop and adds what the listener promises. Everything else is the upstream's own matter and
-//! passes as it is, `Set-Cookie` and `WWW-Authenticate` lines included.
+//! Takes away what ends at this hop and adds what the listener promises. Everything else is the upstream's own matter
+//! and passes as it is, `Set-Cookie` and `WWW-Authenticate` lines included.
 
 use http::header::{CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -31,20 +31,41 @@ mod tests {
     fn fields_for_one_hop_end_here_and_the_rest_passes() {
         let mut fields = HeaderMap::new();
         for (name, value) in [
-            ("connection", "close, x-hop, content-length"), ("connection", "x_two, (bad)"), ("keep-alive", "timeout=5"),
-            ("x-hop", "1"), ("x_two", "2"), ("transfer-encoding", "chunked"), ("trailer", "x"), ("proxy-authenticate", "Basic"),
-            ("upgrade", "h2c"), ("te", "x"), ("proxy-connection", "x"), ("content-length", "5"), ("set-cookie", "a=1"),
-            ("set-cookie", "b=2"), ("www-authenticate", "Token"), ("x_kept", "1"), ("strict-transport-security", "max-age=0"),
+            ("connection", "close, x-hop, content-length"),
+            ("connection", "x_two, (bad)"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("x_two", "2"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x"),
+            ("proxy-authenticate", "Basic"),
+            ("upgrade", "h2c"),
+            ("te", "x"),
+            ("proxy-connection", "x"),
+            ("content-length", "5"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("www-authenticate", "Token"),
+            ("x_kept", "1"),
+            ("strict-transport-security", "max-age=0"),
         ] {
             fields.append(name, HeaderValue::from_static(value));
         }
         finish(&mut fields, Some(&HeaderValue::from_static("max-age=600")));
-        let mut left: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        let mut left: Vec<_> =
+            fields.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         left.sort_unstable();
-        assert_eq!(left, [
-            "content-length: 5", "set-cookie: a=1", "set-cookie: b=2", "strict-transport-security: max-age=600",
-            "www-authenticate: Token", "x_kept: 1",
-        ]);
+        assert_eq!(
+            left,
+            [
+                "content-length: 5",
+                "set-cookie: a=1",
+                "set-cookie: b=2",
+                "strict-transport-security: max-age=600",
+                "www-authenticate: Token",
+                "x_kept: 1",
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Takes away what a client may not say.
 //!
-//! One pass over the names, before anything is added. On every route alike: an open route tells an upstream no more of a
-//! client's own invention than a protected one.
+//! One pass over the names, before anything is added. On every route alike: an open route tells an upstream no more of
+//! a client's own invention than a protected one.
 
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn ordinary_fields_stay_with_all_their_lines() {
-        let lines = [("host", "a"), ("x-two", "1"), ("x-two", "2"), ("cookie", "a=b"), ("content-length", "5"), ("via", "x")];
+        let lines =
+            [("host", "a"), ("x-two", "1"), ("x-two", "2"), ("cookie", "a=b"), ("content-length", "5"), ("via", "x")];
         assert_eq!(sifted(&lines, false).unwrap(), ["content-length", "cookie", "host", "via", "x-two", "x-two"]);
     }
 
@@ -88,10 +89,25 @@ mod tests {
         let mut lines = vec![("accept", "*/*")];
         lines.extend([("X-User-Id", "1"); 50]);
         lines.extend([
-            ("x-USER-id", "1"), ("X_User_Id", "1"), ("X.User.Id", "1"), ("X-User_Id", "1"), ("XUserId", "1"), ("X-User-Email", "r"),
-            ("X%2DUser%2DId", "1"), ("X-Forwarded-For", "10.0.0.1"), ("Forwarded", "for=x"), ("X-Real-Ip", "x"), ("X_Y", "1"),
-            ("X-Original-URL", "/admin"), ("X-HTTP-Method-Override", "DELETE"), ("Expect", "100-continue"), ("X.Y", "1"),
-            ("X-Request-Id", "x"), ("X-Auth-Method", "token"), ("Transfer_Encoding", "chunked"), ("Proxy-Authorization", "x"),
+            ("x-USER-id", "1"),
+            ("X_User_Id", "1"),
+            ("X.User.Id", "1"),
+            ("X-User_Id", "1"),
+            ("XUserId", "1"),
+            ("X-User-Email", "r"),
+            ("X%2DUser%2DId", "1"),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("Forwarded", "for=x"),
+            ("X-Real-Ip", "x"),
+            ("X_Y", "1"),
+            ("X-Original-URL", "/admin"),
+            ("X-HTTP-Method-Override", "DELETE"),
+            ("Expect", "100-continue"),
+            ("X.Y", "1"),
+            ("X-Request-Id", "x"),
+            ("X-Auth-Method", "token"),
+            ("Transfer_Encoding", "chunked"),
+            ("Proxy-Authorization", "x"),
         ]);
         assert_eq!(sifted(&lines, false).unwrap(), ["accept"]);
     }
@@ -106,11 +122,25 @@ mod tests {
     #[test]
     fn fields_for_one_hop_end_here_and_so_do_those_that_any_connection_line_names() {
         let fixed = [
-            ("Connection", "keep-alive"), ("Keep-Alive", "timeout=5"), ("Proxy-Connection", "x"), ("TE", "gzip"), ("Trailer", "x"),
-            ("Upgrade", "h2c"), ("HTTP2-Settings", "x"), ("Proxy-Authenticate", "x"), ("Transfer-Encoding", "chunked"), ("a", "b"),
+            ("Connection", "keep-alive"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "x"),
+            ("TE", "gzip"),
+            ("Trailer", "x"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "x"),
+            ("Proxy-Authenticate", "x"),
+            ("Transfer-Encoding", "chunked"),
+            ("a", "b"),
         ];
         assert_eq!(sifted(&fixed, false).unwrap(), ["a"]);
-        let lines = [("Connection", "close, X-Hop"), ("Connection", " ,, other ,X_O,"), ("X-Hop", "1"), ("Other", "1"), ("a", "b")];
+        let lines = [
+            ("Connection", "close, X-Hop"),
+            ("Connection", " ,, other ,X_O,"),
+            ("X-Hop", "1"),
+            ("Other", "1"),
+            ("a", "b"),
+        ];
         assert_eq!(sifted(&lines, false).unwrap(), ["a"]);
         for plain in ["close", "Close", "keep-alive", "TE", "upgrade, HTTP2-Settings", "", ",", "x-hop", "transfer"] {
             assert_eq!(sifted(&[("Connection", plain), ("close", "x")], false).unwrap(), ["close"], "{plain}");
@@ -120,8 +150,20 @@ mod tests {
     #[test]
     fn connection_may_not_name_what_makes_the_message_or_the_caller() {
         for name in [
-            "Host", "authorization", "CONTENT-LENGTH", "transfer-encoding", "x-user-id", "X-User-Id", "X_User_Id", "xuserid",
-            "X-Real-Ip", "x-forwarded-for", "X-Auth-Method", "X-Request-Id", "expect", "content_length",
+            "Host",
+            "authorization",
+            "CONTENT-LENGTH",
+            "transfer-encoding",
+            "x-user-id",
+            "X-User-Id",
+            "X_User_Id",
+            "xuserid",
+            "X-Real-Ip",
+            "x-forwarded-for",
+            "X-Auth-Method",
+            "X-Request-Id",
+            "expect",
+            "content_length",
         ] {
             for line in [name.to_owned(), format!("close, {name}"), format!("a,{name} ,b")] {
                 assert_eq!(sifted(&[("Connection", &line)], true), Err(BadField::Nomination), "{line}");

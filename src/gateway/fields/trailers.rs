@@ -27,8 +27,16 @@ mod tests {
     fn only_trailers_of_grpc_pass() {
         let mut trailers = HeaderMap::new();
         for name in [
-            "grpc-status", "grpc-message", "grpc-status-details-bin", "x-user-id", "x_user_id", "authorization", "content-length",
-            "transfer-encoding", "x-checksum", "grpc-statuses",
+            "grpc-status",
+            "grpc-message",
+            "grpc-status-details-bin",
+            "x-user-id",
+            "x_user_id",
+            "authorization",
+            "content-length",
+            "transfer-encoding",
+            "x-checksum",
+            "grpc-statuses",
         ] {
             trailers.append(HeaderName::from_static(name), HeaderValue::from_static("0"));
         }

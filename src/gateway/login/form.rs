@@ -194,18 +194,32 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_told_at_once_and_the_name_first() {
-        let half = |text: &str| {
-            Field::Text(Text { text: Zeroizing::new(text.to_owned()), surrogate: Some(0xd800) })
-        };
+        let half = |text: &str| Field::Text(Text { text: Zeroizing::new(text.to_owned()), surrogate: Some(0xd800) });
         for (username, password, answer) in [
-            (Field::Missing, Field::Missing, r#"{"username":["This field is required."],"password":["This field is required."]}"#),
-            (text(""), Field::Null, r#"{"username":["This field may not be blank."],"password":["This field may not be null."]}"#),
+            (
+                Field::Missing,
+                Field::Missing,
+                r#"{"username":["This field is required."],"password":["This field is required."]}"#,
+            ),
+            (
+                text(""),
+                Field::Null,
+                r#"{"username":["This field may not be blank."],"password":["This field may not be null."]}"#,
+            ),
             (text(" \t\u{1c}"), text("x"), r#"{"username":["This field may not be blank."]}"#),
             (text("a"), text(""), r#"{"password":["This field may not be blank."]}"#),
             (Field::NotText, text("x"), r#"{"username":["Not a valid string."]}"#),
-            (text("a\0b"), text("\0"), r#"{"username":["Null characters are not allowed."],"password":["Null characters are not allowed."]}"#),
+            (
+                text("a\0b"),
+                text("\0"),
+                r#"{"username":["Null characters are not allowed."],"password":["Null characters are not allowed."]}"#,
+            ),
             (text("a"), half("\u{fffd}"), r#"{"password":["Surrogate characters are not allowed: U+D800."]}"#),
-            (half("\0\u{fffd}"), text("x"), r#"{"username":["Null characters are not allowed.","Surrogate characters are not allowed: U+D800."]}"#),
+            (
+                half("\0\u{fffd}"),
+                text("x"),
+                r#"{"username":["Null characters are not allowed.","Surrogate characters are not allowed: U+D800."]}"#,
+            ),
         ] {
             assert_eq!(check(username, password), Err(answer.to_owned()));
         }
@@ -215,7 +229,11 @@ mod tests {
     #[test]
     fn texts_from_the_client_are_quoted() {
         let bad = BadForm::Unsupported("text/\"x\\".to_owned());
-        assert_eq!(bad.to_json(), r#"{"detail":"Unsupported media type \"text/\"x\\\" in request."}"#.replace(r#"\"text/"x\\"#, r#"\"text/\"x\\"#));
+        assert_eq!(
+            bad.to_json(),
+            r#"{"detail":"Unsupported media type \"text/\"x\\\" in request."}"#
+                .replace(r#"\"text/"x\\"#, r#"\"text/\"x\\"#)
+        );
         assert_eq!(bad.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads `application/json` as DRF does: the last of two equal names counts, numbers are their decimal text.
 //!
-//! The document is checked as a whole before anything of it is looked at, however deep it is, and no more of it is copied
-//! than the two fields.
+//! The document is checked as a whole before anything of it is looked at, however deep it is, and no more of it is
+//! copied than the two fields.
 
 use std::fmt;
 
@@ -74,7 +74,8 @@ fn field(value: &str) -> Option<Field> {
     })
 }
 
-/// A text without its quotes and escapes. As much room as it can need from the beginning, so that no copy is left behind.
+/// A text without its quotes and escapes. As much room as it can need from the beginning, so that no copy is left
+/// behind.
 fn unquote(quoted: &str) -> Option<Text> {
     let mut text = Zeroizing::new(String::with_capacity(quoted.len()));
     let mut surrogate = None;
@@ -212,7 +213,11 @@ mod tests {
             ("1e999", "inf"),
             ("1e-999", "0.0"),
         ] {
-            assert_eq!(name(&format!("{{\"username\":{written},\"password\":\"x\"}}")).as_deref(), Ok(text), "{written}");
+            assert_eq!(
+                name(&format!("{{\"username\":{written},\"password\":\"x\"}}")).as_deref(),
+                Ok(text),
+                "{written}"
+            );
         }
     }
 
@@ -226,8 +231,15 @@ mod tests {
     fn what_is_no_object_is_named_as_python_names_it() {
         let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
         for (document, kind) in [
-            ("[]", "list"), ("\"x\"", "str"), ("5", "int"), ("-5", "int"), ("1.5", "float"), ("1e3", "float"), ("true", "bool"),
-            (" false ", "bool"), (deep.as_str(), "list"),
+            ("[]", "list"),
+            ("\"x\"", "str"),
+            ("5", "int"),
+            ("-5", "int"),
+            ("1.5", "float"),
+            ("1e3", "float"),
+            ("true", "bool"),
+            (" false ", "bool"),
+            (deep.as_str(), "list"),
         ] {
             let wanted = format!("{{\"non_field_errors\":[\"Invalid data. Expected a dictionary, but got {kind}.\"]}}");
             assert_eq!(name(document), Err(wanted));
@@ -238,8 +250,18 @@ mod tests {
     #[test]
     fn what_is_no_json_is_told_without_showing_it() {
         for document in [
-            "nope", "", "{'username':'a'}", r#"{"username":"a",}"#, r#"{"username":"a"} x"#, r#"{"username":NaN}"#,
-            r#"{"username":-Infinity}"#, "{/*x*/}", "\u{feff}{}", "{\"username\":\"a\nb\"}", "[[[[", r#"{"username":01}"#,
+            "nope",
+            "",
+            "{'username':'a'}",
+            r#"{"username":"a",}"#,
+            r#"{"username":"a"} x"#,
+            r#"{"username":NaN}"#,
+            r#"{"username":-Infinity}"#,
+            "{/*x*/}",
+            "\u{feff}{}",
+            "{\"username\":\"a\nb\"}",
+            "[[[[",
+            r#"{"username":01}"#,
             r#"{"secret-words":"\x"}"#,
         ] {
             let told = name(document).unwrap_err();

@@ -52,7 +52,9 @@ fn boundary(sent: &str, parameters: &[(String, String)]) -> Result<String, Strin
     let boundary = parameter(parameters, "boundary");
     // RFC 2046 §5.1.1 has 70 characters; Django takes 200.
     let is_boundary = |text: &&str| {
-        (1..=200).contains(&text.len()) && !text.ends_with(' ') && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        (1..=200).contains(&text.len())
+            && !text.ends_with(' ')
+            && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
     };
     let found = boundary.filter(is_boundary).map(str::to_owned);
     found.ok_or_else(|| format!("Invalid boundary in multipart: {}", boundary.unwrap_or("None")))
@@ -140,8 +142,17 @@ mod tests {
     #[test]
     fn other_types_and_charsets_are_refused_with_what_was_sent() {
         for sent in [
-            "", "text/plain", "text/json", "application/jsonx", "*/*", "application/*", "application", "json",
-            "text/plain; charset=utf-8", "application/json; charset=utf-16", "application/json; charset=latin-1",
+            "",
+            "text/plain",
+            "text/json",
+            "application/jsonx",
+            "*/*",
+            "application/*",
+            "application",
+            "json",
+            "text/plain; charset=utf-8",
+            "application/json; charset=utf-16",
+            "application/json; charset=latin-1",
             "application/json; charset=utf-8; charset=utf-16",
         ] {
             assert_eq!(of(&[sent.as_bytes()]), Err(BadForm::Unsupported(sent.to_owned())), "{sent}");
@@ -155,8 +166,12 @@ mod tests {
     fn a_multipart_body_without_a_good_boundary_is_unreadable() {
         let long = format!("multipart/form-data; boundary={}", "a".repeat(201));
         for sent in [
-            "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"a \"", long.as_str(),
-            "Multipart/Form-Data; boundary=abc", "multipart/form-data; boundary=\u{e4}",
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=\"a \"",
+            long.as_str(),
+            "Multipart/Form-Data; boundary=abc",
+            "multipart/form-data; boundary=\u{e4}",
         ] {
             let latin1: Vec<u8> = sent.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
             let read = of(&[&latin1]).unwrap().read(b"x").err().unwrap().to_json();

@@ -1,9 +1,9 @@
 //! `POST /gettoken/`: a user name and a password for a token, as Django REST Framework gives it.
 //!
-//! Stands above all routes. Differs from DRF on purpose (DRF_CONTRACT D2-D5, D11, D12): the answer is never kept by caches,
-//! chunked bodies are read, nothing of a request leads to a 500 or to HTML, an old token in `Authorization` does not get in
-//! the way of a new login, everything is UTF-8, and attempts are bounded. Passwords are wiped when they were compared;
-//! they are in no log, and the user name is not either, since people type passwords there.
+//! Stands above all routes. Differs from DRF on purpose (DRF_CONTRACT D2-D5, D11, D12): the answer is never kept by
+//! caches, chunked bodies are read, nothing of a request leads to a 500 or to HTML, an old token in `Authorization`
+//! does not get in the way of a new login, everything is UTF-8, and attempts are bounded. Passwords are wiped when they
+//! were compared; they are in no log, and the user name is not either, since people type passwords there.
 
 pub(super) mod form;
 mod json;
@@ -63,7 +63,8 @@ impl Gateway {
         }
     }
 
-    /// Method, type of the body, its parts, the fields, the password: in this order, and the first that is wrong counts.
+    /// Method, type of the body, its parts, the fields, the password: in this order, and the first that is wrong
+    /// counts.
     pub(super) async fn log_in(
         &self,
         desk: &LoginDesk,

@@ -10,7 +10,8 @@ use super::media_type::{parameter, parameters};
 pub(super) fn read(body: &[u8], boundary: &str) -> Result<Form, BadForm> {
     let mut form = Form::default();
     // As in Django, where files are added to the form behind all other fields.
-    let (files, texts): (Vec<_>, Vec<_>) = parts(body, boundary).into_iter().filter_map(Part::read).partition(|part| part.is_file);
+    let (files, texts): (Vec<_>, Vec<_>) =
+        parts(body, boundary).into_iter().filter_map(Part::read).partition(|part| part.is_file);
     for Part { name, content, is_file } in texts.into_iter().chain(files) {
         form.set(&name, if is_file { Field::NotText } else { Field::text(content.to_vec()) });
     }
@@ -126,7 +127,12 @@ mod tests {
         let whole = part("name=\"username\"", "alice") + PASSWORD;
         assert!(name(&whole).is_ok());
         let required = "This field is required.";
-        for body in [whole.replace("\r\n", "\n"), whole.replace("--b", "--c"), whole[..whole.len() - 8].to_owned(), String::new()] {
+        for body in [
+            whole.replace("\r\n", "\n"),
+            whole.replace("--b", "--c"),
+            whole[..whole.len() - 8].to_owned(),
+            String::new(),
+        ] {
             assert!(name(&body).unwrap_err().contains(required), "{body}");
         }
         for cut in 0..whole.len() - 4 {

@@ -1,14 +1,14 @@
 //! The account page: a user's tokens.
 //!
-//! Whatever shows or makes a key asks for the password once more: a browser that was left alone, or a stolen session, must
-//! not become a token, which would outlive it.
+//! Whatever shows or makes a key asks for the password once more: a browser that was left alone, or a stolen session,
+//! must not become a token, which would outlive it.
 
 use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::html::{self, FormSeal, Notice};
-use super::{Answer, Page, PageForm, Visit, failed, told, retry_after};
+use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
 use crate::auth::{AuthFailure, Confirmed, LoginFailure};
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
@@ -57,7 +57,8 @@ impl Gateway {
     async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
-        let user = match self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await {
+        let user = match self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await
+        {
             // Whoever is held back may log in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,
@@ -110,7 +111,10 @@ impl Visit<'_> {
             "reveal" if self.desk.offers.recoverable => {
                 Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
             }
-            "reset" => Ok(Done::Key("Your new login token; the former one has ended:", issuer.login_token(confirmed, true).await?)),
+            "reset" => Ok(Done::Key(
+                "Your new login token; the former one has ended:",
+                issuer.login_token(confirmed, true).await?,
+            )),
             "create" if self.desk.offers.named => {
                 let name = form.name.trim().to_owned();
                 Ok(Done::Key("Your new token. It is not shown again:", issuer.make_token(confirmed, name).await?))

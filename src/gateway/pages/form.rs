@@ -10,7 +10,8 @@ use crate::gateway::login::media_type::MediaType;
 use crate::gateway::login::{gather, urlencoded};
 use crate::upstream::ClientBody;
 
-/// The fields of all our forms; empty if they were not sent, `next` excepted. Of two with the same name the last one counts.
+/// The fields of all our forms; empty if they were not sent, `next` excepted. Of two with the same name the last one
+/// counts.
 #[derive(Default)]
 pub(super) struct PageForm {
     pub csrf: String,
@@ -25,7 +26,11 @@ pub(super) struct PageForm {
 
 impl PageForm {
     /// Reads a form. What is none is an empty one, which shows no secret and so does nothing.
-    pub(super) async fn read(body: ClientBody, fields: &HeaderMap, settings: &settings::Login) -> Result<PageForm, Refusal> {
+    pub(super) async fn read(
+        body: ClientBody,
+        fields: &HeaderMap,
+        settings: &settings::Login,
+    ) -> Result<PageForm, Refusal> {
         let text = gather(body, fields, settings).await?;
         let mut form = PageForm::default();
         if !matches!(MediaType::of(fields), Ok(MediaType::UrlEncoded)) {

@@ -31,7 +31,10 @@ pub(super) enum Notice<'a> {
     /// Something did.
     Done(&'a str),
     /// A key, to be shown once.
-    Key { what: &'a str, key: &'a str },
+    Key {
+        what: &'a str,
+        key: &'a str,
+    },
 }
 
 /// The policy that all pages have: nothing is loaded, nothing runs, nobody frames them, forms go nowhere else.
@@ -74,7 +77,13 @@ impl Html {
         let begin = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
                      <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
                      <meta name=\"robots\" content=\"noindex\">\n<title>";
-        Html::default().raw(begin).text(title).raw("</title>\n<style>").raw(STYLE).raw("</style>\n</head>\n<body>\n").raw(main)
+        Html::default()
+            .raw(begin)
+            .text(title)
+            .raw("</title>\n<style>")
+            .raw(STYLE)
+            .raw("</style>\n</head>\n<body>\n")
+            .raw(main)
     }
 
     fn end(self) -> Html {
@@ -210,7 +219,8 @@ fn row(html: Html, token: &TokenDetails, page: &Account<'_>) -> Html {
             TokenKind::Login => "login",
             TokenKind::Named => "named",
         };
-        let [expires, last_used] = [token.record.expires, token.last_used].map(|at| at.map_or("never".to_owned(), time));
+        let [expires, last_used] =
+            [token.record.expires, token.last_used].map(|at| at.map_or("never".to_owned(), time));
         key.cell("Kind", kind)
             .cell("Name", &token.name)
             .cell("Created", &created)

@@ -1,8 +1,8 @@
 //! Pages for browsers: log in, log out, look after one's tokens.
 //!
-//! Stand above all routes, as the login does; same rules as Django's (DRF_CONTRACT §6). They work without scripts. Every
-//! form shows a secret that other pages do not know (`auth/csrf.rs`) and is looked at only after that; a login always makes a
-//! new session, so that nobody's browser can be given one beforehand.
+//! Stand above all routes, as the login does; same rules as Django's (DRF_CONTRACT §6). They work without scripts.
+//! Every form shows a secret that other pages do not know (`auth/csrf.rs`) and is looked at only after that; a login
+//! always makes a new session, so that nobody's browser can be given one beforehand.
 
 mod account;
 mod form;
@@ -10,8 +10,8 @@ mod html;
 mod next;
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE, VARY,
-    X_FRAME_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    VARY, X_FRAME_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
@@ -218,7 +218,8 @@ impl<'r> Visit<'r> {
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.desk.path(Page::Login);
-        let mut answer = Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), user, notice));
+        let mut answer =
+            Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), user, notice));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
     }
@@ -264,7 +265,9 @@ impl<'r> Visit<'r> {
             Some(next) if next != here => Answer::to(next),
             _ => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
         };
-        answer.cookies.extend([session_cookie("", 0), format!("{CSRF_COOKIE}=; Max-Age=0; Path=/; Secure; SameSite=Lax")]);
+        answer
+            .cookies
+            .extend([session_cookie("", 0), format!("{CSRF_COOKIE}=; Max-Age=0; Path=/; Secure; SameSite=Lax")]);
         answer
     }
 

@@ -1,7 +1,7 @@
 //! Where a browser goes after it has logged in or out, if a page asked for it: a path of this very origin, or nowhere.
 //!
-//! Browsers read addresses generously: `\` for `/`, tabs and line ends left out, `//host` for another host. What could be
-//! read so is not followed at all.
+//! Browsers read addresses generously: `\` for `/`, tabs and line ends left out, `//host` for another host. What could
+//! be read so is not followed at all.
 
 use crate::route::Target;
 
@@ -22,7 +22,9 @@ pub(super) fn safe(next: &str, target: &Target<'_>, secure: bool) -> Option<Stri
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'"' | b'<' | b'>' | b' ' | b'{' | b'|' | b'}' | b'^' | b'`' | 0x80.. => out.push_str(&format!("%{byte:02X}")),
+            b'"' | b'<' | b'>' | b' ' | b'{' | b'|' | b'}' | b'^' | b'`' | 0x80.. => {
+                out.push_str(&format!("%{byte:02X}"))
+            }
             _ => out.push(char::from(byte)),
         }
     }
@@ -52,12 +54,38 @@ mod tests {
             assert_eq!(safe(next, &target, true).as_deref(), Some(path), "{next}");
         }
         for next in [
-            "", "a", "?a", "#a", "//evil.example", "///evil.example", "/\\evil.example", "\\/evil.example", "\t//evil.example",
-            "/\t/evil.example", "/\u{1}/evil.example", "/x\r\nSet-Cookie: a=b", "http:evil.example", "https:evil.example",
-            "https://evil.example/", "http://gate.test:8443/a", "https://gate.test/", "https://gate.test:8443",
-            "https://gate.test:8443@evil.example/", "https://gate.test:8443.evil.example/", "https://gate.test:8443//evil.example",
-            "https://evil.example@gate.test:8443/", "javascript:alert(1)", "data:,x", "ftp://gate.test:8443/", " /a",
-            "/..//evil.example", "/a/../../evil.example", "/%2e%2E//evil.example", "/.//evil.example", "/a\u{85}b", "/a\u{7f}",
+            "",
+            "a",
+            "?a",
+            "#a",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\/evil.example",
+            "\t//evil.example",
+            "/\t/evil.example",
+            "/\u{1}/evil.example",
+            "/x\r\nSet-Cookie: a=b",
+            "http:evil.example",
+            "https:evil.example",
+            "https://evil.example/",
+            "http://gate.test:8443/a",
+            "https://gate.test/",
+            "https://gate.test:8443",
+            "https://gate.test:8443@evil.example/",
+            "https://gate.test:8443.evil.example/",
+            "https://gate.test:8443//evil.example",
+            "https://evil.example@gate.test:8443/",
+            "javascript:alert(1)",
+            "data:,x",
+            "ftp://gate.test:8443/",
+            " /a",
+            "/..//evil.example",
+            "/a/../../evil.example",
+            "/%2e%2E//evil.example",
+            "/.//evil.example",
+            "/a\u{85}b",
+            "/a\u{7f}",
         ] {
             assert_eq!(safe(next, &target, true), None, "{next:?}");
         }

@@ -85,7 +85,16 @@ fn the_most_specific_host_wins_and_leaves_paths_it_lacks_to_the_next() {
 
 #[test]
 fn the_longest_path_wins_by_whole_segments_and_decoded() {
-    let table = table(&["- /public/", "- /public/admin/", "- /api", "- /api/x$", "- /api/x/deep/er", "- /ó/", "- /two", "- /two/"]);
+    let table = table(&[
+        "- /public/",
+        "- /public/admin/",
+        "- /api",
+        "- /api/x$",
+        "- /api/x/deep/er",
+        "- /ó/",
+        "- /two",
+        "- /two/",
+    ]);
     for (path, name) in [
         ("/public/x", "- /public/"),
         ("/public/", "- /public/"),

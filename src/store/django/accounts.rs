@@ -5,7 +5,9 @@ use async_trait::async_trait;
 use super::database::DjangoDatabase;
 use super::rows::{self, Person, UserRow};
 use super::{DjangoStore, statement};
-use crate::store::{AccountError, AccountStore, Arrival, DetailsChange, Issued, NewUser, Page, Password, StoreError, Taken, User};
+use crate::store::{
+    AccountError, AccountStore, Arrival, DetailsChange, Issued, NewUser, Page, Password, StoreError, Taken, User,
+};
 use crate::token::SubjectId;
 
 #[async_trait]

@@ -1,8 +1,9 @@
-//! The push from a Django database: what this process changes itself, and where triggers tell of changes (docs/DJANGO.md),
-//! what everybody else does.
+//! The push from a Django database: what this process changes itself, and where triggers tell of changes
+//! (docs/DJANGO.md), what everybody else does.
 //!
-//! Triggers tell nothing while nobody listens, and there is no log to look up what that was. So each time that something may
-//! have been missed is counted, and the count takes the place of the newest change: see [`TokenStore::changes`].
+//! Triggers tell nothing while nobody listens, and there is no log to look up what that was. So each time that
+//! something may have been missed is counted, and the count takes the place of the newest change: see
+//! [`TokenStore::changes`].
 //!
 //! [`TokenStore::changes`]: crate::store::TokenStore::changes
 

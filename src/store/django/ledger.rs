@@ -1,7 +1,7 @@
 //! Issues and withdraws tokens as Django REST Framework does: one for each user, with neither name nor end.
 //!
-//! Each change is one statement, which the database's own rules keep whole: of simultaneous first logins one inserts the row
-//! and the others find it, as with `get_or_create`.
+//! Each change is one statement, which the database's own rules keep whole: of simultaneous first logins one inserts
+//! the row and the others find it, as with `get_or_create`.
 
 use std::sync::Arc;
 

@@ -1,7 +1,9 @@
-//! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST Framework.
+//! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST
+//! Framework.
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
-//! statements; `schema` looks whether all tables are there, `rights` whether they may be written, `rows` reads what stands in them; `find`, `ledger`,
+//! statements; `schema` looks whether all tables are there, `rights` whether they may be written, `rows` reads what
+//! stands in them; `find`, `ledger`,
 //! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
 //! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
 //!
@@ -137,7 +139,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         self.within(self.database.execute(statement)).await
     }
 
-    /// The same for what this process may believe otherwise: it is told, also if nobody knows whether something changed.
+    /// The same for what this process may believe otherwise: it is told, also if nobody knows whether something
+    /// changed.
     async fn execute_telling(&self, statement: Statement, event: TokenEvent) -> Result<u64, StoreError> {
         let executed = self.execute(statement).await;
         // Nobody listens in a command.

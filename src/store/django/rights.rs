@@ -1,7 +1,8 @@
 //! Looks whether that may be written which will be, before somebody's login finds out.
 //!
-//! PostgreSQL, MySQL and MariaDB judge rights when they explain a statement, which changes nothing and wakes no trigger. SQLite
-//! knows no rights but those to its file, and explains without looking at it: there statements run that meet no row.
+//! PostgreSQL, MySQL and MariaDB judge rights when they explain a statement, which changes nothing and wakes no
+//! trigger. SQLite knows no rights but those to its file, and explains without looking at it: there statements run that
+//! meet no row.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;

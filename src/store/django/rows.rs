@@ -94,7 +94,8 @@ impl Token {
         TokenDigest::of(self.key.as_bytes())
     }
 
-    /// Django knows one token for each user, and names it in its admin by the user's id; so do we (docs/decisions/0021).
+    /// Django knows one token for each user, and names it in its admin by the user's id; so do we
+    /// (docs/decisions/0021).
     pub(super) fn id(&self) -> TokenId {
         TokenId(self.owner.id.0)
     }

@@ -45,7 +45,8 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     let (name, email) = (names.user_name_column.as_str(), names.user_email_column.as_str());
     let member = names.membership_user_column.as_str();
     let of = |setting, table, columns, whole| Wanted { setting, table, columns, whole };
-    let users = [("id", ""), (name, "user_name_column"), (email, "user_email_column"), ("password", ""), ("is_active", "")];
+    let users =
+        [("id", ""), (name, "user_name_column"), (email, "user_email_column"), ("password", ""), ("is_active", "")];
     let tokens = [("key", ""), ("created", ""), ("user_id", "")];
     let groups = [("id", ""), ("name", "")];
     let members = [(member, "membership_user_column"), ("group_id", "")];
@@ -129,9 +130,8 @@ impl Wanted<'_> {
         });
         let odd = whole.and_then(|name| kind(name).map(|kind| (name, kind)));
         let odd = odd.filter(|(_, kind)| !kind.to_ascii_lowercase().contains("int"));
-        let odd = odd.map(|(name, kind)| {
-            format!("{table}.{name} is {kind}, and users are known here by whole numbers only")
-        });
+        let odd =
+            odd.map(|(name, kind)| format!("{table}.{name} is {kind}, and users are known here by whole numbers only"));
         missing.chain(odd).collect()
     }
 }

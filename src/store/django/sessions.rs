@@ -1,7 +1,7 @@
 //! Sessions of browsers, in Django's own table (docs/decisions/0025).
 //!
-//! The key of a row is made of the digest of ours, so that nobody logs in with what stands there. Its text is ours as well:
-//! Django signs its own and takes what it did not sign for an empty session.
+//! The key of a row is made of the digest of ours, so that nobody logs in with what stands there. Its text is ours as
+//! well: Django signs its own and takes what it did not sign for an empty session.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ struct Session {
 impl<D: DjangoDatabase> SessionStore for DjangoStore<D> {
     async fn open(&self, name: &str, password: Password, ttl: Duration) -> Result<Option<TokenKey>, AccountError> {
         let Some(person) = self.compare(name, password).await? else { return Ok(None) };
-        let (user, now, key) = (person.user.account.id, self.clock.now(), self.new_key(TokenFormat::Drf).into_session());
+        let (user, now, key) =
+            (person.user.account.id, self.clock.now(), self.new_key(TokenFormat::Drf).into_session());
         let session = Session { user, created: now, fingerprint: fingerprint(&person.password) };
         let write = statement(&self.texts.open_session)
             .bind(row_key(key.digest()))
@@ -73,7 +74,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let Some((session, expires)) = rows.first().and_then(SessionRow::read) else { return Ok(None) };
         let person = self.person(session.user).await?;
         // Another password ends all sessions, as Django has it.
-        let Some(Person { user, .. }) = person.filter(|person| fingerprint(&person.password) == session.fingerprint) else {
+        let Some(Person { user, .. }) = person.filter(|person| fingerprint(&person.password) == session.fingerprint)
+        else {
             return Ok(None);
         };
         check_fits(&user.account)?;
@@ -90,7 +92,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         }))
     }
 
-    /// Notes the time, as a login of Django does. Nothing is decided by it, so nobody is kept out if it cannot be written.
+    /// Notes the time, as a login of Django does. Nothing is decided by it, so nobody is kept out if it cannot be
+    /// written.
     pub(super) async fn note_login(&self, user: SubjectId, now: Timestamp) {
         let Some(text) = &self.texts.logged_in else { return };
         if let Err(error) = self.execute(statement(text).bind(D::DIALECT.written(now)).bind(user.0)).await {
@@ -161,6 +164,9 @@ mod tests {
         ] {
             assert_eq!(Session::from_text(text), None, "{text}");
         }
-        assert!(SessionRow { kept: "tokengate:1:7:8:f".to_owned(), expires: None }.read().is_none(), "no end, no session");
+        assert!(
+            SessionRow { kept: "tokengate:1:7:8:f".to_owned(), expires: None }.read().is_none(),
+            "no end, no session"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! A Django project on an SQLite file.
 //!
-//! The file is Django's: it is neither made nor switched to another journal, and where nothing may be written SQLite itself
-//! sees to that.
+//! The file is Django's: it is neither made nor switched to another journal, and where nothing may be written SQLite
+//! itself sees to that.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! The statements, spelt once for a database and its names.
 //!
-//! Whatever compares texts here does so by the collation of the column, which on MySQL ignores case: whoever asks looks at
-//! the bytes of what came back (`find`, `accounts`).
+//! Whatever compares texts here does so by the collation of the column, which on MySQL ignores case: whoever asks looks
+//! at the bytes of what came back (`find`, `accounts`).
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ pub(super) struct Texts {
     pub delete: Arc<str>,
     /// Key of a session. Gives rows as [`SessionRow`](super::sessions::SessionRow).
     pub session: Arc<str>,
-    /// Key of a session, its text, its end, id of the user, the hash that the password was compared with. Does nothing if
-    /// that is not the hash of an active user any more.
+    /// Key of a session, its text, its end, id of the user, the hash that the password was compared with. Does nothing
+    /// if that is not the hash of an active user any more.
     pub open_session: Arc<str>,
     /// Key of a session.
     pub end_session: Arc<str>,
@@ -86,10 +86,8 @@ impl Texts {
             dialect.time_argument("$2"),
             dialect.unless_there(&tokens),
         );
-        let replace = format!(
-            "UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3",
-            dialect.time_argument("$2"),
-        );
+        let replace =
+            format!("UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3", dialect.time_argument("$2"),);
         let sessions = quoted(&names.session_table);
         let session = format!(
             "SELECT {} AS kept, {} AS expires FROM {sessions} WHERE session_key = $1",
@@ -129,8 +127,10 @@ fn facts(dialect: Dialect, extras: &Extras<'_>) -> String {
     let text = |column: &str| {
         if extras.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") }
     };
-    let truth = |column: &str| if extras.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
-    let time = |column: &str| if extras.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
+    let truth =
+        |column: &str| if extras.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
+    let time =
+        |column: &str| if extras.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
     format!(
         "{} AS password, {} AS first_name, {} AS last_name, {} AS staff, {} AS superuser, {} AS joined, {} AS last_login",
         dialect.text("u.password"),

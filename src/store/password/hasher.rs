@@ -13,8 +13,8 @@ use crate::config::settings::Hashing;
 /// comes later is better told to come again.
 const QUEUE: usize = 8;
 
-/// By how much threads that hash stand back behind those that serve (`nice`). On a busy machine they get about a tenth of
-/// a core each; on an idle one it makes no difference.
+/// By how much threads that hash stand back behind those that serve (`nice`). On a busy machine they get about a tenth
+/// of a core each; on an idle one it makes no difference.
 const STAND_BACK: i32 = 10;
 
 /// How long a comparison that took long is remembered.
@@ -60,9 +60,9 @@ impl Hasher {
 
     /// Does this password fit? `kept` is `None` for a user who is unknown or switched off.
     ///
-    /// "No" comes `failed_after` the question, or a multiple of that, and until the slowest comparison of late would have ended
-    /// it keeps the place of one: neither its own time nor that of whoever waits behind it says which kind of hash there is, or
-    /// whether there is any. Waiting costs no thread.
+    /// "No" comes `failed_after` the question, or a multiple of that, and until the slowest comparison of late would
+    /// have ended it keeps the place of one: neither its own time nor that of whoever waits behind it says which kind
+    /// of hash there is, or whether there is any. Waiting costs no thread.
     pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
         let asked = Instant::now();
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
@@ -79,9 +79,12 @@ impl Hasher {
         Ok(fits)
     }
 
-    /// Does `work` on a thread of its own. Dropping the future leaves the computation running, and its permit taken until it
-    /// ends.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<Done<T>, HashingFailed> {
+    /// Does `work` on a thread of its own. Dropping the future leaves the computation running, and its permit taken
+    /// until it ends.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Done<T>, HashingFailed> {
         let closed = |error: AcquireError| HashingFailed::Failed(error.into());
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
         let begun = Instant::now();
@@ -108,8 +111,8 @@ struct Done<T> {
     permit: OwnedSemaphorePermit,
 }
 
-/// When failures are told. Where some hashes are dear, or the machine is so busy that they are, failures under all others take
-/// as long: what is dear shows in its first failure at most.
+/// When failures are told. Where some hashes are dear, or the machine is so busy that they are, failures under all
+/// others take as long: what is dear shows in its first failure at most.
 struct Pace {
     span: Duration,
     /// The longest that a comparison took of late, and when that was.

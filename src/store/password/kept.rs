@@ -1,8 +1,8 @@
 //! Reads the password hashes that databases hold: ours, and all that Django writes.
 //!
-//! What is damaged, unknown, or asks for more time or memory than a login may cost is no hash: nothing fits it. Plain MD5
-//! and SHA-1 are left out, as in Django's own list. Hashes are never rewritten: a database that Django uses too stays
-//! readable for it.
+//! What is damaged, unknown, or asks for more time or memory than a login may cost is no hash: nothing fits it. Plain
+//! MD5 and SHA-1 are left out, as in Django's own list. Hashes are never rewritten: a database that Django uses too
+//! stays readable for it.
 
 use std::num::NonZeroU32;
 
@@ -206,7 +206,10 @@ mod tests {
             (format!("scrypt$16384$salt$8$4000000$${long}"), format!("scrypt$16384$salt$8$10${long}")),
             (format!("scrypt$4294967295$salt$4294967295$4294967295${long}"), format!("scrypt$2$salt$1$1${long}")),
             (format!("scrypt$3$salt$8$1${long}"), format!("scrypt$4$salt$8$1${long}")),
-            (format!("argon2$argon2id$v=19$m=4194304,t=2,p=8${argon2}"), format!("argon2$argon2id$v=19$m=102400,t=2,p=8${argon2}")),
+            (
+                format!("argon2$argon2id$v=19$m=4194304,t=2,p=8${argon2}"),
+                format!("argon2$argon2id$v=19$m=102400,t=2,p=8${argon2}"),
+            ),
             (format!("$argon2id$v=19$m=64,t=4000000,p=1${argon2}"), format!("$argon2id$v=19$m=64,t=16,p=1${argon2}")),
         ] {
             assert!(Kept::read(&dear).is_none(), "{dear}");

@@ -1,8 +1,8 @@
 //! Passwords: the secret that a user types, and the hash that a store keeps.
 //!
-//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] reads those of Django too. All
-//! of them take tens of milliseconds and megabytes on purpose, so the [`Hasher`] works on threads of its own, outside any
-//! transaction, a few at a time.
+//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] reads those of Django too.
+//! All of them take tens of milliseconds and megabytes on purpose, so the [`Hasher`] works on threads of its own,
+//! outside any transaction, a few at a time.
 
 mod hasher;
 mod kept;
@@ -13,8 +13,8 @@ use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 use zeroize::Zeroizing;
 
-pub use self::hasher::HashingFailed;
 pub(super) use self::hasher::Hasher;
+pub use self::hasher::HashingFailed;
 use self::kept::Kept;
 
 /// OWASP, Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.

@@ -1,7 +1,7 @@
 //! Listens for the notifications that the triggers of the schema send.
 //!
-//! A task of its own does, on a connection of its own, so that dropping [`TokenFeed::next`] half-way loses nothing. A line
-//! that is cut without a word looks like one on which nothing happens, so a silent one is pinged.
+//! A task of its own does, on a connection of its own, so that dropping [`TokenFeed::next`] half-way loses nothing. A
+//! line that is cut without a word looks like one on which nothing happens, so a silent one is pinged.
 
 use std::time::Duration;
 
@@ -128,7 +128,8 @@ impl Collector {
                 }
                 Ok(Ok(None) | Err(_)) => return,
                 Err(_) => {
-                    let ping = tokio::time::timeout(self.timeout, sqlx::raw_sql("SELECT 1").execute(&mut listener)).await;
+                    let ping =
+                        tokio::time::timeout(self.timeout, sqlx::raw_sql("SELECT 1").execute(&mut listener)).await;
                     if !matches!(ping, Ok(Ok(_))) {
                         return;
                     }

@@ -26,8 +26,8 @@ use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
-/// Begins a change: the lock is that of the schema. Each statement sees what was committed before it, so that those after
-/// the wait for the lock see what was committed meanwhile.
+/// Begins a change: the lock is that of the schema. Each statement sees what was committed before it, so that those
+/// after the wait for the lock see what was committed meanwhile.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(8390042714202661236)";
 
 /// The same, for steps that may take as long as they need, once another gateway has done its own.

@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
-    Act, AccountError, AccountStore, Arrival, DetailsChange, Issued, LedgerError, NewUser, Page, Password, StoreError, Taken, User,
+    AccountError, AccountStore, Act, Arrival, DetailsChange, Issued, LedgerError, NewUser, Page, Password, StoreError,
+    Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -143,7 +144,8 @@ impl<D: Database> SqlStore<D> {
 
     async fn compare_row(&self, name: &str, password: Password) -> Result<Option<UserRow>, AccountError> {
         let row = self.row_of(name).await?;
-        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the time.
+        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the
+        // time.
         let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
         let fits = self.hasher.fits(password, kept).await?;
         Ok(row.filter(|row| fits && row.is_active()))
@@ -227,7 +229,11 @@ pub(super) async fn insert<C: Change>(
     Ok(SubjectId(written_id(change, statement).await?))
 }
 
-pub(super) async fn join_groups<C: Change>(change: &mut C, user: SubjectId, groups: &[String]) -> Result<(), StoreError> {
+pub(super) async fn join_groups<C: Change>(
+    change: &mut C,
+    user: SubjectId,
+    groups: &[String],
+) -> Result<(), StoreError> {
     for group in groups {
         let make = Statement::new("INSERT INTO groups (name) VALUES ($1) ON CONFLICT DO NOTHING");
         change.execute(make.bind(group.as_str())).await?;

@@ -6,7 +6,7 @@ use super::rows::UserRow;
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::{
-    Act, AccountError, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
+    AccountError, Act, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
 };
 use crate::token::{ScopeSet, SubjectId, TokenKey};
 
@@ -20,9 +20,7 @@ impl<D: Database> SqlStore<D> {
         let token = match (&user, &arrival.token) {
             (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
             (_, None) => TokenTaken::Missing,
-            (_, Some((key, created))) => {
-                self.take_over_token(change, arrival.user.account.id, key, *created).await?
-            }
+            (_, Some((key, created))) => self.take_over_token(change, arrival.user.account.id, key, *created).await?,
         };
         Ok(Taken { user, token })
     }
@@ -75,7 +73,8 @@ impl<D: Database> SqlStore<D> {
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
         match self.write_down(change, owner, draft, created).await {
             Ok(issued) => {
-                self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes)).await?;
+                self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes))
+                    .await?;
                 Ok(TokenTaken::New)
             }
             Err(LedgerError::Store(error)) => Err(error),

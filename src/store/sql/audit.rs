@@ -132,8 +132,8 @@ impl<D: Database> SqlStore<D> {
         change.execute(statement.bind(user.0)).await.map(|_| ())
     }
 
-    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name, quoted, stand before the
-    /// detail.
+    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name, quoted, stand before
+    /// the detail.
     pub(super) async fn note_token(
         &self,
         change: &mut D::Change,
@@ -160,7 +160,9 @@ impl<D: Database> SqlStore<D> {
         self.entry_of(
             r#"trim(tokens.kind || ' token ' || tokens.hint || '… ' || CASE WHEN tokens.name = '' THEN ''
                ELSE '"' || replace(replace(tokens.name, '\', '\\'), '"', '\"') || '" ' END || $7)"#,
-            &format!("users.id, users.name, tokens.id FROM tokens JOIN users ON users.id = tokens.user_id WHERE {which}"),
+            &format!(
+                "users.id, users.name, tokens.id FROM tokens JOIN users ON users.id = tokens.user_id WHERE {which}"
+            ),
             act,
             detail,
         )

@@ -2,8 +2,8 @@
 //!
 //! A name is quoted where its punctuation could be taken for ours. Nothing secret is ever handed to any of these.
 
-use crate::store::{NewUser, PersonalDetails};
 use crate::clock::Timestamp;
+use crate::store::{NewUser, PersonalDetails};
 use crate::token::{ScopeSet, TokenRecord};
 
 /// What makes a new user differ from an ordinary active one; empty: nothing.

@@ -1,19 +1,20 @@
 //! Searches users and tokens.
 //!
-//! First the ids of one page, from columns that stand in an index in the order of the list; then what those few are. What is
-//! rare is looked up first, what is common is filtered on the way, since the other way round either would read everything.
+//! First the ids of one page, from columns that stand in an index in the order of the list; then what those few are.
+//! What is rare is looked up first, what is common is filtered on the way, since the other way round either would read
+//! everything.
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use sqlx::AssertSqlSafe;
 
-use super::rows::{TokenRow, UserRow};
 use super::draft::{Draft, Sorting};
+use super::rows::{TokenRow, UserRow};
 use super::{Argument, Database, SqlStore, Statement};
 use crate::store::error::broken;
 use crate::store::{
-    Directory, ListId, Listing, Mark, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView, User, UserOrder,
-    UserQuery,
+    Directory, ListId, Listing, Mark, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView,
+    User, UserOrder, UserQuery,
 };
 use crate::token::SubjectId;
 
@@ -50,7 +51,8 @@ impl<D: Database> Directory for SqlStore<D> {
         }
         if let Some(group) = &query.group {
             let group = plain(group);
-            let members = "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
+            let members =
+                "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
             if let Some(few) = self.few(&format!("{members} $1"), vec![group.clone().into()]).await? {
                 draft.given::<D>(few, "l.id");
             } else {
@@ -140,8 +142,8 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Only users whose names begin so, or their e-mail addresses. Of addresses without an `@` only those which are few: no
-    /// index has many of them in the order of the list.
+    /// Only users whose names begin so, or their e-mail addresses. Of addresses without an `@` only those which are
+    /// few: no index has many of them in the order of the list.
     async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
         if search.contains('@') {
             let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -208,7 +210,8 @@ impl<D: Database> SqlStore<D> {
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
         let cut = Listing::cut(rows, limit, place, |sorted| {
-            let key = if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
+            let key =
+                if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
             Mark { list, key, id: sorted.row.id() }
         });
         cut.map(|sorted| Ok(sorted.row))

@@ -14,8 +14,8 @@ pub(super) struct Draft {
     arguments: Vec<Argument>,
     /// Does it begin with a few ids?
     is_led: bool,
-    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index has
-    /// it in the order of the list, or it is rare.
+    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index
+    /// has it in the order of the list, or it is rare.
     pub(super) either: Vec<(String, String)>,
 }
 
@@ -42,11 +42,17 @@ impl Sorting {
 
 impl Draft {
     pub(super) fn of(from: &str) -> Draft {
-        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false, either: Vec::new() }
+        Draft {
+            from: from.to_owned(),
+            conditions: Vec::new(),
+            arguments: Vec::new(),
+            is_led: false,
+            either: Vec::new(),
+        }
     }
 
-    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in which it
-    /// is written.
+    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in
+    /// which it is written.
     pub(super) fn among(&mut self, ids: &str, column: &str) {
         if self.is_led {
             self.only(format!("{column} IN ({ids})"));
@@ -125,9 +131,11 @@ impl Draft {
         let Sorting { text, number, .. } = sorting;
         let way = sorting.way(place);
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
-        let order = |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
+        let order =
+            |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let reaches = self.reaches((key, id), by_id, way, place);
-        let either = if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
+        let either =
+            if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
         self.conditions.push("TRUE".to_owned());
         let all = self.conditions.join(" AND ");
         let most = self.argument(i64::from(limit) + 1);
@@ -151,8 +159,9 @@ impl Draft {
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
 
-    /// What lies on the asked-for side of a place. Entries with the same key as its entry are asked for alone: many may have
-    /// it, such as users who never logged in, and an index leads into the midst of them only by the key and the id.
+    /// What lies on the asked-for side of a place. Entries with the same key as its entry are asked for alone: many may
+    /// have it, such as users who never logged in, and an index leads into the midst of them only by the key and the
+    /// id.
     fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, place: &Place) -> Vec<Reach> {
         let beyond = if way == "DESC" { "<" } else { ">" };
         let reach = |condition: String| Reach { condition, is_one_key: false };

@@ -68,8 +68,8 @@ impl<D: Database> TokenStore for SqlStore<D> {
         );
         let rows: Vec<Entry> = self.rows(statement.bind(since.0).bind(PAGE)).await?;
         let (oldest, newest) = rows.first().map_or((0, 0), |row| (row.oldest, row.newest));
-        // Above the newest: the reader knows more than the store, so an older copy was put in its place. Below the oldest:
-        // what the reader has not seen may have been swept away.
+        // Above the newest: the reader knows more than the store, so an older copy was put in its place. Below the
+        // oldest: what the reader has not seen may have been swept away.
         if newest < since.0 || since.0 < oldest - 1 {
             return Ok(Changes { events: vec![TokenEvent::Gap], next: Cursor(newest) });
         }
@@ -84,7 +84,8 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError> {
-        // The clock of a machine may step back, so the first entry of this time is not the one behind the last before it.
+        // The clock of a machine may step back, so the first entry of this time is not the one behind the last before
+        // it.
         let statement = Statement::new(
             "SELECT coalesce((SELECT min(id) - 1 FROM change_log WHERE at >= $1), \
                              (SELECT max(id) FROM change_log), 0)",

@@ -14,8 +14,8 @@ use crate::identity::LONGEST_VALUE;
 use crate::store::error::broken;
 use crate::store::user::is_label;
 use crate::store::{
-    Act, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenFilter,
-    TokenKind, TokenLedger, TokenRef,
+    Act, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
+    TokenFilter, TokenKind, TokenLedger, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
@@ -156,7 +156,12 @@ impl<D: Database> SqlStore<D> {
         }
     }
 
-    async fn renew_login(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
+    async fn renew_login(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
             Some(login) => self.supersede(change, login.id, owner, now).await,
             None => self.new_login(change, owner, self.new_key(self.tokens.format), now).await,

@@ -1,9 +1,11 @@
 //! The traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
 //!
-//! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database ready,
+//! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database
+//! ready,
 //! `rows` reads what stands in it; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
-//! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere. The
-//! change log is written by triggers of the schema, not by any of these.
+//! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and
+//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere. The change log is
+//! written by triggers of the schema, not by any of these.
 
 mod accounts;
 mod arrivals;

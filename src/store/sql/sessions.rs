@@ -1,7 +1,8 @@
 //! Sessions of browsers.
 //!
-//! They end by triggers of the schema when the user gets another password or is switched off. So that a login cannot slip
-//! through between the two, a session is written down only if the hash still stands that the password was compared with.
+//! They end by triggers of the schema when the user gets another password or is switched off. So that a login cannot
+//! slip through between the two, a session is written down only if the hash still stands that the password was compared
+//! with.
 
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::session::SessionStore;
-use crate::store::{Act, AccountError, Password, StoreError};
-use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord};
+use crate::store::{AccountError, Act, Password, StoreError};
+use crate::token::{
+    Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
+};
 
 /// Most sessions of one user; with one more the oldest ends.
 const MOST: i64 = 50;

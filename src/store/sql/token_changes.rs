@@ -21,7 +21,12 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
-    pub(super) async fn revoke_one(&self, change: &mut D::Change, token: i64, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) async fn revoke_one(
+        &self,
+        change: &mut D::Change,
+        token: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let statement = "UPDATE tokens SET revoked = $1, sealed = NULL WHERE id = $2 AND revoked IS NULL";
         if change.execute(Statement::new(statement).bind(now.as_micros()).bind(token)).await? > 0 {
             self.note_token(change, Act::TokenRevoked, TokenId(token), "").await?;
@@ -46,7 +51,12 @@ impl<D: Database> SqlStore<D> {
         Ok(usize::try_from(live).unwrap_or(usize::MAX))
     }
 
-    pub(super) async fn write_terms(&self, change: &mut D::Change, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
+    pub(super) async fn write_terms(
+        &self,
+        change: &mut D::Change,
+        token: TokenId,
+        terms: &Terms,
+    ) -> Result<(), LedgerError> {
         let former = find(change, TokenRef::Id(token)).await?.ok_or(LedgerError::UnknownToken)?.record;
         let scopes = terms.scopes.as_ref().unwrap_or(&former.scopes);
         let expires = match terms.end {

@@ -5,7 +5,7 @@
 use super::accounts::{account_error, get, id_of, join_groups};
 use super::ledger::count_live;
 use super::{Change, Database, SqlStore, Statement, detail};
-use crate::store::{Act, AccountError, DetailsChange, PersonalDetails, Via};
+use crate::store::{AccountError, Act, DetailsChange, PersonalDetails, Via};
 use crate::token::SubjectId;
 
 impl<D: Database> SqlStore<D> {
@@ -24,8 +24,9 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the change,
-    /// so that two who shut one another out in the same moment come one after the other. The command line needs no superuser.
+    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the
+    /// change, so that two who shut one another out in the same moment come one after the other. The command line needs
+    /// no superuser.
     async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
         if !matches!(self.actor.via, Via::Admin | Via::Api) {
             return Ok(());
@@ -63,7 +64,12 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    pub(super) async fn write_active(&self, change: &mut D::Change, user: SubjectId, active: bool) -> Result<(), AccountError> {
+    pub(super) async fn write_active(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        active: bool,
+    ) -> Result<(), AccountError> {
         if get(change, user).await?.account.active == active {
             return Ok(());
         }

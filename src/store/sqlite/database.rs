@@ -1,7 +1,7 @@
 //! The SQLite file: connections, transactions, and the meaning of its errors.
 //!
-//! One connection writes and several read (WAL: neither waits for the other). Writers queue for that one connection, and
-//! beside other processes for SQLite's own lock, so a transaction that has begun never fails for another writer.
+//! One connection writes and several read (WAL: neither waits for the other). Writers queue for that one connection,
+//! and beside other processes for SQLite's own lock, so a transaction that has begun never fails for another writer.
 
 use std::fs::OpenOptions;
 use std::io;

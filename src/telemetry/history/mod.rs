@@ -1,10 +1,11 @@
 //! The traffic of the last hour.
 //!
-//! Every [`SLOT`] the control half sums the recorders and keeps what was added since the last time ([`History::sample`]);
-//! pages ask for a [`Window`]. Workers do nothing for it and are not waited for.
+//! Every [`SLOT`] the control half sums the recorders and keeps what was added since the last time
+//! ([`History::sample`]); pages ask for a [`Window`]. Workers do nothing for it and are not waited for.
 //!
 //! Memory is bounded: the sums of all routes take less than 1 MiB; what is kept of each route takes 32 MiB at most
-//! ([`MOST_BYTES`]), which is an hour of about 500 routes that are busy all the time. Beyond it the oldest of that goes.
+//! ([`MOST_BYTES`]), which is an hour of about 500 routes that are busy all the time. Beyond it the oldest of that
+//! goes.
 
 mod counts;
 mod packed;
@@ -22,8 +23,8 @@ pub use window::{Point, Reach, Window, per_second};
 /// How often the recorders are read.
 pub const SLOT: Duration = Duration::from_secs(2);
 
-/// The longest time between two readings that is kept. After a longer one (the machine was suspended, its clock was set, the
-/// process stood still) nobody can say when in it the requests came: it is a gap.
+/// The longest time between two readings that is kept. After a longer one (the machine was suspended, its clock was
+/// set, the process stood still) nobody can say when in it the requests came: it is a gap.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Most slots: an hour of them.
@@ -96,8 +97,8 @@ impl History {
         History { routes, most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
     }
 
-    /// Keeps what happened since the last time, unless that was long ago. To be called every [`SLOT`]; a time that was left
-    /// out is a gap.
+    /// Keeps what happened since the last time, unless that was long ago. To be called every [`SLOT`]; a time that was
+    /// left out is a gap.
     pub fn sample(&self, recorders: &[Arc<Recorder>], now: Timestamp) {
         // Held to the end, so that no two read and keep crosswise.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

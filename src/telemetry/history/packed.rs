@@ -1,8 +1,8 @@
 //! The counts of many routes in few bytes.
 //!
-//! Of each route that had requests: its index, one bit for each number that is not 0, then those numbers. All are written
-//! seven bits to a byte, the lowest first, with the eighth bit set on all but the last. A route that had none takes no
-//! room, a busy one about 30 bytes.
+//! Of each route that had requests: its index, one bit for each number that is not 0, then those numbers. All are
+//! written seven bits to a byte, the lowest first, with the eighth bit set on all but the last. A route that had none
+//! takes no room, a busy one about 30 bytes.
 
 use super::counts::Counts;
 

@@ -152,7 +152,11 @@ impl From<store::AuditEntry> for AuditEntry {
 impl From<Listing<store::AuditEntry>> for AuditList {
     fn from(listing: Listing<store::AuditEntry>) -> AuditList {
         let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
-        AuditList { entries: listing.entries.into_iter().map(AuditEntry::from).collect(), previous_page_token, next_page_token }
+        AuditList {
+            entries: listing.entries.into_iter().map(AuditEntry::from).collect(),
+            previous_page_token,
+            next_page_token,
+        }
     }
 }
 

@@ -17,9 +17,13 @@ use crate::clock::Timestamp;
 use crate::store::Place;
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
-pub(super) use token::{Found, Issued, Pasted, NewToken, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+pub(super) use token::{
+    Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser,
+};
 pub(super) use traffic::TrafficParameters;
-pub(super) use user::{Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters};
+pub(super) use user::{
+    Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters,
+};
 
 /// Most entries of one part of a list.
 pub(super) const MOST: u32 = 200;

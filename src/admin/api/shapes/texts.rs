@@ -33,7 +33,8 @@ pub(super) fn personal_name() -> ObjectBuilder {
 }
 
 pub(super) fn groups() -> ArrayBuilder {
-    let described = "Those that do not exist are made. At most 1024 bytes together, percent-encoded and joined by commas.";
+    let described =
+        "Those that do not exist are made. At most 1024 bytes together, percent-encoded and joined by commas.";
     ArrayBuilder::new().items(label(150)).description(Some(described))
 }
 

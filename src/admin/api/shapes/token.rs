@@ -239,7 +239,11 @@ impl Token {
 impl TokenList {
     pub(in crate::admin::api) fn of(listing: Listing<TokenDetails>, now: Timestamp) -> TokenList {
         let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
-        TokenList { tokens: listing.entries.into_iter().map(|token| Token::of(token, now)).collect(), previous_page_token, next_page_token }
+        TokenList {
+            tokens: listing.entries.into_iter().map(|token| Token::of(token, now)).collect(),
+            previous_page_token,
+            next_page_token,
+        }
     }
 }
 
@@ -324,7 +328,11 @@ impl From<Revocation> for Revoked {
 impl Pasted {
     pub(in crate::admin::api) fn text(&self) -> Result<&str, Problem> {
         let fits = self.text.chars().count() <= LONGEST_PASTED;
-        if fits { Ok(&self.text) } else { Err(Problem::invalid("text", format!("at most {LONGEST_PASTED} characters"))) }
+        if fits {
+            Ok(&self.text)
+        } else {
+            Err(Problem::invalid("text", format!("at most {LONGEST_PASTED} characters")))
+        }
     }
 }
 

@@ -33,11 +33,15 @@ impl TrafficParameters {
     pub(in crate::admin::api) fn read(self, monitor: &Monitor) -> Result<(Subject, Reach), Problem> {
         let subject = match (self.route, self.upstream) {
             (None, None) => Subject::All,
-            (Some(route), None) => monitor.route(&route).ok_or_else(|| Problem::invalid("route", "there is none of this name"))?,
+            (Some(route), None) => {
+                monitor.route(&route).ok_or_else(|| Problem::invalid("route", "there is none of this name"))?
+            }
             (None, Some(upstream)) => {
                 monitor.upstream(&upstream).ok_or_else(|| Problem::invalid("upstream", "there is none of this name"))?
             }
-            (Some(_), Some(_)) => return Err(Problem::invalid("upstream", "ask for a route or for an upstream, not for both")),
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid("upstream", "ask for a route or for an upstream, not for both"));
+            }
         };
         Ok((subject, self.minutes.map_or(Reach::Minutes15, |Minutes(reach)| reach)))
     }

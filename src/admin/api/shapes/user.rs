@@ -39,8 +39,9 @@ pub(in crate::admin::api) struct User {
     has_password: bool,
     /// When the user was created.
     created: Time,
-    /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never. A token
-    /// that is given for a password (`POST /gettoken/`) does not count, nor does a password that is asked for again.
+    /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never. A
+    /// token that is given for a password (`POST /gettoken/`) does not count, nor does a password that is asked for
+    /// again.
     last_login: Option<Time>,
 }
 
@@ -59,8 +60,8 @@ pub(in crate::admin::api) struct UserList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// How the user name or the e-mail address begins, whatever its case. Where more than 2,000 addresses begin so, they are
-    /// left out unless an `@` is among it.
+    /// How the user name or the e-mail address begins, whatever its case. Where more than 2,000 addresses begin so,
+    /// they are left out unless an `@` is among it.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
     /// Only those who are active, or only those who are not.
