@@ -58,7 +58,7 @@ impl Sampler {
         loop {
             interval.tick().await;
             // While the clock stands, as that of a test may, there is no time in which anything could have happened.
-            if self.history.read() != self.clock.now() {
+            if self.history.last_read() != self.clock.now() {
                 self.step();
             }
         }

@@ -20,7 +20,7 @@ pub enum TokenFormat {
 
 const RANDOM: usize = 30;
 const CHECKSUM: usize = 6;
-const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 impl TokenFormat {
     /// What a prefixed key begins with.
@@ -38,7 +38,7 @@ impl TokenFormat {
     pub fn of(text: &str) -> Option<TokenFormat> {
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         match prefixed(text) {
-            Some((random, sum)) => (*checksum(random) == sum).then_some(TokenFormat::Prefixed),
+            Some((random, sum)) => (checksum(random) == sum.as_bytes()).then_some(TokenFormat::Prefixed),
             None => (text.len() == TokenFormat::Drf.length() && is_hex(text)).then_some(TokenFormat::Drf),
         }
     }
@@ -56,7 +56,7 @@ impl TokenFormat {
                     Zeroizing::new(rng.sample_iter(Alphanumeric).take(RANDOM).map(char::from).collect());
                 key.push_str(TokenFormat::PREFIX);
                 key.push_str(&random);
-                key.push_str(&checksum(&random));
+                key.extend(checksum(&random).map(char::from));
                 key
             }
         }
@@ -65,7 +65,7 @@ impl TokenFormat {
 
 /// Has a text the shape of a prefixed key, but another checksum? Then it was mistyped, cut or made up.
 pub(super) fn is_misspelt(text: &str) -> bool {
-    prefixed(text).is_some_and(|(random, sum)| *checksum(random) != sum)
+    prefixed(text).is_some_and(|(random, sum)| checksum(random) != sum.as_bytes())
 }
 
 /// The random part and the checksum of what has the shape of a prefixed key.
@@ -75,8 +75,9 @@ fn prefixed(text: &str) -> Option<(&str, &str)> {
     is_shaped.then(|| rest.split_at(RANDOM))
 }
 
-/// The CRC-32 of the random part to base 62, its digits `0-9A-Za-z`, the most significant first.
-fn checksum(random: &str) -> Zeroizing<String> {
+/// The CRC-32 of the random part to base 62, its digits `0-9A-Za-z`, the most significant first. On the way of each
+/// request with such a key, so nothing is allocated.
+fn checksum(random: &str) -> [u8; CHECKSUM] {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut digits = [0_u8; CHECKSUM];
     let mut left = CRC.checksum(random.as_bytes());
@@ -84,7 +85,7 @@ fn checksum(random: &str) -> Zeroizing<String> {
         *digit = usize::try_from(left % 62).ok().and_then(|at| DIGITS.get(at)).copied().unwrap_or(b'0');
         left /= 62;
     }
-    Zeroizing::new(digits.into_iter().map(char::from).collect())
+    digits
 }
 
 #[cfg(test)]
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn the_checksum_is_that_of_others() {
         let zeros = "0".repeat(30);
-        let value = checksum(&zeros).bytes().fold(0_u64, |value, byte| {
+        let value = checksum(&zeros).into_iter().fold(0_u64, |value, byte| {
             let digit = match byte {
                 b'0'..=b'9' => byte - b'0',
                 b'A'..=b'Z' => byte - b'A' + 10,
@@ -119,7 +120,7 @@ mod tests {
             value * 62 + u64::from(digit)
         });
         assert_eq!(value, 0x77E5_DB82);
-        assert_eq!(checksum("").as_str(), "000000");
+        assert_eq!(&checksum(""), b"000000");
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl History {
     }
 
     /// When the recorders were last read.
-    pub fn read(&self) -> Timestamp {
+    pub fn last_read(&self) -> Timestamp {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).at
     }
 
