@@ -10,7 +10,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | ground: know nothing of tokens | [`units`], [`clock`], [`telemetry`] |
+//! | ground: know nothing of tokens | [`units`], [`clock`], [`telemetry`], [`limits`] |
 //! | vocabulary: words everybody uses | [`token`], [`identity`], [`config`] |
 //! | knowledge: what we can find out | [`store`], [`cache`] |
 //! | decision: rules, no sockets | [`route`], [`auth`] |
@@ -25,6 +25,7 @@
 pub mod units;
 pub mod clock;
 pub mod telemetry;
+pub mod limits;
 
 pub mod token;
 pub mod identity;

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::shares::{Share, Shares};
+use crate::limits::{self, PerClient, Share};
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -77,6 +77,14 @@ impl Bounds {
             last_answer: Duration::from_secs(60),
         }
     }
+
+    /// A place for one more connection from this address; `None` if its client has as many as one may have.
+    fn share(&self, shares: &Arc<PerClient>, address: IpAddr) -> Option<Share> {
+        match address.to_canonical().is_loopback() {
+            true => shares.take(limits::Client::THIS_MACHINE, self.local),
+            false => shares.take(limits::Client::of(address), self.each),
+        }
+    }
 }
 
 impl Door {
@@ -85,7 +93,7 @@ impl Door {
     /// That last wait is as long as a minute: a caller that must end in time drops the future.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
-        let shares = Shares::new(self.bounds.each, self.bounds.local);
+        let shares = PerClient::new();
         let (end, ending) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
@@ -98,7 +106,7 @@ impl Door {
             };
             match accepted {
                 Ok((place, stream, client)) => {
-                    let Some(share) = shares.take(client.0.ip()) else { continue };
+                    let Some(share) = self.bounds.share(&shares, client.0.ip()) else { continue };
                     connections.spawn(self.clone().connection((place, share), stream, client, ending.clone()));
                 }
                 Err(error) => {
@@ -163,4 +171,20 @@ async fn accept(
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     Ok((place, stream, Client(SocketAddr::new(address.ip().to_canonical(), address.port()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_one_client_by_whatever_address_it_connects() {
+        let bounds = Bounds { each: 2, local: 3, ..Bounds::new(Duration::from_secs(1)) };
+        let shares = PerClient::new();
+        let share = |address: &str| bounds.share(&shares, address.parse().unwrap());
+        let held: Vec<_> =
+            ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"].into_iter().filter_map(share).collect();
+        assert_eq!(held.len(), 3);
+        assert!(share("192.0.2.1").is_some());
+    }
 }

@@ -18,7 +18,6 @@ pub mod monitor;
 mod pages;
 mod record;
 mod session;
-mod shares;
 mod visit;
 
 use std::sync::Arc;

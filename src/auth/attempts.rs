@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use unicode_normalization::UnicodeNormalization;
 
-use super::throttle::{Throttle, client_of};
 use crate::clock::Clock;
 use crate::config::settings;
+use crate::limits::{Client, Throttle};
 use crate::token::SubjectId;
 
 /// Counts them.
@@ -42,7 +42,7 @@ pub(super) struct Claimant<'a> {
 enum Key {
     User(String),
     SignedIn(SubjectId),
-    Client(IpAddr),
+    Client(Client),
 }
 
 /// One attempt. Dropped, it counts.
@@ -66,7 +66,7 @@ impl Attempts {
     /// How long until it may.
     pub(super) async fn begin(&self, who: Claimant<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
         let user = who.signed_in.map_or_else(|| Key::User(spelling(who.name)), Key::SignedIn);
-        let keys = [Key::Client(client_of(from)), user];
+        let keys = [Key::Client(Client::of(from)), user];
         loop {
             // Made first: what is judged between the look and the wait is not missed.
             let judged = self.judged.notified();

@@ -2,8 +2,7 @@
 //!
 //! [`Credentials`] reads the `Authorization` field, [`cookies`] sessions, which [`csrf`] guards; [`Authenticator`]
 //! establishes who sent it; [`Permit`] is the proof that a route lets a caller through, and the only thing that a
-//! request can be forwarded with. [`Issuer`] gives tokens and sessions for passwords; [`Throttle`] bounds how often
-//! both may be tried.
+//! request can be forwarded with. [`Issuer`] gives tokens and sessions for passwords.
 
 mod account;
 mod attempts;
@@ -13,7 +12,6 @@ mod credentials;
 pub mod csrf;
 mod issuer;
 mod permit;
-mod throttle;
 mod wrong_keys;
 
 pub use account::Confirmed;
@@ -22,5 +20,4 @@ pub use credentials::{BadCredentials, Credentials};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{NotPermitted, Permit};
-pub use throttle::{Throttle, client_of};
 pub use wrong_keys::{Refused, WrongKeys};

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::throttle::{Throttle, client_of};
 use crate::clock::Timestamp;
+use crate::limits::{Client, Throttle};
 use crate::token::AuthMethod;
 use crate::units::Rate;
 
@@ -50,13 +50,13 @@ impl WrongKeys {
     /// # Errors
     /// How long until it may.
     pub fn check(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        self.0.as_ref().map_or(Ok(()), |throttle| throttle.check(&client_of(from), now))
+        self.0.as_ref().map_or(Ok(()), |throttle| throttle.check(&Client::of(from), now))
     }
 
     /// A key from this address was wrong.
     pub fn count(&self, from: IpAddr, now: Timestamp) {
         if let Some(throttle) = &self.0 {
-            throttle.charge(&client_of(from), now);
+            throttle.charge(&Client::of(from), now);
         }
     }
 }

@@ -15,7 +15,6 @@ mod fence;
 mod link;
 mod outbox;
 mod scripts;
-mod seldom;
 mod servers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::settings::RedisCache;
+use crate::limits::Seldom;
 use crate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
 use crate::token::{TokenDigest, TokenRecord};
 use doubt::{Doubts, Heard};
@@ -33,7 +33,6 @@ use entry::{Entry, Opened};
 use fence::Fences;
 use link::{Failure, Link};
 use scripts::{Scripts, ServerTime};
-use seldom::Seldom;
 use servers::Servers;
 
 /// How much clocks of gateways may differ. An entry that is older than `ttl` by more than this is not believed, nor one

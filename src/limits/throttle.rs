@@ -1,12 +1,12 @@
-//! How often something may happen: so many in so long for each key, with all of that at once after a rest.
+//! Keyed rate limiter: N events per period for each key, in bursts of up to N.
 //!
-//! One number for each key says when it will have recovered (the generic cell rate algorithm). The table has a fixed
-//! size and keeps no keys, only their digests under a secret of this process. Where it is full, the key gives way that
-//! has the least to recover from: a flood of new keys pushes out others of its kind, not those that are held back.
+//! One number for each key says when the key will have recovered (the generic cell rate algorithm, GCRA). The table has
+//! a fixed size and keeps no keys, only their hashes under a secret of this process. When a set of the table is full,
+//! the key with the least to recover from is evicted: a flood of new keys evicts others of its kind, and never a key
+//! that is over its limit.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const WAYS: usize = 8;
 /// Sets of them. 65,536 keys in one megabyte.
 const SETS: usize = 8_192;
 
-/// How often something may happen for each key.
+/// A keyed rate limiter.
 pub struct Throttle {
     /// How long one takes to recover from.
     each: i64,
@@ -108,15 +108,6 @@ impl Slot {
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 network that an IPv6 address is in, which is what a provider
-/// gives to one customer.
-pub fn client_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,14 +172,5 @@ mod tests {
             throttle.charge(&n, at(0));
         }
         assert!(throttle.check(&"held back", at(0)).is_err());
-    }
-
-    #[test]
-    fn neighbours_of_a_network_count_as_one_client() {
-        let client = |text: &str| client_of(text.parse().unwrap());
-        assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::"));
-        assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
-        assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
-        assert_ne!(client("10.0.0.1"), client("10.0.0.2"));
     }
 }

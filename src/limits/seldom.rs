@@ -1,18 +1,18 @@
-//! Says when to report something that may happen a thousand times a second.
+//! Limits how often one kind of event is logged, for events that can happen a thousand times a second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two reports of one kind.
+/// The least time between two log lines of one kind.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The last report of one kind.
+/// Whether to log one kind of event; remembers when it last was.
 #[derive(Default)]
-pub(super) struct Seldom(Mutex<Option<Instant>>);
+pub struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
-    /// Is it time for a report? If so, it counts as made.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    /// May the event be logged now? If so, this counts as the log line.
+    pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
         if is_due {

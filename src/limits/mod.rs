@@ -1,0 +1,15 @@
+//! Limits: how often something may happen, and how much one client may hold at once.
+//!
+//! [`Throttle`] is the keyed rate limiter, [`PerClient`] counts places, [`Seldom`] spares the log. [`Client`] is the one
+//! definition of what counts as a client. What a limit is for, and what its refusal looks like, is decided by whoever
+//! uses it.
+
+mod client;
+mod per_client;
+mod seldom;
+mod throttle;
+
+pub use client::Client;
+pub use per_client::{PerClient, Share};
+pub use seldom::Seldom;
+pub use throttle::Throttle;
