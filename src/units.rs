@@ -170,7 +170,7 @@ impl BadQuantity {
             BadQuantity::NotASize => "is not a size",
             BadQuantity::NotARate => "is not a rate",
             BadQuantity::Never => "would never allow anything",
-            BadQuantity::Zero => "is no time at all",
+            BadQuantity::Zero => "must be greater than zero",
             BadQuantity::TooLarge => "is too large",
         }
     }

@@ -301,7 +301,7 @@ auth = "non"
         Folder::new().errors(text),
         [
             "gateway.toml:1: workrs: unknown key; did you mean `workers`?",
-            "gateway.toml:3: listeners.public.address: `:443` is no address with a port; write an IP address with a \
+            "gateway.toml:3: listeners.public.address: `:443` is not an address with a port; write an IP address with a \
              port, such as \"0.0.0.0:443\" or \"[::]:443\"",
             "gateway.toml:4: listeners.public.certificates: `mian` is no certificate of this file; did you mean `main`?",
             "gateway.toml:6: certificates.main.cert_file: missing.pem: cannot be read: No such file or directory (os \

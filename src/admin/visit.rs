@@ -168,7 +168,9 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
     }
     let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => pages::too_large(),
-        _ => pages::message(StatusCode::BAD_REQUEST, "Not whole", "The form did not arrive as a whole."),
+        _ => {
+            pages::message(StatusCode::BAD_REQUEST, "Incomplete form", "The form was cut off. Please submit it again.")
+        }
     })?;
     Ok(Fields::read(&body))
 }

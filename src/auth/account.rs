@@ -178,7 +178,7 @@ impl Desk {
         let ledger = &self.store.ledger;
         let found = ledger.show(TokenRef::Id(token)).await.map_err(|error| unavailable(&error))?;
         let Some(found) = found.filter(|found| found.record.owner.id == owner) else {
-            return Err(LoginFailure::Unfulfilled("You have no such token.".to_owned()));
+            return Err(LoginFailure::Unfulfilled("You do not have this token.".to_owned()));
         };
         let ledger = self.on_behalf_of(owner, found.record.owner.name, from).ledger;
         ledger.revoke(TokenRef::Id(token)).await.map(|_| ()).map_err(|error| ledger_failure(&error))

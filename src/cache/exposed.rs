@@ -50,7 +50,7 @@ async fn carry_out(store: Arc<dyn TokenStore>, clock: Clock, mut reports: mpsc::
             ExposedToken::Revoke => store.revoke_exposed(digest, from, clock.now()).await,
         };
         if let Err(error) = done {
-            tracing::error!(code = "store_unavailable", %error, "a token sent in clear could not be marked");
+            tracing::error!(code = "store_unavailable", %error, "a token that was sent unencrypted could not be marked as exposed");
         }
     }
 }

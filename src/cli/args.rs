@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::units::HumanDuration;
 
-/// A reverse-proxy authentication gateway: HTTPS in front, Django REST Framework tokens checked, identity passed on.
+/// A reverse-proxy authentication gateway: terminates HTTPS, checks Django REST Framework tokens, forwards the caller's
+/// identity
 #[derive(Debug, Parser)]
 #[command(name = "tokengate", version, propagate_version = true)]
 pub struct Cli {
@@ -23,34 +24,34 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Serve,
-    /// Check the configuration: all problems at once
+    /// Check the configuration and report every problem
     Check {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Make the database, or bring its schema up to this version
+    /// Create or upgrade the database
     Migrate {
-        /// The key file is lost for good: make a new one. Tokens stay valid, sealed login tokens can no longer be shown
+        /// The key file is lost: create a new one. Tokens stay valid; existing login tokens can no longer be shown
         #[arg(long)]
         new_key: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Ask the running gateway how it is; exits with 1 if it is not well
+    /// Check that the gateway is running; exits 1 if not
     Health,
-    /// Make a development certificate and its authority
+    /// Create a development certificate and its CA
     Cert(CertArgs),
-    /// Show everything at work: a product service, a store with two users, a certificate and the gateway in front
+    /// Run a complete demo: a product service, two users, a certificate and the gateway in front
     Demo(DemoArgs),
-    /// Look after users
+    /// Manage users
     #[command(subcommand)]
     User(UserCommand),
-    /// Look after tokens
+    /// Manage tokens
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Take users and tokens over from elsewhere
+    /// Import users and tokens; existing ones are kept
     #[command(subcommand)]
     Import(ImportCommand),
     /// Print completions for a shell
@@ -63,16 +64,16 @@ pub enum Command {
 /// Arguments of `cert`.
 #[derive(Debug, Args)]
 pub struct CertArgs {
-    /// Where the files go
+    /// Folder for the files
     #[arg(long, value_name = "FOLDER", default_value = "certs")]
     pub dir: PathBuf,
-    /// A further name or address; may be given several times
+    /// An additional name or address; can be repeated
     #[arg(long = "name", value_name = "NAME")]
     pub names: Vec<String>,
-    /// Replace files that exist
+    /// Replace existing files
     #[arg(long)]
     pub force: bool,
-    /// Keep the key of the authority, to sign more with it
+    /// Keep the key of the CA, to sign more certificates with it
     #[arg(long)]
     pub keep_ca_key: bool,
 }
@@ -80,19 +81,19 @@ pub struct CertArgs {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Keep everything in this folder; without it, in a temporary one
+    /// Keep all files in this folder; default: a temporary folder
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
-    /// Port of the gateway (HTTPS); 0 takes a free one
+    /// Port of the gateway (HTTPS); 0 chooses a free port
     #[arg(long, default_value_t = 8443)]
     pub port: u16,
-    /// Port of the listener in clear, which refuses; 0 takes a free one
+    /// Port of the plain HTTP listener, which refuses requests; 0 chooses a free port
     #[arg(long, default_value_t = 8080)]
     pub plain_port: u16,
-    /// Port for health and metrics; 0 takes a free one
+    /// Port for health and metrics; 0 chooses a free port
     #[arg(long, default_value_t = 9901)]
     pub internal_port: u16,
-    /// Port for the admin application; 0 takes a free one
+    /// Port for the admin application; 0 chooses a free port
     #[arg(long, default_value_t = 8444)]
     pub admin_port: u16,
 }
@@ -124,17 +125,17 @@ pub enum UserCommand {
         #[command(flatten)]
         password: PasswordSource,
     },
-    /// Let the tokens of a user count again
+    /// Reactivate a user
     Activate {
         /// User name
         name: String,
     },
-    /// Keep all tokens of a user from counting
+    /// Deactivate a user: their tokens stop working
     Deactivate {
         /// User name
         name: String,
     },
-    /// Delete a user with all tokens
+    /// Delete a user and all their tokens
     Delete {
         /// User name
         name: String,
@@ -144,9 +145,9 @@ pub enum UserCommand {
 /// Arguments of `user create`.
 #[derive(Debug, Args)]
 pub struct UserCreate {
-    /// User name: compared byte by byte
+    /// User name; case-sensitive
     pub name: String,
-    /// The id that upstreams see; without it the store takes the next one
+    /// The id that upstreams see; default: the next free id
     #[arg(long)]
     pub id: Option<i64>,
     /// E-mail address
@@ -158,16 +159,16 @@ pub struct UserCreate {
     /// Last name
     #[arg(long, default_value = "")]
     pub last_name: String,
-    /// May look after others
+    /// Make the user staff: may manage ordinary users' tokens
     #[arg(long)]
     pub staff: bool,
-    /// May do everything
+    /// Make the user a superuser
     #[arg(long)]
     pub superuser: bool,
-    /// Tokens do not count until `user activate`
+    /// Create the user deactivated; tokens work after `user activate`
     #[arg(long)]
     pub inactive: bool,
-    /// A group; may be given several times
+    /// A group; can be repeated
     #[arg(long = "group", value_name = "GROUP")]
     pub groups: Vec<String>,
     /// Where the password comes from.
@@ -185,7 +186,7 @@ pub struct PasswordSource {
     /// Read the password from the first line of standard input
     #[arg(long)]
     pub password_stdin: bool,
-    /// No password: the user has tokens only
+    /// No password: the user can only use tokens
     #[arg(long)]
     pub no_password: bool,
 }
@@ -206,52 +207,52 @@ pub enum ImportCommand {
 /// The commands on tokens.
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// Print the login token of a user, made if there is none; or make a named token
+    /// Print the login token of a user, creating it if missing; or create a named token
     Create {
         /// User name
         user: String,
-        /// Revoke the login token and make a new one
+        /// Revoke the login token and create a new one
         #[arg(long, short, conflicts_with = "name")]
         reset: bool,
-        /// Make a named token, shown this once
+        /// Create a named token; its key is shown once
         #[arg(long, value_name = "TOKEN_NAME")]
         name: Option<String>,
-        /// How long the named token counts, such as 90d
+        /// Lifetime of the named token, such as 90d
         #[arg(long, requires = "name")]
         expires: Option<HumanDuration>,
-        /// What the named token may be used for; may be given several times
+        /// A scope of the named token; can be repeated
         #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
         scopes: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take a key that exists elsewhere, as it is, as the login token of a user
+    /// Import an existing key as a user's login token
     Import {
         /// User name
         user: String,
         /// Read the key from the first line of standard input
         #[arg(long, required = true)]
         key_stdin: bool,
-        /// Revoke another login token that the user has
+        /// Revoke the user's current login token
         #[arg(long)]
         replace: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List tokens; never their keys
+    /// List tokens, without their keys
     List {
-        /// Only those of this user
+        /// Only tokens of this user
         #[arg(long)]
         user: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show one token; never its key
+    /// Show one token, without its key
     Show {
-        /// Its id
+        /// The token's id
         id: i64,
         /// Print JSON
         #[arg(long)]
@@ -259,7 +260,7 @@ pub enum TokenCommand {
     },
     /// Revoke one token, by id or by key
     Revoke {
-        /// Its id, or its key (which other users of this machine may then see; better is --key-stdin)
+        /// The token's id, or its key (visible to other users of this machine; prefer --key-stdin)
         #[arg(value_name = "ID|KEY", required_unless_present = "key_stdin", conflicts_with = "key_stdin")]
         token: Option<String>,
         /// Read the key from the first line of standard input

@@ -11,10 +11,10 @@ use crate::demo::certificate::{self, Wish};
 pub fn run(args: &CertArgs) -> Result<()> {
     let wish = Wish { names: args.names.clone(), force: args.force, keep_ca_key: args.keep_ca_key };
     let made = certificate::make(&args.dir, &wish, Clock::system().now())?;
-    show::line(format!("Made a certificate for {}:", made.names.join(", ")))?;
-    show::line(format!("  {}  the authority; clients trust this", made.ca_file.display()))?;
+    show::line(format!("Created a certificate for {}:", made.names.join(", ")))?;
+    show::line(format!("  {}  the CA certificate; clients have to trust it", made.ca_file.display()))?;
     if let Some(file) = &made.ca_key_file {
-        show::line(format!("  {}  the authority's key; keep it to yourself", file.display()))?;
+        show::line(format!("  {}  the key of the CA; keep it secret", file.display()))?;
     }
     show::line(format!("  {}  cert_file", made.cert_file.display()))?;
     show::line(format!("  {}  key_file", made.key_file.display()))?;

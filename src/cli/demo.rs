@@ -52,18 +52,18 @@ fn tell(demo: &Demo) -> Result<()> {
         r#"
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
 
-Users, tokens and who did what, in a browser (trust {ca}, or click the warning away)
+Users, tokens and the audit trail, in a browser (trust {ca}, or accept the browser warning)
   https://{desk}/  user name admin, password {admin_password}
 
 With a token: the product list (200)
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/
   http --verify {ca} https://{secure}/product_api/ "Authorization: Token {key}"
 
-A password for the token (200)
+Get the token with a password (200)
   curl --cacert {ca} -d username=alice -d password={password} https://{secure}/gettoken/
   http --verify {ca} https://{secure}/gettoken/ username=alice password={password}
 
-Without: refused (401)
+Without a token: refused (401)
   curl -i --cacert {ca} https://{secure}/product_api/
   http --verify {ca} https://{secure}/product_api/
 
@@ -71,7 +71,7 @@ Over plain HTTP: refused (403), and the token is marked as exposed
   curl -i -H "Authorization: Token {key}" http://{plain}/product_api/
   http http://{plain}/product_api/ "Authorization: Token {key}"
 
-Create a product (201), and see what the upstream learns of the caller
+Create a product (201), and show the headers that the upstream receives
   curl --cacert {ca} -H "Authorization: Token {key}" --json '{{"name": "Lamp", "price": "19.90", "stock": 3}}' https://{secure}/product_api/
   http --verify {ca} https://{secure}/product_api/ "Authorization: Token {key}" name=Lamp price=19.90 stock:=3
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/whoami/
@@ -85,7 +85,7 @@ admin's token  {admin}
 health         curl http://{internal}/health
 metrics        curl http://{internal}/metrics
 
-One line for each request follows.
+Access log:
 "#,
         admin = demo.admin.expose(),
         password = demo::PASSWORD,

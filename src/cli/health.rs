@@ -25,11 +25,11 @@ pub fn run(config: &Path) -> Result<()> {
     })?;
     let address = reachable(listener.address);
     let answer = ask(address).with_context(|| format!("the gateway does not answer on {address}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer of the gateway is no HTTP")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the gateway's response is not HTTP")?;
     show::line(body)?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
-        bail!("the gateway is not well (status {status})");
+        bail!("the gateway is not healthy (status {status})");
     }
     Ok(())
 }
@@ -56,7 +56,7 @@ fn ask(address: SocketAddr) -> Result<String> {
         // What is left, not the whole limit: an answer that drips must end in time too.
         let left = deadline.saturating_duration_since(clock.instant());
         if left.is_zero() {
-            bail!("no whole answer within {} s", LIMIT.as_secs());
+            bail!("no complete response within {} s", LIMIT.as_secs());
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut piece) {

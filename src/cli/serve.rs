@@ -38,7 +38,7 @@ pub fn run(config: &Path) -> Result<()> {
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
 
         let signal = signals.next().await;
-        tracing::info!(?signal, grace = ?grace, "stopping: finishing what is in flight; a second signal ends at once");
+        tracing::info!(?signal, grace = ?grace, "shutting down: finishing running requests; a second signal stops at once");
         tokio::select! {
             stopped = running.stop(grace) => tracing::info!(cut = stopped.cut, "stopped"),
             _ = signals.next() => tracing::warn!("stopped at once"),

@@ -26,7 +26,9 @@ pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Res
         let (shared, _) = SharedCache::new(redis, key, Clock::system());
         // What is done is done; gateways that are not told now find it in the change log soon.
         if let Err(error) = cache::announce(&*tokens, &shared, before).await {
-            show::note(format_args!("Running gateways were not told, and will read it from the change log ({error})."));
+            show::note(format_args!(
+                "Running gateways could not be notified; they read the change from the change log ({error})."
+            ));
         }
         done
     })
@@ -44,7 +46,7 @@ pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     if line.is_empty() {
-        bail!("there is no {what} on standard input");
+        bail!("no {what} on standard input");
     }
     Ok(line)
 }

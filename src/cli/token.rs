@@ -66,7 +66,7 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
             };
             store::with(config, async |store| {
                 let met = store.ledger.revoke(which).await?;
-                let before = if met.was_live { "" } else { " (it did not count any more)" };
+                let before = if met.was_live { "" } else { " (already revoked or expired)" };
                 show::line(format!("Revoked token {}{before}", met.id))
             })
         }

@@ -160,7 +160,7 @@ fn read_password(source: &PasswordSource) -> Result<Option<Password>> {
         };
         let first = ask("Password: ")?;
         if *first != *ask("Password (again): ")? {
-            bail!("the two passwords differ");
+            bail!("passwords do not match");
         }
         first
     };

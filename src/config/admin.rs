@@ -20,7 +20,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
         let default = Admin::with(0);
         let read_address = |text: &str| {
             let example = "write an IP address with a port, such as \"127.0.0.1:8444\"";
-            text.parse::<SocketAddr>().map_err(|_| Fault::new("is no address with a port", example))
+            text.parse::<SocketAddr>().map_err(|_| Fault::new("is not an address with a port", example))
         };
         let admin = Admin {
             address: address.parse(read_address).unwrap_or(default.address),

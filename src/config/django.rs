@@ -91,7 +91,7 @@ impl DjangoUrl {
     /// [`BadDatabaseUrl`] for what would be misread or left out.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDatabaseUrl> {
         let bare = text.strip_prefix(PREFIX);
-        let bare = bare.ok_or_else(|| fault("is no address of a Django database", EXAMPLE))?;
+        let bare = bare.ok_or_else(|| fault("is not the address of a Django database", EXAMPLE))?;
         if let Some(path) = bare.strip_prefix("sqlite:") {
             return match sqlite_file(path) {
                 Some(path) => Ok(DjangoUrl::Sqlite(resolve(path))),
@@ -104,7 +104,7 @@ impl DjangoUrl {
         if bare.starts_with("mysql://") {
             return Ok(DjangoUrl::Mysql(MysqlUrl::parse(bare, resolve)?));
         }
-        Err(fault("is no address of a Django database", EXAMPLE))
+        Err(fault("is not the address of a Django database", EXAMPLE))
     }
 
     /// The file with a key of ours, if it names one.

@@ -91,10 +91,10 @@ fn field_name(text: &str) -> Result<HeaderName, Fault> {
     let lower = text.to_ascii_lowercase();
     // `_` is left out: servers that turn fields into variables cannot tell `X_User` from `X-User`.
     if !lower.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return Err(Fault::new("is no field name", "use letters, digits and `-`"));
+        return Err(Fault::new("is not a valid header name", "use letters, digits and `-`"));
     }
     if RESERVED.contains(&lower.as_str()) {
         return Err(Fault::new("has another meaning", "choose a name of your own, such as \"X-User-Name\""));
     }
-    HeaderName::try_from(lower).map_err(|_| Fault::new("is no field name", "use letters, digits and `-`"))
+    HeaderName::try_from(lower).map_err(|_| Fault::new("is not a valid header name", "use letters, digits and `-`"))
 }

@@ -34,7 +34,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
     address.require("add `address = \"0.0.0.0:443\"`");
     let address = address.parse(|text| {
         let example = "write an IP address with a port, such as \"0.0.0.0:443\" or \"[::]:443\"";
-        text.parse::<SocketAddr>().map_err(|_| Fault::new("is no address with a port", example))
+        text.parse::<SocketAddr>().map_err(|_| Fault::new("is not an address with a port", example))
     });
     let (chain, protocols) = (table.key("certificates"), table.key("protocols"));
     let (min_tls, hsts) = (table.key("min_tls"), table.key("hsts").or_word("off"));
@@ -57,8 +57,8 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         }
         (false, false, false) => {
             let mend =
-                "add `certificates` for HTTPS, `plaintext` for HTTP in clear, or `services` for health and metrics";
-            table.problem("it is not said what this listener does", mend);
+                "add `certificates` for HTTPS, `plaintext` for unencrypted HTTP, or `services` for health and metrics";
+            table.problem("this listener has no purpose", mend);
             return None;
         }
         _ => {
@@ -101,7 +101,7 @@ fn plain(plaintext: &Key<'_>, exposed_token: &Key<'_>, address: Option<SocketAdd
     let way = plaintext.choice(&ways).unwrap_or(Plaintext::Refuse);
     if way == Plaintext::Serve && address.is_some_and(|address| !address.ip().is_loopback()) {
         let mend = "use \"refuse\" or \"redirect\", or listen on 127.0.0.1";
-        plaintext.problem("`serve` would let tokens cross the network in clear", mend);
+        plaintext.problem("`serve` would send tokens over the network unencrypted", mend);
     }
     let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
     PlainListener { plaintext: way, exposed_token: exposed_token.choice(&fates).unwrap_or(ExposedToken::Mark) }

@@ -73,7 +73,7 @@ fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
     for route in routes.iter().filter(|route| route.credentials.contains(&AuthMethod::Session)) {
         let key = format!("routes.{}.credentials", route.name);
         let mend = Some("add [login.browser], or take \"session\" away".to_owned());
-        table.document().problem(None, Some(&key), "nobody can get a session".to_owned(), mend);
+        table.document().problem(None, Some(&key), "no user can get a session".to_owned(), mend);
     }
 }
 

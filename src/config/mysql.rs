@@ -46,7 +46,8 @@ impl MysqlUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] for what would be misread or left out.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
-        let rest = text.strip_prefix("mysql://").ok_or_else(|| fault("is no address of a MySQL server", EXAMPLE))?;
+        let rest =
+            text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
         let parts = database_url::cut(rest, EXAMPLE)?;
         let mut url = MysqlUrl {
             text: Zeroizing::new(text.to_owned()),

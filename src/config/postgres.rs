@@ -54,7 +54,7 @@ impl PostgresUrl {
     /// [`BadDatabaseUrl`] for what would be misread or left out.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
-        read(text, rest.ok_or_else(|| fault("is no address of a PostgreSQL server", EXAMPLE))?, &resolve)
+        read(text, rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }
 }
 

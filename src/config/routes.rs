@@ -155,7 +155,7 @@ fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
         scopes.problem("only a required token has scopes", "use `auth = \"required\"`, or remove the scopes");
     }
     let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
-    let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is no scope", grammar)));
+    let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is not a valid scope", grammar)));
     (way, ScopeSet::new(needed.unwrap_or_default()))
 }
 
@@ -180,7 +180,7 @@ fn path(table: &Table<'_>) -> Option<PathPattern> {
         }
         (false, false) => {
             let mend = "add `path_prefix = \"/\"` for a whole tree or `path` for exactly one";
-            table.problem("it is not said which paths this route takes", mend);
+            table.problem("this route has no path", mend);
             None
         }
     }

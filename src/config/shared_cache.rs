@@ -150,7 +150,7 @@ impl RedisCache {
                 let mut hosts = hosts(PORT)?;
                 let one = hosts.pop().filter(|_| hosts.is_empty()).ok_or(bad("names more than one server"))?;
                 let number = if path.is_empty() { Some(0) } else { path.parse().ok() };
-                cache.database = number.ok_or(bad("ends with what is no number of a database"))?;
+                cache.database = number.ok_or(bad("must end with the number of a database"))?;
                 RedisServers::One(one)
             }
             "redis-sentinel" if path.is_empty() || path.contains('/') => return Err(bad("names no service")),
@@ -166,7 +166,7 @@ impl RedisCache {
 fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
     // The colons of an IPv6 address stand in brackets.
     let (name, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
-        Some((name, port)) => (name, port.parse().map_err(|_| BadRedisUrl("has a port that is no number"))?),
+        Some((name, port)) => (name, port.parse().map_err(|_| BadRedisUrl("has a port that is not a number"))?),
         None => (text, port),
     };
     if !is_host(name) || port == 0 {
@@ -316,9 +316,9 @@ mod tests {
             ("localhost:6379", "has no scheme"),
             ("http://hunter2@a", "has an unknown scheme"),
             ("redis://hunter2@a,b", "names more than one server"),
-            ("redis://hunter2@a/x", "ends with what is no number of a database"),
+            ("redis://hunter2@a/x", "must end with the number of a database"),
             ("redis://:hunter2%4@a", "has a user or a password that is not percent-encoded"),
-            ("redis://:hunter2@a:x", "has a port that is no number"),
+            ("redis://:hunter2@a:x", "has a port that is not a number"),
             ("redis://:hunter2@a b", "names no valid host"),
             ("redis://a?password=hunter2", "says more than servers and a path"),
             ("redis-sentinel://:hunter2@a", "names no service"),

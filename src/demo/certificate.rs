@@ -31,7 +31,7 @@ const SKEW: Duration = Duration::from_secs(3_600);
 pub struct Wish {
     /// Names and addresses beside `localhost`, `127.0.0.1` and `::1`.
     pub names: Vec<String>,
-    /// Replace files that exist.
+    /// Replace existing files.
     pub force: bool,
     /// Keep the key of the authority.
     pub keep_ca_key: bool,

@@ -115,7 +115,7 @@ pub enum SortKey {
 
 /// A text that is no [`Place`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no page of a list; begin with the first")]
+#[error("this page link is no longer valid; start at the first page")]
 pub struct NoPlace;
 
 /// In which order users are listed.

@@ -101,10 +101,10 @@ pub enum AccountError {
     #[error(transparent)]
     Invalid(#[from] InvalidUser),
     /// Nobody would be left who may do everything in the admin application.
-    #[error("this is the last active superuser with a password; somebody has to stay who may do everything")]
+    #[error("this is the last active superuser with a password; at least one must remain")]
     LastSuperuser,
     /// Users of a Django database are looked after there.
-    #[error("the users are those of a Django project: look after them there, in its admin or with manage.py")]
+    #[error("the users belong to a Django project: manage them there, in its admin or with manage.py")]
     InDjango,
     /// The password could not be hashed or compared.
     #[error(transparent)]

@@ -67,11 +67,11 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
 fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
     type Read = fn(&Recorder) -> u64;
     let numbers: [(&str, &str, &str, Read); 6] = [
-        ("tokengate_connections_open", "gauge", "Connections of clients now open.", Recorder::connections_open),
+        ("tokengate_connections_open", "gauge", "Client connections now open.", Recorder::connections_open),
         (
             "tokengate_connections_accepted_total",
             "counter",
-            "Connections of clients accepted.",
+            "Client connections accepted.",
             Recorder::connections_accepted,
         ),
         (
@@ -80,7 +80,7 @@ fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result 
             "TLS handshakes that failed or took too long.",
             Recorder::handshake_failures,
         ),
-        ("tokengate_cache_hits_total", "counter", "Tokens found in memory.", Recorder::cache_hits),
+        ("tokengate_cache_hits_total", "counter", "Token lookups answered from memory.", Recorder::cache_hits),
         ("tokengate_cache_misses_total", "counter", "Tokens not found in memory.", Recorder::cache_misses),
         (
             "tokengate_access_log_dropped_total",

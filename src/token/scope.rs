@@ -8,7 +8,7 @@ pub struct Scope(Box<str>);
 
 /// A text that is no scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no scope: use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`")]
+#[error("`{0}` is not a valid scope: use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`")]
 pub struct InvalidScope(String);
 
 impl Scope {

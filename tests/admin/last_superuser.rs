@@ -77,7 +77,7 @@ async fn restore(gateway: &Gateway) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
+async fn on_the_pages_the_second_of_two_is_told_that_one_must_remain() {
     let origin = Origin::answering("fine").await;
     let (gateway, meeting) = gateway_of_two(&origin).await;
     let ids = (id_of(&gateway, "root").await, id_of(&gateway, "ruth").await);
@@ -99,7 +99,7 @@ async fn on_the_pages_the_second_of_two_is_told_that_somebody_has_to_stay() {
         let (done, refused) = if first.status == 303 { (first, second) } else { (second, first) };
         assert_eq!((done.status, refused.status), (303, 409), "{act}: {}", refused.text());
         assert!(
-            refused.text().contains("This is the last active superuser with a password; somebody has to stay"),
+            refused.text().contains("This is the last active superuser with a password; at least one must remain"),
             "{}",
             refused.text()
         );

@@ -15,8 +15,8 @@ async fn each_page_has_a_title_one_heading_landmarks_and_labels() {
     let at = |rest: &str| format!("{user}/{rest}");
     for (path, title, shows) in [
         ("/users".to_owned(), "Users", "alice@example.test"),
-        ("/users/add".to_owned(), "Add a user", "The same again"),
-        (user.clone(), "alice", "What was done"),
+        ("/users/add".to_owned(), "Add a user", "Repeat password"),
+        (user.clone(), "alice", "History"),
         (at("edit"), "Edit alice", "alice@example.test"),
         (at("groups"), "Groups of alice", "Member of"),
         (at("password"), "Password of alice", "New password"),
@@ -25,7 +25,7 @@ async fn each_page_has_a_title_one_heading_landmarks_and_labels() {
         (at("tokens/add"), "New token for alice", "Login token"),
         ("/tokens".to_owned(), "Tokens", "Unused for 90 days"),
         ("/tokens/1".to_owned(), "Token ", "Last used"),
-        ("/look-up".to_owned(), "Look up a key", "A key that was found"),
+        ("/look-up".to_owned(), "Look up a key", "Text from the leak report"),
         ("/traffic".to_owned(), "Traffic", "Requests per second"),
         ("/traffic?route=api&minutes=5".to_owned(), "Traffic", "Route api"),
         ("/status".to_owned(), "Status", "Certificates"),
@@ -59,7 +59,7 @@ async fn the_trail_is_filtered_and_exported_without_formulas() {
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/audit?act=signed_in&actor=root").await;
     assert!(page.contains("Signed in") && !page.contains("User created</td>"), "{page}");
-    assert!(browser.page("/audit?until=2001-01-01").await.contains("Nothing like that"));
+    assert!(browser.page("/audit?until=2001-01-01").await.contains("No matching entries"));
     assert!(browser.page("/audit?user=alice").await.contains("User created"));
     for bad in ["?since=tomorrow", "?act=bogus", "/export?format=csv&act=bogus", "/export?format=xml", "?user=%23x"] {
         assert_eq!(browser.get(&format!("/audit{bad}")).await.status, 400, "{bad}");
@@ -68,7 +68,7 @@ async fn the_trail_is_filtered_and_exported_without_formulas() {
     assert!(helper.page("/audit?user=alice").await.contains("User created"));
     assert_eq!(helper.get("/audit?user=root").await.status, 403);
     let nobody = helper.get("/audit?user=nobody").await;
-    assert!(nobody.status == 400 && nobody.text().contains("Nobody is called nobody."), "{}", nobody.text());
+    assert!(nobody.status == 400 && nobody.text().contains("No user is called nobody."), "{}", nobody.text());
 
     let answer = browser.get("/audit/export?format=csv&act=user_created").await;
     assert_eq!(answer.fields.get("content-type"), Some("text/csv; charset=utf-8"));
@@ -115,7 +115,7 @@ async fn the_status_names_what_the_gateway_answers_itself_and_the_addresses_of_c
     let page = Browser::of(&gateway, "root").await.page("/status").await;
     let login = page.split("gettoken").nth(1).unwrap().split("</tr>").next().unwrap();
     let any = "<span class=\"soft under\">any host</span><code>/gettoken/</code>";
-    assert!(page.contains(any) && page.contains("the gateway itself"), "{login}");
+    assert!(page.contains(any) && page.contains("this gateway</span>"), "{login}");
     let hosts = page.split("data-label=\"Hosts\">").nth(1).unwrap().split('<').next().unwrap();
     assert!(hosts.contains("localhost, ") && hosts.contains(", 127.0.0.1, ::1"), "{hosts}");
 }

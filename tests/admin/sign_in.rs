@@ -204,7 +204,7 @@ async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_
     gateway.hand.advance(Duration::from_secs(60));
     let path = format!("/users/{}/password", id_of(&gateway, "alice").await);
     let page = browser.submit_and_follow(&path, &path, &[("none", "on"), ("own_password", PASSWORD)]).await;
-    assert!(page.contains("No password fits from now on."), "{page}");
+    assert!(page.contains("The password was removed."), "{page}");
     assert_eq!(last().await, Some(at));
     let query = AuditQuery { act: Some(Act::SignedIn), limit: 9, ..AuditQuery::default() };
     let told = gateway.store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries;

@@ -61,7 +61,7 @@ async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
     let (from, to) = (format!("{user}/tokens/add"), format!("{user}/login-token"));
     for fields in [&[("action", "show")][..], &[("action", "reset"), ("own_password", "wrong")]] {
         let page = browser.submit_and_follow(&from, &to, fields).await;
-        assert!(page.contains("Your own password was not right") && !page.contains(&key));
+        assert!(page.contains("Your password was wrong") && !page.contains(&key));
     }
     let page = browser.submit_and_follow(&from, &to, &[("action", "show"), ("own_password", PASSWORD)]).await;
     assert_eq!(shown_key(&page).as_deref(), Some(key.as_str()));
@@ -70,7 +70,7 @@ async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
     assert_ne!(fresh, key);
     let root = Browser::of(&gateway, "root").await;
     let trail = root.page("/audit?actor=helper").await;
-    assert!(trail.contains("Token revealed") && trail.contains("Token issued") && !trail.contains(&fresh), "{trail}");
+    assert!(trail.contains("Token shown") && trail.contains("Token issued") && !trail.contains(&fresh), "{trail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,9 +99,9 @@ async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone()
     assert!(browser.page(&token).await.contains(&format!("href=\"{path}\"")));
     assert!(browser.page(&path).await.contains("value=\"read\""));
     for (fields, status, why) in [
-        (&[("scopes", "write"), ("ends", "30")][..], 403, "Your own password was not right"),
+        (&[("scopes", "write"), ("ends", "30")][..], 403, "Your password was wrong"),
         (&[("scopes", "a b \""), ("own_password", PASSWORD)], 400, "role=\"alert\""),
-        (&[("scopes", "write"), ("ends", "soon"), ("own_password", PASSWORD)], 400, "no number of days"),
+        (&[("scopes", "write"), ("ends", "soon"), ("own_password", PASSWORD)], 400, "not a number of days"),
         (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers give"),
     ] {
         let answer = browser.submit(&path, &path, fields).await;
@@ -112,7 +112,7 @@ async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone()
     }
     let fields = [("scopes", "write"), ("ends", "30"), ("own_password", PASSWORD)];
     let page = browser.submit_and_follow(&path, &path, &fields).await;
-    assert!(page.contains("The token was changed.") && page.contains("Token terms set"), "{page}");
+    assert!(page.contains("The token was changed.") && page.contains("Token changed"), "{page}");
     let changed = find().await;
     assert!(changed.expires > before.expires && changed.scopes.to_string() == "write");
     let page =
@@ -135,7 +135,7 @@ async fn all_tokens_of_a_user_are_revoked_with_the_own_password() {
     let user = format!("/users/{}", id_of(&gateway, "alice").await);
     let path = format!("{user}/tokens/revoke");
     let page = browser.submit_and_follow(&user, &path, &[("own_password", "wrong")]).await;
-    assert!(page.contains("Your own password was not right") && page.contains("Revoke all"));
+    assert!(page.contains("Your password was wrong") && page.contains("Revoke all"));
     assert_eq!(Ask::get("/api/").token(&keys[0]).to(&gateway).await.status, 200);
     let page = browser.submit_and_follow(&user, &path, &[("own_password", PASSWORD)]).await;
     assert!(page.contains("2 tokens were revoked.") && !page.contains("Revoke all"), "{page}");
@@ -163,12 +163,17 @@ async fn one_token_or_many_are_revoked() {
         ids.push(gateway.store.tokens.find(&TokenKey::parse(key).unwrap()).await.unwrap().unwrap().id.to_string());
     }
     let one = format!("/tokens/{}", ids[0]);
-    assert!(browser.submit_and_follow(&one, &format!("{one}/revoke"), &[]).await.contains("The token was revoked."));
+    assert!(
+        browser
+            .submit_and_follow(&one, &format!("{one}/revoke"), &[])
+            .await
+            .contains("The token was revoked and no longer works.")
+    );
     let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &[("own_password", PASSWORD)]).await;
     assert!(page.contains("No token was selected."));
     let fields = [("token", ids[1].as_str()), ("token", &ids[2]), ("token", &ids[3])];
     let answer = browser.submit("/tokens", "/tokens/revoke", &fields).await;
-    assert!(answer.status == 403 && answer.text().contains("Your own password was not right"), "{}", answer.text());
+    assert!(answer.status == 403 && answer.text().contains("Your password was wrong"), "{}", answer.text());
     let fields: Vec<_> = fields.into_iter().chain([("own_password", PASSWORD)]).collect();
     let page = browser.submit_and_follow("/tokens", "/tokens/revoke", &fields).await;
     assert!(page.contains("2 tokens were revoked."), "{page}");
@@ -202,7 +207,7 @@ async fn a_mistyped_password_loses_neither_the_place_nor_what_was_ticked() {
     let fields = [("token", one.as_str()), ("token", &other), ("back", &back)];
     let answer = browser.submit(&next, "/tokens/revoke", &[&fields[..], &[("own_password", "wrong")]].concat()).await;
     let text = answer.text();
-    assert!(answer.status == 403 && text.contains("Your own password was not right"), "{text}");
+    assert!(answer.status == 403 && text.contains("Your password was wrong"), "{text}");
     for id in [&one, &other] {
         assert!(text.contains(&format!("value=\"{id}\" checked")), "{text}");
     }
@@ -244,7 +249,7 @@ async fn what_ends_a_token_or_stops_a_user_is_asked_once() {
     let browser = Browser::of(&gateway, "root").await;
     let user = format!("/users/{}", id_of(&gateway, "alice").await);
     for (page, path, button) in [
-        ("/tokens/1", "/tokens/1/revoke", "Revoke it for good"),
+        ("/tokens/1", "/tokens/1/revoke", "Revoke permanently"),
         (&user, &*format!("{user}/active"), "Deactivate the user"),
     ] {
         let text = browser.page(page).await;
@@ -269,10 +274,10 @@ async fn a_found_key_is_named_and_revoked() {
     ] {
         let answer = browser.submit("/look-up", "/look-up", &[("pasted", &pasted)]).await;
         assert!(answer.text().contains("It is a token of") && answer.text().contains("alice"), "{}", answer.text());
-        assert!(answer.text().contains("<dt>Ends</dt>") && !answer.text().contains(&key));
+        assert!(answer.text().contains("<dt>Expires</dt>") && !answer.text().contains(&key));
     }
     let answer = browser.submit("/look-up", "/look-up", &[("pasted", "no such thing as this")]).await;
-    assert!(answer.text().contains("Nothing in it is a token") && !answer.text().contains("no such thing"));
+    assert!(answer.text().contains("No token of this gateway was found") && !answer.text().contains("no such thing"));
 
     let roots = gateway.issue("root").await;
     let both = format!("{key} {roots}");
@@ -286,7 +291,10 @@ async fn a_found_key_is_named_and_revoked() {
     // Much text is never called harmless.
     let much: String = (0..60).map(|number| format!("word{number} ")).collect();
     let answer = browser.submit("/look-up", "/look-up", &[("pasted", &much)]).await;
-    assert!(answer.text().contains("more words than are looked up") && !answer.text().contains("Nothing in it"));
+    assert!(
+        answer.text().contains("only the 50 likeliest words were checked")
+            && !answer.text().contains("No token of this gateway")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

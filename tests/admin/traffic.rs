@@ -61,16 +61,16 @@ async fn the_page_shows_what_was_asked_and_how_it_was_answered() {
     let dead = row(&page, "dead").len();
     assert_eq!(dead, 9, "the route of that name stands before the upstream");
     assert!(!page.contains(">scoped</a>"), "a route without requests has no row");
-    for chart in ["Requests per second", "Share refused or failed", "Time of a request", "Tokens found in memory"] {
+    for chart in ["Requests per second", "Error rate", "Request duration", "Cache hit rate"] {
         assert!(page.contains(&format!("<h2>{chart}</h2>")), "{chart}");
     }
 
     let of_route = browser.page("/traffic?route=api&minutes=60").await;
     assert!(of_route.contains("<h1>Route api</h1>") && !of_route.contains("<table"), "{of_route}");
-    assert_eq!(legend(&of_route, "Share refused or failed")[0], ("401".to_owned(), "25%".to_owned()));
+    assert_eq!(legend(&of_route, "Error rate")[0], ("401".to_owned(), "25%".to_owned()));
     let of_upstream = browser.page("/traffic?upstream=dead&minutes=60").await;
-    assert_eq!(legend(&of_upstream, "Share that failed"), [("Failed".to_owned(), "100%".to_owned())]);
-    assert_eq!(legend(&of_upstream, "Time until the answer begins")[0].1, "–", "nothing answered");
+    assert_eq!(legend(&of_upstream, "Error rate"), [("Failed".to_owned(), "100%".to_owned())]);
+    assert_eq!(legend(&of_upstream, "Time to first byte")[0].1, "–", "nothing answered");
     for unknown in ["/traffic?route=nothing", "/traffic?upstream=nothing", "/traffic/live?route=nothing"] {
         assert_eq!(browser.get(unknown).await.status, 404, "{unknown}");
     }
@@ -121,15 +121,15 @@ async fn the_status_says_what_is_set_up_and_how_it_is() {
     let gateway = started(with_a_dead_one(&origin, "dead")).await;
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/status").await;
-    assert!(page.contains("Not used yet") && !page.contains(">Reachable<"), "{page}");
+    assert!(page.contains("Unused") && !page.contains(">Reachable<"), "{page}");
     ask(&gateway, "/public/x", 1, None).await;
     ask(&gateway, "/dead/x", 2, None).await;
     let page = browser.page("/status").await;
     for shown in [
         env!("CARGO_PKG_VERSION"),
         "not from a file",
-        ">Answers<",
-        "<dt>Push</dt><dd>none;",
+        ">Up<",
+        "<dt>Push</dt><dd>off (polling)",
         ">Reachable<",
         ">Unreachable<",
         "days left",

@@ -48,7 +48,7 @@ async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
                 ("own_password", PASSWORD),
             ],
             400,
-            "not the same",
+            "passwords do not match",
         ),
         (
             vec![
@@ -66,8 +66,8 @@ async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
             400,
             "no invisible characters",
         ),
-        (vec![("username", "x"), ("email", "a@b.test"), ("own_password", "wrong")], 403, "own password was not right"),
-        (vec![("username", "x"), ("email", "a@b.test")], 403, "own password was not right"),
+        (vec![("username", "x"), ("email", "a@b.test"), ("own_password", "wrong")], 403, "password was wrong"),
+        (vec![("username", "x"), ("email", "a@b.test")], 403, "password was wrong"),
     ] {
         let answer = browser.submit("/users/add", "/users/add", &fields).await;
         assert_eq!(answer.status, status, "{fields:?}");
@@ -101,15 +101,15 @@ async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
 
     assert!(browser.page(&at("delete")).await.contains("<strong>1 live token</strong>"));
     let refused = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", "wrong")]).await;
-    assert!(refused.contains("Your own password was not right. Nothing was changed."));
+    assert!(refused.contains("Your password was wrong. Nothing was changed."));
     let page = browser.submit_and_follow(&at("delete"), &at("delete"), &[("own_password", PASSWORD)]).await;
-    assert!(page.contains("User alicia was deleted"), "{page}");
+    assert!(page.contains("User alicia and all their tokens were deleted."), "{page}");
     let gone = browser.get(&path).await;
     let at = gone.fields.get("location").unwrap();
     assert!(gone.status == 303 && at.starts_with("/audit?user=%23"), "{at}");
     let trail = browser.page(at).await;
     assert!(
-        trail.contains("is gone.") && trail.contains("User deleted</td>") && !trail.contains("Signed in</td>"),
+        trail.contains("was deleted.") && trail.contains("User deleted</td>") && !trail.contains("Signed in</td>"),
         "{trail}"
     );
     for former in ["alicia", "alice"] {
@@ -117,15 +117,22 @@ async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
             browser.page(&format!("/audit?user={former}")).await.contains("User created</td>") == (former == "alice")
         );
         assert!(
-            browser.page(&format!("/audit?user={former}")).await.contains("Rights set</td>") == (former == "alicia")
+            browser.page(&format!("/audit?user={former}")).await.contains("Permissions changed</td>")
+                == (former == "alicia")
         );
     }
     assert_eq!(browser.get("/users/4711").await.status, 404);
     assert!(gateway.store.tokens.find(&TokenKey::parse(&key).unwrap()).await.unwrap().is_none());
     let trail = browser.page("/audit").await;
-    for act in
-        ["User edited", "Groups set", "Rights set", "User deactivated", "User activated", "User deleted", "Signed in"]
-    {
+    for act in [
+        "User edited",
+        "Groups changed",
+        "Permissions changed",
+        "User deactivated",
+        "User activated",
+        "User deleted",
+        "Signed in",
+    ] {
         assert!(trail.contains(act), "{act}");
     }
 }
@@ -262,7 +269,7 @@ async fn the_list_is_searched_filtered_and_paged() {
     let inactive = browser.page("/users?active=no").await;
     assert!(names(&inactive) == 1 && inactive.contains("user07"));
     assert_eq!(names(&browser.page("/users?role=staff").await), 2);
-    assert!(browser.page("/users?q=zz").await.contains("No user fits the search."));
+    assert!(browser.page("/users?q=zz").await.contains("No user matches your search."));
     assert_eq!(browser.get("/users?page=!").await.status, 400);
 }
 
@@ -290,7 +297,7 @@ async fn what_gives_power_or_cannot_be_undone_needs_the_own_password() {
             let answer = browser.submit("/users", &path, &[fields, own].concat()).await;
             let told = if answer.status == 303 { browser.page("/look-up").await } else { answer.text().to_owned() };
             assert!(matches!(answer.status, 303 | 403), "{path}: {}", answer.status);
-            assert!(told.contains("Your own password was not right. Nothing was changed."), "{path} {own:?}: {told}");
+            assert!(told.contains("Your password was wrong. Nothing was changed."), "{path} {own:?}: {told}");
         }
     }
     assert_eq!(gateway.store.accounts.find("alice").await.unwrap(), Some(alice));

@@ -23,7 +23,7 @@ async fn the_login_token_is_shown_and_reset_for_the_password() {
     for action in ["reveal", "reset"] {
         for password in ["nope", ""] {
             let answer = act(&mut alice, &gateway, &[("action", action), ("password", password)]).await;
-            assert!(answer.status == 200 && answer.text().contains("This password is not right."), "{answer:?}");
+            assert!(answer.status == 200 && answer.text().contains("Wrong password."), "{answer:?}");
         }
     }
     let shown = shown_key(&act(&mut alice, &gateway, &[("action", "reveal"), ("password", PASSWORD)]).await);
@@ -43,7 +43,7 @@ async fn named_tokens_are_shown_once_and_revoked() {
     let mut alice = Browser::of(&gateway, "alice").await;
     let name = "<b>\"lap'top\" & so</b>";
     let refused = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", "nope")]).await;
-    assert!(refused.text().contains("This password is not right."));
+    assert!(refused.text().contains("Wrong password."));
     let empty = act(&mut alice, &gateway, &[("action", "create"), ("name", " "), ("password", PASSWORD)]).await;
     assert!(empty.text().contains("A token name has 1 to 100 characters."), "{}", empty.text());
     let made = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", PASSWORD)]).await;
@@ -60,11 +60,14 @@ async fn named_tokens_are_shown_once_and_revoked() {
     let mut mallory = Browser::of(&gateway, "mallory").await;
     for token in [id.as_str(), "0", "-1", "x", ""] {
         let answer = act(&mut mallory, &gateway, &[("action", "revoke"), ("token", token)]).await;
-        assert!(answer.text().contains("You have no such token."), "{token}");
+        assert!(answer.text().contains("You do not have this token."), "{token}");
     }
     assert!(counts(&gateway, &key).await);
     let answer = act(&mut alice, &gateway, &[("action", "revoke"), ("token", &id)]).await;
-    assert!(answer.text().contains("The token is revoked.") && answer.text().contains("You have none yet."));
+    assert!(
+        answer.text().contains("The token was revoked and no longer works.")
+            && answer.text().contains("You have no tokens yet.")
+    );
     eventually(PATIENCE, "it has ended", || async { !counts(&gateway, &key).await }).await;
 }
 
@@ -91,7 +94,7 @@ async fn where_keys_are_not_kept_none_is_shown_again() {
     let key = gateway.issue("alice").await;
     assert!(!alice.get(&gateway, "/auth/account/").await.text().contains("reveal"));
     let answer = act(&mut alice, &gateway, &[("action", "reveal"), ("password", PASSWORD)]).await;
-    assert!(answer.text().contains("nothing that can be done here"));
+    assert!(answer.text().contains("Unknown action"));
     assert!(counts(&gateway, &key).await, "and the token stays");
 }
 

@@ -61,7 +61,7 @@ def issued(page, form, button):
 def revoke(page):
     """The first click asks, the second does it."""
     page.locator("summary", has_text="Revoke").click()
-    follow(page, page.get_by_role("button", name="Revoke it for good"))
+    follow(page, page.get_by_role("button", name="Revoke permanently"))
 
 
 def told(page, text):
@@ -84,7 +84,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     page.get_by_role("link", name="New token").click()
     named = form(page, "Named token")
     named.get_by_label("Name").fill("laptop")
-    named.get_by_label("Ends").select_option("30")
+    named.get_by_label("Expires").select_option("30")
     key = issued(page, named, "Issue the token")
     becomes(200, key)
     if scripts:
@@ -103,7 +103,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     expect(page.locator("#key")).to_have_count(0)
     assert key not in page.content(), "a key is shown once"
     revoke(page)
-    told(page, "The token was revoked. It counts no more.")
+    told(page, "The token was revoked and no longer works.")
     becomes(401, key)
 
     page.get_by_role("link", name="bob").first.click()
@@ -181,7 +181,7 @@ def a_crowd_is_searched(page):
     expect(names).to_have_text(editors[:50])
     page.get_by_label("Name or e-mail").fill("nobody")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_role("heading", name="Nobody is like that")).to_be_visible()
+    expect(page.get_by_role("heading", name="No matches")).to_be_visible()
 
 
 def load_is_shown(page):
@@ -296,7 +296,7 @@ def pages_are_for_everybody(page, look):
     page.goto(token)
     page.locator("summary", has_text="Revoke").click()
     look_at("token-revoking")
-    follow(page, page.get_by_role("button", name="Revoke it for good"))
+    follow(page, page.get_by_role("button", name="Revoke permanently"))
     look_at("token-revoked")
     for name, path in {
         "tokens": "tokens",
@@ -313,11 +313,11 @@ def pages_are_for_everybody(page, look):
     }.items():
         page.goto(f"{admin}/{path}")
         look_at(name)
-    page.get_by_label("A key that was found").fill(key[0])
-    follow(page, page.get_by_role("button", name="What is it?"))
+    page.get_by_label("Text from the leak report").fill(key[0])
+    follow(page, page.get_by_role("button", name="Look up"))
     look_at("look-up-found")
-    page.get_by_label("A key that was found").fill("something else,\nand more")
-    follow(page, page.get_by_role("button", name="What is it?"))
+    page.get_by_label("Text from the leak report").fill("something else,\nand more")
+    follow(page, page.get_by_role("button", name="Look up"))
     look_at("look-up-unknown")
     page.goto(f"{admin}/tokens")
     page.locator("summary", has_text="Revoke the selected tokens").click()

@@ -65,7 +65,7 @@ def a_user_looks_after_tokens(page):
     named = key_for_password(page, "New token", "Create")
     becomes(200, key=named)
     page.get_by_role("row", name="laptop").get_by_role("button", name="Revoke").click()
-    expect(page.get_by_role("status")).to_have_text("The token is revoked.")
+    expect(page.get_by_role("status")).to_have_text("The token was revoked and no longer works.")
     expect(page.get_by_role("row", name="laptop")).to_have_count(0)
     becomes(401, key=named)
 
@@ -92,7 +92,7 @@ def a_wrong_password_is_told(page):
         form = section(page, name)
         form.get_by_label("Password").fill("wrong")
         follow(page, form.get_by_role("button", name=button))
-        expect(page.get_by_role("alert")).to_have_text("This password is not right.")
+        expect(page.get_by_role("alert")).to_have_text("Wrong password.")
 
 
 def all_is_done_by_keyboard(page):
@@ -121,11 +121,11 @@ def all_is_done_by_keyboard(page):
     page.keyboard.type(password)
     steps_to(form.get_by_role("button", name="Create"))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("status")).to_contain_text("Your new token")
+    expect(page.get_by_role("status")).to_contain_text("Copy your new token")
     row = page.get_by_role("row", name="by keyboard")
     steps_to(row.get_by_role("button", name="Revoke"))
     page.keyboard.press("Space")
-    expect(page.get_by_role("status")).to_have_text("The token is revoked.")
+    expect(page.get_by_role("status")).to_have_text("The token was revoked and no longer works.")
     expect(row).to_have_count(0)
     steps_to(page.get_by_role("button", name="Log out"))
     page.keyboard.press("Enter")

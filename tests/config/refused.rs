@@ -120,7 +120,10 @@ fn quantities_without_a_unit_and_zero_are_refused() {
             "2: shutdown.grace: `30` has no unit; write \"30s\" for seconds, or use \
          ms, m, h or d",
         ),
-        ("[shutdown] | grace = \"0s\"", "2: shutdown.grace: `0s` is no time at all; write a duration above zero"),
+        (
+            "[shutdown] | grace = \"0s\"",
+            "2: shutdown.grace: `0s` must be greater than zero; write a duration above zero",
+        ),
         (
             "[shutdown] | grace = \"unlimited\"",
             "2: shutdown.grace: `unlimited` is not a duration; use the units d, h, m, s and ms in this order, as in \
@@ -150,8 +153,8 @@ fn a_listener_says_clearly_what_it_does() {
     each_is_refused(&[
         (
             "[listeners.a] | address = \"127.0.0.1:1\"",
-            "1: listeners.a: it is not said what this listener does; add `certificates` for HTTPS, `plaintext` for \
-             HTTP in clear, or `services` for health and metrics",
+            "1: listeners.a: this listener has no purpose; add `certificates` for HTTPS, `plaintext` for \
+             unencrypted HTTP, or `services` for health and metrics",
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | services = [\"health\"]",
@@ -170,7 +173,7 @@ fn a_listener_says_clearly_what_it_does() {
         ),
         (
             "[listeners.a] | address = \"0.0.0.0:80\" | plaintext = \"serve\"",
-            "3: listeners.a.plaintext: `serve` would let tokens cross the network in clear; use \"refuse\" or \
+            "3: listeners.a.plaintext: `serve` would send tokens over the network unencrypted; use \"refuse\" or \
              \"redirect\", or listen on 127.0.0.1",
         ),
         (
@@ -292,7 +295,7 @@ fn what_a_django_database_cannot_do_is_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"django+oracle://gw:hunter2@db/shop\"",
-            "2: store.url: `django+oracle:…` is no address of a Django database; write \"django+sqlite:FILE\", \
+            "2: store.url: `django+oracle:…` is not the address of a Django database; write \"django+sqlite:FILE\", \
              \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"",
         ),
         (
@@ -347,8 +350,8 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
 fn identity_fields_have_names_of_their_own() {
     let line = |rest: &str| format!("2: identity.headers.user_id: {rest}");
     let cases = [
-        ("user_id = \"X User\"", line("`X User` is no field name; use letters, digits and `-`")),
-        ("user_id = \"X_User\"", line("`X_User` is no field name; use letters, digits and `-`")),
+        ("user_id = \"X User\"", line("`X User` is not a valid header name; use letters, digits and `-`")),
+        ("user_id = \"X_User\"", line("`X_User` is not a valid header name; use letters, digits and `-`")),
         (
             "user_id = \"Host\"",
             line(

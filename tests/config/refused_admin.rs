@@ -15,7 +15,7 @@ fn an_admin_application_that_cannot_be_is_refused() {
         (
             "[admin] | certificate = \"b\" | address = \"8444\" | session_ttl = \"1s\" | audit_keep = \"1h\" | hosts = [\"https://a\"]",
             "5: admin.certificate: `b` is no certificate of this file; did you mean `a`? | \
-             6: admin.address: `8444` is no address with a port; write an IP address with a port, such as \"127.0.0.1:8444\" | \
+             6: admin.address: `8444` is not an address with a port; write an IP address with a port, such as \"127.0.0.1:8444\" | \
              7: admin.session_ttl: `1s` is out of bounds; write 1m to 30d | \
              8: admin.audit_keep: `1h` is out of bounds; write 1d or more | \
              9: admin.hosts: `https://a` is no host; write a name or an IP address, without port, such as \"admin.example.com\"",

@@ -63,7 +63,7 @@ fn pages_and_sessions_that_cannot_be_are_refused() {
         ),
         (
             "[login] | [routes.a] | path = \"/a\" | upstream = \"base\" | credentials = [\"token\", \"session\"]",
-            " routes.a.credentials: nobody can get a session; add [login.browser], or take \"session\" away",
+            " routes.a.credentials: no user can get a session; add [login.browser], or take \"session\" away",
         ),
         (
             "[login.browser] | [routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"none\" | credentials = [\"sesion\"]",

@@ -20,7 +20,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
     each_is_refused(&[
         (
             "[routes.a] | upstream = \"base\"",
-            "1: routes.a: it is not said which paths this route takes; add `path_prefix = \"/\"` for a whole tree or \
+            "1: routes.a: this route has no path; add `path_prefix = \"/\"` for a whole tree or \
              `path` for exactly one",
         ),
         (
@@ -49,7 +49,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | scopes = [\"Read\"]",
-            "4: routes.a.scopes: `Read` is no scope; use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`",
+            "4: routes.a.scopes: `Read` is not a valid scope; use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | methods = [\"get\", \"TRACE\", \"G T\"]",

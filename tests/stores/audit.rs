@@ -76,7 +76,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
         told(&store).await,
         [
             of(Act::UserCreated, "alice", ""),
-            of(Act::UserEdited, "ALICE", "was called alice; e-mail a@b.example, was none"),
+            of(Act::UserEdited, "ALICE", "name: alice → ALICE; e-mail: none → a@b.example"),
             of(Act::GroupsSet, "ALICE", "sales"),
             of(Act::RightsSet, "ALICE", "staff"),
             of(Act::UserDeactivated, "ALICE", ""),
@@ -84,7 +84,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
             of(Act::PasswordSet, "ALICE", "no password"),
             of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("named token {named}… \"ci\" scopes a:read")),
-            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" end {START} no scopes")),
+            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" expires {START} no scopes")),
             of(Act::TokenRevoked, "ALICE", &format!("named token {named}… \"ci\"")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
@@ -134,19 +134,19 @@ async fn what_was_edited_is_told(site: Site) {
         DetailsChange { name, email, first_name, last_name }
     };
     for (change, detail) in [
-        (edit(Some("alicia"), None, None, None), "was called alice"),
+        (edit(Some("alicia"), None, None, None), "name: alice → alicia"),
         (
             edit(Some("alice"), Some("a@b.example"), Some("A"), Some("B")),
-            "was called alicia; e-mail a@b.example, was none; first name; last name",
+            "name: alicia → alice; e-mail: none → a@b.example; first name changed; last name changed",
         ),
         (
             edit(Some("alice"), Some("c@d.example"), Some("A"), Some("C")),
-            "e-mail c@d.example, was a@b.example; last name",
+            "e-mail: a@b.example → c@d.example; last name changed",
         ),
-        (edit(None, Some(""), None, None), "e-mail none, was c@d.example"),
-        (edit(None, Some("\"x; y\"@d.example"), None, None), "e-mail \"\\\"x; y\\\"@d.example\", was none"),
-        (edit(Some("a, b"), None, None, None), "was called alice"),
-        (edit(Some("alice"), None, None, None), "was called \"a, b\""),
+        (edit(None, Some(""), None, None), "e-mail: c@d.example → none"),
+        (edit(None, Some("\"x; y\"@d.example"), None, None), "e-mail: none → \"\\\"x; y\\\"@d.example\""),
+        (edit(Some("a, b"), None, None, None), "name: alice → \"a, b\""),
+        (edit(Some("alice"), None, None, None), "name: \"a, b\" → alice"),
     ] {
         store.accounts.edit(alice, &change).await.unwrap();
         let last = told(&store).await.pop().unwrap();
@@ -239,11 +239,14 @@ async fn what_a_token_is_called_and_when_it_ends_is_told(mut site: Site) {
     assert_eq!(
         told(&store).await[1..],
         [
-            of(Act::TokenIssued, format!("login token {login}… end {end}")),
+            of(Act::TokenIssued, format!("login token {login}… expires {end}")),
             of(Act::TokenRevealed, format!("login token {login}…")),
-            of(Act::TokenIssued, format!(r#"named token {named}… "a\\\"b\" scopes all" end {end} scopes read write"#)),
+            of(
+                Act::TokenIssued,
+                format!(r#"named token {named}… "a\\\"b\" scopes all" expires {end} scopes read write"#)
+            ),
             of(Act::TokenRevoked, format!("login token {login}…")),
-            of(Act::TokenImported, format!("login token 01234567… end {end}")),
+            of(Act::TokenImported, format!("login token 01234567… expires {end}")),
         ]
     );
 }
@@ -272,7 +275,7 @@ async fn an_exposed_token_is_told_of_once(site: Site) {
     let by = Actor { from: Some([192, 0, 2, 8].into()), ..Actor::gateway() };
     for (entry, act, token, detail) in [
         (&trail[1], Act::TokenExposed, &marked, format!("login token {}…", marked.key.hint())),
-        (&trail[0], Act::TokenRevoked, &revoked, format!("named token {}… \"ci\" sent in clear", revoked.key.hint())),
+        (&trail[0], Act::TokenRevoked, &revoked, format!("named token {}… \"ci\" sent unencrypted", revoked.key.hint())),
     ] {
         assert_eq!((entry.act, &entry.actor, entry.user, entry.token), (act, &by, Some(alice), Some(token.id)));
         assert_eq!(entry.detail, detail);

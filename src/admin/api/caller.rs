@@ -90,14 +90,14 @@ impl Api {
         let Some(record) = found.filter(|token| token.revoked.is_none() && !ends(token.expires) && token.owner.active)
         else {
             self.wrong_keys.count(from, now);
-            return Err(Problem::new(Code::Unauthenticated, "this token does not count"));
+            return Err(Problem::new(Code::Unauthenticated, "this token is not valid"));
         };
         if !Scope::parse(SCOPE).is_ok_and(|scope| record.scopes.contains(&scope)) {
             return Err(Problem::new(Code::NotAllowed, format!("the token needs the scope {SCOPE}")));
         }
         let standing = self.desk.known(record.owner.id, Via::Api, from).await?;
         let (caller, _) =
-            standing.ok_or(Problem::new(Code::NotAllowed, "only staff and superusers look after users and tokens"))?;
+            standing.ok_or(Problem::new(Code::NotAllowed, "only staff and superusers can manage users and tokens"))?;
         self.uses.note_token(record.id, now);
         Ok(Known { caller, token: record.id })
     }

@@ -23,7 +23,7 @@ use crate::admin::desk::SCOPE;
     tags(
         (name = "users", description = "Users and groups"),
         (name = "tokens", description = "Tokens"),
-        (name = "audit", description = "Who did what"),
+        (name = "audit", description = "Audit entries"),
         (name = "gateway", description = "What the gateway is doing, and how it is")
     ),
     components(schemas(Written))
@@ -36,7 +36,7 @@ const TOKEN: &str = "token";
 /// What may come of each request: status, name, and what it means.
 const ALWAYS: [(&str, &str, &str); 6] = [
     ("400", "Malformed", "The request cannot be read."),
-    ("401", "Unauthenticated", "No token that counts."),
+    ("401", "Unauthenticated", "No valid token."),
     (
         "403",
         "NotAllowed",
@@ -52,7 +52,7 @@ const OF_ONE: [(&str, &str, &str); 1] = [("404", "NotFound", "There is no such u
 const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "What is there already stands in the way.")];
 /// What may come of a request with a body.
 const OF_BODY: [(&str, &str, &str); 2] =
-    [("413", "TooLarge", "The body is larger than 64 KiB."), ("415", "UnsupportedMediaType", "The body is no JSON.")];
+    [("413", "TooLarge", "The body is larger than 64 KiB."), ("415", "UnsupportedMediaType", "The body is not JSON.")];
 
 /// The whole document as JSON. `creations` are the operations that take an `Idempotency-Key`.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi, creations: &utoipa::openapi::OpenApi) -> String {

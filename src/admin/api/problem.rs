@@ -184,7 +184,7 @@ impl From<JsonRejection> for Problem {
             Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
             Code::UnsupportedMediaType => "the body is to be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => format!("a body has at most {} KiB", LONGEST_BODY >> 10),
-            _ => format!("the body is no JSON: {}", cause(&rejection)),
+            _ => format!("the body is not JSON: {}", cause(&rejection)),
         };
         Problem::new(code, detail)
     }

@@ -11,7 +11,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
     } catch {
-      button.textContent = "Select it by hand";
+      button.textContent = "Copy failed; select it by hand";
     }
     setTimeout(() => { button.textContent = label; }, 2000);
   });

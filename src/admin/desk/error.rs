@@ -25,10 +25,10 @@ pub enum DeskError {
     #[error("{0}")]
     Conflict(String),
     /// Somebody has to stay who may do everything.
-    #[error("this is the last active superuser with a password; somebody has to stay who may do everything")]
+    #[error("this is the last active superuser with a password; at least one must remain")]
     LastSuperuser,
     /// The password is wrong, or its user may not act here.
-    #[error("this is not the password of somebody who may do that")]
+    #[error("wrong password, or the user may not do that")]
     WrongPassword,
     /// Too many attempts, or too much at once. May be tried again after this time.
     #[error("too many attempts")]
@@ -41,7 +41,7 @@ pub enum DeskError {
 impl From<StoreError> for DeskError {
     fn from(error: StoreError) -> DeskError {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "store_unavailable", %error, cause, "the admin application got no answer");
+        tracing::error!(code = "store_unavailable", %error, cause, "the store does not answer the admin application");
         DeskError::Unavailable
     }
 }

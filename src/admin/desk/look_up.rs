@@ -46,7 +46,7 @@ impl Acting<'_> {
         }
         if found.others && found.tokens.is_empty() {
             return Err(DeskError::NotAllowed(
-                "this is a key of somebody whom only superusers look after; tell a superuser at once",
+                "only superusers may manage the owner of this key; tell a superuser at once",
             ));
         }
         Ok(found)

@@ -88,7 +88,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "nobody changes their own rights; ask another superuser")?;
+        self.needs_somebody_else(id, "you cannot change your own rights; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
 
@@ -97,7 +97,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "nobody switches themselves off; ask another superuser")?;
+        self.needs_somebody_else(id, "you cannot deactivate yourself; ask another superuser")?;
         let accounts = &self.store.accounts;
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
@@ -117,7 +117,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn delete_user(&self, id: SubjectId) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "nobody deletes themselves; ask another superuser")?;
+        self.needs_somebody_else(id, "you cannot delete yourself; ask another superuser")?;
         Ok(self.store.accounts.delete(id).await?)
     }
 
@@ -125,7 +125,7 @@ impl Acting<'_> {
         if self.caller.rights == Rights::Superuser || !(user.staff || user.superuser) {
             return Ok(());
         }
-        Err(DeskError::NotAllowed("staff looks after users who are neither staff nor superusers"))
+        Err(DeskError::NotAllowed("staff cannot manage staff or superusers"))
     }
 
     fn needs_somebody_else(&self, id: SubjectId, why: &'static str) -> Result<(), DeskError> {

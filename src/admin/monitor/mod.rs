@@ -123,22 +123,17 @@ impl Traffic {
             line("p95", "c2", false, figure(|figures| figures.p95)),
             line("p99", "c3", false, figure(|figures| figures.p99)),
         ];
-        let took = if is_upstream { "Time until the answer begins" } else { "Time of a request" };
+        let took = if is_upstream { "Time to first byte" } else { "Request duration" };
         let mut charts = vec![
             chart("rate", "Requests per second", Unit::PerSecond, rates),
-            chart(
-                "share",
-                if is_upstream { "Share that failed" } else { "Share refused or failed" },
-                Unit::Share,
-                shares,
-            ),
+            chart("share", "Error rate", Unit::Share, shares),
             chart("time", took, Unit::Seconds, times),
         ];
         if subject == Subject::All {
             let hits = vec![line("Hits", "c1", true, self.values(|moment| moment.cache_hit_rate))];
-            charts.push(chart("hits", "Tokens found in memory", Unit::Share, hits));
+            charts.push(chart("hits", "Cache hit rate", Unit::Share, hits));
             let open = vec![line("Open", "c1", true, self.values(Moment::open))];
-            charts.push(chart("open", "Connections of clients", Unit::Count, open));
+            charts.push(chart("open", "Client connections", Unit::Count, open));
         }
         charts
     }

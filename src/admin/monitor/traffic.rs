@@ -42,7 +42,7 @@ pub struct Moment {
     pub figures: Figures,
     /// Share of tokens whose meaning was in memory; of all requests alone.
     pub cache_hit_rate: Option<f64>,
-    /// Connections of clients that were open; of all requests alone.
+    /// Client connections that were open; of all requests alone.
     pub connections: Option<u64>,
 }
 

@@ -77,12 +77,12 @@ impl Ask {
             return Ok((None, None));
         }
         if let Some(id) = self.user.strip_prefix('#') {
-            let id = id.parse().map_err(|_| DeskError::Invalid("write # and a number".to_owned()))?;
+            let id = id.parse().map_err(|_| DeskError::Invalid("write # and the user id, such as #7".to_owned()))?;
             return Ok((Some(SubjectId(id)), None));
         }
         let user = visit.acting().user_named(&self.user).await?;
         if user.is_none() && !visit.is_superuser() {
-            return Err(DeskError::Invalid(format!("nobody is called {}", self.user)));
+            return Err(DeskError::Invalid(format!("no user is called {}", self.user)));
         }
         Ok((user.map(|user| user.account.id), Some(self.user.clone())))
     }
@@ -105,14 +105,14 @@ fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Resu
     if written.is_empty() {
         return Ok(None);
     }
-    parse(written).map(Some).ok_or_else(|| DeskError::Invalid(format!("there is no {what} of this name")))
+    parse(written).map(Some).ok_or_else(|| DeskError::Invalid(format!("unknown {what}")))
 }
 
 fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
     if written.is_empty() {
         return Ok(None);
     }
-    let bad = || DeskError::Invalid("write a day as in 2026-11-24".to_owned());
+    let bad = || DeskError::Invalid("write the date as 2026-11-24".to_owned());
     text::read_day(written).map(Some).ok_or_else(bad)
 }
 

@@ -121,7 +121,7 @@ pub(super) fn failed(error: DeskError) -> Response {
         StatusCode::NOT_FOUND => "Not found",
         StatusCode::FORBIDDEN => "Not allowed",
         StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
-        _ => "That did not work",
+        _ => "Error",
     };
     told(&error, message(status, title, &words(&error)))
 }
@@ -150,7 +150,7 @@ fn status_of(error: &DeskError) -> StatusCode {
 /// An error as a sentence on a page.
 fn words(error: &DeskError) -> String {
     match error {
-        DeskError::WrongPassword => "Your own password was not right. Nothing was changed.".to_owned(),
+        DeskError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
         DeskError::Throttled(wait) => {
             format!("Too many attempts. Please try again in {} s.", wait.as_secs().saturating_add(1))
         }
@@ -175,18 +175,18 @@ pub(super) fn not_found() -> Response {
 }
 
 pub(super) async fn not_allowed() -> Response {
-    message(StatusCode::METHOD_NOT_ALLOWED, "Not possible", "This page cannot be asked in this way.")
+    message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This page does not accept this method.")
 }
 
 /// Who comes from elsewhere, or calls the application by another name.
 pub(super) fn forbidden() -> Response {
-    let text = "This request does not come from a page of this application, or calls it by a name that it does not know. \
-                Further names are set with `hosts` in [admin].";
+    let text = "This request does not come from a page of this application, or uses a host name that is not configured. \
+                Add host names with `hosts` in [admin].";
     message(StatusCode::FORBIDDEN, "Forbidden", text)
 }
 
 pub(super) fn too_large() -> Response {
-    message(StatusCode::PAYLOAD_TOO_LARGE, "Too much", "A form has at most 64 KiB. Nothing was changed.")
+    message(StatusCode::PAYLOAD_TOO_LARGE, "Too large", "A form can have at most 64 KiB. Nothing was changed.")
 }
 
 pub(super) fn too_slow() -> Response {

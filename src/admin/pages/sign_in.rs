@@ -18,8 +18,7 @@ use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
 
-const STALE: &str =
-    "This form was out of date, or is not one of this page. Please sign in again; the browser has to accept cookies.";
+const STALE: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 
 /// What holds the secret of the form: whoever is not signed in yet has no other.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";

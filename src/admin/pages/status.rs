@@ -21,12 +21,12 @@ struct Page {
 
 /// Whether something answers: the look of the badge, and its word.
 fn up(is_up: &bool) -> (&'static str, &'static str) {
-    if *is_up { ("good", "Answers") } else { ("bad", "Away") }
+    if *is_up { ("good", "Up") } else { ("bad", "Down") }
 }
 
 fn endpoint(state: &EndpointState) -> (&'static str, &'static str) {
     match state {
-        EndpointState::Untried => ("off", "Not used yet"),
+        EndpointState::Untried => ("off", "Unused"),
         EndpointState::Reachable => ("good", "Reachable"),
         EndpointState::Unreachable => ("bad", "Unreachable"),
     }
@@ -34,8 +34,8 @@ fn endpoint(state: &EndpointState) -> (&'static str, &'static str) {
 
 fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
     match certificate.days_left {
-        ..0 => ("bad", "Has ended".to_owned()),
-        0 => ("bad", "Ends today".to_owned()),
+        ..0 => ("bad", "Expired".to_owned()),
+        0 => ("bad", "Expires today".to_owned()),
         1 => ("warn", "1 day left".to_owned()),
         days => (if certificate.ends_soon { "warn" } else { "good" }, format!("{days} days left")),
     }
@@ -43,9 +43,7 @@ fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
 
 /// How many tokens the shared cache knew.
 fn found(shared: &SharedCacheStatus) -> String {
-    shared
-        .hit_rate
-        .map_or("nothing was looked for yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
+    shared.hit_rate.map_or("no lookups yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
 }
 
 /// Several words as one, or what stands for none.

@@ -101,16 +101,23 @@ pub(super) fn can_be_revoked(token: &TokenDetails, now: &Timestamp) -> bool {
 /// By which door, in words.
 pub(super) fn via(via: &Via) -> &'static str {
     match via {
-        Via::Gateway => "at the gateway",
-        Via::CommandLine => "at the command line",
-        Via::Admin => "in this application",
-        Via::Api => "through the API",
+        Via::Gateway => "gateway",
+        Via::CommandLine => "command line",
+        Via::Admin => "admin",
+        Via::Api => "API",
     }
 }
 
-/// An act in words.
+/// An action, as lists name it.
 pub(super) fn act(act: &Act) -> String {
-    sentence(&act.as_str().replace('_', " ")).trim_end_matches('.').to_owned()
+    match act {
+        Act::PasswordSet => "Password changed".to_owned(),
+        Act::GroupsSet => "Groups changed".to_owned(),
+        Act::RightsSet => "Permissions changed".to_owned(),
+        Act::TokenTermsSet => "Token changed".to_owned(),
+        Act::TokenRevealed => "Token shown".to_owned(),
+        act => sentence(&act.as_str().replace('_', " ")).trim_end_matches('.').to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -52,8 +52,8 @@ fn example(visit: &Visit) -> (String, String) {
 pub(in crate::admin) async fn revoke(Id(id): Id, Sent { visit, .. }: Sent) -> Response {
     let path = format!("/tokens/{id}");
     match visit.acting().revoke(TokenId(id)).await {
-        Ok(revocation) if revocation.was_live => visit.done(&path, "The token was revoked. It counts no more."),
-        Ok(_) => visit.done(&path, "The token had ended before."),
+        Ok(revocation) if revocation.was_live => visit.done(&path, "The token was revoked and no longer works."),
+        Ok(_) => visit.done(&path, "The token was already revoked or expired."),
         Err(error) => visit.refused(&path, error),
     }
 }

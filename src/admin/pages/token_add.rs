@@ -78,7 +78,7 @@ pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, DeskError> {
 
 /// So many days from now.
 pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, DeskError> {
-    let days = days.parse().map_err(|_| DeskError::Invalid("this is no number of days".to_owned()))?;
+    let days = days.parse().map_err(|_| DeskError::Invalid("not a number of days".to_owned()))?;
     Ok(now.after(text::days(days)))
 }
 
@@ -95,7 +95,7 @@ pub(in crate::admin) async fn login_token(Id(id): Id, sent: Sent) -> Response {
     };
     match done.await {
         Ok(issued) if reset => {
-            visit.show_key(issued.id, issued.key, "The login token was reset. The former one has ended.")
+            visit.show_key(issued.id, issued.key, "The login token was reset. The old one no longer works.")
         }
         Ok(issued) if issued.fresh => visit.show_key(issued.id, issued.key, "The login token was issued."),
         Ok(issued) => visit.show_key(issued.id, issued.key, "This is the login token."),

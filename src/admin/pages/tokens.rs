@@ -17,7 +17,7 @@ const VIEWS: [(&str, &str); 7] = [
     ("", "All"),
     ("live", "Live"),
     ("unused", "Unused for 90 days"),
-    ("ending", "Ending within 30 days"),
+    ("ending", "Expires within 30 days"),
     ("expired", "Expired"),
     ("revoked", "Revoked"),
     ("exposed", "Exposed"),
@@ -71,7 +71,7 @@ impl Ask {
         let place: Place = self.place.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
         let owner = match self.user.as_str() {
             "" => None,
-            id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("this is no id of a user".to_owned()))?)),
+            id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("not a user id".to_owned()))?)),
         };
         Ok(TokenQuery {
             owner_name: self.owner.clone(),

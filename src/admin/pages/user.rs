@@ -62,7 +62,7 @@ async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
     if visit.acting().audit(&query).await?.entries.is_empty() {
         return Err(DeskError::UnknownUser(id).into());
     }
-    Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} is gone. This is what was done to them.")))
+    Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} was deleted. This is their history.")))
 }
 
 pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Response {
@@ -81,8 +81,8 @@ pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Response {
 pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
     let (path, active) = (format!("/users/{id}"), fields.get("active") == "yes");
     match visit.acting().set_active(SubjectId(id), active).await {
-        Ok(()) if active => visit.done(&path, "The user is active again, and so are the tokens."),
-        Ok(()) => visit.done(&path, "The user is inactive: no token and no password of theirs counts."),
+        Ok(()) if active => visit.done(&path, "The user was activated. Their tokens work again."),
+        Ok(()) => visit.done(&path, "The user was deactivated. Their tokens and password no longer work."),
         Err(error) => visit.refused(&path, error),
     }
 }

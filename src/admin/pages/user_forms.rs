@@ -109,7 +109,7 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
         visit.caller.needs_superuser()?;
         let password = users::new_password(&sent.fields)?;
         if password.is_none() && !sent.fields.is_ticked("none") {
-            let why = "type a new password, or tick that no password shall fit".to_owned();
+            let why = "enter a new password, or tick \"No password\"".to_owned();
             return Err(DeskError::Invalid(why));
         }
         let password = password.filter(|_| !sent.fields.is_ticked("none"));
@@ -119,12 +119,12 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
     };
     match done.await {
         Ok(set) => {
-            let what = if set { "The password was set." } else { "No password fits from now on." };
+            let what = if set { "The password was set." } else { "The password was removed." };
             let revokes = visit.app.tokens.revoke_on_password_change;
             let tokens = if revokes { "All tokens of the user were revoked." } else { "Tokens stay as they are." };
             visit.done(
                 &format!("/users/{id}"),
-                format!("{what} Sign-ins and sessions with the former one have ended. {tokens}"),
+                format!("{what} Sessions that used the old password have ended. {tokens}"),
             )
         }
         Err(error) => visit.refused(&format!("/users/{id}/password"), error),
@@ -153,7 +153,7 @@ pub(in crate::admin) async fn delete(Id(id): Id, sent: Sent) -> Response {
         visit.acting().delete_user(SubjectId(id)).await.map(|()| name)
     };
     match done.await {
-        Ok(name) => visit.done("/users", format!("User {name} was deleted, with all tokens.")),
+        Ok(name) => visit.done("/users", format!("User {name} and all their tokens were deleted.")),
         Err(error) => visit.refused(&format!("/users/{id}/delete"), error),
     }
 }

@@ -159,7 +159,7 @@ async fn create(sent: &Sent) -> Result<Response, DeskError> {
 pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, DeskError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("password") != typed("password_again") {
-        return Err(DeskError::Invalid("the two passwords are not the same; type them again".to_owned()));
+        return Err(DeskError::Invalid("the passwords do not match; enter them again".to_owned()));
     }
     Ok(fields.password("password"))
 }

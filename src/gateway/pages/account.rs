@@ -16,7 +16,7 @@ use crate::route::Access;
 use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};
 
-const WRONG: &str = "This password is not right.";
+const WRONG: &str = "Wrong password.";
 
 /// What a form of the page brought about.
 enum Done {
@@ -97,9 +97,9 @@ impl Visit<'_> {
         let issuer = &self.desk.issuer;
         if form.action == "revoke" {
             let token = form.token.parse().map(TokenId);
-            let token = token.map_err(|_| LoginFailure::Unfulfilled("You have no such token.".to_owned()))?;
+            let token = token.map_err(|_| LoginFailure::Unfulfilled("You do not have this token.".to_owned()))?;
             issuer.revoke_token(user.subject(), token, exchange.peer().address.ip()).await?;
-            return Ok(Done::Text("The token is revoked."));
+            return Ok(Done::Text("The token was revoked and no longer works."));
         }
         let confirmed = Confirmed {
             owner: user.subject(),
@@ -112,14 +112,17 @@ impl Visit<'_> {
                 Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
             }
             "reset" => Ok(Done::Key(
-                "Your new login token; the former one has ended:",
+                "Your new login token; the old one no longer works:",
                 issuer.login_token(confirmed, true).await?,
             )),
             "create" if self.desk.offers.named => {
                 let name = form.name.trim().to_owned();
-                Ok(Done::Key("Your new token. It is not shown again:", issuer.make_token(confirmed, name).await?))
+                Ok(Done::Key(
+                    "Copy your new token now; it is not shown again:",
+                    issuer.make_token(confirmed, name).await?,
+                ))
             }
-            _ => Err(LoginFailure::Unfulfilled("This form says nothing that can be done here.".to_owned())),
+            _ => Err(LoginFailure::Unfulfilled("Unknown action.".to_owned())),
         }
     }
 }

@@ -172,7 +172,7 @@ pub(super) fn account(page: &Account<'_>) -> Html {
         .raw("<section>\n<h2>Tokens</h2>\n")
         .then(|html| table(html, page))
         .raw("</section>\n<section>\n<h2>Login token</h2>\n")
-        .raw("<p class=\"soft\">The token that a login with your password returns. A reset ends the one that you have.</p>\n")
+        .raw("<p class=\"soft\">The token returned when you log in with your password. Resetting revokes the current one.</p>\n")
         .form(&page.seal)
         .user(page.user)
         .raw("<label for=\"login-password\">Password</label>\n")
@@ -186,7 +186,7 @@ pub(super) fn account(page: &Account<'_>) -> Html {
 
 fn new_token(html: Html, page: &Account<'_>) -> Html {
     html.raw("<section>\n<h2>New token</h2>\n")
-        .raw("<p class=\"soft\">One for each program or device, so that it can be revoked alone. Its key is shown once.</p>\n")
+        .raw("<p class=\"soft\">Issue one for each program or device, so that each can be revoked alone. The key is shown once.</p>\n")
         .form(&page.seal)
         .user(page.user)
         .raw("<div class=\"row\">\n<div>\n<label for=\"token-name\">Name</label>\n")
@@ -198,7 +198,7 @@ fn new_token(html: Html, page: &Account<'_>) -> Html {
 
 fn table(html: Html, page: &Account<'_>) -> Html {
     if page.tokens.is_empty() {
-        return html.raw("<p class=\"soft\">You have none yet.</p>\n");
+        return html.raw("<p class=\"soft\">You have no tokens yet.</p>\n");
     }
     // Without named tokens there is one, which nothing has to tell from others, and whose uses nobody notes.
     let head = if page.offers.named {

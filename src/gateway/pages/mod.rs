@@ -164,7 +164,12 @@ impl Gateway {
                 }
             }
             _ => {
-                let mut answer = message(StatusCode::METHOD_NOT_ALLOWED, "Not so", "This page is for forms.", None);
+                let mut answer = message(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "Method not allowed",
+                    "This page does not accept GET.",
+                    None,
+                );
                 answer.outcome = Outcome::Method;
                 answer
             }
@@ -328,7 +333,7 @@ fn message(status: StatusCode, title: &str, text: &str, link: Option<(&str, &str
 /// A failure that has a page of its own.
 fn failed(failure: &LoginFailure) -> Answer {
     let (status, outcome, text) = told(failure);
-    Answer { outcome, retry_after: retry_after(failure), ..message(status, "That did not work", &text, None) }
+    Answer { outcome, retry_after: retry_after(failure), ..message(status, "Error", &text, None) }
 }
 
 fn told(failure: &LoginFailure) -> (StatusCode, Outcome, String) {

@@ -28,17 +28,17 @@ pub(super) fn created(user: &NewUser) -> String {
 pub(super) fn edited(former: &PersonalDetails, now: &PersonalDetails) -> String {
     let mut parts = Vec::new();
     if now.name != former.name {
-        parts.push(format!("was called {}", name_of(&former.name)));
+        parts.push(format!("name: {} → {}", name_of(&former.name), name_of(&now.name)));
     }
     if now.email != former.email {
         let address = |email: &str| if email.is_empty() { "none".to_owned() } else { name_of(email) };
-        parts.push(format!("e-mail {}, was {}", address(&now.email), address(&former.email)));
+        parts.push(format!("e-mail: {} → {}", address(&former.email), address(&now.email)));
     }
     if now.first_name != former.first_name {
-        parts.push("first name".to_owned());
+        parts.push("first name changed".to_owned());
     }
     if now.last_name != former.last_name {
-        parts.push("last name".to_owned());
+        parts.push("last name changed".to_owned());
     }
     parts.join("; ")
 }
@@ -60,7 +60,7 @@ pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
 
 /// The terms of a new token; empty: neither end nor scopes.
 pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
-    let end = expires.map(|end| format!("end {end}"));
+    let end = expires.map(|end| format!("expires {end}"));
     let scopes = Some(scopes.to_string()).filter(|scopes| !scopes.is_empty()).map(|scopes| format!("scopes {scopes}"));
     end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
 }
@@ -69,7 +69,7 @@ pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
 pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     let mut parts = Vec::new();
     if expires != former.expires {
-        parts.push(expires.map_or_else(|| "no end".to_owned(), |end| format!("end {end}")));
+        parts.push(expires.map_or_else(|| "never expires".to_owned(), |end| format!("expires {end}")));
     }
     if *scopes != former.scopes {
         let scopes = scopes.to_string();

@@ -106,7 +106,7 @@ impl<D: Database> SqlStore<D> {
         let revoked: Option<(i64,)> =
             change.row(statement.bind(at.as_micros()).bind(digest.as_bytes().as_slice())).await?;
         match revoked {
-            Some((id,)) => self.note_token(change, Act::TokenRevoked, TokenId(id), "sent in clear").await,
+            Some((id,)) => self.note_token(change, Act::TokenRevoked, TokenId(id), "sent unencrypted").await,
             None => Ok(()),
         }
     }
