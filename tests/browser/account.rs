@@ -49,7 +49,7 @@ async fn named_tokens_are_shown_once_and_revoked() {
     let made = act(&mut alice, &gateway, &[("action", "create"), ("name", name), ("password", PASSWORD)]).await;
     let key = shown_key(&made);
     assert!(
-        made.text().contains("&lt;b&gt;&quot;lap&#x27;top&quot; &amp; so&lt;/b&gt;") && !made.text().contains("<b>")
+        made.text().contains("&#60;b&#62;&#34;lap&#39;top&#34; &#38; so&#60;/b&#62;") && !made.text().contains("<b>")
     );
     eventually(PATIENCE, "it counts", || async { counts(&gateway, &key).await }).await;
     let page = alice.get(&gateway, "/auth/account/").await;

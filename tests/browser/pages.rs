@@ -7,7 +7,7 @@ use tokengate::config::settings::Browser as Pages;
 use tokengate::units::Rate;
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&#38;").replace('<', "&#60;").replace('>', "&#62;").replace('"', "&#34;")
 }
 
 fn cookie<'a>(answer: &'a Answer, name: &str) -> &'a str {

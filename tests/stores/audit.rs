@@ -275,7 +275,12 @@ async fn an_exposed_token_is_told_of_once(site: Site) {
     let by = Actor { from: Some([192, 0, 2, 8].into()), ..Actor::gateway() };
     for (entry, act, token, detail) in [
         (&trail[1], Act::TokenExposed, &marked, format!("login token {}…", marked.key.hint())),
-        (&trail[0], Act::TokenRevoked, &revoked, format!("named token {}… \"ci\" sent unencrypted", revoked.key.hint())),
+        (
+            &trail[0],
+            Act::TokenRevoked,
+            &revoked,
+            format!("named token {}… \"ci\" sent unencrypted", revoked.key.hint()),
+        ),
     ] {
         assert_eq!((entry.act, &entry.actor, entry.user, entry.token), (act, &by, Some(alice), Some(token.id)));
         assert_eq!(entry.detail, detail);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::html::{self, FormSeal, Notice};
+use super::html::{self, AccountPage, FormSeal, Notice};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
 use crate::auth::{AuthFailure, Confirmed, LoginFailure};
 use crate::gateway::{Exchange, Gateway, Refusal};
@@ -82,15 +82,15 @@ impl Visit<'_> {
         let csrf = self.secret()?.masked().map_err(|_| Refusal::Internal)?;
         let (account, logout) = (self.desk.path(Page::Account), self.desk.path(Page::Logout));
         let name = identity::decode(user.values().user_name.to_str().unwrap_or_default());
-        let html = html::account(&html::Account {
+        let page = AccountPage {
             user: &name,
             tokens: &tokens,
             offers: self.desk.offers,
             seal: FormSeal { action: &account, csrf: &csrf },
-            logout: &logout,
+            logout: FormSeal { action: &logout, csrf: &csrf },
             notice,
-        });
-        Ok(Answer::new(status, html))
+        };
+        Ok(Answer::new(status, html::render(&page)))
     }
 
     async fn change(&self, user: &Identity, mut form: PageForm, exchange: &Exchange) -> Result<Done, LoginFailure> {

@@ -16,7 +16,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 use self::form::PageForm;
-use self::html::{FormSeal, Html, Notice};
+use self::html::{FormSeal, LoginPage, MessagePage, Notice};
 use super::login::urlencoded;
 use super::refusal::whole_seconds;
 use super::{Body, Exchange, Gateway, Refusal, reply};
@@ -74,7 +74,8 @@ struct Visit<'r> {
 struct Answer {
     status: StatusCode,
     outcome: Outcome,
-    html: Html,
+    /// The page; empty for a redirect.
+    html: String,
     to: Option<String>,
     cookies: Vec<String>,
     retry_after: Option<u64>,
@@ -142,7 +143,7 @@ impl Gateway {
         let answer = match (&head.method, page) {
             (&Method::OPTIONS, _) => {
                 body.discard().await;
-                Answer::new(StatusCode::OK, Html::default())
+                Answer::new(StatusCode::OK, String::new())
             }
             (&Method::GET | &Method::HEAD, Page::Login) => {
                 body.discard().await;
@@ -223,8 +224,8 @@ impl<'r> Visit<'r> {
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.desk.path(Page::Login);
-        let mut answer =
-            Answer::new(status, html::login(&FormSeal { action: &action, csrf: &csrf }, next.as_deref(), user, notice));
+        let (seal, next) = (FormSeal { action: &action, csrf: &csrf }, next.as_deref().unwrap_or_default());
+        let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, notice }));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
     }
@@ -286,16 +287,16 @@ impl<'r> Visit<'r> {
 }
 
 impl Answer {
-    fn new(status: StatusCode, html: Html) -> Answer {
+    fn new(status: StatusCode, html: String) -> Answer {
         Answer { status, outcome: Outcome::Answered, html, to: None, cookies: Vec::new(), retry_after: None }
     }
 
     fn to(path: String) -> Answer {
-        Answer { to: Some(path), ..Answer::new(StatusCode::FOUND, Html::default()) }
+        Answer { to: Some(path), ..Answer::new(StatusCode::FOUND, String::new()) }
     }
 
     fn into_response(self, desk: &PageDesk, exchange: &Exchange) -> Response<Body> {
-        let mut response = reply::text(self.status, self.html.into_string(), exchange);
+        let mut response = reply::text(self.status, self.html, exchange);
         let fields = response.headers_mut();
         for (name, value) in [
             (CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -327,7 +328,7 @@ impl Answer {
 }
 
 fn message(status: StatusCode, title: &str, text: &str, link: Option<(&str, &str)>) -> Answer {
-    Answer::new(status, html::message(title, text, link))
+    Answer::new(status, html::render(&MessagePage { title, text, link }))
 }
 
 /// A failure that has a page of its own.
