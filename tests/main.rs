@@ -34,6 +34,8 @@ mod fields;
 #[cfg(test)]
 mod floors;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod internal;
 #[cfg(test)]
 mod leaks;

@@ -5,9 +5,9 @@
 //! [`frames`] watched.
 
 pub mod accept;
-mod chunks;
+pub mod chunks;
 mod frames;
-mod front;
+pub mod front;
 mod head;
 mod serve;
 pub mod socket;

@@ -1,0 +1,32 @@
+//! What the fuzz targets do with the bytes that they are given.
+//!
+//! Each target reads its input with the gateway's own code and looks whether what came out keeps its promise, most often by
+//! reading it a second time in another way. A broken promise is a panic. The programs in `bin/` hand them what the fuzzer
+//! makes up; the test suite includes this file too, so that every seed passes at every change.
+
+pub mod chunks;
+pub mod credentials;
+pub mod front;
+pub mod target;
+
+/// Every target: its name, which is also that of its program and of its folder in `seeds/`, and its function.
+pub const TARGETS: &[(&str, fn(&[u8]))] =
+    &[("chunks", chunks::run), ("credentials", credentials::run), ("front", front::run), ("target", target::run)];
+
+/// The input in pieces as a network could deliver it: whole, byte by byte, and cut where the input itself says.
+fn deliveries(bytes: &[u8]) -> [Vec<&[u8]>; 3] {
+    let mut uneven = Vec::new();
+    let mut rest = bytes;
+    // Any function of the input will do, as long as a seed stays readable and a finding can be repeated.
+    let mut chance = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    while !rest.is_empty() {
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let length = usize::from(chance.to_be_bytes()[0] % 32) + 1;
+        let (piece, behind) = rest.split_at(length.min(rest.len()));
+        uneven.push(piece);
+        rest = behind;
+    }
+    [vec![bytes], bytes.chunks(1).collect(), uneven]
+}
