@@ -27,7 +27,7 @@ use tokengate::gateway::fields::{FieldPolicy, forwarded};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::route::{Peer, RouteTable, Target};
 use tokengate::telemetry::RequestIds;
-use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use tokengate::token::{Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 const KEY: &str = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b";
 const URI_BYTES: usize = 8 << 10;
@@ -190,6 +190,7 @@ fn identity() -> Identity {
         created: NOW,
         expires: None,
         revoked: None,
+        restrictions: Restrictions::default(),
     };
     Identity::establish(&record, NOW).unwrap()
 }

@@ -5,6 +5,7 @@
 //! input or output.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::clock::Timestamp;
-use crate::token::{AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use crate::token::{AuthMethod, Networks, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 /// Longest field value in bytes that we send for one fact (IDENTITY §4).
 pub const LONGEST_VALUE: usize = 1024;
@@ -27,6 +28,8 @@ pub struct Identity {
     scopes: ScopeSet,
     groups: Vec<String>,
     expires: Option<Timestamp>,
+    read_only: bool,
+    networks: Option<Networks>,
     values: FieldValues,
     /// When a use was last noted, in microseconds since the epoch.
     noted: AtomicI64,
@@ -78,7 +81,7 @@ impl Identity {
     /// Says why it does not. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder of a live
     /// token learns that its owner is inactive.
     pub fn establish(record: &TokenRecord, now: Timestamp) -> Result<Identity, Denied> {
-        if record.revoked.is_some() {
+        if record.revoked.is_some() || record.restrictions.disabled {
             return Err(Denied::Revoked);
         }
         if record.expires.is_some_and(|end| end <= now) {
@@ -95,6 +98,8 @@ impl Identity {
             scopes: record.scopes.clone(),
             groups: record.owner.groups.clone(),
             expires: record.expires,
+            read_only: record.restrictions.read_only,
+            networks: record.restrictions.networks.clone(),
             values: FieldValues::of(record),
             noted: AtomicI64::new(i64::MIN),
         })
@@ -147,10 +152,21 @@ impl Identity {
         self.expires.is_some_and(|end| end <= now)
     }
 
-    /// Would an upstream be told the same of both, and would the same routes let both through? Their ends may differ.
+    /// May it be used only by requests that read?
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// May a client at this address use it?
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        self.networks.as_ref().is_none_or(|networks| networks.contain(address))
+    }
+
+    /// Would an upstream be told the same of both, and would the same requests pass with both? Their ends may differ.
     pub fn means_the_same_as(&self, other: &Identity) -> bool {
         (self.subject, self.token(), &self.scopes, &self.groups, &self.values)
             == (other.subject, other.token(), &other.scopes, &other.groups, &other.values)
+            && (self.read_only, &self.networks) == (other.read_only, &other.networks)
     }
 
     /// The field values for upstreams.
@@ -211,7 +227,7 @@ fn value(text: String) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Account;
+    use crate::token::{Account, Restrictions};
 
     fn record() -> TokenRecord {
         TokenRecord {
@@ -229,6 +245,7 @@ mod tests {
             created: Timestamp::from_micros(0),
             expires: None,
             revoked: None,
+            restrictions: Restrictions::default(),
         }
     }
 
@@ -253,6 +270,30 @@ mod tests {
             (record.expires, record.revoked, record.owner.active) = (expires, revoked, active);
             assert_eq!(Identity::establish(&record, now).err(), denied, "{expires:?} {revoked:?} {active}");
         }
+    }
+
+    #[test]
+    fn a_disabled_token_is_a_revoked_one_and_other_restrictions_make_another_caller() {
+        let now = Timestamp::from_micros(0);
+        let restricted = |restrictions| Identity::establish(&TokenRecord { restrictions, ..record() }, now);
+        let disabled = Restrictions { disabled: true, ..Restrictions::default() };
+        assert_eq!(restricted(disabled).err(), Some(Denied::Revoked));
+        let networks = Networks::parse("10.0.0.0/8").unwrap();
+        let all = [
+            Restrictions::default(),
+            Restrictions { read_only: true, ..Restrictions::default() },
+            Restrictions { networks: networks.clone(), ..Restrictions::default() },
+            Restrictions { read_only: true, networks, disabled: false },
+        ];
+        let callers = all.map(|restrictions| restricted(restrictions).unwrap());
+        for (place, one) in callers.iter().enumerate() {
+            for (other_place, other) in callers.iter().enumerate() {
+                assert_eq!(one.means_the_same_as(other), place == other_place);
+            }
+        }
+        let far = "192.0.2.1".parse().unwrap();
+        assert_eq!(callers.each_ref().map(Identity::is_read_only), [false, true, false, true]);
+        assert_eq!(callers.each_ref().map(|caller| caller.may_come_from(far)), [true, true, false, false]);
     }
 
     #[test]

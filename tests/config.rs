@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
-    Auth, EndpointAddress, HostPattern, ListenerRole, PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
+    Auth, Columns, EndpointAddress, Flag, HostPattern, Ignored, ListenerRole, PathPattern, Plaintext, RedisHost,
+    RedisServers, StoreUrl,
 };
 use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
 
@@ -145,6 +146,39 @@ fn the_page_of_the_configuration_explains_every_key() {
         let name = key.rsplit('.').next().unwrap();
         assert!(page.contains(&format!("`{name}`")), "docs/CONFIGURATION.md does not explain {key}");
     }
+}
+
+#[test]
+fn columns_of_a_django_database_get_their_meaning_from_the_file() {
+    let base = refused::BASE;
+    let columns = |text: &str| {
+        let settings = Folder::new().settings(&format!("{base}\n[store.django]\n{text}"));
+        settings.store.django.columns
+    };
+    assert_eq!(columns(""), Columns::default());
+    let named = |name: &str| Some(name.to_owned());
+    let text = "token_table = \"shop.token\"\nexpires_column = \"a\"\nrevoked_column = \"b\"\nenabled_column = \"c\"\n\
+                write_enabled_column = \"d\"\nallowed_networks_column = \"e\"\n\
+                user_enabled_columns = [\"f\", \"!g\"]\nignore_columns = [\"f\", \"shop.token.g\", \"auth_user.h\"]";
+    let refused = Folder::new().errors(&format!("{base}\n[store.django]\n{text}"));
+    assert!(refused[0].contains("`f` has a meaning (store.django.user_enabled_columns)"), "{refused:?}");
+    let ignored =
+        |table: Option<&str>, column: &str| Ignored { table: table.map(str::to_owned), column: column.to_owned() };
+    assert_eq!(
+        columns(&text.replace("[\"f\", \"shop", "[\"i\", \"shop")),
+        Columns {
+            expires: named("a"),
+            revoked: named("b"),
+            enabled: named("c"),
+            write_enabled: named("d"),
+            allowed_networks: named("e"),
+            user_enabled: vec![
+                Flag { column: "f".to_owned(), disables: false },
+                Flag { column: "g".to_owned(), disables: true },
+            ],
+            ignored: vec![ignored(None, "i"), ignored(Some("shop.token"), "g"), ignored(Some("auth_user"), "h")],
+        }
+    );
 }
 
 #[test]

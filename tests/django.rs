@@ -1,5 +1,6 @@
 //! An existing Django project, made by the real one, behind a gateway that uses its database.
 
+mod columns;
 mod commands;
 mod identity;
 mod project;

@@ -18,7 +18,7 @@ use tokengate::cache::{Begun, Looked, SharedCache};
 use tokengate::clock::{Clock, Hand, Timestamp};
 use tokengate::config::settings::{RedisCache, RedisPassword};
 use tokengate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
-use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use tokengate::token::{Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 use tokio::task::JoinHandle;
 
 use crate::support::redis::Redis;
@@ -182,5 +182,6 @@ fn record(key: &str) -> TokenRecord {
         created: Timestamp::from_micros(1),
         expires: None,
         revoked: None,
+        restrictions: Restrictions::default(),
     }
 }

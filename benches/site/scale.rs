@@ -14,7 +14,9 @@ use tokengate::clock::Clock;
 use tokengate::config::settings::{self, MemoryCache, StoreUrl};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::store::{self, NewUser};
-use tokengate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
+use tokengate::token::{
+    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord,
+};
 use tokio::time::Instant;
 
 use crate::support::http2::H2;
@@ -177,6 +179,7 @@ fn bytes_of_an_identity(count: usize) -> usize {
             created: now,
             expires: None,
             revoked: None,
+            restrictions: Restrictions::default(),
         };
         let verdict = Verdict::Caller(Arc::new(Identity::establish(&record, now).unwrap()));
         memory.begin_fill(digest).keep(&verdict, now);

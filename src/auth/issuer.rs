@@ -225,6 +225,15 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
             tracing::warn!(code = "store_read_only", %error, "a user without a token has logged in");
             LoginFailure::Unfulfilled("You have no token yet, and none can be made here.".to_owned())
         }
+        LedgerError::NotMade(_) => {
+            tracing::warn!(code = "store_makes_no_tokens", %error, "a user without a token has logged in");
+            LoginFailure::Unfulfilled("You have no token yet, and none can be made here.".to_owned())
+        }
+        LedgerError::NoneCounts(_) => {
+            tracing::warn!(code = "no_live_token", %error, "a user without a valid token has logged in");
+            let told = "Your token has expired or was revoked or disabled, and none can be made here.";
+            LoginFailure::Unfulfilled(told.to_owned())
+        }
         LedgerError::OnlyLogin => LoginFailure::Unfulfilled("A user has one token here, without a name.".to_owned()),
         error => unavailable(error),
     }

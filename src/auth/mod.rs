@@ -19,5 +19,5 @@ pub use authenticator::{AuthFailure, Authenticator};
 pub use credentials::{BadCredentials, Credentials};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
-pub use permit::{NotPermitted, Permit};
+pub use permit::{Asked, NotPermitted, Permit};
 pub use wrong_keys::{Refused, WrongKeys};

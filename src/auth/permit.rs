@@ -3,6 +3,7 @@
 //! Forwarding asks for a [`Permit`], and only [`Permit::grant`] makes one, so that no path through the gateway can
 //! forget the question. It decides by itself, without trust in the step before, and knows nothing of sockets or stores.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::identity::Identity;
@@ -25,16 +26,31 @@ pub enum NotPermitted {
     /// The token lacks a scope that the route asks for.
     #[error("the token lacks the scope `{0}`")]
     MissingScope(Scope),
+    /// The token may only be used to read, and the request may have effects.
+    #[error("the token may only be used to read")]
+    ReadOnly,
+    /// The client is in none of the networks that the token is limited to.
+    #[error("the token may not be used from this address")]
+    Network,
+}
+
+/// What a permit depends on beside the route and the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Does the request only read?
+    pub reads: bool,
+    /// The address of the client.
+    pub from: IpAddr,
 }
 
 impl<'g> Permit<'g> {
-    /// Decides whether `route` lets `caller` through.
+    /// Decides whether `route` lets `caller` through with this request.
     ///
     /// On a route that does not look at credentials a caller stays unnamed, whoever it is.
     ///
     /// # Errors
     /// [`NotPermitted`] says what is missing.
-    pub fn grant(route: &'g Route, caller: Option<Arc<Identity>>) -> Result<Permit<'g>, NotPermitted> {
+    pub fn grant(route: &'g Route, caller: Option<Arc<Identity>>, asked: Asked) -> Result<Permit<'g>, NotPermitted> {
         let caller = match &route.access {
             Access::None => None,
             Access::Optional => caller,
@@ -46,6 +62,14 @@ impl<'g> Permit<'g> {
                 Some(caller)
             }
         };
+        if let Some(caller) = &caller {
+            if !caller.may_come_from(asked.from) {
+                return Err(NotPermitted::Network);
+            }
+            if caller.is_read_only() && !asked.reads {
+                return Err(NotPermitted::ReadOnly);
+            }
+        }
         Ok(Permit { route, caller })
     }
 
@@ -67,7 +91,9 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::settings::{self, Auth, HostPattern, PathPattern};
-    use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+    use crate::token::{
+        Account, AuthMethod, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
+    };
 
     fn route(auth: Auth, scopes: &str) -> Route {
         let settings = settings::Route {
@@ -93,13 +119,22 @@ mod tests {
         Route { index: 0, access: Access::of(&settings), settings }
     }
 
+    fn asked(reads: bool, from: &str) -> Asked {
+        Asked { reads, from: from.parse().unwrap() }
+    }
+
     fn caller(scopes: &str) -> Option<Arc<Identity>> {
+        restricted(scopes, Restrictions::default())
+    }
+
+    fn restricted(scopes: &str, restrictions: Restrictions) -> Option<Arc<Identity>> {
         let (name, email) = ("alice".to_owned(), String::new());
         let owner = Account { id: SubjectId(1), name, email, groups: Vec::new(), active: true };
         let (digest, scopes) = (TokenDigest::of(b"k"), ScopeSet::parse(scopes).unwrap());
         let now = Timestamp::from_micros(0);
         let (id, method) = (TokenId(1), AuthMethod::Token);
-        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires: None, revoked: None };
+        let (expires, revoked) = (None, None);
+        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires, revoked, restrictions };
         Identity::establish(&record, now).ok().map(Arc::new)
     }
 
@@ -119,16 +154,46 @@ mod tests {
             (Auth::None, "", None, None),
         ] {
             let route = route(auth, needs);
-            let granted = Permit::grant(&route, caller);
+            let granted = Permit::grant(&route, caller, asked(true, "192.0.2.1"));
             assert_eq!(granted.err(), refused, "{auth:?} {needs}");
+        }
+    }
+
+    #[test]
+    fn a_restricted_token_passes_where_its_restrictions_let_it_on_every_route_that_looks_at_it() {
+        let networks = Networks::parse("10.0.0.0/8").unwrap();
+        let reader = Restrictions { read_only: true, ..Restrictions::default() };
+        let insider = Restrictions { networks, ..Restrictions::default() };
+        let both = Restrictions { read_only: true, ..insider.clone() };
+        for (restrictions, reads, from, refused) in [
+            (&reader, true, "192.0.2.1", None),
+            (&reader, false, "10.0.0.1", Some(NotPermitted::ReadOnly)),
+            (&insider, false, "10.0.0.1", None),
+            (&insider, false, "::ffff:10.0.0.1", None),
+            (&insider, true, "192.0.2.1", Some(NotPermitted::Network)),
+            (&both, true, "10.0.0.1", None),
+            (&both, false, "10.0.0.1", Some(NotPermitted::ReadOnly)),
+            (&both, false, "192.0.2.1", Some(NotPermitted::Network)),
+        ] {
+            for auth in [Auth::Required, Auth::Optional] {
+                let route = route(auth, "");
+                let caller = restricted("", restrictions.clone());
+                assert_eq!(
+                    Permit::grant(&route, caller, asked(reads, from)).err(),
+                    refused,
+                    "{auth:?} {restrictions:?}"
+                );
+            }
+            let open = route(Auth::None, "");
+            assert!(Permit::grant(&open, restricted("", restrictions.clone()), asked(reads, from)).is_ok());
         }
     }
 
     #[test]
     fn an_open_route_names_nobody_and_an_optional_one_names_its_caller() {
         let (open, optional) = (route(Auth::None, ""), route(Auth::Optional, ""));
-        assert!(Permit::grant(&open, caller("")).unwrap().caller().is_none());
-        let permit = Permit::grant(&optional, caller("")).unwrap();
+        assert!(Permit::grant(&open, caller(""), asked(true, "192.0.2.1")).unwrap().caller().is_none());
+        let permit = Permit::grant(&optional, caller(""), asked(true, "192.0.2.1")).unwrap();
         assert_eq!(permit.caller().map(|caller| caller.subject()), Some(SubjectId(1)));
         assert_eq!(&*permit.route().settings.name, "test");
     }

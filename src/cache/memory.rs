@@ -234,7 +234,7 @@ impl Fill {
 mod tests {
     use super::*;
     use crate::config::settings::OnOutage;
-    use crate::token::{Account, AuthMethod, ScopeSet, TokenId, TokenRecord};
+    use crate::token::{Account, AuthMethod, Restrictions, ScopeSet, TokenId, TokenRecord};
 
     fn cache_that(on_outage: OnOutage) -> Arc<IdentityCache> {
         let memory = MemoryCache { max_entries: 100, ..MemoryCache::default() };
@@ -267,6 +267,7 @@ mod tests {
             created: at(0),
             expires,
             revoked: None,
+            restrictions: Restrictions::default(),
         };
         Verdict::Caller(Arc::new(Identity::establish(&record, at(0)).unwrap()))
     }

@@ -41,9 +41,9 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
 /// long something deleted there counts here.
 ///
 /// A store of our own is not looked at: opening it would make it.
-fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Option<Problem>) {
+fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<Problem>) {
     if !matches!(settings.store.url, StoreUrl::Django(_)) {
-        return (None, None);
+        return (None, Vec::new());
     }
     let problem = |key: &str, what: String, mend: Option<&str>| {
         let mend = mend.map(str::to_owned);
@@ -54,7 +54,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Optio
         .and_then(|runtime| Ok(runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?));
     let store = match opened {
         Ok(store) => store,
-        Err(error) => return (problem("store.url", show::chain(&error), None), None),
+        Err(error) => return (problem("store.url", show::chain(&error), None), Vec::new()),
     };
     let error = match store.sessions {
         Err(none) if wants_sessions => {
@@ -62,13 +62,16 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Optio
         }
         _ => None,
     };
+    let mut warnings: Vec<Problem> =
+        store.remarks.into_iter().filter_map(|remark| problem("store.django", remark, None)).collect();
     if store.is_told {
-        return (error, None);
+        return (error, warnings);
     }
     let ttl = HumanDuration(settings.memory.ttl);
     let what = format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}");
     let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
-    (error, problem("store.url", what, Some(mend)))
+    warnings.extend(problem("store.url", what, Some(mend)));
+    (error, warnings)
 }
 
 /// The settings, for the commands that need them.

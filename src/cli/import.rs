@@ -27,7 +27,12 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<()> {
         let done = take_all(&store, &mut users, &mut report).await;
         // What was done before it failed is done; the next run goes on from there.
         report.print(json)?;
-        done
+        done?;
+        match report.refused {
+            0 => Ok(()),
+            1 => bail!("one token means less in Django than it would mean here, see above"),
+            some => bail!("{some} tokens mean less in Django than they would mean here, see above"),
+        }
     })
 }
 
@@ -57,6 +62,8 @@ fn expanded(url: String) -> Result<String> {
 struct Report {
     users: Counts,
     tokens: Counts,
+    /// Tokens that mean less there than they would, or do, mean here.
+    refused: u64,
     /// Id, name, what is to be said of it.
     remarks: Vec<(i64, String, String)>,
 }
@@ -95,6 +102,11 @@ impl Report {
                 if !skipped {
                     remark(format!("token skipped: {why}"));
                 }
+            }
+            TokenTaken::Refused(why) => {
+                self.tokens.skipped += 1;
+                self.refused += 1;
+                remark(format!("token refused: {why}"));
             }
         }
     }

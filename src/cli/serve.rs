@@ -22,6 +22,9 @@ pub fn run(config: &Path) -> Result<()> {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let clock = Clock::system();
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
+        for remark in &store.remarks {
+            tracing::warn!(code = "store_odd", "{remark}");
+        }
         let grace = settings.grace;
         let scheme = |role: &ListenerRole| if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
         let mut doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), scheme(&l.role))).collect();

@@ -145,6 +145,8 @@ fn details(token: &TokenDetails) -> Result<()> {
         ("created", token.record.created.to_string()),
         ("expires", at(token.record.expires)),
         ("revoked", at(token.record.revoked)),
+        ("access", if token.record.restrictions.read_only { "read" } else { "read and write" }.to_owned()),
+        ("networks", networks(token).unwrap_or_else(|| "any".to_owned())),
         ("last used", at(token.last_used)),
         ("exposed", at(token.exposed)),
     ];
@@ -168,6 +170,10 @@ fn state(token: &TokenDetails) -> &'static str {
     }
 }
 
+fn networks(token: &TokenDetails) -> Option<String> {
+    token.record.restrictions.networks.as_ref().map(ToString::to_string)
+}
+
 fn as_json(token: &TokenDetails) -> Value {
     let at = |at: Option<crate::clock::Timestamp>| at.map(|at| at.to_string());
     json!({
@@ -182,6 +188,8 @@ fn as_json(token: &TokenDetails) -> Value {
         "created": token.record.created.to_string(),
         "expires": at(token.record.expires),
         "revoked": at(token.record.revoked),
+        "read_only": token.record.restrictions.read_only,
+        "networks": networks(token),
         "last_used": at(token.last_used),
         "exposed": at(token.exposed),
     })

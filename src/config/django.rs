@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::database_url::{BadDatabaseUrl, fault};
+use super::django_columns::{self, Columns};
 use super::mysql::MysqlUrl;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
@@ -52,6 +53,8 @@ pub struct Django {
     pub user_name_column: String,
     /// The column of the users with their e-mail address.
     pub user_email_column: String,
+    /// What further columns of tokens and users mean.
+    pub columns: Columns,
 }
 
 /// What may be done in a Django database.
@@ -75,6 +78,7 @@ impl Default for Django {
             membership_user_column: "user_id".to_owned(),
             user_name_column: "username".to_owned(),
             user_email_column: "email".to_owned(),
+            columns: Columns::default(),
         }
     }
 }
@@ -152,7 +156,7 @@ pub(super) fn read(store: &Table<'_>) -> Django {
         let default = Django::default();
         let name = |key, dots, default| table.key(key).parse(|text| checked_name(text, dots)).unwrap_or(default);
         let modes = [("read-only", DjangoMode::ReadOnly), ("read-write", DjangoMode::ReadWrite)];
-        Django {
+        let names = Django {
             mode: table.key("mode").choice(&modes).unwrap_or(default.mode),
             user_table: name("user_table", 1, default.user_table),
             token_table: name("token_table", 1, default.token_table),
@@ -162,12 +166,15 @@ pub(super) fn read(store: &Table<'_>) -> Django {
             membership_user_column: name("membership_user_column", 0, default.membership_user_column),
             user_name_column: name("user_name_column", 0, default.user_name_column),
             user_email_column: name("user_email_column", 0, default.user_email_column),
-        }
+            columns: default.columns,
+        };
+        let columns = django_columns::read(table, &names);
+        Django { columns, ..names }
     })
 }
 
 /// A name that needs no thought wherever it is put between quotes.
-fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
+pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     let is_part = |part: &str| {
         let fits =
             !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());

@@ -9,6 +9,7 @@ mod basics;
 pub mod certificate;
 mod database_url;
 mod django;
+mod django_columns;
 mod document;
 mod identity;
 mod listeners;

@@ -6,11 +6,11 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Response, request};
+use http::{HeaderMap, Method, Response, request};
 
 use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
-use crate::auth::{CsrfFault, Permit, csrf};
+use crate::auth::{Asked, CsrfFault, Permit, csrf};
 use crate::route::{Access, NoRoute, Target};
 use crate::token::{AuthMethod, ScopeSet};
 use crate::upstream::ClientBody;
@@ -86,7 +86,10 @@ impl Gateway {
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(&head, &target, exchange.peer().secure)?; // 403
         }
-        let permit = Permit::grant(route, caller)?; // 403
+        let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        // A tunnel carries messages both ways, so that asking for one is more than reading.
+        let reads = reads && !(route.settings.streaming && websocket::is_asked_for(&head));
+        let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
         let body = match route.settings.buffer_request {
             true => Box::pin(outgoing::gather(body, &self.spool, exchange)).await?, // 400 · 408 · 413 · 503

@@ -100,6 +100,9 @@ impl Refusal {
             Refusal::NotPermitted(NotPermitted::MissingScope(scope)) => {
                 (S::FORBIDDEN, Outcome::Scope, format!("This token lacks the scope {scope}.").into())
             }
+            Refusal::NotPermitted(NotPermitted::ReadOnly | NotPermitted::Network) => {
+                (S::FORBIDDEN, Outcome::Restricted, "You do not have permission to perform this action.".into())
+            }
             Refusal::Field(fault) => (S::BAD_REQUEST, Outcome::BadFraming, sentence(fault)),
             Refusal::Body(BodyFault::TooLarge) => {
                 (S::PAYLOAD_TOO_LARGE, Outcome::BodyTooLarge, "The request body is too large.".into())

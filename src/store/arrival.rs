@@ -11,8 +11,44 @@ pub struct Arrival {
     pub user: User,
     /// The hash of the password, as it is.
     pub password: Zeroizing<String>,
-    /// The key of the login token, and when it was issued.
-    pub token: Option<(Zeroizing<String>, Timestamp)>,
+    /// The login token.
+    pub token: Option<ArrivingToken>,
+}
+
+/// A token as another store knows it.
+pub struct ArrivingToken {
+    /// The key.
+    pub key: Zeroizing<String>,
+    /// When it was issued.
+    pub created: Timestamp,
+    /// When it expires there; `None`: never.
+    pub expires: Option<Timestamp>,
+    /// Why it must not count here.
+    pub withheld: Option<Withheld>,
+}
+
+/// Why a token of another store must not count in ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Withheld {
+    /// It does not count there.
+    #[error("it is revoked or disabled there, or its row is not understood")]
+    Disabled,
+    /// It does not count there.
+    #[error("it has expired there")]
+    Expired,
+    /// Our store has no place for that.
+    #[error("it may only be used to read there, which this store cannot keep")]
+    ReadOnly,
+    /// Our store has no place for that.
+    #[error("it is limited to networks there, which this store cannot keep")]
+    Networks,
+}
+
+impl Withheld {
+    /// Did it count there? Then somebody may miss it here.
+    pub fn is_live(self) -> bool {
+        matches!(self, Withheld::ReadOnly | Withheld::Networks)
+    }
 }
 
 /// What became of an [`Arrival`].
@@ -49,6 +85,8 @@ pub enum TokenTaken {
     There,
     /// Cannot be here, and why.
     Skipped(String),
+    /// Must not be here as it would be: it would mean more than there. Or it is, and the operator has to end it.
+    Refused(String),
 }
 
 impl Arrival {

@@ -77,6 +77,15 @@ pub enum LedgerError {
          `mode = \"read-write\"` below [store.django]"
     )]
     ReadOnly,
+    /// A Django database in which tokens may be changed, but none be made.
+    #[error("{0}; make the token in Django")]
+    NotMade(String),
+    /// All tokens of a user in a Django database have expired or are revoked or disabled, and none may be made.
+    #[error("no token of user {0} counts, and none can be made here; see to it in Django")]
+    NoneCounts(SubjectId),
+    /// Several tokens of a Django database have the same id.
+    #[error("several tokens have the id {0}, that of their user; name the token by its key")]
+    SeveralTokens(TokenId),
     /// A Django database knows nothing but login tokens.
     #[error("a Django database keeps one token for each user, without name, scopes or end")]
     OnlyLogin,
@@ -165,6 +174,14 @@ pub enum OpenError {
         /// The database file, or where the server is.
         store: String,
         /// Everything that is missing or odd.
+        wrong: String,
+    },
+    /// A Django database with columns that could restrict a token or a user, and of which the settings say nothing.
+    #[error("{store}: {wrong}")]
+    NotUnderstood {
+        /// The database file, or where the server is.
+        store: String,
+        /// Every such column.
         wrong: String,
     },
     /// A Django database in which we shall write, and may not.

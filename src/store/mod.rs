@@ -34,7 +34,7 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-pub use arrival::{Arrival, Taken, TokenTaken, UserTaken};
+pub use arrival::{Arrival, ArrivingToken, Taken, TokenTaken, UserTaken, Withheld};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
@@ -302,6 +302,8 @@ pub struct Store {
     /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
     /// memory believes anything.
     pub is_told: bool,
+    /// What is odd about it, for the operator to know: each a sentence without a full stop.
+    pub remarks: Vec<String>,
 }
 
 impl Store {
@@ -325,6 +327,7 @@ impl Store {
             directory: Some(Arc::<S>::clone(&store)),
             audit: Some(store),
             is_told: true,
+            remarks: Vec::new(),
         }
     }
 
@@ -339,6 +342,7 @@ impl Store {
             directory: None,
             audit: None,
             is_told: true,
+            remarks: Vec::new(),
         }
     }
 }

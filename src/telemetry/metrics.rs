@@ -58,6 +58,8 @@ outcomes! {
     Csrf = "csrf",
     /// The token lacks a scope of the route.
     Scope = "scope",
+    /// The token may only be used to read, or not from this address.
+    Restricted = "restricted",
     /// Two servers could read the target differently.
     TargetAmbiguous = "target_ambiguous",
     /// The authority is not one that this connection may ask for.

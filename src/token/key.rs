@@ -9,7 +9,7 @@ use super::format::{self, TokenFormat};
 use super::{AuthMethod, TokenDigest};
 
 /// Longest key in characters: the width of `authtoken_token.key` in Django.
-const LONGEST: usize = 40;
+const LONGEST: usize = TokenKey::LONGEST;
 
 /// Longest hint of a key without a prefix.
 const HINT: usize = 8;
@@ -69,6 +69,9 @@ impl<'a> ShownKey<'a> {
 }
 
 impl TokenKey {
+    /// Longest key in characters.
+    pub const LONGEST: usize = 40;
+
     /// Accepts what could be a key.
     ///
     /// # Errors

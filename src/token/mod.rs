@@ -5,11 +5,13 @@
 mod digest;
 mod format;
 mod key;
+mod network;
 mod record;
 mod scope;
 
 pub use digest::TokenDigest;
 pub use format::TokenFormat;
 pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey};
-pub use record::{Account, AuthMethod, SubjectId, TokenId, TokenRecord};
+pub use network::{Network, Networks, NoNetworks};
+pub use record::{Account, AuthMethod, Restrictions, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ScopeSet, TokenDigest};
+use super::{Networks, ScopeSet, TokenDigest};
 use crate::clock::Timestamp;
 
 /// The stable id of a user, as upstreams see it in `X-User-Id`.
@@ -49,6 +49,18 @@ pub enum AuthMethod {
     Session,
 }
 
+/// How the use of a token is restricted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    /// It does not count at all: it was disabled or revoked, and when is not known; or what its row says is not
+    /// understood.
+    pub disabled: bool,
+    /// Only requests that read may use it.
+    pub read_only: bool,
+    /// Only clients in these networks may use it; `None`: all clients.
+    pub networks: Option<Networks>,
+}
+
 /// A token as a store knows it, valid or not. A session is one too: what it may not do stands in its `method`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
@@ -68,4 +80,6 @@ pub struct TokenRecord {
     pub expires: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
+    /// How it is restricted beyond that. The tables of other programs have such columns; ours have none.
+    pub restrictions: Restrictions,
 }

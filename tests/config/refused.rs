@@ -307,6 +307,31 @@ fn what_a_django_database_cannot_do_is_refused() {
             "[store.django] | mode = \"write\"",
             "2: store.django.mode: `write` is not known here; write \"read-only\" or \"read-write\"",
         ),
+        (
+            "[store.django] | expires_column = \"users_token.expires\"",
+            "2: store.django.expires_column: `users_token.expires` is no name that can be used here; letters, digits and \
+             `_`, at most 63",
+        ),
+        (
+            "[store.django] | user_enabled_columns = [\"!\"]",
+            "2: store.django.user_enabled_columns: `!` is no name of a column; name a column, with `!` before it if it \
+             disables a user where it is set, as in \"!is_banned\"",
+        ),
+        (
+            "[store.django] | token_table = \"shop.token\" | ignore_columns = [\"authtoken_token.color\"]",
+            "3: store.django.ignore_columns: `authtoken_token.color` is in neither of the tables of tokens and users; name a \
+             column, or shop.token.COLUMN or auth_user.COLUMN if both tables have one of that name",
+        ),
+        (
+            "[store.django] | expires_column = \"ends\" | ignore_columns = [\"color\", \"ends\"]",
+            "3: store.django.ignore_columns: `ends` has a meaning (store.django.expires_column) and is ignored; remove it \
+             here or there",
+        ),
+        (
+            "[store.django] | user_enabled_columns = [\"!banned\"] | ignore_columns = [\"auth_user.banned\"]",
+            "3: store.django.ignore_columns: `banned` has a meaning (store.django.user_enabled_columns) and is ignored; \
+             remove it here or there",
+        ),
     ]);
 }
 

@@ -36,14 +36,14 @@ for_each_database! {
 }
 
 /// What a command prints, both ways, and whether it succeeded.
-fn run(folder: &TempDir, arguments: &[&str]) -> (bool, String) {
+pub fn run(folder: &TempDir, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
     let output = command.args(arguments).current_dir(folder.path()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout) + &text(output.stderr))
 }
 
-fn folder(store: &str) -> TempDir {
+pub fn folder(store: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("gateway.toml"), format!("{CONFIG}{store}")).unwrap();
     folder

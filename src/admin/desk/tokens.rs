@@ -28,7 +28,7 @@ impl TokenState {
     /// The state of a token at this time.
     pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
         let record = &token.record;
-        if record.revoked.is_some() {
+        if record.revoked.is_some() || record.restrictions.disabled {
             TokenState::Revoked
         } else if record.expires.is_some_and(|end| end <= now) {
             TokenState::Expired

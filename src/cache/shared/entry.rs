@@ -8,13 +8,16 @@ use std::borrow::Cow;
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
+use serde::{Deserialize, Serialize};
 
 use super::scripts::ServerTime;
 use crate::clock::Timestamp;
-use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+use crate::token::{
+    Account, AuthMethod, Network, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
+};
 
-/// The form of the sealed part. Gateways of two versions that share a cache do not read each other's entries.
-const VERSION: u8 = 2;
+/// The version of [`Form`]. Gateways of two versions that share a cache do not read each other's entries.
+const VERSION: u8 = 3;
 
 /// What was found under a digest.
 pub(super) enum Opened {
@@ -36,22 +39,73 @@ pub(super) struct Entry {
     pub(super) record: TokenRecord,
 }
 
-/// Token id, and whether that is a session; owner's id, name, e-mail, groups, active; scopes; created, expires,
-/// revoked; kept. The digest is not in it: the seal is bound to it.
-type Form<'a> = (
-    i64,
-    bool,
-    i64,
-    Cow<'a, str>,
-    Cow<'a, str>,
-    Cow<'a, [String]>,
-    bool,
-    Cow<'a, str>,
-    i64,
-    Option<i64>,
-    Option<i64>,
-    i64,
-);
+/// The sealed part. The digest is not in it: the seal is bound to it.
+#[derive(Serialize, Deserialize)]
+struct Form<'a> {
+    id: i64,
+    session: bool,
+    owner: i64,
+    name: Cow<'a, str>,
+    email: Cow<'a, str>,
+    groups: Cow<'a, [String]>,
+    active: bool,
+    scopes: Cow<'a, str>,
+    created: i64,
+    expires: Option<i64>,
+    revoked: Option<i64>,
+    disabled: bool,
+    read_only: bool,
+    networks: Option<Vec<String>>,
+    kept: i64,
+}
+
+impl<'a> Form<'a> {
+    fn of(record: &'a TokenRecord, kept: Timestamp) -> Form<'a> {
+        let TokenRecord { id, method, digest: _, owner, scopes, created, expires, revoked, restrictions } = record;
+        let Restrictions { disabled, read_only, networks } = restrictions;
+        Form {
+            id: id.0,
+            session: *method == AuthMethod::Session,
+            owner: owner.id.0,
+            name: (&owner.name).into(),
+            email: (&owner.email).into(),
+            groups: (&owner.groups).into(),
+            active: owner.active,
+            scopes: scopes.to_string().into(),
+            created: created.as_micros(),
+            expires: expires.map(Timestamp::as_micros),
+            revoked: revoked.map(Timestamp::as_micros),
+            disabled: *disabled,
+            read_only: *read_only,
+            networks: networks.as_ref().map(|networks| networks.iter().map(Network::to_string).collect()),
+            kept: kept.as_micros(),
+        }
+    }
+
+    /// `None` if a part of it is none that we write.
+    fn into_record(self, digest: TokenDigest) -> Option<TokenRecord> {
+        let networks =
+            self.networks.map(|all| all.iter().map(|text| Network::parse(text)).collect::<Result<Vec<_>, _>>());
+        let networks = networks.transpose().ok()?.map(Networks::of);
+        Some(TokenRecord {
+            id: TokenId(self.id),
+            method: if self.session { AuthMethod::Session } else { AuthMethod::Token },
+            digest,
+            owner: Account {
+                id: SubjectId(self.owner),
+                name: self.name.into_owned(),
+                email: self.email.into_owned(),
+                groups: self.groups.into_owned(),
+                active: self.active,
+            },
+            scopes: ScopeSet::parse(&self.scopes).ok()?,
+            created: Timestamp::from_micros(self.created),
+            expires: self.expires.map(Timestamp::from_micros),
+            revoked: self.revoked.map(Timestamp::from_micros),
+            restrictions: Restrictions { disabled: self.disabled, read_only: self.read_only, networks },
+        })
+    }
+}
 
 /// Seals a record. Fails only if the system has no random numbers.
 pub(super) fn seal(
@@ -60,23 +114,8 @@ pub(super) fn seal(
     began: ServerTime,
     kept: Timestamp,
 ) -> Result<Vec<u8>, Unspecified> {
-    let TokenRecord { id, method, digest, owner, scopes, created, expires, revoked } = record;
-    let form: Form<'_> = (
-        id.0,
-        *method == AuthMethod::Session,
-        owner.id.0,
-        (&owner.name).into(),
-        (&owner.email).into(),
-        (&owner.groups).into(),
-        owner.active,
-        scopes.to_string().into(),
-        created.as_micros(),
-        expires.map(Timestamp::as_micros),
-        revoked.map(Timestamp::as_micros),
-        kept.as_micros(),
-    );
-    let mut body = serde_json::to_vec(&form).map_err(|_| Unspecified)?;
-    let nonce = key.seal_in_place_append_tag(Aad::from(context(*digest, began)), &mut body)?;
+    let mut body = serde_json::to_vec(&Form::of(record, kept)).map_err(|_| Unspecified)?;
+    let nonce = key.seal_in_place_append_tag(Aad::from(context(record.digest, began)), &mut body)?;
     Ok([format!("e{}:", began.0).as_bytes(), &[VERSION], nonce.as_ref().as_slice(), &body].concat())
 }
 
@@ -100,24 +139,8 @@ fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest)
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let plain = key.open_in_place(nonce, Aad::from(context(digest, began)), body).ok()?;
     let form: Form<'_> = serde_json::from_slice(plain).ok()?;
-    let (id, is_session, owner, name, email, groups, active, scopes, created, expires, revoked, kept) = form;
-    let record = TokenRecord {
-        id: TokenId(id),
-        method: if is_session { AuthMethod::Session } else { AuthMethod::Token },
-        digest,
-        owner: Account {
-            id: SubjectId(owner),
-            name: name.into_owned(),
-            email: email.into_owned(),
-            groups: groups.into_owned(),
-            active,
-        },
-        scopes: ScopeSet::parse(&scopes).ok()?,
-        created: Timestamp::from_micros(created),
-        expires: expires.map(Timestamp::from_micros),
-        revoked: revoked.map(Timestamp::from_micros),
-    };
-    Some(Entry { began, kept: Timestamp::from_micros(kept), record })
+    let kept = Timestamp::from_micros(form.kept);
+    Some(Entry { began, kept, record: form.into_record(digest)? })
 }
 
 /// What the seal of an entry is bound to. Both parts have a fixed length, so no two contexts look alike.
@@ -155,6 +178,11 @@ mod tests {
             created: Timestamp::from_micros(5),
             expires: Some(Timestamp::from_micros(6)),
             revoked: None,
+            restrictions: Restrictions {
+                disabled: false,
+                read_only: true,
+                networks: Networks::parse("10.0.0.0/8 2001:db8::/32").unwrap(),
+            },
         }
     }
 
@@ -169,10 +197,24 @@ mod tests {
         let Opened::Entry(entry) = open(&key, sealed, record.digest) else { panic!("does not open") };
         assert_eq!((entry.began, entry.kept), (ServerTime(99), Timestamp::from_micros(3)));
         assert_eq!(entry.record, record);
-        let session = TokenRecord { method: AuthMethod::Session, ..record };
-        let sealed = seal(&key, &session, ServerTime(99), Timestamp::from_micros(3)).unwrap();
-        let Opened::Entry(entry) = open(&key, sealed, session.digest) else { panic!("does not open") };
-        assert_eq!(entry.record, session);
+        let session = TokenRecord { method: AuthMethod::Session, ..record.clone() };
+        let nowhere = Restrictions { disabled: true, read_only: false, networks: Some(Networks::of([])) };
+        for other in [session, TokenRecord { restrictions: nowhere, ..record.clone() }] {
+            let sealed = seal(&key, &other, ServerTime(99), Timestamp::from_micros(3)).unwrap();
+            let Opened::Entry(entry) = open(&key, sealed, other.digest) else { panic!("does not open") };
+            assert_eq!(entry.record, other);
+        }
+    }
+
+    #[test]
+    fn each_version_has_its_fields() {
+        let record = record();
+        let form = serde_json::to_value(Form::of(&record, Timestamp::from_micros(3))).unwrap();
+        let mut fields: Vec<&str> = form.as_object().unwrap().keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        let known =
+            "active created disabled email expires groups id kept name networks owner read_only revoked scopes session";
+        assert_eq!((VERSION, fields.join(" ")), (3, known.to_owned()), "raise VERSION when the fields change");
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::config::settings::IdentityFields;
-    use crate::token::{Account, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
+    use crate::token::{Account, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
     fn alice(email: &str, groups: &[&str], scopes: &str) -> Identity {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
@@ -55,7 +55,9 @@ mod tests {
         let (digest, scopes) = (TokenDigest::of(b"k"), ScopeSet::parse(scopes).unwrap());
         let now = Timestamp::from_micros(0);
         let (id, method) = (TokenId(7), AuthMethod::Token);
-        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires: None, revoked: None };
+        let restrictions = Restrictions::default();
+        let (expires, revoked) = (None, None);
+        let record = TokenRecord { id, method, digest, owner, scopes, created: now, expires, revoked, restrictions };
         Identity::establish(&record, now).unwrap()
     }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::database::DjangoDatabase;
-use super::rows::{self, Person, UserRow};
+use super::rows::{Person, UserRow};
 use super::{DjangoStore, statement};
 use crate::store::{
     AccountError, AccountStore, Arrival, DetailsChange, Issued, NewUser, Page, Password, StoreError, Taken, User,
@@ -19,7 +19,7 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
     async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
         let asked = statement(&self.texts.users).bind(page.after).bind(i64::from(page.limit));
         let rows: Vec<UserRow> = self.rows(asked).await?;
-        Ok(rows::people(rows).into_iter().map(|person| person.user).collect())
+        Ok(self.people(rows).into_iter().map(|person| person.user).collect())
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
@@ -84,11 +84,11 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             return Ok(None);
         }
         let rows: Vec<UserRow> = self.rows(statement(&self.texts.user_named).bind(name)).await?;
-        Ok(rows::people(rows).into_iter().find(|person| person.user.account.name == name))
+        Ok(self.people(rows).into_iter().find(|person| person.user.account.name == name))
     }
 
     pub(super) async fn person(&self, user: SubjectId) -> Result<Option<Person>, StoreError> {
         let rows: Vec<UserRow> = self.rows(statement(&self.texts.user).bind(user.0)).await?;
-        Ok(rows::people(rows).pop())
+        Ok(self.people(rows).pop())
     }
 }

@@ -5,13 +5,14 @@ use zeroize::Zeroizing;
 
 use super::database::DjangoDatabase;
 use super::mysql::MysqlDatabase;
-use super::rows::{self, TokenRow, UserRow};
+use super::rows::Token;
 use super::sqlite::SqliteFile;
 use super::{DjangoStore, statement};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::store::postgres::PostgresDatabase;
-use crate::store::{Arrival, OpenError, StoreError};
+use crate::store::{Arrival, ArrivingToken, OpenError, StoreError, Withheld};
+use crate::token::Restrictions;
 
 /// Users that are read at once.
 const PAGE: i64 = 500;
@@ -66,14 +67,30 @@ trait Source: Send + Sync {
 #[async_trait]
 impl<D: DjangoDatabase> Source for DjangoStore<D> {
     async fn page(&self, after: i64) -> Result<Vec<Arrival>, StoreError> {
-        let people: Vec<UserRow> = self.rows(statement(&self.texts.users).bind(after).bind(PAGE)).await?;
+        let people = self.people(self.rows(statement(&self.texts.users).bind(after).bind(PAGE)).await?);
         let mut page = Vec::new();
-        for person in rows::people(people) {
+        for person in people {
             let id = person.user.account.id.0;
-            let tokens: Vec<TokenRow> = self.rows(statement(&self.texts.token_of).bind(id)).await?;
-            let token = rows::tokens(tokens).pop().map(|token| (token.key, token.created));
+            let tokens = self.tokens(self.rows(statement(&self.texts.tokens_of).bind(id)).await?);
+            let now = self.clock.now();
+            let arriving = tokens.into_iter().map(|token| arriving(token, now));
+            // The newest of those that can be taken over, or else what keeps the newest from it.
+            let token = arriving.max_by_key(|token| (token.withheld.is_none(), token.created));
             page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), token });
         }
         Ok(page)
     }
+}
+
+/// A token with what another store has to know of it.
+fn arriving(token: Token, now: Timestamp) -> ArrivingToken {
+    let Restrictions { disabled, read_only, networks } = &token.restrictions;
+    let withheld = match (token.is_live(now), disabled, read_only, networks) {
+        (false, true, ..) => Some(Withheld::Disabled),
+        (false, false, ..) => Some(Withheld::Expired),
+        (true, _, true, _) => Some(Withheld::ReadOnly),
+        (true, _, false, Some(_)) => Some(Withheld::Networks),
+        (true, _, false, None) => None,
+    };
+    ArrivingToken { key: token.key, created: token.created, expires: token.expires, withheld }
 }

@@ -90,23 +90,59 @@ impl Dialect {
         }
     }
 
-    /// Asks for the columns of a table, `name` and `kind`; no row where there is no such table.
+    /// Asks for the columns of a table, as [`Column`](super::columns::Column); no row where there is no such table.
     pub(super) fn columns(self, table: &str) -> Statement {
         let (schema, bare) = table.split_once('.').map_or((None, table), |(schema, bare)| (Some(schema), bare));
         let in_schema = |schema: &str| {
             Statement::new(AssertSqlSafe(format!(
-                "SELECT CAST(COLUMN_NAME AS CHAR) AS name, CAST(DATA_TYPE AS CHAR) AS kind \
+                "SELECT CAST(COLUMN_NAME AS CHAR) AS name, CAST(COLUMN_TYPE AS CHAR) AS kind, \
+                        CAST(IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL AND EXTRA NOT LIKE '%auto_increment%' \
+                             AND EXTRA NOT LIKE '%GENERATED%' AS SIGNED) AS needed \
                  FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = ?"
             )))
         };
         match (self, schema) {
             (Dialect::Sqlite, _) => {
-                let text = "SELECT CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS kind FROM pragma_table_info($1)";
+                // The whole number that is the primary key is the number of the row, which SQLite finds by itself.
+                let text = "SELECT CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS kind, \
+                                   CAST(\"notnull\" = 1 AND dflt_value IS NULL AND hidden = 0 \
+                                        AND NOT (pk > 0 AND lower(type) = 'integer') AS INTEGER) AS needed \
+                            FROM pragma_table_xinfo($1)";
                 Statement::new(text).bind(bare)
             }
             (Dialect::Postgres, _) => Statement::new(
-                "SELECT CAST(attname AS TEXT) AS name, CAST(format_type(atttypid, NULL) AS TEXT) AS kind \
+                "SELECT CAST(attname AS TEXT) AS name, CAST(format_type(atttypid, atttypmod) AS TEXT) AS kind, \
+                        CAST(CASE WHEN attnotnull AND NOT atthasdef AND attidentity = '' THEN 1 ELSE 0 END AS BIGINT) \
+                        AS needed \
                  FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+            )
+            .bind(self.quoted(table)),
+            (Dialect::Mysql, None) => in_schema("DATABASE()").bind(bare),
+            (Dialect::Mysql, Some(schema)) => in_schema("?").bind(schema).bind(bare),
+        }
+    }
+
+    /// Asks for the columns of a table that are unique each by itself: rows of one name.
+    pub(super) fn unique_columns(self, table: &str) -> Statement {
+        let (schema, bare) = table.split_once('.').map_or((None, table), |(schema, bare)| (Some(schema), bare));
+        let in_schema = |schema: &str| {
+            Statement::new(AssertSqlSafe(format!(
+                "SELECT CAST(MIN(COLUMN_NAME) AS CHAR) FROM information_schema.STATISTICS \
+                 WHERE TABLE_SCHEMA = {schema} AND TABLE_NAME = ? AND NON_UNIQUE = 0 \
+                 GROUP BY INDEX_NAME HAVING COUNT(*) = 1 AND MIN(COLUMN_NAME) IS NOT NULL"
+            )))
+        };
+        match (self, schema) {
+            (Dialect::Sqlite, _) => Statement::new(
+                "SELECT CAST(MIN(i.name) AS TEXT) FROM pragma_index_list($1) AS l JOIN pragma_index_info(l.name) AS i \
+                 WHERE l.\"unique\" = 1 AND l.partial = 0 GROUP BY l.name HAVING COUNT(*) = 1 AND MIN(i.name) IS NOT NULL \
+                 UNION SELECT CAST(MIN(name) AS TEXT) FROM pragma_table_info($2) WHERE pk > 0 HAVING COUNT(*) = 1",
+            )
+            .bind(bare)
+            .bind(bare),
+            (Dialect::Postgres, _) => Statement::new(
+                "SELECT CAST(attname AS TEXT) FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0] \
+                 WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indpred IS NULL AND indnkeyatts = 1",
             )
             .bind(self.quoted(table)),
             (Dialect::Mysql, None) => in_schema("DATABASE()").bind(bare),

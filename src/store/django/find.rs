@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::database::DjangoDatabase;
 use super::feed::DjangoFeed;
-use super::rows::{self, TokenRow, check_fits};
+use super::rows::{Token, TokenRow, check_fits};
 use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
@@ -28,15 +28,25 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
         }
         let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key.expose())).await?;
         // To some collations `ABC` is `abc`. To us a key has one spelling (D9).
-        let token = rows::tokens(rows).into_iter().find(|token| *token.key == key.expose());
-        let Some(token) = token else { return Ok(None) };
+        let mut tokens = self.tokens(rows).into_iter().filter(|token| *token.key == key.expose());
+        let Some(token) = tokens.next() else { return Ok(None) };
+        if let Some(other) = tokens.next() {
+            let (one, other) = (token.owner.id.0, other.owner.id.0);
+            tracing::warn!(
+                code = "django_key_twice",
+                one,
+                other,
+                "two tokens of these users have one key, which does not count"
+            );
+            return Ok(None);
+        }
         check_fits(&token.owner)?;
         Ok(Some(token.into_record()))
     }
 
     async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError> {
-        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token_of).bind(subject.0)).await?;
-        Ok(rows::tokens(rows).iter().map(rows::Token::digest).collect())
+        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.tokens_of).bind(subject.0)).await?;
+        Ok(self.tokens(rows).iter().map(Token::digest).collect())
     }
 
     /// There is no log, so this only asks whether the database answers at all, which says for how long those who are

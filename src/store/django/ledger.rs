@@ -1,14 +1,15 @@
-//! Issues and withdraws tokens as Django REST Framework does: one for each user, with neither name nor end.
+//! Issues and withdraws tokens as Django REST Framework does, with neither name nor end.
 //!
-//! Each change is one statement, which the database's own rules keep whole: of simultaneous first logins one inserts
-//! the row and the others find it, as with `get_or_create`.
+//! A project may keep several tokens for each user; each change is about one of them. It is one statement, which the
+//! database's own rules keep whole: of simultaneous first logins one inserts the row and the others find it, as with
+//! `get_or_create`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::database::DjangoDatabase;
-use super::rows::{self, Token, TokenRow};
+use super::rows::Token;
 use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::config::settings::DjangoMode;
@@ -25,16 +26,21 @@ const PAGE: u32 = 1_000;
 
 #[async_trait]
 impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
-    /// Where nothing may be written, login still works for users who have a token.
+    /// Where nothing may be written, login still works for users who have a token that counts.
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
-        if let Some(token) = self.token_of(owner).await? {
-            return issued(&token, false);
+        let tokens = self.all_of(owner).await?;
+        match self.login_token(&tokens).filter(|token| token.can_be_shown()) {
+            Some(token) => issued(token, false),
+            None => self.make(owner, self.new_key(self.format), &tokens).await,
         }
-        self.insert(owner, self.new_key(self.format)).await
     }
 
     async fn reset_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
-        self.replace(owner, self.new_key(self.format)).await
+        let (key, tokens) = (self.new_key(self.format), self.all_of(owner).await?);
+        match self.login_token(&tokens) {
+            Some(token) => self.replace(token, key).await,
+            None => self.make(owner, key, &tokens).await,
+        }
     }
 
     async fn issue_named(&self, _owner: SubjectId, _order: &NamedToken) -> Result<Issued, LedgerError> {
@@ -46,33 +52,37 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
             if same.owner.id != owner {
                 return Err(LedgerError::KeyTaken);
             }
+            if same.restrictions.disabled || same.expires.is_some_and(|end| end <= self.clock.now()) {
+                return Err(LedgerError::KeySpent);
+            }
             return Ok(Issued { id: same.id, key, expires: None, fresh: false });
         }
-        match (self.token_of(owner).await?, conflict) {
-            (None, _) => self.insert(owner, key).await,
+        let tokens = self.all_of(owner).await?;
+        match (self.login_token(&tokens), conflict) {
+            (None, _) => self.make(owner, key, &tokens).await,
             (Some(_), OnConflict::Refuse) => Err(LedgerError::LoginExists(owner)),
-            (Some(_), OnConflict::Replace) => self.replace(owner, key).await,
+            (Some(token), OnConflict::Replace) => self.replace(token, key).await,
         }
     }
 
     async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError> {
         self.may_write()?;
         let token = self.token_at(token).await?.ok_or(LedgerError::UnknownToken)?;
-        let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(token.owner.id.0);
-        let was_live = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await? > 0;
-        Ok(Revocation { id: token.id(), was_live })
+        let was_live = self.delete(&token).await?;
+        Ok(Revocation { id: token.id, was_live })
     }
 
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError> {
         self.may_write()?;
-        match self.token_of(owner).await? {
-            Some(token) => {
-                let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(owner.0);
-                let deleted = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await?;
-                Ok(usize::try_from(deleted).unwrap_or(0))
-            }
-            None => self.check_owner(owner).await.map(|()| 0),
+        let tokens = self.all_of(owner).await?;
+        if tokens.is_empty() {
+            self.check_owner(owner).await?;
         }
+        let mut ended = 0;
+        for token in &tokens {
+            ended += usize::from(self.delete(token).await?);
+        }
+        Ok(ended)
     }
 
     async fn set_terms(&self, _token: TokenId, _terms: &Terms) -> Result<(), LedgerError> {
@@ -80,16 +90,21 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
     }
 
     async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError> {
-        let tokens = match filter.owner {
+        let now = self.clock.now();
+        let mut tokens = match filter.owner {
             None => self.page(page).await?,
-            Some(owner) if owner.0 > page.after => self.token_of(owner).await?.into_iter().collect(),
-            Some(_) => Vec::new(),
+            Some(owner) => self.all_of(owner).await?,
         };
+        tokens.retain(|token| token.id.0 > page.after && (!filter.live || token.is_live(now)));
         Ok(tokens.into_iter().map(Token::into_details).collect())
     }
 
     async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
-        Ok(self.token_at(token).await?.map(Token::into_details))
+        match self.token_at(token).await {
+            Ok(token) => Ok(token.map(Token::into_details)),
+            Err(LedgerError::Store(error)) => Err(error),
+            Err(other) => Err(broken(other)),
+        }
     }
 
     /// Django has no place for it.
@@ -106,19 +121,30 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         }
     }
 
-    async fn token_of(&self, owner: SubjectId) -> Result<Option<Token>, StoreError> {
-        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token_of).bind(owner.0)).await?;
-        Ok(rows::tokens(rows).pop())
+    async fn all_of(&self, owner: SubjectId) -> Result<Vec<Token>, StoreError> {
+        Ok(self.tokens(self.rows(statement(&self.texts.tokens_of).bind(owner.0)).await?))
+    }
+
+    /// The token that a login gives: of those that count the newest, which a reset leaves the newest. One that no request
+    /// can show comes last.
+    fn login_token<'t>(&self, tokens: &'t [Token]) -> Option<&'t Token> {
+        let now = self.clock.now();
+        let live = tokens.iter().filter(|token| token.is_live(now));
+        live.max_by_key(|token| (token.can_be_shown(), token.created, token.id))
     }
 
     async fn page(&self, page: Page) -> Result<Vec<Token>, StoreError> {
         let asked = statement(&self.texts.tokens).bind(page.after).bind(i64::from(page.limit));
-        Ok(rows::tokens(self.rows::<TokenRow>(asked).await?))
+        Ok(self.tokens(self.rows(asked).await?))
     }
 
-    async fn token_at(&self, token: TokenRef) -> Result<Option<Token>, StoreError> {
+    async fn token_at(&self, token: TokenRef) -> Result<Option<Token>, LedgerError> {
         let digest = match token {
-            TokenRef::Id(id) => return self.token_of(SubjectId(id.0)).await,
+            TokenRef::Id(id) => {
+                let mut tokens = self.tokens(self.rows(statement(&self.texts.token_with_id).bind(id.0)).await?);
+                let token = tokens.pop();
+                return if tokens.is_empty() { Ok(token) } else { Err(LedgerError::SeveralTokens(id)) };
+            }
             TokenRef::Digest(digest) => digest,
         };
         // Nothing there knows digests, so all tokens are looked at. Only an operator asks so.
@@ -126,36 +152,56 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         loop {
             let tokens = self.page(page).await?;
             let Some(last) = tokens.last() else { return Ok(None) };
-            page.after = last.owner.id.0;
+            page.after = last.id.0;
             if let Some(found) = tokens.into_iter().find(|token| token.digest() == digest) {
                 return Ok(Some(found));
             }
         }
     }
 
-    /// Makes the token of a user, or finds that somebody else just did.
-    async fn insert(&self, owner: SubjectId, key: TokenKey) -> Result<Issued, LedgerError> {
-        self.may_write()?;
+    /// Makes a token for a user who has none that counts, or finds that somebody else just did.
+    async fn make(&self, owner: SubjectId, key: TokenKey, others: &[Token]) -> Result<Issued, LedgerError> {
+        let may_write = self.may_write();
+        if !others.is_empty() && (may_write.is_err() || self.one_each || self.no_new_tokens.is_some()) {
+            return Err(LedgerError::NoneCounts(owner));
+        }
+        may_write?;
+        if let Some(why) = &self.no_new_tokens {
+            self.check_owner(owner).await?;
+            return Err(LedgerError::NotMade(why.clone()));
+        }
         let insert = self.written(&self.texts.insert, owner, &key);
         self.execute_telling(insert, TokenEvent::Changed(key.digest())).await?;
-        match self.token_of(owner).await? {
-            Some(token) => issued(&token, *token.key == key.expose()),
-            None => {
-                self.check_owner(owner).await?;
-                // The user is there and has no token: the key is that of somebody else.
-                Err(LedgerError::KeyTaken)
-            }
+        let tokens = self.all_of(owner).await?;
+        let made = tokens.iter().find(|token| *token.key == key.expose());
+        if let Some(token) = made.or_else(|| self.login_token(&tokens)) {
+            return issued(token, made.is_some());
         }
+        self.check_owner(owner).await?;
+        // The user is there and has no token: the key is that of somebody else.
+        Err(LedgerError::KeyTaken)
     }
 
-    async fn replace(&self, owner: SubjectId, key: TokenKey) -> Result<Issued, LedgerError> {
+    /// Gives this one token another key.
+    async fn replace(&self, token: &Token, key: TokenKey) -> Result<Issued, LedgerError> {
         self.may_write()?;
-        // Whichever token was there, it is that of this user.
-        let replace = self.written(&self.texts.replace, owner, &key);
+        let owner = token.owner.id;
+        let replace = self.written(&self.texts.replace, owner, &key).bind(token.key.as_str());
         if self.execute_telling(replace, TokenEvent::SubjectChanged(owner)).await? == 0 {
-            return self.insert(owner, key).await;
+            // Somebody else replaced or deleted it just now.
+            return match self.login_token(&self.all_of(owner).await?) {
+                Some(token) => issued(token, false),
+                None => self.make(owner, key, &[]).await,
+            };
         }
-        Ok(Issued { id: TokenId(owner.0), key, expires: None, fresh: true })
+        Ok(Issued { id: token.id, key, expires: token.expires, fresh: true })
+    }
+
+    /// Deletes this one token. Did it count until now?
+    async fn delete(&self, token: &Token) -> Result<bool, StoreError> {
+        let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(token.owner.id.0);
+        let deleted = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await?;
+        Ok(deleted > 0 && token.is_live(self.clock.now()))
     }
 
     fn written(&self, text: &Arc<str>, owner: SubjectId, key: &TokenKey) -> Statement {
@@ -171,5 +217,5 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 /// A token as its owner gets it.
 fn issued(token: &Token, fresh: bool) -> Result<Issued, LedgerError> {
     let key = TokenKey::parse(&token.key).map_err(broken)?;
-    Ok(Issued { id: token.id(), key, expires: None, fresh })
+    Ok(Issued { id: token.id, key, expires: token.expires, fresh })
 }

@@ -2,8 +2,8 @@
 //! Framework.
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
-//! statements; `schema` looks whether all tables are there, `rights` whether they may be written, `rows` reads what
-//! stands in them; `find`, `ledger`,
+//! statements; `schema` looks whether all tables are there, `columns` whether the gateway knows what each column is, `meaning` what
+//! further ones say, `rights` whether tables may be written, `rows` reads what stands in them; `find`, `ledger`,
 //! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
 //! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
 //!
@@ -12,11 +12,13 @@
 
 mod accounts;
 mod arrivals;
+mod columns;
 mod database;
 mod dialect;
 mod feed;
 mod find;
 mod ledger;
+mod meaning;
 mod mysql;
 mod postgres;
 mod rights;
@@ -37,7 +39,9 @@ use sqlx::AssertSqlSafe;
 use tokio::sync::broadcast;
 
 use self::database::DjangoDatabase;
+use self::meaning::Meanings;
 use self::mysql::MysqlDatabase;
+use self::rows::{Person, Token, TokenRow, UserRow};
 use self::sqlite::SqliteFile;
 use self::texts::Texts;
 use super::error::unavailable;
@@ -58,7 +62,14 @@ const EVENTS: usize = 1_024;
 struct DjangoStore<D> {
     database: D,
     texts: Texts,
+    meanings: Meanings,
     mode: DjangoMode,
+    /// May a user have one token only?
+    one_each: bool,
+    /// Why no token can be made here, although tokens may be changed.
+    no_new_tokens: Option<String>,
+    /// What is odd about the tables.
+    remarks: Vec<String>,
     hasher: Hasher,
     rng: Mutex<StdRng>,
     format: TokenFormat,
@@ -103,6 +114,10 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Ok(DjangoStore {
             database,
             texts: looked.texts,
+            meanings: looked.meanings,
+            one_each: looked.one_each,
+            no_new_tokens: looked.no_new_tokens,
+            remarks: looked.remarks,
             mode: settings.django.mode,
             hasher: Hasher::new(&settings.hashing),
             rng: Mutex::new(rng),
@@ -118,9 +133,19 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 
     /// All of it, for a process that makes tokens of this format.
     fn into_store(self, format: TokenFormat) -> Store {
-        let (no_sessions, is_told) = (self.no_sessions.clone(), self.is_told);
+        let (no_sessions, is_told, remarks) = (self.no_sessions.clone(), self.is_told, self.remarks.clone());
         let all = Store::bare(DjangoStore { format, ..self });
-        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, ..all }
+        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, remarks, ..all }
+    }
+
+    /// The tokens of these rows, each once.
+    fn tokens(&self, rows: Vec<TokenRow>) -> Vec<Token> {
+        rows::tokens(rows, &self.meanings)
+    }
+
+    /// The users of these rows, each once.
+    fn people(&self, rows: Vec<UserRow>) -> Vec<Person> {
+        rows::people(rows, &self.meanings)
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {

@@ -34,8 +34,9 @@ impl Missing {
 pub(super) async fn of_tokens<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
     let never = D::DIALECT.written(Timestamp::from_micros(0));
     let token = |text| statement(text).bind("").bind(never.clone()).bind(NOBODY);
+    let replace = token(&texts.replace).bind("");
     let delete = statement(&texts.delete).bind("").bind(NOBODY);
-    missing(database, [("INSERT", token(&texts.insert)), ("UPDATE", token(&texts.replace)), ("DELETE", delete)]).await
+    missing(database, [("INSERT", token(&texts.insert)), ("UPDATE", replace), ("DELETE", delete)]).await
 }
 
 /// What may not be done with sessions.

@@ -2,17 +2,23 @@
 
 use zeroize::Zeroizing;
 
+use super::meaning::{Facts, Limits, Meanings};
 use crate::clock::Timestamp;
 use crate::identity::{LONGEST_VALUE, encode};
 use crate::store::error::broken;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
-use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord};
+use crate::token::{
+    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord,
+};
 
 /// A token beside its owner and one group of that.
 #[derive(sqlx::FromRow)]
 pub(super) struct TokenRow {
+    token_id: i64,
     token_key: String,
     created: Option<i64>,
+    #[sqlx(flatten)]
+    facts: Facts,
     #[sqlx(flatten)]
     owner: OwnerRow,
 }
@@ -37,13 +43,20 @@ struct OwnerRow {
     user_name: String,
     email: Option<String>,
     active: i64,
+    user_flags: String,
     group_name: Option<String>,
 }
 
 /// A token as Django keeps it: in clear.
 pub(super) struct Token {
+    /// Where the table numbers its rows, that number. Otherwise the id of the owner, by which Django's admin names the
+    /// one token of each user (docs/decisions/0021).
+    pub(super) id: TokenId,
     pub(super) key: Zeroizing<String>,
     pub(super) created: Timestamp,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) restrictions: Restrictions,
+    facts: Facts,
     pub(super) owner: Account,
 }
 
@@ -62,12 +75,29 @@ struct Unfit {
 }
 
 /// Puts rows together that speak of one token.
-pub(super) fn tokens(rows: Vec<TokenRow>) -> Vec<Token> {
+pub(super) fn tokens(rows: Vec<TokenRow>, meanings: &Meanings) -> Vec<Token> {
     let mut all: Vec<Token> = Vec::new();
-    for TokenRow { token_key, created, owner } in rows {
+    for TokenRow { token_id, token_key, created, facts, owner } in rows {
+        let is_same =
+            |last: &Token| *last.key == token_key && last.id.0 == token_id && last.owner.id.0 == owner.user_id;
         match all.last_mut() {
-            Some(last) if *last.key == token_key => last.owner.groups.extend(owner.group_name),
-            _ => all.push(Token { key: token_key.into(), created: time(created), owner: owner.into_account() }),
+            Some(last) if is_same(last) => {
+                // The table may let two rows have one key. If they say different things, the token does not count.
+                last.restrictions.disabled |= last.facts != facts;
+                last.owner.groups.extend(owner.group_name);
+            }
+            _ => {
+                let Limits { expires, restrictions } = meanings.limits(&facts);
+                all.push(Token {
+                    id: TokenId(token_id),
+                    key: token_key.into(),
+                    created: time(created),
+                    expires,
+                    restrictions,
+                    facts,
+                    owner: owner.into_account(meanings),
+                });
+            }
         }
     }
     all.iter_mut().for_each(|token| token.owner.groups.sort());
@@ -75,14 +105,14 @@ pub(super) fn tokens(rows: Vec<TokenRow>) -> Vec<Token> {
 }
 
 /// Puts rows together that speak of one user.
-pub(super) fn people(rows: Vec<UserRow>) -> Vec<Person> {
+pub(super) fn people(rows: Vec<UserRow>, meanings: &Meanings) -> Vec<Person> {
     let mut all: Vec<Person> = Vec::new();
     for row in rows {
         match all.last_mut() {
             Some(last) if last.user.account.id.0 == row.owner.user_id => {
                 last.user.account.groups.extend(row.owner.group_name);
             }
-            _ => all.push(row.into_person()),
+            _ => all.push(row.into_person(meanings)),
         }
     }
     all.iter_mut().for_each(|person| person.user.account.groups.sort());
@@ -94,22 +124,27 @@ impl Token {
         TokenDigest::of(self.key.as_bytes())
     }
 
-    /// Django knows one token for each user, and names it in its admin by the user's id; so do we
-    /// (docs/decisions/0021).
-    pub(super) fn id(&self) -> TokenId {
-        TokenId(self.owner.id.0)
+    /// Does it count, as far as its own row says?
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        !self.restrictions.disabled && self.expires.is_none_or(|end| end > now)
+    }
+
+    /// Can a request show its key?
+    pub(super) fn can_be_shown(&self) -> bool {
+        TokenKey::parse(&self.key).is_ok()
     }
 
     pub(super) fn into_record(self) -> TokenRecord {
         TokenRecord {
             method: AuthMethod::Token,
-            id: self.id(),
+            id: self.id,
             digest: self.digest(),
             owner: self.owner,
             scopes: ScopeSet::default(),
             created: self.created,
-            expires: None,
+            expires: self.expires,
             revoked: None,
+            restrictions: self.restrictions,
         }
     }
 
@@ -128,21 +163,21 @@ impl Token {
 }
 
 impl OwnerRow {
-    fn into_account(self) -> Account {
+    fn into_account(self, meanings: &Meanings) -> Account {
         Account {
             id: SubjectId(self.user_id),
             name: self.user_name,
             email: self.email.unwrap_or_default(),
             groups: self.group_name.into_iter().collect(),
-            active: self.active != 0,
+            active: self.active != 0 && meanings.let_user(&self.user_flags),
         }
     }
 }
 
 impl UserRow {
-    fn into_person(self) -> Person {
+    fn into_person(self, meanings: &Meanings) -> Person {
         let user = User {
-            account: self.owner.into_account(),
+            account: self.owner.into_account(meanings),
             first_name: self.first_name,
             last_name: self.last_name,
             staff: self.staff != 0,

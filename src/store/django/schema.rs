@@ -1,21 +1,34 @@
 //! Looks whether a database is that of a Django project with tokens, and says all that is missing at once.
 
+use super::columns::{Column, Kind, TOKENS, Unexplained};
 use super::database::DjangoDatabase;
+use super::meaning::Meanings;
 use super::rights;
 use super::rows::{TokenRow, UserRow};
 use super::sessions::SessionRow;
 use super::statement;
-use super::texts::{Extras, Texts};
+use super::texts::{Shape, Texts};
 use crate::config::settings::{Django, DjangoMode};
 use crate::store::sql::Statement;
 use crate::store::{NoSessions, OpenError, StoreError};
+use crate::token::TokenKey;
 
 /// The trigger that docs/DJANGO.md puts on the table of tokens.
 const TRIGGER: &str = "tokengate_token_changed";
 
+/// Characters of a key that Django REST Framework makes, and of its column.
+const KEY_WIDTH: usize = 40;
+
 /// What was found.
 pub(super) struct Looked {
     pub(super) texts: Texts,
+    pub(super) meanings: Meanings,
+    /// May a user have one token only?
+    pub(super) one_each: bool,
+    /// Why no token can be made here.
+    pub(super) no_new_tokens: Option<String>,
+    /// What is odd about the tables.
+    pub(super) remarks: Vec<String>,
     /// Why there is no place for sessions, if there is none.
     pub(super) no_sessions: Option<NoSessions>,
     /// Are there triggers that tell of changes?
@@ -33,41 +46,43 @@ struct Wanted<'a> {
     whole: Option<&'a str>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Column {
-    name: String,
-    kind: String,
-}
-
 /// Looks at all tables, and tries the questions that will be asked.
 pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Result<Looked, OpenError> {
     let failed = |error| database.unopened(error);
     let (name, email) = (names.user_name_column.as_str(), names.user_email_column.as_str());
     let member = names.membership_user_column.as_str();
     let of = |setting, table, columns, whole| Wanted { setting, table, columns, whole };
-    let users =
+    let user_columns =
         [("id", ""), (name, "user_name_column"), (email, "user_email_column"), ("password", ""), ("is_active", "")];
-    let tokens = [("key", ""), ("created", ""), ("user_id", "")];
-    let groups = [("id", ""), ("name", "")];
-    let members = [(member, "membership_user_column"), ("group_id", "")];
+    let token_columns = TOKENS.map(|name| (name, ""));
+    let group_columns = [("id", ""), ("name", "")];
+    let member_columns = [(member, "membership_user_column"), ("group_id", "")];
     let all = [
-        of("user_table", &names.user_table, &users, Some("id")),
-        of("token_table", &names.token_table, &tokens, Some("user_id")),
-        of("group_table", &names.group_table, &groups, None),
-        of("membership_table", &names.membership_table, &members, None),
+        of("user_table", &names.user_table, &user_columns, Some("id")),
+        of("token_table", &names.token_table, &token_columns, Some("user_id")),
+        of("group_table", &names.group_table, &group_columns, None),
+        of("membership_table", &names.membership_table, &member_columns, None),
     ];
-    let (mut wrong, mut extras) = (Vec::new(), Vec::new());
+    let (mut wrong, mut users, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
     for wanted in all {
         let there: Vec<Column> = database.rows(D::DIALECT.columns(wanted.table)).await.map_err(failed)?;
         wrong.extend(wanted.judged(&there));
-        if wanted.table == names.user_table {
-            extras = there.into_iter().map(|column| column.name).collect();
+        match wanted.setting {
+            "user_table" => users = there,
+            "token_table" => tokens = there,
+            _ => {}
         }
     }
     if !wrong.is_empty() {
         return Err(OpenError::NotDjango { store: database.place(), wrong: wrong.join("; ") });
     }
-    let texts = Texts::new(D::DIALECT, names, &Extras(&extras));
+    let meanings = understand(names, &tokens, &users, &[name, email])
+        .map_err(|wrong| OpenError::NotUnderstood { store: database.place(), wrong: wrong.join("; ") })?;
+    let asked = D::DIALECT.unique_columns(&names.token_table);
+    let unique: Vec<(String,)> = database.rows(asked).await.map_err(failed)?;
+    let is_unique = |column: &str| unique.iter().any(|(name,)| name == column);
+    let numbered = tokens.iter().any(|column| column.name == "id" && column.is_whole()) && is_unique("id");
+    let texts = Texts::new(D::DIALECT, names, &Shape { users: &users, numbered, meanings: &meanings });
     // May we read there? Nobody has this key, and nobody this name.
     let _: Vec<TokenRow> = database.rows(statement(&texts.token).bind("")).await.map_err(failed)?;
     let _: Vec<UserRow> = database.rows(statement(&texts.user_named).bind("")).await.map_err(failed)?;
@@ -85,7 +100,85 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
         }
     };
     let no_sessions = look_for_sessions(database, names, &texts).await.map_err(failed)?;
-    Ok(Looked { texts, no_sessions, is_told })
+    let no_new_tokens = no_new_tokens(&names.token_table, &tokens, &meanings);
+    let mut remarks = oddities(&names.token_table, &tokens, &is_unique);
+    if names.mode == DjangoMode::ReadWrite {
+        remarks.extend(no_new_tokens.clone());
+    }
+    let one_each = is_unique("user_id");
+    Ok(Looked { texts, meanings, one_each, no_new_tokens, remarks, no_sessions, is_told })
+}
+
+/// What the columns of tokens and users mean.
+///
+/// # Errors
+/// What the settings say of columns that are not so, and all columns of which they say nothing.
+fn understand(names: &Django, tokens: &[Column], users: &[Column], named: &[&str]) -> Result<Meanings, Vec<String>> {
+    let (token_table, user_table) = (names.token_table.as_str(), names.user_table.as_str());
+    let meanings = Meanings::find(&names.columns, (token_table, tokens), (user_table, users));
+    let unexplained = Unexplained::of(tokens, users, named, &names.columns);
+    let mut wrong = unexplained.told(token_table, user_table, &names.columns.ignored);
+    wrong.extend(keys_that_do_not_fit(token_table, tokens));
+    match meanings {
+        Ok(meanings) if wrong.is_empty() => Ok(meanings),
+        Ok(_) => Err(wrong),
+        Err(more) => Err(wrong.into_iter().chain(more).collect()),
+    }
+}
+
+/// What keeps keys from being those of Django REST Framework.
+fn keys_that_do_not_fit(table: &str, tokens: &[Column]) -> Option<String> {
+    let key = tokens.iter().find(|column| column.name == "key")?;
+    let kind = &key.kind;
+    match (key.kind(), key.width()) {
+        (Kind::Text, None) => None,
+        (Kind::Text, Some(width)) if width < KEY_WIDTH => Some(format!(
+            "{table}.key is {kind}, too narrow for a key of Django REST Framework ({KEY_WIDTH} characters): it rather \
+             names a token than being its secret"
+        )),
+        (Kind::Text, Some(width)) if width > TokenKey::LONGEST => Some(format!(
+            "{table}.key is {kind}, and no request can show a key of more than {} characters",
+            TokenKey::LONGEST
+        )),
+        (Kind::Text, Some(_)) => None,
+        _ => Some(format!("{table}.key is {kind}, and keys are texts")),
+    }
+}
+
+/// What differs from the table of Django REST Framework and need not be wrong.
+fn oddities(table: &str, tokens: &[Column], is_unique: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let key = tokens.iter().find(|column| column.name == "key" && column.width() != Some(KEY_WIDTH));
+    let wide = key.map(|key| {
+        format!(
+            "{table}.key is {}, where Django REST Framework keeps {KEY_WIDTH} characters; a key counts if it stands there \
+             unhashed and has at most {} characters",
+            key.kind,
+            TokenKey::LONGEST
+        )
+    });
+    let twice = (!is_unique("key"))
+        .then(|| format!("{table}.key is not unique; a key that several tokens have does not count"));
+    let several = (!is_unique("user_id")).then(|| {
+        format!(
+            "{table}.user_id is not unique: users may have several tokens; all of them count, and a login gives the newest \
+             that does"
+        )
+    });
+    wide.into_iter().chain(twice).chain(several).collect()
+}
+
+/// Why no row can be made that Django would not have made otherwise.
+fn no_new_tokens(table: &str, tokens: &[Column], meanings: &Meanings) -> Option<String> {
+    let needed = tokens.iter().filter(|column| column.needed != 0 && !TOKENS.contains(&column.name.as_str()));
+    let needed: Vec<&str> = needed.map(|column| column.name.as_str()).collect();
+    if !needed.is_empty() {
+        let needed = needed.join(", ");
+        return Some(format!("no tokens can be made in table {table}: only Django knows the values of {needed}"));
+    }
+    let restricted = "no tokens can be made in table";
+    meanings.restrict_tokens().then(|| {
+        format!("{restricted} {table}: it has columns that restrict tokens, and only Django knows with what values")
+    })
 }
 
 /// Why there is no place for sessions. Who wants none need not have it, so this keeps no store from being opened.
@@ -123,15 +216,15 @@ impl Wanted<'_> {
         if there.is_empty() {
             return vec![format!("table {table} is missing (store.django.{setting})")];
         }
-        let kind = |name: &str| there.iter().find(|column| column.name == name).map(|column| column.kind.as_str());
-        let missing = columns.iter().filter(|(name, _)| kind(name).is_none()).map(|(name, own)| {
+        let find = |name: &str| there.iter().find(|column| column.name == name);
+        let missing = columns.iter().filter(|(name, _)| find(name).is_none()).map(|(name, own)| {
             let setting = if own.is_empty() { setting } else { own };
             format!("table {table} has no column {name} (store.django.{setting})")
         });
-        let odd = whole.and_then(|name| kind(name).map(|kind| (name, kind)));
-        let odd = odd.filter(|(_, kind)| !kind.to_ascii_lowercase().contains("int"));
-        let odd =
-            odd.map(|(name, kind)| format!("{table}.{name} is {kind}, and users are known here by whole numbers only"));
+        let odd = whole.and_then(find).filter(|column| !column.is_whole());
+        let odd = odd.map(|Column { name, kind, .. }| {
+            format!("{table}.{name} is {kind}, and users are known here by whole numbers only")
+        });
         missing.chain(odd).collect()
     }
 }
@@ -142,7 +235,7 @@ mod tests {
 
     #[test]
     fn missing_tables_and_columns_and_odd_ids_are_named() {
-        let column = |name: &str, kind: &str| Column { name: name.to_owned(), kind: kind.to_owned() };
+        let column = |name: &str, kind: &str| Column { name: name.to_owned(), kind: kind.to_owned(), needed: 0 };
         let columns = [("id", ""), ("mail", "user_email_column")];
         let wanted = Wanted { setting: "user_table", table: "people", columns: &columns, whole: Some("id") };
         let judged = |there: &[Column]| wanted.judged(there);

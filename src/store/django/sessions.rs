@@ -15,7 +15,9 @@ use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::session::SessionStore;
 use crate::store::{AccountError, Password, StoreError, TokenEvent};
-use crate::token::{AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord};
+use crate::token::{
+    AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
+};
 
 /// What our texts begin with: whose they are, and their version.
 const MARK: &str = "tokengate:1:";
@@ -89,6 +91,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             created: session.created,
             expires: Some(expires),
             revoked: None,
+            restrictions: Restrictions::default(),
         }))
     }
 

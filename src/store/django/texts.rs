@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
+use super::columns::Column;
 use super::dialect::Dialect;
+use super::meaning::Meanings;
 use crate::config::settings::Django;
 
 /// All statements. Those that read tokens give rows as [`TokenRow`](super::rows::TokenRow), those that read users as
@@ -14,8 +16,10 @@ pub(super) struct Texts {
     /// Key.
     pub token: Arc<str>,
     /// Id of the user.
-    pub token_of: Arc<str>,
-    /// Id of the user to begin behind, most.
+    pub tokens_of: Arc<str>,
+    /// Id of the token.
+    pub token_with_id: Arc<str>,
+    /// Id of the token to begin behind, most; where tokens have the ids of their users, most users.
     pub tokens: Arc<str>,
     /// Name.
     pub user_named: Arc<str>,
@@ -27,7 +31,7 @@ pub(super) struct Texts {
     pub alive: Arc<str>,
     /// Key, time, id of the user. Does nothing where that user has a token, or is missing.
     pub insert: Arc<str>,
-    /// Key, time, id of the user: puts another token in the place of that which is there.
+    /// Key, time, id of the user, former key: puts another key in the place of that which is there.
     pub replace: Arc<str>,
     /// Key, id of the user.
     pub delete: Arc<str>,
@@ -42,17 +46,24 @@ pub(super) struct Texts {
     pub logged_in: Option<Arc<str>>,
 }
 
-/// Columns of users that a project with users of its own may lack, and what is read in their place.
-pub(super) struct Extras<'a>(pub &'a [String]);
+/// What is not the same in each project.
+pub(super) struct Shape<'a> {
+    /// Columns of users. Some may be missing where a project has users of its own; something else is read in their place.
+    pub users: &'a [Column],
+    /// Does the table of tokens number its rows?
+    pub numbered: bool,
+    /// What further columns mean.
+    pub meanings: &'a Meanings,
+}
 
-impl Extras<'_> {
+impl Shape<'_> {
     fn has(&self, column: &str) -> bool {
-        self.0.iter().any(|known| known == column)
+        self.users.iter().any(|known| known.name == column)
     }
 }
 
 impl Texts {
-    pub(super) fn new(dialect: Dialect, names: &Django, extras: &Extras<'_>) -> Texts {
+    pub(super) fn new(dialect: Dialect, names: &Django, shape: &Shape<'_>) -> Texts {
         let quoted = |name: &str| dialect.quoted(name);
         let finished = |text: String| dialect.finished(&text);
         let (tokens, users) = (quoted(&names.token_table), quoted(&names.user_table));
@@ -63,22 +74,25 @@ impl Texts {
             quoted(&names.group_table),
         );
         let owner = format!(
-            "{} AS user_id, {} AS user_name, {} AS email, {} AS active, {} AS group_name",
+            "{} AS user_id, {} AS user_name, {} AS email, {} AS active, {} AS user_flags, {} AS group_name",
             dialect.number("u.id"),
             dialect.text(&format!("u.{}", quoted(&names.user_name_column))),
             dialect.text(&format!("u.{}", quoted(&names.user_email_column))),
             dialect.truth("u.is_active"),
+            shape.meanings.of_users(dialect),
             dialect.text("g.name"),
         );
+        let id = if shape.numbered { "id" } else { "user_id" };
         let token_from = |from: &str| {
             let (key, created) = (dialect.text(&format!("t.{key}")), dialect.micros("t.created"));
+            let (id, facts) = (dialect.number(&format!("t.{id}")), shape.meanings.of_tokens(dialect));
             format!(
-                "SELECT {key} AS token_key, {created} AS created, {owner} \
+                "SELECT {id} AS token_id, {key} AS token_key, {created} AS created, {facts}, {owner} \
                  FROM {from} AS t JOIN {users} AS u ON u.id = t.user_id {groups}"
             )
         };
         let user_from = |from: &str| {
-            let facts = facts(dialect, extras);
+            let facts = facts(dialect, shape);
             format!("SELECT {owner}, {facts} FROM {from} AS u {groups}")
         };
         let insert = format!(
@@ -86,8 +100,10 @@ impl Texts {
             dialect.time_argument("$2"),
             dialect.unless_there(&tokens),
         );
-        let replace =
-            format!("UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3", dialect.time_argument("$2"),);
+        let replace = format!(
+            "UPDATE {tokens} SET {key} = $1, created = {} WHERE user_id = $3 AND {key} = $4",
+            dialect.time_argument("$2"),
+        );
         let sessions = quoted(&names.session_table);
         let session = format!(
             "SELECT {} AS kept, {} AS expires FROM {sessions} WHERE session_key = $1",
@@ -100,13 +116,19 @@ impl Texts {
             dialect.time_argument("$3"),
         );
         let logged_in = format!("UPDATE {users} SET last_login = {} WHERE id = $2", dialect.time_argument("$1"));
-        let page_of_tokens = format!("(SELECT * FROM {tokens} WHERE user_id > $1 ORDER BY user_id LIMIT $2)");
+        // Where an id is that of the user, no page may end between two tokens of one.
+        let page_of_tokens = format!(
+            "(SELECT a.* FROM {tokens} AS a JOIN (SELECT DISTINCT {id} AS paged FROM {tokens} WHERE {id} > $1 \
+             ORDER BY {id} LIMIT $2) AS p ON p.paged = a.{id})"
+        );
+        let order = "ORDER BY token_id, user_id, token_key";
         let page_of_users = format!("(SELECT * FROM {users} WHERE id > $1 ORDER BY id LIMIT $2)");
         let name = quoted(&names.user_name_column);
         Texts {
-            token: finished(format!("{} WHERE t.{key} = $1 ORDER BY token_key", token_from(&tokens))),
-            token_of: finished(format!("{} WHERE t.user_id = $1 ORDER BY token_key", token_from(&tokens))),
-            tokens: finished(format!("{} ORDER BY user_id, token_key", token_from(&page_of_tokens))),
+            token: finished(format!("{} WHERE t.{key} = $1 {order}", token_from(&tokens))),
+            tokens_of: finished(format!("{} WHERE t.user_id = $1 {order}", token_from(&tokens))),
+            token_with_id: finished(format!("{} WHERE t.{id} = $1 {order}", token_from(&tokens))),
+            tokens: finished(format!("{} {order}", token_from(&page_of_tokens))),
             user_named: finished(format!("{} WHERE u.{name} = $1 ORDER BY user_id", user_from(&users))),
             user: finished(format!("{} WHERE u.id = $1 ORDER BY user_id", user_from(&users))),
             users: finished(format!("{} ORDER BY user_id", user_from(&page_of_users))),
@@ -117,20 +139,20 @@ impl Texts {
             session: finished(session),
             open_session: finished(open_session),
             end_session: finished(format!("DELETE FROM {sessions} WHERE session_key = $1")),
-            logged_in: extras.has("last_login").then(|| finished(logged_in)),
+            logged_in: shape.has("last_login").then(|| finished(logged_in)),
         }
     }
 }
 
 /// What only commands and the import want to know of a user.
-fn facts(dialect: Dialect, extras: &Extras<'_>) -> String {
+fn facts(dialect: Dialect, shape: &Shape<'_>) -> String {
     let text = |column: &str| {
-        if extras.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") }
+        if shape.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") }
     };
     let truth =
-        |column: &str| if extras.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
+        |column: &str| if shape.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
     let time =
-        |column: &str| if extras.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
+        |column: &str| if shape.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
     format!(
         "{} AS password, {} AS first_name, {} AS last_name, {} AS staff, {} AS superuser, {} AS joined, {} AS last_login",
         dialect.text("u.password"),

@@ -6,7 +6,8 @@ use super::rows::UserRow;
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
 use crate::store::{
-    AccountError, Act, Arrival, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken, UserTaken,
+    AccountError, Act, Arrival, ArrivingToken, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken,
+    UserTaken,
 };
 use crate::token::{ScopeSet, SubjectId, TokenKey};
 
@@ -20,7 +21,7 @@ impl<D: Database> SqlStore<D> {
         let token = match (&user, &arrival.token) {
             (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
             (_, None) => TokenTaken::Missing,
-            (_, Some((key, created))) => self.take_over_token(change, arrival.user.account.id, key, *created).await?,
+            (_, Some(token)) => self.take_over_token(change, arrival.user.account.id, token).await?,
         };
         Ok(Taken { user, token })
     }
@@ -51,27 +52,37 @@ impl<D: Database> SqlStore<D> {
         &self,
         change: &mut D::Change,
         owner: SubjectId,
-        key: &str,
-        created: Timestamp,
+        token: &ArrivingToken,
     ) -> Result<TokenTaken, StoreError> {
         let skipped = |why: &str| Ok(TokenTaken::Skipped(why.to_owned()));
-        let Ok(key) = TokenKey::parse(key) else { return skipped("no request can show such a key") };
+        let Ok(key) = TokenKey::parse(&token.key) else { return skipped("no request can show such a key") };
         let now = self.clock.now();
         if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
             return match (same.record.owner.id == owner, counts(&same.record, now)) {
+                (true, true) if token.withheld.is_some() || ends_later(same.record.expires, token.expires) => {
+                    let why =
+                        token.withheld.map_or_else(|| "it expires earlier there".to_owned(), |why| why.to_string());
+                    let id = same.record.id;
+                    Ok(TokenTaken::Refused(format!("{why}, and counts here as token {id}; change or revoke that")))
+                }
                 (true, true) => Ok(TokenTaken::There),
                 (true, false) => skipped("it was revoked here, or has expired"),
                 (false, _) => skipped("another user has this key here"),
             };
         }
+        match token.withheld {
+            Some(why) if why.is_live() => return Ok(TokenTaken::Refused(why.to_string())),
+            Some(why) => return skipped(&why.to_string()),
+            None => {}
+        }
         if login_of(change, owner).await?.is_some() {
             return skipped("the user has another login token here");
         }
         let scopes = ScopeSet::default();
-        // It counts from now on for as long as a new one would; when it was made stays known.
-        let expires = self.default_end(now);
+        // It counts from now on for as long as a new one would, and no longer than there; when it was made stays known.
+        let expires = [self.default_end(now), token.expires].into_iter().flatten().min();
         let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
-        match self.write_down(change, owner, draft, created).await {
+        match self.write_down(change, owner, draft, token.created).await {
             Ok(issued) => {
                 self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes))
                     .await?;
@@ -81,6 +92,11 @@ impl<D: Database> SqlStore<D> {
             Err(refused) => Ok(TokenTaken::Skipped(refused.to_string())),
         }
     }
+}
+
+/// Does a token that ends at `here` count for longer than one that ends at `there`?
+fn ends_later(here: Option<Timestamp>, there: Option<Timestamp>) -> bool {
+    there.is_some_and(|there| here.is_none_or(|here| here > there))
 }
 
 /// What differs from the user who has this id already.

@@ -5,7 +5,9 @@
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
-use crate::token::{Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord};
+use crate::token::{
+    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord,
+};
 
 /// A row of the view `token_details`.
 #[derive(sqlx::FromRow)]
@@ -91,6 +93,7 @@ impl TokenRow {
             created: Timestamp::from_micros(self.created),
             expires: time(self.expires),
             revoked: time(self.revoked),
+            restrictions: Restrictions::default(),
         };
         let kind = match self.kind.as_str() {
             "login" => TokenKind::Login,

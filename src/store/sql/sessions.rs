@@ -16,7 +16,7 @@ use crate::store::error::broken;
 use crate::store::session::SessionStore;
 use crate::store::{AccountError, Act, Password, StoreError};
 use crate::token::{
-    Account, AuthMethod, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
+    Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
 };
 
 /// Most sessions of one user; with one more the oldest ends.
@@ -131,6 +131,7 @@ impl SessionRow {
             created: Timestamp::from_micros(self.created),
             expires: Some(Timestamp::from_micros(self.expires)),
             revoked: None,
+            restrictions: Restrictions::default(),
         })
     }
 }

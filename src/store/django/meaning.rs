@@ -1,0 +1,361 @@
+//! What further columns of tokens and users mean, where the settings say so.
+//!
+//! Each is read as a text, since types differ between databases and SQLite keeps any value in any column. A value of another
+//! kind than the column should have means no: the token does not count, only reads, or comes from nowhere; the user is not
+//! active. It is logged once for each column.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::columns::{Column, Kind};
+use super::dialect::Dialect;
+use crate::clock::Timestamp;
+use crate::config::settings::Columns;
+use crate::token::{Networks, Restrictions};
+
+/// What stands between the values of several flags.
+const BETWEEN: char = ',';
+
+/// What the columns of one table of tokens and one of users mean.
+#[derive(Default)]
+pub(super) struct Meanings {
+    expires: Option<Meant>,
+    /// Whether the token counts.
+    token_flags: Vec<Meant>,
+    write_enabled: Option<Meant>,
+    networks: Option<Meant>,
+    user_flags: Vec<Meant>,
+}
+
+/// A column with a meaning.
+struct Meant {
+    column: Column,
+    /// The table, for the log.
+    table: String,
+    /// Does a value that is set disable?
+    disables: bool,
+    /// Was a value logged that is not understood?
+    told: AtomicBool,
+}
+
+/// What a row of the table of tokens says beyond key, time and user.
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+pub(super) struct Facts {
+    expires: Option<String>,
+    token_flags: String,
+    write_enabled: String,
+    networks: Option<String>,
+}
+
+/// What that means.
+pub(super) struct Limits {
+    pub(super) expires: Option<Timestamp>,
+    pub(super) restrictions: Restrictions,
+}
+
+/// A value that cannot be understood.
+struct Odd;
+
+impl Meanings {
+    /// Finds the columns that the settings name. `tokens` and `users`: the two tables with all their columns.
+    ///
+    /// # Errors
+    /// Each column that is missing, or of a type that the setting cannot read.
+    pub(super) fn find(
+        columns: &Columns,
+        tokens: (&str, &[Column]),
+        users: (&str, &[Column]),
+    ) -> Result<Meanings, Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut find = |(table, there): (&str, &[Column]), name: &str, setting: &str, disables, takes: &[Kind]| {
+            let Some(column) = there.iter().find(|column| column.name == name) else {
+                wrong.push(format!("table {table} has no column {name} (store.django.{setting})"));
+                return None;
+            };
+            if !takes.contains(&column.kind()) {
+                let kind = &column.kind;
+                wrong.push(format!("{table}.{name} is {kind}, which store.django.{setting} cannot read"));
+                return None;
+            }
+            let (column, table) = (column.clone(), table.to_owned());
+            Some(Meant { column, table, disables, told: AtomicBool::new(false) })
+        };
+        let truth: &[Kind] = &[Kind::Truth, Kind::Text];
+        let set: &[Kind] = &[Kind::Truth, Kind::Text, Kind::Time, Kind::Date];
+        let mut of_tokens = |name: &Option<String>, setting, disables, takes: &[Kind]| {
+            name.as_deref().and_then(|name| find(tokens, name, setting, disables, takes))
+        };
+        let expires = of_tokens(&columns.expires, "expires_column", false, &[Kind::Time, Kind::Text]);
+        let revoked = of_tokens(&columns.revoked, "revoked_column", true, set);
+        let enabled = of_tokens(&columns.enabled, "enabled_column", false, truth);
+        let write_enabled = of_tokens(&columns.write_enabled, "write_enabled_column", false, truth);
+        let networks =
+            of_tokens(&columns.allowed_networks, "allowed_networks_column", false, &[Kind::Networks, Kind::Text]);
+        let user_flags = columns.user_enabled.iter().filter_map(|flag| {
+            let takes = if flag.disables { set } else { truth };
+            find(users, &flag.column, "user_enabled_columns", flag.disables, takes)
+        });
+        let user_flags = user_flags.collect();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let token_flags = revoked.into_iter().chain(enabled).collect();
+        Ok(Meanings { expires, token_flags, write_enabled, networks, user_flags })
+    }
+
+    /// Do any columns of tokens have a meaning?
+    pub(super) fn restrict_tokens(&self) -> bool {
+        !self.token_flags.is_empty()
+            || [&self.expires, &self.write_enabled, &self.networks].into_iter().any(Option::is_some)
+    }
+
+    /// The columns of a row of [`Facts`], from the table of tokens called `t`.
+    pub(super) fn of_tokens(&self, dialect: Dialect) -> String {
+        let nothing = dialect.text("NULL");
+        let expires = self.expires.as_ref().map_or(nothing.clone(), |meant| meant.time(dialect));
+        let networks = self.networks.as_ref().map_or(nothing, |meant| dialect.text(&meant.place(dialect, "t")));
+        let write_enabled = self.write_enabled.as_ref().map_or_else(|| dialect.text("'1'"), |m| m.flag(dialect, "t"));
+        let flags = flags(dialect, "t", &self.token_flags);
+        format!(
+            "{expires} AS expires, {flags} AS token_flags, {write_enabled} AS write_enabled, {networks} AS networks"
+        )
+    }
+
+    /// The values of all flags of a user, from the table called `u`.
+    pub(super) fn of_users(&self, dialect: Dialect) -> String {
+        flags(dialect, "u", &self.user_flags)
+    }
+
+    /// What a row says.
+    pub(super) fn limits(&self, facts: &Facts) -> Limits {
+        let mut limits = Limits { expires: None, restrictions: Restrictions::default() };
+        limits.restrictions.disabled = !all_allow(&self.token_flags, &facts.token_flags);
+        limits.restrictions.read_only =
+            self.write_enabled.as_ref().is_some_and(|meant| !meant.allows(&facts.write_enabled));
+        if let (Some(meant), Some(text)) = (&self.expires, &facts.expires) {
+            match end(text) {
+                Ok(end) => limits.expires = end,
+                Err(Odd) => {
+                    meant.tell();
+                    limits.restrictions.disabled = true;
+                }
+            }
+        }
+        if let (Some(meant), Some(text)) = (&self.networks, &facts.networks) {
+            match Networks::parse(text) {
+                Ok(networks) => limits.restrictions.networks = networks,
+                Err(_) => {
+                    meant.tell();
+                    limits.restrictions.disabled = true;
+                }
+            }
+        }
+        limits
+    }
+
+    /// Do all flags of a user let them be active?
+    pub(super) fn let_user(&self, flags: &str) -> bool {
+        all_allow(&self.user_flags, flags)
+    }
+}
+
+impl Meant {
+    fn place(&self, dialect: Dialect, table: &str) -> String {
+        format!("{table}.{}", dialect.quoted(&self.column.name))
+    }
+
+    /// A text that [`Meant::allows`] reads, never NULL.
+    fn flag(&self, dialect: Dialect, table: &str) -> String {
+        let place = self.place(dialect, table);
+        match (self.disables, self.column.kind()) {
+            (true, Kind::Time | Kind::Date) => {
+                dialect.text(&format!("CASE WHEN {place} IS NULL THEN '0' ELSE '1' END"))
+            }
+            // Not set.
+            (true, Kind::Text) => format!("COALESCE({}, '0')", dialect.text(&place)),
+            _ if dialect == Dialect::Mysql && self.column.is_bits() => {
+                format!("COALESCE({}, '')", dialect.text(&format!("{place} + 0")))
+            }
+            _ => format!("COALESCE({}, '')", dialect.text(&place)),
+        }
+    }
+
+    /// A text that [`end`] reads.
+    fn time(&self, dialect: Dialect) -> String {
+        let place = self.place(dialect, "t");
+        match (dialect, self.column.kind()) {
+            (Dialect::Postgres, Kind::Time) => format!(
+                "CASE WHEN isfinite({place}) \
+                 THEN '@' || CAST(CAST(LEAST(extract(epoch FROM {place}), 253402300799) * 1000000 AS BIGINT) AS TEXT) \
+                 ELSE CAST({place} AS TEXT) END"
+            ),
+            // What is no time, such as a month of zero, must not look like NULL.
+            (Dialect::Mysql, Kind::Time) => format!(
+                "CASE WHEN {place} IS NULL THEN NULL ELSE \
+                 COALESCE(CONCAT('@', TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {place})), '') END"
+            ),
+            _ => dialect.text(&place),
+        }
+    }
+
+    fn allows(&self, value: &str) -> bool {
+        match truth(value) {
+            Ok(set) => set != self.disables,
+            // A text that says when.
+            Err(Odd) if self.disables && end(value).is_ok() => false,
+            Err(Odd) => {
+                self.tell();
+                false
+            }
+        }
+    }
+
+    fn tell(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                code = "django_value_unknown",
+                table = self.table,
+                column = self.column.name,
+                "a value in this column is not understood, so its token or user does not count; further ones are not logged"
+            );
+        }
+    }
+}
+
+fn flags(dialect: Dialect, table: &str, all: &[Meant]) -> String {
+    let all: Vec<String> = all.iter().map(|meant| meant.flag(dialect, table)).collect();
+    match (all.as_slice(), dialect) {
+        ([], _) => dialect.text("''"),
+        (_, Dialect::Mysql) => dialect.text(&format!("CONCAT_WS('{BETWEEN}', {})", all.join(", "))),
+        _ => all.join(&format!(" || '{BETWEEN}' || ")),
+    }
+}
+
+/// Do all these columns, with these values, allow it?
+fn all_allow(meant: &[Meant], values: &str) -> bool {
+    if meant.is_empty() {
+        return true;
+    }
+    // A text with a comma in it makes more values than there are columns.
+    let fits = values.split(BETWEEN).count() == meant.len();
+    if !fits {
+        meant.iter().for_each(Meant::tell);
+    }
+    fits && meant.iter().zip(values.split(BETWEEN)).all(|(meant, value)| meant.allows(value))
+}
+
+fn truth(value: &str) -> Result<bool, Odd> {
+    let is = |words: [&str; 3]| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
+    match (is(["1", "t", "true"]), is(["0", "f", "false"])) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        _ => Err(Odd),
+    }
+}
+
+/// A time as [`Meant::time`] gives it, or as Django writes it into a text; `None`: never.
+fn end(value: &str) -> Result<Option<Timestamp>, Odd> {
+    if let Some(micros) = value.strip_prefix('@') {
+        return micros.parse().map(|micros| Some(Timestamp::from_micros(micros))).map_err(|_| Odd);
+    }
+    match value {
+        "infinity" => return Ok(None),
+        "-infinity" => return Ok(Some(Timestamp::from_micros(i64::MIN))),
+        _ => {}
+    }
+    let text = value.trim().replacen(' ', "T", 1);
+    let has_zone =
+        text.ends_with(['Z', 'z']) || text.split_once('T').is_some_and(|(_, time)| time.contains(['+', '-']));
+    let text = if has_zone { text } else { format!("{text}Z") };
+    text.parse().map(Some).map_err(|_| Odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Flag;
+
+    fn column(name: &str, kind: &str) -> Column {
+        Column { name: name.to_owned(), kind: kind.to_owned(), needed: 0 }
+    }
+
+    fn named(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    #[test]
+    fn a_value_that_is_not_understood_means_no() {
+        let settings = Columns { revoked: named("revoked"), write_enabled: named("write"), ..Columns::default() };
+        let there = [column("revoked", "text"), column("write", "bool")];
+        let meanings = Meanings::find(&settings, ("t", &there), ("u", &[])).ok().unwrap();
+        let limits = |flags: &str, write: &str| {
+            let facts =
+                Facts { expires: None, token_flags: flags.to_owned(), write_enabled: write.to_owned(), networks: None };
+            let restrictions = meanings.limits(&facts).restrictions;
+            (restrictions.disabled, restrictions.read_only)
+        };
+        for (value, is_set) in [
+            ("0", Some(false)),
+            ("False", Some(false)),
+            ("f", Some(false)),
+            ("1", Some(true)),
+            ("t", Some(true)),
+            ("TRUE", Some(true)),
+            ("", None),
+            ("2", None),
+            ("-1", None),
+            ("yes", None),
+            ("1.0", None),
+            ("0,0", None),
+            ("off", None),
+        ] {
+            assert_eq!(limits(value, "1"), (is_set != Some(false), false), "{value:?}");
+            assert_eq!(limits("0", value), (false, is_set != Some(true)), "{value:?}");
+        }
+        assert_eq!(limits("2024-01-01 00:00:00", "1"), (true, false));
+    }
+
+    #[test]
+    fn times_are_read_as_databases_and_django_write_them() {
+        let at = |micros| Some(Some(Timestamp::from_micros(micros)));
+        for (text, time) in [
+            ("@1795499584123456", at(1_795_499_584_123_456)),
+            ("2026-11-24 05:53:04.123456", at(1_795_499_584_123_456)),
+            ("2026-11-24 05:53:04", at(1_795_499_584_000_000)),
+            ("2026-11-24T05:53:04Z", at(1_795_499_584_000_000)),
+            ("2026-11-24 07:53:04+02:00", at(1_795_499_584_000_000)),
+            ("infinity", Some(None)),
+            ("-infinity", at(i64::MIN)),
+            ("", None),
+            ("@", None),
+            ("0", None),
+            ("1795499584", None),
+            ("2026-11-24", None),
+            ("0000-00-00 00:00:00", None),
+            ("tomorrow", None),
+            ("never", None),
+        ] {
+            assert_eq!(end(text).ok(), time, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn missing_columns_and_types_that_cannot_be_read_are_named() {
+        let settings = Columns {
+            expires: named("day"),
+            enabled: named("since"),
+            allowed_networks: named("gone"),
+            user_enabled: vec![Flag { column: "since".to_owned(), disables: false }],
+            ..Columns::default()
+        };
+        let there = [column("day", "date"), column("since", "datetime")];
+        assert_eq!(
+            Meanings::find(&settings, ("tokens", &there), ("users", &there)).err().unwrap(),
+            [
+                "tokens.day is date, which store.django.expires_column cannot read",
+                "tokens.since is datetime, which store.django.enabled_column cannot read",
+                "table tokens has no column gone (store.django.allowed_networks_column)",
+                "users.since is datetime, which store.django.user_enabled_columns cannot read",
+            ]
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Networks that a token is limited to.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An address with the number of its bits that count. IPv4 networks that came mapped into IPv6 stand here as IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Some networks. An empty list contains no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Networks(Arc<[Network]>);
+
+/// Why a text names no networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a list of networks names IP addresses, each with a number of bits behind a slash if it is not a single host")]
+pub struct NoNetworks;
+
+/// How many bits the prefix of an IPv4-mapped IPv6 address has.
+const MAPPED: u8 = 96;
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `2001:db8::/32` or a single address.
+    ///
+    /// # Errors
+    /// [`NoNetworks`] for anything else: netmasks, ranges, names, and networks that hold IPv4-mapped addresses and others.
+    pub fn parse(text: &str) -> Result<Network, NoNetworks> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| NoNetworks)?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits.parse().map_err(|_| NoNetworks)?,
+            Some(_) => return Err(NoNetworks),
+        };
+        let canonical = address.to_canonical();
+        let bits = match (address == canonical, bits) {
+            (true, bits) if bits <= most => bits,
+            (false, MAPPED..=128) => bits - MAPPED,
+            _ => return Err(NoNetworks),
+        };
+        Ok(Network { address: canonical, bits })
+    }
+
+    /// Is this address in it? One that is mapped into IPv6 is compared as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differs = own.to_bits() ^ other.to_bits();
+                differs.checked_shr(32 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differs = own.to_bits() ^ other.to_bits();
+                differs.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl Networks {
+    /// These networks.
+    pub fn of(networks: impl IntoIterator<Item = Network>) -> Networks {
+        Networks(networks.into_iter().collect())
+    }
+
+    /// Reads a list as databases keep one: a PostgreSQL array (`{10.0.0.0/8,::1}`), a JSON list, or a text in which
+    /// commas or blanks stand between the members. `None`: the list is empty.
+    ///
+    /// # Errors
+    /// [`NoNetworks`] if a single member cannot be read.
+    pub fn parse(text: &str) -> Result<Option<Networks>, NoNetworks> {
+        let text = text.trim();
+        let networks: Vec<Network> = match text.as_bytes().first() {
+            None => return Ok(None),
+            Some(b'[') => {
+                let members: Vec<String> = serde_json::from_str(text).map_err(|_| NoNetworks)?;
+                all(members.iter().map(String::as_str))?
+            }
+            Some(b'"') => {
+                let member: String = serde_json::from_str(text).map_err(|_| NoNetworks)?;
+                return Networks::parse_bare(&member);
+            }
+            Some(b'{') => {
+                let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or(NoNetworks)?;
+                if inner.is_empty() {
+                    return Ok(None);
+                }
+                all(inner.split(',').map(unquoted))?
+            }
+            Some(_) if text == "null" => return Ok(None),
+            Some(_) => return Networks::parse_bare(text),
+        };
+        Ok((!networks.is_empty()).then(|| Networks::of(networks)))
+    }
+
+    fn parse_bare(text: &str) -> Result<Option<Networks>, NoNetworks> {
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let members = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|member| !member.is_empty());
+        let networks = all(members)?;
+        if networks.is_empty() { Err(NoNetworks) } else { Ok(Some(Networks::of(networks))) }
+    }
+
+    /// Is this address in one of them?
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Network> {
+        self.0.iter()
+    }
+}
+
+/// Commas stand between the members.
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, network) in self.0.iter().enumerate() {
+            write!(f, "{}{network}", if place == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+fn all<'t>(members: impl Iterator<Item = &'t str>) -> Result<Vec<Network>, NoNetworks> {
+    members.map(|member| Network::parse(member.trim())).collect()
+}
+
+/// A member of a PostgreSQL array without the quotes around it.
+fn unquoted(member: &str) -> &str {
+    member.strip_prefix('"').and_then(|member| member.strip_suffix('"')).unwrap_or(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_the_networks_that_a_list_names_however_that_is_written() {
+        for list in [
+            "10.0.0.0/8",
+            "10.1.2.3/8",
+            "::ffff:10.0.0.0/104",
+            "192.0.2.1, 10.0.0.0/8",
+            "192.0.2.1\n10.0.0.0/8 ",
+            "{10.0.0.0/8}",
+            "{192.0.2.1/32,\"10.0.0.0/8\"}",
+            "[\"10.0.0.0/8\", \"2001:db8::/32\"]",
+            "\"10.0.0.0/8\"",
+        ] {
+            let networks = Networks::parse(list).unwrap().unwrap();
+            for (address, is_in) in
+                [("10.9.9.9", true), ("::ffff:10.9.9.9", true), ("11.0.0.0", false), ("2001:db9::1", false)]
+            {
+                assert_eq!(networks.contain(address.parse().unwrap()), is_in, "{list} {address}");
+            }
+        }
+        for (list, address, is_in) in [
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "203.0.113.9", false),
+            ("203.0.113.9", "203.0.113.9", true),
+            ("203.0.113.9/32", "203.0.113.8", false),
+            ("::ffff:203.0.113.9", "203.0.113.9", true),
+            ("2001:db8::/32", "2001:db8:ffff::1", true),
+            ("2001:db8::1", "2001:db8::2", false),
+            ("203.0.113.8/31", "203.0.113.9", true),
+            ("203.0.113.8/31", "203.0.113.10", false),
+        ] {
+            let networks = Networks::parse(list).unwrap().unwrap();
+            assert_eq!(networks.contain(address.parse().unwrap()), is_in, "{list} {address}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_limits_nothing_and_a_list_with_one_odd_member_is_none() {
+        for empty in ["", "  ", "{}", "[]", "null", "\"\""] {
+            assert_eq!(Networks::parse(empty), Ok(None), "{empty:?}");
+        }
+        for odd in [
+            ",",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "/8",
+            "10.0.0.0/255.0.0.0",
+            "10.0.0.0/8/8",
+            "10.0.0",
+            "010.0.0.1",
+            "10.0.0.1-10.0.0.9",
+            "localhost",
+            "*",
+            "fe80::1%eth0",
+            "::ffff:0:0/90",
+            "::/129",
+            "10.0.0.0/8;11.0.0.0/8",
+            "10.0.0.0/8, x",
+            "{NULL}",
+            "{10.0.0.0/8,}",
+            "{\"\"}",
+            "{10.0.0.0/8",
+            "{{10.0.0.0/8}}",
+            "[\"\"]",
+            "[null]",
+            "[10]",
+            "[\"10.0.0.0/8\"",
+            "[[\"10.0.0.0/8\"]]",
+            "{\"a\": \"10.0.0.0/8\"}",
+            "NULL",
+            "true",
+            "10.0.0.0/8\0",
+        ] {
+            assert_eq!(Networks::parse(odd), Err(NoNetworks), "{odd:?}");
+        }
+    }
+}
