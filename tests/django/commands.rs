@@ -215,7 +215,7 @@ async fn check_looks_into_the_database(project: Project) {
     assert!(!done && text.contains("only read"), "{text}");
     for work in ["deactivate", "set-password", "create"] {
         let (done, text) = run(&good, &["user", work, "alice"]);
-        assert!(!done && text.contains("look after them there"), "{work}: {text}");
+        assert!(!done && text.contains("manage them there"), "{work}: {text}");
     }
     assert_eq!(run(&good, &["migrate"]), (true, "the schema is up to date\n".to_owned()));
     assert!(!good.path().join("tokengate.key").exists() && !good.path().join("tokengate.db").exists());
