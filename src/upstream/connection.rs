@@ -230,3 +230,32 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { head_bytes: 1 << 10, head_count: 10 };
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_a_moment_ago_is_noticed_by_a_look_at_the_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        for byte in [None, Some(b'x')] {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (far, _) = listener.accept().unwrap();
+            let connection = Connection::new(Stream::Tcp(stream), LIMITS);
+            assert!(connection.stands(true) && connection.stands(false));
+            // Without a turn of the runtime, which has not heard of it then.
+            if let Some(byte) = byte {
+                io::Write::write_all(&mut &far, &[byte]).unwrap();
+            }
+            drop(far);
+            assert!(connection.stands(false), "the runtime cannot know");
+            assert!(!connection.stands(true), "closed, or with bytes that nobody asked for: {byte:?}");
+        }
+    }
+}
