@@ -14,7 +14,7 @@
 //! | vocabulary: words everybody uses | [`token`], [`identity`], [`config`] |
 //! | knowledge: what we can find out | [`store`], [`cache`] |
 //! | decision: rules, no sockets | [`route`], [`auth`] |
-//! | transport | [`upstream`] |
+//! | transport | [`http1`], [`upstream`] |
 //! | the request | [`gateway`]: start reading at `gateway/answer.rs` |
 //! | doors | [`listener`], [`admin`] |
 //! | the house | [`app`], [`demo`], [`cli`] |
@@ -37,6 +37,7 @@ pub mod cache;
 pub mod route;
 pub mod auth;
 
+pub mod http1;
 pub mod upstream;
 
 pub mod gateway;

@@ -238,6 +238,8 @@ url = "${STORE}"
 default_ttl = "90d"
 [limits]
 handshake_timeout = "3s"
+response_header_bytes = "1MiB"
+response_header_count = 300
 [spool]
 max_size = "2MiB"
 folder = "/"
@@ -259,6 +261,8 @@ folder = "/"
     assert_eq!((other.total_timeout, other.body_limit), (Some(Duration::from_secs(3_600)), u64::MAX));
     assert_eq!((other.auth, other.request_body_timeout), (Auth::None, Duration::from_secs(4)));
     assert_eq!((settings.timeouts.idle, settings.timeouts.handshake), (Duration::from_secs(9), Duration::from_secs(3)));
+    let limits = &settings.limits;
+    assert_eq!((limits.response_header_bytes, limits.response_header_count), (1 << 20, 300));
     assert_eq!(settings.identity.user_name, None);
     assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
     assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));

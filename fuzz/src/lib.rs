@@ -4,14 +4,20 @@
 //! reading it a second time in another way. A broken promise is a panic. The programs in `bin/` hand them what the fuzzer
 //! makes up; the test suite includes this file too, so that every seed passes at every change.
 
+pub mod answers;
 pub mod chunks;
 pub mod credentials;
 pub mod front;
 pub mod target;
 
 /// Every target: its name, which is also that of its program and of its folder in `seeds/`, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] =
-    &[("chunks", chunks::run), ("credentials", credentials::run), ("front", front::run), ("target", target::run)];
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("answers", answers::run),
+    ("chunks", chunks::run),
+    ("credentials", credentials::run),
+    ("front", front::run),
+    ("target", target::run),
+];
 
 /// The input in pieces as a network could deliver it: whole, byte by byte, and cut where the input itself says.
 fn deliveries(bytes: &[u8]) -> [Vec<&[u8]>; 3] {

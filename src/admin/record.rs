@@ -96,6 +96,7 @@ pub(super) async fn record(State(records): State<Arc<Records>>, mut request: Req
         has_query: uri.query().is_some(),
         status: Some(response.status().as_u16()),
         outcome: Outcome::Answered,
+        cause: None,
         route: Some(settings::Admin::NAME),
         user_id: account.map(|account| account.id.0),
         user_name: account.map(|account| account.name.as_str()),

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
 use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Offers, PageDesk, Roll};
+use crate::http1;
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
@@ -205,11 +206,14 @@ fn pages(plan: &Plan) -> Option<PageDesk> {
 fn pools(plan: &Plan) -> Pools {
     let workers = plan.settings.workers.max(1);
     let endpoints = plan.endpoints.iter().zip(&plan.tallies);
+    let limits = &plan.settings.limits;
+    let answers = http1::Limits { head_bytes: limits.response_header_bytes, head_count: limits.response_header_count };
     let upstreams = plan.settings.upstreams.iter().zip(endpoints).map(|(upstream, (endpoints, tallies))| {
         let limits = PoolLimits {
             connections: upstream.max_connections.div_ceil(workers).max(1),
             idle: upstream.idle_timeout,
             connect: upstream.connect_timeout,
+            answers,
         };
         let pool = |(spec, tally): (&_, &_)| EndpointPool::new(Arc::clone(spec), limits, Arc::clone(tally));
         UpstreamPools::new(endpoints.iter().zip(tallies).map(pool).collect(), upstream.retry)

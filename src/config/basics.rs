@@ -103,7 +103,15 @@ pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits 
         let header_count = table.key("header_count").count_because(1..=100, why);
         // 65,534 bytes: the longest target that the `http` crate can hold.
         let uri_bytes = size(&table.key("uri_bytes"), 64..=65_534, default.uri_bytes);
+        // An answer's fields are held in the same map as a request's, which has room for 32,768.
+        let response_count = table.key("response_header_count").count(1..=10_000);
         Limits {
+            response_header_bytes: size(
+                &table.key("response_header_bytes"),
+                1 << 10..=1 << 20,
+                default.response_header_bytes,
+            ),
+            response_header_count: response_count.unwrap_or(default.response_header_count),
             header_bytes,
             header_count: header_count.unwrap_or(default.header_count),
             uri_bytes,

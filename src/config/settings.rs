@@ -288,6 +288,10 @@ pub struct Limits {
     pub header_count: usize,
     /// Longest target in bytes.
     pub uri_bytes: usize,
+    /// Longest head of an upstream's answer in bytes.
+    pub response_header_bytes: usize,
+    /// Most field lines of an upstream's answer.
+    pub response_header_count: usize,
     /// Most connections of the process.
     pub connections: usize,
     /// Most connections of one client address.
@@ -363,6 +367,8 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             header_count: 100,
             uri_bytes: 8 << 10,
+            response_header_bytes: 64 << 10,
+            response_header_count: 100,
             connections: 10_000,
             connections_per_ip: 1_000,
             handshakes: 1_024,

@@ -8,11 +8,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::Exchange;
 use super::fields::trailers;
 use super::timer::Timer;
+use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
 use crate::upstream::{Lease, RequestBody};
 
@@ -30,12 +30,18 @@ enum Source {
 }
 
 struct FromEndpoint {
-    incoming: Incoming,
+    /// `None` only while it is dropped.
     lease: Option<Lease>,
     request_body: RequestBody,
     timer: Timer,
-    ended: bool,
-    broken: Option<Outcome>,
+    broken: Option<BadAnswer>,
+}
+
+/// Why an answer ends before it is complete.
+enum Break {
+    TokenEnded,
+    Timeout,
+    Answer(BadAnswer),
 }
 
 /// The endpoint's answer broke off. The client sees a connection or stream that ends before the body does.
@@ -54,9 +60,8 @@ impl Body {
         Body { source: Source::Full(Some(bytes)), exchange: None, offered: false }
     }
 
-    pub(super) fn from_endpoint(incoming: Incoming, lease: Lease, request_body: RequestBody, timer: Timer) -> Body {
-        let lease = Some(lease);
-        let source = FromEndpoint { incoming, lease, request_body, timer, ended: false, broken: None };
+    pub(super) fn from_endpoint(lease: Lease, request_body: RequestBody, timer: Timer) -> Body {
+        let source = FromEndpoint { lease: Some(lease), request_body, timer, broken: None };
         Body { source: Source::Endpoint(source), exchange: None, offered: false }
     }
 
@@ -70,7 +75,7 @@ impl Body {
     fn is_complete(&self) -> bool {
         match &self.source {
             Source::Full(_) => true,
-            Source::Endpoint(from) => from.ended || from.incoming.is_end_stream(),
+            Source::Endpoint(from) => from.has_ended(),
         }
     }
 }
@@ -90,7 +95,7 @@ impl HttpBody for Body {
             Source::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
             // Before the endpoint is asked: with its token a caller loses what lies ready, too.
             Source::Endpoint(_) if this.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx)) => {
-                Some(Err(Outcome::TokenEnded))
+                Some(Err(Break::TokenEnded))
             }
             Source::Endpoint(from) => ready!(from.poll(cx)).transpose(),
         };
@@ -101,17 +106,23 @@ impl HttpBody for Body {
                     exchange.client().pulse.offer();
                     this.offered = true;
                 }
-                Some(Err(outcome)) => exchange.breaks_off(*outcome),
+                Some(Err(Break::TokenEnded)) => exchange.breaks_off(Outcome::TokenEnded),
+                Some(Err(Break::Timeout)) => exchange.breaks_off(Outcome::OriginTimeout),
+                Some(Err(Break::Answer(cause))) => {
+                    let is_cut = *cause == BadAnswer::Cut;
+                    exchange.breaks_off(if is_cut { Outcome::OriginReset } else { Outcome::OriginBadResponse });
+                    exchange.blames(cause.clone());
+                }
                 None => {}
             }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|_: Outcome| BrokenOff)))
+        Poll::Ready(frame.map(|frame| frame.map_err(|_: Break| BrokenOff)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Full(bytes) => bytes.is_none(),
-            Source::Endpoint(from) => from.incoming.is_end_stream(),
+            Source::Endpoint(from) => from.has_ended(),
         }
     }
 
@@ -120,20 +131,19 @@ impl HttpBody for Body {
             Source::Full(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
             }
-            Source::Endpoint(from) => from.incoming.size_hint(),
+            Source::Endpoint(from) => from.lease.as_ref().map_or_else(SizeHint::default, Lease::size_hint),
         }
     }
 }
 
 impl FromEndpoint {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Outcome>> {
-        if let Some(why) = self.broken {
-            return Poll::Ready(Err(why));
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Break>> {
+        if let Some(why) = &self.broken {
+            return Poll::Ready(Err(Break::Answer(why.clone())));
         }
-        // After each look that finds nothing the connection is driven once, then looked at again.
-        let mut driven = false;
+        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(None)) };
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            match lease.poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer.start();
                     match frame.into_trailers() {
@@ -146,24 +156,21 @@ impl FromEndpoint {
                         }
                     }
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    self.broken = Some(Outcome::OriginReset);
+                Poll::Ready(Some(Err(bad))) => {
+                    self.broken = Some(bad);
                     // What came before goes to the client first: the library drops what it has not flushed on an error.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Poll::Ready(None) => {
-                    self.ended = true;
-                    return Poll::Ready(Ok(None));
-                }
-                Poll::Pending if !std::mem::replace(&mut driven, true) => {
-                    if let Some(lease) = &mut self.lease {
-                        lease.drive(cx);
-                    }
-                }
-                Poll::Pending => return self.timer.poll(cx).map(|()| Err(Outcome::OriginTimeout)),
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending => return self.timer.poll(cx).map(|()| Err(Break::Timeout)),
             }
         }
+    }
+
+    /// Was all of it handed over?
+    fn has_ended(&self) -> bool {
+        self.broken.is_none() && self.lease.as_ref().is_none_or(Lease::has_ended)
     }
 }
 

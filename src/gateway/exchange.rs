@@ -15,6 +15,7 @@ use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway};
 use crate::auth::cookies;
 use crate::config::settings;
+use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex};
@@ -40,6 +41,8 @@ pub struct Exchange {
     read_whole: bool,
     /// Stays as it is while nothing has been decided: then the client left.
     outcome: Outcome,
+    /// What was wrong with the endpoint's answer.
+    cause: Option<BadAnswer>,
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
@@ -65,6 +68,7 @@ impl Exchange {
             late: false,
             read_whole: false,
             outcome: Outcome::ClientGone,
+            cause: None,
             status: None,
             upstream: None,
             bytes_out: 0,
@@ -184,6 +188,11 @@ impl Exchange {
         (self.outcome, self.status) = (outcome, Some(status));
     }
 
+    /// The endpoint's answer breaks this rule.
+    pub(super) fn blames(&mut self, cause: BadAnswer) {
+        self.cause = Some(cause);
+    }
+
     /// The endpoint did not bring its answer to an end.
     pub(super) fn breaks_off(&mut self, outcome: Outcome) {
         self.outcome = if self.late { Outcome::TokenEnded } else { outcome };
@@ -231,6 +240,7 @@ impl Drop for Exchange {
         self.gateway.recorder.request(route, self.outcome, status, total, self.upstream);
         let Some(log) = &self.gateway.access_log else { return };
         let caller = self.caller.as_deref();
+        let cause = self.cause.as_ref().map(BadAnswer::place);
         log.write(&Entry {
             time: self.gateway.clock.now(),
             request_id: self.id.to_str().unwrap_or_default(),
@@ -241,6 +251,7 @@ impl Drop for Exchange {
             has_query: self.uri.query().is_some(),
             status,
             outcome: self.outcome,
+            cause: cause.as_deref(),
             route: self.route.map(|index| {
                 let routes = self.gateway.routes.routes();
                 let own = if index == routes.len() { settings::Login::NAME } else { settings::Browser::NAME };

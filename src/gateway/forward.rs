@@ -1,17 +1,15 @@
 //! Sends a request to an endpoint and begins its answer.
 //!
-//! A request with effects is never sent twice: what is sent once more was handed back unsent, or is idempotent, has no
-//! body and went out on a reused connection that ended before a byte of the answer came (PERFORMANCE §6).
+//! A request with effects is never sent twice. A request is sent once more if its reused connection ended before a byte
+//! of the answer came, and if nothing of it had left, or it is idempotent (RFC 9110 §9.2.2) and has no body.
 
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
-use http::{Method, Request, Response, StatusCode, Version, response};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, response};
 use tokio::time::Instant;
 
 use super::fields::{self, forwarded::X_REQUEST_ID};
@@ -21,8 +19,11 @@ use super::websocket::Handshake;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
 use crate::config::settings;
+use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
-use crate::upstream::{EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools};
+use crate::upstream::{
+    EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools, is_repeatable,
+};
 
 /// How old an exchange may be whose answer may still begin when its caller's token has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,52 +43,49 @@ impl Gateway {
         let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
         let request_body = request.body().state();
         let chosen = pools.choose().ok_or(Refusal::Internal)?;
-        let (mut lease, pool) = match chosen.lease_warm() {
+        // A connection that its endpoint has just closed costs a request that may be sent twice nothing.
+        let certainly = !(pools.retries() && is_repeatable(&request));
+        let (mut lease, pool) = match chosen.lease_warm(certainly) {
             Some(lease) => (lease, Rc::clone(chosen)),
-            None => Box::pin(lease(pools, chosen, false)).await?,
+            None => Box::pin(lease(pools, chosen, false, certainly)).await?,
         };
-        // Only a warm connection may have ended of age, unseen by us.
-        let spare = if lease.is_reused() && pools.retries() { spare(&request) } else { None };
         name_host(&mut request, route, &pool);
         let asked = Instant::now();
         let mut timer = Timer::new(
             (!route.streaming).then_some(route.response_headers_timeout),
             route.total_timeout.map(|total| exchange.started() + total),
         );
-        if !lease.is_ready() {
-            Box::pin(lease.ready()).await;
-        }
         if exchange.token_has_ended() {
             return Err(Refusal::TokenEnded);
         }
         exchange.sends(&request_body);
-        let sent = pin!(lease.send(request).ok_or(Refusal::Internal)?);
-        let (answer, mut lease) = match wait(sent, &mut lease, &mut timer, &request_body, exchange).await? {
-            Ok(answer) => (answer, lease),
-            Err(fault) => {
-                let again = fault.unsent.or(spare).filter(|_| lease.is_reused() && pools.retries());
-                let Some(request) = again.filter(|_| fault.cause == OriginFault::Reset) else {
-                    return Err(why(fault.cause, &request_body));
-                };
+        lease.send(request, handshake.is_some());
+        let answer = match wait(&mut lease, &mut timer, &request_body, exchange).await? {
+            Ok(answer) => answer,
+            Err(SendFault { again: Some(request), .. }) if lease.is_reused() && pools.retries() => {
                 drop(lease);
-                Box::pin(send_again(pools, request, route, &mut timer, &request_body, exchange)).await?
+                let again = send_again(pools, request, handshake.is_some(), route, &mut timer, &request_body, exchange);
+                let answer;
+                (answer, lease) = Box::pin(again).await?;
+                answer
             }
+            Err(fault) => return Err(why(fault.cause, &request_body)),
         };
         let last_word = exchange.answered(asked);
         let deadline = route.total_timeout.map(|total| exchange.started() + total);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             // Only what was asked for; else the endpoint takes something for a handshake that is none.
             let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
-            return match (accepted, last_word) {
-                (true, false) => Box::pin(switch(answer, lease, deadline, exchange)).await,
+            return match (accepted && lease.is_sent(), last_word) {
+                (true, false) => Ok(switch(answer, lease, deadline, exchange)),
                 (true, true) => Err(Refusal::TokenEnded),
-                (false, _) => Err(OriginFault::BadResponse.into()),
+                (false, _) => Err(OriginFault::BadResponse(BadAnswer::Switch).into()),
             };
         }
-        if !request_body.has_ended() {
-            if answer.status().as_u16() < 400 {
-                request_body.succeeded();
-            }
+        if !request_body.has_ended() && answer.status().as_u16() < 400 {
+            request_body.succeeded();
+        }
+        if !lease.is_sent() {
             lease.drive_apart();
         }
         exchange.ends(Outcome::Forwarded, answer.status());
@@ -95,51 +93,29 @@ impl Gateway {
             true => timer.for_body(None, Some(Instant::now() + LAST_WORD)),
             false => timer.for_body((!route.streaming).then_some(route.response_body_timeout), deadline),
         };
-        let (head, incoming) = finish(answer, exchange);
-        Ok(Response::from_parts(head, Body::from_endpoint(incoming, lease, request_body, timer)))
+        let head = finish(answer, exchange);
+        Ok(Response::from_parts(head, Body::from_endpoint(lease, request_body, timer)))
     }
 }
 
-/// What goes to the client: the endpoint's answer without what was meant for this hop.
-fn finish(answer: Response<Incoming>, exchange: &Exchange) -> (response::Parts, Incoming) {
-    let (mut head, incoming) = answer.into_parts();
-    head.version = Version::HTTP_11;
+/// What goes to the client: the head of the endpoint's answer without what was meant for this hop.
+fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
+    let (mut head, ()) = answer.into_parts();
     fields::response::finish(&mut head.headers, exchange.hsts());
     if exchange.knows_sessions() {
         cookies::remove_set_session(&mut head.headers);
     }
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
-    (head, incoming)
+    head
 }
 
 /// The endpoint speaks WebSocket from here on: prepares the tunnel, which begins once the client has its answer.
-async fn switch(
-    mut answer: Response<Incoming>,
-    mut lease: Lease,
-    deadline: Option<Instant>,
-    exchange: &mut Exchange,
-) -> Result<Response<Body>, Refusal> {
-    // What is left of HTTP on it ends without anybody's wait.
-    lease.drive_apart();
-    let stream = hyper::upgrade::on(&mut answer).await.map_err(|_| OriginFault::Reset)?;
+fn switch(answer: Response<()>, lease: Lease, deadline: Option<Instant>, exchange: &mut Exchange) -> Response<Body> {
     exchange.ends(Outcome::Forwarded, answer.status());
-    let (mut head, _none) = finish(answer, exchange);
+    let mut head = finish(answer, exchange);
     Handshake::ask(&mut head.headers);
-    exchange.switches(FarEnd::new(stream, lease, deadline));
-    Ok(Response::from_parts(head, Body::full(Bytes::new())))
-}
-
-/// A second copy of a request that may be sent twice without any effect.
-fn spare(request: &Request<OutgoingBody>) -> Option<Box<Request<OutgoingBody>>> {
-    let repeatable =
-        request.body().is_empty() && matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    repeatable.then(|| {
-        let mut copy = Request::new(OutgoingBody::empty());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        Box::new(copy)
-    })
+    exchange.switches(FarEnd::new(lease.into_tunnel(), deadline));
+    Response::from_parts(head, Body::full(Bytes::new()))
 }
 
 /// A connection to the chosen endpoint; if that cannot be reached, to the first other one that can.
@@ -147,12 +123,13 @@ async fn lease(
     pools: &UpstreamPools,
     chosen: &Rc<EndpointPool>,
     fresh: bool,
+    certainly: bool,
 ) -> Result<(Lease, Rc<EndpointPool>), Refusal> {
-    match chosen.lease(fresh).await {
+    match chosen.lease(fresh, certainly).await {
         Ok(lease) => Ok((lease, Rc::clone(chosen))),
         Err(mut fault) => {
             for other in pools.others(chosen) {
-                match other.lease(fresh).await {
+                match other.lease(fresh, certainly).await {
                     Ok(lease) => return Ok((lease, Rc::clone(other))),
                     Err(next) => fault = next,
                 }
@@ -170,39 +147,35 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
 
 /// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
 async fn wait(
-    mut answer: Pin<&mut impl Future<Output = Result<Response<Incoming>, impl Into<SendFault>>>>,
     lease: &mut Lease,
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
-) -> Result<Result<Response<Incoming>, SendFault>, Refusal> {
+) -> Result<Result<Response<()>, SendFault>, Refusal> {
     timer.start();
     loop {
         let pieces = body.pieces();
-        let waited = std::future::poll_fn(|cx| {
-            lease.drive(cx);
-            match answer.as_mut().poll(cx) {
-                Poll::Ready(answer) => Poll::Ready(Waited::Answer(answer)),
-                Poll::Pending if exchange.poll_token_end(cx) && !may_answer(exchange, body) => {
-                    Poll::Ready(Waited::TokenEnded)
-                }
-                Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
+        let waited = std::future::poll_fn(|cx| match lease.poll_answer(cx) {
+            Poll::Ready(answer) => Poll::Ready(Waited::Answer(answer)),
+            Poll::Pending if exchange.poll_token_end(cx) && !may_answer(exchange, body) => {
+                Poll::Ready(Waited::TokenEnded)
             }
+            Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
         });
         match waited.await {
             // Whatever it was, its cause is the end of the token.
             Waited::Answer(Err(_)) if exchange.token_has_ended() => return Err(Refusal::TokenEnded),
-            Waited::Answer(answer) => return Ok(answer.map_err(Into::into)),
+            Waited::Answer(answer) => return Ok(answer),
             Waited::TokenEnded => return Err(Refusal::TokenEnded),
             // The endpoint takes what there is of the body; the client's own silence is watched by the body.
             Waited::Enough if (body.is_awaited() || body.pieces() != pieces) && !timer.is_over() => timer.start(),
-            Waited::Enough => return Ok(Err(SendFault { unsent: None, cause: OriginFault::Timeout })),
+            Waited::Enough => return Ok(Err(SendFault::new(OriginFault::Timeout))),
         }
     }
 }
 
-enum Waited<A> {
-    Answer(A),
+enum Waited {
+    Answer(Result<Response<()>, SendFault>),
     TokenEnded,
     Enough,
 }
@@ -217,19 +190,20 @@ fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
 async fn send_again(
     pools: &UpstreamPools,
     mut request: Box<Request<OutgoingBody>>,
+    asks_to_switch: bool,
     route: &settings::Route,
     timer: &mut Timer,
     body: &RequestBody,
     exchange: &Exchange,
-) -> Result<(Response<Incoming>, Lease), Refusal> {
+) -> Result<(Response<()>, Lease), Refusal> {
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
-    let (mut lease, pool) = lease(pools, chosen, true).await?;
+    let (mut lease, pool) = lease(pools, chosen, true, true).await?;
     name_host(&mut request, route, &pool);
     if exchange.token_has_ended() {
         return Err(Refusal::TokenEnded);
     }
-    let sent = pin!(lease.send(*request).ok_or(Refusal::Internal)?);
-    match wait(sent, &mut lease, timer, body, exchange).await? {
+    lease.send(*request, asks_to_switch);
+    match wait(&mut lease, timer, body, exchange).await? {
         Ok(answer) => Ok((answer, lease)),
         Err(fault) => Err(why(fault.cause, body)),
     }

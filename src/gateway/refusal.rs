@@ -129,7 +129,7 @@ impl Refusal {
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
-            Refusal::Origin(fault) => origin_row(*fault),
+            Refusal::Origin(fault) => origin_row(fault),
             Refusal::Internal => (S::INTERNAL_SERVER_ERROR, Outcome::Internal, "Internal error.".into()),
         }
     }
@@ -151,6 +151,9 @@ impl Refusal {
             status => status,
         };
         exchange.ends(outcome, status);
+        if let Refusal::Origin(OriginFault::BadResponse(cause)) = &self {
+            exchange.blames(cause.clone());
+        }
         let mut response = reply::detail(status, &detail, &exchange);
         let fields = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED
@@ -218,12 +221,12 @@ pub(super) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
-fn origin_row(fault: OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
+fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
     use StatusCode as S;
     match fault {
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
         OriginFault::Reset => (S::BAD_GATEWAY, Outcome::OriginReset, "The upstream closed the connection.".into()),
-        OriginFault::BadResponse => {
+        OriginFault::BadResponse(_) => {
             (S::BAD_GATEWAY, Outcome::OriginBadResponse, "The upstream's answer cannot be passed on.".into())
         }
         OriginFault::Timeout => {

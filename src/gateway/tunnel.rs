@@ -8,15 +8,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::timer::Timer;
 use super::{Ending, Exchange};
 use crate::telemetry::Outcome;
-use crate::upstream::Lease;
+use crate::upstream::Tunneled;
 
 /// Most bytes that one read takes.
 const PIECE: usize = 8 << 10;
@@ -26,14 +24,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Where a tunnel leads: the endpoint's connection, which its pool counts for as long.
 pub struct FarEnd {
-    stream: TokioIo<Upgraded>,
-    _lease: Lease,
+    stream: Tunneled,
     timer: Timer,
 }
 
 impl FarEnd {
-    pub(super) fn new(stream: Upgraded, lease: Lease, deadline: Option<Instant>) -> FarEnd {
-        FarEnd { stream: TokioIo::new(stream), _lease: lease, timer: Timer::new(None, deadline) }
+    pub(super) fn new(stream: Tunneled, deadline: Option<Instant>) -> FarEnd {
+        FarEnd { stream, timer: Timer::new(None, deadline) }
     }
 }
 

@@ -13,9 +13,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::thread;
 use std::time::Duration;
 
-use super::log_line::SecondText;
 pub use super::log_line::{Entry, LogFormat};
 use super::recorder::Recorder;
+use super::second_text::SecondText;
 
 /// A buffer is handed over once it holds this much: large enough to make the hand-over rare, small enough for a cache.
 const FULL: usize = 32 << 10;

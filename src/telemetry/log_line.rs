@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::Version;
 
 use super::metrics::Outcome;
+use super::second_text::SecondText;
 use crate::clock::Timestamp;
 
 /// How lines are written.
@@ -43,6 +44,8 @@ pub struct Entry<'a> {
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: Outcome,
+    /// What was wrong with the upstream's answer, if it was refused or cut for that.
+    pub cause: Option<&'a str>,
     /// The name of its route.
     pub route: Option<&'a str>,
     /// Id of the user.
@@ -59,32 +62,6 @@ pub struct Entry<'a> {
     pub upstream: Option<Duration>,
 }
 
-/// The text of the second that was written last: most requests share it with the one before.
-#[derive(Debug)]
-pub(super) struct SecondText {
-    second: i64,
-    text: Vec<u8>,
-}
-
-impl SecondText {
-    pub(super) fn new() -> SecondText {
-        SecondText { second: i64::MIN, text: Vec::with_capacity(32) }
-    }
-
-    /// Date and time without the part below a second.
-    fn of(&mut self, time: Timestamp) -> &[u8] {
-        if self.second != time.as_seconds() {
-            self.second = time.as_seconds();
-            self.text.clear();
-            // Writing into a Vec cannot fail.
-            let _ = write!(self.text, "{time}");
-            let below_a_second = ".123Z".len();
-            self.text.truncate(self.text.len().saturating_sub(below_a_second));
-        }
-        &self.text
-    }
-}
-
 impl Entry<'_> {
     /// Appends the line, with its end.
     pub(super) fn write(&self, out: &mut Vec<u8>, format: LogFormat, second: &mut SecondText) {
@@ -98,6 +75,7 @@ impl Entry<'_> {
         line.path("path", self.path, self.has_query);
         line.optional("status", self.status.map(u64::from));
         line.text("outcome", self.outcome.code());
+        line.text("cause", self.cause.unwrap_or_default());
         line.text("route", self.route.unwrap_or_default());
         line.id("user_id", self.user_id);
         line.text("user", self.user_name.unwrap_or_default());
@@ -314,6 +292,7 @@ pub(super) mod tests {
             has_query: true,
             status: Some(200),
             outcome: Outcome::Forwarded,
+            cause: None,
             route: Some("products"),
             user_id: Some(1001),
             user_name: Some("alice"),

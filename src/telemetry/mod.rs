@@ -14,6 +14,7 @@ mod log_line;
 pub mod metrics;
 pub mod recorder;
 pub mod request_id;
+mod second_text;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use history::History;

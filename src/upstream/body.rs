@@ -165,6 +165,11 @@ impl OutgoingBody {
         }
     }
 
+    /// Was it cut from outside?
+    pub(super) fn is_cut(&self) -> bool {
+        self.state.0.cut.get()
+    }
+
     /// A look at how far it has come, from outside.
     pub fn state(&self) -> RequestBody {
         self.state.clone()

@@ -1,24 +1,20 @@
 //! How a connection to an endpoint is made.
 
 use std::io;
-use std::net::SocketAddr;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::connection::Connection;
 use crate::config::settings::{Endpoint, EndpointAddress};
 
-/// Longest response head in bytes, and the most that one read of a body takes (PERFORMANCE §3).
-const BUFFER: usize = 64 << 10;
 /// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
@@ -59,8 +55,8 @@ pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
 }
 
 /// Connects.
-pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
-    let stream = match &spec.place {
+pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
+    Ok(match &spec.place {
         Place::Tcp(addresses) => {
             let stream = TcpStream::connect(addresses.as_slice()).await?;
             // Heads and bodies are written whole; waiting for more only adds delay.
@@ -71,16 +67,49 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Connection> {
             Stream::Tcp(stream)
         }
         Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
-    };
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    Ok(Connection::new(sender, connection))
+    })
 }
 
 /// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Ready when there may be something to read.
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads what is there. Asks the system only if the runtime has heard that there may be something.
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.try_read(buffer),
+            Stream::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    /// Looks whether a byte or the end has come, and takes nothing. Asks the system.
+    pub(super) fn peek(&self) -> io::Result<usize> {
+        self.socket().peek(&mut [MaybeUninit::uninit()])
+    }
+
+    /// Ends the connection in both directions, at once.
+    pub(super) fn end(&self) {
+        // It has ended already if this fails.
+        let _ = self.socket().shutdown(Shutdown::Both);
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        match self {
+            Stream::Tcp(stream) => SockRef::from(stream),
+            Stream::Unix(stream) => SockRef::from(stream),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

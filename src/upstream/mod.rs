@@ -9,19 +9,23 @@ mod connect;
 mod connection;
 mod lease;
 mod pool;
+mod sending;
 mod spool;
 mod tally;
 
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use client_body::ClientBody;
 pub use connect::{EndpointSpec, Place, resolve};
-pub use lease::{Lease, SendFault};
+pub use lease::{Lease, SendFault, Tunneled};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
+pub use sending::is_repeatable;
 pub use spool::{Gathering, IN_MEMORY, Spool};
 pub use tally::{EndpointTally, Reachability};
 
+use crate::http1::BadAnswer;
+
 /// What went wrong on the side of the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginFault {
     /// No connection could be made.
     Connect,
@@ -29,8 +33,8 @@ pub enum OriginFault {
     Overloaded,
     /// The connection ended before the answer began.
     Reset,
-    /// What came was no HTTP answer.
-    BadResponse,
+    /// What came was no HTTP answer, or one whose end is in doubt.
+    BadResponse(BadAnswer),
     /// The answer did not begin in time.
     Timeout,
 }

@@ -15,6 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use super::connect::{EndpointSpec, connect};
 use super::connection::Connection;
 use super::{EndpointTally, Lease, OriginFault};
+use crate::http1::{self, BadAnswer};
+use crate::limits::Seldom;
 
 /// Connections of one worker to one endpoint.
 pub struct EndpointPool {
@@ -26,6 +28,7 @@ pub struct EndpointPool {
     open: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
+    bad_answers: Seldom,
 }
 
 /// Bounds of one pool.
@@ -37,10 +40,12 @@ pub struct PoolLimits {
     pub idle: Duration,
     /// Longest wait for a connection.
     pub connect: Duration,
+    /// What the heads of answers may be.
+    pub answers: http1::Limits,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -55,6 +60,7 @@ impl EndpointPool {
             open: Cell::new(0),
             waiting: Cell::new(0),
             freed: Notify::new(),
+            bad_answers: Seldom::default(),
         })
     }
 
@@ -68,20 +74,22 @@ impl EndpointPool {
         self.open.get().saturating_sub(self.idle.borrow().len())
     }
 
-    /// A warm connection on loan, if there is one.
-    pub fn lease_warm(self: &Rc<Self>) -> Option<Lease> {
-        self.warm().map(|connection| Lease::new(connection, self, true))
+    /// A warm connection on loan, if there is one. `certainly`: for a request that may not be sent twice. Its connection
+    /// is looked at right now, so that one that its endpoint has just closed is not written to.
+    pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
+        self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
     /// A connection on loan: a warm one, a new one, or the next that comes back.
     ///
-    /// `fresh` asks for a new one even if a warm one is there. Dropping the future is fine.
+    /// `fresh` asks for a new one even if a warm one is there; `certainly` as in [`EndpointPool::lease_warm`]. Dropping
+    /// the future is fine.
     ///
     /// # Errors
     /// [`OriginFault::Connect`] if none can be made, [`OriginFault::Overloaded`] if none comes free in time or as many
     /// wait already as may be open.
-    pub async fn lease(self: &Rc<Self>, fresh: bool) -> Result<Lease, OriginFault> {
-        if let (false, Some(lease)) = (fresh, self.lease_warm()) {
+    pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
+        if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
             return Ok(lease);
         }
         let deadline = Instant::now() + self.limits.connect;
@@ -96,7 +104,7 @@ impl EndpointPool {
             let freed = timeout_at(deadline, self.freed.notified()).await;
             drop(place);
             freed.map_err(|_| OriginFault::Overloaded)?;
-            if let Some(lease) = self.lease_warm() {
+            if let Some(lease) = self.lease_warm(certainly) {
                 return Ok(lease);
             }
         }
@@ -106,7 +114,7 @@ impl EndpointPool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain_mut(|one| one.connection.stands() && now.duration_since(one.since) < self.limits.idle);
+        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.idle);
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -114,9 +122,18 @@ impl EndpointPool {
         }
     }
 
-    pub(super) fn take_back(&self, connection: Connection) {
+    pub(super) fn take_back(&self, connection: Box<Connection>) {
         self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
         self.freed.notify_one();
+    }
+
+    /// Logs, now and then, what is wrong with the endpoint's answers; the access log has the cause of each. A cut answer
+    /// is ordinary: its endpoint was stopped.
+    pub(super) fn tell_bad(&self, bad: &BadAnswer) {
+        if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
+            let (endpoint, cause) = (&self.spec.authority, bad.word());
+            tracing::warn!(endpoint, cause, error = %bad, "an answer of the endpoint cannot be passed on");
+        }
     }
 
     pub(super) fn lost_one(&self) {
@@ -126,10 +143,10 @@ impl EndpointPool {
     }
 
     /// The warmest connection that still stands.
-    fn warm(&self) -> Option<Connection> {
+    fn warm(&self, certainly: bool) -> Option<Box<Connection>> {
         loop {
-            let Idle { mut connection, .. } = self.idle.borrow_mut().pop_back()?;
-            if connection.stands() {
+            let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
+            if connection.stands(certainly) {
                 return Some(connection);
             }
             self.lost_one();
@@ -139,7 +156,7 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let connection = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(connection)) => connection,
+            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.answers)),
             Ok(Err(error)) => {
                 tracing::warn!(endpoint = self.spec.authority, %error, "cannot connect to the endpoint");
                 self.tally.refused();

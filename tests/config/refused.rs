@@ -145,6 +145,14 @@ fn quantities_without_a_unit_and_zero_are_refused() {
             "2: limits.header_count: `101` is out of bounds; write a whole number from 1 to 100: the HTTP library \
              reads no more without a copy of them all",
         ),
+        (
+            "[limits] | response_header_bytes = \"2MiB\"",
+            "2: limits.response_header_bytes: `2MiB` is out of bounds; write 1KiB to 1MiB",
+        ),
+        (
+            "[limits] | response_header_count = 0",
+            "2: limits.response_header_count: `0` is out of bounds; write a whole number from 1 to 10000",
+        ),
     ]);
 }
 

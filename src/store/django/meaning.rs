@@ -189,10 +189,10 @@ impl Meant {
                  ELSE CAST({place} AS TEXT) END"
             ),
             // What is no time, such as a month of zero, must not look like NULL.
-            (Dialect::Mysql, Kind::Time) => format!(
+            (Dialect::Mysql, Kind::Time) => dialect.text(&format!(
                 "CASE WHEN {place} IS NULL THEN NULL ELSE \
                  COALESCE(CONCAT('@', TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {place})), '') END"
-            ),
+            )),
             _ => dialect.text(&place),
         }
     }

@@ -1,0 +1,94 @@
+//! Why an answer is refused.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+
+/// The rule that an answer breaks. Names the field or the limit, never a value: values may be secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadAnswer {
+    /// It does not begin with `HTTP/1.1` or `HTTP/1.0`.
+    #[error("the answer does not begin with HTTP/1.1 or HTTP/1.0")]
+    Version,
+    /// The status line is not a version, a status of three digits and a reason.
+    #[error("the status line is not a version, a status of three digits and a reason")]
+    StatusLine,
+    /// A line that ends in LF alone.
+    #[error("a line of the head does not end with CR LF")]
+    LineEnd,
+    /// A line that begins with a blank (RFC 9112 §5.2).
+    #[error("a header line continues on the next line")]
+    Folded,
+    /// A line without a colon, or with a name that has other characters than names have.
+    #[error("a header line does not begin with a name and a colon")]
+    FieldName,
+    /// A control character in a value.
+    #[error("the value of {0} has a control character")]
+    FieldValue(HeaderName),
+    /// More bytes than `limits.response_header_bytes`.
+    #[error("the head has more than {0} bytes, the limit limits.response_header_bytes")]
+    TooLong(usize),
+    /// More field lines than `limits.response_header_count`.
+    #[error("the head has more than {0} header lines, the limit limits.response_header_count")]
+    TooManyFields(usize),
+    /// `Content-Length` is not one number.
+    #[error("Content-Length is not one decimal number")]
+    Length,
+    /// `Transfer-Encoding` is something else than `chunked`.
+    #[error("Transfer-Encoding is not exactly `chunked`")]
+    Coding,
+    /// `Transfer-Encoding` in an answer of HTTP/1.0.
+    #[error("Transfer-Encoding in an HTTP/1.0 answer")]
+    CodingInOldVersion,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    #[error("the answer has both Content-Length and Transfer-Encoding")]
+    TwoFramings,
+    /// A switch of protocols that was not asked for, or is not the one that was asked for.
+    #[error("the answer switches protocols without having been asked to")]
+    Switch,
+    /// Too many interim answers.
+    #[error("more than {0} interim answers (1xx) came before the final one")]
+    TooManyInterim(u16),
+    /// A chunk's line is too long, has no size, or has a damaged extension.
+    #[error("the line of a chunk is damaged or too long")]
+    ChunkLine,
+    /// A chunk is not followed by CR LF.
+    #[error("a chunk does not end where its size says")]
+    ChunkEnd,
+    /// The connection ended before the answer did.
+    #[error("the connection ended before the answer did")]
+    Cut,
+}
+
+impl BadAnswer {
+    /// A stable word for logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            BadAnswer::Version => "version",
+            BadAnswer::StatusLine => "status_line",
+            BadAnswer::LineEnd => "line_end",
+            BadAnswer::Folded => "folded_header",
+            BadAnswer::FieldName => "header_name",
+            BadAnswer::FieldValue(_) => "header_value",
+            BadAnswer::TooLong(_) => "response_header_bytes",
+            BadAnswer::TooManyFields(_) => "response_header_count",
+            BadAnswer::Length => "content_length",
+            BadAnswer::Coding => "transfer_encoding",
+            BadAnswer::CodingInOldVersion => "transfer_encoding_in_http_1_0",
+            BadAnswer::TwoFramings => "two_framings",
+            BadAnswer::Switch => "unasked_switch",
+            BadAnswer::TooManyInterim(_) => "interim_answers",
+            BadAnswer::ChunkLine => "chunk_line",
+            BadAnswer::ChunkEnd => "chunk_end",
+            BadAnswer::Cut => "cut",
+        }
+    }
+
+    /// The same with the name of the field, if the fault lies in the value of one.
+    pub fn place(&self) -> Cow<'static, str> {
+        match self {
+            BadAnswer::FieldValue(name) => format!("{}:{name}", self.word()).into(),
+            _ => self.word().into(),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A request on its way out.
+//!
+//! Head and first piece of the body go out in one write. The request stays here until its answer begins, so that it can
+//! be given back: one that never left, or one that may be sent twice. No copy of it is made.
+
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::Request;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame};
+use tokio::io::AsyncWrite;
+
+use super::OutgoingBody;
+use super::connect::Stream;
+use crate::http1::{self, BodyWriter, Framing};
+
+/// A request on its way out; empty between two requests.
+#[derive(Default)]
+pub(super) struct Sending {
+    request: Option<Request<OutgoingBody>>,
+    /// The head, or the line before a chunk; written up to `at`.
+    before: Vec<u8>,
+    at: usize,
+    piece: Bytes,
+    /// What stands behind a chunk.
+    behind: &'static [u8],
+    writer: Option<BodyWriter>,
+    /// A byte of it has left.
+    has_left: bool,
+}
+
+/// Why a request did not go out whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// Its body broke off: the endpoint must not take what came for the whole.
+    Body,
+    /// The endpoint takes no more. It may have answered before.
+    Socket,
+}
+
+impl Sending {
+    /// Begins with a request. Nothing is written before [`Sending::poll`].
+    pub(super) fn begin(&mut self, request: Request<OutgoingBody>) {
+        let framing = framing(&request);
+        http1::write_head(&mut self.before, request.method(), request.uri(), request.headers(), framing);
+        self.writer = (framing != Framing::None && !request.body().is_empty()).then(|| BodyWriter::new(framing));
+        (self.request, self.has_left) = (Some(request), false);
+    }
+
+    /// Did all of it leave?
+    pub(super) fn is_done(&self) -> bool {
+        self.writer.is_none() && self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
+    }
+
+    /// The request, if sending it again cannot repeat anything: nothing of it has left, or it [is
+    /// repeatable](is_repeatable).
+    pub(super) fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
+        let Sending { request, has_left, .. } = mem::take(self);
+        let may_repeat = |request: &Request<OutgoingBody>| match has_left {
+            true => is_repeatable(request),
+            false => request.body().state().pieces() == 0,
+        };
+        request.filter(may_repeat).map(Box::new)
+    }
+
+    /// The answer has begun: the request is not needed again.
+    pub(super) fn forget(&mut self) {
+        if self.is_done() {
+            *self = Sending::default();
+        }
+    }
+
+    /// Writes on. Ready when all of it has left.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Unsent>> {
+        loop {
+            let waits_for_body = self.fill(cx)?;
+            if self.is_written() {
+                return if waits_for_body { Poll::Pending } else { Poll::Ready(Ok(())) };
+            }
+            let parts = [self.before.get(self.at..).unwrap_or_default(), &self.piece, self.behind].map(IoSlice::new);
+            let written = match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts)) {
+                Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Poll::Ready(Err(Unsent::Socket)),
+            };
+            self.has_left = true;
+            self.advance(written);
+        }
+    }
+
+    fn is_written(&self) -> bool {
+        self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
+    }
+
+    /// Takes the next piece of the body where there is room for one. `true`: the body has nothing at the moment.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, Unsent> {
+        let (Some(writer), Some(request)) = (&mut self.writer, &mut self.request) else { return Ok(false) };
+        let body = request.body_mut();
+        if body.is_cut() {
+            return Err(Unsent::Body);
+        }
+        while self.piece.is_empty() && self.behind.is_empty() {
+            let data = match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(Some(Err(_))) => return Err(Unsent::Body),
+                Poll::Ready(Some(Ok(frame))) => Frame::into_data(frame).unwrap_or_default(),
+                Poll::Ready(None) => Bytes::new(),
+            };
+            let last = data.is_empty() && body.state().has_ended() || body.is_end_stream();
+            self.behind = writer.piece(data.len(), last, &mut self.before).map_err(|_| Unsent::Body)?;
+            self.piece = data;
+            if last {
+                self.writer = None;
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn advance(&mut self, written: usize) {
+        let head = written.min(self.before.len() - self.at);
+        self.at += head;
+        if self.at == self.before.len() {
+            // Streams that wait for their next piece hold no buffer.
+            (self.before, self.at) = (Vec::new(), 0);
+        }
+        let piece = (written - head).min(self.piece.len());
+        self.piece.advance(piece);
+        self.behind = self.behind.get(written - head - piece..).unwrap_or_default();
+        if self.piece.is_empty() {
+            self.piece = Bytes::new();
+        }
+    }
+}
+
+/// May a request be sent twice? It has no effects that a second time would add to (RFC 9110 §9.2.2), and no body.
+pub fn is_repeatable(request: &Request<OutgoingBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_empty()
+}
+
+/// How the body of a request is announced: by its length if that is known, else in chunks, whatever the method. A
+/// request without a body says so if its client did.
+fn framing(request: &Request<OutgoingBody>) -> Framing {
+    match request.body().size_hint().exact() {
+        Some(0) if request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) => Framing::None,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    }
+}
