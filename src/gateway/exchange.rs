@@ -17,6 +17,7 @@ use crate::auth::cookies;
 use crate::config::settings;
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
+use crate::limits::Client;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex};
 use crate::token::AuthMethod;
@@ -89,6 +90,11 @@ impl Exchange {
     /// Who sent it.
     pub fn peer(&self) -> &Peer {
         &self.client.peer
+    }
+
+    /// As what limits count its sender.
+    pub(super) fn sender(&self) -> Client {
+        Client::of(self.client.peer.address.ip())
     }
 
     pub(super) fn client(&self) -> &ClientConnection {

@@ -78,6 +78,8 @@ outcomes! {
     ExpectationFailed = "expectation_failed",
     /// The client asks too often.
     TooManyRequests = "too_many_requests",
+    /// Too many logins and forms have begun whose bodies have not come.
+    TooManyPending = "too_many_pending",
     /// The client did not send its request in time.
     RequestTimeout = "request_timeout",
     /// The bytes of the request do not say clearly where it ends.
