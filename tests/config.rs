@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
-    Auth, Columns, EndpointAddress, Flag, ForwardAuthorization, HostPattern, Ignored, ListenerRole, PathPattern,
-    Plaintext, RedisHost, RedisServers, StoreUrl,
+    Auth, ClientShare, Columns, EndpointAddress, Flag, ForwardAuthorization, HostPattern, Ignored, ListenerRole,
+    PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
 };
 use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
 
@@ -242,6 +242,7 @@ plaintext = "serve"
 [upstreams.a]
 endpoints = ["http://[::1]:81", "unix:run/a.sock"]
 connect_timeout = "7s"
+max_connections_per_client = 20
 retries = 0
 [upstreams.b]
 endpoints = ["http://b.example:82"]
@@ -289,6 +290,7 @@ folder = "/"
     assert!(matches!(&a.endpoints[1].address, EndpointAddress::Unix(path) if path.ends_with("run/a.sock")));
     assert_eq!((a.connect_timeout, b.connect_timeout), (Duration::from_secs(7), Duration::from_secs(2)));
     assert_eq!((a.retry, b.retry), (false, true));
+    assert_eq!((a.client_share, b.client_share), (ClientShare::Most(20), ClientShare::Fair));
     let [one, other] = settings.routes.as_slice() else { panic!("not two") };
     assert_eq!((&one.host, one.upstream), (&HostPattern::Below("example.com".to_owned()), 1));
     assert_eq!((one.scopes.to_string(), one.methods.len(), one.body_limit), ("read write".to_owned(), 2, 1_024));

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, Roll};
+use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, Roll, Shares};
 use crate::http1;
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
@@ -175,6 +175,7 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
         routes: Arc::clone(&plan.routes),
         fields: FieldPolicy::compile(&settings.identity),
         pools: pools(plan),
+        shares: Shares::new(&settings.upstreams, settings.workers),
         spool: plan.spool.clone(),
         forms: plan.forms.clone(),
         login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),

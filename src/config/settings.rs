@@ -148,12 +148,25 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Most connections to each endpoint, all workers together.
     pub max_connections: usize,
+    /// How many of all those one client may use at once.
+    pub client_share: ClientShare,
     /// How long an unused connection is kept; less than the endpoint's own.
     pub idle_timeout: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
     /// Send once more what was surely not processed, or is idempotent without a body.
     pub retry: bool,
+}
+
+/// How many connections of an upstream one client may use at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientShare {
+    /// Three times as many as are free.
+    Fair,
+    /// This number, all workers together.
+    Most(usize),
+    /// All of them.
+    Unlimited,
 }
 
 /// One member of an upstream.

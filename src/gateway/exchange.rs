@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
 use super::tunnel::FarEnd;
-use super::{ClientConnection, Gateway};
+use super::{ClientConnection, Gateway, shares};
 use crate::auth::cookies;
 use crate::config::settings;
 use crate::http1::BadAnswer;
@@ -47,6 +47,8 @@ pub struct Exchange {
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
+    /// The connection to an endpoint that its sender may use for it.
+    share: Option<shares::Place>,
     /// Where the tunnel leads that the answer opens.
     far_end: Option<Box<FarEnd>>,
 }
@@ -73,6 +75,7 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
+            share: None,
             far_end: None,
         })
     }
@@ -209,6 +212,11 @@ impl Exchange {
         if self.outcome == Outcome::Forwarded {
             self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
+    }
+
+    /// Its sender may use a connection to an endpoint until the exchange ends.
+    pub(super) fn holds(&mut self, place: shares::Place) {
+        self.share = Some(place);
     }
 
     /// The answer opens a tunnel to the endpoint.

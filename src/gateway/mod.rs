@@ -19,6 +19,7 @@ mod pages;
 mod pulse;
 mod refusal;
 mod reply;
+mod shares;
 mod timer;
 mod tunnel;
 mod websocket;
@@ -50,6 +51,7 @@ pub use login::LoginDesk;
 pub use pages::{Offers, PageDesk};
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
+pub use shares::Shares;
 pub use tunnel::Tunnel;
 
 /// The request pipeline of one worker.
@@ -60,6 +62,8 @@ pub struct Gateway {
     pub fields: fields::FieldPolicy,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// What clients hold of those.
+    pub shares: Shares,
     /// Where bodies wait that are gathered; shared by all workers.
     pub spool: Spool,
     /// The room for logins and forms that have not come yet; shared by all workers.

@@ -44,6 +44,8 @@ pub enum Refusal {
     Throttled(Duration),
     /// Too many logins and forms have begun whose bodies have not come.
     Pending(Full),
+    /// Its sender holds its share of the upstream's connections.
+    Share,
     /// It came in clear.
     Plaintext,
     /// It came in clear and may try again there.
@@ -133,6 +135,11 @@ impl Refusal {
                 Outcome::TooManyPending,
                 "Too many logins have begun and not arrived. Try again.".into(),
             ),
+            Refusal::Share => (
+                S::TOO_MANY_REQUESTS,
+                Outcome::UpstreamShare,
+                "Too many requests from this address are in progress. Try again.".into(),
+            ),
             Refusal::Plaintext => (
                 S::FORBIDDEN,
                 Outcome::PlaintextRefused,
@@ -172,7 +179,7 @@ impl Refusal {
         {
             fields.insert(WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Refusal::Pending(_)) {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Refusal::Pending(_) | Refusal::Share) {
             fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         match &self {

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Client;
+use super::{Client, FAIR};
 
 /// Room for places or for bytes. Its memory grows with the number of clients that hold some.
 #[derive(Debug)]
 pub struct Room {
     /// For all clients together.
-    all: u64,
+    all: usize,
     /// For each client.
-    each: u64,
+    each: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: u64,
-    of: HashMap<Client, u64>,
+    all: usize,
+    of: HashMap<Client, usize>,
 }
 
 /// What one client holds of a room. Dropping it gives it back.
@@ -26,7 +26,7 @@ struct Taken {
 pub struct Hold {
     room: Arc<Room>,
     client: Client,
-    amount: u64,
+    amount: usize,
 }
 
 /// Why there is no room.
@@ -34,13 +34,13 @@ pub struct Hold {
 pub enum Full {
     /// The client holds its share. Others get more.
     ForClient,
-    /// All of it is taken.
+    /// All of it is taken, or so much that the rest is for clients that hold little.
     ForAll,
 }
 
 impl Room {
     /// Nothing is taken. `all` is for all clients together, `each` for each one.
-    pub fn new(all: u64, each: u64) -> Arc<Room> {
+    pub fn new(all: usize, each: usize) -> Arc<Room> {
         Arc::new(Room { all, each, taken: Mutex::default() })
     }
 
@@ -48,7 +48,7 @@ impl Room {
     ///
     /// # Errors
     /// [`Full`]; nothing is taken.
-    pub fn take(self: &Arc<Room>, client: Client, amount: u64) -> Result<Hold, Full> {
+    pub fn take(self: &Arc<Room>, client: Client, amount: usize) -> Result<Hold, Full> {
         let mut hold = Hold { room: Arc::clone(self), client, amount: 0 };
         hold.grow(amount)?;
         Ok(hold)
@@ -65,13 +65,14 @@ impl Hold {
     ///
     /// # Errors
     /// [`Full`]; what is held stays as it is.
-    pub fn grow(&mut self, more: u64) -> Result<(), Full> {
+    pub fn grow(&mut self, more: usize) -> Result<(), Full> {
         let mut taken = self.room.taken();
         let of_client = taken.of.get(&self.client).copied().unwrap_or(0);
         if of_client.saturating_add(more) > self.room.each {
             return Err(Full::ForClient);
         }
-        if taken.all.saturating_add(more) > self.room.all {
+        let free = self.room.all.saturating_sub(taken.all);
+        if more > free || of_client.saturating_add(more) > free.saturating_mul(FAIR) {
             return Err(Full::ForAll);
         }
         taken.all += more;
@@ -100,6 +101,17 @@ mod tests {
 
     fn client(text: &str) -> Client {
         Client::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn many_clients_that_take_what_they_get_leave_some_to_others() {
+        let room = Room::new(1_024, 128);
+        let mut held = Vec::new();
+        for number in 1..=10 {
+            let client = client(&format!("192.0.2.{number}"));
+            held.extend(std::iter::from_fn(|| room.take(client, 1).ok()));
+        }
+        assert!(room.take(client("192.0.2.200"), 1).is_ok(), "{}", held.len());
     }
 
     #[test]

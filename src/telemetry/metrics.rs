@@ -98,6 +98,8 @@ outcomes! {
     OriginTimeout = "origin_timeout",
     /// As many requests as allowed wait for the upstream already.
     OriginOverloaded = "origin_overloaded",
+    /// The client holds its share of the upstream's connections.
+    UpstreamShare = "upstream_share",
     /// Whether the token counts could not be found out.
     StoreUnavailable = "store_unavailable",
     /// There was no room for a request body that had to be gathered.

@@ -258,7 +258,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
         (
             "[upstreams.base.x]",
             "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \
-         idle_timeout, connect_timeout, retries",
+         max_connections_per_client, idle_timeout, connect_timeout, retries",
         ),
     ]);
     let each = [

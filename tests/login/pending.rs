@@ -2,14 +2,12 @@
 
 use bytes::Bytes;
 use http_body_util::channel::Sender;
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
 use super::{PASSWORD, gateway, login, token, typed, user};
-use crate::support::client::{BOTH, Tls};
+use crate::support::client::{BOTH, from_elsewhere};
 use crate::support::http2::{H2, collect, streaming};
-use crate::support::{Gateway, Origin, PATIENCE, Wire, eventually, soon};
+use crate::support::{Origin, PATIENCE, Wire, eventually, soon};
 
 /// A login of HTTP/2 that announces as much as it may, and whose body the test holds back.
 fn announced(
@@ -17,16 +15,6 @@ fn announced(
 ) -> (Sender<Bytes, std::convert::Infallible>, http::Request<crate::support::http2::Outgoing>) {
     let ask = typed("application/json", "").field("Content-Length", length.to_string());
     streaming(&ask)
-}
-
-/// As another machine.
-async fn from_elsewhere(gateway: &Gateway) -> Wire {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
-    let stream = soon("connect", socket.connect(gateway.address())).await.unwrap();
-    let tls = Tls::default();
-    let name = rustls::pki_types::ServerName::try_from(tls.name).unwrap();
-    Wire::over(soon("handshake", TlsConnector::from(tls.config(gateway)).connect(name, stream)).await.unwrap())
 }
 
 #[tokio::test]

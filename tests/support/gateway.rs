@@ -16,9 +16,9 @@ use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::certificate::Certificate;
 use tokengate::config::settings::{
-    self, Auth, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization, HostPattern,
-    IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route, TlsListener,
-    Upstream,
+    self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
+    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route,
+    TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
@@ -286,6 +286,7 @@ fn upstream(endpoints: &[SocketAddr]) -> Upstream {
         name: "origin".to_owned(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         max_connections: 1_000,
+        client_share: ClientShare::Fair,
         idle_timeout: AMPLE,
         connect_timeout: PATIENCE,
         retry: true,

@@ -16,9 +16,9 @@ pub struct Login {
     /// Longest request body in bytes.
     pub max_body: u64,
     /// Most bodies of logins and forms at once that have not come whole.
-    pub max_pending: u64,
+    pub max_pending: usize,
     /// Most of those of one client.
-    pub max_pending_per_client: u64,
+    pub max_pending_per_client: usize,
     /// Longest silence of the client within a request body.
     pub request_body_timeout: Duration,
     /// Least bytes a second of a request body, on average; `None`: no bound.
