@@ -20,7 +20,7 @@ use tokengate::auth::Credentials;
 use tokengate::cache::IdentityCache;
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
-    Auth, HostPattern, IdentityFields, MemoryCache, PathPattern, Route, Store, StoreUrl,
+    Auth, ForwardAuthorization, HostPattern, IdentityFields, MemoryCache, PathPattern, Route, Store, StoreUrl,
 };
 use tokengate::gateway::Callers;
 use tokengate::gateway::fields::{FieldPolicy, forwarded};
@@ -91,8 +91,8 @@ fn prepare(criterion: &mut Criterion) {
         bench.iter_batched_ref(
             || head("/product_api/7/").headers,
             |fields| {
-                policy.sift(fields, false).unwrap();
-                forwarded::set(fields, &peer, host.clone(), ids.next());
+                policy.sift(fields, &[], false).unwrap();
+                forwarded::set(fields, &peer, host.clone(), None, ids.next());
                 policy.add(fields, Some(&identity));
             },
             // Few enough to stay in the cache, as a request that just arrived is.
@@ -146,12 +146,17 @@ fn route_settings(number: usize) -> Route {
         auth: Auth::Required,
         credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
+        forward_authorization: ForwardAuthorization::Never,
+        pass_headers: Vec::new(),
         strip_prefix: false,
         upstream_host: false,
         empty_segments: false,
+        encoded_slashes: false,
+        encoded_percent: false,
         buffer_request: false,
         streaming: false,
         body_limit: 10 << 20,
+        body_rate: None,
         request_body_timeout: Duration::from_secs(30),
         response_headers_timeout: Duration::from_secs(30),
         response_body_timeout: Duration::from_secs(60),

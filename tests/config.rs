@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
-    Auth, Columns, EndpointAddress, Flag, HostPattern, Ignored, ListenerRole, PathPattern, Plaintext, RedisHost,
-    RedisServers, StoreUrl,
+    Auth, ClientShare, Columns, EndpointAddress, Flag, ForwardAuthorization, HostPattern, Ignored, ListenerRole,
+    PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
 };
 use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
 
@@ -197,11 +197,42 @@ fn the_smallest_useful_file_is_closed_and_complete() {
     let route = &settings.routes[0];
     assert_eq!((route.auth, route.upstream, route.body_limit), (Auth::Required, 0, 10 << 20));
     assert_eq!((&route.host, route.total_timeout), (&HostPattern::Any, None));
-    assert!(!settings.identity.forward_authorization && !route.empty_segments);
+    assert!(!route.empty_segments && !route.encoded_slashes && !route.encoded_percent);
+}
+
+#[test]
+fn credentials_are_forwarded_as_the_route_says_or_else_as_all_do() {
+    use ForwardAuthorization::{Always, Foreign, Never};
+    let folder = Folder::new();
+    for (all, route, forwarded) in [
+        ("", "", Never),
+        ("", "auth = \"optional\"", Foreign),
+        ("", "auth = \"none\"", Foreign),
+        ("", "auth = \"none\"\nforward_authorization = \"never\"", Never),
+        ("", "forward_authorization = \"foreign\"", Foreign),
+        ("", "forward_authorization = \"always\"", Always),
+        ("[identity]\nforward_authorization = true\n", "", Always),
+        ("[identity]\nforward_authorization = true\n", "auth = \"none\"", Always),
+        ("[identity]\nforward_authorization = true\n", "forward_authorization = \"never\"", Never),
+        ("[identity]\nforward_authorization = false\n", "auth = \"none\"", Foreign),
+    ] {
+        let text = format!("{all}[routes.a]\npath = \"/a\"\nupstream = \"base\"\n{route}\n{}", refused::BASE);
+        assert_eq!(folder.settings(&text).routes[0].forward_authorization, forwarded, "{all} {route}");
+    }
+}
+
+#[test]
+fn a_streaming_route_has_no_least_rate() {
+    let folder = Folder::new();
+    for (streaming, rate) in [("", Some(50)), ("streaming = true", None)] {
+        let text = format!("[routes.a]\npath = \"/a\"\nupstream = \"base\"\n{streaming}\n{}", refused::BASE);
+        assert_eq!(folder.settings(&text).routes[0].body_rate, rate, "{streaming}");
+    }
 }
 
 #[test]
 fn what_is_written_is_what_is_meant() {
+    use ForwardAuthorization::{Foreign, Never};
     let settings = Folder::new().settings(
         r#"
 workers = 3
@@ -211,12 +242,13 @@ plaintext = "serve"
 [upstreams.a]
 endpoints = ["http://[::1]:81", "unix:run/a.sock"]
 connect_timeout = "7s"
+max_connections_per_client = 20
 retries = 0
 [upstreams.b]
 endpoints = ["http://b.example:82"]
 [defaults]
 timeouts = { connect = "2s", total = "1h", idle = "9s", request_body = "4s" }
-limits = { body = "unlimited" }
+limits = { body = "unlimited", body_rate = "off" }
 [routes.a]
 host = "*.Example.com"
 path = "/a"
@@ -229,6 +261,10 @@ limits = { body = "1KiB" }
 path_prefix = "/"
 upstream = "a"
 auth = "none"
+pass_headers = ["Proxy", "X-Goog-Iap-Jwt-Assertion"]
+encoded_slashes = "keep"
+encoded_percent = "keep"
+limits = { body_rate = "1KiB/s" }
 [identity.headers]
 user_name = ""
 user_email = "X-Mail"
@@ -254,6 +290,7 @@ folder = "/"
     assert!(matches!(&a.endpoints[1].address, EndpointAddress::Unix(path) if path.ends_with("run/a.sock")));
     assert_eq!((a.connect_timeout, b.connect_timeout), (Duration::from_secs(7), Duration::from_secs(2)));
     assert_eq!((a.retry, b.retry), (false, true));
+    assert_eq!((a.client_share, b.client_share), (ClientShare::Most(20), ClientShare::Fair));
     let [one, other] = settings.routes.as_slice() else { panic!("not two") };
     assert_eq!((&one.host, one.upstream), (&HostPattern::Below("example.com".to_owned()), 1));
     assert_eq!((one.scopes.to_string(), one.methods.len(), one.body_limit), ("read write".to_owned(), 2, 1_024));
@@ -263,6 +300,10 @@ folder = "/"
     assert_eq!((settings.timeouts.idle, settings.timeouts.handshake), (Duration::from_secs(9), Duration::from_secs(3)));
     let limits = &settings.limits;
     assert_eq!((limits.response_header_bytes, limits.response_header_count), (1 << 20, 300));
+    assert_eq!((one.forward_authorization, other.forward_authorization), (Never, Foreign));
+    assert_eq!((one.body_rate, other.body_rate), (None, Some(1_024)));
+    assert_eq!(other.pass_headers, ["proxy", "x-goog-iap-jwt-assertion"]);
+    assert_eq!((other.encoded_slashes, other.encoded_percent), (true, true));
     assert_eq!(settings.identity.user_name, None);
     assert_eq!(settings.identity.user_email.unwrap(), "x-mail");
     assert_eq!(settings.tokens.default_ttl, Some(Duration::from_secs(90 * 86_400)));

@@ -1,5 +1,10 @@
 //! What an upstream is told of a caller, and what a client cannot make it believe.
 
+mod authorization;
+mod foreign;
+mod prefix;
+
+use tokengate::config::settings::ForwardAuthorization;
 use tokengate::store::NewUser;
 
 use crate::support::client::BOTH;
@@ -241,7 +246,8 @@ async fn credentials_are_forwarded_only_where_the_settings_say_so() {
     let key = gateway.issue("alice").await;
     Ask::get("/api/x").token(&key).to(&gateway).await;
     assert!(!origin.last().fields.has("authorization"));
-    let forwarding = Site::before(&origin).with(|s| s.identity.forward_authorization = true).start().await;
+    let forwarding =
+        Site::before(&origin).with(|s| s.routes[0].forward_authorization = ForwardAuthorization::Always).start().await;
     let key = forwarding.issue("alice").await;
     Ask::get("/api/x").token(&key).to(&forwarding).await;
     assert_eq!(origin.last().fields.get("authorization"), Some(format!("Token {key}").as_str()));

@@ -2,6 +2,7 @@
 
 mod answers;
 mod passwords;
+mod pending;
 mod prefixed;
 mod requests;
 mod throttles;

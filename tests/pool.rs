@@ -1,7 +1,11 @@
 //! Connections to endpoints: used again, bounded, given up when they are of no use.
 
+mod shares;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokengate::config::settings::ClientShare;
 
 use crate::support::http2::H2;
 use crate::support::origin::ok;
@@ -115,7 +119,11 @@ async fn endpoints_take_turns() {
 async fn beyond_the_connections_and_as_many_who_wait_there_is_an_answer_at_once() {
     let gate = Gate::closed();
     let origin = Origin::doing(vec![Step::Read, Step::Wait(Arc::clone(&gate)), Step::Send(ok("hello"))]).await;
-    let gateway = Site::before(&origin).with(|s| s.upstreams[0].max_connections = 2).start().await;
+    let gateway = Site::before(&origin).with(|s| {
+        s.upstreams[0].max_connections = 2;
+        s.upstreams[0].client_share = ClientShare::Unlimited;
+    });
+    let gateway = gateway.start().await;
     let mut wires = Vec::new();
     for _ in 0..4 {
         let mut wire = Wire::open(&gateway).await;
@@ -145,6 +153,7 @@ async fn who_waits_for_a_connection_waits_for_a_while_only() {
     let origin = Origin::doing(vec![Step::Hang]).await;
     let gateway = Site::before(&origin).with(|s| {
         s.upstreams[0].max_connections = 1;
+        s.upstreams[0].client_share = ClientShare::Unlimited;
         s.upstreams[0].connect_timeout = Duration::from_secs(1);
     });
     let gateway = gateway.start().await;

@@ -1,5 +1,7 @@
 //! Clients that are slow, silent or gone: each is let go after its time, and nobody else notices.
 
+mod uploads;
+
 use std::time::Duration;
 
 use bytes::Bytes;

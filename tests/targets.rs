@@ -149,6 +149,74 @@ async fn a_plain_target_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn an_encoded_delimiter_that_its_route_keeps_arrives_byte_for_byte_and_leads_nowhere_else() {
+    let origin = Origin::answering("hello").await;
+    let keeping = |name, path, auth| Route { encoded_slashes: true, encoded_percent: true, ..route(name, path, auth) };
+    let site = Site::before(&origin).with(|settings| {
+        settings.routes.push(keeping("files", "/files/", Auth::None));
+        settings.routes.push(keeping("secret", "/files/secret/", Auth::Required));
+        settings.routes.push(Route { encoded_percent: true, ..route("links", "/links/", Auth::None) });
+        settings.routes.push(Route { strip_prefix: true, ..keeping("stripped", "/stripped", Auth::None) });
+        settings.login = Some(tokengate::config::settings::Login {
+            path: "/files/login/".to_owned(),
+            ..tokengate::config::settings::Login::default()
+        });
+    });
+    let gateway = site.start().await;
+    let key = gateway.issue("alice").await;
+    for http in BOTH {
+        for (target, arrives) in [
+            ("/files/a%2Fb", "/files/a%2Fb"),
+            ("/files/a%2fb?x=%2F", "/files/a%2fb?x=%2F"),
+            ("/files/https%3A%2F%2Fexample.test%2F", "/files/https%3A%2F%2Fexample.test%2F"),
+            ("/files/a%252Fb", "/files/a%252Fb"),
+            ("/files/a%25252Fb%2525", "/files/a%25252Fb%2525"),
+            ("/files/a%252e%252eb", "/files/a%252e%252eb"),
+            ("/links/https%253A%252F%252Fexample.test", "/links/https%253A%252F%252Fexample.test"),
+            ("/stripped/a%2Fb%252Fc", "/a%2Fb%252Fc"),
+            ("/public/%2561", "/public/%2561"),
+        ] {
+            assert_eq!(Ask::get(target).over(http, &gateway).await.status, 200, "{http:?} {target}");
+            assert_eq!(origin.last().target, arrives, "{http:?}");
+        }
+        assert_eq!(Ask::get("/files/secret/a%2Fb").token(&key).over(http, &gateway).await.status, 200);
+        let seen = origin.count();
+        for (target, status) in [
+            ("/files/secret/a%2Fb", 401),
+            ("/files/secret%2Fx", 400),
+            ("/files%2Fsecret/x", 400),
+            ("/files/%2Fsecret/x", 400),
+            ("/files/secret%252Fx", 400),
+            ("/files/%2573ecret/x", 400),
+            ("/files/secret%25252Fx", 400),
+            ("/files/x%2F..%2Fsecret/x", 400),
+            ("/files/x%2F%2E%2E%2Fsecret/x", 400),
+            ("/files/%252e%252e/api/x", 400),
+            ("/files/..%252Fapi/x", 400),
+            ("/files/..%25252Fapi/x", 400),
+            ("/files/%2F..;x%2Fsecret", 400),
+            ("/files/login%2F", 400),
+            ("/files/login%252F", 400),
+            ("/files/%255c", 400),
+            ("/files/%5c", 400),
+            ("/files/%00", 400),
+            ("/files/%2500", 400),
+            ("/files/%252525252525252F", 400),
+            ("/links/a%2Fb", 400),
+            ("/public/a%2Fb", 400),
+            ("/public/a%252Fb", 400),
+            ("/stripped/%2Fevil/x", 400),
+            ("/stripped/%252Fevil/x", 400),
+            ("/stripped%2Fx", 400),
+        ] {
+            let answer = Ask::get(target).over(http, &gateway).await;
+            assert_eq!(answer.status, status, "{http:?} {target} {answer:?}");
+        }
+        assert_eq!(origin.count(), seen);
+    }
+}
+
+#[tokio::test]
 async fn a_prefix_is_cut_off_by_whole_segments() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;

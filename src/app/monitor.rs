@@ -14,7 +14,7 @@ use crate::admin::monitor::status::{
 use crate::admin::monitor::{Monitor, RouteName, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::config::settings::{Auth, Browser, HostPattern, Login, PathPattern, Route, StoreUrl};
+use crate::config::settings::{Auth, Browser, ForwardAuthorization, HostPattern, Login, PathPattern, Route, StoreUrl};
 use crate::telemetry::history::SLOT;
 use crate::telemetry::{History, Recorder};
 use crate::token::AuthMethod;
@@ -199,6 +199,9 @@ fn limits(route: &Route) -> Vec<String> {
         (route.strip_prefix, "prefix cut off"),
         (route.upstream_host, "Host of the endpoint"),
         (route.empty_segments, "empty segments pass"),
+        (route.encoded_slashes, "encoded slashes pass"),
+        (route.encoded_percent, "double encodings pass"),
+        (route.forward_authorization == ForwardAuthorization::Always, "tokens passed on"),
         (route.buffer_request, "body read first"),
     ];
     limits.extend(ways.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));

@@ -25,6 +25,7 @@ use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
+use crate::gateway::Forms;
 use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
@@ -155,6 +156,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         tls,
         known: known.clone(),
         spool,
+        forms: Forms::new(&settings.login.clone().unwrap_or_default()),
         refused: Refused::new(settings.limits.wrong_keys),
         issuer,
         census: Census::new(settings.limits.clone()),

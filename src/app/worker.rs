@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Gateway, LoginDesk, Offers, PageDesk, Roll};
+use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, Roll, Shares};
 use crate::http1;
 use crate::listener::{Accept, Census, tls};
 use crate::route::RouteTable;
@@ -61,6 +61,8 @@ pub(super) struct Plan {
     pub tls: Vec<Option<TlsAcceptor>>,
     pub known: Known,
     pub spool: Spool,
+    /// The room for logins and forms that have not come yet.
+    pub forms: Forms,
     pub refused: Refused,
     /// `None`: nobody can log in.
     pub issuer: Option<IssuerHandle>,
@@ -172,9 +174,10 @@ fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option
     Gateway {
         routes: Arc::clone(&plan.routes),
         fields: FieldPolicy::compile(&settings.identity),
-        forward_authorization: settings.identity.forward_authorization,
         pools: pools(plan),
+        shares: Shares::new(&settings.upstreams, settings.workers),
         spool: plan.spool.clone(),
+        forms: plan.forms.clone(),
         login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
         pages: pages(plan),
         authenticator: Authenticator::new(

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials, Refused, cookies};
+use super::{BadCredentials, Credentials, Refused, cookies, own};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
@@ -182,6 +183,14 @@ impl Authenticator {
     /// [`BadCredentials`] as [`Credentials::read`].
     pub fn shown<'f>(&self, fields: &'f HeaderMap) -> Result<Option<ShownKey<'f>>, BadCredentials> {
         Credentials::read(fields, &self.schemes)
+    }
+
+    /// Do these fields show credentials of the gateway's own, or what some reader could take for them? Of keys it knows
+    /// those that memory does.
+    pub fn shows_own(&self, fields: &HeaderMap) -> bool {
+        let now = self.clock.now();
+        let is_known = |key: ShownKey<'_>| matches!(self.memory.get(key.digest(), now), Some(Verdict::Caller(_)));
+        fields.get_all(AUTHORIZATION).iter().any(|line| own::is_own(line.as_bytes(), &self.schemes, is_known))
     }
 
     /// The word of the challenge: the first scheme that is accepted.

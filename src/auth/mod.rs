@@ -11,6 +11,7 @@ pub mod cookies;
 mod credentials;
 pub mod csrf;
 mod issuer;
+mod own;
 mod permit;
 mod wrong_keys;
 

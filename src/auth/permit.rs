@@ -105,18 +105,23 @@ mod tests {
             auth,
             credentials: vec![AuthMethod::Token],
             scopes: ScopeSet::parse(scopes).unwrap(),
+            forward_authorization: settings::ForwardAuthorization::Never,
+            pass_headers: Vec::new(),
             strip_prefix: false,
             upstream_host: false,
             empty_segments: false,
+            encoded_slashes: false,
+            encoded_percent: false,
             buffer_request: false,
             streaming: false,
             body_limit: 1,
+            body_rate: None,
             request_body_timeout: Duration::from_secs(1),
             response_headers_timeout: Duration::from_secs(1),
             response_body_timeout: Duration::from_secs(1),
             total_timeout: None,
         };
-        Route { index: 0, access: Access::of(&settings), settings }
+        Route { index: 0, access: Access::of(&settings), cut_prefix: None, settings }
     }
 
     fn asked(reads: bool, from: &str) -> Asked {

@@ -3,11 +3,11 @@
 use http::HeaderName;
 
 use super::reader::Table;
-use super::settings::IdentityFields;
+use super::settings::{ForwardAuthorization, IdentityFields};
 use super::value::{Fault, Key};
 
 /// Fields that mean something else to an upstream or to the wire, in lower case.
-const RESERVED: [&str; 32] = [
+const RESERVED: [&str; 33] = [
     "accept",
     "authorization",
     "cache-control",
@@ -36,26 +36,28 @@ const RESERVED: [&str; 32] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-original-url",
     "x-real-ip",
     "x-request-id",
 ];
 
-/// `[identity]`
-pub(super) fn read(root: &Table<'_>) -> IdentityFields {
+/// `[identity]`, and what its key `forward_authorization` says for all routes.
+pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthorization>) {
     root.table("identity", |table| {
         let forward = table.key("forward_authorization");
-        let forward_authorization = forward.bool().unwrap_or(false);
-        if forward_authorization {
-            let mend = "keep it only for upstreams that check tokens themselves";
+        let forwards_all = forward.bool().unwrap_or(false);
+        if forwards_all {
+            let mend =
+                "write `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves";
             forward.warning("every upstream sees the callers' tokens", mend);
         }
-        table.table("headers", |headers| fields(headers, forward_authorization))
+        (table.table("headers", fields), forwards_all.then_some(ForwardAuthorization::Always))
     })
 }
 
-fn fields(table: &Table<'_>, forward_authorization: bool) -> IdentityFields {
+fn fields(table: &Table<'_>) -> IdentityFields {
     let default = IdentityFields::default();
     let mut taken: Vec<(Key<'_>, HeaderName)> = Vec::new();
     let mut field = |name: &'static str, default: Option<HeaderName>| {
@@ -71,7 +73,6 @@ fn fields(table: &Table<'_>, forward_authorization: bool) -> IdentityFields {
         Some(chosen)
     };
     let names = IdentityFields {
-        forward_authorization,
         user_id: field("user_id", default.user_id),
         user_name: field("user_name", default.user_name),
         user_email: field("user_email", default.user_email),

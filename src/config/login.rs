@@ -23,12 +23,16 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
             let rate = |name, default| attempts.key(name).or_word("unlimited").optional_rate(default);
             (rate("per_user", default.per_user), rate("per_address", default.per_address))
         });
+        let share = table.key("max_pending_per_client").count(1..=100_000);
         let login = Login {
             path: plain_path(&path).unwrap_or(default.path),
             per_user,
             per_address,
             max_body: table.key("max_body").bytes(256..=1 << 20).unwrap_or(default.max_body),
+            max_pending: table.key("max_pending").count(1..=100_000).unwrap_or(default.max_pending),
+            max_pending_per_client: share.unwrap_or(default.max_pending_per_client),
             request_body_timeout: defaults.request_body_timeout(),
+            body_rate: defaults.body_rate(),
             browser: table.table("browser", read_browser),
         };
         let at_once = table.key("hash_parallelism").or_word("auto");

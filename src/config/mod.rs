@@ -99,7 +99,8 @@ fn read(root: &Table<'_>) -> Settings {
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
-    let routes = routes::read(root, &upstream_names, &defaults);
+    let (identity, forwarding) = identity::read(root);
+    let routes = routes::read(root, &upstream_names, &defaults, &routes::Told { identity: &identity, forwarding });
     let (login, hashing) = login::read(root, &routes, &defaults);
     let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
     let listeners = listeners::read(root, &certificate_names);
@@ -114,7 +115,7 @@ fn read(root: &Table<'_>) -> Settings {
         redis,
         tokens: basics::read_tokens(root),
         login,
-        identity: identity::read(root),
+        identity,
         upstreams: values(upstreams),
         spool: basics::read_spool(root, &routes),
         routes,

@@ -3,15 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::document::Document;
 use super::names::Names;
 use super::reader::{Named, Table};
-use super::settings::{Auth, ConnectionTimeouts, HostPattern, PathPattern, Route};
+use super::settings::{
+    Auth, ConnectionTimeouts, ForwardAuthorization, HostPattern, IdentityFields, PathPattern, RESERVED_FIELDS, Route,
+    fold,
+};
 use super::upstreams::is_host;
 use super::value::{Fault, Key};
 use crate::token::{AuthMethod, Scope, ScopeSet};
+use crate::units::ByteSize;
+
+/// What ends at the gateway or is part of the message, besides [`RESERVED_FIELDS`]: no route lets it pass.
+const NEVER_PASSED: [&str; 13] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+/// What `[identity]` says, as far as routes depend on it.
+pub(super) struct Told<'a> {
+    /// Under which names upstreams are told of callers.
+    pub identity: &'a IdentityFields,
+    /// Which `Authorization` all routes forward that do not say otherwise.
+    pub forwarding: Option<ForwardAuthorization>,
+}
 
 /// What holds for a route that does not say otherwise.
 pub(super) struct RouteDefaults {
@@ -29,6 +58,7 @@ pub(super) struct Bounds {
     response_body: Duration,
     total: Option<Duration>,
     body: u64,
+    body_rate: Option<u64>,
 }
 
 /// HARDENING §1.
@@ -38,6 +68,7 @@ const BOUNDS: Bounds = Bounds {
     response_body: Duration::from_secs(60),
     total: None,
     body: 10 << 20,
+    body_rate: Some(50),
 };
 
 impl RouteDefaults {
@@ -45,18 +76,25 @@ impl RouteDefaults {
     pub(super) fn request_body_timeout(&self) -> Duration {
         self.bounds.request_body
     }
+
+    /// Least bytes a second of a request body.
+    pub(super) fn body_rate(&self) -> Option<u64> {
+        self.bounds.body_rate
+    }
 }
 
 impl Bounds {
     /// These bounds, as far as the tables `timeouts` and `limits` do not say otherwise.
     fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
         let body = limits.key("body").or_word("unlimited");
+        let rate = limits.key("body_rate").or_word("off");
         Bounds {
             request_body: timeouts.key("request_body").duration().unwrap_or(self.request_body),
             response_headers: timeouts.key("response_headers").duration().unwrap_or(self.response_headers),
             response_body: timeouts.key("response_body").duration().unwrap_or(self.response_body),
             total: timeouts.key("total").or_word("unlimited").optional_duration(self.total),
             body: if body.is_word() { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
+            body_rate: if rate.is_word() { None } else { rate.parse(byte_rate).or(self.body_rate) },
         }
     }
 }
@@ -82,8 +120,8 @@ pub(super) fn read_defaults(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeo
 }
 
 /// `[routes]`
-pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults) -> Vec<Route> {
-    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults));
+pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults, told: &Told<'_>) -> Vec<Route> {
+    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults, told));
     if named.is_empty() {
         let mend = "add [routes.NAME] with `path_prefix` and `upstream`".to_owned();
         root.document().warning(None, Some("routes"), "no route: nothing is forwarded".to_owned(), Some(mend));
@@ -92,13 +130,19 @@ pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults
     named.into_iter().filter_map(|route| route.value).collect()
 }
 
-fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults) -> Option<Route> {
+fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults, told: &Told<'_>) -> Option<Route> {
     let streaming = table.key("streaming").bool().unwrap_or(false);
     let bounds = table.table("timeouts", |timeouts| {
         if streaming {
             refuse_response_timeouts(timeouts);
         }
-        table.table("limits", |limits| defaults.bounds.overridden_by(timeouts, limits))
+        table.table("limits", |limits| {
+            let rate = limits.key("body_rate");
+            if streaming && rate.is_set() {
+                rate.problem("a `streaming` route has no least rate", "remove it");
+            }
+            defaults.bounds.overridden_by(timeouts, limits)
+        })
     });
     let path = path(table);
     let strip_prefix = table.key("strip_prefix");
@@ -123,12 +167,17 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         auth,
         credentials: credentials(table, auth),
         scopes,
+        forward_authorization: forwarding(table).or(told.forwarding).unwrap_or(ForwardAuthorization::default_for(auth)),
+        pass_headers: table.key("pass_headers").parse_list(|text| passed(text, told.identity)).unwrap_or_default(),
         strip_prefix: strips,
         upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
-        empty_segments: table.key("empty_segments").choice(&[("reject", false), ("keep", true)]).unwrap_or(false),
+        empty_segments: keeps(table, "empty_segments"),
+        encoded_slashes: keeps(table, "encoded_slashes"),
+        encoded_percent: keeps(table, "encoded_percent"),
         buffer_request: buffers,
         streaming,
         body_limit: bounds.body,
+        body_rate: bounds.body_rate.filter(|_| !streaming),
         request_body_timeout: bounds.request_body,
         response_headers_timeout: bounds.response_headers,
         response_body_timeout: bounds.response_body,
@@ -136,6 +185,40 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         // Last, so that every other key has been asked for by now.
         path: path?,
     })
+}
+
+fn keeps(table: &Table<'_>, name: &'static str) -> bool {
+    table.key(name).choice(&[("reject", false), ("keep", true)]).unwrap_or(false)
+}
+
+fn forwarding(table: &Table<'_>) -> Option<ForwardAuthorization> {
+    table.key("forward_authorization").choice(&[
+        ("never", ForwardAuthorization::Never),
+        ("foreign", ForwardAuthorization::Foreign),
+        ("always", ForwardAuthorization::Always),
+    ])
+}
+
+/// The name of a field that a route lets pass from clients.
+fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
+    let name = HeaderName::try_from(text);
+    let name = name.map_err(|_| Fault::new("is not a field name", "write one name, such as \"X-Original-User\""))?;
+    let folded: Vec<u8> = fold(text.as_bytes()).collect();
+    let is_own = folded.starts_with(b"xtokengate")
+        || identity.names().any(|own| fold(own.as_str().as_bytes()).eq(folded.iter().copied()));
+    let is_reserved =
+        RESERVED_FIELDS.iter().chain(&NEVER_PASSED).any(|own| fold(own.as_bytes()).eq(folded.iter().copied()));
+    if is_own || is_reserved {
+        return Err(Fault::new("is set or read by the gateway itself", "remove it; no client's copy is passed on"));
+    }
+    Ok(name)
+}
+
+/// Bytes a second.
+fn byte_rate(text: &str) -> Result<u64, Fault> {
+    let size = text.strip_suffix("/s").and_then(|size| size.parse::<ByteSize>().ok()).filter(|size| size.0 > 0);
+    size.map(|size| size.0)
+        .ok_or_else(|| Fault::new("is not a size per second", "write one such as \"50B/s\", or \"off\""))
 }
 
 /// On a streaming route they would hold for nothing, which somebody may rely on.

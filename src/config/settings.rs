@@ -4,19 +4,20 @@
 //! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
 
 mod admin;
+mod fields;
 mod knowledge;
 mod login;
+mod route;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
-
 pub use self::admin::Admin;
+pub use self::fields::{IdentityFields, RESERVED_FIELDS, fold};
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Browser, Hashing, Login};
+pub use self::route::{Auth, ForwardAuthorization, HostPattern, PathPattern, Route};
 use super::certificate::Certificate;
 pub use super::database_url::BadDatabaseUrl;
 pub use super::django::{Django, DjangoMode, DjangoUrl};
@@ -24,7 +25,6 @@ pub use super::django_columns::{Columns, Flag, Ignored};
 pub use super::mysql::MysqlUrl;
 pub use super::postgres::PostgresUrl;
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
-use crate::token::{AuthMethod, ScopeSet};
 use crate::units::Rate;
 
 /// The whole configuration.
@@ -139,27 +139,6 @@ pub enum ExposedToken {
     Revoke,
 }
 
-/// Names of the fields that tell an upstream who is calling; `None`: not sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentityFields {
-    /// Forward the client's `Authorization` as well.
-    pub forward_authorization: bool,
-    /// Stable id of the user.
-    pub user_id: Option<HeaderName>,
-    /// User name.
-    pub user_name: Option<HeaderName>,
-    /// E-mail address.
-    pub user_email: Option<HeaderName>,
-    /// Groups, joined by commas.
-    pub user_groups: Option<HeaderName>,
-    /// Public id of the token.
-    pub token_id: Option<HeaderName>,
-    /// Scopes of the token, joined by blanks.
-    pub scopes: Option<HeaderName>,
-    /// `token`, `session` or `anonymous`; always sent.
-    pub method: HeaderName,
-}
-
 /// A named group of endpoints.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -169,12 +148,25 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// Most connections to each endpoint, all workers together.
     pub max_connections: usize,
+    /// How many of all those one client may use at once.
+    pub client_share: ClientShare,
     /// How long an unused connection is kept; less than the endpoint's own.
     pub idle_timeout: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
     /// Send once more what was surely not processed, or is idempotent without a body.
     pub retry: bool,
+}
+
+/// How many connections of an upstream one client may use at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientShare {
+    /// Three times as many as are free.
+    Fair,
+    /// This number, all workers together.
+    Most(usize),
+    /// All of them.
+    Unlimited,
 }
 
 /// One member of an upstream.
@@ -193,81 +185,6 @@ pub enum EndpointAddress {
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
-}
-
-/// One route.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Its name in the file.
-    pub name: Arc<str>,
-    /// Which hosts.
-    pub host: HostPattern,
-    /// Which paths.
-    pub path: PathPattern,
-    /// Which methods; empty: all.
-    pub methods: Vec<Method>,
-    /// Index into [`Settings::upstreams`].
-    pub upstream: usize,
-    /// Who may pass.
-    pub auth: Auth,
-    /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is
-    /// refused.
-    pub credentials: Vec<AuthMethod>,
-    /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
-    pub scopes: ScopeSet,
-    /// Cut the prefix off before forwarding.
-    pub strip_prefix: bool,
-    /// Send the endpoint's own `Host` in place of the client's.
-    pub upstream_host: bool,
-    /// Let empty path segments (`//`) pass.
-    pub empty_segments: bool,
-    /// Read the whole request body first and send `Content-Length` (DRF ignores chunked bodies).
-    pub buffer_request: bool,
-    /// WebSocket and answers without an end: the endpoint may be silent for as long as it likes, before its answer and
-    /// within, and a WebSocket handshake is passed on.
-    pub streaming: bool,
-    /// Longest request body in bytes.
-    pub body_limit: u64,
-    /// Longest silence of the client within a request body.
-    pub request_body_timeout: Duration,
-    /// Longest wait for the head of the response. Not on a streaming route.
-    pub response_headers_timeout: Duration,
-    /// Longest silence of the endpoint within a response body. Not on a streaming route.
-    pub response_body_timeout: Duration,
-    /// Longest life of the whole exchange; `None`: no bound.
-    pub total_timeout: Option<Duration>,
-}
-
-/// Which hosts a route takes. Names are lower case, without port and without a dot at the end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostPattern {
-    /// This host.
-    Exact(String),
-    /// Every host one or more labels below: `*.example.com` is kept as `example.com`.
-    Below(String),
-    /// Any host.
-    Any,
-}
-
-/// Which paths a route takes, compared with the percent-decoded path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PathPattern {
-    /// This path only.
-    Exact(String),
-    /// This path and everything below it, by whole segments: `/api/` takes `/api/` and `/api/x`, `/api` takes those and
-    /// `/api` too, neither takes `/apix`.
-    Prefix(String),
-}
-
-/// Who may pass a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// A live token is needed.
-    Required,
-    /// No credentials: anonymous. Bad credentials: refused.
-    Optional,
-    /// Everybody; credentials are not looked at.
-    None,
 }
 
 /// Where request bodies are gathered that need a length.
@@ -335,21 +252,6 @@ impl Listener {
         match self.address.ip() {
             IpAddr::V4(ip) => ip.is_loopback(),
             IpAddr::V6(ip) => ip.is_loopback(),
-        }
-    }
-}
-
-impl Default for IdentityFields {
-    fn default() -> IdentityFields {
-        IdentityFields {
-            forward_authorization: false,
-            user_id: Some(HeaderName::from_static("x-user-id")),
-            user_name: Some(HeaderName::from_static("x-user-name")),
-            user_email: None,
-            user_groups: None,
-            token_id: Some(HeaderName::from_static("x-token-id")),
-            scopes: Some(HeaderName::from_static("x-token-scopes")),
-            method: HeaderName::from_static("x-auth-method"),
         }
     }
 }

@@ -7,7 +7,7 @@ use http::uri::Authority;
 use super::document::Document;
 use super::reader::{Named, Table};
 use super::routes::RouteDefaults;
-use super::settings::{Endpoint, EndpointAddress, Upstream};
+use super::settings::{ClientShare, Endpoint, EndpointAddress, Upstream};
 use super::value::Fault;
 
 /// `[upstreams]`
@@ -15,10 +15,18 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
     root.named("upstreams", |name, table| {
         let (endpoints, document) = (table.key("endpoints"), table.document());
         endpoints.require("add `endpoints = [\"http://127.0.0.1:8000\"]`");
+        let max_connections = table.key("max_connections").count(1..=1_000_000).unwrap_or(1_000);
+        let share = table.key("max_connections_per_client").or_word("unlimited");
+        let most = if share.is_word() { None } else { share.count(1..=1_000_000) };
         Some(Upstream {
             name: name.to_owned(),
             endpoints: endpoints.parse_list(|text| endpoint(text, document)).unwrap_or_default(),
-            max_connections: table.key("max_connections").count(1..=1_000_000).unwrap_or(1_000),
+            max_connections,
+            client_share: match most {
+                _ if share.is_word() => ClientShare::Unlimited,
+                Some(most) => ClientShare::Most(most),
+                None => ClientShare::Fair,
+            },
             idle_timeout: table.key("idle_timeout").duration().unwrap_or(Duration::from_secs(30)),
             connect_timeout: table.key("connect_timeout").duration().unwrap_or(defaults.connect),
             retry: table.key("retries").count::<u8>(0..=1).unwrap_or(1) == 1,

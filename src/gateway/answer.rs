@@ -100,6 +100,7 @@ impl Gateway {
         if handshake.is_some() {
             Handshake::ask(request.headers_mut());
         }
+        exchange.holds(self.shares.enter(route.settings.upstream, exchange.sender()).await?); // 429
         self.forward(request, &permit, handshake, exchange).await // 502 · 503 · 504
     }
 

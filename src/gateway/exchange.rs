@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
 use super::tunnel::FarEnd;
-use super::{ClientConnection, Gateway};
+use super::{ClientConnection, Gateway, shares};
 use crate::auth::cookies;
 use crate::config::settings;
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
+use crate::limits::Client;
 use crate::route::{Peer, Route};
 use crate::telemetry::{Entry, Outcome, RouteIndex};
 use crate::token::AuthMethod;
@@ -46,6 +47,8 @@ pub struct Exchange {
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
+    /// The connection to an endpoint that its sender may use for it.
+    share: Option<shares::Place>,
     /// Where the tunnel leads that the answer opens.
     far_end: Option<Box<FarEnd>>,
 }
@@ -72,6 +75,7 @@ impl Exchange {
             status: None,
             upstream: None,
             bytes_out: 0,
+            share: None,
             far_end: None,
         })
     }
@@ -89,6 +93,11 @@ impl Exchange {
     /// Who sent it.
     pub fn peer(&self) -> &Peer {
         &self.client.peer
+    }
+
+    /// As what limits count its sender.
+    pub(super) fn sender(&self) -> Client {
+        Client::of(self.client.peer.address.ip())
     }
 
     pub(super) fn client(&self) -> &ClientConnection {
@@ -203,6 +212,11 @@ impl Exchange {
         if self.outcome == Outcome::Forwarded {
             self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
+    }
+
+    /// Its sender may use a connection to an endpoint until the exchange ends.
+    pub(super) fn holds(&mut self, place: shares::Place) {
+        self.share = Some(place);
     }
 
     /// The answer opens a tunnel to the endpoint.

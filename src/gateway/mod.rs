@@ -10,6 +10,7 @@ mod callers;
 mod door;
 mod exchange;
 pub mod fields;
+mod forms;
 mod forward;
 pub mod framing;
 mod login;
@@ -18,6 +19,7 @@ mod pages;
 mod pulse;
 mod refusal;
 mod reply;
+mod shares;
 mod timer;
 mod tunnel;
 mod websocket;
@@ -44,10 +46,12 @@ pub use callers::Callers;
 pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext};
 pub use exchange::Exchange;
+pub use forms::Forms;
 pub use login::LoginDesk;
 pub use pages::{Offers, PageDesk};
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
+pub use shares::Shares;
 pub use tunnel::Tunnel;
 
 /// The request pipeline of one worker.
@@ -56,12 +60,14 @@ pub struct Gateway {
     pub routes: Arc<RouteTable>,
     /// What is taken from and added to requests.
     pub fields: fields::FieldPolicy,
-    /// Forward the client's `Authorization` too.
-    pub forward_authorization: bool,
     /// Connections to endpoints.
     pub pools: Pools,
+    /// What clients hold of those.
+    pub shares: Shares,
     /// Where bodies wait that are gathered; shared by all workers.
     pub spool: Spool,
+    /// The room for logins and forms that have not come yet; shared by all workers.
+    pub forms: Forms,
     /// Tokens for passwords; `None`: switched off.
     pub login: Option<LoginDesk>,
     /// Pages for browsers, and sessions; `None`: switched off.

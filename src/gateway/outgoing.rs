@@ -12,7 +12,7 @@ use http_body::Body as _;
 use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
-use crate::config::settings::PathPattern;
+use crate::config::settings::{ForwardAuthorization, PathPattern};
 use crate::route::{NoRoute, Route, Target};
 use crate::upstream::{BodyFault, ClientBody, OutgoingBody, Spool};
 
@@ -34,9 +34,15 @@ impl Gateway {
             // HTTP/2 has it in the target.
             None => uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()).ok_or(Refusal::Internal)?,
         };
-        self.fields.sift(&mut fields, self.forward_authorization)?;
+        let route = permit.route();
+        let credentials = match route.settings.forward_authorization {
+            ForwardAuthorization::Never => false,
+            ForwardAuthorization::Foreign => !self.authenticator.shows_own(&fields),
+            ForwardAuthorization::Always => true,
+        };
+        self.fields.sift(&mut fields, &route.settings.pass_headers, credentials)?;
         cookies::gather(&mut fields, self.pages.is_some());
-        forwarded::set(&mut fields, exchange.peer(), host.clone(), exchange.id().clone());
+        forwarded::set(&mut fields, exchange.peer(), host.clone(), route.cut_prefix.as_ref(), exchange.id().clone());
         self.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);
 
@@ -61,7 +67,7 @@ pub(super) fn body(body: ClientBody, fields: &HeaderMap, route: &Route) -> Resul
     if declared_length(fields).is_some_and(|length| length > settings.body_limit) {
         return Err(BodyFault::TooLarge.into());
     }
-    Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout))
+    Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate))
 }
 
 pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
@@ -95,7 +101,7 @@ pub(super) fn below_prefix(target: &Target<'_>, pattern: &PathPattern) -> Result
         PathPattern::Exact(_) => target.path(),
     };
     // `//host` at the begin of a target is an authority to some servers.
-    if path.starts_with("//") {
+    if Target::has_authority(path) {
         return Err(NoRoute::EmptySegment.into());
     }
     let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -126,6 +132,8 @@ mod tests {
             ("/api/v1/x", "/api/v1", Ok("/x")),
             ("/api/v1", "/api/v1", Ok("/")),
             ("/api/v1?q", "/api/v1", Ok("/?q")),
+            ("/api/%2Fevil/x", "/api/", Err(Refusal::NoRoute(NoRoute::EmptySegment))),
+            ("/api/%252Fevil/x", "/api/", Err(Refusal::NoRoute(NoRoute::EmptySegment))),
             ("/api//evil/x", "/api/", Err(Refusal::NoRoute(NoRoute::EmptySegment))),
         ] {
             let (head, ()) = Request::builder().uri(uri).header(HOST, "h").body(()).unwrap().into_parts();

@@ -14,6 +14,7 @@ use super::framing::BadFraming;
 use super::{Body, Exchange, HeadFault, reply};
 use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
 use crate::identity::Denied;
+use crate::limits::Full;
 use crate::route::{BadTarget, NoRoute};
 use crate::telemetry::Outcome;
 use crate::upstream::{BodyFault, OriginFault};
@@ -41,6 +42,10 @@ pub enum Refusal {
     Body(BodyFault),
     /// It came too often, or too many came at once; may be tried again after this time.
     Throttled(Duration),
+    /// Too many logins and forms have begun whose bodies have not come.
+    Pending(Full),
+    /// Its sender holds its share of the upstream's connections.
+    Share,
     /// It came in clear.
     Plaintext,
     /// It came in clear and may try again there.
@@ -91,9 +96,7 @@ impl Refusal {
             Refusal::NoRoute(NoRoute::Method { .. }) => {
                 (S::METHOD_NOT_ALLOWED, Outcome::Method, format!("Method \"{method}\" not allowed.").into())
             }
-            Refusal::NoRoute(fault @ (NoRoute::EmptySegment | NoRoute::TwoReadings)) => {
-                (S::BAD_REQUEST, Outcome::TargetAmbiguous, sentence(fault))
-            }
+            Refusal::NoRoute(fault) => (S::BAD_REQUEST, Outcome::TargetAmbiguous, sentence(fault)),
             Refusal::Auth(failure) => failure_row(*failure),
             Refusal::Csrf(fault) => (S::FORBIDDEN, Outcome::Csrf, format!("CSRF Failed: {fault}").into()),
             Refusal::NotPermitted(NotPermitted::Anonymous) => failure_row(AuthFailure::NoCredentials),
@@ -122,6 +125,21 @@ impl Refusal {
                 "The request body cannot be taken at the moment. Try again.".into(),
             ),
             Refusal::Throttled(wait) => throttled_row(*wait),
+            Refusal::Pending(Full::ForClient) => (
+                S::TOO_MANY_REQUESTS,
+                Outcome::TooManyPending,
+                "Too many logins from this address have begun and not arrived. Try again.".into(),
+            ),
+            Refusal::Pending(Full::ForAll) => (
+                S::SERVICE_UNAVAILABLE,
+                Outcome::TooManyPending,
+                "Too many logins have begun and not arrived. Try again.".into(),
+            ),
+            Refusal::Share => (
+                S::TOO_MANY_REQUESTS,
+                Outcome::UpstreamShare,
+                "Too many requests from this address are in progress. Try again.".into(),
+            ),
             Refusal::Plaintext => (
                 S::FORBIDDEN,
                 Outcome::PlaintextRefused,
@@ -161,7 +179,7 @@ impl Refusal {
         {
             fields.insert(WWW_AUTHENTICATE, challenge);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Refusal::Pending(_) | Refusal::Share) {
             fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         match &self {

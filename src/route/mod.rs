@@ -5,6 +5,7 @@
 //! holds the socket, [`ServerNames`] which certificate a name leads to.
 
 pub mod access;
+mod escapes;
 mod host;
 mod path;
 mod paths;

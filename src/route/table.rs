@@ -11,8 +11,8 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 
 use super::paths::{Paths, Routes};
-use super::{Access, Target};
-use crate::config::settings::{self, HostPattern};
+use super::{Access, Target, path};
+use crate::config::settings::{self, HostPattern, PathPattern};
 
 /// What a route takes that lists no methods. Others pass only where a route lists them.
 pub const STANDARD_METHODS: [Method; 7] =
@@ -27,6 +27,8 @@ pub struct Route {
     pub settings: settings::Route,
     /// Who may pass.
     pub access: Access,
+    /// The prefix that it cuts off, as its upstream is told; `None` if nothing is cut off.
+    pub cut_prefix: Option<HeaderValue>,
 }
 
 /// All routes.
@@ -63,8 +65,15 @@ pub enum NoRoute {
     /// Its path has `//`, and the route does not let that pass.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// Without its parameters (`;v=1`) and empty segments the path leads elsewhere, and the upstream may read it so.
-    #[error("the path leads elsewhere without its parameters or empty segments")]
+    /// Its path has `%2F`, and no route lets that pass.
+    #[error("the path has an encoded slash")]
+    EncodedSlash,
+    /// Its path has a delimiter such as `%252F`, and no route lets that pass.
+    #[error("the path has a delimiter that is percent-encoded twice")]
+    EncodedPercent,
+    /// Without its parameters (`;v=1`) and empty segments, or decoded once more, the path leads elsewhere, and the
+    /// upstream may read it so.
+    #[error("the path leads elsewhere without its parameters or empty segments, or decoded once more")]
     TwoReadings,
 }
 
@@ -103,13 +112,21 @@ impl RouteTable {
     /// # Errors
     /// [`NoRoute`] says why there is none.
     pub fn find(&self, target: &Target<'_>) -> Result<&Route, NoRoute> {
-        let route = self.look_up(target.host(), target.decoded_path(), target.method())?;
+        let found = self.look_up(target.host(), target.decoded_path(), target.method());
+        let lets = |pass: fn(&settings::Route) -> bool| found.as_ref().is_ok_and(|route| pass(&route.settings));
+        if target.has_encoded_slash() && !lets(|route| route.encoded_slashes) {
+            return Err(NoRoute::EncodedSlash);
+        }
+        if target.has_encoded_percent() && !lets(|route| route.encoded_percent) {
+            return Err(NoRoute::EncodedPercent);
+        }
+        let route = found?;
         if target.has_empty_segments() && !route.settings.empty_segments {
             return Err(NoRoute::EmptySegment);
         }
-        // Upstreams differ in how they read such a path, so both readings have to be judged alike.
-        if let Some(folded) = target.folded_path() {
-            match self.look_up(target.host(), &folded, target.method()) {
+        // Upstreams differ in how they read such a path, so all readings have to be judged alike.
+        for path in target.other_readings() {
+            match self.look_up(target.host(), path, target.method()) {
                 Ok(other) if other.index == route.index => (),
                 _ => return Err(NoRoute::TwoReadings),
             }
@@ -155,7 +172,7 @@ impl RouteTable {
 
 impl Route {
     fn new(index: usize, settings: settings::Route) -> Route {
-        Route { index, access: Access::of(&settings), settings }
+        Route { index, access: Access::of(&settings), cut_prefix: cut_prefix(&settings), settings }
     }
 
     fn methods(&self) -> &[Method] {
@@ -174,6 +191,14 @@ impl Route {
             (mine, theirs) => mine.iter().any(|method| theirs.contains(method)),
         }
     }
+}
+
+/// Without a slash at its end, encoded as a path is.
+fn cut_prefix(settings: &settings::Route) -> Option<HeaderValue> {
+    let PathPattern::Prefix(prefix) = &settings.path else { return None };
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    let is_cut = settings.strip_prefix && !prefix.is_empty();
+    is_cut.then(|| HeaderValue::try_from(path::encode(prefix)).ok()).flatten()
 }
 
 /// `example.com` of `api.example.com`.

@@ -59,11 +59,11 @@ pub enum BadTarget {
     /// A `%` without two hexadecimal digits.
     #[error("the path has a malformed percent-encoding")]
     Escape,
-    /// An encoded slash, backslash or control character.
-    #[error("the path has an encoded slash, backslash or control character")]
+    /// An encoded backslash or control character.
+    #[error("the path has an encoded backslash or control character")]
     HiddenByte,
-    /// An escape that decodes to the escape of a delimiter.
-    #[error("the path has a delimiter that is percent-encoded twice")]
+    /// An escape that decodes to the escape of a backslash or control character, or of yet another escape and so on.
+    #[error("the path has a backslash or control character that is percent-encoded twice, or too many encodings")]
     DoubleEncoding,
     /// Not UTF-8 once it is decoded.
     #[error("the path is not UTF-8")]
@@ -164,6 +164,11 @@ impl<'r> Target<'r> {
         self.path
     }
 
+    /// Does this path begin with two slashes, in whatever spelling? To some servers that is an authority.
+    pub fn has_authority(path: &str) -> bool {
+        path::has_authority(path)
+    }
+
     /// The path as it came without `prefix` (decoded, whole segments): what a route forwards that cuts its prefix off.
     ///
     /// Always begins with a slash; `None` if the path is not below the prefix.
@@ -174,7 +179,7 @@ impl<'r> Target<'r> {
         }
     }
 
-    /// The path, percent-decoded once: what routes are compared with.
+    /// The path, percent-decoded once but for encoded slashes: what routes are compared with.
     pub fn decoded_path(&self) -> &str {
         &self.plain.decoded
     }
@@ -189,11 +194,20 @@ impl<'r> Target<'r> {
         self.plain.has_empty_segments
     }
 
-    /// The path as a server reads it that cuts off parameters (`;v=1`) and folds empty segments; `None` if that is
-    /// [`Target::decoded_path`] itself.
-    pub fn folded_path(&self) -> Option<String> {
-        let differs = self.plain.has_empty_segments || self.plain.has_parameters;
-        differs.then(|| path::folded(&self.plain.decoded))
+    /// Does the path have an encoded slash (`%2F`)?
+    pub fn has_encoded_slash(&self) -> bool {
+        self.plain.has_encoded_slash
+    }
+
+    /// Does the path have a slash, a dot or a percent sign that is encoded more than once (`%252F`)?
+    pub fn has_encoded_percent(&self) -> bool {
+        self.plain.has_encoded_percent
+    }
+
+    /// What other servers could read in place of [`Target::decoded_path`]: those that decode slashes or decode again,
+    /// cut off parameters (`;v=1`) or fold empty segments. None of them has a dot segment.
+    pub fn other_readings(&self) -> impl Iterator<Item = &str> {
+        self.plain.others.iter().map(String::as_str)
     }
 }
 
@@ -241,7 +255,7 @@ mod tests {
         assert_eq!((target.host(), target.port()), ("api.example.com", Some(8443)));
         assert_eq!(target.authority(), "API.Example.com.:8443");
         assert_eq!((target.path(), target.decoded_path()), ("/a%20b/", "/a b/"));
-        assert_eq!((target.query(), target.folded_path()), (Some("x=%2F..&y=//"), None));
+        assert_eq!((target.query(), target.other_readings().count()), (Some("x=%2F..&y=//"), 0));
         assert!(!target.has_empty_segments());
     }
 
@@ -309,7 +323,7 @@ mod tests {
             ("GET", long.as_str(), BadTarget::TooLong, 414),
             ("GET", "/public/../x", BadTarget::DotSegment, 400),
             ("GET", "http://a.test/public/../x", BadTarget::DotSegment, 400),
-            ("GET", "/a%2fb", BadTarget::HiddenByte, 400),
+            ("GET", "/a%5cb", BadTarget::HiddenByte, 400),
             ("GET", "/ä", BadTarget::Character, 400),
             ("GET", "/x?ä", BadTarget::Query, 400),
         ] {

@@ -78,6 +78,8 @@ outcomes! {
     ExpectationFailed = "expectation_failed",
     /// The client asks too often.
     TooManyRequests = "too_many_requests",
+    /// Too many logins and forms have begun whose bodies have not come.
+    TooManyPending = "too_many_pending",
     /// The client did not send its request in time.
     RequestTimeout = "request_timeout",
     /// The bytes of the request do not say clearly where it ends.
@@ -96,6 +98,8 @@ outcomes! {
     OriginTimeout = "origin_timeout",
     /// As many requests as allowed wait for the upstream already.
     OriginOverloaded = "origin_overloaded",
+    /// The client holds its share of the upstream's connections.
+    UpstreamShare = "upstream_share",
     /// Whether the token counts could not be found out.
     StoreUnavailable = "store_unavailable",
     /// There was no room for a request body that had to be gathered.

@@ -13,15 +13,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use super::ClientBody;
+use super::pace::Pace;
 use super::spool::Spooled;
-
-/// A body that is slower than this many bytes a second after [`GRACE`] is given up (HARDENING §1).
-const FLOOR: u64 = 500;
-/// How long a body may be slower than [`FLOOR`].
-const GRACE: Duration = Duration::from_secs(15);
 
 /// What a client may send before it reads anything: the window of a stream (`listener/serve.rs`).
 const AHEAD: u64 = 64 << 10;
@@ -122,9 +118,8 @@ enum Source {
 struct Streaming {
     incoming: ClientBody,
     left: u64,
-    taken: u64,
+    pace: Pace,
     silence: Duration,
-    started: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -146,9 +141,9 @@ impl OutgoingBody {
         OutgoingBody { source: Source::Spooled(spooled), state: RequestBody::default() }
     }
 
-    /// The client's body: at most `limit` bytes, at most `silence` between two pieces.
-    pub fn streaming(incoming: ClientBody, limit: u64, silence: Duration) -> OutgoingBody {
-        let streaming = Streaming { incoming, left: limit, taken: 0, silence, started: None, timer: None };
+    /// The client's body: at most `limit` bytes, at most `silence` between two pieces, at least `rate` bytes a second.
+    pub fn streaming(incoming: ClientBody, limit: u64, silence: Duration, rate: Option<u64>) -> OutgoingBody {
+        let streaming = Streaming { incoming, left: limit, pace: Pace::new(rate), silence, timer: None };
         OutgoingBody { source: Source::Streaming(Box::new(streaming)), state: RequestBody::default() }
     }
 
@@ -232,7 +227,11 @@ impl Drop for OutgoingBody {
     fn drop(&mut self) {
         if let Source::Streaming(streaming) = &mut self.source
             && self.state.0.succeeded.get()
-            && streaming.incoming.size_hint().exact().is_none_or(|left| streaming.taken.saturating_add(left) > AHEAD)
+            && streaming
+                .incoming
+                .size_hint()
+                .exact()
+                .is_none_or(|left| streaming.pace.taken().saturating_add(left) > AHEAD)
         {
             streaming.incoming.let_go();
         }
@@ -255,7 +254,7 @@ impl Streaming {
                         return Poll::Ready(Some(Err(BodyFault::TooLarge)));
                     };
                     self.left = left;
-                    self.taken = self.taken.saturating_add(length);
+                    self.pace.takes(length);
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Broken))),
@@ -265,11 +264,9 @@ impl Streaming {
         }
     }
 
-    /// Nothing has come: watches the silence since the last piece, and the speed since the first wait.
+    /// Nothing has come: watches the silence since the last piece, and the pace.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let now = tokio::time::Instant::now();
-        let waited = now.duration_since(*self.started.get_or_insert(now));
-        if waited > GRACE && self.taken < FLOOR.saturating_mul(waited.as_secs()) {
+        if self.pace.waits() {
             return Poll::Ready(Some(Err(BodyFault::TooSlow)));
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.silence)));

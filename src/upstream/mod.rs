@@ -8,6 +8,7 @@ mod client_body;
 mod connect;
 mod connection;
 mod lease;
+mod pace;
 mod pool;
 mod sending;
 mod spool;

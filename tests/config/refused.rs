@@ -258,7 +258,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
         (
             "[upstreams.base.x]",
             "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \
-         idle_timeout, connect_timeout, retries",
+         max_connections_per_client, idle_timeout, connect_timeout, retries",
         ),
     ]);
     let each = [
@@ -463,9 +463,8 @@ key_file = "soon-key.pem"
     assert_eq!(
         folder.warnings(&format!("{text}{BASE}")),
         [
-            "gateway.toml:2: identity.forward_authorization: every upstream sees the callers' tokens; keep it \
-             only for \
-             upstreams that check tokens themselves",
+            "gateway.toml:2: identity.forward_authorization: every upstream sees the callers' tokens; write \
+             `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves",
             "gateway.toml:3: upstreams.spare: nothing uses it; remove it",
             "gateway.toml:5: certificates.past: nothing uses it; remove it",
             "gateway.toml:6: certificates.past.cert_file: the certificate ended at 2025-12-31T00:00:00.000Z; \

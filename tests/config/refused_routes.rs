@@ -58,6 +58,19 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
              4: routes.a.methods: `G T` is no method; write a method such as \"GET\"",
         ),
         (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | forward_authorization = \"some\" | encoded_slashes = true",
+            "4: routes.a.forward_authorization: `some` is not known here; write \"never\" or \"foreign\" or \"always\" | \
+             5: routes.a.encoded_slashes: must not be true or false; write a text in quotes",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | limits.body_rate = \"50B\"",
+            "4: routes.a.limits.body_rate: `50B` is not a size per second; write one such as \"50B/s\", or \"off\"",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | streaming = true | limits.body_rate = \"50B/s\"",
+            "5: routes.a.limits.body_rate: a `streaming` route has no least rate; remove it",
+        ),
+        (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | host = \"a.example:443\"",
             "4: routes.a.host: `a.example:443` is no host; write a name without port, such as \"api.example.com\" or \
              \"*.example.com\"",
@@ -78,6 +91,46 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
             "2: spool.max_size: a request body of routes.a may be 10MiB long, which does not fit in; write at least \
              \"10MiB\", or lower routes.a.limits.body | \
              3: spool.folder: there is no such folder; make it, for the user that the gateway runs as",
+        ),
+    ]);
+}
+
+#[test]
+fn no_route_lets_a_field_pass_that_the_gateway_sets_or_reads_itself() {
+    for name in [
+        "X-User-Id",
+        "x_user_id",
+        "X-Auth-Method",
+        "X-Request-Id",
+        "X-Forwarded-For",
+        "x-forwarded-prefix",
+        "Forwarded",
+        "X-Real-IP",
+        "X-Tokengate-Assertion",
+        "Authorization",
+        "Proxy-Authorization",
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "TE",
+        "Expect",
+    ] {
+        let fragment =
+            format!("[routes.a] | path = \"/a\" | upstream = \"base\" | pass_headers = [\"Proxy\", \"{name}\"]");
+        let what = "is set or read by the gateway itself; remove it; no client's copy is passed on";
+        each_is_refused(&[(&fragment, &format!("4: routes.a.pass_headers: `{name}` {what}"))]);
+    }
+    each_is_refused(&[
+        (
+            "[identity.headers] | user_name = \"Remote-User\" | [routes.a] | path = \"/a\" | upstream = \"base\" | \
+             pass_headers = [\"REMOTE_USER\"]",
+            "6: routes.a.pass_headers: `REMOTE_USER` is set or read by the gateway itself; remove it; no client's copy is \
+             passed on",
+        ),
+        (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | pass_headers = [\"X Y\"]",
+            "4: routes.a.pass_headers: `X Y` is not a field name; write one name, such as \"X-Original-User\"",
         ),
     ]);
 }

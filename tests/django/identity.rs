@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tokengate::config::Settings;
-use tokengate::config::settings::{Auth, DjangoMode};
+use tokengate::config::settings::{Auth, DjangoMode, ForwardAuthorization};
 use tokengate::token::AuthMethod;
 
 use super::project::Project;
@@ -180,7 +180,11 @@ async fn a_project_that_checks_tokens_itself_is_shown_them_on_request() {
     let gateway = served.gateway(&project, |_| ()).await;
     let answer = Ask::get("/whoami/").token(&key).to(&gateway).await;
     assert_eq!((answer.status, answer.detail().as_str()), (401, "Authentication credentials were not provided."));
-    let gateway = served.gateway(&project, |settings| settings.identity.forward_authorization = true).await;
+    let gateway = served
+        .gateway(&project, |settings| {
+            settings.routes.iter_mut().for_each(|route| route.forward_authorization = ForwardAuthorization::Always)
+        })
+        .await;
     assert_eq!(object(&Ask::get("/whoami/").token(&key).to(&gateway).await)["user"], "alice");
 }
 
@@ -193,7 +197,11 @@ async fn each_migration_puts_the_triggers_where_they_belong() {
     project.python("connection.cursor().execute('DROP TRIGGER tokengate_user_changed ON auth_user')").await;
     project.migrate().await;
     let served = Served::start(&project).await;
-    let gateway = served.gateway(&project, |settings| settings.identity.forward_authorization = true).await;
+    let gateway = served
+        .gateway(&project, |settings| {
+            settings.routes.iter_mut().for_each(|route| route.forward_authorization = ForwardAuthorization::Always)
+        })
+        .await;
     let status = async |key: &str| Ask::get("/whoami/").token(key).to(&gateway).await.status;
     assert_eq!((status(off).await, status(gone).await), (200, 200));
     // No signal of a model is sent for either.

@@ -69,6 +69,16 @@ pub async fn connect(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> 
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
+/// As another machine.
+pub async fn from_elsewhere(gateway: &Gateway) -> Wire {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = soon("connect", socket.connect(gateway.address())).await.unwrap();
+    let tls = Tls::default();
+    let name = ServerName::try_from(tls.name).unwrap();
+    Wire::over(soon("handshake", TlsConnector::from(tls.config(gateway)).connect(name, stream)).await.unwrap())
+}
+
 impl Wire {
     /// Over TLS.
     pub async fn open(gateway: &Gateway) -> Wire {

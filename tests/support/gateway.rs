@@ -16,8 +16,9 @@ use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::certificate::Certificate;
 use tokengate::config::settings::{
-    self, Auth, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, HostPattern, IdentityFields, Limits,
-    Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route, TlsListener, Upstream,
+    self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
+    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route,
+    TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
@@ -285,6 +286,7 @@ fn upstream(endpoints: &[SocketAddr]) -> Upstream {
         name: "origin".to_owned(),
         endpoints: endpoints.iter().map(endpoint).collect(),
         max_connections: 1_000,
+        client_share: ClientShare::Fair,
         idle_timeout: AMPLE,
         connect_timeout: PATIENCE,
         retry: true,
@@ -301,12 +303,17 @@ pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
         auth,
         credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
+        forward_authorization: ForwardAuthorization::default_for(auth),
+        pass_headers: Vec::new(),
         strip_prefix: false,
         upstream_host: false,
         empty_segments: false,
+        encoded_slashes: false,
+        encoded_percent: false,
         buffer_request: false,
         streaming: false,
         body_limit: 10 << 20,
+        body_rate: Some(50),
         request_body_timeout: AMPLE,
         response_headers_timeout: AMPLE,
         response_body_timeout: AMPLE,

@@ -15,8 +15,14 @@ pub struct Login {
     pub per_address: Option<Rate>,
     /// Longest request body in bytes.
     pub max_body: u64,
+    /// Most bodies of logins and forms at once that have not come whole.
+    pub max_pending: usize,
+    /// Most of those of one client.
+    pub max_pending_per_client: usize,
     /// Longest silence of the client within a request body.
     pub request_body_timeout: Duration,
+    /// Least bytes a second of a request body, on average; `None`: no bound.
+    pub body_rate: Option<u64>,
     /// Pages for browsers; `None`: switched off.
     pub browser: Option<Browser>,
 }
@@ -65,6 +71,9 @@ impl Default for Login {
             per_user: Some(Rate::per_minute(5)),
             per_address: Some(Rate::per_minute(20)),
             max_body: 64 << 10,
+            max_pending: 1_024,
+            max_pending_per_client: 128,
+            body_rate: Some(50),
             request_body_timeout: Duration::from_secs(30),
             browser: None,
         }

@@ -10,6 +10,7 @@ use crate::route::Peer;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The name of the request id, in requests and in responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -17,12 +18,21 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// Sets the forwarding fields of a request for `host` that came from `peer`.
-pub fn set(fields: &mut HeaderMap, peer: &Peer, host: HeaderValue, request_id: HeaderValue) {
+/// Sets the forwarding fields of a request for `host` that came from `peer`; `prefix` was cut off from its path.
+pub fn set(
+    fields: &mut HeaderMap,
+    peer: &Peer,
+    host: HeaderValue,
+    prefix: Option<&HeaderValue>,
+    request_id: HeaderValue,
+) {
     fields.insert(X_FORWARDED_FOR, peer.address_value.clone());
     fields.insert(X_REAL_IP, peer.address_value.clone());
     fields.insert(X_FORWARDED_PROTO, if peer.secure { HTTPS } else { HTTP });
     fields.insert(X_FORWARDED_HOST, host);
+    if let Some(prefix) = prefix {
+        fields.insert(X_FORWARDED_PREFIX, prefix.clone());
+    }
     fields.insert(X_REQUEST_ID, request_id);
 }
 
@@ -43,12 +53,14 @@ mod tests {
             let mut fields = HeaderMap::new();
             fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.9.9.9"));
             fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.8.8.8"));
-            set(&mut fields, &peer, HeaderValue::from_static("a.test:8443"), HeaderValue::from_static("r1"));
+            let [host, prefix, id] = ["a.test:8443", "/api", "r1"].map(HeaderValue::from_static);
+            set(&mut fields, &peer, host, Some(&prefix), id);
             for (name, value) in [
                 ("x-forwarded-for", "10.1.2.3"),
                 ("x-real-ip", "10.1.2.3"),
                 ("x-forwarded-proto", proto),
                 ("x-forwarded-host", "a.test:8443"),
+                ("x-forwarded-prefix", "/api"),
                 ("x-request-id", "r1"),
             ] {
                 assert_eq!(fields.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");

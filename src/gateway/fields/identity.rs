@@ -107,7 +107,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(&email, HeaderValue::from_static("root@x"));
         fields.insert("x-user-id", HeaderValue::from_static("1"));
-        policy.sift(&mut fields, false).unwrap();
+        policy.sift(&mut fields, &[], false).unwrap();
         policy.add(&mut fields, Some(&alice("", &[], "")));
         assert!(!fields.contains_key(&email));
         assert_eq!(fields.get_all("x-user-id").iter().collect::<Vec<_>>(), ["1001"]);

@@ -4,6 +4,7 @@
 //! [`FieldPolicy::sift`] takes away whatever a client may not say, then [`forwarded::set`] and [`FieldPolicy::add`] say
 //! it for the gateway, and nothing is removed afterwards.
 
+mod foreign;
 pub mod forwarded;
 mod hop_by_hop;
 mod identity;

@@ -6,44 +6,12 @@
 
 use smallvec::SmallVec;
 
+use super::foreign;
 use super::hop_by_hop::HOP_BY_HOP;
-use crate::config::settings::IdentityFields;
+use crate::config::settings::{IdentityFields, RESERVED_FIELDS, fold};
 
-/// Reserved whatever the settings say: names that the gateway itself can give an upstream, names under which other
-/// gateways do, and names that tell an upstream where a request came from or what it is for.
-const RESERVED: [&str; 27] = [
-    "x-user-id",
-    "x-user-name",
-    "x-user-email",
-    "x-user-groups",
-    "x-token-id",
-    "x-token-scopes",
-    "x-auth-method",
-    "x-request-id",
-    "remote-user",
-    "remote-name",
-    "remote-email",
-    "remote-groups",
-    "x-credential-identifier",
-    "x-anonymous-consumer",
-    "forwarded",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-originating-ip",
-    "x-remote-ip",
-    "x-remote-addr",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "x-method-override",
-    "transfer-encoding",
-    "expect",
-];
-
-/// Folded beginnings of names that are reserved as a family, such as `X-Forwarded-*`.
-const FAMILIES: [&[u8]; 7] =
-    [b"xforwarded", b"xoriginal", b"xrewrite", b"xhttpmethod", b"xauthrequest", b"xconsumer", b"xtokengate"];
+/// The beginning of names that belong to this gateway, folded.
+const OURS: &[u8] = b"xtokengate";
 
 /// What the message itself is: these stay, and `Connection` may not name them.
 const MESSAGE: [&str; 2] = ["host", "content-length"];
@@ -63,6 +31,8 @@ pub(super) enum Kind {
     HopByHop,
     /// Is not a client's to send; `Connection` may not name it either.
     Reserved,
+    /// Another system's to say. As [`Kind::Reserved`], unless the route lets it pass.
+    Foreign,
     /// Has characters in its name that some servers take for others. Ends here.
     Odd,
 }
@@ -73,29 +43,36 @@ pub struct FieldPolicy {
     pub(super) identity: IdentityFields,
     /// Folded, in order.
     names: Vec<(Box<[u8]>, Kind)>,
+    /// Beginnings of foreign names: folded, in order, and none begins with another one.
+    families: Vec<Box<[u8]>>,
     /// For each first byte of a folded name, one bit for each length that [`FieldPolicy::names`] or a family has:
     /// settles most names without a look at their other bytes.
     lengths: Box<[u64; 256]>,
+    /// The length of the longest name or family.
+    longest: usize,
 }
 
 impl FieldPolicy {
     /// Compiles the policy for these names of identity fields.
     pub fn compile(identity: &IdentityFields) -> FieldPolicy {
-        let IdentityFields { user_id, user_name, user_email, user_groups, token_id, scopes, method, .. } = identity;
-        let optional = [user_id, user_name, user_email, user_groups, token_id, scopes].into_iter().flatten();
-        let ours = optional.chain([method]).map(|name| (name.as_str(), Kind::Reserved));
+        let ours = identity.names().map(|name| (name.as_str(), Kind::Reserved));
         let mut names: Vec<(Box<[u8]>, Kind)> = ours
-            .chain(RESERVED.map(|name| (name, Kind::Reserved)))
+            .chain(RESERVED_FIELDS.map(|name| (name, Kind::Reserved)))
             .chain(HOP_BY_HOP.map(|name| (name, Kind::HopByHop)))
             .chain(MESSAGE.map(|name| (name, Kind::Message)))
             .chain([(CREDENTIALS, Kind::Credentials)])
-            .map(|(name, kind)| (fold(name.as_bytes()).into_vec().into(), kind))
+            .chain(foreign::HARMLESS.iter().map(|name| (*name, Kind::Ordinary)))
+            .chain(foreign::NAMES.iter().map(|name| (*name, Kind::Foreign)))
+            .map(|(name, kind)| (fold(name.as_bytes()).collect(), kind))
             .collect();
-        // Stable, so that of equal names the first stays: reserved comes before hop-by-hop.
+        // Stable, so that of equal names the first stays: reserved comes before the rest.
         names.sort_by(|(one, _), (other, _)| one.cmp(other));
         names.dedup_by(|(one, _), (other, _)| one == other);
-        let lengths = lengths(&names);
-        FieldPolicy { identity: identity.clone(), names, lengths }
+        let families = families();
+        let lengths = lengths(&names, &families);
+        let of_names = names.iter().map(|(name, _)| name.len());
+        let longest = families.iter().map(|family| family.len()).chain(of_names).max().unwrap_or(0);
+        FieldPolicy { identity: identity.clone(), names, families, lengths, longest }
     }
 
     /// What may happen to a field of this name.
@@ -113,29 +90,42 @@ impl FieldPolicy {
         let known =
             first.and_then(|first| self.lengths.get(usize::from(first))).is_some_and(|set| set & bit(length) != 0);
         match known.then(|| self.look_up(name)).flatten() {
+            None | Some(Kind::Ordinary) if odd => Kind::Odd,
             Some(kind) => kind,
-            None if odd => Kind::Odd,
             None => Kind::Ordinary,
         }
     }
 
     fn look_up(&self, name: &[u8]) -> Option<Kind> {
-        let folded = fold(name);
-        if FAMILIES.iter().any(|family| folded.starts_with(family)) {
-            return Some(Kind::Reserved);
-        }
-        let at = self.names.binary_search_by(|(known, _)| known.as_ref().cmp(&folded)).ok()?;
+        // What follows decides nothing.
+        let folded: SmallVec<[u8; 64]> = fold(name).take(self.longest + 1).collect();
+        let Ok(at) = self.names.binary_search_by(|(known, _)| known.as_ref().cmp(&folded)) else {
+            return self.family_of(&folded);
+        };
         let kind = self.names.get(at).map(|(_, kind)| *kind)?;
         // `Content_Length` is not `Content-Length`, but an upstream may think so.
         let passes = matches!(kind, Kind::Message | Kind::Credentials);
         let is_alias = !MESSAGE.iter().chain([&CREDENTIALS]).any(|known| known.as_bytes().eq_ignore_ascii_case(name));
         if passes && is_alias { Some(Kind::Reserved) } else { Some(kind) }
     }
+
+    fn family_of(&self, folded: &[u8]) -> Option<Kind> {
+        if folded.starts_with(OURS) {
+            return Some(Kind::Reserved);
+        }
+        // Since no family begins with another one, only the last one that is not behind the name can begin it.
+        let behind = self.families.partition_point(|family| family.as_ref() <= folded);
+        let family = behind.checked_sub(1).and_then(|last| self.families.get(last))?;
+        folded.starts_with(family).then_some(Kind::Foreign)
+    }
 }
 
-/// Lower-case letters and digits of a name.
-fn fold(name: &[u8]) -> SmallVec<[u8; 64]> {
-    name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect()
+/// The families of [`foreign::FAMILIES`], folded and in order, without those that begin with another one.
+fn families() -> Vec<Box<[u8]>> {
+    let mut families: Vec<Box<[u8]>> = foreign::FAMILIES.iter().map(|name| fold(name.as_bytes()).collect()).collect();
+    families.sort_unstable();
+    families.dedup_by(|longer, shorter| longer.starts_with(shorter));
+    families
 }
 
 /// One bit for each length; all from 63 on share one.
@@ -143,7 +133,7 @@ fn bit(length: u32) -> u64 {
     1 << length.min(63)
 }
 
-fn lengths(names: &[(Box<[u8]>, Kind)]) -> Box<[u64; 256]> {
+fn lengths(names: &[(Box<[u8]>, Kind)], families: &[Box<[u8]>]) -> Box<[u64; 256]> {
     let mut lengths = Box::new([0; 256]);
     let mut mark = |name: &[u8], and_longer: bool| {
         let own = bit(u32::try_from(name.len()).unwrap_or(u32::MAX));
@@ -153,7 +143,8 @@ fn lengths(names: &[(Box<[u8]>, Kind)]) -> Box<[u64; 256]> {
         }
     };
     names.iter().for_each(|(name, _)| mark(name, false));
-    FAMILIES.iter().for_each(|family| mark(family, true));
+    families.iter().for_each(|family| mark(family, true));
+    mark(OURS, true);
     lengths
 }
 
@@ -172,7 +163,8 @@ mod tests {
             ..IdentityFields::default()
         };
         let policy = FieldPolicy::compile(&renamed);
-        let table: [(Kind, &[&str]); 6] = [
+        let forged = format!("x-goog-{}", "long-".repeat(40));
+        let table: [(Kind, &[&str]); 7] = [
             (
                 Kind::Ordinary,
                 &[
@@ -183,14 +175,15 @@ mod tests {
                     "x-requested-with",
                     "x-trace-id",
                     "sec-fetch-mode",
-                    "x-user",
                     "x-user-idx",
+                    "x-auth-token",
+                    "x-token",
+                    "x-realm",
+                    "proxyx",
                     "authorizations",
                     "te2",
-                    "x-real-ipv6",
                     "via",
                     "xx-forwarded-for",
-                    "remote-users",
                     "a",
                 ],
             ),
@@ -235,34 +228,15 @@ mod tests {
                     "remote-login",
                     "remote_login",
                     &long,
-                    "remote-user",
-                    "remote-groups",
-                    "x-consumer-username",
-                    "x-consumer-custom-id",
-                    "x-credential-identifier",
-                    "x-anonymous-consumer",
-                    "x-auth-request-user",
-                    "x-forwarded-user",
-                    "x-forwarded-preferred-username",
                     "x-tokengate-assertion",
+                    "x_tokengate_assertion",
                     "x-forwarded-for",
                     "x-forwarded-proto",
                     "x_forwarded_for",
+                    "x-forwarded-prefix",
                     "x-forwarded",
                     "forwarded",
                     "x-real-ip",
-                    "true-client-ip",
-                    "x-client-ip",
-                    "x-cluster-client-ip",
-                    "cf-connecting-ip",
-                    "x-original-url",
-                    "x-original-forwarded-for",
-                    "x-rewrite-url",
-                    "x-forwarded-uri",
-                    "x-forwarded-prefix",
-                    "x-http-method-override",
-                    "x-http-method",
-                    "x-method-override",
                     "transfer-encoding",
                     "transfer_encoding",
                     "expect",
@@ -271,7 +245,45 @@ mod tests {
                     "author-ization",
                 ],
             ),
-            (Kind::Odd, &["x_y", "x.y", "http_authorization", "x%2duser%2did", "a!", "_", "."]),
+            (
+                Kind::Foreign,
+                &[
+                    "remote-user",
+                    "remote-users",
+                    "remote-groups",
+                    "x-real-ipv6",
+                    "x-user",
+                    "x-consumer-username",
+                    "x-consumer-custom-id",
+                    "x-credential-identifier",
+                    "x-anonymous-consumer",
+                    "x-auth-request-user",
+                    "x-forwarded-user",
+                    "x-forwarded-uri",
+                    "x-forwarded-preferred-username",
+                    "true-client-ip",
+                    "x-client-ip",
+                    "x-cluster-client-ip",
+                    "cf-connecting-ip",
+                    "x-original-url",
+                    "x-original-forwarded-for",
+                    "x-rewrite-url",
+                    "x-http-method-override",
+                    "x-http-method",
+                    "x-method-override",
+                    "proxy",
+                    "PROXY",
+                    "x-goog-iap-jwt-assertion",
+                    "X_GOOG_IAP",
+                    "x.goog.x",
+                    "xgoog",
+                    &forged,
+                    "x-token-claim-sub",
+                    "x-tokens",
+                    "ssl_client_s_dn",
+                ],
+            ),
+            (Kind::Odd, &["x_y", "x.y", "x_auth_token", "http_authorization", "x%2duser%2did", "a!", "_", "."]),
         ];
         for (kind, names) in table {
             for name in names {

@@ -1,6 +1,6 @@
 //! What happens to the fields of an upstream's response.
 //!
-//! Takes away what ends at this hop and adds what the listener promises. Everything else is the upstream's own matter
+//! Takes away what ends at this hop or was meant for the server in front, and adds what the listener promises. Everything else is the upstream's own matter
 //! and passes as it is, `Set-Cookie` and `WWW-Authenticate` lines included.
 
 use http::header::{CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY};
@@ -8,11 +8,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::hop_by_hop::{HOP_BY_HOP, nominated};
+use crate::config::settings::fold;
 
-/// Removes fields for one hop and sets `Strict-Transport-Security`, if there is one.
+/// Folded beginnings of names by which an upstream tells the server in front to send a file or another address in place
+/// of its answer, or how to keep it: nginx, Apache and others, lighttpd, Perlbal. The gateway does not follow them, and
+/// a client would learn of inner paths.
+const INSTRUCTIONS: [&[u8]; 4] = [b"xaccel", b"xsendfile", b"xlighttpd", b"xreproxy"];
+
+/// Removes fields for one hop and instructions, and sets `Strict-Transport-Security`, if there is one.
 pub fn finish(fields: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    doomed.extend(fields.keys().filter(|name| HOP_BY_HOP.contains(&name.as_str())).cloned());
+    let ends_here = |name: &&HeaderName| HOP_BY_HOP.contains(&name.as_str()) || is_instruction(name);
+    doomed.extend(fields.keys().filter(ends_here).cloned());
     // A length that is gone would change how the body is framed towards the client.
     doomed.extend(nominated(fields).filter_map(|n| HeaderName::from_bytes(n).ok()).filter(|n| *n != CONTENT_LENGTH));
     for name in doomed {
@@ -21,6 +28,11 @@ pub fn finish(fields: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     if let Some(hsts) = hsts {
         fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
+}
+
+fn is_instruction(name: &HeaderName) -> bool {
+    let begins = |begin: &&[u8]| fold(name.as_str().as_bytes()).take(begin.len()).eq(begin.iter().copied());
+    INSTRUCTIONS.iter().any(begins)
 }
 
 #[cfg(test)]
@@ -47,6 +59,12 @@ mod tests {
             ("set-cookie", "b=2"),
             ("www-authenticate", "Token"),
             ("x_kept", "1"),
+            ("x-accel-redirect", "/protected/x"),
+            ("x-accel-buffering", "no"),
+            ("x_accel_expires", "1"),
+            ("x-sendfile", "/srv/x"),
+            ("x-lighttpd-send-file", "/srv/x"),
+            ("x-reproxy-url", "http://inner"),
             ("strict-transport-security", "max-age=0"),
         ] {
             fields.append(name, HeaderValue::from_static(value));

@@ -24,15 +24,18 @@ pub enum BadField {
 impl FieldPolicy {
     /// Removes what ends here and what is not a client's to send, with whatever all `Connection` lines name.
     ///
+    /// Foreign names stay that are in `passed`, in exactly this spelling, and `Authorization` if `credentials` says so.
+    ///
     /// # Errors
     /// [`BadField`] if `Connection` cannot be obeyed; the fields are as they were.
-    pub fn sift(&self, fields: &mut HeaderMap, forward_authorization: bool) -> Result<(), BadField> {
+    pub fn sift(&self, fields: &mut HeaderMap, passed: &[HeaderName], credentials: bool) -> Result<(), BadField> {
         let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
         for name in fields.keys() {
             let stays = match self.kind_of(name.as_str().as_bytes()) {
                 Kind::Ordinary | Kind::Message => true,
-                Kind::Credentials => forward_authorization,
-                Kind::HopByHop | Kind::Reserved | Kind::Odd => false,
+                Kind::Credentials => credentials,
+                Kind::Foreign | Kind::Odd => passed.contains(name),
+                Kind::HopByHop | Kind::Reserved => false,
             };
             if !stays {
                 doomed.push(name.clone());
@@ -52,7 +55,7 @@ impl FieldPolicy {
         match self.kind_of(name) {
             Kind::HopByHop => Ok(None),
             Kind::Ordinary if name.eq_ignore_ascii_case(b"close") => Ok(None),
-            Kind::Message | Kind::Credentials | Kind::Reserved => Err(BadField::Nomination),
+            Kind::Message | Kind::Credentials | Kind::Reserved | Kind::Foreign => Err(BadField::Nomination),
             Kind::Ordinary | Kind::Odd => HeaderName::from_bytes(name).map(Some).map_err(|_| BadField::NotAName),
         }
     }
@@ -71,7 +74,7 @@ mod tests {
         for (name, value) in lines {
             fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        FieldPolicy::compile(&IdentityFields::default()).sift(&mut fields, forward_authorization)?;
+        FieldPolicy::compile(&IdentityFields::default()).sift(&mut fields, &[], forward_authorization)?;
         let mut left: Vec<String> = fields.iter().map(|(name, _)| name.to_string()).collect();
         left.sort_unstable();
         Ok(left)
@@ -110,6 +113,32 @@ mod tests {
             ("Proxy-Authorization", "x"),
         ]);
         assert_eq!(sifted(&lines, false).unwrap(), ["accept"]);
+    }
+
+    #[test]
+    fn a_foreign_field_stays_where_its_route_names_it_and_in_no_other_spelling() {
+        let policy = FieldPolicy::compile(&IdentityFields::default());
+        let passed = ["proxy", "x-goog-iap-jwt-assertion", "my_field", "x-user-id", "x-forwarded-for", "te"];
+        let passed = passed.map(HeaderName::from_static);
+        let mut fields = HeaderMap::new();
+        for name in
+            ["proxy", "x-goog-iap-jwt-assertion", "x_goog_iap_jwt_assertion", "x-goog-other", "my_field", "my.field"]
+        {
+            fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        // Never, whatever a route says.
+        for name in ["x-user-id", "x-forwarded-for", "te"] {
+            fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+        }
+        policy.sift(&mut fields, &passed, false).unwrap();
+        let mut left: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["my_field", "proxy", "x-goog-iap-jwt-assertion"]);
+        for name in ["proxy", "x-goog-other"] {
+            let mut fields = HeaderMap::new();
+            fields.insert("connection", HeaderValue::from_static(name));
+            assert_eq!(policy.sift(&mut fields, &passed, false), Err(BadField::Nomination), "{name}");
+        }
     }
 
     #[test]

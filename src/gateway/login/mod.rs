@@ -11,22 +11,19 @@ pub(super) mod media_type;
 mod multipart;
 pub(super) mod urlencoded;
 
-use std::pin::pin;
-
 use http::header::ALLOW;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
+use http::{HeaderValue, Method, Response, StatusCode, request};
 use http_body::Body as _;
-use zeroize::Zeroizing;
 
 use self::form::{BadForm, Form};
 use self::media_type::MediaType;
-use super::outgoing::declared_length;
+use super::forms::Expected;
 use super::{Body, Exchange, Gateway, Refusal, reply};
 use crate::auth::{AuthFailure, IssuerHandle, Login, LoginFailure};
 use crate::config::settings;
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
-use crate::upstream::{BodyFault, ClientBody, OutgoingBody};
+use crate::upstream::ClientBody;
 
 /// Where tokens are given for passwords.
 pub struct LoginDesk {
@@ -57,9 +54,9 @@ impl Gateway {
         if desk.settings.takes(target.decoded_path()) {
             return Ok(Some(desk));
         }
-        match target.folded_path() {
-            Some(folded) if desk.settings.takes(&folded) => Err(NoRoute::TwoReadings),
-            _ => Ok(None),
+        match target.other_readings().any(|path| desk.settings.takes(path)) {
+            true => Err(NoRoute::TwoReadings),
+            false => Ok(None),
         }
     }
 
@@ -74,7 +71,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let unread = !body.is_end_stream();
         let mut response = match head.method {
-            Method::POST => match read(desk, head, body).await? {
+            Method::POST => match read(desk, head, body, self.forms.begin(exchange.sender())?).await? {
                 Ok((name, password)) => {
                     exchange.has_read_body();
                     let login = Login { name, password, from: exchange.peer().address.ip() };
@@ -133,6 +130,7 @@ async fn read(
     desk: &LoginDesk,
     head: &request::Parts,
     body: ClientBody,
+    expected: Expected,
 ) -> Result<Result<form::Wanted, BadForm>, Refusal> {
     if body.is_end_stream() {
         return Ok(Form::default().check());
@@ -140,48 +138,12 @@ async fn read(
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
         // Nothing is of no type.
-        Err(_) if is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
+        Err(_) if expected.is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
         Err(bad) => return Ok(Err(bad)),
     };
-    let text = gather(body, &head.headers, &desk.settings).await?;
+    let text = expected.read(body, &head.headers, &desk.settings).await?;
     if text.is_empty() {
         return Ok(Form::default().check());
     }
     Ok(media_type.read(&text).and_then(Form::check))
-}
-
-/// Is nothing in a body? Waits for its first byte if it does not say.
-async fn is_empty(body: ClientBody, fields: &HeaderMap, settings: &settings::Login) -> Result<bool, BodyFault> {
-    if let Some(length) = declared_length(fields) {
-        return Ok(length == 0);
-    }
-    let mut body = pin!(OutgoingBody::streaming(body, settings.max_body, settings.request_body_timeout));
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        if frame?.data_ref().is_some_and(|data| !data.is_empty()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Reads a body to its end. The room is there from the beginning: a buffer that grows leaves copies behind.
-pub(super) async fn gather(
-    body: ClientBody,
-    fields: &HeaderMap,
-    settings: &settings::Login,
-) -> Result<Zeroizing<Vec<u8>>, BodyFault> {
-    let most = settings.max_body;
-    let declared = declared_length(fields);
-    if declared.is_some_and(|length| length > most) {
-        return Err(BodyFault::TooLarge);
-    }
-    let length = usize::try_from(declared.unwrap_or(most)).unwrap_or(0);
-    let mut text = Zeroizing::new(Vec::with_capacity(length));
-    let mut body = pin!(OutgoingBody::streaming(body, most, settings.request_body_timeout));
-    while let Some(frame) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-        if let Ok(data) = frame?.into_data() {
-            text.extend_from_slice(&data);
-        }
-    }
-    Ok(text)
 }

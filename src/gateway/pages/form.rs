@@ -5,9 +5,10 @@ use zeroize::Zeroizing;
 
 use crate::config::settings;
 use crate::gateway::Refusal;
+use crate::gateway::forms::Expected;
 use crate::gateway::login::form::{Field, Form};
 use crate::gateway::login::media_type::MediaType;
-use crate::gateway::login::{gather, urlencoded};
+use crate::gateway::login::urlencoded;
 use crate::upstream::ClientBody;
 
 /// The fields of all our forms; empty if they were not sent, `next` excepted. Of two with the same name the last one
@@ -27,11 +28,12 @@ pub(super) struct PageForm {
 impl PageForm {
     /// Reads a form. What is none is an empty one, which shows no secret and so does nothing.
     pub(super) async fn read(
+        expected: Expected,
         body: ClientBody,
         fields: &HeaderMap,
         settings: &settings::Login,
     ) -> Result<PageForm, Refusal> {
-        let text = gather(body, fields, settings).await?;
+        let text = expected.read(body, fields, settings).await?;
         let mut form = PageForm::default();
         if !matches!(MediaType::of(fields), Ok(MediaType::UrlEncoded)) {
             return Ok(form);

@@ -120,9 +120,9 @@ impl Gateway {
         if let Some(page) = desk.page(target.decoded_path()) {
             return Ok(Some((desk, page)));
         }
-        match target.folded_path() {
-            Some(folded) if desk.page(&folded).is_some() => Err(NoRoute::TwoReadings),
-            _ => Ok(None),
+        match target.other_readings().any(|path| desk.page(path).is_some()) {
+            true => Err(NoRoute::TwoReadings),
+            false => Ok(None),
         }
     }
 
@@ -154,7 +154,8 @@ impl Gateway {
                 self.account(&visit, exchange).await?
             }
             (&Method::POST, page) => {
-                let form = PageForm::read(body, &head.headers, &desk.login).await?;
+                let form =
+                    PageForm::read(self.forms.begin(exchange.sender())?, body, &head.headers, &desk.login).await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
                     Err(fault) => visit.forged(&fault),
                     Ok(()) => match page {

@@ -31,12 +31,17 @@ fn route(text: &str) -> settings::Route {
         auth: Auth::Required,
         credentials: vec![AuthMethod::Token],
         scopes: ScopeSet::default(),
+        forward_authorization: settings::ForwardAuthorization::Never,
+        pass_headers: Vec::new(),
         strip_prefix: false,
         upstream_host: false,
         empty_segments: false,
+        encoded_slashes: false,
+        encoded_percent: false,
         buffer_request: false,
         streaming: false,
         body_limit: 1,
+        body_rate: None,
         request_body_timeout: Duration::from_secs(1),
         response_headers_timeout: Duration::from_secs(1),
         response_body_timeout: Duration::from_secs(1),
@@ -164,6 +169,49 @@ fn a_path_that_an_upstream_may_read_as_another_route_is_refused() {
     let strict = self::table(&["- /public/"]);
     assert_eq!(found(&strict, "GET", "a.test", "/public//x"), "EmptySegment");
     assert_eq!(found(&strict, "GET", "a.test", "/public;x/y"), "NotFound");
+}
+
+#[test]
+fn an_encoded_delimiter_passes_where_its_route_keeps_it_and_every_reading_leads_there() {
+    let mut routes: Vec<_> =
+        ["- /", "- /admin/", "- /files/", "- /files/inner/", "- /links/", "- /links/admin/"].map(route).into();
+    routes[0].encoded_slashes = true;
+    routes[2].encoded_slashes = true;
+    routes[3].encoded_slashes = true;
+    routes[4].encoded_percent = true;
+    let table = RouteTable::build(routes).unwrap();
+    for (path, name) in [
+        ("/files/a%2Fb", "- /files/"),
+        ("/files/a%2fb", "- /files/"),
+        ("/files/http%3A%2F%2Fx/", "- /files/"),
+        ("/files/%2Fx", "- /files/"),
+        ("/files%2Fx", "TwoReadings"),
+        ("/admin%2Fx", "TwoReadings"),
+        ("/x%2Fadmin/y", "- /"),
+        ("/%2Fadmin/x", "TwoReadings"),
+        ("/files/inner%2Fx", "TwoReadings"),
+        ("/files/inner/a%2Fx", "- /files/inner/"),
+        ("/files/;%2Finner/x", "TwoReadings"),
+        ("/files/%2Finner/x", "TwoReadings"),
+        ("/files/a%252Fb", "EncodedPercent"),
+        ("/links/a%252Fb", "- /links/"),
+        ("/links/a%252fb%2525", "- /links/"),
+        ("/links/a%25252Fb", "- /links/"),
+        ("/links/a%252Eb", "- /links/"),
+        ("/links/a%2Fb", "EncodedSlash"),
+        ("/links/admin%252Fx", "TwoReadings"),
+        ("/links/%2561dmin/x", "TwoReadings"),
+        ("/links/admin%25252Fx", "TwoReadings"),
+        ("/links/%252Fadmin/x", "TwoReadings"),
+        ("/links/%2561", "- /links/"),
+        ("/admin/a%2Fb", "EncodedSlash"),
+        ("/admin/a%252Fb", "EncodedPercent"),
+    ] {
+        assert_eq!(found(&table, "GET", "a.test", path), name, "{path}");
+    }
+    let strict = self::table(&["- /public/"]);
+    assert_eq!(found(&strict, "GET", "a.test", "/other%2Fx"), "EncodedSlash");
+    assert_eq!(found(&strict, "GET", "a.test", "/other%252Fx"), "EncodedPercent");
 }
 
 #[test]

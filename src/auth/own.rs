@@ -1,0 +1,84 @@
+//! Tells credentials of the gateway's own from those of applications behind it.
+//!
+//! An application that checks credentials itself gets them from the client, but never one of ours: its operator could
+//! use it everywhere else.
+
+use crate::token::{ShownKey, TokenFormat};
+
+/// A shorter text is not looked at as a key: no generated key is as short, and each look takes a hash.
+const SHORTEST: usize = 16;
+
+/// Is a value of `Authorization` a credential of ours, or could some reader take it for one?
+///
+/// It is if it has one of our schemes where schemes stand, whatever follows, or holds a text with the form and checksum
+/// of our keys, or one of which `is_known` says that it is a live key: clients show keys under wrong schemes, too.
+pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
+    let names_ours = |element: &[u8]| {
+        let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();
+        schemes.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(scheme))
+    };
+    if line.split(|byte| matches!(byte, b',' | b';')).any(names_ours) {
+        return true;
+    }
+    let words = line.split(|byte| !is_word(*byte)).filter(|word| word.len() >= SHORTEST);
+    words
+        .filter_map(|word| std::str::from_utf8(word).ok())
+        .any(|word| TokenFormat::of(word) == Some(TokenFormat::Prefixed) || ShownKey::parse(word).is_ok_and(&is_known))
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/')
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::token::TokenKey;
+
+    const KEY: &str = "9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b";
+
+    #[test]
+    fn a_line_is_ours_by_its_scheme_or_by_a_key_in_it() {
+        let schemes: Vec<Box<str>> = vec!["Token".into(), "Bearer".into()];
+        let is_own = |line: &str| is_own(line.as_bytes(), &schemes, |key| key.expose() == KEY);
+        for ours in [
+            "Token x",
+            "token\tx",
+            "BEARER x",
+            "Token",
+            "  Token x",
+            "Token token=x",
+            "Token,x",
+            "\"Token\" x",
+            "Basic eDp5, Token x",
+            "Basic eDp5;Bearer x",
+            &format!("Apikey {KEY}"),
+            &format!("Apikey key=\"{KEY}\""),
+            KEY,
+        ] {
+            assert!(is_own(ours), "{ours}");
+        }
+        for foreign in [
+            "",
+            "Basic eDp5",
+            "Tokens x",
+            "Token-2 x",
+            "Digest username=\"Token\", nonce=\"bearer\"",
+            "Apikey 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4c",
+            "Negotiate Token",
+        ] {
+            assert!(!is_own(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_our_prefix_and_checksum_is_ours_under_any_scheme() {
+        let key = TokenKey::generate(TokenFormat::Prefixed, &mut StdRng::from_seed([7; 32]));
+        let line = format!("Basic {}", key.expose());
+        assert!(is_own(line.as_bytes(), &[], |_| false));
+        assert!(!is_own(line.replace("tg_", "tx_").as_bytes(), &[], |_| false));
+    }
+}

@@ -1,0 +1,255 @@
+//! How many connections of an upstream one client may have in use.
+//!
+//! A stream of HTTP/2 costs its client next to nothing and holds a connection to an endpoint for as long as it lasts.
+//! So a client may hold three times as many as are free, and no more: alone it gets three quarters, a second one three
+//! quarters of the rest, and so on. A request beyond that waits as one does for a connection, and is refused then.
+//! Counted for each worker, since its connections are its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::Refusal;
+use crate::config::settings::{ClientShare, Upstream};
+use crate::limits::{Client, FAIR, Seldom};
+
+/// What clients hold of the connections of one worker to its upstreams, in the order of the upstreams.
+pub struct Shares(Vec<Rc<Share>>);
+
+struct Share {
+    upstream: String,
+    most: Most,
+    /// Connections of this worker to all endpoints together.
+    connections: usize,
+    wait: Duration,
+    held: RefCell<HashMap<Client, Held>>,
+    all: Cell<usize>,
+    waiting: Cell<usize>,
+    freed: Notify,
+    told: Seldom,
+}
+
+enum Most {
+    /// So many times as many as are free.
+    Free,
+    /// This number.
+    Of(usize),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Held {
+    places: usize,
+    waiting: usize,
+}
+
+/// One connection that a client may use. Dropping it gives it back.
+pub(super) struct Place(Rc<Share>, Client);
+
+/// One request that waits for its place.
+struct Waiting<'s>(&'s Share, Client);
+
+impl Shares {
+    /// No client holds anything. `workers` is how many there are.
+    pub fn new(upstreams: &[Upstream], workers: usize) -> Shares {
+        let workers = workers.max(1);
+        let share = |upstream: &Upstream| {
+            let each = upstream.max_connections.div_ceil(workers).max(1);
+            Rc::new(Share {
+                upstream: upstream.name.clone(),
+                most: match upstream.client_share {
+                    ClientShare::Fair => Most::Free,
+                    ClientShare::Most(most) => Most::Of(most.div_ceil(workers).max(1)),
+                    ClientShare::Unlimited => Most::Of(usize::MAX),
+                },
+                connections: each.saturating_mul(upstream.endpoints.len()),
+                wait: upstream.connect_timeout,
+                held: RefCell::default(),
+                all: Cell::new(0),
+                waiting: Cell::new(0),
+                freed: Notify::new(),
+                told: Seldom::default(),
+            })
+        };
+        Shares(upstreams.iter().map(share).collect())
+    }
+
+    /// A place for a request of `client` at an upstream; waits for one where the client holds its share.
+    ///
+    /// # Errors
+    /// [`Refusal::Share`] if none came free in time, or as many requests of the client wait as there are connections.
+    pub(super) async fn enter(&self, upstream: usize, client: Client) -> Result<Place, Refusal> {
+        let share = self.0.get(upstream).ok_or(Refusal::Internal)?;
+        match share.take(client) {
+            Some(place) => Ok(place),
+            // Boxed: the future of every request would have room for this one otherwise.
+            None => Box::pin(share.wait_for(client)).await,
+        }
+    }
+}
+
+impl Share {
+    fn take(self: &Rc<Share>, client: Client) -> Option<Place> {
+        let mut held = self.held.borrow_mut();
+        let mine = held.get(&client).copied().unwrap_or_default();
+        let most = match self.most {
+            Most::Of(most) => most,
+            Most::Free => self.connections.saturating_sub(self.all.get()).saturating_mul(FAIR),
+        };
+        // The first one waits for its connection with all others: no client is refused here that holds nothing.
+        if mine.places >= most.max(1) {
+            return None;
+        }
+        held.insert(client, Held { places: mine.places + 1, ..mine });
+        self.all.set(self.all.get() + 1);
+        Some(Place(Rc::clone(self), client))
+    }
+
+    async fn wait_for(self: &Rc<Share>, client: Client) -> Result<Place, Refusal> {
+        let waiting = Waiting::enter(self, client).ok_or_else(|| self.refuse())?;
+        let deadline = Instant::now() + self.wait;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // From here on no release is missed.
+            freed.as_mut().enable();
+            if let Some(place) = self.take(client) {
+                drop(waiting);
+                return Ok(place);
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(self.refuse());
+            }
+        }
+    }
+
+    fn refuse(&self) -> Refusal {
+        let now = Instant::now().into_std();
+        if self.told.is_due(now) {
+            let mend = "where it stands for many clients, raise upstreams.NAME.max_connections_per_client";
+            let upstream = self.upstream.as_str();
+            tracing::warn!(code = "upstream_share", upstream, mend, "a client holds its share of the connections");
+        }
+        Refusal::Share
+    }
+
+    fn change(&self, client: Client, change: impl FnOnce(&mut Held)) {
+        let mut held = self.held.borrow_mut();
+        let mine = held.entry(client).or_default();
+        change(mine);
+        if mine.places == 0 && mine.waiting == 0 {
+            held.remove(&client);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Place(share, client) = self;
+        share.change(*client, |held| held.places = held.places.saturating_sub(1));
+        share.all.set(share.all.get().saturating_sub(1));
+        if share.waiting.get() > 0 {
+            share.freed.notify_waiters();
+        }
+    }
+}
+
+impl<'s> Waiting<'s> {
+    fn enter(share: &'s Share, client: Client) -> Option<Waiting<'s>> {
+        let is_full = share.held.borrow().get(&client).is_some_and(|held| held.waiting >= share.connections);
+        if is_full {
+            return None;
+        }
+        share.change(client, |held| held.waiting += 1);
+        share.waiting.set(share.waiting.get() + 1);
+        Some(Waiting(share, client))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Waiting(share, client) = self;
+        share.change(*client, |held| held.waiting = held.waiting.saturating_sub(1));
+        share.waiting.set(share.waiting.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Endpoint, EndpointAddress};
+
+    fn client(number: u8) -> Client {
+        Client::of([192, 0, 2, number].into())
+    }
+
+    fn shares(connections: usize, share: ClientShare, workers: usize) -> Shares {
+        let endpoint = Endpoint { authority: "a:1".to_owned(), address: EndpointAddress::Tcp("a".to_owned(), 1) };
+        let upstream = Upstream {
+            name: "a".to_owned(),
+            endpoints: vec![endpoint],
+            max_connections: connections,
+            client_share: share,
+            idle_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(5),
+            retry: true,
+        };
+        Shares::new(&[upstream], workers)
+    }
+
+    /// Takes as many places as there are.
+    fn take_all(shares: &Shares, number: u8) -> Vec<Place> {
+        std::iter::from_fn(|| shares.0[0].take(client(number))).take(10_000).collect()
+    }
+
+    #[test]
+    fn each_client_gets_three_quarters_of_what_is_left() {
+        let shares = shares(1_000, ClientShare::Fair, 1);
+        let mut held = Vec::new();
+        for number in 0..3 {
+            held.push(take_all(&shares, number));
+        }
+        let counts: Vec<usize> = held.iter().map(Vec::len).collect();
+        assert_eq!(counts, [750, 188, 47]);
+        assert_eq!(take_all(&shares, 9).len(), 12);
+        drop(held);
+        assert_eq!(take_all(&shares, 0).len(), 750);
+        assert!(shares.0[0].held.borrow().is_empty() && shares.0[0].all.get() == 0);
+    }
+
+    #[test]
+    fn a_share_is_what_the_settings_say() {
+        for (connections, share, workers, places) in [
+            (1_000, ClientShare::Fair, 2, 375),
+            (8, ClientShare::Fair, 1, 6),
+            (2, ClientShare::Fair, 1, 2),
+            (1, ClientShare::Fair, 1, 1),
+            (1_000, ClientShare::Most(100), 1, 100),
+            (1_000, ClientShare::Most(100), 8, 13),
+            (10, ClientShare::Unlimited, 1, 10_000),
+        ] {
+            assert_eq!(take_all(&shares(connections, share, workers), 1).len(), places, "{connections} {share:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_beyond_the_share_waits_and_is_refused_in_time() {
+        let shares = shares(4, ClientShare::Fair, 1);
+        let mut held = take_all(&shares, 1);
+        assert_eq!(held.len(), 3);
+        let began = Instant::now();
+        assert_eq!(shares.enter(0, client(1)).await.err(), Some(Refusal::Share));
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+        assert!(shares.enter(0, client(2)).await.is_ok(), "another client");
+        let mut waiting = pin!(shares.enter(0, client(1)));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+        held.pop();
+        let place = waiting.await;
+        assert!(place.is_ok());
+        drop((place, held));
+        assert!(shares.0[0].held.borrow().is_empty() && shares.0[0].waiting.get() == 0);
+    }
+}
