@@ -17,13 +17,13 @@ use http::{HeaderName, Method};
 pub use self::admin::Admin;
 pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Browser, Hashing, Login};
-use super::certificate::Certificate;
 pub use super::database_url::BadDatabaseUrl;
 pub use super::django::{Django, DjangoMode, DjangoUrl};
 pub use super::django_columns::{Columns, Flag, Ignored};
 pub use super::mysql::MysqlUrl;
 pub use super::postgres::PostgresUrl;
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
+use crate::tls::Certificate;
 use crate::token::{AuthMethod, ScopeSet};
 use crate::units::Rate;
 

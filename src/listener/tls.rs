@@ -11,9 +11,9 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use crate::config::certificate::Certificate;
 use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
+use crate::tls::Certificate;
 
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use tokengate::app::{self, Running, Stopped, World};
 use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
-use tokengate::config::certificate::Certificate;
 use tokengate::config::settings::{
     self, Auth, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, HostPattern, IdentityFields, Limits,
     Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route, TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
+use tokengate::tls::Certificate;
 use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
 use super::{AMPLE, Origin, PATIENCE, eventually};
