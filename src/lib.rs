@@ -10,7 +10,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | ground: know nothing of tokens | [`units`], [`clock`], [`telemetry`], [`limits`] |
+//! | ground: know nothing of tokens | [`units`], [`clock`], [`telemetry`], [`limits`], [`secret_file`], [`tls`] |
 //! | vocabulary: words everybody uses | [`token`], [`identity`], [`config`] |
 //! | knowledge: what we can find out | [`store`], [`cache`] |
 //! | decision: rules, no sockets | [`route`], [`auth`] |
@@ -26,6 +26,8 @@ pub mod units;
 pub mod clock;
 pub mod telemetry;
 pub mod limits;
+pub mod secret_file;
+pub mod tls;
 
 pub mod token;
 pub mod identity;

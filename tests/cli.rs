@@ -281,3 +281,15 @@ async fn health_asks_the_internal_listener() {
         assert!(gone.err.contains(&format!("the gateway does not answer on 127.0.0.1:{port}")), "{}", gone.err);
     }
 }
+
+#[test]
+fn check_tells_of_an_endpoint_whose_name_is_unknown() {
+    let folder = Folder::with(&CONFIG.replace("http://127.0.0.1:8000", "http://no-such-host.invalid:8000"));
+    let ended = folder.run("check");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let place =
+        "warning: gateway.toml: upstreams.products.endpoints: the host of no-such-host.invalid:8000 cannot be resolved";
+    assert!(ended.err.contains(place), "{ended:?}");
+    assert!(ended.err.contains("1 warning"), "{ended:?}");
+    assert_eq!(folder.run("check --json").code, 0);
+}

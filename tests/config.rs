@@ -3,7 +3,9 @@
 mod refused;
 mod refused_admin;
 mod refused_login;
+mod refused_pem;
 mod refused_routes;
+mod secret_files;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -326,7 +328,8 @@ fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
 fn a_shared_cache_is_what_its_address_and_its_files_say() {
     let folder = Folder::new();
     folder.write("redis.password", "hunter2\n", 0o600);
-    folder.write("ca.pem", "some PEM", 0o644);
+    let authority = fs::read_to_string(folder.path("certs/dev-cert.pem")).unwrap();
+    folder.write("ca.pem", &authority, 0o644);
     let text = format!(
         "[cache.redis]\nurl = \"rediss-cluster://ann@a:7000,b\"\npassword_file = \"redis.password\"\nca_file = \"ca.pem\"\n\
          ttl = \"5m\"\ntimeout = \"20ms\"\nprefix = \"site-1:\"\n{}",
@@ -338,7 +341,7 @@ fn a_shared_cache_is_what_its_address_and_its_files_say() {
     let hosts = [("a", 7000), ("b", 6379)].map(|(host, port)| RedisHost(host.to_owned(), port));
     assert_eq!(redis.servers, RedisServers::Cluster(hosts.to_vec()));
     assert_eq!((redis.username.as_deref(), redis.password.unwrap().expose()), (Some("ann"), "hunter2"));
-    assert_eq!(redis.tls.unwrap().authorities.as_deref(), Some(b"some PEM".as_slice()));
+    assert_eq!(redis.tls.unwrap().authorities.as_deref(), Some(authority.as_bytes()));
     assert_eq!((redis.ttl, redis.timeout), (Duration::from_secs(300), Duration::from_millis(20)));
     assert_eq!(redis.prefix, "site-1:");
     assert!(folder.settings(refused::BASE).redis.is_none());

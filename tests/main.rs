@@ -46,6 +46,8 @@ mod listener;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod origins;
 #[cfg(test)]
 mod outage;

@@ -1,10 +1,12 @@
 //! The HTTPS door: versions, certificates, protocols, time limits, resumption.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::version::{TLS12, TLS13};
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, SupportedProtocolVersion};
 use tokengate::config::settings::ListenerRole;
+use tokengate::tls::Certificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -207,4 +209,62 @@ async fn streams_of_one_connection_are_served_at_the_same_time_up_to_the_limit()
         assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 200);
     }
     assert_eq!(origin.count(), 15);
+}
+
+/// A certificate of its own authority for `localhost`, with a key of this kind.
+fn self_signed(site: &mut Site, name: &str, key: &rcgen::KeyPair) {
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert_file, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    site.roots.add(certificate.der().clone()).unwrap();
+    site.settings.certificates.push(Certificate::read(name, &cert_file, &key_file).unwrap());
+}
+
+/// The algorithm of the key in the certificate that a client is shown which verifies such signatures alone.
+async fn shown_to(
+    gateway: &Gateway,
+    version: &'static SupportedProtocolVersion,
+    verifies: &str,
+) -> Option<&'static str> {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let mapping = provider.signature_verification_algorithms.mapping.iter();
+    let kept = mapping.filter(|(scheme, _)| scheme.as_str().is_some_and(|name| name.starts_with(verifies)));
+    provider.signature_verification_algorithms.mapping = kept.copied().collect::<Vec<_>>().leak();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).unwrap();
+    let mut config = builder.with_root_certificates(Arc::clone(&gateway.roots)).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = connect(gateway.address(), &Arc::new(config), "localhost").await.ok()?;
+    let shown = stream.get_ref().1.peer_certificates()?[0].clone().into_owned();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&shown).unwrap();
+    Some(match parsed.public_key().parsed().unwrap() {
+        x509_parser::public_key::PublicKey::RSA(_) => "RSA",
+        x509_parser::public_key::PublicKey::EC(_) => "ECDSA",
+        _ => "another",
+    })
+}
+
+#[tokio::test]
+async fn of_several_certificates_for_a_name_a_client_gets_one_that_it_can_verify() {
+    let origin = Origin::answering("hello").await;
+    let ecdsa = || rcgen::KeyPair::generate().unwrap();
+    let rsa = || rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    for rsa_first in [false, true] {
+        let mut site = Site::before(&origin);
+        site.settings.certificates.clear();
+        let keys = if rsa_first { [("rsa", rsa()), ("ecdsa", ecdsa())] } else { [("ecdsa", ecdsa()), ("rsa", rsa())] };
+        for (name, key) in &keys {
+            self_signed(&mut site, name, key);
+        }
+        site.settings.listeners[0].role = ListenerRole::Tls(tls(vec![0, 1]));
+        let gateway = site.start().await;
+        let first = if rsa_first { "RSA" } else { "ECDSA" };
+        for version in [&TLS12, &TLS13] {
+            assert_eq!(shown_to(&gateway, version, "RSA").await, Some("RSA"), "{version:?}, {first} first");
+            assert_eq!(shown_to(&gateway, version, "ECDSA").await, Some("ECDSA"), "{version:?}, {first} first");
+            assert_eq!(shown_to(&gateway, version, "").await, Some(first), "{version:?}: the first that fits");
+        }
+    }
 }

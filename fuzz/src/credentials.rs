@@ -36,7 +36,8 @@ fn session(lines: &[HeaderValue]) {
         let pair = [cookies::SESSION_COOKIE, key.expose()];
         let stands_there = |line: &HeaderValue| {
             let text = String::from_utf8_lossy(line.as_bytes()).into_owned();
-            text.split(';').any(|part| part.split_once('=').is_some_and(|(n, v)| [n.trim(), v.trim()] == pair))
+            text.split(';')
+                .any(|part| part.split_once('=').is_some_and(|(n, v)| [n.trim_ascii(), v.trim_ascii()] == pair))
         };
         assert!(lines.iter().any(stands_there), "a session that no cookie shows");
     }

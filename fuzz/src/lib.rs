@@ -8,6 +8,7 @@ pub mod answers;
 pub mod chunks;
 pub mod credentials;
 pub mod front;
+pub mod pem;
 pub mod target;
 
 /// Every target: its name, which is also that of its program and of its folder in `seeds/`, and its function.
@@ -16,6 +17,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("chunks", chunks::run),
     ("credentials", credentials::run),
     ("front", front::run),
+    ("pem", pem::run),
     ("target", target::run),
 ];
 

@@ -24,16 +24,6 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// An endpoint's name cannot be looked up.
-    #[error("upstreams.{upstream}: the host of {endpoint} cannot be looked up")]
-    Endpoint {
-        /// The upstream.
-        upstream: String,
-        /// The endpoint.
-        endpoint: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
     /// Two routes could take the same request.
     #[error("routes.{first} and routes.{second} could take the same request")]
     Routes {

@@ -30,7 +30,7 @@ use crate::listener::{Census, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
-use crate::upstream::{EndpointSpec, Spool, resolve};
+use crate::upstream::{EndpointSpec, Spool};
 
 /// How long a stop waits for the last lines of the access log to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -94,7 +94,6 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
         StartError::Routes { first, second }
     })?;
-    let endpoints = resolve_all(&settings).await?;
     let (tls, admin_tls) = set_up_tls(&settings)?;
     let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
     let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
@@ -108,6 +107,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     addresses.extend(admin_address.map(|address| (Admin::NAME.to_owned(), address)));
 
     let mut control = JoinSet::new();
+    let endpoints = resolve_all(&settings, &mut control).await;
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
     let spool = spool(&settings, &known)?;
     let issuer = settings.login.as_ref().map(|login| {
@@ -241,21 +241,24 @@ impl Running {
     }
 }
 
-async fn resolve_all(settings: &Settings) -> Result<Vec<Vec<Arc<EndpointSpec>>>, StartError> {
+/// Looks the names of all endpoints up, all at once. Those that are unknown are looked up again until they are known.
+async fn resolve_all(settings: &Settings, control: &mut JoinSet<()>) -> Vec<Vec<Arc<EndpointSpec>>> {
+    let mut asked = JoinSet::new();
     let mut all = Vec::new();
     for upstream in &settings.upstreams {
-        let mut members = Vec::new();
-        for endpoint in &upstream.endpoints {
-            let spec = resolve(endpoint).await.map_err(|source| StartError::Endpoint {
-                upstream: upstream.name.clone(),
-                endpoint: endpoint.authority.clone(),
-                source,
-            })?;
-            members.push(Arc::new(spec));
+        let members: Vec<_> = upstream.endpoints.iter().map(|endpoint| Arc::new(EndpointSpec::of(endpoint))).collect();
+        for addresses in members.iter().filter_map(|spec| spec.addresses()).cloned() {
+            let upstream = upstream.name.clone();
+            asked.spawn(async move { addresses.look_up().await.map_err(|error| (addresses, upstream, error)) });
         }
         all.push(members);
     }
-    Ok(all)
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Err((addresses, upstream, error))) = answer {
+            control.spawn(addresses.keep_looking_up(upstream, error));
+        }
+    }
+    all
 }
 
 /// Where bodies are gathered, if any are; then its folder has to take files.

@@ -74,10 +74,11 @@ fn key(value: &str) -> Option<ShownKey<'_>> {
     ShownKey::parse(value).ok().map(ShownKey::of_session)
 }
 
-/// The cookies of a line; those that are not UTF-8 are none of ours.
+/// The cookies of a line; those that are not UTF-8 are none of ours. Only the blanks of HTTP stand around names and values:
+/// a name with another one is another name, here and where cookies of ours are taken out.
 fn pairs(line: &HeaderValue) -> impl Iterator<Item = (&str, &str)> {
     let texts = parts(line.as_bytes()).filter_map(|part| std::str::from_utf8(part).ok());
-    texts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+    texts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim_ascii(), value.trim_ascii()))
 }
 
 fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -118,6 +119,8 @@ mod tests {
             vec![],
             vec!["sessionid=abc"],
             vec![&*format!("x{ours}")],
+            vec![&*format!("{SESSION_COOKIE}\u{2000}=abc")],
+            vec![&*format!("\u{a0}{ours}")],
             vec![&*format!("{SESSION_COOKIE}=")],
             vec![&*format!("{ours}; {SESSION_COOKIE}=abd")],
             vec![&*ours, &*format!("{SESSION_COOKIE}=abd")],

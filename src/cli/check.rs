@@ -11,6 +11,7 @@ use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Problem, Settings, problem};
 use crate::store;
 use crate::units::HumanDuration;
+use crate::upstream::EndpointSpec;
 
 /// Checks, prints, and gives 0 if the gateway would start with it.
 pub fn run(config: &Path, json: bool) -> ExitCode {
@@ -18,6 +19,7 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
         Ok(Loaded { settings, mut warnings }) => {
             let (error, warning) = look_at_django(config, &settings);
             warnings.extend(warning);
+            warnings.extend(look_at_names(config, &settings));
             (error.into_iter().collect(), warnings)
         }
         Err(errors) => (errors, Vec::new()),
@@ -72,6 +74,34 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
+}
+
+/// Looks the names of all endpoints up, as the gateway does when it starts.
+fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
+    let look_up = async {
+        let mut unknown = Vec::new();
+        for upstream in &settings.upstreams {
+            for endpoint in upstream.endpoints.iter().map(EndpointSpec::of) {
+                let Some(addresses) = endpoint.addresses() else { continue };
+                if let Err(error) = addresses.look_up().await {
+                    unknown.push((upstream.name.as_str(), endpoint.authority.clone(), error));
+                }
+            }
+        }
+        unknown
+    };
+    let Ok(runtime) = super::store::runtime() else { return Vec::new() };
+    let problem = |(upstream, authority, error)| Problem {
+        file: config.to_owned(),
+        line: None,
+        key: Some(format!("upstreams.{upstream}.endpoints")),
+        what: format!("the host of {authority} cannot be resolved ({error}); requests for it get 503"),
+        mend: Some("correct the name, or see that the resolver of this machine knows it".to_owned()),
+    };
+    let unknown: Vec<(&str, String, std::io::Error)> = runtime.block_on(look_up);
+    // A resolver that hangs must not keep the command from ending.
+    runtime.shutdown_background();
+    unknown.into_iter().map(problem).collect()
 }
 
 /// The settings, for the commands that need them.

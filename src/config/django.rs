@@ -1,10 +1,11 @@
 //! `[store.django]`: what an existing Django database calls its tables, and the addresses that begin with `django+`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::database_url::{BadDatabaseUrl, fault};
 use super::django_columns::{self, Columns};
+use super::files::TlsFiles;
 use super::mysql::MysqlUrl;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
@@ -111,12 +112,12 @@ impl DjangoUrl {
         Err(fault("is not the address of a Django database", EXAMPLE))
     }
 
-    /// The file with a key of ours, if it names one.
-    pub(super) fn key(&self) -> Option<&Path> {
+    /// The files of certificates and keys that it names.
+    pub(super) fn tls_files(&self) -> Option<TlsFiles<'_>> {
         match self {
             DjangoUrl::Sqlite(_) => None,
-            DjangoUrl::Postgres(url) => url.key.as_deref(),
-            DjangoUrl::Mysql(url) => url.key.as_deref(),
+            DjangoUrl::Postgres(url) => Some(url.tls_files()),
+            DjangoUrl::Mysql(url) => Some(url.tls_files()),
         }
     }
 

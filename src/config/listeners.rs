@@ -3,20 +3,16 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::certificate::Certificate;
 use super::document::Document;
+use super::files::{check_secret_file, report};
 use super::names::Names;
 use super::reader::{Named, Table};
 use super::settings::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
 use super::value::{Fault, Key};
-use crate::clock::Timestamp;
-
-/// A certificate that ends sooner than this is worth a warning.
-const ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
+use crate::tls::Certificate;
 
 /// `[listeners]`
 pub(super) fn read(root: &Table<'_>, certificates: &Names) -> Vec<Listener> {
@@ -144,12 +140,13 @@ pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
         }
         match Certificate::read(name, &cert_file, &key_file) {
             Ok(certificate) => {
-                warn_of_its_end(&cert, &certificate, table.document().now());
+                for note in certificate.notes(table.document().now()) {
+                    cert.warning(note.what, note.mend);
+                }
                 Some(certificate)
             }
             Err(error) => {
-                let culprit = if error.file() == cert_file { &cert } else { &key };
-                culprit.problem(error.to_string(), "put the right file here");
+                report(if error.path == cert_file { &cert } else { &key }, &error);
                 None
             }
         }
@@ -164,22 +161,4 @@ fn is_readable(key: &Key<'_>, file: &Path) -> bool {
     };
     key.problem(format!("{}: cannot be read: {error}", file.display()), mend);
     false
-}
-
-/// Reports a secret that others on this machine can read or change. A file that is not there is somebody else's matter.
-pub(super) fn check_secret_file(key: &Key<'_>, file: &Path) {
-    let Ok(metadata) = file.metadata() else { return };
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let file = file.display();
-        key.problem(format!("{file}: open to others (mode {mode:04o})"), format!("run: chmod 600 {file}"));
-    }
-}
-
-fn warn_of_its_end(key: &Key<'_>, certificate: &Certificate, now: Timestamp) {
-    let end = Timestamp::from_micros(certificate.not_after.saturating_mul(1_000_000));
-    if end <= now.after(ENDS_SOON) {
-        let verb = if end <= now { "ended" } else { "ends" };
-        key.warning(format!("the certificate {verb} at {end}"), "renew it");
-    }
 }

@@ -6,11 +6,11 @@
 
 mod admin;
 mod basics;
-pub mod certificate;
 mod database_url;
 mod django;
 mod django_columns;
 mod document;
+mod files;
 mod identity;
 mod listeners;
 mod login;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
+use super::files::TlsFiles;
 
 /// How the whole is written.
 const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
@@ -39,6 +40,15 @@ impl MysqlUrl {
     /// The whole address with its password. Never show it.
     pub fn expose(&self) -> &str {
         &self.text
+    }
+
+    /// The files of certificates and keys that it names.
+    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
+        TlsFiles {
+            authorities: self.root_certificates.as_deref(),
+            certificate: self.certificate.as_deref(),
+            key: self.key.as_deref(),
+        }
     }
 
     /// Reads an address. Files that it names are where `resolve` says.

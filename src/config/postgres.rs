@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
+use super::files::TlsFiles;
 
 /// How the whole is written.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
@@ -46,6 +47,15 @@ impl PostgresUrl {
     /// Is it meant to be one?
     pub(super) fn is_meant(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+    }
+
+    /// The files of certificates and keys that it names.
+    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
+        TlsFiles {
+            authorities: self.root_certificates.as_deref(),
+            certificate: self.certificate.as_deref(),
+            key: self.key.as_deref(),
+        }
     }
 
     /// Reads an address. Files that it names are where `resolve` says.

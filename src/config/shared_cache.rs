@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::listeners::check_secret_file;
+use super::files::{check_secret_file, report};
 use super::reader::Table;
 use super::upstreams::is_host;
 use super::value::{Fault, Key};
+use crate::tls;
 
 /// The port of Redis where an address names none.
 const PORT: u16 = 6379;
@@ -200,7 +201,8 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
         let username = username.parse(|text| Ok(text.to_owned()));
         let prefix = prefix.parse(check_prefix);
         let password = read_password(&password_file);
-        let authorities = ca_file.file().and_then(|file| read_file(&ca_file, &file));
+        let authorities =
+            ca_file.file().and_then(|file| tls::authorities(&file).map_err(|bad| report(&ca_file, &bad)).ok());
         let text = url.parse(|text| Ok(text.to_owned()))?;
         let default = match RedisCache::at(&text, &table.document().resolve("")) {
             Ok(default) => default,

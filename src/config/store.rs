@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::basics::MANY;
 use super::django::{self, DjangoUrl};
 use super::document::Document;
-use super::listeners::check_secret_file;
+use super::files::check_secret_file;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
 use super::settings::{OnOutage, Store, StoreUrl};
@@ -39,9 +39,7 @@ pub(super) fn read(root: &Table<'_>) -> Store {
 }
 
 fn check_server(key: &Key<'_>, url: &PostgresUrl) {
-    if let Some(file) = &url.key {
-        check_secret_file(key, file);
-    }
+    url.tls_files().check(key);
     if url.unproven {
         let mend = "add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own";
         key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
@@ -49,8 +47,8 @@ fn check_server(key: &Key<'_>, url: &PostgresUrl) {
 }
 
 fn check_django(key: &Key<'_>, url: &DjangoUrl) {
-    if let Some(file) = url.key() {
-        check_secret_file(key, file);
+    if let Some(files) = url.tls_files() {
+        files.check(key);
     }
     if let Some(mend) = url.proof_missing() {
         key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);

@@ -171,7 +171,7 @@ mod tests {
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
     use super::*;
-    use crate::config::certificate::Certificate;
+    use crate::tls::Certificate;
 
     const NOW: Timestamp = Timestamp::from_micros(1_795_499_584_000_000);
 

@@ -242,6 +242,9 @@ pub(super) fn whole_seconds(wait: Duration) -> u64 {
 fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
     use StatusCode as S;
     match fault {
+        OriginFault::Unresolved => {
+            (S::SERVICE_UNAVAILABLE, Outcome::OriginConnect, "The upstream cannot be reached. Try again.".into())
+        }
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
         OriginFault::Reset => (S::BAD_GATEWAY, Outcome::OriginReset, "The upstream closed the connection.".into()),
         OriginFault::BadResponse(_) => {

@@ -11,9 +11,9 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, Resol
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 
-use crate::config::certificate::Certificate;
 use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
+use crate::tls::Certificate;
 
 /// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-/// Chooses a certificate by SNI.
+/// Chooses a certificate by SNI, and among those for the same name the first whose signatures the client can verify.
 struct Chooser {
     names: ServerNames,
     keys: Vec<Arc<CertifiedKey>>,
@@ -81,8 +81,16 @@ struct Chooser {
 
 impl ResolvesServerCert for Chooser {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let index = hello.server_name().map_or(0, |name| self.names.index_of(name));
-        self.keys.get(index).map(Arc::clone)
+        let schemes = hello.signature_schemes();
+        let keys = |place: usize| self.keys.get(place);
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let named = || hello.server_name().into_iter().flat_map(|name| self.names.all_of(name)).filter_map(keys);
+        let chosen = match named().next() {
+            Some(first) => named().find(fits).unwrap_or(first),
+            // No name, or one that nobody has: any certificate is as good as the first, if the client can verify it.
+            None => self.keys.iter().find(fits).or(self.keys.first())?,
+        };
+        Some(Arc::clone(chosen))
     }
 }
 

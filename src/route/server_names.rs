@@ -12,13 +12,13 @@ const DEFAULT: usize = 0;
 /// Leads from DNS names to certificate indices.
 #[derive(Clone, Debug, Default)]
 pub struct ServerNames {
-    exact: HashMap<Box<str>, usize>,
+    exact: HashMap<Box<str>, Vec<usize>>,
     /// `*.example.com`, kept as `example.com`.
-    wildcards: HashMap<Box<str>, usize>,
+    wildcards: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl ServerNames {
-    /// Takes the names of each certificate, in the order of the certificates. The first certificate with a name has it.
+    /// Takes the names of each certificate, in the order of the certificates.
     pub fn new(names: &[Vec<String>]) -> ServerNames {
         let mut all = ServerNames::default();
         for (index, names) in names.iter().enumerate() {
@@ -28,19 +28,24 @@ impl ServerNames {
                     Some(parent) => (&mut all.wildcards, parent),
                     None => (&mut all.exact, name.as_ref()),
                 };
-                map.entry(name.into()).or_insert(index);
+                map.entry(name.into()).or_default().push(index);
             }
         }
         all
     }
 
     /// The index of the certificate for `name`: the one with exactly this name, else the one whose wildcard covers it
-    /// (`*` is one label), else the first. Compares without case and without a dot at the end.
+    /// (`*` is one label), else the first; of several the one that comes first. Compares without case and without a dot at the end.
     pub fn index_of(&self, name: &str) -> usize {
+        self.all_of(name).next().unwrap_or(DEFAULT)
+    }
+
+    /// The indices of all certificates for `name`: those with exactly this name, then those whose wildcard covers it.
+    pub fn all_of(&self, name: &str) -> impl Iterator<Item = usize> {
         let name = plain(name);
         let exact = self.exact.get(name.as_ref());
-        let found = exact.or_else(|| name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent)));
-        found.copied().unwrap_or(DEFAULT)
+        let wildcards = name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
+        exact.into_iter().chain(wildcards).flatten().copied()
     }
 }
 

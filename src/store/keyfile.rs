@@ -5,13 +5,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use zeroize::Zeroizing;
+
+use crate::secret_file::{self, OpenToOthers};
 
 /// Bytes of the file, and of every subkey.
 const LENGTH: usize = 32;
@@ -39,12 +41,12 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Others may read or write it.
-    #[error("{path}: open to other users (mode {mode:04o}); run: chmod 600 {path}")]
+    #[error("{path}: {open}; {}", .open.mend(.path))]
     OpenToOthers {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
+        /// Who may.
+        open: OpenToOthers,
     },
     /// It is no key file.
     #[error("{path}: a key file has 32 bytes, this one has {length}; restore the right file")]
@@ -84,10 +86,7 @@ impl KeyFile {
         };
         // Of the opened file, not of the path: nobody can swap it in between.
         let metadata = file.metadata().map_err(unreadable)?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFileError::OpenToOthers { path: path.to_owned(), mode });
-        }
+        secret_file::check(&metadata).map_err(|open| KeyFileError::OpenToOthers { path: path.to_owned(), open })?;
         if metadata.len() != 32 {
             return Err(KeyFileError::WrongLength { path: path.to_owned(), length: metadata.len() });
         }
@@ -160,6 +159,8 @@ impl KeyType for SubkeyLength {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -181,9 +182,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         KeyFile::make(&path).unwrap();
-        for mode in [0o640, 0o604, 0o620, 0o644] {
+        for mode in [0o604, 0o602, 0o644] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            assert!(matches!(KeyFile::read(&path), Err(KeyFileError::OpenToOthers { mode: m, .. }) if m == mode));
+            assert!(
+                matches!(KeyFile::read(&path), Err(KeyFileError::OpenToOthers { open: OpenToOthers::Everyone { mode: m }, .. }) if m == mode)
+            );
         }
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
         for length in [0, 31, 33] {

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
-use std::path::PathBuf;
+use std::net::Shutdown;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +13,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Addresses;
+use super::race::race;
 use crate::config::settings::{Endpoint, EndpointAddress};
 
 /// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
@@ -26,39 +28,52 @@ pub struct EndpointSpec {
     pub host: HeaderValue,
     /// As written in the configuration, for messages.
     pub authority: String,
-    /// Where it is; names are already looked up.
+    /// Where it is.
     pub place: Place,
 }
 
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// TCP, tried in this order.
-    Tcp(Vec<SocketAddr>),
+    /// TCP, at the addresses of a name.
+    Tcp(Addresses),
     /// A Unix socket.
     Unix(PathBuf),
 }
 
-/// Looks the endpoint's name up. Control half; blocks on the system's resolver in a thread of its own.
-///
-/// # Errors
-/// What the resolver says; an unknown name is an error.
-pub async fn resolve(endpoint: &Endpoint) -> io::Result<EndpointSpec> {
-    let place = match &endpoint.address {
-        EndpointAddress::Tcp(host, port) => {
-            Place::Tcp(tokio::net::lookup_host((host.as_str(), *port)).await?.collect())
+impl EndpointSpec {
+    /// An endpoint whose name, if it has one, was not looked up yet.
+    pub fn of(endpoint: &Endpoint) -> EndpointSpec {
+        let place = match &endpoint.address {
+            EndpointAddress::Tcp(host, port) => Place::Tcp(Addresses::of(host, *port)),
+            EndpointAddress::Unix(path) => Place::Unix(path.clone()),
+        };
+        // The configuration takes only hosts and ports, which are always field values.
+        let host = HeaderValue::try_from(endpoint.authority.as_str());
+        let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+        EndpointSpec { host, authority: endpoint.authority.clone(), place }
+    }
+
+    /// The addresses of its name; `None` for a socket.
+    pub fn addresses(&self) -> Option<&Addresses> {
+        match &self.place {
+            Place::Tcp(addresses) => Some(addresses),
+            Place::Unix(_) => None,
         }
-        EndpointAddress::Unix(path) => Place::Unix(path.clone()),
-    };
-    let host = HeaderValue::try_from(endpoint.authority.as_str()).map_err(io::Error::other)?;
-    Ok(EndpointSpec { host, authority: endpoint.authority.clone(), place })
+    }
+
+    /// Is it known where it is?
+    pub(super) fn is_known(&self) -> bool {
+        self.addresses().is_none_or(Addresses::are_known)
+    }
 }
 
 /// Connects.
 pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
     Ok(match &spec.place {
         Place::Tcp(addresses) => {
-            let stream = TcpStream::connect(addresses.as_slice()).await?;
+            let (stream, address) = race(&addresses.all(), TcpStream::connect).await?;
+            addresses.answered(address);
             // Heads and bodies are written whole; waiting for more only adds delay.
             stream.set_nodelay(true)?;
             // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
@@ -66,8 +81,13 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
-        Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+        Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await.map_err(|error| at(path, &error))?),
     })
+}
+
+/// An error with the socket that it is about, which is named nowhere else.
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
@@ -156,5 +176,29 @@ impl AsyncWrite for Stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_error_names_the_socket_or_the_addresses_that_it_is_about() {
+        let spec = |address| EndpointSpec::of(&Endpoint { authority: "a.test:80".to_owned(), address });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let error = connect(&spec(EndpointAddress::Unix(path.clone()))).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
+        // Bound and not listening: refuses.
+        let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let port = taken.local_addr().unwrap().as_socket().unwrap().port();
+        let refusing = spec(EndpointAddress::Tcp("127.0.0.1".to_owned(), port));
+        refusing.addresses().unwrap().look_up().await.unwrap();
+        let error = connect(&refusing).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(error.to_string().starts_with(&format!("127.0.0.1:{port}: ")), "{error}");
     }
 }

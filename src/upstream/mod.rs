@@ -3,6 +3,7 @@
 //! [`Pools`] holds a worker's pools; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
 //! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
 
+mod addresses;
 mod body;
 mod client_body;
 mod connect;
@@ -10,13 +11,15 @@ mod connection;
 mod lease;
 mod pace;
 mod pool;
+mod race;
 mod sending;
 mod spool;
 mod tally;
 
+pub use addresses::Addresses;
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use client_body::ClientBody;
-pub use connect::{EndpointSpec, Place, resolve};
+pub use connect::{EndpointSpec, Place};
 pub use lease::{Lease, SendFault, Tunneled};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
 pub use sending::is_repeatable;
@@ -28,6 +31,8 @@ use crate::http1::BadAnswer;
 /// What went wrong on the side of the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginFault {
+    /// Its name is not known to the resolver.
+    Unresolved,
     /// No connection could be made.
     Connect,
     /// No connection was free or could be made in time.

@@ -86,11 +86,15 @@ impl EndpointPool {
     /// the future is fine.
     ///
     /// # Errors
-    /// [`OriginFault::Connect`] if none can be made, [`OriginFault::Overloaded`] if none comes free in time or as many
-    /// wait already as may be open.
+    /// [`OriginFault::Unresolved`] while its name is unknown, [`OriginFault::Connect`] if none can be made,
+    /// [`OriginFault::Overloaded`] if none comes free in time or as many wait already as may be open.
     pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
         if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
             return Ok(lease);
+        }
+        if !self.spec.is_known() {
+            self.tally.refused();
+            return Err(OriginFault::Unresolved);
         }
         let deadline = Instant::now() + self.limits.connect;
         loop {
@@ -217,7 +221,8 @@ impl UpstreamPools {
         self.retry
     }
 
-    /// The endpoint with the fewest requests in flight; among equals they take turns. `None` only without endpoints.
+    /// The endpoint with the fewest requests in flight among those whose name is known; among equals they take turns.
+    /// `None` only without endpoints.
     pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
         match self.endpoints.as_slice() {
             [only] => Some(only),
@@ -225,7 +230,11 @@ impl UpstreamPools {
                 let turn = self.next.get();
                 self.next.set(turn.wrapping_add(1));
                 let count = many.len().max(1);
-                many.iter().cycle().skip(turn % count).take(count).min_by_key(|pool| pool.busy())
+                many.iter()
+                    .cycle()
+                    .skip(turn % count)
+                    .take(count)
+                    .min_by_key(|pool| (!pool.spec.is_known(), pool.busy()))
             }
         }
     }

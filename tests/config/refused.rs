@@ -209,7 +209,7 @@ fn certificates_and_keys_are_read_and_judged() {
     let folder = Folder::new();
     folder.make_certificate("other-cert.pem", "other-key.pem", (2030, 1, 1));
     folder.write("open-key.pem", &std::fs::read_to_string(folder.path("other-key.pem")).unwrap(), 0o644);
-    folder.write("group.key", "", 0o640);
+    folder.write("others.key", "", 0o604);
     let with = |cert: &str, key: &str| {
         let listener = "[listeners.a]\naddress = \"127.0.0.1:1\"\ncertificates = [\"a\"]\n[certificates.a]\n";
         folder.errors(&format!("{listener}cert_file = \"{cert}\"\nkey_file = \"{key}\"\n{BASE}"))
@@ -220,8 +220,8 @@ fn certificates_and_keys_are_read_and_judged() {
     assert_eq!(
         with("other-cert.pem", "certs/dev-key.pem"),
         [format!(
-            "{key} certs/dev-key.pem: does not belong to the certificate in other-cert.pem; put the right \
-         file here"
+            "{key} certs/dev-key.pem: does not belong to the certificate in other-cert.pem; use the key that belongs to \
+             the certificate"
         )]
     );
     assert_eq!(
@@ -230,14 +230,17 @@ fn certificates_and_keys_are_read_and_judged() {
     );
     assert_eq!(
         with("other-key.pem", "other-key.pem"),
-        [format!("{cert} other-key.pem: no certificate in PEM form; put the right file here")]
+        [format!(
+            "{cert} other-key.pem:1: holds a private key, not a certificate; the files of the certificate and of the key \
+             may be swapped"
+        )]
     );
     let missing = "cannot be read: No such file or directory (os error 2); correct the path; `tokengate cert` makes \
                    certificates for development";
     assert_eq!(with("no-cert", "no-key"), [format!("{cert} no-cert: {missing}"), format!("{key} no-key: {missing}")]);
     assert_eq!(
-        folder.errors(&format!("[store]\nkey_file = \"group.key\"{BASE}")),
-        ["gateway.toml:2: store.key_file: group.key: open to others (mode 0640); run: chmod 600 group.key"]
+        folder.errors(&format!("[store]\nkey_file = \"others.key\"{BASE}")),
+        ["gateway.toml:2: store.key_file: others.key: open to others (mode 0604); run: chmod 600 others.key"]
     );
 }
 

@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use tokengate::app::{self, Running, Stopped, World};
 use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
-use tokengate::config::certificate::Certificate;
 use tokengate::config::settings::{
     self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
     HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route,
@@ -22,6 +21,7 @@ use tokengate::config::settings::{
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
+use tokengate::tls::Certificate;
 use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
 use super::{AMPLE, Origin, PATIENCE, eventually};

@@ -1,0 +1,139 @@
+//! A certificate chain with the key that belongs to it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+
+use super::file::{BadFile, FileFault, certificates, private_key};
+use super::x509::Link;
+use crate::clock::Timestamp;
+
+/// A certificate that ends sooner than this is worth a warning.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// A chain and its key, read from files and known to belong together.
+#[derive(Clone)]
+pub struct Certificate {
+    /// Its name in the file.
+    pub name: String,
+    /// DNS names it is for, lower case; may begin with `*.`.
+    pub names: Vec<String>,
+    /// Addresses it is for.
+    pub addresses: Vec<IpAddr>,
+    /// When it ends: seconds since the epoch.
+    pub not_after: i64,
+    /// For rustls.
+    pub key: Arc<CertifiedKey>,
+    file: PathBuf,
+    chain: Arc<[Link]>,
+}
+
+/// What works, but is probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is.
+    pub what: String,
+    /// How to mend it.
+    pub mend: &'static str,
+}
+
+impl Certificate {
+    /// Reads a chain (leaf first) and its key.
+    ///
+    /// # Errors
+    /// [`BadFile`]. Permissions of the key file are not judged here.
+    pub fn read(name: &str, cert_file: &Path, key_file: &Path) -> Result<Certificate, BadFile> {
+        let chain = certificates(cert_file)?;
+        let key = private_key(key_file)?;
+        let bad_cert = |line, fault| BadFile { path: cert_file.into(), line, fault };
+        let bad_key = |fault| BadFile { path: key_file.into(), line: None, fault };
+        let signer =
+            aws_lc_rs::sign::any_supported_type(&key).map_err(|error| bad_key(FileFault::UnusableKey(error)))?;
+        let Some(leaf) = chain.first() else { return Err(bad_key(FileFault::Mismatch { cert: cert_file.into() })) };
+        if let Some(key) = signer.public_key().filter(|key| !leaf.has_key(key)) {
+            return Err(match chain.iter().find(|link| link.has_key(&key)) {
+                Some(link) => bad_cert(Some(link.line), FileFault::NotFirst { key: key_file.into() }),
+                None => bad_key(FileFault::Mismatch { cert: cert_file.into() }),
+            });
+        }
+        if let Some(old) = chain.iter().find(|link| link.is_version_1 && (link.line == leaf.line || !link.is_root())) {
+            return Err(bad_cert(Some(old.line), FileFault::Version1));
+        }
+        let certified = CertifiedKey::new(chain.iter().map(|link| link.der.clone()).collect(), signer);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(error) => return Err(bad_cert(Some(leaf.line), FileFault::UnusableCertificate(error))),
+        }
+        Ok(Certificate {
+            name: name.to_owned(),
+            names: leaf.names.clone(),
+            addresses: leaf.addresses.clone(),
+            not_after: leaf.not_after,
+            key: Arc::new(certified),
+            file: cert_file.to_owned(),
+            chain: chain.into(),
+        })
+    }
+
+    /// What clients may not like about the chain, `now`.
+    pub fn notes(&self, now: Timestamp) -> Vec<Note> {
+        let Some((leaf, others)) = self.chain.split_first() else { return Vec::new() };
+        let mut notes = Vec::new();
+        let end = time(leaf.not_after);
+        if end <= now.after(ENDS_SOON) {
+            let verb = if end <= now { "ended" } else { "ends" };
+            notes.push(Note { what: format!("the certificate {verb} at {end}"), mend: "renew it" });
+        }
+        if time(leaf.not_before) > now {
+            let what = format!("the certificate is not valid before {}", time(leaf.not_before));
+            notes.push(Note { what, mend: "see that the clock of this machine is right" });
+        }
+        if leaf.names.is_empty() && leaf.addresses.is_empty() {
+            let what = "the certificate names no host in its subjectAltName, so that clients refuse it".to_owned();
+            notes.push(Note { what, mend: "have it issued again for the names that clients use" });
+        }
+        for link in others.iter().filter(|link| !link.is_root() && time(link.not_after) <= now) {
+            let what =
+                format!("{}: the certificate of {} ended at {}", self.at(link), link.title, time(link.not_after));
+            notes.push(Note { what, mend: "get the current certificates of the authority" });
+        }
+        notes.extend(self.order());
+        notes
+    }
+
+    /// Is each certificate followed by that of its issuer?
+    fn order(&self) -> Option<Note> {
+        let (link, next) =
+            self.chain.iter().zip(self.chain.iter().skip(1)).find(|(link, next)| !link.is_issued_by(next))?;
+        let issuer = self.chain.iter().find(|other| link.is_issued_by(other) && other.line != link.line);
+        Some(match issuer {
+            Some(issuer) => Note {
+                what: format!("{}: {} issued {}, but does not follow it", self.at(issuer), issuer.title, link.title),
+                mend: "put behind each certificate the one of its issuer; some clients refuse another order",
+            },
+            None => Note {
+                what: format!("{}: {} did not issue {} before it", self.at(next), next.title, link.title),
+                mend: "remove it, or add the certificates between them",
+            },
+        })
+    }
+
+    fn at(&self, link: &Link) -> String {
+        format!("{}:{}", self.file.display(), link.line)
+    }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds.saturating_mul(1_000_000))
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("name", &self.name).field("names", &self.names).finish_non_exhaustive()
+    }
+}

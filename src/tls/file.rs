@@ -1,0 +1,326 @@
+//! What a file of certificates or keys holds, or what is wrong with it, where, and how to mend it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
+use zeroize::Zeroizing;
+
+use super::Certificate;
+use super::pem::{self, Block, PemFault};
+use super::x509::Link;
+
+/// A file that cannot be used.
+#[derive(Debug)]
+pub struct BadFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, counted from 1, where the fault has one.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub fault: FileFault,
+}
+
+/// What is wrong with a file of certificates or keys.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// It is not PEM beyond doubt.
+    #[error("{fault}")]
+    Pem {
+        /// What is wrong.
+        fault: PemFault,
+        /// What was looked for.
+        wanted: Wanted,
+    },
+    /// It holds no block at all.
+    #[error("holds no {0} in PEM form")]
+    Nothing(Wanted),
+    /// It holds something else.
+    #[error("holds {found}, not a {wanted}")]
+    Other {
+        /// What it holds.
+        found: Kind,
+        /// What was looked for.
+        wanted: Wanted,
+    },
+    /// It holds a second private key.
+    #[error("holds a second private key")]
+    TwoKeys,
+    /// A block says that it is a certificate, and is none.
+    #[error("this certificate is damaged")]
+    DamagedCertificate,
+    /// A certificate of version 1, as `openssl x509 -req` makes it without extensions.
+    #[error("this certificate has the old X.509 version 1, which clients refuse")]
+    Version1,
+    /// The key's certificate is not the first of its file.
+    #[error("the certificate that belongs to {key} stands here, not first in the file")]
+    NotFirst {
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// No certificate of the file belongs to the key.
+    #[error("does not belong to the certificate in {cert}")]
+    Mismatch {
+        /// The certificate's file.
+        cert: PathBuf,
+    },
+    /// The TLS library refuses the certificate.
+    #[error("this certificate cannot be used: {0}")]
+    UnusableCertificate(rustls::Error),
+    /// The TLS library refuses the key.
+    #[error("this private key cannot be used: {0}")]
+    UnusableKey(rustls::Error),
+}
+
+/// What a file is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Certificates.
+    Certificate,
+    /// A private key.
+    PrivateKey,
+}
+
+/// What a block holds, by its label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A certificate.
+    Certificate,
+    /// A private key of this form.
+    PrivateKey(KeyForm),
+    /// A private key behind a passphrase.
+    EncryptedKey,
+    /// A public key.
+    PublicKey,
+    /// A request for a certificate.
+    Request,
+    /// A private key of OpenSSH.
+    SshKey,
+    /// Parameters that `openssl` puts beside keys; they mean nothing here.
+    Parameters,
+    /// Anything else.
+    Unknown(String),
+}
+
+/// The forms of private keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// `PRIVATE KEY`
+    Pkcs8,
+    /// `RSA PRIVATE KEY`
+    Pkcs1,
+    /// `EC PRIVATE KEY`
+    Sec1,
+}
+
+impl Kind {
+    fn of(label: &str) -> Kind {
+        match label {
+            "CERTIFICATE" => Kind::Certificate,
+            "PRIVATE KEY" => Kind::PrivateKey(KeyForm::Pkcs8),
+            "RSA PRIVATE KEY" => Kind::PrivateKey(KeyForm::Pkcs1),
+            "EC PRIVATE KEY" => Kind::PrivateKey(KeyForm::Sec1),
+            "ENCRYPTED PRIVATE KEY" => Kind::EncryptedKey,
+            "PUBLIC KEY" | "RSA PUBLIC KEY" | "EC PUBLIC KEY" => Kind::PublicKey,
+            "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST" => Kind::Request,
+            "OPENSSH PRIVATE KEY" => Kind::SshKey,
+            "EC PARAMETERS" | "DH PARAMETERS" => Kind::Parameters,
+            other => Kind::Unknown(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Certificate => "a certificate",
+            Kind::PrivateKey(_) => "a private key",
+            Kind::EncryptedKey => "a private key that is encrypted with a passphrase",
+            Kind::PublicKey => "a public key",
+            Kind::Request => "a request for a certificate",
+            Kind::SshKey => "a private key for SSH",
+            Kind::Parameters => "parameters of a key",
+            Kind::Unknown(label) => return write!(f, "a block {label}"),
+        })
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wanted::Certificate => "certificate",
+            Wanted::PrivateKey => "private key",
+        })
+    }
+}
+
+/// `chain.pem:20: this certificate is damaged`
+impl fmt::Display for BadFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        write!(f, "{}{line}: {}", self.path.display(), self.fault)
+    }
+}
+
+impl std::error::Error for BadFile {}
+
+impl BadFile {
+    /// How to mend it.
+    pub fn mend(&self) -> String {
+        let path = self.path.display();
+        match &self.fault {
+            FileFault::Unreadable(_) => "correct the path, or let the user that runs the gateway read it".to_owned(),
+            FileFault::Pem { fault, wanted } => mend_of_pem(fault, *wanted, &self.path),
+            FileFault::Nothing(Wanted::Certificate) => {
+                "put the certificate here, from its line `-----BEGIN CERTIFICATE-----` on".to_owned()
+            }
+            FileFault::Nothing(Wanted::PrivateKey) => {
+                "put the private key here, from its line `-----BEGIN PRIVATE KEY-----` on".to_owned()
+            }
+            FileFault::Other { found, wanted } => match (found, wanted) {
+                (Kind::PrivateKey(_) | Kind::EncryptedKey, Wanted::Certificate)
+                | (Kind::Certificate, Wanted::PrivateKey) => {
+                    "the files of the certificate and of the key may be swapped".to_owned()
+                }
+                (Kind::Request, _) => "put the certificate here that the authority issued for the request".to_owned(),
+                (Kind::SshKey, Wanted::PrivateKey) => "make a key for TLS: openssl genpkey".to_owned(),
+                (Kind::PublicKey, Wanted::PrivateKey) => "put the private key here that it belongs to".to_owned(),
+                (_, Wanted::Certificate) => "put the certificate here, as a block CERTIFICATE".to_owned(),
+                (_, Wanted::PrivateKey) => format!("convert the key: openssl pkey -in {path} -out {path}.new"),
+            },
+            FileFault::TwoKeys => "leave only the key that belongs to the certificate".to_owned(),
+            FileFault::DamagedCertificate => "copy the whole block again from where it came from".to_owned(),
+            FileFault::Version1 => {
+                "have it issued again with extensions, which makes it version 3 (openssl x509 -req -extfile …)"
+                    .to_owned()
+            }
+            FileFault::NotFirst { .. } => "put it first, and behind each certificate the one of its issuer".to_owned(),
+            FileFault::Mismatch { .. } => "use the key that belongs to the certificate".to_owned(),
+            FileFault::UnusableCertificate(_) => "have it issued again".to_owned(),
+            FileFault::UnusableKey(_) => {
+                "use an RSA key of 2048 to 8192 bits, an ECDSA key on P-256, P-384 or P-521, or Ed25519".to_owned()
+            }
+        }
+    }
+}
+
+fn mend_of_pem(fault: &PemFault, wanted: Wanted, path: &Path) -> String {
+    let path = path.display();
+    match fault {
+        PemFault::ByteOrderMark => "save the file as UTF-8 without byte order mark, or as ASCII".to_owned(),
+        PemFault::Binary("PKCS #12") => match wanted {
+            Wanted::Certificate => format!("convert it: openssl pkcs12 -in {path} -nokeys -out {path}.pem"),
+            Wanted::PrivateKey => format!("convert it: openssl pkcs12 -in {path} -nocerts -noenc -out {path}.pem"),
+        },
+        PemFault::Binary("DER") => match wanted {
+            Wanted::Certificate => format!("convert it: openssl x509 -inform DER -in {path} -out {path}.pem"),
+            Wanted::PrivateKey => format!("convert it: openssl pkey -inform DER -in {path} -out {path}.pem"),
+        },
+        PemFault::Binary(_) => "export it in PEM form".to_owned(),
+        PemFault::Boundary(_) => {
+            "put line breaks around it, write five dashes on each side, and nothing else".to_owned()
+        }
+        PemFault::Encrypted => format!("decrypt it: openssl pkey -in {path} -out {path}.new"),
+        PemFault::NoEnd { .. } | PemFault::WrongEnd { .. } | PemFault::NotBase64 { .. } | PemFault::Damaged { .. } => {
+            "copy the whole block again, from its BEGIN line to its END line".to_owned()
+        }
+    }
+}
+
+/// The text of a file with certificates of authorities, in which every other library finds all of them, too.
+///
+/// # Errors
+/// [`BadFile`] if one of them could be missed.
+pub fn authorities(path: &Path) -> Result<Vec<u8>, BadFile> {
+    let text = read(path)?;
+    certificates_of(path, &text)?;
+    Ok(text.to_vec())
+}
+
+/// Checks a client's certificate and key that other libraries read.
+///
+/// # Errors
+/// [`BadFile`] as [`Certificate::read`].
+pub fn check_identity(cert_file: &Path, key_file: &Path) -> Result<(), BadFile> {
+    Certificate::read("", cert_file, key_file).map(|_| ())
+}
+
+/// Every certificate of a file; never empty.
+pub(super) fn certificates(path: &Path) -> Result<Vec<Link>, BadFile> {
+    certificates_of(path, &read(path)?)
+}
+
+fn certificates_of(path: &Path, text: &[u8]) -> Result<Vec<Link>, BadFile> {
+    let wanted = Wanted::Certificate;
+    let blocks = blocks(path, text, wanted)?;
+    let bad = |line, fault| BadFile { path: path.to_owned(), line, fault };
+    let mut found = Vec::new();
+    let mut other = None;
+    for block in blocks {
+        match Kind::of(&block.label) {
+            Kind::Certificate => {
+                let link = Link::read(block.line, &block.bytes);
+                found.push(link.ok_or_else(|| bad(Some(block.line), FileFault::DamagedCertificate))?);
+            }
+            // One file may hold the certificate and its key, and what openssl writes beside them.
+            kind @ (Kind::PrivateKey(_) | Kind::EncryptedKey | Kind::Parameters) => other = Some((block.line, kind)),
+            found => return Err(bad(Some(block.line), FileFault::Other { found, wanted })),
+        }
+    }
+    match (found.is_empty(), other) {
+        (false, _) => Ok(found),
+        (true, Some((line, found))) => Err(bad(Some(line), FileFault::Other { found, wanted })),
+        (true, None) => Err(bad(None, FileFault::Nothing(wanted))),
+    }
+}
+
+/// The private key of a file.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, BadFile> {
+    let wanted = Wanted::PrivateKey;
+    let blocks = blocks(path, &read(path)?, wanted)?;
+    let bad = |line, fault| BadFile { path: path.to_owned(), line, fault };
+    let mut key: Option<PrivateKeyDer<'static>> = None;
+    let mut other = None;
+    for block in blocks {
+        match Kind::of(&block.label) {
+            Kind::PrivateKey(form) => {
+                if key.replace(key_of(form, &block)).is_some() {
+                    return Err(bad(Some(block.line), FileFault::TwoKeys));
+                }
+            }
+            Kind::EncryptedKey => {
+                return Err(bad(Some(block.line), FileFault::Pem { fault: PemFault::Encrypted, wanted }));
+            }
+            kind @ (Kind::Certificate | Kind::Parameters | Kind::PublicKey) => other = Some((block.line, kind)),
+            found => return Err(bad(Some(block.line), FileFault::Other { found, wanted })),
+        }
+    }
+    match (key, other) {
+        (Some(key), _) => Ok(key),
+        (None, Some((line, found))) => Err(bad(Some(line), FileFault::Other { found, wanted })),
+        (None, None) => Err(bad(None, FileFault::Nothing(wanted))),
+    }
+}
+
+/// Wiped by its owner, as the block is.
+fn key_of(form: KeyForm, block: &Block) -> PrivateKeyDer<'static> {
+    let bytes = block.bytes.to_vec();
+    match form {
+        KeyForm::Pkcs8 => PrivatePkcs8KeyDer::from(bytes).into(),
+        KeyForm::Pkcs1 => PrivatePkcs1KeyDer::from(bytes).into(),
+        KeyForm::Sec1 => PrivateSec1KeyDer::from(bytes).into(),
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadFile> {
+    let bad = |error| BadFile { path: path.to_owned(), line: None, fault: FileFault::Unreadable(error) };
+    std::fs::read(path).map(Zeroizing::new).map_err(bad)
+}
+
+fn blocks(path: &Path, text: &[u8], wanted: Wanted) -> Result<Vec<Block>, BadFile> {
+    let bad = |line, fault| BadFile { path: path.to_owned(), line, fault };
+    pem::read(text).map_err(|error| bad(Some(error.line), FileFault::Pem { fault: error.fault, wanted }))
+}
