@@ -38,7 +38,7 @@ pub(super) enum Code {
     UnderWay,
     /// 413: the body is too large.
     TooLarge,
-    /// 415: the body is no JSON.
+    /// 415: the body is not JSON.
     UnsupportedMediaType,
     /// 422: it can be read and is not acceptable.
     Invalid,
@@ -182,7 +182,7 @@ impl From<JsonRejection> for Problem {
         };
         let detail = match code {
             Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
-            Code::UnsupportedMediaType => "the body is to be JSON: send `Content-Type: application/json`".to_owned(),
+            Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => format!("a body has at most {} KiB", LONGEST_BODY >> 10),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
         };
