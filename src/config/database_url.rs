@@ -1,8 +1,8 @@
 //! What the addresses of database servers have in common: `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`.
 //!
 //! Checked here as far as that goes without asking the server, so that nothing in it is silently left out. It may hold
-//! a password, so no message shows more than where the server is: a complaint shows the scheme at most, and
-//! [`DatabaseServer`] is the only thing that outlives the text.
+//! a password, so no message shows more than where the server is. An error about an address shows its scheme at most, and
+//! of an address that was read only [`DatabaseServer`] is kept.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,8 +23,8 @@ pub struct BadDatabaseUrl {
     pub mend: String,
 }
 
-/// A database server, and who connects there. It shows of itself only where the server is, `SCHEME://HOST:PORT/DATABASE`:
-/// a user name is not shown either, since people put tokens and passwords there by mistake.
+/// A database server, with the user and password to connect as. `Display` and `Debug` show only where the server is,
+/// `SCHEME://HOST:PORT/DATABASE`. They do not show the user: operators put passwords there by mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseServer {
     place: String,
@@ -169,7 +169,7 @@ impl Parts<'_> {
     }
 }
 
-/// Only one server is asked, which a changed primary would not be.
+/// Refuses several hosts: the driver connects to one, which need not be the primary.
 pub(super) fn many_hosts() -> BadDatabaseUrl {
     let mend = "name the one address that always leads to the primary, such as the provider's own or that of a proxy";
     fault("names more than one host", mend)

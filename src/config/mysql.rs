@@ -41,7 +41,8 @@ impl MysqlUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] for what would be misread or left out.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
-        let rest = text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
+        let rest =
+            text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
         let mut parts = database_url::cut(rest, EXAMPLE)?;
         let (parameters, port, host) = (std::mem::take(&mut parts.parameters), parts.port, parts.own_host()?);
         let mut url = MysqlUrl {

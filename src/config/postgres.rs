@@ -112,7 +112,7 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
         return Err(fault("trusts the authorities of the system, which needs more", "write `sslmode=verify-full`"));
     }
     if binds_channel && !proves {
-        let mend = "write `sslmode=verify-full` in its place, which proves as well who answers";
+        let mend = "write `sslmode=verify-full` in its place, which also proves the identity of the server";
         return Err(fault("asks for `channel_binding=require`, which the gateway cannot do", mend));
     }
     if [host, port].iter().flatten().any(|value| value.contains(',')) {

@@ -22,7 +22,7 @@ const SENTINEL_PORT: u16 = 26379;
 const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
 
-/// A cache in Redis that gateways share. Does not show who connects.
+/// A cache in Redis that gateways share. `Debug` does not show the user.
 #[derive(Clone)]
 pub struct RedisCache {
     /// Where it is.

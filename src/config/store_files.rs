@@ -1,6 +1,6 @@
-//! Who else on this machine can read or change the files of a store.
+//! Permissions of the files of a store.
 //!
-//! Warnings, not errors: the gateway makes its files for its own user alone, so other permissions were set by somebody.
+//! Problems are warnings, not errors: the gateway creates its files with mode 0600, so an operator set other modes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ pub(super) trait MayBeStoreError {
 
 /// Notes in the log what was not done, and why.
 ///
-/// The store itself tells of an outage, once (`store/outage.rs`): then `what` is only for those who look for details.
+/// The store itself logs an outage, once (`store/outage.rs`). Errors of an outage are logged here at the debug level.
 pub fn report(what: &str, error: &(dyn std::error::Error + 'static)) {
     let cause = error.source().map(ToString::to_string).unwrap_or_default();
     let told = error.downcast_ref::<StoreError>();

@@ -1,16 +1,15 @@
-//! Tells of an outage of the store: once when it begins, once when it is over.
+//! Logs an outage of the store: once when it begins, once when it is over.
 
 use super::StoreError;
 use super::error::MayBeStoreError;
 use crate::telemetry::Outage;
 
-/// Looks at every answer of one store.
+/// Sees every answer of one store.
 #[derive(Default)]
 pub(super) struct StoreOutage(Outage);
 
 impl StoreOutage {
-    /// Tells what is worth telling of an answer. An error that says nothing of the store, such as a name that is taken,
-    /// is an answer too.
+    /// Notes an answer. An error that does not concern the store, such as a name that is taken, is an answer too.
     pub(super) fn note<T, E: MayBeStoreError>(&self, answer: &Result<T, E>) {
         match answer.as_ref().err().and_then(MayBeStoreError::store_error) {
             Some(error @ StoreError::Unavailable(cause)) => {

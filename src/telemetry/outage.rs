@@ -1,4 +1,4 @@
-//! Tells of an outage once at its beginning and once at its end, however many attempts fail meanwhile.
+//! Logs an outage once at its beginning and once at its end, however many attempts fail meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A dependency that keeps failing and recovering is told of no more often than this.
+/// A dependency that keeps failing and recovering is logged at most this often.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Whether one thing that we depend on fails, and what of it was told. Shared by all who use it, so that they tell
-/// together. Whoever asks writes the log line.
+/// The state of one dependency, and what the log has of it. All workers share one, so that an outage is one line and not
+/// one for each worker. The caller writes the line where a method says so.
 #[derive(Debug, Default)]
 pub struct Outage {
-    /// Spares everybody the lock while nothing fails.
+    /// Avoids the lock while nothing fails.
     failing: AtomicBool,
     state: Mutex<State>,
 }
@@ -22,26 +22,26 @@ pub struct Outage {
 struct State {
     /// When the outage began, if there is one.
     since: Option<Instant>,
-    /// Failed attempts since the last end that was told.
+    /// Failed attempts since the last logged end.
     failures: u64,
-    /// Was the beginning of this outage told?
+    /// Was the beginning of this outage logged?
     told: bool,
-    /// When the last end was told.
+    /// When the last end was logged.
     ended: Option<Instant>,
 }
 
-/// An outage that is over and was told of.
+/// A logged outage that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Attempts that failed since the end of the outage before, also those that were not told of.
+    /// Attempts that failed since the last logged end.
     pub failures: u64,
     /// How long it lasted.
     pub lasted: Duration,
 }
 
 impl Outage {
-    /// An attempt failed. Returns whether the log should tell of it: the outage was not told yet, and none ended a
-    /// moment ago.
+    /// Notes a failed attempt. Returns `true` if the caller should log it: the outage is new, and the last one did not
+    /// end a moment ago.
     #[must_use]
     pub fn failed(&self) -> bool {
         let (mut state, now) = (self.state(), Instant::now());
@@ -54,7 +54,7 @@ impl Outage {
         tells
     }
 
-    /// An attempt succeeded. Returns what the log should tell, if that ended an outage that it told of.
+    /// Notes a successful attempt. Returns what the caller should log if that ended a logged outage.
     #[must_use]
     pub fn succeeded(&self) -> Option<Ended> {
         if !self.failing.load(Ordering::Relaxed) {

@@ -24,7 +24,7 @@ const KNOWN: [&str; 16] = [
     "client_encoding",
 ];
 
-const PROVE: &str = "remove it, and let `sslmode=verify-full` prove who answers";
+const PROVE: &str = "remove it, and let `sslmode=verify-full` prove the identity of the server";
 const WATCHED: &str = "remove it: `store.timeout` bounds every wait";
 const IN_ADDRESS: &str = "remove it, and write host, user and database in the address";
 const KERBEROS: &str = "remove it: the gateway does not speak Kerberos; use `sslmode=verify-full`";

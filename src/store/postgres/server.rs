@@ -32,7 +32,7 @@ struct Standby;
 pub(super) struct NoEncoding;
 
 impl PostgresServer {
-    /// Connects to nobody yet.
+    /// Does not connect yet.
     ///
     /// # Errors
     /// [`StoreError::Broken`] if the driver does not take the address. Does not show it.
@@ -121,9 +121,9 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     if let Some(file) = &url.key {
         options = options.ssl_client_key(file);
     }
-    // What stands behind wins, so ours come last. The server gives up when we have: otherwise a statement or a
-    // transaction of a gateway that is gone could hold the lock of all changes for as long as nobody notices. And
-    // whatever the role has set for itself, our statements mean what they say.
+    // Later options win, so ours come last. The server stops waiting when we do: otherwise a statement or a transaction
+    // of a gateway that is gone could hold the lock of all changes until TCP gives up. And our statements mean the same
+    // whatever the role has set for itself.
     let limit = format!("{}ms", timeout.as_millis());
     let ours = [
         ("statement_timeout", limit.as_str()),
