@@ -242,7 +242,9 @@ impl<'d> Key<'d> {
 
     /// What a complaint may show of a text.
     fn shown<'t>(&self, written: &'t str) -> Cow<'t, str> {
-        if self.secret { format!("{}…", scheme_of(written)).into() } else { written.into() }
+        let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let names_one = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(is_variable);
+        if self.secret && !names_one { format!("{}…", scheme_of(written)).into() } else { written.into() }
     }
 
     fn word_too(&self) -> String {

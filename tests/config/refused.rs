@@ -246,12 +246,12 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"mysql://db/gateway\"",
-            "2: store.url: `mysql://db/gateway` is for Django databases only; write \"sqlite:FILE\", the path relative to \
+            "2: store.url: `mysql:…` is for Django databases only; write \"sqlite:FILE\", the path relative to \
              this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         (
             "[store] | url = \"sqlite::memory:\"",
-            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, \
+            "2: store.url: `sqlite:…` names no file; write \"sqlite:FILE\", the path relative to this file, \
              \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not known here; write \"drf\" or \"prefixed\""),
@@ -303,7 +303,7 @@ fn what_a_django_database_cannot_do_is_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"django+oracle://gw:hunter2@db/shop\"",
-            "2: store.url: `django+oracle:…` is not the address of a Django database; write \"django+sqlite:FILE\", \
+            "2: store.url: `…` is not the address of a Django database; write \"django+sqlite:FILE\", \
              \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"",
         ),
         (
@@ -439,7 +439,7 @@ fn what_comes_from_the_environment_is_never_shown() {
         ),
         (
             "[store] | url = \"sqlite:${SECRET}\"",
-            "2: store.url: `sqlite:${SECRET}` mixes a variable with text; let \"${NAME}\" be the whole value",
+            "2: store.url: `sqlite:…` mixes a variable with text; let \"${NAME}\" be the whole value",
         ),
     ]);
     let doubtful = [

@@ -180,10 +180,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
         let (mut parts, body) = request.into_parts();
         let Name(name) = Name::from_request_parts(&mut parts, state).await?;
         let whole = Request::from_parts(parts.clone(), body);
-        let body = Bytes::from_request(whole, state).await.map_err(|rejection| {
-            let code =
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Code::TooLarge } else { Code::Malformed };
-            Problem::new(code, rejection.body_text())
+        let body = Bytes::from_request(whole, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+            _ => Problem::new(Code::Malformed, "the body cannot be read"),
         })?;
         let name = name.map(|(key, said)| (key, digest(&[&said, &body])));
         let request::Body(said) = request::Body::from_request(Request::from_parts(parts, body.into()), state).await?;

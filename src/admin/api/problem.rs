@@ -94,6 +94,11 @@ impl Problem {
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
     }
 
+    /// The body is longer than any that is read.
+    pub(super) fn too_large() -> Problem {
+        Problem::new(Code::TooLarge, format!("a body has at most {} KiB", LONGEST_BODY >> 10))
+    }
+
     /// Nobody can know.
     pub(super) fn unavailable() -> Problem {
         let detail = "the store does not answer; what was asked for may have been done";
@@ -183,7 +188,7 @@ impl From<JsonRejection> for Problem {
         let detail = match code {
             Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
-            Code::TooLarge => format!("a body has at most {} KiB", LONGEST_BODY >> 10),
+            Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
         };
         Problem::new(code, detail)
