@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -86,8 +87,11 @@ impl Process {
 
     /// Many requests at once; each must get this status.
     async fn all_get(&self, path: &str, wanted: u16) {
+        // Each shows a token that no gateway has seen.
+        static TOKENS: AtomicUsize = AtomicUsize::new(0);
         let mut asks = JoinSet::new();
-        for number in 0..REQUESTS {
+        for _ in 0..REQUESTS {
+            let number = TOKENS.fetch_add(1, Ordering::Relaxed);
             let (address, path) = (self.address, path.to_owned());
             asks.spawn(async move { status(address, &path, &format!("{number:040x}")).await });
         }

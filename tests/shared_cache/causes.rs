@@ -62,7 +62,8 @@ async fn a_connection_that_the_server_ends_is_replaced_without_a_word() {
 async fn every_cause_is_told_as_it_is() {
     let (tls, ca_file) = Redis::start_tls().await;
     let plain = Redis::start().await;
-    let guarded = Redis::start_with(&["requirepass open-sesame", "user none on >open-sesame -@all"]).await;
+    let guarded = Redis::start_with(&["user none on >open-sesame -@all"]).await;
+    guarded.ask::<String>(command(&["CONFIG", "SET", "requirepass", "open-sesame"])).await;
     let replica = Redis::start_with(&[&format!("replicaof 127.0.0.1 {}", plain.port)]).await;
     let stopped = Redis::start().await;
     stopped.pause();
