@@ -24,6 +24,7 @@ macro_rules! on_each_store {
 
 mod access;
 mod document;
+mod export;
 mod gateway;
 mod once;
 mod patches;

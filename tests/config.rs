@@ -319,8 +319,8 @@ fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
     let text = format!("[store]\nurl = \"${{DATABASE}}\"\n{}", refused::BASE);
     let settings = folder.settings(&text);
     let StoreUrl::Postgres(url) = &settings.store.url else { panic!("not PostgreSQL") };
-    assert_eq!(url.expose(), "postgres://gw:hunter2@db/gateway?sslmode=verify-full");
-    assert_eq!(settings.store.url.to_string(), "postgres://gw@db/gateway");
+    assert_eq!((url.server.user.as_deref(), url.server.password()), (Some("gw"), Some("hunter2")));
+    assert_eq!(settings.store.url.to_string(), "postgres://db/gateway");
     assert!(!format!("{settings:?}").contains("hunter2"));
 }
 
@@ -356,7 +356,18 @@ fn a_password_in_the_address_is_warned_of_and_never_repeated() {
             "gateway.toml:2: cache.redis.url: holds a password; take the address from the environment, or use `password_file`"
         ]
     );
-    for url in ["redis://:hunter2@a b", "hunter2@a", "redis-sentinel://:hunter2@a", "redis://:hunter2@a/x"] {
+    for url in [
+        "redis://:hunter2@a b",
+        "hunter2@a",
+        "redis-sentinel://:hunter2@a",
+        "redis://:hunter2@a/x",
+        "redis://:hunter2@${HOST}",
+        "redis://a?password=hunter2",
+        "redis://hunter2:hunter2@a:b",
+        "rediss://:hunter2@",
+        "host=a password=hunter2",
+        "hunter2:a",
+    ] {
         let errors = folder.errors(&format!("[cache.redis]\nurl = \"{url}\"{base}"));
         assert!(errors.len() == 1 && !errors[0].contains("hunter2"), "{errors:?}");
     }
@@ -396,4 +407,63 @@ auth = "non"
             "gateway.toml:14: routes.a.auth: `non` is not known here; did you mean `none`?",
         ]
     );
+}
+
+#[test]
+fn files_of_a_store_that_others_can_read_or_change_are_warned_of() {
+    let (folder, base) = (Folder::new(), refused::BASE);
+    let mode = |name: &str, mode| fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    let of = |names: &str, chmod: &str| {
+        format!(
+            "gateway.toml:2: store.url: other users of this machine can read or change {names}; run: chmod go= {chmod}"
+        )
+    };
+    let folder_is_open = |line: usize, key: &str, folder: &str, mode: &str| {
+        format!(
+            "gateway.toml:{line}: store.{key}: other users of this machine can replace files in the folder {folder} (mode {mode}); \
+             run: chmod go-w {folder}"
+        )
+    };
+    for url in ["sqlite:data/store.db", "django+sqlite:data/store.db"] {
+        let text = format!("[store]\nurl = \"{url}\"\nkey_file = \"keys/key\"{base}");
+        for companion in ["", "-wal", "-shm", "-journal"] {
+            folder.write(&format!("data/store.db{companion}"), "", 0o600);
+        }
+        folder.write("keys/key", "x", 0o600);
+        mode("data", 0o755);
+        mode("keys", 0o755);
+        let warned = || {
+            let warnings = folder.warnings(&text);
+            warnings.into_iter().filter(|warning| warning.contains("other users")).collect::<Vec<_>>()
+        };
+        assert_eq!(warned(), Vec::<String>::new());
+        for (name, open) in
+            [("", 0o644), ("", 0o640), ("", 0o602), ("-wal", 0o644), ("-shm", 0o660), ("-journal", 0o604)]
+        {
+            let file = format!("data/store.db{name}");
+            mode(&file, open);
+            assert_eq!(warned(), [of(&format!("{file} (mode {open:04o})"), &file)]);
+            mode(&file, 0o600);
+        }
+        mode("data/store.db", 0o644);
+        mode("data/store.db-wal", 0o644);
+        let both = "data/store.db (mode 0644), data/store.db-wal (mode 0644)";
+        assert_eq!(warned(), [of(both, "data/store.db data/store.db-wal")]);
+        mode("data/store.db", 0o600);
+        mode("data/store.db-wal", 0o600);
+        for open in [0o777, 0o775, 0o1777] {
+            mode("data", open);
+            assert_eq!(warned(), [folder_is_open(2, "url", "data", &format!("{open:04o}"))]);
+        }
+        mode("data", 0o755);
+        mode("keys", 0o777);
+        assert_eq!(warned(), [folder_is_open(3, "key_file", "keys", "0777")]);
+        // A link leads to the files that count.
+        mode("keys", 0o755);
+        mode("data/store.db", 0o644);
+        std::os::unix::fs::symlink(folder.path("data/store.db"), folder.path("link.db")).unwrap();
+        let linked = text.replace("data/store.db", "link.db");
+        assert_eq!(folder.warnings(&linked).iter().filter(|warning| warning.contains("can read")).count(), 1);
+        fs::remove_file(folder.path("link.db")).unwrap();
+    }
 }

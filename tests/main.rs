@@ -78,6 +78,8 @@ mod targets;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod unread;
 #[cfg(test)]
 mod upgrade;

@@ -1,5 +1,6 @@
 //! The cache that gateways share, against real servers.
 
+mod causes;
 mod cluster;
 mod entries;
 mod feed;

@@ -8,6 +8,7 @@ mod faults;
 mod feed;
 mod keys;
 mod postgres;
+mod roles;
 mod sessions;
 mod site;
 mod tokens;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokengate::clock::Clock;
 use tokengate::config::settings::{self, StoreUrl};
 use tokengate::store::{self, Store};
 
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Postgres, options};
 
 /// One of ten thousand is staff, one of twenty switched off, half are in one group and a hundred in another.
 const USERS: &str = "INSERT INTO users (id, name, email, active, staff, created, last_login) \
@@ -53,7 +53,7 @@ impl Million {
         let postgres = Filled { url: server.database().await, folder: tempfile::tempdir().unwrap() };
         postgres.open().await;
         let StoreUrl::Postgres(url) = &postgres.url else { unreachable!("it is on PostgreSQL") };
-        fill_postgres(&mut PgConnection::connect(url.expose()).await.unwrap(), users).await;
+        fill_postgres(&mut options(url).connect().await.unwrap(), users).await;
         Million { sqlite, postgres, _server: server }
     }
 }

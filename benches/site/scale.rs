@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sqlx::postgres::PgPoolCopyExt;
+use sqlx::postgres::{PgConnectOptions, PgPoolCopyExt};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgPool, Row};
 use tokengate::cache::IdentityCache;
@@ -20,7 +20,7 @@ use tokengate::token::{
 use tokio::time::Instant;
 
 use crate::support::http2::H2;
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Postgres, options};
 use crate::support::{Ask, Fleet};
 use crate::{resident, spread};
 
@@ -57,7 +57,7 @@ async fn measure(name: &str, url: StoreUrl, folder: tempfile::TempDir, tokens: u
     let begun = Instant::now();
     match &url {
         StoreUrl::Sqlite(path) => fill_sqlite(path, tokens, first).await,
-        StoreUrl::Postgres(url) => fill_postgres(url.expose(), tokens, first).await,
+        StoreUrl::Postgres(url) => fill_postgres(options(url), tokens, first).await,
         StoreUrl::Django(_) => unreachable!("filled by Django itself"),
     }
     let filled = begun.elapsed();
@@ -129,8 +129,8 @@ async fn fill_sqlite(path: &Path, tokens: usize, first: i64) {
     }
 }
 
-async fn fill_postgres(url: &str, tokens: usize, first: i64) {
-    let pool = PgPool::connect(url).await.unwrap();
+async fn fill_postgres(server: PgConnectOptions, tokens: usize, first: i64) {
+    let pool = PgPool::connect_with(server).await.unwrap();
     pool.execute("ALTER TABLE tokens DISABLE TRIGGER USER").await.unwrap();
     let mut copy =
         pool.copy_in_raw("COPY tokens (digest, hint, user_id, kind, name, created) FROM STDIN").await.unwrap();

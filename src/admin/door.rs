@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::limits::{self, PerClient, Share};
+use crate::telemetry::Outage;
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
@@ -94,6 +95,7 @@ impl Door {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         let shares = PerClient::new();
+        let outage = Outage::default();
         let (end, ending) = watch::channel(false);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
@@ -106,11 +108,17 @@ impl Door {
             };
             match accepted {
                 Ok((place, stream, client)) => {
+                    if let Some(ended) = outage.succeeded() {
+                        let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                        tracing::info!(failures, lasted_ms, "the admin application accepts connections again");
+                    }
                     let Some(share) = self.bounds.share(&shares, client.0.ip()) else { continue };
                     connections.spawn(self.clone().connection((place, share), stream, client, ending.clone()));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the admin application cannot accept connections");
+                    if outage.failed() {
+                        tracing::warn!(%error, "the admin application cannot accept connections");
+                    }
                     sleep(REST).await;
                 }
             }

@@ -133,11 +133,57 @@ fn write(text: &mut String, entry: &AuditEntry, format: Format) {
     text.push_str("\r\n");
 }
 
-/// A text in quotes (RFC 4180 §2). Spreadsheets take some beginnings for a formula, some of them also as wide as East
-/// Asian characters; an apostrophe before them keeps it text.
+/// A text in quotes (RFC 4180 §2) of which no spreadsheet takes any part for a formula.
+///
+/// A reader that expects another delimiter than the comma, or no quotes, cuts a text where we do not. So a mark goes
+/// before each sign that would begin a formula wherever such a reader could begin a cell: at the start and behind each
+/// delimiter, also if blanks or quotes stand in between, which readers remove. Control characters, line breaks among
+/// them, are written as their pictures: `␊`.
 fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n', '\'']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
+    let mut cell = String::with_capacity(text.len() + 2);
+    cell.push('"');
+    let mut begins = true;
+    if text.starts_with('\'') {
+        // Otherwise it would look like a mark of ours.
+        cell.push('\'');
+    }
+    for (place, c) in text.char_indices() {
+        if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹢' | '﹣' | '﹦' | '﹫' | '−')
+        {
+            // An apostrophe is what spreadsheets know as a mark. Inside a text it could be a reader's quote.
+            cell.push(if place == 0 { '\'' } else { '’' });
+        }
+        begins = match c {
+            ',' | ';' | '|' => true,
+            c if c.is_control() => true,
+            '"' | '\'' | '`' | '\\' => begins,
+            c if c.is_whitespace() || is_invisible(c) => begins,
+            _ => false,
+        };
+        match c {
+            '"' => cell.push_str("\"\""),
+            c if c.is_control() => cell.push(picture(c)),
+            c => cell.push(c),
+        }
+    }
+    cell.push('"');
+    cell
+}
+
+/// Is it a character that shows nothing, and that a reader may remove?
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// What stands for a control character (Unicode, Control Pictures).
+fn picture(control: char) -> char {
+    match u32::from(control) {
+        code @ 0..=0x1f => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),
+        0x7f => '␡',
+        _ => '\u{fffd}',
+    }
 }
 
 #[cfg(test)]
@@ -145,18 +191,29 @@ mod tests {
     use super::cell;
 
     #[test]
-    fn no_cell_is_a_formula() {
+    fn no_cell_is_a_formula_and_everything_else_stays() {
         for (text, written) in [
-            ("alice", "\"alice\""),
-            ("", "\"\""),
-            ("a \"b\", c", "\"a \"\"b\"\", c\""),
-            ("=1+1", "\"'=1+1\""),
-            ("@SUM(A1)", "\"'@SUM(A1)\""),
-            ("-2", "\"'-2\""),
-            ("＝1+1", "\"'＝1+1\""),
-            ("\t=1", "\"'\t=1\""),
+            ("alice", "alice"),
+            ("", ""),
+            ("a \"b\", c", "a \"\"b\"\", c"),
+            ("a-b+c=d@example.test", "a-b+c=d@example.test"),
+            ("name: a → b; e-mail: x@y", "name: a → b; e-mail: x@y"),
+            ("=1+1", "'=1+1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("-2", "'-2"),
+            ("＝1+1", "'＝1+1"),
+            ("'quoted'", "''quoted'"),
+            (" =1", " ’=1"),
+            ("\t=1", "␉’=1"),
+            ("x;=cmd|' /C calc'!A0;y", "x;’=cmd|' /C calc'!A0;y"),
+            ("x|@SUM(A1)", "x|’@SUM(A1)"),
+            ("x,\"=1\"", "x,\"\"’=1\"\""),
+            ("x;'=1'", "x;'’=1'"),
+            ("x; \u{feff}\u{a0}＋1", "x; \u{feff}\u{a0}’＋1"),
+            ("x\n-1\r\n+2", "x␊’-1␍␊’+2"),
+            ("x;\\=1", "x;\\’=1"),
         ] {
-            assert_eq!(cell(text), written);
+            assert_eq!(cell(text), format!("\"{written}\""), "{text}");
         }
     }
 }

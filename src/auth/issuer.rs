@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::attempts::{Attempts, Claimant};
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::store::{AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
+use crate::store::{self, AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
 use crate::token::{SubjectId, TokenKey};
 
 /// Most logins that wait to be looked at.
@@ -240,8 +240,7 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
 }
 
 pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFailure {
-    let cause = error.source().map(ToString::to_string).unwrap_or_default();
-    tracing::error!(code = "store_unavailable", %error, cause, "a login could not be judged");
+    store::report("a login could not be judged", error);
     LoginFailure::Unavailable
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::settings::ExposedToken;
-use crate::store::TokenStore;
+use crate::store::{self, TokenStore};
 use crate::token::TokenDigest;
 
 const QUEUE: usize = 256;
@@ -50,7 +50,7 @@ async fn carry_out(store: Arc<dyn TokenStore>, clock: Clock, mut reports: mpsc::
             ExposedToken::Revoke => store.revoke_exposed(digest, from, clock.now()).await,
         };
         if let Err(error) = done {
-            tracing::error!(code = "store_unavailable", %error, "a token that was sent unencrypted could not be marked as exposed");
+            store::report("a token that was sent unencrypted could not be marked as exposed", &error);
         }
     }
 }

@@ -10,7 +10,8 @@ use super::shared::{Begun, Looked, SharedCache};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
 use crate::identity::{Denied, Identity, Verdict};
-use crate::store::{StoreError, TokenStore};
+use crate::limits::Seldom;
+use crate::store::{self, StoreError, TokenStore};
 use crate::telemetry::Knowledge;
 use crate::token::{TokenDigest, TokenKey, TokenRecord};
 
@@ -41,6 +42,7 @@ pub(super) struct Lookup {
     breaker: Breaker,
     budget: Budget,
     counts: Arc<Knowledge>,
+    broken: Seldom,
 }
 
 /// Whether this process has known the token before.
@@ -53,7 +55,7 @@ pub(super) enum Asker {
 impl Lookup {
     pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> Lookup {
         let (breaker, budget) = (Breaker::new(LONGEST_PAUSE), Budget::new(settings.unknown_per_second));
-        Lookup { sources, breaker, budget, counts }
+        Lookup { sources, breaker, budget, counts, broken: Seldom::default() }
     }
 
     /// Moves whenever the token is forgotten.
@@ -108,6 +110,14 @@ impl Lookup {
         }
     }
 
+    /// What is broken may be one row that is asked for a thousand times a second.
+    fn report(&self, error: &StoreError) {
+        let is_due = matches!(error, StoreError::Unavailable(_)) || self.broken.is_due(self.sources.clock.instant());
+        if is_due {
+            store::report("a token could not be looked up", error);
+        }
+    }
+
     /// Tells the other gateways what the store said. Nobody waits for that.
     fn share(&self, begun: Option<Begun>, record: Option<TokenRecord>) {
         if let (Some(shared), Some(begun), Some(record)) = (&self.sources.shared, begun, record) {
@@ -133,7 +143,7 @@ impl Lookup {
             }
             Err(error) => {
                 self.counts.store_failures.more();
-                report(error);
+                self.report(error);
                 // A broken store answers; it is not spared, since what is broken may be one row.
                 if matches!(error, StoreError::Unavailable(_)) {
                     self.breaker.failed(pass);
@@ -153,9 +163,4 @@ fn judge(record: Option<&TokenRecord>, now: Timestamp) -> Verdict {
         Some(Err(denied)) => Verdict::Denied(denied),
         None => Verdict::Denied(Denied::Unknown),
     }
-}
-
-fn report(error: &StoreError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    tracing::error!(code = "store_unavailable", %error, cause, "a token could not be looked up");
 }

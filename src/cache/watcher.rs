@@ -15,8 +15,8 @@ use tokio::time::MissedTickBehavior;
 use super::lookup::Sources;
 use super::memory::IdentityCache;
 use super::shared::SharedCache;
-use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::telemetry::Knowledge;
+use crate::store::{self, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
+use crate::telemetry::{Knowledge, Outage};
 
 /// Reads the change log and passes on what it says.
 pub struct Watcher {
@@ -55,23 +55,28 @@ impl Watcher {
         }
         let mut interval = tokio::time::interval(every);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut blind = false;
+        let outage = Outage::default();
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
                 () = told.notified() => {}
             }
             match self.read_on().await {
-                Ok(()) if blind => {
-                    blind = false;
-                    tracing::info!("the change log can be read again");
+                Ok(()) => {
+                    if let Some(ended) = outage.succeeded() {
+                        let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                        tracing::debug!(
+                            code = "store_unavailable",
+                            failures,
+                            lasted_ms,
+                            "the change log can be read again"
+                        );
+                    }
                 }
-                Ok(()) => {}
                 Err(error) => {
                     self.spread.counts.change_failures.more();
-                    if !std::mem::replace(&mut blind, true) {
-                        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                        tracing::error!(code = "store_unavailable", %error, cause, "the change log cannot be read");
+                    if outage.failed() {
+                        store::report("the change log cannot be read", &error);
                     }
                 }
             }

@@ -200,9 +200,9 @@ mod tests {
         let read = |text: &str| DjangoUrl::parse(text, |path| PathBuf::from("/here").join(path));
         assert_eq!(read("django+sqlite:db.sqlite3"), Ok(DjangoUrl::Sqlite("/here/db.sqlite3".into())));
         for (text, place) in [
-            ("django+postgres://gw:secret@db/shop", "postgres://gw@db/shop"),
-            ("django+postgresql://gw:secret@db/shop", "postgres://gw@db/shop"),
-            ("django+mysql://gw:secret@db/shop", "mysql://gw@db/shop"),
+            ("django+postgres://gw:secret@db/shop", "postgres://db/shop"),
+            ("django+postgresql://gw:secret@db/shop", "postgres://db/shop"),
+            ("django+mysql://gw:secret@db/shop", "mysql://db/shop"),
         ] {
             assert_eq!(read(text).map(|url| url.to_string()).as_deref(), Ok(place));
         }

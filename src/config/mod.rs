@@ -23,6 +23,7 @@ mod routes;
 pub mod settings;
 mod shared_cache;
 mod store;
+mod store_files;
 mod upstreams;
 mod value;
 

@@ -5,9 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use zeroize::Zeroizing;
-
-use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
+use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, one_of, unknown_parameter};
 use super::files::TlsFiles;
 
 /// How the whole is written.
@@ -22,8 +20,10 @@ const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", 
 /// The address of a MySQL or MariaDB server, which may hold a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MysqlUrl {
-    text: Zeroizing<String>,
-    place: String,
+    /// The server.
+    pub server: DatabaseServer,
+    /// How TLS is used, in the words of `ssl-mode`.
+    pub tls: &'static str,
     /// The server's socket, in place of host and port.
     pub socket: Option<PathBuf>,
     /// Certificates of the authorities that may vouch for the server (PEM).
@@ -37,11 +37,6 @@ pub struct MysqlUrl {
 }
 
 impl MysqlUrl {
-    /// The whole address with its password. Never show it.
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
     /// The files of certificates and keys that it names.
     pub(super) fn tls_files(&self) -> TlsFiles<'_> {
         TlsFiles {
@@ -58,37 +53,33 @@ impl MysqlUrl {
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
         let rest =
             text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
-        let parts = database_url::cut(rest, EXAMPLE)?;
+        let mut parts = database_url::cut(rest, EXAMPLE)?;
+        let (parameters, port, host) = (std::mem::take(&mut parts.parameters), parts.port, parts.own_host()?);
         let mut url = MysqlUrl {
-            text: Zeroizing::new(text.to_owned()),
-            place: database_url::place("mysql://", parts.user, parts.host, parts.port, parts.database),
+            server: parts.server("mysql://", host, port)?,
+            tls: "PREFERRED",
             socket: None,
             root_certificates: None,
             certificate: None,
             key: None,
             unproven: false,
         };
-        let mut mode = "PREFERRED";
-        for (name, value) in parts.parameters {
-            let file = || file(name, resolve(value));
+        for (name, value) in parameters {
+            let file = || file(name, resolve(&value));
             match name {
                 "socket" => url.socket = Some(PathBuf::from(value)),
-                "ssl-mode" => mode = one_of(name, value, &SSL_MODES)?,
+                "ssl-mode" => url.tls = one_of(name, &value, &SSL_MODES)?,
                 "ssl-ca" => url.root_certificates = Some(file()?),
                 "ssl-cert" => url.certificate = Some(file()?),
                 "ssl-key" => url.key = Some(file()?),
                 unknown => return Err(unknown_parameter(unknown, &PARAMETERS)),
             }
         }
-        database_url::check_port(parts.port)?;
-        if parts.host.is_empty() && url.socket.is_none() {
+        if url.server.host.is_empty() && url.socket.is_none() {
             return Err(fault("names no host", "name one, or a socket with `?socket=/run/mysqld/mysqld.sock`"));
         }
-        let local = url.socket.is_some() || database_url::is_here(parts.host);
-        url.unproven = !local && !matches!(mode, "VERIFY_CA" | "VERIFY_IDENTITY");
-        if let Some(socket) = &url.socket {
-            url.place = format!("{} at {}", url.place, socket.display());
-        }
+        let local = url.socket.is_some() || database_url::is_here(&url.server.host);
+        url.unproven = !local && !matches!(url.tls, "VERIFY_CA" | "VERIFY_IDENTITY");
         Ok(url)
     }
 }
@@ -96,13 +87,13 @@ impl MysqlUrl {
 /// Where the server is, without the password.
 impl fmt::Display for MysqlUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)
+        self.server.fmt(f)
     }
 }
 
 impl fmt::Debug for MysqlUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MysqlUrl({})", self.place)
+        write!(f, "MysqlUrl({})", self.server)
     }
 }
 
@@ -117,13 +108,16 @@ mod tests {
     #[test]
     fn an_address_says_where_the_server_is_and_hides_the_password() {
         for (text, place, unproven) in [
-            ("mysql://gw:s%40cret@db:3307/shop", "mysql://gw@db:3307/shop", true),
-            ("mysql://gw:secret@db/shop?ssl-mode=VERIFY_IDENTITY", "mysql://gw@db/shop", false),
-            ("mysql://gw@localhost/shop?socket=/run/s", "mysql://gw@localhost/shop at /run/s", false),
-            ("mysql://gw@127.0.0.1/shop", "mysql://gw@127.0.0.1/shop", false),
+            ("mysql://gw:s%40cret@db:3307/shop", "mysql://db:3307/shop", true),
+            ("mysql://gw:s%40cret@db/shop?ssl-mode=VERIFY_IDENTITY", "mysql://db/shop", false),
+            ("mysql://gw:s%40cret@localhost/shop?socket=/run/s", "mysql://localhost/shop", false),
+            ("mysql://gw:s%40cret@127.0.0.1/shop", "mysql://127.0.0.1/shop", false),
         ] {
             let url = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!((url.to_string().as_str(), url.expose(), url.unproven), (place, text, unproven));
+            assert_eq!(
+                (url.to_string().as_str(), url.server.password(), url.unproven),
+                (place, Some("s@cret"), unproven)
+            );
             assert_eq!(format!("{url:?}"), format!("MysqlUrl({place})"));
         }
     }

@@ -1,14 +1,18 @@
 //! The address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
 //!
-//! Neither `Debug` nor `Display` nor a complaint shows its password.
+//! Hosted servers hand out addresses with parameters of libpq, some of which say how its client shall behave. One that
+//! asks for what happens anyway is taken; for every other the complaint names the way out (`postgres/parameters.rs`).
+
+mod parameters;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use zeroize::Zeroizing;
-
-use super::database_url::{self, BadDatabaseUrl, fault, file, one_of, unknown_parameter};
+use self::parameters::{check_other, connect_timeout};
+use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, many_hosts, one_of};
 use super::files::TlsFiles;
+use super::upstreams::is_host;
 
 /// How the whole is written.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
@@ -16,34 +20,33 @@ const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
 /// How it may begin.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// What may stand behind the `?`.
-const PARAMETERS: [&str; 9] =
-    ["host", "port", "user", "sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "options"];
-
 /// As in libpq.
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// The address of a PostgreSQL server, which may hold a password.
+/// The address of a PostgreSQL server, which may hold a password. Shows where the server is, and nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
-    text: Zeroizing<String>,
-    place: String,
+    /// The server.
+    pub server: DatabaseServer,
+    /// How TLS is used, in the words of `sslmode`; `None`: as the driver has it.
+    pub tls: Option<&'static str>,
     /// Certificates of the authorities that may vouch for the server (PEM).
     pub root_certificates: Option<PathBuf>,
     /// The certificate by which the server knows us (PEM).
     pub certificate: Option<PathBuf>,
     /// Its key (PEM).
     pub key: Option<PathBuf>,
+    /// What the server calls our sessions.
+    pub application_name: Option<String>,
+    /// Settings for our sessions, as on the command line of the server.
+    pub options: Option<String>,
+    /// Longest wait for a connection, if the address bounds it.
+    pub connect_timeout: Option<Duration>,
     /// Is it elsewhere, and nothing proves who answers there?
     pub(super) unproven: bool,
 }
 
 impl PostgresUrl {
-    /// The whole address with its password. Never show it.
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
     /// Is it meant to be one?
     pub(super) fn is_meant(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))
@@ -64,59 +67,86 @@ impl PostgresUrl {
     /// [`BadDatabaseUrl`] for what would be misread or left out.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
-        read(text, rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
+        read(rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }
 }
 
-/// Where the server is, without the password.
+/// Where the server is.
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)
+        self.server.fmt(f)
     }
 }
 
 impl fmt::Debug for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgresUrl({})", self.place)
+        write!(f, "PostgresUrl({})", self.server)
     }
 }
 
-fn read(text: &str, rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
-    let parts = database_url::cut(rest, EXAMPLE)?;
-    let mut url = PostgresUrl {
-        text: Zeroizing::new(text.to_owned()),
-        place: String::new(),
-        root_certificates: None,
-        certificate: None,
-        key: None,
-        unproven: false,
-    };
-    let (mut host, mut port, mut user, mut mode) = (None, parts.port, parts.user, "prefer");
-    for (name, value) in parts.parameters {
+fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
+    let mut parts = database_url::cut(rest, EXAMPLE)?;
+    let parameters = std::mem::take(&mut parts.parameters);
+    let (mut host, mut port, own_host) = (None, None, parts.own_host()?);
+    let (mut mode, mut binds_channel, mut fallback_name) = (None, false, None);
+    let (mut root_certificates, mut certificate, mut key) = (None, None, None);
+    let (mut application_name, mut options, mut timeout) = (None, None, None);
+    for (name, value) in &parameters {
+        let (name, value) = (*name, value.as_str());
         let file = || file(name, resolve(value));
         match name {
             "host" => host = Some(value),
             "port" => port = Some(value),
-            "user" => user = Some(value),
+            "user" => parts.user = Some(value.to_owned()),
             "password" => {
                 return Err(fault("has its password behind `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\""));
             }
-            "sslmode" => mode = one_of(name, value, &SSL_MODES)?,
-            "sslrootcert" => url.root_certificates = Some(file()?),
-            "sslcert" => url.certificate = Some(file()?),
-            "sslkey" => url.key = Some(file()?),
-            "application_name" | "options" => {}
-            unknown => return Err(unknown_parameter(unknown, &PARAMETERS)),
+            "sslmode" => mode = Some(one_of(name, value, &SSL_MODES)?),
+            "sslrootcert" if value == "system" => mode = mode.or(Some("verify-full")),
+            "sslrootcert" => root_certificates = Some(file()?),
+            "sslcert" => certificate = Some(file()?),
+            "sslkey" => key = Some(file()?),
+            "channel_binding" => {
+                binds_channel = one_of(name, value, &["disable", "prefer", "require"])? == "require";
+            }
+            "connect_timeout" => timeout = connect_timeout(value)?,
+            "application_name" => application_name = Some(value.to_owned()),
+            "fallback_application_name" => fallback_name = Some(value.to_owned()),
+            "options" => options = Some(value.to_owned()),
+            other => check_other(other, value)?,
         }
     }
-    if parts.host.is_empty() && host.is_none_or(str::is_empty) {
+    let system = parameters.iter().any(|(name, value)| *name == "sslrootcert" && value == "system");
+    let proves = mode == Some("verify-full");
+    if system && !proves {
+        return Err(fault("trusts the authorities of the system, which needs more", "write `sslmode=verify-full`"));
+    }
+    if binds_channel && !proves {
+        let mend = "write `sslmode=verify-full` in its place, which also proves the identity of the server";
+        return Err(fault("asks for `channel_binding=require`, which the gateway cannot do", mend));
+    }
+    if [host, port].iter().flatten().any(|value| value.contains(',')) {
+        return Err(many_hosts());
+    }
+    let host = host.map_or(own_host, str::to_owned);
+    if host.is_empty() {
         return Err(fault("names no host", "name one, or the folder of a socket with `?host=/run/postgresql`"));
     }
-    database_url::check_port(port)?;
-    let host = host.unwrap_or(parts.host);
-    url.unproven = !database_url::is_here(host) && !matches!(mode, "verify-ca" | "verify-full");
-    url.place = database_url::place("postgres://", user, host, port, parts.database);
-    Ok(url)
+    if !(host.starts_with('/') || is_host(&host) || is_host(&format!("[{host}]"))) {
+        return Err(fault("has no valid host", EXAMPLE));
+    }
+    let port = port.or(parts.port);
+    Ok(PostgresUrl {
+        unproven: !database_url::is_here(&host) && !matches!(mode, Some("verify-ca" | "verify-full")),
+        server: parts.server("postgres://", host, port)?,
+        tls: mode,
+        root_certificates,
+        certificate,
+        key,
+        application_name: application_name.or(fallback_name),
+        options,
+        connect_timeout: timeout,
+    })
 }
 
 #[cfg(test)]
@@ -128,18 +158,30 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_the_server_is_and_hides_the_password() {
-        for (text, place) in [
-            ("postgres://db/gateway", "postgres://db/gateway"),
-            ("postgresql://gw@db:5433/gateway", "postgres://gw@db:5433/gateway"),
-            ("postgres://gw:s%40cret@[::1]:5433/gateway?sslmode=verify-full", "postgres://gw@[::1]:5433/gateway"),
-            ("postgres://gw:a:secret:b@10.0.0.1/gateway", "postgres://gw@10.0.0.1/gateway"),
-            ("postgres:///gateway?host=/run/pg&user=gw&port=5433", "postgres://gw@/run/pg:5433/gateway"),
-            ("postgres://gw:secret@%2Frun%2Fpg/gateway?application_name=x", "postgres://gw@%2Frun%2Fpg/gateway"),
+    fn an_address_says_where_the_server_is_and_hides_everything_else() {
+        for (text, place, user, password) in [
+            ("postgres://db/gateway", "postgres://db/gateway", None, None),
+            ("postgresql://gw@db:5433/gateway", "postgres://db:5433/gateway", Some("gw"), None),
+            (
+                "postgres://gw:s%40cret@[::1]:5433/gateway?sslmode=verify-full",
+                "postgres://[::1]:5433/gateway",
+                Some("gw"),
+                Some("s@cret"),
+            ),
+            ("postgres://gw:a:b@10.0.0.1/gateway", "postgres://10.0.0.1/gateway", Some("gw"), Some("a:b")),
+            ("postgres:///gateway?host=/run/pg&user=gw&port=5433", "postgres:///run/pg:5433/gateway", Some("gw"), None),
+            (
+                "postgres://gw:p@%2Frun%2Fpg/gateway?application_name=x",
+                "postgres:///run/pg/gateway",
+                Some("gw"),
+                Some("p"),
+            ),
+            ("postgres://:p@db/gateway", "postgres://db/gateway", None, Some("p")),
         ] {
             let url = read_text(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!((url.to_string().as_str(), url.expose()), (place, text));
-            assert_eq!(format!("{url:?}"), format!("PostgresUrl({place})"));
+            assert_eq!((url.to_string().as_str(), url.server.user.as_deref()), (place, user));
+            assert_eq!(url.server.password(), password);
+            assert_eq!(format!("{url:?} {:?}", url.server), format!("PostgresUrl({place}) {place}"));
         }
     }
 
@@ -150,6 +192,7 @@ mod tests {
             ("postgres://10.0.0.1/a?sslmode=require", true),
             ("postgres://db/a?sslmode=verify-full", false),
             ("postgres://db/a?sslmode=verify-ca", false),
+            ("postgres://db/a?sslrootcert=system", false),
             ("postgres://localhost/a", false),
             ("postgres://[::1]/a", false),
             ("postgres:///a?host=/run/pg", false),
@@ -161,25 +204,101 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_left_out_or_misread_is_refused() {
+    fn what_would_be_left_out_or_misread_is_refused_and_not_shown() {
         for text in [
-            "postgres://db",
-            "postgres://db/",
-            "postgres://db/a/b",
+            "postgres://hunter2:hunter2@db",
+            "postgres://hunter2:hunter2@db/",
+            "postgres://hunter2:hunter2@db/a/b",
             "postgres:///gateway",
             "postgres://gw@/gateway?host=/run/pg",
+            "postgres://db:hunter2/gateway",
             "postgres://db:0/gateway",
-            "postgres://db:port/gateway",
-            "postgres://a,b/gateway",
-            "postgres://gw:p/w@db/gateway",
-            "postgres://gw:p@w@db/gateway",
-            "postgres://gw:p#w@db/gateway",
-            "postgres://db/gateway?password=x",
-            "postgres://db/gateway?sslmode=verify_full",
-            "postgres://db/gateway?ssl=true",
-            "postgres://db/gateway?sslrootcert=missing.pem",
+            "postgres://a,b:hunter2/gateway",
+            "postgres://gw:hunter2/w@db/gateway",
+            "postgres://gw:hunter2@w@db/gateway",
+            "postgres://gw:hunter2#w@db/gateway",
+            "postgres://gw:hunter2%@db/gateway",
+            "postgres://gw:hunter2%zz@db/gateway",
+            "postgres://gw:hunter2%00@db/gateway",
+            "postgres://db/gateway?password=hunter2",
+            "postgres://db/gateway?sslmode=hunter2",
+            "postgres://db/gateway?hunter2=true",
+            "postgres://db/gateway?sslrootcert=hunter2.pem",
+            "postgres://db/gateway?host=hunter2/x",
+            "postgres://db/gateway?port=hunter2",
+            "postgres://db/gateway?connect_timeout=hunter2",
         ] {
-            assert!(read_text(text).is_err(), "{text}");
+            let error = read_text(text).expect_err(text);
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_hosted_servers_hand_out_is_taken_or_refused_with_the_way_out() {
+        let taken = [
+            "sslmode=require",
+            "sslmode=verify-full&channel_binding=require",
+            "sslmode=verify-full&sslrootcert=system",
+            "channel_binding=prefer",
+            "channel_binding=disable",
+            "connect_timeout=10",
+            "connect_timeout=0",
+            "application_name=tokengate%20eu",
+            "fallback_application_name=x",
+            "options=endpoint%3Dep-cool-1",
+            "options=-c%20search_path%3Dgateway",
+            "target_session_attrs=read-write",
+            "target_session_attrs=primary",
+            "target_session_attrs=any",
+            "sslnegotiation=postgres",
+            "gssencmode=prefer",
+            "gssencmode=disable",
+            "load_balance_hosts=disable",
+            "client_encoding=utf8",
+            "sslcompression=0",
+            "sslsni=1",
+            "ssl_min_protocol_version=TLSv1.2",
+        ];
+        for parameters in taken {
+            let read = read_text(&format!("postgres://gw:p@db/a?{parameters}"));
+            assert!(read.is_ok(), "{parameters}: {read:?}");
+        }
+        for (parameters, way_out) in [
+            ("sslmode=no-verify", "write one of disable"),
+            ("sslmode=require&channel_binding=require", "sslmode=verify-full"),
+            ("sslmode=require&sslrootcert=system", "sslmode=verify-full"),
+            ("target_session_attrs=standby", "`read-write`"),
+            ("target_session_attrs=prefer-standby", "`read-write`"),
+            ("target_session_attrs=read-only", "`read-write`"),
+            ("sslnegotiation=direct", "`sslnegotiation=postgres`"),
+            ("gssencmode=require", "sslmode=verify-full"),
+            ("load_balance_hosts=random", "one address"),
+            ("hostaddr=10.0.0.1", "in place of the host"),
+            ("dbname=b", "behind the `/`"),
+            ("service=prod", "in the address"),
+            ("passfile=/x", "PGPASSFILE"),
+            ("keepalives_idle=30", "remove it"),
+            ("tcp_user_timeout=1000", "remove it"),
+            ("require_auth=scram-sha-256", "sslmode=verify-full"),
+            ("sslpassword=x", "key file"),
+            ("ssl_min_protocol_version=TLSv1.3", "TLSv1.2"),
+            ("ssl=true", "sslmode=verify-full"),
+            ("pgbouncer=true", "pooler"),
+            ("schema=gateway", "options=-csearch_path%3D"),
+            ("connection_limit=5", "store.max_connections"),
+            ("sslmod=require", "did you mean `sslmode`?"),
+        ] {
+            let error = read_text(&format!("postgres://gw:p@db/a?{parameters}")).expect_err(parameters);
+            assert!(error.mend.contains(way_out), "{parameters}: {error}");
+        }
+        for several in
+            ["postgres://gw:p@a,b/x", "postgres://gw:p@a:1,b:2/x", "postgres:///x?host=a,b", "postgres://a/x?port=1,2"]
+        {
+            let error = read_text(several).expect_err(several);
+            assert!(error.what.contains("more than one host") && error.mend.contains("primary"), "{error}");
+        }
+        let url = read_text("postgres://db/a?connect_timeout=3&options=-cx%3Dy&application_name=n").unwrap();
+        let read = (url.connect_timeout, url.options.as_deref(), url.application_name.as_deref());
+        assert_eq!(read, (Some(Duration::from_secs(3)), Some("-cx=y"), Some("n")));
     }
 }

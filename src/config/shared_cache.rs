@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::database_url::percent_decoded;
 use super::files::{check_secret_file, report};
 use super::reader::Table;
 use super::upstreams::is_host;
@@ -22,8 +23,8 @@ const SENTINEL_PORT: u16 = 26379;
 const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
 
-/// A cache in Redis that gateways share.
-#[derive(Clone, Debug)]
+/// A cache in Redis that gateways share. `Debug` does not show the user.
+#[derive(Clone)]
 pub struct RedisCache {
     /// Where it is.
     pub servers: RedisServers,
@@ -85,6 +86,15 @@ impl RedisPassword {
     /// The text.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Debug for RedisCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisCache")
+            .field("servers", &self.servers)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -176,20 +186,10 @@ fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
     Ok(RedisHost(name.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        out.push(if byte == b'%' { u8::try_from(digit()? * 16 + digit()?).ok()? } else { byte });
-    }
-    String::from_utf8(out).ok()
-}
-
 /// `[cache.redis]`; `None` where it names no address.
 pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
     cache.table("redis", |table| {
-        let (url, username, prefix) = (table.key("url"), table.key("username"), table.key("prefix"));
+        let (url, username, prefix) = (table.key("url").secret(), table.key("username"), table.key("prefix"));
         let (password_file, ca_file) = (table.key("password_file"), table.key("ca_file"));
         let (ttl, timeout) = (table.key("ttl"), table.key("timeout"));
         let others = [&username, &password_file, &ca_file, &ttl, &timeout, &prefix];

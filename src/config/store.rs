@@ -1,6 +1,6 @@
 //! `[store]`: where users and tokens live, and what holds while that is away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::basics::MANY;
@@ -10,6 +10,7 @@ use super::files::check_secret_file;
 use super::postgres::PostgresUrl;
 use super::reader::Table;
 use super::settings::{OnOutage, Store, StoreUrl};
+use super::store_files::{warn_of_database, warn_of_folder};
 use super::value::{Fault, Key};
 
 /// `[store]`
@@ -19,12 +20,15 @@ pub(super) fn read(root: &Table<'_>) -> Store {
         let url = key.parse(|text| store_url(text, document));
         let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
         match &url {
-            StoreUrl::Sqlite(_) => {}
+            StoreUrl::Sqlite(path) => warn_of_database(&key, path),
             StoreUrl::Postgres(url) => check_server(&key, url),
             StoreUrl::Django(url) => check_django(&key, url),
         }
         let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
         check_secret_file(&key_file, &secret);
+        if secret.exists() && !is_beside(&secret, &url) {
+            warn_of_folder(&key_file, &secret);
+        }
         let default = Store::at(url, secret);
         Store {
             max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
@@ -38,6 +42,11 @@ pub(super) fn read(root: &Table<'_>) -> Store {
     })
 }
 
+/// Is it in the folder of the database, of which a warning speaks already?
+fn is_beside(secret: &Path, url: &StoreUrl) -> bool {
+    matches!(url, StoreUrl::Sqlite(path) if path.parent() == secret.parent())
+}
+
 fn check_server(key: &Key<'_>, url: &PostgresUrl) {
     url.tls_files().check(key);
     if url.unproven {
@@ -47,6 +56,9 @@ fn check_server(key: &Key<'_>, url: &PostgresUrl) {
 }
 
 fn check_django(key: &Key<'_>, url: &DjangoUrl) {
+    if let DjangoUrl::Sqlite(path) = url {
+        warn_of_database(key, path);
+    }
     if let Some(files) = url.tls_files() {
         files.check(key);
     }
@@ -76,6 +88,10 @@ fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
     if DjangoUrl::is_meant(text) {
         let url = DjangoUrl::parse(text, |path| document.resolve(path));
         return url.map(StoreUrl::Django).map_err(|bad| Fault::new(bad.what, bad.mend));
+    }
+    if text.contains('=') && !text.contains(':') {
+        let mend = "write \"postgres://USER:PASSWORD@HOST/DATABASE\"";
+        return Err(Fault::new("is a list of `KEY=VALUE`, not an address", mend));
     }
     Err(Fault::new(if text.starts_with("mysql") { "is for Django databases only" } else { "is no store" }, mend))
 }

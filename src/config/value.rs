@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::database_url::scheme_of;
 use super::document::Document;
 use super::reader::{a, nearest};
 use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
@@ -56,7 +57,7 @@ impl<'d> Key<'d> {
         Key { word: Some(word), ..self }
     }
 
-    /// Its text may hold a password: complaints show no more of it than how it begins.
+    /// Its text is an address that may hold a password: complaints show its scheme at most.
     pub(super) fn secret(self) -> Key<'d> {
         Key { secret: true, ..self }
     }
@@ -241,12 +242,9 @@ impl<'d> Key<'d> {
 
     /// What a complaint may show of a text.
     fn shown<'t>(&self, written: &'t str) -> Cow<'t, str> {
-        // Without these there is no place for a password, however the text was meant.
-        if self.secret && written.contains(['@', '?', '#']) {
-            let scheme = written.split_once(':').map(|(scheme, _)| format!("{scheme}:")).unwrap_or_default();
-            return format!("{scheme}…").into();
-        }
-        written.into()
+        let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let names_one = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(is_variable);
+        if self.secret && !names_one { format!("{}…", scheme_of(written)).into() } else { written.into() }
     }
 
     fn word_too(&self) -> String {

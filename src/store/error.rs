@@ -10,6 +10,45 @@ use super::password::HashingFailed;
 use super::user::InvalidUser;
 use crate::token::{SubjectId, TokenId};
 
+/// An error that may say that the store gave no answer.
+pub(super) trait MayBeStoreError {
+    /// What kept the store from answering, if that is what it says.
+    fn store_error(&self) -> Option<&StoreError>;
+}
+
+/// Notes in the log what was not done, and why.
+///
+/// The store itself logs an outage, once (`store/outage.rs`). Errors of an outage are logged here at the debug level.
+pub fn report(what: &str, error: &(dyn std::error::Error + 'static)) {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    let told = error.downcast_ref::<StoreError>();
+    let told = told.or_else(|| error.downcast_ref::<LedgerError>().and_then(MayBeStoreError::store_error));
+    let told = told.or_else(|| error.downcast_ref::<AccountError>().and_then(MayBeStoreError::store_error));
+    if matches!(told, Some(StoreError::Unavailable(_))) {
+        tracing::debug!(code = "store_unavailable", %error, cause, "{what}");
+    } else {
+        tracing::error!(code = "store_unavailable", %error, cause, "{what}");
+    }
+}
+
+impl MayBeStoreError for StoreError {
+    fn store_error(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl MayBeStoreError for LedgerError {
+    fn store_error(&self) -> Option<&StoreError> {
+        if let LedgerError::Store(error) = self { Some(error) } else { None }
+    }
+}
+
+impl MayBeStoreError for AccountError {
+    fn store_error(&self) -> Option<&StoreError> {
+        if let AccountError::Store(error) = self { Some(error) } else { None }
+    }
+}
+
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a store did not answer.

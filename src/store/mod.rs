@@ -17,6 +17,7 @@ mod feed;
 mod keyfile;
 mod ledger;
 mod open;
+mod outage;
 mod password;
 mod pool;
 mod postgres;
@@ -42,7 +43,7 @@ pub use directory::{
     UserQuery,
 };
 pub use django::DjangoUsers;
-pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError};
+pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 pub use super::log_line::{Entry, LogFormat};
+use super::outage::Outage;
 use super::recorder::Recorder;
 use super::second_text::SecondText;
 
@@ -154,15 +155,28 @@ impl LogWriter {
 
 /// Runs until the last sender is gone.
 fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
-    let mut failing = false;
+    let outage = Outage::default();
     for Batch { mut bytes, lines, home } in batches {
         let written = sink.write_all(&bytes).and_then(|()| sink.flush());
-        if let (Err(error), false) = (&written, failing) {
-            tracing::error!(%error, "access log cannot be written; lines are lost until it can");
-        }
-        failing = written.is_err();
-        if failing {
-            home.lost.fetch_add(lines, Ordering::Relaxed);
+        match written {
+            Ok(()) => {
+                if let Some(ended) = outage.succeeded() {
+                    let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                    tracing::info!(
+                        code = "access_log_failed",
+                        failures,
+                        lasted_ms,
+                        "the access log can be written again"
+                    );
+                }
+            }
+            Err(error) => {
+                home.lost.fetch_add(lines, Ordering::Relaxed);
+                if outage.failed() {
+                    let lost = "lines are lost until it can";
+                    tracing::error!(code = "access_log_failed", %error, lost, "the access log cannot be written");
+                }
+            }
         }
         bytes.clear();
         // Not taken where the worker has enough spares or is gone.

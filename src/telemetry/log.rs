@@ -26,7 +26,9 @@ pub fn subscriber<W>(level: Level, json: bool, writer: W) -> impl Subscriber + S
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = Targets::new().with_default(level.min(Level::WARN)).with_target("tokengate", level);
+    // The database library warns of each connection that a server ends. The store tells of that once, for all of them.
+    let filter = Targets::new().with_default(level.min(Level::WARN)).with_target("sqlx", Level::ERROR);
+    let filter = filter.with_target("tokengate", level);
     let layer = fmt::layer().with_writer(writer);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     Registry::default().with(layer.with_filter(filter))

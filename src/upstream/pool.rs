@@ -162,19 +162,17 @@ impl EndpointPool {
         let connection = match timeout_at(deadline, connect(&self.spec)).await {
             Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.answers)),
             Ok(Err(error)) => {
-                tracing::warn!(endpoint = self.spec.authority, %error, "cannot connect to the endpoint");
-                self.tally.refused();
+                self.tally.refused(&self.spec.authority, &error);
                 self.freed.notify_one();
                 return Err(OriginFault::Connect);
             }
             Err(_) => {
-                tracing::warn!(endpoint = self.spec.authority, "the endpoint does not accept connections in time");
-                self.tally.refused();
+                self.tally.refused(&self.spec.authority, &"it does not accept connections in time");
                 self.freed.notify_one();
                 return Err(OriginFault::Connect);
             }
         };
-        self.tally.made();
+        self.tally.made(&self.spec.authority);
         // From here the lease counts for it.
         place.stay();
         Ok(Lease::new(connection, self, false))

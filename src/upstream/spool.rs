@@ -9,7 +9,6 @@ use std::io::{self, Read, Seek, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{BodyFault, OutgoingBody};
 use crate::config::settings;
-use crate::telemetry::Knowledge;
+use crate::telemetry::{Knowledge, Outage};
 
 /// How much of a body waits in memory. A body that has a file takes more than this of the spool, so that the limit of
 /// the spool bounds the number of files as well.
@@ -37,7 +36,7 @@ struct Shared {
     /// Counts what is taken.
     counts: Arc<Knowledge>,
     /// The last use of a file went wrong, and the log has been told.
-    failing: AtomicBool,
+    outage: Outage,
 }
 
 /// A request body that is being gathered.
@@ -77,7 +76,7 @@ impl Spool {
     /// An empty one. `counts` shows how much of it is taken.
     pub fn new(settings: &settings::Spool, counts: Arc<Knowledge>) -> Spool {
         let (folder, most) = (settings.folder.clone(), settings.max_size);
-        Spool(Arc::new(Shared { folder, most, counts, failing: AtomicBool::new(false) }))
+        Spool(Arc::new(Shared { folder, most, counts, outage: Outage::default() }))
     }
 
     /// Can files be made in its folder? Blocks.
@@ -106,13 +105,16 @@ impl Spool {
         let folder = self.0.folder.display();
         match done {
             Ok(done) => {
-                if self.0.failing.load(Ordering::Relaxed) && self.0.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!(code = "spool_failed", %folder, "request bodies can be spooled again");
+                if let Some(ended) = self.0.outage.succeeded() {
+                    let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                    tracing::info!(
+                        code = "spool_failed", %folder, failures, lasted_ms, "request bodies can be spooled again"
+                    );
                 }
                 Ok(done)
             }
             Err(error) => {
-                if !self.0.failing.swap(true, Ordering::Relaxed) {
+                if self.0.outage.failed() {
                     let mend = "free some space, or name another folder as spool.folder";
                     tracing::error!(code = "spool_failed", %folder, %error, mend, "request bodies cannot be spooled");
                 }

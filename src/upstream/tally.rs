@@ -1,6 +1,9 @@
 //! What is known of an endpoint, all workers together.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::telemetry::Outage;
 
 /// What is known of an endpoint, all workers together.
 ///
@@ -12,6 +15,7 @@ pub struct EndpointTally {
     lost: AtomicU64,
     refused: AtomicU64,
     refused_in_a_row: AtomicU64,
+    outage: Outage,
 }
 
 /// Whether an endpoint can be reached.
@@ -26,18 +30,33 @@ pub enum Reachability {
 }
 
 impl EndpointTally {
-    pub(super) fn made(&self) {
+    /// A connection was made to `endpoint`. Tells of the end of an outage.
+    pub(super) fn made(&self, endpoint: &str) {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.refused_in_a_row.store(0, Ordering::Relaxed);
+        if let Some(ended) = self.outage.succeeded() {
+            let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+            tracing::info!(
+                code = "endpoint_unreachable",
+                endpoint,
+                failures,
+                lasted_ms,
+                "the endpoint can be reached again"
+            );
+        }
     }
 
     pub(super) fn lost(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn refused(&self) {
+    /// No connection to `endpoint` could be made. Tells of the beginning of an outage.
+    pub(super) fn refused(&self, endpoint: &str, error: &dyn Display) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
+        if self.outage.failed() {
+            tracing::warn!(code = "endpoint_unreachable", endpoint, %error, "cannot connect to the endpoint");
+        }
     }
 
     /// Connections now open. A moment's inconsistency reads as 0.
@@ -70,11 +89,11 @@ mod tests {
     fn the_last_attempt_says_whether_an_endpoint_can_be_reached() {
         let tally = EndpointTally::default();
         assert_eq!(tally.reachability(), Reachability::Untried);
-        tally.refused();
-        tally.refused();
+        tally.refused("a", &"why");
+        tally.refused("a", &"why");
         assert_eq!((tally.reachability(), tally.refusals(), tally.open()), (Reachability::Unreachable(2), 2, 0));
-        tally.made();
-        tally.made();
+        tally.made("a");
+        tally.made("a");
         tally.lost();
         assert_eq!((tally.reachability(), tally.refusals(), tally.open()), (Reachability::Reachable, 2, 1));
     }

@@ -8,6 +8,7 @@ use crate::support::{PATIENCE, eventually};
 on_each_store! {
     the_same_request_gets_the_same_answer
     many_at_once_make_one
+    a_replay_shows_nothing_that_its_caller_may_not_see_now
 }
 
 /// Issues a token; `id` names the request.
@@ -107,4 +108,94 @@ async fn a_client_that_leaves_finds_what_was_done() {
     })
     .await;
     assert_eq!(api.count(alice).await, 1);
+}
+
+/// What happens between a request and its replay, as a request of a superuser. `{actor}` and `{token}` are who asked and
+/// the token that they showed, `{target}` whom it was about, `{made}` the token that was made.
+type Between = (&'static str, &'static str, &'static str);
+
+const NOTHING: Between = ("GET", "/groups", "");
+const ACTOR_DEACTIVATED: Between = ("PUT", "/users/{actor}/active", r#"{"active": false}"#);
+const ACTOR_DELETED: Between = ("DELETE", "/users/{actor}", "");
+const ACTOR_STAFF: Between = ("PUT", "/users/{actor}/rights", r#"{"staff": true, "superuser": false}"#);
+const ACTOR_ORDINARY: Between = ("PUT", "/users/{actor}/rights", r#"{"staff": false, "superuser": false}"#);
+const ACTOR_SUPERUSER: Between = ("PUT", "/users/{actor}/rights", r#"{"staff": true, "superuser": true}"#);
+const SCOPE_LOST: Between = ("PATCH", "/tokens/{token}", r#"{"scopes": ["read"]}"#);
+const TOKEN_REVOKED: Between = ("POST", "/tokens/{token}/revoke", "");
+const TARGET_STAFF: Between = ("PUT", "/users/{target}/rights", r#"{"staff": true, "superuser": false}"#);
+const TARGET_SUPERUSER: Between = ("PUT", "/users/{target}/rights", r#"{"staff": false, "superuser": true}"#);
+const TARGET_DELETED: Between = ("DELETE", "/users/{target}", "");
+const MADE_REVOKED: Between = ("POST", "/tokens/{made}/revoke", "");
+const ALL_REVOKED: Between = ("POST", "/users/{target}/tokens/revoke", "");
+const RESET_AGAIN: Between = ("POST", "/users/{target}/login-token/reset", "");
+
+/// Path and body of each operation that takes an `Idempotency-Key`.
+const USER: (&str, &str) = ("/users", r#"{"name": "new {target}"}"#);
+const NAMED: (&str, &str) = ("/users/{target}/tokens", r#"{"name": "n"}"#);
+const POWERFUL: (&str, &str) = ("/users/{target}/tokens", r#"{"name": "n", "scopes": ["tokengate:admin"]}"#);
+const RESET: (&str, &str) = ("/users/{target}/login-token/reset", "");
+
+async fn a_replay_shows_nothing_that_its_caller_may_not_see_now(api: Api) {
+    let cases = [
+        // As a superuser, then as staff: operation, what happens, the status of the replay.
+        (true, USER, NOTHING, 201),
+        (true, USER, ACTOR_DEACTIVATED, 401),
+        (true, USER, ACTOR_DELETED, 401),
+        (true, USER, ACTOR_STAFF, 403),
+        (true, USER, ACTOR_ORDINARY, 403),
+        (true, USER, SCOPE_LOST, 403),
+        (true, USER, TOKEN_REVOKED, 401),
+        (true, NAMED, NOTHING, 201),
+        (true, NAMED, ACTOR_DEACTIVATED, 401),
+        (true, NAMED, ACTOR_STAFF, 201),
+        (true, NAMED, ACTOR_ORDINARY, 403),
+        (true, NAMED, SCOPE_LOST, 403),
+        (true, NAMED, TARGET_SUPERUSER, 201),
+        (true, NAMED, TARGET_DELETED, 404),
+        (true, NAMED, MADE_REVOKED, 409),
+        (true, POWERFUL, NOTHING, 201),
+        (true, POWERFUL, ACTOR_STAFF, 403),
+        (true, RESET, NOTHING, 201),
+        (true, RESET, ACTOR_STAFF, 201),
+        (true, RESET, ACTOR_ORDINARY, 403),
+        (true, RESET, RESET_AGAIN, 409),
+        (true, RESET, TARGET_DELETED, 404),
+        (false, NAMED, NOTHING, 201),
+        (false, NAMED, ACTOR_SUPERUSER, 201),
+        (false, NAMED, ACTOR_DEACTIVATED, 401),
+        (false, NAMED, ACTOR_ORDINARY, 403),
+        (false, NAMED, TARGET_STAFF, 403),
+        (false, NAMED, TARGET_SUPERUSER, 403),
+        (false, NAMED, ALL_REVOKED, 409),
+        (false, RESET, NOTHING, 201),
+        (false, RESET, SCOPE_LOST, 403),
+        (false, RESET, TARGET_STAFF, 403),
+        (false, RESET, TARGET_SUPERUSER, 403),
+        (false, RESET, MADE_REVOKED, 409),
+    ];
+    for (row, (superuser, (path, body), (method, what, how), wanted)) in cases.into_iter().enumerate() {
+        let of = format!("{row}: {path} {body}, then {what} {how}");
+        let new = NewUser { staff: true, superuser, ..NewUser::named(format!("actor {row}")) };
+        let actor = api.gateway.store.accounts.create(new).await.unwrap().0.account.id.0;
+        let (key, target) = (api.token(actor, SCOPE).await, api.user(&format!("target {row}")).await);
+        let shown = api.done("POST", "/tokens/lookup", Some(json!({"text": key}))).await["tokens"][0]["id"].clone();
+        let filled = |text: &str| {
+            let text = text.replace("{actor}", &actor.to_string()).replace("{target}", &target.to_string());
+            text.replace("{token}", &shown.to_string())
+        };
+        let parsed = |text: &str| (!text.is_empty()).then(|| serde_json::from_str(&filled(text)).unwrap());
+        let request = ask(Some(&key), "POST", &filled(path), parsed(body)).field("Idempotency-Key", "a");
+        let first = api.send(request.clone()).await;
+        assert_eq!(first.status, 201, "{of}: {}", first.text());
+        let first = json(&first);
+        api.done(method, &filled(what).replace("{made}", &first["id"].to_string()), parsed(how)).await;
+        let again = api.send(request).await;
+        assert_eq!(again.status, wanted, "{of}: {}", again.text());
+        if wanted == 201 {
+            assert_eq!((json(&again), again.fields.get("idempotency-replayed")), (first, Some("true")), "{of}");
+        } else {
+            problem(&again);
+            assert!(first["key"].as_str().is_none_or(|key| !again.text().contains(key)), "{of}");
+        }
+    }
 }

@@ -2,8 +2,6 @@
 
 use serde_json::{Value, json};
 
-use tokengate::config::settings::StoreUrl;
-
 use super::{CONFIG, Folder, key_of};
 use crate::support::Postgres;
 
@@ -188,8 +186,9 @@ fn a_key_of_django_is_imported_as_it_is() {
 
 #[tokio::test]
 async fn everything_works_on_a_server_as_well() {
-    let StoreUrl::Postgres(url) = Postgres::shared().await.database().await else { panic!("not PostgreSQL") };
-    let folder = Folder::with(&format!("{CONFIG}url = \"{}\"\n", url.expose()));
+    let server = Postgres::shared().await;
+    let (database, socket) = (server.new_database().await, server.socket_folder().display());
+    let folder = Folder::with(&format!("{CONFIG}url = \"postgres:///{database}?host={socket}&user=postgres\"\n"));
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),

@@ -249,12 +249,12 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"mysql://db/gateway\"",
-            "2: store.url: `mysql://db/gateway` is for Django databases only; write \"sqlite:FILE\", the path relative to \
+            "2: store.url: `mysql:…` is for Django databases only; write \"sqlite:FILE\", the path relative to \
              this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         (
             "[store] | url = \"sqlite::memory:\"",
-            "2: store.url: `sqlite::memory:` names no file; write \"sqlite:FILE\", the path relative to this file, \
+            "2: store.url: `sqlite:…` names no file; write \"sqlite:FILE\", the path relative to this file, \
              \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
         ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not known here; write \"drf\" or \"prefixed\""),
@@ -306,7 +306,7 @@ fn what_a_django_database_cannot_do_is_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"django+oracle://gw:hunter2@db/shop\"",
-            "2: store.url: `django+oracle:…` is not the address of a Django database; write \"django+sqlite:FILE\", \
+            "2: store.url: `…` is not the address of a Django database; write \"django+sqlite:FILE\", \
              \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"",
         ),
         (
@@ -349,19 +349,33 @@ fn what_a_django_database_cannot_do_is_refused() {
 #[test]
 fn an_address_of_a_server_is_refused_without_showing_its_password() {
     let example = "write \"postgres://USER@HOST/DATABASE\"";
+    let kinds = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for \
+                 the database of an existing Django project";
     let cases = [
         ("postgres://gw:secret@db", format!("postgres:…` names no database; {example}")),
-        ("postgres://db/", format!("postgres://db/` names no database; {example}")),
+        ("postgres://db/", format!("postgres:…` names no database; {example}")),
         ("postgres://gw:sec/ret@db/a", "postgres:…` has a user or password with special characters; write `/` as `%2F`, `@` as `%40`".to_owned()),
         ("postgres://gw:sec#ret@db/a", "postgres:…` holds a `#`; write `#` as `%23`, also in a password".to_owned()),
-        ("postgres://a,b/gateway", format!("postgres://a,b/gateway` names more than one host; {example}")),
-        ("postgres://db:99999/a", "postgres://db:99999/a` has no valid port; write a number from 1 to 65535, or leave it out".to_owned()),
-        ("postgres:///a", "postgres:///a` names no host; name one, or the folder of a socket with `?host=/run/postgresql`".to_owned()),
+        ("postgres://a,b/gateway", "postgres:…` names more than one host; name the one address that always leads to the primary, such as the provider's own or that of a proxy".to_owned()),
+        ("postgres://db:99999/a", "postgres:…` has no valid port; write a number from 1 to 65535, or leave it out".to_owned()),
+        ("postgres:///a", "postgres:…` names no host; name one, or the folder of a socket with `?host=/run/postgresql`".to_owned()),
         ("postgres://db/a?sslmode=verify_full", "postgres:…` has an unknown sslmode; did you mean `verify-full`?".to_owned()),
         ("postgres://db/a?ssl_mode=require", "postgres:…` has an unknown parameter; did you mean `sslmode`?".to_owned()),
         ("postgres://db/a?password=secret", "postgres:…` has its password behind `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
-        ("postgres:gw:secret@db/a", "postgres:…` is no store; write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project".to_owned()),
+        ("postgres:gw:secret@db/a", format!("postgres:…` is no store; {kinds}")),
         ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; let \"${NAME}\" be the whole value".to_owned()),
+        ("host=db user=gw password=secret dbname=a", "…` is a list of `KEY=VALUE`, not an address; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
+        ("postgres:host=db password=secret", format!("postgres:…` is no store; {kinds}")),
+        ("host = db, password = secret", "…` is a list of `KEY=VALUE`, not an address; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
+        ("mysql://gw:secret@db/a", format!("mysql:…` is for Django databases only; {kinds}")),
+        ("mariadb://gw:secret@db/a", format!("mariadb:…` is no store; {kinds}")),
+        ("oracle://gw:secret@db/a", format!("…` is no store; {kinds}")),
+        ("gw:secret@db/a", format!("…` is no store; {kinds}")),
+        ("secret:", format!("…` is no store; {kinds}")),
+        ("sqlite:secret?mode=ro", format!("sqlite:…` names no file; {kinds}")),
+        ("django+oracle://gw:secret@db/a", "…` is not the address of a Django database; write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"".to_owned()),
+        ("django+postgres://gw:sec%zzret@db/a", "django+postgres:…` is not percent-encoded as it should be; write `%` as `%25`, also in a password".to_owned()),
+        ("django+mysql://gw:secret@db/a?ssl-ca=secret", "django+mysql:…` names an ssl-ca that is not there; correct its path".to_owned()),
     ];
     for (url, said) in cases {
         each_is_refused(&[(&format!("[store] | url = \"{url}\""), &format!("2: store.url: `{said}"))]);
@@ -376,9 +390,7 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
     );
     assert_eq!(
         folder.errors(&format!("[store]\nurl = \"postgres://db/a?sslrootcert=missing.pem\"{BASE}")),
-        [
-            "gateway.toml:2: store.url: `postgres:…` names an sslrootcert that is not there; correct the path: missing.pem"
-        ]
+        ["gateway.toml:2: store.url: `postgres:…` names an sslrootcert that is not there; correct its path"]
     );
 }
 
@@ -430,7 +442,7 @@ fn what_comes_from_the_environment_is_never_shown() {
         ),
         (
             "[store] | url = \"sqlite:${SECRET}\"",
-            "2: store.url: `sqlite:${SECRET}` mixes a variable with text; let \"${NAME}\" be the whole value",
+            "2: store.url: `sqlite:…` mixes a variable with text; let \"${NAME}\" be the whole value",
         ),
     ]);
     let doubtful = [

@@ -58,7 +58,7 @@ async fn a_wrong_password_is_told_without_it() {
     let nobody = fleet.gateway(&fleet.settings(&redis.url()));
     works(&nobody).await;
     redis.ask::<String>(command(&["CONFIG", "SET", "requirepass", "another-sesame"])).await;
-    says(&fleet.gateway(&fleet.settings(&redis.url())), "see that `username` and the password are right").await;
+    says(&fleet.gateway(&fleet.settings(&redis.url())), "it wants a password").await;
 }
 
 #[tokio::test]

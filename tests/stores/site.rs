@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -12,7 +11,7 @@ use tokengate::config::settings;
 use tokengate::store::{self, NewUser, OpenError, Store, TokenEvent};
 use tokengate::token::{SubjectId, TokenKey, TokenRecord};
 
-use crate::support::{PATIENCE, Postgres};
+use crate::support::{PATIENCE, Postgres, postgres};
 
 /// Where the clock of every test stands at first.
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -76,7 +75,7 @@ impl Site {
     /// Another program that is connected to the same PostgreSQL database.
     pub async fn session(&self) -> PgConnection {
         let settings::StoreUrl::Postgres(url) = &self.store.url else { panic!("not on PostgreSQL") };
-        url.expose().parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+        postgres::options(url).connect().await.unwrap()
     }
 }
 

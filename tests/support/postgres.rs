@@ -282,6 +282,13 @@ impl Drop for Postgres {
     }
 }
 
+/// How another program connects to the same database by a socket.
+pub fn options(url: &PostgresUrl) -> PgConnectOptions {
+    let server = &url.server;
+    let options = PgConnectOptions::new_without_pgpass().socket(&server.host).port(server.port.unwrap_or(5432));
+    options.username(server.user.as_deref().unwrap()).database(&server.database)
+}
+
 fn url(text: &str) -> StoreUrl {
     StoreUrl::Postgres(PostgresUrl::parse(text, |path| PathBuf::from(path)).unwrap())
 }

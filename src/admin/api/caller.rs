@@ -1,7 +1,7 @@
 //! Whose request it is: the owner of the token that it shows, as the store has both at this moment.
 //!
-//! No cookie counts here, so that no page of another site can act for anybody, and no cache is asked: a token that was
-//! revoked does nothing any more.
+//! Cookies are ignored, so that no page of another site can act for a user, and no cache is asked: a revoked token stops
+//! working at once.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
@@ -34,11 +34,10 @@ pub(super) struct Call {
 
 /// Somebody, by a token.
 #[derive(Clone)]
-pub(super) struct Known {
-    /// Who.
-    pub caller: Caller,
+struct Known {
+    caller: Caller,
     /// Which token said so.
-    pub token: TokenId,
+    token: TokenId,
 }
 
 impl Call {
@@ -50,6 +49,11 @@ impl Call {
     /// Who calls.
     pub(super) fn caller(&self) -> &Caller {
         &self.known.caller
+    }
+
+    /// The token that the request shows.
+    pub(super) fn token(&self) -> TokenId {
+        self.known.token
     }
 }
 
@@ -63,7 +67,7 @@ impl FromRequestParts<Arc<Api>> for Call {
     }
 }
 
-/// Lets nobody by who may not act here.
+/// Refuses requests whose token does not let its owner act here.
 pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     // The door notes it; only without a door there is none.
     let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
@@ -106,5 +110,5 @@ impl Api {
 }
 
 fn nobody() -> Problem {
-    Problem::new(Code::Unauthenticated, "show a token: `Authorization: Token <key>`")
+    Problem::new(Code::Unauthenticated, "send a token: `Authorization: Token <key>`")
 }

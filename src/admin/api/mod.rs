@@ -61,7 +61,6 @@ impl Api {
         let api = Arc::new(self);
         let creations = users::creations().merge(tokens::creations());
         let described = creations.get_openapi().clone();
-        let creations = creations.route_layer(from_fn_with_state(Arc::clone(&api), once::once));
         let routes = OpenApiRouter::with_openapi(document::Document::openapi())
             .merge(creations)
             .merge(users::routes())

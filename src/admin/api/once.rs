@@ -1,26 +1,32 @@
 //! Creations that are done once, however often they are asked for.
 //!
-//! A client that lost the answer sends the request again with the same `Idempotency-Key` and gets the same answer. What
-//! was answered is kept in the memory of this process: a restart forgets it, and another gateway does not know it.
+//! A client that lost the answer sends the request again with the same `Idempotency-Key` and gets the same answer. The
+//! memory of this process keeps it: a restart forgets it, and another gateway does not know it.
+//!
+//! A replay shows a key. So [`Call::once`] checks the rights of the caller first, as they are now, and shows only what
+//! still exists and still works.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http_body::Body as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use super::Api;
-use super::caller::Known;
+use super::caller::Call;
 use super::problem::{Code, Problem};
+use super::{at, request};
+use crate::admin::desk::{Acting, DeskError, TokenState};
 use crate::clock::{Clock, Timestamp};
+use crate::token::{SubjectId, TokenId};
 
-/// What names a request for its client.
+/// Names a request for its client.
 pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Stands in an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -31,13 +37,34 @@ const LONGEST_KEY: usize = 255;
 const KEEP: Duration = Duration::from_secs(86_400);
 /// Most answers that are kept; the oldest gives way.
 const ANSWERS: usize = 1_000;
-/// Longest answer in bytes that is kept: far more than any creation answers.
-const LONGEST_ANSWER: usize = 256 << 10;
 
 /// A SHA-256.
 type Digest = [u8; 32];
 
-/// What was answered to whom.
+/// A user or a token that a request creates.
+pub(super) trait Creation: Send + 'static {
+    /// Checks whether the caller may create it, as rights are now.
+    fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), DeskError>> + Send;
+
+    /// Creates it.
+    fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, DeskError>> + Send;
+}
+
+/// What was created, and the answer that shows it. Wiped when it is dropped, since it may show a key.
+pub(super) struct Made {
+    user: Option<SubjectId>,
+    token: Option<TokenId>,
+    location: String,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// The `Idempotency-Key` of a request, if it has one, with a digest of everything that the request says.
+pub(super) struct Name(Option<(HeaderValue, Digest)>);
+
+/// The JSON body of a creation, with the name of its request.
+pub(super) struct Said<T>(pub Name, pub T);
+
+/// The answers that were given.
 pub(super) struct Once {
     clock: Clock,
     entries: Mutex<HashMap<Digest, Entry>>,
@@ -48,14 +75,7 @@ struct Entry {
     /// Of everything that the request says.
     request: Digest,
     /// `None`: it is under way.
-    answer: Option<Arc<Answer>>,
-}
-
-/// Wiped when nobody needs it any more, since there may be a key in it.
-struct Answer {
-    status: StatusCode,
-    fields: HeaderMap,
-    body: Zeroizing<Vec<u8>>,
+    made: Option<Arc<Made>>,
 }
 
 /// A request under way. Dropped without an answer, it is as if it had never come.
@@ -66,39 +86,108 @@ struct UnderWay {
 
 enum Begun {
     First(UnderWay),
-    Again(Arc<Answer>),
+    Again(Arc<Made>),
 }
 
-/// Around creations.
-pub(super) async fn once(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    match find(&api.once, request).await {
-        Ok((request, None)) => next.run(request).await,
-        Ok((_, Some(Begun::Again(answer)))) => answer.again(),
-        Ok((request, Some(Begun::First(under_way)))) => {
-            // A client that leaves does not stop it: it asks again, and has to find what was done.
-            let work = tokio::spawn(async move { under_way.keep(next.run(request).await).await });
-            work.await.unwrap_or_else(|_| Problem::unavailable().into_response())
-        }
-        Err(problem) => problem.into_response(),
+impl Call {
+    /// Creates something, unless the same request of the same token did so before: then its answer is repeated.
+    ///
+    /// # Errors
+    /// [`Problem`], also if the caller may not create it any more, or if what the first request made is gone.
+    pub(super) async fn once<C: Creation>(self, Name(name): Name, creation: C) -> Result<Response, Problem> {
+        creation.may(&self.acting()).await?;
+        let Some((key, request)) = name else { return Ok(creation.make(&self.acting()).await?.answer()) };
+        let place = digest(&[&self.token().0.to_be_bytes(), key.as_bytes()]);
+        let under_way = match self.api.once.begin(place, request)? {
+            Begun::Again(made) => return made.again(&self).await,
+            Begun::First(under_way) => under_way,
+        };
+        // A client that leaves does not stop it: the client asks again, and has to find what was done.
+        let work = tokio::spawn(async move {
+            let made = Arc::new(creation.make(&self.acting()).await?);
+            under_way.keep(&made);
+            Ok(made.answer())
+        });
+        work.await.unwrap_or_else(|_| Err(Problem::unavailable()))
     }
 }
 
-/// What the key of a request says, if it has one.
-async fn find(once: &Arc<Once>, request: Request) -> Result<(Request, Option<Begun>), Problem> {
-    let Some(key) = key(request.headers())? else { return Ok((request, None)) };
-    let Some(known) = request.extensions().get::<Known>() else { return Ok((request, None)) };
-    let (token, rights) = (known.token.0.to_be_bytes(), [u8::from(known.caller.needs_superuser().is_ok())]);
-    let place = digest(&[&token, &rights, key.as_bytes()]);
-    let (parts, body) = request.into_parts();
-    let said = Request::from_parts(parts.clone(), body);
-    let body = Bytes::from_request(said, &()).await.map_err(|rejection| {
-        let code = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { Code::TooLarge } else { Code::Malformed };
-        Problem::new(code, rejection.body_text())
-    })?;
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let request = digest(&[parts.method.as_str().as_bytes(), target.as_bytes(), &body]);
-    let begun = once.begin(place, request)?;
-    Ok((Request::from_parts(parts, Body::from(body)), Some(begun)))
+impl Made {
+    pub(super) fn user(id: SubjectId, token: Option<TokenId>, body: &impl Serialize) -> Made {
+        Made { user: Some(id), token, location: at(&format!("/users/{id}")), body: json(body) }
+    }
+
+    pub(super) fn token(id: TokenId, body: &impl Serialize) -> Made {
+        Made { user: None, token: Some(id), location: at(&format!("/tokens/{id}")), body: json(body) }
+    }
+
+    fn answer(&self) -> Response {
+        let fields = [(header::CONTENT_TYPE, "application/json"), (header::LOCATION, self.location.as_str())];
+        (StatusCode::CREATED, fields, Body::from(self.body.to_vec())).into_response()
+    }
+
+    async fn again(&self, call: &Call) -> Result<Response, Problem> {
+        self.check_still(&call.acting(), call.api.desk.clock().now()).await?;
+        let mut response = self.answer();
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(response)
+    }
+
+    /// Refuses to show a user who was deleted, or a key that was revoked or has expired.
+    async fn check_still(&self, acting: &Acting<'_>, now: Timestamp) -> Result<(), Problem> {
+        let gone = |what| {
+            let detail = format!("{what}, which the first request with this Idempotency-Key made; take a new key");
+            Problem::new(Code::Conflict, detail)
+        };
+        if let Some(id) = self.user {
+            match acting.user(id).await {
+                Err(DeskError::UnknownUser(_)) => return Err(gone(format!("user {id} was deleted"))),
+                user => drop(user?),
+            }
+        }
+        let Some(id) = self.token else { return Ok(()) };
+        let state = match acting.token(id).await {
+            Err(DeskError::UnknownToken) => return Err(gone(format!("token {id} was deleted"))),
+            token => TokenState::of(&token?, now),
+        };
+        match state {
+            TokenState::Revoked => Err(gone(format!("token {id} was revoked"))),
+            TokenState::Expired => Err(gone(format!("token {id} has expired"))),
+            TokenState::Live | TokenState::OwnerInactive => Ok(()),
+        }
+    }
+}
+
+/// Texts and numbers are always JSON.
+fn json(body: &impl Serialize) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(serde_json::to_vec(body).unwrap_or_default())
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Name, Problem> {
+        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let said = digest(&[parts.method.as_str().as_bytes(), target.as_bytes()]);
+        Ok(Name(key(&parts.headers)?.map(|key| (key, said))))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Said<T>, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let Name(name) = Name::from_request_parts(&mut parts, state).await?;
+        let whole = Request::from_parts(parts.clone(), body);
+        let body = Bytes::from_request(whole, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+            _ => Problem::new(Code::Malformed, "the body cannot be read"),
+        })?;
+        let name = name.map(|(key, said)| (key, digest(&[&said, &body])));
+        let request::Body(said) = request::Body::from_request(Request::from_parts(parts, body.into()), state).await?;
+        Ok(Said(Name(name), said))
+    }
 }
 
 fn key(fields: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
@@ -106,7 +195,7 @@ fn key(fields: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
     let Some(key) = lines.next() else { return Ok(None) };
     let fits = (1..=LONGEST_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     if lines.next().is_some() || !fits {
-        return Err(Problem::invalid("Idempotency-Key", "send one, of 1 to 255 visible ASCII characters"));
+        return Err(Problem::invalid("Idempotency-Key", "send one header with 1 to 255 visible ASCII characters"));
     }
     Ok(Some(key.clone()))
 }
@@ -131,7 +220,7 @@ impl Once {
     fn begin(self: &Arc<Once>, place: Digest, request: Digest) -> Result<Begun, Problem> {
         let now = self.clock.now();
         let mut entries = self.entries();
-        entries.retain(|_, entry| entry.answer.is_none() || now.since(entry.since) < KEEP);
+        entries.retain(|_, entry| entry.made.is_none() || now.since(entry.since) < KEEP);
         if let Some(entry) = entries.get(&place) {
             if entry.request != request {
                 return Err(Problem::new(
@@ -139,15 +228,15 @@ impl Once {
                     "this Idempotency-Key came with another request; take a new one",
                 ));
             }
-            return entry.answer.as_ref().map(Arc::clone).map(Begun::Again).ok_or_else(Problem::under_way);
+            return entry.made.as_ref().map(Arc::clone).map(Begun::Again).ok_or_else(Problem::under_way);
         }
         if entries.len() >= ANSWERS {
-            let answered = entries.iter().filter(|(_, entry)| entry.answer.is_some());
+            let answered = entries.iter().filter(|(_, entry)| entry.made.is_some());
             let oldest = answered.min_by_key(|(_, entry)| entry.since).map(|(place, _)| *place);
             let oldest = oldest.ok_or_else(|| Problem::throttled(Duration::from_secs(1)))?;
             entries.remove(&oldest);
         }
-        entries.insert(place, Entry { since: now, request, answer: None });
+        entries.insert(place, Entry { since: now, request, made: None });
         Ok(Begun::First(UnderWay { once: Arc::clone(self), place }))
     }
 
@@ -158,42 +247,19 @@ impl Once {
 }
 
 impl UnderWay {
-    /// Keeps the answer of a creation that was done. Any other may be tried again.
-    async fn keep(self, response: Response) -> Response {
-        let fits =
-            response.body().size_hint().upper().is_some_and(|size| size <= u64::try_from(LONGEST_ANSWER).unwrap_or(0));
-        if !response.status().is_success() || !fits {
-            return response;
-        }
-        let (parts, body) = response.into_parts();
-        let Ok(body) = axum::body::to_bytes(body, LONGEST_ANSWER).await else {
-            return Problem::unavailable().into_response();
-        };
-        let mut fields = parts.headers.clone();
-        fields.remove(header::CONTENT_LENGTH);
-        let answer = Answer { status: parts.status, fields, body: Zeroizing::new(body.to_vec()) };
+    fn keep(&self, made: &Arc<Made>) {
         if let Some(entry) = self.once.entries().get_mut(&self.place) {
-            entry.answer = Some(Arc::new(answer));
+            entry.made = Some(Arc::clone(made));
         }
-        Response::from_parts(parts, Body::from(body))
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut entries = self.once.entries();
-        if entries.get(&self.place).is_some_and(|entry| entry.answer.is_none()) {
+        if entries.get(&self.place).is_some_and(|entry| entry.made.is_none()) {
             entries.remove(&self.place);
         }
-    }
-}
-
-impl Answer {
-    fn again(&self) -> Response {
-        let mut response = (self.status, Body::from(self.body.to_vec())).into_response();
-        response.headers_mut().extend(self.fields.clone());
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-        response
     }
 }
 
@@ -201,15 +267,15 @@ impl Answer {
 mod tests {
     use super::*;
 
-    fn answer() -> Arc<Answer> {
-        Arc::new(Answer { status: StatusCode::CREATED, fields: HeaderMap::new(), body: Zeroizing::default() })
+    fn made() -> Arc<Made> {
+        Arc::new(Made::token(TokenId(1), &()))
     }
 
     fn finish(once: &Arc<Once>, place: u8) {
         let begun = once.begin([place; 32], [0; 32]);
         assert!(matches!(begun, Ok(Begun::First(_))), "{place}");
         // Dropped here, it is forgotten; so it has its answer first.
-        once.entries().get_mut(&[place; 32]).unwrap().answer = Some(answer());
+        once.entries().get_mut(&[place; 32]).unwrap().made = Some(made());
         drop(begun);
     }
 
@@ -243,7 +309,7 @@ mod tests {
         hand.advance(Duration::from_secs(1));
         for number in 2..u64::try_from(ANSWERS).unwrap() {
             let place = digest(&[&number.to_be_bytes()]);
-            once.entries().insert(place, Entry { since: once.clock.now(), request: place, answer: Some(answer()) });
+            once.entries().insert(place, Entry { since: once.clock.now(), request: place, made: Some(made()) });
         }
         finish(&once, 2);
         let entries = once.entries();

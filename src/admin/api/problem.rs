@@ -38,7 +38,7 @@ pub(super) enum Code {
     UnderWay,
     /// 413: the body is too large.
     TooLarge,
-    /// 415: the body is no JSON.
+    /// 415: the body is not JSON.
     UnsupportedMediaType,
     /// 422: it can be read and is not acceptable.
     Invalid,
@@ -92,6 +92,11 @@ impl Problem {
     pub(super) fn under_way() -> Problem {
         let detail = "the first request with this Idempotency-Key is still under way; repeat this one later";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
+    }
+
+    /// The body is longer than any that is read.
+    pub(super) fn too_large() -> Problem {
+        Problem::new(Code::TooLarge, format!("a body has at most {} KiB", LONGEST_BODY >> 10))
     }
 
     /// Nobody can know.
@@ -182,8 +187,8 @@ impl From<JsonRejection> for Problem {
         };
         let detail = match code {
             Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
-            Code::UnsupportedMediaType => "the body is to be JSON: send `Content-Type: application/json`".to_owned(),
-            Code::TooLarge => format!("a body has at most {} KiB", LONGEST_BODY >> 10),
+            Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
+            Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
         };
         Problem::new(code, detail)

@@ -2,20 +2,48 @@
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Call;
+use super::once::{Creation, Made, Name, Said};
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
 use super::{Shared, at};
+use crate::admin::desk::{Acting, DeskError};
 use crate::clock::Timestamp;
-use crate::store;
-use crate::token::TokenId;
+use crate::store::NamedToken;
+use crate::token::{SubjectId, TokenId};
 
-/// A token that was made, and where it is.
-type Made = (StatusCode, [(HeaderName, String); 1], Json<Issued>);
+/// A named token of a user.
+struct Named(SubjectId, NamedToken);
+
+/// A login token in place of the one that a user has.
+struct Reset(SubjectId);
+
+impl Creation for Named {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+        acting.may_issue_named(self.0, &self.1).await
+    }
+
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+        let issued = acting.issue_named(self.0, &self.1).await?;
+        Ok(Made::token(issued.id, &Issued::from(issued)))
+    }
+}
+
+impl Creation for Reset {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+        acting.user(self.0).await.map(drop)
+    }
+
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+        let issued = acting.reset_login(self.0).await?;
+        Ok(Made::token(issued.id, &Issued::from(issued)))
+    }
+}
 
 /// What is made here, once.
 pub(super) fn creations() -> OpenApiRouter<Shared> {
@@ -99,8 +127,8 @@ async fn list_of_user(call: Call, id: Id, Asked(asked): Asked<TokensOfUser>) -> 
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 201, description = "Done.", body = Issued,
         headers(("Location" = String, description = "The path of the token.")))))]
-async fn create(call: Call, id: Id, Body(token): Body<NewToken>) -> Result<Made, Problem> {
-    Ok(made(call.acting().issue_named(id.of_user(), &token.into()).await?))
+async fn create(call: Call, id: Id, Said(name, token): Said<NewToken>) -> Result<Response, Problem> {
+    call.once(name, Named(id.of_user(), token.into())).await
 }
 
 /// Revokes all tokens of a user
@@ -121,9 +149,11 @@ async fn revoke_all(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
         (status = 200, description = "It was there before.", body = Issued),
         (status = 201, description = "It was made.", body = Issued,
             headers(("Location" = String, description = "The path of the token.")))))]
-async fn login(call: Call, id: Id) -> Result<Made, Problem> {
-    let (status, location, body) = made(call.acting().login_token(id.of_user()).await?);
-    Ok((if body.fresh { status } else { StatusCode::OK }, location, body))
+async fn login(call: Call, id: Id) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Issued>), Problem> {
+    let issued = call.acting().login_token(id.of_user()).await?;
+    let location = at(&format!("/tokens/{}", issued.id));
+    let status = if issued.fresh { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, [(header::LOCATION, location)], Json(issued.into())))
 }
 
 /// Replaces the login token of a user
@@ -133,13 +163,8 @@ async fn login(call: Call, id: Id) -> Result<Made, Problem> {
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 201, description = "Done.", body = Issued,
         headers(("Location" = String, description = "The path of the token.")))))]
-async fn reset_login(call: Call, id: Id) -> Result<Made, Problem> {
-    Ok(made(call.acting().reset_login(id.of_user()).await?))
-}
-
-fn made(issued: store::Issued) -> Made {
-    let location = at(&format!("/tokens/{}", issued.id));
-    (StatusCode::CREATED, [(header::LOCATION, location)], Json(issued.into()))
+async fn reset_login(call: Call, id: Id, name: Name) -> Result<Response, Problem> {
+    call.once(name, Reset(id.of_user())).await
 }
 
 async fn found(call: &Call, id: TokenId) -> Result<Json<Token>, Problem> {

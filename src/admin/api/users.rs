@@ -2,22 +2,42 @@
 //! trail.
 
 use axum::Json;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::StatusCode;
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Shared;
 use super::caller::Call;
+use super::once::{Creation, Made, Said};
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{
     Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList,
     UserParameters,
 };
-use super::{Shared, at};
+use crate::admin::desk::{Acting, DeskError};
+use crate::store;
 use crate::token::SubjectId;
 
 /// Most groups that are listed.
 const GROUPS: u32 = 10_000;
+
+/// A user who is to be created.
+struct Created(store::NewUser);
+
+impl Creation for Created {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+        acting.may_create_users()
+    }
+
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+        let (user, token) = acting.create_user(self.0).await?;
+        let (id, token_id) = (user.account.id, token.as_ref().map(|token| token.id));
+        let created = CreatedUser { user: user.into(), token: token.map(Issued::from) };
+        Ok(Made::user(id, token_id, &created))
+    }
+}
 
 /// What is made here, once.
 pub(super) fn creations() -> OpenApiRouter<Shared> {
@@ -50,14 +70,8 @@ async fn list(call: Call, Asked(asked): Asked<UserParameters>) -> Result<Json<Us
 #[utoipa::path(post, path = "/users", operation_id = "create_user", tag = "users", request_body = NewUser,
     responses((status = 201, description = "Done.", body = CreatedUser,
         headers(("Location" = String, description = "The path of the user.")))))]
-async fn create(
-    call: Call,
-    Body(user): Body<NewUser>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<CreatedUser>), Problem> {
-    let (user, token) = call.acting().create_user(user.into()).await?;
-    let location = at(&format!("/users/{}", user.account.id));
-    let created = CreatedUser { user: user.into(), token: token.map(Issued::from) };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(created)))
+async fn create(call: Call, Said(name, user): Said<NewUser>) -> Result<Response, Problem> {
+    call.once(name, Created(user.into())).await
 }
 
 /// A user

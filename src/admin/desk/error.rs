@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::LoginFailure;
-use crate::store::{AccountError, HashingFailed, LedgerError, StoreError};
+use crate::store::{self, AccountError, HashingFailed, LedgerError, StoreError};
 use crate::token::SubjectId;
 
 /// Why something was not done. Its words may be shown to the caller.
@@ -40,8 +40,7 @@ pub enum DeskError {
 
 impl From<StoreError> for DeskError {
     fn from(error: StoreError) -> DeskError {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "store_unavailable", %error, cause, "the store does not answer the admin application");
+        store::report("the store does not answer the admin application", &error);
         DeskError::Unavailable
     }
 }

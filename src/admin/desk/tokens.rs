@@ -94,13 +94,21 @@ impl Acting<'_> {
         Ok(self.store.ledger.reset_login(owner).await?)
     }
 
+    /// Checks whether the caller may issue this named token to this user.
+    ///
+    /// # Errors
+    /// As [`Acting::user`].
+    pub async fn may_issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<(), DeskError> {
+        self.user(owner).await?;
+        self.may_give(&order.scopes)
+    }
+
     /// Issues a named token.
     ///
     /// # Errors
     /// As [`Acting::login_token`], and [`DeskError::Invalid`].
     pub async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, DeskError> {
-        self.user(owner).await?;
-        self.may_give(&order.scopes)?;
+        self.may_issue_named(owner, order).await?;
         if order.expires.is_some_and(|end| end <= self.desk.clock.now()) {
             return Err(LedgerError::InvalidEnd.into());
         }

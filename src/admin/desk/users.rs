@@ -53,13 +53,21 @@ impl Acting<'_> {
         Ok(self.desk.directory.groups(limit).await?)
     }
 
+    /// Checks whether the caller may create users.
+    ///
+    /// # Errors
+    /// [`DeskError::NotAllowed`].
+    pub fn may_create_users(&self) -> Result<(), DeskError> {
+        self.caller.needs_superuser()
+    }
+
     /// Creates a user, with a login token where the settings say so.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`], [`DeskError::Conflict`] if the name or id is taken, [`DeskError::Invalid`],
     /// [`DeskError::Throttled`], [`DeskError::Unavailable`].
     pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), DeskError> {
-        self.caller.needs_superuser()?;
+        self.may_create_users()?;
         user.password.as_ref().map_or(Ok(()), check_new_password)?;
         Ok(self.store.accounts.create(user).await?)
     }

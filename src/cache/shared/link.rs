@@ -5,7 +5,7 @@
 //! circuit breaker: three questions in a row that were not answered in time take the connection away, and it comes back
 //! when a probe is answered: after 250 ms, then twice as long each time, up to 5 s.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::scripts::Call;
 use super::servers::{Connection, Servers};
+use crate::telemetry::Outage;
 
 /// So many unanswered questions in a row, and nobody asks for a while.
 const FAILURES: u32 = 3;
@@ -49,6 +50,8 @@ struct Up {
     connection: Connection,
     /// Unanswered questions in a row.
     failures: Arc<AtomicU32>,
+    /// Was any question answered?
+    answered: Arc<AtomicBool>,
 }
 
 /// See the module.
@@ -59,11 +62,12 @@ pub(super) struct Link {
     patience: Duration,
     /// Why there is no connection, once that is known.
     trouble: Mutex<Option<String>>,
+    outage: Outage,
 }
 
 impl Link {
     pub(super) fn new(servers: Servers, patience: Duration) -> Link {
-        Link { servers, up: watch::Sender::new(None), patience, trouble: Mutex::default() }
+        Link { servers, up: watch::Sender::new(None), patience, trouble: Mutex::default(), outage: Outage::default() }
     }
 
     pub(super) fn servers(&self) -> &Servers {
@@ -87,11 +91,14 @@ impl Link {
 
     /// Asks, and waits for the answer no longer than `patience`.
     pub(super) async fn ask(&self, call: &Call, patience: Duration) -> Result<Value, Failure> {
-        let Some(Up { number, connection, failures }) = self.up.borrow().clone() else { return Err(Failure::Away) };
+        let Some(Up { number, connection, failures, answered }) = self.up.borrow().clone() else {
+            return Err(Failure::Away);
+        };
         let answer = timeout(patience, ask(connection, call)).await;
         let failure = match answer {
             Ok(Ok(answer)) => {
                 failures.store(0, Ordering::Relaxed);
+                answered.store(true, Ordering::Relaxed);
                 return Ok(answer);
             }
             Ok(Err(error)) => match self.judge(error) {
@@ -104,7 +111,7 @@ impl Link {
         // A cluster goes on with the nodes that are left, and looks for the others by itself.
         let is_broken = matches!(failure, Failure::Lost(_)) && !self.servers.are_cluster();
         if is_broken || in_a_row >= FAILURES {
-            self.take_away(number, &failure);
+            self.take_away(number, &failure, answered.load(Ordering::Relaxed));
         }
         Err(failure)
     }
@@ -132,7 +139,7 @@ impl Link {
         if is_lost { Failure::Lost(error) } else { Failure::Refused(error) }
     }
 
-    fn take_away(&self, number: u64, failure: &Failure) {
+    fn take_away(&self, number: u64, failure: &Failure, answered: bool) {
         let taken = self.up.send_if_modified(|up| {
             let is_it = up.as_ref().is_some_and(|up| up.number == number);
             if is_it {
@@ -141,19 +148,25 @@ impl Link {
             is_it
         });
         if taken {
-            let what = match failure {
+            let why = match failure {
                 Failure::Lost(error) => self.servers.explain(error),
-                other => other.to_string(),
+                other => format!("{}: {other}", self.servers.place()),
             };
-            self.note_trouble(what);
+            // Servers end connections that lie idle, and all when they stop. A new one is made at once; if that fails,
+            // its reason is told.
+            if answered && matches!(failure, Failure::Lost(error) if !matches!(error.kind(), ErrorKind::Server(_))) {
+                tracing::debug!(why, "the connection to the shared cache has ended");
+            } else {
+                self.note_trouble(why);
+            }
         }
     }
 
     fn note_trouble(&self, what: String) {
-        let before = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).replace(what.clone());
-        if before.as_ref() != Some(&what) {
+        if self.outage.failed() {
             tracing::warn!(code = "shared_cache_away", why = what, "the shared cache is away; the store is asked");
         }
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
     }
 
     /// Makes connections, for ever.
@@ -165,11 +178,19 @@ impl Link {
                 Ok(connection) => {
                     number += 1;
                     let failures = Arc::<AtomicU32>::default();
-                    if self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-                        tracing::info!("the shared cache answers");
+                    self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(ended) = self.outage.succeeded() {
+                        let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                        tracing::info!(
+                            code = "shared_cache_away",
+                            failures,
+                            lasted_ms,
+                            "the shared cache answers again"
+                        );
                     }
                     let up = tokio::time::Instant::now();
-                    self.up.send_replace(Some(Up { number, connection, failures: Arc::clone(&failures) }));
+                    let answered = Arc::default();
+                    self.up.send_replace(Some(Up { number, connection, failures: Arc::clone(&failures), answered }));
                     let _ = self.up.subscribe().wait_for(Option::is_none).await;
                     // A connection that was of use for long: back at once, unless the server is slow.
                     if up.elapsed() > LONGEST_PAUSE {
@@ -187,15 +208,21 @@ impl Link {
     }
 
     async fn connect_and_probe(&self) -> Result<Connection, String> {
-        let failed = |error: RedisError| self.servers.explain(&error);
-        let late = || format!("{}: no answer in time", self.servers.place());
-        let connection = timeout(CONNECT, self.servers.connect()).await;
-        let mut connection = connection.map_err(|_| late())?.map_err(failed)?;
-        // A cluster was asked for its nodes already, and a PING would go to all of them, also to one that is dead.
-        if !self.servers.are_cluster() {
-            timeout(self.patience, connection.ask(&redis::cmd("PING"))).await.map_err(|_| late())?.map_err(failed)?;
+        let connected = match timeout(CONNECT, self.servers.connect()).await {
+            // A cluster was asked for its nodes already, and a PING would go to all of them, also to one that is dead.
+            Ok(Ok(connection)) if self.servers.are_cluster() => return Ok(connection),
+            Ok(Ok(mut connection)) => {
+                let ping = redis::cmd("PING");
+                timeout(self.patience, connection.ask(&ping)).await.map(|pong| pong.map(|_| connection.clone()))
+            }
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(elapsed) => Err(elapsed),
+        };
+        match connected {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(self.servers.explain_connecting(&error).await),
+            Err(_) => Err(format!("{}: no answer in time", self.servers.place())),
         }
-        Ok(connection)
     }
 }
 

@@ -8,6 +8,7 @@
 //! A change of a token goes [`SharedCache::changed`] → outbox → hold in Redis, which keeps late fills out and tells the
 //! channel → [`SharedCache::feed`] of every gateway.
 
+mod cause;
 mod doubt;
 mod entry;
 mod feed;

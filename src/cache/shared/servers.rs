@@ -13,6 +13,7 @@ use redis::{
     PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
+use super::cause::{Moment, advice};
 use crate::config::settings::{RedisCache, RedisHost, RedisServers};
 
 /// Longest wait for one connection.
@@ -173,24 +174,28 @@ impl Servers {
         Some(TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
-    /// What went wrong with a connection, and how to mend it. Holds no password: neither ours nor the library's texts
-    /// do.
+    /// What went wrong on a connection that had answered before, and how to mend it. Holds no password: neither ours
+    /// nor the library's texts do.
     pub(super) fn explain(&self, error: &RedisError) -> String {
-        let text = error.to_string();
-        let refuses = error.kind() == ErrorKind::AuthenticationFailed
-            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM"));
-        let hint = if refuses {
-            "; see that `username` and the password are right, and that the access list allows this"
-        } else if text.contains("invalid peer certificate") {
-            "; name the authority of the server's certificate in `ca_file`"
-        } else if self.0.tls.is_some() && (error.is_timeout() || text.contains("corrupt message")) {
-            "; see that it speaks TLS, else write redis:// in `url`"
-        } else if error.is_connection_dropped() && !error.is_connection_refusal() && self.0.tls.is_none() {
-            "; if it speaks TLS alone, write rediss:// in `url`"
-        } else {
-            ""
-        };
-        format!("{}: {text}{hint}", self.place())
+        self.told(error, Moment::Connected)
+    }
+
+    /// Why there is no connection, and how to mend it.
+    pub(super) async fn explain_connecting(&self, error: &RedisError) -> String {
+        let is_handshake = self.0.tls.is_some() && !error.is_connection_refusal() && self.is_open().await;
+        self.told(error, if is_handshake { Moment::TlsHandshake } else { Moment::Connecting })
+    }
+
+    fn told(&self, error: &RedisError, moment: Moment) -> String {
+        format!("{}: {error}{}", self.place(), advice(error, moment))
+    }
+
+    /// Does a server accept connections at all? Of several it may have been another one that failed, of which nothing
+    /// is said.
+    async fn is_open(&self) -> bool {
+        let RedisServers::One(RedisHost(host, port)) = &self.0.servers else { return false };
+        let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
+        matches!(tokio::time::timeout(CONNECT, connecting).await, Ok(Ok(_)))
     }
 
     /// Where the servers are, for messages.

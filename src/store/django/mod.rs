@@ -45,6 +45,7 @@ use self::rows::{Person, Token, TokenRow, UserRow};
 use self::sqlite::SqliteFile;
 use self::texts::Texts;
 use super::error::unavailable;
+use super::outage::StoreOutage;
 use super::password::Hasher;
 use super::postgres::PostgresDatabase;
 use super::sql::{Row, Statement};
@@ -83,6 +84,7 @@ struct DjangoStore<D> {
     is_told: bool,
     /// How often something may have happened of which nobody told.
     missed: Arc<AtomicI64>,
+    outage: StoreOutage,
 }
 
 /// Opens a Django database, after a look whether it is one.
@@ -128,6 +130,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             own: broadcast::Sender::new(EVENTS),
             is_told: looked.is_told,
             missed: Arc::default(),
+            outage: StoreOutage::default(),
         })
     }
 
@@ -174,7 +177,10 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        tokio::time::timeout(self.timeout, work).await.unwrap_or_else(|elapsed| Err(unavailable(elapsed)))
+        let done = tokio::time::timeout(self.timeout, work).await;
+        let answer = done.unwrap_or_else(|elapsed| Err(unavailable(elapsed)));
+        self.outage.note(&answer);
+        answer
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{ConnectOptions, MySql};
 
 use super::database::DjangoDatabase;
@@ -27,8 +27,7 @@ impl MysqlDatabase {
     /// Reads the address; does not ask the server yet.
     pub(super) fn new(url: &MysqlUrl, settings: &settings::Store) -> Result<MysqlDatabase, OpenError> {
         let place = url.to_string();
-        let options = options(url).map_err(|error| unopened(&place, sorted(error)))?;
-        let pool = Pool::new(MysqlServer(options), settings.max_connections, settings.timeout);
+        let pool = Pool::new(MysqlServer(options(url)), settings.max_connections, settings.timeout);
         Ok(MysqlDatabase { pool: Arc::new(pool), place })
     }
 }
@@ -81,8 +80,28 @@ impl DjangoDatabase for MysqlDatabase {
     }
 }
 
-fn options(url: &MysqlUrl) -> Result<MySqlConnectOptions, sqlx::Error> {
-    let mut options: MySqlConnectOptions = url.expose().parse()?;
+fn options(url: &MysqlUrl) -> MySqlConnectOptions {
+    let server = &url.server;
+    let mode = match url.tls {
+        "DISABLED" => MySqlSslMode::Disabled,
+        "REQUIRED" => MySqlSslMode::Required,
+        "VERIFY_CA" => MySqlSslMode::VerifyCa,
+        "VERIFY_IDENTITY" => MySqlSslMode::VerifyIdentity,
+        _ => MySqlSslMode::Preferred,
+    };
+    let mut options = MySqlConnectOptions::new().database(&server.database).ssl_mode(mode);
+    if !server.host.is_empty() {
+        options = options.host(&server.host);
+    }
+    if let Some(port) = server.port {
+        options = options.port(port);
+    }
+    if let Some(user) = &server.user {
+        options = options.username(user);
+    }
+    if let Some(password) = server.password() {
+        options = options.password(password);
+    }
     if let Some(socket) = &url.socket {
         options = options.socket(socket);
     }
@@ -95,7 +114,7 @@ fn options(url: &MysqlUrl) -> Result<MySqlConnectOptions, sqlx::Error> {
     if let Some(file) = &url.key {
         options = options.ssl_client_key(file);
     }
-    Ok(options.disable_statement_logging())
+    options.disable_statement_logging()
 }
 
 async fn rows<T: Row>(connection: &mut MySqlConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {

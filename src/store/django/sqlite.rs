@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Sqlite};
 
 use super::database::DjangoDatabase;
@@ -35,7 +35,9 @@ impl SqliteFile {
             .disable_statement_logging();
         let options = match settings.django.mode {
             DjangoMode::ReadOnly => options.pragma("query_only", "ON"),
-            DjangoMode::ReadWrite => options,
+            // Where the journal is a file that a commit deletes, as Django has it by default, the deletion has to reach
+            // the disk as well: otherwise a power cut undoes a change that was confirmed.
+            DjangoMode::ReadWrite => options.synchronous(SqliteSynchronous::Extra),
         };
         let pool = SqlitePoolOptions::new().acquire_timeout(settings.timeout).test_before_acquire(false);
         let connections = pool.max_connections(settings.max_connections.max(1)).connect_lazy_with(options);
@@ -75,4 +77,22 @@ impl DjangoDatabase for SqliteFile {
 fn unopened(path: &Path, source: StoreError) -> OpenError {
     let mend = "see that it is the file of the Django project, and that the gateway may read it, and its folder too";
     OpenError::Database { store: path.display().to_string(), mend, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{Store, StoreUrl};
+
+    #[tokio::test]
+    async fn a_confirmed_change_survives_a_power_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db.sqlite3");
+        std::fs::write(&path, "").unwrap();
+        let mut settings = Store::at(StoreUrl::Sqlite(path.clone()), folder.path().join("key"));
+        settings.django.mode = DjangoMode::ReadWrite;
+        let file = SqliteFile::open(&path, &settings).unwrap();
+        let synchronous = sqlx::query_scalar::<_, i64>("SELECT synchronous FROM pragma_synchronous");
+        assert_eq!(synchronous.fetch_one(&file.connections).await.ok(), Some(3), "EXTRA");
+    }
 }

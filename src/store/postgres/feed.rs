@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::store::{Hearing, TokenEvent, TokenFeed};
+use crate::telemetry::Outage;
 use crate::token::{SubjectId, TokenDigest};
 
 /// What the triggers call it.
@@ -74,12 +75,18 @@ impl TokenFeed for PostgresFeed {
 impl Collector {
     async fn run(self) {
         let mut chance = StdRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| StdRng::seed_from_u64(0));
-        let (mut pause, mut deaf) = (PAUSES.0, false);
+        let (mut pause, outage) = (PAUSES.0, Outage::default());
         loop {
             match self.connect().await {
                 Ok(listener) => {
-                    if std::mem::take(&mut deaf) {
-                        tracing::info!("changes are heard of again as they happen");
+                    if let Some(ended) = outage.succeeded() {
+                        let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
+                        tracing::info!(
+                            code = "push_unavailable",
+                            failures,
+                            lasted_ms,
+                            "changes are heard of again as they happen"
+                        );
                     }
                     pause = PAUSES.0;
                     // From here on nothing is missed; what came before stands in the log.
@@ -91,7 +98,7 @@ impl Collector {
                     self.hearing.set(false);
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut deaf, true) {
+                    if outage.failed() {
                         tracing::warn!(code = "push_unavailable", %error, "cannot listen for changes; the log is polled");
                     }
                 }

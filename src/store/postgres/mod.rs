@@ -17,7 +17,7 @@ use sqlx::{Connection, Postgres};
 
 use self::errors::{is_cut, sorted};
 use self::feed::PostgresFeed;
-use self::server::PostgresServer;
+use self::server::{NoEncoding, PostgresServer};
 use crate::config::settings;
 use crate::store::error::unavailable;
 use crate::store::pool::{Lease, Pool};
@@ -175,10 +175,13 @@ impl Change for PostgresChange {
 }
 
 fn unopened(place: &str, source: StoreError) -> OpenError {
-    let mend = "see that the server runs and can be reached, that user and password are right, and that the database \
-                exists";
+    let is_encoding = std::error::Error::source(&source).is_some_and(|cause| cause.is::<NoEncoding>());
+    let mend = if is_encoding { "use a database in UTF-8" } else { MEND };
     OpenError::Database { store: place.to_owned(), mend, source }
 }
+
+const MEND: &str =
+    "see that the server runs and can be reached, that user and password are right, and that the database exists";
 
 async fn rows<T: Row>(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
     sqlx::query_as_with(statement.text(), statement.arguments::<Postgres>()?).fetch_all(connection).await

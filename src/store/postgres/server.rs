@@ -1,31 +1,47 @@
 //! How to connect to the server.
 
-use sqlx::ConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use super::errors::sorted;
 use crate::config::settings::PostgresUrl;
 use crate::store::StoreError;
-use crate::store::error::unavailable;
+use crate::store::error::{broken, unavailable};
 use crate::store::pool::Server;
 
 /// A server and how it is talked to.
-pub(in crate::store) struct PostgresServer(PgConnectOptions);
+pub(in crate::store) struct PostgresServer {
+    options: PgConnectOptions,
+    /// Longest wait for a connection, if the address says so.
+    patience: Option<Duration>,
+}
 
 /// A server that follows another one shows what was, and takes no changes.
 #[derive(Debug, thiserror::Error)]
 #[error("this server is a standby; name the primary")]
 struct Standby;
 
+/// A database that takes bytes for text: two programs may write the same name in different bytes.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the database has the encoding SQL_ASCII, in which text has no certain meaning; make one with `createdb -T template0 \
+     -E UTF8`, and move the contents with `pg_dump -E UTF8`"
+)]
+pub(super) struct NoEncoding;
+
 impl PostgresServer {
-    /// Reads the address; connects to nobody yet.
+    /// Does not connect yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if the driver does not take the address. Does not show it.
     pub(super) fn new(url: &PostgresUrl, timeout: Duration) -> Result<PostgresServer, StoreError> {
-        options(url, timeout).map(PostgresServer)
+        Ok(PostgresServer { options: options(url, timeout)?, patience: url.connect_timeout })
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
-        self.0.clone()
+        self.options.clone()
     }
 }
 
@@ -33,16 +49,67 @@ impl Server for PostgresServer {
     type Connection = PgConnection;
 
     async fn connect(&self) -> Result<PgConnection, StoreError> {
-        let mut connection = self.0.connect().await.map_err(sorted)?;
-        let standby = sqlx::query_scalar("SELECT pg_is_in_recovery()");
-        let standby: bool = standby.fetch_one(&mut connection).await.map_err(sorted)?;
-        if standby { Err(unavailable(Standby)) } else { Ok(connection) }
+        let connecting = self.options.connect();
+        let connected = match self.patience {
+            Some(patience) => tokio::time::timeout(patience, connecting).await.map_err(unavailable)?,
+            None => connecting.await,
+        };
+        let mut connection = connected.map_err(sorted)?;
+        let asked = sqlx::query_as("SELECT pg_is_in_recovery(), current_setting('server_encoding')");
+        let (standby, encoding): (bool, String) = asked.fetch_one(&mut connection).await.map_err(sorted)?;
+        if standby {
+            return Err(unavailable(Standby));
+        }
+        if encoding == "SQL_ASCII" {
+            return Err(broken(NoEncoding));
+        }
+        Ok(connection)
     }
 }
 
+/// The address is not what the driver reads, since its complaints may repeat it.
+#[derive(Debug, thiserror::Error)]
+#[error("the driver does not take this address")]
+struct NotTaken;
+
 fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, StoreError> {
-    let mut options: PgConnectOptions = url.expose().parse().map_err(sorted)?;
-    if options.get_application_name().is_none() {
+    let server = &url.server;
+    let encoded = |text: &str| -> String {
+        text.bytes()
+            .map(
+                |byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+            )
+            .collect()
+    };
+    // From a text, and with these parts, since only so the driver looks into the password file of libpq for them.
+    let (user, database) = (server.user.as_deref().map(encoded), encoded(&server.database));
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let host = match server.host.as_str() {
+        socket if socket.starts_with('/') => encoded(socket),
+        address if address.contains(':') => format!("[{address}]"),
+        name => name.to_owned(),
+    };
+    let settings = url.options.as_deref().map(|text| format!("?options={}", encoded(text))).unwrap_or_default();
+    let mut options: PgConnectOptions = format!("postgres://{user}{host}{port}/{database}{settings}")
+        .parse()
+        .map_err(|_: sqlx::Error| broken(NotTaken))?;
+    if let Some(password) = server.password() {
+        options = options.password(password);
+    }
+    let mode = match url.tls {
+        Some("disable") => PgSslMode::Disable,
+        Some("allow") => PgSslMode::Allow,
+        Some("prefer") => PgSslMode::Prefer,
+        Some("require") => PgSslMode::Require,
+        Some("verify-ca") => PgSslMode::VerifyCa,
+        Some("verify-full") => PgSslMode::VerifyFull,
+        _ => options.get_ssl_mode(),
+    };
+    options = options.ssl_mode(mode);
+    if let Some(name) = &url.application_name {
+        options = options.application_name(name);
+    } else if options.get_application_name().is_none() {
         options = options.application_name("tokengate");
     }
     if let Some(file) = &url.root_certificates {
@@ -54,9 +121,15 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     if let Some(file) = &url.key {
         options = options.ssl_client_key(file);
     }
-    // The server gives up when we have. Otherwise a statement or a transaction of a gateway that is gone could hold the
-    // lock of all changes for as long as nobody notices.
+    // Later options win, so ours come last. The server stops waiting when we do: otherwise a statement or a transaction
+    // of a gateway that is gone could hold the lock of all changes until TCP gives up. And our statements mean the same
+    // whatever the role has set for itself.
     let limit = format!("{}ms", timeout.as_millis());
-    let limits = ["statement_timeout", "idle_in_transaction_session_timeout"].map(|name| (name, limit.clone()));
-    Ok(options.options(limits).disable_statement_logging())
+    let ours = [
+        ("statement_timeout", limit.as_str()),
+        ("idle_in_transaction_session_timeout", limit.as_str()),
+        ("standard_conforming_strings", "on"),
+        ("transform_null_equals", "off"),
+    ];
+    Ok(options.options(ours).disable_statement_logging())
 }

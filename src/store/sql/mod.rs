@@ -33,7 +33,8 @@ use rand::rngs::{StdRng, SysRng};
 
 use crate::clock::Clock;
 use crate::config::settings;
-use crate::store::error::unavailable;
+use crate::store::error::{MayBeStoreError, unavailable};
+use crate::store::outage::StoreOutage;
 use crate::store::password::Hasher;
 use crate::store::seal::Sealer;
 use crate::store::{Actor, OpenError, StoreError};
@@ -58,6 +59,7 @@ pub(super) struct Shared<D> {
     tokens: settings::Tokens,
     timeout: Duration,
     clock: Clock,
+    outage: StoreOutage,
 }
 
 impl<D> Clone for SqlStore<D> {
@@ -92,6 +94,7 @@ impl<D: Database> SqlStore<D> {
             tokens: tokens.clone(),
             timeout: settings.timeout,
             clock,
+            outage: StoreOutage::default(),
         };
         Ok(SqlStore { shared: Arc::new(shared), actor: Actor::gateway() })
     }
@@ -103,11 +106,14 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// Does `work`, but not for longer than the store's time limit.
-    async fn within<T, E: From<StoreError>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        match tokio::time::timeout(self.timeout, work).await {
-            Ok(result) => result,
-            Err(elapsed) => Err(unavailable(elapsed).into()),
-        }
+    async fn within<T, E: From<StoreError> + MayBeStoreError>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let done = tokio::time::timeout(self.timeout, work).await;
+        let answer = done.unwrap_or_else(|elapsed| Err(unavailable(elapsed).into()));
+        self.outage.note(&answer);
+        answer
     }
 
     /// The rows of a statement that only reads.

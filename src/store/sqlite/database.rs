@@ -152,10 +152,10 @@ async fn open(path: &Path, readers: u32, timeout: Duration) -> Result<SqliteData
         .create_if_missing(false)
         .foreign_keys(true)
         .busy_timeout(timeout)
-        .synchronous(SqliteSynchronous::Normal)
         .disable_statement_logging();
     let pool = SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
-    let writer = common.clone().journal_mode(SqliteJournalMode::Wal);
+    // A commit is on the disk before it is confirmed: a revocation must survive a power cut.
+    let writer = common.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
     let writer = connect_in_turn(pool.clone().max_connections(1), writer, timeout).await?;
     let reader = common.pragma("query_only", "ON");
     let readers = pool.max_connections(readers.max(1)).connect_lazy_with(reader);
@@ -247,6 +247,19 @@ mod tests {
         for lasting in ["1", "8", "11", "19", "26", "267", "2067", "", "x"] {
             assert!(!is_passing(lasting), "{lasting}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_confirmed_change_survives_a_power_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder.path().join("store.db"), 1, Duration::from_secs(5)).await.unwrap();
+        let mut change = database.begin().await.unwrap();
+        let asked =
+            |pragma| sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT)")));
+        let synchronous = asked("(SELECT synchronous FROM pragma_synchronous)");
+        let journal = asked("(SELECT journal_mode FROM pragma_journal_mode)");
+        assert_eq!(synchronous.fetch_one(&mut *change.transaction).await.unwrap(), "2", "FULL");
+        assert_eq!(journal.fetch_one(&mut *change.transaction).await.unwrap(), "wal");
     }
 
     #[test]

@@ -72,7 +72,7 @@ fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Resu
 fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Problem> {
     let limit = limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("1 to {MOST}")));
+        return Err(Problem::invalid("limit", format!("must be between 1 and {MOST}")));
     }
     let place = page_token.unwrap_or_default().parse().map_err(|error| Problem::invalid("page_token", error))?;
     Ok((limit, place))

@@ -1,0 +1,55 @@
+//! What an error of Redis means for an operator: which advice is true.
+
+use redis::{ErrorKind, RedisError};
+
+/// When something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// A connection was being made over TLS, and the server took it, so that it is the handshake that failed.
+    TlsHandshake,
+    /// A connection was being made.
+    Connecting,
+    /// On a connection that had answered before.
+    Connected,
+}
+
+/// What to do, to be said behind the error; empty where that speaks for itself.
+pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
+    if let Some(advice) = error.code().and_then(advice_for_code) {
+        return advice;
+    }
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return "; see that `username` and the password are right";
+    }
+    if error.to_string().contains("invalid peer certificate") {
+        return "; name the authority of the server's certificate in `ca_file`";
+    }
+    match moment {
+        Moment::TlsHandshake if error.is_io_error() || error.is_timeout() => {
+            "; the TLS handshake failed: see that it speaks TLS, else write redis:// in `url`"
+        }
+        Moment::Connecting if is_cut(error) => {
+            "; it ended the connection before its first answer: if it speaks TLS alone, write rediss:// in `url`"
+        }
+        Moment::TlsHandshake | Moment::Connecting | Moment::Connected => "",
+    }
+}
+
+/// By the first word of an answer of the server.
+fn advice_for_code(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "NOAUTH" => "; it wants a password: name a file with it in `password_file`",
+        "WRONGPASS" => "; see that `username` and the password are right",
+        "NOPERM" => "; see that the access list allows this",
+        "DENIED" => "; its protected mode lets in programs of its own machine alone: set a password there",
+        "READONLY" => "; it is a replica: name the primary in `url`, or the sentinels that know it",
+        "MOVED" | "ASK" => "; it is a node of a cluster: write redis-cluster:// in `url`",
+        _ => return None,
+    })
+}
+
+/// Did the far end break off, or say what is no answer?
+fn is_cut(error: &RedisError) -> bool {
+    let is_broken = error.is_connection_dropped() && !error.is_connection_refusal();
+    is_broken || error.kind() == ErrorKind::Parse
+}

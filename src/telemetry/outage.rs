@@ -1,0 +1,130 @@
+//! Logs an outage once at its beginning and once at its end, however many attempts fail meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A dependency that keeps failing and recovering is logged at most this often.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// The state of one dependency, and what the log has of it. All workers share one, so that an outage is one line and not
+/// one for each worker. The caller writes the line where a method says so.
+#[derive(Debug, Default)]
+pub struct Outage {
+    /// Avoids the lock while nothing fails.
+    failing: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the outage began, if there is one.
+    since: Option<Instant>,
+    /// Failed attempts since the last logged end.
+    failures: u64,
+    /// Was the beginning of this outage logged?
+    told: bool,
+    /// When the last end was logged.
+    ended: Option<Instant>,
+}
+
+/// A logged outage that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Attempts that failed since the last logged end.
+    pub failures: u64,
+    /// How long it lasted.
+    pub lasted: Duration,
+}
+
+impl Outage {
+    /// Notes a failed attempt. Returns `true` if the caller should log it: the outage is new, and the last one did not
+    /// end a moment ago.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        let (mut state, now) = (self.state(), Instant::now());
+        self.failing.store(true, Ordering::Relaxed);
+        state.since.get_or_insert(now);
+        state.failures = state.failures.saturating_add(1);
+        let is_quiet = state.ended.is_some_and(|ended| now.duration_since(ended) < QUIET);
+        let tells = !state.told && !is_quiet;
+        state.told |= tells;
+        tells
+    }
+
+    /// Notes a successful attempt. Returns what the caller should log if that ended a logged outage.
+    #[must_use]
+    pub fn succeeded(&self) -> Option<Ended> {
+        if !self.failing.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (mut state, now) = (self.state(), Instant::now());
+        self.failing.store(false, Ordering::Relaxed);
+        let since = state.since.take()?;
+        if !std::mem::take(&mut state.told) {
+            return None;
+        }
+        state.ended = Some(now);
+        Some(Ended { failures: std::mem::take(&mut state.failures), lasted: now.duration_since(since) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Numbers are never left half-way, so a panic elsewhere spoils nothing.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ended {
+    /// How long it lasted, for the log: milliseconds.
+    pub fn lasted_ms(self) -> u64 {
+        u64::try_from(self.lasted.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_told_once_at_its_beginning_and_once_at_its_end() {
+        let outage = Outage::default();
+        assert_eq!(outage.succeeded(), None, "nothing had failed");
+        let told: Vec<bool> = (0..1_000).map(|_| outage.failed()).collect();
+        assert!(told[0] && told[1..].iter().all(|told| !told));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!outage.failed());
+        assert_eq!(outage.succeeded(), Some(Ended { failures: 1_001, lasted: Duration::from_secs(60) }));
+        assert_eq!(outage.succeeded(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_and_recovers_all_the_time_is_told_of_now_and_then() {
+        let outage = Outage::default();
+        let (mut began, mut ended, mut failures) = (0, 0, 0);
+        for _ in 0..1_000 {
+            began += u32::from(outage.failed());
+            tokio::time::advance(Duration::from_millis(50)).await;
+            if let Some(end) = outage.succeeded() {
+                ended += 1;
+                failures += end.failures;
+            }
+            tokio::time::advance(Duration::from_millis(50)).await;
+        }
+        // 100 seconds.
+        assert!((9..=11).contains(&began) && began == ended, "{began} {ended}");
+        assert!(failures > 900, "{failures}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_that_begins_in_the_quiet_time_is_told_of_behind_it() {
+        let outage = Outage::default();
+        assert!(outage.failed());
+        assert!(outage.succeeded().is_some());
+        assert!(!outage.failed());
+        tokio::time::advance(QUIET).await;
+        assert!(outage.failed());
+        assert_eq!(outage.succeeded(), Some(Ended { failures: 2, lasted: QUIET }));
+    }
+}

@@ -1,0 +1,151 @@
+//! Why the shared cache is away, as the log says it: nothing untrue, and nothing where nothing is wrong.
+
+use tokengate::config::settings::{RedisCache, RedisTls};
+use tokengate::telemetry::log;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::{Fleet, Gateway, record};
+use crate::support::gateway::Captured;
+use crate::support::redis::{Redis, command, free_port};
+use crate::support::{PATIENCE, eventually};
+
+/// Advice that is right only where TLS is spoken by one side alone.
+const TLS_ADVICE: [&str; 3] = ["rediss://", "speaks TLS", "redis:// in"];
+
+/// What this thread says from now on; the runtime of each test has no other.
+fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let said = Captured::default();
+    let writer = said.clone();
+    let subscriber = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
+    (said, tracing::subscriber::set_default(subscriber))
+}
+
+/// Waits until the log says why, and gives all of it.
+async fn told(said: &Captured, gateway: &Gateway, part: &str) -> String {
+    let record = record("alice's key");
+    eventually(PATIENCE, part, || async {
+        gateway.cache.look(record.digest).await;
+        said.text().contains(part)
+    })
+    .await;
+    said.text()
+}
+
+async fn all_connections_have_ended(redis: &Redis) {
+    eventually(PATIENCE, "the server ended all connections but ours", || async {
+        let list: String = redis.ask(command(&["CLIENT", "LIST"])).await;
+        list.lines().all(|line| line.contains("cmd=client"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ends_is_replaced_without_a_word() {
+    let (redis, fleet) = (Redis::start().await, Fleet::new());
+    let (said, _guard) = listen();
+    let gateway = fleet.before(&redis).await;
+    let alice = record("alice's key");
+    gateway.fill(&alice).await;
+    for end in [&["CONFIG", "SET", "timeout", "1"][..], &["CLIENT", "KILL", "TYPE", "normal"]] {
+        redis.ask::<redis::Value>(command(end)).await;
+        all_connections_have_ended(&redis).await;
+        redis.ask::<String>(command(&["CONFIG", "SET", "timeout", "0"])).await;
+        gateway.cache.look(alice.digest).await;
+        gateway.is_connected().await;
+        assert!(gateway.finds(&alice).await);
+    }
+    assert_eq!(said.text(), "", "nothing was wrong");
+}
+
+#[tokio::test]
+async fn every_cause_is_told_as_it_is() {
+    let (tls, ca_file) = Redis::start_tls().await;
+    let plain = Redis::start().await;
+    let guarded = Redis::start_with(&["user none on >open-sesame -@all"]).await;
+    guarded.ask::<String>(command(&["CONFIG", "SET", "requirepass", "open-sesame"])).await;
+    let replica = Redis::start_with(&[&format!("replicaof 127.0.0.1 {}", plain.port)]).await;
+    let stopped = Redis::start().await;
+    stopped.pause();
+    let fleet = Fleet::new();
+    let at = |url: String| fleet.settings(&url);
+    let with_tls = |port: u16| RedisCache {
+        tls: Some(RedisTls { authorities: Some(std::fs::read(&ca_file).unwrap()) }),
+        ..fleet.settings(&format!("rediss://localhost:{port}"))
+    };
+    let untrusted = RedisCache { tls: Some(RedisTls { authorities: None }), ..with_tls(tls.port) };
+    let (nowhere, denying, moving) = (free_port(), answering(DENIED).await, answering(MOVED).await);
+    let advice = |part: &'static str| Some(part);
+    // Settings, what is told, the advice in it, and whether that is about TLS.
+    let cases = [
+        (at(format!("redis://127.0.0.1:{nowhere}")), "refused", None, false),
+        (with_tls(nowhere), "refused", None, false),
+        (at(format!("redis://127.0.0.1:{}", tls.port)), "shared_cache_away", advice("rediss://"), true),
+        (with_tls(plain.port), "shared_cache_away", advice("redis:// in `url`"), true),
+        (untrusted, "invalid peer certificate", advice("`ca_file`"), false),
+        (at(guarded.url()), "NOAUTH", advice("`password_file`"), false),
+        (at(guarded.url().replace("//", "//:wrong@")), "WRONGPASS", advice("password are right"), false),
+        (at(guarded.url().replace("//", "//none:open-sesame@")), "shared_cache", advice("access list"), false),
+        (at(stopped.url()), "shared_cache_away", None, false),
+        (at(format!("redis://127.0.0.1:{denying}")), "DENIED", advice("protected mode"), false),
+        (at(replica.url()), "READONLY", advice("replica"), false),
+        (at(format!("redis://127.0.0.1:{moving}")), "MOVED", advice("redis-cluster://"), false),
+    ];
+    for (settings, what, advice, about_tls) in cases {
+        let (said, _guard) = listen();
+        let gateway = fleet.ignorant(&settings);
+        if what == "READONLY" || what == "MOVED" {
+            // It answers, but does not keep what it should.
+            gateway.is_connected().await;
+            gateway.cache.changed(record("alice's key").digest, tokengate::store::Cursor(1));
+        }
+        let text = told(&said, &gateway, what).await;
+        assert_eq!(text.lines().filter(|line| line.contains("WARN")).count(), 1, "{what}: {text}");
+        assert!(!text.contains("sesame"), "{text}");
+        if let Some(advice) = advice {
+            assert!(text.contains(advice), "{what}, {advice}: {text}");
+        }
+        assert_eq!(TLS_ADVICE.iter().any(|part| text.contains(part)), about_tls, "{what}: {text}");
+    }
+    stopped.resume();
+}
+
+const DENIED: &str =
+    "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set\r\n";
+const MOVED: &str = "-MOVED 1 127.0.0.1:7001\r\n";
+
+/// A server that says one thing: what Redis says to other machines in protected mode, or to clients that know of no
+/// cluster. Greetings and pings are answered where it says the second.
+async fn answering(line: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                if line == DENIED {
+                    let _ = socket.write_all(line.as_bytes()).await;
+                    return;
+                }
+                let mut asked = [0; 4096];
+                while let Ok(1..) = socket.read(&mut asked).await {
+                    let text = String::from_utf8_lossy(&asked).to_ascii_uppercase();
+                    let answers: String = ["HELLO", "CLIENT", "PING", "EVALSHA"]
+                        .iter()
+                        .flat_map(|command| text.matches(command).map(move |_| *command))
+                        .map(|command| match command {
+                            "HELLO" => "%1\r\n+proto\r\n:3\r\n",
+                            "PING" => "+PONG\r\n",
+                            "EVALSHA" => line,
+                            _ => "+OK\r\n",
+                        })
+                        .collect();
+                    asked.fill(0);
+                    if socket.write_all(answers.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
