@@ -93,7 +93,7 @@ impl EndpointPool {
             return Ok(lease);
         }
         if !self.spec.is_known() {
-            self.tally.refused();
+            self.tally.refused(&self.spec.authority, &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
         let deadline = Instant::now() + self.limits.connect;
