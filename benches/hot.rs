@@ -16,7 +16,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request};
 
-use tokengate::auth::Credentials;
+use tokengate::auth::{Credentials, KeyForm};
 use tokengate::cache::IdentityCache;
 use tokengate::clock::Timestamp;
 use tokengate::config::settings::{
@@ -75,7 +75,7 @@ fn authenticate(criterion: &mut Criterion) {
         let memory = memory(tokens);
         group.bench_function(BenchmarkId::from_parameter(tokens), |bench| {
             bench.iter(|| {
-                let shown = Credentials::read(black_box(&head.headers), &schemes).unwrap().unwrap();
+                let shown = Credentials::read(black_box(&head.headers), &schemes, KeyForm::Bare).unwrap().unwrap();
                 let verdict = memory.get(shown.digest(), NOW);
                 assert!(matches!(black_box(verdict), Some(Verdict::Caller(_))));
             });
@@ -145,6 +145,7 @@ fn route_settings(number: usize) -> Route {
         upstream: 0,
         auth: Auth::Required,
         credentials: vec![AuthMethod::Token],
+        token_parameter: false,
         scopes: ScopeSet::default(),
         forward_authorization: ForwardAuthorization::Never,
         pass_headers: Vec::new(),

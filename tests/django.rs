@@ -3,10 +3,12 @@
 mod columns;
 mod commands;
 mod identity;
+mod imports;
 mod project;
 mod reading;
 mod served;
 mod sessions;
+mod triggers;
 mod writing;
 
 /// Runs behaviours on each kind of database that Django has.

@@ -40,6 +40,8 @@ mod fuzz;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod leaks;
 #[cfg(test)]
 mod listener;

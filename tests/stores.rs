@@ -1,6 +1,7 @@
 //! The contract of a store, run against each kind of database, and what is particular to one of them.
 
 mod accounts;
+mod arrivals;
 mod audit;
 mod changes;
 mod directory;

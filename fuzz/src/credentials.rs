@@ -2,7 +2,8 @@
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
-use tokengate::auth::{Credentials, cookies};
+use tokengate::auth::{Credentials, KeyForm, cookies};
+use tokengate::token::is_token68;
 
 pub fn run(bytes: &[u8]) {
     let lines: Vec<HeaderValue> = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.try_into().ok()).collect();
@@ -14,7 +15,8 @@ fn credentials(lines: &[HeaderValue]) {
     let schemes: [Box<str>; 2] = ["Token".into(), "Bearer".into()];
     let mut fields = HeaderMap::new();
     fields.extend(lines.iter().map(|line| (AUTHORIZATION, line.clone())));
-    let read = Credentials::read(&fields, &schemes);
+    parameter(&fields, &schemes);
+    let read = Credentials::read(&fields, &schemes, KeyForm::Bare);
     match lines {
         [] => assert!(matches!(read, Ok(None)), "a key without a field"),
         [_] => {}
@@ -27,6 +29,18 @@ fn credentials(lines: &[HeaderValue]) {
     assert!(schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case(words[0])), "the scheme is one of ours");
     assert_eq!(words[1], key.expose());
     assert!(!key.expose().contains(|c: char| c.is_whitespace() || c.is_control()), "a key is one word for everybody");
+}
+
+/// Where parameters count, the key still stands in the line, as the only word of a bearer token or as the value of `token`.
+fn parameter(fields: &HeaderMap, schemes: &[Box<str>]) {
+    let Ok(Some(key)) = Credentials::read(fields, schemes, KeyForm::Parameter) else { return };
+    let bare = Credentials::read(fields, schemes, KeyForm::Bare);
+    if bare.is_ok_and(|bare| bare.is_some_and(|bare| bare.expose() == key.expose())) {
+        return;
+    }
+    let line = fields.get(AUTHORIZATION).map(|line| line.as_bytes().to_ascii_lowercase()).unwrap_or_default();
+    assert!(String::from_utf8_lossy(&line).contains("token"), "a key without its parameter");
+    assert!(is_token68(key.expose()), "a value that quotes would have to protect");
 }
 
 fn session(lines: &[HeaderValue]) {

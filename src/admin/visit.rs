@@ -177,7 +177,7 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
 
 /// What the cookie holds.
 pub(super) fn shown(fields: &HeaderMap) -> Option<ShownKey<'_>> {
-    cookies::cookie(fields, COOKIE).and_then(|text| ShownKey::parse(text).ok()).map(ShownKey::of_session)
+    cookies::cookie(fields, COOKIE).and_then(|text| ShownKey::parse_session(text).ok())
 }
 
 /// The address of the client.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials, Refused, cookies, own};
+use super::{BadCredentials, Credentials, KeyForm, Refused, cookies, own};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
@@ -24,6 +24,15 @@ pub struct Authenticator {
     clock: Clock,
     schemes: Box<[Box<str>]>,
     recorder: Arc<Recorder>,
+}
+
+/// What a route accepts as credentials.
+#[derive(Clone, Copy)]
+pub struct Accepted<'r> {
+    /// In the order in which they are looked for.
+    pub methods: &'r [AuthMethod],
+    /// How a token may be written.
+    pub form: KeyForm,
 }
 
 /// Why it could not be established who is calling.
@@ -57,15 +66,15 @@ impl Authenticator {
         Authenticator { memory, resolver, uses, refused, clock, schemes, recorder }
     }
 
-    /// Who sent these fields from this address, as far as the route wants to know: by the first of `credentials` that
-    /// they show. A hit never suspends.
+    /// Who sent these fields from this address, as far as the route wants to know: by the first of the accepted methods
+    /// that they show. A hit never suspends.
     ///
     /// # Errors
     /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
     pub async fn authenticate(
         &self,
         access: &Access,
-        credentials: &[AuthMethod],
+        accepted: Accepted<'_>,
         fields: &HeaderMap,
         from: IpAddr,
     ) -> Result<Option<Arc<Identity>>, AuthFailure> {
@@ -73,9 +82,9 @@ impl Authenticator {
             return Ok(None);
         }
         let mut held_back = None;
-        for method in credentials {
+        for method in accepted.methods {
             let shown = match method {
-                AuthMethod::Token => self.shown(fields).map_err(AuthFailure::Malformed)?,
+                AuthMethod::Token => self.shown(fields, accepted.form).map_err(AuthFailure::Malformed)?,
                 AuthMethod::Session => cookies::session(fields),
             };
             let Some(shown) = shown else { continue };
@@ -163,13 +172,19 @@ impl Authenticator {
         self.memory.get(digest, self.clock.now())
     }
 
-    /// Has the store asked about what this line of `Authorization` or `Cookie` shows, so that memory knows again.
+    /// Has the store asked about the key with this digest, which stands in a line of `Authorization` or `Cookie`, so that
+    /// memory knows again.
     ///
     /// # Errors
     /// [`AuthFailure`], as [`Authenticator::authenticate`].
-    pub async fn ask_again(&self, line: &HeaderValue, method: AuthMethod) -> Result<Verdict, AuthFailure> {
+    pub async fn ask_again(
+        &self,
+        line: &HeaderValue,
+        method: AuthMethod,
+        digest: TokenDigest,
+    ) -> Result<Verdict, AuthFailure> {
         let shown = match method {
-            AuthMethod::Token => Credentials::read_line(line, &self.schemes).map_err(AuthFailure::Malformed)?,
+            AuthMethod::Token => Credentials::readings(line, &self.schemes).find(|key| key.digest() == digest),
             AuthMethod::Session => cookies::session_of_line(line),
         };
         let shown = shown.ok_or(AuthFailure::NoCredentials)?;
@@ -181,8 +196,14 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`BadCredentials`] as [`Credentials::read`].
-    pub fn shown<'f>(&self, fields: &'f HeaderMap) -> Result<Option<ShownKey<'f>>, BadCredentials> {
-        Credentials::read(fields, &self.schemes)
+    pub fn shown<'f>(&self, fields: &'f HeaderMap, form: KeyForm) -> Result<Option<ShownKey<'f>>, BadCredentials> {
+        Credentials::read(fields, &self.schemes, form)
+    }
+
+    /// Every key that these fields could be taken to show, in whatever form.
+    pub fn readings<'f>(&self, fields: &'f HeaderMap) -> impl Iterator<Item = ShownKey<'f>> {
+        let lines = fields.get_all(AUTHORIZATION).iter();
+        lines.flat_map(|line| Credentials::readings(line, &self.schemes))
     }
 
     /// Do these fields show credentials of the gateway's own, or what some reader could take for them? Of keys it knows

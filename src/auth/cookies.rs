@@ -71,7 +71,7 @@ pub fn remove_set_session(fields: &mut HeaderMap) {
 }
 
 fn key(value: &str) -> Option<ShownKey<'_>> {
-    ShownKey::parse(value).ok().map(ShownKey::of_session)
+    ShownKey::parse_session(value).ok()
 }
 
 /// The cookies of a line; those that are not UTF-8 are none of ours. Only the blanks of HTTP stand around names and values:

@@ -6,7 +6,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::token::ShownKey;
+use crate::token::{ShownKey, is_token68};
 
 /// The reader of the `Authorization` field.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,15 @@ impl BadCredentials {
     }
 }
 
+/// How a key may stand behind its scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyForm {
+    /// `Token KEY` alone, as Django REST Framework reads it.
+    Bare,
+    /// `Token token="KEY"` too, as Rails reads it. Where a text could be a list of parameters it is read as one.
+    Parameter,
+}
+
 impl Credentials {
     /// The key that a request shows, if it shows one under any of `schemes` (compared without case).
     ///
@@ -49,25 +58,40 @@ impl Credentials {
     ///
     /// # Errors
     /// [`BadCredentials`] if the field cannot hold a key.
-    pub fn read<'f>(fields: &'f HeaderMap, schemes: &[Box<str>]) -> Result<Option<ShownKey<'f>>, BadCredentials> {
+    pub fn read<'f>(
+        fields: &'f HeaderMap,
+        schemes: &[Box<str>],
+        form: KeyForm,
+    ) -> Result<Option<ShownKey<'f>>, BadCredentials> {
         let mut lines = fields.get_all(AUTHORIZATION).iter();
         let Some(line) = lines.next() else { return Ok(None) };
         if lines.next().is_some() {
             return Err(BadCredentials::Twice);
         }
-        Credentials::read_line(line, schemes)
+        Credentials::read_line(line, schemes, form)
     }
 
     /// The key that one `Authorization` line shows, as [`Credentials::read`].
     ///
     /// # Errors
     /// [`BadCredentials`] if the line cannot hold a key.
-    pub fn read_line<'f>(line: &'f HeaderValue, schemes: &[Box<str>]) -> Result<Option<ShownKey<'f>>, BadCredentials> {
-        let mut words = line.as_bytes().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-        match words.next() {
-            Some(scheme) if schemes.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(scheme)) => (),
-            _ => return Ok(None),
+    pub fn read_line<'f>(
+        line: &'f HeaderValue,
+        schemes: &[Box<str>],
+        form: KeyForm,
+    ) -> Result<Option<ShownKey<'f>>, BadCredentials> {
+        let text = line.as_bytes().trim_ascii();
+        let (scheme, rest) = text.split_at(text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len()));
+        if !schemes.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(scheme)) {
+            return Ok(None);
         }
+        let rest = rest.trim_ascii();
+        if form == KeyForm::Parameter && rest.iter().any(|byte| b"=\",".contains(byte)) {
+            let text = std::str::from_utf8(rest).map_err(|_| BadCredentials::BadCharacters)?;
+            let key = if is_token68(text) { Some(text) } else { parameter(text) };
+            return key.and_then(|key| ShownKey::parse(key).ok()).map(Some).ok_or(BadCredentials::NotAKey);
+        }
+        let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         let key = words.next().ok_or(BadCredentials::NoKey)?;
         if words.next().is_some() {
             return Err(BadCredentials::Spaces);
@@ -75,6 +99,46 @@ impl Credentials {
         let key = std::str::from_utf8(key).map_err(|_| BadCredentials::BadCharacters)?;
         ShownKey::parse(key).map(Some).map_err(|_| BadCredentials::NotAKey)
     }
+
+    /// Every key that one `Authorization` line could be taken to show, whatever its route accepts.
+    pub fn readings<'f>(line: &'f HeaderValue, schemes: &[Box<str>]) -> impl Iterator<Item = ShownKey<'f>> {
+        let read = |form| Credentials::read_line(line, schemes, form).ok().flatten();
+        let bare = read(KeyForm::Bare);
+        let parameter = read(KeyForm::Parameter).filter(|key| bare.is_none_or(|bare| bare.expose() != key.expose()));
+        bare.into_iter().chain(parameter)
+    }
+}
+
+/// The value of the parameter `token` in a list of parameters (RFC 9110 §11.2).
+///
+/// Stricter than the grammar, since other readers differ: no empty elements, no escapes between quotes, one `token`,
+/// and nothing in it that quotes would have to protect.
+fn parameter(text: &str) -> Option<&str> {
+    let (mut left, mut found) = (text, None);
+    loop {
+        let (name, after) = word(left)?;
+        let after = after.trim_start_matches(BLANKS).strip_prefix('=')?.trim_start_matches(BLANKS);
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').filter(|(value, _)| !value.contains('\\'))?,
+            None => word(after)?,
+        };
+        if name.eq_ignore_ascii_case("token") && found.replace(value).is_some() {
+            return None;
+        }
+        left = match after.trim_start_matches(BLANKS) {
+            "" => return found.filter(|key| is_token68(key)),
+            more => more.strip_prefix(',')?.trim_start_matches(BLANKS),
+        };
+    }
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// The `token` of RFC 9110 §5.6.2 that a text begins with, and what follows it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let (word, rest) = text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()));
+    (!word.is_empty()).then_some((word, rest))
 }
 
 #[cfg(test)]
@@ -90,7 +154,7 @@ mod tests {
         for line in lines {
             fields.append(AUTHORIZATION, HeaderValue::from_bytes(line).unwrap());
         }
-        Credentials::read(&fields, &["Token".into()]).map(|key| key.map(ShownKey::digest))
+        Credentials::read(&fields, &["Token".into()], KeyForm::Bare).map(|key| key.map(ShownKey::digest))
     }
 
     #[test]
@@ -142,7 +206,7 @@ mod tests {
     #[test]
     fn bad_credentials_get_the_words_of_drf() {
         use BadCredentials::{BadCharacters, NoKey, NotAKey, Spaces};
-        let (long, longer) = (format!("Token {}", "a".repeat(41)), format!("Token {}", "b".repeat(7000)));
+        let (long, longer) = (format!("Token {}", "a".repeat(256)), format!("Token {}", "b".repeat(7000)));
         let table: [(BadCredentials, &str, &[&[u8]]); 4] = [
             (NoKey, "Invalid token header. No credentials provided.", &[b"Token", b"token", b"Token   ", b"\tToken\t"]),
             (
@@ -179,6 +243,85 @@ mod tests {
         }
     }
 
+    fn read_as_parameter(line: &[u8]) -> Result<Option<String>, BadCredentials> {
+        let line = HeaderValue::from_bytes(line).unwrap();
+        let shown = Credentials::read_line(&line, &["Token".into()], KeyForm::Parameter);
+        shown.map(|key| key.map(|key| key.expose().to_owned()))
+    }
+
+    #[test]
+    fn a_key_may_stand_in_the_parameter_token_where_a_route_says_so() {
+        for line in [
+            "Token token=KEY",
+            "token TOKEN=KEY",
+            "Token token=\"KEY\"",
+            "Token  token = \"KEY\" ",
+            "Token token=KEY, nonce=\"a b, token=no\"",
+            "Token nonce=1,token=\"KEY\"",
+            "Token token=\"KEY\" , email=\"a@b.example\"",
+            "Token KEY",
+        ] {
+            let line = line.replace("KEY", KEY);
+            assert_eq!(read_as_parameter(line.as_bytes()), Ok(Some(KEY.to_owned())), "{line}");
+        }
+        assert_eq!(read_as_parameter(b"Token token=\"ab/c+d==\""), Ok(Some("ab/c+d==".to_owned())));
+        // A bare key that ends so, as base64 does.
+        assert_eq!(read_as_parameter(b"Token abcd=="), Ok(Some("abcd==".to_owned())));
+        assert_eq!(read_as_parameter(b"Bearer token=KEY"), Ok(None));
+    }
+
+    #[test]
+    fn a_doubtful_list_of_parameters_shows_no_key() {
+        for line in [
+            "Token token=\"\"",
+            "Token token=KEY token=KEY",
+            "Token token=KEY,token=KEY",
+            "Token token=KEY, Token=\"KEY\"",
+            "Token token=KEY nonce=1",
+            "Token token=KEY;nonce=1",
+            "Token token=KEY,",
+            "Token ,token=KEY",
+            "Token token=KEY,,nonce=1",
+            "Token token=\"KEY",
+            "Token token=KEY\"",
+            "Token token=\"KEY\"x",
+            "Token token=\"K\\EY\"",
+            "Token token=\"KEY \"",
+            "Token token=\"a,b\"",
+            "Token token=ab/c",
+            "Token token=abc==",
+            "Token token=='KEY'",
+            "Token token='KEY'",
+            "Token tokens=KEY",
+            "Token nonce=1",
+            "Token token*=KEY",
+            "Token \"token\"=KEY",
+            "Token =KEY",
+            "Token KEY, nonce=1",
+            "Token KEY,",
+            "Token token=\"köy\"",
+        ] {
+            let line = line.replace("KEY", KEY);
+            assert_eq!(read_as_parameter(line.as_bytes()), Err(BadCredentials::NotAKey), "{line}");
+        }
+        assert_eq!(read_as_parameter(b"Token token="), Ok(Some("token=".to_owned())), "that is a bare key");
+        assert_eq!(read_as_parameter(b"Token a b"), Err(BadCredentials::Spaces));
+        assert_eq!(read_as_parameter(b"Token"), Err(BadCredentials::NoKey));
+        assert_eq!(read_as_parameter(b"Token token=\xff"), Err(BadCredentials::BadCharacters));
+    }
+
+    #[test]
+    fn all_readings_of_a_line_are_found_each_once() {
+        let readings = |line: &'static str| -> Vec<&'static str> {
+            let line = Box::leak(Box::new(HeaderValue::from_static(line)));
+            Credentials::readings(line, &["Token".into()]).map(ShownKey::expose).collect()
+        };
+        assert_eq!(readings("Token abc"), ["abc"]);
+        assert_eq!(readings("Token token=abc"), ["token=abc", "abc"]);
+        assert_eq!(readings("Token token=\"abc\", x=1"), ["abc"]);
+        assert!(readings("Bearer abc").is_empty());
+    }
+
     #[test]
     fn of_two_lines_none_is_picked() {
         let good = format!("Token {KEY}");
@@ -193,7 +336,10 @@ mod tests {
     fn every_scheme_of_the_settings_is_accepted() {
         let mut fields = HeaderMap::new();
         fields.insert(AUTHORIZATION, HeaderValue::from_static("bearer abc"));
-        assert!(Credentials::read(&fields, &["Token".into(), "Bearer".into()]).is_ok_and(|key| key.is_some()));
-        assert!(Credentials::read(&fields, &[]).is_ok_and(|key| key.is_none()));
+        assert!(
+            Credentials::read(&fields, &["Token".into(), "Bearer".into()], KeyForm::Bare)
+                .is_ok_and(|key| key.is_some())
+        );
+        assert!(Credentials::read(&fields, &[], KeyForm::Bare).is_ok_and(|key| key.is_none()));
     }
 }

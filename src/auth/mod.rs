@@ -16,8 +16,8 @@ mod permit;
 mod wrong_keys;
 
 pub use account::Confirmed;
-pub use authenticator::{AuthFailure, Authenticator};
-pub use credentials::{BadCredentials, Credentials};
+pub use authenticator::{Accepted, AuthFailure, Authenticator};
+pub use credentials::{BadCredentials, Credentials, KeyForm};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{Asked, NotPermitted, Permit};

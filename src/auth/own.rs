@@ -20,8 +20,16 @@ pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownK
     if line.split(|byte| matches!(byte, b',' | b';')).any(names_ours) {
         return true;
     }
-    let words = line.split(|byte| !is_word(*byte)).filter(|word| word.len() >= SHORTEST);
+    let words = line.split(|byte| !is_word(*byte));
+    // A key may end in `=`, as base64 does.
+    let padded = line.split(|byte| !is_word(*byte) && *byte != b'=').filter_map(|piece| {
+        let end = piece.iter().rposition(|byte| *byte != b'=')?;
+        let start = piece.iter().take(end).rposition(|byte| *byte == b'=').map_or(0, |at| at + 1);
+        piece.get(start..)
+    });
     words
+        .chain(padded)
+        .filter(|word| word.len() >= SHORTEST)
         .filter_map(|word| std::str::from_utf8(word).ok())
         .any(|word| TokenFormat::of(word) == Some(TokenFormat::Prefixed) || ShownKey::parse(word).is_ok_and(&is_known))
 }
@@ -32,6 +40,16 @@ fn is_word(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_key_that_ends_in_padding_is_ours_under_any_scheme() {
+        let key = "YWxpY2U6a2V5LWFiY2Q==";
+        let is_own = |line: &str| super::is_own(line.as_bytes(), &[], |shown| shown.expose() == key);
+        for around in ["JWT KEY", "KEY", "Foo token=KEY", "Foo token=\"KEY\", x=1"] {
+            assert!(is_own(&around.replace("KEY", key)), "{around}");
+        }
+        assert!(!is_own("JWT YWxpY2U6a2V5LWFiY2Q="));
+    }
+
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 

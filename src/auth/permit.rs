@@ -104,6 +104,7 @@ mod tests {
             upstream: 0,
             auth,
             credentials: vec![AuthMethod::Token],
+            token_parameter: false,
             scopes: ScopeSet::parse(scopes).unwrap(),
             forward_authorization: settings::ForwardAuthorization::Never,
             pass_headers: Vec::new(),

@@ -54,6 +54,9 @@ pub enum Command {
     /// Import users and tokens; existing ones are kept
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Help with an existing Django database
+    #[command(subcommand)]
+    Django(DjangoCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -194,14 +197,33 @@ pub struct PasswordSource {
 /// Where users and tokens may come from.
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// Copy users, groups, password hashes and tokens of a Django project into the store; what is there stays
+    /// Import users, groups, password hashes and tokens of a Django project; existing ones are kept. Exits 1 while something
+    /// could not be taken over, or counts here and not in Django
     Django {
         /// django+sqlite:FILE, django+postgres://… or django+mysql://…; or '${NAME}', taken from the environment
         url: String,
+        /// End what an earlier import brought and what does not count in Django any more: revoke the tokens, deactivate
+        /// the users
+        #[arg(long, conflicts_with = "keep_gone")]
+        prune: bool,
+        /// Keep what does not count in Django any more; it is no reason to exit 1
+        #[arg(long)]
+        keep_gone: bool,
+        /// What was skipped, left out or left different is no reason to exit 1
+        #[arg(long)]
+        allow_skipped: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The commands for Django databases.
+#[derive(Debug, Subcommand)]
+pub enum DjangoCommand {
+    /// Print the SQL of the triggers that tell gateways of changes, for the tables of [store.django] on PostgreSQL:
+    /// tokengate django triggers | psql DATABASE
+    Triggers,
 }
 
 /// The commands on tokens.
@@ -227,7 +249,7 @@ pub enum TokenCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Import an existing key as a user's login token
+    /// Import an existing key as a user's login token, or as a further, named token
     Import {
         /// User name
         user: String,
@@ -235,8 +257,17 @@ pub enum TokenCommand {
         #[arg(long, required = true)]
         key_stdin: bool,
         /// Revoke the user's current login token
-        #[arg(long)]
+        #[arg(long, conflicts_with = "name")]
         replace: bool,
+        /// Make it a named token; a user may have several
+        #[arg(long, value_name = "TOKEN_NAME")]
+        name: Option<String>,
+        /// Lifetime of the named token, such as 90d
+        #[arg(long, requires = "name")]
+        expires: Option<HumanDuration>,
+        /// What the named token may be used for; may be given several times
+        #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
+        scopes: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -70,8 +70,16 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
         return (error, warnings);
     }
     let ttl = HumanDuration(settings.memory.ttl);
-    let what = format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}");
-    let mend = "shorten cache.memory.ttl, or on PostgreSQL create the triggers of docs/DJANGO.md";
+    let what = if store.broken_triggers.is_empty() {
+        format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}")
+    } else {
+        let broken = store.broken_triggers.join("; ");
+        format!(
+            "not all triggers tell of changes in this database, so none is relied on: {broken}. A token deleted in Django may count here for {ttl}"
+        )
+    };
+    let mend =
+        "shorten cache.memory.ttl, or on PostgreSQL make the triggers: `tokengate django triggers | psql DATABASE`";
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
 }

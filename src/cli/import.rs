@@ -1,18 +1,23 @@
 //! `tokengate import`: takes users and tokens over from elsewhere.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 
 use super::args::ImportCommand;
-use super::{check, show, store};
+use super::import_report::Report;
+use super::{check, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
-use crate::store::{Arrival, DjangoUsers, Store, Taken, TokenTaken, UserTaken};
+use crate::store::{DjangoUsers, Import, Page, Store};
+
+/// How many users are asked of the store at once.
+const PAGE: u32 = 500;
 
 /// Runs one command.
-pub fn run(config: &Path, command: ImportCommand) -> Result<()> {
-    let ImportCommand::Django { url, json } = command;
+pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
+    let ImportCommand::Django { url, prune, keep_gone, allow_skipped, json } = command;
     let settings = check::settings(config)?;
     if matches!(settings.store.url, StoreUrl::Django(_)) {
         bail!("store.url is a Django database itself; name the store in which the users shall be");
@@ -21,31 +26,54 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<()> {
         // Neither shows what stands there, which may be a password.
         anyhow::anyhow!("the address {}; {}", bad.what, bad.mend)
     })?;
+    let import = Import { source: source(&url), prune };
     store::with(config, async |store| {
         let mut users = DjangoUsers::open(&url, &settings.store).await?;
-        let mut report = Report::default();
-        let done = take_all(&store, &mut users, &mut report).await;
+        let mut report = Report::new(prune);
+        let done = take_all(&store, &mut users, &import, &mut report).await;
         // What was done before it failed is done; the next run goes on from there.
         report.print(json)?;
         done?;
-        match report.refused {
-            0 => Ok(()),
-            1 => bail!("one token means less in Django than it would mean here, see above"),
-            some => bail!("{some} tokens mean less in Django than they would mean here, see above"),
-        }
+        let is_whole = (allow_skipped || report.is_whole()) && (keep_gone || report.nothing_stale());
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
-async fn take_all(store: &Store, users: &mut DjangoUsers, report: &mut Report) -> Result<()> {
+async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, report: &mut Report) -> Result<()> {
+    let mut seen = HashSet::new();
     loop {
         let page = users.next().await?;
         if page.is_empty() {
-            return Ok(());
+            break;
         }
         for arrival in page {
-            let taken = store.accounts.take_in(&arrival).await?;
+            seen.insert(arrival.user.account.id);
+            let taken = store.accounts.take_in(&arrival, import).await?;
             report.note(&arrival, taken);
         }
+    }
+    // Only now is it known who is gone. A database without users is more likely the wrong one.
+    let import = Import { prune: import.prune && !seen.is_empty(), ..import.clone() };
+    let mut page = Page::first(PAGE);
+    loop {
+        let known = store.accounts.imported(&import, page).await?;
+        let Some(last) = known.last() else { break };
+        page.after = last.0;
+        for user in known.into_iter().filter(|user| !seen.contains(user)) {
+            if seen.is_empty() && report.prunes() {
+                bail!("the Django database has no users at all; nothing was ended here");
+            }
+            report.miss(&store.accounts.miss(user, &import).await?);
+        }
+    }
+    Ok(())
+}
+
+/// What the store notes beside what it takes over. The path of a file does not depend on where the command was run.
+fn source(url: &DjangoUrl) -> String {
+    match url {
+        DjangoUrl::Sqlite(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        DjangoUrl::Postgres(_) | DjangoUrl::Mysql(_) => url.to_string(),
     }
 }
 
@@ -54,85 +82,5 @@ fn expanded(url: String) -> Result<String> {
     match url.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
         Some(name) => std::env::var(name).with_context(|| format!("the environment has no variable {name}")),
         None => Ok(url),
-    }
-}
-
-/// What became of all.
-#[derive(Default)]
-struct Report {
-    users: Counts,
-    tokens: Counts,
-    /// Tokens that mean less there than they would, or do, mean here.
-    refused: u64,
-    /// Id, name, what is to be said of it.
-    remarks: Vec<(i64, String, String)>,
-}
-
-#[derive(Default)]
-struct Counts {
-    new: u64,
-    there: u64,
-    skipped: u64,
-}
-
-impl Report {
-    fn note(&mut self, arrival: &Arrival, taken: Taken) {
-        let account = &arrival.user.account;
-        let mut remark = |text: String| self.remarks.push((account.id.0, account.name.clone(), text));
-        let skipped = matches!(taken.user, UserTaken::Skipped(_));
-        match taken.user {
-            UserTaken::New => self.users.new += 1,
-            UserTaken::There { differs } => {
-                self.users.there += 1;
-                if !differs.is_empty() {
-                    remark(format!("left as it is here, though it differs: {}", differs.join(", ")));
-                }
-            }
-            UserTaken::Skipped(why) => {
-                self.users.skipped += 1;
-                remark(format!("skipped: {why}"));
-            }
-        }
-        match taken.token {
-            TokenTaken::Missing => {}
-            TokenTaken::New => self.tokens.new += 1,
-            TokenTaken::There => self.tokens.there += 1,
-            TokenTaken::Skipped(why) => {
-                self.tokens.skipped += 1;
-                if !skipped {
-                    remark(format!("token skipped: {why}"));
-                }
-            }
-            TokenTaken::Refused(why) => {
-                self.tokens.skipped += 1;
-                self.refused += 1;
-                remark(format!("token refused: {why}"));
-            }
-        }
-    }
-
-    fn print(&self, json: bool) -> Result<()> {
-        if json {
-            let remarks = self.remarks.iter().map(|(id, name, text)| json!({ "id": id, "user": name, "remark": text }));
-            return show::json(&json!({
-                "users": self.users.as_json(),
-                "tokens": self.tokens.as_json(),
-                "remarks": remarks.collect::<Vec<_>>(),
-            }));
-        }
-        for (id, name, text) in &self.remarks {
-            show::line(format!("user {name} (id {id}): {text}"))?;
-        }
-        for (what, counts) in [("users", &self.users), ("tokens", &self.tokens)] {
-            let Counts { new, there, skipped } = counts;
-            show::line(format!("{what}: {new} imported, {there} there already, {skipped} skipped"))?;
-        }
-        Ok(())
-    }
-}
-
-impl Counts {
-    fn as_json(&self) -> Value {
-        json!({ "imported": self.new, "there": self.there, "skipped": self.skipped })
     }
 }

@@ -8,8 +8,10 @@ mod args;
 mod cert;
 mod check;
 mod demo;
+mod django;
 mod health;
 mod import;
+mod import_report;
 mod serve;
 mod show;
 mod store;
@@ -37,11 +39,16 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Token(command) => token::run(&cli.config, command),
-        Command::Import(command) => import::run(&cli.config, command),
+        Command::Import(command) => return ended(import::run(&cli.config, command)),
+        Command::Django(command) => django::run(&cli.config, &command),
         Command::Completions { shell } => completions(shell),
     };
+    ended(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn ended(done: Result<ExitCode>) -> ExitCode {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads our output has seen enough: `tokengate user list | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

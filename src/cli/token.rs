@@ -35,12 +35,16 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
                 Ok(())
             })
         }
-        TokenCommand::Import { user, key_stdin: _, replace, json } => {
+        TokenCommand::Import { user, key_stdin: _, replace, name, expires, scopes, json } => {
             let key = key_from_stdin()?;
+            let order = name.map(|name| named(name, expires, &scopes)).transpose()?;
             store::with(config, async |store| {
                 let owner = owner(&store, &user).await?;
-                let conflict = if replace { OnConflict::Replace } else { OnConflict::Refuse };
-                let issued = store.ledger.import(owner.account.id, key, conflict).await?;
+                let (id, conflict) = (owner.account.id, if replace { OnConflict::Replace } else { OnConflict::Refuse });
+                let issued = match &order {
+                    Some(order) => store.ledger.import_named(id, key, order).await?,
+                    None => store.ledger.import(id, key, conflict).await?,
+                };
                 if json {
                     return show::json(&issued_as_json(&issued, &user));
                 }

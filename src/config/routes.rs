@@ -156,6 +156,7 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
     }
     let (auth, scopes) = access(table);
+    let credentials = credentials(table, auth);
     let upstream = table.key("upstream");
     upstream.require("add `upstream = \"NAME\"`: one of [upstreams]");
     let host = table.key("host").parse(host).unwrap_or(HostPattern::Any);
@@ -165,7 +166,8 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         methods: table.key("methods").parse_list(method).unwrap_or_default(),
         upstream: upstreams.find(&upstream).unwrap_or_default(),
         auth,
-        credentials: credentials(table, auth),
+        token_parameter: token_parameter(table, auth, &credentials),
+        credentials,
         scopes,
         forward_authorization: forwarding(table).or(told.forwarding).unwrap_or(ForwardAuthorization::default_for(auth)),
         pass_headers: table.key("pass_headers").parse_list(|text| passed(text, told.identity)).unwrap_or_default(),
@@ -250,6 +252,18 @@ fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {
     let words = [("token", AuthMethod::Token), ("session", AuthMethod::Session)];
     let listed = key.list().map(|list| list.iter().filter_map(|member| member.choice(&words)).collect::<Vec<_>>());
     listed.filter(|list| !list.is_empty()).unwrap_or_else(|| vec![AuthMethod::Token])
+}
+
+fn token_parameter(table: &Table<'_>, auth: Auth, credentials: &[AuthMethod]) -> bool {
+    let key = table.key("token_parameter");
+    let wanted = key.bool().unwrap_or(false);
+    if wanted && (auth == Auth::None || !credentials.contains(&AuthMethod::Token)) {
+        key.problem(
+            "this route accepts no tokens",
+            "use it where `auth` and `credentials` accept tokens, or remove it",
+        );
+    }
+    wanted
 }
 
 fn path(table: &Table<'_>) -> Option<PathPattern> {

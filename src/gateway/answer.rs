@@ -10,8 +10,8 @@ use http::{HeaderMap, Method, Response, request};
 
 use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
-use crate::auth::{Asked, CsrfFault, Permit, csrf};
-use crate::route::{Access, NoRoute, Target};
+use crate::auth::{Accepted, Asked, CsrfFault, KeyForm, Permit, csrf};
+use crate::route::{Access, NoRoute, Route, Target};
 use crate::token::{AuthMethod, ScopeSet};
 use crate::upstream::ClientBody;
 
@@ -80,8 +80,7 @@ impl Gateway {
         exchange.matched(route);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let credentials = &route.settings.credentials;
-        let caller = self.authenticator.authenticate(&route.access, credentials, &head.headers, from).await?; // 401 · 429 · 503
+        let caller = self.authenticator.authenticate(&route.access, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(&head, &target, exchange.peer().secure)?; // 403
@@ -105,8 +104,10 @@ impl Gateway {
     }
 
     /// What anybody could have.
-    fn known_credentials(&self) -> &'static [AuthMethod] {
-        if self.pages.is_some() { &[AuthMethod::Token, AuthMethod::Session] } else { &[AuthMethod::Token] }
+    fn known_credentials(&self) -> Accepted<'static> {
+        let methods: &[AuthMethod] =
+            if self.pages.is_some() { &[AuthMethod::Token, AuthMethod::Session] } else { &[AuthMethod::Token] };
+        Accepted { methods, form: KeyForm::Bare }
     }
 
     /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what
@@ -121,6 +122,12 @@ impl Gateway {
         }
         missing.into()
     }
+}
+
+/// What a route accepts as credentials.
+fn accepted(route: &Route) -> Accepted<'_> {
+    let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
+    Accepted { methods: &route.settings.credentials, form }
 }
 
 /// A browser sends its session whoever asks it to.

@@ -227,7 +227,7 @@ impl Gateway {
             }
             let gateway = Rc::clone(&self);
             asking.spawn_local(async move {
-                let asked = gateway.authenticator.ask_again(&credentials, method).await;
+                let asked = gateway.authenticator.ask_again(&credentials, method, digest).await;
                 let verdict = match asked {
                     // A refusal can only be too old for a token that counts again since; who was let in before that has
                     // to end all the same.

@@ -66,13 +66,17 @@ impl ClientConnection {
     }
 }
 
+/// Most keys of one request that are reported: one for each reading of an ordinary line, twice.
+const MOST_REPORTS: usize = 4;
+
 /// The method of the request that the strict front puts in place of a damaged one. No client can make good use of it:
 /// it is refused whether or not there was a fault.
 pub(crate) const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";
 
 impl Gateway {
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
-        if let Ok(Some(shown)) = self.authenticator.shown(&head.headers) {
+        // What counts depends on the route, which is not known here; an exposed key is exposed on any.
+        for shown in self.authenticator.readings(&head.headers).take(MOST_REPORTS) {
             self.exposed.report(shown.digest(), from, then);
         }
     }

@@ -98,6 +98,14 @@ pub enum LedgerError {
     /// An import met its own key, revoked or expired.
     #[error("this key was revoked or has expired, and does not come back; issue a new one")]
     KeySpent,
+    /// The column of a Django database is too narrow for a key.
+    #[error(
+        "this key is too long for the token table of the Django database, whose keys have at most {most} characters"
+    )]
+    KeyTooLong {
+        /// The width of the column.
+        most: usize,
+    },
     /// The kept key of a login token is damaged.
     #[error("the kept key of token {0} cannot be opened; the token itself still works; reset it to see a key again")]
     Unsealable(TokenId),

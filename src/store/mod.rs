@@ -35,14 +35,14 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-pub use arrival::{Arrival, ArrivingToken, Taken, TokenTaken, UserTaken, Withheld};
+pub use arrival::{Arrival, ArrivingToken, Gone, Import, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
     Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder,
     UserQuery,
 };
-pub use django::DjangoUsers;
+pub use django::{DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
@@ -148,6 +148,14 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`], [`LedgerError::LoginExists`] (unless it is to be replaced),
     /// [`LedgerError::KeyTaken`], [`LedgerError::KeySpent`], [`LedgerError::Store`].
     async fn import(&self, owner: SubjectId, key: TokenKey, conflict: OnConflict) -> Result<Issued, LedgerError>;
+
+    /// Takes a key that already exists elsewhere as a named token of a user. Twice is fine.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownUser`], [`LedgerError::InvalidName`], [`LedgerError::InvalidEnd`],
+    /// [`LedgerError::ScopesTooLong`], [`LedgerError::TooMany`], [`LedgerError::KeyTaken`], [`LedgerError::KeySpent`],
+    /// [`LedgerError::OnlyLogin`], [`LedgerError::Store`].
+    async fn import_named(&self, owner: SubjectId, key: TokenKey, order: &NamedToken) -> Result<Issued, LedgerError>;
 
     /// Revokes one token. Twice is fine.
     ///
@@ -271,12 +279,25 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
 
-    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and login token. What is there
-    /// already stays as it is, so that twice changes nothing more than once.
+    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and tokens. What is there already
+    /// stays as it is, so that twice changes nothing more than once. Ends what does not count there any more, if the
+    /// import shall.
     ///
     /// # Errors
     /// [`AccountError::Store`]; what cannot be taken over is no error but stands in the answer.
-    async fn take_in(&self, arrival: &Arrival) -> Result<Taken, AccountError>;
+    async fn take_in(&self, arrival: &Arrival, import: &Import) -> Result<Taken, AccountError>;
+
+    /// A page of the users of whom something came from the same system earlier and counts here, in the order of ids.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the answer is not known.
+    async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError>;
+
+    /// Says what counts here of a user who is gone in the system of an import, and ends it if the import shall.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownUser`], [`AccountError::Store`].
+    async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError>;
 
     /// Deletes a user with all tokens. Neither id is ever used again.
     ///
@@ -303,6 +324,8 @@ pub struct Store {
     /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
     /// memory believes anything.
     pub is_told: bool,
+    /// What is wrong with triggers that should tell of changes, where some are right. Then it is not told.
+    pub broken_triggers: Vec<String>,
     /// What is odd about it, for the operator to know: each a sentence without a full stop.
     pub remarks: Vec<String>,
 }
@@ -328,6 +351,7 @@ impl Store {
             directory: Some(Arc::<S>::clone(&store)),
             audit: Some(store),
             is_told: true,
+            broken_triggers: Vec::new(),
             remarks: Vec::new(),
         }
     }
@@ -343,6 +367,7 @@ impl Store {
             directory: None,
             audit: None,
             is_told: true,
+            broken_triggers: Vec::new(),
             remarks: Vec::new(),
         }
     }

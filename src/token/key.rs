@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::format::{self, TokenFormat};
 use super::{AuthMethod, TokenDigest};
 
-/// Longest key in characters: the width of `authtoken_token.key` in Django.
-const LONGEST: usize = TokenKey::LONGEST;
+/// Longest key that may hold any characters: the width of `authtoken_token.key` in Django, whose keys are only text.
+const LONGEST_TEXT: usize = 40;
 
 /// Longest hint of a key without a prefix.
 const HINT: usize = 8;
@@ -17,13 +17,15 @@ const HINT: usize = 8;
 /// A token as its owner knows it.
 ///
 /// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text
-/// *could* be a key (1 to 40 characters, none of them white space or a control character), not that it is one.
+/// *could* be a key, not that it is one: 1 to 40 characters, none of them white space or a control character, or up to
+/// 255 characters of [`is_token68`].
 pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 
 /// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a token key has 1 to 40 characters, none of them white space or a control character, and its checksum if it begins with `tg_`"
+    "a token key has 1 to 40 characters without white space and control characters, or up to 255 letters, digits and \
+     `-._~+/` with `=` at the end; and its checksum if it begins with `tg_`"
 )]
 pub struct MalformedToken;
 
@@ -40,16 +42,21 @@ impl<'a> ShownKey<'a> {
     /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one
     /// that has the shape of [`TokenFormat::Prefixed`] but not its checksum.
     pub fn parse(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
-        let fits = !text.is_empty() && text.len() <= LONGEST * 4 && text.chars().count() <= LONGEST;
-        if !fits || text.chars().any(|c| c.is_whitespace() || c.is_control()) || format::is_misspelt(text) {
+        let fits = is_short_text(text) || (text.len() <= TokenKey::LONGEST && is_token68(text));
+        if !fits || format::is_misspelt(text) {
             return Err(MalformedToken);
         }
         Ok(ShownKey(text, AuthMethod::Token))
     }
 
-    /// The same text, as the key of a session: it means nothing as a token, nor a token's anything as a session.
-    pub fn of_session(self) -> ShownKey<'a> {
-        ShownKey(self.0, AuthMethod::Session)
+    /// The same for the key of a session. It means nothing as a token, nor a token's anything as a session. The gateway
+    /// makes all of them itself, so none is longer than the keys of Django.
+    ///
+    /// # Errors
+    /// [`MalformedToken`], as [`ShownKey::parse`], and for more than 40 characters.
+    pub fn parse_session(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
+        let key = ShownKey::parse(text)?;
+        if is_short_text(text) { Ok(ShownKey(key.0, AuthMethod::Session)) } else { Err(MalformedToken) }
     }
 
     /// What stores know this key by.
@@ -69,8 +76,8 @@ impl<'a> ShownKey<'a> {
 }
 
 impl TokenKey {
-    /// Longest key in characters.
-    pub const LONGEST: usize = 40;
+    /// Longest key in characters, of the alphabet of bearer tokens; with others 40.
+    pub const LONGEST: usize = 255;
 
     /// Accepts what could be a key.
     ///
@@ -154,6 +161,19 @@ impl fmt::Display for TokenHint {
     }
 }
 
+/// What the column of Django can hold and one word of a field can show.
+fn is_short_text(text: &str) -> bool {
+    let fits = !text.is_empty() && text.len() <= LONGEST_TEXT * 4 && text.chars().count() <= LONGEST_TEXT;
+    fits && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// Is it of the alphabet of bearer tokens (`token68`, RFC 9110 §11.2): letters, digits and `-._~+/`, at least one, then
+/// any number of `=`?
+pub fn is_token68(text: &str) -> bool {
+    let bare = text.trim_end_matches('=');
+    !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+}
+
 fn digest(key: &str, method: AuthMethod) -> TokenDigest {
     match method {
         AuthMethod::Token => TokenDigest::of(key.as_bytes()),
@@ -174,15 +194,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_up_to_forty_characters_without_white_space() {
-        let forty = "ö".repeat(40);
-        for good in ["a", "b0aa76431f386f86ff6dfb3c7784a7939634a1df", "Custom-Key.v1~x", "töken-密钥", &forty] {
+    fn a_key_is_up_to_forty_characters_without_white_space_or_up_to_255_of_a_bearer_token() {
+        let (forty, longest, padded) = ("ö".repeat(40), "a".repeat(255), format!("{}====", "-._~+/".repeat(41)));
+        let django = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
+        for good in ["a", django, "Custom-Key.v1~x", "töken-密钥", &forty, "=", &longest, &padded] {
             assert!(TokenKey::parse(good).is_ok(), "{good}");
         }
-        let long = "a".repeat(41);
-        for bad in ["", " ", "a b", "a\tb", "a\u{a0}b", "a\0b", "a\u{7f}", &long] {
+        let (long, marks) = ("a".repeat(256), "=".repeat(41));
+        let within =
+            ["=a", "é", ",", "\"", "\0", " ", "%"].map(|odd| format!("{}{odd}{}", "a".repeat(40), "b".repeat(9)));
+        let odd = within.iter().map(String::as_str);
+        for bad in ["", " ", "a b", "a\tb", "a\u{a0}b", "a\0b", "a\u{7f}", &long, &marks].into_iter().chain(odd) {
             assert!(TokenKey::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_hint_of_a_long_key_shows_no_more_than_that_of_a_short_one() {
+        assert_eq!(TokenKey::parse(&"abcdefghij".repeat(25)).unwrap().hint().as_str(), "abcdefgh");
+    }
+
+    #[test]
+    fn a_key_of_a_session_is_no_longer_than_those_that_are_made_here() {
+        assert!(ShownKey::parse_session(&"a".repeat(40)).is_ok());
+        assert!(ShownKey::parse_session(&"a".repeat(41)).is_err());
     }
 
     #[test]
@@ -207,8 +242,8 @@ mod tests {
         let token = TokenKey::parse("abc").unwrap();
         let (digest, session) = (token.digest(), token.into_session());
         assert_ne!(digest, session.digest());
-        assert_eq!(session.digest(), ShownKey::parse("abc").unwrap().of_session().digest());
-        assert_eq!(ShownKey::parse("abc").unwrap().of_session().to_key().method(), AuthMethod::Session);
+        assert_eq!(session.digest(), ShownKey::parse_session("abc").unwrap().digest());
+        assert_eq!(ShownKey::parse_session("abc").unwrap().to_key().method(), AuthMethod::Session);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod scope;
 
 pub use digest::TokenDigest;
 pub use format::TokenFormat;
-pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey};
+pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey, is_token68};
 pub use network::{Network, Networks, NoNetworks};
 pub use record::{Account, AuthMethod, Restrictions, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};

@@ -179,6 +179,22 @@ fn a_key_of_django_is_imported_as_it_is() {
     folder.create_user("bob");
     assert_eq!(import("bob", &["--replace"]).code, 1);
     assert_eq!(import("nobody", &[]).code, 1);
+    let further = |key: &str, more: &[&str]| {
+        let arguments = [&["token", "import", "alice", "--key-stdin"], more].concat();
+        folder.run_with(&arguments, &format!("{key}\n"))
+    };
+    let (long, padded) = ("0123456789abcdef".repeat(15), format!("{}==", "ab+/".repeat(30)));
+    for (key, name) in [(&long, "knox"), (&padded, "base64")] {
+        for _ in 0..2 {
+            let imported = further(key, &["--name", name, "--scope", "read"]);
+            assert_eq!(imported.code, 0, "{imported:?}");
+        }
+    }
+    let listed = folder.say("token list --user alice");
+    assert!(listed.contains("\tnamed\tknox\tlive") && listed.contains("\tnamed\tbase64\tlive"), "{listed}");
+    assert!(!listed.contains(&long[..12]), "hints are as short as ever: {listed}");
+    assert_eq!(further(&long, &["--name", "knox", "--replace"]).code, 2, "a named token replaces none");
+    assert_eq!(further(&"a".repeat(256), &["--name", "x"]).code, 1);
     let malformed = folder.run_with(&["token", "import", "alice", "--key-stdin"], "two words\n");
     assert_eq!((malformed.code, malformed.out.as_str()), (1, ""));
     assert!(!malformed.err.contains("two words"), "{}", malformed.err);
@@ -192,7 +208,7 @@ async fn everything_works_on_a_server_as_well() {
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),
-            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\n"
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\n"
         );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");

@@ -48,6 +48,15 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
             "5: routes.a.scopes: only a required token has scopes; use `auth = \"required\"`, or remove the scopes",
         ),
         (
+            "[routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"none\" | token_parameter = true",
+            "5: routes.a.token_parameter: this route accepts no tokens; use it where `auth` and `credentials` accept tokens, or remove it",
+        ),
+        (
+            "[login.browser] | [routes.a] | path = \"/a\" | upstream = \"base\" | credentials = [\"session\"] | \
+             token_parameter = true",
+            "6: routes.a.token_parameter: this route accepts no tokens; use it where `auth` and `credentials` accept tokens, or remove it",
+        ),
+        (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | scopes = [\"Read\"]",
             "4: routes.a.scopes: `Read` is not a valid scope; use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`",
         ),

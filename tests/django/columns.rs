@@ -341,7 +341,7 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
         let (fine, text) = run(&folder, &["import", "django", &project.address]);
         assert_eq!(fine, value.is_none(), "{text}");
         if let Some(told) = value {
-            assert!(text.contains("token refused") && text.contains(told), "{text}");
+            assert!(text.contains(" refused: it ") && text.contains(told), "{text}");
         }
         let listed = run(&folder, &["token", "list", "--json"]).1;
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();

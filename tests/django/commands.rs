@@ -6,7 +6,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::for_each_database;
@@ -30,7 +29,6 @@ timeout = "1m"
 "#;
 
 for_each_database! {
-    an_import_takes_everything_over_and_nothing_twice
     check_looks_into_the_database
     check_says_which_right_is_missing
 }
@@ -47,74 +45,6 @@ pub fn folder(store: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("gateway.toml"), format!("{CONFIG}{store}")).unwrap();
     folder
-}
-
-async fn an_import_takes_everything_over_and_nothing_twice(project: Project) {
-    let code = "
-from datetime import datetime, timezone
-for n in ('alice', 'bob', 'lateCarol', 'dave', 'eve'):
-    User.objects.create_user(n, n + '@example.com', first_name='F' + n)
-User.objects.filter(username='alice').update(
-    password='argon2$argon2id$kept', is_staff=True, last_login=datetime(2026, 1, 2, 3, 4, 5, 678900, timezone.utc))
-User.objects.filter(username='bob').update(is_active=False, is_superuser=True)
-User.objects.get(username='alice').groups.set([Group.objects.create(name='b'), Group.objects.create(name='a')])
-Token.objects.filter(user__username='alice').update(created=datetime(2025, 1, 2, 3, 4, 5, 6000, timezone.utc))
-Token.objects.filter(user__username='dave').delete()
-Token.objects.create(user=User.objects.get(username='dave'), key='with a blank')
-User.objects.filter(username='eve').update(username='eve\\n')
-print(User.objects.get(username='alice').pk, *Token.objects.filter(user__username__in=['alice', 'bob']).order_by('user_id').values_list('key', flat=True))
-";
-    let printed = project.python(code).await;
-    let [id, alice, bob]: [&str; 3] = printed.split(' ').collect::<Vec<_>>().try_into().unwrap();
-    let before = project.dump().await;
-    let folder = folder("");
-    let import = || {
-        let (done, text) = run(&folder, &["import", "django", &project.address, "--json"]);
-        assert!(done, "{text}");
-        serde_json::from_str::<Value>(&text).unwrap()
-    };
-    let first = import();
-    assert_eq!(first["users"], json!({ "imported": 4, "there": 0, "skipped": 1 }));
-    assert_eq!(first["tokens"], json!({ "imported": 2, "there": 0, "skipped": 2 }));
-    let remarks: Vec<_> = first["remarks"].as_array().unwrap().iter().map(|r| (&r["user"], &r["remark"])).collect();
-    assert_eq!(*remarks[0].0, "dave");
-    assert_eq!(*remarks[0].1, "token skipped: no request can show such a key");
-    assert_eq!(*remarks[1].0, "eve\n");
-    assert!(remarks[1].1.as_str().unwrap().starts_with("skipped: a user name has"), "{remarks:?}");
-
-    let show =
-        |name: &str| -> Value { serde_json::from_str(&run(&folder, &["user", "show", name, "--json"]).1).unwrap() };
-    let user = show("alice");
-    assert_eq!(user["id"].to_string(), id);
-    assert_eq!(
-        (&user["groups"], &user["staff"], &user["superuser"]),
-        (&json!(["a", "b"]), &json!(true), &json!(false))
-    );
-    assert_eq!((&user["email"], &user["first_name"]), (&json!("alice@example.com"), &json!("Falice")));
-    assert_eq!((&user["last_login"], &user["has_password"]), (&json!("2026-01-02T03:04:05.678Z"), &json!(true)));
-    assert_eq!(show("bob")["active"], false);
-    let again = run(&folder, &["token", "create", "alice"]).1;
-    assert_eq!(again, format!("Generated token {alice} for user alice\n"));
-    assert_eq!(run(&folder, &["token", "create", "bob"]).1, format!("Generated token {bob} for user bob\n"));
-    let tokens: Value = serde_json::from_str(&run(&folder, &["token", "list", "--json"]).1).unwrap();
-    assert_eq!(tokens[0]["created"], "2025-01-02T03:04:05.006Z");
-    let stored = fs::read(folder.path().join("tokengate.db")).unwrap();
-    let stored = [stored, fs::read(folder.path().join("tokengate.db-wal")).unwrap_or_default()].concat();
-    assert!(!stored.windows(40).any(|bytes| bytes == alice.as_bytes()), "keys are kept as digests and sealed");
-
-    let tables = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
-    let once = tables();
-    let second = import();
-    assert_eq!(second["users"], json!({ "imported": 0, "there": 4, "skipped": 1 }));
-    assert_eq!(second["tokens"], json!({ "imported": 0, "there": 2, "skipped": 2 }));
-    assert_eq!(second["remarks"], first["remarks"]);
-    assert_eq!(tables(), once);
-    assert_eq!(project.dump().await, before, "nothing in the project is changed");
-
-    project.python("User.objects.filter(username='alice').update(is_active=False, email='x@example.com')").await;
-    let (_, text) = run(&folder, &["import", "django", &project.address]);
-    let differs = format!("user alice (id {id}): left as it is here, though it differs: active, e-mail\n");
-    assert!(text.starts_with(&differs) && text.ends_with("tokens: 0 imported, 2 there already, 2 skipped\n"), "{text}");
 }
 
 /// Somebody who may only read in the project's database: the address by which the gateway comes, and the user of the

@@ -1,6 +1,7 @@
 //! A Django project with a database of its own: the one in the folder `project`, by the current release from PyPI.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -44,12 +45,18 @@ impl Project {
 
     /// On this PostgreSQL server.
     pub async fn on(server: &Postgres) -> Project {
+        Project::on_with(server, &[]).await
+    }
+
+    /// The same with these switches of `settings.py`, from its first migration on.
+    pub async fn on_with(server: &Postgres, switches: &[&'static str]) -> Project {
         let (name, host) = (server.new_database().await, server.socket_folder().display());
         let database = json!({
             "ENGINE": "django.db.backends.postgresql", "NAME": name, "HOST": host.to_string(), "USER": "postgres",
         });
         let address = format!("django+postgres:///{name}?host={host}&user=postgres");
-        let project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        let mut project = Project::at(&address, database, tempfile::tempdir().unwrap());
+        project.switches.extend(switches);
         project.migrate().await;
         project
     }
@@ -76,6 +83,20 @@ impl Project {
     pub fn with(mut self, switch: &'static str) -> Project {
         self.switches.push(switch);
         self
+    }
+
+    /// What `psql` says of a script for its PostgreSQL database, and whether it is content.
+    pub fn psql(&self, script: &str) -> (bool, String) {
+        let text = |key: &str| self.database[key].as_str().unwrap();
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username=postgres"]);
+        command.args(["--host", text("HOST"), "--dbname", text("NAME")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout) + &text(output.stderr))
     }
 
     /// Python in the project's environment.

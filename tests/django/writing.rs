@@ -15,6 +15,42 @@ for_each_database! {
     a_key_with_a_prefix_counts_in_django
     simultaneous_first_logins_get_one_token
     tokens_are_reset_imported_and_deleted_as_django_would
+    a_key_counts_that_the_column_can_hold_and_no_longer_one_is_written
+}
+
+async fn a_key_counts_that_the_column_can_hold_and_no_longer_one_is_written(project: Project) {
+    let user = late(&project).await;
+    let (store, _) = project.open().await;
+    let long = || TokenKey::parse(&"-._~+/aZ9".repeat(30)[..255]).unwrap();
+    let first = store.ledger.issue_login(user).await.unwrap();
+    for conflict in [OnConflict::Refuse, OnConflict::Replace] {
+        let refused = store.ledger.import(user, long(), conflict).await;
+        assert!(matches!(refused, Err(LedgerError::KeyTooLong { most: 40 })), "{refused:?}");
+    }
+    assert!(store.tokens.find(&long()).await.unwrap().is_none());
+    assert!(store.tokens.find(&first.key).await.unwrap().is_some(), "nothing was replaced");
+    // Neither does a key match by its first forty characters.
+    let longer = TokenKey::parse(&format!("{}x", first.key.expose())).unwrap();
+    assert!(store.tokens.find(&longer).await.unwrap().is_none());
+
+    let widen = "
+with connection.cursor() as c:
+    if connection.vendor == 'postgresql':
+        c.execute('ALTER TABLE authtoken_token ALTER COLUMN key TYPE varchar(255)')
+    elif connection.vendor == 'mysql':
+        c.execute('ALTER TABLE authtoken_token MODIFY `key` varchar(255) NOT NULL')
+    else:
+        c.execute('PRAGMA writable_schema = ON')
+        c.execute(\"UPDATE sqlite_master SET sql = replace(sql, 'varchar(40)', 'varchar(255)') WHERE name = 'authtoken_token'\")
+        c.execute('PRAGMA schema_version = 4711')";
+    project.python(widen).await;
+    let (store, _) = project.open().await;
+    assert!(store.ledger.import(user, long(), OnConflict::Replace).await.unwrap().fresh);
+    let found = store.tokens.find(&long()).await.unwrap().unwrap();
+    assert_eq!(found.owner.id, user);
+    assert!(store.tokens.find(&first.key).await.unwrap().is_none());
+    let cut = TokenKey::parse(&long().expose()[..254]).unwrap();
+    assert!(store.tokens.find(&cut).await.unwrap().is_none());
 }
 
 /// What a view of the project answers to a key.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
-    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, Issued, NamedToken, NewUser, OnConflict, Password,
-    Place, Store, Terms, TokenRef, User, Via,
+    Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, Import, Issued, NamedToken, NewUser, OnConflict,
+    Password, Place, Store, Terms, TokenRef, User, Via,
 };
 use tokengate::token::{Account, ScopeSet, SubjectId};
 
@@ -114,10 +114,12 @@ async fn what_power_a_new_user_has_is_told(site: Site) {
         let user = store.accounts.create(new).await.unwrap().0;
         let arrival = |id, name: String| {
             let account = Account { id: SubjectId(id), name, ..user.account.clone() };
-            Arrival { user: User { account, ..user.clone() }, password: "!".to_owned().into(), token: None }
+            Arrival { user: User { account, ..user.clone() }, password: "!".to_owned().into(), tokens: Vec::new() }
         };
         let name = user.account.name.clone();
-        store.accounts.take_in(&arrival(user.account.id.0 + 1_000, format!("{name} too"))).await.unwrap();
+        let import = Import { source: "elsewhere".to_owned(), prune: false };
+        let too = arrival(user.account.id.0 + 1_000, format!("{name} too"));
+        store.accounts.take_in(&too, &import).await.unwrap();
         let [imported, created] = &entries(&store, AuditQuery { limit: 2, ..AuditQuery::default() }).await[..2] else {
             panic!()
         };

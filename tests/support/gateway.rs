@@ -302,6 +302,7 @@ pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
         upstream: 0,
         auth,
         credentials: vec![AuthMethod::Token],
+        token_parameter: false,
         scopes: ScopeSet::default(),
         forward_authorization: ForwardAuthorization::default_for(auth),
         pass_headers: Vec::new(),

@@ -17,7 +17,7 @@ use super::problem::{Code, Problem};
 use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
 use crate::admin::door::Client;
 use crate::admin::record::Whose;
-use crate::auth::Credentials;
+use crate::auth::{Credentials, KeyForm};
 use crate::identity::Identity;
 use crate::store::Via;
 use crate::token::{Scope, TokenId, TokenRecord};
@@ -83,7 +83,7 @@ pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Reque
 
 impl Api {
     async fn recognise(&self, fields: &HeaderMap, from: IpAddr) -> Result<Known, Problem> {
-        let shown = Credentials::read(fields, SCHEMES.as_slice()).map_err(|bad| {
+        let shown = Credentials::read(fields, SCHEMES.as_slice(), KeyForm::Bare).map_err(|bad| {
             let twice = bad.status() == StatusCode::BAD_REQUEST;
             Problem::new(if twice { Code::Malformed } else { Code::Unauthenticated }, bad.to_string())
         })?;

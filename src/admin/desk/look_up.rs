@@ -1,7 +1,7 @@
 //! Whose key was found? For leak reports: what is pasted may be a key, or lines of text with keys in them.
 //!
-//! Keys that were imported may hold any character but white space and control characters, so a word is read in more
-//! than one way: as it stands, and cut at what surrounds keys in fields, addresses, JSON and shells.
+//! Keys that were imported may hold any character but white space and control characters, and `=` at their end, so a word
+//! is read in more than one way: as it stands, and cut at what surrounds keys in fields, addresses, JSON and shells.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -73,13 +73,26 @@ fn words(pasted: &str) -> Vec<ShownKey<'_>> {
 /// digits.
 fn readings(word: &str) -> impl Iterator<Item = &str> {
     let bare = |text: &'static str| move |c: char| !(c.is_alphanumeric() || text.contains(c));
-    let long = word.split(bare("-._~+/")).map(|part| part.trim_matches(|c: char| !c.is_alphanumeric()));
+    let long = word.split(bare("-._~+/")).flat_map(|part| [part, part.trim_matches(|c: char| !c.is_alphanumeric())]);
+    // Keys that are base64 may end in one or two `=`.
+    let padded = word.match_indices('=').filter_map(move |(at, _)| {
+        let (before, marks) = word.split_at_checked(at)?;
+        let last = before.char_indices().rfind(|(_, c)| bare("-._~+/")(*c));
+        let start = last.map_or(0, |(at, c)| at + c.len_utf8());
+        let end = word.len() - marks.trim_start_matches('=').len();
+        (start < at).then(|| word.get(start..end)).flatten()
+    });
     // Escapes stick to what follows them: `%3D`, `\n`, `\u003d`.
     let short = word.split(bare("")).flat_map(|part| [part, last(part)]);
     // A prefix says where a key begins, whatever stands before it.
     let prefixed =
         word.match_indices(TokenFormat::PREFIX).filter_map(|(at, _)| word.get(at..at + TokenFormat::Prefixed.length()));
-    [word, word.trim_matches(|c: char| !c.is_alphanumeric())].into_iter().chain(long).chain(short).chain(prefixed)
+    [word, word.trim_matches(|c: char| !c.is_alphanumeric())]
+        .into_iter()
+        .chain(long)
+        .chain(padded)
+        .chain(short)
+        .chain(prefixed)
 }
 
 /// The last characters of a text, no more than a key without a prefix has.
@@ -98,6 +111,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_in_whatever_surrounds_it() {
+        let long = "0123456789abcdefXYZ".repeat(13);
         for around in [
             "K",
             "  K\n",
@@ -122,7 +136,8 @@ mod tests {
             "secret_K",
             "one line\nand K on another\nand more",
         ] {
-            for key in [KEY, PREFIXED, "Custom-Key.v1~x", "töken-密钥", "abc"] {
+            for key in [KEY, PREFIXED, "Custom-Key.v1~x", "töken-密钥", "abc", &long, "+Q/dQ+/d.w==", "glpat-Xy_-zZ"]
+            {
                 let text = around.replace('K', key);
                 // What runs on from letters is known by its length alone.
                 let runs_on = ["%3D", "\\u00", "\\nK", "_K"].iter().any(|part| around.contains(part));

@@ -25,6 +25,8 @@ pub struct Route {
     /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is
     /// refused.
     pub credentials: Vec<AuthMethod>,
+    /// Take `Token token="KEY"` too.
+    pub token_parameter: bool,
     /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
     pub scopes: ScopeSet,
     /// Which `Authorization` the upstream gets.

@@ -9,7 +9,7 @@ use http::StatusCode;
 
 use super::html::{self, AccountPage, FormSeal, Notice};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
-use crate::auth::{AuthFailure, Confirmed, LoginFailure};
+use crate::auth::{Accepted, AuthFailure, Confirmed, KeyForm, LoginFailure};
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
 use crate::route::Access;
@@ -57,8 +57,8 @@ impl Gateway {
     async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
-        let user = match self.authenticator.authenticate(&Access::Optional, &[AuthMethod::Session], fields, from).await
-        {
+        let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
+        let user = match self.authenticator.authenticate(&Access::Optional, accepted, fields, from).await {
             // Whoever is held back may log in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,

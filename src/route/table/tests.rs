@@ -30,6 +30,7 @@ fn route(text: &str) -> settings::Route {
         upstream: 0,
         auth: Auth::Required,
         credentials: vec![AuthMethod::Token],
+        token_parameter: false,
         scopes: ScopeSet::default(),
         forward_authorization: settings::ForwardAuthorization::Never,
         pass_headers: Vec::new(),

@@ -6,7 +6,8 @@ use super::database::DjangoDatabase;
 use super::rows::{Person, UserRow};
 use super::{DjangoStore, statement};
 use crate::store::{
-    AccountError, AccountStore, Arrival, DetailsChange, Issued, NewUser, Page, Password, StoreError, Taken, User,
+    AccountError, AccountStore, Arrival, DetailsChange, Gone, Import, Issued, NewUser, Page, Password, StoreError,
+    Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -59,7 +60,15 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Err(AccountError::InDjango)
     }
 
-    async fn take_in(&self, _arrival: &Arrival) -> Result<Taken, AccountError> {
+    async fn take_in(&self, _arrival: &Arrival, _import: &Import) -> Result<Taken, AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn imported(&self, _import: &Import, _page: Page) -> Result<Vec<SubjectId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn miss(&self, _user: SubjectId, _import: &Import) -> Result<Gone, AccountError> {
         Err(AccountError::InDjango)
     }
 

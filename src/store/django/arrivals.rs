@@ -73,10 +73,8 @@ impl<D: DjangoDatabase> Source for DjangoStore<D> {
             let id = person.user.account.id.0;
             let tokens = self.tokens(self.rows(statement(&self.texts.tokens_of).bind(id)).await?);
             let now = self.clock.now();
-            let arriving = tokens.into_iter().map(|token| arriving(token, now));
-            // The newest of those that can be taken over, or else what keeps the newest from it.
-            let token = arriving.max_by_key(|token| (token.withheld.is_none(), token.created));
-            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), token });
+            let tokens = tokens.into_iter().map(|token| arriving(token, now)).collect();
+            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), tokens });
         }
         Ok(page)
     }

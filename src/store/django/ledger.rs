@@ -57,12 +57,17 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
             }
             return Ok(Issued { id: same.id, key, expires: None, fresh: false });
         }
+        self.check_width(&key)?;
         let tokens = self.all_of(owner).await?;
         match (self.login_token(&tokens), conflict) {
             (None, _) => self.make(owner, key, &tokens).await,
             (Some(_), OnConflict::Refuse) => Err(LedgerError::LoginExists(owner)),
             (Some(token), OnConflict::Replace) => self.replace(token, key).await,
         }
+    }
+
+    async fn import_named(&self, _owner: SubjectId, _key: TokenKey, _: &NamedToken) -> Result<Issued, LedgerError> {
+        Err(LedgerError::OnlyLogin)
     }
 
     async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError> {
@@ -202,6 +207,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(token.owner.id.0);
         let deleted = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await?;
         Ok(deleted > 0 && token.is_live(self.clock.now()))
+    }
+
+    /// Would the column of keys hold this one? A database that cuts what is too long would keep another key.
+    fn check_width(&self, key: &TokenKey) -> Result<(), LedgerError> {
+        match self.key_width.filter(|most| key.expose().chars().count() > *most) {
+            Some(most) => Err(LedgerError::KeyTooLong { most }),
+            None => Ok(()),
+        }
     }
 
     fn written(&self, text: &Arc<str>, owner: SubjectId, key: &TokenKey) -> Statement {

@@ -3,7 +3,8 @@
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
 //! statements; `schema` looks whether all tables are there, `columns` whether the gateway knows what each column is, `meaning` what
-//! further ones say, `rights` whether tables may be written, `rows` reads what stands in them; `find`, `ledger`,
+//! further ones say, `rights` whether tables may be written, `triggers` whether something tells of changes, `rows` reads what
+//! stands in them; `find`, `ledger`,
 //! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
 //! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
 //!
@@ -27,6 +28,7 @@ mod schema;
 mod sessions;
 mod sqlite;
 mod texts;
+mod triggers;
 
 use std::future::Future;
 use std::sync::atomic::AtomicI64;
@@ -44,6 +46,7 @@ use self::mysql::MysqlDatabase;
 use self::rows::{Person, Token, TokenRow, UserRow};
 use self::sqlite::SqliteFile;
 use self::texts::Texts;
+use self::triggers::Told;
 use super::error::unavailable;
 use super::outage::StoreOutage;
 use super::password::Hasher;
@@ -55,6 +58,7 @@ use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::token::{TokenFormat, TokenKey};
 
 pub use self::arrivals::DjangoUsers;
+pub use self::triggers::script as django_triggers;
 
 /// Changes of our own that a listener may be behind before it has to forget everything.
 const EVENTS: usize = 1_024;
@@ -64,6 +68,8 @@ struct DjangoStore<D> {
     database: D,
     texts: Texts,
     meanings: Meanings,
+    /// Most characters of a key that the column holds.
+    key_width: Option<usize>,
     mode: DjangoMode,
     /// May a user have one token only?
     one_each: bool,
@@ -80,8 +86,8 @@ struct DjangoStore<D> {
     no_sessions: Option<NoSessions>,
     /// Tells this process what it changed itself.
     own: broadcast::Sender<TokenEvent>,
-    /// Are there triggers that tell of changes?
-    is_told: bool,
+    /// What tells of changes.
+    told: Told,
     /// How often something may have happened of which nobody told.
     missed: Arc<AtomicI64>,
     outage: StoreOutage,
@@ -117,6 +123,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             database,
             texts: looked.texts,
             meanings: looked.meanings,
+            key_width: looked.key_width,
             one_each: looked.one_each,
             no_new_tokens: looked.no_new_tokens,
             remarks: looked.remarks,
@@ -128,7 +135,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             clock,
             no_sessions: looked.no_sessions,
             own: broadcast::Sender::new(EVENTS),
-            is_told: looked.is_told,
+            told: looked.told,
             missed: Arc::default(),
             outage: StoreOutage::default(),
         })
@@ -136,9 +143,11 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 
     /// All of it, for a process that makes tokens of this format.
     fn into_store(self, format: TokenFormat) -> Store {
-        let (no_sessions, is_told, remarks) = (self.no_sessions.clone(), self.is_told, self.remarks.clone());
+        let (no_sessions, told, remarks) = (self.no_sessions.clone(), self.told.clone(), self.remarks.clone());
         let all = Store::bare(DjangoStore { format, ..self });
-        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, remarks, ..all }
+        let is_told = told == Told::All;
+        let broken_triggers = if let Told::Some(broken) = told { broken } else { Vec::new() };
+        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, broken_triggers, remarks, ..all }
     }
 
     /// The tokens of these rows, each once.

@@ -8,13 +8,10 @@ use super::rows::{TokenRow, UserRow};
 use super::sessions::SessionRow;
 use super::statement;
 use super::texts::{Shape, Texts};
+use super::triggers::{self, Told};
 use crate::config::settings::{Django, DjangoMode};
-use crate::store::sql::Statement;
 use crate::store::{NoSessions, OpenError, StoreError};
 use crate::token::TokenKey;
-
-/// The trigger that docs/DJANGO.md puts on the table of tokens.
-const TRIGGER: &str = "tokengate_token_changed";
 
 /// Characters of a key that Django REST Framework makes, and of its column.
 const KEY_WIDTH: usize = 40;
@@ -23,6 +20,8 @@ const KEY_WIDTH: usize = 40;
 pub(super) struct Looked {
     pub(super) texts: Texts,
     pub(super) meanings: Meanings,
+    /// Most characters of a key that its column holds; `None`: as many as one likes.
+    pub(super) key_width: Option<usize>,
     /// May a user have one token only?
     pub(super) one_each: bool,
     /// Why no token can be made here.
@@ -31,8 +30,8 @@ pub(super) struct Looked {
     pub(super) remarks: Vec<String>,
     /// Why there is no place for sessions, if there is none.
     pub(super) no_sessions: Option<NoSessions>,
-    /// Are there triggers that tell of changes?
-    pub(super) is_told: bool,
+    /// What tells of changes.
+    pub(super) told: Told,
 }
 
 /// What a table has to have.
@@ -91,22 +90,19 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     {
         return Err(OpenError::NotWritable { store: database.place(), wrong: missing.told(&names.token_table) });
     }
-    let is_told = match database.feed() {
-        None => false,
-        Some(_) => {
-            let text = "SELECT CAST(1 AS BIGINT) FROM pg_trigger WHERE tgname = $1 AND tgrelid = to_regclass($2)";
-            let asked = Statement::new(text).bind(TRIGGER).bind(D::DIALECT.quoted(&names.token_table));
-            !database.rows::<(i64,)>(asked).await.map_err(failed)?.is_empty()
-        }
-    };
     let no_sessions = look_for_sessions(database, names, &texts).await.map_err(failed)?;
+    let told = match database.feed() {
+        None => Told::Nothing,
+        Some(_) => triggers::look(database, names, no_sessions.is_none()).await.map_err(failed)?,
+    };
     let no_new_tokens = no_new_tokens(&names.token_table, &tokens, &meanings);
     let mut remarks = oddities(&names.token_table, &tokens, &is_unique);
     if names.mode == DjangoMode::ReadWrite {
         remarks.extend(no_new_tokens.clone());
     }
     let one_each = is_unique("user_id");
-    Ok(Looked { texts, meanings, one_each, no_new_tokens, remarks, no_sessions, is_told })
+    let key_width = tokens.iter().find(|column| column.name == "key").and_then(Column::width);
+    Ok(Looked { texts, meanings, key_width, one_each, no_new_tokens, remarks, no_sessions, told })
 }
 
 /// What the columns of tokens and users mean.

@@ -56,6 +56,19 @@ impl fmt::Debug for Password {
     }
 }
 
+/// The algorithm of a hash that no password can be compared with. `None` for a hash that can be, and where there is no
+/// password on purpose (an empty text, or one that begins with `!`, as in Django).
+pub(super) fn unverifiable(kept: &str) -> Option<String> {
+    if kept.is_empty() || kept.starts_with('!') || Kept::read(kept).is_some() {
+        return None;
+    }
+    let is_name =
+        |text: &&str| (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    // Without `$` it may be a plain MD5, or anything: nothing of it is shown.
+    let algorithm = kept.split_once('$').map(|(algorithm, _)| algorithm).filter(is_name);
+    Some(algorithm.unwrap_or("unknown").to_owned())
+}
+
 fn hash(password: &Password) -> argon2::password_hash::Result<String> {
     let parameters = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
@@ -96,6 +109,23 @@ mod tests {
     fn nothing_fits_an_unknown_user_or_what_is_no_hash() {
         assert!(!fits(&password("x"), Some("x")));
         assert!(!fits(&password("x"), None));
+    }
+
+    #[test]
+    fn a_hash_that_nothing_can_be_compared_with_is_named_by_its_algorithm() {
+        let named = [
+            ("md5$salt$0123456789abcdef0123456789abcdef", "md5"),
+            ("sha1$salt$0123456789abcdef0123456789abcdef01234567", "sha1"),
+            ("0123456789abcdef0123456789abcdef", "unknown"),
+            ("pbkdf2_sha256$99999999$salt$digest", "pbkdf2_sha256"),
+            ("secret in clear$", "unknown"),
+        ];
+        for (kept, algorithm) in named {
+            assert_eq!(unverifiable(kept).as_deref(), Some(algorithm), "{kept}");
+        }
+        for kept in ["", "!", "!unusable", &hash(&password("x")).unwrap()] {
+            assert_eq!(unverifiable(kept), None, "{kept}");
+        }
     }
 
     #[test]

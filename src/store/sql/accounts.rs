@@ -11,13 +11,13 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
-    AccountError, AccountStore, Act, Arrival, DetailsChange, Issued, LedgerError, NewUser, Page, Password, StoreError,
-    Taken, User,
+    AccountError, AccountStore, Act, Arrival, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Page,
+    Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
 /// What stands in place of a hash when no password fits, as in Django.
-const UNUSABLE: &str = "!";
+pub(super) const UNUSABLE: &str = "!";
 
 #[async_trait]
 impl<D: Database> AccountStore for SqlStore<D> {
@@ -104,11 +104,24 @@ impl<D: Database> AccountStore for SqlStore<D> {
         .await
     }
 
-    async fn take_in(&self, arrival: &Arrival) -> Result<Taken, AccountError> {
+    async fn take_in(&self, arrival: &Arrival, import: &Import) -> Result<Taken, AccountError> {
         self.within(async {
             let mut change = self.database.begin().await?;
-            let taken = self.take_over_user(&mut change, arrival).await;
+            let taken = self.take_over_user(&mut change, arrival, import).await;
             change.finish(taken).await
+        })
+        .await
+    }
+
+    async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError> {
+        self.imported_users(import, page).await
+    }
+
+    async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let gone = self.end_gone(&mut change, user, import).await;
+            change.finish(gone).await
         })
         .await
     }

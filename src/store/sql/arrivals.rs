@@ -1,49 +1,78 @@
 //! Takes users over from elsewhere: each within one change, with all that belongs to it.
 
-use super::accounts::{id_of, insert, join_groups, row};
+use std::cmp::Reverse;
+
+use super::accounts::{UNUSABLE, id_of, insert, join_groups, row};
 use super::ledger::{Draft, counts, find, login_of};
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement, detail};
+use super::{Change, Database, SqlStore, Statement, detail, stale};
 use crate::clock::Timestamp;
+use crate::store::password::unverifiable;
 use crate::store::{
-    AccountError, Act, Arrival, ArrivingToken, LedgerError, StoreError, Taken, TokenKind, TokenRef, TokenTaken,
-    UserTaken,
+    AccountError, Act, Arrival, ArrivingToken, Import, LedgerError, StoreError, Taken, TokenKind, TokenLabel, TokenRef,
+    TokenTaken, UserTaken,
 };
-use crate::token::{ScopeSet, SubjectId, TokenKey};
+use crate::token::{ScopeSet, SubjectId, TokenId, TokenKey};
 
 impl<D: Database> SqlStore<D> {
     pub(super) async fn take_over_user(
         &self,
         change: &mut D::Change,
         arrival: &Arrival,
+        import: &Import,
     ) -> Result<Taken, AccountError> {
-        let user = self.settle(change, arrival).await?;
-        let token = match (&user, &arrival.token) {
-            (UserTaken::Skipped(_), Some(_)) => TokenTaken::Skipped("its user is not here".to_owned()),
-            (_, None) => TokenTaken::Missing,
-            (_, Some(token)) => self.take_over_token(change, arrival.user.account.id, token).await?,
+        // First, so that a token that replaced another there becomes the login token here too.
+        let stale = self.end_stale(change, arrival, import).await?;
+        let lost = unverifiable(&arrival.password);
+        let kept = if lost.is_some() { UNUSABLE } else { arrival.password.as_str() };
+        let here = row(change, arrival.user.account.id).await?;
+        let user = self.settle(change, arrival, kept, import).await?;
+        let password_lost = match user {
+            UserTaken::Skipped(_) => None,
+            _ => lost.filter(|_| here.is_none_or(|row| is_unusable(row.password()))),
         };
-        Ok(Taken { user, token })
+        let mut ordered: Vec<&ArrivingToken> = arrival.tokens.iter().collect();
+        ordered.sort_by_key(|token| Reverse(token.created));
+        let mut tokens = Vec::new();
+        for token in ordered {
+            let taken = match &user {
+                UserTaken::Skipped(_) => TokenTaken::Skipped("the user was skipped".to_owned()),
+                _ => self.take_over_token(change, arrival.user.account.id, token, import).await?,
+            };
+            tokens.push((stale::label(token), taken));
+        }
+        Ok(Taken { user, tokens, password_lost, stale })
     }
 
-    async fn settle(&self, change: &mut D::Change, arrival: &Arrival) -> Result<UserTaken, AccountError> {
+    async fn settle(
+        &self,
+        change: &mut D::Change,
+        arrival: &Arrival,
+        password: &str,
+        import: &Import,
+    ) -> Result<UserTaken, AccountError> {
         let new = match arrival.to_new_user() {
             Ok(new) => new,
             Err(invalid) => return Ok(UserTaken::Skipped(invalid.to_string())),
         };
         let id = arrival.user.account.id;
         if let Some(row) = row(change, id).await? {
-            return judged(row, arrival);
+            let judged = judged(row, arrival, password)?;
+            if matches!(judged, UserTaken::There { .. }) {
+                stale::claim_user(change, id, import).await?;
+            }
+            return Ok(judged);
         }
         if let Some(other) = id_of(change, &new.name).await? {
-            return Ok(UserTaken::Skipped(format!("its name is here that of the user with the id {other}")));
+            return Ok(UserTaken::Skipped(format!("the name belongs to user {other} here")));
         }
-        insert(change, &new, &arrival.password, arrival.user.created).await?;
+        insert(change, &new, password, arrival.user.created).await?;
         join_groups(change, id, &new.groups).await?;
         if let Some(at) = arrival.user.last_login {
             let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2");
             change.execute(statement.bind(at.as_micros()).bind(id.0)).await?;
         }
+        stale::note_user(change, id, import).await?;
         self.note_user(change, Act::UserImported, id, &detail::created(&new)).await?;
         Ok(UserTaken::New)
     }
@@ -53,40 +82,43 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         owner: SubjectId,
         token: &ArrivingToken,
+        import: &Import,
     ) -> Result<TokenTaken, StoreError> {
         let skipped = |why: &str| Ok(TokenTaken::Skipped(why.to_owned()));
-        let Ok(key) = TokenKey::parse(&token.key) else { return skipped("no request can show such a key") };
         let now = self.clock.now();
-        if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
-            return match (same.record.owner.id == owner, counts(&same.record, now)) {
-                (true, true) if token.withheld.is_some() || ends_later(same.record.expires, token.expires) => {
-                    let why =
-                        token.withheld.map_or_else(|| "it expires earlier there".to_owned(), |why| why.to_string());
-                    let id = same.record.id;
-                    Ok(TokenTaken::Refused(format!("{why}, and counts here as token {id}; change or revoke that")))
-                }
-                (true, true) => Ok(TokenTaken::There),
-                (true, false) => skipped("it was revoked here, or has expired"),
-                (false, _) => skipped("another user has this key here"),
+        if let Some(why) = stale::withheld(token, now) {
+            return match self.counting(change, owner, &token.key, now).await? {
+                Some(id) => Ok(TokenTaken::Refused(format!("{why}, and counts here as token {id}; revoke that"))),
+                None if why.is_live() => Ok(TokenTaken::Refused(why.to_string())),
+                None => Ok(TokenTaken::Dead(why)),
             };
         }
-        match token.withheld {
-            Some(why) if why.is_live() => return Ok(TokenTaken::Refused(why.to_string())),
-            Some(why) => return skipped(&why.to_string()),
-            None => {}
+        let Ok(key) = TokenKey::parse(&token.key) else {
+            return skipped("the key contains characters that cannot be sent in a header, or is too long");
+        };
+        if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
+            return match (same.record.owner.id == owner, counts(&same.record, now)) {
+                (true, true) => {
+                    stale::claim_token(change, (same.record.id, owner), import).await?;
+                    let outlived = token.expires.filter(|end| same.record.expires.is_none_or(|here| here > *end));
+                    Ok(outlived.map_or(TokenTaken::There, TokenTaken::Outlives))
+                }
+                (true, false) => skipped("it was revoked here, or it expired here"),
+                (false, _) => skipped("the key belongs to another user here"),
+            };
         }
-        if login_of(change, owner).await?.is_some() {
-            return skipped("the user has another login token here");
-        }
+        let name = login_of(change, owner).await?.map(|_| name_of(token.created));
         let scopes = ScopeSet::default();
         // It counts from now on for as long as a new one would, and no longer than there; when it was made stays known.
-        let expires = [self.default_end(now), token.expires].into_iter().flatten().min();
-        let draft = Draft { key, kind: TokenKind::Login, name: "", scopes: &scopes, expires };
+        let expires = self.default_end(now).into_iter().chain(token.expires).min();
+        let kind = if name.is_some() { TokenKind::Named } else { TokenKind::Login };
+        let draft = Draft { key, kind, name: name.as_deref().unwrap_or(""), scopes: &scopes, expires };
         match self.write_down(change, owner, draft, token.created).await {
             Ok(issued) => {
+                stale::note_token(change, issued.id, import).await?;
                 self.note_token(change, Act::TokenImported, issued.id, &detail::issued(issued.expires, &scopes))
                     .await?;
-                Ok(TokenTaken::New)
+                Ok(name.map_or(TokenTaken::Login, TokenTaken::Named))
             }
             Err(LedgerError::Store(error)) => Err(error),
             Err(refused) => Ok(TokenTaken::Skipped(refused.to_string())),
@@ -94,29 +126,55 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// Does a token that ends at `here` count for longer than one that ends at `there`?
-fn ends_later(here: Option<Timestamp>, there: Option<Timestamp>) -> bool {
-    there.is_some_and(|there| here.is_none_or(|here| here > there))
+impl<D: Database> SqlStore<D> {
+    /// The token of this user that has this key and counts.
+    async fn counting(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<TokenId>, StoreError> {
+        let Ok(key) = TokenKey::parse(key) else { return Ok(None) };
+        let same = find(change, TokenRef::Digest(key.digest())).await?;
+        let same = same.filter(|same| same.record.owner.id == owner && counts(&same.record, now));
+        Ok(same.map(|same| same.record.id))
+    }
 }
 
-/// What differs from the user who has this id already.
-fn judged(row: UserRow, arrival: &Arrival) -> Result<UserTaken, AccountError> {
-    let same_password = row.password() == arrival.password.as_str();
+/// What a further token of a user is called here.
+fn name_of(created: Timestamp) -> String {
+    format!("imported, made {}", TokenLabel::day(created))
+}
+
+fn is_unusable(hash: &str) -> bool {
+    hash.is_empty() || hash.starts_with(UNUSABLE)
+}
+
+/// What differs from the user who has this id already. `password` is what would be kept of the arrival's.
+fn judged(row: UserRow, arrival: &Arrival, password: &str) -> Result<UserTaken, AccountError> {
+    let same_password = row.password() == password || (is_unusable(row.password()) && is_unusable(password));
     let (here, there) = (row.into_user()?, &arrival.user);
     if here.account.name != there.account.name {
-        let name = here.account.name;
-        return Ok(UserTaken::Skipped(format!("its id is here that of the user {name}")));
+        let (id, name) = (here.account.id, here.account.name);
+        return Ok(UserTaken::Skipped(format!(
+            "its id {id} belongs to user {name} here; if that user was renamed there, rename it here and import again"
+        )));
     }
+    let told = |part: &str, here: &str, there: &str| format!("{part} (here: {here}; there: {there})");
+    let yes = |yes: bool| if yes { "yes" } else { "no" };
+    let text = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+    let groups = |groups: &[String]| text(&groups.join(", "));
+    let (mine, theirs) = (&here.account, &there.account);
     let parts = [
-        ("active", here.account.active == there.account.active),
-        ("password", same_password),
-        ("e-mail", here.account.email == there.account.email),
-        ("groups", here.account.groups == there.account.groups),
-        ("first name", here.first_name == there.first_name),
-        ("last name", here.last_name == there.last_name),
-        ("staff", here.staff == there.staff),
-        ("superuser", here.superuser == there.superuser),
+        (mine.active != theirs.active).then(|| told("active", yes(mine.active), yes(theirs.active))),
+        (!same_password).then(|| "password".to_owned()),
+        (mine.email != theirs.email).then(|| told("e-mail", &text(&mine.email), &text(&theirs.email))),
+        (mine.groups != theirs.groups).then(|| told("groups", &groups(&mine.groups), &groups(&theirs.groups))),
+        (here.first_name != there.first_name).then(|| "first name".to_owned()),
+        (here.last_name != there.last_name).then(|| "last name".to_owned()),
+        (here.staff != there.staff).then(|| told("staff", yes(here.staff), yes(there.staff))),
+        (here.superuser != there.superuser).then(|| told("superuser", yes(here.superuser), yes(there.superuser))),
     ];
-    let differs = parts.into_iter().filter(|(_, same)| !same).map(|(part, _)| part).collect();
-    Ok(UserTaken::There { differs })
+    Ok(UserTaken::There { differs: parts.into_iter().flatten().collect() })
 }

@@ -61,11 +61,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     }
 
     async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError> {
-        if !is_label(&order.name, LONGEST_NAME) {
-            return Err(LedgerError::InvalidName);
-        }
-        check_end(order.expires)?;
-        check_scopes(&order.scopes)?;
+        check_order(order)?;
         self.within(async {
             let mut change = self.database.begin().await?;
             let issued = self.named(&mut change, owner, order, self.clock.now()).await;
@@ -78,6 +74,16 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let issued = self.take_over(&mut change, owner, key, conflict, self.clock.now()).await;
+            change.finish(issued).await
+        })
+        .await
+    }
+
+    async fn import_named(&self, owner: SubjectId, key: TokenKey, order: &NamedToken) -> Result<Issued, LedgerError> {
+        check_order(order)?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.take_over_named(&mut change, owner, key, order, self.clock.now()).await;
             change.finish(issued).await
         })
         .await
@@ -175,18 +181,39 @@ impl<D: Database> SqlStore<D> {
         order: &NamedToken,
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
+        let key = self.new_key(self.tokens.format);
+        self.write_named(change, owner, key, order, (Act::TokenIssued, now)).await
+    }
+
+    async fn take_over_named(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: TokenKey,
+        order: &NamedToken,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        match find(change, TokenRef::Digest(key.digest())).await? {
+            Some(same) => known_key(same, TokenKind::Named, owner, key, now),
+            None => self.write_named(change, owner, key, order, (Act::TokenImported, now)).await,
+        }
+    }
+
+    async fn write_named(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        key: TokenKey,
+        order: &NamedToken,
+        (act, now): (Act, Timestamp),
+    ) -> Result<Issued, LedgerError> {
         if count_live(change, owner, now).await? >= u64::from(self.tokens.max_per_user) {
             return Err(LedgerError::TooMany { owner, most: self.tokens.max_per_user });
         }
-        let draft = Draft {
-            key: self.new_key(self.tokens.format),
-            kind: TokenKind::Named,
-            name: &order.name,
-            scopes: &order.scopes,
-            expires: order.expires.or_else(|| self.default_end(now)),
-        };
+        let expires = order.expires.or_else(|| self.default_end(now));
+        let draft = Draft { key, kind: TokenKind::Named, name: &order.name, scopes: &order.scopes, expires };
         let issued = self.write_down(change, owner, draft, now).await?;
-        self.note_token(change, Act::TokenIssued, issued.id, &detail::issued(issued.expires, &order.scopes)).await?;
+        self.note_token(change, act, issued.id, &detail::issued(issued.expires, &order.scopes)).await?;
         Ok(issued)
     }
 
@@ -199,7 +226,7 @@ impl<D: Database> SqlStore<D> {
         now: Timestamp,
     ) -> Result<Issued, LedgerError> {
         if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
-            return known_key(same, owner, key, now);
+            return known_key(same, TokenKind::Login, owner, key, now);
         }
         if let Some(login) = login_of(change, owner).await? {
             if is_live(login.expires, now) && conflict == OnConflict::Refuse {
@@ -306,13 +333,19 @@ pub(super) async fn find<C: Change>(change: &mut C, token: TokenRef) -> Result<O
 }
 
 /// What an import answers for a key that the store has already.
-fn known_key(same: TokenDetails, owner: SubjectId, key: TokenKey, now: Timestamp) -> Result<Issued, LedgerError> {
+fn known_key(
+    same: TokenDetails,
+    kind: TokenKind,
+    owner: SubjectId,
+    key: TokenKey,
+    now: Timestamp,
+) -> Result<Issued, LedgerError> {
     let record = same.record;
     if record.owner.id != owner {
         Err(LedgerError::KeyTaken)
     } else if !counts(&record, now) {
         Err(LedgerError::KeySpent)
-    } else if same.kind != TokenKind::Login {
+    } else if same.kind != kind {
         Err(LedgerError::KeyTaken)
     } else {
         Ok(Issued { id: record.id, key, expires: record.expires, fresh: false })
@@ -335,6 +368,14 @@ pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> 
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
+}
+
+fn check_order(order: &NamedToken) -> Result<(), LedgerError> {
+    if !is_label(&order.name, LONGEST_NAME) {
+        return Err(LedgerError::InvalidName);
+    }
+    check_end(order.expires)?;
+    check_scopes(&order.scopes)
 }
 
 /// A later one could not be written as RFC 3339 has it, which programs could not read.

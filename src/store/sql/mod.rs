@@ -4,7 +4,8 @@
 //! ready,
 //! `rows` reads what stands in it; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
 //! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and
-//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere. The change log is
+//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere and `stale` ends what
+//! is gone there. The change log is
 //! written by triggers of the schema, not by any of these.
 
 mod accounts;
@@ -19,6 +20,7 @@ mod ledger;
 mod rows;
 mod schema;
 mod sessions;
+mod stale;
 mod statement;
 mod token_changes;
 mod user_changes;

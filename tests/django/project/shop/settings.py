@@ -52,6 +52,11 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
 }
 
+# Users of its own.
+if "PEOPLE" in os.environ:
+    INSTALLED_APPS.append("people")
+    AUTH_USER_MODEL = "people.Person"
+
 # What docs/DJANGO.md tells of.
 if "IDENTITY" in os.environ:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

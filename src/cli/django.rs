@@ -1,0 +1,24 @@
+//! `tokengate django`: help with an existing Django database.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::args::DjangoCommand;
+use super::{check, show};
+use crate::config::settings::{DjangoUrl, StoreUrl};
+use crate::store;
+
+/// Runs one command.
+pub fn run(config: &Path, command: &DjangoCommand) -> Result<()> {
+    let DjangoCommand::Triggers = command;
+    let settings = check::settings(config)?;
+    match &settings.store.url {
+        StoreUrl::Django(DjangoUrl::Postgres(_)) => {
+            show::line(store::django_triggers(&settings.store.django).trim_end())
+        }
+        _ => bail!(
+            "store.url is no Django database on PostgreSQL, and only those have triggers that gateways can hear of"
+        ),
+    }
+}

@@ -1,0 +1,209 @@
+//! What an import did, and what it could not do: every difference by name, then all of them counted.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::show;
+use crate::store::{Arrival, Gone, Stale, Taken, TokenLabel, TokenTaken, UserTaken};
+
+/// What became of all.
+pub(super) struct Report {
+    prunes: bool,
+    users: Counts,
+    tokens: Counts,
+    /// Users who differ, and tokens that live longer here than there.
+    different: u64,
+    passwords_lost: u64,
+    /// Tokens that were skipped since they do not count there either.
+    dead: u64,
+    stale_users: u64,
+    stale_tokens: u64,
+    remarks: Vec<Remark>,
+}
+
+#[derive(Default)]
+struct Counts {
+    new: u64,
+    there: u64,
+    skipped: u64,
+}
+
+struct Remark {
+    id: i64,
+    user: String,
+    text: String,
+}
+
+impl Report {
+    /// An empty report, of an import that ends what is gone or does not.
+    pub(super) fn new(prunes: bool) -> Report {
+        Report {
+            prunes,
+            users: Counts::default(),
+            tokens: Counts::default(),
+            different: 0,
+            passwords_lost: 0,
+            dead: 0,
+            stale_users: 0,
+            stale_tokens: 0,
+            remarks: Vec::new(),
+        }
+    }
+
+    pub(super) fn prunes(&self) -> bool {
+        self.prunes
+    }
+
+    /// Is all that counts there here, as it is there?
+    pub(super) fn is_whole(&self) -> bool {
+        self.users.skipped + self.tokens.skipped + self.different + self.passwords_lost == self.dead
+    }
+
+    /// Does nothing count here any more that does not count there?
+    pub(super) fn nothing_stale(&self) -> bool {
+        self.prunes || self.stale_users + self.stale_tokens == 0
+    }
+
+    /// Notes what became of a user and of the user's tokens.
+    pub(super) fn note(&mut self, arrival: &Arrival, taken: Taken) {
+        let account = &arrival.user.account;
+        let (id, name) = (account.id.0, account.name.as_str());
+        let was_skipped = matches!(taken.user, UserTaken::Skipped(_));
+        match taken.user {
+            UserTaken::New => self.users.new += 1,
+            UserTaken::There { differs } => {
+                self.users.there += 1;
+                if !differs.is_empty() {
+                    self.different += 1;
+                    self.remark(id, name, format!("left as it is here, though it differs: {}", differs.join(", ")));
+                }
+            }
+            UserTaken::Skipped(why) => {
+                self.users.skipped += 1;
+                self.remark(id, name, format!("skipped: {why}"));
+            }
+        }
+        if let Some(algorithm) = taken.password_lost {
+            self.passwords_lost += 1;
+            let text =
+                format!("has no password here: hashes of the kind {algorithm} cannot be verified; set a new one");
+            self.remark(id, name, text);
+        }
+        for (token, taken) in taken.tokens {
+            let called = called(&token);
+            match taken {
+                TokenTaken::Login => self.tokens.new += 1,
+                TokenTaken::Named(token_name) => {
+                    self.tokens.new += 1;
+                    self.remark(id, name, format!("{called} became the named token \"{token_name}\""));
+                }
+                TokenTaken::There => self.tokens.there += 1,
+                TokenTaken::Outlives(end) => {
+                    self.tokens.there += 1;
+                    self.different += 1;
+                    self.remark(id, name, format!("{called} expires there at {end}, and later or never here"));
+                }
+                TokenTaken::Dead(why) => {
+                    self.tokens.skipped += 1;
+                    self.dead += 1;
+                    self.remark(id, name, format!("{called} skipped: {why}"));
+                }
+                TokenTaken::Refused(why) => {
+                    self.tokens.skipped += 1;
+                    self.remark(id, name, format!("{called} refused: {why}"));
+                }
+                TokenTaken::Skipped(why) => {
+                    self.tokens.skipped += 1;
+                    let why = if was_skipped { "the user was skipped" } else { &why };
+                    self.remark(id, name, format!("{called} skipped: {why}"));
+                }
+            }
+        }
+        self.note_stale(id, name, &taken.stale, "inactive");
+    }
+
+    /// Notes a user who is gone there.
+    pub(super) fn miss(&mut self, gone: &Gone) {
+        self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone");
+    }
+
+    fn note_stale(&mut self, id: i64, name: &str, stale: &Stale, there: &str) {
+        if stale.user {
+            self.stale_users += 1;
+            let here = if self.prunes { "deactivated here" } else { "active here" };
+            self.remark(id, name, format!("is {there} in the Django database: {here}"));
+        }
+        for token in &stale.tokens {
+            self.stale_tokens += 1;
+            let here = if self.prunes { "revoked here" } else { "valid here" };
+            self.remark(
+                id,
+                name,
+                format!("{} does not count, or counts for less, in the Django database: {here}", called(token)),
+            );
+        }
+    }
+
+    fn remark(&mut self, id: i64, user: &str, text: String) {
+        self.remarks.push(Remark { id, user: user.to_owned(), text });
+    }
+
+    /// Prints all of it.
+    pub(super) fn print(&self, json: bool) -> Result<()> {
+        let Report { prunes, different, passwords_lost, stale_users, stale_tokens, .. } = self;
+        if json {
+            let remarks = self.remarks.iter();
+            let remarks = remarks.map(|Remark { id, user, text }| json!({ "id": id, "user": user, "remark": text }));
+            return show::json(&json!({
+                "users": self.users.as_json(),
+                "tokens": self.tokens.as_json(),
+                "different": different,
+                "passwords_left_out": passwords_lost,
+                "gone": { "users": stale_users, "tokens": stale_tokens, "ended": prunes },
+                "remarks": remarks.collect::<Vec<_>>(),
+            }));
+        }
+        for Remark { id, user, text } in &self.remarks {
+            show::line(format!("user {} (id {id}): {}", printable(user), printable(text)))?;
+        }
+        if *different > 0 {
+            show::line(format!("different: {different}; nothing here was overwritten"))?;
+        }
+        if *passwords_lost > 0 {
+            show::line(format!("passwords: {passwords_lost} cannot be verified and were left out"))?;
+        }
+        if stale_users + stale_tokens > 0 {
+            let then = if *prunes { "ended here" } else { "still valid here; --prune ends them" };
+            let what = format!("{}, {}", counted(*stale_users, "user"), counted(*stale_tokens, "token"));
+            show::line(format!("gone from the Django database: {what}, {then}"))?;
+        }
+        for (what, counts) in [("users", &self.users), ("tokens", &self.tokens)] {
+            let Counts { new, there, skipped } = counts;
+            show::line(format!("{what}: {new} imported, {there} there already, {skipped} skipped"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn as_json(&self) -> Value {
+        json!({ "imported": self.new, "there": self.there, "skipped": self.skipped })
+    }
+}
+
+fn called(token: &TokenLabel) -> String {
+    let day = TokenLabel::day(token.created);
+    match &token.hint {
+        Some(hint) => format!("token {hint}… of {day}"),
+        None => format!("token of {day}"),
+    }
+}
+
+fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Texts of others keep to their line.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

@@ -1,0 +1,158 @@
+//! What an import brought earlier and what does not count any more in the system that it came from.
+//!
+//! The store notes beside each user and token that was imported where it came from. Only what came from the same system
+//! is compared with it, so a user who was created here, or who came from another system, is never ended by an import.
+//! What was imported before the store noted that (an empty source) counts as from the same system.
+
+use std::collections::HashSet;
+
+use super::accounts::{account_error, get, row};
+use super::rows::TokenRow;
+use super::{Change, Database, SqlStore, Statement};
+use crate::clock::Timestamp;
+use crate::store::{
+    AccountError, Arrival, ArrivingToken, Gone, Import, Page, Stale, StoreError, TokenDetails, TokenLabel, Withheld,
+};
+use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
+
+impl<D: Database> SqlStore<D> {
+    /// What counts here although the arrival says that it does not count there. Ends it if the import shall.
+    pub(super) async fn end_stale(
+        &self,
+        change: &mut D::Change,
+        arrival: &Arrival,
+        import: &Import,
+    ) -> Result<Stale, AccountError> {
+        let (id, now) = (arrival.user.account.id, self.clock.now());
+        let counting = arrival.tokens.iter().filter(|token| withheld(token, now).is_none());
+        let counting: HashSet<_> = counting.map(|token| TokenDigest::of(token.key.as_bytes())).collect();
+        let mut tokens = self.imported_tokens(change, id, import).await?;
+        tokens.retain(|token| !counting.contains(&token.record.digest));
+        let user =
+            !arrival.user.account.active && is_imported(change, id, import).await? && is_active(change, id).await?;
+        self.end(change, id, user, &tokens, import).await
+    }
+
+    /// The same for a user who is gone there, with all that came along.
+    pub(super) async fn end_gone(
+        &self,
+        change: &mut D::Change,
+        user: SubjectId,
+        import: &Import,
+    ) -> Result<Gone, AccountError> {
+        let name = get(change, user).await?.account.name;
+        let tokens = self.imported_tokens(change, user, import).await?;
+        let is_stale = is_imported(change, user, import).await? && is_active(change, user).await?;
+        let stale = self.end(change, user, is_stale, &tokens, import).await?;
+        if is_stale && import.prune {
+            // Further tokens that were made here are those of somebody who is gone as well.
+            self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
+        }
+        Ok(Gone { id: user, name, stale })
+    }
+
+    async fn end(
+        &self,
+        change: &mut D::Change,
+        id: SubjectId,
+        user: bool,
+        tokens: &[TokenDetails],
+        import: &Import,
+    ) -> Result<Stale, AccountError> {
+        if import.prune {
+            for token in tokens {
+                self.revoke_one(change, token.record.id.0, self.clock.now()).await?;
+            }
+            if user {
+                self.write_active(change, id, false).await?;
+            }
+        }
+        let label = |token: &TokenDetails| TokenLabel { hint: Some(token.hint.clone()), created: token.record.created };
+        Ok(Stale { user, tokens: tokens.iter().map(label).collect() })
+    }
+
+    /// The live tokens of a user that came from the same system.
+    async fn imported_tokens(
+        &self,
+        change: &mut D::Change,
+        owner: SubjectId,
+        import: &Import,
+    ) -> Result<Vec<TokenDetails>, StoreError> {
+        let statement = Statement::new(
+            "SELECT token_details.* FROM token_details JOIN imported_tokens ON imported_tokens.token_id = token_details.id \
+             WHERE user_id = $1 AND source IN ($2, '') AND revoked IS NULL AND (expires IS NULL OR expires > $3) \
+             ORDER BY token_details.id",
+        );
+        let statement = statement.bind(owner.0).bind(import.source.as_str()).bind(self.clock.now().as_micros());
+        let rows: Vec<TokenRow> = change.rows(statement).await?;
+        rows.into_iter().map(TokenRow::into_details).collect()
+    }
+
+    /// Ids of users of whom something came from the same system and counts here, in their order.
+    pub(super) async fn imported_users(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError> {
+        let statement = Statement::new(
+            "SELECT id FROM users WHERE id > $1 AND ( \
+               (active AND id IN (SELECT user_id FROM imported_users WHERE source IN ($2, ''))) \
+               OR id IN (SELECT tokens.user_id FROM imported_tokens JOIN tokens ON tokens.id = imported_tokens.token_id \
+                         WHERE source IN ($2, '') AND revoked IS NULL AND (expires IS NULL OR expires > $3)) \
+             ) ORDER BY id LIMIT $4",
+        );
+        let now = self.clock.now().as_micros();
+        let statement = statement.bind(page.after).bind(import.source.as_str()).bind(now).bind(i64::from(page.limit));
+        let rows: Vec<(i64,)> = self.rows(statement).await?;
+        Ok(rows.into_iter().map(|(id,)| SubjectId(id)).collect())
+    }
+}
+
+/// Why a token of an arrival must not count here.
+pub(super) fn withheld(token: &ArrivingToken, now: Timestamp) -> Option<Withheld> {
+    token.withheld.or_else(|| token.expires.filter(|end| *end <= now).map(|_| Withheld::Expired))
+}
+
+pub(super) fn label(token: &ArrivingToken) -> TokenLabel {
+    TokenLabel { hint: TokenKey::parse(&token.key).ok().map(|key| key.hint()), created: token.created }
+}
+
+async fn is_active<C: Change>(change: &mut C, user: SubjectId) -> Result<bool, StoreError> {
+    Ok(row(change, user).await?.is_some_and(|row| row.is_active()))
+}
+
+async fn is_imported<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<bool, StoreError> {
+    let statement = Statement::new("SELECT user_id FROM imported_users WHERE user_id = $1 AND source IN ($2, '')");
+    let row: Option<(i64,)> = change.row(statement.bind(user.0).bind(import.source.as_str())).await?;
+    Ok(row.is_some())
+}
+
+/// Notes where a new user came from.
+pub(super) async fn note_user<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<(), StoreError> {
+    let statement = Statement::new("INSERT INTO imported_users (user_id, source) VALUES ($1, $2)");
+    change.execute(statement.bind(user.0).bind(import.source.as_str())).await.map(|_| ())
+}
+
+/// Notes where a new token came from.
+pub(super) async fn note_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
+    let statement = Statement::new("INSERT INTO imported_tokens (token_id, source) VALUES ($1, $2)");
+    change.execute(statement.bind(token.0).bind(import.source.as_str())).await.map(|_| ())
+}
+
+/// Notes where a user came from who was imported before that was noted.
+pub(super) async fn claim_user<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<(), StoreError> {
+    let statement = Statement::new("UPDATE imported_users SET source = $1 WHERE user_id = $2 AND source = ''");
+    change.execute(statement.bind(import.source.as_str()).bind(user.0)).await.map(|_| ())
+}
+
+/// Notes where a token came from, and its owner, if both were imported: who shows the same key for the same user is the
+/// same system, whatever its address was.
+pub(super) async fn claim_token<C: Change>(
+    change: &mut C,
+    (token, owner): (TokenId, SubjectId),
+    import: &Import,
+) -> Result<(), StoreError> {
+    for (statement, id) in [
+        ("UPDATE imported_tokens SET source = $1 WHERE token_id = $2", token.0),
+        ("UPDATE imported_users SET source = $1 WHERE user_id = $2", owner.0),
+    ] {
+        change.execute(Statement::new(statement).bind(import.source.as_str()).bind(id)).await?;
+    }
+    Ok(())
+}

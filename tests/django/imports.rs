@@ -1,0 +1,289 @@
+//! `tokengate import django`: what comes over, what does not, and what is told of it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::commands::{folder, run};
+use super::for_each_database;
+use super::project::Project;
+
+for_each_database! {
+    an_import_takes_everything_over_and_nothing_twice
+    every_token_of_a_user_comes_over_and_none_is_dropped_unnamed
+    a_password_that_cannot_be_verified_is_left_out_and_named
+    what_is_gone_or_inactive_there_is_named_and_ended_when_asked
+    an_import_ends_nothing_that_did_not_come_from_there
+}
+
+/// Imports, and gives the exit code, the report and all of it as text.
+fn import(folder: &TempDir, project: &Project, more: &[&str]) -> (bool, Value) {
+    let (done, text) = run(folder, &[&["import", "django", &project.address, "--json"], more].concat());
+    (done, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
+}
+
+/// The same as text, for people.
+fn told(folder: &TempDir, project: &Project, more: &[&str]) -> (bool, String) {
+    run(folder, &[&["import", "django", &project.address], more].concat())
+}
+
+fn user(folder: &TempDir, name: &str) -> Value {
+    serde_json::from_str(&run(folder, &["user", "show", name, "--json"]).1).unwrap()
+}
+
+/// The tokens of a user: kind, name and state of each, oldest first.
+fn tokens(folder: &TempDir, name: &str) -> Vec<[String; 3]> {
+    let listed: Value = serde_json::from_str(&run(folder, &["token", "list", "--user", name, "--json"]).1).unwrap();
+    let text = |token: &Value, key: &str| token[key].as_str().unwrap().to_owned();
+    let listed = listed.as_array().unwrap().iter();
+    listed.map(|token| ["kind", "name", "state"].map(|key| text(token, key))).collect()
+}
+
+/// What is said of a user.
+fn remarks<'r>(report: &'r Value, name: &str) -> Vec<&'r str> {
+    let all = report["remarks"].as_array().unwrap().iter();
+    all.filter(|remark| remark["user"] == name).map(|remark| remark["remark"].as_str().unwrap()).collect()
+}
+
+async fn an_import_takes_everything_over_and_nothing_twice(project: Project) {
+    let code = "
+from datetime import datetime, timezone
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+for n in ('alice', 'bob', 'lateCarol', 'dave', 'eve'):
+    User.objects.create_user(n, n + '@example.com', first_name='F' + n)
+User.objects.filter(username='alice').update(
+    password=PBKDF2PasswordHasher().encode('secret', 'salt', 1), is_staff=True,
+    last_login=datetime(2026, 1, 2, 3, 4, 5, 678900, timezone.utc))
+User.objects.filter(username='bob').update(is_active=False, is_superuser=True)
+User.objects.get(username='alice').groups.set([Group.objects.create(name='b'), Group.objects.create(name='a')])
+Token.objects.filter(user__username='alice').update(created=datetime(2025, 1, 2, 3, 4, 5, 6000, timezone.utc))
+Token.objects.filter(user__username='dave').delete()
+Token.objects.create(user=User.objects.get(username='dave'), key='with a blank')
+User.objects.filter(username='eve').update(username='eve\\n')
+print(User.objects.get(username='alice').pk, *Token.objects.filter(user__username__in=['alice', 'bob']).order_by('user_id').values_list('key', flat=True))
+";
+    let printed = project.python(code).await;
+    let [id, alice, bob]: [&str; 3] = printed.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    let before = project.dump().await;
+    let folder = folder("");
+    let (whole, first) = import(&folder, &project, &[]);
+    assert!(!whole, "something was skipped");
+    assert_eq!(first["users"], json!({ "imported": 4, "there": 0, "skipped": 1 }));
+    assert_eq!(first["tokens"], json!({ "imported": 2, "there": 0, "skipped": 2 }));
+    let [dave] = remarks(&first, "dave")[..] else { panic!("{first}") };
+    assert!(dave.ends_with("skipped: the key contains characters that cannot be sent in a header, or is too long"));
+    let [eve, token] = remarks(&first, "eve\n")[..] else { panic!("{first}") };
+    assert!(eve.starts_with("skipped: a user name has") && token.ends_with("skipped: the user was skipped"), "{first}");
+
+    let shown = user(&folder, "alice");
+    assert_eq!(shown["id"].to_string(), id);
+    assert_eq!(
+        (&shown["groups"], &shown["staff"], &shown["superuser"]),
+        (&json!(["a", "b"]), &json!(true), &json!(false))
+    );
+    assert_eq!((&shown["email"], &shown["first_name"]), (&json!("alice@example.com"), &json!("Falice")));
+    assert_eq!((&shown["last_login"], &shown["has_password"]), (&json!("2026-01-02T03:04:05.678Z"), &json!(true)));
+    assert_eq!(user(&folder, "bob")["active"], false);
+    let again = run(&folder, &["token", "create", "alice"]).1;
+    assert_eq!(again, format!("Generated token {alice} for user alice\n"));
+    assert_eq!(run(&folder, &["token", "create", "bob"]).1, format!("Generated token {bob} for user bob\n"));
+    let listed: Value = serde_json::from_str(&run(&folder, &["token", "list", "--json"]).1).unwrap();
+    assert_eq!(listed[0]["created"], "2025-01-02T03:04:05.006Z");
+    let stored = fs::read(folder.path().join("tokengate.db")).unwrap();
+    let stored = [stored, fs::read(folder.path().join("tokengate.db-wal")).unwrap_or_default()].concat();
+    assert!(!stored.windows(40).any(|bytes| bytes == alice.as_bytes()), "keys are kept as digests and sealed");
+
+    let tables = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
+    let once = tables();
+    for more in [["--allow-skipped"].as_slice(), &["--prune", "--allow-skipped"]] {
+        let (whole, second) = import(&folder, &project, more);
+        assert!(whole, "the rest is known: {second}");
+        assert_eq!(second["users"], json!({ "imported": 0, "there": 4, "skipped": 1 }));
+        assert_eq!(second["tokens"], json!({ "imported": 0, "there": 2, "skipped": 2 }));
+        assert_eq!(second["remarks"], first["remarks"]);
+        assert_eq!(tables(), once);
+    }
+    assert_eq!(project.dump().await, before, "nothing in the project is changed");
+
+    let code = "
+User.objects.filter(username='alice').update(email='x@example.com', is_superuser=True)
+User.objects.get(username='alice').groups.remove(Group.objects.get(name='a'))";
+    project.python(code).await;
+    let (whole, text) = told(&folder, &project, &[]);
+    let differs = format!(
+        "user alice (id {id}): left as it is here, though it differs: e-mail (here: alice@example.com; there: \
+         x@example.com), groups (here: a, b; there: b), superuser (here: no; there: yes)\n"
+    );
+    assert!(
+        !whole && text.contains(&differs) && text.contains("\ndifferent: 1; nothing here was overwritten\n"),
+        "{text}"
+    );
+    assert!(text.ends_with("tokens: 0 imported, 2 there already, 2 skipped\n"), "{text}");
+    assert!(text.contains("user eve\\n (id "), "a name keeps to its line: {text}");
+    assert_eq!(tables(), once);
+}
+
+/// A table of tokens of which a user may have several, with wide keys, beside that of Django REST Framework.
+const SEVERAL: &str = "
+from datetime import datetime, timezone
+quoted = connection.ops.quote_name
+time = {'postgresql': 'timestamp with time zone', 'mysql': 'datetime(6)', 'sqlite': 'datetime'}[connection.vendor]
+with connection.cursor() as c:
+    c.execute(f'CREATE TABLE several ({quoted(\"key\")} varchar(255) PRIMARY KEY, created {time}, user_id integer)')
+def token(name, key, day):
+    with connection.cursor() as c:
+        user, made = User.objects.get(username=name).pk, f'2025-01-{day:02} 03:04:05.000001'
+        c.execute('INSERT INTO several VALUES (%s, %s, %s)', [key, made, user])
+";
+
+const WIDE: &str = "[store.django]\ntoken_table = \"several\"\n";
+
+async fn every_token_of_a_user_comes_over_and_none_is_dropped_unnamed(project: Project) {
+    let (hex, padded, long) = ("0123456789abcdef".repeat(4), format!("{}==", "Q+/d".repeat(25)), "x".repeat(255));
+    let code = format!(
+        "{SEVERAL}
+for n in ('alice', 'bob'): User.objects.create_user(n)
+token('alice', '{hex}', 2); token('alice', '{padded}', 1); token('alice', 'two words', 4)
+token('alice', '{long}', 3); token('alice', 'y' * 41 + '!', 5); token('bob', 'of-bob', 6)"
+    );
+    project.python(&code).await;
+    let folder = folder(WIDE);
+    let (whole, report) = import(&folder, &project, &[]);
+    assert!(!whole);
+    assert_eq!(report["tokens"], json!({ "imported": 4, "there": 0, "skipped": 2 }), "{report}");
+    let told = remarks(&report, "alice");
+    assert_eq!(
+        told,
+        [
+            "token of 2025-01-05 skipped: the key contains characters that cannot be sent in a header, or is too long",
+            "token of 2025-01-04 skipped: the key contains characters that cannot be sent in a header, or is too long",
+            "token 01234567… of 2025-01-02 became the named token \"imported, made 2025-01-02\"",
+            "token Q+/dQ+/d… of 2025-01-01 became the named token \"imported, made 2025-01-01\"",
+        ]
+    );
+    let kinds: Vec<_> = tokens(&folder, "alice").into_iter().map(|[kind, _, state]| [kind, state]).collect();
+    assert_eq!(kinds, [["login", "live"], ["named", "live"], ["named", "live"]]);
+    let shown = run(&folder, &["token", "create", "alice"]).1;
+    assert_eq!(shown, format!("Generated token {long} for user alice\n"), "the newest is the login token");
+    let (whole, again) = import(&folder, &project, &["--allow-skipped"]);
+    assert!(whole);
+    assert_eq!(again["tokens"], json!({ "imported": 0, "there": 4, "skipped": 2 }), "{again}");
+}
+
+async fn a_password_that_cannot_be_verified_is_left_out_and_named(project: Project) {
+    let code = "
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+good = PBKDF2PasswordHasher().encode('secret', 'salt', 1)
+for n, password in (('good', good), ('none', '!'), ('md5', 'md5$salt$0123456789abcdef0123456789abcdef'),
+                    ('bare', '0123456789abcdef0123456789abcdef'), ('crypt', 'crypt$$ab1234567890.')):
+    User.objects.create(username=n, password=password)";
+    project.python(code).await;
+    let folder = folder("");
+    for _ in 0..2 {
+        let (whole, report) = import(&folder, &project, &[]);
+        assert!(!whole);
+        assert_eq!((&report["passwords_left_out"], &report["different"]), (&json!(3), &json!(0)), "{report}");
+        assert_eq!(report["remarks"].as_array().unwrap().len(), 3, "{report}");
+        for (name, kind) in [("md5", "md5"), ("bare", "unknown"), ("crypt", "crypt")] {
+            let what = format!("has no password here: hashes of the kind {kind} cannot be verified; set a new one");
+            assert_eq!(remarks(&report, name), [what]);
+            assert_eq!(user(&folder, name)["has_password"], false);
+        }
+        assert!(!report.to_string().contains("0123456789abcdef"), "a hash is never shown");
+    }
+    assert_eq!(user(&folder, "good")["has_password"], true);
+    assert!(import(&folder, &project, &["--allow-skipped"]).0);
+    let (_, text) = told(&folder, &project, &[]);
+    assert!(text.contains("\npasswords: 3 cannot be verified and were left out\n"), "{text}");
+}
+
+async fn what_is_gone_or_inactive_there_is_named_and_ended_when_asked(project: Project) {
+    let code = "
+for n in ('stays', 'gone', 'tokenless', 'reset', 'off', 'last'): User.objects.create_user(n)
+print(Token.objects.get(user__username='reset').key)";
+    let former = project.python(code).await;
+    let folder = folder("");
+    assert!(import(&folder, &project, &[]).0);
+    // Made here, so it is nobody's business there: a user, and further tokens of one who came from there.
+    for arguments in [
+        ["user", "create", "native", "--no-password"].as_slice(),
+        &["token", "create", "gone", "--name", "ci"],
+        &["token", "create", "tokenless", "--name", "ci"],
+    ] {
+        assert!(run(&folder, arguments).0, "{arguments:?}");
+    }
+    let code = "
+User.objects.get(username='gone').delete()
+Token.objects.get(user__username='tokenless').delete()
+Token.objects.get(user__username='reset').delete()
+User.objects.filter(username='off').update(is_active=False)
+print(Token.objects.create(user=User.objects.get(username='reset')).key)";
+    let renewed = project.python(code).await;
+    let tables = || run(&folder, &["user", "list", "--json"]).1;
+    let before = tables();
+
+    let (whole, text) = told(&folder, &project, &[]);
+    assert!(!whole, "{text}");
+    for part in [
+        "user gone (id 2): is gone in the Django database: active here\n",
+        "): token ",
+        "does not count, or counts for less, in the Django database: valid here\n",
+        "is inactive in the Django database: active here\n",
+        "gone from the Django database: 2 users, 3 tokens, still valid here; --prune ends them\n",
+    ] {
+        let part = part.replace("(id 2)", &format!("(id {})", user(&folder, "gone")["id"]));
+        assert!(text.contains(&part), "{part}: {text}");
+    }
+    assert_eq!(tables(), before, "nothing was ended");
+    assert_eq!(tokens(&folder, "reset").len(), 2, "the new token came over, beside the former one");
+    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "that is no waiver for what still counts");
+    let (whole, report) = import(&folder, &project, &["--keep-gone", "--allow-skipped"]);
+    assert!(whole, "{report}");
+    assert_eq!(report["gone"], json!({ "users": 2, "tokens": 3, "ended": false }));
+    assert!(!run(&folder, &["import", "django", &project.address, "--keep-gone", "--prune"]).0);
+
+    let (whole, report) = import(&folder, &project, &["--prune"]);
+    assert_eq!(report["gone"], json!({ "users": 2, "tokens": 3, "ended": true }), "{report}");
+    assert!(whole, "{report}");
+    let states = |name: &str| -> Vec<String> { tokens(&folder, name).into_iter().map(|[_, _, state]| state).collect() };
+    assert_eq!(user(&folder, "gone")["active"], false);
+    assert_eq!(states("gone"), ["revoked", "revoked"], "with all that was made here");
+    assert_eq!(user(&folder, "off")["active"], false);
+    assert_eq!(
+        (&user(&folder, "tokenless")["active"], states("tokenless")),
+        (&json!(true), vec!["revoked".to_owned(), "live".to_owned()])
+    );
+    assert_eq!(states("reset"), ["revoked", "live"]);
+    for (name, active) in [("native", true), ("stays", true), ("last", true)] {
+        assert_eq!(user(&folder, name)["active"], active, "{name}");
+        assert!(states(name).iter().all(|state| state == "live"), "{name}");
+    }
+    let listed = run(&folder, &["token", "list", "--user", "reset"]).1;
+    assert!(listed.contains(&renewed[..8]) && listed.contains(&former[..8]), "{listed}");
+    let (whole, report) = import(&folder, &project, &["--prune"]);
+    assert!(whole, "{report}");
+    assert_eq!(report["remarks"], json!([]), "all is told once");
+}
+
+async fn an_import_ends_nothing_that_did_not_come_from_there(project: Project) {
+    project.python("for n in ('alice', 'bob', 'carol'): User.objects.create_user(n)").await;
+    let other = Project::on_sqlite().await;
+    other.python("User.objects.create_user('dora', id=4711)").await;
+    let folder = folder("");
+    assert!(import(&folder, &project, &[]).0);
+    let all = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
+    let (_, report) = import(&folder, &other, &["--prune", "--allow-skipped"]);
+    assert_eq!(report["gone"]["users"], 0, "{report}");
+    for name in ["alice", "bob", "carol"] {
+        assert_eq!(user(&folder, name)["active"], true);
+        assert_eq!(tokens(&folder, name)[0][2], "live");
+    }
+    let before = all();
+    // A database without users is more likely the wrong one, or one that was just made.
+    project.python("User.objects.all().delete()").await;
+    let (done, text) = told(&folder, &project, &["--prune"]);
+    assert!(!done && text.contains("has no users at all; nothing was ended here"), "{text}");
+    assert_eq!(all(), before);
+    assert_eq!(user(&folder, "alice")["active"], true);
+}

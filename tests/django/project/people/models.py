@@ -1,0 +1,11 @@
+"""Users of a project's own, who log in with their e-mail address."""
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+
+
+class Person(AbstractBaseUser, PermissionsMixin):
+    email = models.EmailField(unique=True)
+    is_active = models.BooleanField(default=True)
+    objects = BaseUserManager()
+    USERNAME_FIELD = "email"

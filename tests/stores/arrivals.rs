@@ -1,0 +1,158 @@
+//! Users and tokens that come from another system: what must not count here, and what ends when it does not count there.
+
+use std::time::Duration;
+
+use tokengate::clock::Timestamp;
+use tokengate::store::{
+    Arrival, ArrivingToken, Import, NewUser, Page, Store, TokenFilter, TokenTaken, User, UserTaken, Withheld,
+};
+use tokengate::token::{Account, SubjectId};
+
+use super::for_each_store;
+use super::site::{START, Site, key};
+
+for_each_store! {
+    what_must_not_count_is_not_taken_over_and_an_end_comes_along
+    what_does_not_count_there_any_more_is_told_and_ended_when_asked
+    who_is_gone_is_told_and_ended_when_asked_and_others_are_not
+    a_moved_database_is_known_by_its_keys
+}
+
+const KEEPING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: false };
+const PRUNING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: true };
+
+fn token(key: &str, age: u64) -> ArrivingToken {
+    let created = Timestamp::from_micros(START.as_micros() - i64::try_from(age).unwrap() * 86_400_000_000);
+    ArrivingToken { key: key.to_owned().into(), created, expires: None, withheld: None }
+}
+
+/// Somebody with this id and these tokens.
+async fn arrival(store: &Store, id: i64, active: bool, tokens: Vec<ArrivingToken>) -> Arrival {
+    let name = format!("user{id}");
+    let template = match store.accounts.find("template").await.unwrap() {
+        Some(template) => template,
+        None => {
+            store.accounts.create(NewUser { id: Some(SubjectId(9_999)), ..NewUser::named("template") }).await.unwrap().0
+        }
+    };
+    let account = Account { id: SubjectId(id), name, active, ..template.account.clone() };
+    Arrival { user: User { account, ..template }, password: "!".to_owned().into(), tokens }
+}
+
+/// The states of the tokens of a user: live or not, oldest id first.
+async fn live(store: &Store, id: i64) -> Vec<bool> {
+    let filter = TokenFilter { owner: Some(SubjectId(id)), live: false };
+    let listed = store.ledger.list(filter, Page::first(100)).await.unwrap();
+    listed.into_iter().map(|token| token.record.revoked.is_none()).collect()
+}
+
+async fn is_active(store: &Store, id: i64) -> bool {
+    store.accounts.find(&format!("user{id}")).await.unwrap().unwrap().account.active
+}
+
+async fn what_must_not_count_is_not_taken_over_and_an_end_comes_along(site: Site) {
+    let store = site.open().await;
+    let later = START.after(Duration::from_secs(60));
+    let withheld = |key: &str, age, why| ArrivingToken { withheld: Some(why), ..token(key, age) };
+    let tokens = vec![
+        withheld("disabled", 1, Withheld::Disabled),
+        withheld("read-only", 2, Withheld::ReadOnly),
+        withheld("networks", 3, Withheld::Networks),
+        ArrivingToken { expires: Some(START), ..token("expired", 4) },
+        ArrivingToken { expires: Some(later), ..token("ends", 5) },
+        token("two words", 6),
+        token("endless", 7),
+    ];
+    let taken = store.accounts.take_in(&arrival(&store, 7, true, tokens).await, &KEEPING("a")).await.unwrap();
+    assert_eq!(taken.user, UserTaken::New);
+    let tokens: Vec<TokenTaken> = taken.tokens.into_iter().map(|(_, taken)| taken).collect();
+    let [disabled, read_only, networks, expired, ends, odd, endless] = &tokens[..] else { panic!("{tokens:?}") };
+    assert_eq!(*disabled, TokenTaken::Dead(Withheld::Disabled));
+    assert_eq!(*expired, TokenTaken::Dead(Withheld::Expired));
+    for refused in [read_only, networks] {
+        assert!(matches!(refused, TokenTaken::Refused(_)), "{refused:?}");
+    }
+    assert!(matches!(odd, TokenTaken::Skipped(_)), "{odd:?}");
+    assert_eq!(*ends, TokenTaken::Login);
+    assert!(matches!(endless, TokenTaken::Named(name) if name.starts_with("imported, made 20")), "{endless:?}");
+    for text in ["disabled", "read-only", "networks", "expired"] {
+        assert!(store.tokens.find(&key(text)).await.unwrap().is_none(), "{text}");
+    }
+    assert_eq!(store.tokens.find(&key("ends")).await.unwrap().unwrap().expires, Some(later));
+    assert_eq!(store.tokens.find(&key("endless")).await.unwrap().unwrap().expires, None);
+    // It gets an end there: told, since it lives longer here.
+    let sooner = vec![ArrivingToken { expires: Some(later), ..token("endless", 7) }, token("ends", 5)];
+    let taken = store.accounts.take_in(&arrival(&store, 7, true, sooner).await, &PRUNING("a")).await.unwrap();
+    let tokens: Vec<TokenTaken> = taken.tokens.into_iter().map(|(_, taken)| taken).collect();
+    assert_eq!(tokens, [TokenTaken::There, TokenTaken::Outlives(later)]);
+    assert!(taken.stale.is_empty());
+}
+
+async fn what_does_not_count_there_any_more_is_told_and_ended_when_asked(site: Site) {
+    let store = site.open().await;
+    for (n, why) in
+        [None, Some(Withheld::Disabled), Some(Withheld::Expired), Some(Withheld::ReadOnly), Some(Withheld::Networks)]
+            .into_iter()
+            .enumerate()
+    {
+        let id = i64::try_from(n).unwrap() + 1;
+        let (lost, kept) = (format!("lost{n}"), format!("kept{n}"));
+        let both = vec![token(&lost, 1), token(&kept, 2)];
+        store.accounts.take_in(&arrival(&store, id, true, both).await, &KEEPING("a")).await.unwrap();
+        let now = async || {
+            let lost = why.map(|why| ArrivingToken { withheld: Some(why), ..token(&lost, 1) });
+            arrival(&store, id, true, lost.into_iter().chain([token(&kept, 2)]).collect()).await
+        };
+        let told = store.accounts.take_in(&now().await, &KEEPING("a")).await.unwrap().stale;
+        assert_eq!((told.user, told.tokens.len()), (false, 1), "{why:?}");
+        assert_eq!(live(&store, id).await, [true, true], "{why:?}");
+        let other = store.accounts.take_in(&now().await, &PRUNING("b")).await.unwrap().stale;
+        // The other token is there as well, so it is the same system under another address; next time it is known.
+        assert!(other.tokens.is_empty(), "{why:?}");
+        let ended = store.accounts.take_in(&now().await, &PRUNING("b")).await.unwrap().stale;
+        let again = store.accounts.take_in(&now().await, &PRUNING("a")).await.unwrap().stale;
+        assert_eq!(
+            (ended.tokens.len() + again.tokens.len(), live(&store, id).await),
+            (1, vec![false, true]),
+            "{why:?}"
+        );
+    }
+}
+
+async fn who_is_gone_is_told_and_ended_when_asked_and_others_are_not(site: Site) {
+    let store = site.open().await;
+    for (id, source) in [(1, "a"), (2, "a"), (3, "b")] {
+        let tokens = vec![token(&format!("key{id}"), 1)];
+        store.accounts.take_in(&arrival(&store, id, true, tokens).await, &KEEPING(source)).await.unwrap();
+    }
+    let ids = async |import: &Import| store.accounts.imported(import, Page::first(100)).await.unwrap();
+    assert_eq!(ids(&KEEPING("a")).await, [SubjectId(1), SubjectId(2)]);
+    assert_eq!(store.accounts.imported(&KEEPING("a"), Page { after: 1, limit: 1 }).await.unwrap(), [SubjectId(2)]);
+    let gone = store.accounts.miss(SubjectId(1), &KEEPING("a")).await.unwrap();
+    assert_eq!((gone.name.as_str(), gone.stale.user, gone.stale.tokens.len()), ("user1", true, 1));
+    assert!(is_active(&store, 1).await && live(&store, 1).await == [true]);
+    // Of another system nothing is known of this one.
+    let foreign = store.accounts.miss(SubjectId(3), &PRUNING("a")).await.unwrap();
+    assert!(foreign.stale.is_empty() && is_active(&store, 3).await && live(&store, 3).await == [true]);
+    store.accounts.miss(SubjectId(1), &PRUNING("a")).await.unwrap();
+    assert!(!is_active(&store, 1).await && live(&store, 1).await == [false]);
+    assert_eq!(ids(&KEEPING("a")).await, [SubjectId(2)]);
+    // Somebody who is inactive there, too.
+    let inactive =
+        store.accounts.take_in(&arrival(&store, 2, false, vec![token("key2", 1)]).await, &PRUNING("a")).await;
+    assert!(inactive.unwrap().stale.user && !is_active(&store, 2).await);
+    assert_eq!(live(&store, 2).await, [true], "the token is there");
+}
+
+async fn a_moved_database_is_known_by_its_keys(site: Site) {
+    let store = site.open().await;
+    let tokens = || vec![token("first", 1)];
+    store.accounts.take_in(&arrival(&store, 1, true, tokens()).await, &KEEPING("old")).await.unwrap();
+    store.accounts.take_in(&arrival(&store, 1, true, tokens()).await, &KEEPING("new")).await.unwrap();
+    assert!(store.accounts.imported(&KEEPING("old"), Page::first(10)).await.unwrap().is_empty());
+    assert_eq!(store.accounts.imported(&KEEPING("new"), Page::first(10)).await.unwrap(), [SubjectId(1)]);
+    // The same name and id alone prove nothing: both projects have an `admin`.
+    store.accounts.take_in(&arrival(&store, 1, true, vec![token("other", 1)]).await, &PRUNING("third")).await.unwrap();
+    assert_eq!(store.accounts.imported(&KEEPING("new"), Page::first(10)).await.unwrap(), [SubjectId(1)]);
+    assert_eq!(live(&store, 1).await, [true, true]);
+}
