@@ -128,7 +128,7 @@ pub enum LedgerError {
     #[error("{0}; make the token in Django")]
     NotMade(String),
     /// All tokens of a user in a Django database have expired or are revoked or disabled, and none may be made.
-    #[error("no token of user {0} counts, and none can be made here; see to it in Django")]
+    #[error("user {0} has no valid token, and none can be made here; make one in Django")]
     NoneCounts(SubjectId),
     /// Several tokens of a Django database have the same id.
     #[error("several tokens have the id {0}, that of their user; name the token by its key")]

@@ -129,8 +129,8 @@ fn keys_that_do_not_fit(table: &str, tokens: &[Column]) -> Option<String> {
     match (key.kind(), key.width()) {
         (Kind::Text, None) => None,
         (Kind::Text, Some(width)) if width < KEY_WIDTH => Some(format!(
-            "{table}.key is {kind}, too narrow for a key of Django REST Framework ({KEY_WIDTH} characters): it rather \
-             names a token than being its secret"
+            "{table}.key is {kind}, too narrow for a key of Django REST Framework ({KEY_WIDTH} characters): it holds \
+             the name of a token, not its secret"
         )),
         (Kind::Text, Some(width)) if width > TokenKey::LONGEST => Some(format!(
             "{table}.key is {kind}, and no request can show a key of more than {} characters",
