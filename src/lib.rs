@@ -24,8 +24,8 @@
 
 pub mod units;
 pub mod clock;
-pub mod telemetry;
 pub mod limits;
+pub mod telemetry;
 
 pub mod token;
 pub mod identity;

@@ -42,7 +42,7 @@ pub use answer::HeadFault;
 pub use body::Body;
 pub use callers::Callers;
 pub(crate) use door::REFUSED_METHOD;
-pub use door::{ClientConnection, Door, Plaintext};
+pub use door::{ClientConnection, Door, Plaintext, PlaintextAnswer};
 pub use exchange::Exchange;
 pub use login::LoginDesk;
 pub use pages::{Offers, PageDesk};

@@ -1,0 +1,231 @@
+//! Bounds how many places all clients together and each client may hold, and makes room for newcomers.
+//!
+//! A place is *provisional* until its holder has shown that it is in earnest, for instance by finishing a handshake.
+//! When there is no place left, the oldest provisional place of the client with the most of them is taken away. So a
+//! client that takes many places and does nothing with them only displaces itself. Each operation costs the logarithm
+//! of the number of places.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::{Client, Limit, TurnedAway};
+
+/// The bounds of one kind of place.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most places of all clients.
+    pub all: usize,
+    /// What the bound of all clients is called where it turns something away.
+    pub all_name: Limit,
+    /// Most places of one client.
+    pub each: usize,
+    /// What the bound of one client is called.
+    pub each_name: Limit,
+}
+
+/// A bounded number of places, shared by all workers.
+#[derive(Debug)]
+pub struct Room {
+    bounds: Bounds,
+    turned_away: Arc<TurnedAway>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: usize,
+    clients: HashMap<Client, Held>,
+    /// Clients with provisional places, ordered by how many they have.
+    ranked: BTreeSet<(usize, Client)>,
+    next: u64,
+}
+
+/// What one client holds.
+#[derive(Debug, Default)]
+struct Held {
+    places: usize,
+    /// The provisional ones of them, the oldest first. A sender is dropped to take its place away.
+    provisional: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// One place of a client. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Place {
+    room: Arc<Room>,
+    client: Client,
+    /// `None`: the place can no longer be taken away.
+    provisional: Option<(u64, oneshot::Receiver<()>)>,
+}
+
+impl Room {
+    /// An empty room. What its bounds turn away is counted in `turned_away`.
+    pub fn new(bounds: Bounds, turned_away: Arc<TurnedAway>) -> Arc<Room> {
+        let each = bounds.each.min(bounds.all);
+        Arc::new(Room { bounds: Bounds { each, ..bounds }, turned_away, state: Mutex::default() })
+    }
+
+    /// Takes a provisional place for `client`; if there is none left, takes the oldest one away from the client with
+    /// the most. `None`: no place can be taken away.
+    pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
+        let mut state = self.lock();
+        let here = state.clients.get(&client).map_or(0, |held| held.places);
+        let (full, from) = if here >= self.bounds.each {
+            (Some(self.bounds.each_name), Some(client))
+        } else if state.held >= self.bounds.all {
+            (Some(self.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
+        } else {
+            (None, None)
+        };
+        if let Some(limit) = full {
+            self.turned_away.count(limit);
+            if !from.is_some_and(|from| state.take_oldest(from)) {
+                return None;
+            }
+        }
+        let (keep, taken_away) = oneshot::channel();
+        let number = state.next;
+        state.next += 1;
+        state.held += 1;
+        state.change(client, |held| {
+            held.places += 1;
+            held.provisional.insert(number, keep);
+        });
+        drop(state);
+        Some(Place { room: Arc::clone(self), client, provisional: Some((number, taken_away)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before the lock is released.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the oldest provisional place of `client` away. `false`: the client has none.
+    fn take_oldest(&mut self, client: Client) -> bool {
+        let taken = self.change(client, |held| {
+            let taken = held.provisional.pop_first().is_some();
+            held.places -= usize::from(taken);
+            taken
+        });
+        self.held -= usize::from(taken);
+        taken
+    }
+
+    /// Changes what a client holds, and keeps the order of clients.
+    fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
+        let held = self.clients.entry(client).or_default();
+        let before = held.provisional.len();
+        let result = change(held);
+        let (after, is_empty) = (held.provisional.len(), held.places == 0);
+        if before != after {
+            self.ranked.remove(&(before, client));
+            if after > 0 {
+                self.ranked.insert((after, client));
+            }
+        }
+        if is_empty {
+            self.clients.remove(&client);
+        }
+        result
+    }
+}
+
+impl Place {
+    /// Completes when the place is taken away. Never completes for a place that was confirmed.
+    pub async fn taken_away(&mut self) {
+        match &mut self.provisional {
+            // Fails when the sender is dropped; nothing is ever sent.
+            Some((_, taken_away)) => drop(taken_away.await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keeps the place until it is dropped. `false`: it was taken away just now.
+    pub fn confirm(&mut self) -> bool {
+        let Some((number, _)) = &self.provisional else { return true };
+        let number = *number;
+        let kept = self.room.lock().change(self.client, |held| held.provisional.remove(&number).is_some());
+        if kept {
+            self.provisional = None;
+        }
+        kept
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.room.lock();
+        let number = self.provisional.as_ref().map(|(number, _)| *number);
+        let given_back = state.change(self.client, |held| {
+            // A place that was taken away is given back already.
+            let is_held = number.is_none_or(|number| held.provisional.remove(&number).is_some());
+            held.places -= usize::from(is_held);
+            is_held
+        });
+        state.held -= usize::from(given_back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(all: usize, each: usize) -> (Arc<Room>, Arc<TurnedAway>) {
+        let turned_away = Arc::<TurnedAway>::default();
+        let bounds = Bounds { all, all_name: Limit::Connections, each, each_name: Limit::ConnectionsPerIp };
+        (Room::new(bounds, Arc::clone(&turned_away)), turned_away)
+    }
+
+    fn client(number: u8) -> Client {
+        Client::of([192, 0, 2, number].into())
+    }
+
+    fn is_taken_away(place: &mut Place) -> bool {
+        place
+            .provisional
+            .as_mut()
+            .is_some_and(|(_, taken_away)| taken_away.try_recv() == Err(oneshot::error::TryRecvError::Closed))
+    }
+
+    #[test]
+    fn the_client_with_the_most_provisional_places_loses_its_oldest_one() {
+        let (room, turned_away) = room(5, 4);
+        let mut greedy: Vec<_> = (0..4).map(|_| room.enter(client(1)).unwrap()).collect();
+        let mut modest = room.enter(client(2)).unwrap();
+        let mut newcomer = room.enter(client(3)).unwrap();
+        let taken: Vec<_> = greedy.iter_mut().map(is_taken_away).collect();
+        assert_eq!(taken, [true, false, false, false]);
+        assert!(!is_taken_away(&mut modest) && !is_taken_away(&mut newcomer));
+        assert!(newcomer.confirm() && modest.confirm());
+        assert!(!greedy[0].confirm(), "it was taken away");
+        drop(greedy);
+        drop((modest, newcomer));
+        let state = room.lock();
+        assert!(state.held == 0 && state.clients.is_empty() && state.ranked.is_empty(), "{state:?}");
+        assert_eq!(turned_away.counts().collect::<Vec<_>>()[..2], [("connections", 1), ("connections_per_ip", 0)]);
+    }
+
+    #[test]
+    fn confirmed_places_stay_and_newcomers_are_turned_away() {
+        let (room, turned_away) = room(3, 2);
+        let mut held: Vec<_> = [1, 1, 2].map(|number| room.enter(client(number)).unwrap()).into();
+        assert!(held.iter_mut().all(Place::confirm));
+        assert!(room.enter(client(1)).is_none(), "the share of one client");
+        assert!(room.enter(client(3)).is_none(), "all places");
+        assert_eq!(turned_away.counts().collect::<Vec<_>>()[..2], [("connections", 1), ("connections_per_ip", 1)]);
+        held.pop();
+        assert!(room.enter(client(3)).is_some());
+    }
+
+    #[test]
+    fn a_client_at_its_share_displaces_itself_alone() {
+        let (room, _) = room(100, 2);
+        let mut other: Vec<_> = (0..2).map(|_| room.enter(client(2)).unwrap()).collect();
+        let mut held: Vec<_> = (0..9).map(|_| room.enter(client(1)).unwrap()).collect();
+        assert_eq!(held.iter_mut().filter_map(|place| is_taken_away(place).then_some(())).count(), 7);
+        assert!(!other.iter_mut().any(is_taken_away));
+    }
+}
