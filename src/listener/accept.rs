@@ -122,7 +122,7 @@ impl Accept {
         if first.is_ascii_alphabetic() {
             let client = Self::client(Peer::plain(address, local), self.roll.enter(), unencrypted);
             let refused = serve::http1(stream, gateway, client, limits, &self.connections);
-            // Nothing of it deserves a place that others need.
+            // The place stays provisional: such a connection gives way to others until its end.
             let _ = Box::pin(unless_taken_away(&mut place, refused)).await;
             return;
         }

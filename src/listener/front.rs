@@ -297,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    /// Closes our direction alone: the client still has to see it when it is sending (see [`linger`](super::linger)).
+    /// Closes our direction alone; what the client still sends is read by [`linger`](super::linger).
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.is_shut = true;

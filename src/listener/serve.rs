@@ -62,7 +62,7 @@ pub async fn http1<S>(
     if ended && client.held.get() {
         match opened.take() {
             Some(tunnel) => return Box::pin(through(tunnel, front, parts.read_buf)).await,
-            // The library leaves that to whoever could have switched. A client that is gone already is no matter.
+            // The library leaves a connection open whose upgrade was refused. Closing fails only if the client is gone.
             None => drop(front.shutdown().await),
         }
     }
