@@ -24,10 +24,10 @@
 
 pub mod units;
 pub mod clock;
-pub mod telemetry;
 pub mod limits;
 pub mod secret_file;
 pub mod tls;
+pub mod telemetry;
 
 pub mod token;
 pub mod identity;

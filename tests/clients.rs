@@ -5,6 +5,7 @@ mod admin;
 mod chromium;
 mod program;
 mod tokens;
+mod uploads;
 
 use std::time::Duration;
 

@@ -1,14 +1,19 @@
 //! Many idle connections: what they cost, and that requests are still answered.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::Semaphore;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::support::client::{Tls, connect};
-use crate::support::{Ask, Origin, PATIENCE, Site, Wire, eventually};
+use crate::support::{Ask, Origin, PATIENCE, Site, Wire, eventually, soon};
 
 /// What the issue asks for.
 const WANTED: u64 = 10_000;
@@ -16,6 +21,9 @@ const WANTED: u64 = 10_000;
 const SPARED: u64 = 1_000;
 /// Memory of one connection, *both* ends of it: twice what they take, since other tests run at the same time.
 const PER_CONNECTION: usize = 80 << 10;
+
+/// Two crowds at once would be more than the open files that a process may have.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// Bytes of memory that this process has.
 fn resident() -> usize {
@@ -26,6 +34,7 @@ fn resident() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_cost_little_and_keep_nobody_waiting() {
+    let _alone = ALONE.lock().await;
     let origin = Origin::answering("hello").await;
     // `start` raises the limit; asking for it before, the hard one counts. Both ends of a connection are here.
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
@@ -71,4 +80,68 @@ async fn ten_thousand_idle_connections_cost_little_and_keep_nobody_waiting() {
     drop(idle);
     eventually(PATIENCE, "all have left", || async { gateway.metric("tokengate_connections_open") == 0 }).await;
     assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.text(), "hello");
+}
+
+/// Connects from an address of this machine.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_begin_and_never_go_on_keep_nobody_else_waiting() {
+    /// Nothing; the begin of a ClientHello; the begin of a request.
+    const BEGINS: [(&str, bool, &[u8]); 4] = [
+        ("silent", true, b""),
+        ("half a ClientHello", true, &[22, 3, 1, 2, 0, 1, 0, 1, 252]),
+        ("silent without TLS", false, b""),
+        ("half a request without TLS", false, b"GET /pub"),
+    ];
+    let _alone = ALONE.lock().await;
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let count = usize::try_from(6_000.min(files.saturating_sub(SPARED) / 3)).unwrap();
+    // Enough places for all of them; too few of all clients; too few of each.
+    for (all, each) in [(count * 2, count), (count / 4, count / 5), (count * 2, 50)] {
+        for (name, tls, begin) in BEGINS {
+            if !tls && !begin.is_empty() && all < count {
+                // A request that has begun keeps its place until the time for its head is over.
+                continue;
+            }
+            let origin = Origin::answering("hello").await;
+            let site = Site::before(&origin).with(|settings| {
+                settings.workers = 2;
+                (settings.limits.connections, settings.limits.connections_per_ip) = (all, each);
+            });
+            let gateway = site.start().await;
+            let to = if tls { gateway.address() } else { gateway.plain_address() };
+            let mut crowd = Vec::new();
+            for number in 0..count {
+                let Some(mut one) = connect_from([127, 0, 0, if number % 2 == 0 { 2 } else { 3 }], to).await else {
+                    continue;
+                };
+                // It may have given way already.
+                let _ = one.write_all(begin).await;
+                crowd.push(one);
+            }
+            let mut slowest = Duration::ZERO;
+            for _ in 0..30 {
+                let begun = Instant::now();
+                assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello", "{name}, {all}, {each}");
+                slowest = slowest.max(begun.elapsed());
+            }
+            println!("{count} x {name} from two addresses, places {all}/{each}: slowest of 30 requests {slowest:?}");
+            // Timeouts are ample here: one that had to wait for any of the crowd would wait for an hour.
+            assert!(slowest < PATIENCE);
+            if each < count / 2 || all < count {
+                let turned_away: u64 = ["connections", "connections_per_ip"]
+                    .map(|limit| gateway.metric(&format!("tokengate_turned_away_total{{limit=\"{limit}\"}}")))
+                    .iter()
+                    .sum();
+                assert!(turned_away > 0, "{name}, {all}, {each}");
+            }
+            drop(crowd);
+            soon("the stop", gateway.stop(PATIENCE)).await;
+        }
+    }
 }

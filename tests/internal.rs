@@ -4,10 +4,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokengate::admin::{self, AskHealth, Health, WriteMetrics};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 fn get(address: SocketAddr, path: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
@@ -57,6 +60,21 @@ async fn health_follows_what_it_is_told_and_each_page_is_there_only_if_given() {
     assert!(get_aside(metrics_only_at, "/metrics").await.starts_with("HTTP/1.1 200"));
 
     stop.send(()).unwrap();
-    serving.await.unwrap().unwrap();
+    serving.await.unwrap();
     assert!(TcpStream::connect(with_at).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_waited_for_ten_seconds() {
+    for begin in ["", "GET /hea", "GET /health HTTP/1.1\r\nHost: x\r\n"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let health: AskHealth = Arc::new(|| Health::Ok);
+        tokio::spawn(admin::serve(listener, admin::internal_router(Some(health), None), std::future::pending()));
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        socket.write_all(begin.as_bytes()).await.unwrap();
+        let begun = Instant::now();
+        let end = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "{begin:?}: not closed within {:?}", begun.elapsed());
+    }
 }

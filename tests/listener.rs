@@ -1,12 +1,14 @@
 //! The door in clear, and how many may come through any door.
 
-use tokengate::config::settings::{ExposedToken, Plaintext};
+use std::time::Duration;
+
+use tokengate::config::settings::{ExposedToken, ListenerRole, Plaintext, TlsListener};
 use tokengate::store::{Act, AuditQuery, TokenDetails, TokenRef};
 use tokengate::token::TokenKey;
 use tokio::net::TcpStream;
 
 use crate::support::client::Tls;
-use crate::support::gateway::plain;
+use crate::support::gateway::{plain, tls};
 use crate::support::{Answer, Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually};
 
 async fn gateway(origin: &Origin, plaintext: Plaintext, exposed: ExposedToken) -> Gateway {
@@ -148,4 +150,81 @@ async fn more_connections_than_allowed_are_closed_and_there_is_room_again_when_o
         eventually(PATIENCE, "there is room", || async { Tls::default().connect(&gateway).await.is_ok() }).await;
         assert_eq!(origin.count(), 3);
     }
+}
+
+/// What a client without TLS gets on the HTTPS port.
+async fn on_the_wrong_port(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Answer {
+    let mut wire = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
+    let answer = wire.ask(bytes).await;
+    wire.ends().await;
+    answer
+}
+
+#[tokio::test]
+async fn http_on_the_https_port_is_told_so_and_gets_nothing_else() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    let key = gateway.issue("alice").await;
+    for bytes in [
+        Ask::get("/public/x").bytes(),
+        Ask::get("/public/x").field("X-Forwarded-Proto", "https").bytes(),
+        Ask::post("/public/x", vec![b'x'; 200_000]).bytes(),
+        Ask::post("/public/x", "body").trailer("x", "1").bytes(),
+        Ask::get("/api/x").token(&key).bytes(),
+        Ask::new("OPTIONS", "*").bytes(),
+        b"GET / HTTP/1.1\n\n".to_vec(),
+        b"get /../ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        [b"GET /".to_vec(), vec![b'a'; 70_000], b" HTTP/1.1\r\n\r\n".to_vec()].concat(),
+        [Ask::get("/public/1").bytes(), Ask::get("/public/2").bytes()].concat(),
+    ] {
+        let answer = on_the_wrong_port(&gateway, &bytes).await;
+        let shown = String::from_utf8_lossy(&bytes[..40.min(bytes.len())]).into_owned();
+        assert_eq!(answer.status, 400, "{shown}");
+        assert_eq!(answer.detail(), "This port speaks HTTPS only, and the request came without TLS.", "{shown}");
+        assert_eq!(answer.fields.get("connection"), Some("close"), "{shown}");
+        for absent in ["strict-transport-security", "location"] {
+            assert!(!answer.fields.has(absent), "{shown}: {absent}");
+        }
+    }
+    let mut old = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
+    let text = old.ask_raw("GET /public/x HTTP/1.0\r\n\r\n").await;
+    assert!(text.starts_with("HTTP/1.0 400 ") && text.contains("speaks HTTPS only"), "{text}");
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(gateway.metric("tokengate_handshake_failures_total"), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_was_sent_to_the_https_port_without_tls_is_exposed() {
+    for fate in [ExposedToken::Ignore, ExposedToken::Mark, ExposedToken::Revoke] {
+        let origin = Origin::answering("hello").await;
+        let tls = TlsListener { exposed_token: fate, ..tls(vec![0]) };
+        let site = Site::before(&origin).with(|settings| settings.listeners[0].role = ListenerRole::Tls(tls));
+        let gateway = site.start().await;
+        let (sent, kept) = (gateway.issue("alice").await, gateway.issue("bob").await);
+        // Reports are handled in their order.
+        for key in [&sent, &sent] {
+            assert_eq!(on_the_wrong_port(&gateway, Ask::get("/api/x").token(key).bytes()).await.status, 400);
+        }
+        let status = async |key: &str| Ask::get("/api/x").token(key).to(&gateway).await.status;
+        match fate {
+            ExposedToken::Ignore => assert_eq!(details(&gateway, &sent).await.exposed, None),
+            ExposedToken::Mark => {
+                eventually(PATIENCE, "marked", || async { details(&gateway, &sent).await.exposed.is_some() }).await;
+                assert_eq!(status(&sent).await, 200);
+            }
+            ExposedToken::Revoke => eventually(PATIENCE, "revoked", || async { status(&sent).await == 401 }).await,
+        }
+        assert_eq!((details(&gateway, &kept).await.exposed, status(&kept).await), (None, 200));
+    }
+}
+
+#[tokio::test]
+async fn half_a_head_on_the_https_port_has_the_time_of_a_head() {
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| settings.timeouts.request_headers = Duration::from_secs(2));
+    let gateway = site.start().await;
+    let mut wire = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
+    wire.send("GET / HTTP/1.1\r\nX-Slow: ").await;
+    wire.ends().await;
 }

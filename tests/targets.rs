@@ -21,6 +21,47 @@ async fn gateway(origin: &Origin) -> Gateway {
     site.start().await
 }
 
+#[tokio::test]
+async fn a_question_about_the_server_itself_is_answered_and_forwarded_nowhere() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let key = gateway.issue("alice").await;
+    let ask = Ask::new("OPTIONS", "*");
+    for ask in [ask.clone(), ask.clone().token(&key), ask.clone().token("wrong"), ask.field("Origin", "https://a.test")]
+    {
+        let mut wire = Wire::open(&gateway).await;
+        let answer = wire.ask(ask.bytes()).await;
+        assert_eq!((answer.status, answer.text()), (204, ""));
+        assert_eq!(answer.fields.get("allow"), Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        assert!(!answer.fields.has("www-authenticate") && !answer.fields.has("content-length"));
+        // The connection goes on.
+        assert_eq!(wire.ask(ask.bytes()).await.status, 204);
+    }
+    let pseudo =
+        |method, authority| [(":method", method), (":scheme", "https"), (":authority", authority), (":path", "*")];
+    for (method, authority, ended) in [
+        ("OPTIONS", "localhost", Ended::Answered(204)),
+        ("OPTIONS", "a@b", Ended::Answered(400)),
+        ("GET", "localhost", Ended::Answered(400)),
+        ("POST", "localhost", Ended::Answered(400)),
+    ] {
+        let found = Frames::open(&gateway).await.request(&pseudo(method, authority), None).await;
+        assert_eq!(found, ended, "{method} {authority}");
+    }
+    for (bytes, status) in [
+        ("OPTIONS * HTTP/1.1\r\n\r\n", 400),
+        ("OPTIONS * HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400),
+        ("GET * HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("OPTIONS ** HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("OPTIONS *?x HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        ("OPTIONS */ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    ] {
+        assert_eq!(Wire::open(&gateway).await.ask(bytes).await.status, status, "{bytes}");
+    }
+    assert_eq!(origin.count(), 0);
+}
+
 /// Answers to a request for `target` without a token and with one that lacks the scope.
 const REFUSED: [(&str, u16, u16); 44] = [
     ("/public/../admin/x", 400, 400),

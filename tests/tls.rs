@@ -125,9 +125,7 @@ async fn a_handshake_that_does_not_end_in_time_is_given_up() {
 async fn what_is_no_handshake_is_closed_and_never_served() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
-    for bytes in
-        [&b"GET /public/x HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &[0xff; 64]]
-    {
+    for bytes in [&[0xff; 64][..], &[0x80, 0x2e, 1, 3, 1], &[0; 64], b"\r\n\r\n", b" GET / HTTP/1.1\r\n\r\n"] {
         let mut wire = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
         wire.send(bytes).await;
         let rest = wire.rest().await;
@@ -136,17 +134,59 @@ async fn what_is_no_handshake_is_closed_and_never_served() {
     assert_eq!(origin.count(), 0);
 }
 
+/// The begin of a ClientHello whose rest never comes.
+const HALF_HELLO: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 252];
+
 #[tokio::test]
-async fn more_unfinished_handshakes_than_allowed_are_turned_away() {
+async fn a_connection_that_has_sent_nothing_is_no_handshake() {
     let origin = Origin::answering("hello").await;
-    let gateway = Site::before(&origin).with(|settings| settings.limits.handshakes = 3).start().await;
+    let gateway = Site::before(&origin).with(|settings| settings.limits.handshakes = 1).start().await;
     let mut silent = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..10 {
         silent.push(TcpStream::connect(gateway.address()).await.unwrap());
+        assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
     }
-    eventually(PATIENCE, "a fourth is turned away", || async { Tls::default().connect(&gateway).await.is_err() }).await;
-    drop(silent);
-    eventually(PATIENCE, "there is room again", || async { Tls::default().connect(&gateway).await.is_ok() }).await;
+    assert_eq!(gateway.metric("tokengate_turned_away_total{limit=\"handshakes\"}"), 0);
+}
+
+#[tokio::test]
+async fn unfinished_handshakes_give_way_to_others_of_their_client_that_wait() {
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| {
+        settings.limits.handshakes_per_ip = 2;
+        settings.timeouts.handshake = Duration::from_secs(20);
+    });
+    let gateway = site.start().await;
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        let mut half = TcpStream::connect(gateway.address()).await.unwrap();
+        half.write_all(&HALF_HELLO).await.unwrap();
+        stuck.push(half);
+    }
+    // Two are begun, two wait, and none of the two would end within the time for a handshake.
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
+    assert!(gateway.metric("tokengate_turned_away_total{limit=\"handshakes_per_ip\"}") >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_opens_many_connections_at_once_loses_none_of_them() {
+    let origin = Origin::answering("hello").await;
+    let site = Site::before(&origin).with(|settings| settings.limits.handshakes_per_ip = 2);
+    let gateway = site.start().await;
+    let (address, config) = (gateway.address(), Tls::default().config(&gateway));
+    let all: Vec<_> = (0..100)
+        .map(|_| {
+            let config = std::sync::Arc::clone(&config);
+            tokio::spawn(async move {
+                let mut wire = Wire::over(connect(address, &config, "localhost").await.unwrap());
+                wire.ask(Ask::get("/public/x").bytes()).await.status
+            })
+        })
+        .collect();
+    for one in all {
+        assert_eq!(soon("answer", one).await.unwrap(), 200);
+    }
+    assert_eq!(gateway.metric("tokengate_handshake_failures_total"), 0);
 }
 
 #[tokio::test]

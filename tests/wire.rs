@@ -1,7 +1,9 @@
 //! Where one request ends and the next begins: raw bytes in, raw bytes at the origin out.
 
+use std::time::Duration;
+
 use crate::support::origin::Request;
-use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
+use crate::support::{Answer, Ask, Gateway, Origin, Site, Step, Wire, soon};
 
 /// A request whose refusal ends the connection: one answer as ours are, then nothing, whatever follows.
 async fn refused(gateway: &Gateway, request: &[u8], status: u16) -> Answer {
@@ -202,12 +204,30 @@ async fn the_body_of_a_refused_request_is_never_read_as_a_request() {
 async fn a_client_that_is_still_sending_gets_its_refusal() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
-    for size in [1_000, 60_000] {
-        let mut wire = Wire::plain(&gateway).await;
-        wire.send(Ask::post("/api/x", vec![b'x'; size]).bytes()).await;
-        assert_eq!(wire.answer().await.status, 401);
-        // The end of the connection and not a reset, with which the answer could be lost.
-        assert!(!soon("the end", wire.0.fill()).await.unwrap(), "{size}");
+    for size in [1_000, 60_000, 12 << 20, 40 << 20] {
+        for chunked in [false, true] {
+            for tls in [false, true] {
+                let mut wire = if tls { Wire::open(&gateway).await } else { Wire::plain(&gateway).await };
+                let ask = Ask::post("/api/x", vec![b'x'; size]);
+                // All of it is sent before the answer is looked at.
+                wire.send(if chunked { ask.trailer("x", "1") } else { ask }.bytes()).await;
+                assert_eq!(wire.answer().await.status, 401);
+                // The end of the connection and not a reset, with which the answer could be lost.
+                assert!(!soon("the end", wire.0.fill()).await.unwrap(), "{size} {chunked} {tls}");
+            }
+        }
+    }
+    // The other kinds of early answers: no route, a body that is too long, a damaged head.
+    for (status, begin) in [
+        (404, "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n"),
+        (413, "POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n"),
+        (400, "POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000,\r\n\r\n"),
+        (400, "POST /public/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nB71B00;\r\n"),
+    ] {
+        let mut wire = Wire::open(&gateway).await;
+        wire.send([begin.as_bytes(), &vec![b'x'; 12_000_000]].concat()).await;
+        assert_eq!(wire.answer().await.status, status, "{begin}");
+        wire.ends().await;
     }
     let mut wire = Wire::open(&gateway).await;
     wire.send("POST /api/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nbegin").await;
@@ -273,6 +293,24 @@ async fn a_damaged_body_ends_the_connection_and_never_looks_whole_to_the_origin(
         "5\r\nhello\r\n0\r\nX: 1\n\r\n",
         "5\rXhello\r\n0\r\n\r\n",
         "5 5\rhello\r\n",
+        "5;\r\nhello\r\n0\r\n\r\n",
+        "5;\0ext\r\nhello\r\n0\r\n\r\n",
+        "5;a=\r\nhello\r\n0\r\n\r\n",
+        "5;a=\"b\r\nhello\r\n0\r\n\r\n",
+        "5;a b\r\nhello\r\n0\r\n\r\n",
+        "5;;a\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "5,5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0;\r\n\r\n",
+        "5\r\nhello\r\n0 \r\n\r\n",
+        "5\r\nhello\r\n0\r\n X: 1\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX : 1\r\n\r\n",
+        "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: 1\r\n folded\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: a\0b\r\n\r\n",
+        &format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(17_000)),
+        &format!("{}0\r\n\r\n", format!("1;{}\r\nx\r\n", "a".repeat(1_000)).repeat(20)),
     ] {
         let mut wire = Wire::open(&gateway).await;
         wire.send(
@@ -333,4 +371,40 @@ async fn http_1_0_is_answered_in_its_own_manner() {
     let text = Wire::open(&gateway).await.ask_raw("GET /public/x HTTP/1.0\r\n\r\n").await;
     assert!(text.contains(" 400 "), "{text}");
     assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_gets_an_early_answer_of_the_endpoint() {
+    let forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nearly".to_vec();
+    let origin = Origin::doing(vec![Step::Send(forbidden), Step::Hang]).await;
+    let gateway = Site::before(&origin).with(|settings| settings.routes[1].body_limit = 100 << 20).start().await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send(Ask::post("/public/x", vec![b'x'; 30 << 20]).bytes()).await;
+    let answer = wire.answer().await;
+    assert_eq!((answer.status, answer.text()), (403, "early"));
+    wire.ends().await;
+}
+
+#[tokio::test]
+async fn a_refused_upload_without_an_end_is_not_read_without_an_end() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut wire = Wire::plain(&gateway).await;
+    wire.send("POST /api/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n").await;
+    assert_eq!(wire.answer().await.status, 401);
+    let (piece, mut sent) = (vec![b'x'; 1 << 20], 0_usize);
+    while sent < 1_000 && wire.try_send(&piece).await.is_ok() {
+        sent += 1;
+    }
+    assert!((100..1_000).contains(&sent), "{sent} MiB");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_a_refused_upload_a_moment_and_cuts_nothing() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut wire = Wire::open(&gateway).await;
+    wire.send("POST /api/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\nbegin").await;
+    assert_eq!(wire.answer().await.status, 401);
+    assert_eq!(soon("the stop", gateway.stop(Duration::from_secs(60))).await.cut, 0);
 }

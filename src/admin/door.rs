@@ -1,4 +1,4 @@
-//! The door of the admin application: accepts, shakes hands, speaks HTTP/1.1.
+//! The door of the admin application and of internal listeners: accepts, shakes hands, speaks HTTP/1.1.
 //!
 //! Few people come, so few connections are taken, and of each client only some; each step of each has its time.
 
@@ -16,6 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -27,6 +28,8 @@ use crate::telemetry::Outage;
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
+/// The time for a request head, and for the silence before it.
+const HEAD: Duration = Duration::from_secs(10);
 /// How long accepting rests when the process has no descriptor left.
 const REST: Duration = Duration::from_millis(200);
 
@@ -37,8 +40,8 @@ pub struct Client(pub SocketAddr);
 /// What every connection needs.
 #[derive(Clone)]
 pub struct Door {
-    /// TLS.
-    pub acceptor: TlsAcceptor,
+    /// TLS; `None`: unencrypted.
+    pub acceptor: Option<TlsAcceptor>,
     /// Answers requests.
     pub router: Router,
     /// How many may come, and how long they may take.
@@ -58,6 +61,8 @@ pub struct Bounds {
     pub handshake: Duration,
     /// A request head, and the silence before it.
     pub head: Duration,
+    /// A connection may be used for another request.
+    pub keep_alive: bool,
     /// After so long a connection ends with its next answer: nobody keeps a place for ever.
     pub connection: Duration,
     /// How long that answer may take to be read.
@@ -73,7 +78,8 @@ impl Bounds {
             each: 64,
             local: 128,
             handshake,
-            head: Duration::from_secs(30),
+            head: HEAD,
+            keep_alive: true,
             connection: Duration::from_secs(15 * 60),
             last_answer: Duration::from_secs(60),
         }
@@ -117,7 +123,7 @@ impl Door {
                 }
                 Err(error) => {
                     if outage.failed() {
-                        tracing::warn!(%error, "the admin application cannot accept connections");
+                        tracing::warn!(%error, "an admin or internal listener cannot accept connections");
                     }
                     sleep(REST).await;
                 }
@@ -140,7 +146,8 @@ impl Door {
         let _place = place;
         // Fails only on a connection that is gone.
         let Ok(()) = stream.set_nodelay(true) else { return };
-        let handshake = timeout(self.bounds.handshake, self.acceptor.accept(stream));
+        let Some(acceptor) = self.acceptor.clone() else { return self.converse(stream, client, ending).await };
+        let handshake = timeout(self.bounds.handshake, acceptor.accept(stream));
         let Ok(Ok(stream)) = (tokio::select! {
             shaken = handshake => shaken,
             // It has not asked for anything yet.
@@ -148,6 +155,14 @@ impl Door {
         }) else {
             return;
         };
+        self.converse(stream, client, ending).await;
+    }
+
+    /// Answers the requests of a connection.
+    async fn converse<S>(self, stream: S, client: Client, mut ending: watch::Receiver<bool>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
         let router = TowerToHyperService::new(self.router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client);
@@ -156,6 +171,7 @@ impl Door {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.bounds.head)
+            .keep_alive(self.bounds.keep_alive)
             .max_buf_size(HEAD_BYTES)
             // A longer one may come whole in a single read.
             .max_header_size(HEAD_BYTES)

@@ -4,8 +4,8 @@
 //! listener of its own.
 
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
@@ -14,6 +14,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+
+use super::door::{Bounds, Door};
 
 /// Whether the gateway can do its work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +50,10 @@ pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>)
 /// Answers on `listener` with `router` until `shutdown` is done and the answers in flight are sent.
 ///
 /// That last wait has no bound of its own: a caller that must end in time drops the future.
-///
-/// # Errors
-/// What the system says of the listener.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    // One request for each connection: a client that asks every ten seconds never meets the end of the time for a head.
+    let bounds = Bounds { keep_alive: false, ..Bounds::new(Duration::ZERO) };
+    Door { acceptor: None, router, bounds }.serve(listener, shutdown).await;
 }
 
 async fn answer_health(State(health): State<AskHealth>) -> Response {

@@ -50,7 +50,7 @@ pub(super) fn serve(
     let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api, records);
-    let door = Door { acceptor, router, bounds: Bounds::new(settings.timeouts.handshake) };
+    let door = Door { acceptor: Some(acceptor), router, bounds: Bounds::new(settings.timeouts.handshake) };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {

@@ -24,9 +24,10 @@ use crate::auth::{Issuer, Refused};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Admin, Browser, Listener, ListenerRole, Login, TlsListener};
+use crate::config::settings::{Admin, Browser, ExposedToken, Listener, ListenerRole, Login, TlsListener};
 use crate::gateway::Forms;
-use crate::listener::{Census, socket, tls};
+use crate::limits::TurnedAway;
+use crate::listener::{Connections, socket, tls};
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
@@ -127,6 +128,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 
     let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
     let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
+    control.spawn(tell_turned_away(Arc::clone(&known.counts.turned_away)));
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let tallies: Tallies = endpoints.iter().map(|members| members.iter().map(|_| Arc::default()).collect()).collect();
     let (mut admin, mut sampler) = (None, None);
@@ -159,7 +161,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         forms: Forms::new(&settings.login.clone().unwrap_or_default()),
         refused: Refused::new(settings.limits.wrong_keys),
         issuer,
-        census: Census::new(settings.limits.clone()),
+        connections: Connections::new(&settings.limits, settings.timeouts.handshake, &known.counts.turned_away),
         clock,
         process_id: process_id(),
         https_port,
@@ -282,7 +284,8 @@ fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<T
     };
     let admin = settings.admin.as_ref().map(|admin| {
         let certificates = vec![admin.certificate];
-        acceptor(&TlsListener { certificates, http1: true, http2: false, tls12: true, hsts: None })
+        let (http1, http2, tls12) = (true, false, true);
+        acceptor(&TlsListener { certificates, http1, http2, tls12, hsts: None, exposed_token: ExposedToken::Ignore })
     });
     Ok((settings.listeners.iter().map(one).collect::<Result<_, _>>()?, admin.transpose()?))
 }
@@ -292,6 +295,17 @@ fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartEr
     let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
     let key = format!("listeners.{}", listener.name);
     opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
+}
+
+/// Logs what limits turned away, at most once a second for each limit.
+async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        for (limit, count) in turned_away.news() {
+            tracing::warn!(limit, count, "a limit turned connections away");
+        }
+    }
 }
 
 /// Health and metrics, for those who run the gateway.
@@ -316,13 +330,10 @@ fn serve_internal(
         let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
         let name = listener.name.clone();
         control.spawn(async move {
-            let served = match tokio::net::TcpListener::from_std(socket) {
-                // Until the very end: who watches a stop wants to see it.
+            match tokio::net::TcpListener::from_std(socket) {
+                // Until the very end: monitoring shows the stop.
                 Ok(socket) => admin::serve(socket, router, std::future::pending()).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = served {
-                tracing::error!(listener = name, %error, "an internal listener has ended");
+                Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
             }
         });
     }

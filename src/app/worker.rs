@@ -20,9 +20,9 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
 use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, Roll, Shares};
+use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, PlaintextAnswer, Roll, Shares};
 use crate::http1;
-use crate::listener::{Accept, Census, tls};
+use crate::listener::{Accept, Connections, Tls, tls};
 use crate::route::RouteTable;
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
@@ -66,7 +66,7 @@ pub(super) struct Plan {
     pub refused: Refused,
     /// `None`: nobody can log in.
     pub issuer: Option<IssuerHandle>,
-    pub census: Arc<Census>,
+    pub connections: Arc<Connections>,
     pub clock: Clock,
     pub process_id: u64,
     /// The port of the first HTTPS listener, for redirects.
@@ -234,7 +234,9 @@ fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> 
             let names = Rc::new(tls::names(settings, &plan.settings.certificates));
             let hsts = settings.hsts.map(|age| format!("max-age={}", age.as_secs()));
             let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
-            (Door { hsts, plaintext: None }, Some((acceptor, names)))
+            let plaintext = gateway::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings.exposed_token };
+            let unencrypted = Rc::new(Door { hsts: None, plaintext: Some(plaintext) });
+            (Door { hsts, plaintext: None }, Some(Tls { acceptor, names, unencrypted }))
         }
         ListenerRole::Plain(settings) => {
             (Door { hsts: None, plaintext: plaintext(settings.plaintext, settings.exposed_token, plan) }, None)
@@ -245,7 +247,7 @@ fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> 
         door: Rc::new(door),
         tls,
         roll: Rc::clone(roll),
-        census: Arc::clone(&plan.census),
+        connections: Arc::clone(&plan.connections),
         limits: Rc::new(plan.settings.limits.clone()),
         timeouts: plan.settings.timeouts.clone(),
     })
@@ -254,7 +256,7 @@ fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> 
 fn plaintext(policy: Plaintext, exposed: ExposedToken, plan: &Plan) -> Option<gateway::Plaintext> {
     match policy {
         Plaintext::Serve => None,
-        Plaintext::Refuse => Some(gateway::Plaintext { redirect: None, exposed }),
-        Plaintext::Redirect => Some(gateway::Plaintext { redirect: Some(plan.https_port), exposed }),
+        Plaintext::Refuse => Some(gateway::Plaintext { answer: PlaintextAnswer::Refuse, exposed }),
+        Plaintext::Redirect => Some(gateway::Plaintext { answer: PlaintextAnswer::Redirect(plan.https_port), exposed }),
     }
 }

@@ -118,6 +118,7 @@ pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits 
             connections: table.key("connections").count(1..=MANY).unwrap_or(default.connections),
             connections_per_ip: table.key("connections_per_ip").count(1..=MANY).unwrap_or(default.connections_per_ip),
             handshakes: table.key("handshakes").count(1..=MANY).unwrap_or(default.handshakes),
+            handshakes_per_ip: table.key("handshakes_per_ip").count(1..=MANY).unwrap_or(default.handshakes_per_ip),
             h2_streams: table.key("h2_streams").count(1..=10_000).unwrap_or(default.h2_streams),
             wrong_keys: table.key("wrong_keys").or_word("unlimited").optional_rate(default.wrong_keys),
         }

@@ -39,8 +39,8 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
 
     let role = match (chain.is_set(), plaintext.is_set(), services.is_set()) {
         (true, false, false) => {
-            only_for("plaintext", &[&exposed_token]);
-            ListenerRole::Tls(tls(&chain, &protocols, &min_tls, &hsts, certificates))
+            let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
+            ListenerRole::Tls(TlsListener { exposed_token: fate(&exposed_token), ..tls })
         }
         (false, true, false) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
@@ -48,7 +48,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         }
         (false, false, true) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
-            only_for("plaintext", &[&exposed_token]);
+            only_for("certificates` or `plaintext", &[&exposed_token]);
             internal(&services)
         }
         (false, false, false) => {
@@ -83,6 +83,7 @@ fn tls(chain: &Key<'_>, protocols: &Key<'_>, min_tls: &Key<'_>, hsts: &Key<'_>, 
         http2: chosen.contains(&Protocol::H2),
         tls12: min_tls.choice(&[("1.2", true), ("1.3", false)]).unwrap_or(true),
         hsts: hsts.optional_duration(Some(Duration::from_secs(365 * 86_400))),
+        exposed_token: ExposedToken::Mark,
     }
 }
 
@@ -99,8 +100,12 @@ fn plain(plaintext: &Key<'_>, exposed_token: &Key<'_>, address: Option<SocketAdd
         let mend = "use \"refuse\" or \"redirect\", or listen on 127.0.0.1";
         plaintext.problem("`serve` would send tokens over the network unencrypted", mend);
     }
+    PlainListener { plaintext: way, exposed_token: fate(exposed_token) }
+}
+
+fn fate(exposed_token: &Key<'_>) -> ExposedToken {
     let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
-    PlainListener { plaintext: way, exposed_token: exposed_token.choice(&fates).unwrap_or(ExposedToken::Mark) }
+    exposed_token.choice(&fates).unwrap_or(ExposedToken::Mark)
 }
 
 fn internal(services: &Key<'_>) -> ListenerRole {

@@ -151,7 +151,11 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
             mend,
         );
     }
-    let revokes = |role: &settings::ListenerRole| matches!(role, settings::ListenerRole::Plain(plain) if plain.exposed_token == settings::ExposedToken::Revoke);
+    let revokes = |role: &settings::ListenerRole| match role {
+        settings::ListenerRole::Tls(tls) => tls.exposed_token == settings::ExposedToken::Revoke,
+        settings::ListenerRole::Plain(plain) => plain.exposed_token == settings::ExposedToken::Revoke,
+        settings::ListenerRole::Internal { .. } => false,
+    };
     for listener in settings.listeners.iter().filter(|listener| revokes(&listener.role)) {
         let key = format!("listeners.{}.exposed_token", listener.name);
         problem(

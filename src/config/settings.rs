@@ -106,6 +106,8 @@ pub struct TlsListener {
     pub tls12: bool,
     /// `Strict-Transport-Security: max-age`; `None`: not sent.
     pub hsts: Option<Duration>,
+    /// What happens to a live token that was sent to it without TLS.
+    pub exposed_token: ExposedToken,
 }
 
 /// Settings of a listener in clear.
@@ -211,10 +213,12 @@ pub struct Limits {
     pub response_header_count: usize,
     /// Most connections of the process.
     pub connections: usize,
-    /// Most connections of one client address.
+    /// Most connections of one client: of an IPv4 address, or of an IPv6 /64 network.
     pub connections_per_ip: usize,
-    /// Most unfinished TLS handshakes of the process.
+    /// Most TLS handshakes of the process that have begun and not ended.
     pub handshakes: usize,
+    /// Most of them of one client; further ones wait.
+    pub handshakes_per_ip: usize,
     /// Most streams of one HTTP/2 connection at once.
     pub h2_streams: u32,
     /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`:
@@ -274,6 +278,7 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_ip: 1_000,
             handshakes: 1_024,
+            handshakes_per_ip: 128,
             h2_streams: 100,
             wrong_keys: Some(Rate::per_minute(120)),
         }

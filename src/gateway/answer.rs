@@ -6,12 +6,14 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Method, Response, request};
+use http::header::ALLOW;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
 use super::websocket::{self, Handshake};
-use super::{Body, Exchange, Gateway, Refusal, framing, outgoing};
+use super::{Body, Exchange, Gateway, Refusal, framing, outgoing, reply};
 use crate::auth::{Accepted, Asked, CsrfFault, KeyForm, Permit, csrf};
 use crate::route::{Access, NoRoute, Route, Target};
+use crate::telemetry::Outcome;
 use crate::token::{AuthMethod, ScopeSet};
 use crate::upstream::ClientBody;
 
@@ -53,6 +55,9 @@ pub enum HeadFault {
     TargetTooLong,
 }
 
+/// What routes take that list no methods.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 impl Gateway {
     /// Reads the target, finds the route, asks who is calling, decides, forwards.
     pub(super) async fn answer(
@@ -63,6 +68,9 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         exchange.client().admit(&head, self)?; // 400 · 403 · 308
         framing::check(&head, self.limits.header_count)?; // 400 · 417 · 431
+        if Target::is_server_wide(&head, exchange.peer())? {
+            return Ok(describe_server(exchange));
+        }
         let target = Target::read(&head, self.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some(login) = self.login_at(&target)? {
             exchange.matched_login();
@@ -128,6 +136,14 @@ impl Gateway {
 fn accepted(route: &Route) -> Accepted<'_> {
     let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
     Accepted { methods: &route.settings.credentials, form }
+}
+
+/// The answer to `OPTIONS *`, which is for no route and needs no token.
+fn describe_server(exchange: &mut Exchange) -> Response<Body> {
+    exchange.ends(Outcome::Answered, StatusCode::NO_CONTENT);
+    let mut response = reply::text(StatusCode::NO_CONTENT, String::new(), exchange).map(|_| Body::empty());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+    response
 }
 
 /// A browser sends its session whoever asks it to.

@@ -19,12 +19,23 @@ pub struct Door {
     pub plaintext: Option<Plaintext>,
 }
 
-/// What a listener in clear does with requests in place of serving them.
+/// What a listener does with unencrypted requests in place of serving them.
 pub struct Plaintext {
-    /// Send harmless requests to `https`, on this port.
-    pub redirect: Option<u16>,
+    /// The answer.
+    pub answer: PlaintextAnswer,
     /// What happens to a live token.
     pub exposed: settings::ExposedToken,
+}
+
+/// How an unencrypted request is answered that is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaintextAnswer {
+    /// 403 for every request.
+    Refuse,
+    /// 308 to `https` on this port for GET and HEAD without credentials, 403 for the rest.
+    Redirect(u16),
+    /// 400 for every request, however it looks: it came to a port that speaks TLS.
+    WrongPort,
 }
 
 /// One connection of a client.
@@ -45,8 +56,10 @@ pub struct ClientConnection {
 impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
+        let answer = self.door.plaintext.as_ref().map(|plaintext| plaintext.answer);
         if let Some(fault) = self.fault.get().filter(|_| head.method.as_str() == REFUSED_METHOD) {
-            return Err(Refusal::Head(fault));
+            let is_misplaced = answer == Some(PlaintextAnswer::WrongPort);
+            return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(fault) });
         }
         let Some(plaintext) = &self.door.plaintext else { return Ok(()) };
         let fields = &head.headers;
@@ -54,14 +67,16 @@ impl ClientConnection {
             [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
         if carries_credentials {
             gateway.report_exposed(head, self.peer.address.ip(), plaintext.exposed);
-            return Err(Refusal::Plaintext);
         }
-        match plaintext.redirect {
-            Some(port) if matches!(head.method, Method::GET | Method::HEAD) => {
+        match plaintext.answer {
+            PlaintextAnswer::WrongPort => Err(Refusal::NotTls),
+            PlaintextAnswer::Redirect(port)
+                if !carries_credentials && matches!(head.method, Method::GET | Method::HEAD) =>
+            {
                 let target = Target::read(head, gateway.limits.uri_bytes, &self.peer)?;
                 Err(Refusal::Redirect(location(&target, port)))
             }
-            _ => Err(Refusal::Plaintext),
+            PlaintextAnswer::Redirect(_) | PlaintextAnswer::Refuse => Err(Refusal::Plaintext),
         }
     }
 }

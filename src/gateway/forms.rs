@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::Refusal;
 use super::outgoing::declared_length;
 use crate::config::settings;
-use crate::limits::{Client, Full, Hold, Room};
+use crate::limits::{Budget, Client, Full, Hold};
 use crate::upstream::{BodyFault, ClientBody, OutgoingBody};
 
 /// Bytes of all bodies that have not come whole, and of those of one client; more if one body alone may be longer.
@@ -26,8 +26,8 @@ const FIRST: usize = 512;
 /// The room for bodies that have not come yet; shared by all workers.
 #[derive(Clone)]
 pub struct Forms {
-    places: Arc<Room>,
-    bytes: Arc<Room>,
+    places: Arc<Budget>,
+    bytes: Arc<Budget>,
 }
 
 /// The place of one body, which has not come yet.
@@ -47,8 +47,8 @@ impl Forms {
     pub fn new(settings: &settings::Login) -> Forms {
         let longest = usize::try_from(settings.max_body).unwrap_or(usize::MAX).saturating_mul(2);
         Forms {
-            places: Room::new(settings.max_pending, settings.max_pending_per_client),
-            bytes: Room::new(BYTES.max(longest), BYTES_OF_CLIENT.max(longest)),
+            places: Budget::new(settings.max_pending, settings.max_pending_per_client),
+            bytes: Budget::new(BYTES.max(longest), BYTES_OF_CLIENT.max(longest)),
         }
     }
 

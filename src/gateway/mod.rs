@@ -44,7 +44,7 @@ pub use answer::HeadFault;
 pub use body::Body;
 pub use callers::Callers;
 pub(crate) use door::REFUSED_METHOD;
-pub use door::{ClientConnection, Door, Plaintext};
+pub use door::{ClientConnection, Door, Plaintext, PlaintextAnswer};
 pub use exchange::Exchange;
 pub use forms::Forms;
 pub use login::LoginDesk;

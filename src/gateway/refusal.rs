@@ -48,6 +48,8 @@ pub enum Refusal {
     Share,
     /// It came in clear.
     Plaintext,
+    /// It came unencrypted to a port that speaks TLS.
+    NotTls,
     /// It came in clear and may try again there.
     Redirect(String),
     /// The caller's token ended while the request was under way. The one refusal that is no answer: it would say that
@@ -145,6 +147,11 @@ impl Refusal {
                 Outcome::PlaintextRefused,
                 "HTTPS is required. A token or password that was sent without it is no longer a secret.".into(),
             ),
+            Refusal::NotTls => (
+                S::BAD_REQUEST,
+                Outcome::PlaintextRefused,
+                "This port speaks HTTPS only, and the request came without TLS.".into(),
+            ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
             Refusal::Origin(fault) => origin_row(fault),
@@ -156,7 +163,12 @@ impl Refusal {
     fn ends_connection(&self) -> bool {
         matches!(
             self,
-            Refusal::Head(_) | Refusal::Framing(_) | Refusal::Field(_) | Refusal::Body(_) | Refusal::Plaintext
+            Refusal::Head(_)
+                | Refusal::Framing(_)
+                | Refusal::Field(_)
+                | Refusal::Body(_)
+                | Refusal::Plaintext
+                | Refusal::NotTls
         )
     }
 

@@ -1,97 +1,171 @@
-//! Room that all clients share, with a share of it that no client exceeds.
+//! Bounds how many places all clients together and each client may hold, and makes room for newcomers.
+//!
+//! A place is *provisional* until its holder has shown that it is in earnest, for instance by finishing a handshake.
+//! When there is no place left, the oldest provisional place of the client with the most of them is taken away. So a
+//! client that takes many places and does nothing with them only displaces itself. Each operation costs the logarithm
+//! of the number of places.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Client, FAIR};
+use tokio::sync::oneshot;
 
-/// Room for places or for bytes. Its memory grows with the number of clients that hold some.
+use super::{Client, Limit, TurnedAway};
+
+/// The bounds of one kind of place.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most places of all clients.
+    pub all: usize,
+    /// What the bound of all clients is called where it turns something away.
+    pub all_name: Limit,
+    /// Most places of one client.
+    pub each: usize,
+    /// What the bound of one client is called.
+    pub each_name: Limit,
+}
+
+/// A bounded number of places, shared by all workers.
 #[derive(Debug)]
 pub struct Room {
-    /// For all clients together.
-    all: usize,
-    /// For each client.
-    each: usize,
-    taken: Mutex<Taken>,
+    bounds: Bounds,
+    turned_away: Arc<TurnedAway>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
-    all: usize,
-    of: HashMap<Client, usize>,
+struct State {
+    held: usize,
+    clients: HashMap<Client, Held>,
+    /// Clients with provisional places, ordered by how many they have.
+    ranked: BTreeSet<(usize, Client)>,
+    next: u64,
 }
 
-/// What one client holds of a room. Dropping it gives it back.
+/// What one client holds.
+#[derive(Debug, Default)]
+struct Held {
+    places: usize,
+    /// The provisional ones of them, the oldest first. A sender is dropped to take its place away.
+    provisional: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// One place of a client. Dropping it gives the place back.
 #[derive(Debug)]
-pub struct Hold {
+pub struct Place {
     room: Arc<Room>,
     client: Client,
-    amount: usize,
-}
-
-/// Why there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
-    /// The client holds its share. Others get more.
-    ForClient,
-    /// All of it is taken, or so much that the rest is for clients that hold little.
-    ForAll,
+    /// `None`: the place can no longer be taken away.
+    provisional: Option<(u64, oneshot::Receiver<()>)>,
 }
 
 impl Room {
-    /// Nothing is taken. `all` is for all clients together, `each` for each one.
-    pub fn new(all: usize, each: usize) -> Arc<Room> {
-        Arc::new(Room { all, each, taken: Mutex::default() })
+    /// An empty room. What its bounds turn away is counted in `turned_away`.
+    pub fn new(bounds: Bounds, turned_away: Arc<TurnedAway>) -> Arc<Room> {
+        let each = bounds.each.min(bounds.all);
+        Arc::new(Room { bounds: Bounds { each, ..bounds }, turned_away, state: Mutex::default() })
     }
 
-    /// Takes `amount` for a client.
-    ///
-    /// # Errors
-    /// [`Full`]; nothing is taken.
-    pub fn take(self: &Arc<Room>, client: Client, amount: usize) -> Result<Hold, Full> {
-        let mut hold = Hold { room: Arc::clone(self), client, amount: 0 };
-        hold.grow(amount)?;
-        Ok(hold)
-    }
-
-    fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Sums are never left half-way.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Hold {
-    /// Takes `more` on top.
-    ///
-    /// # Errors
-    /// [`Full`]; what is held stays as it is.
-    pub fn grow(&mut self, more: usize) -> Result<(), Full> {
-        let mut taken = self.room.taken();
-        let of_client = taken.of.get(&self.client).copied().unwrap_or(0);
-        if of_client.saturating_add(more) > self.room.each {
-            return Err(Full::ForClient);
-        }
-        let free = self.room.all.saturating_sub(taken.all);
-        if more > free || of_client.saturating_add(more) > free.saturating_mul(FAIR) {
-            return Err(Full::ForAll);
-        }
-        taken.all += more;
-        taken.of.insert(self.client, of_client + more);
-        self.amount += more;
-        Ok(())
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut taken = self.room.taken();
-        taken.all = taken.all.saturating_sub(self.amount);
-        if let Some(of_client) = taken.of.get_mut(&self.client) {
-            *of_client = of_client.saturating_sub(self.amount);
-            if *of_client == 0 {
-                taken.of.remove(&self.client);
+    /// Takes a provisional place for `client`; if there is none left, takes the oldest one away from the client with
+    /// the most. `None`: no place can be taken away.
+    pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
+        let mut state = self.lock();
+        let here = state.clients.get(&client).map_or(0, |held| held.places);
+        let (full, from) = if here >= self.bounds.each {
+            (Some(self.bounds.each_name), Some(client))
+        } else if state.held >= self.bounds.all {
+            (Some(self.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
+        } else {
+            (None, None)
+        };
+        if let Some(limit) = full {
+            self.turned_away.count(limit);
+            if !from.is_some_and(|from| state.take_oldest(from)) {
+                return None;
             }
         }
+        let (keep, taken_away) = oneshot::channel();
+        let number = state.next;
+        state.next += 1;
+        state.held += 1;
+        state.change(client, |held| {
+            held.places += 1;
+            held.provisional.insert(number, keep);
+        });
+        drop(state);
+        Some(Place { room: Arc::clone(self), client, provisional: Some((number, taken_away)) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before the lock is released.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Takes the oldest provisional place of `client` away. `false`: the client has none.
+    fn take_oldest(&mut self, client: Client) -> bool {
+        let taken = self.change(client, |held| {
+            let taken = held.provisional.pop_first().is_some();
+            held.places -= usize::from(taken);
+            taken
+        });
+        self.held -= usize::from(taken);
+        taken
+    }
+
+    /// Changes what a client holds, and keeps the order of clients.
+    fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
+        let held = self.clients.entry(client).or_default();
+        let before = held.provisional.len();
+        let result = change(held);
+        let (after, is_empty) = (held.provisional.len(), held.places == 0);
+        if before != after {
+            self.ranked.remove(&(before, client));
+            if after > 0 {
+                self.ranked.insert((after, client));
+            }
+        }
+        if is_empty {
+            self.clients.remove(&client);
+        }
+        result
+    }
+}
+
+impl Place {
+    /// Completes when the place is taken away. Never completes for a place that was confirmed.
+    pub async fn taken_away(&mut self) {
+        match &mut self.provisional {
+            // Fails when the sender is dropped; nothing is ever sent.
+            Some((_, taken_away)) => drop(taken_away.await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Keeps the place until it is dropped. `false`: it was taken away just now.
+    pub fn confirm(&mut self) -> bool {
+        let Some((number, _)) = &self.provisional else { return true };
+        let number = *number;
+        let kept = self.room.lock().change(self.client, |held| held.provisional.remove(&number).is_some());
+        if kept {
+            self.provisional = None;
+        }
+        kept
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.room.lock();
+        let number = self.provisional.as_ref().map(|(number, _)| *number);
+        let given_back = state.change(self.client, |held| {
+            // A place that was taken away is given back already.
+            let is_held = number.is_none_or(|number| held.provisional.remove(&number).is_some());
+            held.places -= usize::from(is_held);
+            is_held
+        });
+        state.held -= usize::from(given_back);
     }
 }
 
@@ -99,36 +173,59 @@ impl Drop for Hold {
 mod tests {
     use super::*;
 
-    fn client(text: &str) -> Client {
-        Client::of(text.parse().unwrap())
+    fn room(all: usize, each: usize) -> (Arc<Room>, Arc<TurnedAway>) {
+        let turned_away = Arc::<TurnedAway>::default();
+        let bounds = Bounds { all, all_name: Limit::Connections, each, each_name: Limit::ConnectionsPerIp };
+        (Room::new(bounds, Arc::clone(&turned_away)), turned_away)
+    }
+
+    fn client(number: u8) -> Client {
+        Client::of([192, 0, 2, number].into())
+    }
+
+    fn is_taken_away(place: &mut Place) -> bool {
+        place
+            .provisional
+            .as_mut()
+            .is_some_and(|(_, taken_away)| taken_away.try_recv() == Err(oneshot::error::TryRecvError::Closed))
     }
 
     #[test]
-    fn many_clients_that_take_what_they_get_leave_some_to_others() {
-        let room = Room::new(1_024, 128);
-        let mut held = Vec::new();
-        for number in 1..=10 {
-            let client = client(&format!("192.0.2.{number}"));
-            held.extend(std::iter::from_fn(|| room.take(client, 1).ok()));
-        }
-        assert!(room.take(client("192.0.2.200"), 1).is_ok(), "{}", held.len());
+    fn the_client_with_the_most_provisional_places_loses_its_oldest_one() {
+        let (room, turned_away) = room(5, 4);
+        let mut greedy: Vec<_> = (0..4).map(|_| room.enter(client(1)).unwrap()).collect();
+        let mut modest = room.enter(client(2)).unwrap();
+        let mut newcomer = room.enter(client(3)).unwrap();
+        let taken: Vec<_> = greedy.iter_mut().map(is_taken_away).collect();
+        assert_eq!(taken, [true, false, false, false]);
+        assert!(!is_taken_away(&mut modest) && !is_taken_away(&mut newcomer));
+        assert!(newcomer.confirm() && modest.confirm());
+        assert!(!greedy[0].confirm(), "it was taken away");
+        drop(greedy);
+        drop((modest, newcomer));
+        let state = room.lock();
+        assert!(state.held == 0 && state.clients.is_empty() && state.ranked.is_empty(), "{state:?}");
+        assert_eq!(turned_away.counts().collect::<Vec<_>>()[..2], [("connections", 1), ("connections_per_ip", 0)]);
     }
 
     #[test]
-    fn one_client_gets_its_share_and_all_together_get_the_room() {
-        let room = Room::new(10, 4);
-        let (one, same, other) = (client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::"), client("192.0.2.1"));
-        let mut held = room.take(one, 1).unwrap();
-        held.grow(2).unwrap();
-        assert_eq!(room.take(same, 2).err(), Some(Full::ForClient), "the same network");
-        assert_eq!(held.grow(2), Err(Full::ForClient));
-        let rest = (room.take(same, 1).unwrap(), room.take(other, 4).unwrap());
-        assert_eq!(room.take(client("192.0.2.2"), 3).err(), Some(Full::ForAll));
-        let last = room.take(client("192.0.2.2"), 2).unwrap();
-        drop(held);
-        assert!(room.take(client("192.0.2.3"), 3).is_ok());
-        drop((rest, last));
-        let taken = room.taken();
-        assert!(taken.all == 0 && taken.of.is_empty(), "nothing is kept of clients that hold nothing");
+    fn confirmed_places_stay_and_newcomers_are_turned_away() {
+        let (room, turned_away) = room(3, 2);
+        let mut held: Vec<_> = [1, 1, 2].map(|number| room.enter(client(number)).unwrap()).into();
+        assert!(held.iter_mut().all(Place::confirm));
+        assert!(room.enter(client(1)).is_none(), "the share of one client");
+        assert!(room.enter(client(3)).is_none(), "all places");
+        assert_eq!(turned_away.counts().collect::<Vec<_>>()[..2], [("connections", 1), ("connections_per_ip", 1)]);
+        held.pop();
+        assert!(room.enter(client(3)).is_some());
+    }
+
+    #[test]
+    fn a_client_at_its_share_displaces_itself_alone() {
+        let (room, _) = room(100, 2);
+        let mut other: Vec<_> = (0..2).map(|_| room.enter(client(2)).unwrap()).collect();
+        let mut held: Vec<_> = (0..9).map(|_| room.enter(client(1)).unwrap()).collect();
+        assert_eq!(held.iter_mut().filter_map(|place| is_taken_away(place).then_some(())).count(), 7);
+        assert!(!other.iter_mut().any(is_taken_away));
     }
 }

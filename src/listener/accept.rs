@@ -1,88 +1,37 @@
 //! Accepts connections of one listener on one worker.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::connections::Connections;
 use super::serve;
 use crate::config::settings::{ConnectionTimeouts, Limits};
-use crate::gateway::{ClientConnection, Door, Gateway, Pulse, Roll};
+use crate::gateway::{ClientConnection, Door, Ending, Gateway, Pulse, Roll};
+use crate::limits::{Client, Place};
 use crate::route::{Peer, ServerNames};
 
-/// How long accepting rests when the process has no descriptor left (HARDENING §1: 100 to 500 ms).
+/// How long accepting rests when the process has no descriptor left.
 const REST: Duration = Duration::from_millis(200);
 
-/// Who is connected, over all workers.
-#[derive(Debug)]
-pub struct Census {
-    connections: AtomicUsize,
-    handshakes: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
-    limits: Limits,
-}
-
-impl Census {
-    /// Nobody yet.
-    pub fn new(limits: Limits) -> Arc<Census> {
-        let by_address = Mutex::default();
-        Arc::new(Census { connections: AtomicUsize::new(0), handshakes: AtomicUsize::new(0), by_address, limits })
-    }
-
-    /// Counts a connection, unless a limit says no. It counts until the place is dropped.
-    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = by_address.get(&address).copied().unwrap_or(0);
-        if self.connections.load(Ordering::Relaxed) >= self.limits.connections || here >= self.limits.connections_per_ip
-        {
-            return None;
-        }
-        by_address.insert(address, here + 1);
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Some(Place { census: Arc::clone(self), address })
-    }
-
-    /// Counts an unfinished handshake, unless there are too many.
-    fn begin_handshake(&self) -> Option<Handshake<'_>> {
-        let before = self.handshakes.fetch_add(1, Ordering::Relaxed);
-        let counted = Handshake(&self.handshakes);
-        (before < self.limits.handshakes).then_some(counted)
-    }
-}
-
-struct Place {
-    census: Arc<Census>,
-    address: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.census.connections.fetch_sub(1, Ordering::Relaxed);
-        let mut by_address = self.census.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
-struct Handshake<'a>(&'a AtomicUsize);
-
-impl Drop for Handshake<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// The TLS of a listener.
+pub struct Tls {
+    /// Shakes hands.
+    pub acceptor: TlsAcceptor,
+    /// The names of its certificates.
+    pub names: Rc<ServerNames>,
+    /// What holds for clients that speak HTTP without TLS.
+    pub unencrypted: Rc<Door>,
 }
 
 /// All that accepting needs to know. One per worker and listener.
@@ -91,12 +40,12 @@ pub struct Accept {
     pub gateway: Rc<Gateway>,
     /// What holds for all of the listener's connections.
     pub door: Rc<Door>,
-    /// TLS with the names of its certificates; `None`: in clear.
-    pub tls: Option<(TlsAcceptor, Rc<ServerNames>)>,
+    /// `None`: the listener is unencrypted.
+    pub tls: Option<Tls>,
     /// The worker's connections.
     pub roll: Rc<Roll>,
-    /// All connections.
-    pub census: Arc<Census>,
+    /// The bounds of all connections.
+    pub connections: Arc<Connections>,
     /// Limits, for connections.
     pub limits: Rc<Limits>,
     /// Timeouts, for connections.
@@ -135,67 +84,117 @@ impl Accept {
 
     fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let Some(place) = self.census.enter(address.ip()) else { return };
+        let Some(place) = self.connections.enter(Client::of(address.ip())) else { return };
         let this = Rc::clone(self);
         // Entered here and not in the task: a stop that comes before the task has run waits for it as well.
         let pulse = self.roll.enter();
         tokio::task::spawn_local(async move {
             let recorder = Arc::clone(&this.gateway.recorder);
             recorder.connection_accepted();
-            this.serve(stream, address, pulse).await;
+            this.serve(stream, address, place, pulse).await;
             recorder.connection_closed();
-            drop(place);
         });
     }
 
-    async fn serve(&self, stream: TcpStream, address: SocketAddr, pulse: Rc<Pulse>) {
+    async fn serve(&self, stream: TcpStream, address: SocketAddr, mut place: Place, pulse: Rc<Pulse>) {
         // Fails only on a connection that is gone.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let gateway = Rc::clone(&self.gateway);
         let limits = Rc::clone(&self.limits);
         // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
-        let Some((acceptor, names)) = &self.tls else {
-            let client = self.client(Peer::plain(address, local), pulse);
-            return Box::pin(serve::http1(stream, gateway, client, limits)).await;
+        let Some(Tls { acceptor, names, unencrypted }) = &self.tls else {
+            if unless_taken_away(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
+                return;
+            }
+            let client = Self::client(Peer::plain(address, local), pulse, &self.door);
+            return Box::pin(serve::http1(stream, gateway, client, limits, &self.connections)).await;
         };
         // A handshake keeps no stop waiting; its client has not asked for anything yet.
         drop(pulse);
-        let Some(stream) = Box::pin(self.shake_hands(acceptor, stream)).await else {
+        let deadline = Instant::now() + self.timeouts.handshake;
+        let silent = timeout_at(deadline, first_byte(&stream));
+        let first = match unless_taken_away(&mut place, silent).await {
+            Some(Ok(Some(first))) => first,
+            Some(Err(_)) => return self.gateway.recorder.handshake_failed(),
+            Some(Ok(None)) | None => return,
+        };
+        // TLS begins with a record of type 22, HTTP with a method.
+        if first.is_ascii_alphabetic() {
+            let client = Self::client(Peer::plain(address, local), self.roll.enter(), unencrypted);
+            let refused = serve::http1(stream, gateway, client, limits, &self.connections);
+            // The place stays provisional: such a connection gives way to others until its end.
+            let _ = Box::pin(unless_taken_away(&mut place, refused)).await;
+            return;
+        }
+        let handshake = timeout_at(deadline, self.shake_hands(acceptor, stream, Client::of(address.ip())));
+        let Some(Ok(Some(stream))) = Box::pin(unless_taken_away(&mut place, handshake)).await else {
             return self.gateway.recorder.handshake_failed();
         };
+        if !place.confirm() {
+            return;
+        }
         let (_, session) = stream.get_ref();
         let peer = Peer::tls(address, local, session.server_name(), Rc::clone(names));
-        let client = self.client(peer, self.roll.enter());
+        let client = Self::client(peer, self.roll.enter(), &self.door);
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(serve::http2(stream, gateway, client, limits)).await;
         } else {
-            Box::pin(serve::http1(stream, gateway, client, limits)).await;
+            Box::pin(serve::http1(stream, gateway, client, limits, &self.connections)).await;
         }
     }
 
-    async fn shake_hands(&self, acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let _unfinished = self.census.begin_handshake()?;
-        tokio::time::timeout(self.timeouts.handshake, acceptor.accept(stream)).await.ok()?.ok()
+    async fn shake_hands(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+        client: Client,
+    ) -> Option<TlsStream<TcpStream>> {
+        let mut begun = self.connections.begin_handshake(client).await?;
+        tokio::select! {
+            biased;
+            () = begun.gives_way() => None,
+            shaken = acceptor.accept(stream) => shaken.ok(),
+        }
     }
 
-    fn client(&self, peer: Peer, pulse: Rc<Pulse>) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection {
-            peer,
-            pulse,
-            fault: Cell::new(None),
-            held: Cell::new(false),
-            door: Rc::clone(&self.door),
-        })
+    fn client(peer: Peer, pulse: Rc<Pulse>, door: &Rc<Door>) -> Rc<ClientConnection> {
+        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), door: Rc::clone(door) })
     }
+}
+
+/// What the future gives; `None` if the place is taken away before.
+async fn unless_taken_away<F: Future>(place: &mut Place, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        () = place.taken_away() => None,
+        output = future => Some(output),
+    }
+}
+
+/// The first byte that a client sends, which is left where it is; `None`: the client left.
+async fn first_byte(stream: &TcpStream) -> Option<u8> {
+    let mut first = [0];
+    let count = stream.peek(&mut first).await.ok()?;
+    first.first().copied().filter(|_| count > 0)
+}
+
+/// Waits until a client has sent something or has left, or until its connection is asked to end.
+async fn first_byte_or_end(stream: &TcpStream, pulse: &Pulse) {
+    std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
+        // Whether that failed is seen by the next read.
+        Ending::Not => stream.poll_read_ready(cx).map(drop),
+        Ending::Gracefully | Ending::Now => Poll::Ready(()),
+    })
+    .await;
 }
 
 /// What the future gives at once, if it does.
 async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(match future.as_mut().poll(cx) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
         })
     })
     .await

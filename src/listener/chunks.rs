@@ -1,31 +1,71 @@
-//! Follows a chunked body to its end.
+//! Follows a chunked body to its end, and judges every line of it (RFC 9112 §7.1).
 //!
-//! Only finds where the next request begins; the HTTP library reads the chunks. Where the two could disagree the body
-//! counts as damaged, and nothing after it is read.
+//! Finds where the next request begins; the HTTP library reads the chunks. The library takes chunk lines that the
+//! grammar does not have. Two servers could read such a body differently, so it counts as damaged here, and nothing
+//! after it is read.
+
+use super::head::{is_name_byte, is_text_byte};
+
+/// Most bytes of chunk extensions in one body. They mean nothing to us.
+const EXTENSIONS: u32 = 16 << 10;
+/// Most bytes of trailer fields in one body.
+const TRAILERS: u32 = 16 << 10;
+/// Most digits of a size, leading zeros included. Fifteen digits fit into 64 bits.
+const DIGITS: u8 = 15;
+
+/// How far a chunked body was followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    place: Place,
+    /// Bytes of the present chunk that are still to come.
+    left: u64,
+    extensions: u32,
+    trailers: u32,
+}
 
 /// Where in a chunked body the next byte stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunks {
-    /// In the size of a chunk: its value so far, and how many digits it has.
-    Size(u64, u8),
-    /// In what follows a size: an extension, which means nothing to us.
-    Extension(u64),
+enum Place {
+    /// In the size of a chunk, after this many digits.
+    Size(u8),
+    /// In blanks that only another extension may follow.
+    Blank,
+    /// Behind the `;` of an extension.
+    NameBegin,
+    /// In the name of an extension.
+    Name,
+    /// In blanks behind the name of an extension.
+    NameEnd,
+    /// Behind the `=` of an extension.
+    ValueBegin,
+    /// In the value of an extension.
+    Value,
+    /// In a quoted value.
+    Quoted,
+    /// Behind a backslash in a quoted value.
+    Escaped,
+    /// Behind a quoted value.
+    QuotedEnd,
     /// Behind the CR of a size line.
-    SizeLf(u64),
+    SizeLf,
     /// In the data of a chunk.
-    Data(u64),
+    Data,
     /// Behind the data of a chunk.
     DataCr,
     /// Behind the CR behind the data.
     DataLf,
     /// At the begin of a trailer line, or of the last empty line.
     TrailerStart,
-    /// In a trailer line.
-    Trailer,
+    /// In the name of a trailer field.
+    TrailerName,
+    /// In the value of a trailer field.
+    TrailerValue,
     /// Behind the CR of a trailer line.
     TrailerLf,
     /// Behind the CR of the last empty line.
     EndLf,
+    /// Behind the body.
+    End,
 }
 
 /// The body is damaged.
@@ -34,54 +74,112 @@ pub struct DamagedBody;
 
 impl Chunks {
     /// Before the first chunk.
-    pub const START: Chunks = Chunks::Size(0, 0);
+    pub const START: Chunks = Chunks { place: Place::Size(0), left: 0, extensions: 0, trailers: 0 };
 
     /// Goes on through `bytes`. `Ok(Some(n))`: the body ended after `n` of them.
     ///
     /// # Errors
-    /// [`DamagedBody`] for anything but chunks with CR LF in all places.
+    /// [`DamagedBody`] for anything that the grammar does not have.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, DamagedBody> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            if let Chunks::Data(left) = *self {
-                let here = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(left);
+            if self.place == Place::Data {
+                let here = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(self.left);
                 at += usize::try_from(here).unwrap_or(usize::MAX);
-                *self = if here == left { Chunks::DataCr } else { Chunks::Data(left - here) };
+                self.left -= here;
+                if self.left == 0 {
+                    self.place = Place::DataCr;
+                }
                 continue;
             }
             at += 1;
-            *self = match (*self, byte) {
-                (Chunks::EndLf, b'\n') => {
-                    *self = Chunks::START;
-                    return Ok(Some(at));
-                }
-                (state, byte) => state.after(byte).ok_or(DamagedBody)?,
-            };
+            self.place = self.after(byte).ok_or(DamagedBody)?;
+            if self.place == Place::End {
+                *self = Chunks::START;
+                return Ok(Some(at));
+            }
         }
         Ok(None)
     }
 
-    fn after(self, byte: u8) -> Option<Chunks> {
-        Some(match (self, byte) {
-            (Chunks::Size(size, digits), byte) if byte.is_ascii_hexdigit() && digits < 15 => {
-                Chunks::Size(size * 16 + u64::from(char::from(byte).to_digit(16)?), digits + 1)
+    /// The place behind `byte`; `None`: it may not stand here.
+    fn after(&mut self, byte: u8) -> Option<Place> {
+        use Place as P;
+        match self.place {
+            P::Size(digits) => self.size(digits, byte),
+            P::Blank | P::NameBegin | P::Name | P::NameEnd | P::ValueBegin | P::Value => self.extension(byte),
+            P::Quoted | P::Escaped | P::QuotedEnd => self.extension(byte),
+            P::SizeLf => (byte == b'\n').then_some(if self.left == 0 { P::TrailerStart } else { P::Data }),
+            // Data is passed over as a whole.
+            P::Data | P::DataCr => (byte == b'\r').then_some(P::DataLf),
+            P::DataLf => (byte == b'\n').then_some(P::Size(0)),
+            P::TrailerStart | P::TrailerName | P::TrailerValue => self.trailer(byte),
+            P::TrailerLf => (byte == b'\n').then_some(P::TrailerStart),
+            P::EndLf | P::End => (byte == b'\n').then_some(P::End),
+        }
+    }
+
+    fn size(&mut self, digits: u8, byte: u8) -> Option<Place> {
+        match byte {
+            byte if byte.is_ascii_hexdigit() && digits < DIGITS => {
+                let before = if digits == 0 { 0 } else { self.left };
+                self.left = before * 16 + u64::from(char::from(byte).to_digit(16)?);
+                Some(Place::Size(digits + 1))
             }
-            (Chunks::Size(_, 0), _) => return None,
-            (Chunks::Size(size, _), b';' | b' ' | b'\t') => Chunks::Extension(size),
-            (Chunks::Size(size, _) | Chunks::Extension(size), b'\r') => Chunks::SizeLf(size),
-            (Chunks::Extension(_), b'\n') => return None,
-            (Chunks::Extension(size), _) => Chunks::Extension(size),
-            (Chunks::SizeLf(0), b'\n') => Chunks::TrailerStart,
-            (Chunks::SizeLf(size), b'\n') => Chunks::Data(size),
-            (Chunks::DataCr, b'\r') => Chunks::DataLf,
-            (Chunks::DataLf, b'\n') => Chunks::START,
-            (Chunks::TrailerStart, b'\r') => Chunks::EndLf,
-            (Chunks::TrailerStart | Chunks::Trailer, b'\n') => return None,
-            (Chunks::Trailer, b'\r') => Chunks::TrailerLf,
-            (Chunks::TrailerStart | Chunks::Trailer, _) => Chunks::Trailer,
-            (Chunks::TrailerLf, b'\n') => Chunks::TrailerStart,
+            _ if digits == 0 => None,
+            byte => self.line_goes_on(byte),
+        }
+    }
+
+    /// The end of a size line, or another extension.
+    fn line_goes_on(&mut self, byte: u8) -> Option<Place> {
+        match byte {
+            b'\r' => Some(Place::SizeLf),
+            b';' => self.extends(Place::NameBegin),
+            b' ' | b'\t' => self.extends(Place::Blank),
+            _ => None,
+        }
+    }
+
+    fn extension(&mut self, byte: u8) -> Option<Place> {
+        use Place as P;
+        let is_blank = byte == b' ' || byte == b'\t';
+        let next = match (self.place, byte) {
+            (P::Blank, b';') => P::NameBegin,
+            (P::Blank | P::NameBegin | P::NameEnd | P::ValueBegin, _) if is_blank => self.place,
+            (P::NameBegin | P::Name, byte) if is_name_byte(byte) => P::Name,
+            (P::Name, _) if is_blank => P::NameEnd,
+            (P::Name | P::NameEnd, b'=') => P::ValueBegin,
+            (P::NameEnd, b';') => P::NameBegin,
+            (P::ValueBegin, b'"') => P::Quoted,
+            (P::ValueBegin | P::Value, byte) if is_name_byte(byte) => P::Value,
+            (P::Quoted, b'"') => P::QuotedEnd,
+            (P::Quoted, b'\\') => P::Escaped,
+            (P::Quoted | P::Escaped, byte) if is_text_byte(byte) => P::Quoted,
+            (P::Name | P::Value | P::QuotedEnd, byte) => return self.line_goes_on(byte),
             _ => return None,
-        })
+        };
+        self.extends(next)
+    }
+
+    /// One more byte of extensions.
+    fn extends(&mut self, next: Place) -> Option<Place> {
+        self.extensions += 1;
+        (self.extensions <= EXTENSIONS).then_some(next)
+    }
+
+    fn trailer(&mut self, byte: u8) -> Option<Place> {
+        use Place as P;
+        self.trailers += 1;
+        let next = match (self.place, byte) {
+            (P::TrailerStart, b'\r') => P::EndLf,
+            (P::TrailerStart | P::TrailerName, byte) if is_name_byte(byte) => P::TrailerName,
+            (P::TrailerName, b':') => P::TrailerValue,
+            (P::TrailerValue, b'\r') => P::TrailerLf,
+            (P::TrailerValue, byte) if is_text_byte(byte) => P::TrailerValue,
+            _ => return None,
+        };
+        (self.trailers <= TRAILERS).then_some(next)
     }
 }
 
@@ -102,19 +200,88 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_plain_chunks_is_damage() {
+    fn every_line_that_the_grammar_has_passes() {
+        let long = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(16_000));
+        for body in [
+            "5\r\nhello\r\n0\r\n\r\n",
+            "00005\r\nhello\r\n000\r\n\r\n",
+            "a\r\n0123456789\r\n0\r\n\r\n",
+            "5;a\r\nhello\r\n0;b\r\n\r\n",
+            "5;a=b;c;d=\"e\"\r\nhello\r\n0\r\n\r\n",
+            "5 ; a = b ;\tc\r\nhello\r\n0\r\n\r\n",
+            "5;a=\"\"\r\nhello\r\n0\r\n\r\n",
+            "5;a=\"x;\\\"\t\u{e9}=\" ;b\r\nhello\r\n0\r\n\r\n",
+            "0\r\nX: 1\r\nY:\r\nz:\ta \u{e9}\r\n\r\n",
+            &long,
+        ] {
+            assert_eq!({ Chunks::START }.advance(body.as_bytes()), Ok(Some(body.len())), "{body:.60?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded_for_a_whole_body() {
+        let mut chunks = Chunks::START;
+        let line = format!("1;{}\r\nx\r\n", "a".repeat(1_000));
+        let passed = (0..100).take_while(|_| chunks.advance(line.as_bytes()).is_ok()).count();
+        assert_eq!(passed, 16);
+        let mut chunks = Chunks::START;
+        let trailers = format!("0\r\n{}", format!("X: {}\r\n", "a".repeat(1_000)).repeat(17));
+        assert_eq!(chunks.advance(trailers.as_bytes()), Err(DamagedBody));
+    }
+
+    #[test]
+    fn anything_that_the_grammar_does_not_have_is_damage() {
         for body in [
             "\r\nhello",
             "+5\r\nhello",
+            "-5\r\nhello",
             "0x5\r\nhello",
             "5\nhello",
             "5;\nhello",
+            "5;\r\nhello",
+            "5; \r\nhello",
+            "5;;a\r\nhello",
+            "5;a;\r\nhello",
+            "5;\0ext\r\nhello",
+            "5;a\0\r\nhello",
+            "5;a\u{7f}\r\nhello",
+            "5;=a\r\nhello",
+            "5;a=\r\nhello",
+            "5;a= \r\nhello",
+            "5;a=b=c\r\nhello",
+            "5;a b\r\nhello",
+            "5;a=b c\r\nhello",
+            "5;a \r\nhello",
+            "5;\u{e9}\r\nhello",
+            "5;a=\"b\r\nhello",
+            "5;a=\"b\\\r\nhello",
+            "5;a=\"b\0\"\r\nhello",
+            "5;a=\"b\"c\r\nhello",
+            "5;a=b\"c\"\r\nhello",
+            "5;a\rb\r\nhello",
             "5g\r\nhello",
+            "5 \r\nhello",
+            "5\t\r\nhello",
+            " 5\r\nhello",
+            "5 5\r\nhello",
+            "5,5\r\nhello",
             "5\r\nhelloXX0\r\n",
             "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhello\r0\r\n",
             "0\r\nX: 1\n\r\n",
+            "0\r\nX: 1\rY",
+            "0\r\n X: 1\r\n",
+            "0\r\nX: 1\r\n folded\r\n",
+            "0\r\nX : 1\r\n",
+            "0\r\n: 1\r\n",
+            "0\r\nno colon\r\n",
+            "0\r\nX: \0\r\n",
+            "0\r\nX(: 1\r\n",
             "0\r\n\n",
+            "0\r\n\rX",
             "10000000000000005\r\n",
+            "0000000000000005\r\nhello",
+            "fffffffffffffffff\r\n",
             "5\rX",
         ] {
             assert_eq!({ Chunks::START }.advance(body.as_bytes()), Err(DamagedBody), "{body:?}");

@@ -2,27 +2,20 @@
 //!
 //! Stands between the socket and the HTTP library. Judges the bytes of each request head before the library sees them;
 //! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and
-//! nothing after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends,
-//! and on closing reads a little of what a refused client still sends, so that the answer is not lost to a reset.
+//! nothing after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::chunks::Chunks;
 use super::head::{Framing, HeadSearch, judge};
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, HeadFault, REFUSED_METHOD};
 
-/// How much of a refused request is read before the connection is closed (HARDENING §1).
-const LINGER_BYTES: usize = 64 << 10;
-/// For how long.
-const LINGER_TIME: Duration = Duration::from_secs(1);
 /// How much a client may send ahead of the answer to a WebSocket handshake; it has no reason to send anything.
 const HELD_BYTES: usize = 16 << 10;
 /// Empty lines that may stand before a request line (RFC 9112 §2.2 asks for at least one).
@@ -41,7 +34,8 @@ pub struct Front<S> {
     empty_lines: u8,
     /// Judged bytes that did not fit into the library's buffer.
     ready: Vec<u8>,
-    linger: Option<Linger>,
+    /// Our direction was closed.
+    is_shut: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +50,6 @@ enum State {
     Refused,
     /// A body was damaged: the library hears of an error, and says so to whoever reads the body.
     Damaged,
-}
-
-struct Linger {
-    timer: Pin<Box<Sleep>>,
-    left: usize,
 }
 
 /// How far judged bytes go, and what stopped the judging.
@@ -86,7 +75,7 @@ impl<S> Front<S> {
             search: HeadSearch::default(),
             empty_lines: 0,
             ready: Vec::new(),
-            linger: None,
+            is_shut: false,
         }
     }
 
@@ -216,6 +205,13 @@ impl<S: AsyncRead + Unpin> Front<S> {
         (self.stream, self.partial)
     }
 
+    /// The connection, if our direction was closed while the client may still be sending: a request was not read to its
+    /// end, or another one had begun.
+    pub fn into_unread(self) -> Option<S> {
+        let is_unread = self.state != State::Head || !self.partial.is_empty() || !self.ready.is_empty();
+        (self.is_shut && is_unread).then_some(self.stream)
+    }
+
     /// Looks only whether the client leaves before its handshake is answered.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0_u8; 2048];
@@ -301,30 +297,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    /// Closes; if a request was not read to its end, reads a little of it first.
+    /// Closes our direction alone; what the client still sends is read by [`linger`](super::linger).
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
-            if this.state == State::Head {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let linger = this
-            .linger
-            .get_or_insert_with(|| Linger { timer: Box::pin(tokio::time::sleep(LINGER_TIME)), left: LINGER_BYTES });
-        let mut scratch = [0_u8; 4096];
-        loop {
-            if linger.timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(()));
-            }
-            let mut buf = ReadBuf::new(&mut scratch);
-            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
-            let count = buf.filled().len();
-            linger.left = linger.left.saturating_sub(count);
-            if read.is_err() || count == 0 || linger.left == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
+        this.is_shut = true;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }

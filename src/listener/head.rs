@@ -178,7 +178,12 @@ impl Seen {
 
 /// A token of RFC 9110 §5.6.2: what methods and names of fields are.
 fn is_name(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| IN_NAMES.get(usize::from(*byte)).copied().unwrap_or(false))
+    !bytes.is_empty() && bytes.iter().all(|byte| is_name_byte(*byte))
+}
+
+/// A character of a token.
+pub fn is_name_byte(byte: u8) -> bool {
+    IN_NAMES.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 const IN_NAMES: [bool; 256] = in_names();
@@ -202,7 +207,12 @@ const fn in_names() -> [bool; 256] {
 
 /// No control character but the tab. Looks at every byte, which compilers turn into a few wide steps.
 fn is_text(value: &[u8]) -> bool {
-    !value.iter().fold(false, |bad, byte| bad | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f))
+    value.iter().fold(true, |good, byte| good & is_text_byte(*byte))
+}
+
+/// No control character but the tab.
+pub fn is_text_byte(byte: u8) -> bool {
+    !(((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
 /// Digits only; 18 of them fit every length that is meant.

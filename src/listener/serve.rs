@@ -5,15 +5,19 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::connections::Connections;
 use super::frames::Watched;
 use super::front::Front;
+use super::linger::linger;
 use crate::config::settings::Limits;
 use crate::gateway::{ClientConnection, Ending, Gateway, Pulse, Tunnel};
+use crate::limits::Client;
 
 /// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
 /// that the settings allow must fit as well.
@@ -28,8 +32,13 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// Serves HTTP/1 until the connection ends.
-pub async fn http1<S>(stream: S, gateway: Rc<Gateway>, client: Rc<ClientConnection>, limits: Rc<Limits>)
-where
+pub async fn http1<S>(
+    stream: S,
+    gateway: Rc<Gateway>,
+    client: Rc<ClientConnection>,
+    limits: Rc<Limits>,
+    connections: &Connections,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
@@ -48,27 +57,30 @@ where
         .max_buf_size(buffer)
         .serve_connection(io, service);
     let ended = drive(Pin::new(&mut connection), &pulse, http1::Connection::graceful_shutdown).await;
+    let parts = connection.into_parts();
+    let mut front = parts.io.into_inner();
     if ended && client.held.get() {
-        let parts = connection.into_parts();
-        Box::pin(after_handshake(parts.io.into_inner(), &parts.read_buf, opened.take())).await;
+        match opened.take() {
+            Some(tunnel) => return Box::pin(through(tunnel, front, parts.read_buf)).await,
+            // The library leaves a connection open whose upgrade was refused. Closing fails only if the client is gone.
+            None => drop(front.shutdown().await),
+        }
+    }
+    if let Some(stream) = front.into_unread()
+        && let Some(place) = connections.read_on(Client::of(client.peer.address.ip()))
+    {
+        Box::pin(linger(stream, &pulse, place)).await;
     }
 }
 
-/// What follows on a WebSocket handshake: the tunnel, or the end.
-async fn after_handshake<S>(mut front: Front<S>, unread: &[u8], opened: Option<Tunnel>)
+/// The tunnel that a WebSocket handshake has opened.
+async fn through<S>(tunnel: Tunnel, front: Front<S>, unread: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match opened {
-        Some(tunnel) => {
-            let (stream, held) = front.into_tunnel();
-            // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came
-            // first.
-            tunnel.run(stream, [unread, &held].concat()).await;
-        }
-        // The library leaves that to whoever could have switched. A client that is gone already is no matter.
-        None => drop(front.shutdown().await),
-    }
+    let (stream, held) = front.into_tunnel();
+    // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came first.
+    tunnel.run(stream, [unread.as_ref(), &held].concat()).await;
 }
 
 enum Beginning {

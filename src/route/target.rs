@@ -139,6 +139,21 @@ impl<'r> Target<'r> {
         Ok(Target { method: &head.method, authority, host, port, path: head.uri.path(), plain, query })
     }
 
+    /// Does a request ask about the server as a whole (`OPTIONS *`, RFC 9110 §9.3.7)? It has a host like any other.
+    ///
+    /// # Errors
+    /// [`BadTarget`] names the rule that its host breaks.
+    pub fn is_server_wide(head: &Parts, peer: &Peer) -> Result<bool, BadTarget> {
+        if head.method != Method::OPTIONS || head.uri.path_and_query().is_none_or(|target| target.as_str() != "*") {
+            return Ok(false);
+        }
+        if head.uri.scheme().is_some_and(|s| *s != Scheme::HTTP && *s != Scheme::HTTPS) {
+            return Err(BadTarget::Form);
+        }
+        let (host, _) = host::read(authority(head)?).ok_or(BadTarget::HostMalformed)?;
+        if peer.may_ask_for(&host) { Ok(true) } else { Err(BadTarget::Misdirected) }
+    }
+
     /// The method; neither `CONNECT` nor `TRACE`.
     pub fn method(&self) -> &'r Method {
         self.method

@@ -60,6 +60,10 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
         family(page, name, kind, help)?;
         writeln!(page, "{name} {value}")?;
     }
+    family(page, "tokengate_turned_away_total", "counter", "Connections and handshakes ended by a limit, by limit.")?;
+    for (limit, count) in knowledge.turned_away.counts() {
+        writeln!(page, "tokengate_turned_away_total{{limit=\"{limit}\"}} {count}")?;
+    }
     write_process(page, recorders)
 }
 

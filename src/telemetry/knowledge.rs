@@ -1,12 +1,19 @@
 //! What is counted for the whole process: questions to stores, how much of what was revoked is known, what the spool
 //! holds.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::limits::TurnedAway;
 
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
     /// Counters of the process; shared by its tasks.
     #[derive(Default)]
-    pub struct Knowledge { $($(#[doc = $help])* pub $name: Count,)+ }
+    pub struct Knowledge {
+        /// What limits turned away.
+        pub turned_away: Arc<TurnedAway>,
+        $($(#[doc = $help])* pub $name: Count,)+
+    }
 
     impl Knowledge {
         /// Name, kind, help and value of each.

@@ -23,8 +23,16 @@ const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Only what a test shortens can end anything.
-const PATIENT: Bounds =
-    Bounds { connections: 8, each: 8, local: 8, handshake: LONG, head: LONG, connection: LONG, last_answer: LONG };
+const PATIENT: Bounds = Bounds {
+    connections: 8,
+    each: 8,
+    local: 8,
+    handshake: LONG,
+    head: LONG,
+    keep_alive: true,
+    connection: LONG,
+    last_answer: LONG,
+};
 
 /// A door of one test. Behind it `/` answers at once, and `/wait` when `gate` is closed for good.
 struct Served {
@@ -54,7 +62,7 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = Door { acceptor: TlsAcceptor::from(config), router, bounds };
+        let door = Door { acceptor: Some(TlsAcceptor::from(config)), router, bounds };
         let serving = tokio::spawn(door.serve(socket, async { drop(stopped.await) }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }

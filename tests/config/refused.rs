@@ -190,7 +190,7 @@ fn a_listener_says_clearly_what_it_does() {
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | exposed_token = \"mark\"",
-            "4: listeners.a.exposed_token: has a meaning only beside `plaintext`; remove it",
+            "4: listeners.a.exposed_token: has a meaning only beside `certificates` or `plaintext`; remove it",
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | [listeners.b] | \

@@ -270,7 +270,14 @@ pub fn listener(name: &str, role: ListenerRole) -> Listener {
 }
 
 pub fn tls(certificates: Vec<usize>) -> TlsListener {
-    TlsListener { certificates, http1: true, http2: true, tls12: true, hsts: Some(Duration::from_secs(600)) }
+    TlsListener {
+        certificates,
+        http1: true,
+        http2: true,
+        tls12: true,
+        hsts: Some(Duration::from_secs(600)),
+        exposed_token: ExposedToken::Mark,
+    }
 }
 
 pub fn plain(plaintext: Plaintext, exposed_token: ExposedToken) -> ListenerRole {

@@ -1,0 +1,85 @@
+//! Counts what limits turn away, for the metrics page and for the log.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A limit that turns clients away, by the name of its setting where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Connections of the process.
+    Connections,
+    /// Connections of one client.
+    ConnectionsPerIp,
+    /// Unfinished TLS handshakes of the process.
+    Handshakes,
+    /// Unfinished TLS handshakes of one client.
+    HandshakesPerIp,
+    /// Refused request bodies that are read on and thrown away.
+    UnreadBodies,
+}
+
+impl Limit {
+    /// Each once, in the order of [`TurnedAway`].
+    const ALL: [(Limit, &str); 5] = [
+        (Limit::Connections, "connections"),
+        (Limit::ConnectionsPerIp, "connections_per_ip"),
+        (Limit::Handshakes, "handshakes"),
+        (Limit::HandshakesPerIp, "handshakes_per_ip"),
+        (Limit::UnreadBodies, "unread_bodies"),
+    ];
+}
+
+/// How often each limit turned something away.
+#[derive(Debug, Default)]
+pub struct TurnedAway([Count; Limit::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Count {
+    total: AtomicU64,
+    /// How many of them were told to the log.
+    told: AtomicU64,
+}
+
+impl TurnedAway {
+    /// Counts one that `limit` turned away.
+    pub fn count(&self, limit: Limit) {
+        for ((named, _), count) in Limit::ALL.iter().zip(&self.0) {
+            if *named == limit {
+                count.total.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Each limit by its name, and how often it turned something away.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Limit::ALL.iter().zip(&self.0).map(|((_, name), count)| (*name, count.total.load(Ordering::Relaxed)))
+    }
+
+    /// The limits that turned something away since this was last asked, and how often. For the log: it is asked once a
+    /// second, so that a flood of clients is not a flood of lines.
+    pub fn news(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counts().zip(&self.0).filter_map(|((name, total), count)| {
+            let news = total.saturating_sub(count.told.swap(total, Ordering::Relaxed));
+            (news > 0).then_some((name, news))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_are_told_once_and_counts_stay() {
+        let turned_away = TurnedAway::default();
+        assert_eq!(turned_away.news().count(), 0);
+        for limit in [Limit::Handshakes, Limit::Connections, Limit::Handshakes] {
+            turned_away.count(limit);
+        }
+        assert_eq!(turned_away.news().collect::<Vec<_>>(), [("connections", 1), ("handshakes", 2)]);
+        turned_away.count(Limit::Handshakes);
+        assert_eq!(turned_away.news().collect::<Vec<_>>(), [("handshakes", 1)]);
+        assert_eq!(turned_away.news().count(), 0);
+        let total: u64 = turned_away.counts().map(|(_, count)| count).sum();
+        assert_eq!(total, 4);
+    }
+}

@@ -1,0 +1,124 @@
+//! Lets each client do only a few things of one kind at once; more of them wait, in the order in which they came.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Client;
+
+/// The turns of all clients. Memory grows with the clients that have a turn or wait for one.
+#[derive(Debug)]
+pub struct Turns {
+    each: usize,
+    clients: Mutex<HashMap<Client, Line>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    turns: Arc<Semaphore>,
+    /// How many have a turn or wait for one.
+    members: usize,
+}
+
+/// A member of a client's line.
+#[derive(Debug)]
+pub struct Waiting {
+    all: Arc<Turns>,
+    client: Client,
+    turns: Arc<Semaphore>,
+}
+
+/// One turn of a client. Dropping it lets the next one go on.
+#[derive(Debug)]
+pub struct Turn {
+    // In this order: the next one goes on before the line is forgotten.
+    _turn: Option<OwnedSemaphorePermit>,
+    member: Waiting,
+}
+
+impl Turns {
+    /// Each client has `each` turns at once.
+    pub fn new(each: usize) -> Arc<Turns> {
+        Arc::new(Turns { each, clients: Mutex::default() })
+    }
+
+    /// Joins the client's line.
+    pub fn join(self: &Arc<Self>, client: Client) -> Waiting {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || Line { turns: Arc::new(Semaphore::new(self.each.min(Semaphore::MAX_PERMITS))), members: 0 };
+        let line = clients.entry(client).or_insert_with(fresh);
+        line.members += 1;
+        Waiting { all: Arc::clone(self), client, turns: Arc::clone(&line.turns) }
+    }
+}
+
+impl Waiting {
+    /// Completes when it is this member's turn.
+    pub async fn turn(self) -> Turn {
+        // Fails only if the semaphore was closed, which none is.
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        Turn { _turn: turn, member: self }
+    }
+}
+
+impl Turn {
+    /// Do others of the client wait?
+    pub fn is_awaited(&self) -> bool {
+        let clients = self.member.all.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&self.member.client).is_some_and(|line| line.members > self.member.all.each)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut clients = self.all.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = clients.get_mut(&self.client) {
+            line.members -= 1;
+            if line.members == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(number: u8) -> Client {
+        Client::of([192, 0, 2, number].into())
+    }
+
+    #[tokio::test]
+    async fn each_client_has_its_turns_and_the_rest_wait_in_order() {
+        let turns = Turns::new(1);
+        let first = turns.join(client(1)).turn().await;
+        let (second, third) = (turns.join(client(1)), turns.join(client(1)));
+        let mut second = std::pin::pin!(second.turn());
+        let mut third = std::pin::pin!(third.turn());
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("two at once"),
+            _ = &mut third => panic!("two at once"),
+            _ = turns.join(client(2)).turn() => {}
+        }
+        assert!(first.is_awaited());
+        drop(first);
+        tokio::select! {
+            biased;
+            _ = &mut third => panic!("out of order"),
+            _ = &mut second => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_clients_without_a_turn() {
+        let turns = Turns::new(2);
+        let held = turns.join(client(1)).turn().await;
+        drop(turns.join(client(2)));
+        assert_eq!(turns.clients.lock().unwrap().len(), 1);
+        drop(held);
+        assert!(turns.clients.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! The bounds of client connections, shared by all workers and listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::config::settings::Limits;
+use crate::limits::{Bounds, Client, Limit, Place, Room, Turn, TurnedAway, Turns};
+
+/// The part of the time for a handshake after which it is stale if its client has too many of them: by default one
+/// second, and a whole handshake takes two round trips.
+const STALE: u32 = 10;
+/// How often a stale handshake looks whether others of its client wait.
+const LOOK: Duration = Duration::from_millis(250);
+/// Most connections whose refused request is read on and thrown away, of the process and of one client.
+const UNREAD: usize = 512;
+const UNREAD_EACH: usize = 32;
+
+/// The bounds of client connections.
+///
+/// A connection has a place from its accept to its end. Until its client has finished a handshake, or has sent
+/// something on an unencrypted listener, the place is provisional: it gives way when places run out. A handshake has a
+/// place of its own from the first byte of its client to its end.
+#[derive(Debug)]
+pub struct Connections {
+    places: Arc<Room>,
+    handshakes: Arc<Room>,
+    /// Handshakes of one client beyond its share wait: an honest client that opens many connections at once loses none.
+    turns: Arc<Turns>,
+    stale: Duration,
+    turned_away: Arc<TurnedAway>,
+    unread: Arc<Room>,
+}
+
+/// A begun handshake. It counts until it is dropped.
+pub struct Handshake {
+    place: Place,
+    turn: Turn,
+    stale: Duration,
+    turned_away: Arc<TurnedAway>,
+}
+
+impl Connections {
+    /// No connections yet. `handshake` is the time for a handshake; what the limits turn away is counted in `turned_away`.
+    pub fn new(limits: &Limits, handshake: Duration, turned_away: &Arc<TurnedAway>) -> Arc<Connections> {
+        let room = |(all, all_name), (each, each_name)| {
+            Room::new(Bounds { all, all_name, each, each_name }, Arc::clone(turned_away))
+        };
+        let each = limits.handshakes_per_ip.min(limits.handshakes);
+        Arc::new(Connections {
+            places: room(
+                (limits.connections, Limit::Connections),
+                (limits.connections_per_ip, Limit::ConnectionsPerIp),
+            ),
+            handshakes: room((limits.handshakes, Limit::Handshakes), (each, Limit::HandshakesPerIp)),
+            turns: Turns::new(each),
+            stale: handshake / STALE,
+            turned_away: Arc::clone(turned_away),
+            unread: room((UNREAD, Limit::UnreadBodies), (UNREAD_EACH, Limit::UnreadBodies)),
+        })
+    }
+
+    /// A provisional place for a connection that was just accepted. `None`: the connection has to be closed.
+    pub fn enter(&self, client: Client) -> Option<Place> {
+        self.places.enter(client)
+    }
+
+    /// Waits until a handshake of `client` may begin.
+    pub async fn begin_handshake(&self, client: Client) -> Option<Handshake> {
+        let turn = self.turns.join(client).turn().await;
+        let place = self.handshakes.enter(client)?;
+        Some(Handshake { place, turn, stale: self.stale, turned_away: Arc::clone(&self.turned_away) })
+    }
+
+    /// A place for reading on what a client sends of a refused request.
+    pub fn read_on(&self, client: Client) -> Option<Place> {
+        self.unread.enter(client)
+    }
+}
+
+impl Handshake {
+    /// Completes when the handshake has to end, because others need its place.
+    pub async fn gives_way(&mut self) {
+        let is_stale = async {
+            sleep(self.stale).await;
+            while !self.turn.is_awaited() {
+                sleep(LOOK).await;
+            }
+            self.turned_away.count(Limit::HandshakesPerIp);
+        };
+        tokio::select! {
+            biased;
+            () = self.place.taken_away() => {}
+            () = is_stale => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn client(text: &str) -> Client {
+        Client::of(text.parse().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_and_handshakes_of_one_ipv6_network_are_those_of_one_client() {
+        let limits = Limits { connections_per_ip: 2, handshakes_per_ip: 2, ..Limits::default() };
+        let connections = Connections::new(&limits, Duration::from_secs(3600), &Arc::default());
+        let mut held = Vec::new();
+        let mut handshakes = Vec::new();
+        for address in ["2001:db8:1:2::1", "2001:db8:1:2::2"] {
+            let mut place = connections.enter(client(address)).unwrap();
+            assert!(place.confirm());
+            held.push(place);
+            handshakes.push(connections.begin_handshake(client(address)).await);
+        }
+        let neighbour = client("2001:db8:1:2:ffff::");
+        assert!(connections.enter(neighbour).is_none());
+        let a_minute = Duration::from_secs(60);
+        assert!(timeout(a_minute, connections.begin_handshake(neighbour)).await.is_err(), "it waits");
+        for other in ["2001:db8:1:3::1", "192.0.2.1", "::ffff:192.0.2.2"] {
+            assert!(connections.enter(client(other)).is_some(), "{other}");
+            assert!(connections.begin_handshake(client(other)).await.is_some(), "{other}");
+        }
+    }
+}
