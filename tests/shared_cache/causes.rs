@@ -123,6 +123,8 @@ async fn answering(line: &'static str) -> u16 {
         while let Ok((mut socket, _)) = listener.accept().await {
             tokio::spawn(async move {
                 if line == DENIED {
+                    // What lies unread at the end would reset the connection, and the answer with it.
+                    let _ = socket.read(&mut [0; 4096]).await;
                     let _ = socket.write_all(line.as_bytes()).await;
                     return;
                 }
