@@ -9,6 +9,7 @@ pub mod chunks;
 mod frames;
 pub mod front;
 mod head;
+pub mod hpack;
 mod serve;
 pub mod socket;
 pub mod tls;
