@@ -45,7 +45,8 @@ pub struct ClientConnection {
 impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
-        if let Some(fault) = self.fault.get().filter(|_| head.method.as_str() == REFUSED_METHOD) {
+        let fault = head.extensions.get().copied().or(self.fault.get());
+        if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {
             return Err(Refusal::Head(fault));
         }
         let Some(plaintext) = &self.door.plaintext else { return Ok(()) };

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::serve;
+use super::{http2, serve};
 use crate::config::settings::{ConnectionTimeouts, Limits};
 use crate::gateway::{ClientConnection, Door, Gateway, Pulse, Roll};
 use crate::route::{Peer, ServerNames};
@@ -167,7 +167,7 @@ impl Accept {
         let peer = Peer::tls(address, local, session.server_name(), Rc::clone(names));
         let client = self.client(peer, self.roll.enter());
         if session.alpn_protocol() == Some(b"h2") {
-            Box::pin(serve::http2(stream, gateway, client, limits)).await;
+            Box::pin(http2::http2(stream, gateway, client, limits)).await;
         } else {
             Box::pin(serve::http1(stream, gateway, client, limits)).await;
         }

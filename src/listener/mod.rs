@@ -1,17 +1,21 @@
 //! Doors for clients: sockets, TLS, HTTP.
 //!
 //! A worker opens one socket per listener ([`socket`]), accepts ([`accept`]), shakes hands ([`tls`]), and serves HTTP
-//! ([`serve`]): HTTP/1.1 behind a [`front`] that judges the raw bytes of each head, or HTTP/2 with its
-//! [`frames`] watched.
+//! ([`serve`], [`http2`]): HTTP/1.1 behind a [`front`] that judges the raw bytes of each head, or HTTP/2 with its frames
+//! counted and its header blocks judged ([`watched`]).
 
 pub mod accept;
+mod blocks;
 pub mod chunks;
 mod frames;
 pub mod front;
 mod head;
 pub mod hpack;
+mod http2;
 mod serve;
 pub mod socket;
+mod stream;
 pub mod tls;
+mod watched;
 
 pub use accept::{Accept, Census};
