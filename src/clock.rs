@@ -57,6 +57,22 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The time as fields of HTTP have it (RFC 9110 §5.6.7): `Tue, 24 Nov 2026 05:53:04 GMT`.
+    pub fn http_date(self) -> String {
+        const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+        const YEAR: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+        fn named(names: &[&'static str], place: i64) -> &'static str {
+            usize::try_from(place).ok().and_then(|place| names.get(place).copied()).unwrap_or_default()
+        }
+        let (days, of_day) = (self.as_seconds().div_euclid(86_400), self.as_seconds().rem_euclid(86_400));
+        let (year, month, day) = civil_date(days);
+        let (weekday, month) = (named(&WEEK, days.rem_euclid(7)), named(&YEAR, month - 1));
+        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+}
+
 /// RFC 3339 in UTC with milliseconds: `2026-11-24T05:53:04.123Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,6 +189,18 @@ mod tests {
             (Timestamp::END_OF_YEAR_9999.as_micros(), "9999-12-31T23:59:59.999Z"),
         ] {
             assert_eq!(Timestamp::from_micros(micros).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn fields_of_http_have_dates_of_their_own() {
+        for (seconds, written) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_208_000, "Thu, 29 Feb 2024 12:00:00 GMT"),
+            (4_102_444_799, "Thu, 31 Dec 2099 23:59:59 GMT"),
+        ] {
+            assert_eq!(Timestamp::from_micros(seconds * 1_000_000 + 999_999).http_date(), written);
         }
     }
 

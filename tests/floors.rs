@@ -7,9 +7,10 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that few places may name, and those places.
-const FENCED: [(&str, &[&str]); 6] = [
+const FENCED: [(&str, &[&str]); 7] = [
     ("hyper", &["upstream/", "gateway/", "listener/", "admin/door.rs"]),
     ("hyper_util", &["listener/", "admin/door.rs"]),
+    ("h2", &["upstream/", "listener/"]),
     ("axum", &["admin/", "demo/"]),
     ("sqlx", &["store/", "demo/"]),
     ("redis", &["cache/shared/"]),

@@ -38,6 +38,8 @@ mod floors;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod internal;
 #[cfg(test)]
 mod keys;

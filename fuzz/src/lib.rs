@@ -8,15 +8,20 @@ pub mod answers;
 pub mod chunks;
 pub mod credentials;
 pub mod front;
+pub mod hpack;
 pub mod pem;
 pub mod target;
 
-/// Every target: its name, which is also that of its program and of its folder in `seeds/`, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// Its name, which is also that of its program and of its folder in `seeds/`, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
     ("credentials", credentials::run),
     ("front", front::run),
+    ("hpack", hpack::run),
     ("pem", pem::run),
     ("target", target::run),
 ];

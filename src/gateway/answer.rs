@@ -29,6 +29,12 @@ pub enum HeadFault {
     /// No URI.
     #[error("the target must be a path or a URI, with all other characters percent-encoded")]
     Target,
+    /// HTTP/2: `:scheme` is not that of the connection.
+    #[error(":scheme must be https on this connection")]
+    Scheme,
+    /// HTTP/2: `:authority` is no host with a port.
+    #[error(":authority must be a host, with a port if any")]
+    Authority,
     /// A field line without a name, or with a name that has other characters than names have.
     #[error("each field line must begin with its name and a colon")]
     FieldLine,

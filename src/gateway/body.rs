@@ -71,6 +71,19 @@ impl Body {
         self
     }
 
+    /// Has the caller's token ended? The task is woken when it does. For a task that waits for the client to take a
+    /// piece, and so does not ask for the next one.
+    pub fn poll_token_end(&self, cx: &Context<'_>) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx))
+    }
+
+    /// The client did not take the piece that it was last given.
+    pub fn was_not_taken(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.leaves();
+        }
+    }
+
     /// Was everything handed over?
     fn is_complete(&self) -> bool {
         match &self.source {

@@ -183,7 +183,8 @@ impl Entry {
         }
     }
 
-    /// An answer that its client does not take is not asked for its next piece, and so cannot hear that it has ended.
+    /// Over HTTP/1 an answer that its client does not take is not asked for its next piece, and so cannot hear that it
+    /// has ended.
     fn insist(&mut self) {
         if let (true, Some(connection)) = (self.answered, &self.connection) {
             connection.cut();

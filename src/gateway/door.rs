@@ -57,7 +57,8 @@ impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
         let answer = self.door.plaintext.as_ref().map(|plaintext| plaintext.answer);
-        if let Some(fault) = self.fault.get().filter(|_| head.method.as_str() == REFUSED_METHOD) {
+        let fault = head.extensions.get().copied().or(self.fault.get());
+        if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {
             let is_misplaced = answer == Some(PlaintextAnswer::WrongPort);
             return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(fault) });
         }

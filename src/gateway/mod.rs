@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 
 use crate::auth::Authenticator;
 use crate::cache::ExposedTokens;
@@ -52,6 +51,7 @@ pub use pages::{Offers, PageDesk};
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
 pub use shares::Shares;
+pub use timer::Timer;
 pub use tunnel::Tunnel;
 
 /// The request pipeline of one worker.
@@ -108,13 +108,12 @@ impl Gateway {
         self: Rc<Self>,
         client: &Rc<ClientConnection>,
         opened: &Rc<Cell<Option<Tunnel>>>,
-        request: Request<Incoming>,
+        request: Request<ClientBody>,
     ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::open(&self, client, &head);
         // What comes behind it is not read as a request, so that there is no other one.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
-        let body = ClientBody::new(body, head.version);
         let has_body = !http_body::Body::is_end_stream(&body);
         let opened = Rc::clone(opened);
         async move {

@@ -13,6 +13,11 @@ use tokio::time::Instant;
 
 use crate::config::settings::ConnectionTimeouts;
 
+/// A connection of HTTP/2 that has been silent for so long is asked for a sign of life.
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+/// How long that sign may take.
+const PROBE_ANSWER: Duration = Duration::from_secs(10);
+
 /// What one connection is doing.
 pub struct Pulse {
     now: Rc<Cell<Instant>>,
@@ -20,11 +25,25 @@ pub struct Pulse {
     /// When the first byte of an unfinished head came; the first head is awaited from the start.
     head_since: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
-    /// Answers of which the client has not taken the last piece.
+    /// Answers of which the client has not taken the last piece. HTTP/2: 1 while the socket takes nothing; each stream
+    /// has a clock of its own.
     untaken: Cell<u32>,
     taken_at: Cell<Instant>,
+    /// HTTP/2 alone.
+    multiplexed: Cell<bool>,
+    heard_at: Cell<Instant>,
+    probe: Cell<Probe>,
+    write: Duration,
     end: Cell<Ending>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Whether a silent client was asked for a sign of life.
+#[derive(Clone, Copy)]
+enum Probe {
+    None,
+    Due,
+    Sent(Instant),
 }
 
 /// What a connection is asked to do.
@@ -52,6 +71,9 @@ impl Pulse {
 
     /// A piece of an answer waits for the client.
     pub(super) fn offer(&self) {
+        if self.multiplexed.get() {
+            return;
+        }
         if self.untaken.get() == 0 {
             self.taken_at.set(self.now.get());
         }
@@ -60,8 +82,46 @@ impl Pulse {
 
     /// The client has taken it, or will never.
     pub(super) fn take(&self) {
+        if self.multiplexed.get() {
+            return;
+        }
         self.untaken.set(self.untaken.get().saturating_sub(1));
         self.taken_at.set(self.now.get());
+    }
+
+    /// The connection speaks HTTP/2: its streams have clocks of their own, heads come while others are served, and a
+    /// silent client is asked for a sign of life.
+    pub fn is_multiplexed(&self) {
+        self.multiplexed.set(true);
+        self.heard_at.set(self.now.get());
+    }
+
+    /// How long a client may take nothing of an answer.
+    pub fn write_timeout(&self) -> Duration {
+        self.write
+    }
+
+    /// HTTP/2: bytes for the client wait, and the socket takes none (`true`), or it takes some again.
+    pub fn socket_is_full(&self, full: bool) {
+        if full && self.untaken.get() == 0 {
+            self.taken_at.set(self.now.get());
+        }
+        self.untaken.set(u32::from(full));
+    }
+
+    /// HTTP/2: something has come from the client.
+    pub fn hears(&self) {
+        self.heard_at.set(self.now.get());
+        self.probe.set(Probe::None);
+    }
+
+    /// HTTP/2: is a ping to be sent?
+    pub fn take_probe(&self) -> bool {
+        let due = matches!(self.probe.get(), Probe::Due);
+        if due {
+            self.probe.set(Probe::Sent(self.now.get()));
+        }
+        due
     }
 
     /// The time of the worker's last tick.
@@ -98,9 +158,23 @@ impl Pulse {
     fn ask(&self, ending: Ending) {
         if self.end.get() != ending && self.end.get() != Ending::Now {
             self.end.set(ending);
-            if let Some(waker) = &*self.waker.borrow() {
-                waker.wake_by_ref();
-            }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn ask_for_a_sign(&self, now: Instant) {
+        if self.multiplexed.get()
+            && matches!(self.probe.get(), Probe::None)
+            && now.duration_since(self.heard_at.get()) >= PROBE_AFTER
+        {
+            self.probe.set(Probe::Due);
+            self.wake();
         }
     }
 
@@ -109,11 +183,16 @@ impl Pulse {
         if self.untaken.get() > 0 && longer(self.taken_at.get(), limits.write) {
             return true;
         }
-        if self.requests.get() > 0 {
-            return false;
+        if let Probe::Sent(at) = self.probe.get()
+            && longer(at, PROBE_ANSWER)
+        {
+            return true;
         }
-        self.head_since.get().is_some_and(|since| longer(since, limits.request_headers))
-            || longer(self.idle_since.get(), limits.idle)
+        let head_is_late = self.head_since.get().is_some_and(|since| longer(since, limits.request_headers));
+        if self.requests.get() > 0 {
+            return head_is_late && self.multiplexed.get();
+        }
+        head_is_late || longer(self.idle_since.get(), limits.idle)
     }
 }
 
@@ -142,6 +221,10 @@ impl Roll {
             idle_since: Cell::new(now),
             untaken: Cell::new(0),
             taken_at: Cell::new(now),
+            multiplexed: Cell::new(false),
+            heard_at: Cell::new(now),
+            probe: Cell::new(Probe::None),
+            write: self.limits.write,
             end: Cell::new(if self.draining.get() { Ending::Gracefully } else { Ending::Not }),
             waker: RefCell::default(),
         });
@@ -157,6 +240,7 @@ impl Roll {
             if pulse.is_over(now, &self.limits) {
                 pulse.ask(Ending::Now);
             }
+            pulse.ask_for_a_sign(now);
             true
         });
     }

@@ -72,7 +72,9 @@ impl Refusal {
                         (S::REQUEST_HEADER_FIELDS_TOO_LARGE, Outcome::HeadTooLarge)
                     }
                     HeadFault::TargetTooLong => (S::URI_TOO_LONG, Outcome::TargetTooLong),
-                    HeadFault::Target => (S::BAD_REQUEST, Outcome::TargetAmbiguous),
+                    HeadFault::Target | HeadFault::Scheme | HeadFault::Authority => {
+                        (S::BAD_REQUEST, Outcome::TargetAmbiguous)
+                    }
                     _ => (S::BAD_REQUEST, Outcome::BadFraming),
                 };
                 (status, outcome, sentence(fault))

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
-use super::serve;
+use super::{http2, serve};
 use crate::config::settings::{ConnectionTimeouts, Limits};
 use crate::gateway::{ClientConnection, Door, Ending, Gateway, Pulse, Roll};
 use crate::limits::{Client, Place};
@@ -137,7 +137,7 @@ impl Accept {
         let peer = Peer::tls(address, local, session.server_name(), Rc::clone(names));
         let client = Self::client(peer, self.roll.enter(), &self.door);
         if session.alpn_protocol() == Some(b"h2") {
-            Box::pin(serve::http2(stream, gateway, client, limits)).await;
+            Box::pin(http2::http2(stream, gateway, client, limits)).await;
         } else {
             Box::pin(serve::http1(stream, gateway, client, limits, &self.connections)).await;
         }

@@ -1,159 +1,199 @@
-//! Watches the frames of an HTTP/2 connection for floods.
+//! Counts the frames of an HTTP/2 connection to tell floods.
 //!
 //! The HTTP library bounds what it holds for a client, not what a client may keep it busy with: pings, settings, window
 //! updates, empty data, streams that are opened and reset. Here frames are counted by their headers alone, in windows
-//! of ten seconds; a connection that sends more than a client has reason to is ended (HARDENING §1, ATTACKS 85).
+//! of ten seconds. A connection that sends more than a client has reason to is ended.
 
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-
-use crate::gateway::Pulse;
 
 const WINDOW: Duration = Duration::from_secs(10);
 /// Frames that carry no request, in one window.
 const IDLE_FRAMES: u64 = 1_000;
 /// As many more for each request: its window updates and its priority.
 const FOR_A_REQUEST: u64 = 16;
-/// One more for so many bytes that went to the client: a download is acknowledged by window updates.
+/// As many more for each DATA frame that went to the client, which acknowledges it for the stream and for the
+/// connection.
+const FOR_DATA: u64 = 2;
+/// One more for each full so many bytes of such frames: some clients acknowledge a long frame in pieces.
 const BYTES_FOR_A_FRAME: u64 = 1_024;
-/// Streams reset by the client, in one window.
+/// Streams reset in one window, by either side.
 const RESETS: u64 = 200;
+/// Small DATA frames after which the tasks of the streams have their turn before more is read.
+const SMALL_AT_ONCE: u32 = 256;
+const SMALL: usize = 256;
 
-/// Length of the preface that a client begins with (RFC 9113 §3.4).
-const PREFACE: usize = 24;
 /// Length of a frame's header (RFC 9113 §4.1).
-const HEADER: usize = 9;
+pub const HEADER: usize = 9;
 
-/// Counts the frames that a client sends.
-struct Tally {
+/// The types of frames that matter here (RFC 9113 §6).
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const CONTINUATION: u8 = 9;
+pub const ACK: u8 = 0x1;
+pub const END_STREAM: u8 = 0x1;
+pub const END_HEADERS: u8 = 0x4;
+pub const PADDED: u8 = 0x8;
+pub const PRIORITY: u8 = 0x20;
+
+/// The header of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Bytes behind the header.
+    pub length: usize,
+    /// Its type.
+    pub kind: u8,
+    pub flags: u8,
+    /// 0: the connection.
+    pub stream: u32,
+}
+
+impl Frame {
+    fn read(header: [u8; HEADER]) -> Frame {
+        let [a, b, c, kind, flags, stream @ ..] = header;
+        let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+        Frame { length, kind, flags, stream: u32::from_be_bytes(stream) & 0x7fff_ffff }
+    }
+
+    /// The bytes of the header.
+    pub fn bytes(self) -> [u8; HEADER] {
+        let [.., a, b, c] = self.length.to_be_bytes();
+        let [d, e, f, g] = self.stream.to_be_bytes();
+        [a, b, c, self.kind, self.flags, d, e, f, g]
+    }
+}
+
+/// Finds the frames in a stream of bytes, wherever those are cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
     header: [u8; HEADER],
     /// Bytes of the next header that are there.
     have: usize,
     /// Bytes to pass over before it.
     skip: usize,
+}
+
+/// What the next bytes are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'b> {
+    /// A header is complete.
+    Header(Frame),
+    /// The preface, or a part of what belongs to the last header.
+    Payload(&'b [u8]),
+}
+
+impl Walk {
+    /// Begins behind `skip` bytes.
+    pub fn behind(skip: usize) -> Walk {
+        Walk { header: [0; HEADER], have: 0, skip }
+    }
+
+    /// The first piece of `bytes`, and what follows it; `None`: the bytes are used up.
+    pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<(Piece<'b>, &'b [u8])> {
+        if self.skip > 0 && !bytes.is_empty() {
+            let (payload, rest) = bytes.split_at_checked(self.skip).unwrap_or((bytes, &[]));
+            self.skip -= payload.len();
+            return Some((Piece::Payload(payload), rest));
+        }
+        let (part, rest) = bytes.split_at_checked(HEADER - self.have).unwrap_or((bytes, &[]));
+        if let Some(place) = self.header.get_mut(self.have..self.have + part.len()) {
+            place.copy_from_slice(part);
+        }
+        self.have += part.len();
+        (self.have == HEADER).then(|| {
+            let frame = Frame::read(self.header);
+            (self.have, self.skip) = (0, frame.length);
+            (Piece::Header(frame), rest)
+        })
+    }
+
+    /// How many bytes of a header are there whose rest has not come.
+    pub fn unfinished(&self) -> usize {
+        self.have
+    }
+
+    /// Has all of the last frame come?
+    pub fn is_between_frames(&self) -> bool {
+        self.skip == 0 && self.have == 0
+    }
+}
+
+/// Counts the frames that go in both directions.
+#[derive(Debug)]
+pub struct Tally {
     since: Instant,
     idle: u64,
     allowed: u64,
     resets: u64,
+    /// Bytes of DATA frames to the client that have not made a full [`BYTES_FOR_A_FRAME`].
+    bytes: u64,
+    small: u32,
+    sent: Walk,
 }
 
 impl Tally {
-    fn new(now: Instant) -> Tally {
-        let header = [0; HEADER];
-        Tally { header, have: 0, skip: PREFACE, since: now, idle: 0, allowed: IDLE_FRAMES, resets: 0 }
+    /// Counts from the begin of a connection.
+    pub fn new(now: Instant) -> Tally {
+        Tally { since: now, idle: 0, allowed: IDLE_FRAMES, resets: 0, bytes: 0, small: 0, sent: Walk::behind(0) }
     }
 
-    /// Goes through what came; `false`: it is a flood.
-    fn count(&mut self, mut bytes: &[u8], now: Instant) -> bool {
+    /// A new window begins when the last one is over.
+    pub fn turn(&mut self, now: Instant) {
         if now.duration_since(self.since) >= WINDOW {
             (self.since, self.idle, self.allowed, self.resets) = (now, 0, IDLE_FRAMES, 0);
         }
-        while !bytes.is_empty() {
-            let passed = self.skip.min(bytes.len());
-            self.skip -= passed;
-            bytes = bytes.get(passed..).unwrap_or_default();
-            let taken = (HEADER - self.have).min(bytes.len());
-            let (part, rest) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
-            if let Some(place) = self.header.get_mut(self.have..self.have + part.len()) {
-                place.copy_from_slice(part);
-            }
-            self.have += part.len();
-            bytes = rest;
-            if self.have == HEADER {
-                self.have = 0;
-                self.frame();
-            }
-        }
-        self.idle <= self.allowed && self.resets <= RESETS
     }
 
-    fn frame(&mut self) {
-        let [a, b, c, kind, ..] = self.header;
-        self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-        match kind {
-            // DATA that carries something, CONTINUATION: bounded by the library.
-            0 if self.skip > 0 => {}
-            9 => {}
-            // HEADERS.
-            1 => self.allowed = self.allowed.saturating_add(FOR_A_REQUEST),
-            // RST_STREAM.
-            3 => self.resets += 1,
+    /// A frame has come.
+    pub fn came(&mut self, frame: Frame) {
+        match frame.kind {
+            // DATA that carries something is bounded by the windows; CONTINUATION by the length of heads.
+            DATA if frame.length > 0 => {
+                if frame.length < SMALL {
+                    self.small += 1;
+                }
+            }
+            // The one that ends a stream belongs to its request.
+            DATA if frame.flags & END_STREAM != 0 => {}
+            CONTINUATION => {}
+            HEADERS => self.allowed = self.allowed.saturating_add(FOR_A_REQUEST),
+            RST_STREAM => self.resets += 1,
             _ => self.idle += 1,
         }
     }
 
-    fn sent(&mut self, bytes: usize) {
-        let frames = u64::try_from(bytes).unwrap_or(u64::MAX).div_ceil(BYTES_FOR_A_FRAME);
-        self.allowed = self.allowed.saturating_add(frames);
-    }
-}
-
-/// A stream whose frames are counted.
-pub struct Watched<S> {
-    stream: S,
-    tally: Tally,
-    pulse: Rc<Pulse>,
-}
-
-impl<S> Watched<S> {
-    /// Watches a connection from its first byte.
-    pub fn new(stream: S, pulse: Rc<Pulse>) -> Watched<S> {
-        Watched { stream, tally: Tally::new(pulse.now()), pulse }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
-        if this.tally.count(fresh, this.pulse.now()) {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Ready(Err(io::Error::other("flood of frames")))
+    /// Bytes went to the client.
+    pub fn sent(&mut self, mut bytes: &[u8]) {
+        while let Some((piece, rest)) = self.sent.next(bytes) {
+            bytes = rest;
+            let Piece::Header(frame) = piece else { continue };
+            match frame.kind {
+                DATA if frame.length > 0 => {
+                    self.bytes = self.bytes.saturating_add(u64::try_from(frame.length).unwrap_or(u64::MAX));
+                    self.allowed = self.allowed.saturating_add(FOR_DATA + self.bytes / BYTES_FOR_A_FRAME);
+                    self.bytes %= BYTES_FOR_A_FRAME;
+                }
+                RST_STREAM => self.resets += 1,
+                _ => {}
+            }
         }
     }
-}
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf))?;
-        this.tally.sent(written);
-        Poll::Ready(Ok(written))
+    /// Has more come than a client has reason to send?
+    pub fn is_flood(&self) -> bool {
+        self.idle > self.allowed || self.resets > RESETS
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs))?;
-        this.tally.sent(written);
-        Poll::Ready(Ok(written))
-    }
-
-    /// No: then the library copies small data frames into its buffer and sends the answers of many streams in one
-    /// record and one write, in place of one each. No: the library then gathers the head and the data of an answer into
-    /// one buffer, which becomes one TLS record.
-    fn is_write_vectored(&self) -> bool {
-        false
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    /// Have so many small DATA frames come that their streams should have their turn? Counts from anew if so.
+    pub fn should_rest(&mut self) -> bool {
+        let rest = self.small >= SMALL_AT_ONCE;
+        if rest {
+            self.small = 0;
+        }
+        rest
     }
 }
 
@@ -161,50 +201,112 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, length: u8) -> Vec<u8> {
-        let mut bytes = vec![0, 0, length, kind, 0, 0, 0, 0, 1];
-        bytes.extend(vec![0; usize::from(length)]);
-        bytes
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+
+    fn frame(kind: u8, length: usize) -> Frame {
+        Frame { length, kind, flags: 0, stream: 1 }
+    }
+
+    fn bytes(frame: Frame) -> Vec<u8> {
+        [frame.bytes().as_slice(), &vec![7; frame.length]].concat()
     }
 
     fn tally() -> Tally {
-        let mut tally = Tally::new(Instant::now());
-        assert!(tally.count(&[0; PREFACE], tally.since));
-        tally
+        Tally::new(Instant::now())
     }
 
     #[test]
-    fn floods_are_seen_wherever_the_bytes_are_cut() {
-        for (kind, length) in [(6, 8), (4, 0), (2, 5), (8, 4), (0, 0), (99, 3)] {
-            let bytes = frame(kind, length).repeat(1_001);
-            let mut whole = tally();
-            assert!(!whole.count(&bytes, whole.since), "{kind}");
-            let mut cut = tally();
-            let at_once = bytes.chunks(7).map(|piece| cut.count(piece, cut.since)).filter(|fine| *fine).count();
-            assert!(at_once > 900 && !cut.count(&[], cut.since), "{kind}");
+    fn frames_are_found_wherever_the_bytes_are_cut() {
+        let frames = [frame(DATA, 300), frame(PING, 8), frame(SETTINGS, 0), frame(HEADERS, 70_000), frame(99, 1)];
+        let all = [vec![0; 24], frames.map(bytes).concat()].concat();
+        for size in (1..40).chain([1_000, all.len()]) {
+            let (mut walk, mut found, mut payload) = (Walk::behind(24), Vec::new(), 0);
+            for mut piece in all.chunks(size) {
+                while let Some((what, rest)) = walk.next(piece) {
+                    piece = rest;
+                    match what {
+                        Piece::Header(frame) => found.push(frame),
+                        Piece::Payload(part) => payload += part.len(),
+                    }
+                }
+            }
+            assert_eq!((found.as_slice(), payload), (frames.as_slice(), 24 + 300 + 8 + 70_000 + 1), "{size}");
+            assert!(walk.is_between_frames());
         }
-        let mut tally = tally();
-        assert!(tally.count(&[frame(1, 1), frame(3, 4)].concat().repeat(200), tally.since));
-        assert!(!tally.count(&frame(3, 4), tally.since));
+    }
+
+    /// Whatever a flood consists of, at whatever pace it comes, and in whatever pieces the answers to it go out.
+    #[test]
+    fn floods_are_told_whatever_their_pace() {
+        let kinds = [(PING, 8), (SETTINGS, 0), (2, 5), (WINDOW_UPDATE, 4), (DATA, 0), (99, 3)];
+        for (kind, length) in kinds {
+            for at_once in [1, 2, 3, 10, 100, 1_001] {
+                for answer in [None, Some(frame(PING, 8)), Some(frame(SETTINGS, 0))] {
+                    for pieces in [1, 7, 17, 4_096] {
+                        let mut tally = tally();
+                        let mut came = 0;
+                        while !tally.is_flood() && came < 5_000 {
+                            for _ in 0..at_once {
+                                tally.came(frame(kind, length));
+                                came += 1;
+                            }
+                            let answers = answer.map(|answer| bytes(answer).repeat(at_once)).unwrap_or_default();
+                            answers.chunks(pieces).for_each(|piece| tally.sent(piece));
+                            tally.turn(tally.since);
+                        }
+                        assert!(came <= 1_001 + at_once, "{kind}: {came}, {at_once} at once");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn resets_by_either_side_are_told() {
+        for (ours, theirs) in [(0, 201), (201, 0), (100, 101)] {
+            let mut tally = tally();
+            for _ in 0..ours {
+                tally.sent(&bytes(frame(RST_STREAM, 4)));
+            }
+            for _ in 1..theirs {
+                tally.came(frame(HEADERS, 9));
+                tally.came(frame(RST_STREAM, 4));
+            }
+            assert!(!tally.is_flood() || theirs == 0);
+            if theirs > 0 {
+                tally.came(frame(RST_STREAM, 4));
+            }
+            assert!(tally.is_flood(), "{ours} and {theirs}");
+            tally.turn(tally.since + WINDOW);
+            assert!(!tally.is_flood());
+        }
     }
 
     #[test]
     fn busy_clients_are_no_floods() {
-        let mut uploads = tally();
-        assert!(uploads.count(&frame(0, 100).repeat(10_000), uploads.since));
-        let mut requests = tally();
-        assert!(
-            requests
-                .count(&[frame(1, 9), frame(8, 4), frame(8, 4), frame(6, 8)].concat().repeat(5_000), requests.since)
-        );
-        let mut download = tally();
+        let (mut uploads, mut requests, mut download, mut events) = (tally(), tally(), tally(), tally());
         for _ in 0..10_000 {
-            download.sent(16 << 10);
-            assert!(download.count(&[frame(8, 4), frame(8, 4)].concat(), download.since));
+            uploads.came(frame(DATA, 1));
+            for (kind, length) in [(HEADERS, 9), (WINDOW_UPDATE, 4), (WINDOW_UPDATE, 4), (PING, 8)] {
+                requests.came(frame(kind, length));
+            }
+            requests.came(Frame { flags: END_STREAM, ..frame(DATA, 0) });
+            download.sent(&bytes(frame(DATA, 16 << 10)));
+            for _ in 0..18 {
+                download.came(frame(WINDOW_UPDATE, 4));
+            }
+            // Many short events, each acknowledged for its stream and for the connection.
+            events.sent(&bytes(frame(DATA, 20)));
+            events.came(frame(WINDOW_UPDATE, 4));
+            events.came(frame(WINDOW_UPDATE, 4));
+            assert!(![&uploads, &requests, &download, &events].iter().any(|tally| tally.is_flood()));
         }
         let mut patient = tally();
         for _ in 0..10 {
-            assert!(patient.count(&frame(6, 8).repeat(1_000), patient.since + WINDOW));
+            (0..1_000).for_each(|_| patient.came(frame(PING, 8)));
+            assert!(!patient.is_flood());
+            patient.turn(patient.since + WINDOW);
         }
     }
 }

@@ -117,13 +117,7 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
     if target.len() > limits.uri_bytes {
         return Err(HeadFault::TargetTooLong);
     }
-    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
-        return Err(HeadFault::Target);
-    }
-    // A path of these alone is one for the library as well; the rest it is asked about.
-    let ordinary = target.starts_with(b"/")
-        && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
-    if !ordinary && Uri::try_from(target).is_err() {
+    if !is_target(target) {
         return Err(HeadFault::Target);
     }
     match version {
@@ -131,6 +125,15 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
         b"HTTP/1.0" => Ok(Version::Http10),
         _ => Err(HeadFault::RequestLine),
     }
+}
+
+/// Is it a target for the library, without a fragment? The library would drop that.
+pub fn is_target(target: &[u8]) -> bool {
+    // A path of these alone is one for the library as well; the rest it is asked about.
+    let ordinary = target.starts_with(b"/")
+        && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
+    let graphic = || target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
+    ordinary || (graphic() && Uri::try_from(target).is_ok())
 }
 
 /// The fields that may come only once, and what they say.

@@ -9,13 +9,15 @@
 //! send: a body that is longer than what may be sent ahead would hang for ever. There a reset is better.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use super::Inbox;
 
 /// How much of a body is taken that nobody wants, and for how long.
 const UNWANTED: usize = 256 << 10;
@@ -23,15 +25,35 @@ const LINGERING: Duration = Duration::from_secs(1);
 
 /// The body of a request as its client sends it.
 pub struct ClientBody {
-    /// `None` only while it is dropped.
-    incoming: Option<Incoming>,
+    /// `None`: there is nothing, or it is being dropped.
+    source: Option<Source>,
     lingers: bool,
 }
 
+enum Source {
+    Http1(Incoming),
+    Http2(Rc<Inbox>),
+}
+
+/// The client broke its body off, or it was damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body of the request broke off")]
+pub struct BrokenOff;
+
 impl ClientBody {
-    /// The body of a request that came by this version of HTTP.
-    pub fn new(incoming: Incoming, version: Version) -> ClientBody {
-        ClientBody { incoming: Some(incoming), lingers: version == Version::HTTP_2 }
+    /// No body.
+    pub fn none() -> ClientBody {
+        ClientBody { source: None, lingers: false }
+    }
+
+    /// The body of a request that came over HTTP/1.
+    pub fn http1(incoming: Incoming) -> ClientBody {
+        ClientBody { source: Some(Source::Http1(incoming)), lingers: false }
+    }
+
+    /// The body of a request that came over HTTP/2.
+    pub fn http2(inbox: Rc<Inbox>) -> ClientBody {
+        ClientBody { source: Some(Source::Http2(inbox)), lingers: true }
     }
 
     /// Its end is not waited for when it is dropped.
@@ -41,35 +63,55 @@ impl ClientBody {
 
     /// Takes it before it is answered, as much as is taken of a body that nobody wants. Over HTTP/1 nothing is taken.
     pub async fn discard(mut self) {
-        if let Some(incoming) = self.incoming.take().filter(|_| self.lingers) {
-            Unwanted::new(incoming).end().await;
+        if let Some(source) = self.source.take().filter(|_| self.lingers) {
+            Unwanted::new(source).end().await;
         }
     }
 }
 
 impl Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.incoming.as_mut().map_or(Poll::Ready(None), |incoming| Pin::new(incoming).poll_frame(cx))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.source.as_mut().map_or(Poll::Ready(None), |source| source.poll(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.source.as_ref().is_none_or(Source::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        match &self.source {
+            None => SizeHint::with_exact(0),
+            Some(Source::Http1(incoming)) => incoming.size_hint(),
+            Some(Source::Http2(inbox)) => inbox.size_hint(),
+        }
+    }
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self {
+            Source::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| BrokenOff),
+            Source::Http2(inbox) => inbox.poll(cx).map_ok(Frame::data),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Source::Http1(incoming) => incoming.is_end_stream(),
+            Source::Http2(inbox) => inbox.is_end_stream(),
+        }
     }
 }
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take().filter(|incoming| self.lingers && !incoming.is_end_stream()) else {
+        let Some(source) = self.source.take().filter(|source| self.lingers && !source.is_end_stream()) else {
             return;
         };
-        let mut unwanted = Unwanted::new(incoming);
+        let mut unwanted = Unwanted::new(source);
         // Most have come already and need no task.
         if unwanted.poll_end(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::task::spawn_local(unwanted.end());
@@ -78,13 +120,16 @@ impl Drop for ClientBody {
 }
 
 struct Unwanted {
-    incoming: Incoming,
+    source: Source,
     left: usize,
 }
 
 impl Unwanted {
-    fn new(incoming: Incoming) -> Unwanted {
-        Unwanted { incoming, left: UNWANTED }
+    fn new(source: Source) -> Unwanted {
+        if let Source::Http2(inbox) = &source {
+            inbox.is_unwanted();
+        }
+        Unwanted { source, left: UNWANTED }
     }
 
     async fn end(mut self) {
@@ -96,7 +141,7 @@ impl Unwanted {
     /// Ready when it has ended, or too much has come.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            match self.source.poll(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     match self.left.checked_sub(length) {

@@ -8,6 +8,7 @@ mod body;
 mod client_body;
 mod connect;
 mod connection;
+mod inbox;
 mod lease;
 mod pace;
 mod pool;
@@ -18,8 +19,9 @@ mod tally;
 
 pub use addresses::Addresses;
 pub use body::{BodyFault, OutgoingBody, RequestBody};
-pub use client_body::ClientBody;
+pub use client_body::{BrokenOff, ClientBody};
 pub use connect::{EndpointSpec, Place};
+pub use inbox::Inbox;
 pub use lease::{Lease, SendFault, Tunneled};
 pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
 pub use sending::is_repeatable;

@@ -7,16 +7,17 @@ use tokio_rustls::client::TlsStream;
 use super::client::Tls;
 use super::{Gateway, soon};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+pub const ACK: u8 = 1;
 /// What may be sent before the gateway has said how much.
 const FIRST_WINDOW: usize = 65_535;
 
@@ -36,11 +37,21 @@ pub struct Frames(TlsStream<TcpStream>);
 
 impl Frames {
     pub async fn open(gateway: &Gateway) -> Frames {
+        Frames::open_with(gateway, &[]).await
+    }
+
+    /// The same, where no stream may be sent anything until it is given room.
+    pub async fn without_room(gateway: &Gateway) -> Frames {
+        // SETTINGS_INITIAL_WINDOW_SIZE.
+        Frames::open_with(gateway, &[0, 4, 0, 0, 0, 0]).await
+    }
+
+    async fn open_with(gateway: &Gateway, settings: &[u8]) -> Frames {
         let tls = Tls { alpn: vec![b"h2"], ..Tls::default() };
         let mut stream = soon("handshake", tls.connect(gateway)).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         let mut frames = Frames(stream);
-        frames.write(SETTINGS, 0, 0, &[]).await;
+        frames.write(SETTINGS, 0, 0, settings).await;
         frames
     }
 
@@ -161,7 +172,35 @@ impl Frames {
         }
     }
 
-    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    /// Waits until the gateway says why it ends the connection, or just ends it (`None`).
+    pub async fn goaway(&mut self) -> Option<u32> {
+        loop {
+            let (kind, _, _, payload) = soon("the end of the connection", self.read()).await.ok()?;
+            if kind == GOAWAY {
+                return Some(number(&payload[4..8]));
+            }
+        }
+    }
+
+    /// Waits for the head of the answer on this stream; `None`: it was reset.
+    pub async fn answer_on(&mut self, wanted: u32) -> Option<u16> {
+        loop {
+            let (kind, _, stream, payload) = soon("the answer", self.read()).await.unwrap();
+            match kind {
+                HEADERS if stream == wanted => return Some(status(&payload)),
+                RST_STREAM if stream == wanted => return None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends these bytes at once.
+    pub async fn bytes(&mut self, bytes: &[u8]) {
+        let _ = self.0.write_all(bytes).await;
+        let _ = self.0.flush().await;
+    }
+
+    pub async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
@@ -171,7 +210,7 @@ impl Frames {
         let _ = self.0.flush().await;
     }
 
-    async fn read(&mut self) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
+    pub async fn read(&mut self) -> std::io::Result<(u8, u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await?;
         let [a, b, c, kind, flags, stream @ ..] = head;
@@ -182,19 +221,19 @@ impl Frames {
 }
 
 /// Literals without indexing and with new names (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap() & 0x7f);
+            block.push(u8::try_from(text.chars().count()).unwrap() & 0x7f);
             block.extend(text.chars().map(|c| u8::try_from(c).unwrap()));
         }
     }
     block
 }
 
-fn number(payload: &[u8]) -> u32 {
+pub fn number(payload: &[u8]) -> u32 {
     u32::from_be_bytes(payload.try_into().unwrap())
 }
 

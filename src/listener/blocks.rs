@@ -1,0 +1,136 @@
+//! Judges the header blocks of HTTP/2 requests.
+//!
+//! The HTTP library drops the fragment of `:path`, forgets `:scheme` and the pseudo-fields of trailers, and resets a
+//! stream without a word for a character that it does not take. So blocks are read here first, as the strict front
+//! reads the heads of HTTP/1 ([`head`](super::head)). A block that breaks no rule goes to the library as it came. One
+//! that does is replaced: a head by a request that the gateway refuses, trailers by some that the library refuses.
+//!
+//! What a replaced block would have put into the library's table is missing there. From the first one on, the library
+//! therefore gets every block of the connection in a form that needs no table.
+
+use std::rc::Rc;
+
+use http::uri::Authority;
+
+use super::head;
+use super::hpack::{BadBlock, Decoder, write_literal};
+use crate::config::settings::Limits;
+use crate::gateway::{HeadFault, REFUSED_METHOD};
+
+/// What a field costs beside its bytes (RFC 9113 §6.5.2).
+const FIELD: usize = 32;
+
+/// The header blocks of one connection.
+pub struct Blocks {
+    decoder: Decoder,
+    limits: Rc<Limits>,
+    /// The last block in a form that needs no table.
+    literals: Vec<u8>,
+    replaces: bool,
+}
+
+impl Blocks {
+    /// Before the first block.
+    pub fn new(limits: Rc<Limits>) -> Blocks {
+        Blocks { decoder: Decoder::default(), limits, literals: Vec::new(), replaces: false }
+    }
+
+    /// Judges a block, and gives what the library is to read in its place; `None`: the block as it came.
+    ///
+    /// # Errors
+    /// [`BadBlock`]: nothing more can be read of this connection.
+    pub fn judge(&mut self, block: &[u8], is_head: bool) -> Result<Option<&[u8]>, BadBlock> {
+        let Blocks { decoder, limits, literals, replaces } = self;
+        literals.clear();
+        let mut verdict = Verdict::default();
+        decoder.read(block, |name, value| {
+            if is_head {
+                verdict.head(name, value);
+            } else if name.first() == Some(&b':') {
+                verdict.fault = Some(HeadFault::FieldLine);
+            }
+            write_literal(literals, name, value);
+        })?;
+        if is_head && verdict.size > limits.header_bytes {
+            verdict.fault = Some(HeadFault::TooLong);
+        }
+        match verdict.fault {
+            Some(fault) if is_head => {
+                literals.clear();
+                stand_in(literals, fault);
+            }
+            Some(_) => {
+                literals.clear();
+                // Forbidden in HTTP/2 (RFC 9113 §8.2.2): the library resets the stream.
+                write_literal(literals, b"connection", b"close");
+            }
+            None if !*replaces => return Ok(None),
+            None => {}
+        }
+        *replaces = true;
+        Ok(Some(literals))
+    }
+}
+
+/// The request that is refused for `fault`.
+fn stand_in(block: &mut Vec<u8>, fault: HeadFault) {
+    let place = FAULTS.iter().position(|known| *known == fault).unwrap_or(0);
+    let path = format!("/{place}");
+    for (name, value) in
+        [(":method", REFUSED_METHOD), (":scheme", "https"), (":authority", "refused"), (":path", &path)]
+    {
+        write_literal(block, name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// What a stand-in stands for, by the number in its path.
+const FAULTS: [HeadFault; 4] = [HeadFault::Target, HeadFault::Scheme, HeadFault::Authority, HeadFault::TooLong];
+
+/// Why a request is to be refused that a stand-in was put in place of. A client that sends such a request itself gets
+/// the same.
+pub fn fault(method: &http::Method, path: &str) -> Option<HeadFault> {
+    let place = || path.strip_prefix('/').and_then(|place| place.parse::<usize>().ok());
+    let refused = method.as_str() == REFUSED_METHOD;
+    refused.then(|| place().and_then(|place| FAULTS.get(place).copied()).unwrap_or(HeadFault::Target))
+}
+
+#[derive(Default)]
+struct Verdict {
+    fault: Option<HeadFault>,
+    size: usize,
+    cookies: bool,
+}
+
+impl Verdict {
+    fn head(&mut self, name: &[u8], value: &[u8]) {
+        // The pieces of a cookie are one field (RFC 9113 §8.2.3).
+        let joined = name == b"cookie" && std::mem::replace(&mut self.cookies, true);
+        self.size += if joined { value.len() + 2 } else { name.len() + value.len() + FIELD };
+        let good = match name {
+            // An empty one is no request at all, which the library says by a reset.
+            b":path" => value.is_empty() || is_path(value),
+            b":scheme" => value.eq_ignore_ascii_case(b"https"),
+            b":authority" => is_authority(value),
+            _ => return,
+        };
+        if !good && self.fault.is_none() {
+            self.fault = Some(match name {
+                b":scheme" => HeadFault::Scheme,
+                b":authority" => HeadFault::Authority,
+                _ => HeadFault::Target,
+            });
+        }
+    }
+}
+
+/// Is it a path with or without a query, or the asterisk?
+fn is_path(value: &[u8]) -> bool {
+    (value.starts_with(b"/") && head::is_target(value)) || value == b"*"
+}
+
+/// Would the library take it? What it says is judged with the target.
+fn is_authority(value: &[u8]) -> bool {
+    let name = value.strip_suffix(b":443").unwrap_or(value);
+    let ordinary = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
+    ordinary || Authority::try_from(value).is_ok()
+}

@@ -1,0 +1,156 @@
+//! The Huffman code of HPACK (RFC 7541, appendix B).
+//!
+//! The code is canonical: codes of one length follow one another in the order of their symbols, and longer ones follow
+//! shorter ones. So the lengths say all of it.
+
+use std::sync::LazyLock;
+
+/// How many bits the code of each byte has, and last that of the end of the text.
+const LENGTHS: [u8; 257] = [
+    13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
+    28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
+    10, 13, 6, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 7, 8, 13, 19, 13, 14, 6, 15, 5, 6,
+    5, 6, 5, 6, 6, 6, 5, 7, 7, 6, 6, 6, 5, 6, 7, 6, 5, 5, 6, 7, 7, 7, 7, 7, 15, 11, 14, 13, 28, 20, 22, 20, 20, 22, 22,
+    22, 23, 22, 23, 23, 23, 23, 23, 24, 23, 24, 24, 22, 23, 24, 23, 23, 23, 23, 21, 22, 23, 22, 23, 23, 24, 22, 21, 20,
+    22, 22, 23, 23, 21, 23, 22, 22, 24, 21, 22, 23, 23, 21, 21, 22, 21, 23, 22, 23, 23, 20, 22, 22, 22, 23, 22, 22, 23,
+    26, 26, 20, 19, 22, 23, 22, 25, 26, 26, 26, 27, 27, 26, 24, 25, 19, 21, 26, 27, 27, 26, 27, 24, 21, 21, 26, 26, 28,
+    27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28,
+    27, 27, 27, 27, 27, 26, 30,
+];
+/// Most bytes of texts have codes of at most so many bits, which are looked up at once.
+const SHORT: u8 = 8;
+const LONGEST: u8 = 30;
+
+static CODE: LazyLock<Code> = LazyLock::new(Code::new);
+
+struct Code {
+    /// Symbol and length for each value that the next eight bits can have; length 0: the code is longer.
+    short: Vec<(u8, u8)>,
+    /// For each length: where its codes end, at the upper end of 32 bits, and the first of them.
+    ends: Vec<Length>,
+    /// Symbols in the order of their codes.
+    symbols: Vec<u8>,
+}
+
+struct Length {
+    bits: u8,
+    /// The first code of this length and the first one beyond, as 32 bits from the left.
+    first: u64,
+    end: u64,
+    /// The place of the first symbol.
+    place: usize,
+}
+
+impl Code {
+    fn new() -> Code {
+        let (mut short, mut ends, mut symbols) = (Vec::new(), Vec::new(), Vec::new());
+        let mut first = 0_u64;
+        for bits in 1..=LONGEST {
+            let place = symbols.len();
+            // The end of the text is the very last code and stands for no byte.
+            let of_this_length = (0..=u8::MAX).zip(LENGTHS).filter(|(_, length)| *length == bits);
+            symbols.extend(of_this_length.map(|(symbol, _)| symbol));
+            let count = u64::try_from(symbols.len() - place).unwrap_or(0);
+            let end = first + (count << (32 - bits));
+            if bits <= SHORT {
+                for symbol in symbols.iter().skip(place) {
+                    short.extend(std::iter::repeat_n((*symbol, bits), 1 << (SHORT - bits)));
+                }
+            }
+            if count > 0 {
+                ends.push(Length { bits, first, end, place });
+            }
+            first = end;
+        }
+        short.resize(1 << SHORT, (0, 0));
+        Code { short, ends, symbols }
+    }
+
+    /// The symbol that 32 bits begin with, and the length of its code.
+    fn find(&self, window: u32) -> Option<(u8, u8)> {
+        let [next, ..] = window.to_be_bytes();
+        match self.short.get(usize::from(next)) {
+            Some((symbol, bits)) if *bits > 0 => Some((*symbol, *bits)),
+            _ => {
+                let window = u64::from(window);
+                let length = self.ends.iter().find(|length| window < length.end)?;
+                let offset = usize::try_from((window - length.first) >> (32 - length.bits)).ok()?;
+                Some((*self.symbols.get(length.place + offset)?, length.bits))
+            }
+        }
+    }
+}
+
+/// Decodes a text and appends it to `into`; `None`: it is damaged.
+pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
+    let code = &*CODE;
+    // The `have` lowest bits of `bits` have not been decoded yet.
+    let (mut bits, mut have) = (0_u64, 0_u8);
+    for byte in coded {
+        bits = bits << 8 | u64::from(*byte);
+        have += 8;
+        // Decided by the bits that are there: a code that is longer than those waits for the next byte.
+        while have >= 5 {
+            let window = u32::try_from(bits << (64 - have) >> 32).ok()?;
+            match code.find(window) {
+                Some((symbol, length)) if length <= have => {
+                    into.push(symbol);
+                    have -= length;
+                }
+                _ if have >= LONGEST => return None,
+                _ => break,
+            }
+        }
+    }
+    // Fewer than eight bits are left, all of them 1: the begin of the code for the end (RFC 7541 §5.2).
+    let padding = (1_u64 << have) - 1;
+    (have < 8 && bits & padding == padding).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The code of one text, with its padding.
+    fn encode(text: &[u8]) -> Vec<u8> {
+        let mut bits = String::new();
+        for byte in text {
+            let code = &*CODE;
+            let place = code.symbols.iter().position(|symbol| symbol == byte).unwrap();
+            let length = code.ends.iter().rev().find(|length| length.place <= place).unwrap();
+            let word = (length.first >> (32 - length.bits)) + u64::try_from(place - length.place).unwrap();
+            bits.push_str(&format!("{word:0width$b}", width = usize::from(length.bits)));
+        }
+        while !bits.len().is_multiple_of(8) {
+            bits.push('1');
+        }
+        let bytes = bits.as_bytes().chunks(8);
+        bytes.map(|byte| u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_byte_comes_back_beside_every_kind_of_neighbour() {
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        let mut texts: Vec<Vec<u8>> = all.iter().map(|byte| vec![*byte]).collect();
+        texts.extend(all.iter().flat_map(|byte| [vec![b'0', *byte, b'X'], vec![*byte, 255, *byte], vec![b'&', *byte]]));
+        texts.push(all);
+        texts.push(Vec::new());
+        for text in texts {
+            let mut decoded = Vec::new();
+            assert_eq!(decode(&encode(&text), &mut decoded), Some(()), "{text:?}");
+            assert_eq!(decoded, text);
+        }
+    }
+
+    #[test]
+    fn codes_are_those_of_the_rfc() {
+        for (text, coded) in [
+            (b"0".as_slice(), [0x07].as_slice()),
+            (b"www.example.com", &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff]),
+            (b"\n", &[0xff, 0xff, 0xff, 0xf3]),
+            (&[0xff], &[0xff, 0xff, 0xfb, 0xbf]),
+        ] {
+            assert_eq!(encode(text), coded, "{text:?}");
+        }
+    }
+}

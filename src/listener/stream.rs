@@ -1,0 +1,231 @@
+//! One stream of an HTTP/2 connection: a request and its answer, in a task of their own.
+//!
+//! Each stream has its own clock: an answer of which the client takes nothing ends after `timeouts.write`, whatever
+//! other streams do. While a piece waits for the client, the task also hears when the caller's token ends. Dropping the
+//! body of the answer gives back the connection to the endpoint.
+
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::header::{CONTENT_LENGTH, DATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Body as HttpBody;
+
+use crate::gateway::{Body, ClientConnection, Gateway, Timer, Unanswered};
+use crate::upstream::Inbox;
+
+/// A stream and how far it has come.
+pub struct Stream<F> {
+    state: State<F>,
+    /// The body of the request, while it is needed.
+    arriving: Arriving,
+    gateway: Rc<Gateway>,
+    client: Rc<ClientConnection>,
+}
+
+struct Arriving(Option<Weak<Inbox>>);
+
+#[expect(clippy::large_enum_variant, reason = "a box more for each answer costs more than the room")]
+enum State<F> {
+    /// Boxed, so that its memory is free once the answer begins.
+    Served(Pin<Box<F>>, SendResponse<Bytes>),
+    Answered(Answer),
+    /// The answer has gone out. What is left is a body that somebody still reads.
+    Over,
+}
+
+/// An answer on its way to the client.
+struct Answer {
+    body: Body,
+    to: SendStream<Bytes>,
+    /// What the client has not taken of the last piece, and whether nothing follows.
+    piece: Bytes,
+    is_last: bool,
+    timer: Timer,
+}
+
+impl<F> Stream<F> {
+    /// The stream that `served` answers.
+    pub fn new(
+        served: F,
+        reply: SendResponse<Bytes>,
+        arriving: Option<Weak<Inbox>>,
+        gateway: Rc<Gateway>,
+        client: Rc<ClientConnection>,
+    ) -> Stream<F> {
+        Stream { state: State::Served(Box::pin(served), reply), arriving: Arriving(arriving), gateway, client }
+    }
+}
+
+impl<F> Future for Stream<F>
+where
+    F: Future<Output = Result<Response<Body>, Unanswered>>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Stream { state, arriving, gateway, client } = self.get_mut();
+        loop {
+            *state = match state {
+                State::Served(served, reply) => match served.as_mut().poll(cx) {
+                    Poll::Ready(Ok(response)) => begin(response, reply, gateway, client),
+                    Poll::Ready(Err(Unanswered)) => {
+                        reply.send_reset(Reason::INTERNAL_ERROR);
+                        State::Over
+                    }
+                    Poll::Pending => {
+                        if arriving.keep(cx) {
+                            send_continue(reply);
+                        }
+                        // Ready: the client has left, or the connection has ended.
+                        if reply.poll_reset(cx).is_pending() {
+                            return Poll::Pending;
+                        }
+                        State::Over
+                    }
+                },
+                State::Answered(answer) => {
+                    if answer.poll(cx).is_pending() {
+                        arriving.keep(cx);
+                        return Poll::Pending;
+                    }
+                    State::Over
+                }
+                State::Over => {
+                    arriving.keep(cx);
+                    return if arriving.0.is_some() { Poll::Pending } else { Poll::Ready(()) };
+                }
+            }
+        }
+    }
+}
+
+impl Arriving {
+    /// Takes what has arrived of the request's body. `true`: the client is to be sent a 100.
+    fn keep(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(inbox) = self.0.as_ref().and_then(Weak::upgrade) else {
+            self.0 = None;
+            return false;
+        };
+        let due = inbox.keep(cx);
+        if inbox.has_ended() {
+            self.0 = None;
+        }
+        due
+    }
+}
+
+/// Sends the head of an answer.
+fn begin<F>(
+    mut response: Response<Body>,
+    reply: &mut SendResponse<Bytes>,
+    gateway: &Gateway,
+    client: &ClientConnection,
+) -> State<F> {
+    if !response.headers().contains_key(DATE)
+        && let Ok(date) = HeaderValue::try_from(gateway.clock.now().http_date())
+    {
+        response.headers_mut().insert(DATE, date);
+    }
+    let (mut head, body) = response.into_parts();
+    let is_empty = body.is_end_stream();
+    if let Some(length) = body.size_hint().exact().filter(|_| !is_empty) {
+        head.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    match reply.send_response(Response::from_parts(head, ()), is_empty) {
+        Ok(to) if !is_empty => {
+            let timer = Timer::new(Some(client.pulse.write_timeout()), None);
+            State::Answered(Answer { body, to, piece: Bytes::new(), is_last: false, timer })
+        }
+        Ok(_) => State::Over,
+        Err(_) => {
+            reply.send_reset(Reason::INTERNAL_ERROR);
+            State::Over
+        }
+    }
+}
+
+fn send_continue(reply: &mut SendResponse<Bytes>) {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    // Fails only on a stream that has ended.
+    let _ = reply.send_informational(response);
+}
+
+impl Answer {
+    /// Ready when the stream has ended, in whatever way.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.to.poll_reset(cx).is_ready() {
+                return self.was_not_taken();
+            }
+            if !self.piece.is_empty() {
+                // No more than the client has given room for: what it has not is ours to keep an eye on.
+                self.to.reserve_capacity(self.piece.len());
+                let room = self.to.capacity().min(self.piece.len());
+                if room == 0 {
+                    match self.to.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(_))) => continue,
+                        Poll::Ready(_) => return self.was_not_taken(),
+                        Poll::Pending => return self.wait(cx),
+                    }
+                }
+                self.timer.start();
+                let part = self.piece.split_to(room);
+                let ends = self.piece.is_empty() && self.is_last;
+                if self.to.send_data(part, ends).is_err() {
+                    return self.was_not_taken();
+                }
+                if ends {
+                    return Poll::Ready(());
+                }
+                continue;
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else { return Poll::Pending };
+            let sent = match frame.map(|frame| frame.map(http_body::Frame::into_data)) {
+                None => return self.end(Bytes::new()),
+                Some(Ok(Ok(data))) => {
+                    self.is_last = self.body.is_end_stream();
+                    if data.is_empty() && self.is_last {
+                        return self.end(data);
+                    }
+                    self.piece = data;
+                    continue;
+                }
+                Some(Ok(Err(frame))) => frame.into_trailers().ok().map(|trailers| {
+                    self.to.reserve_capacity(0);
+                    self.to.send_trailers(trailers)
+                }),
+                Some(Err(_)) => None,
+            };
+            if !matches!(sent, Some(Ok(()))) {
+                self.to.send_reset(Reason::INTERNAL_ERROR);
+            }
+            return Poll::Ready(());
+        }
+    }
+
+    fn end(&mut self, last: Bytes) -> Poll<()> {
+        // Fails only on a stream that has ended.
+        let _ = self.to.send_data(last, true);
+        Poll::Ready(())
+    }
+
+    /// A piece waits for the client.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.body.poll_token_end(cx) || self.timer.poll(cx).is_ready() {
+            self.to.send_reset(Reason::CANCEL);
+            return self.was_not_taken();
+        }
+        Poll::Pending
+    }
+
+    fn was_not_taken(&mut self) -> Poll<()> {
+        self.body.was_not_taken();
+        Poll::Ready(())
+    }
+}

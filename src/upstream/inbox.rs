@@ -1,0 +1,198 @@
+//! The body of an HTTP/2 request, between the stream that it arrives on and the code that reads it.
+//!
+//! The HTTP library keeps each DATA frame as it came until it is read. For frames of a few bytes that costs more than
+//! the bytes themselves, so the library ends a connection on which too many of them wait. An upload whose endpoint is
+//! busy would end the other streams of its client that way. So the task of the stream empties the library's queue even
+//! while the body has no reader ([`Inbox::keep`]), and joins small frames. What is kept is bounded: the client gets room
+//! only for what was read.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use http_body::SizeHint;
+
+use super::client_body::BrokenOff;
+
+/// Frames below this size are joined.
+const SMALL: usize = 1_024;
+
+/// The body of an HTTP/2 request.
+pub struct Inbox(RefCell<State>);
+
+struct State {
+    stream: RecvStream,
+    kept: VecDeque<Bytes>,
+    /// Small frames behind the kept ones, joined.
+    small: BytesMut,
+    end: Option<End>,
+    /// What `Content-Length` announced and was not read yet.
+    left: Option<u64>,
+    expectation: Expectation,
+    reader: Option<Waker>,
+    /// The task of the stream.
+    keeper: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    BrokenOff,
+}
+
+/// Whether the client waits for a 100 (Continue) before it sends its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expectation {
+    None,
+    Expected,
+    /// The body is being read and nothing of it has come: the 100 is due.
+    Due,
+}
+
+impl Inbox {
+    /// The body that arrives on `stream`. `expects`: the client has sent `Expect: 100-continue`.
+    pub fn new(stream: RecvStream, length: Option<u64>, expects: bool) -> Inbox {
+        Inbox(RefCell::new(State {
+            stream,
+            kept: VecDeque::new(),
+            small: BytesMut::new(),
+            end: None,
+            left: length,
+            expectation: if expects { Expectation::Expected } else { Expectation::None },
+            reader: None,
+            keeper: None,
+        }))
+    }
+
+    /// Takes what has arrived out of the library's queue. To be called by the task of the stream, which is woken when
+    /// more arrives. `true`: the client is to be sent a 100 (Continue) now.
+    pub fn keep(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.0.borrow_mut();
+        let state = &mut *state;
+        let mut news = false;
+        while state.end.is_none()
+            && let Poll::Ready(arrived) = state.stream.poll_data(cx)
+        {
+            news = true;
+            match arrived {
+                Some(Ok(data)) => state.keep(data),
+                Some(Err(_)) => state.end = Some(End::BrokenOff),
+                None => state.end = Some(End::Whole),
+            }
+        }
+        if news && let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+        if state.keeper.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            state.keeper = Some(cx.waker().clone());
+        }
+        let due = state.expectation == Expectation::Due;
+        if due {
+            state.expectation = Expectation::None;
+        }
+        due
+    }
+
+    /// The next piece of the body.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        let mut state = self.0.borrow_mut();
+        if let Some(kept) = state.next_kept() {
+            return Poll::Ready(Some(Ok(state.hand_over(kept))));
+        }
+        match state.end {
+            Some(End::Whole) => return Poll::Ready(None),
+            Some(End::BrokenOff) => return Poll::Ready(Some(Err(BrokenOff))),
+            None => {}
+        }
+        match state.stream.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                // The library wakes one task alone, and this one need not come again.
+                state.wake_keeper(cx.waker());
+                Poll::Ready(Some(Ok(state.hand_over(data))))
+            }
+            Poll::Ready(Some(Err(_))) => {
+                state.end = Some(End::BrokenOff);
+                Poll::Ready(Some(Err(BrokenOff)))
+            }
+            Poll::Ready(None) => {
+                state.end = Some(End::Whole);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                state.reader = Some(cx.waker().clone());
+                if state.expectation == Expectation::Expected {
+                    state.expectation = Expectation::Due;
+                    state.wake_keeper(cx.waker());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The request is refused: no 100 may follow.
+    pub(super) fn is_unwanted(&self) {
+        self.0.borrow_mut().expectation = Expectation::None;
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.0.borrow();
+        let nothing_kept = state.kept.is_empty() && state.small.is_empty();
+        nothing_kept && (state.end == Some(End::Whole) || state.stream.is_end_stream())
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.0.borrow().left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+
+    /// Has all of it arrived, or broken off?
+    pub fn has_ended(&self) -> bool {
+        self.0.borrow().end.is_some()
+    }
+}
+
+impl State {
+    fn keep(&mut self, data: Bytes) {
+        self.expectation = Expectation::None;
+        if data.len() < SMALL {
+            self.small.extend_from_slice(&data);
+        } else {
+            if !self.small.is_empty() {
+                let small = self.small.split().freeze();
+                self.kept.push_back(small);
+            }
+            self.kept.push_back(data);
+        }
+    }
+
+    fn next_kept(&mut self) -> Option<Bytes> {
+        let joined = |small: &mut BytesMut| (!small.is_empty()).then(|| small.split().freeze());
+        self.kept.pop_front().or_else(|| joined(&mut self.small))
+    }
+
+    /// The client gets room for as much as the reader has now.
+    fn hand_over(&mut self, data: Bytes) -> Bytes {
+        self.expectation = Expectation::None;
+        // Fails only on a stream that has ended.
+        let _ = self.stream.flow_control().release_capacity(data.len());
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.left = self.left.map(|left| left.saturating_sub(length));
+        data
+    }
+
+    /// Wakes the task of the stream, unless that is reading itself.
+    fn wake_keeper(&self, reader: &Waker) {
+        if let Some(keeper) = self.keeper.as_ref().filter(|keeper| !keeper.will_wake(reader)) {
+            keeper.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.0.get_mut().keeper.take() {
+            keeper.wake();
+        }
+    }
+}
