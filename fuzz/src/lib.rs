@@ -11,8 +11,11 @@ pub mod front;
 pub mod pem;
 pub mod target;
 
-/// Every target: its name, which is also that of its program and of its folder in `seeds/`, and its function.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// The name of a target, which is also that of its program and of its folder in `seeds/`, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
     ("credentials", credentials::run),
