@@ -12,7 +12,7 @@ pub mod hpack;
 pub mod pem;
 pub mod target;
 
-/// Its name, which is also that of its program and of its folder in `seeds/`, and its function.
+/// The name of a target, which is also that of its program and of its folder in `seeds/`, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
