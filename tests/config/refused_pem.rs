@@ -117,7 +117,9 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
     let public = block("PUBLIC KEY", &[1; 91]);
     let request = block("CERTIFICATE REQUEST", &[1; 91]);
     let both = |name: &str, text: &[&str]| text.iter().map(|text| format!("{name}{text}")).collect::<Vec<_>>();
-    let table: Vec<(&str, Vec<u8>, Vec<u8>, Vec<String>)> = vec![
+    /// What is wrong, the two files, and what is said of them.
+    type Case<'a> = (&'a str, Vec<u8>, Vec<u8>, Vec<String>);
+    let table: Vec<Case<'_>> = vec![
         (
             "the leaf lacks its last line end",
             format!("{}{intermediate}", leaf.trim_end()).into(),
