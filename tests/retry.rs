@@ -45,6 +45,8 @@ async fn invariant_7_a_request_with_effects_is_never_sent_twice() {
                 Ask::post("/public/once", "body"),
                 Ask::new("POST", "/public/once"),
                 Ask::post("/public/once", "body").trailer("x", "1"),
+                Ask::new("DELETE", "/public/once"),
+                Ask::new("PUT", "/public/once"),
                 Ask::new("PATCH", "/public/once"),
                 Ask { method: "DELETE".to_owned(), ..Ask::post("/public/once", "body") },
                 Ask { method: "PUT".to_owned(), ..Ask::post("/public/once", "body") },
@@ -62,10 +64,10 @@ async fn invariant_7_a_request_with_effects_is_never_sent_twice() {
 }
 
 #[tokio::test]
-async fn an_idempotent_request_is_sent_once_more_when_its_warm_connection_dies() {
+async fn a_request_without_effects_is_sent_once_more_when_its_warm_connection_dies() {
     for then in [Step::Close, Step::Reset] {
         for http in BOTH {
-            for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
                 let origin = dying(then.clone()).await;
                 let gateway = Gateway::before(&origin).await;
                 let ask = Ask::new(method, "/public/again");

@@ -156,7 +156,7 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Longest wait for a new connection.
     pub connect_timeout: Duration,
-    /// Send once more what was surely not processed, or is idempotent without a body.
+    /// Send a request once more if nothing of it was sent, or if it has neither effects nor a body.
     pub retry: bool,
 }
 

@@ -1,7 +1,7 @@
 //! Sends a request to an endpoint and begins its answer.
 //!
 //! A request with effects is never sent twice. A request is sent once more if its reused connection ended before a byte
-//! of the answer came, and if nothing of it had left, or it is idempotent (RFC 9110 §9.2.2) and has no body.
+//! of the answer came, and if nothing of it was sent, or it is a GET, HEAD or OPTIONS request without a body.
 
 use std::rc::Rc;
 use std::task::Poll;

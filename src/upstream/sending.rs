@@ -9,8 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::Request;
 use http::header::CONTENT_LENGTH;
+use http::{Method, Request};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
@@ -138,9 +138,10 @@ impl Sending {
     }
 }
 
-/// May a request be sent twice? It has no effects that a second time would add to (RFC 9110 §9.2.2), and no body.
+/// May a request be sent twice? Only if it has neither effects (RFC 9110 §9.2.1) nor a body: idempotent methods such as
+/// PUT and DELETE are not repeated (docs/decisions/0038-only-requests-without-effects-are-repeated.md).
 pub fn is_repeatable(request: &Request<OutgoingBody>) -> bool {
-    request.method().is_idempotent() && request.body().is_empty()
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_empty()
 }
 
 /// How the body of a request is announced: by its length if that is known, else in chunks, whatever the method. A
