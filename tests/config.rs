@@ -353,7 +353,7 @@ fn a_password_in_the_address_is_warned_of_and_never_repeated() {
     assert_eq!(
         folder.warnings(&format!("[cache.redis]\nurl = \"redis://:hunter2@a\"{base}")),
         [
-            "gateway.toml:2: cache.redis.url: holds a password; take the address from the environment, or use `password_file`"
+            "gateway.toml:2: cache.redis.url: contains a password; take the address from the environment, or use `password_file`"
         ]
     );
     for url in [
@@ -396,15 +396,15 @@ auth = "non"
             "gateway.toml:1: workrs: unknown key; did you mean `workers`?",
             "gateway.toml:3: listeners.public.address: `:443` is not an address with a port; write an IP address with a \
              port, such as \"0.0.0.0:443\" or \"[::]:443\"",
-            "gateway.toml:4: listeners.public.certificates: `mian` is no certificate of this file; did you mean `main`?",
+            "gateway.toml:4: listeners.public.certificates: `mian` is not the name of any certificate in this file; did you mean `main`?",
             "gateway.toml:6: certificates.main.cert_file: missing.pem: cannot be read: No such file or directory (os \
-             error 2); correct the path; `tokengate cert` makes certificates for development",
-            "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is no endpoint; write \"http://HOST:PORT\" or \
+             error 2); correct the path; `tokengate cert` creates development certificates",
+            "gateway.toml:9: upstreams.a.endpoints: `127.0.0.1:80` is not an endpoint; write \"http://HOST:PORT\" or \
              \"unix:PATH\"",
             "gateway.toml:10: upstreams.a.idle_timeout: `30` has no unit; write \"30s\" for seconds, or use ms, m, h or d",
             "gateway.toml:11: routes.a.upstream: missing; add `upstream = \"NAME\"`: one of [upstreams]",
             "gateway.toml:13: routes.a.upsteam: unknown key; did you mean `upstream`?",
-            "gateway.toml:14: routes.a.auth: `non` is not known here; did you mean `none`?",
+            "gateway.toml:14: routes.a.auth: `non` is not supported here; did you mean `none`?",
         ]
     );
 }

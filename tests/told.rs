@@ -200,6 +200,6 @@ async fn a_shared_cache_that_is_away_is_told_once_and_its_return_once() {
     let complaints = gateway.complaints();
     assert!(complaints.len() == 1 && complaints[0].contains("refused"), "{complaints:#?}");
     redis.restart().await;
-    gateway.is_told("the shared cache answers again").await;
-    assert_eq!((gateway.complaints().len(), gateway.count("the shared cache answers")), (1, 1));
+    gateway.is_told("the shared cache is reachable again again").await;
+    assert_eq!((gateway.complaints().len(), gateway.count("the shared cache is reachable again")), (1, 1));
 }

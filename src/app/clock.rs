@@ -26,7 +26,11 @@ pub(super) async fn watch(clock: Clock, counts: Arc<Knowledge>) {
                  new one; restart the gateway to follow it at once"
             ),
             ClockLook::Followed(_) => {
-                tracing::warn!(code = "clock_stepped", seconds = by, "the moved clock is followed from now on");
+                tracing::warn!(
+                    code = "clock_stepped",
+                    seconds = by,
+                    "token expiry now follows the changed system clock"
+                );
             }
             _ => {}
         }

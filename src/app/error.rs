@@ -24,8 +24,8 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Two routes could take the same request.
-    #[error("routes.{first} and routes.{second} could take the same request")]
+    /// Two routes match the same requests.
+    #[error("routes.{first} and routes.{second} match the same requests")]
     Routes {
         /// One of them.
         first: String,
@@ -33,7 +33,7 @@ pub enum StartError {
         second: String,
     },
     /// Request bodies cannot be spooled.
-    #[error("spool.folder: no file can be made in {folder}")]
+    #[error("spool.folder: cannot create a file in {folder}")]
     Spool {
         /// The folder.
         folder: PathBuf,
@@ -47,15 +47,15 @@ pub enum StartError {
     #[error("the store does not answer")]
     Store(#[from] StoreError),
     /// There are pages to log in, and no place for sessions.
-    #[error("login.browser: there is no place for sessions: {0}")]
+    #[error("login.browser: sessions cannot be stored: {0}")]
     NoSessions(NoSessions),
     /// There is an admin application, and nothing that it could look after.
-    #[error("admin: the users of this kind of store are looked after elsewhere; remove [admin], or use another store")]
+    #[error("admin: the users of this kind of store are managed elsewhere; remove [admin], or use another store")]
     NoDirectory,
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
     /// The system gives no thread.
-    #[error("no thread can be started")]
+    #[error("a thread cannot be started")]
     Thread(#[from] io::Error),
 }

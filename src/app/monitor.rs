@@ -192,17 +192,17 @@ fn limits(route: &Route) -> Vec<String> {
     if route.streaming {
         limits.push("streaming".to_owned());
     } else {
-        limits.push(format!("answer within {}", HumanDuration(route.response_headers_timeout)));
+        limits.push(format!("response within {}", HumanDuration(route.response_headers_timeout)));
     }
-    limits.extend(route.total_timeout.map(|total| format!("all within {}", HumanDuration(total))));
+    limits.extend(route.total_timeout.map(|total| format!("total within {}", HumanDuration(total))));
     let ways = [
-        (route.strip_prefix, "prefix cut off"),
-        (route.upstream_host, "Host of the endpoint"),
-        (route.empty_segments, "empty segments pass"),
+        (route.strip_prefix, "strips its prefix"),
+        (route.upstream_host, "sends the endpoint's Host"),
+        (route.empty_segments, "allows empty segments"),
         (route.encoded_slashes, "encoded slashes pass"),
         (route.encoded_percent, "double encodings pass"),
         (route.forward_authorization == ForwardAuthorization::Always, "tokens passed on"),
-        (route.buffer_request, "body read first"),
+        (route.buffer_request, "buffers the body"),
     ];
     limits.extend(ways.into_iter().filter(|(is_so, _)| *is_so).map(|(_, words)| words.to_owned()));
     limits

@@ -321,7 +321,7 @@ fn serve_internal(
         let phase = phases.clone();
         let ask = move || match *phase.borrow() {
             Phase::Serving => Health::Ok,
-            Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is stopping".to_owned()]),
+            Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is shutting down".to_owned()]),
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
         let (recorders, known) = (recorders.to_vec(), known.clone());

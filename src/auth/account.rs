@@ -165,7 +165,7 @@ impl Desk {
         match store.ledger.issue_named(owner, &order).await {
             Ok(issued) => Ok(issued.key),
             Err(LedgerError::TooMany { most, .. }) => {
-                Err(LoginFailure::Unfulfilled(format!("You have {most} tokens, which is the most. Revoke one first.")))
+                Err(LoginFailure::Unfulfilled(format!("You have {most} tokens, the maximum. Revoke one first.")))
             }
             Err(LedgerError::InvalidName) => {
                 Err(LoginFailure::Unfulfilled("A token name has 1 to 100 characters.".to_owned()))

@@ -182,7 +182,7 @@ impl Desk {
         if let Some(audit) = store.audit
             && let Err(error) = audit.note(Act::LoginFailed, name).await
         {
-            tracing::warn!(code = "audit_failed", %error, "a login that failed is missing in the audit trail");
+            tracing::warn!(code = "audit_failed", %error, "a failed login could not be written to the audit trail");
         }
     }
 
@@ -223,24 +223,26 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
         LedgerError::UnknownUser(_) => LoginFailure::Refused,
         LedgerError::ReadOnly => {
             tracing::warn!(code = "store_read_only", %error, "a user without a token has logged in");
-            LoginFailure::Unfulfilled("You have no token yet, and none can be made here.".to_owned())
+            LoginFailure::Unfulfilled("You have no token yet, and no token can be created here.".to_owned())
         }
         LedgerError::NotMade(_) => {
             tracing::warn!(code = "store_makes_no_tokens", %error, "a user without a token has logged in");
-            LoginFailure::Unfulfilled("You have no token yet, and none can be made here.".to_owned())
+            LoginFailure::Unfulfilled("You have no token yet, and no token can be created here.".to_owned())
         }
         LedgerError::NoneCounts(_) => {
             tracing::warn!(code = "no_live_token", %error, "a user without a valid token has logged in");
             let told = "Your token has expired or was revoked or disabled, and none can be made here.";
             LoginFailure::Unfulfilled(told.to_owned())
         }
-        LedgerError::OnlyLogin => LoginFailure::Unfulfilled("A user has one token here, without a name.".to_owned()),
+        LedgerError::OnlyLogin => {
+            LoginFailure::Unfulfilled("A user can have only one token here, without a name.".to_owned())
+        }
         error => unavailable(error),
     }
 }
 
 pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFailure {
-    store::report("a login could not be judged", error);
+    store::report("a login could not be checked", error);
     LoginFailure::Unavailable
 }
 

@@ -59,9 +59,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
         Err(error) => return (problem("store.url", show::chain(&error), None), Vec::new()),
     };
     let error = match store.sessions {
-        Err(none) if wants_sessions => {
-            problem("login.browser", format!("there is no place for sessions: {none}"), None)
-        }
+        Err(none) if wants_sessions => problem("login.browser", format!("sessions cannot be stored: {none}"), None),
         _ => None,
     };
     let mut warnings: Vec<Problem> =
@@ -71,7 +69,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     }
     let ttl = HumanDuration(settings.memory.ttl);
     let what = if store.broken_triggers.is_empty() {
-        format!("nothing tells of changes in this database: a token deleted in Django may count here for {ttl}")
+        format!("this database does not push changes: a token deleted in Django may work here for {ttl}")
     } else {
         let broken = store.broken_triggers.join("; ");
         format!(

@@ -20,7 +20,7 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
     let ImportCommand::Django { url, prune, keep_gone, allow_skipped, json } = command;
     let settings = check::settings(config)?;
     if matches!(settings.store.url, StoreUrl::Django(_)) {
-        bail!("store.url is a Django database itself; name the store in which the users shall be");
+        bail!("store.url is a Django database itself; set it to the store that receives the users");
     }
     let url = DjangoUrl::parse(&expanded(url)?, |path| PathBuf::from(path)).map_err(|bad| {
         // Neither shows what stands there, which may be a password.

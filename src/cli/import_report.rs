@@ -75,7 +75,7 @@ impl Report {
                 self.users.there += 1;
                 if !differs.is_empty() {
                     self.different += 1;
-                    self.remark(id, name, format!("left as it is here, though it differs: {}", differs.join(", ")));
+                    self.remark(id, name, format!("kept unchanged, although it differs: {}", differs.join(", ")));
                 }
             }
             UserTaken::Skipped(why) => {

@@ -37,24 +37,24 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
         }
         certificate.require("add `certificate = \"NAME\"`: one of [certificates]");
         if admin.address.ip().is_unspecified() && !hosts.is_set() {
-            address.problem("says no host that browsers call the application by", "add `hosts = [\"NAME\"]`");
+            address.problem("needs the host names that browsers use", "add `hosts = [\"NAME\"]`");
         }
         for listener in listeners {
             if listener.address == admin.address && admin.address.port() != 0 {
-                let what = format!("`{}` is taken by listeners.{}", admin.address, listener.name);
+                let what = format!("`{}` is already used by listeners.{}", admin.address, listener.name);
                 address.problem(what, "choose another port");
             }
             if listener.name == Admin::NAME {
                 table.problem(
-                    "logs call the application `admin`, and there is a listener of this name",
+                    "a listener is named `admin`, which is the name of the application in logs",
                     "rename the listener",
                 );
             }
         }
         if matches!(store, StoreUrl::Django(_)) {
             table.problem(
-                "the users are those of a Django project, and are looked after in its own admin",
-                "remove [admin], or import the users into a store of tokengate's own",
+                "the users belong to a Django project and are managed in its own admin",
+                "remove [admin], or import the users into tokengate's own store",
             );
         }
         Some(admin)
@@ -81,6 +81,9 @@ fn host(text: &str) -> Result<String, Fault> {
     } else if is_name {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(Fault::new("is no host", "write a name or an IP address, without port, such as \"admin.example.com\""))
+        Err(Fault::new(
+            "is not a valid host",
+            "write a name or an IP address, without port, such as \"admin.example.com\"",
+        ))
     }
 }

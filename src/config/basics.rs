@@ -65,7 +65,7 @@ fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
         if !text.is_empty() && text.bytes().all(is_token) {
             Ok(text.to_owned())
         } else {
-            Err(Fault::new("is no scheme", "write one word such as \"Token\""))
+            Err(Fault::new("is not a valid scheme", "write one word such as \"Token\""))
         }
     })
 }
@@ -80,7 +80,7 @@ pub(super) fn read_spool(root: &Table<'_>, routes: &[Route]) -> Spool {
             max_size: max_size.bytes(1 << 20..=1 << 50).unwrap_or(default.max_size),
         };
         if folder.is_set() && !spool.folder.is_dir() {
-            folder.problem("there is no such folder", "make it, for the user that the gateway runs as");
+            folder.problem("the folder does not exist", "create it for the user that runs the gateway");
         }
         let gathered = routes.iter().filter(|route| route.buffer_request && route.body_limit < u64::MAX);
         if let Some(route) = gathered.max_by_key(|route| route.body_limit).filter(|r| r.body_limit > spool.max_size) {

@@ -186,7 +186,7 @@ pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     }
     let schema = if dots == 0 { "" } else { ", a schema may stand before a dot" };
     Err(Fault::new(
-        "is no name that can be used here",
+        "is not a valid table or column name",
         format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}"),
     ))
 }

@@ -19,7 +19,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names) -> Vec<Listener> {
     let named = root.named("listeners", |name, table| listener(name, table, certificates));
     if named.is_empty() {
         let mend = "add [listeners.public] with `address` and `certificates`".to_owned();
-        root.document().problem(None, Some("listeners"), "no listener at all".to_owned(), Some(mend));
+        root.document().problem(None, Some("listeners"), "no listener is configured".to_owned(), Some(mend));
     }
     refuse_equal_addresses(root.document(), &named);
     named.into_iter().filter_map(|listener| listener.value).collect()
@@ -59,7 +59,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
         }
         _ => {
             let mend = "make one listener for each";
-            table.problem("only one of `certificates`, `plaintext` and `services` may stand here", mend);
+            table.problem("only one of `certificates`, `plaintext` and `services` is allowed", mend);
             return None;
         }
     };
@@ -68,7 +68,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
 
 fn only_for(role: &str, keys: &[&Key<'_>]) {
     for key in keys.iter().filter(|key| key.is_set()) {
-        key.problem(format!("has a meaning only beside `{role}`"), "remove it");
+        key.problem(format!("is only allowed together with `{role}`"), "remove it");
     }
 }
 
@@ -123,7 +123,7 @@ fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]
         let earlier = placed.iter().take(index).find(|(_, other)| other == address && address.port() != 0);
         if let Some((other, _)) = earlier {
             let (key, other) = (format!("listeners.{}", named.name), &other.name);
-            let what = format!("`{address}` is taken by listeners.{other}");
+            let what = format!("`{address}` is already used by listeners.{other}");
             document.problem(named.line, Some(&key), what, Some("choose another port".to_owned()));
         }
     }
@@ -133,8 +133,8 @@ fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]
 pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
     root.named("certificates", |name, table| {
         let (cert, key) = (table.key("cert_file"), table.key("key_file"));
-        cert.require("add `cert_file`: the certificate and what leads to its authority, in PEM form");
-        key.require("add `key_file`: the private key, in PEM form");
+        cert.require("add `cert_file`: the certificate and its chain, in PEM format");
+        key.require("add `key_file`: the private key, in PEM format");
         let (cert_file, key_file) = (cert.file(), key.file());
         let readable = [(&cert, &cert_file), (&key, &key_file)]
             .map(|(key, file)| file.as_ref().is_some_and(|file| is_readable(key, file)));
@@ -161,7 +161,7 @@ pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
 fn is_readable(key: &Key<'_>, file: &Path) -> bool {
     let Err(error) = File::open(file) else { return true };
     let mend = match error.kind() {
-        ErrorKind::NotFound => "correct the path; `tokengate cert` makes certificates for development".to_owned(),
+        ErrorKind::NotFound => "correct the path; `tokengate cert` creates development certificates".to_owned(),
         _ => "let the user that runs the gateway read it".to_owned(),
     };
     key.problem(format!("{}: cannot be read: {error}", file.display()), mend);

@@ -48,7 +48,7 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
             return (None, hashing);
         }
         if login.path == "/" {
-            path.problem("would take the place of the start page", "write a path of its own, such as \"/gettoken/\"");
+            path.problem("would replace the start page", "write a path of its own, such as \"/gettoken/\"");
         }
         if login.browser.as_ref().is_some_and(|browser| browser.page(&login.path).is_some()) {
             path.problem("is a page of [login.browser]", "give one of them another path");
@@ -76,7 +76,7 @@ fn read_browser(table: &Table<'_>) -> Option<Browser> {
 fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
     for route in routes.iter().filter(|route| route.credentials.contains(&AuthMethod::Session)) {
         let key = format!("routes.{}.credentials", route.name);
-        let mend = Some("add [login.browser], or take \"session\" away".to_owned());
+        let mend = Some("add [login.browser], or remove \"session\"".to_owned());
         table.document().problem(None, Some(&key), "no user can get a session".to_owned(), mend);
     }
 }
@@ -89,14 +89,14 @@ fn refuse_rivals(table: &Table<'_>, login: &Login, routes: &[Route]) {
         let is_page = login.browser.as_ref().is_some_and(|browser| browser.page(path).is_some());
         if login.takes(path) || is_page {
             table.problem(
-                format!("takes the requests for `{path}` from routes.{}", route.name),
+                format!("takes requests for `{path}` away from routes.{}", route.name),
                 "give the route another path, or log in elsewhere with `path` here",
             );
         }
         let names = [Some(Login::NAME), login.browser.as_ref().map(|_| Browser::NAME)];
         if let Some(name) = names.into_iter().flatten().find(|name| *name == &*route.name) {
             table.problem(
-                format!("logs and metrics call the login `{name}`, and there is a route of this name"),
+                format!("a route is named `{name}`, which is the name of the login in logs and metrics"),
                 "rename the route",
             );
         }

@@ -140,14 +140,14 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
         root.document().problem(None, Some(key), what.to_owned(), Some(mend.to_owned()));
     };
     if settings.redis.is_some() {
-        let mend = "remove [cache.redis], or import the users into a store of tokengate's own";
-        problem("cache.redis", "a Django database keeps no log of changes, which a shared cache needs", mend);
+        let mend = "remove [cache.redis], or import the users into tokengate's own store";
+        problem("cache.redis", "a shared cache needs a change log, which a Django database does not have", mend);
     }
     if settings.tokens.revoke_on_password_change {
-        let mend = "remove the line, and revoke tokens where passwords are changed";
+        let mend = "remove the line, and revoke tokens where the passwords are changed";
         problem(
             "tokens.revoke_on_password_change",
-            "passwords of a Django database are changed by the project itself",
+            "the passwords of a Django database are changed by the Django project",
             mend,
         );
     }
@@ -160,7 +160,7 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
         let key = format!("listeners.{}.exposed_token", listener.name);
         problem(
             &key,
-            "a Django database knows tokens by their keys alone, so none is revoked there",
+            "a Django database stores tokens by key only, so the gateway cannot revoke them there",
             "write \"ignore\"",
         );
     }

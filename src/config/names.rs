@@ -28,7 +28,7 @@ impl Names {
             self.all.iter().position(|(name, _)| name == text).ok_or_else(|| {
                 let known: Vec<&str> = self.all.iter().map(|(name, _)| name.as_str()).collect();
                 let mend = nearest(text, &known).unwrap_or_else(|| format!("add [{}.{text}]", self.table));
-                Fault::new(format!("is no {} of this file", self.kind), mend)
+                Fault::new(format!("is not the name of any {} in this file", self.kind), mend)
             })
         })?;
         self.used.borrow_mut().insert(index);

@@ -99,7 +99,7 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
             "port" => port = Some(value),
             "user" => parts.user = Some(value.to_owned()),
             "password" => {
-                return Err(fault("has its password behind `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\""));
+                return Err(fault("has its password after `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\""));
             }
             "sslmode" => mode = Some(one_of(name, value, &SSL_MODES)?),
             "sslrootcert" if value == "system" => mode = mode.or(Some("verify-full")),

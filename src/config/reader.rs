@@ -94,7 +94,7 @@ impl<'d> Table<'d> {
     fn child(&self, name: &str, pattern: &str, line: Option<usize>, value: Option<&'d DeValue<'d>>) -> Table<'d> {
         let path = join(&self.path, name);
         if let Some(value) = value.filter(|value| !value.is_table()) {
-            let mend = Some(format!("write [{path}] and its keys below"));
+            let mend = Some(format!("write [{path}] with its keys below it"));
             self.document.problem(line, Some(&path), format!("must be a table, not {}", a(value)), mend);
         }
         Table {

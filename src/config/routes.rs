@@ -124,7 +124,12 @@ pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults
     let named = root.named("routes", |name, table| route(name, table, upstreams, defaults, told));
     if named.is_empty() {
         let mend = "add [routes.NAME] with `path_prefix` and `upstream`".to_owned();
-        root.document().warning(None, Some("routes"), "no route: nothing is forwarded".to_owned(), Some(mend));
+        root.document().warning(
+            None,
+            Some("routes"),
+            "no route is configured: nothing is forwarded".to_owned(),
+            Some(mend),
+        );
     }
     refuse_equal_routes(root.document(), &named);
     named.into_iter().filter_map(|route| route.value).collect()
@@ -227,7 +232,10 @@ fn byte_rate(text: &str) -> Result<u64, Fault> {
 fn refuse_response_timeouts(timeouts: &Table<'_>) {
     for key in [timeouts.key("response_headers"), timeouts.key("response_body")] {
         if key.is_set() {
-            key.problem("a `streaming` route has no such timeout", "remove it; `total` bounds the whole exchange");
+            key.problem(
+                "a `streaming` route does not have this timeout",
+                "remove it; `total` bounds the whole exchange",
+            );
         }
     }
 }
@@ -237,7 +245,7 @@ fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
     let ways = [("required", Auth::Required), ("optional", Auth::Optional), ("none", Auth::None)];
     let way = auth.choice(&ways).unwrap_or(Auth::Required);
     if scopes.is_set() && way != Auth::Required {
-        scopes.problem("only a required token has scopes", "use `auth = \"required\"`, or remove the scopes");
+        scopes.problem("scopes need a required token", "use `auth = \"required\"`, or remove the scopes");
     }
     let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
     let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is not a valid scope", grammar)));
@@ -247,7 +255,7 @@ fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
 fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {
     let key = table.key("credentials");
     if key.is_set() && auth == Auth::None {
-        key.problem("credentials are not looked at here", "use `auth = \"optional\"` or \"required\", or remove it");
+        key.problem("this route does not check credentials", "use `auth = \"optional\"` or \"required\", or remove it");
     }
     let words = [("token", AuthMethod::Token), ("session", AuthMethod::Session)];
     let listed = key.list().map(|list| list.iter().filter_map(|member| member.choice(&words)).collect::<Vec<_>>());
@@ -272,7 +280,7 @@ fn path(table: &Table<'_>) -> Option<PathPattern> {
         (true, false) => plain_path(&exact).map(PathPattern::Exact),
         (false, true) => plain_path(&prefix).map(PathPattern::Prefix),
         (true, true) => {
-            prefix.problem("`path` and `path_prefix` exclude one another", "remove one");
+            prefix.problem("`path` and `path_prefix` cannot be combined", "remove one");
             None
         }
         (false, false) => {
@@ -294,9 +302,12 @@ pub(super) fn plain_path(key: &Key<'_>) -> Option<String> {
         } else if text.contains("//") {
             Err(Fault::new("contains an empty segment", "write one `/`"))
         } else if text.split('/').any(is_dots) {
-            Err(Fault::new("contains a `.` or `..` segment", "write the path that is meant"))
+            Err(Fault::new("contains a `.` or `..` segment", "write the path without them"))
         } else if text.contains(['?', '#', '\\', '*']) || text.chars().any(char::is_control) {
-            Err(Fault::new("contains what no path contains", "leave out `?`, `#`, `\\`, `*` and control characters"))
+            Err(Fault::new(
+                "contains a character that a path cannot contain",
+                "leave out `?`, `#`, `\\`, `*` and control characters",
+            ))
         } else {
             Ok(text.to_owned())
         }
@@ -309,7 +320,7 @@ fn host(text: &str) -> Result<HostPattern, Fault> {
     match lower.strip_prefix("*.") {
         Some(below) if is_host(below) && !below.starts_with('[') => Ok(HostPattern::Below(below.to_owned())),
         None if is_host(&lower) => Ok(HostPattern::Exact(lower)),
-        _ => Err(Fault::new("is no host", mend)),
+        _ => Err(Fault::new("is not a valid host", mend)),
     }
 }
 
@@ -319,17 +330,17 @@ fn method(text: &str) -> Result<Method, Fault> {
         Ok(Method::CONNECT | Method::TRACE) => Err(Fault::new("is never forwarded", "remove it")),
         Ok(method) if text == upper => Ok(method),
         Ok(_) => Err(Fault::new("is not in capitals", format!("write \"{upper}\""))),
-        Err(_) => Err(Fault::new("is no method", "write a method such as \"GET\"")),
+        Err(_) => Err(Fault::new("is not a valid method", "write a method such as \"GET\"")),
     }
 }
 
-/// Two routes that could take the same request with equal right are a slip: which one wins must never be chance.
+/// Two routes that match the same requests with equal right are a slip: which one wins must never be chance.
 fn refuse_equal_routes(document: &Document<'_>, routes: &[Named<Route>]) {
     let mut placed: Vec<_> = routes.iter().filter_map(|named| Some((named, named.value.as_ref()?))).collect();
     placed.sort_by_key(|(named, _)| named.line);
     for (index, (named, route)) in placed.iter().enumerate() {
         if let Some((other, _)) = placed.iter().take(index).find(|(_, other)| rivals(route, other)) {
-            let what = format!("takes the same requests as routes.{}", other.name);
+            let what = format!("overlaps with routes.{}", other.name);
             let mend = "give them different hosts, paths or methods".to_owned();
             document.problem(named.line, Some(&format!("routes.{}", named.name)), what, Some(mend));
         }

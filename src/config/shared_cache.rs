@@ -137,7 +137,7 @@ impl RedisCache {
         let (scheme, rest) = url.split_once("://").ok_or(bad("has no scheme"))?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if rest.contains(['?', '#']) {
-            return Err(bad("says more than servers and a path"));
+            return Err(bad("contains more than servers and a path"));
         }
         let (credentials, hosts) = match authority.rsplit_once('@') {
             Some((credentials, hosts)) => (Some(credentials), hosts),
@@ -166,7 +166,7 @@ impl RedisCache {
             }
             "redis-sentinel" if path.is_empty() || path.contains('/') => return Err(bad("names no service")),
             "redis-sentinel" => RedisServers::Sentinel { sentinels: hosts(SENTINEL_PORT)?, service: path.to_owned() },
-            "redis-cluster" if !path.is_empty() => return Err(bad("ends with a path, which a cluster has not")),
+            "redis-cluster" if !path.is_empty() => return Err(bad("ends with a path, which a cluster does not have")),
             "redis-cluster" => RedisServers::Cluster(hosts(PORT)?),
             _ => return Err(bad("has an unknown scheme")),
         };
@@ -212,10 +212,10 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
             }
         };
         if default.password.is_some() && url.is_text(&text) {
-            url.warning("holds a password", "take the address from the environment, or use `password_file`");
+            url.warning("contains a password", "take the address from the environment, or use `password_file`");
         }
         if ca_file.is_set() && default.tls.is_none() {
-            ca_file.problem("means nothing without TLS", "write rediss:// in `url`, or remove this");
+            ca_file.problem("needs TLS", "write rediss:// in `url`, or remove this");
         }
         Some(RedisCache {
             tls: default.tls.map(|_| RedisTls { authorities }),
@@ -247,7 +247,7 @@ fn check_prefix(text: &str) -> Result<String, Fault> {
     // Braces would put all keys of a cluster into one slot, and patterns mean something in access lists.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b":-_./".contains(&b);
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
-        return Err(Fault::new("is no prefix", "write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . /"));
+        return Err(Fault::new("is not a valid prefix", "write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . /"));
     }
     Ok(text.to_owned())
 }
@@ -259,7 +259,7 @@ fn read_password(key: &Key<'_>) -> Option<RedisPassword> {
     match std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])) {
         Ok(text) if !text.is_empty() => Some(RedisPassword::new(text.to_owned())),
         _ => {
-            key.problem(format!("{}: holds no password", file.display()), "put one line of text there");
+            key.problem(format!("{}: contains no password", file.display()), "write one line of text to it");
             None
         }
     }
@@ -322,9 +322,9 @@ mod tests {
             ("redis://:hunter2%4@a", "has a user or a password that is not percent-encoded"),
             ("redis://:hunter2@a:x", "has a port that is not a number"),
             ("redis://:hunter2@a b", "names no valid host"),
-            ("redis://a?password=hunter2", "says more than servers and a path"),
+            ("redis://a?password=hunter2", "contains more than servers and a path"),
             ("redis-sentinel://:hunter2@a", "names no service"),
-            ("redis-cluster://:hunter2@a/0", "ends with a path, which a cluster has not"),
+            ("redis-cluster://:hunter2@a/0", "ends with a path, which a cluster does not have"),
             ("unix:", "names no socket"),
         ] {
             let bad = RedisCache::at(url, Path::new("")).unwrap_err();

@@ -51,7 +51,7 @@ fn check_server(key: &Key<'_>, url: &PostgresUrl) {
     url.tls_files().check(key);
     if url.unproven {
         let mend = "add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own";
-        key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
+        key.warning("the connection to this server is not authenticated or not encrypted", mend);
     }
 }
 
@@ -63,7 +63,7 @@ fn check_django(key: &Key<'_>, url: &DjangoUrl) {
         files.check(key);
     }
     if let Some(mend) = url.proof_missing() {
-        key.warning("nothing proves who answers as this server, or keeps others from reading along", mend);
+        key.warning("the connection to this server is not authenticated or not encrypted", mend);
     }
 }
 
@@ -93,5 +93,5 @@ fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
         let mend = "write \"postgres://USER:PASSWORD@HOST/DATABASE\"";
         return Err(Fault::new("is a list of `KEY=VALUE`, not an address", mend));
     }
-    Err(Fault::new(if text.starts_with("mysql") { "is for Django databases only" } else { "is no store" }, mend))
+    Err(Fault::new(if text.starts_with("mysql") { "is for Django databases only" } else { "is not a store URL" }, mend))
 }

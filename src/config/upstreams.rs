@@ -50,12 +50,12 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
         return Err(Fault::new("is not supported yet: https", mend));
     }
     let example = "write \"http://HOST:PORT\" or \"unix:PATH\"";
-    let authority = text.strip_prefix("http://").ok_or_else(|| Fault::new("is no endpoint", example))?;
+    let authority = text.strip_prefix("http://").ok_or_else(|| Fault::new("is not an endpoint", example))?;
     let fault = |what| Fault::new(what, example);
     if authority.contains(['/', '?', '#']) {
-        return Err(fault("says more than host and port"));
+        return Err(fault("contains more than host and port"));
     }
-    let parsed: Authority = authority.parse().map_err(|_| fault("is no endpoint"))?;
+    let parsed: Authority = authority.parse().map_err(|_| fault("is not an endpoint"))?;
     let host = parsed.host();
     if authority.contains('@') || !is_host(host) {
         return Err(fault("has no valid host"));

@@ -184,7 +184,7 @@ impl<'d> Key<'d> {
                 let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
                 let quoted: Vec<String> = known.iter().map(|word| format!("\"{word}\"")).collect();
                 let mend = nearest(text, &known).unwrap_or_else(|| format!("write {}", quoted.join(" or ")));
-                Fault::new("is not known here", mend)
+                Fault::new("is not supported here", mend)
             })
         })
     }
@@ -192,7 +192,7 @@ impl<'d> Key<'d> {
     /// A path, relative to the file.
     pub(super) fn file(&self) -> Option<PathBuf> {
         self.parse(|text| match text {
-            "" => Err(Fault::new("is no file", "write a path, relative to this file")),
+            "" => Err(Fault::new("is not a file path", "write a path, relative to this file")),
             path => Ok(self.document.resolve(path)),
         })
     }
@@ -209,7 +209,7 @@ impl<'d> Key<'d> {
             let line = Some(self.document.line_at(member.span().start));
             let key = Key::new(self.document, self.path.clone(), line, Some(member.get_ref()));
             match member.get_ref().as_str() {
-                Some(text) if seen.contains(&text) => key.problem(format!("`{text}` stands twice"), "remove one"),
+                Some(text) if seen.contains(&text) => key.problem(format!("`{text}` is listed twice"), "remove one"),
                 Some(text) => seen.push(text),
                 None => {}
             }
@@ -229,7 +229,7 @@ impl<'d> Key<'d> {
         else {
             self.problem(
                 format!("`{}` mixes a variable with text", self.shown(written)),
-                "let \"${NAME}\" be the whole value",
+                "make \"${NAME}\" the whole value",
             );
             return None;
         };

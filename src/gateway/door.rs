@@ -91,7 +91,7 @@ pub(crate) const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";
 
 impl Gateway {
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
-        // What counts depends on the route, which is not known here; an exposed key is exposed on any.
+        // What counts depends on the route, which is not supported here; an exposed key is exposed on any.
         for shown in self.authenticator.readings(&head.headers).take(MOST_REPORTS) {
             self.exposed.report(shown.digest(), from, then);
         }

@@ -42,7 +42,7 @@ pub struct RouteTable {
 
 /// Two routes for the same requests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("routes `{first}` and `{second}` take the same host, path and method; change or remove one of them")]
+#[error("routes `{first}` and `{second}` match the same host, path and method; change or remove one of them")]
 pub struct Conflict {
     /// The earlier one.
     pub first: Arc<str>,
@@ -54,10 +54,10 @@ pub struct Conflict {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
     /// No route takes its host and path.
-    #[error("no route takes this host and path")]
+    #[error("no route matches this host and path")]
     NotFound,
     /// Routes take its host and path, but not its method.
-    #[error("no route takes this method here")]
+    #[error("no route allows this method here")]
     Method {
         /// The methods that they take: the value of `Allow`.
         allow: HeaderValue,

@@ -32,7 +32,7 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
         routes.entry(name.unwrap_or(NO_ROUTE)).or_default().add(counters);
     }
 
-    family(page, "tokengate_requests_total", "counter", "Requests by route and by how they ended.")?;
+    family(page, "tokengate_requests_total", "counter", "Requests by route and outcome.")?;
     for (route, sum) in &routes {
         let route = Label(route);
         for (outcome, count) in Outcome::ALL.iter().zip(sum.outcomes).filter(|(_, count)| *count > 0) {
@@ -40,7 +40,7 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
             writeln!(page, "tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}} {count}")?;
         }
     }
-    family(page, "tokengate_responses_total", "counter", "Responses by route and class of status.")?;
+    family(page, "tokengate_responses_total", "counter", "Responses by route and status class.")?;
     for (route, sum) in &routes {
         let route = Label(route);
         for (class, count) in StatusClass::ALL.iter().zip(sum.statuses).filter(|(_, count)| *count > 0) {
@@ -48,11 +48,16 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
             writeln!(page, "tokengate_responses_total{{route=\"{route}\",class=\"{class}\"}} {count}")?;
         }
     }
-    family(page, "tokengate_request_seconds", "histogram", "Time from the request to the end of its response.")?;
+    family(
+        page,
+        "tokengate_request_seconds",
+        "histogram",
+        "Duration of requests, from the request to the end of the response.",
+    )?;
     for (route, sum) in &routes {
         sum.total.write(page, "tokengate_request_seconds", route)?;
     }
-    family(page, "tokengate_upstream_seconds", "histogram", "The part of it spent waiting for the upstream.")?;
+    family(page, "tokengate_upstream_seconds", "histogram", "Time spent waiting for the upstream.")?;
     for (route, sum) in &routes {
         sum.upstream.write(page, "tokengate_upstream_seconds", route)?;
     }
@@ -81,7 +86,7 @@ fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result 
         (
             "tokengate_handshake_failures_total",
             "counter",
-            "TLS handshakes that failed or took too long.",
+            "TLS handshakes that failed or timed out.",
             Recorder::handshake_failures,
         ),
         ("tokengate_cache_hits_total", "counter", "Token lookups answered from memory.", Recorder::cache_hits),
@@ -89,7 +94,7 @@ fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result 
         (
             "tokengate_access_log_dropped_total",
             "counter",
-            "Lines of the access log that were lost.",
+            "Access log lines that were lost.",
             Recorder::dropped_log_lines,
         ),
     ];
@@ -98,7 +103,7 @@ fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result 
         let sum: u64 = recorders.iter().map(|recorder| read(recorder)).sum();
         writeln!(page, "{name} {sum}")?;
     }
-    family(page, "tokengate_build_info", "gauge", "The version that runs.")?;
+    family(page, "tokengate_build_info", "gauge", "The running version.")?;
     writeln!(page, "tokengate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))
 }
 

@@ -58,7 +58,7 @@ pub struct Entry<'a> {
     pub bytes_out: u64,
     /// From the request to the end of its response.
     pub total: Duration,
-    /// The part of it spent waiting for the upstream.
+    /// Time spent waiting for the upstream.
     pub upstream: Option<Duration>,
 }
 

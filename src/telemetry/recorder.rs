@@ -159,7 +159,7 @@ impl Recorder {
         self.cache_misses.get()
     }
 
-    /// Lines of the access log that were lost.
+    /// Access log lines that were lost.
     pub fn dropped_log_lines(&self) -> u64 {
         self.log_lines_dropped.get()
     }

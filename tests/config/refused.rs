@@ -50,8 +50,8 @@ fn a_shared_cache_that_cannot_be_is_refused() {
             "[cache.redis] | url = \"unix:a\" | ca_file = \"missing.pem\" | prefix = \"{a}\" | timeout = \"11s\"",
             "3: cache.redis.ca_file: missing.pem: cannot be read: No such file or directory (os error 2); correct the \
              path, or let the user that runs the gateway read it | \
-             3: cache.redis.ca_file: means nothing without TLS; write rediss:// in `url`, or remove this | \
-             4: cache.redis.prefix: `{a}` is no prefix; write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . / | \
+             3: cache.redis.ca_file: needs TLS; write rediss:// in `url`, or remove this | \
+             4: cache.redis.prefix: `{a}` is not a valid prefix; write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . / | \
              5: cache.redis.timeout: `11s` is out of bounds; write 1ms to 10s",
         ),
         (
@@ -87,7 +87,7 @@ fn values_of_the_wrong_kind_are_refused() {
         ("[log] | level = 3", "2: log.level: must not be a whole number; write a text in quotes"),
         (
             "[log] | level = \"loud\"",
-            "2: log.level: `loud` is not known here; write \"error\" or \"warn\" or \
+            "2: log.level: `loud` is not supported here; write \"error\" or \"warn\" or \
          \"info\" or \"debug\"",
         ),
         (
@@ -95,10 +95,10 @@ fn values_of_the_wrong_kind_are_refused() {
             "2: tokens.schemes: must not be a text; write a list, such as [\"a\", \"b\"]",
         ),
         ("[tokens] | schemes = []", "2: tokens.schemes: an empty list; name at least one, or leave the key out"),
-        ("[tokens] | schemes = [ | \"Token\", | \"Token\" ]", "4: tokens.schemes: `Token` stands twice; remove one"),
+        ("[tokens] | schemes = [ | \"Token\", | \"Token\" ]", "4: tokens.schemes: `Token` is listed twice; remove one"),
         (
             "[tokens] | schemes = [\"To ken\"]",
-            "2: tokens.schemes: `To ken` is no scheme; write one word such as \
+            "2: tokens.schemes: `To ken` is not a valid scheme; write one word such as \
          \"Token\"",
         ),
         ("workers = \"many\"", "1: workers: must not be a text; write a whole number from 1 to 1024, or \"auto\""),
@@ -166,7 +166,7 @@ fn a_listener_says_clearly_what_it_does() {
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | services = [\"health\"]",
-            "1: listeners.a: only one of `certificates`, `plaintext` and `services` may stand here; make one \
+            "1: listeners.a: only one of `certificates`, `plaintext` and `services` is allowed; make one \
              listener \
              for each",
         ),
@@ -186,21 +186,23 @@ fn a_listener_says_clearly_what_it_does() {
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | plaintext = \"refuse\" | hsts = \"off\"",
-            "4: listeners.a.hsts: has a meaning only beside `certificates`; remove it",
+            "4: listeners.a.hsts: is only allowed together with `certificates`; remove it",
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | exposed_token = \"mark\"",
-            "4: listeners.a.exposed_token: has a meaning only beside `certificates` or `plaintext`; remove it",
+            "4: listeners.a.exposed_token: is only allowed together with `certificates` or `plaintext`; remove it",
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | [listeners.b] | \
              address = \"127.0.0.1:1\" | services = [\"metrics\"]",
-            "4: listeners.b: `127.0.0.1:1` is taken by listeners.a; choose another port",
+            "4: listeners.b: `127.0.0.1:1` is already used by listeners.a; choose another port",
         ),
     ]);
     assert_eq!(
         Folder::new().errors("workers = 1"),
-        ["gateway.toml: listeners: no listener at all; add [listeners.public] with `address` and `certificates`"]
+        [
+            "gateway.toml: listeners: no listener is configured; add [listeners.public] with `address` and `certificates`"
+        ]
     );
 }
 
@@ -235,8 +237,7 @@ fn certificates_and_keys_are_read_and_judged() {
              may be swapped"
         )]
     );
-    let missing = "cannot be read: No such file or directory (os error 2); correct the path; `tokengate cert` makes \
-                   certificates for development";
+    let missing = "cannot be read: No such file or directory (os error 2); correct the path; `tokengate cert` creates development certificates";
     assert_eq!(with("no-cert", "no-key"), [format!("{cert} no-cert: {missing}"), format!("{key} no-key: {missing}")]);
     assert_eq!(
         folder.errors(&format!("[store]\nkey_file = \"others.key\"{BASE}")),
@@ -257,7 +258,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
             "2: store.url: `sqlite:…` names no file; write \"sqlite:FILE\", the path relative to this file, \
              \"postgres://USER@HOST/DATABASE\", or \"django+…\" for the database of an existing Django project",
         ),
-        ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not known here; write \"drf\" or \"prefixed\""),
+        ("[tokens] | format = \"jwt\"", "2: tokens.format: `jwt` is not supported here; write \"drf\" or \"prefixed\""),
         (
             "[upstreams.base.x]",
             "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \
@@ -272,7 +273,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
         ),
         ("http://a", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://a:0", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
-        ("http://a:80/x", "says more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://a:80/x", "contains more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("unix:", "names no socket; write \"unix:PATH\""),
     ];
@@ -295,12 +296,10 @@ fn what_a_django_database_cannot_do_is_refused() {
     assert_eq!(
         folder.errors(&text),
         [
-            "gateway.toml: cache.redis: a Django database keeps no log of changes, which a shared cache needs; remove \
-             [cache.redis], or import the users into a store of tokengate's own",
-            "gateway.toml: tokens.revoke_on_password_change: passwords of a Django database are changed by the project itself; \
-             remove the line, and revoke tokens where passwords are changed",
-            "gateway.toml: listeners.clear.exposed_token: a Django database knows tokens by their keys alone, so none is \
-             revoked there; write \"ignore\"",
+            "gateway.toml: cache.redis: a shared cache needs a change log, which a Django database does not have; remove [cache.redis], or import the users into tokengate's own store",
+            "gateway.toml: tokens.revoke_on_password_change: the passwords of a Django database are changed by the Django project; \
+             remove the line, and revoke tokens where the passwords are changed",
+            "gateway.toml: listeners.clear.exposed_token: a Django database stores tokens by key only, so the gateway cannot revoke them there; write \"ignore\"",
         ]
     );
     each_is_refused(&[
@@ -311,16 +310,16 @@ fn what_a_django_database_cannot_do_is_refused() {
         ),
         (
             "[store.django] | user_table = \"auth user\"",
-            "2: store.django.user_table: `auth user` is no name that can be used here; letters, digits and `_`, at most 63, \
+            "2: store.django.user_table: `auth user` is not a valid table or column name; letters, digits and `_`, at most 63, \
              a schema may stand before a dot",
         ),
         (
             "[store.django] | mode = \"write\"",
-            "2: store.django.mode: `write` is not known here; write \"read-only\" or \"read-write\"",
+            "2: store.django.mode: `write` is not supported here; write \"read-only\" or \"read-write\"",
         ),
         (
             "[store.django] | expires_column = \"users_token.expires\"",
-            "2: store.django.expires_column: `users_token.expires` is no name that can be used here; letters, digits and \
+            "2: store.django.expires_column: `users_token.expires` is not a valid table or column name; letters, digits and \
              `_`, at most 63",
         ),
         (
@@ -361,17 +360,17 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
         ("postgres:///a", "postgres:…` names no host; name one, or the folder of a socket with `?host=/run/postgresql`".to_owned()),
         ("postgres://db/a?sslmode=verify_full", "postgres:…` has an unknown sslmode; did you mean `verify-full`?".to_owned()),
         ("postgres://db/a?ssl_mode=require", "postgres:…` has an unknown parameter; did you mean `sslmode`?".to_owned()),
-        ("postgres://db/a?password=secret", "postgres:…` has its password behind `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
-        ("postgres:gw:secret@db/a", format!("postgres:…` is no store; {kinds}")),
-        ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; let \"${NAME}\" be the whole value".to_owned()),
+        ("postgres://db/a?password=secret", "postgres:…` has its password after `?`; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
+        ("postgres:gw:secret@db/a", format!("postgres:…` is not a store URL; {kinds}")),
+        ("postgres://gw:secret@${HOST}/a", "postgres:…` mixes a variable with text; make \"${NAME}\" the whole value".to_owned()),
         ("host=db user=gw password=secret dbname=a", "…` is a list of `KEY=VALUE`, not an address; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
-        ("postgres:host=db password=secret", format!("postgres:…` is no store; {kinds}")),
+        ("postgres:host=db password=secret", format!("postgres:…` is not a store URL; {kinds}")),
         ("host = db, password = secret", "…` is a list of `KEY=VALUE`, not an address; write \"postgres://USER:PASSWORD@HOST/DATABASE\"".to_owned()),
         ("mysql://gw:secret@db/a", format!("mysql:…` is for Django databases only; {kinds}")),
-        ("mariadb://gw:secret@db/a", format!("mariadb:…` is no store; {kinds}")),
-        ("oracle://gw:secret@db/a", format!("…` is no store; {kinds}")),
-        ("gw:secret@db/a", format!("…` is no store; {kinds}")),
-        ("secret:", format!("…` is no store; {kinds}")),
+        ("mariadb://gw:secret@db/a", format!("mariadb:…` is not a store URL; {kinds}")),
+        ("oracle://gw:secret@db/a", format!("…` is not a store URL; {kinds}")),
+        ("gw:secret@db/a", format!("…` is not a store URL; {kinds}")),
+        ("secret:", format!("…` is not a store URL; {kinds}")),
         ("sqlite:secret?mode=ro", format!("sqlite:…` names no file; {kinds}")),
         ("django+oracle://gw:secret@db/a", "…` is not the address of a Django database; write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"".to_owned()),
         ("django+postgres://gw:sec%zzret@db/a", "django+postgres:…` is not percent-encoded as it should be; write `%` as `%25`, also in a password".to_owned()),
@@ -383,10 +382,8 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
     let folder = Folder::new();
     assert_eq!(
         folder.warnings(&format!("[store]\nurl = \"postgres://gw:secret@db/a\"{BASE}")),
-        [
-            "gateway.toml:2: store.url: nothing proves who answers as this server, or keeps others from reading along; add \
-          `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own"
-        ]
+        ["gateway.toml:2: store.url: the connection to this server is not authenticated or not encrypted; add \
+          `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own"]
     );
     assert_eq!(
         folder.errors(&format!("[store]\nurl = \"postgres://db/a?sslrootcert=missing.pem\"{BASE}")),
@@ -435,14 +432,14 @@ fn identity_fields_have_names_of_their_own() {
 #[test]
 fn what_comes_from_the_environment_is_never_shown() {
     each_is_refused(&[
-        ("[store] | url = \"${SECRET}\"", "2: store.url: `${SECRET}` is no store; correct the variable"),
+        ("[store] | url = \"${SECRET}\"", "2: store.url: `${SECRET}` is not a store URL; correct the variable"),
         (
             "[store] | url = \"${ABSENT}\"",
             "2: store.url: the environment has no variable `ABSENT`; set it, or write the value",
         ),
         (
             "[store] | url = \"sqlite:${SECRET}\"",
-            "2: store.url: `sqlite:…` mixes a variable with text; let \"${NAME}\" be the whole value",
+            "2: store.url: `sqlite:…` mixes a variable with text; make \"${NAME}\" the whole value",
         ),
     ]);
     let doubtful = [
@@ -490,7 +487,9 @@ key_file = "soon-key.pem"
     );
     assert_eq!(
         folder.warnings("[listeners.a]\naddress = \"127.0.0.1:0\"\nservices = [\"health\"]"),
-        ["gateway.toml: routes: no route: nothing is forwarded; add [routes.NAME] with `path_prefix` and `upstream`"]
+        [
+            "gateway.toml: routes: no route is configured: nothing is forwarded; add [routes.NAME] with `path_prefix` and `upstream`"
+        ]
     );
 }
 

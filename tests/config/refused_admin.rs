@@ -14,28 +14,27 @@ fn an_admin_application_that_cannot_be_is_refused() {
         ("[admin]", "4: admin.certificate: missing; add `certificate = \"NAME\"`: one of [certificates]"),
         (
             "[admin] | certificate = \"b\" | address = \"8444\" | session_ttl = \"1s\" | audit_keep = \"1h\" | hosts = [\"https://a\"]",
-            "5: admin.certificate: `b` is no certificate of this file; did you mean `a`? | \
+            "5: admin.certificate: `b` is not the name of any certificate in this file; did you mean `a`? | \
              6: admin.address: `8444` is not an address with a port; write an IP address with a port, such as \"127.0.0.1:8444\" | \
              7: admin.session_ttl: `1s` is out of bounds; write 1m to 30d | \
              8: admin.audit_keep: `1h` is out of bounds; write 1d or more | \
-             9: admin.hosts: `https://a` is no host; write a name or an IP address, without port, such as \"admin.example.com\"",
+             9: admin.hosts: `https://a` is not a valid host; write a name or an IP address, without port, such as \"admin.example.com\"",
         ),
         (
             "[admin] | certificate = \"a\" | address = \"0.0.0.0:8444\"",
-            "6: admin.address: says no host that browsers call the application by; add `hosts = [\"NAME\"]`",
+            "6: admin.address: needs the host names that browsers use; add `hosts = [\"NAME\"]`",
         ),
         (
             "[admin] | certificate = \"a\" | [store] | url = \"django+sqlite:db.sqlite3\"",
-            "4: admin: the users are those of a Django project, and are looked after in its own admin; remove [admin], or \
-             import the users into a store of tokengate's own",
+            "4: admin: the users belong to a Django project and are managed in its own admin; remove [admin], or import the users into tokengate's own store",
         ),
     ] {
         each_is_refused(&[(&format!("{CERTIFICATE}{fragment}"), expected)]);
     }
     each_is_refused(&[(
         &format!("{CERTIFICATE}{listener}[admin] | certificate = \"a\""),
-        "7: admin.address: `127.0.0.1:8444` is taken by listeners.admin; choose another port | \
-         7: admin: logs call the application `admin`, and there is a listener of this name; rename the listener",
+        "7: admin.address: `127.0.0.1:8444` is already used by listeners.admin; choose another port | \
+         7: admin: a listener is named `admin`, which is the name of the application in logs; rename the listener",
     )]);
 }
 

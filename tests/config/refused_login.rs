@@ -21,7 +21,7 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
         each_is_refused(&[(
             &format!("[login] | path = \"{login}\" | [routes.a] | {route} | upstream = \"base\""),
             &format!(
-                "1: login: takes the requests for `{path}` from routes.a; give the route another path, or log in elsewhere \
+                "1: login: takes requests for `{path}` from routes.a; give the route another path, or log in elsewhere \
                  with `path` here"
             ),
         )]);
@@ -33,7 +33,7 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
         ),
         (
             "[login] | path = \"/\"",
-            "2: login.path: would take the place of the start page; write a path of its own, such as \"/gettoken/\"",
+            "2: login.path: would replace the start page; write a path of its own, such as \"/gettoken/\"",
         ),
         ("[login] | path = \"token\"", "2: login.path: `token` does not begin with `/`; write \"/token\""),
     ]);
@@ -50,7 +50,7 @@ fn pages_and_sessions_that_cannot_be_are_refused() {
         ),
         (
             "[login.browser] | [routes.a] | path = \"/auth/login\" | upstream = \"base\"",
-            "1: login: takes the requests for `/auth/login` from routes.a; give the route another path, or log in elsewhere \
+            "1: login: takes requests for `/auth/login` from routes.a; give the route another path, or log in elsewhere \
              with `path` here",
         ),
         (
@@ -63,12 +63,12 @@ fn pages_and_sessions_that_cannot_be_are_refused() {
         ),
         (
             "[login] | [routes.a] | path = \"/a\" | upstream = \"base\" | credentials = [\"token\", \"session\"]",
-            " routes.a.credentials: no user can get a session; add [login.browser], or take \"session\" away",
+            " routes.a.credentials: no user can get a session; add [login.browser], or remove \"session\"",
         ),
         (
             "[login.browser] | [routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"none\" | credentials = [\"sesion\"]",
-            "6: routes.a.credentials: credentials are not looked at here; use `auth = \"optional\"` or \"required\", or remove it | \
-             6: routes.a.credentials: `sesion` is not known here; did you mean `session`?",
+            "6: routes.a.credentials: this route does not check credentials; use `auth = \"optional\"` or \"required\", or remove it | \
+             6: routes.a.credentials: `sesion` is not supported here; did you mean `session`?",
         ),
     ]);
 }

@@ -9,9 +9,12 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         ("orders", "does not begin with `/`; write \"/orders\""),
         ("/a%20b", "contains `%`; write the path decoded; requests are compared decoded"),
         ("/a//b", "contains an empty segment; write one `/`"),
-        ("/a/../b", "contains a `.` or `..` segment; write the path that is meant"),
-        ("/a/.", "contains a `.` or `..` segment; write the path that is meant"),
-        ("/a?b", "contains what no path contains; leave out `?`, `#`, `\\`, `*` and control characters"),
+        ("/a/../b", "contains a `.` or `..` segment; write the path without them"),
+        ("/a/.", "contains a `.` or `..` segment; write the path without them"),
+        (
+            "/a?b",
+            "contains a character that a path cannot contain; leave out `?`, `#`, `\\`, `*` and control characters",
+        ),
     ];
     for (path, what) in paths {
         let fragment = format!("[routes.a] | path_prefix = \"{path}\" | upstream = \"base\"");
@@ -25,27 +28,27 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         ),
         (
             "[routes.a] | path = \"/a\" | path_prefix = \"/a\" | upstream = \"base\"",
-            "3: routes.a.path_prefix: `path` and `path_prefix` exclude one another; remove one",
+            "3: routes.a.path_prefix: `path` and `path_prefix` cannot be combined; remove one",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"bsae\" | strip_prefix = true",
-            "3: routes.a.upstream: `bsae` is no upstream of this file; did you mean `base`? | \
-             4: routes.a.strip_prefix: there is no prefix to strip; use `path_prefix`, or remove it",
+            "3: routes.a.upstream: `bsae` is not the name of any upstream in this file; did you mean `base`? | \
+             4: routes.a.strip_prefix: there is not a valid prefix to strip; use `path_prefix`, or remove it",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | streaming = true | [routes.a.timeouts] | \
              response_headers = \"5s\" | total = \"5s\" | response_body = \"5s\"",
-            "6: routes.a.timeouts.response_headers: a `streaming` route has no such timeout; remove it; `total` bounds the \
-             whole exchange | 8: routes.a.timeouts.response_body: a `streaming` route has no such timeout; remove it; \
+            "6: routes.a.timeouts.response_headers: a `streaming` route does not have this timeout; remove it; `total` bounds the \
+             whole exchange | 8: routes.a.timeouts.response_body: a `streaming` route does not have this timeout; remove it; \
              `total` bounds the whole exchange",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"orders\"",
-            "3: routes.a.upstream: `orders` is no upstream of this file; add [upstreams.orders]",
+            "3: routes.a.upstream: `orders` is not the name of any upstream in this file; add [upstreams.orders]",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"optional\" | scopes = [\"read\"]",
-            "5: routes.a.scopes: only a required token has scopes; use `auth = \"required\"`, or remove the scopes",
+            "5: routes.a.scopes: scopes need a required token; use `auth = \"required\"`, or remove the scopes",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | auth = \"none\" | token_parameter = true",
@@ -64,11 +67,11 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
             "[routes.a] | path = \"/a\" | upstream = \"base\" | methods = [\"get\", \"TRACE\", \"G T\"]",
             "4: routes.a.methods: `get` is not in capitals; write \"GET\" | \
              4: routes.a.methods: `TRACE` is never forwarded; remove it | \
-             4: routes.a.methods: `G T` is no method; write a method such as \"GET\"",
+             4: routes.a.methods: `G T` is not a valid method; write a method such as \"GET\"",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | forward_authorization = \"some\" | encoded_slashes = true",
-            "4: routes.a.forward_authorization: `some` is not known here; write \"never\" or \"foreign\" or \"always\" | \
+            "4: routes.a.forward_authorization: `some` is not supported here; write \"never\" or \"foreign\" or \"always\" | \
              5: routes.a.encoded_slashes: must not be true or false; write a text in quotes",
         ),
         (
@@ -81,7 +84,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | host = \"a.example:443\"",
-            "4: routes.a.host: `a.example:443` is no host; write a name without port, such as \"api.example.com\" or \
+            "4: routes.a.host: `a.example:443` is not a valid host; write a name without port, such as \"api.example.com\" or \
              \"*.example.com\"",
         ),
         (
@@ -99,7 +102,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
              request_body = \"buffer\"",
             "2: spool.max_size: a request body of routes.a may be 10MiB long, which does not fit in; write at least \
              \"10MiB\", or lower routes.a.limits.body | \
-             3: spool.folder: there is no such folder; make it, for the user that the gateway runs as",
+             3: spool.folder: the folder does not exist; create it for the user that runs the gateway",
         ),
     ]);
 }
@@ -151,7 +154,7 @@ fn two_routes_with_equal_right_to_a_request_are_refused() {
         let route = |name: &str, rest: &str| format!("[routes.{name}]\nupstream = \"base\"\n{rest}\n");
         folder.errors(&format!("{}{}{BASE}", route("z", one), route("a", other)))
     };
-    let refused = ["gateway.toml:4: routes.a: takes the same requests as routes.z; give them different hosts, \
+    let refused = ["gateway.toml:4: routes.a: overlaps with routes.z; give them different hosts, \
      paths or methods"];
     let some = "path = \"/\" \nmethods = [\"GET\", \"POST\"]";
     assert_eq!(two("path = \"/\" \n", "path = \"/\"").len(), 1);

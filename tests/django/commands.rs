@@ -132,7 +132,7 @@ async fn check_looks_into_the_database(project: Project) {
         run(&folder(&store), &["check"])
     };
     let (fine, text) = browsers("");
-    assert!(!fine && text.contains("login.browser: there is no place for sessions"), "{text}");
+    assert!(!fine && text.contains("login.browser: sessions cannot be stored"), "{text}");
     assert!(text.contains("`mode = \"read-write\"` below [store.django]"), "{text}");
     let (fine, text) = browsers("mode = \"read-write\"\nsession_table = \"knox\"");
     assert!(!fine && text.contains("table knox is missing (store.django.session_table)"), "{text}");

@@ -257,7 +257,7 @@ async fn a_login_that_can_give_no_token_says_so(project: Project) {
         let answer = log_in("late", PASSWORD).await;
         assert_eq!(
             (answer.status, answer.detail().as_str()),
-            (403, "You have no token yet, and none can be made here.")
+            (403, "You have no token yet, and no token can be created here.")
         );
     }
     gateway.has_counted(Login::NAME, "no_token", 3).await;

@@ -13,7 +13,7 @@ const SOON: i64 = 21;
 /// What the gateway is set up to do, and how it is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
-    /// The version that runs.
+    /// The running version.
     pub version: &'static str,
     /// Since when.
     #[serde(serialize_with = "as_text")]

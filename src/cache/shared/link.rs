@@ -164,7 +164,11 @@ impl Link {
 
     fn note_trouble(&self, what: String) {
         if self.outage.failed() {
-            tracing::warn!(code = "shared_cache_away", why = what, "the shared cache is away; the store is asked");
+            tracing::warn!(
+                code = "shared_cache_away",
+                why = what,
+                "the shared cache is unreachable; tokens are looked up in the store"
+            );
         }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
     }
@@ -185,7 +189,7 @@ impl Link {
                             code = "shared_cache_away",
                             failures,
                             lasted_ms,
-                            "the shared cache answers again"
+                            "the shared cache is reachable again again"
                         );
                     }
                     let up = tokio::time::Instant::now();

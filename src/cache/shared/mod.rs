@@ -258,7 +258,7 @@ impl SharedCache {
             tracing::warn!(
                 code = "shared_cache_rejected",
                 ?digest,
-                "the shared cache holds what no gateway with this key file wrote; see who else writes there"
+                "the shared cache contains entries that no gateway with this key file wrote; check what else writes to these keys"
             );
         }
     }
@@ -272,7 +272,7 @@ impl SharedCache {
             && self.refusals.is_due(self.clock.instant())
         {
             let why = self.link.servers().explain(error);
-            tracing::warn!(code = "shared_cache_refused", why, "the shared cache does not do what it is asked");
+            tracing::warn!(code = "shared_cache_refused", why, "the shared cache refuses a command");
         }
     }
 

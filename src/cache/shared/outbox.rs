@@ -115,6 +115,6 @@ pub(super) async fn announce(cache: &SharedCache, changes: &[(TokenDigest, Curso
             Failure::Lost(error) | Failure::Refused(error) => cache.link.servers().explain(error),
             other => other.to_string(),
         };
-        tracing::warn!(code = "shared_cache_away", why, "gateways hear of this from the change log alone");
+        tracing::warn!(code = "shared_cache_away", why, "other gateways read this change from the change log only");
     }
 }
