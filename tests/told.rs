@@ -196,10 +196,10 @@ async fn a_shared_cache_that_is_away_is_told_once_and_its_return_once() {
     gateway.all_get("/closed/", 401).await;
     redis.kill();
     gateway.all_get("/closed/", 401).await;
-    gateway.is_told("the shared cache is away").await;
+    gateway.is_told("the shared cache is unreachable").await;
     let complaints = gateway.complaints();
     assert!(complaints.len() == 1 && complaints[0].contains("refused"), "{complaints:#?}");
     redis.restart().await;
-    gateway.is_told("the shared cache is reachable again again").await;
+    gateway.is_told("the shared cache is reachable again").await;
     assert_eq!((gateway.complaints().len(), gateway.count("the shared cache is reachable again")), (1, 1));
 }

@@ -73,7 +73,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     } else {
         let broken = store.broken_triggers.join("; ");
         format!(
-            "not all triggers tell of changes in this database, so none is relied on: {broken}. A token deleted in Django may count here for {ttl}"
+            "not all triggers tell of changes in this database, so none is relied on: {broken}. A token deleted in Django may work here for {ttl}"
         )
     };
     let mend =

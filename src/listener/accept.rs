@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use tokio::io::ReadBuf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -181,8 +182,8 @@ async fn first_byte(stream: &TcpStream) -> Option<u8> {
 /// Waits until a client has sent something or has left, or until its connection is asked to end.
 async fn first_byte_or_end(stream: &TcpStream, pulse: &Pulse) {
     std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
-        // Whether that failed is seen by the next read.
-        Ending::Not => stream.poll_read_ready(cx).map(drop),
+        // Peeks, because the runtime may call a socket readable that has nothing to read. The next read sees an error.
+        Ending::Not => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
         Ending::Gracefully | Ending::Now => Poll::Ready(()),
     })
     .await;

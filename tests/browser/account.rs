@@ -81,7 +81,7 @@ async fn a_user_whose_tokens_are_many_is_told() {
     let fields = [("action", "create"), ("name", "one"), ("password", PASSWORD)];
     shown_key(&act(&mut browser, &gateway, &fields).await);
     let answer = act(&mut browser, &gateway, &fields).await;
-    assert!(answer.text().contains("You have 1 tokens, which is the most.") && answer.text().contains("zażółć 100%"));
+    assert!(answer.text().contains("You have 1 tokens, the maximum.") && answer.text().contains("zażółć 100%"));
 }
 
 #[tokio::test]

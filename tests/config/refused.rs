@@ -81,7 +81,7 @@ fn unknown_keys_and_tables_are_refused() {
 #[test]
 fn values_of_the_wrong_kind_are_refused() {
     each_is_refused(&[
-        ("log = true", "1: log: must be a table, not true or false; write [log] and its keys below"),
+        ("log = true", "1: log: must be a table, not true or false; write [log] with its keys below it"),
         ("[store] | timeout = true", "2: store.timeout: must not be true or false; write a text in quotes"),
         ("[log] | access = \"yes\"", "2: log.access: must not be a text; write true or false"),
         ("[log] | level = 3", "2: log.level: must not be a whole number; write a text in quotes"),

@@ -21,7 +21,7 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
         each_is_refused(&[(
             &format!("[login] | path = \"{login}\" | [routes.a] | {route} | upstream = \"base\""),
             &format!(
-                "1: login: takes requests for `{path}` from routes.a; give the route another path, or log in elsewhere \
+                "1: login: takes requests for `{path}` away from routes.a; give the route another path, or log in elsewhere \
                  with `path` here"
             ),
         )]);
@@ -29,7 +29,7 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
     each_is_refused(&[
         (
             "[login] | [routes.gettoken] | path = \"/x\" | upstream = \"base\"",
-            "1: login: logs and metrics call the login `gettoken`, and there is a route of this name; rename the route",
+            "1: login: a route is named `gettoken`, which is the name of the login in logs and metrics; rename the route",
         ),
         (
             "[login] | path = \"/\"",
@@ -50,12 +50,12 @@ fn pages_and_sessions_that_cannot_be_are_refused() {
         ),
         (
             "[login.browser] | [routes.a] | path = \"/auth/login\" | upstream = \"base\"",
-            "1: login: takes requests for `/auth/login` from routes.a; give the route another path, or log in elsewhere \
+            "1: login: takes requests for `/auth/login` away from routes.a; give the route another path, or log in elsewhere \
              with `path` here",
         ),
         (
             "[login.browser] | [routes.auth] | path_prefix = \"/auth/\" | upstream = \"base\"",
-            "1: login: logs and metrics call the login `auth`, and there is a route of this name; rename the route",
+            "1: login: a route is named `auth`, which is the name of the login in logs and metrics; rename the route",
         ),
         (
             "[login] | path = \"/x/login\" | browser = { path = \"/x\" }",

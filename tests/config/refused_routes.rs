@@ -33,7 +33,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
         (
             "[routes.a] | path = \"/a\" | upstream = \"bsae\" | strip_prefix = true",
             "3: routes.a.upstream: `bsae` is not the name of any upstream in this file; did you mean `base`? | \
-             4: routes.a.strip_prefix: there is not a valid prefix to strip; use `path_prefix`, or remove it",
+             4: routes.a.strip_prefix: there is no prefix to strip; use `path_prefix`, or remove it",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | streaming = true | [routes.a.timeouts] | \

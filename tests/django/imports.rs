@@ -112,7 +112,7 @@ User.objects.get(username='alice').groups.remove(Group.objects.get(name='a'))";
     project.python(code).await;
     let (whole, text) = told(&folder, &project, &[]);
     let differs = format!(
-        "user alice (id {id}): left as it is here, though it differs: e-mail (here: alice@example.com; there: \
+        "user alice (id {id}): kept unchanged, although it differs: e-mail (here: alice@example.com; there: \
          x@example.com), groups (here: a, b; there: b), superuser (here: no; there: yes)\n"
     );
     assert!(

@@ -74,12 +74,12 @@ async fn a_script_that_fails_leaves_nothing_behind() {
     let (done, text) = project.psql(&script);
     assert!(!done && text.contains("table people_person_groups has no column user_id"), "{text}");
     assert_eq!(remains(&project), "0|0");
-    assert!(check(&folder).contains("nothing tells of changes"), "as before");
+    assert!(check(&folder).contains("does not push changes"), "as before");
 
     for _ in 0..2 {
         make(&project, &folder);
         assert_eq!(remains(&project), "5|11");
-        assert!(!check(&folder).contains("may count here"));
+        assert!(!check(&folder).contains("may work here"));
     }
 }
 
@@ -88,7 +88,7 @@ async fn each_trigger_is_looked_at_on_its_table() {
     let project = Project::on(Postgres::shared().await).await;
     let folder = configured(&project, "[store.django]\nmode = \"read-write\"\n");
     make(&project, &folder);
-    assert!(!check(&folder).contains("may count here"));
+    assert!(!check(&folder).contains("may work here"));
     let settings = project.settings(DjangoMode::ReadWrite);
     for (trigger, table) in TRIGGERS {
         for (harm, fault) in [
@@ -102,7 +102,7 @@ async fn each_trigger_is_looked_at_on_its_table() {
             let told = format!(
                 "not all triggers tell of changes in this database, so none is relied on: trigger {trigger} on table {table} {fault}."
             );
-            assert!(text.contains(&told) && text.contains("may count here for 1m"), "{harm}: {text}");
+            assert!(text.contains(&told) && text.contains("may work here for 1m"), "{harm}: {text}");
             assert!(!project.try_open(&settings).await.unwrap().is_told, "{harm}");
             make(&project, &folder);
             assert!(project.try_open(&settings).await.unwrap().is_told, "{harm}");
@@ -131,7 +131,7 @@ async fn users_of_a_projects_own_are_watched_as_well() {
         if !push {
             make(&project, &folder);
         }
-        assert!(!check(&folder).contains("may count here"), "push: {push}");
+        assert!(!check(&folder).contains("may work here"), "push: {push}");
         let code = "
 from people.models import Person
 for n in ('off', 'gone', 'new', 'moved'):

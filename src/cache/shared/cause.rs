@@ -29,7 +29,8 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
             "; the TLS handshake failed: see that it speaks TLS, else write redis:// in `url`"
         }
         Moment::Connecting if is_cut(error) => {
-            "; it ended the connection before its first answer: if it speaks TLS alone, write rediss:// in `url`"
+            "; it ended the connection at once: if it speaks TLS only, write rediss:// in `url`; if it is in protected \
+             mode, set a password there"
         }
         Moment::TlsHandshake | Moment::Connecting | Moment::Connected => "",
     }

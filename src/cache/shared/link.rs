@@ -189,7 +189,7 @@ impl Link {
                             code = "shared_cache_away",
                             failures,
                             lasted_ms,
-                            "the shared cache is reachable again again"
+                            "the shared cache is reachable again"
                         );
                     }
                     let up = tokio::time::Instant::now();
