@@ -3,6 +3,9 @@
 //! An application that checks credentials itself gets them from the client, but never one of ours: its operator could
 //! use it everywhere else.
 
+use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
+use zeroize::Zeroizing;
+
 use crate::token::{ShownKey, TokenFormat};
 
 /// A shorter text is not looked at as a key: no generated key is as short, and each look takes a hash.
@@ -11,7 +14,8 @@ const SHORTEST: usize = 16;
 /// Is a value of `Authorization` a credential of ours, or could some reader take it for one?
 ///
 /// It is if it has one of our schemes where schemes stand, whatever follows, or holds a text with the form and checksum
-/// of our keys, or one of which `is_known` says that it is a live key: clients show keys under wrong schemes, too.
+/// of our keys, or one of which `is_known` says that it is a live key: clients show keys under wrong schemes, too. The
+/// same holds for what a word says in base64, as the user name and password of `Basic` are sent.
 pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
     let names_ours = |element: &[u8]| {
         let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();
@@ -20,18 +24,33 @@ pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownK
     if line.split(|byte| matches!(byte, b',' | b';')).any(names_ours) {
         return true;
     }
-    let words = line.split(|byte| !is_word(*byte));
+    holds_key(line, &is_known)
+        || long_words(line).any(|word| decoded(word).is_some_and(|text| holds_key(&text, &is_known)))
+}
+
+/// Does a key of ours stand somewhere in a text?
+fn holds_key(text: &[u8], is_known: &impl Fn(ShownKey<'_>) -> bool) -> bool {
     // A key may end in `=`, as base64 does.
-    let padded = line.split(|byte| !is_word(*byte) && *byte != b'=').filter_map(|piece| {
+    let padded = text.split(|byte| !is_word(*byte) && *byte != b'=').filter_map(|piece| {
         let end = piece.iter().rposition(|byte| *byte != b'=')?;
         let start = piece.iter().take(end).rposition(|byte| *byte == b'=').map_or(0, |at| at + 1);
         piece.get(start..)
     });
-    words
-        .chain(padded)
-        .filter(|word| word.len() >= SHORTEST)
+    long_words(text)
+        .chain(padded.filter(|word| word.len() >= SHORTEST))
         .filter_map(|word| std::str::from_utf8(word).ok())
-        .any(|word| TokenFormat::of(word) == Some(TokenFormat::Prefixed) || ShownKey::parse(word).is_ok_and(&is_known))
+        .any(|word| TokenFormat::of(word) == Some(TokenFormat::Prefixed) || ShownKey::parse(word).is_ok_and(is_known))
+}
+
+fn long_words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| !is_word(*byte)).filter(|word| word.len() >= SHORTEST)
+}
+
+/// What a word says in base64, in either alphabet.
+fn decoded(word: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let word = std::str::from_utf8(word).ok()?;
+    let text = Base64Unpadded::decode_vec(word).or_else(|_| Base64UrlUnpadded::decode_vec(word));
+    text.ok().map(Zeroizing::new)
 }
 
 fn is_word(byte: u8) -> bool {
@@ -50,6 +69,23 @@ mod tests {
         assert!(!is_own("JWT YWxpY2U6a2V5LWFiY2Q="));
     }
 
+    #[test]
+    fn a_key_in_base64_is_ours_as_user_name_and_as_password() {
+        for key in [KEY, "YWxpY2U6a2V5LWFiY2Q=="] {
+            let is_own = |line: &str| super::is_own(line.as_bytes(), &[], |shown| shown.expose() == key);
+            for text in ["KEY", "KEY:", ":KEY", "alice:KEY", "alice:Token KEY", "al\u{ed}ce:KEY"] {
+                let text = text.replace("KEY", key);
+                for coded in [Base64::encode_string(text.as_bytes()), Base64UrlUnpadded::encode_string(text.as_bytes())]
+                {
+                    assert!(is_own(&format!("Basic {coded}")), "{text}");
+                    assert!(is_own(&format!("Foo a=\"{coded}\"")), "{text}");
+                }
+            }
+            assert!(!is_own(&format!("Basic {}", Base64::encode_string(b"alice:correct horse battery staple"))));
+        }
+    }
+
+    use base64ct::Base64;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
