@@ -119,8 +119,8 @@ impl Accept {
             Some(Err(_)) => return self.gateway.recorder.handshake_failed(),
             Some(Ok(None)) | None => return,
         };
-        // TLS begins with a record of type 22, HTTP with a method.
-        if first.is_ascii_alphabetic() {
+        // TLS begins with a record of type 22, HTTP with a method, which is in capitals.
+        if first.is_ascii_uppercase() {
             let client = Self::client(Peer::plain(address, local), self.roll.enter(), unencrypted);
             let refused = serve::http1(stream, gateway, client, limits, &self.connections);
             // The place stays provisional: such a connection gives way to others until its end.

@@ -19,6 +19,9 @@ use crate::gateway::{HeadFault, REFUSED_METHOD};
 
 /// What a field costs beside its bytes (RFC 9113 §6.5.2).
 const FIELD: usize = 32;
+/// How many times the limit of a head a block may decode to. Beyond that it is a decompression bomb, and the connection
+/// ends.
+const BOMB: usize = 4;
 
 /// The header blocks of one connection.
 pub struct Blocks {
@@ -44,14 +47,21 @@ impl Blocks {
         literals.clear();
         let mut verdict = Verdict::default();
         decoder.read(block, |name, value| {
+            verdict.count(name, value);
             if is_head {
                 verdict.head(name, value);
             } else if name.first() == Some(&b':') {
                 verdict.fault = Some(HeadFault::FieldLine);
             }
-            write_literal(literals, name, value);
+            // A few bytes of a block can stand for megabytes: what is over the limit is counted and not kept.
+            if verdict.size <= limits.header_bytes {
+                write_literal(literals, name, value);
+            }
         })?;
-        if is_head && verdict.size > limits.header_bytes {
+        if verdict.size > limits.header_bytes.saturating_mul(BOMB) {
+            return Err(BadBlock);
+        }
+        if verdict.size > limits.header_bytes {
             verdict.fault = Some(HeadFault::TooLong);
         }
         match verdict.fault {
@@ -102,10 +112,13 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn head(&mut self, name: &[u8], value: &[u8]) {
+    fn count(&mut self, name: &[u8], value: &[u8]) {
         // The pieces of a cookie are one field (RFC 9113 §8.2.3).
         let joined = name == b"cookie" && std::mem::replace(&mut self.cookies, true);
         self.size += if joined { value.len() + 2 } else { name.len() + value.len() + FIELD };
+    }
+
+    fn head(&mut self, name: &[u8], value: &[u8]) {
         let good = match name {
             // An empty one is no request at all, which the library says by a reset.
             b":path" => value.is_empty() || is_path(value),
@@ -133,4 +146,23 @@ fn is_authority(value: &[u8]) -> bool {
     let name = value.strip_suffix(b":443").unwrap_or(value);
     let ordinary = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
     ordinary || Authority::try_from(value).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_decodes_to_far_more_than_it_has_bytes_ends_the_connection_and_is_not_kept() {
+        let limits = Limits { header_bytes: 64 << 10, ..Limits::default() };
+        let mut blocks = Blocks::new(Rc::new(limits));
+        // A field of 4,000 bytes goes into the table; then a byte stands for it.
+        let field = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4_000]].concat();
+        let bomb = |times: usize| [field.clone(), vec![0xbe; times]].concat();
+        assert!(matches!(blocks.judge(&bomb(20), true), Ok(Some(_))), "too long, and answered");
+        assert!(blocks.literals.capacity() <= 128 << 10, "{}", blocks.literals.capacity());
+        assert_eq!(blocks.judge(&bomb(20_000), true), Err(BadBlock));
+        assert_eq!(blocks.judge(&bomb(20_000), false), Err(BadBlock));
+        assert!(blocks.literals.capacity() <= 256 << 10, "{}", blocks.literals.capacity());
+    }
 }

@@ -27,7 +27,9 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // The database library warns of each connection that a server ends. The store tells of that once, for all of them.
-    let filter = Targets::new().with_default(level.min(Level::WARN)).with_target("sqlx", Level::ERROR);
+    // sqlx warns of each failed attempt, h2 of what any client can send without end.
+    let quiet = ["sqlx", "h2"].map(|library| (library, Level::ERROR));
+    let filter = Targets::new().with_default(level.min(Level::WARN)).with_targets(quiet);
     let filter = filter.with_target("tokengate", level);
     let layer = fmt::layer().with_writer(writer);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
