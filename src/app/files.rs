@@ -19,8 +19,8 @@ pub struct OutOfFiles {
     allowed: u64,
 }
 
-/// Raises the soft limit of open files to the hard limit. Checks that it covers the configured connections, a fifth on
-/// top for endpoints and stores, and the files of buffered request bodies.
+/// Raises the soft limit of open files to the hard limit. Checks that it covers the configured connections, a reserve
+/// for endpoints and stores, and the files of buffered request bodies.
 ///
 /// # Errors
 /// [`OutOfFiles`] if the limit is too low.
