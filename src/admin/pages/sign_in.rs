@@ -58,7 +58,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     }
     match sign_in(&app, name, fields.password("password"), from).await {
         Ok(cookie) => {
-            // A new sign-in replaces the cookie, so no attacker can plant a sign-in (session fixation).
+            // Ends the old sign-in: a browser has one, and never one that an attacker planted (session fixation).
             former.map(|former| app.sign_ins.end(former));
             let mut response = see_other(next);
             response.headers_mut().append(header::SET_COOKIE, cookie);
