@@ -1,6 +1,6 @@
-//! The door of the admin application and of internal listeners: accepts, shakes hands, speaks HTTP/1.1.
+//! TCP and TLS front end of the admin application and of internal listeners (HTTP/1.1).
 //!
-//! Few people come, so few connections are taken, and of each client only some; each step of each has its time.
+//! Operators are few, so connection limits are low, also per client, and each phase has its own timeout.
 
 use std::future::Future;
 use std::io;
@@ -28,53 +28,53 @@ use crate::telemetry::Outage;
 
 /// Longest request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
-/// The time for a request head, and for the silence before it.
+/// Timeout of a request head, including the idle time before it.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long accepting rests when the process has no descriptor left.
+/// Pause of the accept loop when the process has run out of file descriptors.
 const REST: Duration = Duration::from_millis(200);
 
-/// The address that a request came from.
+/// Client address of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Client(pub SocketAddr);
 
-/// What every connection needs.
+/// Shared state of all connections.
 #[derive(Clone)]
 pub struct Door {
     /// TLS; `None`: unencrypted.
     pub acceptor: Option<TlsAcceptor>,
-    /// Answers requests.
+    /// Handles requests.
     pub router: Router,
-    /// How many may come, and how long they may take.
+    /// Limits and timeouts.
     pub bounds: Bounds,
 }
 
-/// How many may come, and how long they may take.
+/// Limits and timeouts of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Most connections at once; others wait in the queue of the kernel.
+    /// Maximum number of connections; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Most connections of one client at once; what comes beyond is closed.
+    /// Maximum number of connections per client; more are closed.
     pub each: usize,
-    /// Most connections from this machine at once, all operators who come through a tunnel among them.
+    /// Maximum number of connections from this machine, including operators who use a tunnel.
     pub local: usize,
-    /// A TLS handshake.
+    /// Timeout of a TLS handshake.
     pub handshake: Duration,
-    /// A request head, and the silence before it.
+    /// Timeout of a request head, including the idle time before it.
     pub head: Duration,
-    /// A connection may be used for another request.
+    /// True if connections are kept alive.
     pub keep_alive: bool,
-    /// After so long a connection ends with its next answer: nobody keeps a place for ever.
+    /// Maximum age of a connection; the next response closes it, so that no client keeps its place indefinitely.
     pub connection: Duration,
-    /// How long that answer may take to be read.
+    /// Timeout for sending that last response.
     pub last_answer: Duration,
 }
 
 impl Bounds {
-    /// What suits a few people; `handshake` is the time for one.
+    /// Defaults for few users; `handshake` is the handshake timeout.
     pub const fn new(handshake: Duration) -> Bounds {
         Bounds {
             connections: 256,
-            // Ten browsers behind one address: each opens six at most.
+            // Ten browsers behind one address: each opens at most six connections.
             each: 64,
             local: 128,
             handshake,
@@ -85,7 +85,7 @@ impl Bounds {
         }
     }
 
-    /// A place for one more connection from this address; `None` if its client has as many as one may have.
+    /// Reserves a connection for this address; `None` if the client is at its limit.
     fn share(&self, shares: &Arc<PerClient>, address: IpAddr) -> Option<Share> {
         match address.to_canonical().is_loopback() {
             true => shares.take(limits::Client::THIS_MACHINE, self.local),
@@ -95,9 +95,9 @@ impl Bounds {
 }
 
 impl Door {
-    /// Serves until `stop` is done and the answers in flight are sent.
+    /// Serves until `stop` completes and the responses in flight are sent.
     ///
-    /// That last wait is as long as a minute: a caller that must end in time drops the future.
+    /// Draining can take a minute: a caller with a deadline drops the future.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         let shares = PerClient::new();
@@ -130,7 +130,7 @@ impl Door {
             }
         }
         drop(listener);
-        // Nobody listens if every connection has ended by itself.
+        // Sending fails only if every connection has ended.
         let _ = end.send(true);
         while connections.join_next().await.is_some() {}
     }
@@ -142,15 +142,15 @@ impl Door {
         client: Client,
         mut ending: watch::Receiver<bool>,
     ) {
-        // It counts until it ends.
+        // Held until the connection ends, for the per-client limit.
         let _place = place;
-        // Fails only on a connection that is gone.
+        // Fails only on a closed connection.
         let Ok(()) = stream.set_nodelay(true) else { return };
         let Some(acceptor) = self.acceptor.clone() else { return self.converse(stream, client, ending).await };
         let handshake = timeout(self.bounds.handshake, acceptor.accept(stream));
         let Ok(Ok(stream)) = (tokio::select! {
             shaken = handshake => shaken,
-            // It has not asked for anything yet.
+            // No request has arrived yet, so shutdown can close it.
             _ = ending.wait_for(|ending| *ending) => return,
         }) else {
             return;
@@ -158,7 +158,7 @@ impl Door {
         self.converse(stream, client, ending).await;
     }
 
-    /// Answers the requests of a connection.
+    /// Handles the requests of a connection.
     async fn converse<S>(self, stream: S, client: Client, mut ending: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -173,12 +173,12 @@ impl Door {
             .header_read_timeout(self.bounds.head)
             .keep_alive(self.bounds.keep_alive)
             .max_buf_size(HEAD_BYTES)
-            // A longer one may come whole in a single read.
+            // A longer head may arrive whole in a single read.
             .max_header_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = pin!(connection);
         tokio::select! {
-            // How it ended is the client's matter.
+            // Connection errors are the client's problem and are not logged.
             _ = connection.as_mut() => return,
             _ = ending.wait_for(|ending| *ending) => {}
             () = sleep(self.bounds.connection) => {}

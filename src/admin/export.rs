@@ -1,8 +1,7 @@
-//! The audit trail as a file: comma-separated values for spreadsheets, or JSON lines for programs. Pages and the API
-//! give the same.
+//! Audit trail as a file: CSV for spreadsheets, or JSON lines for programs. Used by the pages and the API.
 //!
-//! Sent as it is read, so that it may be long. What fails on the way breaks the connection: half a trail must not pass
-//! for a whole one.
+//! The file is streamed, so its length is not limited. An error while streaming aborts the connection: a partial trail
+//! must not look complete.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,25 +16,25 @@ use tokio::sync::mpsc;
 use super::desk::{Caller, Desk, DeskError};
 use crate::store::{AuditEntry, AuditQuery, Place};
 
-/// Entries that are read at once.
+/// Number of entries read per query.
 const AT_ONCE: u32 = 1_000;
 
 const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
 
-/// How the file is written.
+/// File format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// For spreadsheets (RFC 4180).
     Csv,
-    /// For programs: an object in each line.
+    /// For programs: one object per line.
     JsonLines,
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub(super) const ALL: [Format; 2] = [Format::Csv, Format::JsonLines];
 
-    /// Its name.
+    /// Name of the format.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Format::Csv => "csv",
@@ -43,7 +42,7 @@ impl Format {
         }
     }
 
-    /// The media type, and what the file is called.
+    /// Media type and file name.
     const fn fields(self) -> (&'static str, &'static str) {
         match self {
             Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit.csv\""),
@@ -52,10 +51,10 @@ impl Format {
     }
 }
 
-/// All that the caller may see of what the query asks for, from its beginning.
+/// Streams all matching entries that the caller may see, from the first one.
 ///
 /// # Errors
-/// What [`Acting::audit`](super::desk::Acting::audit) says of the first part.
+/// Errors of [`Acting::audit`](super::desk::Acting::audit) for the first page.
 pub(super) async fn export(
     desk: Desk,
     caller: Caller,
@@ -63,14 +62,14 @@ pub(super) async fn export(
     format: Format,
 ) -> Result<Response, DeskError> {
     let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
-    // The first part before the answer begins, so that a refusal is one.
+    // The first page is read before the response starts, so that a refusal gets its own status.
     let mut part = desk.act_for(&caller).audit(&query).await?;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let mut text = if format == Format::Csv { COLUMNS.to_owned() } else { String::new() };
         loop {
             part.entries.iter().for_each(|entry| write(&mut text, entry, format));
-            // Nobody reads any more.
+            // The client has disconnected.
             if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == Place::Start {
                 break;
             }
@@ -89,7 +88,7 @@ pub(super) async fn export(
     Ok((fields, Body::new(Parts(receiver))).into_response())
 }
 
-/// A body that comes in parts.
+/// A streamed body.
 struct Parts(mpsc::Receiver<Result<Bytes, DeskError>>);
 
 impl HttpBody for Parts {
@@ -133,24 +132,23 @@ fn write(text: &mut String, entry: &AuditEntry, format: Format) {
     text.push_str("\r\n");
 }
 
-/// A text in quotes (RFC 4180 §2) of which no spreadsheet takes any part for a formula.
+/// Quotes a text (RFC 4180 §2) so that no spreadsheet interprets any part of it as a formula.
 ///
-/// A reader that expects another delimiter than the comma, or no quotes, cuts a text where we do not. So a mark goes
-/// before each sign that would begin a formula wherever such a reader could begin a cell: at the start and behind each
-/// delimiter, also if blanks or quotes stand in between, which readers remove. Control characters, line breaks among
-/// them, are written as their pictures: `␊`.
+/// A reader with another delimiter, or without quotes, splits a text at other places. So an apostrophe precedes each
+/// formula sign wherever such a reader could start a cell: at the start and after each delimiter, even behind blanks or
+/// quotes, which readers remove. Control characters, including line breaks, become their pictures: `␊`.
 fn cell(text: &str) -> String {
     let mut cell = String::with_capacity(text.len() + 2);
     cell.push('"');
     let mut begins = true;
     if text.starts_with('\'') {
-        // Otherwise it would look like a mark of ours.
+        // Otherwise it would look like the inserted mark.
         cell.push('\'');
     }
     for (place, c) in text.char_indices() {
         if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹢' | '﹣' | '﹦' | '﹫' | '−')
         {
-            // An apostrophe is what spreadsheets know as a mark. Inside a text it could be a reader's quote.
+            // Spreadsheets know an apostrophe as a mark. Inside a text a reader could take it for a quote.
             cell.push(if place == 0 { '\'' } else { '’' });
         }
         begins = match c {
@@ -170,14 +168,14 @@ fn cell(text: &str) -> String {
     cell
 }
 
-/// Is it a character that shows nothing, and that a reader may remove?
+/// Returns true for an invisible character that a reader may remove.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// What stands for a control character (Unicode, Control Pictures).
+/// Returns the picture of a control character (Unicode, Control Pictures).
 fn picture(control: char) -> char {
     match u32::from(control) {
         code @ 0..=0x1f => char::from_u32(0x2400 + code).unwrap_or('\u{fffd}'),

@@ -1,8 +1,8 @@
-//! Is a request meant for this application, and does it come from its own pages?
+//! Request guard: checks the host, and that a request comes from the application's own pages.
 //!
-//! A browser brings the cookie along for whoever makes it ask. So a request must name a host that the application is
-//! called by (a foreign name that is pointed here is none), may not say that it comes from elsewhere, and, if it
-//! changes anything, has to say that it comes from here. The secret in each form comes on top of that (`visit`).
+//! Browsers send the cookie with requests that other sites trigger. So a request must name a host of the application
+//! (against DNS rebinding) and must not come from another site. A request that changes something must also come from
+//! one of the application's pages. In addition, each form carries a secret (`visit`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,13 @@ use tokio::time::timeout;
 use super::pages;
 use crate::config::settings;
 
-/// Longest time for one answer; passwords are compared within it.
+/// Timeout of a response; it includes password hashing.
 const ANSWER: Duration = Duration::from_secs(30);
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// What stands in every answer: nothing is loaded from elsewhere, nothing runs that is not ours, nobody frames, reads
-/// or keeps it.
+/// Security headers of every response: no foreign resources or scripts, no framing, no cross-origin reads, no caching.
 const FIELDS: [(HeaderName, &str); 9] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -34,7 +33,7 @@ const FIELDS: [(HeaderName, &str); 9] = [
     ),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // With `no-referrer` browsers would send `Origin: null` with our own forms.
+    // With `no-referrer` browsers would send `Origin: null` with the application's own forms.
     (header::REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -43,20 +42,20 @@ const FIELDS: [(HeaderName, &str); 9] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Who is let by, and how the others are answered.
+/// Allowed hosts, and the responses to refused requests.
 #[derive(Clone)]
 pub(super) struct Guard {
-    /// What the application is called by.
+    /// Host names of the application.
     pub settings: Arc<settings::Admin>,
-    /// To a path that is written in an odd way.
+    /// Response to a path that is not in its canonical form.
     pub not_found: fn() -> Response,
-    /// To who comes from elsewhere, or calls us by another name.
+    /// Response to a cross-site request, or to one with an unknown host.
     pub forbidden: fn() -> Response,
-    /// Where the answer takes too long.
+    /// Response to a request that timed out.
     pub too_slow: fn() -> Response,
 }
 
-/// Around everything that the application answers.
+/// Middleware around the whole application.
 pub(super) async fn every_request(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let mut response = if !is_plain(&request) {
         (guard.not_found)()
@@ -67,16 +66,16 @@ pub(super) async fn every_request(State(guard): State<Guard>, request: Request, 
     };
     let fields = response.headers_mut();
     for (name, value) in FIELDS {
-        // Assets say themselves how long they may be kept.
+        // Assets set their own cache lifetime.
         fields.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// Around the pages: what changes something must say that it comes from one of them.
+/// Middleware around the pages: a request that changes something must come from one of them.
 pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     let fields = request.headers();
-    // An `Origin` that is there is ours: see `is_foreign`.
+    // If `Origin` is present, `is_foreign` has checked it already.
     let is_ours =
         fields.contains_key(header::ORIGIN) || fields.get(FETCH_SITE).is_some_and(|site| site == "same-origin");
     if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours {
@@ -86,7 +85,7 @@ pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     }
 }
 
-/// Paths are compared as they are written, so one has one spelling: no escapes, no dots, no empty segments.
+/// Each path has one spelling, since paths are compared as bytes: no escapes, no dot segments, no empty segments.
 fn is_plain(request: &Request) -> bool {
     let path = request.uri().path();
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
@@ -95,7 +94,7 @@ fn is_plain(request: &Request) -> bool {
         && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || !rest.split('/').any(is_odd))
 }
 
-/// Is it addressed to a host that we are?
+/// Returns true if the host belongs to the application.
 fn is_for_us(request: &Request, settings: &settings::Admin) -> bool {
     let Some(authority) = one(request.headers(), &header::HOST).and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
@@ -104,7 +103,7 @@ fn is_for_us(request: &Request, settings: &settings::Admin) -> bool {
     request.uri().authority().is_none() && !authority.as_str().contains('@') && settings.is_called(&host)
 }
 
-/// Does it say that another site made it? A link from there may be followed, nothing else.
+/// Returns true for a cross-site request. Following a link from another site is allowed.
 fn is_foreign(method: &Method, fields: &HeaderMap) -> bool {
     let own = one(fields, &header::HOST).map(|host| format!("https://{host}")).unwrap_or_default();
     if fields.contains_key(header::ORIGIN) {
@@ -118,7 +117,7 @@ fn is_foreign(method: &Method, fields: &HeaderMap) -> bool {
     !(matches!(*method, Method::GET | Method::HEAD) && one(fields, &FETCH_MODE) == Some("navigate"))
 }
 
-/// The value of a field that has one line.
+/// Returns the value of a header that occurs exactly once.
 fn one<'a>(fields: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = fields.get_all(name).iter();
     let first = lines.next()?.to_str().ok()?;

@@ -1,7 +1,6 @@
-//! Health and metrics, for those who watch the gateway.
+//! Health and metrics for monitoring.
 //!
-//! [`internal_router`] is made from what it is given and knows nothing of the gateway; [`serve`] answers with it on a
-//! listener of its own.
+//! [`internal_router`] depends only on its arguments, not on the gateway; [`serve`] runs it on a listener of its own.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,16 +16,16 @@ use tokio::net::TcpListener;
 
 use super::door::{Bounds, Door};
 
-/// Whether the gateway can do its work.
+/// Health of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It can.
+    /// Healthy.
     Ok,
-    /// It cannot, or not all of it: what is wrong, one sentence each.
+    /// Unhealthy or degraded: the problems, one sentence each.
     Failing(Vec<String>),
 }
 
-/// Tells how the gateway is, now.
+/// Reports the current health of the gateway.
 pub type AskHealth = Arc<dyn Fn() -> Health + Send + Sync>;
 
 /// Writes the metrics in the text format of Prometheus.
@@ -35,7 +34,7 @@ pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What an internal listener answers: `/health` and `/metrics`, each if it is given.
+/// Builds the router of an internal listener: `/health` and `/metrics`, each if given.
 pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>) -> Router {
     let mut router = Router::new();
     if let Some(health) = health {
@@ -47,11 +46,11 @@ pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>)
     router
 }
 
-/// Answers on `listener` with `router` until `shutdown` is done and the answers in flight are sent.
+/// Serves `router` on `listener` until `shutdown` completes and the responses in flight are sent.
 ///
-/// That last wait has no bound of its own: a caller that must end in time drops the future.
+/// Draining has no timeout of its own: a caller with a deadline drops the future.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
-    // One request for each connection: a client that asks every ten seconds never meets the end of the time for a head.
+    // No keep-alive: a client that polls every ten seconds would run into the timeout of a request head.
     let bounds = Bounds { keep_alive: false, ..Bounds::new(Duration::ZERO) };
     Door { acceptor: None, router, bounds }.serve(listener, shutdown).await;
 }
@@ -70,5 +69,5 @@ async fn answer_metrics(State(metrics): State<WriteMetrics>) -> Response {
     ([UNCACHED, (header::CONTENT_TYPE, METRICS_TYPE)], metrics()).into_response()
 }
 
-/// Both answers are true for one moment only.
+/// Both responses describe one moment and must not be cached.
 const UNCACHED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

@@ -1,11 +1,11 @@
-//! Doors for those who run the gateway: health and metrics ([`internal_router`]), and the admin application.
+//! Interfaces for operators: health and metrics ([`internal_router`]), and the admin application.
 //!
-//! All of it runs in the control half and never sees a request that is meant for an upstream.
+//! Runs in the control half. Never handles requests meant for an upstream.
 //!
-//! A request to the application comes in by the [`door`] (TLS, HTTP/1.1), gets a name and a line in the access log
-//! ([`record`]), passes the [`guard`] (is it for us, from our own pages), is somebody's by a sign-in ([`session`], read
-//! by [`visit`]), and ends in one of the [`pages`], which do what they do at the [`desk`] and show what the [`monitor`]
-//! knows. The [`api`] is another way to that desk, for programs.
+//! A request arrives at the [`door`] (TLS, HTTP/1.1) and gets an id and an access log line ([`record`]). It passes the
+//! [`guard`] (host, origin) and is authenticated by a sign-in ([`session`], read by [`visit`]). One of the [`pages`]
+//! handles it: it acts through the [`desk`] and shows data of the [`monitor`]. The [`api`] uses the same desk, for
+//! programs.
 
 pub mod api;
 pub mod desk;
@@ -35,22 +35,22 @@ use monitor::Monitor;
 pub use record::Records;
 use session::SignIns;
 
-/// Longest request body in bytes.
+/// Maximum size of a request body in bytes.
 const LONGEST_BODY: usize = 64 << 10;
 
-/// What the application works with.
+/// Shared state of the application.
 pub struct Application {
     settings: settings::Admin,
     tokens: settings::Tokens,
     desk: Desk,
     sign_ins: SignIns,
     monitor: Arc<Monitor>,
-    /// An address behind the gateway, to try a token with.
+    /// URL behind the gateway, to try a token with.
     example: String,
 }
 
 impl Application {
-    /// Nobody is signed in. `example` is an address behind the gateway, to try a token with.
+    /// Creates the application without sign-ins. `example` is a URL behind the gateway, to try a token with.
     pub fn new(
         settings: settings::Admin,
         tokens: settings::Tokens,
@@ -62,7 +62,7 @@ impl Application {
         Application { settings, tokens, desk, sign_ins, monitor, example }
     }
 
-    /// Everything that it and the API answer.
+    /// Builds the router of the pages and the API.
     pub fn router(self, api: Api, records: Records) -> Router {
         let settings = Arc::new(self.settings.clone());
         let guard = Guard {

@@ -1,6 +1,6 @@
-//! A name for every request, and a line of the access log.
+//! Request ids and the access log.
 //!
-//! Outside of everything else, so that what is refused is told, too.
+//! Outermost layer, so that refused requests are logged too.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -20,23 +20,23 @@ use crate::token::TokenId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Where requests are written down.
+/// Destination of the log lines.
 pub struct Records {
     log: Option<Mutex<AccessLog>>,
     ids: Mutex<RequestIds>,
     clock: Clock,
 }
 
-/// The name of a request.
+/// Request id.
 #[derive(Clone)]
 pub(super) struct RequestId(HeaderValue);
 
-/// Who a request comes from, once that is known.
+/// Caller of a request, once authenticated.
 #[derive(Clone, Default)]
 pub(super) struct Whose(Arc<OnceLock<(Caller, Option<TokenId>)>>);
 
 impl Records {
-    /// `ids` that no worker has, and no log where none is wanted.
+    /// `ids` must not be used by a worker. Without a log, requests get an id only.
     pub fn new(log: Option<AccessLog>, ids: RequestIds, clock: Clock) -> Records {
         Records { log: log.map(Mutex::new), ids: Mutex::new(ids), clock }
     }
@@ -49,14 +49,14 @@ impl Records {
         if let Some(log) = &self.log {
             let log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.write(entry);
-            // Few people come; a line does not wait for others.
+            // Traffic is low, so each line is written at once.
             log.flush();
         }
     }
 }
 
 impl RequestId {
-    /// The text; empty outside of [`record`].
+    /// Returns the id as text; empty outside of [`record`].
     pub(super) fn of(request: &Request) -> String {
         let id = request.extensions().get::<RequestId>().and_then(|id| id.0.to_str().ok());
         id.unwrap_or_default().to_owned()
@@ -64,20 +64,20 @@ impl RequestId {
 }
 
 impl Whose {
-    /// Notes who it is, and by which token.
+    /// Records the user, and the token that authenticated the request.
     pub(super) fn note(extensions: &Extensions, caller: &Caller, token: Option<TokenId>) {
         if let Some(from) = extensions.get::<Whose>() {
-            // Noted once: a request is one caller's.
+            // Set once: a request has one caller.
             let _ = from.0.set((caller.clone(), token));
         }
     }
 }
 
-/// Around everything.
+/// Middleware around everything.
 pub(super) async fn record(State(records): State<Arc<Records>>, mut request: Request, next: Next) -> Response {
     let (id, from, begun) = (records.next_id(), Whose::default(), records.clock.instant());
     let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
-    // The door notes it; only without a door there is none.
+    // The door inserts the client address; it is missing only in tests without a door.
     let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let peer = request.extensions().get::<Client>().map_or(nobody, |client| client.0);
     request.extensions_mut().insert(RequestId(id.clone()));

@@ -1,8 +1,7 @@
-//! Who is signed in.
+//! Sign-ins of the admin application.
 //!
-//! A sign-in lives in the memory of this process, known by the digest of what the cookie holds, and ends with its time.
-//! Who has it is read from the store at each request (`visit`): a new password ends it, too, and whatever makes
-//! somebody one who may not sign in any more.
+//! A sign-in is kept in the memory of this process under the digest of its cookie, and expires. Each request reads its
+//! user from the store (`visit`): a new password ends the sign-in, and so does the loss of the right to sign in.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,9 +15,9 @@ use crate::clock::Timestamp;
 use crate::store::PasswordMark;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
-/// Most sign-ins; with one more, that which would end first has ended.
+/// Maximum number of sign-ins; beyond it, the one that expires first ends.
 const MOST: usize = 1_024;
-/// Most of one user; with one more, their own that would end first has ended, so that nobody signs out everybody else.
+/// Maximum number per user; beyond it, the user's own oldest ends, so one user cannot sign out all others.
 const EACH: usize = 32;
 
 /// All sign-ins.
@@ -30,36 +29,36 @@ pub(super) struct SignIns {
 struct Entry {
     sign_in: SignIn,
     notice: Option<Notice>,
-    /// A key that the next page of its token shows.
+    /// The key that the next page of its token shows.
     key: Option<(TokenId, TokenKey)>,
 }
 
-/// One of them.
+/// A sign-in.
 #[derive(Clone, Copy)]
 pub(super) struct SignIn {
-    /// Whose it is.
+    /// The user.
     pub user: SubjectId,
-    /// The password that it was made with.
+    /// The password hash at sign-in.
     pub password: PasswordMark,
     ends: Timestamp,
 }
 
-/// What the next page tells, once.
+/// A message that the next page shows once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// Something was done.
+    /// Success.
     Done(String),
-    /// Something was not.
+    /// Failure.
     Failed(String),
 }
 
 impl SignIns {
-    /// Nobody. A sign-in lasts so long.
+    /// Creates an empty table. A sign-in expires after this time.
     pub(super) fn new(ttl: Duration) -> SignIns {
         SignIns { ttl, entries: Mutex::default() }
     }
 
-    /// Signs a user in and gives what the cookie holds.
+    /// Signs a user in and returns the value of the cookie.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -86,36 +85,36 @@ impl SignIns {
         Ok(key)
     }
 
-    /// The sign-in, if it has not ended.
+    /// Returns the sign-in, if it has not expired.
     pub(super) fn find(&self, digest: TokenDigest, now: Timestamp) -> Option<SignIn> {
         self.entries().get(&digest).map(|entry| entry.sign_in).filter(|sign_in| sign_in.ends > now)
     }
 
-    /// Ends it. Was there one?
+    /// Ends a sign-in. Returns true if there was one.
     pub(super) fn end(&self, digest: TokenDigest) -> bool {
         self.entries().remove(&digest).is_some()
     }
 
-    /// Has the next page tell something.
+    /// Sets the message of the next page.
     pub(super) fn leave(&self, digest: TokenDigest, notice: Notice) {
         if let Some(entry) = self.entries().get_mut(&digest) {
             entry.notice = Some(notice);
         }
     }
 
-    /// What is to be told.
+    /// Takes the message.
     pub(super) fn take(&self, digest: TokenDigest) -> Option<Notice> {
         self.entries().get_mut(&digest).and_then(|entry| entry.notice.take())
     }
 
-    /// Has the next page of a token show its key.
+    /// Sets the key that the token's next page shows.
     pub(super) fn leave_key(&self, digest: TokenDigest, token: TokenId, key: TokenKey) {
         if let Some(entry) = self.entries().get_mut(&digest) {
             entry.key = Some((token, key));
         }
     }
 
-    /// The key of this token, if it is to be shown. It is gone then.
+    /// Takes the key of this token, if it is to be shown.
     pub(super) fn take_key(&self, digest: TokenDigest, token: TokenId) -> Option<TokenKey> {
         let mut entries = self.entries();
         let entry = entries.get_mut(&digest)?;
@@ -124,7 +123,7 @@ impl SignIns {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<TokenDigest, Entry>> {
-        // An entry is never left half-way.
+        // A panic cannot leave an entry half-written.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

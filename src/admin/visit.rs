@@ -1,7 +1,7 @@
-//! Whose request it is.
+//! Authentication of page requests.
 //!
-//! [`Visit`] is a request of somebody who is signed in, [`Sent`] a form of theirs that came from one of our pages. A
-//! handler that takes neither is open to everybody; there is one, the sign-in.
+//! [`Visit`] is a request of a signed-in user, [`Sent`] a form that such a user sent from one of the pages. Handlers
+//! that take neither are public; only the sign-in is.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -23,81 +23,81 @@ use crate::clock::Timestamp;
 use crate::store::Via;
 use crate::token::{ShownKey, TokenDigest, TokenId, TokenKey};
 
-/// What holds a sign-in: for this very host, over TLS only, out of reach for scripts, never sent for another site.
+/// The sign-in cookie: this host only, TLS only, hidden from scripts, never sent across sites.
 pub(super) const COOKIE: &str = "__Host-tokengate-admin";
 
-/// The field of a form that holds the secret.
+/// Form field of the CSRF secret.
 pub(super) const CSRF_FIELD: &str = "csrf";
 
-/// The field in which a dangerous act has the password typed again.
+/// Form field of the password that confirms a dangerous action.
 pub(super) const OWN_PASSWORD: &str = "own_password";
 
-/// A request of somebody who is signed in.
+/// A request of a signed-in user.
 pub(super) struct Visit {
     /// The application.
     pub app: Arc<Application>,
-    /// Who, as the store has it now.
+    /// The user, as stored now.
     pub caller: Caller,
-    /// What the request asks with its query.
+    /// The query of the request.
     pub query: Fields,
     sign_in: TokenDigest,
     secret: CsrfSecret,
 }
 
-/// A form.
+/// A submitted form.
 pub(super) struct Sent {
-    /// Whose.
+    /// The request of the signed-in user.
     pub visit: Visit,
-    /// What it says.
+    /// The fields of the form.
     pub fields: Fields,
 }
 
 impl Visit {
-    /// For the forms of a page.
+    /// Returns the CSRF secret for the forms of a page.
     pub(super) fn csrf(&self) -> String {
-        // Without random numbers the page has forms that do nothing.
+        // Without random numbers the forms get an empty secret, which is never accepted.
         self.secret.masked().unwrap_or_default()
     }
 
-    /// Goes to another page, which tells what was done.
+    /// Redirects to another page, which shows a success message.
     pub(super) fn done(&self, path: &str, text: impl Into<String>) -> Response {
         self.app.sign_ins.leave(self.sign_in, Notice::Done(text.into()));
         pages::see_other(path)
     }
 
-    /// Goes to another page, which tells what was not done.
+    /// Redirects to another page, which shows an error message.
     pub(super) fn failed(&self, path: &str, text: impl Into<String>) -> Response {
         self.app.sign_ins.leave(self.sign_in, Notice::Failed(text.into()));
         pages::see_other(path)
     }
 
-    /// What this page has to tell.
+    /// Takes the message for this page.
     pub(super) fn notice(&self) -> Option<Notice> {
         self.app.sign_ins.take(self.sign_in)
     }
 
-    /// Goes to the page of a token, which shows its key once.
+    /// Redirects to the page of a token, which shows its key once.
     pub(super) fn show_key(&self, token: TokenId, key: TokenKey, text: &str) -> Response {
         self.app.sign_ins.leave_key(self.sign_in, token, key);
         self.done(&format!("/tokens/{token}"), text)
     }
 
-    /// The key that this page has to show.
+    /// Takes the key for this page.
     pub(super) fn take_key(&self, token: TokenId) -> Option<TokenKey> {
         self.app.sign_ins.take_key(self.sign_in, token)
     }
 
-    /// What time it is.
+    /// Returns the current time.
     pub(super) fn now(&self) -> Timestamp {
         self.app.desk.clock().now()
     }
 
-    /// Does what the caller may do.
+    /// Returns the caller at the desk.
     pub(super) fn acting(&self) -> Acting<'_> {
         self.app.desk.act_for(&self.caller)
     }
 
-    /// May the caller do everything?
+    /// Returns true for a superuser.
     pub(super) fn is_superuser(&self) -> bool {
         self.caller.rights == Rights::Superuser
     }
@@ -109,7 +109,7 @@ impl Visit {
 }
 
 impl Sent {
-    /// Was the own password typed, and is it right? What cannot be undone, or gives power, asks for it.
+    /// Checks the caller's own password, which irreversible or privileged actions require.
     ///
     /// # Errors
     /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
@@ -158,7 +158,7 @@ impl FromRequest<Arc<Application>> for Sent {
     }
 }
 
-/// A form, whosever it is.
+/// A form of any sender.
 pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Result<Fields, Response> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -175,13 +175,13 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
     Ok(Fields::read(&body))
 }
 
-/// What the cookie holds.
+/// Returns the value of the sign-in cookie.
 pub(super) fn shown(fields: &HeaderMap) -> Option<ShownKey<'_>> {
     cookies::cookie(fields, COOKIE).and_then(|text| ShownKey::parse_session(text).ok())
 }
 
-/// The address of the client.
+/// Returns the client's address.
 pub(super) fn client(parts: &Parts) -> IpAddr {
-    // The door notes it; only without a door there is none.
+    // The door inserts it; it is missing only in tests without a door.
     parts.extensions.get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip())
 }

@@ -24,15 +24,15 @@ use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPatter
 use crate::listener::socket;
 use crate::store::{Store, Via};
 
-/// Its socket.
+/// The bound socket.
 pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
     let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
     let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
     opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Serves it until a stop begins, and what is in flight then. It has throttles of its own, so that nobody can lock
-/// operators out from the public side. The API notes uses of tokens.
+/// Serves the admin application until shutdown, then finishes requests in flight.
+/// It has its own rate limits, so load on the public listeners cannot lock operators out. The API records token use.
 pub(super) fn serve(
     settings: &Settings,
     (socket, acceptor): (TcpListener, TlsAcceptor),
@@ -54,7 +54,7 @@ pub(super) fn serve(
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {
-            // Gone with the gateway itself.
+            // Fails only when the whole process exits.
             let _ = phases.wait_for(|phase| *phase > Phase::Serving).await;
         };
         match tokio::net::TcpListener::from_std(socket) {
@@ -64,7 +64,7 @@ pub(super) fn serve(
     }))
 }
 
-/// An address that a token opens, as somebody at this machine would write it.
+/// Builds a URL that the token may open, as a client on this machine would write it.
 fn example(settings: &Settings, addresses: &HashMap<String, SocketAddr>) -> String {
     let listener = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
     let address = listener.and_then(|listener| addresses.get(&listener.name));

@@ -1,4 +1,4 @@
-//! Keeps an eye on the machine's clock.
+//! Watches the machine's clock for steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::clock::{Clock, ClockLook, Step};
 use crate::telemetry::Knowledge;
 
-/// Looks each second for ever; tells of every step once, and when it is followed.
+/// Checks the clock every second until dropped. Logs each step once, and once more when the gateway adopts the new
+/// time.
 pub(super) async fn watch(clock: Clock, counts: Arc<Knowledge>) {
     let (mut step, mut told) = (Step::default(), None::<i64>);
     let mut interval = tokio::time::interval(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Why a gateway could not start.
+//! Errors that prevent a start.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use super::files::OutOfFiles;
 use crate::listener::tls;
 use crate::store::{KeyFileError, NoSessions, StoreError};
 
-/// Why the gateway could not start.
+/// Reason why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The limit of open files is too low.
@@ -46,16 +46,16 @@ pub enum StartError {
     /// The store does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),
-    /// There are pages to log in, and no place for sessions.
+    /// Login pages are configured, but no session store.
     #[error("login.browser: sessions cannot be stored: {0}")]
     NoSessions(NoSessions),
-    /// There is an admin application, and nothing that it could look after.
+    /// An admin application is configured, but the store has no users or tokens to manage.
     #[error("admin: the users of this kind of store are managed elsewhere; remove [admin], or use another store")]
     NoDirectory,
     /// The key file cannot be used for the shared cache.
     #[error(transparent)]
     KeyFile(#[from] KeyFileError),
-    /// The system gives no thread.
+    /// The system refused to create a thread.
     #[error("a thread cannot be started")]
     Thread(#[from] io::Error),
 }

@@ -19,22 +19,22 @@ pub struct OutOfFiles {
     allowed: u64,
 }
 
-/// Raises the soft limit of open files to the hard one, and checks that it holds the configured connections with a
-/// fifth to spare for endpoints and stores (HARDENING §1), and the files of request bodies that are gathered.
+/// Raises the soft limit of open files to the hard limit. Checks that it covers the configured connections, a reserve
+/// for endpoints and stores, and the files of buffered request bodies.
 ///
 /// # Errors
-/// [`OutOfFiles`] if it does not.
+/// [`OutOfFiles`] if the limit is too low.
 pub fn reserve(settings: &Settings) -> Result<(), OutOfFiles> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        // If the system refuses, what it allows now is judged below.
+        // If the system refuses, the check below judges the current limit.
         let _ = setrlimit(Resource::Nofile, limit);
         limit = getrlimit(Resource::Nofile);
     }
     let allowed = limit.current.unwrap_or(u64::MAX);
     let connections = u64::try_from(settings.limits.connections).unwrap_or(u64::MAX);
-    // A body with a file takes more of the spool than may wait in memory.
+    // Only bodies larger than the memory share use a file.
     let bodies = settings.spool.max_size / u64::try_from(IN_MEMORY).unwrap_or(1);
     let spooled = if settings.routes.iter().any(|route| route.buffer_request) { bodies } else { 0 };
     let needed = connections.saturating_add(connections / 4).saturating_add(64).saturating_add(spooled);

@@ -1,4 +1,4 @@
-//! What the gateway knows of tokens, and the tasks of the control half that keep it so.
+//! Token caches of the process, and the control tasks that keep them up to date.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,28 +17,28 @@ use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed};
 use crate::telemetry::history::share;
 use crate::telemetry::{Knowledge, Recorder, export};
 
-/// Most events that a worker may be behind before it has to look at everything anew.
+/// Maximum number of events a worker may lag behind before it re-checks everything.
 const EVENTS: usize = 1_024;
-/// How far back a start reads the change log, beyond the lifetime of shared entries.
+/// How far back a start reads the change log, in addition to the lifetime of shared cache entries.
 const MARGIN: Duration = Duration::from_secs(180);
 
-/// What workers are given.
+/// Handles that each worker receives.
 #[derive(Clone)]
 pub(super) struct Known {
     pub memory: Arc<IdentityCache>,
     pub resolver: ResolverHandle,
     pub uses: Uses,
     pub exposed: ExposedTokens,
-    /// What the store's log tells, after memory has forgotten it.
+    /// Events of the change log, sent after the memory cache has dropped the affected entries.
     pub events: broadcast::Sender<TokenEvent>,
     pub counts: Arc<Knowledge>,
     shared: Option<Arc<SharedCache>>,
-    /// What each feed is called that hears of what others change, and whether it does.
+    /// Name of each push feed, and whether it is connected.
     feeds: Vec<(&'static str, Hearing)>,
 }
 
-/// Starts everything that knows of tokens. The task that is returned writes last uses, and ends by itself when nobody
-/// notes any more.
+/// Starts every task that maintains token data. The returned task writes last uses; it ends when all senders are
+/// dropped.
 pub(super) async fn start(
     settings: &Settings,
     store: &Store,
@@ -56,8 +56,8 @@ pub(super) async fn start(
             Some(shared)
         }
     };
-    // From before the first fill, so that no change can fall between the two; with a shared cache from before its
-    // oldest entry, so that no entry is believed that has changed since.
+    // Read from before the first cache fill, so no change falls between the two. With a shared cache, read from before
+    // its oldest entry, so no outdated entry is used.
     let since = match &settings.redis {
         None => tokens.newest_change().await?,
         Some(redis) => tokens.cursor_at(clock.now().before(redis.ttl + MARGIN)).await?,
@@ -89,12 +89,12 @@ pub(super) async fn start(
 }
 
 impl Known {
-    /// Where the shared cache is, if there is one.
+    /// Address of the shared cache, if one is configured.
     pub(super) fn shared_place(&self) -> Option<String> {
         self.shared.as_ref().map(|shared| shared.place())
     }
 
-    /// Says how the store, the shared cache and the feeds are.
+    /// Reports the state of the store, the shared cache and the push feeds.
     pub(super) fn tell(&self, status: &mut Status, now: Timestamp) {
         let store = &mut status.store;
         (store.is_up, store.log_read) = (!self.memory.is_blind(now), self.memory.last_sight());
@@ -109,7 +109,7 @@ impl Known {
         status.feeds = feeds.collect();
     }
 
-    /// The metrics page.
+    /// Writes the metrics page.
     pub(super) fn metrics(&self, recorders: &[Arc<Recorder>]) -> String {
         if let Some(shared) = &self.shared {
             let (to, from) = (&self.counts, shared.counters());

@@ -1,8 +1,8 @@
-//! The house: starts workers and control, stops them.
+//! Composition of the process: starts and stops workers and control tasks.
 //!
-//! [`start`] makes everything from checked [`Settings`](crate::config::Settings) and gives a [`Running`] once all
-//! sockets are bound, so that tests use port 0 and ask for the address. Control tasks run on the runtime that calls
-//! `start`; each worker has a thread and a runtime of its own.
+//! [`start`] builds everything from checked [`Settings`](crate::config::Settings). It returns a [`Running`] once all
+//! sockets are bound, so tests can use port 0 and read the address. Control tasks run on the runtime that calls
+//! `start`; each worker has its own thread and runtime.
 
 mod admin_door;
 mod clock;

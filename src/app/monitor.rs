@@ -1,4 +1,4 @@
-//! What the admin application shows of the gateway: samples the traffic, and says how everything is.
+//! Data of the admin application's monitoring pages: traffic samples and component status.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::token::AuthMethod;
 use crate::units::{ByteSize, HumanDuration};
 use crate::upstream::{EndpointTally, Reachability};
 
-/// Reads the recorders.
+/// Sampler of the traffic recorders.
 #[derive(Clone)]
 pub(super) struct Sampler {
     history: Arc<History>,
@@ -29,35 +29,35 @@ pub(super) struct Sampler {
     clock: Clock,
 }
 
-/// What is looked at.
+/// The sampled history.
 pub(super) struct Sources<'a> {
     pub settings: &'a Settings,
-    /// The names that recorders count by.
+    /// Names of the recorders' counters.
     pub names: &'a [Arc<str>],
     pub recorders: &'a [Arc<Recorder>],
     pub tallies: &'a Tallies,
     pub known: &'a Known,
     pub clock: &'a Clock,
-    /// The file of the settings.
+    /// Path of the configuration file.
     pub configuration: Option<PathBuf>,
 }
 
 impl Sampler {
-    /// Keeps what happened since the last time.
+    /// Adds the difference to the last sample to the history.
     pub(super) fn step(&self) {
         self.history.sample(&self.recorders, self.clock.now());
     }
 
-    /// Does so for ever.
+    /// Samples until dropped.
     pub(super) async fn run(self) {
         let mut interval = tokio::time::interval(SLOT);
-        // What was missed is a gap.
+        // A missed tick leaves a gap in the charts.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first one comes at once, when nothing has happened.
+        // The first tick fires at once, when there is nothing to sample.
         interval.tick().await;
         loop {
             interval.tick().await;
-            // While the clock stands, as that of a test may, there is no time in which anything could have happened.
+            // A test may stop the clock; no time has passed then, so there is nothing to sample.
             if self.history.last_read() != self.clock.now() {
                 self.step();
             }
@@ -65,7 +65,7 @@ impl Sampler {
     }
 }
 
-/// The monitor, and what has to run for it.
+/// The monitor and the task that feeds it.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let Sources { settings, names, recorders, tallies, known, clock, configuration } = sources;
     let history = Arc::new(History::new(names.len(), clock.now()));
@@ -96,7 +96,7 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     (Arc::new(Monitor::new(history, routes.collect(), upstreams.collect(), Arc::new(ask))), sampler)
 }
 
-/// What does not change while the process runs; the rest is filled in when somebody asks.
+/// Facts that stay constant while the process runs; the rest is added on each request.
 fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, now: Timestamp) -> Status {
     let upstreams = settings.upstreams.iter().map(|upstream| UpstreamStatus {
         name: upstream.name.clone(),
@@ -133,7 +133,7 @@ fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, n
     }
 }
 
-/// What the gateway answers itself, above all routes.
+/// Built-in routes of the gateway itself, which precede the configured routes.
 fn own_routes(settings: &Settings) -> impl Iterator<Item = RouteStatus> {
     let own = |name: &str, path: String, methods: &[&str], limits| RouteStatus {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Removes what the store has kept for long enough: old entries of the change log and of the audit trail.
+//! Removes expired entries of the change log and of the audit trail.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::config::Settings;
 use crate::config::settings::Admin;
 use crate::store::Store;
 
-/// Entries of the change log that are older serve nobody: no gateway is blind for so long and still believes anything.
+/// Retention of the change log. A gateway that was cut off for longer has already dropped its whole cache.
 const KEEP_CHANGES: Duration = Duration::from_secs(7 * 86_400);
 /// How often old entries are removed.
 const EVERY: Duration = Duration::from_secs(3_600);
 
-/// For how long the audit trail is kept. It grows with every failed login, also where no admin application shows it.
+/// Retention of the audit trail. Every failed login adds an entry, even without an admin application.
 pub(super) fn audit_keep(settings: &Settings) -> Duration {
     settings.admin.as_ref().map_or(Admin::AUDIT_KEEP, |admin| admin.audit_keep)
 }
 
-/// Runs for ever.
+/// Prunes until dropped.
 pub(super) async fn run(store: Store, clock: Clock, audit_keep: Duration) {
     let mut interval = tokio::time::interval(EVERY);
     loop {

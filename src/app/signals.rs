@@ -1,17 +1,17 @@
-//! Signals that ask the process to stop.
+//! Shutdown signals.
 
 use std::io;
 
 use tokio::signal::unix;
 
-/// SIGTERM and SIGINT, which mean the same: finish what is in flight and stop.
+/// SIGTERM and SIGINT. Both mean: drain requests in flight, then exit.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
 }
 
-/// Which signal came.
+/// Received signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM.
@@ -21,17 +21,17 @@ pub enum Signal {
 }
 
 impl Signals {
-    /// From here on the signals no longer end the process by themselves.
+    /// Installs the handlers. From then on the signals no longer end the process by themselves.
     ///
     /// # Errors
-    /// If the system does not let us listen.
+    /// If the system refuses to install the handlers.
     pub fn listen() -> io::Result<Signals> {
         let terminate = unix::signal(unix::SignalKind::terminate())?;
         let interrupt = unix::signal(unix::SignalKind::interrupt())?;
         Ok(Signals { terminate, interrupt })
     }
 
-    /// Waits for the next one. Dropping the future loses none.
+    /// Waits for the next signal. Dropping the future loses none.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,

@@ -1,4 +1,4 @@
-//! From settings to a running gateway, and back.
+//! Start and shutdown of the gateway.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -33,52 +33,52 @@ use crate::store::{Store, Via};
 use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
 use crate::upstream::{EndpointSpec, Spool};
 
-/// How long a stop waits for the last lines of the access log to be written.
+/// Time limit at shutdown for writing the last lines of the access log.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// How long a stop waits for the last uses of tokens to be written.
+/// Time limit at shutdown for writing the last uses of tokens.
 const LAST_USES: Duration = Duration::from_secs(2);
 
-/// What the gateway has from outside.
+/// External inputs of the gateway.
 pub struct World {
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Users and tokens.
+    /// The store of users and tokens.
     pub store: Store,
-    /// Where the access log goes.
+    /// Destination of the access log.
     pub access_log: Box<dyn Write + Send>,
-    /// The file that the settings were read from, to be shown.
+    /// Path of the configuration file, for display only.
     pub configuration: Option<PathBuf>,
 }
 
-/// A running gateway. Dropping it lets go of it: its threads end with the process.
+/// A running gateway. Dropping it does not stop its threads; they end with the process.
 pub struct Running {
     addresses: HashMap<String, SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
-    /// Serves the admin application until a stop begins, and what is in flight then.
+    /// Serves the admin application until shutdown, then finishes requests in flight.
     admin: Option<tokio::task::JoinHandle<()>>,
-    /// Samples the traffic for it.
+    /// Samples the traffic for the admin application.
     sampler: Option<Sampler>,
     log: Option<LogWriter>,
     known: Known,
     recorders: Vec<Arc<Recorder>>,
-    /// Writes the last uses of tokens; ends by itself after the last worker.
+    /// Writes the last uses of tokens; ends after the last worker.
     last_uses: tokio::task::JoinHandle<()>,
 }
 
-/// How a stop went.
+/// Outcome of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
-    /// Connections that were cut because their time was over.
+    /// Connections that were closed because the grace period was over.
     pub cut: usize,
 }
 
-/// Starts everything. Returns when all sockets are bound.
+/// Starts the gateway. Returns when all sockets are bound.
 ///
 /// # Errors
-/// [`StartError`]; nothing is left running then.
+/// [`StartError`]; nothing keeps running in that case.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
     let World { clock, store, access_log, configuration } = world;
     files::reserve(&settings)?;
@@ -118,7 +118,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     });
 
     let mut names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
-    // Behind the last route: see `Exchange::matched_login` and what follows it.
+    // Its index follows the last route: see `Exchange::matched_login`.
     names.extend(settings.login.as_ref().map(|_| Login::NAME.into()));
     names.extend(settings.login.as_ref().and_then(|login| login.browser.as_ref()).map(|_| Browser::NAME.into()));
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
@@ -145,7 +145,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         let (monitor, sampling) = monitor::new(sources);
         control.spawn(sampling.clone().run());
         sampler = Some(sampling);
-        // Ids that no worker has. What its log loses is not counted: only workers have counters.
+        // Uses request ids that no worker uses. Lines lost by its log are not counted: only workers have counters.
         let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new(&[])));
         let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
         let from = (&store, &clock, known.uses.clone(), records);
@@ -174,38 +174,38 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 }
 
 impl Running {
-    /// Where a listener listens.
+    /// Returns the address of a listener.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.addresses.get(listener).copied()
     }
 
-    /// What this process believes about tokens.
+    /// Returns the token cache of this process.
     pub fn memory(&self) -> &Arc<IdentityCache> {
         &self.known.memory
     }
 
-    /// The counters, as the metrics page shows them.
+    /// Renders the metrics page.
     pub fn metrics(&self) -> String {
         self.known.metrics(&self.recorders)
     }
 
-    /// Samples the traffic now, for the charts of the admin application, beside every two seconds.
+    /// Takes a traffic sample now, in addition to the regular one every two seconds.
     pub fn sample_traffic(&self) {
         if let Some(sampler) = &self.sampler {
             sampler.step();
         }
     }
 
-    /// Has every worker ended, which none should before it is asked?
+    /// Returns true if every worker has ended; before shutdown that is a fault.
     pub fn is_dead(&self) -> bool {
         self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Stops: takes nothing new at once, waits for what is in flight at most for `grace`, cuts the rest.
+    /// Shuts down: accepts nothing new, drains for at most `grace`, then closes what is left.
     ///
-    /// Dropping the future cuts everything.
+    /// Dropping the future closes all connections at once.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
-        // Nobody listens only if all workers are gone already.
+        // Sending fails only if all workers have ended already.
         let _ = self.phase.send(Phase::Draining);
         let workers = std::mem::take(&mut self.workers);
         let mut ended = tokio::task::spawn_blocking(move || {
@@ -217,7 +217,7 @@ impl Running {
             if let Some(admin) = admin {
                 let _ = admin.await;
             }
-            // Comes last: it must not be asked again once it has said how many were cut.
+            // Must be last: the workers' future must not be polled after it has returned the count.
             (&mut ended).await
         };
         let cut = match tokio::time::timeout(grace, in_flight).await {
@@ -243,7 +243,7 @@ impl Running {
     }
 }
 
-/// Looks the names of all endpoints up, all at once. Those that are unknown are looked up again until they are known.
+/// Resolves the names of all endpoints in parallel. Names that do not resolve are retried until they do.
 async fn resolve_all(settings: &Settings, control: &mut JoinSet<()>) -> Vec<Vec<Arc<EndpointSpec>>> {
     let mut asked = JoinSet::new();
     let mut all = Vec::new();
@@ -263,7 +263,7 @@ async fn resolve_all(settings: &Settings, control: &mut JoinSet<()>) -> Vec<Vec<
     all
 }
 
-/// Where bodies are gathered, if any are; then its folder has to take files.
+/// The spool of request bodies, if a route buffers them. Checks that its folder is writable.
 fn spool(settings: &Settings, known: &Known) -> Result<Spool, StartError> {
     let spool = Spool::new(&settings.spool, Arc::clone(&known.counts));
     if settings.routes.iter().any(|route| route.buffer_request) {
@@ -272,7 +272,7 @@ fn spool(settings: &Settings, known: &Known) -> Result<Spool, StartError> {
     Ok(spool)
 }
 
-/// The acceptors of the listeners, and that of the admin application.
+/// Builds the TLS acceptors of the listeners and of the admin application.
 fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<TlsAcceptor>), tls::TlsError> {
     let ticketer = tls::ticketer()?;
     let acceptor = |tls: &TlsListener| -> Result<TlsAcceptor, tls::TlsError> {
@@ -297,7 +297,7 @@ fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartEr
     opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
 }
 
-/// Logs what limits turned away, at most once a second for each limit.
+/// Logs what limits rejected, at most once a second for each limit.
 async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
@@ -308,7 +308,7 @@ async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
     }
 }
 
-/// Health and metrics, for those who run the gateway.
+/// The internal listener: health and metrics.
 fn serve_internal(
     settings: &Settings,
     sockets: &[Vec<TcpListener>],
@@ -331,7 +331,7 @@ fn serve_internal(
         let name = listener.name.clone();
         control.spawn(async move {
             match tokio::net::TcpListener::from_std(socket) {
-                // Until the very end: monitoring shows the stop.
+                // Served until the very end, so monitoring can observe the shutdown.
                 Ok(socket) => admin::serve(socket, router, std::future::pending()).await,
                 Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
             }
@@ -339,7 +339,7 @@ fn serve_internal(
     }
 }
 
-/// Deals the sockets out, one of each listener to each worker.
+/// Distributes the sockets: each worker gets one of each listener.
 fn share_out(
     settings: &Settings,
     sockets: Vec<Vec<TcpListener>>,
@@ -369,7 +369,7 @@ fn share_out(
     shares
 }
 
-/// Tells this process's request ids from those of others.
+/// Prefix that distinguishes request ids of this process from those of other processes.
 #[expect(clippy::disallowed_methods, reason = "drawn once, at the top")]
 fn process_id() -> u64 {
     rand::rng().random()

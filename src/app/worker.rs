@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime, sockets, pools and counters of its own.
+//! Worker: a thread with its own runtime, sockets, connection pools and counters.
 
 use std::io;
 use std::net::TcpListener;
@@ -28,43 +28,43 @@ use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
 use crate::upstream::{EndpointPool, EndpointSpec, EndpointTally, PoolLimits, Pools, Spool, UpstreamPools};
 
-/// How often a worker looks after its connections and hands its log lines over. Timeouts are as exact as this.
+/// Interval at which a worker checks its connections and flushes its log lines. It is also the resolution of timeouts.
 const TICK: Duration = Duration::from_millis(250);
-/// Threads of each worker that read and write the spool, since the worker itself must not wait for a disk.
+/// Threads of each worker for spool I/O, so the worker itself never waits for a disk.
 const SPOOLING: usize = 4;
-/// How often a worker that stops looks whether everybody has left.
+/// Interval at which a worker checks whether its connections have drained.
 const LAST_TICK: Duration = Duration::from_millis(10);
 
-/// How far a stop has come.
+/// Phase of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     /// Serve.
     Serving,
-    /// Take nothing new, finish what is in flight.
+    /// Draining: accept nothing new, finish requests in flight.
     Draining,
-    /// End now.
+    /// Abort: close everything.
     Aborting,
 }
 
-/// For each upstream, what is known of its endpoints.
+/// State of the endpoints of each upstream.
 pub(super) type Tallies = Vec<Vec<Arc<EndpointTally>>>;
 
-/// What all workers are made from.
+/// Shared inputs of all workers.
 pub(super) struct Plan {
     pub settings: Settings,
     pub routes: Arc<RouteTable>,
-    /// For each upstream, its endpoints with their names looked up.
+    /// The resolved endpoints of each upstream.
     pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
-    /// What is known of each of them.
+    /// The state of each endpoint.
     pub tallies: Tallies,
-    /// For each listener, its TLS.
+    /// TLS of each listener.
     pub tls: Vec<Option<TlsAcceptor>>,
     pub known: Known,
     pub spool: Spool,
-    /// The room for logins and forms that have not come yet.
+    /// Memory budget for login bodies and forms that are still being received.
     pub forms: Forms,
     pub refused: Refused,
-    /// `None`: nobody can log in.
+    /// `None`: logins are not configured.
     pub issuer: Option<IssuerHandle>,
     pub connections: Arc<Connections>,
     pub clock: Clock,
@@ -73,18 +73,18 @@ pub(super) struct Plan {
     pub https_port: u16,
 }
 
-/// What one worker gets beside the plan.
+/// Inputs of a single worker.
 pub(super) struct Share {
     pub index: u16,
-    /// Its sockets, each with its place in the settings.
+    /// Its sockets, each with its index in the settings.
     pub sockets: Vec<(usize, TcpListener)>,
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
     pub phase: watch::Receiver<Phase>,
 }
 
-/// Starts a worker's thread. It ends when the phase says so and nobody is left, or at once when it aborts; it returns
-/// how many connections it cut.
+/// Starts a worker's thread. The worker ends when it has drained or when the phase is abort. It returns the number of
+/// connections that it closed.
 pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usize>> {
     let runtime = || {
         let mut builder = Builder::new_current_thread();
@@ -121,7 +121,7 @@ async fn run(plan: &Plan, share: Share) -> usize {
             changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
         }
     }
-    // Nobody listens if every accepting task has ended by itself.
+    // Sending fails only if every accept task has ended.
     let _ = stop.send(true);
     for task in accepting {
         let _ = task.await;
@@ -145,9 +145,9 @@ async fn run(plan: &Plan, share: Share) -> usize {
     0
 }
 
-/// One event, and those that wait behind it.
+/// Receives one event and all that are queued behind it.
 fn hear(gateway: &Rc<Gateway>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
-    // Closed it never is, since the plan has a sender; and who has lagged behind has missed some.
+    // The channel never closes, since the plan keeps a sender. A receiver that lagged has lost events.
     gateway.hear(first.unwrap_or(TokenEvent::Gap));
     loop {
         match events.try_recv() {
@@ -224,7 +224,7 @@ fn pools(plan: &Plan) -> Pools {
     Pools::new(upstreams.collect())
 }
 
-/// What accepts on one listener; `None` for those that are not for clients.
+/// The accept loop of one listener; `None` for internal listeners.
 fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> Option<Accept> {
     let listener = plan.settings.listeners.get(place)?;
     let (door, tls) = match &listener.role {

@@ -1,4 +1,4 @@
-//! What may be typed.
+//! Arguments and subcommands.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub struct Cli {
     /// The configuration
     #[arg(long, global = true, value_name = "FILE", default_value = "gateway.toml")]
     pub config: PathBuf,
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -202,14 +202,14 @@ pub enum ImportCommand {
     Django {
         /// django+sqlite:FILE, django+postgres://… or django+mysql://…; or '${NAME}', taken from the environment
         url: String,
-        /// End what an earlier import brought and what does not count in Django any more: revoke the tokens, deactivate
-        /// the users
+        /// Revoke tokens and deactivate users that an earlier import brought and that are gone or no longer valid in
+        /// Django
         #[arg(long, conflicts_with = "keep_gone")]
         prune: bool,
-        /// Keep what does not count in Django any more; it is no reason to exit 1
+        /// Keep users and tokens that are no longer valid in Django; do not exit 1 because of them
         #[arg(long)]
         keep_gone: bool,
-        /// What was skipped, left out or left different is no reason to exit 1
+        /// Do not exit 1 because of users or tokens that were skipped, left out or left different
         #[arg(long)]
         allow_skipped: bool,
         /// Print JSON
@@ -265,7 +265,7 @@ pub enum TokenCommand {
         /// Lifetime of the named token, such as 90d
         #[arg(long, requires = "name")]
         expires: Option<HumanDuration>,
-        /// What the named token may be used for; may be given several times
+        /// A scope of the named token; can be repeated
         #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
         scopes: Vec<String>,
         /// Print JSON

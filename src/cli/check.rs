@@ -1,4 +1,4 @@
-//! `tokengate check`: what is wrong with a configuration, all of it at once.
+//! `tokengate check`: reports every problem of a configuration.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::store;
 use crate::units::HumanDuration;
 use crate::upstream::EndpointSpec;
 
-/// Checks, prints, and gives 0 if the gateway would start with it.
+/// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it.
 pub fn run(config: &Path, json: bool) -> ExitCode {
     let (errors, warnings) = match config::load(config) {
         Ok(Loaded { settings, mut warnings }) => {
@@ -39,10 +39,8 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
     if ok && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Looks whether a Django database has what it must, and a place for sessions if there shall be some; and says for how
-/// long something deleted there counts here.
-///
-/// A store of our own is not looked at: opening it would make it.
+/// Checks that a Django database has the required tables, and a session table if sessions are configured. Prints how
+/// long a deleted token stays valid. || The gateway's own store is not checked: opening it would create it.
 fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<Problem>) {
     if !matches!(settings.store.url, StoreUrl::Django(_)) {
         return (None, Vec::new());
@@ -82,7 +80,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     (error, warnings)
 }
 
-/// Looks the names of all endpoints up, as the gateway does when it starts.
+/// Resolves the names of all endpoints, as the gateway does at start.
 fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
     let look_up = async {
         let mut unknown = Vec::new();
@@ -105,15 +103,15 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         mend: Some("correct the name, or see that the resolver of this machine knows it".to_owned()),
     };
     let unknown: Vec<(&str, String, std::io::Error)> = runtime.block_on(look_up);
-    // A resolver that hangs must not keep the command from ending.
+    // A resolver that hangs must not block the command's exit.
     runtime.shutdown_background();
     unknown.into_iter().map(problem).collect()
 }
 
-/// The settings, for the commands that need them.
+/// Reads the settings, for the commands that need them.
 ///
 /// # Errors
-/// All problems of the file, one a line.
+/// All problems of the file, one per line.
 pub fn settings(config: &Path) -> anyhow::Result<Settings> {
     match config::load(config) {
         Ok(Loaded { settings, .. }) => Ok(settings),

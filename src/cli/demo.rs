@@ -1,4 +1,4 @@
-//! `tokengate demo`: starts everything and prints what to paste.
+//! `tokengate demo`: starts the demo and prints commands to try.
 
 use std::io;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::telemetry;
 /// Runs the demo until it is interrupted.
 pub fn run(args: &DemoArgs) -> Result<()> {
     telemetry::log::init(tracing::Level::WARN, false).context("the log cannot be set up")?;
-    // Kept until the end; a temporary folder goes with it.
+    // Keeps a temporary folder alive until the end.
     let temporary =
         if args.dir.is_none() { Some(tempfile::tempdir().context("no temporary folder can be made")?) } else { None };
     let dir = match (&args.dir, &temporary) {

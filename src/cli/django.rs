@@ -9,7 +9,7 @@ use super::{check, show};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store;
 
-/// Runs one command.
+/// Runs a subcommand.
 pub fn run(config: &Path, command: &DjangoCommand) -> Result<()> {
     let DjangoCommand::Triggers = command;
     let settings = check::settings(config)?;

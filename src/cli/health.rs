@@ -1,4 +1,4 @@
-//! `tokengate health`: asks the running gateway, for a container's health check.
+//! `tokengate health`: queries the running gateway, for a container's health check.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -11,12 +11,12 @@ use super::{check, show};
 use crate::clock::Clock;
 use crate::config::settings::ListenerRole;
 
-/// Longest wait for the whole answer.
+/// Timeout of the whole response.
 const LIMIT: Duration = Duration::from_secs(3);
-/// More than the answer ever is.
+/// Maximum size of a response; real ones are smaller.
 const LONGEST: usize = 64 << 10;
 
-/// Asks the first internal listener that serves health.
+/// Queries the first internal listener that serves health.
 pub fn run(config: &Path) -> Result<()> {
     let settings = check::settings(config)?;
     let listener = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Internal { health: true, .. }));
@@ -34,7 +34,7 @@ pub fn run(config: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A listener on all addresses is asked on loopback.
+/// For a listener on all addresses, use loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -53,7 +53,7 @@ fn ask(address: SocketAddr) -> Result<String> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     while answer.len() < LONGEST {
-        // What is left, not the whole limit: an answer that drips must end in time too.
+        // Use the remaining time, not the whole limit: a response that trickles in must time out too.
         let left = deadline.saturating_duration_since(clock.instant());
         if left.is_zero() {
             bail!("no complete response within {} s", LIMIT.as_secs());
@@ -62,7 +62,7 @@ fn ask(address: SocketAddr) -> Result<String> {
         match stream.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => answer.extend(piece.iter().take(count)),
-            // A read that took too long goes by either name; the next turn tells.
+            // A timed-out read has either error kind; the next iteration checks the deadline.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! `tokengate import`: takes users and tokens over from elsewhere.
+//! `tokengate import`: imports users and tokens.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use super::{check, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store::{DjangoUsers, Import, Page, Store};
 
-/// How many users are asked of the store at once.
+/// Number of users read from the store per query.
 const PAGE: u32 = 500;
 
-/// Runs one command.
+/// Runs a subcommand.
 pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
     let ImportCommand::Django { url, prune, keep_gone, allow_skipped, json } = command;
     let settings = check::settings(config)?;
@@ -23,7 +23,7 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         bail!("store.url is a Django database itself; set it to the store that receives the users");
     }
     let url = DjangoUrl::parse(&expanded(url)?, |path| PathBuf::from(path)).map_err(|bad| {
-        // Neither shows what stands there, which may be a password.
+        // The messages omit the value, which may be a password.
         anyhow::anyhow!("the address {}; {}", bad.what, bad.mend)
     })?;
     let import = Import { source: source(&url), prune };
@@ -31,7 +31,7 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         let mut users = DjangoUsers::open(&url, &settings.store).await?;
         let mut report = Report::new(prune);
         let done = take_all(&store, &mut users, &import, &mut report).await;
-        // What was done before it failed is done; the next run goes on from there.
+        // Changes before an error are kept; the next run continues from there.
         report.print(json)?;
         done?;
         let is_whole = (allow_skipped || report.is_whole()) && (keep_gone || report.nothing_stale());
@@ -52,7 +52,7 @@ async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, repor
             report.note(&arrival, taken);
         }
     }
-    // Only now is it known who is gone. A database without users is more likely the wrong one.
+    // Deleted users are known only after the full read. A database without users is probably the wrong one.
     let import = Import { prune: import.prune && !seen.is_empty(), ..import.clone() };
     let mut page = Page::first(PAGE);
     loop {
@@ -69,7 +69,7 @@ async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, repor
     Ok(())
 }
 
-/// What the store notes beside what it takes over. The path of a file does not depend on where the command was run.
+/// Identifies the source database in the store. A file's path does not depend on the working directory.
 fn source(url: &DjangoUrl) -> String {
     match url {
         DjangoUrl::Sqlite(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
@@ -77,7 +77,7 @@ fn source(url: &DjangoUrl) -> String {
     }
 }
 
-/// `${NAME}` is taken from the environment, where nobody else of this machine sees a password.
+/// Expands `${NAME}` from the environment, where other users of this machine cannot see a password.
 fn expanded(url: String) -> Result<String> {
     match url.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) {
         Some(name) => std::env::var(name).with_context(|| format!("the environment has no variable {name}")),

@@ -1,4 +1,4 @@
-//! What an import did, and what it could not do: every difference by name, then all of them counted.
+//! Report of an import: each difference by name, then totals.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use super::show;
 use crate::store::{Arrival, Gone, Stale, Taken, TokenLabel, TokenTaken, UserTaken};
 
-/// What became of all.
+/// Totals.
 pub(super) struct Report {
     prunes: bool,
     users: Counts,
     tokens: Counts,
-    /// Users who differ, and tokens that live longer here than there.
+    /// Users that differ, and tokens that expire later here than in the source.
     different: u64,
     passwords_lost: u64,
-    /// Tokens that were skipped since they do not count there either.
+    /// Tokens that were skipped because they are not valid in the source either.
     dead: u64,
     stale_users: u64,
     stale_tokens: u64,
@@ -35,7 +35,7 @@ struct Remark {
 }
 
 impl Report {
-    /// An empty report, of an import that ends what is gone or does not.
+    /// Creates an empty report; the flag says whether the import prunes.
     pub(super) fn new(prunes: bool) -> Report {
         Report {
             prunes,
@@ -54,17 +54,17 @@ impl Report {
         self.prunes
     }
 
-    /// Is all that counts there here, as it is there?
+    /// Returns true if everything that is valid in the source is valid here too.
     pub(super) fn is_whole(&self) -> bool {
         self.users.skipped + self.tokens.skipped + self.different + self.passwords_lost == self.dead
     }
 
-    /// Does nothing count here any more that does not count there?
+    /// Returns true if nothing is valid here that is no longer valid in the source.
     pub(super) fn nothing_stale(&self) -> bool {
         self.prunes || self.stale_users + self.stale_tokens == 0
     }
 
-    /// Notes what became of a user and of the user's tokens.
+    /// Records the result for a user and the user's tokens.
     pub(super) fn note(&mut self, arrival: &Arrival, taken: Taken) {
         let account = &arrival.user.account;
         let (id, name) = (account.id.0, account.name.as_str());
@@ -122,7 +122,7 @@ impl Report {
         self.note_stale(id, name, &taken.stale, "inactive");
     }
 
-    /// Notes a user who is gone there.
+    /// Records a user who was deleted in the source.
     pub(super) fn miss(&mut self, gone: &Gone) {
         self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone");
     }
@@ -148,7 +148,7 @@ impl Report {
         self.remarks.push(Remark { id, user: user.to_owned(), text });
     }
 
-    /// Prints all of it.
+    /// Prints the report.
     pub(super) fn print(&self, json: bool) -> Result<()> {
         let Report { prunes, different, passwords_lost, stale_users, stale_tokens, .. } = self;
         if json {
@@ -203,7 +203,7 @@ fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Texts of others keep to their line.
+/// Replaces control characters, so foreign text cannot break the line.
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

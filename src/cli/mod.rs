@@ -1,8 +1,7 @@
 //! The command line.
 //!
-//! [`run`] reads the arguments, does one thing and gives the exit code: 0 done, 1 a wish that was refused (the reason
-//! on standard error), 2 bad usage. One file for each group of commands; all of them use the same functions of the
-//! store as everybody else.
+//! [`run`] parses the arguments, runs one command and returns the exit code: 0 success, 1 failure (reason on standard
+//! error), 2 bad usage. Each group of commands has its own file; all use the store's public functions.
 
 mod args;
 mod cert;
@@ -26,9 +25,9 @@ use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 
-/// Runs the command that the process was started with.
+/// Runs the command of this process.
 pub fn run() -> ExitCode {
-    // Ends the process with 2 on bad usage.
+    // Exits with 2 on bad usage.
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check { json } => return check::run(&cli.config, json),
@@ -49,7 +48,8 @@ pub fn run() -> ExitCode {
 fn ended(done: Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,
-        // Whoever reads our output has seen enough: `tokengate user list | head`.
+        // The reader closed the pipe, as in `tokengate user list
+        // head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);
@@ -59,7 +59,7 @@ fn ended(done: Result<ExitCode>) -> ExitCode {
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<()> {
-    // Into memory first: clap_complete panics on a file that cannot be written.
+    // Written to memory first: clap_complete panics if a write fails.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tokengate", &mut script);
     Ok(io::stdout().write_all(&script)?)

@@ -11,10 +11,10 @@ use crate::clock::Clock;
 use crate::config::settings::{Admin, ListenerRole};
 use crate::{store, telemetry};
 
-/// Runs until SIGTERM or SIGINT, then until what was in flight has ended. A second signal ends at once.
+/// Runs until SIGTERM or SIGINT, then drains requests in flight. A second signal exits at once.
 ///
 /// # Errors
-/// Whatever keeps the gateway from starting.
+/// Any error that prevents a start.
 pub fn run(config: &Path) -> Result<()> {
     let settings = check::settings(config)?;
     telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
@@ -50,7 +50,7 @@ pub fn run(config: &Path) -> Result<()> {
     })
 }
 
-/// The runtime of the control half: two threads for everything that waits or writes.
+/// Builds the runtime of the control half. Two threads suffice for tasks that mostly wait.
 pub fn control_runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_name("control").enable_all();

@@ -1,10 +1,10 @@
-//! How things are printed.
+//! Output of the commands.
 
 use std::io::{self, Write};
 
 use anyhow::Result;
 
-/// Prints a line, and says so if that cannot be done (a closed pipe, a full disk).
+/// Prints a line; returns an error on a closed pipe or a full disk.
 pub fn line(text: impl std::fmt::Display) -> Result<()> {
     writeln!(io::stdout(), "{text}")?;
     Ok(())
@@ -15,16 +15,16 @@ pub fn json(value: &serde_json::Value) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Prints an error with its causes on standard error.
+/// Prints an error with its causes to standard error.
 pub fn error(error: &anyhow::Error) {
     note(chain(error));
 }
 
-/// An error with its causes, each once, in one line.
+/// Formats an error and its causes in one line, without repetition.
 pub fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        // Some errors show their cause in their own text.
+        // Some errors include their cause in their own text.
         if !text.contains(&cause) {
             text.push_str(if text.is_empty() { "" } else { ": " });
             text.push_str(&cause);
@@ -33,7 +33,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// Prints a line on standard error, as far as that is possible.
+/// Prints a line to standard error; ignores failures.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }

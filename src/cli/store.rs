@@ -1,4 +1,4 @@
-//! What the commands on the store have in common, and `tokengate migrate`.
+//! Helpers shared by the store commands, and `tokengate migrate`.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::cache::{self, SharedCache};
 use crate::clock::Clock;
 use crate::store::{self, Actor, Migration, SharedCacheKey, Store, User};
 
-/// Opens the store of a configuration and does something with it. What that changes is told to running gateways.
+/// Opens the configured store, runs an action and notifies running gateways of the changes.
 pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Result<T> {
     let settings = check::settings(config)?;
     runtime()?.block_on(async {
@@ -24,7 +24,7 @@ pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Res
         let done = work(store).await;
         let key = SharedCacheKey::read(&settings.store.key_file)?;
         let (shared, _) = SharedCache::new(redis, key, Clock::system());
-        // What is done is done; gateways that are not told now find it in the change log soon.
+        // The change is committed. Gateways that miss the notification find it in the change log soon.
         if let Err(error) = cache::announce(&*tokens, &shared, before).await {
             show::note(format_args!(
                 "Running gateways could not be notified; they read the change from the change log ({error})."
@@ -34,12 +34,12 @@ pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Res
     })
 }
 
-/// The user of this name.
+/// Finds the user with this name.
 pub async fn user(store: &Store, name: &str) -> Result<User> {
     store.accounts.find(name).await?.with_context(|| format!("user {name} does not exist"))
 }
 
-/// The first line of standard input, without its end.
+/// Reads the first line of standard input, without its line break.
 pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
     std::io::stdin().lock().read_line(&mut line).with_context(|| format!("the {what} cannot be read"))?;
@@ -51,7 +51,7 @@ pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// Brings the schema up to this version.
+/// Upgrades the schema to this version.
 pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
     let applied = runtime()?.block_on(async {
@@ -72,7 +72,7 @@ pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// A runtime for one command.
+/// Builds a runtime for one command.
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().build().context("the runtime cannot be started")

@@ -1,4 +1,4 @@
-//! `tokengate token`: what `drf_create_token` does, and more.
+//! `tokengate token`: replaces Django's `drf_create_token` and adds more commands.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::store::{Issued, NamedToken, OnConflict, Page, Store, TokenDetails, To
 use crate::token::{Scope, ScopeSet, TokenId, TokenKey};
 use crate::units::HumanDuration;
 
-/// How many tokens are asked of the store at once.
+/// Number of tokens read from the store per query.
 const PAGE: u32 = 500;
 
-/// Runs one command.
+/// Runs a subcommand.
 pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
     match command {
         TokenCommand::Create { user, reset, name, expires, scopes, json } => {
@@ -63,7 +63,7 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
         TokenCommand::Revoke { token, key_stdin } => {
             let token = if key_stdin { None } else { token };
             let which = match token.as_deref().map(str::parse::<i64>) {
-                // Keys of DRF are 40 characters; no id has as many digits.
+                // Keys of Django REST Framework have 40 characters; no id has as many digits.
                 Some(Ok(id)) => TokenRef::Id(TokenId(id)),
                 Some(Err(_)) => TokenRef::Digest(TokenKey::parse(&token.unwrap_or_default())?.digest()),
                 None => TokenRef::Digest(key_from_stdin()?.digest()),
@@ -77,7 +77,8 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
     }
 }
 
-/// The line of `drf_create_token`, word for word; it says "Generated" for an older key too (DRF_CONTRACT §4).
+/// Formats the line of `drf_create_token` word for word. That command says "Generated" for an existing key too, and
+/// scripts parse it.
 pub fn show_issued(issued: &Issued, user: &str) -> Result<()> {
     show::line(format!("Generated token {} for user {user}", issued.key.expose()))
 }

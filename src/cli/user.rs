@@ -12,10 +12,10 @@ use crate::config::settings::StoreUrl;
 use crate::store::{AccountError, NewUser, Page, Password, Store, User};
 use crate::token::SubjectId;
 
-/// How many users are asked of the store at once.
+/// Number of users read from the store per query.
 const PAGE: u32 = 500;
 
-/// Runs one command.
+/// Runs a subcommand.
 pub fn run(config: &Path, command: UserCommand) -> Result<()> {
     match command {
         UserCommand::Create(order) => create(config, order),
@@ -51,7 +51,7 @@ pub fn run(config: &Path, command: UserCommand) -> Result<()> {
 
 fn create(config: &Path, order: UserCreate) -> Result<()> {
     refuse_beside_django(config)?;
-    // Before the store is opened: somebody may think about a password for a while.
+    // Asks before opening the store: the prompt may wait for a long time.
     let password = read_password(&order.password)?;
     let new = NewUser {
         id: order.id.map(SubjectId),
@@ -139,7 +139,7 @@ fn as_json(user: &User) -> Value {
     })
 }
 
-/// Nobody is asked for a password that has no place here.
+/// Rejects a command that would ask for a password this store cannot keep.
 fn refuse_beside_django(config: &Path) -> Result<()> {
     match check::settings(config)?.store.url {
         StoreUrl::Django(_) => Err(AccountError::InDjango.into()),
@@ -164,6 +164,6 @@ fn read_password(source: &PasswordSource) -> Result<Option<Password>> {
         }
         first
     };
-    // Moved, not copied: the copy would not be wiped.
+    // Moved, not copied: a copy would not be wiped.
     Ok(Some(Password::parse(std::mem::take(&mut *text))?))
 }

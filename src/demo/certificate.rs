@@ -1,8 +1,8 @@
 //! Development certificates: a small authority of its own and a server certificate signed by it.
 //!
-//! Used by `tokengate cert`, by the demo and by tests. For machines of developers only: nothing renews or revokes what
-//! is made here. The key of the authority is thrown away unless somebody asks to keep it, so that a developer who
-//! trusts `dev-ca.pem` trusts this one certificate and nothing that is signed later.
+//! Used by `tokengate cert`, by the demo and by tests. For development only: nothing renews or revokes these
+//! certificates. The CA's private key is discarded unless the caller asks to keep it, so trusting `dev-ca.pem` means
+//! trusting this one certificate only.
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,16 +17,16 @@ use rcgen::{
 
 use crate::clock::Timestamp;
 
-/// Names that every development certificate is for.
+/// Names in every development certificate.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// 397 days: the longest life that every client accepts (ballot SC22 of the CA/Browser Forum).
 const LIFETIME: Duration = Duration::from_secs(397 * 86_400);
 
-/// One hour: clocks of containers and virtual machines run behind.
+/// One hour: clocks of containers and virtual machines may be slow.
 const SKEW: Duration = Duration::from_secs(3_600);
 
-/// What kind of certificate is wanted.
+/// Options of a certificate.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// Names and addresses beside `localhost`, `127.0.0.1` and `::1`.
@@ -37,7 +37,7 @@ pub struct Wish {
     pub keep_ca_key: bool,
 }
 
-/// The files that were made.
+/// The created files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     /// The authority's certificate, for clients to trust.
@@ -48,11 +48,11 @@ pub struct Made {
     pub cert_file: PathBuf,
     /// The server's key, readable by its owner only.
     pub key_file: PathBuf,
-    /// What the certificate is for.
+    /// Names and addresses in the certificate.
     pub names: Vec<String>,
 }
 
-/// Why no certificate was made.
+/// Reason why no certificate was created.
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     /// A file is there already.

@@ -1,8 +1,8 @@
-//! `tokengate demo`: everything at work in one process, nothing else needed.
+//! `tokengate demo`: a complete set-up in one process, without other dependencies.
 //!
-//! In a folder of its own: a certificate, a key file, a store with two users and their tokens, a configuration, and a
-//! real product service as the upstream. The gateway in front is the ordinary one, started from that configuration, so
-//! every other command works on the folder too.
+//! Creates a folder with a certificate, a key file, a store with two users and their tokens, a configuration, and a
+//! product service as the upstream. The gateway is the ordinary one and reads that configuration, so every other
+//! command works on the folder too.
 
 pub mod certificate;
 pub mod product;
@@ -23,7 +23,7 @@ use crate::token::TokenKey;
 use certificate::{CertError, Made, Wish};
 use products::{ProductsError, RunningProducts};
 
-/// How the configuration of a demo begins.
+/// First line of a demo's configuration.
 const MARK: &str = "# Written by `tokengate demo`, and again at each start.";
 
 /// The password that alice of the demo logs in with.
@@ -32,12 +32,12 @@ pub const PASSWORD: &str = "wonderland";
 /// The password that the superuser `admin` of the demo signs in with.
 pub const ADMIN_PASSWORD: &str = "looking-glass";
 
-/// Where the demo listens on loopback; 0 takes a free port.
+/// Ports on loopback; 0 chooses a free port.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// HTTPS.
     pub secure: u16,
-    /// HTTP, which refuses.
+    /// HTTP, which refuses requests.
     pub plain: u16,
     /// Health and metrics.
     pub internal: u16,
@@ -60,7 +60,7 @@ pub struct Demo {
     pub admin: TokenKey,
 }
 
-/// Why the demo could not start.
+/// Reason why the demo could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// The configuration cannot be written.
@@ -71,7 +71,7 @@ pub enum DemoError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The folder holds a configuration of somebody else.
+    /// The folder contains a configuration that no demo wrote.
     #[error("{0}: was not written by a demo, and a demo would replace it; choose another folder with --dir")]
     Foreign(PathBuf),
     /// The certificate.
@@ -108,10 +108,10 @@ pub enum DemoError {
     Start(StartError),
 }
 
-/// Starts everything in `dir`, which exists. What an earlier demo made there is used again.
+/// Starts the demo in `dir`, which must exist. Reuses the files of an earlier demo.
 ///
 /// # Errors
-/// [`DemoError`]; nothing is left running then.
+/// [`DemoError`]; nothing keeps running in that case.
 pub async fn start(
     dir: &Path,
     ports: Ports,
@@ -150,19 +150,19 @@ pub async fn start(
 }
 
 impl Demo {
-    /// Where a listener of the demo (`public`, `plain`, `internal` or `admin`) listens.
+    /// Returns the address of a listener (`public`, `plain`, `internal` or `admin`).
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.gateway.address(listener)
     }
 
-    /// Ends everything, the gateway first.
+    /// Stops everything, the gateway first.
     pub async fn stop(self) {
         self.gateway.stop(self.grace).await;
         self.products.stop().await;
     }
 }
 
-/// A certificate in the folder; the one of an earlier demo, if it is there.
+/// Returns the certificate of an earlier demo, or creates one.
 fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
     match certificate::make(dir, &Wish::default(), clock.now()) {
         Err(CertError::Exists(_)) => Ok(Made {
@@ -176,7 +176,7 @@ fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
     }
 }
 
-/// The user with a login token.
+/// Returns the user with a login token.
 async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
     let user = match store.accounts.find(&new.name).await? {
         // From a demo in which nobody could log in.
@@ -238,7 +238,7 @@ upstream    = "products"
     )
 }
 
-/// Names the option that chooses another port.
+/// Names the command-line option for another port.
 fn port_taken(error: StartError) -> DemoError {
     let StartError::Listen { key, address, source } = &error else { return DemoError::Start(error) };
     if source.kind() != std::io::ErrorKind::AddrInUse {

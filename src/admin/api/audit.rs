@@ -1,4 +1,4 @@
-//! The audit trail, in parts and as a file.
+//! Audit trail: pages of the list, and export as a file.
 
 use axum::Json;
 use axum::response::Response;
@@ -27,7 +27,7 @@ async fn list(call: Call, Asked(asked): Asked<AuditParameters>) -> Result<Json<A
 
 /// The audit trail as a file
 ///
-/// All that is asked for, newest first, without parts. A file that breaks off is not whole.
+/// Exports all matching entries, newest first, without pages. A file that breaks off is incomplete.
 #[utoipa::path(get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportParameters),
     responses((status = 200, description = "The file.",
         content((String = "text/csv"), (String = "application/jsonl")),

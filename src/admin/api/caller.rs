@@ -1,7 +1,6 @@
-//! Whose request it is: the owner of the token that it shows, as the store has both at this moment.
-//!
-//! Cookies are ignored, so that no page of another site can act for a user, and no cache is asked: a revoked token stops
-//! working at once.
+//! Authentication of API requests: the caller is the owner of the token, read from the store on each request. ||
+//! Cookies are ignored, which rules out cross-site request forgery. No cache is used: a revoked token stops working at
+//! once.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
@@ -22,36 +21,36 @@ use crate::identity::Identity;
 use crate::store::Via;
 use crate::token::{Scope, TokenId, TokenRecord};
 
-/// Words before a key.
+/// Authentication schemes before a key.
 static SCHEMES: LazyLock<[Box<str>; 2]> = LazyLock::new(|| ["Token".into(), "Bearer".into()]);
 
-/// A request of somebody who may act here.
+/// A request whose caller may use the API.
 pub(super) struct Call {
-    /// What the API works with.
+    /// Shared state of the API.
     pub api: Arc<Api>,
     known: Known,
 }
 
-/// Somebody, by a token.
+/// Caller identified by a token.
 #[derive(Clone)]
 struct Known {
     caller: Caller,
-    /// Which token said so.
+    /// The token that authenticated the request.
     token: TokenId,
 }
 
 impl Call {
-    /// The caller at the desk.
+    /// The caller with access to the desk.
     pub(super) fn acting(&self) -> Acting<'_> {
         self.api.desk.act_for(self.caller())
     }
 
-    /// Who calls.
+    /// The calling user.
     pub(super) fn caller(&self) -> &Caller {
         &self.known.caller
     }
 
-    /// The token that the request shows.
+    /// The token of the request.
     pub(super) fn token(&self) -> TokenId {
         self.known.token
     }
@@ -61,15 +60,15 @@ impl FromRequestParts<Arc<Api>> for Call {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Call, Problem> {
-        // Only [`authenticate`] leaves one.
+        // Only [`authenticate`] inserts one.
         let known = parts.extensions.get::<Known>().cloned().ok_or_else(nobody)?;
         Ok(Call { api: Arc::clone(api), known })
     }
 }
 
-/// Refuses requests whose token does not let its owner act here.
+/// Refuses requests whose token does not allow its owner to use the API.
 pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    // The door notes it; only without a door there is none.
+    // The door inserts the client address; it is missing only in tests without a door.
     let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
     match api.recognise(request.headers(), from).await {
         Ok(known) => {
@@ -91,7 +90,7 @@ impl Api {
         let now = self.desk.clock().now();
         self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
         let found = self.desk.store().tokens.find(&key).await.map_err(DeskError::from)?;
-        // No token that is restricted counts here: what it may do would have to be weighed for each operation.
+        // Restricted tokens are refused: each restriction would have to be checked for each operation.
         let unrestricted = |caller: &Identity| caller.may_come_from(from) && !caller.is_read_only();
         let counts = |record: &TokenRecord| Identity::establish(record, now).is_ok_and(|caller| unrestricted(&caller));
         let Some(record) = found.filter(counts) else {

@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers and the shapes, and completed with what holds for all of them.
+//! OpenAPI document, generated from the handlers and shapes and completed with the parts common to all operations.
 
 use utoipa::OpenApi;
 use utoipa::openapi::header::HeaderBuilder;
@@ -11,7 +11,7 @@ use super::problem::Written;
 use super::{PREFIX, once};
 use crate::admin::desk::SCOPE;
 
-/// What it says by itself.
+/// The static part of the document.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -30,10 +30,10 @@ use crate::admin::desk::SCOPE;
 )]
 pub(super) struct Document;
 
-/// The name of the security scheme.
+/// Name of the security scheme.
 const TOKEN: &str = "token";
 
-/// What may come of each request: status, name, and what it means.
+/// Responses that any request may get: status, name and meaning.
 const ALWAYS: [(&str, &str, &str); 6] = [
     ("400", "Malformed", "The request cannot be read."),
     ("401", "Unauthenticated", "No valid token."),
@@ -46,15 +46,15 @@ const ALWAYS: [(&str, &str, &str); 6] = [
     ("429", "Throttled", "Too many attempts, or too much at once."),
     ("503", "Unavailable", "Nobody can know at the moment; what was asked for may have been done."),
 ];
-/// What may come of a request that names something.
+/// Responses of a request with an id in its path.
 const OF_ONE: [(&str, &str, &str); 1] = [("404", "NotFound", "There is no such user or token.")];
-/// What may come of a request that changes something.
+/// Responses of a request that changes something.
 const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "What is there already stands in the way.")];
-/// What may come of a request with a body.
+/// Responses of a request with a body.
 const OF_BODY: [(&str, &str, &str); 2] =
     [("413", "TooLarge", "The body is larger than 64 KiB."), ("415", "UnsupportedMediaType", "The body is not JSON.")];
 
-/// The whole document as JSON. `creations` are the operations that take an `Idempotency-Key`.
+/// Returns the whole document as JSON. `creations` are the operations that accept an `Idempotency-Key`.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi, creations: &utoipa::openapi::OpenApi) -> String {
     let creations: Vec<String> = creations
         .paths
@@ -127,7 +127,7 @@ fn problem(name: &str, meaning: &str) -> Response {
     }
 }
 
-/// The operations of a path, and whether they only read.
+/// Operations of a path, and whether each is read-only.
 fn operations(item: &PathItem) -> impl Iterator<Item = (bool, &Operation)> {
     let PathItem { get, put, post, delete, patch, .. } = item;
     let changes = [put, post, delete, patch].into_iter().flatten().map(|operation| (false, operation));

@@ -1,4 +1,4 @@
-//! What the gateway is doing, and how it is.
+//! Traffic and status of the gateway.
 
 use axum::Json;
 use axum::http::header;
@@ -19,7 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// The traffic of the last minutes
 ///
-/// Of this gateway, since its start, and for an hour at most.
+/// Traffic of this gateway since its start, up to the last hour.
 #[utoipa::path(get, path = "/traffic", operation_id = "get_traffic", tag = "gateway", params(TrafficParameters),
     responses((status = 200, description = "The traffic.", body = Traffic)))]
 async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<Response, Problem> {
@@ -33,7 +33,7 @@ async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<R
     Ok(([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response())
 }
 
-/// What the gateway is set up to do, and how it is
+/// Configuration and status of the gateway
 ///
 /// For superusers.
 #[utoipa::path(get, path = "/status", operation_id = "get_status", tag = "gateway",

@@ -1,8 +1,8 @@
-//! The JSON API: what the pages do, for programs.
+//! JSON API: the operations of the pages, for programs.
 //!
-//! A request passes the [`guard`](super::guard), is somebody's by its token ([`caller`]), and is done at the
-//! [`desk`](super::desk). Its answer is one of the [`shapes`] or a [`problem`]. Routes and their descriptions are one
-//! list, of which the [`document`] is made.
+//! A request passes the [`guard`](super::guard), is authenticated by its token ([`caller`]), and acts through the
+//! [`desk`](super::desk). The response is one of the [`shapes`] or a [`problem`]. One list of routes and descriptions
+//! also produces the [`document`].
 
 mod audit;
 mod caller;
@@ -35,10 +35,10 @@ use super::record::RequestId;
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
 
-/// Before every path.
+/// Prefix of every path.
 pub(super) const PREFIX: &str = "/api/v1";
 
-/// What the API works with.
+/// Shared state of the API.
 pub struct Api {
     desk: Desk,
     monitor: Arc<Monitor>,
@@ -50,13 +50,13 @@ pub struct Api {
 type Shared = Arc<Api>;
 
 impl Api {
-    /// `wrong_keys` of its own, so that nobody locks operators out from the public side.
+    /// Its own `wrong_keys` limit, so requests to the public listeners cannot lock operators out.
     pub fn new(desk: Desk, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses) -> Api {
         let once = Once::new(desk.clock().clone());
         Api { desk, monitor, wrong_keys, uses, once }
     }
 
-    /// Everything below [`PREFIX`], without it; the guard goes around `guarded`.
+    /// Returns all routes below [`PREFIX`], without the prefix. The guard wraps `guarded`.
     pub(super) fn router(self, guarded: impl FnOnce(Router) -> Router) -> Router {
         let api = Arc::new(self);
         let creations = users::creations().merge(tokens::creations());
@@ -80,17 +80,17 @@ impl Api {
     }
 }
 
-/// Where something is.
+/// Location of a created resource.
 fn at(path: &str) -> String {
     format!("{PREFIX}{path}")
 }
 
-/// For everybody who reaches the door: it is the same for all, and holds no secret.
+/// Served without authentication: the document is the same for all callers and contains no secret.
 async fn show(document: Arc<str>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
-/// Gives every problem its body, with the name of the request.
+/// Adds the request id to every problem and writes its body.
 async fn complete(request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let mut response = next.run(request).await;
@@ -109,19 +109,19 @@ async fn not_allowed() -> Problem {
     Problem::new(Code::MethodNotAllowed, "this path has no such method; see /api/v1/openapi.json")
 }
 
-/// It does not come in a way that is answered.
+/// Response to a method that the path does not support.
 pub(super) fn forbidden() -> Response {
     let detail = "this request comes from a page of another site, or calls the application by a name that it does not know; \
                   further names are set with `hosts` in [admin]";
     Problem::new(Code::NotAllowed, detail).into_response()
 }
 
-/// A path is written in one way only.
+/// Response to a path with more than one spelling.
 pub(super) fn no_such_path() -> Response {
     Problem::new(Code::NotFound, "there is no such path; see /api/v1/openapi.json").into_response()
 }
 
-/// It took too long.
+/// Response to a request that timed out.
 pub(super) fn too_slow() -> Response {
     Problem::unavailable().into_response()
 }

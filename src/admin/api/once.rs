@@ -1,10 +1,10 @@
-//! Creations that are done once, however often they are asked for.
+//! Idempotent creations (`Idempotency-Key`).
 //!
-//! A client that lost the answer sends the request again with the same `Idempotency-Key` and gets the same answer. The
-//! memory of this process keeps it: a restart forgets it, and another gateway does not know it.
+//! A client that lost the response retries with the same `Idempotency-Key` and gets the same response. Responses are
+//! kept in the memory of this process: a restart drops them, and other gateways do not have them.
 //!
-//! A replay shows a key. So [`Call::once`] checks the rights of the caller first, as they are now, and shows only what
-//! still exists and still works.
+//! A replay reveals a key. [`Call::once`] therefore checks the caller's current rights first, and replays only
+//! resources that still exist and are still valid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,31 +26,31 @@ use crate::admin::desk::{Acting, DeskError, TokenState};
 use crate::clock::{Clock, Timestamp};
 use crate::token::{SubjectId, TokenId};
 
-/// Names a request for its client.
+/// Request header that carries the client's key.
 pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Stands in an answer that was given before.
+/// Response header that marks a replay.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Longest key in characters.
+/// Maximum length of the header in characters.
 const LONGEST_KEY: usize = 255;
-/// How long an answer is kept.
+/// How long a response is kept.
 const KEEP: Duration = Duration::from_secs(86_400);
-/// Most answers that are kept; the oldest gives way.
+/// Maximum number of kept responses; the oldest is evicted.
 const ANSWERS: usize = 1_000;
 
 /// A SHA-256.
 type Digest = [u8; 32];
 
-/// A user or a token that a request creates.
+/// A user or token that a request creates.
 pub(super) trait Creation: Send + 'static {
-    /// Checks whether the caller may create it, as rights are now.
+    /// Checks whether the caller may create it now.
     fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), DeskError>> + Send;
 
     /// Creates it.
     fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, DeskError>> + Send;
 }
 
-/// What was created, and the answer that shows it. Wiped when it is dropped, since it may show a key.
+/// The created resource and its response. Wiped on drop, since the response may contain a key.
 pub(super) struct Made {
     user: Option<SubjectId>,
     token: Option<TokenId>,
@@ -58,13 +58,13 @@ pub(super) struct Made {
     body: Zeroizing<Vec<u8>>,
 }
 
-/// The `Idempotency-Key` of a request, if it has one, with a digest of everything that the request says.
+/// The `Idempotency-Key` of a request, if any, and a digest of the whole request.
 pub(super) struct Name(Option<(HeaderValue, Digest)>);
 
-/// The JSON body of a creation, with the name of its request.
+/// The JSON body of a creation, with its idempotency key.
 pub(super) struct Said<T>(pub Name, pub T);
 
-/// The answers that were given.
+/// The kept responses.
 pub(super) struct Once {
     clock: Clock,
     entries: Mutex<HashMap<Digest, Entry>>,
@@ -72,13 +72,13 @@ pub(super) struct Once {
 
 struct Entry {
     since: Timestamp,
-    /// Of everything that the request says.
+    /// Digest of the whole request.
     request: Digest,
-    /// `None`: it is under way.
+    /// `None`: the request is in progress.
     made: Option<Arc<Made>>,
 }
 
-/// A request under way. Dropped without an answer, it is as if it had never come.
+/// A request in progress. Dropped without a response, it is removed, so that a retry starts again.
 struct UnderWay {
     once: Arc<Once>,
     place: Digest,
@@ -90,10 +90,10 @@ enum Begun {
 }
 
 impl Call {
-    /// Creates something, unless the same request of the same token did so before: then its answer is repeated.
+    /// Creates a resource, or replays the response if the same token sent the same request before.
     ///
     /// # Errors
-    /// [`Problem`], also if the caller may not create it any more, or if what the first request made is gone.
+    /// [`Problem`], also if the caller has lost the right to create it, or if the created resource is gone.
     pub(super) async fn once<C: Creation>(self, Name(name): Name, creation: C) -> Result<Response, Problem> {
         creation.may(&self.acting()).await?;
         let Some((key, request)) = name else { return Ok(creation.make(&self.acting()).await?.answer()) };
@@ -102,7 +102,7 @@ impl Call {
             Begun::Again(made) => return made.again(&self).await,
             Begun::First(under_way) => under_way,
         };
-        // A client that leaves does not stop it: the client asks again, and has to find what was done.
+        // Runs to its end even if the client disconnects: the retry must find the result.
         let work = tokio::spawn(async move {
             let made = Arc::new(creation.make(&self.acting()).await?);
             under_way.keep(&made);
@@ -133,7 +133,7 @@ impl Made {
         Ok(response)
     }
 
-    /// Refuses to show a user who was deleted, or a key that was revoked or has expired.
+    /// Refuses to show a deleted user, or the key of a revoked or expired token.
     async fn check_still(&self, acting: &Acting<'_>, now: Timestamp) -> Result<(), Problem> {
         let gone = |what| {
             let detail = format!("{what}, which the first request with this Idempotency-Key made; take a new key");
@@ -200,7 +200,7 @@ fn key(fields: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
     Ok(Some(key.clone()))
 }
 
-/// Of several texts, so that no two lists of them are one.
+/// Digest of several texts, each with its length, so that different lists never collide.
 fn digest(parts: &[&[u8]]) -> Digest {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for part in parts {
@@ -241,7 +241,7 @@ impl Once {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Digest, Entry>> {
-        // An entry is never left half-way.
+        // A panic cannot leave an entry half-written.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -274,7 +274,7 @@ mod tests {
     fn finish(once: &Arc<Once>, place: u8) {
         let begun = once.begin([place; 32], [0; 32]);
         assert!(matches!(begun, Ok(Begun::First(_))), "{place}");
-        // Dropped here, it is forgotten; so it has its answer first.
+        // Dropping removes the entry, so store the response first.
         once.entries().get_mut(&[place; 32]).unwrap().made = Some(made());
         drop(begun);
     }

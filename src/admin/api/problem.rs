@@ -1,4 +1,4 @@
-//! What is answered in place of what was asked for: one shape (RFC 9457).
+//! Error responses of the API in one shape (RFC 9457).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use utoipa::ToSchema;
 use crate::admin::LONGEST_BODY;
 use crate::admin::desk::DeskError;
 
-/// Its media type.
+/// Media type.
 const TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// The challenge of a 401.
+/// `WWW-Authenticate` challenge of a 401.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Token");
 
-/// What kind of problem it is, for programs.
+/// Machine-readable error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Code {
     /// 400: the request cannot be read.
     Malformed,
-    /// 401: no token that counts.
+    /// 401: no valid token.
     Unauthenticated,
     /// 403: the token, or its owner, may not do that.
     NotAllowed,
@@ -32,25 +32,25 @@ pub(super) enum Code {
     NotFound,
     /// 405: the path has no such method.
     MethodNotAllowed,
-    /// 409: what is there already stands in the way.
+    /// 409: the change conflicts with existing data.
     Conflict,
-    /// 409: the first request with this `Idempotency-Key` is still under way.
+    /// 409: the first request with this `Idempotency-Key` is still in progress.
     UnderWay,
     /// 413: the body is too large.
     TooLarge,
     /// 415: the body is not JSON.
     UnsupportedMediaType,
-    /// 422: it can be read and is not acceptable.
+    /// 422: the values are not valid.
     Invalid,
-    /// 409: this `Idempotency-Key` came with another request.
+    /// 409: this `Idempotency-Key` was used for a different request.
     KeyReused,
-    /// 429: too many attempts, or too much at once.
+    /// 429: too many attempts, or the server is busy.
     Throttled,
-    /// 503: nobody can know at the moment; what was asked for may have been done.
+    /// 503: the store is unavailable; the change may have been made.
     Unavailable,
 }
 
-/// Why there is no other answer. Its body is written where the name of the request is known: see [`Problem::write`].
+/// An error response. Its body is written where the request id is known: see [`Problem::write`].
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     code: Code,
@@ -58,22 +58,22 @@ pub(super) struct Problem {
     retry_after: Option<Duration>,
 }
 
-/// How a problem is written.
+/// JSON form of a problem.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct Written {
-    /// Always `about:blank`: `code` tells problems apart.
+    /// Always `about:blank`: `code` distinguishes problems.
     r#type: &'static str,
-    /// What the status means.
+    /// Standard text of the status.
     title: &'static str,
-    /// The status of the answer.
+    /// The status of the response.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     #[schema(value_type = String)]
     detail: Cow<'static, str>,
     code: Code,
-    /// The name of the request, as in `X-Request-Id`.
+    /// The request id, as in `X-Request-Id`.
     request_id: String,
 }
 
@@ -82,30 +82,30 @@ impl Problem {
         Problem { code, detail: detail.into(), retry_after: None }
     }
 
-    /// Too many attempts; may be tried again after this time.
+    /// Too many attempts; retry after this time.
     pub(super) fn throttled(wait: Duration) -> Problem {
         let detail = "too many attempts, or too much at once; try again later";
         Problem { retry_after: Some(wait), ..Problem::new(Code::Throttled, detail) }
     }
 
-    /// The first request with the same key is not done yet.
+    /// The first request with the same key is still in progress.
     pub(super) fn under_way() -> Problem {
         let detail = "the first request with this Idempotency-Key is still under way; repeat this one later";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
     }
 
-    /// The body is longer than any that is read.
+    /// The body exceeds the maximum size.
     pub(super) fn too_large() -> Problem {
         Problem::new(Code::TooLarge, format!("a body has at most {} KiB", LONGEST_BODY >> 10))
     }
 
-    /// Nobody can know.
+    /// The store is unavailable.
     pub(super) fn unavailable() -> Problem {
         let detail = "the store does not answer; what was asked for may have been done";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::Unavailable, detail) }
     }
 
-    /// What is not acceptable of which field or parameter.
+    /// An invalid field or parameter, with the reason.
     pub(super) fn invalid(name: &str, what: impl std::fmt::Display) -> Problem {
         Problem::new(Code::Invalid, format!("{name}: {what}"))
     }
@@ -126,7 +126,7 @@ impl Problem {
         }
     }
 
-    /// Writes the body of the answer that this problem made.
+    /// Writes the body of the response.
     pub(super) fn write(self, request_id: &str, response: Response) -> Response {
         let status = self.status();
         let title = status.canonical_reason().unwrap_or_default();
@@ -146,7 +146,7 @@ impl Problem {
     }
 }
 
-/// Without its body.
+/// The response without its body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
@@ -154,7 +154,7 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, CHALLENGE);
         }
         if let Some(wait) = self.retry_after {
-            // Rounded up: who comes on the second is not early.
+            // Rounded up, so that a retry exactly at that second is not too early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -201,7 +201,7 @@ impl From<QueryRejection> for Problem {
     }
 }
 
-/// What lies at the bottom of an error: which field, and what is wrong with it.
+/// The root cause of an error: which field, and what is wrong with it.
 fn cause(error: &dyn std::error::Error) -> String {
     std::iter::successors(error.source(), |error| error.source()).last().map(ToString::to_string).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Reads what a request says, and answers with a [`Problem`] where it cannot be read.
+//! Extractors of body, query and path; input that cannot be parsed becomes a [`Problem`].
 
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -11,7 +11,7 @@ use crate::token::{SubjectId, TokenId};
 /// The JSON body of a request.
 pub(super) struct Body<T>(pub T);
 
-/// The parameters behind the `?`.
+/// The query parameters.
 pub(super) struct Asked<T>(pub T);
 
 /// The id in the path.
@@ -50,7 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        // One spelling for each: no sign, no leading zeros.
+        // Only one spelling for each id: no sign, no leading zeros.
         let id = text.parse::<i64>().ok().filter(|id| *id > 0 && id.to_string() == text);
         id.map(Id).ok_or_else(|| Problem::new(Code::NotFound, "an id is a whole number above zero"))
     }

@@ -1,4 +1,4 @@
-//! Tokens. One that was revoked stays in the lists, so revoking is something that is done to a token, not its deletion.
+//! Token operations. Revoked tokens stay in the lists, so revoking is an action and not a DELETE.
 
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
@@ -45,7 +45,7 @@ impl Creation for Reset {
     }
 }
 
-/// What is made here, once.
+/// Idempotent creations of this module.
 pub(super) fn creations() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(reset_login))
 }
@@ -63,7 +63,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// Tokens
 ///
-/// Staff sees those of users who are neither staff nor superusers.
+/// Staff sees tokens of users who are neither staff nor superusers.
 #[utoipa::path(get, path = "/tokens", operation_id = "list_tokens", tag = "tokens", params(TokenParameters),
     responses((status = 200, description = "A part of the list.", body = TokenList)))]
 async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<TokenList>, Problem> {
@@ -71,7 +71,7 @@ async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<T
     Ok(Json(TokenList::of(call.acting().tokens(&asked.query(now)?).await?, now)))
 }
 
-/// Says whose keys stand in a text
+/// Finds the owners of keys in a text
 ///
 /// For leak reports. The text is sent in the body, where no log keeps it.
 #[utoipa::path(post, path = "/tokens/lookup", operation_id = "look_up_token", tag = "tokens", request_body = Pasted,
@@ -88,9 +88,9 @@ async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
     found(&call, id.of_token()).await
 }
 
-/// Gives a token another end or other scopes
+/// Changes a token's expiry or scopes
 ///
-/// What is absent stays. A revoked token stays revoked.
+/// Absent fields stay as they are. A revoked token stays revoked.
 #[utoipa::path(patch, path = "/tokens/{id}", operation_id = "set_token_terms", tag = "tokens", request_body = Terms,
     params(("id" = i64, Path, minimum = 1, description = "The token.")),
     responses((status = 200, description = "Done.", body = Token)))]
@@ -101,7 +101,7 @@ async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<
 
 /// Revokes a token
 ///
-/// Twice is fine: then the number is zero.
+/// Safe to repeat: the second call returns zero.
 #[utoipa::path(post, path = "/tokens/{id}/revoke", operation_id = "revoke_token", tag = "tokens",
     params(("id" = i64, Path, minimum = 1, description = "The token.")),
     responses((status = 200, description = "Done.", body = Revoked)))]
@@ -122,7 +122,7 @@ async fn list_of_user(call: Call, id: Id, Asked(asked): Asked<TokensOfUser>) -> 
 
 /// Issues a named token
 ///
-/// Its key is shown this once.
+/// Its key is shown only once.
 #[utoipa::path(post, path = "/users/{id}/tokens", operation_id = "create_token", tag = "tokens", request_body = NewToken,
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 201, description = "Done.", body = Issued,
@@ -140,9 +140,9 @@ async fn revoke_all(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
     Ok(Json(Revoked { revoked: u64::try_from(revoked).unwrap_or(u64::MAX) }))
 }
 
-/// Shows the login token of a user, and makes it if there is none
+/// Shows the login token of a user, creating it if missing
 ///
-/// The one that a login returns. That it was shown is in the audit trail.
+/// This is the token that a login returns. The audit trail records that it was shown.
 #[utoipa::path(post, path = "/users/{id}/login-token", operation_id = "show_login_token", tag = "tokens",
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses(
@@ -158,7 +158,7 @@ async fn login(call: Call, id: Id) -> Result<(StatusCode, [(HeaderName, String);
 
 /// Replaces the login token of a user
 ///
-/// The former one is revoked.
+/// The old one is revoked.
 #[utoipa::path(post, path = "/users/{id}/login-token/reset", operation_id = "reset_login_token", tag = "tokens",
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 201, description = "Done.", body = Issued,

@@ -1,5 +1,4 @@
-//! Users and groups. Each request changes one thing, so each is done wholly or not at all, and is one act in the audit
-//! trail.
+//! User and group operations. Each request makes one change: it is atomic and one entry in the audit trail.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -20,10 +19,10 @@ use crate::admin::desk::{Acting, DeskError};
 use crate::store;
 use crate::token::SubjectId;
 
-/// Most groups that are listed.
+/// Maximum number of listed groups.
 const GROUPS: u32 = 10_000;
 
-/// A user who is to be created.
+/// A user to be created.
 struct Created(store::NewUser);
 
 impl Creation for Created {
@@ -39,7 +38,7 @@ impl Creation for Created {
     }
 }
 
-/// What is made here, once.
+/// Idempotent creations of this module.
 pub(super) fn creations() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(create))
 }
@@ -57,7 +56,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// Users
 ///
-/// Staff sees those who are neither staff nor superusers.
+/// Staff sees users who are neither staff nor superusers.
 #[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users", params(UserParameters),
     responses((status = 200, description = "A part of the list.", body = UserList)))]
 async fn list(call: Call, Asked(asked): Asked<UserParameters>) -> Result<Json<UserList>, Problem> {
@@ -82,9 +81,9 @@ async fn show(call: Call, id: Id) -> Result<Json<User>, Problem> {
     found(&call, id.of_user()).await
 }
 
-/// Gives a user another name, e-mail address or personal names
+/// Changes a user's name, e-mail address or personal names
 ///
-/// What is absent stays. Tokens stay valid. For superusers.
+/// Absent fields stay as they are. Tokens stay valid. For superusers.
 #[utoipa::path(patch, path = "/users/{id}", operation_id = "edit_user", tag = "users", request_body = Details,
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "Done.", body = User)))]
@@ -93,9 +92,9 @@ async fn edit(call: Call, id: Id, Body(details): Body<Details>) -> Result<Json<U
     found(&call, id.of_user()).await
 }
 
-/// Deletes a user with all tokens
+/// Deletes a user and all their tokens
 ///
-/// For superusers, and never themselves.
+/// For superusers. Callers cannot delete themselves.
 #[utoipa::path(delete, path = "/users/{id}", operation_id = "delete_user", tag = "users",
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 204, description = "Done.")))]
@@ -104,9 +103,9 @@ async fn delete(call: Call, id: Id) -> Result<StatusCode, Problem> {
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lets the tokens of a user count, or keeps them from it
+/// Activates or deactivates a user
 ///
-/// For superusers, and never themselves.
+/// An inactive user's tokens and password do not work. For superusers. Callers cannot change themselves.
 #[utoipa::path(put, path = "/users/{id}/active", operation_id = "set_user_active", tag = "users", request_body = Active,
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "Done.", body = User)))]
@@ -115,9 +114,9 @@ async fn set_active(call: Call, id: Id, Body(Active { active }): Body<Active>) -
     found(&call, id.of_user()).await
 }
 
-/// Makes somebody staff or superuser, or neither
+/// Sets or removes staff and superuser rights
 ///
-/// For superusers, and never themselves.
+/// For superusers. Callers cannot change themselves.
 #[utoipa::path(put, path = "/users/{id}/rights", operation_id = "set_user_rights", tag = "users", request_body = Rights,
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "Done.", body = User)))]
@@ -126,7 +125,7 @@ async fn set_rights(call: Call, id: Id, Body(rights): Body<Rights>) -> Result<Js
     found(&call, id.of_user()).await
 }
 
-/// Puts a user into exactly these groups
+/// Replaces the groups of a user
 ///
 /// For superusers.
 #[utoipa::path(put, path = "/users/{id}/groups", operation_id = "set_user_groups", tag = "users", request_body = Groups,
@@ -137,7 +136,7 @@ async fn set_groups(call: Call, id: Id, Body(Groups { groups }): Body<Groups>) -
     found(&call, id.of_user()).await
 }
 
-/// Gives a user another password, or none
+/// Sets or removes a user's password
 ///
 /// Sessions end, tokens stay valid. For superusers.
 #[utoipa::path(put, path = "/users/{id}/password", operation_id = "set_user_password", tag = "users",

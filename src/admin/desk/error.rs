@@ -1,4 +1,4 @@
-//! Why something was not done.
+//! Errors of the desk.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::auth::LoginFailure;
 use crate::store::{self, AccountError, HashingFailed, LedgerError, StoreError};
 use crate::token::SubjectId;
 
-/// Why something was not done. Its words may be shown to the caller.
+/// Reason why an action failed. The text may be shown to the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
     /// The caller may not do it.
@@ -18,22 +18,22 @@ pub enum DeskError {
     /// There is no such token.
     #[error("no such token")]
     UnknownToken,
-    /// What was asked for is not acceptable.
+    /// The input is not valid.
     #[error("{0}")]
     Invalid(String),
-    /// What is there already stands in the way.
+    /// The change conflicts with existing data.
     #[error("{0}")]
     Conflict(String),
-    /// Somebody has to stay who may do everything.
+    /// At least one superuser must remain.
     #[error("this is the last active superuser with a password; at least one must remain")]
     LastSuperuser,
-    /// The password is wrong, or its user may not act here.
+    /// The password is wrong, or the user may not use the admin application.
     #[error("wrong password, or the user may not do that")]
     WrongPassword,
-    /// Too many attempts, or too much at once. May be tried again after this time.
+    /// Too many attempts, or the server is busy. Retry after this time.
     #[error("too many attempts")]
     Throttled(Duration),
-    /// Nobody can know at the moment.
+    /// The store is unavailable.
     #[error("the store does not answer; try again")]
     Unavailable,
 }

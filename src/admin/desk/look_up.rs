@@ -1,7 +1,7 @@
-//! Whose key was found? For leak reports: what is pasted may be a key, or lines of text with keys in them.
+//! Look-up of leaked keys: finds the tokens in a pasted key or in lines of text.
 //!
-//! Keys that were imported may hold any character but white space and control characters, and `=` at their end, so a word
-//! is read in more than one way: as it stands, and cut at what surrounds keys in fields, addresses, JSON and shells.
+//! Imported keys may contain any character but white space and control characters, and may end in `=`. Each word is
+//! therefore tried as it stands, and cut at the characters that surround keys in headers, URLs, JSON and shells.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -10,26 +10,25 @@ use super::{Acting, DeskError};
 use crate::store::{TokenDetails, TokenRef};
 use crate::token::{ShownKey, TokenFormat};
 
-/// Most words of one text that are looked up.
+/// Maximum number of words looked up in one text.
 const MOST: usize = 50;
 
-/// What a pasted text is.
+/// Result of a look-up.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The tokens whose keys stand in it.
+    /// Tokens whose keys the text contains.
     pub tokens: Vec<TokenDetails>,
-    /// Are there others besides, whose owners the caller does not look after?
+    /// True if the text also contains keys whose owners the caller may not manage.
     pub others: bool,
-    /// Had it too many words to look them all up? The likeliest ones were.
+    /// True if the text was too long; only the likeliest words were looked up.
     pub cut: bool,
 }
 
 impl Acting<'_> {
-    /// The tokens whose keys stand in a pasted text.
+    /// Finds the tokens whose keys a pasted text contains.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`] if all belong to somebody whom the caller does not look after,
-    /// [`DeskError::Unavailable`].
+    /// [`DeskError::NotAllowed`] if the caller may not manage any of their owners, [`DeskError::Unavailable`].
     pub async fn look_up(&self, pasted: &str) -> Result<Found, DeskError> {
         let mut words = words(pasted);
         let mut found = Found { cut: words.len() > MOST, ..Found::default() };
@@ -39,7 +38,7 @@ impl Acting<'_> {
             match self.user(token.record.owner.id).await {
                 Ok(_) => found.tokens.push(token),
                 Err(DeskError::NotAllowed(_)) => found.others = true,
-                // Gone a moment ago, with the token.
+                // The user was deleted a moment ago, with the token.
                 Err(DeskError::UnknownUser(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -53,7 +52,7 @@ impl Acting<'_> {
     }
 }
 
-/// What could be a key, each once: what looks like one of ours first, then by length.
+/// Words that could be keys, without duplicates: those in this gateway's format first, then by length.
 fn words(pasted: &str) -> Vec<ShownKey<'_>> {
     let mut seen = HashSet::new();
     let mut words: Vec<_> = pasted
@@ -69,12 +68,12 @@ fn words(pasted: &str) -> Vec<ShownKey<'_>> {
     words
 }
 
-/// A word as it stands, cut at all but what a bearer token may hold (RFC 9110 §11.2), and cut at all but letters and
-/// digits.
+/// A word as it stands, cut at characters that bearer tokens cannot contain (RFC 9110 §11.2), and cut at all but
+/// letters and digits.
 fn readings(word: &str) -> impl Iterator<Item = &str> {
     let bare = |text: &'static str| move |c: char| !(c.is_alphanumeric() || text.contains(c));
     let long = word.split(bare("-._~+/")).flat_map(|part| [part, part.trim_matches(|c: char| !c.is_alphanumeric())]);
-    // Keys that are base64 may end in one or two `=`.
+    // Base64 keys may end in one or two `=`.
     let padded = word.match_indices('=').filter_map(move |(at, _)| {
         let (before, marks) = word.split_at_checked(at)?;
         let last = before.char_indices().rfind(|(_, c)| bare("-._~+/")(*c));
@@ -82,9 +81,9 @@ fn readings(word: &str) -> impl Iterator<Item = &str> {
         let end = word.len() - marks.trim_start_matches('=').len();
         (start < at).then(|| word.get(start..end)).flatten()
     });
-    // Escapes stick to what follows them: `%3D`, `\n`, `\u003d`.
+    // Escapes stick to the text that follows them: `%3D`, `\n`, `\u003d`.
     let short = word.split(bare("")).flat_map(|part| [part, last(part)]);
-    // A prefix says where a key begins, whatever stands before it.
+    // A prefix marks the start of a key, whatever precedes it.
     let prefixed =
         word.match_indices(TokenFormat::PREFIX).filter_map(|(at, _)| word.get(at..at + TokenFormat::Prefixed.length()));
     [word, word.trim_matches(|c: char| !c.is_alphanumeric())]
@@ -95,7 +94,7 @@ fn readings(word: &str) -> impl Iterator<Item = &str> {
         .chain(prefixed)
 }
 
-/// The last characters of a text, no more than a key without a prefix has.
+/// The end of a text, cut to the length of a key without a prefix.
 fn last(text: &str) -> &str {
     let start = text.char_indices().rev().nth(TokenFormat::Drf.length() - 1).map_or(0, |(at, _)| at);
     text.get(start..).unwrap_or(text)
@@ -106,7 +105,7 @@ mod tests {
     use super::*;
 
     const KEY: &str = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
-    /// Its checksum is that of [`TokenFormat::Prefixed`].
+    /// True if the checksum of [`TokenFormat::Prefixed`] matches.
     const PREFIXED: &str = "tg_0000000000000000000000000000002C8GjS";
 
     #[test]
@@ -139,7 +138,7 @@ mod tests {
             for key in [KEY, PREFIXED, "Custom-Key.v1~x", "töken-密钥", "abc", &long, "+Q/dQ+/d.w==", "glpat-Xy_-zZ"]
             {
                 let text = around.replace('K', key);
-                // What runs on from letters is known by its length alone.
+                // Where letters precede a key without a break, only its length identifies it.
                 let runs_on = ["%3D", "\\u00", "\\nK", "_K"].iter().any(|part| around.contains(part));
                 let is_found = words(&text).iter().any(|word| word.expose() == key);
                 assert!(is_found || (runs_on && ![KEY, PREFIXED].contains(&key)), "{text}");

@@ -1,14 +1,16 @@
-//! What can be done with users and tokens, by whom.
+//! Operations on users and tokens, with permission checks.
 //!
-//! The pages and the JSON API both act through an [`Acting`], which is somebody at the [`Desk`]: it looks whether they
-//! may, does it on their behalf, so that it is theirs in the audit trail, and says in one kind of error why not.
+//! The pages and the JSON API both act through an [`Acting`], a caller at the [`Desk`]. It checks permissions, acts on
+//! the caller's behalf for the audit trail, and reports failures as one error type.
 //!
 //! | who | may |
 //! |---|---|
-//! | superuser | everything, except to switch off, demote or delete themselves: somebody has to stay |
-//! | staff | see users who are neither staff nor superusers, and look after their tokens, but for [`SCOPE`] |
+//! | superuser
+//! everything, except deactivating, demoting or deleting themselves |
+//! | staff
+//! see users who are neither staff nor superusers, and manage their tokens, except tokens with [`SCOPE`] |
 //!
-//! Two superusers who shut one another out in the same moment are kept from it by the store: the last one stays.
+//! The store prevents two superusers from removing each other at the same moment: the last one stays.
 
 mod error;
 mod look_up;
@@ -32,15 +34,15 @@ pub use self::look_up::Found;
 pub use self::tokens::TokenState;
 pub use self::users::SHORTEST_PASSWORD;
 
-/// The scope of tokens that act here. Only superusers give it: whoever issues a token has seen its key, and its owner
-/// may be made staff or superuser later.
+/// Scope required by the admin API. Only superusers grant it: the issuer has seen the key, and its owner may become
+/// staff or superuser later.
 pub const SCOPE: &str = "tokengate:admin";
-/// A live token that was not used for so long is listed as unused.
+/// A live token unused for this long is listed as unused.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(90 * 86_400);
-/// A live token with an end within this time is listed as ending soon.
+/// A live token that expires within this time is listed as expiring soon.
 pub const ENDING_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
-/// Where users and tokens are looked after.
+/// Entry point for operations on users and tokens.
 #[derive(Clone)]
 pub struct Desk {
     store: Store,
@@ -50,57 +52,58 @@ pub struct Desk {
     clock: Clock,
 }
 
-/// What somebody may do here.
+/// Role of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Looks after the tokens of ordinary users.
+    /// Manages tokens of ordinary users.
     Staff,
-    /// Does everything.
+    /// May do everything.
     Superuser,
 }
 
-/// Somebody who may act here, and how they came.
+/// An authorised user, and the interface they use.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who it is.
+    /// The user.
     pub user: User,
-    /// What they may do.
+    /// The role.
     pub rights: Rights,
-    /// By which door they came.
+    /// The interface.
     pub via: Via,
-    /// From which address.
+    /// The client's address.
     pub from: IpAddr,
 }
 
-/// Somebody at the desk.
+/// A caller at the desk.
 pub struct Acting<'d> {
     desk: &'d Desk,
     caller: &'d Caller,
-    /// The store on behalf of the caller.
+    /// Returns the store, acting on behalf of the caller.
     store: Store,
 }
 
 impl Desk {
-    /// `None`: the users of this store are looked after elsewhere.
+    /// `None`: users of this store are managed elsewhere.
     pub fn new(store: Store, issuer: IssuerHandle, clock: Clock) -> Option<Desk> {
         let (directory, audit) = (Arc::clone(store.directory.as_ref()?), Arc::clone(store.audit.as_ref()?));
         Some(Desk { store, directory, audit, issuer, clock })
     }
 
-    /// The time.
+    /// Returns the current time.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The store, on nobody's behalf.
+    /// Returns the store without an actor.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Who this is, if the password is right and the user may act here. Counts and takes its time as every login does.
+    /// Returns the user if the password is right and the user may use the admin application. Rate-limited, and takes
+    /// the same time, like every login.
     ///
     /// # Errors
-    /// [`DeskError::WrongPassword`], also for users who may not act here; [`DeskError::Throttled`],
+    /// [`DeskError::WrongPassword`], also for users who may not use the application; [`DeskError::Throttled`],
     /// [`DeskError::Unavailable`].
     pub async fn sign_in(&self, login: Login, via: Via) -> Result<(Caller, PasswordMark), DeskError> {
         let from = login.from;
@@ -110,7 +113,7 @@ impl Desk {
         Ok((caller, mark))
     }
 
-    /// Somebody who proved before who they are, as they stand now; `None`: may not act here any more.
+    /// Re-reads an authenticated user from the store; `None`: the user may no longer use the application.
     ///
     /// # Errors
     /// [`DeskError::Unavailable`].
@@ -124,7 +127,7 @@ impl Desk {
         Ok(Caller::of(user, via, from).map(|caller| (caller, mark)))
     }
 
-    /// Lets somebody act.
+    /// Creates an [`Acting`] for the caller.
     pub fn act_for<'d>(&'d self, caller: &'d Caller) -> Acting<'d> {
         let account = &caller.user.account;
         let actor =
@@ -134,14 +137,14 @@ impl Desk {
 }
 
 impl Caller {
-    /// `None`: may not act here.
+    /// `None`: the user may not use the application.
     fn of(user: User, via: Via, from: IpAddr) -> Option<Caller> {
         let rights = if user.superuser { Rights::Superuser } else { Rights::Staff };
         let may = user.account.active && (user.staff || user.superuser);
         may.then_some(Caller { user, rights, via, from })
     }
 
-    /// Only for superusers.
+    /// Requires a superuser.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`].
@@ -154,8 +157,8 @@ impl Caller {
 }
 
 impl Acting<'_> {
-    /// Is this the caller's password? Counts and takes its time as every login does; who tries the caller's name
-    /// elsewhere keeps nobody from it.
+    /// Checks the caller's password. Rate-limited, and takes the same time, like every login. Failed logins elsewhere
+    /// under the caller's name do not block it.
     ///
     /// # Errors
     /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
@@ -165,10 +168,10 @@ impl Acting<'_> {
         Ok(self.desk.issuer.confirm(account.id, login).await?)
     }
 
-    /// The audit trail. Staff sees only what was done to ordinary users, one at a time.
+    /// Lists the audit trail. Staff sees only entries about one ordinary user at a time.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Invalid`] for a place in another list,
+    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Invalid`] for a page token of another list,
     /// [`DeskError::Unavailable`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, DeskError> {
         check_place(&query.place, ListId::AUDIT)?;
@@ -177,11 +180,11 @@ impl Acting<'_> {
         }
         let user = query.user.ok_or(DeskError::NotAllowed("only superusers may see the whole audit trail"))?;
         self.user(user).await?;
-        // Whoever was called so before may have been anybody.
+        // The name may have belonged to a different user before.
         Ok(self.desk.audit.entries(&AuditQuery { user_name: None, ..query.clone() }).await?)
     }
 
-    /// Notes something that the caller did to themselves, such as signing out.
+    /// Records an action of callers on themselves, such as signing out.
     ///
     /// # Errors
     /// [`DeskError::Unavailable`].
@@ -193,7 +196,7 @@ impl Acting<'_> {
     }
 }
 
-/// A store would take a place in another list for a mistake of ours.
+/// Rejects a page token of another list; the store would report it as an internal error.
 fn check_place(place: &Place, list: ListId) -> Result<(), DeskError> {
     if place.suits(list) { Ok(()) } else { Err(DeskError::Invalid(NoPlace.to_string())) }
 }

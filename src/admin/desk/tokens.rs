@@ -1,4 +1,4 @@
-//! Tokens: listed, issued, revoked.
+//! Token operations: list, issue, revoke.
 
 use super::{Acting, DeskError, Rights, SCOPE, check_place};
 use crate::clock::Timestamp;
@@ -7,25 +7,25 @@ use crate::store::{
 };
 use crate::token::{ScopeSet, SubjectId, TokenId};
 
-/// Whether a token counts.
+/// State of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenState {
-    /// It does.
+    /// Valid.
     Live,
-    /// It would, if its owner were active.
+    /// Valid, but its owner is inactive.
     OwnerInactive,
-    /// Its time is over.
+    /// Expired.
     Expired,
-    /// It was revoked.
+    /// Revoked.
     Revoked,
 }
 
 impl TokenState {
-    /// All of them.
+    /// All states.
     pub const ALL: [TokenState; 4] =
         [TokenState::Live, TokenState::OwnerInactive, TokenState::Expired, TokenState::Revoked];
 
-    /// The state of a token at this time.
+    /// Returns the state of a token at this time.
     pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
         let record = &token.record;
         if record.revoked.is_some() || record.restrictions.disabled {
@@ -39,7 +39,7 @@ impl TokenState {
         }
     }
 
-    /// The word for it.
+    /// Returns the word for the state.
     pub const fn as_str(self) -> &'static str {
         match self {
             TokenState::Live => "live",
@@ -51,10 +51,10 @@ impl TokenState {
 }
 
 impl Acting<'_> {
-    /// Tokens. Staff sees only those of ordinary users.
+    /// Lists tokens. Staff sees only tokens of ordinary users.
     ///
     /// # Errors
-    /// [`DeskError::Invalid`] for a place in another list, [`DeskError::Unavailable`].
+    /// [`DeskError::Invalid`] for a page token of another list, [`DeskError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
         check_place(&query.place, query.view.list())?;
         let mut query = query.clone();
@@ -62,7 +62,7 @@ impl Acting<'_> {
         Ok(self.desk.directory.tokens(&query).await?)
     }
 
-    /// One token.
+    /// Returns one token.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
@@ -72,7 +72,7 @@ impl Acting<'_> {
         Ok(token)
     }
 
-    /// The login token of a user: the one that is there, or a new one.
+    /// Returns the login token of a user, creating it if missing.
     ///
     /// # Errors
     /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Conflict`], [`DeskError::Unavailable`].
@@ -94,7 +94,7 @@ impl Acting<'_> {
         Ok(self.store.ledger.reset_login(owner).await?)
     }
 
-    /// Checks whether the caller may issue this named token to this user.
+    /// Checks whether the caller may issue this token to this user.
     ///
     /// # Errors
     /// As [`Acting::user`].
@@ -115,14 +115,14 @@ impl Acting<'_> {
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }
 
-    /// Gives a token a new end, new scopes, or both.
+    /// Changes a token's expiry, its scopes, or both.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
     pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
         let token = self.token(id).await?;
         self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
-        // Whoever wants it to end at once revokes it.
+        // To end a token at once, revoke it.
         if matches!(terms.end, Some(End::At(end)) if end <= self.desk.clock.now()) {
             return Err(LedgerError::InvalidEnd.into());
         }
@@ -136,7 +136,7 @@ impl Acting<'_> {
         Ok(())
     }
 
-    /// Revokes a token. Twice is fine.
+    /// Revokes a token. Safe to repeat.
     ///
     /// # Errors
     /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
@@ -145,7 +145,7 @@ impl Acting<'_> {
         Ok(self.store.ledger.revoke(TokenRef::Id(id)).await?)
     }
 
-    /// Revokes all tokens of a user, and says how many counted.
+    /// Revokes all tokens of a user and returns how many were valid.
     ///
     /// # Errors
     /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].

@@ -1,18 +1,18 @@
-//! Users: found, made, changed, deleted.
+//! User operations: find, create, change, delete.
 
 use super::{Acting, DeskError, Rights, check_place};
 use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, Place, User, UserQuery};
 use crate::token::SubjectId;
 
-/// Shortest password that is set here, in characters (NIST SP 800-63B §5.1.1.2). Those that were imported or set at the
-/// command line stay as they are.
+/// Minimum length of a new password in characters (NIST SP 800-63B §5.1.1.2). Imported passwords and those set on the
+/// command line are exempt.
 pub const SHORTEST_PASSWORD: usize = 8;
 
 impl Acting<'_> {
-    /// Users. Staff sees only those who are neither staff nor superusers.
+    /// Lists users. Staff sees only users who are neither staff nor superusers.
     ///
     /// # Errors
-    /// [`DeskError::Invalid`] for a place in a list of another order, [`DeskError::Unavailable`].
+    /// [`DeskError::Invalid`] for a page token of another sort order, [`DeskError::Unavailable`].
     pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, DeskError> {
         check_place(&query.place, query.order.list())?;
         let mut query = query.clone();
@@ -25,7 +25,7 @@ impl Acting<'_> {
         Ok(self.desk.directory.users(&query).await?)
     }
 
-    /// One user.
+    /// Returns one user.
     ///
     /// # Errors
     /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
@@ -35,7 +35,7 @@ impl Acting<'_> {
         Ok(user)
     }
 
-    /// The user of exactly this name, if there is one.
+    /// Finds the user with exactly this name.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
@@ -45,7 +45,7 @@ impl Acting<'_> {
         Ok(user)
     }
 
-    /// The names of groups, at most so many.
+    /// Returns group names, up to a limit.
     ///
     /// # Errors
     /// [`DeskError::Unavailable`].
@@ -61,7 +61,7 @@ impl Acting<'_> {
         self.caller.needs_superuser()
     }
 
-    /// Creates a user, with a login token where the settings say so.
+    /// Creates a user, with a login token if the settings say so.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`], [`DeskError::Conflict`] if the name or id is taken, [`DeskError::Invalid`],
@@ -72,7 +72,7 @@ impl Acting<'_> {
         Ok(self.store.accounts.create(user).await?)
     }
 
-    /// Gives a user another name, e-mail address or personal names.
+    /// Changes a user's name, e-mail address or personal names.
     ///
     /// # Errors
     /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Conflict`], [`DeskError::Invalid`],
@@ -82,7 +82,7 @@ impl Acting<'_> {
         Ok(self.store.accounts.edit(id, &asked.into()).await?)
     }
 
-    /// Puts a user into exactly these groups.
+    /// Replaces the groups of a user.
     ///
     /// # Errors
     /// As [`Acting::edit_user`].
@@ -91,7 +91,7 @@ impl Acting<'_> {
         Ok(self.store.accounts.set_groups(id, groups).await?)
     }
 
-    /// Makes somebody else staff or superuser, or neither.
+    /// Sets or removes another user's staff and superuser rights.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
@@ -100,7 +100,7 @@ impl Acting<'_> {
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
 
-    /// Lets the tokens of a user count again, or keeps them from counting. Nobody switches themselves off.
+    /// Activates or deactivates a user. Callers cannot deactivate themselves.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
@@ -110,7 +110,7 @@ impl Acting<'_> {
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
 
-    /// Sets a password of at least [`SHORTEST_PASSWORD`] characters; `None`: no password fits from now on.
+    /// Sets a password of at least [`SHORTEST_PASSWORD`] characters; `None` removes the password.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::Throttled`].
@@ -120,7 +120,7 @@ impl Acting<'_> {
         Ok(self.store.accounts.set_password(id, password).await?)
     }
 
-    /// Deletes somebody else with all tokens.
+    /// Deletes another user and all their tokens.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].

@@ -1,7 +1,7 @@
-//! Pages that only tell something: what is not there, not allowed, or did not work.
+//! Message pages: not found, not allowed, failed.
 //!
-//! Many are made where nobody knows yet who asks, so a message is put into the frame on its way out ([`framed`]) if
-//! somebody is signed in.
+//! Many are created before the user is known. [`framed`] therefore adds the navigation afterwards if a user is signed
+//! in.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::shell::{Section, Shell, page};
 use crate::admin::Application;
 use crate::admin::visit::Visit;
 
-/// What is told.
+/// Content of a message page.
 #[derive(Clone)]
 struct Told {
     title: String,
@@ -36,7 +36,7 @@ struct Framed<'a> {
     told: &'a Told,
 }
 
-/// A page that only tells something.
+/// A page that shows only a message.
 pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> Response {
     let told = Told { title: title.to_owned(), text: text.to_owned() };
     let mut response = page(status, &Plain { told: &told });
@@ -44,13 +44,13 @@ pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> 
     response
 }
 
-/// Around all pages: puts a message into the frame of who is signed in.
+/// Middleware around all pages: adds the navigation for a signed-in user.
 pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut response = next.run(Request::from_parts(parts.clone(), body)).await;
     let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
     if response.status().is_server_error() {
-        // Who is signed in would be asked of a store that does not answer.
+        // Reading the user would query the store that is down.
         return response;
     }
     let Ok(visit) = Visit::from_request_parts(&mut parts, &app).await else { return response };

@@ -1,4 +1,4 @@
-//! The pages. Each is a handler that asks at the desk and a template that shows the answer.
+//! Pages. Each consists of a handler that uses the desk, and a template.
 //!
 //! To add one: a handler in a file of its own, its paths in [`routes`], and, if it has a place in the navigation, a
 //! [`Section`] with its line in [`NAVIGATION`].
@@ -35,7 +35,7 @@ use super::visit::Visit;
 pub(super) use message::{framed, message};
 use shell::{Section, page};
 
-/// What the navigation shows, in its order, and whether to superusers alone.
+/// Entries of the navigation in order, and whether only superusers see them.
 const NAVIGATION: [(Section, &str, &str, bool); 6] = [
     (Section::Users, "/users", "Users", false),
     (Section::Tokens, "/tokens", "Tokens", false),
@@ -45,10 +45,10 @@ const NAVIGATION: [(Section, &str, &str, bool); 6] = [
     (Section::Audit, "/audit", "Audit", true),
 ];
 
-/// How many entries a page of a list shows.
+/// Entries per page of a list.
 const ENTRIES: u32 = 50;
 
-/// The exact paths that there are.
+/// All exact paths.
 pub(super) fn routes() -> Router<Arc<Application>> {
     Router::new()
         .route("/", get(start))
@@ -90,16 +90,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, Response> {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        // One spelling for each: no sign, no leading zeros.
+        // Only one spelling for each id: no sign, no leading zeros.
         let id = text.parse::<i64>().ok().filter(|id| *id > 0 && id.to_string() == text);
         id.map(Id).ok_or_else(not_found)
     }
 }
 
-/// A page, or why there is none.
+/// A page, or the error that prevented it.
 pub(super) type Answer = Result<Response, Failure>;
 
-/// A request that was not fulfilled.
+/// A failed request.
 pub(super) struct Failure(DeskError);
 
 impl From<DeskError> for Failure {
@@ -114,7 +114,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// A page that says why a request was not fulfilled.
+/// Renders a failed request as a page.
 pub(super) fn failed(error: DeskError) -> Response {
     let status = status_of(&error);
     let title = match status {
@@ -126,16 +126,16 @@ pub(super) fn failed(error: DeskError) -> Response {
     told(&error, message(status, title, &words(&error)))
 }
 
-/// The answer that tells an error, with when it may be tried again.
+/// Builds the response to an error, with `Retry-After`.
 fn told(error: &DeskError, mut response: Response) -> Response {
     if let DeskError::Throttled(wait) = error {
-        // As the words: who comes on the second is not early.
+        // Rounded up like the text, so that a retry exactly at that second is not too early.
         response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
     }
     response
 }
 
-/// The status that tells an error.
+/// Returns the status of an error.
 fn status_of(error: &DeskError) -> StatusCode {
     match error {
         DeskError::NotAllowed(_) | DeskError::WrongPassword => StatusCode::FORBIDDEN,
@@ -147,7 +147,7 @@ fn status_of(error: &DeskError) -> StatusCode {
     }
 }
 
-/// An error as a sentence on a page.
+/// Formats an error as a sentence.
 fn words(error: &DeskError) -> String {
     match error {
         DeskError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
@@ -159,7 +159,7 @@ fn words(error: &DeskError) -> String {
 }
 
 impl Visit {
-    /// What a form brought about, where it failed: back to the page that it came from if that helps.
+    /// Response to a failed form: redirects back to its page if that helps.
     fn refused(&self, path: &str, error: DeskError) -> Response {
         match error {
             DeskError::WrongPassword | DeskError::Invalid(_) | DeskError::Conflict(_) | DeskError::Throttled(_) => {
@@ -178,7 +178,7 @@ pub(super) async fn not_allowed() -> Response {
     message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This page does not accept this method.")
 }
 
-/// Who comes from elsewhere, or calls the application by another name.
+/// Response to a cross-site request, or to one with an unknown host.
 pub(super) fn forbidden() -> Response {
     let text = "This request does not come from a page of this application, or uses a host name that is not configured. \
                 Add host names with `hosts` in [admin].";
@@ -193,13 +193,13 @@ pub(super) fn too_slow() -> Response {
     message(StatusCode::SERVICE_UNAVAILABLE, "This took too long", "Please try again.")
 }
 
-/// Goes to another page of ours, by GET.
+/// Redirects to another page of the application, by GET.
 pub(super) fn see_other(path: &str) -> Response {
     let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-/// Goes to the sign-in, and from there to this path.
+/// Redirects to the sign-in page, which leads back to this path.
 pub(super) fn to_sign_in(path: &str) -> Response {
     see_other(&if path == "/" { "/sign-in".to_owned() } else { format!("/sign-in?next={}", text::escaped(path)) })
 }

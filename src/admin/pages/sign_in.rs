@@ -1,4 +1,4 @@
-//! Signing in and out.
+//! Sign-in and sign-out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const REFUSED: &str = "Please enter the user name and password of an active staf
 
 const STALE: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 
-/// What holds the secret of the form: whoever is not signed in yet has no other.
+/// Cookie with the CSRF secret of the sign-in form: before the sign-in there is no other secret.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
 
 #[derive(Template)]
@@ -58,7 +58,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     }
     match sign_in(&app, name, fields.password("password"), from).await {
         Ok(cookie) => {
-            // A browser has one sign-in, and never one that somebody else had chosen for it.
+            // Ends the old sign-in: a browser has one, and never one that an attacker planted (session fixation).
             former.map(|former| app.sign_ins.end(former));
             let mut response = see_other(next);
             response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -87,7 +87,7 @@ fn form(secret: Option<CsrfSecret>, status: StatusCode, next: &str, name: &str, 
 
 pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
     visit.sign_out();
-    // They are out, whether or not that could be written down.
+    // The sign-out succeeds even if the audit entry cannot be written.
     if let Err(error) = visit.acting().note(Act::SignedOut).await {
         tracing::warn!(code = "audit_failed", %error, "a sign-out is missing in the audit trail");
     }
@@ -112,10 +112,10 @@ async fn sign_in(
     HeaderValue::try_from(cookie).map_err(|_| DeskError::Unavailable)
 }
 
-/// Ends the cookie.
+/// Removes the cookie.
 const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
 
-/// A path of ours to go on to; the start for anything that could be read as another place.
+/// Returns a path of this application; anything that could lead elsewhere becomes the home page.
 fn own_path(next: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-?=&%+~".contains(&byte);
     let is_ours = next.starts_with('/') && !next.starts_with("//") && next.bytes().all(plain);

@@ -1,4 +1,4 @@
-//! Words and figures on pages, and what is read from their fields.
+//! Formatting for pages, and parsing of form fields.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(super) fn sentence(text: &str) -> String {
     format!("{first}{}{end}", chars.as_str())
 }
 
-/// What a token is for.
+/// Names the kind of a token.
 pub(super) fn kind(token: &TokenDetails) -> &'static str {
     match token.kind {
         TokenKind::Login => "Login",
@@ -83,7 +83,7 @@ pub(super) fn kind(token: &TokenDetails) -> &'static str {
     }
 }
 
-/// Whether a token counts: the look of the badge, and its word.
+/// Badge of a token's state: its style and its word.
 pub(super) fn state(token: &TokenDetails, now: &Timestamp) -> (&'static str, &'static str) {
     match TokenState::of(token, *now) {
         TokenState::Live => ("good", "Live"),
@@ -93,12 +93,12 @@ pub(super) fn state(token: &TokenDetails, now: &Timestamp) -> (&'static str, &'s
     }
 }
 
-/// Can a revocation still end anything?
+/// Returns true if revoking the token still has an effect.
 pub(super) fn can_be_revoked(token: &TokenDetails, now: &Timestamp) -> bool {
     matches!(TokenState::of(token, *now), TokenState::Live | TokenState::OwnerInactive)
 }
 
-/// By which door, in words.
+/// Names an interface.
 pub(super) fn via(via: &Via) -> &'static str {
     match via {
         Via::Gateway => "gateway",
@@ -108,7 +108,7 @@ pub(super) fn via(via: &Via) -> &'static str {
     }
 }
 
-/// An action, as lists name it.
+/// Names an action, as in lists.
 pub(super) fn act(act: &Act) -> String {
     match act {
         Act::PasswordSet => "Password changed".to_owned(),

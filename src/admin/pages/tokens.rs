@@ -28,33 +28,33 @@ const VIEWS: [(&str, &str); 7] = [
 struct Page {
     shell: Shell,
     ask: Ask,
-    /// The one whose tokens these are, if it is one.
+    /// The owner, if the list is restricted to one.
     owner: Option<User>,
     tokens: Vec<TokenDetails>,
-    /// Those that are ticked.
+    /// Ticked tokens.
     ticked: Vec<TokenId>,
-    /// The part before; empty: there is none.
+    /// Link to the previous page; empty: there is none.
     previous: String,
-    /// The part behind; empty: there is none.
+    /// Link to the next page; empty: there is none.
     next: String,
     now: Timestamp,
 }
 
-/// What the list was asked for, as the fields of its form hold it.
+/// The filter, as the fields of the form.
 struct Ask {
     user: String,
     owner: String,
     hint: String,
     view: String,
     kind: String,
-    /// Where the part begins; empty: at the beginning.
+    /// Page token; empty: first page.
     place: String,
 }
 
 impl Ask {
     fn of(fields: &Fields) -> Ask {
         let get = |name| fields.get(name).to_owned();
-        // Of a key that was pasted here by mistake only what its hint shows is looked at, and shown again.
+        // If a whole key was pasted, only its hint is used and shown again.
         let hint: String = TokenHint::sought(fields.get("hint").trim_end_matches('…')).as_str().to_owned();
         Ask { user: get("user"), owner: get("owner"), hint, view: get("view"), kind: get("kind"), place: get("page") }
     }
@@ -133,7 +133,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     show(&visit, ask, Vec::new(), None).await
 }
 
-/// The list; why its tokens were not revoked, if that was asked for.
+/// Renders the list, with the error of a failed bulk revocation.
 async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&DeskError>) -> Answer {
     let (query, acting) = (ask.query(visit.now())?, visit.acting());
     let owner = match query.owner {
@@ -160,7 +160,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     }
     match sent.confirm().await {
         Ok(()) => {}
-        // What was ticked stays so.
+        // Ticked boxes stay ticked.
         Err(error @ (DeskError::WrongPassword | DeskError::Throttled(_))) => {
             return Ok(told(&error, show(visit, ask, ids, Some(&error)).await?));
         }
@@ -170,7 +170,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     for id in &ids {
         match visit.acting().revoke(*id).await {
             Ok(revocation) => ended += usize::from(revocation.was_live),
-            // Gone, or somebody else's: the rest is revoked all the same.
+            // Deleted, or not the caller's to manage: the other tokens are still revoked.
             Err(DeskError::UnknownToken | DeskError::NotAllowed(_) | DeskError::UnknownUser(_)) => {}
             Err(error) => {
                 let so_far = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());

@@ -1,4 +1,4 @@
-//! One user: facts, tokens, what was done to them, what can be done.
+//! One user: facts, tokens, history and actions.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::store::{AuditEntry, AuditQuery, TokenDetails, TokenQuery, User};
 use crate::token::SubjectId;
 
-/// How many tokens and how many entries of the audit trail the page shows.
+/// Number of tokens and of audit entries on the page.
 const TOKENS: u32 = 25;
 const ENTRIES: u32 = 10;
 
@@ -21,11 +21,11 @@ const ENTRIES: u32 = 10;
 struct Page {
     shell: Shell,
     user: User,
-    /// Is it the caller?
+    /// True if this is the caller.
     own: bool,
     tokens: Vec<TokenDetails>,
     more_tokens: bool,
-    /// May one of the tokens still count?
+    /// True if one of the tokens may still be valid.
     revocable: bool,
     entries: Vec<AuditEntry>,
     now: Timestamp,
@@ -56,7 +56,7 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     ))
 }
 
-/// Nobody has this id. If somebody had, the audit trail tells of them.
+/// Shown for an unknown id. If the user was deleted, it shows their history.
 async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
     let query = AuditQuery { user: Some(id), limit: 1, ..AuditQuery::default() };
     if visit.acting().audit(&query).await?.entries.is_empty() {

@@ -22,14 +22,14 @@ struct Page {
     ask: Ask,
     groups: Vec<String>,
     users: Vec<User>,
-    /// The part before; empty: there is none.
+    /// Link to the previous page; empty: there is none.
     previous: String,
-    /// The part behind; empty: there is none.
+    /// Link to the next page; empty: there is none.
     next: String,
     now: Timestamp,
 }
 
-/// What the list was asked for, as the fields of its form hold it.
+/// The filter, as the fields of the form.
 struct Ask {
     search: String,
     active: String,
@@ -60,7 +60,7 @@ impl Ask {
         }
     }
 
-    /// Does it leave anybody out?
+    /// Returns true if a filter is set.
     fn is_filtered(&self) -> bool {
         [&self.search, &self.active, &self.role, &self.group].iter().any(|field| !field.is_empty())
     }
@@ -155,7 +155,7 @@ async fn create(sent: &Sent) -> Result<Response, DeskError> {
     })
 }
 
-/// A password that was typed twice; `None`: none shall fit.
+/// Returns a password that was typed twice; `None`: remove the password.
 pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, DeskError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("password") != typed("password_again") {
@@ -164,7 +164,7 @@ pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Passw
     Ok(fields.password("password"))
 }
 
-/// Groups, one on each line.
+/// Parses groups, one per line.
 pub(super) fn groups(text: &str) -> Vec<String> {
     text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
 }

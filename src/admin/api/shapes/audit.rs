@@ -10,97 +10,97 @@ use crate::admin::export::Format;
 use crate::store::{self, Act, AuditQuery, Listing, Via};
 use crate::token::{SubjectId, TokenId};
 
-/// Longest name of an actor.
+/// Maximum length of an actor's name.
 const LONGEST_ACTOR: usize = 150;
 
 word! {
-    /// What was done.
+    /// The action.
     Deed of Act
 }
 
 word! {
-    /// By which door it came.
+    /// The interface that was used.
     Door of Via
 }
 
-/// Something that was done.
+/// Entry of the audit trail.
 #[derive(Serialize, ToSchema)]
 struct AuditEntry {
-    /// Its number; later entries have higher ones.
+    /// Number of the entry; later entries have higher numbers.
     #[schema(minimum = 1)]
     id: i64,
     at: Time,
     actor: Actor,
     act: Deed,
-    /// To which user.
+    /// The affected user.
     user_id: Option<i64>,
-    /// The name that this user had then; empty if there was none.
+    /// The user's name at that time; empty if there was none.
     user_name: String,
-    /// To which token.
+    /// The affected token.
     token_id: Option<i64>,
-    /// More of it, in words; may be empty.
+    /// Details in words; may be empty.
     detail: String,
 }
 
-/// Who did it.
+/// The user who acted.
 #[derive(Serialize, ToSchema)]
 struct Actor {
-    /// `null`: no user.
+    /// `null`: no signed-in user.
     id: Option<i64>,
     name: String,
     via: Door,
-    /// The address of the client; `null`: from the machine itself.
+    /// The client's address; `null`: this machine.
     from: Option<String>,
 }
 
-/// A part of the audit trail, newest first.
+/// A page of the audit trail, newest first.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct AuditList {
     entries: Vec<AuditEntry>,
-    /// What to ask for the part before with; `null`: this is the first one.
+    /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
-    /// What to ask for the next part with; `null`: this is the last one.
+    /// Token of the next page; `null`: this is the last one.
     next_page_token: Option<String>,
 }
 
-/// Which entries are listed.
+/// Filter of the audit trail.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct AuditParameters {
-    /// Only those of the actor with exactly this name.
+    /// Only entries of the actor with exactly this name.
     #[param(nullable = false, max_length = 150)]
     actor: Option<String>,
-    /// Only those about this user. Staff has to name one.
+    /// Only entries about this user. Required for staff.
     #[param(nullable = false, minimum = 1)]
     user_id: Option<i64>,
-    /// Only those about this token.
+    /// Only entries about this token.
     #[param(nullable = false, minimum = 1)]
     token_id: Option<i64>,
-    /// Only these.
+    /// Only entries with this action.
     #[param(nullable = false, inline)]
     act: Option<Deed>,
-    /// Only those at this time or later.
+    /// Only entries at this time or later.
     #[param(nullable = false, inline)]
     since: Option<Time>,
-    /// Only those before this time.
+    /// Only entries before this time.
     #[param(nullable = false, inline)]
     until: Option<Time>,
-    /// Most entries; 50 if nothing is said.
+    /// Page size; default: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
 
 word! {
-    /// How a file is written.
+    /// File format.
     Writing of Format
 }
 
-// The filters of a list once more: fields that are flattened into others do not go with the refusal of unknown ones.
-/// Which entries are exported, and how.
+// Repeats the fields of the list's filter: serde's `flatten` cannot be combined with `deny_unknown_fields`.
+/// Filter and format of an export.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -108,22 +108,22 @@ pub(in crate::admin::api) struct ExportParameters {
     /// `csv` for spreadsheets, `jsonl` for programs.
     #[param(inline)]
     format: Writing,
-    /// Only those of the actor with exactly this name.
+    /// Only entries of the actor with exactly this name.
     #[param(nullable = false, max_length = 150)]
     actor: Option<String>,
-    /// Only those about this user. Staff has to name one.
+    /// Only entries about this user. Required for staff.
     #[param(nullable = false, minimum = 1)]
     user_id: Option<i64>,
-    /// Only those about this token.
+    /// Only entries about this token.
     #[param(nullable = false, minimum = 1)]
     token_id: Option<i64>,
-    /// Only these.
+    /// Only entries with this action.
     #[param(nullable = false, inline)]
     act: Option<Deed>,
-    /// Only those at this time or later.
+    /// Only entries at this time or later.
     #[param(nullable = false, inline)]
     since: Option<Time>,
-    /// Only those before this time.
+    /// Only entries before this time.
     #[param(nullable = false, inline)]
     until: Option<Time>,
 }
@@ -180,7 +180,7 @@ impl TryFrom<AuditParameters> for AuditQuery {
 }
 
 impl ExportParameters {
-    /// What is asked for, from the beginning, and how it is written.
+    /// The query from its first entry, and the format.
     pub(in crate::admin::api) fn read(self) -> Result<(AuditQuery, Format), Problem> {
         let ExportParameters { format: Writing(format), actor, user_id, token_id, act, since, until } = self;
         let list = AuditParameters { actor, user_id, token_id, act, since, until, limit: None, page_token: None };

@@ -1,4 +1,4 @@
-//! How things look in JSON: what is sent and what is answered, and how each comes from or becomes what the store knows.
+//! JSON shapes of requests and responses, and their conversion from and to types of the store.
 
 mod audit;
 mod texts;
@@ -25,12 +25,12 @@ pub(super) use user::{
     Active, CreatedUser, Details, GroupList, Groups, NewPassword, NewUser, Rights, User, UserList, UserParameters,
 };
 
-/// Most entries of one part of a list.
+/// Maximum page size.
 pub(super) const MOST: u32 = 200;
-/// As many if nothing else is asked for.
+/// Default page size.
 const USUAL: u32 = 50;
 
-/// A time as RFC 3339 has it.
+/// A time in RFC 3339 format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Time(pub Timestamp);
 
@@ -58,17 +58,17 @@ impl PartialSchema for Time {
     }
 }
 
-/// A field that is absent stays `None`; `null` becomes `Some(None)`.
+/// Reads an optional field: absent stays `None`, `null` becomes `Some(None)`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Absent is fine, `null` is not.
+/// Reads a field that may be absent but not `null`.
 fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// How many entries, and from where.
+/// Page size and position.
 fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Problem> {
     let limit = limit.unwrap_or(USUAL);
     if !(1..=MOST).contains(&limit) {
@@ -78,7 +78,7 @@ fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Pr
     Ok((limit, place))
 }
 
-/// What to ask for another part with; `None`: there is none.
+/// Token of another page; `None`: there is none.
 fn page_token(place: &Place) -> Option<String> {
     (*place != Place::Start).then(|| place.to_string())
 }
@@ -88,7 +88,7 @@ fn id(name: &str, id: Option<i64>) -> Result<Option<i64>, Problem> {
     if id.is_some_and(|id| id < 1) { Err(Problem::invalid(name, "a number above zero")) } else { Ok(id) }
 }
 
-/// Refuses a text that is longer than what it is looked for in.
+/// Refuses a search text that is longer than any value it could match.
 fn bounded(name: &str, text: Option<String>, longest: usize) -> Result<Option<String>, Problem> {
     if text.as_ref().is_some_and(|text| text.chars().count() > longest) {
         return Err(Problem::invalid(name, format!("at most {longest} characters")));

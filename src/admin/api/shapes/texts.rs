@@ -1,14 +1,14 @@
-//! What texts may be, as the document says it. The store is what refuses the others.
+//! Text constraints for the document. The store enforces them.
 
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
-/// Names: no control characters, and something that is not white space.
+/// Names: no control characters, not only white space.
 const LABEL: &str = concat!(
     r"^[^\u0000-\u001F\u007F-\u009F]*",
     r"[^\u0000-\u0020\u007F-\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]",
     r"[^\u0000-\u001F\u007F-\u009F]*$"
 );
-/// The same without format characters, of which those beyond U+FFFF are left out here.
+/// Like names, without format characters. The pattern leaves out those beyond U+FFFF.
 const USER_NAME: &str = concat!(
     r"^[^\u0000-\u001F\u007F-\u009F\u00AD\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2\u180E\u200B-\u200F\u202A-\u202E\u2060-\u206F\uFEFF\uFFF9-\uFFFB]*",
     r"[^\u0000-\u0020\u007F-\u00A0\u00AD\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2\u1680\u180E\u2000-\u200F\u2028-\u202F\u205F-\u206F\u3000\uFEFF\uFFF9-\uFFFB]",
@@ -16,7 +16,7 @@ const USER_NAME: &str = concat!(
 );
 /// No control characters.
 const PLAIN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
-/// One scope.
+/// A single scope.
 const SCOPE: &str = "^[a-z0-9._:-]{1,64}$";
 
 pub(super) fn user_name() -> ObjectBuilder {

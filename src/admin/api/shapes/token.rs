@@ -12,43 +12,43 @@ use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
 
-/// Longest search for an owner: a user name.
+/// Maximum length of an owner search: a user name.
 const LONGEST_OWNER: usize = 150;
-/// Longest text that is looked for a key: a line of a log.
+/// Maximum length of a look-up text: a line of a log.
 const LONGEST_PASTED: usize = 4_096;
 
 word! {
-    /// Whether a token counts.
+    /// State of a token.
     State of TokenState
 }
 
 /// A token. Its key is never shown here.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Token {
-    /// What upstreams know the token by; never used again.
+    /// Public id that upstreams see; never reused.
     #[schema(minimum = 1)]
     id: i64,
     owner: Owner,
     kind: Kind,
-    /// What its owner calls it; empty for a login token.
+    /// Name given by its owner; empty for a login token.
     name: String,
-    /// How its key begins.
+    /// First characters of the key.
     hint: String,
-    /// What it may be used for.
+    /// Scopes.
     #[schema(value_type = Vec<String>)]
     scopes: Vec<Box<str>>,
     state: State,
     created: Time,
-    /// When it ends by itself; `null`: never.
+    /// When it expires; `null`: never.
     expires: Option<Time>,
     revoked: Option<Time>,
-    /// When it was last used, roughly.
+    /// When it was last used, approximately.
     last_used: Option<Time>,
-    /// When it was first sent in clear.
+    /// When it was first sent unencrypted.
     exposed: Option<Time>,
 }
 
-/// Whose a token is.
+/// Owner of a token.
 #[derive(Serialize, ToSchema)]
 struct Owner {
     #[schema(minimum = 1)]
@@ -56,82 +56,82 @@ struct Owner {
     name: String,
 }
 
-/// What a token is for.
+/// Kind of a token.
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// The one that a login returns.
+    /// The token that a login returns.
     Login,
-    /// One of many, made for a purpose and shown once.
+    /// A token made for a purpose; its key is shown once. A user may have many.
     Named,
 }
 
-/// A part of the list of tokens.
+/// A page of the list of tokens.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct TokenList {
     tokens: Vec<Token>,
-    /// What to ask for the part before with; `null`: this is the first one.
+    /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
-    /// What to ask for the next part with; `null`: this is the last one.
+    /// Token of the next page; `null`: this is the last one.
     next_page_token: Option<String>,
 }
 
 /// A token with its key.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Issued {
-    /// What upstreams know the token by.
+    /// Public id that upstreams see.
     #[schema(minimum = 1)]
     pub id: i64,
-    /// The secret. The key of a named token is shown this once.
+    /// The secret. The key of a named token is shown only once.
     #[serde(serialize_with = "in_clear")]
     #[schema(value_type = String, min_length = 1, max_length = 40)]
     key: TokenKey,
-    /// When it ends by itself; `null`: never.
+    /// When it expires; `null`: never.
     expires: Option<Time>,
-    /// Did this request make it? `false`: it was there before.
+    /// True if this request created the token; `false`: it already existed.
     pub fresh: bool,
 }
 
-/// Which tokens are listed.
+/// Filter of the list of tokens.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct TokenParameters {
-    /// How the user name of the owner begins, whatever its case.
+    /// Prefix of the owner's user name, case-insensitive.
     #[param(nullable = false, max_length = 150)]
     owner_name: Option<String>,
-    /// How the key begins: as much as its hint shows.
+    /// Prefix of the key, at most as long as its hint.
     #[param(nullable = false, max_length = 11)]
     hint: Option<String>,
-    /// Only of this kind.
+    /// Only tokens of this kind.
     #[param(nullable = false, inline)]
     kind: Option<Kind>,
-    /// Which of them, and in which order; all if nothing is said.
+    /// Which tokens, in which order; default: all.
     #[param(nullable = false, inline)]
     view: Option<View>,
-    /// Most entries; 50 if nothing is said.
+    /// Page size; default: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
 
-/// Which tokens of a user are listed.
+/// Filter of a user's tokens.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct TokensOfUser {
-    /// Only of this kind.
+    /// Only tokens of this kind.
     #[param(nullable = false, inline)]
     kind: Option<Kind>,
-    /// Which of them, and in which order; all if nothing is said.
+    /// Which tokens, in which order; default: all.
     #[param(nullable = false, inline)]
     view: Option<View>,
-    /// Most entries; 50 if nothing is said.
+    /// Page size; default: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
@@ -144,15 +144,15 @@ enum View {
     All,
     /// Neither revoked nor expired, newest first.
     Live,
-    /// Live and not used for 90 days; who was silent for longest comes first.
+    /// Live and not used for 90 days; the longest unused first.
     Unused,
-    /// Live with an end within 30 days; the nearest end first.
+    /// Live and expiring within 30 days; the earliest expiry first.
     EndingSoon,
     /// Expired and not revoked, the latest first.
     Expired,
     /// Revoked, the latest first.
     Revoked,
-    /// Sent in clear once, the latest first.
+    /// Sent unencrypted at least once, the latest first.
     Exposed,
 }
 
@@ -165,19 +165,19 @@ pub(in crate::admin::api) struct NewToken {
     #[serde(default)]
     #[schema(schema_with = texts::scopes)]
     scopes: Vec<ScopeWord>,
-    /// When it ends, in the future, in the year 9999 at the latest; without it, as `tokens.default_ttl` says.
+    /// When it expires: in the future, at the latest in the year 9999; default: `tokens.default_ttl`.
     #[serde(default)]
     expires: Option<Time>,
 }
 
-/// What changes of a token; what is absent stays.
+/// Changes of a token; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Terms {
     #[serde(default, deserialize_with = "some")]
     #[schema(schema_with = texts::scopes)]
     scopes: Option<Vec<ScopeWord>>,
-    /// When it ends, in the future, in the year 9999 at the latest; `null`: never.
+    /// When it expires: in the future, at the latest in the year 9999; `null`: never.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Time>)]
     expires: Option<Option<Time>>,
@@ -188,14 +188,14 @@ pub(in crate::admin::api) struct Terms {
 #[serde(try_from = "String")]
 struct ScopeWord(Scope);
 
-/// How many tokens stopped counting.
+/// Number of tokens that stopped working.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Revoked {
     #[schema(minimum = 0)]
     pub revoked: u64,
 }
 
-/// A text that may hold keys, such as a leak report carries: a key, or lines with some.
+/// A text that may contain keys, such as a leak report: a key, or lines that contain some.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Pasted {
@@ -204,14 +204,14 @@ pub(in crate::admin::api) struct Pasted {
     text: Zeroizing<String>,
 }
 
-/// Whose keys they are.
+/// Owners of the keys that were found.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct Found {
-    /// None: no word that was looked up is a key of this store.
+    /// Empty: no word that was looked up is a key of this store.
     tokens: Vec<Token>,
-    /// Are there more, of users whom only superusers look after? Tell one at once.
+    /// True if it also contains keys of users whom only superusers may manage. Tell a superuser at once.
     others: bool,
-    /// Had the text more words than are looked up? The likeliest ones were: send the rest alone.
+    /// True if the text was too long and only the likeliest words were checked. Send the rest separately.
     cut: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which traffic is asked for.
+//! Query of the traffic.
 
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::schema::Type;
@@ -9,27 +9,27 @@ use crate::admin::api::problem::Problem;
 use crate::admin::monitor::{Monitor, Subject};
 use crate::telemetry::history::Reach;
 
-/// Which traffic is asked for.
+/// Query of the traffic.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct TrafficParameters {
-    /// Only that of this route; `-` stands for requests that matched none.
+    /// Only requests of this route; `-` stands for requests that matched none.
     #[param(nullable = false)]
     route: Option<String>,
-    /// Only what this upstream was asked for.
+    /// Only requests sent to this upstream.
     #[param(nullable = false)]
     upstream: Option<String>,
-    /// How far back; 15 if nothing is said.
+    /// Period in minutes; default: 15.
     #[param(nullable = false, inline)]
     minutes: Option<Minutes>,
 }
 
-/// How many minutes.
+/// Period in minutes.
 struct Minutes(Reach);
 
 impl TrafficParameters {
-    /// What is looked at, and how far back.
+    /// The selected traffic, and the period.
     pub(in crate::admin::api) fn read(self, monitor: &Monitor) -> Result<(Subject, Reach), Problem> {
         let subject = match (self.route, self.upstream) {
             (None, None) => Subject::All,

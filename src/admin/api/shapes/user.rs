@@ -8,15 +8,15 @@ use super::{Time, bounded, page_token, part, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
-/// Longest search: an e-mail address.
+/// Maximum length of a search: an e-mail address.
 const LONGEST_SEARCH: usize = 254;
-/// Longest name of a group.
+/// Maximum length of a group name.
 const LONGEST_GROUP: usize = 150;
 
 /// A user.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct User {
-    /// What upstreams know the user by; never used again.
+    /// Id that upstreams see; never reused.
     #[schema(minimum = 1)]
     id: i64,
     /// User name.
@@ -27,72 +27,71 @@ pub(in crate::admin::api) struct User {
     first_name: String,
     /// May be empty.
     last_name: String,
-    /// May this user do anything at all?
+    /// True if the user is active: tokens and password work.
     active: bool,
-    /// May this user look after others?
+    /// True if the user may manage tokens of ordinary users.
     staff: bool,
-    /// May this user do everything?
+    /// True if the user may do everything.
     superuser: bool,
     /// Names of the groups, sorted.
     groups: Vec<String>,
-    /// Can any password fit?
+    /// True if a password is set.
     has_password: bool,
     /// When the user was created.
     created: Time,
-    /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never. A
-    /// token that is given for a password (`POST /gettoken/`) does not count, nor does a password that is asked for
-    /// again.
+    /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never.
+    /// Logins at `POST /gettoken/` and confirmations of the password are not included.
     last_login: Option<Time>,
 }
 
-/// A part of the list of users.
+/// A page of the list of users.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct UserList {
     users: Vec<User>,
-    /// What to ask for the part before with; `null`: this is the first one.
+    /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
-    /// What to ask for the next part with; `null`: this is the last one.
+    /// Token of the next page; `null`: this is the last one.
     next_page_token: Option<String>,
 }
 
-/// Which users are listed.
+/// Filter of the list of users.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// How the user name or the e-mail address begins, whatever its case. Where more than 2,000 addresses begin so,
-    /// they are left out unless an `@` is among it.
+    /// Prefix of the user name or e-mail address, case-insensitive. If more than 2,000 addresses match, only user names
+    /// are searched, unless the text contains an `@`.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
-    /// Only those who are active, or only those who are not.
+    /// Only active users, or only inactive ones.
     #[param(nullable = false)]
     active: Option<bool>,
-    /// Only staff and superusers, or only those who are neither.
+    /// Only staff and superusers, or only ordinary users.
     #[param(nullable = false)]
     staff: Option<bool>,
-    /// Only those in the group of exactly this name.
+    /// Only members of the group with exactly this name.
     #[param(nullable = false, max_length = 150)]
     group: Option<String>,
-    /// In which order; by name if nothing is said.
+    /// Sort order; default: by name.
     #[param(nullable = false, inline)]
     order: Option<Order>,
-    /// Most entries; 50 if nothing is said.
+    /// Page size; default: 50.
     #[param(nullable = false, minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// The `next_page_token` or `previous_page_token` of another part, with the same other parameters.
+    /// The `next_page_token` or `previous_page_token` of another page with the same filters.
     #[param(nullable = false)]
     page_token: Option<String>,
 }
 
-/// In which order users are listed.
+/// Sort order of users.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Order {
-    /// By user name, whatever its case.
+    /// By user name, case-insensitive.
     Name,
-    /// Who was created last comes first.
+    /// By creation time, newest first.
     Newest,
-    /// Who logged in last comes first.
+    /// By last sign-in, latest first.
     LastLogin,
 }
 
@@ -111,7 +110,7 @@ pub(in crate::admin::api) struct NewUser {
     #[serde(default)]
     #[schema(schema_with = texts::personal_name)]
     last_name: String,
-    /// At least 8 characters. Without one, no password fits.
+    /// At least 8 characters. If absent, the user can only use tokens.
     #[serde(default, deserialize_with = "password")]
     #[schema(value_type = Option<String>, min_length = 8, write_only)]
     password: Option<Password>,
@@ -127,7 +126,7 @@ pub(in crate::admin::api) struct NewUser {
     groups: Vec<String>,
 }
 
-/// A user who was just created.
+/// A newly created user.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct CreatedUser {
     pub user: User,
@@ -135,7 +134,7 @@ pub(in crate::admin::api) struct CreatedUser {
     pub token: Option<Issued>,
 }
 
-/// What changes of a user; what is absent stays.
+/// Changes of a user; absent fields stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Details {
@@ -153,24 +152,24 @@ pub(in crate::admin::api) struct Details {
     last_name: Option<String>,
 }
 
-/// Whether the tokens of a user count.
+/// Whether the user is active: tokens and password work.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Active {
     pub active: bool,
 }
 
-/// What a user may do here.
+/// Rights of a user in the admin application.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Rights {
-    /// Looks after the tokens of ordinary users.
+    /// Manages tokens of ordinary users.
     pub staff: bool,
-    /// Does everything.
+    /// May do everything.
     pub superuser: bool,
 }
 
-/// The groups of a user, all of them.
+/// Complete list of a user's groups.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Groups {
@@ -178,17 +177,17 @@ pub(in crate::admin::api) struct Groups {
     pub groups: Vec<String>,
 }
 
-/// The names of groups in their order.
+/// Group names, sorted.
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct GroupList {
     pub groups: Vec<String>,
 }
 
-/// Another password.
+/// New password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct NewPassword {
-    /// At least 8 characters. `null`: no password fits from now on.
+    /// At least 8 characters. `null`: removes the password.
     #[serde(deserialize_with = "password")]
     #[schema(value_type = Option<String>, required, min_length = 8, write_only)]
     pub password: Option<Password>,

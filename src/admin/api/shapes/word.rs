@@ -1,6 +1,6 @@
-//! Words that the store has already: written and read as they are, and listed in the document.
+//! Words of the store: parsed and written unchanged, and listed in the document.
 
-/// Makes a shape of a type with `ALL`, `as_str` and `parse`.
+/// Implements a shape for a type with `ALL`, `as_str` and `parse`.
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident of $inner:ty) => {
         $(#[$doc])*
