@@ -15,8 +15,7 @@ use http::HeaderValue;
 use crate::clock::Timestamp;
 use crate::token::{AuthMethod, Networks, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
-/// Maximum length in bytes of one header value for upstreams. Longer values would risk the header limits of the
-/// applications.
+/// Maximum length in bytes of one header value for upstreams.
 pub const LONGEST_VALUE: usize = 1024;
 
 /// A caller, established from one token or session.
