@@ -1,8 +1,8 @@
-//! Wall time as a value that is handed in.
+//! Wall time, passed in as a value.
 //!
-//! Everything that judges by time takes a [`Timestamp`] or a [`Clock`]; `SystemTime::now` and `Instant::now` are banned
-//! elsewhere (`clippy.toml`), so that a test can set the time by hand. Never used for measuring how long something
-//! took: that is the monotonic [`Clock::instant`].
+//! All code that compares times takes a [`Timestamp`] or a [`Clock`]; `SystemTime::now` and `Instant::now` are banned
+//! elsewhere (`clippy.toml`), so that tests can set the time. To measure durations, use the monotonic
+//! [`Clock::instant`].
 
 mod rfc3339;
 mod steady;
@@ -23,10 +23,10 @@ pub use self::steady::{ClockLook, Step};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last moment that RFC 3339 can write.
+    /// The last time that RFC 3339 can express.
     pub const END_OF_YEAR_9999: Timestamp = Timestamp(253_402_300_799_999_999);
 
-    /// From microseconds since the epoch, as the stores keep it.
+    /// Creates a time from microseconds since the epoch, as the stores keep it.
     pub const fn from_micros(micros: i64) -> Timestamp {
         Timestamp(micros)
     }
@@ -41,24 +41,24 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// This moment plus `span`; the far end of time where that overflows.
+    /// Returns this time plus `span`; saturates on overflow.
     pub fn after(self, span: Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// This moment minus `span`; the near end of time where that overflows.
+    /// Returns this time minus `span`; saturates on overflow.
     pub fn before(self, span: Duration) -> Timestamp {
         Timestamp(self.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl Timestamp {
-    /// The time as fields of HTTP have it (RFC 9110 §5.6.7): `Tue, 24 Nov 2026 05:53:04 GMT`.
+    /// Formats the time as an HTTP date (RFC 9110 §5.6.7): `Tue, 24 Nov 2026 05:53:04 GMT`.
     pub fn http_date(self) -> String {
         const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
         const YEAR: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -99,7 +99,7 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// Where the time comes from: the system, or a [`Hand`] that a test holds.
+/// The source of time: the system, or a [`Hand`] in tests.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -110,18 +110,18 @@ enum Source {
 }
 
 impl Clock {
-    /// The clock of the machine, which does not jump: see [`Clock::look`].
+    /// The system clock, without jumps: see [`Clock::look`].
     pub fn system() -> Clock {
         Clock(Source::System(Arc::new(Steady::new(wall(), monotonic()))))
     }
 
-    /// A clock that stands at `start` until its hand moves it.
+    /// Creates a clock that stands at `start` until its hand moves it.
     pub fn by_hand(start: Timestamp) -> (Clock, Hand) {
         let micros = Arc::new(AtomicI64::new(start.0));
         (Clock(Source::ByHand(Arc::clone(&micros))), Hand(micros))
     }
 
-    /// The time now. A machine set before 1970 reads as 1970.
+    /// Returns the current time. A system clock before 1970 reads as 1970.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System(steady) => Timestamp(steady.at(monotonic())),
@@ -129,8 +129,8 @@ impl Clock {
         }
     }
 
-    /// Compares the machine's clocks, so that small corrections are followed and steps are noticed. To be called about
-    /// once a second by one caller, who keeps `step` between the calls.
+    /// Compares the system's clocks: follows small corrections and detects steps. One caller calls it about once a
+    /// second and keeps `step` between the calls.
     pub fn look(&self, step: &mut Step) -> ClockLook {
         match &self.0 {
             Source::System(steady) => steady.look(wall(), monotonic(), step),
@@ -145,14 +145,14 @@ impl Clock {
     }
 }
 
-/// Microseconds since 1970 as the machine has it.
+/// Microseconds since 1970, by the system clock.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system")]
 fn wall() -> i64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Microseconds since the machine was started, suspension included.
+/// Microseconds since boot, suspend included.
 fn monotonic() -> i64 {
     let since_start = clock_gettime(ClockId::Boottime);
     since_start.tv_sec.saturating_mul(1_000_000).saturating_add(since_start.tv_nsec / 1_000)

@@ -1,7 +1,7 @@
-//! Who is calling.
+//! The identity of a caller.
 //!
-//! An [`Identity`] is made in one place, [`Identity::establish`], from what a store knows of a token. It is immutable,
-//! shared by the cache and by requests, and carries the field values that upstreams get, made once. Pure: no clock, no
+//! [`Identity::establish`] is the only constructor; it takes a token's stored record. An identity is immutable and
+//! shared by the cache and by requests. It carries the header values for upstreams, encoded once. Pure: no clock, no
 //! input or output.
 
 use std::fmt::Write;
@@ -15,10 +15,10 @@ use http::HeaderValue;
 use crate::clock::Timestamp;
 use crate::token::{AuthMethod, Networks, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
-/// Longest field value in bytes that we send for one fact (IDENTITY §4).
+/// Maximum length in bytes of one header value for upstreams.
 pub const LONGEST_VALUE: usize = 1024;
 
-/// Who is calling, as established from one token or session.
+/// A caller, established from one token or session.
 #[derive(Debug)]
 pub struct Identity {
     subject: SubjectId,
@@ -31,11 +31,11 @@ pub struct Identity {
     read_only: bool,
     networks: Option<Networks>,
     values: FieldValues,
-    /// When a use was last noted, in microseconds since the epoch.
+    /// When a use was last recorded, in microseconds since the epoch.
     noted: AtomicI64,
 }
 
-/// The values that upstreams get, encoded once: visible ASCII as it is, the rest percent-encoded UTF-8.
+/// The header values for upstreams, encoded once: visible ASCII unchanged, everything else as percent-encoded UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FieldValues {
     /// [`SubjectId`] in decimal.
@@ -48,38 +48,38 @@ pub struct FieldValues {
     pub user_groups: Option<HeaderValue>,
     /// [`TokenId`] in decimal; `None` for a session.
     pub token_id: Option<HeaderValue>,
-    /// Scopes, joined by blanks; `None` if the token has none.
+    /// Scopes, separated by spaces; `None` if the token has none.
     pub scopes: Option<HeaderValue>,
 }
 
-/// Why a token does not count.
+/// Why a token is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denied {
-    /// No store knows it.
+    /// The store does not know the token.
     Unknown,
-    /// It was withdrawn.
+    /// The token was revoked.
     Revoked,
-    /// Its time is over.
+    /// The token has expired.
     Expired,
-    /// Its owner is switched off.
+    /// The owner of the token is deactivated.
     OwnerInactive,
 }
 
-/// What is known about a token: who calls with it, or why it does not count.
+/// The result of a token lookup: the caller, or why the token is not valid.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// The token counts.
+    /// The token is valid.
     Caller(Arc<Identity>),
-    /// It does not.
+    /// The token is not valid.
     Denied(Denied),
 }
 
 impl Identity {
-    /// The single place that decides whether a token counts.
+    /// Decides whether a token is valid. No other code makes this decision.
     ///
     /// # Errors
-    /// Says why it does not. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder of a live
-    /// token learns that its owner is inactive.
+    /// Returns why the token is not valid. A revoked token of an inactive owner is [`Denied::Revoked`]: only the holder
+    /// of a live token learns that the owner is inactive.
     pub fn establish(record: &TokenRecord, now: Timestamp) -> Result<Identity, Denied> {
         if record.revoked.is_some() || record.restrictions.disabled {
             return Err(Denied::Revoked);
@@ -105,7 +105,8 @@ impl Identity {
         })
     }
 
-    /// Is a use at `now` worth to be noted, the last noted one being at least `every` ago? Says yes to one asker only.
+    /// Reports whether a use at `now` should be recorded: the last recorded use is at least `every` ago. Returns `true`
+    /// to only one of several concurrent callers.
     pub fn note_use(&self, now: Timestamp, every: Duration) -> bool {
         let last = self.noted.load(Ordering::Relaxed);
         let due = now.since(Timestamp::from_micros(last)) >= every;
@@ -117,22 +118,22 @@ impl Identity {
         self.subject
     }
 
-    /// The token that was shown; `None` for a session.
+    /// The id of the token; `None` for a session.
     pub fn token(&self) -> Option<TokenId> {
         (self.method == AuthMethod::Token).then_some(self.token)
     }
 
-    /// By what the caller is known.
+    /// The kind of credentials of the caller.
     pub fn method(&self) -> AuthMethod {
         self.method
     }
 
-    /// What stores know the token by.
+    /// The digest by which stores identify the token.
     pub fn digest(&self) -> TokenDigest {
         self.digest
     }
 
-    /// What the token may be used for.
+    /// The scopes of the token.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
     }
@@ -142,34 +143,35 @@ impl Identity {
         &self.groups
     }
 
-    /// When this identity ends by itself.
+    /// When this identity expires.
     pub fn expires(&self) -> Option<Timestamp> {
         self.expires
     }
 
-    /// Is its time over?
+    /// Reports whether the identity has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|end| end <= now)
     }
 
-    /// May it be used only by requests that read?
+    /// Reports whether only safe (read-only) requests may use the token.
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// May a client at this address use it?
+    /// Reports whether a client at this address may use the token.
     pub fn may_come_from(&self, address: IpAddr) -> bool {
         self.networks.as_ref().is_none_or(|networks| networks.contain(address))
     }
 
-    /// Would an upstream be told the same of both, and would the same requests pass with both? Their ends may differ.
+    /// Reports whether upstreams would receive the same headers for both identities, and both would permit the same
+    /// requests. Their expiry times may differ.
     pub fn means_the_same_as(&self, other: &Identity) -> bool {
         (self.subject, self.token(), &self.scopes, &self.groups, &self.values)
             == (other.subject, other.token(), &other.scopes, &other.groups, &other.values)
             && (self.read_only, &self.networks) == (other.read_only, &other.networks)
     }
 
-    /// The field values for upstreams.
+    /// The header values for upstreams.
     pub fn values(&self) -> &FieldValues {
         &self.values
     }
@@ -190,7 +192,8 @@ impl FieldValues {
     }
 }
 
-/// Visible ASCII passes; everything else, `%` itself and what stands in `also` become percent-encoded UTF-8.
+/// Encodes a header value: visible ASCII passes; everything else, `%` itself and the characters in `also` become
+/// percent-encoded UTF-8.
 ///
 /// `%` is encoded so that no two names share one value (docs/decisions/0011).
 pub fn encode(text: &str, also: &[u8]) -> String {
@@ -206,7 +209,7 @@ pub fn encode(text: &str, also: &[u8]) -> String {
     out
 }
 
-/// What [`encode`] was given.
+/// The original text of a value from [`encode`].
 pub fn decode(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
     while let Some(at) = rest.find('%') {
@@ -219,7 +222,7 @@ pub fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `None` for an empty text and for one that is longer than [`LONGEST_VALUE`]; stores refuse the latter at creation.
+/// Returns `None` for an empty text and for one longer than [`LONGEST_VALUE`]; stores refuse the latter at creation.
 fn value(text: String) -> Option<HeaderValue> {
     if text.is_empty() || text.len() > LONGEST_VALUE { None } else { HeaderValue::try_from(text).ok() }
 }

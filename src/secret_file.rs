@@ -1,13 +1,13 @@
-//! Who else may read a file that holds a secret.
+//! Permission checks for files that hold a secret.
 //!
-//! Keys and passwords may be readable by their owner, and by a group that this process belongs to: Kubernetes hands
-//! secrets over so (`fsGroup`). What others can read or change is no secret.
+//! The owner and groups of this process may read keys and passwords: Kubernetes mounts secrets with such a group
+//! (`fsGroup`). A file that other users can read or change is refused.
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Others than its owner and our groups may read or change a file.
+/// The error for a file that other users or groups may read or change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenToOthers {
     /// Every user of this machine.
@@ -27,16 +27,16 @@ pub enum OpenToOthers {
 }
 
 impl OpenToOthers {
-    /// How to mend it for a file.
+    /// Returns advice on how to fix the permissions of a file.
     pub fn mend(self, file: &Path) -> String {
         format!("run: chmod 600 {}", file.display())
     }
 }
 
-/// Checks an opened file, or one that is about to be opened.
+/// Checks the permissions of a file that is open or about to be opened.
 ///
 /// # Errors
-/// [`OpenToOthers`] says who may read or change it.
+/// [`OpenToOthers`] names the users who may read or change it.
 pub fn check(file: &Metadata) -> Result<(), OpenToOthers> {
     judge(file.permissions().mode(), file.gid(), our_groups)
 }
@@ -52,7 +52,7 @@ fn judge(mode: u32, group: u32, ours: impl FnOnce() -> Vec<u32>) -> Result<(), O
     Ok(())
 }
 
-/// The effective group of this process, and its supplementary ones.
+/// The effective and supplementary groups of this process.
 fn our_groups() -> Vec<u32> {
     let mut groups: Vec<u32> =
         rustix::process::getgroups().unwrap_or_default().iter().map(|gid| gid.as_raw()).collect();

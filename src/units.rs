@@ -1,14 +1,14 @@
-//! Quantities as operators write them: durations such as `30s`, `1h30m`, `90d`, sizes such as `8MiB`, rates such as
+//! Quantities in configuration notation: durations such as `30s`, `1h30m`, `90d`, sizes such as `8MiB`, rates such as
 //! `5/min`.
 //!
-//! Used by the configuration and by the command line. A number without a unit is always an error that says how to write
-//! it, and zero never means "unlimited": where a key or an option allows that, it has a word of its own.
+//! Used by the configuration and by the command line. A number without a unit is always an error that names the units.
+//! Zero never means "unlimited": keys and options that allow "unlimited" have a separate word for it.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A span of time, written with the units `d`, `h`, `m`, `s` and `ms` in this order: `1h30m`. Never zero when parsed.
+/// A duration, written with the units `d`, `h`, `m`, `s` and `ms` in this order: `1h30m`. Never zero when parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HumanDuration(pub Duration);
 
@@ -16,33 +16,33 @@ pub struct HumanDuration(pub Duration);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
-/// So many in so long, written as a number and one of the units `/s`, `/min`, `/h` and `/d`: `5/min`. Never zero.
+/// A rate: a number and one of the units `/s`, `/min`, `/h` and `/d`, such as `5/min`. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many; also how many at once after a rest.
+    /// The number of events per period, and the largest burst.
     pub count: u32,
-    /// In how long.
+    /// The period.
     pub per: Duration,
 }
 
-/// Why a text is no quantity. Never repeats the text: whoever shows this says which one it was.
+/// Why a text is not a quantity. Never repeats the text; the caller names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BadQuantity {
-    /// A number where a duration is meant.
+    /// A duration without a unit.
     BareDuration(u64),
-    /// A number where a size is meant.
+    /// A size without a unit.
     BareSize(u64),
-    /// Not written as a duration.
+    /// Not a duration.
     NotADuration,
-    /// Not written as a size.
+    /// Not a size.
     NotASize,
-    /// Not written as a rate.
+    /// Not a rate.
     NotARate,
     /// A duration of zero.
     Zero,
     /// A rate of zero.
     Never,
-    /// More than can be counted.
+    /// Too large.
     TooLarge,
 }
 
@@ -64,7 +64,7 @@ impl FromStr for HumanDuration {
         }
         let mut millis = 0_u64;
         let mut rest = text;
-        // Each unit is looked for among those smaller than the one before: `30m1h` and `1s1s` are slips, not sums.
+        // Units must descend: `30m1h` and `1s1s` are mistakes, not sums.
         let mut units = DURATION_UNITS.iter();
         while !rest.is_empty() {
             let (number, unit, after) = leading_quantity(rest).ok_or(BadQuantity::NotADuration)?;
@@ -97,7 +97,7 @@ impl FromStr for ByteSize {
 const RATE_UNITS: [(&str, u64); 4] = [("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400)];
 
 impl Rate {
-    /// So many in a minute.
+    /// A rate of this many per minute.
     pub const fn per_minute(count: u32) -> Rate {
         Rate { count, per: Duration::from_secs(60) }
     }
@@ -134,7 +134,7 @@ fn leading_quantity(text: &str) -> Option<(&str, &str, &str)> {
     (!number.is_empty()).then_some((number, unit, after))
 }
 
-/// Exact to the millisecond; what is finer is left out.
+/// Exact to the millisecond; finer fractions are dropped.
 impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut millis = self.0.as_millis();
@@ -152,7 +152,7 @@ impl fmt::Display for HumanDuration {
     }
 }
 
-/// In the largest unit that needs no fraction.
+/// Uses the largest unit that needs no fraction.
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fits = SIZE_UNITS.iter().find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
@@ -162,7 +162,7 @@ impl fmt::Display for ByteSize {
 }
 
 impl BadQuantity {
-    /// What is wrong, to be said of the text: "has no unit".
+    /// The end of an error message about the text: "has no unit".
     pub fn what(&self) -> &'static str {
         match self {
             BadQuantity::BareDuration(_) | BadQuantity::BareSize(_) => "has no unit",
@@ -175,7 +175,7 @@ impl BadQuantity {
         }
     }
 
-    /// How to mend it.
+    /// Returns advice on how to write it.
     pub fn mend(&self) -> String {
         match self {
             BadQuantity::BareDuration(number) => format!("write \"{number}s\" for seconds, or use ms, m, h or d"),

@@ -1,6 +1,6 @@
-//! What a user does with a browser: log in, log out, look after tokens.
+//! Account actions of browser users: sign in, sign out, manage tokens.
 //!
-//! Control half, as the rest of the [`Issuer`](super::Issuer)'s work.
+//! Runs in the control half, like the rest of the [`Issuer`](super::Issuer).
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -15,32 +15,31 @@ use crate::store::{
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
 
-/// Most tokens that the account page shows.
+/// Maximum number of tokens on the account page.
 const SHOWN: u32 = 200;
 
-/// A user with a session who typed the password once more.
+/// A signed-in user who confirms an action with the password.
 pub struct Confirmed {
-    /// Who has the session.
+    /// The user of the session.
     pub owner: SubjectId,
-    /// The user name as upstreams get it.
+    /// The username in its encoded form, as upstreams receive it.
     pub encoded_name: String,
-    /// What was typed.
+    /// The password from the form.
     pub password: Password,
     /// The address of the client.
     pub from: IpAddr,
 }
 
 impl IssuerHandle {
-    /// Opens a session for a user and gives its key; `former` is what the browser had until now, and ends.
-    ///
+    /// Opens a session and returns its key. Ends `former`, the previous session of the browser.
     /// # Errors
     /// [`LoginFailure`].
     pub async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         self.ask(move |desk| async move { desk.open_session(login, former).await }).await
     }
 
-    /// Who signs in to look after others: staff, or a superuser. For anybody else it is as if there were no such user.
-    /// The mark is that of the password, and changes with it.
+    /// Signs a staff user or superuser in to the admin application. Other users fail as if they did not exist. The
+    /// returned mark belongs to the password and changes with it.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -51,7 +50,7 @@ impl IssuerHandle {
     /// Ends a session.
     ///
     /// # Errors
-    /// [`LoginFailure`]; then it may go on.
+    /// [`LoginFailure`]; the session may still be open.
     pub async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
         self.ask(move |desk| async move { desk.end_session(session).await }).await
     }
@@ -64,7 +63,7 @@ impl IssuerHandle {
         self.ask(move |desk| async move { desk.tokens_of(owner).await }).await
     }
 
-    /// The login token; a new one in its place if `fresh`.
+    /// Returns the login token. `fresh`: revokes it and issues a new one.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -72,15 +71,15 @@ impl IssuerHandle {
         self.ask(move |desk| async move { desk.login_token(user, fresh).await }).await
     }
 
-    /// Makes a named token. Asks for the password: a token outlives the session that it was made with.
+    /// Issues a named token. Requires the password, because a token outlives the session that created it.
     ///
     /// # Errors
-    /// [`LoginFailure`]; unfulfilled if there are too many, or the name is none.
+    /// [`LoginFailure`]; `Unfulfilled` if the user has too many tokens or the name is invalid.
     pub async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
         self.ask(move |desk| async move { desk.make_token(user, name).await }).await
     }
 
-    /// Revokes a token of this user; one of another user is none.
+    /// Revokes a token of this user. A token of another user counts as unknown.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -107,8 +106,8 @@ impl Desk {
         .await
     }
 
-    /// The user name that somebody typed, or, unless there is just that one, its normal form NFKC. Django's form takes
-    /// that always: full width and accents that stand apart come from keyboards and systems, not from people.
+    /// Returns the typed username if a user has exactly this name, otherwise its NFKC normal form. Django's login form
+    /// always normalises: keyboards and operating systems produce full-width and decomposed characters.
     async fn meant_by<'n>(&self, typed: &'n str) -> Result<Cow<'n, str>, LoginFailure> {
         if is_nfkc(typed) || self.store.accounts.find(typed).await.map_err(|error| unavailable(&error))?.is_some() {
             return Ok(typed.into());
@@ -121,12 +120,13 @@ impl Desk {
         let directory = self.store.directory.as_ref().ok_or(LoginFailure::Unavailable)?;
         self.attempt(Claimant { name: &name, signed_in: None }, from, async {
             let found = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
-            // Asked for nobody too, since that takes its time. Taken before the password is compared: if it changes
-            // meanwhile, the mark is that of the former one.
+            // Runs for unknown users too, so that timing does not reveal them. The mark is read before the password is
+            // compared: if the password changes meanwhile, the mark is outdated and the session ends.
             let id = found.map_or(SubjectId(0), |user| user.account.id);
             let standing = directory.standing(id).await.map_err(|error| unavailable(&error))?;
             let staff = standing.filter(|(user, _)| user.staff || user.superuser);
-            // Nobody has the empty name, and to compare a password with nobody's takes as long as with a wrong one.
+            // No user has the empty name. The comparison takes as long as for a wrong password, so timing reveals
+            // nothing.
             let name = staff.as_ref().map_or("", |(user, _)| &user.account.name);
             self.user(name, password).await?;
             staff.ok_or(LoginFailure::Refused)
@@ -151,7 +151,7 @@ impl Desk {
         issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
     }
 
-    /// Who it is, and the store on their behalf, if the password is right.
+    /// Checks the password; returns the user's id and the store acting on the user's behalf.
     async fn confirm(&self, user: Confirmed) -> Result<(SubjectId, Store), LoginFailure> {
         let Confirmed { owner, encoded_name, password, from } = user;
         let name = identity::decode(&encoded_name);

@@ -1,9 +1,8 @@
-//! Logins that are tried, for each user name and each client.
+//! Rate limits for login attempts, per username and per client.
 //!
-//! An attempt counts from its beginning, so that many at once do not slip through, and no more once it is known that
-//! the password was not wrong: who logs in rightly may do so as often as they like. Where only attempts stand in the
-//! way of which that is not known yet, the next one waits for them: eight right logins at the same moment are eight
-//! logins.
+//! An attempt counts from its start, so that parallel attempts cannot exceed the limit. It is refunded once the
+//! password was right: correct logins are never limited. If only undecided attempts block the next one, that one waits
+//! for them. So eight parallel correct logins all succeed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,26 +17,27 @@ use crate::config::settings;
 use crate::limits::{Client, Throttle};
 use crate::token::SubjectId;
 
-/// Counts them.
+/// The rate limits.
 pub(super) struct Attempts {
     per_user: Option<Throttle>,
     per_address: Option<Throttle>,
     clock: Clock,
-    /// How many there are of which nobody knows yet whether they count.
+    /// The number of attempts per key whose result is still unknown.
     under_way: Mutex<HashMap<Key, usize>>,
     judged: Notify,
 }
 
-/// Who says that the password is theirs.
+/// The user as whom an attempt signs in.
 #[derive(Clone, Copy)]
 pub(super) struct Claimant<'a> {
-    /// By this name.
+    /// The username.
     pub name: &'a str,
-    /// Somebody who is signed in already. They count for themselves: strangers who try their name do not keep them out.
+    /// The user who is already signed in and confirms the password. Counted separately, so that strangers who guess
+    /// passwords do not lock the user out.
     pub signed_in: Option<SubjectId>,
 }
 
-/// Whom an attempt counts for.
+/// The key that an attempt counts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     User(String),
@@ -45,7 +45,7 @@ enum Key {
     Client(Client),
 }
 
-/// One attempt. Dropped, it counts.
+/// One attempt. It counts when dropped, unless forgiven.
 pub(super) struct Attempt<'a> {
     attempts: &'a Attempts,
     keys: [Key; 2],
@@ -53,22 +53,22 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempts {
-    /// Nobody has tried yet.
+    /// Creates the limits, with no attempts counted.
     pub(super) fn new(settings: &settings::Login, clock: Clock) -> Attempts {
         let (per_user, per_address) = (settings.per_user.map(Throttle::new), settings.per_address.map(Throttle::new));
         Attempts { per_user, per_address, clock, under_way: Mutex::default(), judged: Notify::new() }
     }
 
-    /// One more is about to be made, if it may. Waits for those that are under way if they alone are in the way: each
-    /// ends with the comparison of its password.
+    /// Starts an attempt if the limits allow it. If only undecided attempts block it, waits for their password
+    /// comparisons.
     ///
     /// # Errors
-    /// How long until it may.
+    /// The time until the next attempt is allowed.
     pub(super) async fn begin(&self, who: Claimant<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
         let user = who.signed_in.map_or_else(|| Key::User(spelling(who.name)), Key::SignedIn);
         let keys = [Key::Client(Client::of(from)), user];
         loop {
-            // Made first: what is judged between the look and the wait is not missed.
+            // Subscribed before the limits are checked, so that a result between the check and the wait is not missed.
             let judged = self.judged.notified();
             match self.take(&keys) {
                 Ok(()) => return Ok(Attempt { attempts: self, keys, counts: true }),
@@ -78,7 +78,8 @@ impl Attempts {
         }
     }
 
-    /// Takes from both, or from none: then how long it would take, and whether that may change at any moment.
+    /// Takes from both limits or from neither. The error holds the time until both allow it, and whether an undecided
+    /// attempt may free a place earlier.
     fn take(&self, keys: &[Key; 2]) -> Result<(), (Duration, bool)> {
         let now = self.clock.now();
         let mut under_way = self.under_way();
@@ -109,13 +110,13 @@ impl Attempts {
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
-        // An entry is never left half-way.
+        // The lock holds only complete entries, so a panic elsewhere does not corrupt it.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Attempt<'_> {
-    /// The password was right, or nobody looked at it.
+    /// Refunds the attempt: the password was right, or was never compared.
     pub(super) fn forgive(mut self) {
         self.counts = false;
     }
@@ -140,8 +141,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// One text for all spellings of a user name that a person would take for the same: case, width, accents written apart.
-/// Only counts are kept under it; a user is looked up by the name as it came.
+/// Maps all spellings of a username that look the same (case, width, decomposed accents) to one text. Used only as a
+/// rate-limit key; users are looked up by the exact name.
 fn spelling(name: &str) -> String {
     let folded: String = name.nfkc().flat_map(char::to_lowercase).nfkc().collect();
     folded.trim().to_owned()
@@ -164,7 +165,7 @@ mod tests {
         Attempts::new(&settings, Clock::system())
     }
 
-    /// The answer, if it is there without waiting.
+    /// Returns the result if the future is ready at once.
     fn now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => Some(answer),

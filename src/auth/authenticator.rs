@@ -1,4 +1,4 @@
-//! Establishes who is calling.
+//! Authenticates requests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::route::Access;
 use crate::telemetry::Recorder;
 use crate::token::{AuthMethod, ShownKey, TokenDigest};
 
-/// Establishes who is calling: memory first, then whoever answers for the store.
+/// Authenticates requests: from memory first, otherwise through the resolver.
 pub struct Authenticator {
     memory: Arc<IdentityCache>,
     resolver: ResolverHandle,
@@ -26,33 +26,33 @@ pub struct Authenticator {
     recorder: Arc<Recorder>,
 }
 
-/// What a route accepts as credentials.
+/// The credentials that a route accepts.
 #[derive(Clone, Copy)]
 pub struct Accepted<'r> {
-    /// In the order in which they are looked for.
+    /// In the order in which they are tried.
     pub methods: &'r [AuthMethod],
-    /// How a token may be written.
+    /// The accepted notation of tokens.
     pub form: KeyForm,
 }
 
-/// Why it could not be established who is calling.
+/// Why a request was not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// Credentials are needed and none were sent.
+    /// The route requires credentials and the request has none.
     NoCredentials,
-    /// What was sent cannot be credentials.
+    /// The credentials are malformed.
     Malformed(BadCredentials),
-    /// The token does not count.
+    /// The token is not valid.
     Denied(Denied),
-    /// Whether the token counts cannot be known now. Never turns into a refusal of the credentials.
+    /// The validity of the token is unknown because of an outage. Never answered as a refusal of the credentials.
     StoreUnavailable,
-    /// Too many wrong keys came from this address; this one is wrong too, or was not looked up. May be tried again
-    /// after this time.
+    /// This address sent too many wrong keys, and this key is wrong too or was not looked up. Holds the time until the
+    /// next try.
     Throttled(Duration),
 }
 
 impl Authenticator {
-    /// An authenticator of one worker.
+    /// Creates the authenticator of one worker.
     pub fn new(
         memory: Arc<IdentityCache>,
         resolver: ResolverHandle,
@@ -66,11 +66,10 @@ impl Authenticator {
         Authenticator { memory, resolver, uses, refused, clock, schemes, recorder }
     }
 
-    /// Who sent these fields from this address, as far as the route wants to know: by the first of the accepted methods
-    /// that they show. A hit never suspends.
+    /// Authenticates a request by the first accepted method whose credentials it carries. A cache hit never suspends.
     ///
     /// # Errors
-    /// [`AuthFailure`]; what it means to the client stands in `gateway/refusal.rs`.
+    /// [`AuthFailure`]; `gateway/refusal.rs` maps it to a response.
     pub async fn authenticate(
         &self,
         access: &Access,
@@ -89,8 +88,8 @@ impl Authenticator {
             };
             let Some(shown) = shown else { continue };
             match self.identify(shown, *method, from).await {
-                // A session that is over is none: browsers go on sending its cookie. So is one that is held back, as
-                // long as there is a token.
+                // An expired session counts as no credentials, because browsers keep sending its cookie. So does a
+                // session whose client is rate-limited, if there is also a token.
                 Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
                 Err(AuthFailure::Throttled(wait)) if *method == AuthMethod::Session => held_back = Some(wait),
                 identified => return identified.map(Some),
@@ -115,14 +114,14 @@ impl Authenticator {
                 self.recorder.cache_hit();
                 identity
             }
-            // Boxed: the future of every request would have room for this one otherwise.
+            // Boxed: otherwise the future of every request would reserve space for this one.
             other => Box::pin(self.judge(shown, method, other, from, now)).await?,
         };
         self.uses.note(&identity, now);
         Ok(identity)
     }
 
-    /// Who shows a key of which memory says `remembered`, which is no caller.
+    /// Resolves a key that has no valid entry in memory; `remembered` is its entry.
     async fn judge(
         &self,
         shown: ShownKey<'_>,
@@ -131,14 +130,14 @@ impl Authenticator {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<Arc<Identity>, AuthFailure> {
-        // A browser shows it with every request, which costs nothing.
+        // Browsers send an expired session with every request; that costs no lookup.
         if let (AuthMethod::Session, Some(Verdict::Denied(denied))) = (method, &remembered) {
             self.recorder.cache_hit();
             return Err(AuthFailure::Denied(*denied));
         }
         let digest = shown.digest();
         let refused = self.refused.of(method);
-        // A key that was good is looked up whatever else comes from there.
+        // A key that was valid before is looked up even if the address is over its limit.
         let held_back = if self.memory.knew(digest) { None } else { refused.check(from, now).err() };
         let verdict = match (remembered, held_back) {
             (Some(verdict), _) => {
@@ -157,7 +156,7 @@ impl Authenticator {
         match (verdict, held_back) {
             (Ok(Verdict::Caller(identity)), _) => Ok(identity),
             (Ok(Verdict::Denied(denied)), Some(_)) if method == AuthMethod::Session => Err(AuthFailure::Denied(denied)),
-            // Whether it was looked up does not show.
+            // The response does not reveal whether the key was looked up.
             (_, Some(wait)) => Err(AuthFailure::Throttled(wait)),
             (Ok(Verdict::Denied(denied)), None) => {
                 refused.count(from, now);
@@ -167,13 +166,13 @@ impl Authenticator {
         }
     }
 
-    /// What memory believes of a token now, if anything. For a caller who was let in before.
+    /// Returns the cached verdict about a token. For callers who were authenticated before.
     pub fn believed(&self, digest: TokenDigest) -> Option<Verdict> {
         self.memory.get(digest, self.clock.now())
     }
 
-    /// Has the store asked about the key with this digest, which stands in a line of `Authorization` or `Cookie`, so that
-    /// memory knows again.
+    /// Re-resolves these credentials through the store and refills the cache. `digest` must be that of the key in the
+    /// `Authorization` or `Cookie` line.
     ///
     /// # Errors
     /// [`AuthFailure`], as [`Authenticator::authenticate`].
@@ -192,7 +191,7 @@ impl Authenticator {
         asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)
     }
 
-    /// The key that these fields show, if any, without asking what it means.
+    /// Returns the key in these headers without resolving it.
     ///
     /// # Errors
     /// [`BadCredentials`] as [`Credentials::read`].
@@ -200,21 +199,21 @@ impl Authenticator {
         Credentials::read(fields, &self.schemes, form)
     }
 
-    /// Every key that these fields could be taken to show, in whatever form.
+    /// Returns every key that any reader could find in these headers.
     pub fn readings<'f>(&self, fields: &'f HeaderMap) -> impl Iterator<Item = ShownKey<'f>> {
         let lines = fields.get_all(AUTHORIZATION).iter();
         lines.flat_map(|line| Credentials::readings(line, &self.schemes))
     }
 
-    /// Do these fields show credentials of the gateway's own, or what some reader could take for them? Of keys it knows
-    /// those that memory does.
+    /// Reports whether these headers contain credentials of the gateway, or a text that a reader could take for them.
+    /// Checks keys only against memory.
     pub fn shows_own(&self, fields: &HeaderMap) -> bool {
         // Whether it still counts, or must be asked for again, does not matter: it is nothing for an upstream.
         let is_known = |key: ShownKey<'_>| self.memory.knew(key.digest());
         fields.get_all(AUTHORIZATION).iter().any(|line| own::is_own(line.as_bytes(), &self.schemes, is_known))
     }
 
-    /// The word of the challenge: the first scheme that is accepted.
+    /// The scheme of the challenge: the first accepted one.
     pub fn challenge(&self) -> &str {
         self.schemes.first().map_or("Token", |scheme| scheme)
     }

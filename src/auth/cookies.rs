@@ -1,36 +1,36 @@
-//! The cookies of browsers that log in: which there are, and how one is read from a request.
+//! The cookies of signed-in browsers.
 //!
-//! The name of the session's begins with `__Host-`: a browser takes it only over HTTPS, for this very host and all
-//! paths (RFC 6265bis §4.1.3.2), so that no neighbouring host can plant one. The name of the other is that of Django,
-//! since scripts read it; nothing rests on it for those who have a session (see [`CsrfSecret`](super::CsrfSecret)).
+//! The session cookie's name begins with `__Host-`: browsers accept it only over HTTPS, for this exact host and all
+//! paths (RFC 6265bis §4.1.3.2). So no sibling host can plant one. The CSRF cookie has Django's name, because scripts
+//! read it. Sessions do not rely on it (see [`CsrfSecret`](super::CsrfSecret)).
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::token::ShownKey;
 
-/// The cookie that holds the key of a session.
+/// The cookie that holds the session key.
 pub const SESSION_COOKIE: &str = "__Host-tokengate-sessionid";
 
-/// The cookie that scripts read what they send as `X-CSRFToken` from.
+/// The cookie whose value scripts send in `X-CSRFToken`.
 pub const CSRF_COOKIE: &str = "csrftoken";
 
-/// The key of the session that these fields show, without asking what it means.
+/// Returns the session key in these headers without resolving it.
 pub fn session(fields: &HeaderMap) -> Option<ShownKey<'_>> {
     cookie(fields, SESSION_COOKIE).and_then(key)
 }
 
-/// The same, of one `Cookie` line.
+/// Returns the session key in one `Cookie` line.
 pub fn session_of_line(line: &HeaderValue) -> Option<ShownKey<'_>> {
     pairs(line).find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value)).and_then(key)
 }
 
-/// The `Cookie` line with the session, to ask again with.
+/// Returns the `Cookie` line that contains the session, for a later re-check.
 pub fn session_line(fields: &HeaderMap) -> Option<&HeaderValue> {
     fields.get_all(COOKIE).iter().find(|line| session_of_line(line).is_some())
 }
 
-/// The value of a cookie. Of several that differ none is picked: servers do not agree which one counts.
+/// Returns the value of a cookie. `None` for several different values: servers disagree on which one applies.
 pub fn cookie<'f>(fields: &'f HeaderMap, wanted: &str) -> Option<&'f str> {
     let all = fields.get_all(COOKIE).iter().flat_map(pairs);
     let mut values = all.filter_map(|(name, value)| (name == wanted).then_some(value));
@@ -38,8 +38,8 @@ pub fn cookie<'f>(fields: &'f HeaderMap, wanted: &str) -> Option<&'f str> {
     values.all(|other| other == first).then_some(first)
 }
 
-/// Makes one line of all cookies, as HTTP/1 has it (RFC 9113 §8.2.3: HTTP/2 may bring each in a line of its own);
-/// without the session's, if there are sessions. A single line that holds none of ours stays as it is.
+/// Joins all `Cookie` lines into one, as HTTP/1 requires; HTTP/2 may split them (RFC 9113 §8.2.3). Removes the session
+/// cookie if sessions are enabled. A single line without it stays unchanged.
 pub fn gather(fields: &mut HeaderMap, without_session: bool) {
     let mut lines = fields.get_all(COOKIE).iter();
     let Some(first) = lines.next() else { return };
@@ -49,7 +49,7 @@ pub fn gather(fields: &mut HeaderMap, without_session: bool) {
     }
     let all = fields.get_all(COOKIE).iter().flat_map(|line| parts(line.as_bytes()));
     let left: Vec<&[u8]> = all.filter(|part| !goes(part)).collect();
-    // Pieces of values and `; ` make a value.
+    // Valid header values joined with `; ` are a valid header value.
     let line = if left.is_empty() { None } else { HeaderValue::from_bytes(&left.join(b"; ".as_slice())).ok() };
     match line {
         Some(line) => drop(fields.insert(COOKIE, line)),
@@ -57,7 +57,7 @@ pub fn gather(fields: &mut HeaderMap, without_session: bool) {
     }
 }
 
-/// Takes lines out of an upstream's answer that would set the session's cookie.
+/// Removes `Set-Cookie` lines that would set the session cookie from an upstream's response.
 pub fn remove_set_session(fields: &mut HeaderMap) {
     let sets_it = |line: &HeaderValue| parts(line.as_bytes()).next().is_some_and(is_session);
     if !fields.get_all(SET_COOKIE).iter().any(sets_it) {
@@ -74,8 +74,8 @@ fn key(value: &str) -> Option<ShownKey<'_>> {
     ShownKey::parse_session(value).ok()
 }
 
-/// The cookies of a line; those that are not UTF-8 are none of ours. Only the blanks of HTTP stand around names and values:
-/// a name with another one is another name, here and where cookies of ours are taken out.
+/// The cookies of a line; cookies that are not UTF-8 are skipped. Only HTTP white space is trimmed around names and
+/// values: a name with any other white space is a different name.
 fn pairs(line: &HeaderValue) -> impl Iterator<Item = (&str, &str)> {
     let texts = parts(line.as_bytes()).filter_map(|part| std::str::from_utf8(part).ok());
     texts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim_ascii(), value.trim_ascii()))
@@ -85,7 +85,7 @@ fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
 }
 
-/// Any spelling that an upstream could take for it, too.
+/// Reports whether a cookie is the session cookie, in any spelling that an upstream could accept.
 fn is_session(part: &[u8]) -> bool {
     let name = part.split(|byte| *byte == b'=').next().unwrap_or_default();
     name.trim_ascii().eq_ignore_ascii_case(SESSION_COOKIE.as_bytes())

@@ -1,21 +1,21 @@
-//! Reads the credentials of a request.
+//! Parser of the credentials of a request.
 //!
-//! Knows the grammar of the `Authorization` field (RFC 9110 §11.4, as Django REST Framework reads it) and nothing of
-//! stores or routes. It works on the bytes in place: no copy of a key is made, kept or logged here.
+//! Knows the grammar of the `Authorization` header (RFC 9110 §11.4, as Django REST Framework reads it), but no stores
+//! or routes. Works on the bytes in place; never copies, keeps or logs a key.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::token::{ShownKey, is_token68};
 
-/// The reader of the `Authorization` field.
+/// The parser of the `Authorization` header.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials;
 
-/// What is wrong with the credentials of a request. The text is what the client gets, word for word as DRF says it.
+/// What is wrong with the credentials of a request. The client receives this text, which equals that of DRF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BadCredentials {
-    /// More than one `Authorization` line. None of them is picked: proxies and servers differ in which one they read.
+    /// More than one `Authorization` line. Proxies and servers differ in which one they read, so none is used.
     #[error("The Authorization field may be sent only once.")]
     Twice,
     /// A scheme without a key.
@@ -27,13 +27,13 @@ pub enum BadCredentials {
     /// The key is not UTF-8.
     #[error("Invalid token header. Token string should not contain invalid characters.")]
     BadCharacters,
-    /// No token has such a key; no store needs to be asked.
+    /// The key cannot exist, so no store lookup is needed.
     #[error("Invalid token.")]
     NotAKey,
 }
 
 impl BadCredentials {
-    /// The status of the answer; 401 comes with a challenge.
+    /// The status of the response; a 401 includes a challenge.
     pub fn status(self) -> StatusCode {
         match self {
             BadCredentials::Twice => StatusCode::BAD_REQUEST,
@@ -42,22 +42,22 @@ impl BadCredentials {
     }
 }
 
-/// How a key may stand behind its scheme.
+/// The accepted notations of a key after its scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyForm {
-    /// `Token KEY` alone, as Django REST Framework reads it.
+    /// Only `Token KEY`, as in Django REST Framework.
     Bare,
-    /// `Token token="KEY"` too, as Rails reads it. Where a text could be a list of parameters it is read as one.
+    /// Also `Token token="KEY"`, as in Rails. A text that could be a parameter list is read as one.
     Parameter,
 }
 
 impl Credentials {
-    /// The key that a request shows, if it shows one under any of `schemes` (compared without case).
+    /// Returns the key of a request whose scheme is one of `schemes` (case-insensitive).
     ///
-    /// `Ok(None)` for no field, an empty one, and any other scheme: for DRF these are no credentials at all.
+    /// `Ok(None)` for a missing or empty header and for any other scheme: DRF treats these as no credentials.
     ///
     /// # Errors
-    /// [`BadCredentials`] if the field cannot hold a key.
+    /// [`BadCredentials`] if the header is malformed.
     pub fn read<'f>(
         fields: &'f HeaderMap,
         schemes: &[Box<str>],
@@ -71,10 +71,10 @@ impl Credentials {
         Credentials::read_line(line, schemes, form)
     }
 
-    /// The key that one `Authorization` line shows, as [`Credentials::read`].
+    /// Returns the key of one `Authorization` line, like [`Credentials::read`].
     ///
     /// # Errors
-    /// [`BadCredentials`] if the line cannot hold a key.
+    /// [`BadCredentials`] if the line is malformed.
     pub fn read_line<'f>(
         line: &'f HeaderValue,
         schemes: &[Box<str>],
@@ -100,7 +100,7 @@ impl Credentials {
         ShownKey::parse(key).map(Some).map_err(|_| BadCredentials::NotAKey)
     }
 
-    /// Every key that one `Authorization` line could be taken to show, whatever its route accepts.
+    /// Returns every key that any reader could find in one `Authorization` line, whatever the route accepts.
     pub fn readings<'f>(line: &'f HeaderValue, schemes: &[Box<str>]) -> impl Iterator<Item = ShownKey<'f>> {
         let read = |form| Credentials::read_line(line, schemes, form).ok().flatten();
         let bare = read(KeyForm::Bare);
@@ -109,10 +109,10 @@ impl Credentials {
     }
 }
 
-/// The value of the parameter `token` in a list of parameters (RFC 9110 §11.2).
+/// The value of the parameter `token` in a parameter list (RFC 9110 §11.2).
 ///
-/// Stricter than the grammar, since other readers differ: no empty elements, no escapes between quotes, one `token`,
-/// and nothing in it that quotes would have to protect.
+/// Stricter than the grammar, because other parsers differ: no empty elements, no escapes in quotes, exactly one
+/// `token`, and no character in its value that requires quotes.
 fn parameter(text: &str) -> Option<&str> {
     let (mut left, mut found) = (text, None);
     loop {
@@ -134,7 +134,7 @@ fn parameter(text: &str) -> Option<&str> {
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// The `token` of RFC 9110 §5.6.2 that a text begins with, and what follows it.
+/// Splits a text after its leading `token` (RFC 9110 §5.6.2).
 fn word(text: &str) -> Option<(&str, &str)> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let (word, rest) = text.split_at(text.find(|c| !is_part(c)).unwrap_or(text.len()));
@@ -148,7 +148,7 @@ mod tests {
 
     const KEY: &str = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
 
-    /// What is read from these lines: the digest of the key, or what is wrong.
+    /// The result for these lines: the digest of the key, or the error.
     fn read(lines: &[&[u8]]) -> Result<Option<TokenDigest>, BadCredentials> {
         let mut fields = HeaderMap::new();
         for line in lines {
@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(read_as_parameter(line.as_bytes()), Ok(Some(KEY.to_owned())), "{line}");
         }
         assert_eq!(read_as_parameter(b"Token token=\"ab/c+d==\""), Ok(Some("ab/c+d==".to_owned())));
-        // A bare key that ends so, as base64 does.
+        // A bare key that ends in `=`, as base64 does.
         assert_eq!(read_as_parameter(b"Token abcd=="), Ok(Some("abcd==".to_owned())));
         assert_eq!(read_as_parameter(b"Bearer token=KEY"), Ok(None));
     }

@@ -1,8 +1,8 @@
-//! Cross-site request forgery: does a request with a session come from a page that may send it?
+//! CSRF protection: checks that a request with a session comes from a page of this site.
 //!
-//! Two things must hold, as in Django: the page is of our own origin (`Origin`, else `Referer`), and it knows a secret.
-//! That of a session is derived from its key, so that a planted cookie or the secret of another session helps nobody;
-//! who has no session yet keeps it in a cookie. In pages it stands under a mask that is new each time.
+//! Like Django, it requires that the page has our origin (`Origin`, otherwise `Referer`) and sends a secret. The secret
+//! of a session is derived from its key, so a planted cookie or the secret of another session is useless. Before
+//! sign-in, the browser keeps the secret in a cookie. Pages contain it under a new random mask each time.
 
 use aws_lc_rs::error::Unspecified;
 use http::header::{ORIGIN, REFERER};
@@ -14,60 +14,60 @@ use super::cookies;
 use crate::route::Target;
 use crate::token::{ShownKey, TokenDigest};
 
-/// The field in which scripts send what the cookie holds.
+/// The header in which scripts send the value of the cookie.
 const FIELD: HeaderName = HeaderName::from_static("x-csrftoken");
 
 const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const LENGTH: usize = 32;
 
-/// What a page of ours knows and others do not. 32 letters and digits, as in Django.
+/// The secret that only our own pages know: 32 letters and digits, as in Django.
 #[derive(Clone)]
 pub struct CsrfSecret(Zeroizing<[u8; LENGTH]>);
 
-/// Why a request may have been forged, in the words of Django.
+/// Why a request may be forged, in Django's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsrfFault {
-    /// It says that it comes from elsewhere.
+    /// `Origin` names another site.
     #[error("Origin checking failed - {0} does not match any trusted origins.")]
     Origin(String),
-    /// It does not say at all where it comes from.
+    /// Neither `Origin` nor `Referer` is present.
     #[error("Referer checking failed - no Referer.")]
     NoReferer,
-    /// It names a page elsewhere.
+    /// `Referer` names another site.
     #[error("Referer checking failed - {0} does not match any trusted origins.")]
     Referer(String),
-    /// Its browser has no secret.
+    /// The browser has no secret.
     #[error("CSRF cookie not set.")]
     NoCookie,
-    /// It does not show the secret.
+    /// The request does not contain the secret.
     #[error("CSRF token missing.")]
     Missing,
-    /// It shows another one in its field.
+    /// The header contains a wrong secret.
     #[error("CSRF token from the 'X-Csrftoken' HTTP header incorrect.")]
     Field,
-    /// It shows another one in its form.
+    /// The form contains a wrong secret.
     #[error("CSRF token from POST incorrect.")]
     Form,
 }
 
 impl CsrfSecret {
-    /// A new one.
+    /// Generates a new secret.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system provides no random numbers.
     pub fn draw() -> Result<CsrfSecret, Unspecified> {
         let mut random = Zeroizing::new([0; LENGTH]);
         aws_lc_rs::rand::fill(random.as_mut())?;
         Ok(CsrfSecret(spelt(&random)))
     }
 
-    /// That of a session. The key cannot be found from it.
+    /// Derives the secret of a session. The session key cannot be derived from it.
     pub fn of_session(key: ShownKey<'_>) -> CsrfSecret {
         let text = Zeroizing::new([b"\0csrf\0", key.expose().as_bytes()].concat());
         CsrfSecret(spelt(TokenDigest::of(&text).as_bytes()))
     }
 
-    /// What a browser must know that sends these fields, if it can know anything.
+    /// Returns the secret that the sender of these headers must know, if there is one.
     pub fn of_fields(fields: &HeaderMap) -> Option<CsrfSecret> {
         match cookies::session(fields) {
             Some(key) => Some(CsrfSecret::of_session(key)),
@@ -75,7 +75,7 @@ impl CsrfSecret {
         }
     }
 
-    /// What a browser keeps in this cookie, if it is one.
+    /// Reads the secret in a cookie value, if it is valid.
     pub fn of_cookie(fields: &HeaderMap, name: &str) -> Option<CsrfSecret> {
         cookies::cookie(fields, name).and_then(CsrfSecret::parse)
     }
@@ -85,23 +85,23 @@ impl CsrfSecret {
         bytes.iter().all(u8::is_ascii_alphanumeric).then(|| CsrfSecret(Zeroizing::new(bytes)))
     }
 
-    /// For the cookie.
+    /// The value for the cookie.
     pub fn expose(&self) -> &str {
-        // Letters and digits are UTF-8.
+        // Only letters and digits, so valid UTF-8.
         std::str::from_utf8(self.0.as_slice()).unwrap_or_default()
     }
 
-    /// For a form: a mask, and the secret under it.
+    /// The value for a form: a random mask, and the secret under it.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system provides no random numbers.
     pub fn masked(&self) -> Result<String, Unspecified> {
         let mask = CsrfSecret::draw()?;
         let under = mask.0.iter().zip(self.0.iter()).map(|(mask, own)| letter(place(*mask) + place(*own)));
         Ok(mask.0.iter().copied().chain(under).map(char::from).collect())
     }
 
-    /// Does the text show this secret, masked or bare?
+    /// Reports whether the text is this secret, masked or unmasked.
     pub fn is_shown_by(&self, text: &str) -> bool {
         let bare = match text.as_bytes().split_at_checked(LENGTH) {
             Some((mask, under)) if under.len() == LENGTH => {
@@ -114,7 +114,7 @@ impl CsrfSecret {
     }
 }
 
-/// May a request with a session do what it asks for? Only `GET`, `HEAD` and `OPTIONS` may without the secret.
+/// Checks a request with a session. Only `GET`, `HEAD` and `OPTIONS` are allowed without the secret.
 ///
 /// # Errors
 /// [`CsrfFault`]
@@ -126,7 +126,7 @@ pub fn check(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result<()
     check_secret(fields, None)
 }
 
-/// As [`check`], for a form of ours, whatever the method; `shown` is its hidden field.
+/// Like [`check`], for our own forms and any method; `shown` is the hidden form value.
 ///
 /// # Errors
 /// [`CsrfFault`]
@@ -135,10 +135,10 @@ pub fn check_form(fields: &HeaderMap, target: &Target<'_>, secure: bool, shown: 
     check_secret(fields, Some(shown).filter(|shown| !shown.is_empty()))
 }
 
-/// A WebSocket handshake is a `GET` whose answer any page could read: the one that opens it must be ours.
+/// Checks a WebSocket handshake: a `GET` whose response any page could read, so the page must be ours.
 ///
 /// # Errors
-/// [`CsrfFault::Origin`]. No `Origin`: no browser.
+/// [`CsrfFault::Origin`]. A handshake without `Origin` does not come from a browser.
 pub fn check_handshake(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
     if fields.contains_key(ORIGIN) { check_origin(fields, target, secure) } else { Ok(()) }
 }
@@ -157,14 +157,14 @@ fn check_origin(fields: &HeaderMap, target: &Target<'_>, secure: bool) -> Result
     if is_ours(origin, target, secure) { Ok(()) } else { Err(CsrfFault::Referer(referer)) }
 }
 
-/// The value of a field. Of two none is picked: `null` is no origin of ours and no secret.
+/// The value of a header. `None` for two lines. `null` is neither our origin nor a secret.
 fn one(fields: &HeaderMap, name: HeaderName) -> Option<String> {
     let mut lines = fields.get_all(name).iter();
     let first = lines.next().map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned());
     first.map(|first| if lines.next().is_some() { "null".to_owned() } else { first })
 }
 
-/// Is it the origin that the request itself is for? A port that goes without saying may be said.
+/// Reports whether an origin is that of the request itself. The default port may be written or omitted.
 fn is_ours(origin: &str, target: &Target<'_>, secure: bool) -> bool {
     let (scheme, usual) = if secure { ("https", 443) } else { ("http", 80) };
     let (host, port) = (target.host(), target.port().unwrap_or(usual));
@@ -191,7 +191,7 @@ fn letter(place: usize) -> u8 {
     ALPHABET.get(place % ALPHABET.len()).copied().unwrap_or(b'a')
 }
 
-/// 0 for what is no letter and no digit, which then does not fit.
+/// 0 for a character that is neither letter nor digit; it then does not match.
 fn place(letter: u8) -> usize {
     ALPHABET.iter().position(|known| *known == letter).unwrap_or(0)
 }

@@ -1,8 +1,7 @@
-//! Gives tokens and sessions for passwords.
+//! Issues tokens and sessions for passwords.
 //!
-//! Control half. Workers ask through an [`IssuerHandle`]; the [`Issuer`] compares the password, if it may be tried once
-//! more (`attempts`), and fetches what it gives. What a user does with a session on the account page goes the same way
-//! (`account`).
+//! Runs in the control half. Workers ask through an [`IssuerHandle`]. The [`Issuer`] checks the rate limits
+//! (`attempts`), compares the password and fetches the result. Account page actions take the same path (`account`).
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -19,33 +18,33 @@ use crate::config::settings;
 use crate::store::{self, AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
 use crate::token::{SubjectId, TokenKey};
 
-/// Most logins that wait to be looked at.
+/// Maximum number of queued logins.
 const QUEUE: usize = 64;
-/// Most logins at once. Nearly all of them have failed and wait for `login.failed_after` to be told.
+/// Maximum number of concurrent logins. Nearly all of them have failed and wait for `login.failed_after`.
 const IN_FLIGHT: usize = 512;
-/// Longest that anybody is put off because too many others are there. About as long as those take who were there first.
+/// Longest `Retry-After` when the queue is full: about the time that the queued logins need.
 const SOON: u64 = 4;
 
-/// Why a login gives no token, or a wish is not fulfilled.
+/// Why a login or an account action failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginFailure {
-    /// There is no active user of this name with this password. Which of it is wrong, nobody learns.
+    /// Wrong username or password, or an inactive user. The client does not learn which.
     #[error("no active user of this name has this password")]
     Refused,
-    /// Too many attempts, or too many people at once; nothing was compared. May be tried again after this time.
+    /// Rate-limited, or too many concurrent logins; no password was compared. Holds the time until the next try.
     #[error("too many attempts")]
     Throttled(Duration),
-    /// Nobody can know at the moment. Never means that the password is wrong.
+    /// The result is unknown because of an outage. Never means that the password is wrong.
     #[error("passwords cannot be checked at the moment")]
     Unavailable,
-    /// The wish itself cannot be fulfilled, for this reason.
+    /// The action is refused for this reason.
     #[error("{0}")]
     Unfulfilled(String),
 }
 
-/// Who wants to log in.
+/// A login request.
 pub struct Login {
-    /// The user name, as it is looked up.
+    /// The username, exactly as it is looked up.
     pub name: String,
     /// The password.
     pub password: Password,
@@ -53,15 +52,15 @@ pub struct Login {
     pub from: IpAddr,
 }
 
-/// Something to do at the desk; it answers by itself.
+/// A job for the issuer; it sends its own reply.
 type Errand = Box<dyn FnOnce(Arc<Desk>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// Where workers ask.
+/// The workers' handle to the issuer.
 #[derive(Clone)]
 pub struct IssuerHandle(mpsc::Sender<Errand>);
 
 impl IssuerHandle {
-    /// The login token of the user. Dropping the future is fine; the attempt counts all the same.
+    /// Returns the login token of the user. If the future is dropped, the attempt still counts.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -69,8 +68,8 @@ impl IssuerHandle {
         self.ask(|desk| async move { desk.log_in(login).await }).await
     }
 
-    /// Is this the password of somebody who is signed in? Counts and takes its time as every login does, but not for
-    /// those who try the same name without being signed in.
+    /// Checks the password of a user who is signed in. It is rate-limited and takes its time like every login, but
+    /// attempts by strangers on the same name do not count against it.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -78,7 +77,7 @@ impl IssuerHandle {
         self.ask(move |desk| async move { desk.is_password_of(who, login).await }).await
     }
 
-    /// Has it done at the desk.
+    /// Runs a job in the issuer.
     pub(super) async fn ask<T, F>(
         &self,
         errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static,
@@ -91,7 +90,7 @@ impl IssuerHandle {
         let errand: Errand = Box::new(|desk| {
             let work = errand(desk);
             Box::pin(async move {
-                // The client may have left.
+                // The client may have disconnected.
                 let _ = reply.send(work.await);
             })
         });
@@ -100,23 +99,23 @@ impl IssuerHandle {
     }
 }
 
-/// Gives tokens and sessions for passwords.
+/// Issues tokens and sessions for passwords.
 pub struct Issuer {
     desk: Arc<Desk>,
     errands: mpsc::Receiver<Errand>,
 }
 
-/// What every login needs.
+/// What every login job needs.
 pub(super) struct Desk {
     pub(super) store: Store,
-    /// By which door people come here.
+    /// The entrance that logins come through; it appears in the audit trail.
     via: Via,
     attempts: Attempts,
     pub(super) session_ttl: Duration,
 }
 
 impl Issuer {
-    /// An issuer for those who come by this door, and the handle to ask it with.
+    /// Creates an issuer for one entrance, and its handle.
     pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, errands) = mpsc::channel(QUEUE);
         let attempts = Attempts::new(settings, clock);
@@ -151,7 +150,7 @@ impl Desk {
         .await
     }
 
-    /// Whose password this is.
+    /// The user whose password it is.
     pub(super) async fn user(&self, name: &str, password: Password) -> Result<User, LoginFailure> {
         match self.store.accounts.verify_password(name, password).await {
             Ok(user) => user.ok_or(LoginFailure::Refused),
@@ -159,24 +158,24 @@ impl Desk {
         }
     }
 
-    /// Is it theirs?
+    /// Compares the password.
     pub(super) async fn is_password_of(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
         let Login { name, password, from } = login;
         let claimant = Claimant { name: &name, signed_in: Some(who) };
         self.attempt(claimant, from, async {
-            // The name may have passed to somebody else a moment ago.
+            // The name may have passed to another user a moment ago.
             let found = self.user(&name, password).await?.account.id;
             if found == who { Ok(()) } else { Err(LoginFailure::Refused) }
         })
         .await
     }
 
-    /// The store as it is for a user who looks after what is their own.
+    /// The store, acting for a user who manages their own account.
     pub(super) fn on_behalf_of(&self, id: SubjectId, name: String, from: IpAddr) -> Store {
         self.store.acting_as(Actor { id: Some(id), name, from: Some(from), via: self.via })
     }
 
-    /// The answer does not hang on it.
+    /// Best effort: the response does not depend on it.
     async fn note_failure(&self, name: &str, from: IpAddr) {
         let store = self.store.acting_as(Actor { from: Some(from), via: self.via, ..Actor::gateway() });
         if let Some(audit) = store.audit
@@ -186,7 +185,8 @@ impl Desk {
         }
     }
 
-    /// Does what compares a password, if it may be tried once more. It counts only if the password is refused.
+    /// Runs `work`, which compares a password, if the rate limits allow it. The attempt counts only if the password is
+    /// wrong.
     pub(super) async fn attempt<T>(
         &self,
         who: Claimant<'_>,
@@ -204,7 +204,7 @@ impl Desk {
     }
 }
 
-/// When to come again if too many others are there: each another second, so that they do not come all at once.
+/// The `Retry-After` for a full queue, spread over several seconds so that clients do not all return at once.
 fn soon() -> Duration {
     static TURN: AtomicU64 = AtomicU64::new(0);
     Duration::from_secs(1 + TURN.fetch_add(1, Ordering::Relaxed) % SOON)
@@ -219,7 +219,7 @@ pub(super) fn account_failure(error: &AccountError) -> LoginFailure {
 
 pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
     match error {
-        // Deleted a moment ago.
+        // The user was deleted a moment ago.
         LedgerError::UnknownUser(_) => LoginFailure::Refused,
         LedgerError::ReadOnly => {
             tracing::warn!(code = "store_read_only", %error, "a user without a token has logged in");

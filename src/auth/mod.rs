@@ -1,8 +1,8 @@
-//! Who is calling, and may they.
+//! Authentication and authorization.
 //!
-//! [`Credentials`] reads the `Authorization` field, [`cookies`] sessions, which [`csrf`] guards; [`Authenticator`]
-//! establishes who sent it; [`Permit`] is the proof that a route lets a caller through, and the only thing that a
-//! request can be forwarded with. [`Issuer`] gives tokens and sessions for passwords.
+//! [`Credentials`] parses the `Authorization` header, [`cookies`] reads sessions, and [`csrf`] protects them.
+//! [`Authenticator`] establishes the caller. A [`Permit`] proves that a route admits the caller; no request is
+//! forwarded without one. [`Issuer`] issues tokens and sessions for passwords.
 
 mod account;
 mod attempts;

@@ -1,21 +1,21 @@
-//! Tells credentials of the gateway's own from those of applications behind it.
+//! Tells the gateway's own credentials from those of applications behind it.
 //!
-//! An application that checks credentials itself gets them from the client, but never one of ours: its operator could
-//! use it everywhere else.
+//! An application that checks credentials itself receives them from the client, but never a gateway key: the
+//! application could use that key on every other route.
 
 use base64ct::{Base64Unpadded, Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
 use crate::token::{ShownKey, TokenFormat};
 
-/// A shorter text is not looked at as a key: no generated key is as short, and each look takes a hash.
+/// Shorter texts are not checked as keys: no generated key is that short, and each check costs a hash.
 const SHORTEST: usize = 16;
 
-/// Is a value of `Authorization` a credential of ours, or could some reader take it for one?
+/// Reports whether an `Authorization` value is a credential of the gateway, or a reader could take it for one.
 ///
-/// It is if it has one of our schemes where schemes stand, whatever follows, or holds a text with the form and checksum
-/// of our keys, or one of which `is_known` says that it is a live key: clients show keys under wrong schemes, too. The
-/// same holds for what a word says in base64, as the user name and password of `Basic` are sent.
+/// True if it has one of our schemes, whatever follows. Also true if it contains a text with the format and checksum of
+/// our keys, or one that `is_known` reports as a live key: clients send keys under wrong schemes too. The same holds for
+/// what a word says in base64, as the username and password of `Basic` are sent.
 pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
     let names_ours = |element: &[u8]| {
         let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The proof that a route lets a caller through.
+//! Authorization: the proof that a route admits a caller.
 //!
-//! Forwarding asks for a [`Permit`], and only [`Permit::grant`] makes one, so that no path through the gateway can
-//! forget the question. It decides by itself, without trust in the step before, and knows nothing of sockets or stores.
+//! Forwarding requires a [`Permit`], and only [`Permit::grant`] creates one, so no code path can skip the check. The
+//! check does not rely on the steps before it, and knows neither sockets nor stores.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,43 +10,43 @@ use crate::identity::Identity;
 use crate::route::{Access, Route};
 use crate::token::Scope;
 
-/// Proof that this route lets this caller through.
+/// Proof that this route admits this caller.
 #[derive(Debug)]
 pub struct Permit<'g> {
     route: &'g Route,
     caller: Option<Arc<Identity>>,
 }
 
-/// Why a route does not let a caller through.
+/// Why a route refuses a caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPermitted {
-    /// It asks for a token, and there is no caller.
+    /// The route requires a token and the request has none.
     #[error("this route needs a token")]
     Anonymous,
-    /// The token lacks a scope that the route asks for.
+    /// The token lacks a required scope.
     #[error("the token lacks the scope `{0}`")]
     MissingScope(Scope),
-    /// The token may only be used to read, and the request may have effects.
+    /// The token is read-only, and the request may have side effects.
     #[error("the token may only be used to read")]
     ReadOnly,
-    /// The client is in none of the networks that the token is limited to.
+    /// The client's address is outside the networks of the token.
     #[error("the token may not be used from this address")]
     Network,
 }
 
-/// What a permit depends on beside the route and the caller.
+/// The facts about a request that the decision depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
-    /// Does the request only read?
+    /// Whether the request is read-only.
     pub reads: bool,
     /// The address of the client.
     pub from: IpAddr,
 }
 
 impl<'g> Permit<'g> {
-    /// Decides whether `route` lets `caller` through with this request.
+    /// Decides whether `route` admits `caller` with this request.
     ///
-    /// On a route that does not look at credentials a caller stays unnamed, whoever it is.
+    /// On a route that ignores credentials, the caller stays anonymous.
     ///
     /// # Errors
     /// [`NotPermitted`] says what is missing.

@@ -1,8 +1,7 @@
-//! Wrong keys on protected routes, counted for each client.
+//! Rate limits for wrong keys on protected routes, per client.
 //!
-//! Whom memory knows is served, whatever else comes from the same address: this is asked only about other keys. Beyond
-//! the limit those are looked up only as far as a small budget goes that all such addresses share, so that guessing
-//! learns nothing and costs the store next to nothing.
+//! Keys that memory knows are served regardless of this limit. An address over its limit has its other keys looked up
+//! only within a small budget, shared by all such addresses. So guessing reveals nothing and hardly loads the store.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,8 +12,8 @@ use crate::limits::{Client, Throttle};
 use crate::token::AuthMethod;
 use crate::units::Rate;
 
-/// Wrong keys of tokens and of sessions, counted apart: browsers go on showing sessions that are over, which must not
-/// get in the way of a token from the same address.
+/// Counters of wrong token keys and wrong session keys, kept apart. Browsers keep sending expired sessions, which must
+/// not block a token from the same address.
 #[derive(Clone)]
 pub struct Refused {
     tokens: WrongKeys,
@@ -22,7 +21,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// At most so many of each from each address; `None`: as many as one likes.
+    /// Sets the rate per address, for tokens and sessions each; `None`: unlimited.
     pub fn new(most: Option<Rate>) -> Refused {
         Refused { tokens: WrongKeys::new(most), sessions: WrongKeys::new(most) }
     }
@@ -35,25 +34,25 @@ impl Refused {
     }
 }
 
-/// How many wrong keys each client has shown; shared by all workers.
+/// Counts the wrong keys of each client; shared by all workers.
 #[derive(Clone)]
 pub struct WrongKeys(Option<Arc<Throttle>>);
 
 impl WrongKeys {
-    /// At most so many from each address; `None`: as many as one likes.
+    /// Sets the rate per address; `None`: unlimited.
     pub fn new(most: Option<Rate>) -> WrongKeys {
         WrongKeys(most.map(|rate| Arc::new(Throttle::new(rate))))
     }
 
-    /// May a key from this address be looked up?
+    /// Checks whether a key from this address may be looked up.
     ///
     /// # Errors
-    /// How long until it may.
+    /// The time until it may.
     pub fn check(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
         self.0.as_ref().map_or(Ok(()), |throttle| throttle.check(&Client::of(from), now))
     }
 
-    /// A key from this address was wrong.
+    /// Records a wrong key from this address.
     pub fn count(&self, from: IpAddr, now: Timestamp) {
         if let Some(throttle) = &self.0 {
             throttle.charge(&Client::of(from), now);

@@ -1,19 +1,19 @@
-//! Leaves somebody who does not answer alone for a while.
+//! A circuit breaker for a server that does not answer.
 //!
-//! After a few failures in a row nobody is asked for a short time, which doubles up to a bound; then one question goes
-//! through as a probe. A dead server so costs few of its time limits, not one for each request.
+//! It opens after a few failures in a row. The pause doubles up to a bound; after each pause, one request goes through
+//! as a probe. So a dead server costs a few timeouts, not one per request.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row that open it.
+/// Failures in a row that open the breaker.
 const FAILURES: u32 = 3;
 /// The first pause.
 const SHORTEST: Duration = Duration::from_millis(250);
 
-/// Whether somebody may be asked.
+/// The state of the breaker.
 pub(super) struct Breaker {
     longest: Duration,
     state: Mutex<State>,
@@ -22,41 +22,41 @@ pub(super) struct Breaker {
 struct State {
     failures: u32,
     pause: Duration,
-    /// Nobody asks before; `None`: closed.
+    /// The end of the pause; `None`: the breaker is closed.
     until: Option<Instant>,
-    /// When somebody was answered last.
+    /// The time of the last success.
     answered: Option<Instant>,
 }
 
-/// Leave to ask one question.
+/// Permission for one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pass(Instant);
 
 impl Breaker {
-    /// Closed. No pause is longer than `longest`.
+    /// Creates a closed breaker. No pause is longer than `longest`.
     pub(super) fn new(longest: Duration) -> Breaker {
         Breaker { longest, state: Mutex::new(State { failures: 0, pause: SHORTEST, until: None, answered: None }) }
     }
 
-    /// May a question be asked now? After a pause, yes for one.
+    /// Reports whether a request may be sent now. After a pause, permits one probe.
     pub(super) fn lets_through(&self) -> Option<Pass> {
         let (mut state, now) = (self.state(), Instant::now());
         match state.until {
             None => {}
             Some(until) if until > now => return None,
-            // If the probe never reports, the next one goes after another pause.
+            // If the probe never reports, the next one is permitted after another pause.
             Some(_) => state.until = Some(now + state.pause),
         }
         Some(Pass(now))
     }
 
-    /// A question was answered.
+    /// Records a success.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
         *state = State { failures: 0, pause: SHORTEST, until: None, answered: Some(Instant::now()) };
     }
 
-    /// A question was not answered. One that went out before somebody was answered says nothing of how it is now.
+    /// Records a failure. A failure of a request that was sent before the last success is ignored: it is out of date.
     pub(super) fn failed(&self, Pass(asked): Pass) {
         let mut state = self.state();
         if state.answered.is_some_and(|answered| asked < answered) {
@@ -70,7 +70,7 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is one assignment, so a panic elsewhere leaves nothing half-way.
+        // Each change is one assignment, so a panic elsewhere does not corrupt the state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,14 @@
-//! How many questions in a second strangers may cause.
+//! A rate limit for lookups on behalf of clients that sent too many wrong keys.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many questions in a second, and as many at once after a quiet second (GCRA: one time stamp, no timer).
+/// A rate limiter: N lookups per second, bursts up to N (GCRA: one time stamp, no timer).
 pub(super) struct Budget {
     each: Duration,
-    /// When everything that was taken will have been earned.
+    /// The time at which the full burst is available again.
     earned: Mutex<Option<Instant>>,
 }
 
@@ -17,7 +17,7 @@ impl Budget {
         Budget { each: Duration::from_secs(1) / per_second.max(1), earned: Mutex::new(None) }
     }
 
-    /// Takes one; `false`: none is left.
+    /// Takes one; `false`: the budget is used up.
     pub(super) fn take(&self) -> bool {
         let now = Instant::now();
         let mut earned = self.earned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,7 +29,7 @@ impl Budget {
         is_left
     }
 
-    /// Gives one back that turned out not to be a stranger's.
+    /// Returns one, because the lookup found a valid token.
     pub(super) fn give_back(&self) {
         let mut earned = self.earned.lock().unwrap_or_else(PoisonError::into_inner);
         *earned = earned.and_then(|earned| earned.checked_sub(self.each));

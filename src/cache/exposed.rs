@@ -1,7 +1,7 @@
-//! Tokens that were sent in clear.
+//! Tokens that were sent unencrypted.
 //!
-//! The listener in clear reports them; the control half marks or revokes them in the store. Reports are bounded and may
-//! be lost under a flood: the next request of the same client brings another.
+//! The plain HTTP listener reports them; the control half marks or revokes them in the store. The queue is bounded and
+//! drops reports under a flood: the next request of the same client reports again.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use crate::token::TokenDigest;
 
 const QUEUE: usize = 256;
 
-/// Where exposed tokens are reported.
+/// The handle for reports.
 #[derive(Clone)]
 pub struct ExposedTokens(mpsc::Sender<Report>);
 
-/// A token that came in clear, from where, and what happens to it then.
+/// A token that was sent unencrypted, the client's address, and the action to take.
 struct Report {
     digest: TokenDigest,
     from: IpAddr,
@@ -27,16 +27,16 @@ struct Report {
 }
 
 impl ExposedTokens {
-    /// A handle and the task that carries reports out; the task ends when every handle is dropped.
+    /// Creates a handle and the task that processes the reports. The task ends when every handle is dropped.
     pub fn new(store: Arc<dyn TokenStore>, clock: Clock) -> (ExposedTokens, impl Future<Output = ()>) {
         let (sender, reports) = mpsc::channel(QUEUE);
         (ExposedTokens(sender), carry_out(store, clock, reports))
     }
 
-    /// Reports a token that came from this address. Never waits.
+    /// Reports a token from this address. Never waits.
     pub fn report(&self, digest: TokenDigest, from: IpAddr, then: ExposedToken) {
         if then != ExposedToken::Ignore {
-            // A full queue loses the report, not the refusal: see the module.
+            // A full queue drops the report, but the request is refused all the same.
             let _ = self.0.try_send(Report { digest, from, then });
         }
     }

@@ -1,4 +1,4 @@
-//! The way of one question: the shared cache, the store, and what is still known if the store is away.
+//! A single token lookup: the shared cache, then the store, then expired knowledge during an outage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,28 +15,28 @@ use crate::store::{self, StoreError, TokenStore};
 use crate::telemetry::Knowledge;
 use crate::token::{TokenDigest, TokenKey, TokenRecord};
 
-/// Longest pause between probes of a store that is away: it is noticed so soon that it is back.
+/// Longest pause between probes of an unreachable store; bounds how late the recovery is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// It is not known whether the token counts. Never means that it does not.
+/// The validity of the token is unknown. Never means that the token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the token store cannot be reached")]
 pub struct StoreUnavailable;
 
-/// Who knows of tokens.
+/// The sources of a lookup.
 #[derive(Clone)]
 pub struct Sources {
-    /// What this process believes.
+    /// The cache of this process.
     pub memory: Arc<IdentityCache>,
-    /// What all gateways share, if there is such a cache.
+    /// The cache that all gateways share, if configured.
     pub shared: Option<Arc<SharedCache>>,
-    /// The truth.
+    /// The store, which is authoritative.
     pub store: Arc<dyn TokenStore>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
 }
 
-/// Asks about tokens.
+/// Looks tokens up.
 pub(super) struct Lookup {
     sources: Sources,
     breaker: Breaker,
@@ -45,7 +45,7 @@ pub(super) struct Lookup {
     broken: Seldom,
 }
 
-/// Whether this process has known the token before.
+/// Whether this process has seen the token as valid before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Known,
@@ -58,12 +58,12 @@ impl Lookup {
         Lookup { sources, breaker, budget, counts, broken: Seldom::default() }
     }
 
-    /// Moves whenever the token is forgotten.
+    /// Changes whenever the token is invalidated.
     pub(super) fn epoch(&self, digest: TokenDigest) -> u64 {
         self.sources.memory.epoch(digest)
     }
 
-    /// What a token means. The answer is in memory when this returns, unless the token was forgotten meanwhile.
+    /// Looks a token up. The answer is in memory on return, unless the token was invalidated meanwhile.
     pub(super) async fn run(
         &self,
         key: TokenKey,
@@ -88,7 +88,7 @@ impl Lookup {
             fill.keep(&verdict, now);
             return Ok(verdict);
         }
-        // Who is blind does not know whether a shared entry was revoked meanwhile: the store is to say.
+        // While the change log is unread, a shared entry may have been revoked unnoticed; ask the store.
         let asked = self.ask_store(&key, asker).await;
         let now = clock.now();
         match asked {
@@ -99,7 +99,7 @@ impl Lookup {
                 Ok(verdict)
             }
             Err(NotAsked) => {
-                // Those who are known may pass for as long as the settings say.
+                // Known callers pass for as long as the settings allow.
                 let shared = shared_record.filter(|_| memory.lets_known_pass(now));
                 let shared = shared.and_then(|record| Identity::establish(&record, now).ok()).map(Arc::new);
                 let identity = shared.or_else(|| memory.remembered(digest, now)).ok_or(StoreUnavailable)?;
@@ -110,7 +110,7 @@ impl Lookup {
         }
     }
 
-    /// What is broken may be one row that is asked for a thousand times a second.
+    /// Logs seldom: a single broken row may be looked up a thousand times a second.
     fn report(&self, error: &StoreError) {
         let is_due = matches!(error, StoreError::Unavailable(_)) || self.broken.is_due(self.sources.clock.instant());
         if is_due {
@@ -118,7 +118,7 @@ impl Lookup {
         }
     }
 
-    /// Tells the other gateways what the store said. Nobody waits for that.
+    /// Writes the store's answer to the shared cache. Does not wait.
     fn share(&self, begun: Option<Begun>, record: Option<TokenRecord>) {
         if let (Some(shared), Some(begun), Some(record)) = (&self.sources.shared, begun, record) {
             let shared = Arc::clone(shared);
@@ -144,7 +144,7 @@ impl Lookup {
             Err(error) => {
                 self.counts.store_failures.more();
                 self.report(error);
-                // A broken store answers; it is not spared, since what is broken may be one row.
+                // A corrupt answer does not open the breaker: a single row may be broken.
                 if matches!(error, StoreError::Unavailable(_)) {
                     self.breaker.failed(pass);
                 }
@@ -154,7 +154,7 @@ impl Lookup {
     }
 }
 
-/// The store gave no answer.
+/// The store did not answer.
 struct NotAsked;
 
 fn judge(record: Option<&TokenRecord>, now: Timestamp) -> Verdict {

@@ -1,8 +1,9 @@
-//! What this process believes about tokens.
+//! The token cache of this process.
 //!
-//! Bounded and sharded; eviction is the library's, the rule that a fill begun before a revocation is never kept is
-//! ours: every digest belongs to an epoch counter, forgetting moves it, and [`Fill::keep`] drops an answer whose epoch
-//! has moved. Refusals live apart from identities, so that a flood of unknown tokens evicts nobody who is known.
+//! Bounded and sharded. The library evicts entries; this module prevents stale fills: a lookup that began before a
+//! revocation is never cached. Every digest belongs to an epoch counter, which an invalidation increments.
+//! [`Fill::keep`] drops an answer whose epoch has changed. Refusals are cached apart from identities, so a flood of
+//! unknown tokens evicts no known caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,15 @@ use crate::config::settings::{self, MemoryCache};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::token::{SubjectId, TokenDigest};
 
-/// Counters that fence fills. A power of two; 64 keeps a forgotten token from spoiling more than 1 in 64 fills.
+/// The number of epoch counters. A power of two; with 64, an invalidated token spoils at most 1 in 64 fills.
 const EPOCHS: usize = 64;
 
-/// What this process believes about tokens; shared by all workers.
+/// The token cache of this process; shared by all workers.
 pub struct IdentityCache {
     known: Cache<TokenDigest, Known>,
     denied: Cache<TokenDigest, DeniedUntil>,
-    /// Forgotten, and good until then: of these nothing is believed, but they are worth a question to the store.
+    /// Invalidated tokens that were valid, until this time: not served, but looked up with the priority of known
+    /// tokens.
     once_good: Cache<TokenDigest, ()>,
     epochs: [AtomicU64; EPOCHS],
     sight: Sight,
@@ -35,7 +37,7 @@ pub struct IdentityCache {
 #[derive(Clone)]
 struct Known {
     identity: Arc<Identity>,
-    /// When it was kept.
+    /// When it was cached.
     since: Timestamp,
     until: Timestamp,
 }
@@ -47,7 +49,7 @@ struct DeniedUntil {
 }
 
 impl IdentityCache {
-    /// An empty cache. The change log counts as read up to `now`.
+    /// Creates an empty cache. The change log counts as read up to `now`.
     pub fn new(settings: &MemoryCache, store: &settings::Store, now: Timestamp) -> Arc<IdentityCache> {
         Arc::new(IdentityCache {
             known: Cache::new(settings.max_entries),
@@ -61,10 +63,10 @@ impl IdentityCache {
         })
     }
 
-    /// What is believed about a token, if anything. Judges the entry's time and the token's own expiry at every hit.
+    /// Returns the cached verdict of a token. Checks the age of the entry and the token's expiry at every hit.
     pub fn get(&self, digest: TokenDigest, now: Timestamp) -> Option<Verdict> {
         if let Some(known) = self.known.get(&digest) {
-            // An entry ends with its token at the latest, so one comparison judges both.
+            // An entry expires with its token at the latest, so one comparison checks both.
             let counts = known.until > now && (self.sight.is_clear(now) || self.is_young(&known, now));
             return counts.then_some(Verdict::Caller(known.identity));
         }
@@ -72,45 +74,45 @@ impl IdentityCache {
         (denied.until > now).then_some(Verdict::Denied(denied.why))
     }
 
-    /// Who calls with this token as far as this process ever knew, for the time that nobody else can be asked: the
-    /// entry's own time does not count, the token's expiry and `serve_known_for` do.
+    /// Returns the last known caller of this token, for use while the store is unreachable. Ignores the age of the
+    /// entry, but respects the token's expiry and `serve_known_for`.
     pub fn remembered(&self, digest: TokenDigest, now: Timestamp) -> Option<Arc<Identity>> {
         let known = self.known.get(&digest)?;
         let lives = known.identity.expires().is_none_or(|end| end > now);
         (lives && self.sight.lets_known_pass(now)).then_some(known.identity)
     }
 
-    /// Is what was revoked unknown, since nobody could read the change log for a while?
+    /// Reports whether revocations may have been missed because the change log was not read for a while.
     pub fn is_blind(&self, now: Timestamp) -> bool {
         !self.sight.is_clear(now)
     }
 
-    /// May those who are known pass although nobody can be asked?
+    /// Reports whether known callers pass although the store is unreachable.
     pub fn lets_known_pass(&self, now: Timestamp) -> bool {
         self.sight.lets_known_pass(now)
     }
 
-    /// Did this token count when it was last looked up? Says nothing of now.
+    /// Reports whether this token was valid at its last lookup. It may be invalid now.
     pub fn knew(&self, digest: TokenDigest) -> bool {
         self.known.contains_key(&digest) || self.once_good.contains_key(&digest)
     }
 
-    /// All that happened before `at` has been forgotten as it should.
+    /// Records that all changes before `at` have been applied.
     pub fn saw(&self, at: Timestamp) {
         self.sight.saw(at);
     }
 
-    /// The last time of [`IdentityCache::saw`].
+    /// The last time passed to [`IdentityCache::saw`].
     pub fn last_sight(&self) -> Timestamp {
         self.sight.last()
     }
 
-    /// To be called before a store is asked.
+    /// Begins a fill; call it before the store is queried.
     pub fn begin_fill(self: &Arc<Self>, digest: TokenDigest) -> Fill {
         Fill { cache: Arc::clone(self), digest, epoch: self.epoch(digest) }
     }
 
-    /// Forgets one token.
+    /// Invalidates one token.
     pub fn forget(&self, digest: TokenDigest) {
         self.counter(digest).fetch_add(1, Ordering::AcqRel);
         if self.known.remove(&digest).is_some() {
@@ -119,9 +121,9 @@ impl IdentityCache {
         self.denied.remove(&digest);
     }
 
-    /// Forgets all tokens of one user.
+    /// Invalidates all tokens of one user.
     pub fn forget_subject(&self, subject: SubjectId) {
-        // Which digests belong to the user is not known for fills in flight, so all of them are fenced.
+        // The owner of a lookup in flight is unknown, so all fills in flight are dropped.
         self.move_all_epochs();
         self.known.retain(|digest, known| {
             let stays = known.identity.subject() != subject;
@@ -133,7 +135,7 @@ impl IdentityCache {
         self.denied.retain(|_, denied| denied.why != Denied::OwnerInactive);
     }
 
-    /// Forgets everything.
+    /// Invalidates everything.
     pub fn forget_all(&self) {
         self.move_all_epochs();
         for (digest, _) in self.known.iter() {
@@ -143,12 +145,12 @@ impl IdentityCache {
         self.denied.clear();
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.known.len() + self.denied.len()
     }
 
-    /// Is nothing believed?
+    /// Reports whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -163,7 +165,7 @@ impl IdentityCache {
         }
     }
 
-    /// Moves whenever the token is forgotten, and now and then with another one.
+    /// Changes whenever the token is invalidated, and sometimes with another token.
     pub(super) fn epoch(&self, digest: TokenDigest) -> u64 {
         self.counter(digest).load(Ordering::Acquire)
     }
@@ -175,7 +177,7 @@ impl IdentityCache {
     }
 }
 
-/// An answer that is on its way from a store. Dropping it unused is fine.
+/// A lookup in flight. It may be dropped unused.
 pub struct Fill {
     cache: Arc<IdentityCache>,
     digest: TokenDigest,
@@ -183,15 +185,15 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// Keeps `verdict`, unless the token was forgotten since the fill began.
+    /// Caches `verdict`, unless the token was invalidated since the fill began.
     ///
-    /// The lifetime is the cache's own, cut to the token's expiry.
+    /// The entry lives for the configured time, but never beyond the token's expiry.
     pub fn keep(self, verdict: &Verdict, now: Timestamp) {
         let ttl = self.cache.ttl;
         self.keep_for(verdict, now, ttl);
     }
 
-    /// Keeps an identity that could not be asked for, so that not every request tries again.
+    /// Caches an identity for a short time although the store did not answer, so that not every request retries.
     pub fn keep_unasked(self, identity: &Arc<Identity>, now: Timestamp) {
         let ttl = self.cache.blind_ttl;
         self.keep_for(&Verdict::Caller(Arc::clone(identity)), now, ttl);
@@ -216,7 +218,7 @@ impl Fill {
                 self.cache.denied.insert(self.digest, DeniedUntil { why: *why, until });
             }
         }
-        // A `forget` between the first look and the insertion found nothing to remove; it is made up for here.
+        // An invalidation between the check and the insertion found no entry to remove; remove it here.
         if self.is_outdated() {
             if self.cache.known.remove(&self.digest).is_some() {
                 self.cache.once_good.insert(self.digest, ());

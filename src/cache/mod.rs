@@ -1,8 +1,8 @@
-//! What this process remembers of tokens, and who asks the store when it does not know.
+//! The cache of token lookups, and the path of a cache miss to the store.
 //!
-//! [`IdentityCache`] is read by workers; a hit never waits. A miss goes through a [`ResolverHandle`] to the control
-//! half, where the [`Resolver`] looks it up, one question per token at a time. The [`Watcher`] reads the store's change
-//! log and makes the cache forget. Events only ever say "forget".
+//! Workers read the [`IdentityCache`]; a cache hit never waits. A miss goes through a [`ResolverHandle`] to the control
+//! half, where the [`Resolver`] looks the token up, once for all concurrent requests. The [`Watcher`] reads the store's
+//! change log and invalidates cache entries. Events only ever invalidate.
 
 mod breaker;
 mod budget;

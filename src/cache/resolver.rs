@@ -1,8 +1,8 @@
-//! Answers workers' questions about tokens that memory does not know.
+//! Resolves tokens that are not in memory.
 //!
-//! Control half. Workers ask through a [`ResolverHandle`]; one question per digest is in flight, everybody who asked
-//! meanwhile gets the same answer. Tokens that were known before have a lane of their own, so that a flood of random
-//! ones cannot stand in their way. Both lanes are bounded: beyond that the answer is [`StoreUnavailable`] at once,
+//! Runs in the control half. Workers ask through a [`ResolverHandle`]. At most one lookup per digest is in flight;
+//! concurrent requests share its answer. Tokens that were valid before have their own queue, so a flood of random
+//! tokens cannot delay them. Both queues are bounded: when one is full, the answer is [`StoreUnavailable`] at once,
 //! never "no such token".
 
 use std::collections::HashMap;
@@ -19,12 +19,12 @@ use crate::identity::Verdict;
 use crate::telemetry::Knowledge;
 use crate::token::{TokenDigest, TokenKey};
 
-/// Most questions of a lane that wait to be looked at.
+/// Maximum length of a queue.
 const QUEUE: usize = 1024;
-/// Most questions of a lane that are asked at once.
+/// Maximum number of concurrent lookups of a queue.
 const IN_FLIGHT: usize = 32;
 
-/// Which part of the strangers' questions those may ask who are held back.
+/// Rate-limited clients share one part in this many of the lookup rate for unknown tokens.
 const SPARE: u32 = 10;
 
 type Answer = Result<Verdict, StoreUnavailable>;
@@ -35,21 +35,21 @@ struct Question {
     reply: oneshot::Sender<Answer>,
 }
 
-/// Where workers ask.
+/// The workers' handle to the resolver.
 #[derive(Clone)]
 pub struct ResolverHandle {
     memory: Arc<IdentityCache>,
     known: mpsc::Sender<Question>,
     strangers: mpsc::Sender<Question>,
-    /// For those who are held back.
+    /// The budget of rate-limited clients.
     spare: Arc<Budget>,
 }
 
 impl ResolverHandle {
-    /// Asks what a token means. Dropping the future is fine; the answer still reaches memory.
+    /// Resolves a token. If the future is dropped, the answer still reaches memory.
     ///
     /// # Errors
-    /// [`StoreUnavailable`] when nobody can know, or when too many are asking.
+    /// [`StoreUnavailable`] during an outage, or when the queue is full.
     pub async fn ask(&self, key: TokenKey, digest: TokenDigest) -> Answer {
         let lane = if self.memory.knew(digest) { &self.known } else { &self.strangers };
         let (reply, answer) = oneshot::channel();
@@ -57,11 +57,11 @@ impl ResolverHandle {
         answer.await.unwrap_or(Err(StoreUnavailable))
     }
 
-    /// The same on behalf of somebody who has asked about too many wrong tokens. All of them together have a small
-    /// budget, in which a token that counts costs nothing, and leave the rest of the lane to others.
+    /// Resolves a token for a client that sent too many wrong keys. All such clients share a small budget, and cannot
+    /// use the rest of the queue. Valid tokens do not use up the budget.
     ///
     /// # Errors
-    /// [`StoreUnavailable`] too when nothing of that budget is left.
+    /// [`StoreUnavailable`], also when that budget is used up.
     pub async fn ask_if_spare(&self, key: TokenKey, digest: TokenDigest) -> Answer {
         if !self.spare.take() {
             return Err(StoreUnavailable);
@@ -74,7 +74,7 @@ impl ResolverHandle {
     }
 }
 
-/// Answers workers' questions.
+/// Resolves tokens for the workers.
 pub struct Resolver {
     lookup: Arc<Lookup>,
     known: mpsc::Receiver<Question>,
@@ -82,7 +82,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver and the handle to ask it with.
+    /// Creates a resolver and its handle.
     pub fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let spare = Arc::new(Budget::new(settings.unknown_per_second / SPARE));
@@ -99,7 +99,7 @@ impl Resolver {
     }
 }
 
-/// One lane.
+/// Processes one queue.
 async fn serve(lookup: Arc<Lookup>, mut questions: mpsc::Receiver<Question>, asker: Asker) {
     let mut lane = Lane { lookup, asker, waiting: HashMap::new(), subjects: HashMap::new(), lookups: JoinSet::new() };
     loop {
@@ -113,7 +113,8 @@ async fn serve(lookup: Arc<Lookup>, mut questions: mpsc::Receiver<Question>, ask
     }
 }
 
-/// What a question is about. Who asks after the token was forgotten does not share the answer of who asked before.
+/// The key under which requests share a lookup. A request that arrives after an invalidation does not share an earlier
+/// lookup.
 type Subject = (TokenDigest, u64);
 
 struct Lane {
@@ -137,11 +138,11 @@ impl Lane {
     }
 
     fn answer(&mut self, done: Result<(task::Id, Answer), JoinError>) {
-        // A lookup that panicked leaves its askers without knowledge, and is asked anew by the next one.
+        // If a lookup panicked, its requests get no answer, and the next request starts a new lookup.
         let (id, answer) = done.unwrap_or_else(|error| (error.id(), Err(StoreUnavailable)));
         let askers = self.subjects.remove(&id).and_then(|subject| self.waiting.remove(&subject));
         for reply in askers.unwrap_or_default() {
-            // The asker may have left; the answer is in memory for the next one.
+            // The request may be gone; the answer is in memory for the next one.
             let _ = reply.send(answer.clone());
         }
     }

@@ -1,8 +1,8 @@
-//! Until when this process knows what was revoked.
+//! How current this process's knowledge of revocations is.
 //!
-//! Whoever has read the change log up to its end a moment ago knows every revocation. With each second without a look,
-//! what memory believes is worth less: after `blind_after` an entry has to be asked for again, and while the store is
-//! away as well, `on_outage` says how long those who are known may still pass.
+//! After reading the change log to its end, a process knows every revocation. The longer the last read is ago, the less
+//! the cache is trusted. After `blind_after`, entries must be looked up again. If the store is unreachable as well,
+//! `on_outage` decides how long known callers still pass.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::config::settings::{self, OnOutage};
 
-/// When the change log was last read up to its end, and what follows from that.
+/// The time at which the change log was last read to its end, and the rules that depend on it.
 pub(super) struct Sight {
     /// Microseconds since the epoch.
     last: AtomicI64,
@@ -19,11 +19,11 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    /// Clear at `now`.
+    /// Creates it as if the change log had been read at `now`.
     pub(super) fn new(memory: &settings::MemoryCache, store: &settings::Store, now: Timestamp) -> Sight {
         Sight {
             last: AtomicI64::new(now.as_micros()),
-            // Two looks may fail, and the third may be late, before anybody is asked more than otherwise.
+            // Two reads may fail, and the third may be late, before entries are looked up more often.
             blind_after: memory.blind_after.max(store.poll_every * 3),
             serve_known_for: match store.on_outage {
                 OnOutage::Refuse => None,
@@ -32,27 +32,27 @@ impl Sight {
         }
     }
 
-    /// Everything that happened before `at` is known.
+    /// Records that every change before `at` is known.
     pub(super) fn saw(&self, at: Timestamp) {
         self.last.store(at.as_micros(), Ordering::Relaxed);
     }
 
-    /// When that was.
+    /// The time of the last [`Sight::saw`].
     pub(super) fn last(&self) -> Timestamp {
         Timestamp::from_micros(self.last.load(Ordering::Relaxed))
     }
 
-    /// Is what was revoked known?
+    /// Reports whether all recent revocations are known.
     pub(super) fn is_clear(&self, now: Timestamp) -> bool {
         now.since(self.last()) <= self.blind_after
     }
 
-    /// May those who are known pass although nobody can be asked?
+    /// Reports whether known callers pass although the store is unreachable.
     pub(super) fn lets_known_pass(&self, now: Timestamp) -> bool {
         self.serve_known_for.is_some_and(|span| now.since(self.last()) <= span)
     }
 
-    /// May what was looked up a moment ago be believed without a look at the change log?
+    /// Reports whether a very recent lookup is trusted although the change log cannot be read.
     pub(super) fn believes_the_young(&self) -> bool {
         self.serve_known_for.is_some()
     }

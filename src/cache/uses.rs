@@ -1,7 +1,7 @@
-//! When tokens were last used.
+//! Last-used times of tokens.
 //!
-//! Workers note a use in a cell of the identity and, once in a while, tell it to one writer, which writes many at once.
-//! Never on the way of a request: a use that finds no room in the queue is lost, the next one comes in a minute.
+//! Workers record a use in a cell of the identity and from time to time send it to one writer, which writes in batches.
+//! No request waits for it: when the queue is full the use is lost, and the next one follows within a minute.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::store::TokenLedger;
 use crate::telemetry::Knowledge;
 use crate::token::TokenId;
 
-/// Most uses that wait to be collected.
+/// Maximum number of queued uses.
 const QUEUE: usize = 4_096;
-/// Most tokens of one batch.
+/// Maximum number of tokens in one batch.
 const BATCH: usize = 1_000;
-/// Most tokens whose uses wait for a store that is away.
+/// Maximum number of tokens whose uses are kept while the store is unreachable.
 const WAITING: usize = 100_000;
 /// How long uses are collected before they are written.
 const COLLECT: Duration = Duration::from_secs(2);
 
-/// Where workers note uses.
+/// The workers' handle to the writer.
 #[derive(Clone)]
 pub struct Uses {
     every: Duration,
@@ -33,7 +33,7 @@ pub struct Uses {
 }
 
 impl Uses {
-    /// A handle, and the task that writes; it ends, with everything written, when every handle is dropped.
+    /// Creates a handle and the writer task. The task ends, with everything written, when every handle is dropped.
     pub fn new(
         ledger: Arc<dyn TokenLedger>,
         every: Duration,
@@ -45,7 +45,7 @@ impl Uses {
         (Uses { every, queue, counts }, book.keep(uses, clock))
     }
 
-    /// A request came with this token. Costs one comparison, unless the last note is old.
+    /// Records a request with this token. Costs one comparison, unless the last record is old.
     pub fn note(&self, identity: &Identity, now: Timestamp) {
         let Some(token) = identity.token() else { return };
         if identity.note_use(now, self.every) && self.queue.try_send((token, now)).is_err() {
@@ -53,7 +53,7 @@ impl Uses {
         }
     }
 
-    /// A request came with this token, which nobody remembers from one to the next.
+    /// Records a request with a token that is not cached between requests.
     pub fn note_token(&self, token: TokenId, now: Timestamp) {
         if self.queue.try_send((token, now)).is_err() {
             self.counts.uses_lost.more();
@@ -61,13 +61,13 @@ impl Uses {
     }
 }
 
-/// What is to be written, and what was.
+/// The uses to write, and the uses that were written.
 struct Book {
     ledger: Arc<dyn TokenLedger>,
     every: Duration,
     counts: Arc<Knowledge>,
     due: HashMap<TokenId, Timestamp>,
-    /// An identity that was forgotten and looked up again notes its use anew; this keeps to the interval all the same.
+    /// Keeps the interval even if an identity was invalidated and looked up again, which resets its cell.
     written: HashMap<TokenId, Timestamp>,
 }
 
@@ -101,7 +101,7 @@ impl Book {
         self.due.insert(token, at);
     }
 
-    /// Writes what is due. What could not be written waits for the next time.
+    /// Writes the uses that are due. Uses that could not be written are retried the next time.
     async fn write(&mut self) {
         while !self.due.is_empty() {
             let batch: Vec<(TokenId, Timestamp)> = self.due.iter().take(BATCH).map(|(id, at)| (*id, *at)).collect();

@@ -1,9 +1,9 @@
-//! Makes memory forget what changed.
+//! Invalidates cache entries when tokens change.
 //!
-//! The change log of the store is the truth, and reading it at an interval (`store.poll_every`) is the base. Feeds only
-//! make it sooner: whatever a feed tells is forgotten at once, and doubted in the shared cache until the log, which is
-//! read right after, was. A feed that lost its connection may have missed something, so the log is read then too;
-//! nothing that did not change is forgotten for it.
+//! The store's change log is authoritative and is polled (`store.poll_every`). Feeds only make invalidation faster. A
+//! change that a feed reports is invalidated at once, and not trusted in the shared cache until the log, which is read
+//! right after, confirms it. A feed that lost its connection may have missed changes, so the log is then read too.
+//! Unchanged entries stay cached.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::shared::SharedCache;
 use crate::store::{self, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
 use crate::telemetry::{Knowledge, Outage};
 
-/// Reads the change log and passes on what it says.
+/// Reads the change log and passes its changes on.
 pub struct Watcher {
     sources: Sources,
     since: Cursor,
     spread: Arc<Spread>,
 }
 
-/// Everybody who has to know of a change.
+/// The receivers of each change.
 struct Spread {
     memory: Arc<IdentityCache>,
     /// Exchanges in flight.
@@ -34,7 +34,7 @@ struct Spread {
 }
 
 impl Watcher {
-    /// A watcher that goes on after `since`, which must be from before the first fill of memory.
+    /// Creates a watcher that starts after `since`, which must be older than the first cache fill.
     pub fn new(
         sources: Sources,
         since: Cursor,
@@ -45,7 +45,7 @@ impl Watcher {
         Watcher { sources, since, spread }
     }
 
-    /// Watches for ever.
+    /// Watches until dropped.
     pub async fn run(mut self, feeds: Vec<Box<dyn TokenFeed>>, every: Duration) {
         let told = Arc::new(Notify::new());
         let mut listening = JoinSet::new();
@@ -83,7 +83,7 @@ impl Watcher {
         }
     }
 
-    /// Passes on everything that stands in the log and was not read yet.
+    /// Passes on all unread entries of the change log.
     ///
     /// # Errors
     /// [`StoreError`] if the end of the log was not reached.
@@ -97,7 +97,7 @@ impl Watcher {
             }
             self.spread.counts.changes.add(u64::try_from(changes.events.len()).unwrap_or(0));
             for event in changes.events {
-                // First: what is read there from now on must not fill memory once it has forgotten.
+                // This comes first: otherwise memory could be refilled from the shared cache with the old entry.
                 self.fence(event, changes.next).await?;
                 self.spread.pass_on(event);
             }
@@ -112,7 +112,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Has the shared cache believe nothing of what changed.
+    /// Makes the shared cache reject entries from before the change.
     async fn fence(&self, event: TokenEvent, change: Cursor) -> Result<(), StoreError> {
         let Some(shared) = &self.sources.shared else { return Ok(()) };
         match event {
@@ -128,8 +128,8 @@ impl Watcher {
     }
 }
 
-/// Tells other gateways what changed after `since`, for a process that does not watch: the command line. Best effort:
-/// they read the change log as well.
+/// Tells other gateways about changes after `since`. For a process that runs no watcher: the command line. Best effort:
+/// the other gateways read the change log as well.
 ///
 /// # Errors
 /// [`StoreError`] if the change log cannot be read.
@@ -146,7 +146,7 @@ pub async fn announce(store: &dyn TokenStore, shared: &SharedCache, since: Curso
                 TokenEvent::SubjectChanged(subject) => {
                     changed.extend(store.tokens_of(subject).await?.into_iter().map(|digest| (digest, next)));
                 }
-                // Nothing can be said of it in one word; the others find it in the log.
+                // A gap cannot be announced as one message; the other gateways read the change log.
                 TokenEvent::Gap => {}
             }
         }
@@ -163,7 +163,7 @@ impl Spread {
             TokenEvent::SubjectChanged(subject) => self.memory.forget_subject(subject),
             TokenEvent::Gap => self.memory.forget_all(),
         }
-        // Nobody listens while no worker runs.
+        // Fails when no worker runs, which is fine.
         let _ = self.workers.send(event);
     }
 }
@@ -176,10 +176,10 @@ async fn listen(
 ) {
     loop {
         match feed.next().await {
-            // Whatever was missed stands in the log.
+            // Changes that were missed are in the change log.
             TokenEvent::Gap => {}
             event => {
-                // First: what memory forgets must not come back from there if the log cannot be read now.
+                // This comes first: if the log cannot be read now, memory must not be refilled from the shared cache.
                 if let Some(shared) = &shared {
                     shared.told(event);
                 }

@@ -1,15 +1,16 @@
-//! Reads RFC 3339 times.
+//! Parses RFC 3339 times.
 
 use std::str::FromStr;
 
 use super::Timestamp;
 
-/// A text that is no time.
+/// The error for a text that is not a valid time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("write a time as RFC 3339 has it, such as 2026-11-24T05:53:04Z")]
 pub struct NoTime;
 
-/// Any offset, any fraction; what is finer than a microsecond is left out. A leap second is the one that follows it.
+/// Accepts any offset and any fraction; drops digits finer than a microsecond. A leap second becomes the following
+/// second.
 impl FromStr for Timestamp {
     type Err = NoTime;
 
@@ -34,7 +35,7 @@ fn read(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(seconds * 1_000_000 + micros))
 }
 
-/// Seconds east of Greenwich.
+/// Seconds east of UTC.
 fn offset(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("z") {
         return Some(0);
@@ -51,7 +52,7 @@ fn micros(fraction: &str) -> Option<i64> {
     padded.parse().ok().filter(|_| digits)
 }
 
-/// So many numbers of exactly so many digits.
+/// Reads several numbers, each with a fixed number of digits.
 fn numbers<const N: usize>(text: &str, between: char, digits: [usize; N]) -> Option<[i64; N]> {
     let mut numbers = [0; N];
     let mut parts = text.split(between);

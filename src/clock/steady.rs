@@ -1,31 +1,31 @@
-//! Wall time that does not jump.
+//! Wall time without jumps.
 //!
-//! Expiry is judged by wall time, and wall time can be moved: by hand, by a broken time server, by a machine that was
-//! set wrong at its start. An hour back brings expired tokens to life, an hour ahead ends good ones. So the time that
-//! judges runs with the monotonic clock (the one that counts suspension too), follows small corrections, and does not
-//! follow a step until it has stood for a while: somebody has to have seen the alarm.
+//! Expiry depends on wall time, and wall time can be wrong: set by hand, by a faulty time server, or at boot. An hour
+//! back revives expired tokens; an hour ahead expires valid ones. So this clock follows the monotonic clock, suspend
+//! included, and small corrections of the wall clock. It follows a step only after a delay, so that an operator can
+//! react to the alarm.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Corrections up to this, in microseconds, are followed at once: time servers slew, and leap seconds happen.
 const SMALL: i64 = 1_000_000;
-/// A step that has stood for so long, in microseconds, is meant: ten minutes.
+/// A step that lasts this long, in microseconds, is followed: ten minutes.
 const MEANT: i64 = 600 * 1_000_000;
 
-/// The distance from the monotonic clock to the wall time that judges.
+/// The offset from the monotonic clock to the wall time used for expiry.
 #[derive(Debug)]
 pub(super) struct Steady {
     offset: AtomicI64,
 }
 
-/// What a look at the machine's clocks has shown.
+/// The result of comparing the system's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockLook {
-    /// Both go together.
+    /// The clocks agree.
     Steady,
-    /// The wall clock was moved by so many microseconds, and is not followed.
+    /// The wall clock was moved by this many microseconds; the step is not followed.
     Stepped(i64),
-    /// The step has stood for ten minutes and is followed from now on.
+    /// The step has lasted ten minutes and is followed from now on.
     Followed(i64),
 }
 
@@ -34,17 +34,17 @@ pub enum ClockLook {
 pub struct Step(Option<(i64, i64)>);
 
 impl Steady {
-    /// From what both clocks say now, in microseconds.
+    /// Creates it from the current readings of both clocks, in microseconds.
     pub(super) fn new(wall: i64, monotonic: i64) -> Steady {
         Steady { offset: AtomicI64::new(wall.saturating_sub(monotonic)) }
     }
 
-    /// The wall time that judges.
+    /// The wall time used for expiry.
     pub(super) fn at(&self, monotonic: i64) -> i64 {
         monotonic.saturating_add(self.offset.load(Ordering::Relaxed))
     }
 
-    /// Compares both clocks. To be called about once a second by one caller, who keeps `step`.
+    /// Compares both clocks. One caller calls it about once a second and keeps `step`.
     pub(super) fn look(&self, wall: i64, monotonic: i64, step: &mut Step) -> ClockLook {
         let (offset, seen) = (self.offset.load(Ordering::Relaxed), wall.saturating_sub(monotonic));
         let by = seen.saturating_sub(offset);
@@ -103,7 +103,7 @@ mod tests {
         let (clock, mut step) = (Steady::new(0, 0), Step::default());
         assert_eq!(clock.look(HOUR, SECOND, &mut step), ClockLook::Stepped(HOUR - SECOND));
         assert_eq!(clock.look(2 * SECOND, 2 * SECOND, &mut step), ClockLook::Steady);
-        // Ten minutes count from the step that stands now, not from an earlier one.
+        // The ten minutes start with the current step, not with an earlier one.
         assert_eq!(clock.look(700 * SECOND + HOUR, 700 * SECOND, &mut step), ClockLook::Stepped(HOUR));
         assert_eq!(clock.at(700 * SECOND), 700 * SECOND);
     }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 /// The least time between two log lines of one kind.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Whether to log one kind of event; remembers when it last was.
+/// Decides whether to log one kind of event; remembers the last log line.
 #[derive(Default)]
 pub struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
-    /// May the event be logged now? If so, this counts as the log line.
+    /// Reports whether the event may be logged now. If so, it counts as logged.
     pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);

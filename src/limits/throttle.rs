@@ -20,9 +20,9 @@ const SETS: usize = 8_192;
 
 /// A keyed rate limiter.
 pub struct Throttle {
-    /// How long one takes to recover from.
+    /// The recovery time of one event.
     each: i64,
-    /// How long all of them take.
+    /// The recovery time of a full burst.
     all: i64,
     sets: Box<[Mutex<[Slot; WAYS]>]>,
     secret: RandomState,
@@ -36,7 +36,7 @@ struct Slot {
 }
 
 impl Throttle {
-    /// Nothing has happened yet.
+    /// Creates a limiter without any events.
     pub fn new(rate: Rate) -> Throttle {
         let all = i64::try_from(rate.per.as_micros()).unwrap_or(i64::MAX / 4);
         Throttle {
@@ -47,32 +47,32 @@ impl Throttle {
         }
     }
 
-    /// May it happen for `key`? Changes nothing.
+    /// Checks whether an event for `key` is allowed, and changes nothing.
     ///
     /// # Errors
-    /// How long until it may.
+    /// The time until it is.
     pub fn check(&self, key: &impl Hash, now: Timestamp) -> Result<(), Duration> {
         let (key, mut set) = self.find(key);
         let slot = set.iter_mut().flat_map(|set| set.iter_mut()).find(|slot| slot.key == key);
         slot.map_or(Ok(()), |slot| self.judge(slot.recovered_from(now, self.all), now))
     }
 
-    /// It is about to happen, if it may.
+    /// Counts an event for `key` if it is allowed.
     ///
     /// # Errors
-    /// How long until it may; then it counts as if it had not been tried.
+    /// The time until it is; then the event is not counted.
     pub fn take(&self, key: &impl Hash, now: Timestamp) -> Result<(), Duration> {
         self.change(key, now, |recovered| self.judge(recovered, now).map(|()| recovered + self.each))
     }
 
-    /// It has happened, whether or not it might.
+    /// Counts an event that has happened, allowed or not.
     pub fn charge(&self, key: &impl Hash, now: Timestamp) {
         let most = now.as_micros().saturating_add(self.all);
         let charged: Result<(), Infallible> = self.change(key, now, |recovered| Ok((recovered + self.each).min(most)));
         let Ok(()) = charged;
     }
 
-    /// What was taken did not count.
+    /// Refunds an event that was counted.
     pub fn give_back(&self, key: &impl Hash, now: Timestamp) {
         let returned: Result<(), Infallible> = self.change(key, now, |recovered| Ok(recovered - self.each));
         let Ok(()) = returned;
@@ -85,7 +85,7 @@ impl Throttle {
 
     fn change<E>(&self, key: &impl Hash, now: Timestamp, change: impl FnOnce(i64) -> Result<i64, E>) -> Result<(), E> {
         let (key, mut set) = self.find(key);
-        // Its own slot; that of the key with the least to recover from, if it has none.
+        // Uses the key's own slot, otherwise that of the key with the least to recover from.
         let slots = set.iter_mut().flat_map(|set| set.iter_mut());
         let Some(slot) = slots.min_by_key(|slot| (slot.key != key, slot.recovered)) else { return Ok(()) };
         let recovered = if slot.key == key { slot.recovered_from(now, self.all) } else { now.as_micros() };
@@ -96,7 +96,7 @@ impl Throttle {
     fn find(&self, key: &impl Hash) -> (u64, Option<MutexGuard<'_, [Slot; WAYS]>>) {
         let key = self.secret.hash_one(key);
         let place = usize::try_from(key).unwrap_or(usize::MAX) % SETS;
-        // A slot is never left half-way.
+        // Each change of a slot is complete, so a panic elsewhere does not corrupt it.
         (key, self.sets.get(place).map(|set| set.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -63,7 +63,7 @@ impl Waiting {
 }
 
 impl Turn {
-    /// Do others of the client wait?
+    /// Reports whether other tasks of the client wait.
     pub fn is_awaited(&self) -> bool {
         let clients = self.member.all.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.get(&self.member.client).is_some_and(|line| line.members > self.member.all.each)

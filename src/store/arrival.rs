@@ -1,7 +1,7 @@
-//! A user on the way from another system into our store, and what became of that.
+//! The import of users from another system, and its results.
 //!
-//! An import overwrites nothing. It says all that it could not take over and all that differs; if it is asked to, it also
-//! ends what it brought earlier and what does not count in the other system any more.
+//! An import overwrites nothing. It reports everything that it could not import and every difference. On request, it
+//! also revokes what an earlier import brought and the other system no longer accepts.
 
 use zeroize::Zeroizing;
 
@@ -12,138 +12,139 @@ use crate::token::{SubjectId, TokenHint};
 /// One import.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The other system, without anything secret. The store notes it beside what it takes over.
+    /// The other system, without secrets. The store records it with the imported data.
     pub source: String,
-    /// End what came from there and does not count there any more?
+    /// Whether to revoke imported data that the other system no longer accepts.
     pub prune: bool,
 }
 
-/// A user as another system knows it.
+/// A user of another system.
 pub struct Arrival {
     /// The user.
     pub user: User,
-    /// The hash of the password, as it is.
+    /// The password hash, unchanged.
     pub password: Zeroizing<String>,
     /// The tokens.
     pub tokens: Vec<ArrivingToken>,
 }
 
-/// A token as another system knows it.
+/// A token of another system.
 pub struct ArrivingToken {
     /// The key.
     pub key: Zeroizing<String>,
     /// When it was issued.
     pub created: Timestamp,
-    /// When it expires there; `None`: never.
+    /// When it expires in the other system; `None`: never.
     pub expires: Option<Timestamp>,
-    /// Why it must not count here.
+    /// Why it must not be imported as valid.
     pub withheld: Option<Withheld>,
 }
 
-/// Why a token of another system must not count in our store.
+/// Why a token of another system must not be valid in our store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Withheld {
-    /// It does not count there.
+    /// The other system does not accept it.
     #[error("it is revoked or disabled there, or its row is not understood")]
     Disabled,
-    /// It does not count there.
+    /// The other system does not accept it.
     #[error("it has expired there")]
     Expired,
-    /// Our store has no place for that.
+    /// Our store cannot represent this restriction.
     #[error("it may only be used to read there, which this store cannot keep")]
     ReadOnly,
-    /// Our store has no place for that.
+    /// Our store cannot represent this restriction.
     #[error("it is limited to networks there, which this store cannot keep")]
     Networks,
 }
 
 impl Withheld {
-    /// Does it count there? Then its owner may miss it here.
+    /// Reports whether the other system accepts it. Then its owner may miss it here.
     pub fn is_live(self) -> bool {
         matches!(self, Withheld::ReadOnly | Withheld::Networks)
     }
 }
 
-/// What became of an [`Arrival`].
+/// The result of importing an [`Arrival`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Of the user.
+    /// The result for the user.
     pub user: UserTaken,
-    /// Of each token, newest first.
+    /// The results for the tokens, newest first.
     pub tokens: Vec<(TokenLabel, TokenTaken)>,
-    /// The algorithm of a password hash that no password can be compared with, so that the user has none here.
+    /// The algorithm of an unsupported password hash; the user has no password here.
     pub password_lost: Option<String>,
-    /// What counts here but not there.
+    /// What is valid here but not in the other system.
     pub stale: Stale,
 }
 
-/// How a token is named in a report. The key itself is secret.
+/// The name of a token in a report. The key itself is secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenLabel {
-    /// The beginning of its key; `None` if that is no key.
+    /// The beginning of its key; `None` if the key is invalid.
     pub hint: Option<TokenHint>,
     /// When it was issued.
     pub created: Timestamp,
 }
 
-/// What came from the other system earlier, counts here, and does not count there any more.
+/// Data from an earlier import that is still valid here, but no longer in the other system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
-    /// Is the user active here and gone or inactive there?
+    /// Whether the user is active here, but deleted or inactive in the other system.
     pub user: bool,
     /// The tokens.
     pub tokens: Vec<TokenLabel>,
 }
 
-/// A user who came from the other system earlier and is gone there.
+/// A user from an earlier import whom the other system has deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gone {
     /// The id.
     pub id: SubjectId,
     /// The name.
     pub name: String,
-    /// What counts here all the same.
+    /// What is still valid here.
     pub stale: Stale,
 }
 
-/// What became of a user.
+/// The result of importing a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserTaken {
-    /// Is here now.
+    /// The user was imported.
     New,
-    /// Was here; what differs from the arrival was left as it is.
+    /// The user already existed; differences were left unchanged.
     There {
         /// "password", "groups (here: a; there: a, b)".
         differs: Vec<String>,
     },
-    /// Cannot be here, and why; the tokens are not either.
+    /// The user and the tokens cannot be imported, and why.
     Skipped(String),
 }
 
-/// What became of a token.
+/// The result of importing a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenTaken {
-    /// Is here now, as the login token.
+    /// It was imported as the login token.
     Login,
-    /// Is here now as a named token, since the user has a login token already.
+    /// It was imported as a named token, because the user already has a login token.
     Named(String),
-    /// Was here.
+    /// It already existed.
     There,
-    /// Was here, and lives longer than there.
+    /// It already existed, and expires later than in the other system.
     Outlives(Timestamp),
-    /// Is not here, since it does not count there either.
+    /// Not imported, because the other system does not accept it.
     Dead(Withheld),
-    /// Cannot be here, and why.
+    /// It cannot be imported, and why.
     Skipped(String),
-    /// Must not be here, since it would mean more than there; or it is, and the operator has to end it.
+    /// Not imported, because it would permit more than in the other system. If it already exists, the operator must
+    /// revoke it.
     Refused(String),
 }
 
 impl Arrival {
-    /// The user as one to create, without the password.
+    /// Converts it into a user to create, without the password.
     ///
     /// # Errors
-    /// What our own store does not let a user be called.
+    /// Names that our own store does not accept.
     pub(super) fn to_new_user(&self) -> Result<NewUser, InvalidUser> {
         let (user, account) = (&self.user, &self.user.account);
         let new = NewUser {
@@ -163,14 +164,14 @@ impl Arrival {
 }
 
 impl TokenLabel {
-    /// The day of a time, as labels name tokens.
+    /// The date of a time, as used in the names of tokens.
     pub fn day(at: Timestamp) -> String {
         at.to_string().chars().take(10).collect()
     }
 }
 
 impl Stale {
-    /// Is there nothing?
+    /// Reports whether it is empty.
     pub fn is_empty(&self) -> bool {
         !self.user && self.tokens.is_empty()
     }

@@ -1,8 +1,7 @@
 //! The audit trail: who did what to which user or token, when, and from where.
 //!
-//! A change and its entry are one transaction, so there is no change without an entry and no entry without a change.
-//! Entries are never altered; [`AuditTrail::prune`] removes those whose time is over. No key and no password ever
-//! stands in one.
+//! A change and its entry are one transaction, so neither exists without the other. Entries are never altered;
+//! [`AuditTrail::prune`] deletes old ones. No entry contains a key or a password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,25 +12,25 @@ use super::{Listing, Place, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenId};
 
-/// On whose behalf a store is changed.
+/// The actor of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// The user, if it is one.
+    /// The user id, if the actor is a user.
     pub id: Option<SubjectId>,
-    /// The name of the user, or of what acts by itself.
+    /// The username, or the name of the part of the gateway that acts.
     pub name: String,
-    /// By which door.
+    /// The entrance that the change came through.
     pub via: Via,
-    /// The address of the client; `None`: from this machine itself.
+    /// The address of the client; `None`: the command line on this machine.
     pub from: Option<IpAddr>,
 }
 
-/// By which door a change came.
+/// The entrance that a change came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
-    /// The gateway itself: `POST /gettoken/`, the pages on which users look after themselves, keys sent in clear.
+    /// The gateway itself: `POST /gettoken/`, the account pages, keys that were sent unencrypted.
     Gateway,
-    /// A command.
+    /// The command line.
     CommandLine,
     /// The admin application.
     Admin,
@@ -39,32 +38,32 @@ pub enum Via {
     Api,
 }
 
-/// What was done.
+/// The action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
     /// A user was created.
     UserCreated,
-    /// A user came from another system.
+    /// A user was imported.
     UserImported,
-    /// Name, e-mail address or personal names were changed.
+    /// A username, e-mail address or personal name was changed.
     UserEdited,
-    /// A user got another password, or none.
+    /// A password was set or removed.
     PasswordSet,
-    /// A user was switched on.
+    /// A user was activated.
     UserActivated,
-    /// A user was switched off.
+    /// A user was deactivated.
     UserDeactivated,
-    /// A user was put into other groups.
+    /// The groups of a user were changed.
     GroupsSet,
-    /// A user became, or ceased to be, staff or superuser.
+    /// The staff or superuser flag of a user was changed.
     RightsSet,
     /// A user was deleted.
     UserDeleted,
     /// A token was issued.
     TokenIssued,
-    /// A key from elsewhere became a token.
+    /// A key was imported as a token.
     TokenImported,
-    /// A token got another end or other scopes.
+    /// The expiry or the scopes of a token were changed.
     TokenTermsSet,
     /// A token was revoked.
     TokenRevoked,
@@ -72,13 +71,13 @@ pub enum Act {
     TokensRevoked,
     /// The key of a login token was shown again.
     TokenRevealed,
-    /// A key that counts was sent in clear, for the first time.
+    /// A valid key was sent unencrypted for the first time.
     TokenExposed,
-    /// Somebody signed in.
+    /// A user signed in.
     SignedIn,
-    /// Somebody signed out.
+    /// A user signed out.
     SignedOut,
-    /// A password was wrong, or its user was none that may log in.
+    /// A sign-in failed: wrong password, or a user who may not sign in.
     LoginFailed,
 }
 
@@ -87,74 +86,74 @@ pub enum Act {
 pub struct AuditEntry {
     /// Its number; later entries have higher ones.
     pub id: i64,
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// Who.
+    /// The actor.
     pub actor: Actor,
-    /// What.
+    /// The action.
     pub act: Act,
-    /// To which user.
+    /// The affected user.
     pub user: Option<SubjectId>,
-    /// The name that this user had then; empty if there was none.
+    /// The username at that time; empty if there was none.
     pub user_name: String,
-    /// To which token.
+    /// The affected token.
     pub token: Option<TokenId>,
-    /// More of it, in words; may be empty.
+    /// Further details as text; may be empty.
     pub detail: String,
 }
 
-/// Which entries a list shows; newest first.
+/// The filters of a list of entries; newest first.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
-    /// Only those of the actor with exactly this name.
+    /// Only entries whose actor has exactly this name.
     pub actor: Option<String>,
-    /// Only those about this user.
+    /// Only entries about this user.
     pub user: Option<SubjectId>,
     /// Those about users who were called exactly so then, too, or they alone; no index leads to them.
     pub user_name: Option<String>,
     /// Only those about this token.
     pub token: Option<TokenId>,
-    /// Only these.
+    /// Only these actions.
     pub act: Option<Act>,
-    /// Only those at this time or later.
+    /// Only entries at or after this time.
     pub since: Option<Timestamp>,
-    /// Only those before this time.
+    /// Only entries before this time.
     pub until: Option<Timestamp>,
-    /// Where to begin.
+    /// The position of the page.
     pub place: Place,
-    /// Most entries.
+    /// Maximum number of entries.
     pub limit: u32,
 }
 
 /// Keeps and shows the trail.
 #[async_trait]
 pub trait AuditTrail: Send + Sync {
-    /// The same store, on behalf of somebody else.
+    /// Returns the same store, acting for another actor.
     fn acting_as(&self, actor: Actor) -> Store;
 
-    /// Writes down what changes nothing in the store, such as a login that failed. `user_name` is what was claimed: of
-    /// a name that no user has, nothing is kept, since people type passwords into the wrong field.
+    /// Records an event that changes nothing in the store, such as a failed login. `user_name` is the claimed name. A
+    /// name that no user has is not stored, because users type passwords into the wrong field.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if it could not be written.
     async fn note(&self, act: Act, user_name: &str) -> Result<(), StoreError>;
 
-    /// Writes down that the key of a token was shown again.
+    /// Records that the key of a token was shown again.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if it could not be written.
     async fn note_revealed(&self, token: TokenId) -> Result<(), StoreError>;
 
     /// Entries, newest first.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn entries(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, StoreError>;
 
-    /// Removes entries before this time, and says how many.
+    /// Deletes entries before this time; returns their number.
     ///
     /// # Errors
-    /// [`StoreError`] if not all of them could be removed.
+    /// [`StoreError`] if some entries could not be deleted.
     async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError>;
 }
 
@@ -164,14 +163,14 @@ impl Actor {
         Actor { id: None, name: "gateway".to_owned(), via: Via::Gateway, from: None }
     }
 
-    /// Somebody at the command line.
+    /// A user of the command line.
     pub fn command_line() -> Actor {
         Actor { id: None, name: "command line".to_owned(), via: Via::CommandLine, from: None }
     }
 }
 
 impl Via {
-    /// All of them.
+    /// All entrances.
     pub const ALL: [Via; 4] = [Via::Gateway, Via::CommandLine, Via::Admin, Via::Api];
 
     /// The word for it in the store and in lists.
@@ -191,7 +190,7 @@ impl Via {
 }
 
 impl Act {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Act; 19] = [
         Act::UserCreated,
         Act::UserImported,

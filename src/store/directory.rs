@@ -1,7 +1,7 @@
-//! Lists for those who look after users and tokens: searched, filtered, sorted, page by page.
+//! Lists of users and tokens for administrators: search, filters, order, pages.
 //!
-//! A page costs the same wherever it lies and however many entries there are: it begins behind an entry or ends before
-//! one ([`Place`]), never after so and so many of them, and each combination of filters walks an index.
+//! Keyset pagination: a page starts after an entry or ends before one ([`Place`]), never at an offset. So every page
+//! costs the same, however long the list is. Each combination of filters uses an index.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,144 +13,144 @@ use super::{StoreError, TokenDetails, TokenKind, User};
 use crate::clock::Timestamp;
 use crate::token::SubjectId;
 
-/// Longest text of a [`Place`] that is read.
+/// Maximum length of the text of a [`Place`].
 const LONGEST_PLACE: usize = 2_048;
 
-/// Stands before the text of a [`Place::Before`].
+/// Precedes the text of a [`Place::Before`].
 const BEFORE: &str = "-";
 
 /// Searches users and tokens.
 #[async_trait]
 pub trait Directory: Send + Sync {
-    /// Users.
+    /// Lists users.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError>;
 
-    /// The user with this id.
+    /// Returns the user with this id.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError>;
 
-    /// The user with this id, and a mark that changes with the password: who signed in under another mark has to do it
-    /// again.
+    /// Returns the user with this id, and a mark that changes with the password. A session with another mark must sign
+    /// in again.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError>;
 
-    /// Tokens.
+    /// Lists tokens.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError>;
 
-    /// Names of groups in their order, at most so many.
+    /// Returns names of groups in order, at most `limit`.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError>;
 }
 
-/// Tells one password of a user from the next. Says nothing of either.
+/// A mark that changes with a user's password, and reveals nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordMark(pub(super) [u8; 32]);
 
 #[cfg(test)]
 impl PasswordMark {
-    /// Any mark.
+    /// Creates a mark from any text.
     pub fn any() -> PasswordMark {
         PasswordMark([0; 32])
     }
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// The part before; [`Place::Start`]: there is none.
+    /// The previous page; [`Place::Start`]: there is none.
     pub previous: Place,
-    /// The part behind; [`Place::Start`]: there is none.
+    /// The next page; [`Place::Start`]: there is none.
     pub next: Place,
 }
 
-/// Where a part of a list lies. Written as a text that only means something to the list which gave it.
+/// The position of a page. Its text form is valid only for the list that returned it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// With the first entry.
+    /// The page starts with the first entry.
     #[default]
     Start,
-    /// It begins behind an entry.
+    /// The page starts after an entry.
     Behind(Mark),
-    /// It ends before an entry. Where fewer entries are left than were asked for, it is the first part.
+    /// The page ends before an entry. If fewer entries than a full page precede it, the first page is shown.
     Before(Mark),
 }
 
-/// An entry of a list, by where it stands in it; it need not be there any more.
+/// The position of an entry in a list; the entry may have been deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Of which list.
+    /// The list.
     pub list: ListId,
-    /// What the list is sorted by.
+    /// The sort key.
     pub key: SortKey,
     /// The id of the entry.
     pub id: i64,
 }
 
-/// A list, by what it shows in which order. A place in one is none in another.
+/// A list: a selection and its order. A position in one list is invalid in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListId(char);
 
-/// What a list is sorted by.
+/// The sort key of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SortKey {
-    /// A folded name.
+    /// A case-folded name.
     Text(String),
     /// A time or an id.
     Number(i64),
 }
 
-/// A text that is no [`Place`].
+/// The error for a text that is not a valid [`Place`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this page link is no longer valid; start at the first page")]
 pub struct NoPlace;
 
-/// In which order users are listed.
+/// The order of users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UserOrder {
-    /// By user name, whatever its case.
+    /// By username, case-insensitive.
     #[default]
     Name,
-    /// Who was created last comes first.
+    /// Newest account first.
     Newest,
-    /// Who logged in last comes first.
+    /// Latest sign-in first.
     LastLogin,
 }
 
-/// Which users a list shows.
+/// The filters of a list of users.
 #[derive(Clone, Debug, Default)]
 pub struct UserQuery {
-    /// How the user name or the e-mail address begins, whatever its case; empty: any. Where more than 2,000 addresses
-    /// begin so, they are left out unless an `@` is among it.
+    /// Prefix of the username or the e-mail address, case-insensitive; empty: any. If more than 2,000 e-mail addresses
+    /// match, only usernames are searched, unless the prefix contains an `@`.
     pub search: String,
-    /// Only those who are active, or only those who are not.
+    /// Only active users, or only inactive ones.
     pub active: Option<bool>,
-    /// Only staff and superusers, or only those who are neither.
+    /// Only staff and superusers, or only other users.
     pub staff: Option<bool>,
-    /// Only those in the group of exactly this name.
+    /// Only members of the group with exactly this name.
     pub group: Option<String>,
-    /// In which order.
+    /// The order.
     pub order: UserOrder,
-    /// Where to begin.
+    /// The position of the page.
     pub place: Place,
-    /// Most entries.
+    /// Maximum number of entries.
     pub limit: u32,
 }
 
-/// A view of the tokens, each in the order that serves it.
+/// A view of the tokens, each with a suitable order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenView {
     /// All, newest first.
@@ -158,50 +158,50 @@ pub enum TokenView {
     All,
     /// Neither revoked nor expired, newest first.
     Live,
-    /// Live, and not used since this time; who was silent for longest comes first.
+    /// Live, and not used since this time; longest unused first.
     UnusedSince(Timestamp),
-    /// Live, with an end before this time; the nearest end first.
+    /// Live, and expiring before this time; nearest expiry first.
     EndingBefore(Timestamp),
-    /// Expired and not revoked, the latest first.
+    /// Expired and not revoked, latest expiry first.
     Expired,
-    /// Revoked, the latest first.
+    /// Revoked, latest revocation first.
     Revoked,
-    /// Sent in clear once, the latest first.
+    /// Sent unencrypted at least once, latest first.
     Exposed,
 }
 
-/// Which tokens a list shows.
+/// The filters of a list of tokens.
 #[derive(Clone, Debug, Default)]
 pub struct TokenQuery {
-    /// How the user name of the owner begins, whatever its case; empty: any.
+    /// Prefix of the owner's username, case-insensitive; empty: any.
     pub owner_name: String,
-    /// How the key begins, at most the part that its hint shows; empty: any.
+    /// Prefix of the key, at most the length of its hint; empty: any.
     pub hint: String,
-    /// Only those of this user.
+    /// Only tokens of this user.
     pub owner: Option<SubjectId>,
-    /// Which of them.
+    /// The view.
     pub view: TokenView,
-    /// Only of this kind.
+    /// Only tokens of this kind.
     pub kind: Option<TokenKind>,
-    /// Only those of users who are neither staff nor superusers.
+    /// Only tokens of users who are neither staff nor superusers.
     pub ordinary: bool,
-    /// Where to begin.
+    /// The position of the page.
     pub place: Place,
-    /// Most entries.
+    /// Maximum number of entries.
     pub limit: u32,
 }
 
 impl ListId {
-    /// Every list has one of these.
+    /// Every list has one of these letters.
     const LETTERS: std::ops::RangeInclusive<char> = 'a'..='k';
-    /// The only one that is sorted by texts.
+    /// The only list that is sorted by text.
     const USERS_BY_NAME: ListId = ListId('a');
     /// The audit trail.
     pub const AUDIT: ListId = ListId('b');
 }
 
 impl UserOrder {
-    /// Users in this order.
+    /// The list of users in this order.
     pub fn list(self) -> ListId {
         match self {
             UserOrder::Name => ListId::USERS_BY_NAME,
@@ -212,7 +212,7 @@ impl UserOrder {
 }
 
 impl TokenView {
-    /// The tokens of this view.
+    /// The list of tokens in this view.
     pub fn list(self) -> ListId {
         ListId(match self {
             TokenView::All => 'e',
@@ -227,7 +227,7 @@ impl TokenView {
 }
 
 impl<T> Listing<T> {
-    /// A part of at most `limit` entries, where `entries` has one more if there are more that way.
+    /// Creates a page of at most `limit` entries; `entries` has one more if the list continues.
     pub(super) fn cut(mut entries: Vec<T>, limit: u32, place: &Place, mark: impl Fn(&T) -> Mark) -> Listing<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = entries.len() > limit;
@@ -248,7 +248,7 @@ impl<T> Listing<T> {
         Listing { entries, previous, next }
     }
 
-    /// Were fewer left before an entry than were asked for? Then the first part is wanted.
+    /// Reports whether fewer entries than a full page precede the position. Then the first page is shown.
     pub(super) fn falls_short(&self, limit: u32, place: &Place) -> bool {
         matches!(place, Place::Before(_)) && u32::try_from(self.entries.len()).is_ok_and(|found| found < limit)
     }
@@ -260,7 +260,7 @@ impl<T> Listing<T> {
 }
 
 impl Place {
-    /// Can it come from this list?
+    /// Reports whether the position belongs to this list.
     pub fn suits(&self, wanted: ListId) -> bool {
         match self {
             Place::Start => true,

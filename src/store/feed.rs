@@ -1,4 +1,4 @@
-//! The push: hears of changes as they happen, so that nobody has to wait for the next look at the change log.
+//! Feeds: push notifications of changes, so that invalidation does not wait for the next poll of the change log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,33 +7,34 @@ use async_trait::async_trait;
 
 use super::TokenEvent;
 
-/// Tells what changed, soon after its commit.
+/// A feed of changes, soon after each commit.
 ///
-/// Reconnects by itself, with growing pauses, and reports [`TokenEvent::Gap`] after each connection, the first
-/// included: what happened before it stands in the change log only. So a `Gap` of a feed means "read the log", no more
-/// and no less; a feed that cannot say what changed reports nothing else.
+/// Reconnects by itself, with a backoff. It reports [`TokenEvent::Gap`] after each connect, the first included, because
+/// earlier changes are only in the change log. A `Gap` of a feed therefore means exactly "read the log". A feed that
+/// cannot tell what changed reports only gaps.
 #[async_trait]
 pub trait TokenFeed: Send {
-    /// The next event; waits for it, also while there is no connection. Dropped half-way it loses nothing.
+    /// Waits for the next event, also while disconnected. Cancel safe: dropping the future loses no event.
     async fn next(&mut self) -> TokenEvent;
 
-    /// Whether it hears of what others change now. `None`: it never does, and tells what this process changes alone.
+    /// Reports whether the feed currently receives changes of other processes. `None`: it only reports this process's
+    /// own changes.
     fn hearing(&self) -> Option<Hearing> {
         None
     }
 }
 
-/// Whether a feed hears of changes now. Copies stay with their feed.
+/// Whether a feed is connected. Copies share the state of their feed.
 #[derive(Clone, Debug, Default)]
 pub struct Hearing(Arc<AtomicBool>);
 
 impl Hearing {
-    /// Does it hear?
+    /// Returns whether the feed is connected.
     pub fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Its connection was made or lost.
+    /// Records that the connection was made or lost.
     pub(crate) fn set(&self, on: bool) {
         self.0.store(on, Ordering::Relaxed);
     }

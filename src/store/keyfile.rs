@@ -1,7 +1,8 @@
-//! The key file: 32 random bytes beside the database, never in it.
+//! The key file: 32 random bytes, stored outside the database.
 //!
-//! Read once when a store is opened, and made on first start. It only ever leaves subkeys, one for each [`Purpose`], so
-//! that a value sealed for one use opens for no other. Never overwrites a file, never accepts one that others may read.
+//! Read once when a store is opened, and created on first start. Only subkeys leave this module, one per [`Purpose`],
+//! so a value sealed for one purpose cannot be opened for another. Never overwrites a file; refuses a file that other
+//! users may read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -15,10 +16,10 @@ use zeroize::Zeroizing;
 
 use crate::secret_file::{self, OpenToOthers};
 
-/// Bytes of the file, and of every subkey.
+/// Length in bytes of the file, and of every subkey.
 const LENGTH: usize = 32;
 
-/// Separates our subkeys from those of any other program that is given the same file.
+/// Separates our subkeys from those of other programs that use the same file.
 const SALT: &[u8] = b"tokengate key file, version 1";
 
 /// Why a key file cannot be used.
@@ -32,7 +33,7 @@ pub enum KeyFileError {
         /// What the system said.
         source: io::Error,
     },
-    /// It cannot be made.
+    /// It cannot be created.
     #[error("{path}: the key file cannot be made; see that its folder exists and that the gateway may write there")]
     NotMade {
         /// The file.
@@ -40,15 +41,15 @@ pub enum KeyFileError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others may read or write it.
+    /// Other users may read or change it.
     #[error("{path}: {open}; {}", .open.mend(.path))]
     OpenToOthers {
         /// The file.
         path: PathBuf,
-        /// Who may.
+        /// The users.
         open: OpenToOthers,
     },
-    /// It is no key file.
+    /// The file is not a key file.
     #[error("{path}: a key file has 32 bytes, this one has {length}; restore the right file")]
     WrongLength {
         /// The file.
@@ -56,19 +57,19 @@ pub enum KeyFileError {
         /// Its length.
         length: u64,
     },
-    /// The cryptographic library refused.
+    /// The cryptographic library failed.
     #[error("no subkey could be made from the key file")]
     NoSubkey,
 }
 
-/// What a subkey is for.
+/// The purpose of a subkey.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     /// Seals the keys of login tokens.
     LoginTokens,
     /// Seals the check value of a store.
     StoreCheck,
-    /// Seals the entries of the cache that gateways share.
+    /// Seals the entries of the shared cache.
     SharedCache,
 }
 
@@ -76,7 +77,7 @@ pub(super) enum Purpose {
 pub(super) struct KeyFile(Prk);
 
 impl KeyFile {
-    /// Reads the file; `None` if there is none.
+    /// Reads the file; `None` if it does not exist.
     pub(super) fn read(path: &Path) -> Result<Option<KeyFile>, KeyFileError> {
         let unreadable = |source| KeyFileError::Unreadable { path: path.to_owned(), source };
         let mut file = match File::open(path) {
@@ -84,7 +85,7 @@ impl KeyFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),
         };
-        // Of the opened file, not of the path: nobody can swap it in between.
+        // Checks the opened file, not the path, so that the file cannot be swapped in between.
         let metadata = file.metadata().map_err(unreadable)?;
         secret_file::check(&metadata).map_err(|open| KeyFileError::OpenToOthers { path: path.to_owned(), open })?;
         if metadata.len() != 32 {
@@ -95,14 +96,15 @@ impl KeyFile {
         Ok(Some(KeyFile::from_secret(&secret)))
     }
 
-    /// Makes a new file, which must not exist yet, and leaves it on the disk for sure.
+    /// Creates a new file, which must not exist yet, and flushes it to disk.
     pub(super) fn make(path: &Path) -> Result<KeyFile, KeyFileError> {
         let not_made = |source| KeyFileError::NotMade { path: path.to_owned(), source };
         let mut secret = Zeroizing::new([0_u8; LENGTH]);
         aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_| not_made(io::Error::other("no random numbers")))?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(not_made)?;
         file.write_all(secret.as_ref()).and_then(|()| file.sync_all()).map_err(not_made)?;
-        // The name must survive a power cut as well, else the store would hold values that nothing opens.
+        // The directory is flushed too: if a power failure lost the file, the store would hold values that cannot be
+        // opened.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(not_made)?;
         Ok(KeyFile::from_secret(&secret))
@@ -112,7 +114,7 @@ impl KeyFile {
         KeyFile(Salt::new(HKDF_SHA256, SALT).extract(secret))
     }
 
-    /// The sealing key for one purpose.
+    /// Returns the sealing key for one purpose.
     pub(super) fn sealing_key(&self, purpose: Purpose) -> Result<RandomizedNonceKey, KeyFileError> {
         self.expand(purpose).map_err(|Unspecified| KeyFileError::NoSubkey)
     }
@@ -129,21 +131,21 @@ impl KeyFile {
     }
 }
 
-/// Seals the entries of the cache that gateways share. All of them have the same key file.
+/// Seals the entries of the shared cache. All gateways need the same key file.
 pub struct SharedCacheKey(RandomizedNonceKey);
 
 impl SharedCacheKey {
-    /// Takes the subkey from a key file, which must exist.
+    /// Derives the subkey from an existing key file.
     ///
     /// # Errors
-    /// [`KeyFileError`] if there is none, or if it cannot be used.
+    /// [`KeyFileError`] if it does not exist or cannot be used.
     pub fn read(path: &Path) -> Result<SharedCacheKey, KeyFileError> {
         let missing = || KeyFileError::Unreadable { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
         let keys = KeyFile::read(path)?.ok_or_else(missing)?;
         keys.sealing_key(Purpose::SharedCache).map(SharedCacheKey)
     }
 
-    /// The key itself.
+    /// Returns the key.
     pub fn expose(&self) -> &RandomizedNonceKey {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Tokens: what is asked of and answered by a [`TokenLedger`](super::TokenLedger).
+//! Tokens: the input and output types of a [`TokenLedger`](super::TokenLedger).
 
 use crate::clock::Timestamp;
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord};
@@ -8,44 +8,44 @@ use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKe
 pub struct Issued {
     /// Public id.
     pub id: TokenId,
-    /// The secret. For a named token this is the only time that anybody sees it.
+    /// The secret. That of a named token is never shown again.
     pub key: TokenKey,
-    /// When it ends by itself; `None`: never.
+    /// When it expires; `None`: never.
     pub expires: Option<Timestamp>,
-    /// Did this call make it? False: it was there before.
+    /// `true`: newly issued; `false`: it existed before.
     pub fresh: bool,
 }
 
 /// A named token to issue.
 #[derive(Clone, Debug)]
 pub struct NamedToken {
-    /// What its owner calls it; 1 to 100 characters.
+    /// The name that the owner chose; 1 to 100 characters.
     pub name: String,
-    /// When it ends; `None`: as the settings say.
+    /// When it expires; `None`: the configured default.
     pub expires: Option<Timestamp>,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: ScopeSet,
 }
 
-/// New terms of a token; what is `None` stays as it is.
+/// Changes to a token; `None` keeps the value.
 #[derive(Clone, Debug, Default)]
 pub struct Terms {
-    /// When it ends by itself.
+    /// When it expires.
     pub end: Option<End>,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: Option<ScopeSet>,
 }
 
-/// When a token ends by itself.
+/// The expiry of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It does not.
+    /// It never expires.
     Never,
-    /// Then.
+    /// It expires at this time.
     At(Timestamp),
 }
 
-/// What an import does with another login token of the same user.
+/// How an import treats a different login token of the same user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnConflict {
     /// The import is refused.
@@ -54,65 +54,65 @@ pub enum OnConflict {
     Replace,
 }
 
-/// Which token is meant.
+/// A reference to a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenRef {
-    /// The one with this public id.
+    /// By public id.
     Id(TokenId),
-    /// The one whose key digests to this.
+    /// By the digest of its key.
     Digest(TokenDigest),
 }
 
-/// What a revocation met.
+/// The result of a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// The token.
     pub id: TokenId,
-    /// Did it count until now? False: it was revoked or had expired before.
+    /// `true`: it was live until now; `false`: it was already revoked or expired.
     pub was_live: bool,
 }
 
-/// What a token is for.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// The one that a login returns.
+    /// The login token, which a login returns.
     Login,
-    /// One of many, made for a purpose and shown once.
+    /// A named token, issued for a purpose; its key is shown once.
     Named,
 }
 
-/// A token as lists and detail pages show it.
+/// The details of a token for lists and detail pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenDetails {
-    /// What a check needs.
+    /// The record that authentication needs.
     pub record: TokenRecord,
     /// The part of the key that may be shown.
     pub hint: TokenHint,
-    /// What it is for.
+    /// The kind.
     pub kind: TokenKind,
-    /// What its owner calls it; empty for a login token.
+    /// The name that the owner chose; empty for a login token.
     pub name: String,
-    /// When it was last used, roughly.
+    /// The approximate time of its last use.
     pub last_used: Option<Timestamp>,
-    /// When it was first sent in clear, if it was.
+    /// When it was first sent unencrypted, if ever.
     pub exposed: Option<Timestamp>,
 }
 
-/// Which tokens a list shows.
+/// The filters of a list of tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenFilter {
-    /// Only those of this user.
+    /// Only tokens of this user.
     pub owner: Option<SubjectId>,
-    /// Only those that are neither revoked nor expired.
+    /// Only tokens that are neither revoked nor expired.
     pub live: bool,
 }
 
-/// A part of a list, in the order of ids.
+/// A page of a list, by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Begin behind this id; 0: from the first.
+    /// Start after this id; 0: from the first.
     pub after: i64,
-    /// Most entries.
+    /// Maximum number of entries.
     pub limit: u32,
 }
 

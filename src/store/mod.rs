@@ -1,11 +1,11 @@
-//! Where users and tokens live: the truth.
+//! The stores of users and tokens.
 //!
-//! Four traits, for the control half only: [`TokenStore`] answers what a token means, [`TokenLedger`] issues and
-//! withdraws, [`AccountStore`] keeps users, [`SessionStore`] those who logged in with a browser. [`open`] gives them
-//! for the database that the settings name. Nothing here caches, and workers never call any of it.
+//! Four traits, used only in the control half: [`TokenStore`] looks tokens up, [`TokenLedger`] issues and revokes them,
+//! [`AccountStore`] keeps users, [`SessionStore`] keeps browser sessions. [`open`] creates them for the configured
+//! database. Nothing here caches, and workers never call any of it.
 //!
-//! Every call ends within `store.timeout`. One that ends in [`StoreError::Unavailable`], or whose future is dropped,
-//! did its work completely or not at all; only the store knows which.
+//! Every call ends within `store.timeout`. A call that ends in [`StoreError::Unavailable`], or whose future is dropped,
+//! took effect completely or not at all; only the store knows which.
 
 mod arrival;
 mod audit;
@@ -54,102 +54,105 @@ pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
 pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
 
-/// Answers what a token means. Apart from noting exposure, reads only.
+/// Looks tokens up. Read-only, except for recording exposed tokens.
 #[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// `Ok(None)`: the store is sure that no such token exists. An outage is always an error.
+    /// Looks a token up. `Ok(None)`: the token certainly does not exist. An outage is always an error.
     ///
-    /// Takes the key, not the digest: a Django database keeps keys in clear, our own store digests first.
+    /// Takes the key, not the digest: a Django database stores plain keys; our own store digests them first.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError>;
 
-    /// All tokens of a user that are not revoked, expired ones included, and all sessions, where a store can say whose
-    /// they are without reading them all. Empty if there is no such user.
+    /// Returns all tokens of a user that are not revoked, including expired ones, and all sessions. A store that would
+    /// have to read every session to find the owner omits sessions. Empty for an unknown user.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn tokens_of(&self, subject: SubjectId) -> Result<Vec<TokenDigest>, StoreError>;
 
-    /// Changes after `since`, oldest first, at most some thousand at a time.
+    /// Returns changes after `since`, oldest first, at most a few thousand at a time.
     ///
-    /// A reader that has missed what [`TokenStore::prune_changes`] removed, or that knows more than the store, gets
-    /// [`TokenEvent::Gap`] and goes on from the newest change.
+    /// A reader that missed pruned changes ([`TokenStore::prune_changes`]), or whose cursor is ahead of the store, gets
+    /// [`TokenEvent::Gap`] and continues after the newest change.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError>;
 
-    /// The cursor of the newest change: where a reader that knows nothing yet begins.
+    /// Returns the cursor of the newest change: the start for a new reader.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn newest_change(&self) -> Result<Cursor, StoreError>;
 
-    /// The cursor just before the first change that happened at this time or later, by the store's own clock.
+    /// Returns the cursor just before the first change at or after this time, by the store's own clock.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError>;
 
-    /// Hears of changes as they happen; `None` from a store that cannot tell.
+    /// Returns a feed of changes as they happen; `None` from a store without one.
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
         None
     }
 
-    /// Removes what stands in the change log before the first change at this time or later, and says how much that was.
-    /// The newest change always stays.
+    /// Deletes the change log before the first change at or after this time; returns the number of deleted entries. The
+    /// newest change always stays.
     ///
     /// # Errors
-    /// [`StoreError`] if not all of it could be removed.
+    /// [`StoreError`] if some entries could not be deleted.
     async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError>;
 
-    /// Notes that a token was sent in clear, if it exists, and from where. The first time stays.
+    /// Records that a token was sent unencrypted, and the client's address. Keeps the first time. Ignores unknown
+    /// tokens.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if it could not be written.
     async fn mark_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError>;
 
-    /// Revokes a token by its digest, if it exists and is not revoked, and notes the exposure, and from where it came.
+    /// Revokes a token by its digest and records the exposure and the client's address. Ignores unknown and revoked
+    /// tokens.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if it could not be written.
     async fn revoke_exposed(&self, digest: TokenDigest, from: IpAddr, at: Timestamp) -> Result<(), StoreError>;
 }
 
-/// Issues, withdraws and lists tokens. Every change is in the change log when the call returns.
+/// Issues, revokes and lists tokens. Every change is in the change log when the call returns.
 #[async_trait]
 pub trait TokenLedger: Send + Sync {
-    /// The login token of a user: the one that is there, or a new one.
+    /// Returns the login token of a user: the existing one, or a new one.
     ///
-    /// Where its key is not kept (`recoverable = false`), a new one takes the place of the former, which is revoked.
+    /// With `recoverable = false` the store does not keep the key, so a new token replaces the existing one, which is
+    /// revoked.
     ///
     /// # Errors
     /// [`LedgerError::UnknownUser`], [`LedgerError::Unsealable`] and [`LedgerError::Store`].
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
 
-    /// Revokes the login token of a user, if there is one, and issues a new one.
+    /// Revokes the login token of a user, if any, and issues a new one.
     ///
     /// # Errors
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn reset_login(&self, owner: SubjectId) -> Result<Issued, LedgerError>;
 
-    /// Issues a named token. Its key is never kept.
+    /// Issues a named token. Its key is never stored.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], a refused name, end or set of scopes,
+    /// [`LedgerError::UnknownUser`], [`LedgerError::TooMany`], an invalid name, expiry or set of scopes,
     /// [`LedgerError::Store`].
     async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, LedgerError>;
 
-    /// Takes a key that already exists elsewhere as the login token of a user. Twice is fine.
+    /// Imports an existing key as the login token of a user. Idempotent.
     ///
     /// # Errors
     /// [`LedgerError::UnknownUser`], [`LedgerError::LoginExists`] (unless it is to be replaced),
     /// [`LedgerError::KeyTaken`], [`LedgerError::KeySpent`], [`LedgerError::Store`].
     async fn import(&self, owner: SubjectId, key: TokenKey, conflict: OnConflict) -> Result<Issued, LedgerError>;
 
-    /// Takes a key that already exists elsewhere as a named token of a user. Twice is fine.
+    /// Imports an existing key as a named token of a user. Idempotent.
     ///
     /// # Errors
     /// [`LedgerError::UnknownUser`], [`LedgerError::InvalidName`], [`LedgerError::InvalidEnd`],
@@ -157,103 +160,103 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::OnlyLogin`], [`LedgerError::Store`].
     async fn import_named(&self, owner: SubjectId, key: TokenKey, order: &NamedToken) -> Result<Issued, LedgerError>;
 
-    /// Revokes one token. Twice is fine.
+    /// Revokes one token. Idempotent.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`] and [`LedgerError::Store`].
     async fn revoke(&self, token: TokenRef) -> Result<Revocation, LedgerError>;
 
-    /// Revokes all tokens of a user and says how many of them were live.
+    /// Revokes all tokens of a user; returns how many of them were live.
     ///
     /// # Errors
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
 
-    /// Gives a token a new end, new scopes, or both; what is not named stays, also if somebody else changes it in the
-    /// same moment. A revoked token stays revoked.
+    /// Changes the expiry of a token, its scopes, or both. Fields that are not named keep their values, even under
+    /// concurrent changes. A revoked token stays revoked.
     ///
     /// # Errors
-    /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] in a year that has five digits,
+    /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] for a year with five digits,
     /// [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
     async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError>;
 
-    /// Tokens in the order of their ids.
+    /// Lists tokens by id.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError>;
 
-    /// One token, live or not.
+    /// Returns one token, live or not.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError>;
 
-    /// Notes uses of tokens, many at once. An older use than the known one changes nothing.
+    /// Records uses of tokens, in a batch. A use older than the recorded one changes nothing.
     ///
     /// # Errors
-    /// [`StoreError`] if that could not be written.
+    /// [`StoreError`] if it could not be written.
     async fn mark_used(&self, uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError>;
 }
 
-/// Keeps users. Every change that upstreams or tokens would notice is in the change log when the call returns. By way
-/// of the admin application or the API the last active superuser with a password keeps it, and is neither demoted nor
-/// switched off nor deleted.
+/// Keeps users. Every change that affects upstreams or tokens is in the change log when the call returns. The admin
+/// application and the API protect the last active superuser with a password: that user keeps the password, and cannot
+/// be demoted, deactivated or deleted.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
-    /// Creates a user, and at once a login token where the settings say so.
+    /// Creates a user, and a login token if the settings say so.
     ///
     /// # Errors
     /// [`AccountError::Invalid`], [`AccountError::NameTaken`], [`AccountError::IdTaken`], [`AccountError::Hashing`],
     /// [`AccountError::Store`].
     async fn create(&self, user: NewUser) -> Result<(User, Option<Issued>), AccountError>;
 
-    /// The user of exactly this name.
+    /// Returns the user with exactly this name.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn find(&self, name: &str) -> Result<Option<User>, StoreError>;
 
-    /// Users in the order of their ids.
+    /// Lists users by id.
     ///
     /// # Errors
-    /// [`StoreError`] whenever the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn list(&self, page: Page) -> Result<Vec<User>, StoreError>;
 
-    /// The active user of this name, if the password fits. Takes as long for users that do not exist.
+    /// Returns the active user of this name if the password is right. Takes as long for unknown users.
     ///
     /// # Errors
     /// [`AccountError::Hashing`] and [`AccountError::Store`].
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError>;
 
-    /// Notes that a user has signed in to look after others: the time, and an entry of the audit trail.
+    /// Records a sign-in to the admin application: the time, and an audit entry.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
     async fn note_sign_in(&self, user: SubjectId) -> Result<(), AccountError>;
 
-    /// Sets a password; `None`: no password fits from now on. Sessions end, and tokens are revoked if
-    /// `tokens.revoke_on_password_change` says so.
+    /// Sets or removes (`None`) a password. Ends all sessions, and revokes tokens if `tokens.revoke_on_password_change`
+    /// is set.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Hashing`], [`AccountError::LastSuperuser`],
     /// [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
-    /// Gives a user another name, e-mail address or personal names; what is not named stays, also if somebody else
-    /// changes it in the same moment. Tokens stay as they are.
+    /// Changes the name, e-mail address or personal names of a user. Fields that are not named keep their values, even
+    /// under concurrent changes. Tokens are unaffected.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError>;
 
-    /// Makes a user staff or superuser, or neither.
+    /// Grants or revokes the staff and superuser flags of a user.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
 
-    /// Gives a user another name, and changes nothing else.
+    /// Renames a user and changes nothing else.
     ///
     /// # Errors
     /// As [`AccountStore::edit`].
@@ -261,45 +264,44 @@ pub trait AccountStore: Send + Sync {
         self.edit(user, &DetailsChange { name: Some(name.to_owned()), ..DetailsChange::default() }).await
     }
 
-    /// Lets the tokens of a user count again.
+    /// Reactivates a user; the user's tokens work again.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
     async fn activate(&self, user: SubjectId) -> Result<(), AccountError>;
 
-    /// Keeps all tokens of a user from counting, until [`AccountStore::activate`].
+    /// Deactivates a user: no token works until [`AccountStore::activate`].
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError>;
 
-    /// Puts a user into exactly these groups; those that do not exist are made.
+    /// Sets the groups of a user to exactly these; creates missing groups.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
     async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
 
-    /// Takes a user over from elsewhere, with id, hash of the password, groups, times and tokens. What is there already
-    /// stays as it is, so that twice changes nothing more than once. Ends what does not count there any more, if the
-    /// import shall.
+    /// Imports a user with id, password hash, groups, times and tokens. Existing data is not overwritten, so the import
+    /// is idempotent. If `import` says so, revokes what is no longer valid in the other system.
     ///
     /// # Errors
-    /// [`AccountError::Store`]; what cannot be taken over is no error but stands in the answer.
+    /// [`AccountError::Store`]. Parts that cannot be imported are no error; the answer lists them.
     async fn take_in(&self, arrival: &Arrival, import: &Import) -> Result<Taken, AccountError>;
 
-    /// A page of the users of whom something came from the same system earlier and counts here, in the order of ids.
+    /// Returns a page of the users who have valid data from an earlier import from the same system, by id.
     ///
     /// # Errors
-    /// [`StoreError`] if the answer is not known.
+    /// [`StoreError`] if the answer is unknown.
     async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError>;
 
-    /// Says what counts here of a user who is gone in the system of an import, and ends it if the import shall.
+    /// Reports what is still valid of a user whom the imported system deleted, and revokes it if the import says so.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Store`].
     async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError>;
 
-    /// Deletes a user with all tokens. Neither id is ever used again.
+    /// Deletes a user with all tokens. Their ids are never reused.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
@@ -309,35 +311,34 @@ pub trait AccountStore: Send + Sync {
 /// An opened store.
 #[derive(Clone)]
 pub struct Store {
-    /// What a token means.
+    /// Looks tokens up.
     pub tokens: Arc<dyn TokenStore>,
-    /// Issues and withdraws tokens.
+    /// Issues and revokes tokens.
     pub ledger: Arc<dyn TokenLedger>,
     /// Keeps users.
     pub accounts: Arc<dyn AccountStore>,
-    /// Opens sessions, if there is a place for them.
+    /// Opens sessions, or says why it cannot.
     pub sessions: Result<Arc<dyn SessionStore>, NoSessions>,
-    /// Searches users and tokens; `None`: that is done elsewhere.
+    /// Searches users and tokens; `None`: another system manages them.
     pub directory: Option<Arc<dyn Directory>>,
-    /// Who did what; `None`: nobody keeps it.
+    /// The audit trail; `None`: the store has none.
     pub audit: Option<Arc<dyn AuditTrail>>,
-    /// Does it learn of all changes, whoever made them? If not, what another program did may be missed for as long as
-    /// memory believes anything.
+    /// Whether the store reports changes by other programs. If not, cached entries stay in use until they expire.
     pub is_told: bool,
-    /// What is wrong with triggers that should tell of changes, where some are right. Then it is not told.
+    /// The errors of incomplete change triggers. With such errors, the store does not report changes.
     pub broken_triggers: Vec<String>,
-    /// What is odd about it, for the operator to know: each a sentence without a full stop.
+    /// Warnings for the operator: each a sentence without a full stop.
     pub remarks: Vec<String>,
 }
 
 impl Store {
-    /// The same store, on behalf of somebody: what changes through it is theirs in the audit trail, where there is one.
+    /// Returns the same store, acting for this actor: the audit trail, if any, records changes under the actor's name.
     #[must_use]
     pub fn acting_as(&self, actor: Actor) -> Store {
         self.audit.as_ref().map_or_else(|| self.clone(), |audit| audit.acting_as(actor))
     }
 
-    /// A store that can do everything.
+    /// A store with all capabilities.
     fn whole<S>(store: S) -> Store
     where
         S: TokenStore + TokenLedger + AccountStore + SessionStore + Directory + AuditTrail + 'static,
@@ -356,7 +357,7 @@ impl Store {
         }
     }
 
-    /// A store whose users are looked after elsewhere.
+    /// A store whose users another system manages.
     fn bare<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
         let store = Arc::new(store);
         Store {

@@ -1,24 +1,23 @@
-//! Opens the store that the settings name, and brings its schema up to this version.
+//! Opens the configured store and migrates its schema.
 
 use super::{OpenError, Store, django, postgres, sql, sqlite};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::token::TokenFormat;
 
-/// One step of the schema.
+/// One migration of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migration {
     /// Its number.
     pub version: i64,
-    /// What it brings.
+    /// What it adds.
     pub description: String,
 }
 
-/// Opens the store that the settings name; makes the key file and an SQLite database on first start, and brings the
-/// schema up to this version.
+/// Opens the configured store and migrates its schema. On first start, creates the key file and an SQLite database.
 ///
 /// # Errors
-/// [`OpenError`] says which file or server is not as it should be, and how to mend it.
+/// [`OpenError`] names the file or server at fault, and how to fix it.
 pub async fn open(settings: &settings::Store, tokens: &settings::Tokens, clock: Clock) -> Result<Store, OpenError> {
     match &settings.url {
         settings::StoreUrl::Sqlite(path) => {
@@ -33,7 +32,7 @@ pub async fn open(settings: &settings::Store, tokens: &settings::Tokens, clock: 
     }
 }
 
-/// Brings the schema up to this version, and the key file into being, without serving. Says which steps were taken.
+/// Migrates the schema and creates the key file, without serving. Returns the migrations that ran.
 ///
 /// # Errors
 /// [`OpenError`], as [`open`].
@@ -41,10 +40,10 @@ pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenE
     prepare(settings, sql::LostKey::Refuse).await
 }
 
-/// As [`migrate`], for a store whose key file is lost for good: makes a new one and forgets all sealed keys.
+/// Like [`migrate`], for a store whose key file is lost: creates a new key file and deletes all sealed keys.
 ///
-/// All tokens stay valid. Login tokens that are not known any more are replaced at the next login. A key file that is
-/// there is never overwritten.
+/// All tokens stay valid. A login token whose key is lost is replaced at the next login. An existing key file is never
+/// overwritten.
 ///
 /// # Errors
 /// [`OpenError`], as [`open`]; [`OpenError::WrongKey`] if there is a key file and it is not that of the store.
@@ -62,7 +61,7 @@ async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<M
             let database = postgres::PostgresDatabase::new(url, settings)?;
             sql::prepare(&database, settings, lost).await?
         }
-        // Its schema is Django's.
+        // Django manages its schema.
         settings::StoreUrl::Django(url) => {
             return django::open(url, settings, TokenFormat::default(), Clock::system()).await.map(|_| Vec::new());
         }

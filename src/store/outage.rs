@@ -1,15 +1,15 @@
-//! Logs an outage of the store: once when it begins, once when it is over.
+//! Logs each outage of the store: one line at its beginning, one at its end.
 
 use super::StoreError;
 use super::error::MayBeStoreError;
 use crate::telemetry::Outage;
 
-/// Sees every answer of one store.
+/// Observes every answer of one store.
 #[derive(Default)]
 pub(super) struct StoreOutage(Outage);
 
 impl StoreOutage {
-    /// Notes an answer. An error that does not concern the store, such as a name that is taken, is an answer too.
+    /// Records an answer. An error that is not an outage, such as a taken name, counts as an answer too.
     pub(super) fn note<T, E: MayBeStoreError>(&self, answer: &Result<T, E>) {
         match answer.as_ref().err().and_then(MayBeStoreError::store_error) {
             Some(error @ StoreError::Unavailable(cause)) => {

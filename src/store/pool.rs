@@ -1,8 +1,8 @@
-//! Connections to the server, each lent to one question at a time (docs/decisions/0013).
+//! The connection pool: each connection serves one query at a time (docs/decisions/0013).
 //!
-//! A connection comes back only when its last answer was read to the end. Whoever drops a [`Lease`] half-way, as a time
-//! limit does, closes it, and all that lie idle with it: what made one fall silent has most likely taken the others
-//! too. Nothing here asks the server anything by itself, so a server that hangs can hold no connection back.
+//! A connection returns to the pool only after its last answer was read to the end. Dropping a [`Lease`] earlier, as a
+//! timeout does, closes it and all idle connections: whatever stalled one has probably broken the others too. The pool
+//! itself sends no queries, so a hanging server cannot block it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,31 +13,31 @@ use tokio::time::Instant;
 use super::StoreError;
 use super::error::unavailable;
 
-/// How long an unused connection is kept: less than the usual firewall remembers it.
+/// The idle timeout: shorter than the usual connection tracking of firewalls.
 const IDLE: Duration = Duration::from_secs(240);
 
-/// How long a server that could not be reached is left alone: thousands of questions in a second, from many gateways,
-/// are not what helps it up.
+/// The pause after a failed connect. Without it, thousands of attempts per second from many gateways would delay the
+/// server's recovery.
 const REST: Duration = Duration::from_millis(100);
 
-/// How a connection comes about.
+/// Creates connections.
 pub(super) trait Server: Send + Sync + 'static {
-    /// A connection.
+    /// The type of a connection.
     type Connection: Send;
 
-    /// Makes one; the pool limits how long that takes.
+    /// Connects; the pool limits the time.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
 }
 
-/// The connections to one server.
+/// The connection pool of one server.
 pub(super) struct Pool<S: Server> {
     server: S,
     timeout: Duration,
-    /// One for each connection that may be in use.
+    /// One permit per connection in use.
     permits: Arc<Semaphore>,
-    /// The one that was used last is at the end.
+    /// Idle connections; the last used one is at the end.
     idle: Mutex<Vec<Idle<S::Connection>>>,
-    /// When it could not be reached, if that was the last attempt.
+    /// The time of the last connect, if it failed.
     failed: Mutex<Option<Instant>>,
 }
 
@@ -46,9 +46,9 @@ struct Idle<C> {
     since: Instant,
 }
 
-/// A connection on loan.
+/// A leased connection.
 pub(super) struct Lease<S: Server> {
-    /// `None` once it was given back.
+    /// `None` once it was returned.
     connection: Option<S::Connection>,
     used: bool,
     pool: Arc<Pool<S>>,
@@ -60,7 +60,7 @@ pub(super) struct Lease<S: Server> {
 struct JustFailed;
 
 impl<S: Server> Pool<S> {
-    /// Connects to nobody yet.
+    /// Creates a pool without any connection.
     pub(super) fn new(server: S, most: u32, timeout: Duration) -> Pool<S> {
         let permits = Arc::new(Semaphore::new(usize::try_from(most.max(1)).unwrap_or(1)));
         Pool { server, timeout, permits, idle: Mutex::default(), failed: Mutex::default() }
@@ -74,7 +74,7 @@ impl<S: Server> Pool<S> {
         self.timeout
     }
 
-    /// A connection: one that is there, or a new one. Waits while all are lent.
+    /// Leases an idle connection or a new one. Waits while all are in use.
     pub(super) async fn lease(self: &Arc<Pool<S>>) -> Result<Lease<S>, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(unavailable)?;
         let (connection, used) = match self.take_idle() {
@@ -107,7 +107,7 @@ impl<S: Server> Pool<S> {
     }
 
     fn with_idle<T>(&self, look: impl FnOnce(&mut Vec<Idle<S::Connection>>) -> T) -> T {
-        // A list is never left half-way, so a panic elsewhere does not spoil it.
+        // Each change of the list is complete, so a panic elsewhere does not corrupt it.
         look(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -119,12 +119,12 @@ impl<S: Server> Lease<S> {
         self.connection.as_mut().expect("a lease has its connection until it is given back")
     }
 
-    /// Was it used before, so that it may have died meanwhile?
+    /// Reports whether the connection was used before, so that it may have died meanwhile.
     pub(super) fn was_used(&self) -> bool {
         self.used
     }
 
-    /// A new connection in place of one that has died.
+    /// Replaces a dead connection by a new one.
     pub(super) async fn renew(mut self) -> Result<Lease<S>, StoreError> {
         self.connection = None;
         self.pool.distrust_idle();
@@ -133,7 +133,7 @@ impl<S: Server> Lease<S> {
         Ok(self)
     }
 
-    /// Keeps the connection for the next question. Its last answer must have been read to the end.
+    /// Returns the connection to the pool. Its last answer must have been read to the end.
     pub(super) fn give_back(mut self) {
         if let Some(connection) = self.connection.take() {
             self.pool.with_idle(|idle| idle.push(Idle { connection, since: Instant::now() }));

@@ -1,7 +1,7 @@
-//! Seals the keys of login tokens, so that a second login can show the same token again.
+//! Seals the keys of login tokens, so that a second login can return the same token.
 //!
-//! A sealed key opens only with the key file, and only for the token and the owner that it was sealed for: rows that
-//! are swapped or copied in the database give nothing. Form: version byte, nonce, AES-256-GCM ciphertext with its tag.
+//! A sealed key opens only with the key file, and only for the token and owner that it was sealed for. Rows swapped or
+//! copied in the database do not open. Format: version byte, nonce, AES-256-GCM ciphertext with its tag.
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
@@ -12,15 +12,16 @@ use crate::token::{SubjectId, TokenDigest, TokenKey};
 
 const VERSION: u8 = 1;
 
-/// What the check value of a store says once it is opened.
+/// The plain text of a store's check value.
 const CHECK: &[u8] = b"tokengate store";
 
-/// A sealed value does not open: damaged, of another token, or under another key. Says nothing more on purpose.
+/// The error for a sealed value that does not open: damaged, of another token, or under another key. Deliberately not
+/// more specific.
 #[derive(Debug, thiserror::Error)]
 #[error("a sealed value does not open")]
 pub(super) struct Unsealable;
 
-/// Seals and opens under the subkeys of one key file.
+/// Seals and opens with the subkeys of one key file.
 pub(super) struct Sealer {
     tokens: RandomizedNonceKey,
     check: RandomizedNonceKey,
@@ -43,18 +44,18 @@ impl Sealer {
         key.filter(|key| key.digest() == digest).ok_or(Unsealable)
     }
 
-    /// Makes a value by which a store knows its key file.
+    /// Creates a value by which a store recognises its key file.
     pub(super) fn check_value(&self) -> Result<Vec<u8>, Unsealable> {
         seal(&self.check, CHECK, b"")
     }
 
-    /// Was this check value made with this key file?
+    /// Reports whether this check value was created with this key file.
     pub(super) fn made(&self, check_value: &[u8]) -> bool {
         open(&self.check, check_value, b"").is_ok_and(|plain| plain.as_slice() == CHECK)
     }
 }
 
-/// What a sealed key is bound to. Both parts have a fixed length, so no two contexts look alike.
+/// The data that the seal authenticates. Both parts have a fixed length, so no two contexts are equal.
 fn context(digest: TokenDigest, owner: SubjectId) -> [u8; 40] {
     let mut context = [0; 40];
     let (token, user) = context.split_at_mut(32);
@@ -64,7 +65,7 @@ fn context(digest: TokenDigest, owner: SubjectId) -> [u8; 40] {
 }
 
 fn seal(key: &RandomizedNonceKey, plain: &[u8], context: &[u8]) -> Result<Vec<u8>, Unsealable> {
-    // Room for the tag, so that the plain text is never left behind in a buffer that grew.
+    // Reserves room for the tag, so that a reallocation leaves no copy of the plain text in memory.
     let mut body = Zeroizing::new(Vec::with_capacity(plain.len() + key.algorithm().tag_len()));
     body.extend_from_slice(plain);
     let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut *body).map_err(|Unspecified| Unsealable)?;

@@ -1,123 +1,123 @@
-//! Users: what is asked of and answered by an [`AccountStore`](super::AccountStore).
+//! Users: the input and output types of an [`AccountStore`](super::AccountStore).
 //!
-//! Whatever upstreams will be told of a user is checked here, when it is written, so that no request ever fails on it.
+//! Values that upstreams receive are validated here, when they are written, so that no request fails because of them.
 
 use super::password::Password;
 use crate::clock::Timestamp;
 use crate::identity::{LONGEST_VALUE, encode};
 use crate::token::{Account, SubjectId};
 
-/// Most characters of a user name, of a personal name and of a group name, as in Django.
+/// Maximum length of a username, a personal name and a group name, as in Django.
 const LONGEST_NAME: usize = 150;
-/// Most characters of an e-mail address, as in Django.
+/// Maximum length of an e-mail address, as in Django.
 const LONGEST_EMAIL: usize = 254;
 
 /// A user to create. [`NewUser::named`] fills in everything but the name.
 #[derive(Debug)]
 pub struct NewUser {
-    /// The id that upstreams will see; `None`: the store takes the next one.
+    /// The id that upstreams receive; `None`: the store assigns the next one.
     pub id: Option<SubjectId>,
-    /// User name; compared byte by byte.
+    /// Username; compared byte by byte.
     pub name: String,
     /// E-mail address; may be empty.
     pub email: String,
-    /// May be empty.
+    /// First name; may be empty.
     pub first_name: String,
-    /// May be empty.
+    /// Last name; may be empty.
     pub last_name: String,
-    /// `None`: no password fits.
+    /// `None`: no password.
     pub password: Option<Password>,
-    /// May this user do anything at all?
+    /// `false`: no token and no password works.
     pub active: bool,
-    /// May this user look after others?
+    /// Staff: may manage other users.
     pub staff: bool,
-    /// May this user do everything?
+    /// Superuser: may manage everything.
     pub superuser: bool,
-    /// Names of groups; those that do not exist are made.
+    /// Names of groups; missing ones are created.
     pub groups: Vec<String>,
 }
 
-/// What a user is called.
+/// The names of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonalDetails {
-    /// User name; compared byte by byte.
+    /// Username; compared byte by byte.
     pub name: String,
     /// E-mail address; may be empty.
     pub email: String,
-    /// May be empty.
+    /// First name; may be empty.
     pub first_name: String,
-    /// May be empty.
+    /// Last name; may be empty.
     pub last_name: String,
 }
 
-/// What is to be changed of what a user is called; what is `None` stays as it is.
+/// Changes to the names of a user; `None` keeps the value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetailsChange {
-    /// User name; compared byte by byte.
+    /// Username; compared byte by byte.
     pub name: Option<String>,
     /// E-mail address; may be empty.
     pub email: Option<String>,
-    /// May be empty.
+    /// First name; may be empty.
     pub first_name: Option<String>,
-    /// May be empty.
+    /// Last name; may be empty.
     pub last_name: Option<String>,
 }
 
-/// A user as a store knows it.
+/// A stored user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// What a check needs: id, name, e-mail, groups, active.
+    /// The facts that authentication needs: id, name, e-mail, groups, active.
     pub account: Account,
-    /// May be empty.
+    /// First name; may be empty.
     pub first_name: String,
-    /// May be empty.
+    /// Last name; may be empty.
     pub last_name: String,
-    /// May this user look after others?
+    /// Staff: may manage other users.
     pub staff: bool,
-    /// May this user do everything?
+    /// Superuser: may manage everything.
     pub superuser: bool,
-    /// Can any password fit?
+    /// Whether the user has a password.
     pub has_password: bool,
     /// When the account was created.
     pub created: Timestamp,
-    /// When the user last signed in with a browser, to the account pages or to the admin application. Neither a token
-    /// that is given for a password nor a password that is asked for again counts.
+    /// The last browser sign-in, to the account pages or to the admin application. Issuing a token for a password and
+    /// confirming a password do not count.
     pub last_login: Option<Timestamp>,
 }
 
-/// What is not acceptable about a user.
+/// Why the details of a user are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUser {
-    /// The id is not above zero.
+    /// The id is not positive.
     #[error("the id of a user is a number above zero")]
     Id,
-    /// The user name.
+    /// The username is invalid.
     #[error(
         "a user name has 1 to 150 characters, no control characters, not only white space, and at most 1024 bytes when \
          percent-encoded"
     )]
     Name,
-    /// The user name has characters that nobody sees.
+    /// The username contains invisible characters.
     #[error(
         "a user name has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)"
     )]
     Invisible,
-    /// The e-mail address.
+    /// The e-mail address is invalid.
     #[error("an e-mail address has at most 254 characters, no control characters, and at most 1024 bytes encoded")]
     Email,
-    /// First or last name.
+    /// A first or last name is invalid.
     #[error("a first or last name has at most 150 characters and no control characters")]
     PersonalName,
-    /// A group name.
+    /// A group name is invalid.
     #[error("a group name has 1 to 150 characters, no control characters, and not only white space")]
     Group,
-    /// All groups together do not fit the field that upstreams get.
+    /// The groups together are too long for the header for upstreams.
     #[error("the groups of a user take at most 1024 bytes together, percent-encoded and joined by commas")]
     Groups,
 }
 
 impl NewUser {
-    /// An active user with this name, no password and nothing else.
+    /// Creates an active user with this name and nothing else.
     pub fn named(name: impl Into<String>) -> NewUser {
         NewUser {
             id: None,
@@ -138,7 +138,7 @@ impl NewUser {
         self.check_import()
     }
 
-    /// The same for one who comes from elsewhere: what they are called there stays.
+    /// Like [`NewUser::check`], for an imported user, whose names are accepted as they are.
     pub(super) fn check_import(&self) -> Result<(), InvalidUser> {
         if self.id.is_some_and(|id| id.0 <= 0) {
             return Err(InvalidUser::Id);
@@ -152,7 +152,7 @@ impl NewUser {
 }
 
 impl PersonalDetails {
-    /// What this user is called.
+    /// Returns the names of this user.
     pub(super) fn of(user: &User) -> PersonalDetails {
         PersonalDetails {
             name: user.account.name.clone(),
@@ -163,7 +163,7 @@ impl PersonalDetails {
     }
 }
 
-/// All of it is to be changed.
+/// Changes every name.
 impl From<&PersonalDetails> for DetailsChange {
     fn from(details: &PersonalDetails) -> DetailsChange {
         let PersonalDetails { name, email, first_name, last_name } = details.clone();
@@ -199,7 +199,7 @@ fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
     if is_plain(name, LONGEST_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
 }
 
-/// What users may be called: two who look alike must not be two.
+/// Validates a username: two different users must not have names that look the same.
 fn check_name(name: &str) -> Result<(), InvalidUser> {
     check_former_name(name)?;
     if name.chars().any(is_format) { Err(InvalidUser::Invisible) } else { Ok(()) }
@@ -214,12 +214,12 @@ pub(super) fn check_groups(groups: &[String]) -> Result<(), InvalidUser> {
     if !groups.iter().all(|group| is_label(group, LONGEST_NAME)) {
         return Err(InvalidUser::Group);
     }
-    // As identity.rs writes the field: a comma within a name is encoded, one stands between two names.
+    // Encoded as in identity.rs: commas within a name are encoded, one comma separates names.
     let encoded: usize = groups.iter().map(|group| encode(group, b",").len() + 1).sum();
     if encoded > LONGEST_VALUE + 1 { Err(InvalidUser::Groups) } else { Ok(()) }
 }
 
-/// A text that names something: not empty, not only white space.
+/// Reports whether a name is not empty and not only white space.
 pub(super) fn is_label(text: &str, longest: usize) -> bool {
     is_plain(text, longest) && !text.trim().is_empty()
 }
@@ -228,7 +228,7 @@ fn is_plain(text: &str, longest: usize) -> bool {
     text.chars().count() <= longest && !text.chars().any(char::is_control)
 }
 
-/// Is it a format character (general category Cf of Unicode 16)?
+/// Reports whether it is a format character (general category Cf of Unicode 16).
 fn is_format(c: char) -> bool {
     const FORMAT: [std::ops::RangeInclusive<char>; 21] = [
         '\u{AD}'..='\u{AD}',

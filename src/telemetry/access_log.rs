@@ -1,8 +1,8 @@
-//! The access log: one line for each request, written without ever making a worker wait.
+//! The access log: one line per request; writing never makes a worker wait.
 //!
-//! A worker's [`AccessLog`] formats lines into a buffer of its own and hands full buffers to the one thread of the
-//! [`LogWriter`], over a bounded channel; empty buffers come back. Where the thread cannot keep up, or the sink fails,
-//! lines are lost and counted, never waited for.
+//! A worker's [`AccessLog`] formats lines into its own buffer and passes full buffers to the single thread of the
+//! [`LogWriter`] over a bounded channel. Empty buffers come back. If the thread cannot keep up, or the sink fails,
+//! lines are dropped and counted.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -18,16 +18,17 @@ use super::outage::Outage;
 use super::recorder::Recorder;
 use super::second_text::SecondText;
 
-/// A buffer is handed over once it holds this much: large enough to make the hand-over rare, small enough for a cache.
+/// The size at which a buffer is passed on: large enough to make that rare, small enough for a CPU cache.
 const FULL: usize = 32 << 10;
 
-/// Room for the line that passes the mark.
+/// Extra room for the line that exceeds that size.
 const SLACK: usize = 4 << 10;
 
-/// Full buffers that may wait for the thread, all workers together: some 2 MiB, a second's worth on a busy machine.
+/// Maximum number of full buffers in the queue, for all workers together: some 2 MiB, a second's worth on a busy
+/// machine.
 const WAITING: usize = 64;
 
-/// Empty buffers that may wait for their worker.
+/// Maximum number of empty buffers waiting for their worker.
 const SPARE: usize = 4;
 
 /// The access log of one worker.
@@ -48,7 +49,7 @@ struct State {
     second: SecondText,
 }
 
-/// Lines on their way to the sink.
+/// A buffer of lines for the sink.
 #[derive(Debug)]
 struct Batch {
     bytes: Vec<u8>,
@@ -56,11 +57,11 @@ struct Batch {
     home: Arc<Home>,
 }
 
-/// What comes back from the thread to a worker.
+/// The return channel from the thread to a worker.
 #[derive(Debug)]
 struct Home {
     spares: SyncSender<Vec<u8>>,
-    /// Lines that the sink did not take and the worker has not counted yet.
+    /// Lines that the sink did not accept and the worker has not counted yet.
     lost: AtomicU64,
 }
 
@@ -76,8 +77,8 @@ impl AccessLog {
         }
     }
 
-    /// Hands over what there is. For a worker's tick, so that a line does not wait for others; dropping the log does it
-    /// too.
+    /// Passes the buffer on, however full. Called at each tick of a worker, so that lines do not wait for others;
+    /// dropping the log does it too.
     pub fn flush(&self) {
         let mut state = self.state.borrow_mut();
         if state.lines > 0 {
@@ -110,7 +111,7 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 pub struct LogWriter {
     queue: SyncSender<Batch>,
-    /// Never carries anything: it disconnects when the thread has ended.
+    /// Never carries a message: it disconnects when the thread has ended.
     ended: Receiver<()>,
 }
 
@@ -118,7 +119,7 @@ impl LogWriter {
     /// Starts the thread, writing to `sink`.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn start(sink: impl Write + Send + 'static) -> io::Result<LogWriter> {
         let (queue, batches) = mpsc::sync_channel(WAITING);
         let (end, ended) = mpsc::sync_channel(0);
@@ -129,7 +130,7 @@ impl LogWriter {
         Ok(LogWriter { queue, ended })
     }
 
-    /// The log of one worker, which counts what it loses in `recorder`.
+    /// Creates the log of one worker, which counts dropped lines in `recorder`.
     pub fn worker(&self, format: LogFormat, recorder: &Arc<Recorder>) -> AccessLog {
         let (to_worker, spares) = mpsc::sync_channel(SPARE);
         let state = State { buffer: Vec::with_capacity(FULL + SLACK), lines: 0, second: SecondText::new() };
@@ -143,9 +144,9 @@ impl LogWriter {
         }
     }
 
-    /// Waits until every line has been written, at most for `within`. To be called when all workers' logs are dropped.
+    /// Waits until every line has been written, at most for `within`. Call it after all workers' logs are dropped.
     ///
-    /// `false`: the time was over first, since the sink takes nothing or a worker still has its log.
+    /// `false`: timeout, because the sink accepts nothing or a worker still has its log.
     pub fn stop(self, within: Duration) -> bool {
         let LogWriter { queue, ended } = self;
         drop(queue);
@@ -179,7 +180,7 @@ fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
             }
         }
         bytes.clear();
-        // Not taken where the worker has enough spares or is gone.
+        // Fails if the worker has enough spare buffers or has ended, which is fine.
         let _ = home.spares.try_send(bytes);
     }
 }

@@ -1,8 +1,8 @@
-//! Metrics as text, in the Prometheus exposition format 0.0.4.
+//! Metrics in the Prometheus text format 0.0.4.
 //!
-//! Run by the control half at each scrape: sums the recorders of all workers, route by route, and adds its own
-//! counters. Outcomes and statuses that a route never had are left out, which keeps a page of many routes short. Never
-//! touches a worker: it only reads.
+//! The control half calls it for each scrape. It sums the recorders of all workers per route and adds its own counters.
+//! Outcomes and statuses that a route never had are omitted, which keeps the page short. It only reads, so it never
+//! delays a worker.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -12,13 +12,13 @@ use super::knowledge::Knowledge;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
 use super::recorder::{Recorder, RouteCounters};
 
-/// The media type of what [`prometheus`] writes.
+/// The media type of the output of [`prometheus`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The label of requests that matched no route.
+/// The label of requests without a route.
 const NO_ROUTE: &str = "-";
 
-/// The sum of all recorders, and what the control half counts, as text.
+/// Formats the sum of all recorders and the counters of the control half.
 pub fn prometheus(recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> String {
     let mut page = String::with_capacity(16 << 10);
     // Writing into a String cannot fail.
@@ -72,7 +72,7 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
     write_process(page, recorders)
 }
 
-/// What is not counted by route.
+/// The metrics that are not per route.
 fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
     type Read = fn(&Recorder) -> u64;
     let numbers: [(&str, &str, &str, Read); 6] = [
@@ -111,7 +111,7 @@ fn family(page: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result 
     writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}")
 }
 
-/// The counters of one route, all workers together.
+/// The counters of one route, summed over all workers.
 struct RouteSum {
     outcomes: [u64; Outcome::COUNT],
     statuses: [u64; StatusClass::ALL.len()],
@@ -119,7 +119,7 @@ struct RouteSum {
     upstream: HistogramSum,
 }
 
-/// By hand: arrays longer than 32 have no default.
+/// Written by hand: arrays longer than 32 implement no `Default`.
 impl Default for RouteSum {
     fn default() -> RouteSum {
         RouteSum {
@@ -172,7 +172,7 @@ impl HistogramSum {
     }
 }
 
-/// A label value with what the format wants escaped.
+/// Escapes a label value.
 struct Label<'a>(&'a str);
 
 impl fmt::Display for Label<'_> {

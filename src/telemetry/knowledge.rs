@@ -1,5 +1,4 @@
-//! What is counted for the whole process: questions to stores, how much of what was revoked is known, what the spool
-//! holds.
+//! Process-wide counters: store lookups, the state of the change log, the spool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,33 +68,33 @@ counts! {
 pub struct Count(AtomicU64);
 
 impl Count {
-    /// One more.
+    /// Adds one.
     pub fn more(&self) {
         self.add(1);
     }
 
-    /// Some more.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Some more, unless that would make more than `most`. Was it added?
+    /// Adds an amount, unless the sum would exceed `most`. Returns whether it was added.
     pub fn add_within(&self, count: u64, most: u64) -> bool {
         let more = |value: u64| value.checked_add(count).filter(|value| *value <= most);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    /// Some less, of what was added before.
+    /// Subtracts an amount that was added before.
     pub fn sub(&self, count: u64) {
         self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
-    /// For gauges.
+    /// Sets a gauge.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// How many.
+    /// Returns the value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! Where life-cycle messages go: standard error, as text or as JSON.
+//! The log of the process: standard error, as text or as JSON.
 //!
-//! Called once at the start by the command line. Messages of the gateway itself follow the level that is set; libraries
-//! may only warn, so that their chatter on a busy day does not bury ours. Requests are not told here: they have the
-//! access log, on standard output.
+//! The command line sets it up once at start. The configured level applies to the gateway's own messages; libraries log
+//! warnings and errors only, so that their messages do not bury ours. Requests go to the access log, on standard
+//! output.
 
 use std::io;
 
@@ -13,21 +13,21 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
-/// Sends messages of this process to standard error from now on.
+/// Sends the log messages of this process to standard error from now on.
 ///
 /// # Errors
-/// If somebody did that before.
+/// If a log was set up before.
 pub fn init(level: Level, json: bool) -> Result<(), tracing::subscriber::SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(subscriber(level, json, io::stderr))
 }
 
-/// Writes messages of at least `level` to `writer`; those of libraries from `warn` on at most.
+/// Writes messages of at least `level` to `writer`; messages of libraries from `warn` at least.
 pub fn subscriber<W>(level: Level, json: bool, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // The database library warns of each connection that a server ends. The store tells of that once, for all of them.
-    // sqlx warns of each failed attempt, h2 of what any client can send without end.
+    // sqlx warns about each connection that a server closes; the store logs one line for all of them. h2 warns about
+    // frames that any client can send without end.
     let quiet = ["sqlx", "h2"].map(|library| (library, Level::ERROR));
     let filter = Targets::new().with_default(level.min(Level::WARN)).with_targets(quiet);
     let filter = filter.with_target("tokengate", level);

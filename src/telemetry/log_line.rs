@@ -1,8 +1,8 @@
-//! One request as one line of the access log, in text (logfmt) or JSON.
+//! Formats one request as an access log line, in text (logfmt) or JSON.
 //!
-//! Used by [`super::AccessLog`] for every request, so it appends bytes to a buffer that is used again and allocates
-//! nothing of its own. What comes from a client is escaped: a line stays one line, a value stays inside its quotes, and
-//! a terminal sees no control characters. There is no place for a query or for credentials.
+//! [`super::AccessLog`] uses it for every request, so it appends to a reused buffer and allocates nothing. Text from
+//! clients is escaped: a line stays one line, a value stays inside its quotes, and a terminal receives no control
+//! characters. There is no key for a query or credentials.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -14,37 +14,37 @@ use super::metrics::Outcome;
 use super::second_text::SecondText;
 use crate::clock::Timestamp;
 
-/// How lines are written.
+/// The format of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// `name=value`, blanks between; a value that needs it is quoted.
+    /// `name=value`, separated by spaces; values are quoted when needed.
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is told of one request. What is `None`, or an empty text, is left out.
+/// The facts about one request. `None` and empty texts are omitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// When its response ended.
     pub time: Timestamp,
     /// Its id, as in `X-Request-Id`.
     pub request_id: &'a str,
-    /// Who holds the socket.
+    /// The address of the peer.
     pub peer: SocketAddr,
-    /// Of the client's connection; `None` if no head could be read.
+    /// The HTTP version of the client's connection; `None` if no request head could be read.
     pub version: Option<Version>,
     /// The method.
     pub method: &'a str,
-    /// The path alone. Never the query: people put secrets there.
+    /// The path. Never the query, which may contain secrets.
     pub path: &'a str,
-    /// Had the target a query? Shown as a `?` behind the path.
+    /// Whether the target had a query; logged as a `?` after the path.
     pub has_query: bool,
-    /// The status that the client got.
+    /// The status sent to the client.
     pub status: Option<u16>,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What was wrong with the upstream's answer, if it was refused or cut for that.
+    /// The fault in the upstream's response, if it was refused or cut for that.
     pub cause: Option<&'a str>,
     /// The name of its route.
     pub route: Option<&'a str>,
@@ -54,7 +54,7 @@ pub struct Entry<'a> {
     pub user_name: Option<&'a str>,
     /// Public id of the token.
     pub token_id: Option<i64>,
-    /// Bytes of the response body that were handed to the connection.
+    /// Bytes of the response body passed to the connection.
     pub bytes_out: u64,
     /// From the request to the end of its response.
     pub total: Duration,
@@ -63,7 +63,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Appends the line, with its end.
+    /// Appends the line with its line end.
     pub(super) fn write(&self, out: &mut Vec<u8>, format: LogFormat, second: &mut SecondText) {
         let mut line = Line { out, format, first: true };
         line.open();
@@ -98,7 +98,7 @@ fn version_text(version: Version) -> &'static str {
     }
 }
 
-/// A line while it is written.
+/// A line being written.
 struct Line<'b> {
     out: &'b mut Vec<u8>,
     format: LogFormat,
@@ -132,7 +132,7 @@ impl Line<'_> {
         self.out.extend_from_slice(after);
     }
 
-    /// Quotes that JSON wants around every text, and logfmt only around some.
+    /// Quotes: JSON needs them around every text, logfmt only around some.
     fn quote(&mut self, needed: bool) {
         if needed || self.format == LogFormat::Json {
             self.out.push(b'"');
@@ -218,7 +218,7 @@ impl Line<'_> {
         }
     }
 
-    /// Milliseconds with three places.
+    /// Milliseconds with three decimals.
     fn millis(&mut self, name: &str, value: Option<Duration>) {
         if let Some(value) = value {
             let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
@@ -229,14 +229,14 @@ impl Line<'_> {
     }
 }
 
-/// May it stand in logfmt without quotes, and between quotes without escapes?
+/// Reports whether a text needs neither quotes in logfmt nor escapes within quotes.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
 }
 
-/// Appends a text, escaped as JSON has it unless it is `plain`.
+/// Appends a text, escaped as in JSON unless it is `plain`.
 ///
-/// Everything outside visible ASCII is escaped, not control characters alone: some letters turn the direction of a line
+/// Escapes everything outside visible ASCII, not only control characters: some letters change the direction of a line
 /// or look like its end.
 fn write_text(out: &mut Vec<u8>, text: &str, plain: bool) {
     if plain {

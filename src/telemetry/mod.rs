@@ -1,9 +1,9 @@
-//! What the gateway tells of itself: counters, the access log, life-cycle messages, request ids.
+//! Telemetry: metrics, the access log, log messages, request ids.
 //!
-//! Each worker writes into a [`Recorder`] and an [`AccessLog`] of its own, without locks and without waiting; the
-//! control half sums the recorders when somebody asks for metrics ([`export`]) and every two seconds for the charts of
-//! the admin application ([`history`]), and one thread writes the lines of all access logs. Knows nothing of tokens and
-//! requests: it gets plain texts and numbers, and never a token key.
+//! Each worker writes to its own [`Recorder`] and [`AccessLog`], without locks and without waiting. The control half
+//! sums the recorders for each metrics scrape ([`export`]), and every two seconds for the charts of the admin
+//! application ([`history`]). One thread writes the access logs. This module receives plain texts and numbers, and
+//! never a token key.
 
 pub mod access_log;
 pub mod export;

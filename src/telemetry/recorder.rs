@@ -1,8 +1,7 @@
-//! The counters of one worker.
+//! The metrics of one worker.
 //!
-//! Written by the one thread that owns it, read by the control half when metrics are asked for. Everything is allocated
-//! when it is made; counting takes no lock, no look-up by text and no memory. A worker's numbers never share a cache
-//! line with those of another one.
+//! A single thread writes; the control half reads for each scrape. All memory is allocated at creation; counting takes
+//! no lock, no text lookup and no allocation. The counters of two workers never share a cache line.
 
 use std::array;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use super::metrics::{Counter, Histogram, Outcome, StatusClass, WATCHED};
 
-/// A route's place in the list that [`Recorder::new`] was given.
+/// The index of a route in the list passed to [`Recorder::new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RouteIndex(pub u32);
 
@@ -32,24 +31,24 @@ pub struct Recorder {
     log_lines_dropped: Counter,
 }
 
-/// What is counted for each route.
+/// The counters of one route.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct RouteCounters {
     outcomes: [Counter; Outcome::COUNT],
     statuses: [Counter; StatusClass::ALL.len()],
     watched: [Counter; WATCHED.len()],
-    /// Answers of endpoints with a 5xx.
+    /// Responses of endpoints with a 5xx.
     origin_errors: Counter,
-    /// Requests that no endpoint answered, though one should have.
+    /// Requests that should have reached an endpoint but got no response from one.
     unanswered: Counter,
-    /// From the first byte of the request to the last of the answer.
+    /// From the first byte of the request to the last byte of the response.
     pub total: Histogram,
-    /// The part of it that was spent waiting for the upstream.
+    /// The time spent waiting for the upstream.
     pub upstream: Histogram,
 }
 
-/// What is counted of connections.
+/// The counters of connections.
 #[derive(Debug, Default)]
 struct ConnectionCounters {
     accepted: Counter,
@@ -58,7 +57,7 @@ struct ConnectionCounters {
 }
 
 impl Recorder {
-    /// Counters for these routes and for requests without one.
+    /// Creates counters for these routes and for requests without one.
     pub fn new(routes: &[Arc<str>]) -> Arc<Recorder> {
         Arc::new(Recorder {
             names: routes.into(),
@@ -71,9 +70,10 @@ impl Recorder {
         })
     }
 
-    /// Counts a finished request: once each, when its answer has ended or the client has gone.
+    /// Counts a finished request, once, when its response has ended or the client has disconnected.
     ///
-    /// `status` is `None` if no answer was begun, `upstream` if no endpoint was asked. An unknown `route` counts as none.
+    /// `status` is `None` if no response began, `upstream` if no endpoint was contacted. An unknown `route` counts as
+    /// none.
     pub fn request(
         &self,
         route: RouteIndex,
@@ -108,22 +108,22 @@ impl Recorder {
         self.connections.closed.add(1);
     }
 
-    /// Counts a TLS handshake that failed or took too long.
+    /// Counts a TLS handshake that failed or timed out.
     pub fn handshake_failed(&self) {
         self.connections.handshake_failures.add(1);
     }
 
-    /// Counts a token whose meaning was in memory.
+    /// Counts a cache hit of a token lookup.
     pub fn cache_hit(&self) {
         self.cache_hits.add(1);
     }
 
-    /// Counts a token whose meaning had to be asked for.
+    /// Counts a cache miss of a token lookup.
     pub fn cache_miss(&self) {
         self.cache_misses.add(1);
     }
 
-    /// Counts lines of the access log that were lost.
+    /// Counts dropped access log lines.
     pub fn log_lines_dropped(&self, lines: u64) {
         self.log_lines_dropped.add(lines);
     }
@@ -134,7 +134,7 @@ impl Recorder {
         named.chain([(None, &self.unrouted)])
     }
 
-    /// Connections accepted and not closed. For readers; a moment's inconsistency reads as 0.
+    /// Open connections. Readers may see an inconsistent moment, which reads as 0.
     pub fn connections_open(&self) -> u64 {
         self.connections.accepted.get().saturating_sub(self.connections.closed.get())
     }
@@ -149,17 +149,17 @@ impl Recorder {
         self.connections.handshake_failures.get()
     }
 
-    /// Tokens whose meaning was in memory.
+    /// Cache hits of token lookups.
     pub fn cache_hits(&self) -> u64 {
         self.cache_hits.get()
     }
 
-    /// Tokens whose meaning had to be asked for.
+    /// Cache misses of token lookups.
     pub fn cache_misses(&self) -> u64 {
         self.cache_misses.get()
     }
 
-    /// Access log lines that were lost.
+    /// Dropped access log lines.
     pub fn dropped_log_lines(&self) -> u64 {
         self.log_lines_dropped.get()
     }
@@ -184,7 +184,7 @@ impl RouteCounters {
         if let Some(count) = self.statuses.get(StatusClass::of(status).index()) {
             count.add(1);
         }
-        // Most answers are told from what follows by one comparison.
+        // One comparison usually decides, because most responses are forwarded.
         if status < 400 {
             return;
         }
@@ -196,27 +196,27 @@ impl RouteCounters {
         }
     }
 
-    /// Requests that ended so.
+    /// Requests with this outcome.
     pub fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome.index()).map_or(0, Counter::get)
     }
 
-    /// Answers with such a status.
+    /// Responses with this class of status.
     pub fn status(&self, class: StatusClass) -> u64 {
         self.statuses.get(class.index()).map_or(0, Counter::get)
     }
 
-    /// Answers with each of the statuses of [`WATCHED`].
+    /// Responses with each of the statuses of [`WATCHED`].
     pub fn watched(&self) -> [u64; WATCHED.len()] {
         self.watched.each_ref().map(Counter::get)
     }
 
-    /// Answers of endpoints with a 5xx.
+    /// Responses of endpoints with a 5xx.
     pub fn origin_errors(&self) -> u64 {
         self.origin_errors.get()
     }
 
-    /// Requests that no endpoint answered, though one should have.
+    /// Requests that should have reached an endpoint but got no response from one.
     pub fn unanswered(&self) -> u64 {
         self.unanswered.get()
     }
@@ -271,7 +271,7 @@ mod tests {
             (Outcome::Forwarded, 500, Some(took)),
             (Outcome::StoreUnavailable, 503, None),
             (Outcome::OriginConnect, 502, None),
-            // Its answer had begun.
+            // The response had begun.
             (Outcome::OriginReset, 200, Some(took)),
         ] {
             recorder.request(RouteIndex(0), outcome, Some(status), took, upstream);

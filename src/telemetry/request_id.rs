@@ -1,8 +1,7 @@
-//! Names for requests, to find one again in logs of the gateway and of upstreams.
+//! Request ids, to find a request in the logs of the gateway and of upstreams.
 //!
-//! Each worker numbers its requests; a prefix drawn once for the process keeps the numbers of two processes, and of two
-//! runs, apart. Used by the gateway for `X-Request-Id` and by the access log. Not a secret and not hard to guess:
-//! nothing may rest on not knowing one.
+//! Each worker numbers its requests. A random prefix per process separates the ids of different processes and runs.
+//! Used for `X-Request-Id` and the access log. Ids are predictable, so no security may depend on them.
 
 use std::cell::Cell;
 
@@ -16,15 +15,15 @@ const WORKER: usize = 2;
 /// Makes the ids of one worker.
 #[derive(Debug)]
 pub struct RequestIds {
-    /// An id whose count is still 0.
+    /// An id with count 0.
     template: [u8; LENGTH],
     next: Cell<u64>,
 }
 
 impl RequestIds {
-    /// Ids that begin with `process`, a number drawn at random once for all workers of a process.
+    /// Creates ids that begin with `process`, a random number shared by all workers of the process.
     ///
-    /// `worker` tells the workers apart; only its lowest ten bits are used.
+    /// `worker` distinguishes the workers; only its lowest ten bits are used.
     pub fn new(process: u64, worker: u16) -> RequestIds {
         let mut template = [b'0'; LENGTH];
         let (process_part, rest) = template.split_at_mut(PROCESS);
@@ -34,14 +33,14 @@ impl RequestIds {
         RequestIds { template, next: Cell::new(0) }
     }
 
-    /// The next id: 22 digits and lower-case letters.
+    /// Returns the next id: 22 digits and lower-case letters.
     pub fn next(&self) -> HeaderValue {
         let count = self.next.get();
         self.next.set(count.wrapping_add(1));
         let mut id = self.template;
         let (_, count_part) = id.split_at_mut(PROCESS + WORKER);
         write_base32(count_part, count);
-        // Letters and digits are always a field value.
+        // Digits and letters are always a valid header value.
         HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }

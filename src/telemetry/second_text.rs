@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::clock::Timestamp;
 
-/// The text of the second that was written last: most requests share it with the one before.
+/// The text of the last second, cached: most requests fall into the same second as the one before.
 #[derive(Debug)]
 pub(super) struct SecondText {
     second: i64,
@@ -16,7 +16,7 @@ impl SecondText {
         SecondText { second: i64::MIN, text: Vec::with_capacity(32) }
     }
 
-    /// Date and time without the part below a second.
+    /// Returns date and time without the fraction of a second.
     pub(super) fn of(&mut self, time: Timestamp) -> &[u8] {
         if self.second != time.as_seconds() {
             self.second = time.as_seconds();

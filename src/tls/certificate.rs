@@ -25,7 +25,7 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// Addresses it is for.
     pub addresses: Vec<IpAddr>,
-    /// When it ends: seconds since the epoch.
+    /// When it expires: seconds since the epoch.
     pub not_after: i64,
     /// For rustls.
     pub key: Arc<CertifiedKey>,
@@ -33,12 +33,12 @@ pub struct Certificate {
     chain: Arc<[Link]>,
 }
 
-/// What works, but is probably not meant.
+/// A warning about a certificate that works but is probably a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is.
+    /// The warning.
     pub what: String,
-    /// How to mend it.
+    /// How to fix it.
     pub mend: &'static str,
 }
 
@@ -80,7 +80,7 @@ impl Certificate {
         })
     }
 
-    /// What clients may not like about the chain, `now`.
+    /// Returns warnings about the chain at the time `now`.
     pub fn notes(&self, now: Timestamp) -> Vec<Note> {
         let Some((leaf, others)) = self.chain.split_first() else { return Vec::new() };
         let mut notes = Vec::new();
@@ -106,7 +106,7 @@ impl Certificate {
         notes
     }
 
-    /// Is each certificate followed by that of its issuer?
+    /// Checks that each certificate is followed by its issuer's.
     fn order(&self) -> Option<Note> {
         let (link, next) =
             self.chain.iter().zip(self.chain.iter().skip(1)).find(|(link, next)| !link.is_issued_by(next))?;

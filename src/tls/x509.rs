@@ -1,4 +1,4 @@
-//! What matters of one X.509 certificate of a chain.
+//! The relevant facts of one X.509 certificate in a chain.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,19 +7,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::x509::X509Version;
 
-/// A certificate that stands in a file.
+/// A certificate read from a file.
 pub(super) struct Link {
-    /// Where its block begins.
+    /// The line where its block begins.
     pub line: usize,
-    /// The whole.
+    /// The complete certificate.
     pub der: CertificateDer<'static>,
-    /// Whom it is for, as messages show it.
+    /// The name of its subject, for messages.
     pub title: String,
-    /// Is it of version 1, without extensions?
+    /// Whether it has version 1, without extensions.
     pub is_version_1: bool,
-    /// From when on it is valid: seconds since the epoch.
+    /// Start of its validity: seconds since the epoch.
     pub not_before: i64,
-    /// Until when.
+    /// End of its validity: seconds since the epoch.
     pub not_after: i64,
     /// DNS names in lower case.
     pub names: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Reads what a block holds; `None` if it is no certificate.
+    /// Parses the bytes of a block; `None` if it is not a certificate.
     pub(super) fn read(line: usize, bytes: &[u8]) -> Option<Link> {
         let (behind, parsed) = x509_parser::parse_x509_certificate(bytes).ok()?;
         let (names, addresses) = alternative_names(&parsed);
@@ -50,23 +50,23 @@ impl Link {
         })
     }
 
-    /// Does its issuer's name stand in `other`?
+    /// Reports whether `other` has the name of its issuer.
     pub(super) fn is_issued_by(&self, other: &Link) -> bool {
         self.issuer == other.subject
     }
 
-    /// Is it the root of a chain, which clients know by themselves?
+    /// Reports whether it is a root certificate, which clients already have.
     pub(super) fn is_root(&self) -> bool {
         self.issuer == self.subject
     }
 
-    /// Is its public key this one (SubjectPublicKeyInfo)?
+    /// Reports whether its public key (SubjectPublicKeyInfo) is this one.
     pub(super) fn has_key(&self, key: &[u8]) -> bool {
         self.key == key
     }
 }
 
-/// The common name, else the whole subject.
+/// Returns the common name, otherwise the whole subject.
 fn title(certificate: &X509Certificate<'_>) -> String {
     let subject = certificate.subject();
     let common_name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());

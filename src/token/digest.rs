@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// SHA-256 of a token key: what stores, caches and events know a token by.
+/// SHA-256 of a token key: stores, caches and events identify a token by it.
 ///
-/// Not a secret (a key of 160 random bits cannot be found from it), yet not shown to users.
+/// Not a secret (a key of 160 random bits cannot be derived from it), but not shown to users.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TokenDigest([u8; 32]);
 
@@ -17,29 +17,29 @@ impl TokenDigest {
         TokenDigest(bytes)
     }
 
-    /// Digests the bytes of a session's key. No token has this digest too: no key of a token begins with a control
-    /// character.
+    /// Digests the key of a session. It never equals the digest of a token: the digested text begins with a control
+    /// character, which no token key contains.
     pub fn of_session(key: &[u8]) -> TokenDigest {
         TokenDigest::of(&zeroize::Zeroizing::new([b"\0session\0", key].concat()))
     }
 
-    /// As a store kept it; `None` unless it is 32 bytes.
+    /// Reads a digest as stored; `None` unless it is 32 bytes long.
     pub fn from_bytes(bytes: &[u8]) -> Option<TokenDigest> {
         bytes.try_into().ok().map(TokenDigest)
     }
 
-    /// All of it, as 64 lower-case hexadecimal digits.
+    /// Returns the digest as 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
         super::key::hex(&self.0)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// Shows the first four bytes only: enough to follow one token through debug output.
+/// Shows only the first four bytes: enough to follow one token through debug output.
 impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0;

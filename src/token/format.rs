@@ -1,4 +1,4 @@
-//! How keys look that are made here.
+//! The formats of the keys that tokengate generates.
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use rand::distr::Alphanumeric;
@@ -7,14 +7,14 @@ use zeroize::Zeroizing;
 
 use super::key::hex;
 
-/// How new keys look.
+/// The format of new keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TokenFormat {
     /// 40 lower-case hexadecimal digits (20 random bytes), as Django REST Framework makes them.
     #[default]
     Drf,
-    /// `tg_`, thirty random letters and digits (178 bits) and their checksum in six more. The prefix is what scanners for
-    /// leaked secrets look for, the checksum keeps them from false alarms. 39 characters fit in the column of Django.
+    /// `tg_`, thirty random letters and digits (178 bits) and a checksum of six characters. Secret scanners search for
+    /// the prefix; the checksum prevents false alarms. The 39 characters fit in Django's key column.
     Prefixed,
 }
 
@@ -23,10 +23,10 @@ const CHECKSUM: usize = 6;
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 impl TokenFormat {
-    /// What a prefixed key begins with.
+    /// The prefix of prefixed keys.
     pub const PREFIX: &str = "tg_";
 
-    /// How many characters a key of this format has.
+    /// The number of characters of a key in this format.
     pub const fn length(self) -> usize {
         match self {
             TokenFormat::Drf => 40,
@@ -34,7 +34,7 @@ impl TokenFormat {
         }
     }
 
-    /// The format that a text has to the letter, checksum and all. Keys that were imported may have none.
+    /// Returns the format that a text matches exactly, checksum included. Imported keys may match none.
     pub fn of(text: &str) -> Option<TokenFormat> {
         let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         match prefixed(text) {
@@ -63,20 +63,21 @@ impl TokenFormat {
     }
 }
 
-/// Has a text the shape of a prefixed key, but another checksum? Then it was mistyped, cut or made up.
+/// Reports whether a text has the shape of a prefixed key but a wrong checksum. Such a key was mistyped, truncated or
+/// made up.
 pub(super) fn is_misspelt(text: &str) -> bool {
     prefixed(text).is_some_and(|(random, sum)| checksum(random) != sum.as_bytes())
 }
 
-/// The random part and the checksum of what has the shape of a prefixed key.
+/// Splits a text with the shape of a prefixed key into the random part and the checksum.
 fn prefixed(text: &str) -> Option<(&str, &str)> {
     let rest = text.strip_prefix(TokenFormat::PREFIX)?;
     let is_shaped = rest.len() == RANDOM + CHECKSUM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_shaped.then(|| rest.split_at(RANDOM))
 }
 
-/// The CRC-32 of the random part to base 62, its digits `0-9A-Za-z`, the most significant first. On the way of each
-/// request with such a key, so nothing is allocated.
+/// The CRC-32 of the random part in base 62 (digits `0-9A-Za-z`, most significant first). Runs for each request with
+/// such a key, so it allocates nothing.
 fn checksum(random: &str) -> [u8; CHECKSUM] {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut digits = [0_u8; CHECKSUM];
@@ -107,7 +108,7 @@ mod tests {
         }
     }
 
-    /// CRC-32 of thirty `0` is 0x77E5DB82 by `python3 -c 'import zlib; print(hex(zlib.crc32(b"0" * 30)))'`.
+    /// CRC-32 of thirty `0` is 0x77E5DB82 according to `python3 -c 'import zlib; print(hex(zlib.crc32(b"0" * 30)))'`.
     #[test]
     fn the_checksum_is_that_of_others() {
         let zeros = "0".repeat(30);

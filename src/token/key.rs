@@ -1,4 +1,4 @@
-//! A token key: the secret itself.
+//! Token keys: the secret texts.
 
 use std::{fmt, mem};
 
@@ -8,20 +8,20 @@ use zeroize::Zeroizing;
 use super::format::{self, TokenFormat};
 use super::{AuthMethod, TokenDigest};
 
-/// Longest key that may hold any characters: the width of `authtoken_token.key` in Django, whose keys are only text.
+/// Maximum length of a key that may contain any characters: the width of `authtoken_token.key` in Django.
 const LONGEST_TEXT: usize = 40;
 
-/// Longest hint of a key without a prefix.
+/// Maximum length of the hint of a key without a prefix.
 const HINT: usize = 8;
 
-/// A token as its owner knows it.
+/// A token key, owned.
 ///
-/// Wiped when dropped. No `Display`, no `Serialize`; `Debug` shows the hint only. Holding one says that the text
-/// *could* be a key, not that it is one: 1 to 40 characters, none of them white space or a control character, or up to
-/// 255 characters of [`is_token68`].
+/// Wiped when dropped. It implements neither `Display` nor `Serialize`; `Debug` shows only the hint. The text *could*
+/// be a key but need not be one: 1 to 40 characters without white space or control characters, or up to 255 characters
+/// of [`is_token68`].
 pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 
-/// Why a text cannot be a token key. Nobody needs to ask a store about such a text.
+/// The error for a text that cannot be a token key. Such a text needs no store lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a token key has 1 to 40 characters without white space and control characters, or up to 255 letters, digits and \
@@ -29,14 +29,14 @@ pub struct TokenKey(Zeroizing<Box<str>>, AuthMethod);
 )]
 pub struct MalformedToken;
 
-/// A text that could be a key, still in the buffer that it came in: what a request shows.
+/// A possible key, borrowed from the buffer of the request.
 ///
-/// Neither `Debug` nor `Display`. Borrowed, so that a request whose token is known copies no secret anywhere.
+/// Implements neither `Debug` nor `Display`. Borrowed, so that a request with a known token copies no secret.
 #[derive(Clone, Copy)]
 pub struct ShownKey<'a>(&'a str, AuthMethod);
 
 impl<'a> ShownKey<'a> {
-    /// Accepts what could be a key.
+    /// Accepts a text that could be a key.
     ///
     /// # Errors
     /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one
@@ -49,8 +49,8 @@ impl<'a> ShownKey<'a> {
         Ok(ShownKey(text, AuthMethod::Token))
     }
 
-    /// The same for the key of a session. It means nothing as a token, nor a token's anything as a session. The gateway
-    /// makes all of them itself, so none is longer than the keys of Django.
+    /// Like [`ShownKey::parse`], for session keys. A session key is never valid as a token, nor a token key as a
+    /// session. The gateway generates all session keys itself, so none is longer than Django's keys.
     ///
     /// # Errors
     /// [`MalformedToken`], as [`ShownKey::parse`], and for more than 40 characters.
@@ -59,61 +59,61 @@ impl<'a> ShownKey<'a> {
         if is_short_text(text) { Ok(ShownKey(key.0, AuthMethod::Session)) } else { Err(MalformedToken) }
     }
 
-    /// What stores know this key by.
+    /// Returns the digest by which stores identify this key.
     pub fn digest(self) -> TokenDigest {
         digest(self.0, self.1)
     }
 
-    /// The secret in clear. Every use is a point to review.
+    /// Returns the plain secret. Review every use.
     pub fn expose(self) -> &'a str {
         self.0
     }
 
-    /// Takes a copy, to ask a store with.
+    /// Copies the key, for a store lookup.
     pub fn to_key(self) -> TokenKey {
         TokenKey(Zeroizing::new(self.0.into()), self.1)
     }
 }
 
 impl TokenKey {
-    /// Longest key in characters, of the alphabet of bearer tokens; with others 40.
+    /// Maximum length in characters of a key in the alphabet of bearer tokens; other keys have at most 40.
     pub const LONGEST: usize = 255;
 
     /// Accepts what could be a key.
-    ///
+    /// Accepts a text that could be a key.
     /// # Errors
     /// [`MalformedToken`], as [`ShownKey::parse`].
     pub fn parse(text: &str) -> Result<TokenKey, MalformedToken> {
         ShownKey::parse(text).map(ShownKey::to_key)
     }
 
-    /// Makes a new key.
+    /// Generates a new key.
     pub fn generate(format: TokenFormat, rng: &mut impl CryptoRng) -> TokenKey {
         let mut key = format.generate(rng);
         TokenKey(Zeroizing::new(mem::take(&mut *key).into_boxed_str()), AuthMethod::Token)
     }
 
-    /// What stores know this key by.
+    /// Returns the digest by which stores identify this key.
     pub fn digest(&self) -> TokenDigest {
         digest(&self.0, self.1)
     }
 
-    /// The same text, as the key of a session.
+    /// Converts the same text into a session key.
     pub fn into_session(self) -> TokenKey {
         TokenKey(self.0, AuthMethod::Session)
     }
 
-    /// Token or session. A store that keeps no sessions knows no key of one.
+    /// Token or session. A store without sessions finds no session key.
     pub fn method(&self) -> AuthMethod {
         self.1
     }
 
-    /// The part that lists and logs may show.
+    /// The part of the key that lists and logs may show.
     pub fn hint(&self) -> TokenHint {
         TokenHint(self.0.chars().take((self.0.chars().count() / 2).min(shown(&self.0))).collect())
     }
 
-    /// The secret in clear. Every use is a point to review.
+    /// Returns the plain secret. Review every use.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -125,32 +125,32 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// The first eight characters of a key behind its prefix `tg_` if it has one (never more than half of the key), for
-/// lists and logs.
+/// The first eight characters of a key, after its prefix `tg_` if it has one, for lists and logs. Never more than half
+/// of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenHint(Box<str>);
 
 impl TokenHint {
-    /// Most characters of a hint.
+    /// Maximum length of a hint.
     pub const LONGEST: usize = HINT + TokenFormat::PREFIX.len();
 
-    /// As much of the beginning of a key as hints have, whatever was typed or pasted.
+    /// Cuts the beginning of a key that a user typed or pasted to the length of a hint, for searches.
     pub fn sought(beginning: &str) -> TokenHint {
         TokenHint(beginning.chars().take(shown(beginning)).collect())
     }
 
-    /// As a store kept it.
+    /// Reads a hint as stored.
     pub fn from_store(text: &str) -> TokenHint {
         TokenHint(text.into())
     }
 
-    /// The characters.
+    /// Returns the hint as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// How many characters of a key its hint shows at most.
+/// The maximum number of a key's characters that its hint shows.
 fn shown(key: &str) -> usize {
     if key.starts_with(TokenFormat::PREFIX) { TokenHint::LONGEST } else { HINT }
 }
@@ -161,14 +161,14 @@ impl fmt::Display for TokenHint {
     }
 }
 
-/// What the column of Django can hold and one word of a field can show.
+/// Reports whether a text fits in Django's key column and is a single word of a header.
 fn is_short_text(text: &str) -> bool {
     let fits = !text.is_empty() && text.len() <= LONGEST_TEXT * 4 && text.chars().count() <= LONGEST_TEXT;
     fits && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// Is it of the alphabet of bearer tokens (`token68`, RFC 9110 §11.2): letters, digits and `-._~+/`, at least one, then
-/// any number of `=`?
+/// Reports whether a text is a `token68` (RFC 9110 §11.2, the alphabet of bearer tokens): letters, digits and `-._~+/`,
+/// at least one, then any number of `=`.
 pub fn is_token68(text: &str) -> bool {
     let bare = text.trim_end_matches('=');
     !bare.is_empty() && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))

@@ -1,6 +1,6 @@
-//! Tokens: the key that an owner holds, the digest that stores keep, the record of what it means.
+//! Tokens: the key that the owner holds, the digest that stores keep, and the stored record.
 //!
-//! Pure vocabulary: nothing here does input or output or reads a clock.
+//! Pure data types: no input or output, and no clock.
 
 mod digest;
 mod format;

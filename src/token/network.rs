@@ -1,26 +1,26 @@
-//! Networks that a token is limited to.
+//! Networks that restrict the use of a token.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// An address with the number of its bits that count. IPv4 networks that came mapped into IPv6 stand here as IPv4.
+/// An address and a prefix length. IPv4-mapped IPv6 networks are stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
     bits: u8,
 }
 
-/// Some networks. An empty list contains no address.
+/// A list of networks. An empty list contains no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Networks(Arc<[Network]>);
 
-/// Why a text names no networks.
+/// The error for a text that is not a network or a list of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a list of networks names IP addresses, each with a number of bits behind a slash if it is not a single host")]
 pub struct NoNetworks;
 
-/// How many bits the prefix of an IPv4-mapped IPv6 address has.
+/// The prefix length of IPv4-mapped IPv6 addresses.
 const MAPPED: u8 = 96;
 
 impl Network {
@@ -46,7 +46,7 @@ impl Network {
         Ok(Network { address: canonical, bits })
     }
 
-    /// Is this address in it? One that is mapped into IPv6 is compared as IPv4.
+    /// Reports whether the network contains this address. An IPv4-mapped IPv6 address is compared as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -69,16 +69,16 @@ impl fmt::Display for Network {
 }
 
 impl Networks {
-    /// These networks.
+    /// Collects networks into a list.
     pub fn of(networks: impl IntoIterator<Item = Network>) -> Networks {
         Networks(networks.into_iter().collect())
     }
 
-    /// Reads a list as databases keep one: a PostgreSQL array (`{10.0.0.0/8,::1}`), a JSON list, or a text in which
-    /// commas or blanks stand between the members. `None`: the list is empty.
+    /// Reads a list in the notations of databases: a PostgreSQL array (`{10.0.0.0/8,::1}`), a JSON list, or a text
+    /// separated by commas or spaces. `None`: the list is empty.
     ///
     /// # Errors
-    /// [`NoNetworks`] if a single member cannot be read.
+    /// [`NoNetworks`] if any member cannot be read.
     pub fn parse(text: &str) -> Result<Option<Networks>, NoNetworks> {
         let text = text.trim();
         let networks: Vec<Network> = match text.as_bytes().first() {
@@ -113,18 +113,18 @@ impl Networks {
         if networks.is_empty() { Err(NoNetworks) } else { Ok(Some(Networks::of(networks))) }
     }
 
-    /// Is this address in one of them?
+    /// Reports whether one of the networks contains this address.
     pub fn contain(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// All of them.
+    /// Iterates over the networks.
     pub fn iter(&self) -> impl Iterator<Item = &Network> {
         self.0.iter()
     }
 }
 
-/// Commas stand between the members.
+/// Separates the members with commas.
 impl fmt::Display for Networks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, network) in self.0.iter().enumerate() {
@@ -138,7 +138,7 @@ fn all<'t>(members: impl Iterator<Item = &'t str>) -> Result<Vec<Network>, NoNet
     members.map(|member| Network::parse(member.trim())).collect()
 }
 
-/// A member of a PostgreSQL array without the quotes around it.
+/// Removes the quotes around a member of a PostgreSQL array.
 fn unquoted(member: &str) -> &str {
     member.strip_prefix('"').and_then(|member| member.strip_suffix('"')).unwrap_or(member)
 }

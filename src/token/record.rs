@@ -1,11 +1,11 @@
-//! What a store knows of a token.
+//! The stored record of a token.
 
 use std::fmt;
 
 use super::{Networks, ScopeSet, TokenDigest};
 use crate::clock::Timestamp;
 
-/// The stable id of a user, as upstreams see it in `X-User-Id`.
+/// The stable id of a user; upstreams receive it in `X-User-Id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubjectId(pub i64);
 
@@ -15,7 +15,7 @@ impl fmt::Display for SubjectId {
     }
 }
 
-/// The public id of a token, as upstreams see it in `X-Token-Id`. Says nothing of the key.
+/// The public id of a token; upstreams receive it in `X-Token-Id`. Unrelated to the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(pub i64);
 
@@ -25,7 +25,7 @@ impl fmt::Display for TokenId {
     }
 }
 
-/// The owner of a token, as far as a check needs it.
+/// The owner of a token, with the facts that authentication needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Stable id.
@@ -36,50 +36,49 @@ pub struct Account {
     pub email: String,
     /// Names of the groups, sorted.
     pub groups: Vec<String>,
-    /// May this user do anything at all?
+    /// `false`: the user is deactivated, and no token works.
     pub active: bool,
 }
 
-/// By what somebody is known.
+/// The kind of credentials of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthMethod {
-    /// A token in the `Authorization` field.
+    /// A token in the `Authorization` header.
     Token,
-    /// The session of a browser, in a cookie.
+    /// A browser session, in a cookie.
     Session,
 }
 
 /// How the use of a token is restricted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restrictions {
-    /// It does not count at all: it was disabled or revoked, and when is not known; or what its row says is not
-    /// understood.
+    /// The token never works: it was disabled, or revoked at an unknown time, or its row is not understood.
     pub disabled: bool,
-    /// Only requests that read may use it.
+    /// Only safe (read-only) requests may use it.
     pub read_only: bool,
     /// Only clients in these networks may use it; `None`: all clients.
     pub networks: Option<Networks>,
 }
 
-/// A token as a store knows it, valid or not. A session is one too: what it may not do stands in its `method`.
+/// A stored token, valid or not. Sessions are records too; their `method` tells them apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Public id. Sessions have ids of their own, which nobody sees.
+    /// Public id. Sessions have internal ids that are never shown.
     pub id: TokenId,
     /// Token or session.
     pub method: AuthMethod,
-    /// What the key digests to.
+    /// The digest of the key.
     pub digest: TokenDigest,
-    /// Whose it is.
+    /// The user whom the token authenticates.
     pub owner: Account,
     /// What it may be used for.
     pub scopes: ScopeSet,
     /// When it was issued.
     pub created: Timestamp,
-    /// When it ends by itself; `None`: never.
+    /// When it expires; `None`: never.
     pub expires: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked: Option<Timestamp>,
-    /// How it is restricted beyond that. The tables of other programs have such columns; ours have none.
+    /// Further restrictions. Only databases of other programs have such columns; tokengate's own tables have none.
     pub restrictions: Restrictions,
 }

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope(Box<str>);
 
-/// A text that is no scope.
+/// The error for a text that is not a valid scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a valid scope: use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`")]
 pub struct InvalidScope(String);
@@ -25,7 +25,7 @@ impl Scope {
         }
     }
 
-    /// The text.
+    /// Returns the scope as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -37,7 +37,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A set of scopes, sorted and without doubles.
+/// A set of scopes, sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Box<[Scope]>);
 
@@ -50,15 +50,15 @@ impl ScopeSet {
         ScopeSet(all.into_boxed_slice())
     }
 
-    /// Reads scopes that stand with blanks between them, as stores and fields hold them.
+    /// Reads scopes separated by spaces, as in stores and headers.
     ///
     /// # Errors
-    /// [`InvalidScope`] names the first one that is none.
+    /// [`InvalidScope`] names the first invalid scope.
     pub fn parse(text: &str) -> Result<ScopeSet, InvalidScope> {
         Ok(ScopeSet::new(text.split_ascii_whitespace().map(Scope::parse).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Is this one in the set?
+    /// Reports whether the set contains this scope.
     pub fn contains(&self, scope: &Scope) -> bool {
         self.0.binary_search(scope).is_ok()
     }
@@ -68,13 +68,13 @@ impl ScopeSet {
         self.0.iter()
     }
 
-    /// Is it the empty set?
+    /// Reports whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// With one blank between them.
+/// Separates the scopes with one space.
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, scope) in self.0.iter().enumerate() {

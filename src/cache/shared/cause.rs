@@ -1,19 +1,19 @@
-//! What an error of Redis means for an operator: which advice is true.
+//! Maps Redis errors to advice for operators.
 
 use redis::{ErrorKind, RedisError};
 
-/// When something went wrong.
+/// When the error happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
-    /// A connection was being made over TLS, and the server took it, so that it is the handshake that failed.
+    /// While connecting over TLS: the server accepted the connection, so the handshake failed.
     TlsHandshake,
-    /// A connection was being made.
+    /// While connecting.
     Connecting,
     /// On a connection that had answered before.
     Connected,
 }
 
-/// What to do, to be said behind the error; empty where that speaks for itself.
+/// Returns the advice to append to the error; empty if the error is self-explanatory.
 pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
     if let Some(advice) = error.code().and_then(advice_for_code) {
         return advice;
@@ -36,7 +36,7 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
     }
 }
 
-/// By the first word of an answer of the server.
+/// Returns the advice for an error code of the server.
 fn advice_for_code(code: &str) -> Option<&'static str> {
     Some(match code {
         "NOAUTH" => "; it wants a password: name a file with it in `password_file`",
@@ -49,7 +49,7 @@ fn advice_for_code(code: &str) -> Option<&'static str> {
     })
 }
 
-/// Did the far end break off, or say what is no answer?
+/// Reports whether the server closed the connection or sent an invalid answer.
 fn is_cut(error: &RedisError) -> bool {
     let is_broken = error.is_connection_dropped() && !error.is_connection_refusal();
     is_broken || error.kind() == ErrorKind::Parse

@@ -1,21 +1,21 @@
-//! What was told of and not yet read in the change log.
+//! Changes that a feed reported but that were not yet read in the change log.
 //!
-//! A feed says that something changed before the log can be asked for its number, which a fence needs. Until it was
-//! read there, no entry that it may be about is believed: the store may be gone before it can be asked.
+//! A fence needs the number of the change, which only the log knows. Until the log is read, every entry that may be
+//! affected is rejected: the store may become unreachable before then.
 //!
-//! Pure, as [`super::fence`].
+//! Pure, like [`super::fence`].
 
 use crate::store::TokenEvent;
 use crate::token::{SubjectId, TokenDigest};
 
-/// Most events that are told apart. Beyond it one stands for all tokens.
+/// Maximum number of separate events. Beyond it, one event stands for all tokens.
 const MOST: usize = 1_000;
 
-/// How many events were heard of, up to some moment.
+/// The number of events reported up to some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Heard(u64);
 
-/// See the module.
+/// The reported events: see the module.
 #[derive(Default)]
 pub(super) struct Doubts {
     told: Vec<(Heard, TokenEvent)>,
@@ -23,7 +23,7 @@ pub(super) struct Doubts {
 }
 
 impl Doubts {
-    /// A feed told this. A gap says that the log is to be read, and nothing of any token.
+    /// Records an event of a feed. A gap only means that the log must be read; it affects no token.
     pub(super) fn tell(&mut self, event: TokenEvent) {
         if event == TokenEvent::Gap {
             return;
@@ -36,17 +36,17 @@ impl Doubts {
         self.told.push((self.heard, event));
     }
 
-    /// What was told so far; the log that is read from now on has it.
+    /// The events so far; a log read that begins now includes them.
     pub(super) fn heard(&self) -> Heard {
         self.heard
     }
 
-    /// The log was read to its end after this much was heard.
+    /// Records that the log was read to its end after these events.
     pub(super) fn settle(&mut self, heard: Heard) {
         self.told.retain(|(number, _)| *number > heard);
     }
 
-    /// May this token of this user be one that changed?
+    /// Reports whether an event may affect this token of this user.
     pub(super) fn concern(&self, token: TokenDigest, owner: SubjectId) -> bool {
         self.told.iter().any(|(_, event)| match *event {
             TokenEvent::Changed(digest) => digest == token,

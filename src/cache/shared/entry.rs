@@ -1,8 +1,9 @@
-//! What stands in Redis under the digest of a token.
+//! The values in Redis under the digest of a token.
 //!
-//! Either a *hold*, `h` and the number of a change, which keeps fills out for a while; or an *entry*, `e`, the time at
-//! which the look-up began, `:`, and the sealed record. The time stands in clear for the scripts and is bound to the
-//! seal, as is the digest: an entry that was forged, cut, moved to another key or given another time does not open.
+//! A *hold* is `h` and the number of a change; it rejects fills for a while. An *entry* is `e`, the time at which the
+//! lookup began, `:`, and the sealed record. The time is unencrypted, because the scripts read it. The seal
+//! authenticates the time and the digest: an entry that was forged, cut, moved to another key or given another time
+//! does not open.
 
 use std::borrow::Cow;
 
@@ -16,30 +17,30 @@ use crate::token::{
     Account, AuthMethod, Network, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
 };
 
-/// The version of [`Form`]. Gateways of two versions that share a cache do not read each other's entries.
+/// The version of [`Form`]. Gateways of different versions do not read each other's entries.
 const VERSION: u8 = 3;
 
-/// What was found under a digest.
+/// The value found under a digest.
 pub(super) enum Opened {
     /// The token changed a moment ago.
     Hold,
-    /// A record that a gateway with our key kept.
+    /// A record that a gateway with our key wrote.
     Entry(Box<Entry>),
-    /// Nothing that a gateway with our key wrote for this token.
+    /// A value that no gateway with our key wrote for this token.
     Bad,
 }
 
 /// A record with its times.
 pub(super) struct Entry {
-    /// When the look-up began, by the clock of the server.
+    /// When the lookup began, by the clock of the Redis server.
     pub(super) began: ServerTime,
-    /// When it was kept, by the clock of the gateway that did.
+    /// When it was written, by the clock of the gateway.
     pub(super) kept: Timestamp,
-    /// What the store said.
+    /// The store's answer.
     pub(super) record: TokenRecord,
 }
 
-/// The sealed part. The digest is not in it: the seal is bound to it.
+/// The sealed part. It omits the digest, which the seal authenticates.
 #[derive(Serialize, Deserialize)]
 struct Form<'a> {
     id: i64,
@@ -82,7 +83,7 @@ impl<'a> Form<'a> {
         }
     }
 
-    /// `None` if a part of it is none that we write.
+    /// Returns `None` if a value is invalid.
     fn into_record(self, digest: TokenDigest) -> Option<TokenRecord> {
         let networks =
             self.networks.map(|all| all.iter().map(|text| Network::parse(text)).collect::<Result<Vec<_>, _>>());
@@ -107,7 +108,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Seals a record. Fails only if the system has no random numbers.
+/// Seals a record. Fails only if the system provides no random numbers.
 pub(super) fn seal(
     key: &RandomizedNonceKey,
     record: &TokenRecord,
@@ -119,7 +120,7 @@ pub(super) fn seal(
     Ok([format!("e{}:", began.0).as_bytes(), &[VERSION], nonce.as_ref().as_slice(), &body].concat())
 }
 
-/// Opens what stands under `digest`.
+/// Opens the value under `digest`.
 pub(super) fn open(key: &RandomizedNonceKey, value: Vec<u8>, digest: TokenDigest) -> Opened {
     if value.first() == Some(&b'h') {
         return Opened::Hold;
@@ -143,7 +144,7 @@ fn open_entry(key: &RandomizedNonceKey, mut value: Vec<u8>, digest: TokenDigest)
     Some(Entry { began, kept, record: form.into_record(digest)? })
 }
 
-/// What the seal of an entry is bound to. Both parts have a fixed length, so no two contexts look alike.
+/// The data that the seal authenticates. Both parts have a fixed length, so no two contexts are equal.
 fn context(digest: TokenDigest, began: ServerTime) -> [u8; 40] {
     let mut context = [0; 40];
     let (token, time) = context.split_at_mut(32);

@@ -1,6 +1,6 @@
-//! The channel that tells of changes.
+//! The Redis channel that publishes changes.
 //!
-//! A quiet connection proves nothing, so it is pinged; whatever breaks it, the next event is a gap.
+//! A silent connection may be dead, so it is pinged. After any reconnect, the next event is a gap.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,21 +16,21 @@ use super::{SharedCache, scripts};
 use crate::store::{Hearing, TokenEvent, TokenFeed};
 use crate::token::TokenDigest;
 
-/// Between two pings, and the longest wait for the answer.
+/// The interval between pings, and the timeout of each.
 const PING: Duration = Duration::from_millis(500);
-/// Longest time for a new subscription.
+/// The timeout for a new subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(5);
-/// Wait before another attempt, doubled each time.
+/// The backoff before another attempt, doubled each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Messages that may wait for their reader; beyond it everything is forgotten at once, which is cheaper.
+/// Maximum number of queued messages. Beyond it, everything is invalidated at once, which is cheaper.
 const QUEUE: usize = 4_096;
 
-/// See the module.
+/// The feed: see the module.
 pub(super) struct ChannelFeed {
     cache: Arc<SharedCache>,
     subscription: Option<Subscription>,
-    /// Counts connections, so that the next one goes to another node of a cluster.
+    /// Counts connections, so that the next one uses another node of a cluster.
     turn: AtomicUsize,
     pause: Duration,
     hearing: Hearing,
@@ -39,7 +39,7 @@ pub(super) struct ChannelFeed {
 struct Subscription {
     connection: MultiplexedConnection,
     messages: mpsc::Receiver<TokenDigest>,
-    /// A message was lost: too many at once.
+    /// A message was lost: too many arrived at once.
     overflown: Arc<AtomicBool>,
     next_ping: Instant,
 }
@@ -86,7 +86,7 @@ fn read(info: &PushInfo) -> Option<TokenDigest> {
 }
 
 impl Subscription {
-    /// The next event; `None` if the connection is of no more use.
+    /// Returns the next event; `None` if the connection is dead.
     async fn next(&mut self) -> Option<TokenEvent> {
         loop {
             if self.overflown.swap(false, Ordering::AcqRel) {
@@ -115,7 +115,7 @@ impl TokenFeed for ChannelFeed {
                 }
             }
             self.hearing.set(false);
-            // The link knows when a dead server is to be tried.
+            // The link decides when to retry a dead server.
             self.cache.link.until_up().await;
             self.subscription = self.subscribe().await;
             if self.subscription.is_some() {

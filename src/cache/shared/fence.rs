@@ -1,9 +1,9 @@
-//! Which entries of the shared cache this gateway does not believe any more.
+//! Fences: which shared entries this gateway rejects.
 //!
-//! For each token that changed within the lifetime of an entry: the time, by the clock of the Redis server, at which
-//! this gateway held it. An entry whose look-up began before that is not believed, wherever it comes from: a fill that
-//! hung, a replica that never saw the hold, a server that was started again with old data. While a hold is still *owed*
-//! (the server is away), no entry of that token is believed.
+//! A fence exists for each token that changed within the lifetime of an entry. It holds the time, by the Redis server's
+//! clock, at which this gateway wrote its hold. An entry whose lookup began earlier is rejected, whatever its source: a
+//! delayed fill, a replica without the hold, a server restarted with old data. While a hold is *owed* (Redis is down),
+//! every entry of that token is rejected.
 //!
 //! Pure: knows no server and reads no clock.
 
@@ -14,10 +14,10 @@ use super::scripts::ServerTime;
 use crate::store::Cursor;
 use crate::token::TokenDigest;
 
-/// Most tokens with a fence of their own: some 15 MB. Beyond it one floor stands for many.
+/// Maximum number of tokens with their own fence: some 15 MB. Beyond it, one floor replaces many fences.
 const MOST: usize = 100_000;
 
-/// A change, and whether its hold is in the server.
+/// A change, and whether its hold was delivered.
 #[derive(Clone, Copy)]
 struct Fence {
     change: Cursor,
@@ -27,52 +27,52 @@ struct Fence {
 #[derive(Clone, Copy)]
 enum State {
     Owed,
-    /// Since when, by the clock of the server and by ours.
+    /// The delivery time, by the server's clock and by ours.
     Held(ServerTime, Instant),
 }
 
-/// What holds for all tokens.
+/// The fence that applies to all tokens.
 #[derive(Clone, Copy)]
 enum Floor {
     None,
-    /// Counted, so that an answer to an earlier question does not settle a later one.
+    /// Numbered, so that an answer to an earlier request does not settle a later one.
     Owed(u64),
     At(ServerTime, Instant),
 }
 
-/// What the outbox is to do.
+/// Work for the outbox.
 #[derive(Default)]
 pub(super) struct Work {
-    /// Ask for the time, and report it with this number by [`Fences::raised`].
+    /// Request the server's time and report it with this number to [`Fences::raised`].
     pub(super) floor: Option<u64>,
-    /// Hold these; report each by [`Fences::held`] or [`Fences::failed`].
+    /// Deliver these holds; report each to [`Fences::held`] or [`Fences::failed`].
     pub(super) holds: Vec<(TokenDigest, Cursor)>,
 }
 
-/// See the module.
+/// The fences: see the module.
 pub(super) struct Fences {
     of: HashMap<TokenDigest, Fence>,
-    /// Held ones, oldest first, to be forgotten in time. One that was held twice stands here twice.
+    /// Delivered holds, oldest first, for expiry. A hold that was delivered twice is listed twice.
     held: VecDeque<(Instant, TokenDigest)>,
-    /// Owed ones that nobody is working on.
+    /// Owed holds that are not being delivered.
     owed: VecDeque<TokenDigest>,
     floor: Floor,
     floors: u64,
-    /// Is the floor that of the start?
+    /// Whether the floor is the initial one.
     is_first: bool,
     lifetime: Duration,
     most: usize,
 }
 
 impl Fences {
-    /// As if everything had changed: what changed before the start is not known. Each fence is kept for `lifetime`,
-    /// longer than any entry lives.
+    /// Starts as if everything had changed, because changes before the start are unknown. Each fence is kept for
+    /// `lifetime`, which is longer than any entry lives.
     pub(super) fn new(lifetime: Duration) -> Fences {
         let (of, held, owed) = Default::default();
         Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MOST }
     }
 
-    /// Is an entry believed whose look-up began then?
+    /// Reports whether an entry whose lookup began at this time is accepted.
     pub(super) fn let_through(&self, digest: TokenDigest, began: ServerTime) -> bool {
         let after_floor = match self.floor {
             Floor::None => true,
@@ -87,29 +87,30 @@ impl Fences {
             }
     }
 
-    /// A token changed: a hold is owed, unless that of this change or a later one is known.
+    /// Records a change of a token: a hold is owed, unless one of this change or a later one exists.
     pub(super) fn changed(&mut self, digest: TokenDigest, change: Cursor, now: Instant) {
         if self.of.get(&digest).is_none_or(|fence| fence.change < change) {
             self.owe(digest, change, now);
         }
     }
 
-    /// What stands under a token is not ours: a hold is owed in any case.
+    /// Records that the value under a token is not ours: a hold is owed in any case.
     pub(super) fn spoiled(&mut self, digest: TokenDigest, now: Instant) {
         let change = self.of.get(&digest).map_or(Cursor(0), |fence| fence.change);
         self.owe(digest, change, now);
     }
 
-    /// All tokens may have changed: no entry is believed until the server's time is known, and none from before it.
+    /// Records that all tokens may have changed. Entries are rejected until the server's time is known; afterwards,
+    /// only newer ones are accepted.
     pub(super) fn all_changed(&mut self) {
         self.floors += 1;
         self.floor = Floor::Owed(self.floors);
         self.is_first = false;
-        // What was held is below the floor. Numbers of changes may begin anew, so none is compared with these.
+        // The floor covers delivered holds. Change numbers may restart, so old ones must not be compared.
         self.forget_held();
     }
 
-    /// All changes that entries from before the start may have missed were told.
+    /// Records that all changes that entries from before the start could have missed are known.
     pub(super) fn caught_up(&mut self) {
         if self.is_first {
             self.floor = Floor::None;
@@ -128,13 +129,13 @@ impl Fences {
             self.make_room(now);
         }
         let before = self.of.insert(digest, Fence { change, state: State::Owed });
-        // An owed one is in the queue, or in the hands of the outbox, which will see that the change is another.
+        // An owed hold is queued, or the outbox delivers it and will notice the new change.
         if !matches!(before, Some(Fence { state: State::Owed, .. })) {
             self.owed.push_back(digest);
         }
     }
 
-    /// Lets the floor stand for the fences of many.
+    /// Replaces many fences by the floor.
     fn make_room(&mut self, now: Instant) {
         let held = self.of.values().filter_map(|fence| match fence.state {
             State::Owed => None,
@@ -148,14 +149,14 @@ impl Fences {
         };
         self.forget_held();
         if self.of.len() > self.most / 2 {
-            // Most are owed. Their holds are given up: gateways that know of the changes have a floor as well.
+            // Most are owed. Their holds are dropped: gateways that know of the changes have a floor too.
             self.of.clear();
             self.owed.clear();
             self.all_changed();
         }
     }
 
-    /// Takes up to `most` holds that are owed.
+    /// Takes up to `most` owed holds.
     pub(super) fn take(&mut self, most: usize) -> Work {
         let queued = self.owed.drain(..most.min(self.owed.len())).collect::<Vec<_>>();
         let holds = queued.into_iter().filter_map(|digest| Some((digest, self.of.get(&digest)?.change))).collect();
@@ -163,37 +164,37 @@ impl Fences {
         Work { floor, holds }
     }
 
-    /// A hold is in the server since then.
+    /// Records that a hold was delivered at this time.
     pub(super) fn held(&mut self, digest: TokenDigest, change: Cursor, at: ServerTime, now: Instant) {
         let Some(fence) = self.of.get_mut(&digest) else { return };
         if fence.change == change {
             fence.state = State::Held(at, now);
             self.held.push_back((now, digest));
         } else {
-            // It changed again meanwhile.
+            // The token changed again meanwhile.
             self.owed.push_back(digest);
         }
     }
 
-    /// A hold could not be delivered; it is still owed.
+    /// Records that a hold could not be delivered; it is still owed.
     pub(super) fn failed(&mut self, digest: TokenDigest) {
         self.owed.push_back(digest);
     }
 
-    /// The time of the server, asked for after [`Fences::take`] gave this number.
+    /// Records the server's time, requested after [`Fences::take`] returned this number.
     pub(super) fn raised(&mut self, number: u64, at: ServerTime, now: Instant) {
         if matches!(self.floor, Floor::Owed(other) if other == number) {
             self.floor = Floor::At(at, now);
         }
     }
 
-    /// How many holds are owed, one for all tokens included.
+    /// The number of owed holds; the floor counts as one.
     pub(super) fn owed(&self) -> usize {
         let owed = self.of.values().filter(|fence| matches!(fence.state, State::Owed)).count();
         owed + usize::from(matches!(self.floor, Floor::Owed(_)))
     }
 
-    /// Forgets fences that are older than any entry.
+    /// Drops fences that are older than any entry.
     fn forget_old(&mut self, now: Instant) {
         let is_old = |since: Instant| now.saturating_duration_since(since) > self.lifetime;
         if let Floor::At(_, since) = self.floor
@@ -203,7 +204,7 @@ impl Fences {
         }
         while let Some((since, digest)) = self.held.front().copied().filter(|(since, _)| is_old(*since)) {
             self.held.pop_front();
-            // One that was held again stands further back; one that is owed again stays.
+            // A hold that was delivered again is listed further back; one that is owed again stays.
             if matches!(self.of.get(&digest), Some(Fence { state: State::Held(_, at), .. }) if *at == since) {
                 self.of.remove(&digest);
             }
@@ -228,7 +229,7 @@ mod tests {
         (fences, Clock::system().instant())
     }
 
-    /// Does the work of the outbox at a time of the server; gives what was held.
+    /// Does the work of the outbox at this server time; returns the delivered holds.
     fn deliver(fences: &mut Fences, at: u64, now: Instant) -> Vec<(TokenDigest, Cursor)> {
         let work = fences.take(usize::MAX);
         for (digest, change) in &work.holds {

@@ -1,9 +1,8 @@
-//! The one connection for questions, and when not to ask.
+//! The shared Redis connection, with a circuit breaker.
 //!
-//! Either there is a connection that answers, or there is none and every question fails at once. One task makes
-//! connections ([`Link::keep_up`]); questions never do, so that a dead server costs them nothing. It is also the
-//! circuit breaker: three questions in a row that were not answered in time take the connection away, and it comes back
-//! when a probe is answered: after 250 ms, then twice as long each time, up to 5 s.
+//! Either a working connection exists, or every request fails at once. A single task connects ([`Link::keep_up`]);
+//! requests never do, so a dead server costs them nothing. Three timeouts in a row drop the connection. It returns when
+//! a probe succeeds: after 250 ms, then with a doubling backoff, up to 5 s.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,50 +16,50 @@ use super::scripts::Call;
 use super::servers::{Connection, Servers};
 use crate::telemetry::Outage;
 
-/// So many unanswered questions in a row, and nobody asks for a while.
+/// Timeouts in a row that open the circuit breaker.
 const FAILURES: u32 = 3;
-/// The first such while.
+/// The first backoff.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest one.
+/// The longest backoff.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest time for all that a new connection takes: asking sentinels, or the nodes of a cluster, one after another.
+/// The timeout of a complete connect, which may ask several sentinels or cluster nodes in turn.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Why a question was not answered.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no connection.
     #[error("it is away")]
     Away,
-    /// No answer in time.
+    /// The request timed out.
     #[error("no answer in time")]
     Slow,
-    /// The connection broke, or the server answers nobody.
+    /// The connection broke, or the server refuses all requests.
     #[error("{0}")]
     Lost(RedisError),
-    /// The server answers, but not what was asked: out of memory, no permission, rubbish.
+    /// The server answered with an error: out of memory, no permission, an invalid answer.
     #[error("{0}")]
     Refused(#[from] RedisError),
 }
 
-/// A connection, numbered so that a late failure on an old one does not take the new one away.
+/// A connection, numbered so that a late failure of an old one does not drop the new one.
 #[derive(Clone)]
 struct Up {
     number: u64,
     connection: Connection,
-    /// Unanswered questions in a row.
+    /// Timeouts in a row.
     failures: Arc<AtomicU32>,
-    /// Was any question answered?
+    /// Whether any request was answered.
     answered: Arc<AtomicBool>,
 }
 
-/// See the module.
+/// The link: see the module.
 pub(super) struct Link {
     servers: Servers,
     up: watch::Sender<Option<Up>>,
-    /// Longest wait for the answer of a probe.
+    /// The timeout of a probe.
     patience: Duration,
-    /// Why there is no connection, once that is known.
+    /// Why there is no connection, once known.
     trouble: Mutex<Option<String>>,
     outage: Outage,
 }
@@ -80,7 +79,7 @@ impl Link {
 
     /// Waits for a connection.
     pub(super) async fn until_up(&self) {
-        // An error would mean that the sender is gone, and it is ours.
+        // Fails only if the sender is dropped, and this struct owns it.
         let _ = self.up.subscribe().wait_for(Option::is_some).await;
     }
 
@@ -89,7 +88,7 @@ impl Link {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks, and waits for the answer no longer than `patience`.
+    /// Sends a request, with the timeout `patience`.
     pub(super) async fn ask(&self, call: &Call, patience: Duration) -> Result<Value, Failure> {
         let Some(Up { number, connection, failures, answered }) = self.up.borrow().clone() else {
             return Err(Failure::Away);
@@ -108,7 +107,7 @@ impl Link {
             Err(_) => Failure::Slow,
         };
         let in_a_row = failures.fetch_add(1, Ordering::Relaxed) + 1;
-        // A cluster goes on with the nodes that are left, and looks for the others by itself.
+        // A cluster client continues with the remaining nodes and finds the others by itself.
         let is_broken = matches!(failure, Failure::Lost(_)) && !self.servers.are_cluster();
         if is_broken || in_a_row >= FAILURES {
             self.take_away(number, &failure, answered.load(Ordering::Relaxed));
@@ -116,7 +115,7 @@ impl Link {
         Err(failure)
     }
 
-    /// Asks once over a connection of its own, for a process that does not run [`Link::keep_up`].
+    /// Connects once, for a process that does not run [`Link::keep_up`].
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         if let Some(Up { connection, .. }) = self.up.borrow().clone() {
             return Ok(connection);
@@ -125,13 +124,13 @@ impl Link {
         connection.map_err(|_| Failure::Slow)?.map_err(Failure::Lost)
     }
 
-    /// Does the server answer, or is it, or the connection to it, of no more use?
+    /// Classifies an error: an error answer, or a dead server or connection.
     pub(super) fn judge(&self, error: RedisError) -> Failure {
         let is_lost = match error.kind() {
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown | ServerErrorKind::ClusterDown,
             ) => true,
-            // A master that was made a replica: the sentinels know the new one.
+            // A master became a replica: the sentinels know the new master.
             ErrorKind::Server(ServerErrorKind::ReadOnly) => self.servers.have_sentinel(),
             ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType => false,
             _ => true,
@@ -152,8 +151,8 @@ impl Link {
                 Failure::Lost(error) => self.servers.explain(error),
                 other => format!("{}: {other}", self.servers.place()),
             };
-            // Servers end connections that lie idle, and all when they stop. A new one is made at once; if that fails,
-            // its reason is told.
+            // Servers close idle connections, and all of them at shutdown. The link reconnects at once and logs the
+            // reason only if that fails.
             if answered && matches!(failure, Failure::Lost(error) if !matches!(error.kind(), ErrorKind::Server(_))) {
                 tracing::debug!(why, "the connection to the shared cache has ended");
             } else {
@@ -173,7 +172,7 @@ impl Link {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
     }
 
-    /// Makes connections, for ever.
+    /// Keeps a connection up until dropped.
     pub(super) async fn keep_up(&self) {
         let mut number = 0;
         let mut pause = SHORTEST_PAUSE;
@@ -196,7 +195,7 @@ impl Link {
                     let answered = Arc::default();
                     self.up.send_replace(Some(Up { number, connection, failures: Arc::clone(&failures), answered }));
                     let _ = self.up.subscribe().wait_for(Option::is_none).await;
-                    // A connection that was of use for long: back at once, unless the server is slow.
+                    // The connection had lasted long: reconnect at once, unless the server is slow.
                     if up.elapsed() > LONGEST_PAUSE {
                         pause = SHORTEST_PAUSE;
                         if failures.load(Ordering::Relaxed) < FAILURES {
@@ -213,7 +212,7 @@ impl Link {
 
     async fn connect_and_probe(&self) -> Result<Connection, String> {
         let connected = match timeout(CONNECT, self.servers.connect()).await {
-            // A cluster was asked for its nodes already, and a PING would go to all of them, also to one that is dead.
+            // A cluster was already asked for its nodes. A PING would go to every node, including dead ones.
             Ok(Ok(connection)) if self.servers.are_cluster() => return Ok(connection),
             Ok(Ok(mut connection)) => {
                 let ping = redis::cmd("PING");
@@ -230,7 +229,7 @@ impl Link {
     }
 }
 
-/// Asks by the name of the script; sends the script itself to a server that does not remember it.
+/// Calls a script by its hash; sends its source to a server that has not cached it.
 pub(super) async fn ask(mut connection: Connection, call: &Call) -> Result<Value, RedisError> {
     match connection.ask(&call.by_hash).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {

@@ -1,12 +1,12 @@
-//! The cache in Redis that all gateways share.
+//! The shared cache in Redis.
 //!
-//! An entry is one record of the store, sealed, under the digest of its token. Redis is never believed beyond what a
-//! gateway with our key wrote and beyond what this gateway knows of changes: see [`fence`] and
-//! `docs/decisions/0014-fences-by-redis-clock.md`. Nobody waits for it longer than `cache.redis.timeout`, and while it is
-//! away nobody waits at all.
+//! An entry is one sealed record of the store under the digest of its token. A gateway trusts only entries that a
+//! gateway with the same key wrote, and only if it knows of no later change: see [`fence`] and
+//! `docs/decisions/0014-fences-by-redis-clock.md`. No lookup waits for Redis longer than `cache.redis.timeout`; while
+//! Redis is down, none waits at all.
 //!
-//! A change of a token goes [`SharedCache::changed`] → outbox → hold in Redis, which keeps late fills out and tells the
-//! channel → [`SharedCache::feed`] of every gateway.
+//! A change of a token takes this path: [`SharedCache::changed`], the outbox, a hold in Redis, [`SharedCache::feed`] of
+//! every gateway. The hold rejects late fills and publishes the change on the channel.
 
 mod cause;
 mod doubt;
@@ -36,46 +36,46 @@ use link::{Failure, Link};
 use scripts::{Scripts, ServerTime};
 use servers::Servers;
 
-/// How much clocks of gateways may differ. An entry that is older than `ttl` by more than this is not believed, nor one
-/// from the future: whoever writes old entries again gains no more time.
+/// Tolerated clock difference between gateways. An entry older than `ttl` by more than this, or from the future, is
+/// rejected. So an attacker who replays old entries gains no more time.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// What the shared cache did since the start of the process.
+/// Counters of the shared cache since the start of the process.
 #[derive(Debug, Default)]
 pub struct SharedCounters {
-    /// Entries that were believed.
+    /// Cache hits.
     pub hits: AtomicU64,
-    /// Tokens without an entry.
+    /// Cache misses.
     pub misses: AtomicU64,
-    /// Entries that were not believed: fenced, or too old.
+    /// Entries rejected because a fence applied or they were too old.
     pub stale: AtomicU64,
-    /// What stood there and no gateway with our key had written.
+    /// Entries that no gateway with our key wrote.
     pub rejected: AtomicU64,
-    /// Questions without an answer, apart from those that were not even asked.
+    /// Lookups without an answer, not counting those that were never sent.
     pub errors: AtomicU64,
     /// Holds delivered.
     pub holds: AtomicU64,
 }
 
-/// What the shared cache says of a token.
+/// The result of a lookup in the shared cache.
 #[derive(Debug)]
 pub enum Looked {
-    /// What the store said, at most `cache.redis.ttl` ago, and unchanged as far as this gateway knows.
+    /// The store's answer, at most `cache.redis.ttl` old, and unchanged as far as this gateway knows.
     Found(TokenRecord),
-    /// Nothing. The store's answer may be kept.
+    /// No entry. The store's answer may be cached.
     Nothing(Begun),
-    /// It does not answer. The store is to be asked, and nothing to be kept.
+    /// Redis does not answer. Ask the store, and do not cache the answer here.
     Away,
 }
 
-/// A look-up that began, by the clock of the server. Its answer may be kept for two seconds.
+/// The start of a lookup, by the clock of the Redis server. Its answer may be cached within two seconds.
 #[derive(Debug)]
 pub struct Begun {
     digest: TokenDigest,
     at: ServerTime,
 }
 
-/// The cache in Redis that all gateways share. Control half only.
+/// The shared cache in Redis. Used only in the control half.
 pub struct SharedCache {
     link: Link,
     scripts: Scripts,
@@ -92,10 +92,10 @@ pub struct SharedCache {
 }
 
 impl SharedCache {
-    /// A cache that is away until its task runs: the task makes connections and delivers holds, for ever.
+    /// Creates a cache that is down until its task runs. The task keeps the connection up and delivers holds until
+    /// dropped.
     ///
-    /// What changed before the start is not known, so nothing from before it is believed until
-    /// [`SharedCache::caught_up`].
+    /// Changes before the start are unknown, so no older entry is trusted until [`SharedCache::caught_up`].
     pub fn new(
         settings: &RedisCache,
         key: SharedCacheKey,
@@ -108,7 +108,7 @@ impl SharedCache {
             clock,
             ttl: settings.ttl,
             timeout: settings.timeout,
-            // Longer than the life of any entry, by every check that it has to pass.
+            // Longer than any entry is accepted.
             fences: Mutex::new(Fences::new(settings.ttl + 2 * SKEW)),
             doubts: Mutex::default(),
             work: Notify::new(),
@@ -122,7 +122,7 @@ impl SharedCache {
         })
     }
 
-    /// What is known of a token. One round trip, never longer than `timeout`.
+    /// Looks a token up: one round trip, never longer than `timeout`.
     pub async fn look(&self, digest: TokenDigest) -> Looked {
         let answer = self.link.ask(&self.scripts.look(digest), self.timeout).await;
         let looked = answer.and_then(|value| Ok(scripts::read_look(value)?));
@@ -149,7 +149,7 @@ impl SharedCache {
         Looked::Nothing(Begun { digest, at: now })
     }
 
-    /// Keeps what the store said, unless the token changed since the look-up began. Best effort, never longer than
+    /// Caches the store's answer, unless the token changed since the lookup began. Best effort, never longer than
     /// `timeout`.
     pub async fn keep(&self, begun: Begun, record: &TokenRecord) {
         let Begun { digest, at: began } = begun;
@@ -164,40 +164,40 @@ impl SharedCache {
         }
     }
 
-    /// A token changed. From now on its present entry is not believed here; a hold is delivered as soon as possible,
-    /// and other gateways are told. Never waits.
+    /// Records that a token changed. This gateway rejects its current entry from now on. A hold is delivered and other
+    /// gateways are told as soon as possible. Never waits.
     ///
-    /// To be called for every change, by every gateway, after the change is committed.
+    /// Every gateway calls it for every change, after the commit.
     pub fn changed(&self, digest: TokenDigest, change: Cursor) {
         self.fences().changed(digest, change, self.clock.instant());
         self.work.notify_one();
     }
 
-    /// Any token may have changed: changes were missed, or an older database was put back. From now on no present entry
-    /// is believed here. Never waits.
+    /// Records that any token may have changed: changes were missed, or a database backup was restored. This gateway
+    /// rejects all current entries from now on. Never waits.
     pub fn all_changed(&self) {
         self.fences().all_changed();
         self.work.notify_one();
     }
 
-    /// Every change of the last `ttl` was told by [`SharedCache::changed`]: entries from before the start may be
-    /// believed. Says nothing once [`SharedCache::all_changed`] was called.
+    /// Records that [`SharedCache::changed`] was called for every change of the last `ttl`: entries from before the
+    /// start may now be trusted. Has no effect after [`SharedCache::all_changed`].
     pub fn caught_up(&self) {
         self.fences().caught_up();
     }
 
-    /// A feed told of a change that the change log was not read for yet. Until [`SharedCache::settled`] no entry that
-    /// it may be about is believed here. Never waits.
+    /// Records a change that a feed reported before the change log was read. Until [`SharedCache::settled`], this
+    /// gateway rejects every entry that it may affect. Never waits.
     pub fn told(&self, event: TokenEvent) {
         self.doubts().tell(event);
     }
 
-    /// What was told so far.
+    /// The changes that feeds have reported so far.
     pub fn heard(&self) -> Heard {
         self.doubts().heard()
     }
 
-    /// All that the change log says was passed on by [`SharedCache::changed`], after this much was heard.
+    /// Records that the change log was read, and passed to [`SharedCache::changed`], after these reports.
     pub fn settled(&self, heard: Heard) {
         self.doubts().settle(heard);
     }
@@ -208,37 +208,37 @@ impl SharedCache {
         outbox::announce(self, changes).await;
     }
 
-    /// What other gateways tell, and this one.
+    /// The feed of changes from all gateways, this one included.
     pub fn feed(self: &Arc<Self>) -> Box<dyn TokenFeed> {
         Box::new(feed::ChannelFeed::new(Arc::clone(self)))
     }
 
-    /// Is there nobody to ask?
+    /// Reports whether there is no connection.
     pub fn is_away(&self) -> bool {
         !self.link.is_up()
     }
 
-    /// Why there is nobody to ask, once that is known: where, what, and how to mend it.
+    /// Why there is no connection, once known: where, what, and how to fix it.
     pub fn trouble(&self) -> Option<String> {
         self.link.trouble()
     }
 
-    /// Where it is, without anything secret.
+    /// The address, without secrets.
     pub fn place(&self) -> String {
         self.link.servers().place()
     }
 
-    /// How many holds are still to be delivered.
+    /// The number of holds still to be delivered.
     pub fn owed(&self) -> usize {
         self.fences().owed()
     }
 
-    /// What was counted.
+    /// The counters.
     pub fn counters(&self) -> &SharedCounters {
         &self.counters
     }
 
-    /// Is this entry fresh by both clocks, and did nothing change since its look-up began?
+    /// Reports whether this entry is fresh by both clocks, and no change was recorded since its lookup began.
     fn believes(&self, digest: TokenDigest, entry: &Entry, now: ServerTime) -> bool {
         let Entry { began, kept, .. } = entry;
         let wall = self.clock.now();
@@ -251,7 +251,7 @@ impl SharedCache {
     }
 
     fn report_bad_entry(&self, digest: TokenDigest) {
-        // Fenced and owed like a change: a hold takes its place.
+        // Handled like a change: a hold overwrites it.
         self.fences().spoiled(digest, self.clock.instant());
         self.work.notify_one();
         if self.bad_entries.is_due(self.clock.instant()) {

@@ -1,4 +1,4 @@
-//! Delivers holds: at once, and after an outage as soon as the server is back.
+//! Delivers holds: at once, and after an outage as soon as Redis is back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,19 +13,19 @@ use super::scripts::{self, ServerTime};
 use crate::store::Cursor;
 use crate::token::TokenDigest;
 
-/// Holds on their way at once.
+/// Maximum number of concurrent deliveries.
 const AT_ONCE: usize = 64;
-/// Longest wait for one hold. No request waits for it, so it may be longer than that of a question.
+/// The timeout of one delivery. No request waits for it, so it may exceed that of a lookup.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Longest time for [`announce`].
+/// The timeout of [`announce`].
 const ANNOUNCE: Duration = Duration::from_secs(1);
-/// Wait after a hold failed while the server answers, doubled each time.
+/// The backoff after a failed delivery while the server answers, doubled each time.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Added to the floor under all tokens, in milliseconds: where there are several servers, each has its own clock.
+/// Milliseconds added to the floor under all tokens: several servers have different clocks.
 const SKEW_OF_SERVERS: u64 = 1_000;
 
-/// Delivers what is owed, for ever.
+/// Delivers owed holds until dropped.
 pub(super) async fn deliver(cache: Arc<SharedCache>) {
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -56,7 +56,7 @@ pub(super) async fn deliver(cache: Arc<SharedCache>) {
     }
 }
 
-/// Delivers one hold; says whether that worked.
+/// Delivers one hold; returns whether that succeeded.
 async fn hold(cache: &SharedCache, digest: TokenDigest, change: Cursor) -> bool {
     let answer = cache.link.ask(&cache.scripts.hold(digest, change.0), PATIENCE).await;
     match answer.and_then(|value| Ok(scripts::read_time(value)?)) {
@@ -73,9 +73,9 @@ async fn hold(cache: &SharedCache, digest: TokenDigest, change: Cursor) -> bool 
     }
 }
 
-/// Raises the floor under all tokens; says whether that worked.
+/// Raises the floor under all tokens; returns whether that succeeded.
 async fn raise(cache: &SharedCache, number: u64) -> bool {
-    // A look at a key that cannot be: no token has this digest, and the answer carries the time.
+    // Looks up an impossible key: no token has this digest, and the answer includes the server's time.
     let answer = cache.link.ask(&cache.scripts.look(TokenDigest::of(b"")), PATIENCE).await;
     match answer.and_then(|value| Ok(scripts::read_look(value)?)) {
         Ok((_, ServerTime(now))) => {

@@ -1,40 +1,39 @@
-//! The three things that are done to one key, each at once and judged by the clock of the server.
+//! The Lua scripts: look, fill, hold. Each is atomic and uses the server's clock.
 //!
-//! Every script touches one key only, so that a cluster can run it.
+//! Every script touches a single key, so a cluster can run it.
 
 use redis::{Cmd, FromRedisValue, RedisError, Script, Value};
 
 use crate::token::TokenDigest;
 
-/// Longest time from the begin of a look-up to its fill, in milliseconds. The store answers within its own timeout, or
-/// the look-up keeps nothing.
+/// Longest time from the start of a lookup to its fill, in milliseconds. A slower lookup is not cached.
 const LONGEST_LOOKUP: u64 = 2_000;
 
-/// How long a hold keeps fills out, in milliseconds: far longer than any look-up that began before it.
+/// How long a hold rejects fills, in milliseconds: far longer than any lookup that began before it.
 const HOLD: u64 = 10_000;
 
-/// Longest value that we look at, in bytes. The largest record takes a few thousand.
+/// Maximum size of a value that is read, in bytes. The largest record takes a few thousand.
 const LONGEST_VALUE: u64 = 65_536;
 
-/// A point in time by the clock of the Redis server: milliseconds since 1970.
+/// A time by the clock of the Redis server: milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ServerTime(pub(super) u64);
 
-/// The time in milliseconds; fits a double for 285,000 years.
+/// The time in milliseconds; a double holds it exactly for 285,000 years.
 const NOW: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local there = redis.pcall('GET', KEYS[1])
 ";
 
-/// What stands there, and the time. Something that is no text, or too long, reads as rubbish.
+/// Returns the value and the time. A value that is not a string, or too long, counts as invalid.
 const LOOK: &str = "
 if type(there) == 'table' or (there and #there > tonumber(ARGV[1])) then there = 'x' end
 return {there, now}
 ";
 
-/// Keeps an entry, unless its look-up took too long, or a hold or an entry that began later stands there. The clock may
-/// have gone back: a look-up does not begin in the future.
+/// Stores an entry, unless the lookup took too long, or a hold or a later entry exists. A lookup that began in the
+/// future is rejected too: the clock was set back.
 const KEEP: &str = "
 local began = tonumber(ARGV[1])
 if began > now or now - began > tonumber(ARGV[4]) then return 0 end
@@ -46,8 +45,8 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 ";
 
-/// Puts a hold there and tells the channel, unless the hold of this change or of a later one is there: then somebody
-/// else told. Where nothing can be written, what is there is removed at least.
+/// Writes a hold and publishes it, unless the hold of this change or a later one exists: then another gateway published
+/// it. If the server cannot write, the script at least deletes the entry.
 const HOLD_KEY: &str = "
 local other = type(there) == 'string' and tonumber(string.match(there, '^h(%d+)$'))
 if other and other >= tonumber(ARGV[1]) then return now end
@@ -61,7 +60,7 @@ if type(told) == 'table' then return told end
 return now
 ";
 
-/// The scripts, with the names under which a server remembers them.
+/// The scripts with their hashes.
 pub(super) struct Scripts {
     prefix: String,
     look: Named,
@@ -91,7 +90,7 @@ impl Named {
     }
 }
 
-/// One question: by the name of its script, and with the script itself for a server that does not remember it.
+/// One call: the hash of the script, and its source for a server that has not cached it.
 pub(super) struct Call {
     pub(super) by_hash: Cmd,
     pub(super) by_text: Cmd,
@@ -106,13 +105,13 @@ impl Call {
 }
 
 impl Scripts {
-    /// Scripts for keys that begin with `prefix`.
+    /// Creates the scripts for keys that begin with `prefix`.
     pub(super) fn new(prefix: &str) -> Scripts {
         let [look, keep, hold] = [LOOK, KEEP, HOLD_KEY].map(Named::new);
         Scripts { prefix: prefix.to_owned(), look, keep, hold }
     }
 
-    /// The channel that tells of changes. Each message is a digest in hexadecimal digits.
+    /// The channel that publishes changes. Each message is a digest in hexadecimal.
     pub(super) fn channel(&self) -> String {
         format!("{}changes", self.prefix)
     }
@@ -121,12 +120,12 @@ impl Scripts {
         self.look.call(&self.key(digest)).arg(LONGEST_VALUE)
     }
 
-    /// Answers 1 if the entry was kept.
+    /// Returns 1 if the entry was stored.
     pub(super) fn keep(&self, digest: TokenDigest, began: ServerTime, value: &[u8], ttl: u64) -> Call {
         self.keep.call(&self.key(digest)).arg(began.0).arg(value).arg(ttl).arg(LONGEST_LOOKUP)
     }
 
-    /// Answers the time.
+    /// Returns the server's time.
     pub(super) fn hold(&self, digest: TokenDigest, change: i64) -> Call {
         let change = change.max(0);
         self.hold.call(&self.key(digest)).arg(change).arg(HOLD).arg(self.channel()).arg(hex(digest))
@@ -137,13 +136,13 @@ impl Scripts {
     }
 }
 
-/// What [`Scripts::look`] answers.
+/// Parses the answer of [`Scripts::look`].
 pub(super) fn read_look(answer: Value) -> Result<(Option<Vec<u8>>, ServerTime), RedisError> {
     let (there, now) = <(Option<Vec<u8>>, u64)>::from_redis_value(answer)?;
     Ok((there, ServerTime(now)))
 }
 
-/// What [`Scripts::hold`] answers.
+/// Parses the answer of [`Scripts::hold`].
 pub(super) fn read_time(answer: Value) -> Result<ServerTime, RedisError> {
     Ok(ServerTime(u64::from_redis_value(answer)?))
 }
@@ -152,7 +151,7 @@ fn hex(digest: TokenDigest) -> String {
     digest.as_bytes().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Reads a message of the channel.
+/// Parses a message of the channel.
 pub(super) fn read_message(text: &[u8]) -> Option<TokenDigest> {
     if text.len() != 64 {
         return None;

@@ -1,4 +1,4 @@
-//! How a connection to Redis is made: to one server, to the master that sentinels name, to the nodes of a cluster.
+//! Connects to Redis: to one server, to the master that sentinels report, or to the nodes of a cluster.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use redis::{
 use super::cause::{Moment, advice};
 use crate::config::settings::{RedisCache, RedisHost, RedisServers};
 
-/// Longest wait for one connection.
+/// The timeout of one connect.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Whom to ask for a connection.
+/// The configured servers.
 pub(super) struct Servers(RedisCache);
 
-/// A connection that many ask through at once. Cloned for each question.
+/// A multiplexed connection. Cloned for each request.
 #[derive(Clone)]
 pub(super) enum Connection {
     /// To one server.
@@ -45,22 +45,22 @@ impl Servers {
         Servers(settings.clone())
     }
 
-    /// Is it one server, and always the same?
+    /// Reports whether it is always the same single server.
     pub(super) fn is_one(&self) -> bool {
         matches!(self.0.servers, RedisServers::One(_) | RedisServers::Unix(_))
     }
 
-    /// Do the servers make up a cluster?
+    /// Reports whether the servers form a cluster.
     pub(super) fn are_cluster(&self) -> bool {
         matches!(self.0.servers, RedisServers::Cluster(_))
     }
 
-    /// Does a sentinel say which server is the master?
+    /// Reports whether sentinels name the master.
     pub(super) fn have_sentinel(&self) -> bool {
         matches!(self.0.servers, RedisServers::Sentinel { .. })
     }
 
-    /// A connection for questions. Bounded for each server that is tried; questions on it are the caller's to bound.
+    /// Connects for requests. Each attempted server has a timeout; the caller limits requests on the connection.
     pub(super) async fn connect(&self) -> RedisResult<Connection> {
         if let RedisServers::Cluster(nodes) = &self.0.servers {
             return self.cluster(nodes)?.get_async_connection().await.map(Connection::Cluster);
@@ -70,7 +70,7 @@ impl Servers {
         client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
     }
 
-    /// A connection for messages, which `push` takes. In a cluster, to the nodes in turn.
+    /// Connects for published messages, which `push` receives. In a cluster, uses the nodes in turn.
     pub(super) async fn listen(
         &self,
         turn: &AtomicUsize,
@@ -84,7 +84,7 @@ impl Servers {
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Knows how to connect to one server: the server, the master, or one node of the cluster.
+    /// Connects to one server: the server, the master, or one node of the cluster.
     async fn client(&self, turn: usize) -> RedisResult<Client> {
         match &self.0.servers {
             RedisServers::One(host) => self.client_of(self.address(host)),
@@ -108,7 +108,7 @@ impl Servers {
     }
 
     fn info(&self, address: ConnectionAddr) -> RedisResult<ConnectionInfo> {
-        // RESP3 brings messages and answers over one connection.
+        // RESP3 carries messages and answers over one connection.
         let mut redis =
             RedisConnectionInfo::default().set_db(self.0.database.into()).set_protocol(ProtocolVersion::RESP3);
         if let Some(username) = &self.0.username {
@@ -121,7 +121,7 @@ impl Servers {
         Ok(info.set_redis_settings(redis).set_tcp_settings(tcp()))
     }
 
-    /// Asks the sentinels anew each time: they know who is the master now.
+    /// Asks the sentinels anew each time: they know the current master.
     fn sentinel(&self, sentinels: &[RedisHost], service: &str) -> RedisResult<SentinelClient> {
         let addresses = sentinels.iter().map(|host| self.address(host));
         let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?
@@ -147,7 +147,7 @@ impl Servers {
 
     fn cluster(&self, nodes: &[RedisHost]) -> RedisResult<ClusterClient> {
         let infos = nodes.iter().map(|node| self.info(self.address(node))).collect::<RedisResult<Vec<_>>>()?;
-        // One retry, at once: after a redirection, or on a connection that broke.
+        // One immediate retry: after a redirect, or on a broken connection.
         let mut builder = ClusterClientBuilder::new(infos)
             .retries(1)
             .min_retry_wait(1)
@@ -174,13 +174,13 @@ impl Servers {
         Some(TlsCertificates { client_tls: None, root_cert: Some(authorities) })
     }
 
-    /// What went wrong on a connection that had answered before, and how to mend it. Holds no password: neither ours
-    /// nor the library's texts do.
+    /// Describes an error on a connection that had answered before, and how to fix it. Contains no password; nor do the
+    /// library's texts.
     pub(super) fn explain(&self, error: &RedisError) -> String {
         self.told(error, Moment::Connected)
     }
 
-    /// Why there is no connection, and how to mend it.
+    /// Describes why there is no connection, and how to fix it.
     pub(super) async fn explain_connecting(&self, error: &RedisError) -> String {
         let is_handshake = self.0.tls.is_some() && !error.is_connection_refusal() && self.is_open().await;
         self.told(error, if is_handshake { Moment::TlsHandshake } else { Moment::Connecting })
@@ -190,15 +190,14 @@ impl Servers {
         format!("{}: {error}{}", self.place(), advice(error, moment))
     }
 
-    /// Does a server accept connections at all? Of several it may have been another one that failed, of which nothing
-    /// is said.
+    /// Reports whether a server accepts connections. `false` for several servers: another one may have failed.
     async fn is_open(&self) -> bool {
         let RedisServers::One(RedisHost(host, port)) = &self.0.servers else { return false };
         let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
         matches!(tokio::time::timeout(CONNECT, connecting).await, Ok(Ok(_)))
     }
 
-    /// Where the servers are, for messages.
+    /// The addresses of the servers, for messages.
     pub(super) fn place(&self) -> String {
         let list = |hosts: &[RedisHost]| {
             hosts.iter().map(|RedisHost(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
@@ -213,6 +212,6 @@ impl Servers {
 }
 
 fn tcp() -> TcpSettings {
-    // Questions are small and written whole; waiting for more only adds delay.
+    // Requests are small and written in one piece, so waiting to coalesce packets only adds delay.
     TcpSettings::default().set_nodelay(true)
 }

@@ -28,7 +28,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
             return self.find_session(key.digest()).await;
         }
         let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key.expose())).await?;
-        // To some collations `ABC` is `abc`. To us a key has one spelling (D9).
+        // Some collations treat `ABC` and `abc` as equal. A key has exactly one spelling.
         let mut tokens = self.tokens(rows).into_iter().filter(|token| *token.key == key.expose());
         let Some(token) = tokens.next() else { return Ok(None) };
         if let Some(other) = tokens.next() {
@@ -50,8 +50,8 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
         Ok(self.tokens(rows).iter().map(Token::digest).collect())
     }
 
-    /// There is no log, so this only asks whether the database answers at all, which says for how long those who are
-    /// known may pass without; and tells of a gap where the feed may have missed something.
+    /// Django keeps no change log, so this only checks that the database answers; `on_outage` depends on that. It
+    /// reports a gap if the feed may have missed changes.
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
         let next = self.newest_change().await?;
         let events = if next == since { Vec::new() } else { vec![TokenEvent::Gap] };
@@ -78,7 +78,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
         Ok(0)
     }
 
-    /// There is no place to note it; the refusal in clear and the line in the log stay.
+    /// Django has no column for it; the refused request and the log line remain.
     async fn mark_exposed(&self, _digest: TokenDigest, _from: IpAddr, _at: Timestamp) -> Result<(), StoreError> {
         Ok(())
     }

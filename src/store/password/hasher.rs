@@ -1,4 +1,4 @@
-//! Hashes and compares passwords, a few at a time, without getting in anybody's way.
+//! Hashes and compares passwords on a bounded number of threads.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,35 +9,36 @@ use tokio::time::Instant;
 use super::{Password, fits, hash};
 use crate::config::settings::Hashing;
 
-/// How many comparisons may wait for each that is being made. Together they wait a few seconds at the very most; who
-/// comes later is better told to come again.
+/// Maximum number of queued comparisons per running one. The queue takes a few seconds at most; further requests are
+/// rejected.
 const QUEUE: usize = 8;
 
-/// By how much threads that hash stand back behind those that serve (`nice`). On a busy machine they get about a tenth
-/// of a core each; on an idle one it makes no difference.
+/// The `nice` value of hashing threads. On a busy machine each gets about a tenth of a core; on an idle one it has no
+/// effect.
 const STAND_BACK: i32 = 10;
 
-/// How long a comparison that took long is remembered.
+/// How long a slow comparison is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// Most multiples of `failed_after` that are remembered: a machine that stood still is no dear hash.
+/// Maximum remembered duration, in multiples of `failed_after`: a longer one means that the machine was suspended, not
+/// that the hash is expensive.
 const MOST_REMEMBERED: u32 = 10;
 
 /// A password was neither hashed nor compared.
 #[derive(Debug, thiserror::Error)]
 pub enum HashingFailed {
-    /// Enough others are being compared. Says nothing of the password.
+    /// The queue is full. Says nothing about the password.
     #[error("too many passwords are being compared at this moment")]
     Busy,
-    /// It could not be computed.
+    /// The computation failed.
     #[error("the password could not be hashed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Hashes and compares.
+/// Hashes and compares passwords.
 pub(in crate::store) struct Hasher {
     permits: Arc<Semaphore>,
-    /// Comparisons that are being made or wait.
+    /// Running and queued comparisons.
     room: Semaphore,
     pace: Pace,
 }
@@ -52,17 +53,17 @@ impl Hasher {
         }
     }
 
-    /// A new hash to keep. Waits for as long as it takes.
+    /// Hashes a new password. Waits for as long as it takes.
     pub(in crate::store) async fn hash(&self, password: Password) -> Result<String, HashingFailed> {
         let Done { result: hashed, .. } = self.run(move || hash(&password)).await?;
         hashed.map_err(|error| HashingFailed::Failed(error.into()))
     }
 
-    /// Does this password fit? `kept` is `None` for a user who is unknown or switched off.
+    /// Compares a password. `kept` is `None` for a user who is unknown or inactive.
     ///
-    /// "No" comes `failed_after` the question, or a multiple of that, and until the slowest comparison of late would
-    /// have ended it keeps the place of one: neither its own time nor that of whoever waits behind it says which kind
-    /// of hash there is, or whether there is any. Waiting costs no thread.
+    /// "No" is returned `failed_after` the request, or a multiple of that. It also holds its place in the queue until
+    /// the slowest recent comparison would have ended. So neither its own time nor the waiting time of others reveals
+    /// the kind of hash, or whether one exists. Waiting uses no thread.
     pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
         let asked = Instant::now();
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
@@ -79,8 +80,8 @@ impl Hasher {
         Ok(fits)
     }
 
-    /// Does `work` on a thread of its own. Dropping the future leaves the computation running, and its permit taken
-    /// until it ends.
+    /// Runs `work` on its own thread. If the future is dropped, the computation continues and keeps its permit until it
+    /// ends.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -90,11 +91,12 @@ impl Hasher {
         let begun = Instant::now();
         let (reply, done) = oneshot::channel();
         let thread = std::thread::Builder::new().name("hash".to_owned()).spawn(move || {
-            // Of this thread alone, on Linux; elsewhere of the whole process. Refused, it hashes at ordinary priority.
+            // On Linux it applies to this thread only, elsewhere to the whole process. If refused, hashing runs at
+            // normal priority.
             if cfg!(target_os = "linux") {
                 let _ = rustix::process::nice(STAND_BACK);
             }
-            // The asker may have left.
+            // The caller may have gone.
             let _ = reply.send(Done { result: work(), begun, permit });
         });
         thread.map_err(|error| HashingFailed::Failed(error.into()))?;
@@ -102,25 +104,25 @@ impl Hasher {
     }
 }
 
-/// What was computed.
+/// The result of a computation.
 struct Done<T> {
     result: T,
-    /// When its turn had come.
+    /// When it started.
     begun: Instant,
-    /// Its turn, until it is dropped.
+    /// Its permit, until dropped.
     permit: OwnedSemaphorePermit,
 }
 
-/// When failures are told. Where some hashes are dear, or the machine is so busy that they are, failures under all
-/// others take as long: what is dear shows in its first failure at most.
+/// Decides when failures are reported. If some hashes are slow, or the machine is busy, all failures take equally long.
+/// So only the first failure of a slow hash can be recognised.
 struct Pace {
     span: Duration,
-    /// The longest that a comparison took of late, and when that was.
+    /// The longest recent comparison, and its time.
     slowest: Mutex<Option<(Duration, Instant)>>,
 }
 
 impl Pace {
-    /// The slowest comparison of late, with one that took `elapsed` now.
+    /// Returns the longest recent comparison, including one that took `elapsed` now.
     fn slowest(&self, elapsed: Duration, now: Instant) -> Duration {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(Duration::ZERO, |(known, _)| known);
@@ -130,7 +132,7 @@ impl Pace {
         elapsed.max(known)
     }
 
-    /// How long after it was asked for an answer is told that was known `elapsed` after that, if it is "no".
+    /// Returns the time after the request at which a "no" that was known after `elapsed` is reported.
     fn told_after(&self, elapsed: Duration, slowest: Duration) -> Duration {
         let spans = elapsed.max(slowest).as_nanos().div_ceil(self.span.as_nanos().max(1)).max(1);
         u32::try_from(spans).map_or(elapsed, |spans| self.span.saturating_mul(spans))
@@ -159,7 +161,7 @@ mod tests {
             (1, 101, 200),
             (2, 1, 200),
             (300, 150, 200),
-            // Remembered from the last time that it took so long.
+            // Remembered from the last comparison that took this long.
             (899, 1, 200),
             (900, 1, 100),
             (901, 950, 1_000),
@@ -169,11 +171,11 @@ mod tests {
             let slowest = pace.slowest(ms(took), begin + Duration::from_secs(second));
             assert_eq!(pace.told_after(ms(took), slowest), ms(told), "{second}");
         }
-        // Who waited for a turn is told at the end of a span all the same.
+        // A failure that waited for a permit is reported at a multiple of `failed_after` too.
         assert_eq!(pace.told_after(ms(130), ms(20)), ms(200));
     }
 
-    /// Who comes behind it learns nothing of it either.
+    /// The next request in the queue cannot tell either.
     #[tokio::test]
     async fn a_failure_keeps_its_turn_until_the_slowest_of_late_would_have_ended() {
         let slowest = Duration::from_millis(300);

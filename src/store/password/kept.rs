@@ -1,8 +1,8 @@
-//! Reads the password hashes that databases hold: ours, and all that Django writes.
+//! Parses stored password hashes: our own, and all that Django writes.
 //!
-//! What is damaged, unknown, or asks for more time or memory than a login may cost is no hash: nothing fits it. Plain
-//! MD5 and SHA-1 are left out, as in Django's own list. Hashes are never rewritten: a database that Django uses too
-//! stays readable for it.
+//! A hash that is damaged, unknown, or more expensive than a login may be is treated as no password. Plain MD5 and
+//! SHA-1 are not supported, as in Django's own list. Hashes are never rewritten, so a database shared with Django stays
+//! readable for it.
 
 use std::num::NonZeroU32;
 
@@ -17,10 +17,10 @@ use zeroize::Zeroizing;
 
 use super::Password;
 
-// The most that a hash may ask for: at least four times what Django 6.1 writes, and about two seconds of one core.
+// The maximum cost of a hash: at least four times that of Django 6.1, and about two seconds of one core.
 const MOST_PBKDF2_ROUNDS: u32 = 10_000_000;
 const MOST_BCRYPT_COST: u32 = 15;
-/// Of Argon2 and scrypt; with `login.hash_parallelism` this bounds what all logins together take.
+/// For Argon2 and scrypt; together with `login.hash_parallelism`, it bounds the memory of all logins.
 const MOST_MEMORY_KIB: u32 = 128 * 1024;
 const MOST_ARGON2_PASSES: u32 = 16;
 const MOST_ARGON2_LANES: u32 = 16;
@@ -29,10 +29,10 @@ const MOST_SCRYPT_WORK: u64 = 1 << 22;
 
 const SHA1_BYTES: usize = 20;
 const SCRYPT_BYTES: usize = 64;
-/// What bcrypt reads of a password, the NUL at its end included.
+/// The number of password bytes that bcrypt reads, its final NUL included.
 const BCRYPT_BYTES: usize = 72;
 
-/// A password hash that a store keeps.
+/// A stored password hash.
 pub(super) enum Kept {
     Argon2(Box<PasswordHash>),
     Pbkdf2 { algorithm: pbkdf2::Algorithm, rounds: NonZeroU32, salt: String, digest: Vec<u8> },
@@ -41,12 +41,12 @@ pub(super) enum Kept {
 }
 
 impl Kept {
-    /// `None` for whatever no password fits.
+    /// Returns `None` for a hash that no password matches.
     pub(super) fn read(text: &str) -> Option<Kept> {
         let (algorithm, rest) = text.split_once('$')?;
         match algorithm {
             "" => argon2(text, &["argon2id"]),
-            // The word, then a PHC string; argon2i up to Django 3.1.
+            // The algorithm, then a PHC string; argon2i up to Django 3.1.
             "argon2" => argon2(text.strip_prefix("argon2")?, &["argon2id", "argon2i"]),
             "pbkdf2_sha256" => pbkdf2(rest, PBKDF2_HMAC_SHA256, SHA256_OUTPUT_LEN),
             "pbkdf2_sha1" => pbkdf2(rest, PBKDF2_HMAC_SHA1, SHA1_BYTES),
@@ -72,7 +72,7 @@ impl Kept {
                 let text = if *of_sha256 { sha256_hex(password) } else { Zeroizing::new(password.as_bytes().to_vec()) };
                 let text = bcrypt_text(&text);
                 let computed = Zeroizing::new(bcrypt::bcrypt(*cost, *salt, &text));
-                // The last byte is not written down.
+                // The last byte is not stored.
                 computed.split_last().is_some_and(|(_, computed)| computed.ct_eq(digest).into())
             }
         }
@@ -125,7 +125,7 @@ fn parts<const N: usize>(text: &str) -> Option<[&str; N]> {
     parts.try_into().ok()
 }
 
-/// Digits and nothing else: `parse` alone takes a sign.
+/// Parses digits only: `parse` alone accepts a sign.
 fn number(text: &str) -> Option<u32> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -134,12 +134,12 @@ fn salted(salt: &str) -> Option<String> {
     (!salt.is_empty()).then(|| salt.to_owned())
 }
 
-/// Of exactly this length: a short digest would be matched by chance.
+/// Requires exactly this length: a short digest could match by chance.
 fn decode(digest: &str, length: usize) -> Option<Vec<u8>> {
     Base64::decode_vec(digest).ok().filter(|digest| digest.len() == length)
 }
 
-/// What Django gives to bcrypt in place of the password, so that no password is cut.
+/// Returns the text that Django passes to bcrypt in place of the password, so that no password is truncated.
 fn sha256_hex(password: &Password) -> Zeroizing<Vec<u8>> {
     let mut hex = Zeroizing::new(Vec::with_capacity(2 * SHA256_OUTPUT_LEN));
     for byte in digest(&SHA256, password.as_bytes()).as_ref() {
@@ -148,7 +148,7 @@ fn sha256_hex(password: &Password) -> Zeroizing<Vec<u8>> {
     hex
 }
 
-/// A text as bcrypt reads it: a NUL behind it, and nothing beyond 72 bytes.
+/// Prepares a text for bcrypt: appends a NUL, truncates to 72 bytes.
 fn bcrypt_text(text: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.iter().copied().chain([0]).take(BCRYPT_BYTES).collect())
 }

@@ -1,8 +1,8 @@
-//! Passwords: the secret that a user types, and the hash that a store keeps.
+//! Passwords, and their stored hashes.
 //!
-//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] reads those of Django too.
-//! All of them take tens of milliseconds and megabytes on purpose, so the [`Hasher`] works on threads of its own,
-//! outside any transaction, a few at a time.
+//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] also reads those of Django.
+//! Hashing deliberately takes tens of milliseconds and megabytes. The [`Hasher`] therefore runs a few at a time on its
+//! own threads, outside any transaction.
 
 mod hasher;
 mod kept;
@@ -22,16 +22,16 @@ const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// A password in clear. Wiped when dropped, and never shown.
+/// A plain password. Wiped when dropped, and never printed.
 pub struct Password(Zeroizing<String>);
 
-/// An empty text is no password.
+/// The error for an empty password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a password must not be empty")]
 pub struct EmptyPassword;
 
 impl Password {
-    /// Takes any text but the empty one, exactly as it is: never stripped, never normalised.
+    /// Accepts any text but the empty one, unchanged: neither stripped nor normalised.
     ///
     /// # Errors
     /// [`EmptyPassword`].
@@ -40,7 +40,7 @@ impl Password {
         if text.is_empty() { Err(EmptyPassword) } else { Ok(Password(text)) }
     }
 
-    /// How long it is.
+    /// The length.
     pub fn characters(&self) -> usize {
         self.0.chars().count()
     }
@@ -56,15 +56,15 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The algorithm of a hash that no password can be compared with. `None` for a hash that can be, and where there is no
-/// password on purpose (an empty text, or one that begins with `!`, as in Django).
+/// Returns the algorithm of a hash that is not supported. `None` for a supported hash, and for a deliberately unusable
+/// one: an empty text, or one that begins with `!`, as in Django.
 pub(super) fn unverifiable(kept: &str) -> Option<String> {
     if kept.is_empty() || kept.starts_with('!') || Kept::read(kept).is_some() {
         return None;
     }
     let is_name =
         |text: &&str| (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    // Without `$` it may be a plain MD5, or anything: nothing of it is shown.
+    // Without `$` it may be a plain MD5, or anything else, so no part of it is shown.
     let algorithm = kept.split_once('$').map(|(algorithm, _)| algorithm).filter(is_name);
     Some(algorithm.unwrap_or("unknown").to_owned())
 }
@@ -75,12 +75,12 @@ fn hash(password: &Password) -> argon2::password_hash::Result<String> {
     Ok(hasher.hash_password(password.as_bytes())?.to_string())
 }
 
-/// `kept` is `None` for a user who is unknown or switched off.
+/// `kept` is `None` for a user who is unknown or inactive.
 fn fits(password: &Password, kept: Option<&str>) -> bool {
     match kept.and_then(Kept::read) {
         Some(kept) => kept.fits(password),
         None => {
-            // Work as for a user who has a hash: who asks for many users at once would see it in the queue otherwise.
+            // Does the same work as for a user with a hash: otherwise the queue would reveal whether users exist.
             let _ = hash(password);
             false
         }

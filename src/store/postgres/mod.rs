@@ -45,14 +45,14 @@ pub(in crate::store) struct PostgresDatabase {
     place: String,
 }
 
-/// A transaction that holds the lock of all changes.
+/// A transaction that holds the global change lock.
 pub(in crate::store) struct PostgresChange {
     lease: Lease<PostgresServer>,
     spoilt: bool,
 }
 
 impl PostgresDatabase {
-    /// Reads the address; does not ask the server yet.
+    /// Parses the address; does not connect yet.
     pub(in crate::store) fn new(
         url: &settings::PostgresUrl,
         settings: &settings::Store,
@@ -63,7 +63,7 @@ impl PostgresDatabase {
         Ok(PostgresDatabase { pool, place })
     }
 
-    /// Runs one statement by itself, and says how many rows it touched.
+    /// Runs one statement as its own transaction; returns the number of changed rows.
     pub(in crate::store) async fn execute_alone(&self, statement: Statement) -> Result<u64, StoreError> {
         let mut lease = self.pool.lease().await?;
         let done = execute(lease.connection(), &statement).await.map_err(sorted)?;
@@ -71,8 +71,8 @@ impl PostgresDatabase {
         Ok(done)
     }
 
-    /// A connection on which a statement that begins something was run. On one that had died meanwhile nothing can have
-    /// happened, so that a new one takes its place.
+    /// Returns a connection on which the statement that begins a transaction was run. A connection that died while idle
+    /// is replaced: nothing can have happened on it.
     async fn begin_with(&self, begin: &'static str) -> Result<Lease<PostgresServer>, StoreError> {
         let mut lease = self.pool.lease().await?;
         let begun = match sqlx::raw_sql(begin).execute(lease.connection()).await {
@@ -102,7 +102,7 @@ impl Database for PostgresDatabase {
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         let mut lease = self.pool.lease().await?;
         let rows = match rows(lease.connection(), &statement).await {
-            // It only reads, so that asking twice does no harm.
+            // Read-only, so a retry is harmless.
             Err(error) if lease.was_used() && is_cut(&error) => {
                 lease = lease.renew().await?;
                 rows(lease.connection(), &statement).await
@@ -124,7 +124,7 @@ impl Database for PostgresDatabase {
         let begun = tokio::time::timeout(PATIENCE, lease.connection().begin_with(BEGIN_MIGRATION)).await;
         let mut change = begun.map_err(|elapsed| self.unopened(unavailable(elapsed)))?.map_err(failed)?;
         let applied = apply(&mut *change, &MIGRATIONS).await.map_err(|error| match error {
-            // A server that goes away meanwhile is not a matter of versions.
+            // A server that becomes unreachable is not a schema error.
             MigrateError::Execute(error) => failed(error),
             MigrateError::ExecuteMigration(error, _) if is_cut(&error) => failed(error),
             other => OpenError::Schema { store: self.place(), source: Box::new(other) },
@@ -167,7 +167,7 @@ impl Change for PostgresChange {
     }
 
     async fn roll_back(mut self) {
-        // After an error of the server the connection is closed, which undoes as much and cannot fail.
+        // After a server error the connection is closed, which rolls back and cannot fail.
         if !self.spoilt && sqlx::raw_sql("ROLLBACK").execute(self.lease.connection()).await.is_ok() {
             self.lease.give_back();
         }

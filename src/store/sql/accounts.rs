@@ -1,6 +1,6 @@
-//! Keeps users.
+//! The account store.
 //!
-//! Names and ids are looked up within the change that takes them, so no other writer comes in between.
+//! Names and ids are checked in the same transaction that takes them, so no concurrent writer can take them in between.
 
 use async_trait::async_trait;
 
@@ -16,7 +16,7 @@ use crate::store::{
 };
 use crate::token::SubjectId;
 
-/// What stands in place of a hash when no password fits, as in Django.
+/// The stored text of a user without a password, as in Django.
 pub(super) const UNUSABLE: &str = "!";
 
 #[async_trait]
@@ -137,7 +137,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// What to keep for a password.
+    /// Returns the text to store for a password.
     async fn hash(&self, password: Option<Password>) -> Result<String, AccountError> {
         match password {
             Some(password) => Ok(self.hasher.hash(password).await?),
@@ -145,7 +145,7 @@ impl<D: Database> SqlStore<D> {
         }
     }
 
-    /// The active user of this name with the hash that the password fits.
+    /// Returns the active user of this name with the hash that the password matched.
     pub(super) async fn compare(
         &self,
         name: &str,
@@ -157,8 +157,7 @@ impl<D: Database> SqlStore<D> {
 
     async fn compare_row(&self, name: &str, password: Password) -> Result<Option<UserRow>, AccountError> {
         let row = self.row_of(name).await?;
-        // Of a user who is switched off nothing is compared: the right password would be told from a wrong one by the
-        // time.
+        // The password of an inactive user is never compared: the time would reveal that it was right.
         let kept = row.as_ref().filter(|row| row.is_active()).map(|row| row.password().to_owned());
         let fits = self.hasher.fits(password, kept).await?;
         Ok(row.filter(|row| fits && row.is_active()))
@@ -174,7 +173,7 @@ impl<D: Database> SqlStore<D> {
     }
 
     async fn row_of(&self, name: &str) -> Result<Option<UserRow>, StoreError> {
-        // No user has such a name, and PostgreSQL would call the question itself an error.
+        // No user has such a name, and PostgreSQL would reject the query with an error.
         if name.contains('\0') {
             return Ok(None);
         }
@@ -200,7 +199,7 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// Writes down a user whose id and name are free.
+/// Inserts a user whose id and name are free.
 pub(super) async fn insert<C: Change>(
     change: &mut C,
     user: &NewUser,

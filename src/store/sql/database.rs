@@ -1,4 +1,4 @@
-//! What the traits need of a database: rows of one statement, and transactions that come one after the other.
+//! The requirements on a database: queries and serialised transactions.
 
 use std::future::Future;
 
@@ -7,7 +7,7 @@ use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
 /// A kind of database.
 pub(in crate::store) trait Database: Send + Sync + 'static {
-    /// A transaction that no other transaction of any gateway runs beside.
+    /// A transaction; the transactions of all gateways run one at a time.
     type Change: Change;
 
     /// Spelt by each in its own way, as the next: notes the last use of tokens. `$1` is a JSON object of times by
@@ -17,45 +17,45 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// Rows of one column, `id`, from the JSON list of numbers that stands at this place.
     fn ids_at(place: &str) -> String;
 
-    /// The rows of a statement that only reads. Sees what was committed before, all of it.
+    /// Runs a read-only query. It sees everything that was committed before.
     fn rows<T: Row>(&self, statement: Statement) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;
 
-    /// Begins to change something: waits until every other [`Change`] has ended.
+    /// Begins a transaction: waits until every other [`Change`] has ended.
     fn begin(&self) -> impl Future<Output = Result<Self::Change, StoreError>> + Send;
 
-    /// Brings the schema up to this version, all of it or nothing, and says which steps it took.
+    /// Migrates the schema, completely or not at all; returns the migrations that ran.
     fn migrate(&self) -> impl Future<Output = Result<Vec<Migration>, OpenError>> + Send;
 
-    /// Why it could not be opened, in the words that fit this kind.
+    /// Returns the error for a database that could not be opened, with advice for this kind.
     fn unopened(&self, source: StoreError) -> OpenError;
 
-    /// Where it is, without anything secret.
+    /// The address, without secrets.
     fn place(&self) -> String;
 
-    /// Hears of changes.
+    /// Returns the feed of changes.
     fn feed(&self) -> Box<dyn TokenFeed>;
 }
 
-/// A transaction. Dropped before its commit, it changes nothing.
+/// A transaction. Dropping it before the commit rolls it back.
 pub(in crate::store) trait Change: Send + Sized {
-    /// The rows of a statement, which may change something.
+    /// Runs a query, which may change rows.
     fn rows<T: Row>(&mut self, statement: Statement) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;
 
-    /// Runs a statement and says how many rows it touched.
+    /// Runs a statement; returns the number of changed rows.
     fn execute(&mut self, statement: Statement) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Makes it last. An error leaves open whether it does.
+    /// Commits. After an error, the outcome is unknown.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Gives it up.
+    /// Rolls back.
     fn roll_back(self) -> impl Future<Output = ()> + Send;
 
-    /// The only row of a statement, if there is one.
+    /// Runs a query with at most one row.
     fn row<T: Row>(&mut self, statement: Statement) -> impl Future<Output = Result<Option<T>, StoreError>> + Send {
         async { Ok(self.rows(statement).await?.pop()) }
     }
 
-    /// Ends the change as its outcome wants it.
+    /// Commits or rolls back, depending on the outcome.
     fn finish<T: Send, E: From<StoreError> + Send>(
         self,
         outcome: Result<T, E>,

@@ -1,7 +1,7 @@
-//! Issues, withdraws and lists tokens.
+//! The token ledger: issues, revokes and lists tokens.
 //!
-//! Each operation is one change, and no two changes run side by side, so what it reads is what it changes: simultaneous
-//! logins get one token, and a limit cannot be passed by asking twice at once.
+//! Each operation is one transaction, and transactions never run concurrently. So simultaneous logins get the same
+//! token, and concurrent requests cannot exceed a limit.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::store::{
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-/// Most characters of a token name.
+/// Maximum length of a token name.
 const LONGEST_NAME: usize = 100;
 
 /// A login token that is not revoked.
@@ -31,7 +31,7 @@ pub(super) struct Login {
     expires: Option<i64>,
 }
 
-/// A token to write down.
+/// A token to insert.
 pub(super) struct Draft<'a> {
     pub(super) key: TokenKey,
     pub(super) kind: TokenKind,
@@ -150,7 +150,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
     }
 }
 
-/// What happens within a change.
+/// The operations within a transaction.
 impl<D: Database> SqlStore<D> {
     async fn log_in(&self, change: &mut D::Change, owner: SubjectId, now: Timestamp) -> Result<Issued, LedgerError> {
         match login_of(change, owner).await? {
@@ -332,7 +332,7 @@ pub(super) async fn find<C: Change>(change: &mut C, token: TokenRef) -> Result<O
     change.row(details_of(token)).await?.map(TokenRow::into_details).transpose()
 }
 
-/// What an import answers for a key that the store has already.
+/// Returns the result of importing a key that the store already has.
 fn known_key(
     same: TokenDetails,
     kind: TokenKind,
@@ -378,12 +378,12 @@ fn check_order(order: &NamedToken) -> Result<(), LedgerError> {
     check_scopes(&order.scopes)
 }
 
-/// A later one could not be written as RFC 3339 has it, which programs could not read.
+/// RFC 3339 cannot express a later time, so programs could not read it.
 fn check_end(end: Option<Timestamp>) -> Result<(), LedgerError> {
     if end.is_some_and(|end| end > Timestamp::END_OF_YEAR_9999) { Err(LedgerError::InvalidEnd) } else { Ok(()) }
 }
 
-/// Upstreams get all scopes in one field value.
+/// Upstreams receive all scopes in one header.
 fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
     if scopes.to_string().len() > LONGEST_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
 }

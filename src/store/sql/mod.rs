@@ -46,13 +46,13 @@ pub(super) use self::database::{Change, Database};
 pub(super) use self::schema::{LostKey, apply, prepare};
 pub(super) use self::statement::{Argument, Row, Statement};
 
-/// All traits over one database, on behalf of somebody.
+/// All traits over one database, acting for one actor.
 pub(super) struct SqlStore<D> {
     shared: Arc<Shared<D>>,
     actor: Actor,
 }
 
-/// What a store is, whoever acts.
+/// The parts of a store that do not depend on the actor.
 pub(super) struct Shared<D> {
     database: D,
     sealer: Sealer,
@@ -79,7 +79,7 @@ impl<D> Deref for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Makes the database ready, and opens it for use.
+    /// Migrates the database and opens it.
     pub(super) async fn open(
         database: D,
         settings: &settings::Store,
@@ -107,7 +107,7 @@ impl<D: Database> SqlStore<D> {
         TokenKey::generate(format, &mut *rng)
     }
 
-    /// Does `work`, but not for longer than the store's time limit.
+    /// Runs `work` with the store's timeout.
     async fn within<T, E: From<StoreError> + MayBeStoreError>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -118,17 +118,17 @@ impl<D: Database> SqlStore<D> {
         answer
     }
 
-    /// The rows of a statement that only reads.
+    /// Runs a read-only query.
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         self.within(self.database.rows(statement)).await
     }
 
-    /// The only row of such a statement, if there is one.
+    /// Runs a read-only query with at most one row.
     async fn row<T: Row>(&self, statement: Statement) -> Result<Option<T>, StoreError> {
         Ok(self.rows(statement).await?.pop())
     }
 
-    /// Runs one statement that changes something, and says how many rows it touched.
+    /// Runs one statement that changes rows; returns their number.
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
         self.within(async {
             let mut change = self.database.begin().await?;

@@ -1,13 +1,13 @@
-//! Tells that this process has changed something.
+//! Reports the changes of this process.
 //!
-//! A file tells nobody of the changes of another process: those stand in the change log only.
+//! SQLite does not notify of changes by other processes; those are only in the change log.
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::store::{TokenEvent, TokenFeed};
 
-/// Follows the id of the newest change that this process wrote.
+/// Follows the id of the newest change by this process.
 pub(super) struct SqliteFeed {
     written: watch::Receiver<i64>,
 }
@@ -23,7 +23,7 @@ impl SqliteFeed {
 impl TokenFeed for SqliteFeed {
     async fn next(&mut self) -> TokenEvent {
         if self.written.changed().await.is_err() {
-            // The store is gone, and with it everybody who could change something here.
+            // The store was dropped, and with it every writer of this process.
             std::future::pending::<()>().await;
         }
         TokenEvent::Gap

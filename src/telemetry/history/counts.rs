@@ -1,36 +1,36 @@
-//! What is counted of some requests in some time.
+//! The counters of a set of requests in an interval.
 
 use std::ops::AddAssign;
 
 use crate::telemetry::metrics::{BUCKETS, Outcome, StatusClass, WATCHED};
 use crate::telemetry::recorder::RouteCounters;
 
-/// What is counted of some requests in some time.
+/// The counters of a set of requests in an interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Answers by class, in the order of [`StatusClass::ALL`].
+    /// Responses by class, in the order of [`StatusClass::ALL`].
     pub statuses: [u64; StatusClass::ALL.len()],
-    /// Answers with each of the statuses of [`WATCHED`].
+    /// Responses with each of the statuses of [`WATCHED`].
     pub watched: [u64; WATCHED.len()],
-    /// Requests for which an endpoint failed: none could be asked, or its answer broke off or was a 5xx.
+    /// Requests whose endpoint failed: none was reachable, or its response broke off or was a 5xx.
     pub origin_failures: u64,
-    /// Those among them that no endpoint answered.
+    /// Those of them without any response from an endpoint.
     pub unanswered: u64,
-    /// How long requests took, from the first byte to the last of the answer.
+    /// Request durations, from the first byte to the last byte of the response.
     pub total: Durations,
-    /// How long endpoints took to begin their answers.
+    /// Times to first byte of endpoints.
     pub upstream: Durations,
 }
 
-/// How many things took how long: one count for each of [`BUCKETS`], and one for what took longer.
+/// A histogram of durations: one count per bucket of [`BUCKETS`], and one for longer ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations(pub [u64; BUCKETS.len() + 1]);
 
 impl Counts {
-    /// How many numbers they are.
+    /// The number of counters.
     pub(super) const FIELDS: usize = StatusClass::ALL.len() + WATCHED.len() + 2 + 2 * (BUCKETS.len() + 1);
 
-    /// All of a route since the start, in one worker.
+    /// The totals of a route since the start, in one worker.
     pub(super) fn of(route: &RouteCounters) -> Counts {
         let failures = Outcome::ALL.iter().filter(|outcome| outcome.is_origin_failure());
         let failures: u64 = failures.map(|outcome| route.outcome(*outcome)).sum();
@@ -44,7 +44,7 @@ impl Counts {
         }
     }
 
-    /// What was added since `before`. Nothing where a counter went back, which none does.
+    /// Returns the difference to `before`; zero for a counter that decreased, which cannot happen.
     pub(super) fn since(&self, before: &Counts) -> Counts {
         let mut difference = self.clone();
         for (number, before) in difference.fields_mut().zip(before.fields()) {
@@ -53,13 +53,13 @@ impl Counts {
         difference
     }
 
-    /// All numbers in one fixed order.
+    /// All counters in a fixed order.
     pub(super) fn fields(&self) -> impl Iterator<Item = u64> {
         let statuses = self.statuses.iter().chain(&self.watched).chain([&self.origin_failures, &self.unanswered]);
         statuses.chain(&self.total.0).chain(&self.upstream.0).copied()
     }
 
-    /// The same, to be changed.
+    /// All counters in the same order, mutable.
     pub(super) fn fields_mut(&mut self) -> impl Iterator<Item = &mut u64> {
         let statuses =
             self.statuses.iter_mut().chain(&mut self.watched).chain([&mut self.origin_failures, &mut self.unanswered]);
@@ -71,17 +71,17 @@ impl Counts {
         self.total.count()
     }
 
-    /// Requests that an endpoint was asked for, or should have been.
+    /// Requests that were sent to an endpoint, or should have been.
     pub fn asked(&self) -> u64 {
         self.upstream.count().saturating_add(self.unanswered)
     }
 
-    /// Answers of this class.
+    /// Responses of this class.
     pub fn status(&self, class: StatusClass) -> u64 {
         self.statuses.get(class.index()).copied().unwrap_or(0)
     }
 
-    /// Answers with this status, which is one of [`WATCHED`]; 0 for others.
+    /// Responses with this status, which must be one of [`WATCHED`]; 0 for others.
     pub fn watched(&self, status: u16) -> u64 {
         WATCHED.iter().zip(self.watched).find(|(watched, _)| **watched == status).map_or(0, |(_, count)| count)
     }
@@ -96,14 +96,15 @@ impl AddAssign<&Counts> for Counts {
 }
 
 impl Durations {
-    /// How many.
+    /// The number of durations.
     pub fn count(&self) -> u64 {
         self.0.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
-    /// The time in seconds that this share (from 0 to 1) of them did not pass; `None` if there are none.
+    /// Returns the quantile in seconds; `None` without durations. `share` is from 0 to 1.
     ///
-    /// An estimate: within a bucket they count as evenly spread. What took longer than the last bound counts as that.
+    /// An estimate: assumes an even distribution within each bucket. Durations above the last bound count as that
+    /// bound.
     pub fn percentile(&self, share: f64) -> Option<f64> {
         let all = self.count();
         if all == 0 {
@@ -122,7 +123,7 @@ impl Durations {
     }
 }
 
-/// The nearest number that a float holds.
+/// Converts to the nearest float.
 pub fn float(number: u64) -> f64 {
     let half = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
     half(number >> 32) * 4_294_967_296.0 + half(number & 0xffff_ffff)

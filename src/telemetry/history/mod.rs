@@ -1,11 +1,10 @@
 //! The traffic of the last hour.
 //!
-//! Every [`SLOT`] the control half sums the recorders and keeps what was added since the last time
-//! ([`History::sample`]); pages ask for a [`Window`]. Workers do nothing for it and are not waited for.
+//! Every [`SLOT`] the control half sums the recorders and stores the difference to the previous sum
+//! ([`History::sample`]). Pages request a [`Window`]. Workers are not involved.
 //!
-//! Memory is bounded: the sums of all routes take less than 1 MiB; what is kept of each route takes 32 MiB at most
-//! ([`MOST_BYTES`]), which is an hour of about 500 routes that are busy all the time. Beyond it the oldest of that
-//! goes.
+//! Memory is bounded: the totals take less than 1 MiB, and the details per route at most 32 MiB ([`MOST_BYTES`]). That
+//! is an hour of about 500 permanently busy routes. Beyond it, the oldest details are dropped.
 
 mod counts;
 mod packed;
@@ -20,32 +19,32 @@ use crate::clock::Timestamp;
 pub use counts::{Counts, Durations, float};
 pub use window::{Point, Reach, Window, per_second};
 
-/// How often the recorders are read.
+/// The sampling interval.
 pub const SLOT: Duration = Duration::from_secs(2);
 
-/// The longest time between two readings that is kept. After a longer one (the machine was suspended, its clock was
-/// set, the process stood still) nobody can say when in it the requests came: it is a gap.
+/// The longest interval that is stored. After a longer one (suspend, a clock change, a stalled process), the times of
+/// its requests are unknown, so it is a gap.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Most slots: an hour of them.
+/// Maximum number of slots: an hour.
 const SLOTS: u64 = 1_800;
 
-/// Most bytes for what is kept of each route.
+/// Maximum memory for the details per route.
 pub const MOST_BYTES: usize = 32 << 20;
 
-/// The traffic of the last hour. One task writes it, pages read it.
+/// The traffic of the last hour. One task writes it; pages read it.
 pub struct History {
     routes: usize,
     most_bytes: usize,
-    /// What the recorders said last.
+    /// The last sums of the recorders.
     last: Mutex<Reading>,
     kept: Mutex<Kept>,
 }
 
-/// All of the recorders at one time.
+/// The sums of all recorders at one time.
 struct Reading {
     at: Timestamp,
-    /// By route; the last is for requests without one.
+    /// Per route; the last is for requests without one.
     routes: Vec<Counts>,
     hits: u64,
     misses: u64,
@@ -54,53 +53,53 @@ struct Reading {
 
 #[derive(Default)]
 struct Kept {
-    /// Of the newest step, whether or not it was kept.
+    /// The number of the newest step, stored or not.
     number: u64,
     slots: VecDeque<Slot>,
-    /// Of all slots together, for their routes.
+    /// The bytes used by the details per route in all slots.
     bytes: usize,
 }
 
-/// What happened in one step.
+/// The traffic of one step.
 #[derive(Clone)]
 struct Slot {
-    /// Counts up; a step that was missed or too long leaves its number out.
+    /// Ascending; a missed or too long step leaves its number out.
     number: u64,
     sums: Arc<Sums>,
-    /// Of each route that had requests; `None` if the room was needed.
+    /// Details per route with requests; `None` after they were dropped to free memory.
     routes: Option<Arc<[u8]>>,
 }
 
-/// The same, all routes together.
+/// The totals of all routes.
 struct Sums {
     span: Duration,
     counts: Counts,
     hits: u64,
     misses: u64,
-    /// Open at the end.
+    /// Open connections at the end.
     connections: u64,
 }
 
-// Two allocations have heads of their own.
+// Heap allocations have headers.
 const _: () = assert!((size_of::<Slot>() + size_of::<Sums>() + 64) * 1_800 <= 1 << 20);
 
 impl History {
-    /// Nothing yet, for recorders of so many routes that were made at `now`.
+    /// Creates an empty history for this many routes, whose recorders were created at `now`.
     pub fn new(routes: usize, now: Timestamp) -> History {
         History::within(routes, now, MOST_BYTES)
     }
 
-    /// As [`History::new`], with another bound for what is kept of each route.
+    /// Like [`History::new`], with another memory bound.
     fn within(routes: usize, now: Timestamp, most_bytes: usize) -> History {
         let nothing =
             Reading { at: now, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
         History { routes, most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
     }
 
-    /// Keeps what happened since the last time, unless that was long ago. To be called every [`SLOT`]; a time that was
-    /// left out is a gap.
+    /// Stores the traffic since the last call, unless that was too long ago. Call it every [`SLOT`]; a missed call
+    /// leaves a gap.
     pub fn sample(&self, recorders: &[Arc<Recorder>], now: Timestamp) {
-        // Held to the end, so that no two read and keep crosswise.
+        // Held to the end, so that concurrent calls do not interleave.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = Reading::of(recorders, self.routes, now);
         let elapsed = now.since(last.at);
@@ -109,7 +108,7 @@ impl History {
         let mut counts = Counts::default();
         added.iter().for_each(|route| counts += route);
         let sums = Sums {
-            // The clock of a test, or of a machine whose time was set back, may stand.
+            // A test clock, or a clock that was set back, may not have advanced.
             span: if elapsed.is_zero() { SLOT } else { elapsed },
             counts,
             hits: reading.hits.saturating_sub(last.hits),
@@ -124,12 +123,12 @@ impl History {
         }
     }
 
-    /// When the recorders were last read.
+    /// The time of the last sample.
     pub fn last_read(&self) -> Timestamp {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).at
     }
 
-    /// What was kept of the last time.
+    /// Returns the recent traffic that this window covers.
     pub fn window(&self, reach: Reach) -> Window {
         let kept = self.kept();
         Window::new(reach, self.routes, kept.number, kept.slots.iter().cloned().collect())
@@ -140,13 +139,13 @@ impl History {
         self.kept().number
     }
 
-    /// Bytes that are used for what is kept of each route.
+    /// The memory used by the details per route.
     pub fn bytes(&self) -> usize {
         self.kept().bytes
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // A slot is pushed whole, so a panic elsewhere leaves nothing half-way.
+        // A slot is pushed whole, so a panic elsewhere does not corrupt the list.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,7 +167,7 @@ impl Reading {
 }
 
 impl Kept {
-    /// So many steps later; what is older than an hour goes.
+    /// Advances by several steps; drops slots older than an hour.
     fn go_on(&mut self, steps: u64) {
         self.number = self.number.saturating_add(steps);
         while self.slots.front().is_some_and(|slot| slot.number.saturating_add(SLOTS) <= self.number) {
@@ -189,14 +188,14 @@ impl Kept {
     }
 }
 
-/// How many steps are over after so long: at least one, since this is one.
+/// The number of steps in this interval: at least one.
 fn steps(elapsed: Duration) -> u64 {
     let half = SLOT / 2;
     let steps = (elapsed + half).as_millis() / SLOT.as_millis().max(1);
     u64::try_from(steps).unwrap_or(u64::MAX).max(1)
 }
 
-/// The share of some in all; `None` of none.
+/// Returns a share of a total; `None` if the total is zero.
 pub fn share(some: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| float(some) / float(all))
 }

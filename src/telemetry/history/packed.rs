@@ -1,15 +1,15 @@
-//! The counts of many routes in few bytes.
+//! Packs the counters of many routes into few bytes.
 //!
-//! Of each route that had requests: its index, one bit for each number that is not 0, then those numbers. All are
-//! written seven bits to a byte, the lowest first, with the eighth bit set on all but the last. A route that had none
-//! takes no room, a busy one about 30 bytes.
+//! Each route with requests is stored as its index, one bit per non-zero counter, then those counters. Numbers are
+//! little-endian base 128: seven bits per byte, the eighth bit set on all but the last byte. An idle route takes no
+//! room, a busy one about 30 bytes.
 
 use super::counts::Counts;
 
-// One bit for each.
+// One bit per counter.
 const _: () = assert!(Counts::FIELDS <= 64);
 
-/// Packs the routes that had requests, in the order of their indices.
+/// Packs the routes with requests, in the order of their indices.
 pub(super) fn pack(routes: &[Counts]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (index, counts) in (0_u64..).zip(routes) {
@@ -24,7 +24,7 @@ pub(super) fn pack(routes: &[Counts]) -> Vec<u8> {
     bytes
 }
 
-/// Calls `see` with each route that was packed.
+/// Calls `see` for each packed route.
 pub(super) fn unpack(mut bytes: &[u8], mut see: impl FnMut(usize, &Counts)) {
     while let Some((index, counts)) = next(&mut bytes) {
         see(index, &counts);

@@ -1,4 +1,4 @@
-//! What was kept of the last minutes, in points for a chart.
+//! A window of the recent traffic, as points of a chart.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::counts::Counts;
 use super::packed::unpack;
 use super::{SLOT, Slot, share};
 
-/// How far back a window reaches.
+/// The length of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// 5 minutes in points of 2 s.
@@ -17,38 +17,38 @@ pub enum Reach {
     Hour,
 }
 
-/// What was kept of the last minutes.
+/// A window of the recent traffic.
 ///
-/// A copy: nobody waits for whoever reads it.
+/// A copy: reading it blocks no writer.
 pub struct Window {
     reach: Reach,
     routes: usize,
-    /// That of the newest step.
+    /// The number of the newest step.
     number: u64,
-    /// In the order of their numbers.
+    /// In ascending order of their numbers.
     slots: Vec<Slot>,
 }
 
-/// What happened in the time of one point.
+/// The traffic in the time of one point.
 #[derive(Clone, Debug, Default)]
 pub struct Point {
-    /// How long that was.
+    /// The length of that time.
     pub span: Duration,
-    /// Requests that ended.
+    /// Finished requests.
     pub counts: Counts,
-    /// Tokens whose meaning was in memory.
+    /// Cache hits of token lookups.
     pub hits: u64,
-    /// Tokens whose meaning had to be asked for.
+    /// Cache misses of token lookups.
     pub misses: u64,
-    /// Connections open at its end.
+    /// Open connections at its end.
     pub connections: u64,
 }
 
 impl Reach {
-    /// All, shortest first.
+    /// All lengths, shortest first.
     pub const ALL: [Reach; 3] = [Reach::Minutes5, Reach::Minutes15, Reach::Hour];
 
-    /// How many minutes.
+    /// The length in minutes.
     pub const fn minutes(self) -> u64 {
         match self {
             Reach::Minutes5 => 5,
@@ -57,12 +57,12 @@ impl Reach {
         }
     }
 
-    /// How long a point lasts.
+    /// The length of a point in seconds.
     pub const fn seconds_per_point(self) -> u64 {
         self.slots() * SLOT.as_secs()
     }
 
-    /// Slots in a point.
+    /// The number of slots in a point.
     const fn slots(self) -> u64 {
         match self {
             Reach::Minutes5 => 1,
@@ -71,7 +71,7 @@ impl Reach {
         }
     }
 
-    /// How many points.
+    /// The number of points.
     const fn points(self) -> u64 {
         self.minutes() * 60 / SLOT.as_secs() / self.slots()
     }
@@ -84,12 +84,12 @@ impl Window {
         Window { reach, routes, number, slots }
     }
 
-    /// All requests, point by point, oldest first. `None` where nothing was kept.
+    /// Returns all requests per point, oldest first. `None`: a gap.
     pub fn all(&self) -> Vec<Option<Point>> {
         self.points(|slot| Some(slot.sums.counts.clone()))
     }
 
-    /// The requests of some routes; the index after the last route stands for requests without one.
+    /// Returns the requests of some routes; the index after the last route stands for requests without one.
     pub fn of(&self, is_meant: impl Fn(usize) -> bool) -> Vec<Option<Point>> {
         self.points(|slot| {
             let mut sum = Counts::default();
@@ -102,7 +102,7 @@ impl Window {
         })
     }
 
-    /// The sums of each route, and of requests without one behind them, with the time that they are of.
+    /// Returns the sums per route, then of requests without a route, and the time that they cover.
     pub fn by_route(&self) -> (Vec<Counts>, Duration) {
         let (mut sums, mut span) = (vec![Counts::default(); self.routes + 1], Duration::ZERO);
         for slot in &self.slots {
@@ -140,18 +140,18 @@ impl Window {
 }
 
 impl Point {
-    /// So many in a second.
+    /// Converts a count into a rate per second.
     pub fn per_second(&self, count: u64) -> f64 {
         per_second(count, self.span)
     }
 
-    /// The share of tokens whose meaning was in memory; `None` if no token came.
+    /// The cache hit rate of token lookups; `None` without lookups.
     pub fn hit_rate(&self) -> Option<f64> {
         share(self.hits, self.hits.saturating_add(self.misses))
     }
 }
 
-/// So many in a second; 0 in no time.
+/// Converts a count into a rate per second; 0 for an empty span.
 pub fn per_second(count: u64, span: Duration) -> f64 {
     if span.is_zero() { 0.0 } else { super::float(count) / span.as_secs_f64() }
 }
