@@ -91,3 +91,5 @@ mod upgrade;
 mod uses;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod words;

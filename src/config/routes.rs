@@ -61,7 +61,7 @@ pub(super) struct Bounds {
     body_rate: Option<u64>,
 }
 
-/// HARDENING §1.
+/// The defaults of a route's bounds: what hardened nginx, HAProxy and Envoy use at the edge.
 const BOUNDS: Bounds = Bounds {
     request_body: Duration::from_secs(30),
     response_headers: Duration::from_secs(30),

@@ -267,7 +267,7 @@ impl Default for Spool {
 }
 
 impl Default for Limits {
-    /// HARDENING §1: figures of the trusted proxies, hardened for the edge.
+    /// What hardened nginx, HAProxy and Envoy use at the edge.
     fn default() -> Limits {
         Limits {
             header_bytes: 64 << 10,

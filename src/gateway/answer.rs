@@ -124,8 +124,8 @@ impl Gateway {
         Accepted { methods, form: KeyForm::Bare }
     }
 
-    /// The answer to a request that no route takes. Where every route needs a token, a stranger learns nothing of what
-    /// there is (DRF_CONTRACT D8).
+    /// The answer to a request that no route matches. Where every route needs a token, a client without one gets 401 and
+    /// does not learn which paths exist.
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
         if self.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };

@@ -1,7 +1,7 @@
 //! The one timer of an exchange.
 //!
 //! Waits for an endpoint: first for the head of its answer, then for each piece of its body. It is registered once for
-//! a request; every further wait only moves its end, which costs next to nothing (PERFORMANCE §11).
+//! a request; every further wait only moves its end, which costs next to nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

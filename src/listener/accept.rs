@@ -67,7 +67,7 @@ impl Accept {
                 Err(error) => Self::after_failure(&error).await,
             }
         }
-        // Closing the socket would reset the connections that wait in its queue (PERFORMANCE §2). The runtime asks for
+        // Closing the socket would reset the connections that wait in its queue. The runtime asks for
         // news of it between two turns.
         tokio::task::yield_now().await;
         while let Some(Ok((stream, address))) = now_or_never(listener.accept()).await {
@@ -113,14 +113,13 @@ impl Accept {
         // A handshake keeps no stop waiting; its client has not asked for anything yet.
         drop(pulse);
         let deadline = Instant::now() + self.timeouts.handshake;
-        let silent = timeout_at(deadline, first_byte(&stream));
+        let silent = timeout_at(deadline, opening(&stream));
         let first = match unless_taken_away(&mut place, silent).await {
             Some(Ok(Some(first))) => first,
             Some(Err(_)) => return self.gateway.recorder.handshake_failed(),
             Some(Ok(None)) | None => return,
         };
-        // TLS begins with a record of type 22, HTTP with a method, which is in capitals.
-        if first.is_ascii_uppercase() {
+        if first == Opening::Http {
             let client = Self::client(Peer::plain(address, local), self.roll.enter(), unencrypted);
             let refused = serve::http1(stream, gateway, client, limits, &self.connections);
             // The place stays provisional: such a connection gives way to others until its end.
@@ -172,11 +171,26 @@ async fn unless_taken_away<F: Future>(place: &mut Place, future: F) -> Option<F:
     }
 }
 
-/// The first byte that a client sends, which is left where it is; `None`: the client left.
-async fn first_byte(stream: &TcpStream) -> Option<u8> {
-    let mut first = [0];
+/// The protocol that the first bytes of a client belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// A TLS record, or anything that TLS answers with an alert.
+    Tls,
+    /// A letter, as a method begins, and no version of TLS behind it.
+    Http,
+}
+
+/// Waits for the first bytes of a client and leaves them unread. `None`: the client left.
+async fn opening(stream: &TcpStream) -> Option<Opening> {
+    let mut first = [0; 2];
     let count = stream.peek(&mut first).await.ok()?;
-    first.first().copied().filter(|_| count > 0)
+    match first.get(..count)? {
+        [] => None,
+        [letter, rest @ ..] if letter.is_ascii_alphabetic() && !rest.iter().any(u8::is_ascii_control) => {
+            Some(Opening::Http)
+        }
+        _ => Some(Opening::Tls),
+    }
 }
 
 /// Waits until a client has sent something or has left, or until its connection is asked to end.

@@ -20,7 +20,7 @@ use crate::gateway::{ClientConnection, Ending, Gateway, Pulse, Tunnel};
 use crate::limits::Client;
 use crate::upstream::ClientBody;
 
-/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much (PERFORMANCE §3). A head
+/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much. A head
 /// that the settings allow must fit as well.
 const BUFFER: usize = 64 << 10;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn` (PERFORMANCE §2).
+/// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 /// A connection on which nothing comes for so long is asked whether it still stands,
 const PROBE_AFTER: Duration = Duration::from_secs(60);

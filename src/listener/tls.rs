@@ -55,7 +55,7 @@ pub fn config(
         .with_cert_resolver(Arc::new(chooser));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ticketer;
-    // One: clients of an API open a connection again, they do not race several (PERFORMANCE §9).
+    // One: clients of an API open a connection again, they do not race several.
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
     // Our order of the suites holds, see `provider`.

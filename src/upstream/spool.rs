@@ -23,7 +23,7 @@ use crate::telemetry::{Knowledge, Outage};
 /// the spool bounds the number of files as well.
 pub const IN_MEMORY: usize = 1 << 20;
 
-/// How much of a file is read at once (HARDENING §1: what may be in flight in one direction).
+/// How much of a file is read at once, and so how much of it is in memory at most.
 const PIECE: u64 = 64 << 10;
 
 /// The room for request bodies that wait; shared by all workers.

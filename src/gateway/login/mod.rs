@@ -1,9 +1,9 @@
-//! `POST /gettoken/`: a user name and a password for a token, as Django REST Framework gives it.
+//! `POST /gettoken/`: returns a token for a username and a password, as Django REST Framework does.
 //!
-//! Stands above all routes. Differs from DRF on purpose (DRF_CONTRACT D2-D5, D11, D12): the answer is never kept by
-//! caches, chunked bodies are read, nothing of a request leads to a 500 or to HTML, an old token in `Authorization`
-//! does not get in the way of a new login, everything is UTF-8, and attempts are bounded. Passwords are wiped when they
-//! were compared; they are in no log, and the user name is not either, since people type passwords there.
+//! It comes before all routes. It differs from DRF on purpose: caches never store the response, chunked bodies are read,
+//! no request leads to a 500 or to HTML, an old token in `Authorization` does not prevent a new login, everything is
+//! UTF-8, and attempts are limited. Passwords are wiped after the comparison. Neither passwords nor usernames are logged,
+//! because people type passwords into the username field.
 
 pub(super) mod form;
 mod json;

@@ -1,8 +1,8 @@
-//! Pages for browsers: log in, log out, look after one's tokens.
+//! Pages for browsers: log in, log out, manage one's tokens.
 //!
-//! Stand above all routes, as the login does; same rules as Django's (DRF_CONTRACT §6). They work without scripts.
-//! Every form shows a secret that other pages do not know (`auth/csrf.rs`) and is looked at only after that; a login
-//! always makes a new session, so that nobody's browser can be given one beforehand.
+//! They come before all routes, as the login does, and follow Django's rules. They work without scripts. Every form must
+//! contain a secret that other sites do not know (`auth/csrf.rs`); only then is it read. A login always creates a new
+//! session, so that an attacker cannot plant one in a browser beforehand.
 
 mod account;
 mod form;

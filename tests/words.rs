@@ -1,0 +1,166 @@
+//! The words of the project: plain in what people see, and no comment cites a document that is not in the repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Turns of phrase that have to be read twice, in lower case, and what says it plainly.
+const BANNED: [(&str, &str); 13] = [
+    ("count no more", "stop working"),
+    ("counts no more", "no longer works"),
+    ("for good", "permanently"),
+    ("in clear", "unencrypted"),
+    ("nobody is", "no user is"),
+    ("that nobody", "that no user"),
+    ("whoever", "a client that"),
+    ("none fits", "not set"),
+    ("shall not be", "must not be"),
+    ("look after", "manage"),
+    ("looks after", "manages"),
+    ("is no scope", "is not a valid scope"),
+    ("is no address", "is not an address"),
+];
+
+/// Documents that exist elsewhere only, as comments would cite them.
+const ELSEWHERE: [&str; 9] =
+    ["HARDENING", "DRF_CONTRACT", "ATTACKS", "WORDING", "CONVENTIONS", "PEERS", "MODELS", "IDENTITY", "PERFORMANCE"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// The files below `folder` with one of these endings: their paths from the root, and their texts.
+fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted)) {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The string literals of Rust code, each with its line. Comments and tests are left out.
+fn literals(code: &str) -> Vec<(usize, String)> {
+    let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let (mut found, mut line, mut chars) = (Vec::new(), 1, code.chars().peekable());
+    while let Some(char) = chars.next() {
+        match char {
+            '\n' => line += 1,
+            '/' if chars.peek() == Some(&'/') => while chars.next_if(|char| *char != '\n').is_some() {},
+            '\'' => {
+                // A character, such as '"'; a lifetime has no closing quote behind its first letter.
+                let mut ahead = chars.clone();
+                let escaped = ahead.next() == Some('\\');
+                if escaped {
+                    ahead.next();
+                }
+                if ahead.next() == Some('\'') {
+                    chars = ahead;
+                }
+            }
+            '"' => {
+                let (begun, mut text) = (line, String::new());
+                while let Some(char) = chars.next() {
+                    match char {
+                        '"' => break,
+                        '\\' => drop(chars.next()),
+                        '\n' => {
+                            line += 1;
+                            text.push(' ');
+                        }
+                        char => text.push(char),
+                    }
+                }
+                found.push((begun, text));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether `phrase` is in `text` as whole words.
+fn has(text: &str, phrase: &str) -> bool {
+    let is_letter = |char: char| char.is_alphanumeric() || char == '_';
+    text.to_lowercase().match_indices(phrase).any(|(at, _)| {
+        let lower = text.to_lowercase();
+        !lower[..at].ends_with(is_letter) && !lower[at + phrase.len()..].starts_with(is_letter)
+    })
+}
+
+fn banned(text: &str) -> Option<&'static str> {
+    BANNED.iter().find(|(phrase, _)| has(text, phrase)).map(|(phrase, _)| *phrase)
+}
+
+#[test]
+fn what_people_see_is_said_plainly() {
+    let mut wrong = Vec::new();
+    for (name, code) in files("src", &["rs"]).into_iter().filter(|(name, _)| !name.ends_with("/tests.rs")) {
+        for (line, text) in literals(&code) {
+            wrong.extend(banned(&text).map(|phrase| format!("{name}:{line}: `{phrase}` in {text:?}")));
+        }
+    }
+    let mut pages = files("src", &["html"]);
+    for name in
+        ["README.md", "CONTRIBUTING.md", "docs/ADMIN.md", "docs/API.md", "docs/ARCHITECTURE.md", "docs/GLOSSARY.md"]
+    {
+        pages.push((name.to_owned(), fs::read_to_string(root().join(name)).unwrap()));
+    }
+    for (name, text) in pages {
+        // The glossary lists what to avoid in its last column.
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.starts_with("| unencrypted |")) {
+            wrong.extend(banned(text).map(|phrase| format!("{name}:{line}: `{phrase}`")));
+        }
+    }
+    assert!(wrong.is_empty(), "say it plainly (the table in tests/words.rs):\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_not_plain_is_found() {
+    for (text, phrase) in [("It counts no more, for good.", "counts no more"), ("Whoever asks", "whoever")] {
+        assert_eq!(banned(text), Some(phrase));
+    }
+    assert_eq!(banned("a clear message, good for all"), None);
+    let code = "fn f() -> &'static str {\n    // \"whoever\"\n    let c = '\"';\n    \"in \\\n     clear\"\n}\n";
+    assert_eq!(literals(code).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn every_document_that_is_cited_is_in_the_repository() {
+    let mut wrong = Vec::new();
+    let mut all = files("src", &["rs", "html", "sql"]);
+    for folder in ["tests", "benches"] {
+        all.extend(files(folder, &["rs", "py"]));
+    }
+    for (name, text) in all.iter().filter(|(name, _)| name != "tests/words.rs") {
+        for (line, text) in (1..).zip(text.lines()) {
+            for elsewhere in ELSEWHERE {
+                let cites = text.match_indices(elsewhere).any(|(at, _)| {
+                    let rest = text[at + elsewhere.len()..].trim_start();
+                    rest.starts_with('§')
+                        || (rest.starts_with('D') && rest[1..].starts_with(|c: char| c.is_ascii_digit()))
+                });
+                if cites {
+                    wrong.push(format!("{name}:{line}: {elsewhere} is not in the repository"));
+                }
+            }
+            for (at, _) in text.match_indices("docs/") {
+                let path: String =
+                    text[at..].chars().take_while(|c| c.is_alphanumeric() || "/._-".contains(*c)).collect();
+                let path = path.trim_end_matches('.');
+                if path.ends_with(".md") && !root().join(path).exists() {
+                    wrong.push(format!("{name}:{line}: {path} does not exist"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
