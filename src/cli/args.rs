@@ -265,7 +265,7 @@ pub enum TokenCommand {
         /// Lifetime of the named token, such as 90d
         #[arg(long, requires = "name")]
         expires: Option<HumanDuration>,
-        /// What the named token may be used for; may be given several times
+        /// A scope of the named token; can be repeated
         #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
         scopes: Vec<String>,
         /// Print JSON

@@ -49,6 +49,9 @@ pub enum Withheld {
     /// It does not count there.
     #[error("it has expired there")]
     Expired,
+    /// It does not count there.
+    #[error("several tokens have its key there, so it does not count")]
+    Shared,
     /// Our store has no place for that.
     #[error("it may only be used to read there, which this store cannot keep")]
     ReadOnly,
