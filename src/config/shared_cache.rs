@@ -128,7 +128,9 @@ impl RedisCache {
         };
         if let Some(path) = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix:")) {
             let path = path.strip_prefix("//").map_or(path, |rest| if rest.starts_with('/') { rest } else { path });
-            if path.is_empty() || path.contains(['?', '#']) {
+            // `redis+unix://USER:PASSWORD@…` would become a path, which the log shows.
+            let is_path = !url.starts_with("redis+") || path.starts_with('/');
+            if !is_path || path.is_empty() || path.contains(['?', '#']) {
                 return Err(bad("names no socket"));
             }
             cache.servers = RedisServers::Unix(base.join(path));
@@ -326,6 +328,7 @@ mod tests {
             ("redis-sentinel://:hunter2@a", "names no service"),
             ("redis-cluster://:hunter2@a/0", "ends with a path, which a cluster does not have"),
             ("unix:", "names no socket"),
+            ("redis+unix://:hunter2@a", "names no socket"),
         ] {
             let bad = RedisCache::at(url, Path::new("")).unwrap_err();
             assert_eq!(bad, BadRedisUrl(what), "{url}");

@@ -49,6 +49,9 @@ pub enum Withheld {
     /// The other system does not accept it.
     #[error("it has expired there")]
     Expired,
+    /// The token is not valid in the source.
+    #[error("several tokens have its key there, so it does not count")]
+    Shared,
     /// Our store cannot represent this restriction.
     #[error("it may only be used to read there, which this store cannot keep")]
     ReadOnly,

@@ -12,6 +12,7 @@ use super::project::Project;
 for_each_database! {
     an_import_takes_everything_over_and_nothing_twice
     every_token_of_a_user_comes_over_and_none_is_dropped_unnamed
+    a_key_that_several_tokens_have_counts_nowhere_after_an_import
     a_password_that_cannot_be_verified_is_left_out_and_named
     what_is_gone_or_inactive_there_is_named_and_ended_when_asked
     an_import_ends_nothing_that_did_not_come_from_there
@@ -131,6 +132,10 @@ quoted = connection.ops.quote_name
 time = {'postgresql': 'timestamp with time zone', 'mysql': 'datetime(6)', 'sqlite': 'datetime'}[connection.vendor]
 with connection.cursor() as c:
     c.execute(f'CREATE TABLE several ({quoted(\"key\")} varchar(255) PRIMARY KEY, created {time}, user_id integer)')
+";
+
+/// Inserts a row into that table.
+const TOKEN: &str = "
 def token(name, key, day):
     with connection.cursor() as c:
         user, made = User.objects.get(username=name).pk, f'2025-01-{day:02} 03:04:05.000001'
@@ -142,7 +147,7 @@ const WIDE: &str = "[store.django]\ntoken_table = \"several\"\n";
 async fn every_token_of_a_user_comes_over_and_none_is_dropped_unnamed(project: Project) {
     let (hex, padded, long) = ("0123456789abcdef".repeat(4), format!("{}==", "Q+/d".repeat(25)), "x".repeat(255));
     let code = format!(
-        "{SEVERAL}
+        "{SEVERAL}{TOKEN}
 for n in ('alice', 'bob'): User.objects.create_user(n)
 token('alice', '{hex}', 2); token('alice', '{padded}', 1); token('alice', 'two words', 4)
 token('alice', '{long}', 3); token('alice', 'y' * 41 + '!', 5); token('bob', 'of-bob', 6)"
@@ -169,6 +174,31 @@ token('alice', '{long}', 3); token('alice', 'y' * 41 + '!', 5); token('bob', 'of
     let (whole, again) = import(&folder, &project, &["--allow-skipped"]);
     assert!(whole);
     assert_eq!(again["tokens"], json!({ "imported": 0, "there": 4, "skipped": 2 }), "{again}");
+}
+
+async fn a_key_that_several_tokens_have_counts_nowhere_after_an_import(project: Project) {
+    let code = format!(
+        "{}{TOKEN}
+for n in ('alice', 'bob'): User.objects.create_user(n)
+token('alice', 'k' * 40, 1); token('bob', 'k' * 40, 2); token('bob', 'l' * 40, 3)",
+        SEVERAL.replace(" PRIMARY KEY", "")
+    );
+    project.python(&code).await;
+    let folder = folder(WIDE);
+    let (_, report) = import(&folder, &project, &[]);
+    assert_eq!(report["tokens"], json!({ "imported": 1, "there": 0, "skipped": 2 }), "{report}");
+    for (name, day) in [("alice", "01"), ("bob", "02")] {
+        let told = format!(
+            "token kkkkkkkk… of 2025-01-{day} skipped: several tokens have its key there, so it does not count"
+        );
+        assert_eq!(remarks(&report, name), [told]);
+    }
+    assert_eq!(tokens(&folder, "alice"), Vec::<[String; 3]>::new());
+    // What came over while one token had the key is named, and ended when asked.
+    project.python(&format!("{TOKEN}\ntoken('alice', 'l' * 40, 4)")).await;
+    let (_, pruned) = import(&folder, &project, &["--prune"]);
+    assert_eq!(pruned["gone"], json!({ "users": 0, "tokens": 1, "ended": true }), "{pruned}");
+    assert_eq!(tokens(&folder, "bob"), [["login", "", "revoked"].map(str::to_owned)]);
 }
 
 async fn a_password_that_cannot_be_verified_is_left_out_and_named(project: Project) {

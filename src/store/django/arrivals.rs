@@ -73,19 +73,24 @@ impl<D: DjangoDatabase> Source for DjangoStore<D> {
             let id = person.user.account.id.0;
             let tokens = self.tokens(self.rows(statement(&self.texts.tokens_of).bind(id)).await?);
             let now = self.clock.now();
-            let tokens = tokens.into_iter().map(|token| arriving(token, now)).collect();
-            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), tokens });
+            let mut arrivals = Vec::new();
+            for token in tokens {
+                let is_shared = !self.keys_unique && self.with_key(&token.key).await?.len() > 1;
+                arrivals.push(arriving(token, is_shared, now));
+            }
+            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), tokens: arrivals });
         }
         Ok(page)
     }
 }
 
 /// A token with what another store has to know of it.
-fn arriving(token: Token, now: Timestamp) -> ArrivingToken {
+fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
     let Restrictions { disabled, read_only, networks } = &token.restrictions;
     let withheld = match (token.is_live(now), disabled, read_only, networks) {
         (false, true, ..) => Some(Withheld::Disabled),
         (false, false, ..) => Some(Withheld::Expired),
+        (true, ..) if is_shared => Some(Withheld::Shared),
         (true, _, true, _) => Some(Withheld::ReadOnly),
         (true, _, false, Some(_)) => Some(Withheld::Networks),
         (true, _, false, None) => None,

@@ -27,9 +27,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
         if key.method() == AuthMethod::Session {
             return self.find_session(key.digest()).await;
         }
-        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key.expose())).await?;
-        // Some collations treat `ABC` and `abc` as equal. A key has exactly one spelling.
-        let mut tokens = self.tokens(rows).into_iter().filter(|token| *token.key == key.expose());
+        let mut tokens = self.with_key(key.expose()).await?.into_iter();
         let Some(token) = tokens.next() else { return Ok(None) };
         if let Some(other) = tokens.next() {
             let (one, other) = (token.owner.id.0, other.owner.id.0);
@@ -85,5 +83,16 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
 
     async fn revoke_exposed(&self, _digest: TokenDigest, _from: IpAddr, _at: Timestamp) -> Result<(), StoreError> {
         Err(broken(UnknownByDigest))
+    }
+}
+
+impl<D: DjangoDatabase> DjangoStore<D> {
+    /// All tokens that have this key. If there are several, none of them is valid.
+    pub(super) async fn with_key(&self, key: &str) -> Result<Vec<Token>, StoreError> {
+        let rows: Vec<TokenRow> = self.rows(statement(&self.texts.token).bind(key)).await?;
+        let mut tokens = self.tokens(rows);
+        // Some collations treat `ABC` and `abc` as equal. A key has exactly one spelling.
+        tokens.retain(|token| *token.key == key);
+        Ok(tokens)
     }
 }

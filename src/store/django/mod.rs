@@ -73,6 +73,8 @@ struct DjangoStore<D> {
     mode: DjangoMode,
     /// May a user have one token only?
     one_each: bool,
+    /// Can no two tokens have one key?
+    keys_unique: bool,
     /// Why no token can be made here, although tokens may be changed.
     no_new_tokens: Option<String>,
     /// What is odd about the tables.
@@ -125,6 +127,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             meanings: looked.meanings,
             key_width: looked.key_width,
             one_each: looked.one_each,
+            keys_unique: looked.keys_unique,
             no_new_tokens: looked.no_new_tokens,
             remarks: looked.remarks,
             mode: settings.django.mode,

@@ -24,6 +24,8 @@ pub(super) struct Looked {
     pub(super) key_width: Option<usize>,
     /// May a user have one token only?
     pub(super) one_each: bool,
+    /// Can no two tokens have one key?
+    pub(super) keys_unique: bool,
     /// Why no token can be made here.
     pub(super) no_new_tokens: Option<String>,
     /// What is odd about the tables.
@@ -100,9 +102,9 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     if names.mode == DjangoMode::ReadWrite {
         remarks.extend(no_new_tokens.clone());
     }
-    let one_each = is_unique("user_id");
+    let (one_each, keys_unique) = (is_unique("user_id"), is_unique("key"));
     let key_width = tokens.iter().find(|column| column.name == "key").and_then(Column::width);
-    Ok(Looked { texts, meanings, key_width, one_each, no_new_tokens, remarks, no_sessions, told })
+    Ok(Looked { texts, meanings, key_width, one_each, keys_unique, no_new_tokens, remarks, no_sessions, told })
 }
 
 /// What the columns of tokens and users mean.
