@@ -43,7 +43,8 @@ def follow(page, way):
 
 def visit(browser, act, *more, refusals=0, **settings):
     """Acts on a page of a new visitor; nothing may be complained of meanwhile but so many refusals with 403."""
-    context = browser.new_context(**settings)
+    # Without transitions: axe would measure the contrast of a colour that is still changing.
+    context = browser.new_context(reduced_motion="reduce", **settings)
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     complaints = []
