@@ -266,7 +266,7 @@ async fn health_asks_the_internal_listener() {
         let internal = format!("[listeners.internal]\naddress = \"127.0.0.1:{port}\"\nservices = [\"health\"]\n");
         let folder = Folder::with(&(CONFIG.to_owned() + &internal));
         let router = admin::internal_router(Some(Arc::new(move || health.clone())), None);
-        let serving = tokio::spawn(admin::serve(listener, router, std::future::pending()));
+        let serving = tokio::spawn(admin::serve(listener, router, Arc::default(), std::future::pending()));
         // It waits for three seconds, within which a busy machine may not come to answer.
         let is_told = || async {
             let asked = tokio::task::block_in_place(|| folder.run("health"));

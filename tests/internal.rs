@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokengate::admin::{self, AskHealth, Health, WriteMetrics};
+use tokengate::limits::TurnedAway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -42,9 +43,19 @@ async fn health_follows_what_it_is_told_and_each_page_is_there_only_if_given() {
     let (with_at, without_at) = (with.local_addr().unwrap(), without.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
     let router = admin::internal_router(Some(Arc::clone(&health)), Some(Arc::clone(&metrics)));
-    let serving = tokio::spawn(admin::serve(with, router, async { drop(stopped.await) }));
-    tokio::spawn(admin::serve(metrics_only, admin::internal_router(None, Some(metrics)), std::future::pending()));
-    tokio::spawn(admin::serve(without, admin::internal_router(Some(health), None), std::future::pending()));
+    let serving = tokio::spawn(admin::serve(with, router, Arc::default(), async { drop(stopped.await) }));
+    tokio::spawn(admin::serve(
+        metrics_only,
+        admin::internal_router(None, Some(metrics)),
+        Arc::default(),
+        std::future::pending(),
+    ));
+    tokio::spawn(admin::serve(
+        without,
+        admin::internal_router(Some(health), None),
+        Arc::default(),
+        std::future::pending(),
+    ));
 
     let well = get_aside(with_at, "/health").await;
     assert!(well.starts_with("HTTP/1.1 200") && well.ends_with("\r\n\r\n{\"status\":\"ok\"}"), "{well}");
@@ -70,11 +81,35 @@ async fn half_a_head_is_waited_for_ten_seconds() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let health: AskHealth = Arc::new(|| Health::Ok);
-        tokio::spawn(admin::serve(listener, admin::internal_router(Some(health), None), std::future::pending()));
+        tokio::spawn(admin::serve(
+            listener,
+            admin::internal_router(Some(health), None),
+            Arc::default(),
+            std::future::pending(),
+        ));
         let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
         socket.write_all(begin.as_bytes()).await.unwrap();
         let begun = Instant::now();
         let end = tokio::time::timeout(Duration::from_secs(60), socket.read_to_end(&mut Vec::new())).await;
         assert!(end.is_ok(), "{begin:?}: not closed within {:?}", begun.elapsed());
     }
+}
+
+#[tokio::test]
+async fn a_crowd_of_silent_connections_does_not_shut_health_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (health, turned_away): (AskHealth, Arc<TurnedAway>) = (Arc::new(|| Health::Ok), Arc::default());
+    let router = admin::internal_router(Some(health), None);
+    tokio::spawn(admin::serve(listener, router, Arc::clone(&turned_away), std::future::pending()));
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        crowd.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    for _ in 0..5 {
+        let answer = get_aside(address, "/health").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let ended = turned_away.counts().find(|(limit, _)| *limit == "admin_connections").unwrap().1;
+    assert!(ended >= 400 - 128, "{ended}");
 }

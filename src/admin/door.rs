@@ -22,8 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::limits::{self, PerClient, Share};
+use crate::limits::{self, Limit, Place, Room, TurnedAway};
 use crate::telemetry::Outage;
 
 /// Longest request head in bytes.
@@ -46,6 +47,8 @@ pub struct Door {
     pub router: Router,
     /// Limits and timeouts.
     pub bounds: Bounds,
+    /// Counts the connections that the limits end.
+    pub turned_away: Arc<TurnedAway>,
 }
 
 /// Limits and timeouts of connections.
@@ -53,7 +56,8 @@ pub struct Door {
 pub struct Bounds {
     /// Maximum number of connections; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Maximum number of connections per client; more are closed.
+    /// Maximum number of connections per client. Beyond it the client's oldest connection that has not begun to talk
+    /// is closed, or the new one if there is none.
     pub each: usize,
     /// Maximum number of connections from this machine, including operators who use a tunnel.
     pub local: usize,
@@ -67,6 +71,12 @@ pub struct Bounds {
     pub connection: Duration,
     /// Timeout for sending that last response.
     pub last_answer: Duration,
+}
+
+/// A connection whose client has finished the handshake, or has sent something unencrypted.
+enum Begun {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
 }
 
 impl Bounds {
@@ -85,11 +95,18 @@ impl Bounds {
         }
     }
 
-    /// Reserves a connection for this address; `None` if the client is at its limit.
-    fn share(&self, shares: &Arc<PerClient>, address: IpAddr) -> Option<Share> {
+    /// Places for connections.
+    fn places(&self, turned_away: Arc<TurnedAway>) -> Arc<Room> {
+        let name = Limit::AdminConnections;
+        let bounds = limits::Bounds { all: self.connections, all_name: name, each: self.each, each_name: name };
+        Room::new(bounds, turned_away)
+    }
+
+    /// Takes a provisional place for this address; `None` if the client is at its limit.
+    fn enter(&self, places: &Arc<Room>, address: IpAddr) -> Option<Place> {
         match address.to_canonical().is_loopback() {
-            true => shares.take(limits::Client::THIS_MACHINE, self.local),
-            false => shares.take(limits::Client::of(address), self.each),
+            true => places.enter_within(limits::Client::THIS_MACHINE, self.local),
+            false => places.enter(limits::Client::of(address)),
         }
     }
 }
@@ -100,7 +117,7 @@ impl Door {
     /// Draining can take a minute: a caller with a deadline drops the future.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
-        let shares = PerClient::new();
+        let places = self.bounds.places(Arc::clone(&self.turned_away));
         let outage = Outage::default();
         let (end, ending) = watch::channel(false);
         let mut connections = JoinSet::new();
@@ -113,13 +130,13 @@ impl Door {
                 accepted = accept(&listener, &room) => accepted,
             };
             match accepted {
-                Ok((place, stream, client)) => {
+                Ok((permit, stream, client)) => {
                     if let Some(ended) = outage.succeeded() {
                         let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
                         tracing::info!(failures, lasted_ms, "the admin application accepts connections again");
                     }
-                    let Some(share) = self.bounds.share(&shares, client.0.ip()) else { continue };
-                    connections.spawn(self.clone().connection((place, share), stream, client, ending.clone()));
+                    let Some(place) = self.bounds.enter(&places, client.0.ip()) else { continue };
+                    connections.spawn(self.clone().connection((permit, place), stream, client, ending.clone()));
                 }
                 Err(error) => {
                     if outage.failed() {
@@ -137,25 +154,36 @@ impl Door {
 
     async fn connection(
         self,
-        place: (OwnedSemaphorePermit, Share),
+        (_permit, mut place): (OwnedSemaphorePermit, Place),
         stream: TcpStream,
         client: Client,
         mut ending: watch::Receiver<bool>,
     ) {
-        // Held until the connection ends, for the per-client limit.
-        let _place = place;
         // Fails only on a closed connection.
         let Ok(()) = stream.set_nodelay(true) else { return };
-        let Some(acceptor) = self.acceptor.clone() else { return self.converse(stream, client, ending).await };
-        let handshake = timeout(self.bounds.handshake, acceptor.accept(stream));
-        let Ok(Ok(stream)) = (tokio::select! {
-            shaken = handshake => shaken,
-            // No request has arrived yet, so shutdown can close it.
-            _ = ending.wait_for(|ending| *ending) => return,
-        }) else {
-            return;
+        let begun = async {
+            match &self.acceptor {
+                Some(acceptor) => {
+                    let handshake = timeout(self.bounds.handshake, acceptor.accept(stream)).await;
+                    handshake.ok()?.ok().map(|stream| Begun::Tls(Box::new(stream)))
+                }
+                None => {
+                    let first = timeout(self.bounds.head, stream.peek(&mut [0])).await;
+                    matches!(first, Ok(Ok(1..))).then_some(Begun::Plain(stream))
+                }
+            }
         };
-        self.converse(stream, client, ending).await;
+        let begun = tokio::select! {
+            begun = begun => begun,
+            // No request has arrived yet, so another connection of the client, or a shutdown, can close it.
+            () = place.taken_away() => return,
+            _ = ending.wait_for(|ending| *ending) => return,
+        };
+        match begun.filter(|_| place.confirm()) {
+            Some(Begun::Tls(stream)) => self.converse(*stream, client, ending).await,
+            Some(Begun::Plain(stream)) => self.converse(stream, client, ending).await,
+            None => {}
+        }
     }
 
     /// Handles the requests of a connection.
@@ -204,11 +232,14 @@ mod tests {
     #[test]
     fn this_machine_is_one_client_by_whatever_address_it_connects() {
         let bounds = Bounds { each: 2, local: 3, ..Bounds::new(Duration::from_secs(1)) };
-        let shares = PerClient::new();
-        let share = |address: &str| bounds.share(&shares, address.parse().unwrap());
+        let places = bounds.places(Arc::default());
+        let confirmed = |address: &str| {
+            let mut place = bounds.enter(&places, address.parse().unwrap())?;
+            place.confirm().then_some(place)
+        };
         let held: Vec<_> =
-            ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"].into_iter().filter_map(share).collect();
+            ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"].into_iter().filter_map(confirmed).collect();
         assert_eq!(held.len(), 3);
-        assert!(share("192.0.2.1").is_some());
+        assert!(confirmed("192.0.2.1").is_some());
     }
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::door::{Bounds, Door};
+use crate::limits::TurnedAway;
 
 /// Health of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +50,15 @@ pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>)
 /// Serves `router` on `listener` until `shutdown` completes and the responses in flight are sent.
 ///
 /// Draining has no timeout of its own: a caller with a deadline drops the future.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    turned_away: Arc<TurnedAway>,
+    shutdown: impl Future<Output = ()>,
+) {
     // No keep-alive: a client that polls every ten seconds would run into the timeout of a request head.
     let bounds = Bounds { keep_alive: false, ..Bounds::new(Duration::ZERO) };
-    Door { acceptor: None, router, bounds }.serve(listener, shutdown).await;
+    Door { acceptor: None, router, bounds, turned_away }.serve(listener, shutdown).await;
 }
 
 async fn answer_health(State(health): State<AskHealth>) -> Response {

@@ -21,6 +21,7 @@ use crate::cache::Uses;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
+use crate::limits::TurnedAway;
 use crate::listener::socket;
 use crate::store::{Store, Via};
 
@@ -35,7 +36,7 @@ pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
 /// It has its own rate limits, so load on the public listeners cannot lock operators out. The API records token use.
 pub(super) fn serve(
     settings: &Settings,
-    (socket, acceptor): (TcpListener, TlsAcceptor),
+    (socket, acceptor, turned_away): (TcpListener, TlsAcceptor, Arc<TurnedAway>),
     addresses: &HashMap<String, SocketAddr>,
     (store, clock, uses, records): (&Store, &Clock, Uses, Records),
     monitor: Arc<Monitor>,
@@ -50,7 +51,7 @@ pub(super) fn serve(
     let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api, records);
-    let door = Door { acceptor: Some(acceptor), router, bounds: Bounds::new(settings.timeouts.handshake) };
+    let door = Door { acceptor: Some(acceptor), router, bounds: Bounds::new(settings.timeouts.handshake), turned_away };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {

@@ -132,7 +132,8 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
     let tallies: Tallies = endpoints.iter().map(|members| members.iter().map(|_| Arc::default()).collect()).collect();
     let (mut admin, mut sampler) = (None, None);
-    if let Some(door) = admin_socket.zip(admin_tls) {
+    if let Some((socket, acceptor)) = admin_socket.zip(admin_tls) {
+        let door = (socket, acceptor, Arc::clone(&known.counts.turned_away));
         let sources = monitor::Sources {
             settings: &settings,
             names: &names,
@@ -324,6 +325,7 @@ fn serve_internal(
             Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is shutting down".to_owned()]),
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
+        let turned_away = Arc::clone(&known.counts.turned_away);
         let (recorders, known) = (recorders.to_vec(), known.clone());
         let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || known.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
@@ -332,7 +334,7 @@ fn serve_internal(
         control.spawn(async move {
             match tokio::net::TcpListener::from_std(socket) {
                 // Served until the very end, so monitoring can observe the shutdown.
-                Ok(socket) => admin::serve(socket, router, std::future::pending()).await,
+                Ok(socket) => admin::serve(socket, router, turned_away, std::future::pending()).await,
                 Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
             }
         });

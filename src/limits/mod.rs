@@ -1,13 +1,12 @@
 //! Limits: how often something may happen, and how much one client may hold at once.
 //!
-//! [`Throttle`] is the keyed rate limiter. [`PerClient`] counts places, a [`Budget`] bounds what all clients hold together,
+//! [`Throttle`] is the keyed rate limiter. A [`Budget`] bounds what all clients hold together,
 //! a [`Room`] also makes room for newcomers, and [`Turns`] lets work wait in line. [`TurnedAway`] counts what limits turn
 //! away, [`Seldom`] spares the log. [`Client`] is the one definition of what counts as a client. The module that uses a
 //! limit decides what its refusal looks like.
 
 mod budget;
 mod client;
-mod per_client;
 mod room;
 mod seldom;
 mod throttle;
@@ -16,7 +15,6 @@ mod turns;
 
 pub use budget::{Budget, Full, Hold};
 pub use client::Client;
-pub use per_client::{PerClient, Share};
 pub use room::{Bounds, Place, Room};
 pub use seldom::Seldom;
 pub use throttle::Throttle;

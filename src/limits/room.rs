@@ -69,9 +69,14 @@ impl Room {
     /// Takes a provisional place for `client`; if there is none left, takes the oldest one away from the client with
     /// the most. `None`: no place can be taken away.
     pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
+        self.enter_within(client, self.bounds.each)
+    }
+
+    /// Like [`Room::enter`], for a client that may hold `each` places.
+    pub fn enter_within(self: &Arc<Self>, client: Client, each: usize) -> Option<Place> {
         let mut state = self.lock();
         let here = state.clients.get(&client).map_or(0, |held| held.places);
-        let (full, from) = if here >= self.bounds.each {
+        let (full, from) = if here >= each {
             (Some(self.bounds.each_name), Some(client))
         } else if state.held >= self.bounds.all {
             (Some(self.bounds.all_name), state.ranked.last().map(|(_, client)| *client))

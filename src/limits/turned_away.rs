@@ -15,16 +15,19 @@ pub enum Limit {
     HandshakesPerIp,
     /// Refused request bodies that are read on and thrown away.
     UnreadBodies,
+    /// Connections of one client to the admin application or to an internal listener.
+    AdminConnections,
 }
 
 impl Limit {
     /// Each once, in the order of [`TurnedAway`].
-    const ALL: [(Limit, &str); 5] = [
+    const ALL: [(Limit, &str); 6] = [
         (Limit::Connections, "connections"),
         (Limit::ConnectionsPerIp, "connections_per_ip"),
         (Limit::Handshakes, "handshakes"),
         (Limit::HandshakesPerIp, "handshakes_per_ip"),
         (Limit::UnreadBodies, "unread_bodies"),
+        (Limit::AdminConnections, "admin_connections"),
     ];
 }
 

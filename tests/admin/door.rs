@@ -62,7 +62,7 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = Door { acceptor: Some(TlsAcceptor::from(config)), router, bounds };
+        let door = Door { acceptor: Some(TlsAcceptor::from(config)), router, bounds, turned_away: Arc::default() };
         let serving = tokio::spawn(door.serve(socket, async { drop(stopped.await) }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }
@@ -139,7 +139,10 @@ async fn who_is_one_too_many_waits_until_another_leaves() {
 #[tokio::test]
 async fn one_client_does_not_take_all_places() {
     let served = Served::with(Bounds { local: 2, ..PATIENT }).await;
-    let (mut one, other) = (served.open().await, served.open().await);
+    let (mut one, mut other) = (served.open().await, served.open().await);
+    // Once it has answered, the door knows that their handshakes are over.
+    is_here(&mut one).await;
+    is_here(&mut other).await;
     for _ in 0..5 {
         Wire::over(TcpStream::connect(served.address).await.unwrap()).ends().await;
     }
