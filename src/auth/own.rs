@@ -13,9 +13,11 @@ const SHORTEST: usize = 16;
 
 /// Reports whether an `Authorization` value is a credential of the gateway, or a reader could take it for one.
 ///
-/// True if it has one of our schemes, whatever follows. Also true if it contains a text with the format and checksum of
-/// our keys, or one that `is_known` reports as a live key: clients send keys under wrong schemes too. The same holds for
-/// what a word says in base64, as the username and password of `Basic` are sent.
+/// True if it has one of our schemes, whatever follows. Also true if it contains a text in the format of our generated
+/// keys (40 hexadecimal digits, or our prefix with its checksum), or one that `is_known` reports as a live key: clients
+/// send keys under wrong schemes too. The same holds for what a word says in base64, as the username and password of
+/// `Basic` are sent. Whether a generated key is live is not asked: this process may never have seen it. Only `Digest` may
+/// have 40 hexadecimal digits: its nonces often contain a SHA-1.
 pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
     let names_ours = |element: &[u8]| {
         let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();
@@ -24,12 +26,17 @@ pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownK
     if line.split(|byte| matches!(byte, b',' | b';')).any(names_ours) {
         return true;
     }
-    holds_key(line, &is_known)
-        || long_words(line).any(|word| decoded(word).is_some_and(|text| holds_key(&text, &is_known)))
+    let is_digest = line.split(|byte| !is_word(*byte)).next().is_some_and(|word| word.eq_ignore_ascii_case(b"digest"));
+    let is_ours = |word: &str| {
+        let generated = TokenFormat::of(word).is_some_and(|format| format == TokenFormat::Prefixed || !is_digest);
+        generated || ShownKey::parse(word).is_ok_and(&is_known)
+    };
+    holds_key(line, &is_ours)
+        || long_words(line).any(|word| decoded(word).is_some_and(|text| holds_key(&text, &is_ours)))
 }
 
-/// Does a key of ours stand somewhere in a text?
-fn holds_key(text: &[u8], is_known: &impl Fn(ShownKey<'_>) -> bool) -> bool {
+/// Reports whether a text contains a word that is a key of ours.
+fn holds_key(text: &[u8], is_ours: &impl Fn(&str) -> bool) -> bool {
     // A key may end in `=`, as base64 does.
     let padded = text.split(|byte| !is_word(*byte) && *byte != b'=').filter_map(|piece| {
         let end = piece.iter().rposition(|byte| *byte != b'=')?;
@@ -39,7 +46,7 @@ fn holds_key(text: &[u8], is_known: &impl Fn(ShownKey<'_>) -> bool) -> bool {
     long_words(text)
         .chain(padded.filter(|word| word.len() >= SHORTEST))
         .filter_map(|word| std::str::from_utf8(word).ok())
-        .any(|word| TokenFormat::of(word) == Some(TokenFormat::Prefixed) || ShownKey::parse(word).is_ok_and(is_known))
+        .any(is_ours)
 }
 
 fn long_words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -112,6 +119,8 @@ mod tests {
             &format!("Apikey {KEY}"),
             &format!("Apikey key=\"{KEY}\""),
             KEY,
+            // A generated key that this process has never seen.
+            "Apikey 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4c",
         ] {
             assert!(is_own(ours), "{ours}");
         }
@@ -121,7 +130,9 @@ mod tests {
             "Tokens x",
             "Token-2 x",
             "Digest username=\"Token\", nonce=\"bearer\"",
-            "Apikey 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4c",
+            "Digest nonce=\"Pr3gIhRVBQA=9944b09199c62bcf9418ad846dd0e4bbdfc6ee4c\"",
+            "Apikey 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4",
+            "Apikey 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4bb",
             "Negotiate Token",
         ] {
             assert!(!is_own(foreign), "{foreign}");

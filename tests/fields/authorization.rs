@@ -12,7 +12,7 @@ const FOREIGN: [&str; 6] = [
     "Digest username=\"token\", realm=\"x\", nonce=\"1\", uri=\"/\", response=\"2\"",
     "AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu/s3/aws4_request, SignedHeaders=host, Signature=1",
     "Negotiate YII=",
-    "Tokens 9944b09199c62bcf9418ad846dd0e4bbdfc6ee4b",
+    "Tokens 9944b09199c62bcf9418ad846dd0e4bb",
 ];
 
 #[tokio::test]
@@ -40,7 +40,11 @@ async fn no_credential_of_the_gateways_own_reaches_an_upstream_by_default() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
+    // A key that this process has never looked up.
+    let unseen = gateway.issue("bob").await;
     let lines = [
+        format!("Bearer {unseen}"),
+        format!("Apikey key=\"{unseen}\""),
         format!("Token {key}"),
         format!("token {key}"),
         format!("TOKEN\t{key}"),
