@@ -60,6 +60,8 @@ mod pool;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod retry;
 #[cfg(test)]
 mod revocation;

@@ -42,7 +42,7 @@ pub struct Client(pub SocketAddr);
 #[derive(Clone)]
 pub struct Door {
     /// TLS; `None`: unencrypted.
-    pub acceptor: Option<TlsAcceptor>,
+    pub acceptor: Option<watch::Receiver<TlsAcceptor>>,
     /// Handles requests.
     pub router: Router,
     /// Limits and timeouts.
@@ -164,6 +164,7 @@ impl Door {
         let begun = async {
             match &self.acceptor {
                 Some(acceptor) => {
+                    let acceptor = acceptor.borrow().clone();
                     let handshake = timeout(self.bounds.handshake, acceptor.accept(stream)).await;
                     handshake.ok()?.ok().map(|stream| Begun::Tls(Box::new(stream)))
                 }

@@ -107,6 +107,15 @@ impl Credentials {
         let parameter = read(KeyForm::Parameter).filter(|key| bare.is_none_or(|bare| bare.expose() != key.expose()));
         bare.into_iter().chain(parameter)
     }
+
+    /// Returns every word of one `Authorization` line that could be a key, whatever the scheme. For a line whose key is
+    /// known by its digest, also after `tokens.schemes` has changed.
+    pub fn words(line: &HeaderValue) -> impl Iterator<Item = ShownKey<'_>> {
+        let pieces = line.as_bytes().split(|byte| byte.is_ascii_whitespace() || b"\",".contains(byte));
+        let texts = pieces.filter_map(|piece| std::str::from_utf8(piece).ok());
+        let words = texts.flat_map(|piece| [Some(piece), piece.split_once('=').map(|(_, value)| value)]);
+        words.flatten().filter_map(|word| ShownKey::parse(word).ok())
+    }
 }
 
 /// The value of the parameter `token` in a parameter list (RFC 9110 §11.2).

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::reader::Table;
-use super::settings::{Limits, Log, MemoryCache, Route, Spool, Tokens};
+use super::settings::{Limits, Log, MemoryCache, Reload, Route, Spool, Tokens};
 use super::value::{Fault, Key};
 use crate::token::TokenFormat;
 use crate::units::ByteSize;
@@ -143,4 +143,13 @@ pub(super) fn read_log(root: &Table<'_>) -> Log {
 /// `[shutdown]`
 pub(super) fn read_grace(root: &Table<'_>) -> Duration {
     root.table("shutdown", |table| table.key("grace").duration().unwrap_or(Duration::from_secs(25)))
+}
+
+/// `[reload]`
+pub(super) fn read_reload(root: &Table<'_>) -> Reload {
+    let default = Reload::default();
+    root.table("reload", |table| Reload {
+        watch: table.key("watch").bool().unwrap_or(default.watch),
+        drain: table.key("drain").duration().unwrap_or(default.drain),
+    })
 }

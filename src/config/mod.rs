@@ -124,6 +124,7 @@ fn read(root: &Table<'_>) -> Settings {
         timeouts,
         log: basics::read_log(root),
         grace: basics::read_grace(root),
+        reload: basics::read_reload(root),
     };
     check_django(root, &settings);
     certificate_names.warn_unused(root.document());

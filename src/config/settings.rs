@@ -64,10 +64,21 @@ pub struct Settings {
     pub log: Log,
     /// How long a stop waits for requests in flight.
     pub grace: Duration,
+    /// How the configuration is replaced while the gateway runs.
+    pub reload: Reload,
+}
+
+/// How the configuration is replaced while the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Reload when the file, or a file that it names, changes.
+    pub watch: bool,
+    /// How long tunnels of routes that are gone may go on.
+    pub drain: Duration,
 }
 
 /// One address that clients connect to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its name in the file.
     pub name: String,
@@ -78,7 +89,7 @@ pub struct Listener {
 }
 
 /// What a listener does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerRole {
     /// HTTPS: the front door.
     Tls(TlsListener),
@@ -94,7 +105,7 @@ pub enum ListenerRole {
 }
 
 /// Settings of an HTTPS listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsListener {
     /// Indices into [`Settings::certificates`]; the first answers a client without SNI. Never empty.
     pub certificates: Vec<usize>,
@@ -111,7 +122,7 @@ pub struct TlsListener {
 }
 
 /// Settings of a listener in clear.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainListener {
     /// What happens to requests.
     pub plaintext: Plaintext,
@@ -142,7 +153,7 @@ pub enum ExposedToken {
 }
 
 /// A named group of endpoints.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name in the file.
     pub name: String,
@@ -190,7 +201,7 @@ pub enum EndpointAddress {
 }
 
 /// Where request bodies are gathered that need a length.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
     /// The folder for those that are too long for memory.
     pub folder: PathBuf,
@@ -199,7 +210,7 @@ pub struct Spool {
 }
 
 /// Limits that hold before a route is known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest request head in bytes.
     pub header_bytes: usize,
@@ -227,7 +238,7 @@ pub struct Limits {
 }
 
 /// Timeouts that hold before a route is known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionTimeouts {
     /// A TLS handshake.
     pub handshake: Duration,
@@ -240,7 +251,7 @@ pub struct ConnectionTimeouts {
 }
 
 /// Logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `error`, `warn`, `info` or `debug`.
     pub level: tracing::Level,
@@ -257,6 +268,12 @@ impl Listener {
             IpAddr::V4(ip) => ip.is_loopback(),
             IpAddr::V6(ip) => ip.is_loopback(),
         }
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload { watch: false, drain: Duration::from_secs(3_600) }
     }
 }
 

@@ -24,7 +24,7 @@ const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:P
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
 
 /// A cache in Redis that gateways share. `Debug` does not show the user.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisCache {
     /// Where it is.
     pub servers: RedisServers,
@@ -67,14 +67,14 @@ pub enum RedisServers {
 pub struct RedisHost(pub String, pub u16);
 
 /// TLS to the servers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisTls {
     /// Authorities to trust, in PEM form; `None`: those of the system.
     pub authorities: Option<Vec<u8>>,
 }
 
 /// A password. Wiped when dropped; shown nowhere.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisPassword(Zeroizing<String>);
 
 impl RedisPassword {

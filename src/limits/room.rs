@@ -28,13 +28,13 @@ pub struct Bounds {
 /// A bounded number of places, shared by all workers.
 #[derive(Debug)]
 pub struct Room {
-    bounds: Bounds,
     turned_away: Arc<TurnedAway>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    bounds: Bounds,
     held: usize,
     clients: HashMap<Client, Held>,
     /// Clients with provisional places, ordered by how many they have.
@@ -59,17 +59,31 @@ pub struct Place {
     provisional: Option<(u64, oneshot::Receiver<()>)>,
 }
 
+impl Bounds {
+    /// One client may not hold more than all.
+    fn in_order(self) -> Bounds {
+        Bounds { each: self.each.min(self.all), ..self }
+    }
+}
+
 impl Room {
     /// An empty room. What its bounds turn away is counted in `turned_away`.
     pub fn new(bounds: Bounds, turned_away: Arc<TurnedAway>) -> Arc<Room> {
-        let each = bounds.each.min(bounds.all);
-        Arc::new(Room { bounds: Bounds { each, ..bounds }, turned_away, state: Mutex::default() })
+        let (clients, ranked) = (HashMap::new(), BTreeSet::new());
+        let state = State { bounds: bounds.in_order(), held: 0, clients, ranked, next: 0 };
+        Arc::new(Room { turned_away, state: Mutex::new(state) })
+    }
+
+    /// Changes the bounds. Places beyond them stay until they are given back.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.lock().bounds = bounds.in_order();
     }
 
     /// Takes a provisional place for `client`; if there is none left, takes the oldest one away from the client with
     /// the most. `None`: no place can be taken away.
     pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
-        self.enter_within(client, self.bounds.each)
+        let each = self.lock().bounds.each;
+        self.enter_within(client, each)
     }
 
     /// Like [`Room::enter`], for a client that may hold `each` places.
@@ -77,9 +91,9 @@ impl Room {
         let mut state = self.lock();
         let here = state.clients.get(&client).map_or(0, |held| held.places);
         let (full, from) = if here >= each {
-            (Some(self.bounds.each_name), Some(client))
-        } else if state.held >= self.bounds.all {
-            (Some(self.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
+            (Some(state.bounds.each_name), Some(client))
+        } else if state.held >= state.bounds.all {
+            (Some(state.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
         } else {
             (None, None)
         };

@@ -1,6 +1,7 @@
 //! Lets each client do only a few things of one kind at once; more of them wait, in the order in which they came.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,7 +11,7 @@ use super::Client;
 /// The turns of all clients. Memory grows with the clients that have a turn or wait for one.
 #[derive(Debug)]
 pub struct Turns {
-    each: usize,
+    each: AtomicUsize,
     clients: Mutex<HashMap<Client, Line>>,
 }
 
@@ -40,13 +41,19 @@ pub struct Turn {
 impl Turns {
     /// Each client has `each` turns at once.
     pub fn new(each: usize) -> Arc<Turns> {
-        Arc::new(Turns { each, clients: Mutex::default() })
+        Arc::new(Turns { each: each.into(), clients: Mutex::default() })
+    }
+
+    /// Changes how many turns a client has. Lines that exist keep theirs.
+    pub fn set_each(&self, each: usize) {
+        self.each.store(each, Ordering::Relaxed);
     }
 
     /// Joins the client's line.
     pub fn join(self: &Arc<Self>, client: Client) -> Waiting {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Line { turns: Arc::new(Semaphore::new(self.each.min(Semaphore::MAX_PERMITS))), members: 0 };
+        let each = self.each.load(Ordering::Relaxed).min(Semaphore::MAX_PERMITS);
+        let fresh = || Line { turns: Arc::new(Semaphore::new(each)), members: 0 };
         let line = clients.entry(client).or_insert_with(fresh);
         line.members += 1;
         Waiting { all: Arc::clone(self), client, turns: Arc::clone(&line.turns) }
@@ -66,7 +73,8 @@ impl Turn {
     /// Reports whether other tasks of the client wait.
     pub fn is_awaited(&self) -> bool {
         let clients = self.member.all.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(&self.member.client).is_some_and(|line| line.members > self.member.all.each)
+        let each = self.member.all.each.load(Ordering::Relaxed);
+        clients.get(&self.member.client).is_some_and(|line| line.members > each)
     }
 }
 

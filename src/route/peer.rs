@@ -5,7 +5,7 @@
 //! nothing of who the *user* is.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -24,7 +24,7 @@ pub struct Peer {
     /// The name that it asked for in its TLS handshake (SNI): lower case, without a dot at the end.
     pub server_name: Option<Box<str>>,
     /// Which certificates the listener has; `None` without TLS.
-    pub names: Option<Rc<ServerNames>>,
+    pub names: Option<Arc<ServerNames>>,
     /// [`Peer::address`] without its port, as a field value.
     pub address_value: HeaderValue,
 }
@@ -41,7 +41,7 @@ impl Peer {
     }
 
     /// A peer that came by TLS and asked for `server_name`.
-    pub fn tls(address: SocketAddr, local: SocketAddr, server_name: Option<&str>, names: Rc<ServerNames>) -> Peer {
+    pub fn tls(address: SocketAddr, local: SocketAddr, server_name: Option<&str>, names: Arc<ServerNames>) -> Peer {
         let server_name = server_name.map(|name| plain(name).into());
         Peer { secure: true, server_name, names: Some(names), ..Peer::plain(address, local) }
     }
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn a_connection_for_one_name_carries_requests_for_names_of_the_same_certificate_only() {
         let names =
-            Rc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned(), "*.b.test".to_owned()]]));
-        let peer = |name: Option<&str>| Peer::tls("10.0.0.1:1".parse().unwrap(), local(), name, Rc::clone(&names));
+            Arc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned(), "*.b.test".to_owned()]]));
+        let peer = |name: Option<&str>| Peer::tls("10.0.0.1:1".parse().unwrap(), local(), name, Arc::clone(&names));
         for (asked, host, may) in [
             (None, "b.test", true),
             (Some("a.test"), "a.test", true),

@@ -244,7 +244,7 @@ fn authority(head: &Parts) -> Result<&str, BadTarget> {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use http::Request;
 
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_host_of_another_certificate_is_misdirected() {
-        let names = Rc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned()]]));
+        let names = Arc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned()]]));
         let (address, local) = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1:8443".parse().unwrap());
         let peer = Peer::tls(address, local, Some("a.test"), names);
         let foreign = head(Version::HTTP_11, "GET", "/", &["B.test"]);

@@ -22,5 +22,5 @@ pub use history::History;
 pub use knowledge::Knowledge;
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
-pub use recorder::{Recorder, RouteIndex};
+pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;

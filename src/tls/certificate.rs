@@ -33,6 +33,15 @@ pub struct Certificate {
     chain: Arc<[Link]>,
 }
 
+/// The same certificates from the same file under the same name. The key belongs to the first of them.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Certificate) -> bool {
+        (&self.name, &self.file, &self.key.cert) == (&other.name, &other.file, &other.key.cert)
+    }
+}
+
+impl Eq for Certificate {}
+
 /// A warning about a certificate that works but is probably a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

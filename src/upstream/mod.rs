@@ -1,6 +1,6 @@
 //! Connections to endpoints: one pool per worker and endpoint, no locks.
 //!
-//! [`Pools`] holds a worker's pools; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
+//! [`UpstreamPools`] holds a worker's pools of one upstream; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
 //! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
 
 mod addresses;
@@ -23,7 +23,7 @@ pub use client_body::{BrokenOff, ClientBody};
 pub use connect::{EndpointSpec, Place};
 pub use inbox::Inbox;
 pub use lease::{Lease, SendFault, Tunneled};
-pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
+pub use pool::{EndpointPool, PoolLimits, UpstreamPools};
 pub use sending::is_repeatable;
 pub use spool::{Gathering, IN_MEMORY, Spool};
 pub use tally::{EndpointTally, Reachability};

@@ -21,7 +21,9 @@ use crate::limits::Seldom;
 /// Connections of one worker to one endpoint.
 pub struct EndpointPool {
     spec: Arc<EndpointSpec>,
-    limits: PoolLimits,
+    limits: Cell<PoolLimits>,
+    /// The configuration does not have it any more: connections are not kept after their last request.
+    retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
     /// Connections that exist or are being made.
@@ -54,7 +56,8 @@ impl EndpointPool {
     pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
-            limits,
+            limits: Cell::new(limits),
+            retired: Cell::new(false),
             tally,
             idle: RefCell::default(),
             open: Cell::new(0),
@@ -67,6 +70,19 @@ impl EndpointPool {
     /// The endpoint.
     pub fn spec(&self) -> &EndpointSpec {
         &self.spec
+    }
+
+    /// Changes the limits; connections beyond them end with their request.
+    pub fn set_limits(&self, limits: PoolLimits) {
+        self.limits.set(limits);
+        self.freed.notify_waiters();
+    }
+
+    /// Closes the unused connections, and each other one after its request.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        let unused = self.idle.take();
+        unused.iter().for_each(|_| self.lost_one());
     }
 
     /// Connections that serve a request or are being made.
@@ -96,12 +112,12 @@ impl EndpointPool {
             self.tally.refused(&self.spec.authority, &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
-        let deadline = Instant::now() + self.limits.connect;
+        let deadline = Instant::now() + self.limits.get().connect;
         loop {
-            if self.open.get() < self.limits.connections {
+            if self.open.get() < self.limits.get().connections {
                 return self.connect(deadline).await;
             }
-            if self.waiting.get() >= self.limits.connections {
+            if self.waiting.get() >= self.limits.get().connections {
                 return Err(OriginFault::Overloaded);
             }
             let place = Count::enter(&self.waiting);
@@ -118,7 +134,7 @@ impl EndpointPool {
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.idle);
+        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.get().idle);
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -127,6 +143,9 @@ impl EndpointPool {
     }
 
     pub(super) fn take_back(&self, connection: Box<Connection>) {
+        if self.retired.get() || self.open.get() > self.limits.get().connections {
+            return self.lost_one();
+        }
         self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
         self.freed.notify_one();
     }
@@ -160,7 +179,7 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let connection = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.answers)),
+            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.get().answers)),
             Ok(Err(error)) => {
                 self.tally.refused(&self.spec.authority, &error);
                 self.freed.notify_one();
@@ -237,30 +256,23 @@ impl UpstreamPools {
         }
     }
 
-    /// The other endpoints than `tried`, for a request that was not sent.
-    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
-    }
-}
-
-/// All pools of one worker, in the order of the upstreams.
-pub struct Pools(Vec<UpstreamPools>);
-
-impl Pools {
-    /// Collects them.
-    pub fn new(upstreams: Vec<UpstreamPools>) -> Pools {
-        Pools(upstreams)
+    /// The pool of this endpoint.
+    pub fn of(&self, spec: &EndpointSpec) -> Option<&Rc<EndpointPool>> {
+        self.endpoints.iter().find(|pool| *pool.spec == *spec)
     }
 
-    /// The pools of an upstream.
-    pub fn of(&self, upstream: usize) -> Option<&UpstreamPools> {
-        self.0.get(upstream)
+    /// The pools of all endpoints.
+    pub fn all(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.endpoints.iter()
     }
 
     /// The worker's tick.
     pub fn sweep(&self, now: Instant) {
-        for pool in self.0.iter().flat_map(|upstream| &upstream.endpoints) {
-            pool.sweep(now);
-        }
+        self.endpoints.iter().for_each(|pool| pool.sweep(now));
+    }
+
+    /// The other endpoints than `tried`, for a request that was not sent.
+    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }
 }

@@ -62,7 +62,12 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = Door { acceptor: Some(TlsAcceptor::from(config)), router, bounds, turned_away: Arc::default() };
+        let door = Door {
+            acceptor: Some(tokio::sync::watch::channel(TlsAcceptor::from(config)).1),
+            router,
+            bounds,
+            turned_away: Arc::default(),
+        };
         let serving = tokio::spawn(door.serve(socket, async { drop(stopped.await) }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }

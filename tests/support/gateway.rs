@@ -11,12 +11,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
-use tokengate::app::{self, Running, Stopped, World};
+use tokengate::app::{self, Changes, ReloadError, Running, Stopped, World};
 use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::settings::{
     self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
-    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route,
+    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route,
     TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
@@ -84,6 +84,7 @@ impl Site {
             admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
+            reload: Reload::default(),
         };
         let mut site = Site { settings, roots: RootCertStore::empty(), hand, clock, folder };
         site.add_certificate("default", &["one.test", "*.wild.test"]);
@@ -189,6 +190,18 @@ impl Gateway {
     pub async fn revoke(&self, key: &str) {
         let digest = TokenKey::parse(key).unwrap().digest();
         self.store.ledger.revoke(TokenRef::Digest(digest)).await.unwrap();
+    }
+
+    /// Takes over another configuration: the present one, changed.
+    pub async fn reload(&self, change: impl FnOnce(&mut Settings)) -> Result<Changes, ReloadError> {
+        let mut settings = Settings::clone(&self.running.settings());
+        change(&mut settings);
+        self.running.reload(settings).await
+    }
+
+    /// The address of a listener; `None` if there is none of this name.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.running.address(name)
     }
 
     /// The metrics page.

@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<Response, Problem> {
     let monitor = &call.api.monitor;
     let (subject, reach) = asked.read(monitor)?;
-    let shown = monitor.shown(Form::Json, subject, reach, |traffic| serde_json::to_string(&traffic)).await;
+    let shown = monitor.shown(Form::Json, &subject, reach, |traffic| serde_json::to_string(&traffic)).await;
     let text = shown.map_err(|error| {
         tracing::error!(%error, "the traffic cannot be shown");
         Problem::unavailable()

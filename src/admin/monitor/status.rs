@@ -156,13 +156,6 @@ pub struct FeedStatus {
     pub is_up: bool,
 }
 
-impl EndpointStatus {
-    /// An endpoint that nobody has connected to.
-    pub fn unused(address: &str) -> EndpointStatus {
-        EndpointStatus { address: address.to_owned(), state: EndpointState::Untried, connections: 0, failures: 0 }
-    }
-}
-
 impl SharedCacheStatus {
     /// A cache that nobody has asked.
     pub fn unused(place: String) -> SharedCacheStatus {

@@ -78,11 +78,11 @@ impl<'a> Ask<'a> {
 }
 
 impl Live {
-    fn draw(mut traffic: Traffic, subject: Subject, reach: Reach) -> Result<String, askama::Error> {
+    fn draw(mut traffic: Traffic, subject: &Subject, reach: Reach) -> Result<String, askama::Error> {
         let charts = traffic.charts(subject);
         let more = traffic.routes.len().saturating_sub(ROWS);
         traffic.routes.truncate(ROWS);
-        Live { charts, traffic, reach, is_all: subject == Subject::All, more }.render()
+        Live { charts, traffic, reach, is_all: *subject == Subject::All, more }.render()
     }
 }
 
@@ -120,7 +120,8 @@ pub(in crate::admin) async fn show_live(visit: Visit) -> Response {
 }
 
 async fn live(monitor: &Monitor, ask: &Ask<'_>) -> Result<Arc<str>, Response> {
-    let Ask { subject, reach, .. } = *ask;
+    let Ask { subject, reach, .. } = ask;
+    let reach = *reach;
     monitor.shown(Form::Page, subject, reach, |traffic| Live::draw(traffic, subject, reach)).await.map_err(|error| {
         tracing::error!(%error, "the traffic cannot be shown");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -10,7 +10,7 @@ use crate::config::postgres::PostgresUrl;
 use crate::token::TokenFormat;
 
 /// Where users and tokens live.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The database.
     pub url: StoreUrl,
@@ -89,7 +89,7 @@ impl fmt::Display for StoreUrl {
 }
 
 /// What each process remembers of tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryCache {
     /// Most entries.
     pub max_entries: usize,
@@ -116,7 +116,7 @@ impl Default for MemoryCache {
 }
 
 /// How tokens are issued and read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
     pub schemes: Vec<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::units::Rate;
 
 /// Tokens for passwords: `POST` user name and password, and get the login token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// Where, on every host. Taken with and without the slash at its end; above all routes.
     pub path: String,
@@ -87,7 +87,7 @@ impl Default for Browser {
 }
 
 /// How passwords are hashed and compared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashing {
     /// How many at once.
     pub at_once: usize,

@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use crate::token::{AuthMethod, ScopeSet};
 
 /// One route.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its name in the file.
     pub name: Arc<str>,

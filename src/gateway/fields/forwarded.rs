@@ -38,7 +38,7 @@ pub fn set(
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use super::*;
     use crate::route::ServerNames;
@@ -48,7 +48,7 @@ mod tests {
         let (address, local) = ("[::ffff:10.1.2.3]:5000".parse().unwrap(), "127.0.0.1:8443".parse().unwrap());
         for (peer, proto) in [
             (Peer::plain(address, local), "http"),
-            (Peer::tls(address, local, None, Rc::new(ServerNames::default())), "https"),
+            (Peer::tls(address, local, None, Arc::new(ServerNames::default())), "https"),
         ] {
             let mut fields = HeaderMap::new();
             fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.9.9.9"));

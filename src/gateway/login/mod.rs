@@ -50,7 +50,7 @@ impl Gateway {
     /// # Errors
     /// The target is for the login in the reading of some servers only.
     pub(super) fn login_at(&self, target: &Target<'_>) -> Result<Option<&LoginDesk>, NoRoute> {
-        let Some(desk) = &self.login else { return Ok(None) };
+        let Some(desk) = &self.generation.login else { return Ok(None) };
         if desk.settings.takes(target.decoded_path()) {
             return Ok(Some(desk));
         }
@@ -71,7 +71,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let unread = !body.is_end_stream();
         let mut response = match head.method {
-            Method::POST => match read(desk, head, body, self.forms.begin(exchange.sender())?).await? {
+            Method::POST => match read(desk, head, body, self.generation.forms.begin(exchange.sender())?).await? {
                 Ok((name, password)) => {
                     exchange.has_read_body();
                     let login = Login { name, password, from: exchange.peer().address.ip() };

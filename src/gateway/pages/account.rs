@@ -58,7 +58,7 @@ impl Gateway {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
         let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
-        let user = match self.authenticator.authenticate(&Access::Optional, accepted, fields, from).await {
+        let user = match self.authenticate(&Access::Optional, accepted, fields, from).await {
             // Whoever is held back may log in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,

@@ -116,7 +116,7 @@ impl Gateway {
     /// # Errors
     /// It is so in the reading of some servers only.
     pub(super) fn page_at(&self, target: &Target<'_>) -> Result<Option<(&PageDesk, Page)>, NoRoute> {
-        let Some(desk) = &self.pages else { return Ok(None) };
+        let Some(desk) = &self.generation.pages else { return Ok(None) };
         if let Some(page) = desk.page(target.decoded_path()) {
             return Ok(Some((desk, page)));
         }
@@ -155,7 +155,8 @@ impl Gateway {
             }
             (&Method::POST, page) => {
                 let form =
-                    PageForm::read(self.forms.begin(exchange.sender())?, body, &head.headers, &desk.login).await?;
+                    PageForm::read(self.generation.forms.begin(exchange.sender())?, body, &head.headers, &desk.login)
+                        .await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
                     Err(fault) => visit.forged(&fault),
                     Ok(()) => match page {
