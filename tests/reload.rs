@@ -1,5 +1,7 @@
 //! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
 
+mod process;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

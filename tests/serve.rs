@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -16,14 +16,14 @@ use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
 /// A gateway in a process of its own, with the product service behind it.
-struct Gateway {
+pub struct Gateway {
     process: Process,
     log: Lines<BufReader<ChildStderr>>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     internal: SocketAddr,
-    config: PathBuf,
+    pub config: PathBuf,
     products: RunningProducts,
-    _dir: TempDir,
+    pub dir: TempDir,
 }
 
 /// Ends with the test, however that ends.
@@ -42,8 +42,12 @@ impl Gateway {
     }
 
     /// With more settings, those of the store first.
-    async fn serve_with(more: &str) -> Gateway {
-        let dir = tempfile::tempdir().unwrap();
+    pub async fn serve_with(more: &str) -> Gateway {
+        Gateway::serve_in(tempfile::tempdir().unwrap(), more).await
+    }
+
+    /// With files that lie in the folder of the configuration.
+    pub async fn serve_in(dir: TempDir, more: &str) -> Gateway {
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
         let text = format!(
@@ -69,15 +73,40 @@ impl Gateway {
         };
         // In the order of their names.
         let (internal, address) = (address("internal"), address("plain"));
-        Gateway { process: Process(process), log, address, internal, config, products, _dir: dir }
+        Gateway { process: Process(process), log, address, internal, config, products, dir }
+    }
+
+    /// The address of the HTTPS listener, as the log tells it.
+    pub fn https(&mut self) -> SocketAddr {
+        let mut lines = self.log.by_ref().map(Result::unwrap);
+        let line = lines.find_map(|line| Some(line.split_once("listening on https://")?.1.to_owned())).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Runs another command on the same configuration and gives its standard output.
-    fn run(&self, line: &str) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
-        let output = command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap();
+    pub fn run(&self, line: &str) -> String {
+        let output = self.try_run(line);
         assert!(output.status.success(), "{line}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs another command on the same configuration, which may fail.
+    pub fn try_run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.internal).await.unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// The login token of a user.
@@ -94,8 +123,8 @@ impl Gateway {
         eventually(PATIENCE, "the gateway follows", || async { self.status(token).await == status }).await;
     }
 
-    async fn stop(mut self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    pub async fn stop(mut self, signal: Signal) {
+        self.signal(signal);
         let told: Vec<_> = self.log.map(Result::unwrap).collect();
         assert_eq!(self.process.0.wait().unwrap().code(), Some(0), "{told:?}");
         assert!(TcpStream::connect(self.address).await.is_err());
@@ -103,7 +132,7 @@ impl Gateway {
     }
 }
 
-async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {
+pub async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();

@@ -24,6 +24,7 @@ pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
         ("[tokens] except tokens.schemes", tokens(before) != tokens(after)),
         ("[admin]", admin(before) != admin(after)),
         ("[log]", before.log != after.log),
+        ("[control]", before.control != after.control),
     ];
     parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

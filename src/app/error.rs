@@ -32,6 +32,14 @@ pub enum StartError {
         /// The other.
         second: String,
     },
+    /// The control socket cannot be made.
+    #[error("control.socket: cannot listen on {path}; is another gateway using it?")]
+    Control {
+        /// Its path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Request bodies cannot be spooled.
     #[error("spool.folder: cannot create a file in {folder}")]
     Spool {

@@ -7,6 +7,7 @@
 mod admin_door;
 mod changes;
 mod clock;
+mod control;
 mod error;
 mod files;
 mod generation;
@@ -18,6 +19,7 @@ mod reload;
 mod signals;
 mod sockets;
 mod start;
+mod watch;
 mod worker;
 
 pub use changes::Changes;

@@ -11,9 +11,10 @@ use super::generation::Built;
 use super::knowledge::Known;
 
 use crate::admin::monitor::status::{
-    CertificateStatus, EndpointState, EndpointStatus, RouteStatus, SharedCacheStatus, StoreStatus, UpstreamStatus,
+    CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus, StoreStatus,
+    UpstreamStatus,
 };
-use crate::admin::monitor::{Monitor, Names, Status};
+use crate::admin::monitor::{Monitor, Names, ReloadHandle, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{Auth, Browser, ForwardAuthorization, HostPattern, Login, PathPattern, Route, StoreUrl};
@@ -35,6 +36,10 @@ pub(super) struct Sampler {
 pub(super) struct Sources<'a> {
     /// The configuration in use.
     pub in_use: watch::Receiver<Arc<Built>>,
+    /// How it was last reloaded.
+    pub report: watch::Receiver<ReloadStatus>,
+    /// Asks for a reload.
+    pub reloads: ReloadHandle,
     pub recorders: &'a [Arc<Recorder>],
     pub known: &'a Known,
     pub clock: &'a Clock,
@@ -67,7 +72,7 @@ impl Sampler {
 
 /// The monitor and the task that feeds it.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
-    let Sources { in_use, recorders, known, clock, configuration } = sources;
+    let Sources { in_use, report, reloads, recorders, known, clock, configuration } = sources;
     let history = Arc::new(History::new(clock.now()));
     let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
     let names = {
@@ -78,10 +83,11 @@ pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let ask = move || {
         let (built, now) = (Arc::clone(&in_use.borrow()), clock.now());
         let mut status = status(&built, configuration.as_deref(), &known, started, now);
+        status.reload = report.borrow().clone();
         known.tell(&mut status, now);
         status
     };
-    (Arc::new(Monitor::new(history, Arc::new(names), Arc::new(ask))), sampler)
+    (Arc::new(Monitor::new(history, Arc::new(names), Arc::new(ask), reloads)), sampler)
 }
 
 fn names(settings: &Settings) -> Names {
@@ -117,6 +123,7 @@ fn status(built: &Built, configuration: Option<&Path>, known: &Known, started: T
         version: env!("CARGO_PKG_VERSION"),
         started,
         configuration: configuration.map(|file| file.display().to_string()),
+        reload: ReloadStatus { generation: 0, loaded: now, failed: None, problems: Vec::new() },
         workers: settings.workers,
         routes: own_routes(settings).chain(settings.routes.iter().map(|route| route_status(route, settings))).collect(),
         upstreams: upstreams.collect(),

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::admin_door;
 use super::changes::Changes;
+use super::control::{Control, ControlSocket};
 use super::error::StartError;
 use super::files;
 use super::generation::Builder;
@@ -22,8 +23,11 @@ use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
 use super::reload::{ReloadError, Reloader, State};
 use super::sockets::Sockets;
+use super::watch as files_watch;
 use super::worker::{self, Phase, Plan, Share, Switch};
 use crate::admin::Records;
+use crate::admin::monitor::status::ReloadStatus;
+use crate::admin::monitor::{ReloadHandle, ReloadRequest};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -89,6 +93,11 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let sockets = Sockets::default();
     let mut prepared = sockets.prepare(&settings.listeners, settings.workers)?;
     let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
+    let opened = settings
+        .control
+        .as_deref()
+        .map(|path| ControlSocket::open(path).map_err(|source| StartError::Control { path: path.to_owned(), source }));
+    let control_socket = opened.transpose()?;
     let (mut control, mut tasks) = (JoinSet::new(), JoinSet::new());
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
     let builder =
@@ -112,11 +121,23 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         internal.serve(&listener, socket, &mut tasks);
     }
     let (built, in_use) = watch::channel(built);
+    let started = clock.now();
+    let first = ReloadStatus { generation: 1, loaded: started, failed: None, problems: Vec::new() };
+    let (report, reports) = watch::channel(first);
+    let (reloads, asked) = ReloadHandle::new();
     let (mut admin, mut sampler) = (None, None);
     let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
     if let Some((socket, acceptor)) = admin_socket.zip(admin_tls.as_ref()) {
         let door = (socket, acceptor.subscribe(), Arc::clone(&known.counts.turned_away));
-        let sources = monitor::Sources { in_use, recorders: &recorders, known: &known, clock: &clock, configuration };
+        let sources = monitor::Sources {
+            in_use,
+            report: reports.clone(),
+            reloads: reloads.clone(),
+            recorders: &recorders,
+            known: &known,
+            clock: &clock,
+            configuration: configuration.clone(),
+        };
         let (monitor, sampling) = monitor::new(sources);
         control.spawn(sampling.clone().run());
         sampler = Some(sampling);
@@ -150,8 +171,15 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let mut sockets = sockets;
     sockets.adopt(prepared);
     let state = Mutex::new(State { sockets, internal, tasks, is_stopping: false });
-    let reloader = Reloader { builder, workers: orders, connections, admin: admin_tls, built, state };
-    let reloader = Arc::new(reloader);
+    let file = configuration;
+    let reloader =
+        Arc::new(Reloader { builder, file, workers: orders, connections, admin: admin_tls, built, report, state });
+    reloader.measure(started);
+    control.spawn(files_watch::run(Arc::clone(&reloader)));
+    control.spawn(serve_reloads(Arc::clone(&reloader), asked));
+    if let Some(socket) = control_socket {
+        control.spawn(socket.serve(Control { reloads, report: reports }));
+    }
     Ok(Running { admin_address, reloader, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
 }
 
@@ -175,6 +203,14 @@ impl Running {
     /// [`ReloadError`]; the running configuration stays as it is.
     pub async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
         self.reloader.reload(settings).await
+    }
+
+    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub async fn reload_file(&self) -> Result<Changes, ReloadError> {
+        self.reloader.reload_file("SIGHUP").await
     }
 
     /// Returns the token cache of this process.
@@ -240,6 +276,15 @@ impl Running {
             }
         }
         Stopped { cut }
+    }
+}
+
+/// Carries out the reloads that the admin application and the control socket ask for.
+async fn serve_reloads(reloader: Arc<Reloader>, mut asked: mpsc::Receiver<ReloadRequest>) {
+    while let Some(ReloadRequest { trigger, reply }) = asked.recv().await {
+        let reloaded = reloader.reload_file(&trigger).await;
+        // Fails only if nobody waits any more.
+        let _ = reply.send(reloaded.map(|changes| changes.0).map_err(|error| error.lines()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tables that stand once: `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, and what stands above
 //! them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::Table;
@@ -143,6 +144,11 @@ pub(super) fn read_log(root: &Table<'_>) -> Log {
 /// `[shutdown]`
 pub(super) fn read_grace(root: &Table<'_>) -> Duration {
     root.table("shutdown", |table| table.key("grace").duration().unwrap_or(Duration::from_secs(25)))
+}
+
+/// `[control]`
+pub(super) fn read_control(root: &Table<'_>) -> Option<PathBuf> {
+    root.table("control", |table| table.key("socket").file())
 }
 
 /// `[reload]`

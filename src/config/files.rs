@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::value::Key;
 use crate::secret_file;
-use crate::tls::{self, BadFile};
+use crate::tls::{self, BadFile, Certificate};
 
 /// Reports a secret that others can read or change. A file that is not there is somebody else's matter.
 pub(super) fn check_secret_file(key: &Key<'_>, file: &Path) {
@@ -39,6 +39,20 @@ impl TlsFiles<'_> {
             report(key, &bad);
         }
     }
+}
+
+/// Reads a certificate and its key again, from the same files and by the same rules.
+///
+/// # Errors
+/// What is wrong with the files, and how to mend it.
+pub fn read_again(certificate: &Certificate) -> Result<Certificate, String> {
+    let [cert_file, key_file] = certificate.files();
+    if let Ok(metadata) = key_file.metadata()
+        && let Err(open) = secret_file::check(&metadata)
+    {
+        return Err(format!("{}: {open}; {}", key_file.display(), open.mend(key_file)));
+    }
+    Certificate::read(&certificate.name, cert_file, key_file).map_err(|bad| format!("{bad}; {}", bad.mend()))
 }
 
 /// Reports a file that cannot be used.

@@ -28,11 +28,12 @@ mod upstreams;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
 use document::Document;
 pub use document::Surroundings;
+pub use files::read_again;
 use names::Names;
 pub use problem::Problem;
 use reader::{Named, Table};
@@ -72,6 +73,20 @@ pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, V
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(problems),
     }
+}
+
+/// The path of the control socket, even if the rest of the file is wrong.
+///
+/// # Errors
+/// The file cannot be read, or is not TOML.
+pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
+    let bad = |what| Problem { file: file.to_owned(), line: None, key: None, what, mend: None };
+    let text = std::fs::read_to_string(file).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
+    let document = Document::new(file, &text, &surroundings);
+    let socket = document.parse().map(|tree| Table::root(&document, &tree, basics::read_control));
+    socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| bad("is not TOML".to_owned())))
 }
 
 /// Every key that a file may hold, such as `log.level` and `routes.NAME.upstream`.
@@ -125,6 +140,7 @@ fn read(root: &Table<'_>) -> Settings {
         log: basics::read_log(root),
         grace: basics::read_grace(root),
         reload: basics::read_reload(root),
+        control: basics::read_control(root),
     };
     check_django(root, &settings);
     certificate_names.warn_unused(root.document());

@@ -66,6 +66,8 @@ pub struct Settings {
     pub grace: Duration,
     /// How the configuration is replaced while the gateway runs.
     pub reload: Reload,
+    /// The Unix socket for `tokengate reload` and `tokengate status`; `None`: there is none.
+    pub control: Option<PathBuf>,
 }
 
 /// How the configuration is replaced while the gateway runs.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::knowledge::Knowledge;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
@@ -69,7 +69,24 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
     for (limit, count) in knowledge.turned_away.counts() {
         writeln!(page, "tokengate_turned_away_total{{limit=\"{limit}\"}} {count}")?;
     }
+    write_certificates(page, knowledge)?;
     write_process(page, recorders)
+}
+
+fn write_certificates(page: &mut String, knowledge: &Knowledge) -> fmt::Result {
+    let certificates = knowledge.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (name, help) = ("tokengate_certificate_not_after_timestamp_seconds", "When each certificate expires.");
+    family(page, name, "gauge", help)?;
+    for certificate in &certificates {
+        writeln!(page, "{name}{{certificate=\"{}\"}} {}", Label(&certificate.name), certificate.not_after)?;
+    }
+    let (name, help) = ("tokengate_certificate_reload_ok", "Whether each certificate is that of its files.");
+    family(page, name, "gauge", help)?;
+    for certificate in &certificates {
+        let is_current = u8::from(certificate.is_current);
+        writeln!(page, "{name}{{certificate=\"{}\"}} {is_current}", Label(&certificate.name))?;
+    }
+    Ok(())
 }
 
 /// The metrics that are not per route.
@@ -193,6 +210,7 @@ impl fmt::Display for Label<'_> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::knowledge::CertificateGauge;
     use super::*;
 
     fn page() -> String {
@@ -217,6 +235,8 @@ mod tests {
         first.log_lines_dropped(7);
         let knowledge = Knowledge::default();
         knowledge.store_questions.add(3);
+        let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
+        *knowledge.certificates.lock().unwrap() = vec![certificate];
         prometheus(&workers, &knowledge)
     }
 

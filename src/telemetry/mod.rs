@@ -19,7 +19,7 @@ mod second_text;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use history::History;
-pub use knowledge::Knowledge;
+pub use knowledge::{CertificateGauge, Knowledge};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
 pub use recorder::{Recorder, RouteCounters};

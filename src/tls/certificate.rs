@@ -30,6 +30,7 @@ pub struct Certificate {
     /// For rustls.
     pub key: Arc<CertifiedKey>,
     file: PathBuf,
+    key_file: PathBuf,
     chain: Arc<[Link]>,
 }
 
@@ -85,8 +86,14 @@ impl Certificate {
             not_after: leaf.not_after,
             key: Arc::new(certified),
             file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
             chain: chain.into(),
         })
+    }
+
+    /// The file of the chain, and that of the key.
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.file, &self.key_file]
     }
 
     /// Returns warnings about the chain at the time `now`.

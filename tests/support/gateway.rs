@@ -85,6 +85,7 @@ impl Site {
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
             reload: Reload::default(),
+            control: None,
         };
         let mut site = Site { settings, roots: RootCertStore::empty(), hand, clock, folder };
         site.add_certificate("default", &["one.test", "*.wild.test"]);

@@ -42,6 +42,8 @@ pub(super) enum Code {
     UnsupportedMediaType,
     /// 422: the values are not valid.
     Invalid,
+    /// 422: the configuration cannot be taken over; the running one stays.
+    NotReloaded,
     /// 409: this `Idempotency-Key` was used for a different request.
     KeyReused,
     /// 429: too many attempts, or the server is busy.
@@ -120,7 +122,7 @@ impl Problem {
             Code::Conflict | Code::UnderWay | Code::KeyReused => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Invalid | Code::NotReloaded => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -186,7 +188,7 @@ impl From<JsonRejection> for Problem {
             _ => Code::Malformed,
         };
         let detail = match code {
-            Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
+            Code::Invalid | Code::NotReloaded => format!("the body is not acceptable: {}", cause(&rejection)),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),

@@ -3,6 +3,7 @@
 //! Many pages and programs may ask at once: what they are shown is made once for each sample and kept until the next.
 
 pub mod chart;
+mod reload;
 pub mod status;
 pub mod traffic;
 
@@ -14,6 +15,7 @@ use tokio::sync::Mutex;
 use crate::telemetry::History;
 use crate::telemetry::history::Reach;
 use chart::{Chart, Line, Unit};
+pub use reload::{Outcome, ReloadHandle, ReloadRequest};
 pub use status::Status;
 use traffic::NO_ROUTE;
 pub use traffic::{Figures, Moment, Names, Row, Subject, Traffic};
@@ -32,6 +34,7 @@ pub struct Monitor {
     history: Arc<History>,
     names: AskNames,
     status: AskStatus,
+    reloads: ReloadHandle,
     shown: Mutex<Shown>,
 }
 
@@ -54,8 +57,16 @@ pub(super) enum Form {
 
 impl Monitor {
     /// A monitor of the traffic in `history`.
-    pub fn new(history: Arc<History>, names: AskNames, status: AskStatus) -> Monitor {
-        Monitor { history, names, status, shown: Mutex::default() }
+    pub fn new(history: Arc<History>, names: AskNames, status: AskStatus, reloads: ReloadHandle) -> Monitor {
+        Monitor { history, names, status, reloads, shown: Mutex::default() }
+    }
+
+    /// Has the gateway reload its configuration, for this user.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the running configuration stays.
+    pub async fn reload(&self, user: &str) -> Outcome {
+        self.reloads.reload(format!("the admin application, by {user}")).await
     }
 
     /// Returns the present state of the gateway.

@@ -8,7 +8,7 @@ use super::{Answer, text};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::chart::Unit;
 use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
-use crate::admin::visit::Visit;
+use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 
 #[derive(Template)]
@@ -56,4 +56,14 @@ pub(in crate::admin) async fn show(visit: Visit) -> Answer {
     visit.caller.needs_superuser()?;
     let status = visit.app.monitor.status();
     Ok(page(StatusCode::OK, &Page { shell: Shell::of(&visit, Section::Status), status, now: visit.now() }))
+}
+
+pub(in crate::admin) async fn reload(Sent { visit, .. }: Sent) -> Answer {
+    visit.caller.needs_superuser()?;
+    let path = "/status";
+    Ok(match visit.app.monitor.reload(&visit.caller.user.account.name).await {
+        Ok(changes) if changes.is_empty() => visit.done(path, "The configuration was reloaded. Nothing has changed."),
+        Ok(changes) => visit.done(path, format!("The configuration was reloaded: {}.", changes.join("; "))),
+        Err(_) => visit.failed(path, "The configuration was not reloaded. The problems are listed below."),
+    })
 }
