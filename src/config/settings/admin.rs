@@ -15,7 +15,7 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Lifetime of an admin session.
     pub session_ttl: Duration,
-    /// How long entries of the audit log are kept.
+    /// How long entries of the audit trail are kept.
     pub audit_keep: Duration,
     /// The CA file in the `curl` commands that the application shows. Set by the demo; it has no key in the
     /// configuration file.
@@ -26,7 +26,7 @@ impl Admin {
     /// Its name in logs, where listeners have their names.
     pub const NAME: &str = "admin";
 
-    /// The default time for which the audit log is kept: a year, and some time to review it.
+    /// The default time for which the audit trail is kept: a year, and some time to review it.
     pub const AUDIT_KEEP: Duration = Duration::from_secs(400 * 86_400);
 
     /// Settings with this certificate and defaults for everything else.
