@@ -6,7 +6,7 @@
 //! # Map
 //!
 //! The modules stand in one fixed order, ground first. A module imports only from modules *above* it in this list
-//! (`tests/floors.rs` enforces that), so the way of a request reads downwards:
+//! (`tests/modules.rs` enforces that), so the way of a request reads downwards:
 //!
 //! | floor | modules |
 //! |---|---|
