@@ -34,8 +34,6 @@ mod faults;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
-mod floors;
-#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod http2;
@@ -49,6 +47,8 @@ mod leaks;
 mod listener;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod modules;
 #[cfg(test)]
 mod names;
 #[cfg(test)]

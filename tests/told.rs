@@ -180,7 +180,7 @@ async fn a_store_that_is_away_is_told_once_and_its_return_once() {
     gateway.is_told("the store answers again").await;
     eventually(PATIENCE, "the store is back", || async { gateway.status("/closed/", &"c".repeat(40)).await == 401 })
         .await;
-    gateway.is_told("changes are heard of again").await;
+    gateway.is_told("push notifications of changes work again").await;
     assert_eq!((gateway.count("the store answers again"), gateway.complaints().len()), (1, 2));
     assert!(gateway.number("the store answers again", "failures") >= 3);
 }

@@ -1,7 +1,7 @@
-//! Connections to endpoints: one pool per worker and endpoint, no locks.
+//! Connections to endpoints: one pool per worker and endpoint, without locks.
 //!
-//! [`UpstreamPools`] holds a worker's pools of one upstream; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
-//! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
+//! [`UpstreamPools`] holds the pools of a worker; [`EndpointPool::lease`] leases one connection; [`Lease::send`] sends one
+//! request on it. A connection returns to its pool only if both bodies have ended cleanly; otherwise it closes.
 
 mod addresses;
 mod body;
@@ -33,16 +33,16 @@ use crate::http1::BadAnswer;
 /// What went wrong on the side of the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginFault {
-    /// Its name is not known to the resolver.
+    /// The endpoint's host name cannot be resolved.
     Unresolved,
-    /// No connection could be made.
+    /// No connection could be opened.
     Connect,
-    /// No connection was free or could be made in time.
+    /// No connection was free or could be opened in time.
     Overloaded,
-    /// The connection ended before the answer began.
+    /// The connection ended before the response began.
     Reset,
-    /// What came was no HTTP answer, or one whose end is in doubt.
+    /// The response was not HTTP, or its end is ambiguous.
     BadResponse(BadAnswer),
-    /// The answer did not begin in time.
+    /// The response did not begin in time.
     Timeout,
 }

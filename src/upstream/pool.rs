@@ -1,7 +1,7 @@
-//! One worker's connections to one endpoint.
+//! The connections of one worker to one endpoint.
 //!
-//! Last in, first out: the warmest connection serves next, and those that nobody needs age at the bottom until the
-//! sweep of the worker's tick closes them. Everything is `Rc` and `Cell`: a pool never leaves its worker.
+//! Last in, first out: the most recently used connection serves next. Unneeded connections age at the bottom until the
+//! sweep on the worker's tick closes them. Everything is `Rc` and `Cell`: a pool never leaves its worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use super::{EndpointTally, Lease, OriginFault};
 use crate::http1::{self, BadAnswer};
 use crate::limits::Seldom;
 
-/// Connections of one worker to one endpoint.
+/// The connections of one worker to one endpoint.
 pub struct EndpointPool {
     spec: Arc<EndpointSpec>,
     limits: Cell<PoolLimits>,
@@ -26,14 +26,14 @@ pub struct EndpointPool {
     retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
-    /// Connections that exist or are being made.
+    /// How many connections are open or being opened.
     open: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
     bad_answers: Seldom,
 }
 
-/// Bounds of one pool.
+/// Limits of one pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
     /// Most connections.
@@ -42,7 +42,7 @@ pub struct PoolLimits {
     pub idle: Duration,
     /// Longest wait for a connection.
     pub connect: Duration,
-    /// What the heads of answers may be.
+    /// Limits of response heads.
     pub answers: http1::Limits,
 }
 
@@ -52,7 +52,7 @@ struct Idle {
 }
 
 impl EndpointPool {
-    /// An empty pool, which tells others of its connections by `tally`.
+    /// An empty pool, which counts its connections in `tally`.
     pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
@@ -85,25 +85,25 @@ impl EndpointPool {
         unused.iter().for_each(|_| self.lost_one());
     }
 
-    /// Connections that serve a request or are being made.
+    /// How many connections serve a request or are being opened.
     pub fn busy(&self) -> usize {
         self.open.get().saturating_sub(self.idle.borrow().len())
     }
 
-    /// A warm connection on loan, if there is one. `certainly`: for a request that may not be sent twice. Its connection
-    /// is looked at right now, so that one that its endpoint has just closed is not written to.
+    /// Leases an idle connection, if there is one. `certainly` is for a request that must not be sent twice: the socket
+    /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// A connection on loan: a warm one, a new one, or the next that comes back.
+    /// Leases a connection: an idle one, a new one, or the next one that is returned.
     ///
-    /// `fresh` asks for a new one even if a warm one is there; `certainly` as in [`EndpointPool::lease_warm`]. Dropping
-    /// the future is fine.
+    /// `fresh` asks for a new one even if there is an idle one; `certainly` as in [`EndpointPool::lease_warm`]. The
+    /// future can be dropped at any time.
     ///
     /// # Errors
-    /// [`OriginFault::Unresolved`] while its name is unknown, [`OriginFault::Connect`] if none can be made,
-    /// [`OriginFault::Overloaded`] if none comes free in time or as many wait already as may be open.
+    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Connect`] if no connection can be
+    /// opened, [`OriginFault::Overloaded`] if none becomes free in time or too many requests wait already.
     pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
         if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
             return Ok(lease);
@@ -130,7 +130,7 @@ impl EndpointPool {
         }
     }
 
-    /// Closes connections that nobody has used for the idle time, and forgets those that their endpoint has closed.
+    /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
@@ -150,12 +150,12 @@ impl EndpointPool {
         self.freed.notify_one();
     }
 
-    /// Logs, now and then, what is wrong with the endpoint's answers; the access log has the cause of each. A cut answer
-    /// is ordinary: its endpoint was stopped.
+    /// Logs an invalid response of the endpoint, at a limited rate; the access log has the cause of each. A response
+    /// that ends early is not logged: that happens whenever an endpoint is stopped.
     pub(super) fn tell_bad(&self, bad: &BadAnswer) {
         if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
             let (endpoint, cause) = (&self.spec.authority, bad.word());
-            tracing::warn!(endpoint, cause, error = %bad, "an answer of the endpoint cannot be passed on");
+            tracing::warn!(endpoint, cause, error = %bad, "invalid response from the endpoint");
         }
     }
 
@@ -165,7 +165,7 @@ impl EndpointPool {
         self.freed.notify_one();
     }
 
-    /// The warmest connection that still stands.
+    /// The most recently used connection that is still open.
     fn warm(&self, certainly: bool) -> Option<Box<Connection>> {
         loop {
             let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
@@ -192,13 +192,13 @@ impl EndpointPool {
             }
         };
         self.tally.made(&self.spec.authority);
-        // From here the lease counts for it.
+        // From here on the lease owns the place.
         place.stay();
         Ok(Lease::new(connection, self, false))
     }
 }
 
-/// One more in a counter, for as long as this lives.
+/// Increments a counter until it is dropped.
 struct Count<'a>(Option<&'a Cell<usize>>);
 
 impl<'a> Count<'a> {
@@ -228,17 +228,17 @@ pub struct UpstreamPools {
 }
 
 impl UpstreamPools {
-    /// Pools for these endpoints; never empty.
+    /// Pools for these endpoints, of which there must be at least one.
     pub fn new(endpoints: Vec<Rc<EndpointPool>>, retry: bool) -> UpstreamPools {
         UpstreamPools { endpoints, next: Cell::new(0), retry }
     }
 
-    /// May a request that was surely not processed be sent once more?
+    /// Whether a request that was certainly not processed may be sent once more.
     pub fn retries(&self) -> bool {
         self.retry
     }
 
-    /// The endpoint with the fewest requests in flight among those whose name is known; among equals they take turns.
+    /// The endpoint with the fewest requests in flight among those whose host name is resolved; equal ones take turns.
     /// `None` only without endpoints.
     pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
         match self.endpoints.as_slice() {
@@ -271,7 +271,7 @@ impl UpstreamPools {
         self.endpoints.iter().for_each(|pool| pool.sweep(now));
     }
 
-    /// The other endpoints than `tried`, for a request that was not sent.
+    /// The endpoints other than `tried`, for a request that was not sent.
     pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
         self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }

@@ -102,7 +102,7 @@ async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone()
         (&[("scopes", "write"), ("ends", "30")][..], 403, "Your password was wrong"),
         (&[("scopes", "a b \""), ("own_password", PASSWORD)], 400, "role=\"alert\""),
         (&[("scopes", "write"), ("ends", "soon"), ("own_password", PASSWORD)], 400, "not a number of days"),
-        (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers give"),
+        (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers can grant"),
     ] {
         let answer = browser.submit(&path, &path, fields).await;
         let text = answer.text().to_lowercase();

@@ -479,10 +479,10 @@ key_file = "soon-key.pem"
              `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves",
             "gateway.toml:3: upstreams.spare: nothing uses it; remove it",
             "gateway.toml:5: certificates.past: nothing uses it; remove it",
-            "gateway.toml:6: certificates.past.cert_file: the certificate ended at 2025-12-31T00:00:00.000Z; \
+            "gateway.toml:6: certificates.past.cert_file: the certificate expired at 2025-12-31T00:00:00.000Z; \
              renew it",
             "gateway.toml:8: certificates.soon: nothing uses it; remove it",
-            "gateway.toml:9: certificates.soon.cert_file: the certificate ends at 2026-01-10T00:00:00.000Z; renew it",
+            "gateway.toml:9: certificates.soon.cert_file: the certificate expires at 2026-01-10T00:00:00.000Z; renew it",
         ]
     );
     assert_eq!(

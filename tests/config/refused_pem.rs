@@ -124,7 +124,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "the leaf lacks its last line end",
             format!("{}{intermediate}", leaf.trim_end()).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{ends}: `-----BEGIN …-----` must stand alone in its line")],
+            vec![format!("cert.pem:{ends}: `-----BEGIN …-----` must be alone on its line")],
         ),
         (
             "a byte order mark within",
@@ -161,7 +161,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "the intermediate is damaged",
             format!("{leaf}{}", block("CERTIFICATE", &der(intermediate)[..200])).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{begins}: this certificate is damaged")],
+            vec![format!("cert.pem:{begins}: this certificate is malformed")],
         ),
         (
             "the intermediate has another label",
@@ -173,7 +173,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "version 1",
             version_1(leaf).into(),
             key.as_bytes().into(),
-            both("", &["cert.pem:1: this certificate has the old X.509 version 1", "issued again"]),
+            both("", &["cert.pem:1: this certificate has the old X.509 version 1", "request a new certificate"]),
         ),
         (
             "binary",
@@ -216,13 +216,13 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "two keys",
             chain.clone().into(),
             format!("{key}{other_key}").into(),
-            vec![format!("key.pem:{}: holds a second private key", key.lines().count() + 1)],
+            vec![format!("key.pem:{}: contains a second private key", key.lines().count() + 1)],
         ),
         (
             "a request",
             request.into(),
             key.as_bytes().into(),
-            both("", &["cert.pem:1: holds a request for a certificate", "the authority issued for the request"]),
+            both("", &["cert.pem:1: holds a request for a certificate", "the CA issued for this request"]),
         ),
         (
             "swapped",
@@ -248,7 +248,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             format!("{intermediate}{leaf}").into(),
             key.as_bytes().into(),
             vec![format!(
-                "cert.pem:{}: the certificate that belongs to key.pem stands here, not first",
+                "cert.pem:{}: the certificate that belongs to key.pem is here, but must be the first",
                 intermediate.lines().count() + 1
             )],
         ),

@@ -334,8 +334,8 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
     for (meant, kept, value) in [
         ("expires_column = \"ends\"", "ends", None),
         ("revoked_column = \"revoked\"", "revoked", None),
-        ("write_enabled_column = \"write_enabled\"", "write_enabled", Some("may only be used to read")),
-        ("allowed_networks_column = \"networks\"", "networks", Some("limited to networks")),
+        ("write_enabled_column = \"write_enabled\"", "write_enabled", Some("is read-only there")),
+        ("allowed_networks_column = \"networks\"", "networks", Some("limited to certain networks")),
     ] {
         let folder = folder(&waiving(meant, &[kept]));
         let (fine, text) = run(&folder, &["import", "django", &project.address]);
@@ -529,12 +529,12 @@ async fn keys_that_are_no_secrets_are_refused(project: Project) {
     for name in more {
         assert!(wrong.contains(&format!("users_token.{name}")), "{wrong}");
     }
-    // What no request can show.
+    // What no request can send.
     sql(&project, &["DROP TABLE users_token".to_owned()]).await;
     let wide = TokenKey::LONGEST + 1;
     several_each(&project, &format!("varchar({wide})")).await;
     let wrong = not_understood(project.try_open(&settings).await.err());
-    assert!(wrong.contains(&format!("({wide})")) && wrong.contains("no request can show"), "{wrong}");
+    assert!(wrong.contains(&format!("({wide})")) && wrong.contains("no request can send"), "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

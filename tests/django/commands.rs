@@ -133,7 +133,7 @@ async fn check_looks_into_the_database(project: Project) {
     };
     let (fine, text) = browsers("");
     assert!(!fine && text.contains("login.browser: sessions cannot be stored"), "{text}");
-    assert!(text.contains("`mode = \"read-write\"` below [store.django]"), "{text}");
+    assert!(text.contains("`mode = \"read-write\"` in [store.django]"), "{text}");
     let (fine, text) = browsers("mode = \"read-write\"\nsession_table = \"knox\"");
     assert!(!fine && text.contains("table knox is missing (store.django.session_table)"), "{text}");
     let (fine, text) = browsers("mode = \"read-write\"");

@@ -189,7 +189,7 @@ token('alice', 'k' * 40, 1); token('bob', 'k' * 40, 2); token('bob', 'l' * 40, 3
     assert_eq!(report["tokens"], json!({ "imported": 1, "there": 0, "skipped": 2 }), "{report}");
     for (name, day) in [("alice", "01"), ("bob", "02")] {
         let told = format!(
-            "token kkkkkkkk… of 2025-01-{day} skipped: several tokens have its key there, so it does not count"
+            "token kkkkkkkk… of 2025-01-{day} skipped: several tokens have this key there, so none of them is valid"
         );
         assert_eq!(remarks(&report, name), [told]);
     }

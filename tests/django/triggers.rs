@@ -118,7 +118,7 @@ async fn each_trigger_is_looked_at_on_its_table() {
          FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active) EXECUTE FUNCTION tokengate_user_changed()",
     );
     let text = check(&folder);
-    assert!(text.contains("trigger tokengate_user_changed on table auth_user is that of another version"), "{text}");
+    assert!(text.contains("trigger tokengate_user_changed on table auth_user belongs to another version"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

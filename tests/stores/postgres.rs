@@ -325,7 +325,7 @@ async fn a_server_without_room_or_without_the_database_says_so() {
     let refused = site.try_open().await.err().unwrap();
     assert!(matches!(refused, OpenError::Database { source: StoreError::Broken(_), .. }), "{refused:?}");
     assert!(
-        refused.to_string().contains("/missing: the store cannot be opened; see that the server runs"),
+        refused.to_string().contains("/missing: the store cannot be opened; check that the server runs"),
         "{refused}"
     );
     site.store.url = good;

@@ -29,7 +29,7 @@ async fn traffic(call: Call, Asked(asked): Asked<TrafficParameters>) -> Result<R
     let (subject, reach) = asked.read(monitor)?;
     let shown = monitor.shown(Form::Json, &subject, reach, |traffic| serde_json::to_string(&traffic)).await;
     let text = shown.map_err(|error| {
-        tracing::error!(%error, "the traffic cannot be shown");
+        tracing::error!(%error, "the traffic could not be rendered");
         Problem::unavailable()
     })?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response())

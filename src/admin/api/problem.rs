@@ -86,24 +86,24 @@ impl Problem {
 
     /// Too many attempts; retry after this time.
     pub(super) fn throttled(wait: Duration) -> Problem {
-        let detail = "too many attempts, or too much at once; try again later";
+        let detail = "too many attempts, or the server is busy; try again later";
         Problem { retry_after: Some(wait), ..Problem::new(Code::Throttled, detail) }
     }
 
     /// The first request with the same key is still in progress.
     pub(super) fn under_way() -> Problem {
-        let detail = "the first request with this Idempotency-Key is still under way; repeat this one later";
+        let detail = "the first request with this Idempotency-Key is still in progress; retry later";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
     }
 
     /// The body exceeds the maximum size.
     pub(super) fn too_large() -> Problem {
-        Problem::new(Code::TooLarge, format!("a body has at most {} KiB", LONGEST_BODY >> 10))
+        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", LONGEST_BODY >> 10))
     }
 
     /// The store is unavailable.
     pub(super) fn unavailable() -> Problem {
-        let detail = "the store does not answer; what was asked for may have been done";
+        let detail = "the store does not answer; the change may have been made";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::Unavailable, detail) }
     }
 
@@ -199,7 +199,7 @@ impl From<JsonRejection> for Problem {
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
-        Problem::new(Code::Invalid, format!("the query is not acceptable: {}", cause(&rejection)))
+        Problem::new(Code::Invalid, format!("the query is not valid: {}", cause(&rejection)))
     }
 }
 

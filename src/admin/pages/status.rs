@@ -1,4 +1,4 @@
-//! What the gateway is set up to do, and how it is.
+//! Configuration and status of the gateway.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -19,7 +19,7 @@ struct Page {
     now: Timestamp,
 }
 
-/// Whether something answers: the look of the badge, and its word.
+/// Style and word of the badge for a component that is up or down.
 fn up(is_up: &bool) -> (&'static str, &'static str) {
     if *is_up { ("good", "Up") } else { ("bad", "Down") }
 }
@@ -41,12 +41,12 @@ fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
     }
 }
 
-/// How many tokens the shared cache knew.
+/// Hit rate of the shared cache.
 fn found(shared: &SharedCacheStatus) -> String {
     shared.hit_rate.map_or("no lookups yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
 }
 
-/// Several words as one, or what stands for none.
+/// Joins words, or returns `none` if there are none.
 fn list(words: &[impl AsRef<str>], none: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     if words.is_empty() { none.to_owned() } else { words.join(", ") }

@@ -1,7 +1,7 @@
-//! The triggers that tell of changes in a Django database on PostgreSQL: how to make them, and whether they are there.
+//! The triggers that report changes in a Django database on PostgreSQL: their script, and checks that they exist.
 //!
-//! A gateway that believes to be told of all changes trusts what it knows until it is told otherwise. So one trigger that is
-//! missing or disabled is as bad as none: then nothing is taken for told.
+//! If triggers report all changes, the gateway keeps cached entries until it gets a notification. So a single missing
+//! or disabled trigger is as bad as none: then the gateway relies on no trigger.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;
@@ -14,14 +14,14 @@ const SCRIPT: &str = include_str!("triggers.sql");
 /// The first argument of each trigger of the script.
 const VERSION: &str = "2";
 
-/// What tells of changes in the database.
+/// Which changes the triggers report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Triggers tell of all of them.
+    /// All changes.
     All,
-    /// Triggers tell of some; what is wrong with the others.
+    /// Some changes; the errors of the other triggers.
     Some(Vec<String>),
-    /// Nothing does.
+    /// No changes.
     Nothing,
 }
 
@@ -32,7 +32,7 @@ struct Found {
     arguments: String,
 }
 
-/// The script for these tables and columns, as `psql` reads it.
+/// The script for these tables and columns, as input for `psql`.
 pub fn script(names: &Django) -> String {
     let table = |name: &str| Dialect::Postgres.quoted(name);
     let settings = [
@@ -47,7 +47,7 @@ pub fn script(names: &Django) -> String {
     format!("\\set ON_ERROR_STOP on\n{settings}\n{SCRIPT}")
 }
 
-/// Looks at each trigger on each table.
+/// Checks each trigger on each table.
 pub(super) async fn look<D: DjangoDatabase>(
     database: &D,
     names: &Django,
@@ -100,9 +100,9 @@ impl Found {
         let wanted: String =
             [Some(VERSION), argument].into_iter().flatten().map(|text| format!("{text}\\000")).collect();
         if self.arguments != wanted {
-            return Some("is that of another version or another configuration");
+            return Some("belongs to another version or configuration");
         }
-        // `R`: only on a replica. `D`: never.
+        // `R`: only on a replica. `D`: disabled.
         (!matches!(self.enabled.as_str(), "O" | "A")).then_some("is disabled")
     }
 }
@@ -112,13 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_that_of_the_documents() {
+    fn the_script_is_the_one_in_docs() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/django/push-postgresql.sql");
         assert_eq!(std::fs::read_to_string(path).unwrap(), SCRIPT);
     }
 
     #[test]
-    fn the_script_names_the_tables_of_the_settings() {
+    fn the_script_uses_the_tables_of_the_settings() {
         let names = Django {
             user_table: "shop.people_person".to_owned(),
             membership_user_column: "person_id".to_owned(),
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_has_to_be_enabled_and_that_of_this_version() {
+    fn a_trigger_must_be_enabled_and_of_this_version() {
         let fault = |enabled: &str, arguments: &str, argument| {
             let (enabled, arguments) = (enabled.to_owned(), arguments.to_owned());
             Found { name: String::new(), enabled, arguments }.fault(argument)
