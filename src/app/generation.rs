@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use rustls::server::ProducesTickets;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -31,7 +30,7 @@ pub(super) struct Builder {
     pub clock: Clock,
     pub known: Known,
     /// One for the process, so that TLS sessions resume on every worker and after a reload.
-    pub ticketer: Arc<dyn ProducesTickets>,
+    pub ticketer: tls::Ticketer,
 }
 
 /// A generation with what the next one may take over.

@@ -233,7 +233,7 @@ fn certificates_and_keys_are_read_and_judged() {
     assert_eq!(
         with("other-key.pem", "other-key.pem"),
         [format!(
-            "{cert} other-key.pem:1: holds a private key, not a certificate; the files of the certificate and of the key \
+            "{cert} other-key.pem:1: contains a private key, not a certificate; the files of the certificate and of the key \
              may be swapped"
         )]
     );

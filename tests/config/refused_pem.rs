@@ -167,7 +167,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "the intermediate has another label",
             format!("{leaf}{}", intermediate.replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-")).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{begins}: holds a block TRUSTED CERTIFICATE, not a certificate")],
+            vec![format!("cert.pem:{begins}: contains a block TRUSTED CERTIFICATE, not a certificate")],
         ),
         (
             "version 1",
@@ -204,13 +204,13 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "a public key",
             chain.clone().into(),
             public.clone().into(),
-            both("", &["key.pem:1: holds a public key, not a private key"]),
+            both("", &["key.pem:1: contains a public key, not a private key"]),
         ),
         (
             "a key for SSH",
             chain.clone().into(),
             block("OPENSSH PRIVATE KEY", &[1; 91]).into(),
-            both("", &["key.pem:1: holds a private key for SSH"]),
+            both("", &["key.pem:1: contains a private key for SSH"]),
         ),
         (
             "two keys",
@@ -222,13 +222,13 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "a request",
             request.into(),
             key.as_bytes().into(),
-            both("", &["cert.pem:1: holds a request for a certificate", "the CA issued for this request"]),
+            both("", &["cert.pem:1: contains a request for a certificate", "the CA issued for this request"]),
         ),
         (
             "swapped",
             key.as_bytes().into(),
             chain.clone().into(),
-            both("", &["cert.pem:1: holds a private key, not a certificate", "swapped"]),
+            both("", &["cert.pem:1: contains a private key, not a certificate", "swapped"]),
         ),
         (
             "no key",
@@ -320,7 +320,7 @@ fn every_file_in_pem_form_is_read_by_the_same_reader() {
         (postgres("sslrootcert=joined.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (postgres("sslrootcert=mark.pem"), "mark.pem:1: an invisible byte order mark".to_owned()),
         (postgres("sslrootcert=empty.pem"), "empty.pem: holds no certificate".to_owned()),
-        (postgres("sslrootcert=key.pem"), "key.pem:1: holds a private key, not a certificate".to_owned()),
+        (postgres("sslrootcert=key.pem"), "key.pem:1: contains a private key, not a certificate".to_owned()),
         (postgres("sslcert=joined.pem&sslkey=key.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (
             postgres("sslcert=good.pem&sslkey=request-key.pem"),

@@ -32,7 +32,13 @@ impl Mariadb {
     pub async fn start() -> Mariadb {
         let folder = TempDir::with_prefix("my").unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let mut args = vec!["--no-defaults".to_owned(), format!("--datadir={}", at("data"))];
+        // A server deletes temporary tables in its folder when it starts, also those of another server.
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        let mut args = vec![
+            "--no-defaults".to_owned(),
+            format!("--datadir={}", at("data")),
+            format!("--tmpdir={}", at("tmp")),
+        ];
         if rustix::process::geteuid().is_root() {
             args.push("--user=root".to_owned());
         }
