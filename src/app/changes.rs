@@ -12,8 +12,8 @@ pub struct Changes(pub Vec<String>);
 /// Returns the settings that differ and that only a restart can change.
 pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
     let admin = |settings: &Settings| {
-        // The place of its certificate may differ; the certificate itself is taken over.
-        settings.admin.clone().map(|admin| Admin { certificate: 0, ..admin })
+        // The place of its certificate may differ; the certificate itself is taken over. The authority has no key.
+        settings.admin.clone().map(|admin| Admin { certificate: 0, authority: None, ..admin })
     };
     let tokens = |settings: &Settings| Tokens { schemes: Vec::new(), ..settings.tokens.clone() };
     let parts = [
@@ -64,6 +64,11 @@ impl Changes {
         changes
     }
 
+    /// Is everything the same?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn named<T: PartialEq>(&mut self, kind: &str, before: &[T], after: &[T], name: impl Fn(&T) -> &str) {
         self.compared(kind, before, after, name, |old, new| old == new);
     }
@@ -91,6 +96,6 @@ impl Changes {
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("nothing changed") } else { f.write_str(&self.0.join("; ")) }
+        if self.is_empty() { f.write_str("nothing changed") } else { f.write_str(&self.0.join("; ")) }
     }
 }

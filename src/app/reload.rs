@@ -24,6 +24,9 @@ use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
 use crate::telemetry::CertificateGauge;
 
+/// The trigger of reloads by a change of the file.
+pub(super) const FILE_CHANGED: &str = "its file changed";
+
 /// Why a configuration was not taken over. The running one stays as it is.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -138,10 +141,14 @@ impl Reloader {
         if !fixed.is_empty() {
             return Err(ReloadError::Restart(fixed));
         }
+        let changes = Changes::between(&before.settings, &settings);
+        if changes.is_empty() {
+            self.succeeded();
+            return Ok(changes);
+        }
         files::reserve(&settings).map_err(StartError::from)?;
         let mut prepared = state.sockets.prepare(&settings.listeners, self.workers.len())?;
         let admin = self.builder.admin_tls(&settings)?;
-        let changes = Changes::between(&before.settings, &settings);
         let built = self.builder.build(settings, Some(&before), &prepared.addresses, &mut state.tasks).await?;
         let built = Arc::new(built);
 
@@ -188,18 +195,23 @@ impl Reloader {
         let (counts, number) = (&self.builder.known.counts, self.built.borrow().generation.number);
         counts.config_generation.set(number);
         counts.config_loaded.set(u64::try_from(now.as_seconds()).unwrap_or(0));
-        counts.config_reload_ok.set(1);
-        self.report.send_modify(|report| {
-            (report.generation, report.loaded, report.failed) = (number, now, None);
-            report.problems.clear();
-        });
+        self.report.send_modify(|report| (report.generation, report.loaded) = (number, now));
+        self.succeeded();
         self.measure_certificates(&[]);
+    }
+
+    /// Records that the last reload did not fail.
+    fn succeeded(&self) {
+        self.builder.known.counts.config_reload_ok.set(1);
+        self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
     }
 
     /// Records that a reload has failed.
     fn tell(&self, trigger: &str, reloaded: &Result<Changes, ReloadError>) {
         let generation = self.built.borrow().generation.number;
         match reloaded {
+            // The first look at a watched file is no news.
+            Ok(changes) if changes.is_empty() && trigger == FILE_CHANGED => {}
             Ok(changes) => {
                 tracing::info!(
                     code = "config_reloaded",

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::reload::Reloader;
+use super::reload::{FILE_CHANGED, Reloader};
 
 /// How often files are looked at.
 const EVERY: Duration = Duration::from_millis(500);
@@ -31,10 +31,9 @@ struct Watched {
 /// Reloads certificates whose files change, and the configuration if its file changes and `reload.watch` is set. Runs
 /// until dropped.
 pub(super) async fn run(reloader: Arc<Reloader>) {
-    // Certificates are compared once at the beginning too: their files may have changed since they were read.
+    // All files are read once at the beginning too: they may have changed since they were read.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
     let mut configuration = Watched::unsettled(reloader.file.iter().cloned().collect());
-    configuration.settle(look(&configuration.files).await);
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -42,7 +41,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
         let watches = reloader.built.borrow().settings.reload.watch;
         if configuration.has_changed(look(&configuration.files).await) && watches {
             // A failure was logged.
-            let _ = reloader.reload_file("its file changed").await;
+            let _ = reloader.reload_file(FILE_CHANGED).await;
         }
         let files = certificates_of(&reloader);
         if files != certificates.files {
@@ -63,11 +62,6 @@ impl Watched {
     /// Files whose first look is a change.
     fn unsettled(files: Vec<PathBuf>) -> Watched {
         Watched { files, settled: Vec::new(), seen: Vec::new() }
-    }
-
-    /// Takes the files as they are for unchanged.
-    fn settle(&mut self, now: Vec<Print>) {
-        (self.settled, self.seen) = (now.clone(), now);
     }
 
     /// Has a file changed, and not again since the last look? Each change is reported once. So a file that is still
@@ -104,9 +98,8 @@ mod tests {
 
     impl Watched {
         fn settled(files: Vec<PathBuf>) -> Watched {
-            let mut watched = Watched::unsettled(files);
-            watched.settle(prints(&watched.files));
-            watched
+            let now = prints(&files);
+            Watched { files, settled: now.clone(), seen: now }
         }
 
         fn looks(&mut self) -> bool {

@@ -24,9 +24,9 @@ pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
         if changes.is_empty() {
             show::line("reloaded; nothing changed")?;
         }
-        changes.iter().try_for_each(|change| show::line(change))?;
+        changes.iter().try_for_each(show::line)?;
     } else {
-        texts(&answer, "problems").iter().for_each(|problem| show::note(&format!("error: {problem}")));
+        texts(&answer, "problems").iter().for_each(|problem| show::note(format!("error: {problem}")));
         show::note("the configuration was not reloaded; the running one stays");
     }
     Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -160,3 +160,23 @@ async fn the_status_warns_of_a_certificate_that_ends_soon() {
     let page = browser.page("/status").await;
     assert!(page.contains("<span class=\"badge warn\">20 days left</span>"), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_shows_every_problem_on_the_status_page() {
+    let origin = Origin::answering("fine").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[routes.a]\nwrong = 1\n[routes.b]\nworse = 2\n").unwrap();
+    let mut site = site(&origin, |_| ());
+    site.configuration = Some(file);
+    let gateway = started(site).await;
+    let browser = Browser::of(&gateway, "root").await;
+    assert!(browser.page("/status").await.contains("Reload configuration"));
+    let page = browser.submit_and_follow("/status", "/status/reload", &[]).await;
+    for shown in ["The configuration was not reloaded", "The last reload failed", "routes.a.wrong", "routes.b.worse"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    let helper = Browser::of(&gateway, "helper").await;
+    assert_eq!(helper.submit("/users", "/status/reload", &[]).await.status, 403);
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
+}

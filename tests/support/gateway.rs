@@ -32,6 +32,8 @@ pub struct Site {
     pub settings: Settings,
     pub roots: RootCertStore,
     pub hand: Hand,
+    /// The file that a reload reads.
+    pub configuration: Option<PathBuf>,
     clock: Clock,
     folder: TempDir,
 }
@@ -87,7 +89,7 @@ impl Site {
             reload: Reload::default(),
             control: None,
         };
-        let mut site = Site { settings, roots: RootCertStore::empty(), hand, clock, folder };
+        let mut site = Site { settings, roots: RootCertStore::empty(), hand, configuration: None, clock, folder };
         site.add_certificate("default", &["one.test", "*.wild.test"]);
         site
     }
@@ -113,10 +115,10 @@ impl Site {
 
     /// The gateway gets what `wrap` makes of the store; the test keeps the store itself.
     pub async fn start_with(self, wrap: impl FnOnce(Store) -> Store) -> Gateway {
-        let Site { settings, roots, hand, clock, folder } = self;
+        let Site { settings, roots, hand, configuration, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration: None };
+        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),
