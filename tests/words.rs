@@ -96,6 +96,33 @@ fn has(text: &str, phrase: &str) -> bool {
     })
 }
 
+/// Longest cell of a table in the documents, in characters. What is longer is a paragraph below the table.
+const LONGEST_CELL: usize = 160;
+
+/// The documents of the project: their paths from the root, and their texts.
+fn documents() -> Vec<(String, String)> {
+    let mut found = files("docs", &["md"]);
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md", "fuzz/README.md"] {
+        found.push((name.to_owned(), fs::read_to_string(root().join(name)).unwrap()));
+    }
+    found
+}
+
+/// The name by which links lead to a heading, as hosts of repositories make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+}
+
+/// The targets of the links in a document, each with its line.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    (1..)
+        .zip(text.lines())
+        .flat_map(|(line, text)| text.split("](").skip(1).filter_map(move |rest| Some((line, rest.split_once(')')?.0))))
+        .collect()
+}
+
 fn banned(text: &str) -> Option<&'static str> {
     BANNED.iter().find(|(phrase, _)| has(text, phrase)).map(|(phrase, _)| *phrase)
 }
@@ -109,11 +136,7 @@ fn what_people_see_is_said_plainly() {
         }
     }
     let mut pages = files("src", &["html"]);
-    for name in
-        ["README.md", "CONTRIBUTING.md", "docs/ADMIN.md", "docs/API.md", "docs/ARCHITECTURE.md", "docs/GLOSSARY.md"]
-    {
-        pages.push((name.to_owned(), fs::read_to_string(root().join(name)).unwrap()));
-    }
+    pages.extend(documents());
     for (name, text) in pages {
         // The glossary lists what to avoid in its last column.
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.starts_with("| unencrypted |")) {
@@ -131,6 +154,41 @@ fn what_is_not_plain_is_found() {
     assert_eq!(banned("a clear message, good for all"), None);
     let code = "fn f() -> &'static str {\n    // \"whoever\"\n    let c = '\"';\n    \"in \\\n     clear\"\n}\n";
     assert_eq!(literals(code).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn cells_of_tables_are_short() {
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with('|')) {
+            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > LONGEST_CELL) {
+                wrong.push(format!("{name}:{line}: {}", cell.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "write a paragraph below the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn links_between_documents_lead_to_a_file_and_a_heading() {
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        let from = root().join(&name);
+        for (line, link) in links(&text).into_iter().filter(|(_, link)| !link.starts_with("http")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let to = if path.is_empty() { from.clone() } else { from.parent().unwrap().join(path) };
+            if !to.exists() {
+                wrong.push(format!("{name}:{line}: {path} does not exist"));
+            } else if !heading.is_empty() {
+                let headings = fs::read_to_string(&to).unwrap();
+                let mut headings = headings.lines().filter(|text| text.starts_with('#'));
+                if !headings.any(|text| anchor(text.trim_start_matches('#')) == heading) {
+                    wrong.push(format!("{name}:{line}: {link} has no such heading"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
