@@ -12,10 +12,10 @@
 //! | a token is used on two gateways, and revoked | `faults::changes`, `race`, `revocation`, `serve::a_token_that_is_revoked_on_the_command_line_…` |
 //! | an open stream of a token that is revoked | `streams::every_way_in_which_a_token_ends_…` and all others there, `upgrade` |
 //! | a revocation while a look-up is in flight | `revocation::invariant_4_…`, `shared_cache::holds::a_hold_beats_…`, `cache::memory` |
-//! | a user deleted, switched off, regrouped; scopes taken | `faults::changes`, `revocation::a_token_that_was_known_…` |
+//! | a user deleted, switched off, regrouped; scopes taken | `faults::changes`, `revocation::a_cached_token_…` |
 //! | a token known on one path, used on another | `faults::tokens::what_a_token_may_do_…`, `auth::a_token_without_the_scope_…` |
 //! | credentials that are nearly the same | `faults::tokens::credentials_that_are_nearly_the_same_…` |
-//! | a token that was refused and then made | `revocation::a_token_that_was_refused_…`, `…::without_news_a_refusal_…`, `faults::changes::a_token_that_was_refused_everywhere_…` |
+//! | a token that was refused and then made | `revocation::a_token_that_was_refused_…`, `…::without_the_change_log_…`, `faults::changes::a_token_that_was_refused_everywhere_…` |
 //! | a flood of random tokens | `faults::flood`, `revocation::a_flood_of_unknown_tokens_…` |
 //! | the store is away | `outage`, `faults::postgres`, `faults::both` |
 //! | a revocation is told of, and the store is gone before its log is read | `faults::postgres::what_was_only_told_of_…` |
