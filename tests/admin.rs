@@ -1,20 +1,20 @@
 //! The admin application over real HTTPS, as a browser uses it.
 //!
-//! What may be tried against it and against logins (the rows of ATTACKS), and the test that stands against it:
+//! Attacks against it and against logins, and the tests that cover them:
 //!
-//! | row | try | tests |
-//! |---|---|---|
-//! | 78 | a form or script of another site, `Origin: null` | `guards::what_changes_something_…`, `guards::another_site_…`, `api::access::pages_of_other_sites_…` |
-//! | 78 | a name that was pointed here | `guards::only_hosts_…`, `api::access::pages_of_other_sites_…` |
-//! | 78 | a secret of another sign-in | `guards::a_form_needs_the_secret_…` |
-//! | 78 | a cookie that was kept | `sign_in::signed_out_is_out_…`, `…::a_sign_in_ends_…`, `…::a_new_sign_in_ends_…` |
-//! | 79 | other spellings of a path | `guards::paths_have_one_spelling`, `api::access::pages_of_other_sites_…` |
-//! | 79 | an act that somebody may not do | `users::staff_sees_…`, `…::nobody_locks_…`, `…::what_gives_power_…`, `tokens`, `api::access::each_endpoint_…` |
-//! | 80 | its paths, health, metrics, profiles on a public listener | `guards::no_path_of_it_…`, `api::access::there_is_no_api_…` |
-//! | 81 | an unknown user, or a wrong password? | `sign_in::only_staff_comes_in_…`, `login::answers::nobody_learns_…`; the time: `benches/site/login_timing.rs` |
-//! | 82 | a hundred attempts at once under many spellings | `login::throttles::a_hundred_at_once_…`, `…::beyond_a_short_queue_…`, `sign_in::attempts_are_bounded_…` |
-//! | | slow clients, too many, too much | `door` |
-//! | | superusers who shut one another out | `last_superuser`, `stores::accounts::of_two_superusers_…` |
+//! | attack | tests |
+//! |---|---|
+//! | a form or script of another site, `Origin: null` | `guards::a_change_must_come_from_…`, `guards::another_site_…`, `api::access::pages_of_other_sites_…` |
+//! | DNS rebinding: a foreign name that resolves to us | `guards::only_configured_hosts_…`, `api::access::pages_of_other_sites_…` |
+//! | a CSRF token of another sign-in | `guards::a_form_needs_the_secret_…` |
+//! | a copied cookie | `sign_in::a_copy_of_the_cookie_…`, `…::a_sign_in_ends_…`, `…::a_new_sign_in_ends_…` |
+//! | other spellings of a path | `guards::paths_have_one_spelling`, `api::access::pages_of_other_sites_…` |
+//! | an action without permission | `users::staff_sees_…`, `…::users_cannot_lock_…`, `…::privileged_and_irreversible_…`, `tokens`, `api::access::each_endpoint_…` |
+//! | its paths, health, metrics, profiles on a public listener | `guards::no_path_of_it_…`, `api::access::there_is_no_api_…` |
+//! | learning whether a user exists | `sign_in::only_staff_can_sign_in_…`, `login::answers::all_failed_logins_…`; timing: `benches/site/login_timing.rs` |
+//! | a hundred concurrent attempts under many spellings | `login::throttles::a_hundred_concurrent_…`, `…::beyond_a_short_queue_…`, `sign_in::attempts_are_bounded_…` |
+//! | slow clients, too many connections, large requests | `door` |
+//! | superusers who remove each other | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
 mod desk;
 mod door;

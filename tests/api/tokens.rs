@@ -6,7 +6,7 @@ use super::*;
 
 on_each_store! {
     a_token_is_issued_used_changed_and_revoked
-    a_login_token_is_made_shown_and_replaced
+    a_login_token_is_created_shown_and_replaced
     all_tokens_of_a_user_are_revoked_at_once
     lists_of_tokens_are_filtered
 }
@@ -52,7 +52,7 @@ async fn a_token_is_issued_used_changed_and_revoked(api: Api) {
     }
 }
 
-async fn a_login_token_is_made_shown_and_replaced(api: Api) {
+async fn a_login_token_is_created_shown_and_replaced(api: Api) {
     let alice = api.user("alice").await;
     let path = format!("/users/{alice}/login-token");
     let made = api.ask("POST", &path, None).await;

@@ -220,7 +220,7 @@ def load_is_shown(page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Route api")
 
 
-def a_wrong_password_is_told(page, look):
+def a_wrong_password_is_reported(page, look):
     sign_in(page, "wrong")
     looked_at(page, f"admin-sign-in-refused-{look}")
 
@@ -341,7 +341,7 @@ with chromium(authority) as browser:
             visit(browser, load_is_shown)
         case "looks":
             for look, settings in LOOKS.items():
-                visit(browser, a_wrong_password_is_told, look, refusals=1, **settings)
+                visit(browser, a_wrong_password_is_reported, look, refusals=1, **settings)
                 visit(browser, who_may_not_is_told, look, refusals=1, **settings)
                 visit(browser, pages_are_for_everybody, look, **settings)
         case _:

@@ -83,7 +83,7 @@ def a_user_looks_after_tokens(page):
     assert status(key=new) == 200, "a session ends, its user's tokens do not"
 
 
-def a_wrong_password_is_told(page):
+def a_wrong_password_is_reported(page):
     log_in(page, "wrong")
     expect(page.get_by_role("alert")).to_contain_text(WRONG)
     log_in(page)
@@ -95,7 +95,7 @@ def a_wrong_password_is_told(page):
         expect(page.get_by_role("alert")).to_have_text("Wrong password.")
 
 
-def all_is_done_by_keyboard(page):
+def everything_works_by_keyboard(page):
     def steps_to(target):
         page.wait_for_load_state()
         for _ in range(30):
@@ -156,9 +156,9 @@ with chromium(authority) as browser:
         case "without_scripts":
             visit(browser, a_user_looks_after_tokens, java_script_enabled=False)
         case "wrong_password":
-            visit(browser, a_wrong_password_is_told)
+            visit(browser, a_wrong_password_is_reported)
         case "keyboard":
-            visit(browser, all_is_done_by_keyboard)
+            visit(browser, everything_works_by_keyboard)
         case "looks":
             for look, settings in LOOKS.items():
                 visit(browser, pages_are_for_everybody, look, **settings)

@@ -1,4 +1,4 @@
-//! A store that is away, locked or damaged says so: never "no such token".
+//! An unreachable, locked or damaged store returns an error, never "no such token".
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -31,7 +31,7 @@ async fn a_locked_database_is_unavailable_to_writers_in_time_while_readers_go_on
     let unavailable = matches!(&refused, OpenError::Database { source: StoreError::Unavailable(_), .. });
     assert!(unavailable, "{refused:?}");
     lock.rollback().await.unwrap();
-    // What timed out did nothing, and the store works again.
+    // The write that timed out had no effect, and the store works again.
     assert_eq!(patient.ledger.issue_login(alice).await.unwrap().id, issued.id);
 }
 
@@ -86,7 +86,7 @@ async fn a_damaged_file_is_an_error_and_not_an_empty_store() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_is_a_broken_store() {
+async fn an_invalid_row_is_a_broken_store() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -115,7 +115,7 @@ async fn a_folder_that_does_not_exist_is_named() {
 }
 
 #[tokio::test]
-async fn no_change_is_kept_whose_event_cannot_be_written() {
+async fn a_change_is_rolled_back_if_its_event_cannot_be_written() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -132,7 +132,7 @@ async fn no_change_is_kept_whose_event_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn a_change_typed_by_hand_leaves_an_event_too() {
+async fn a_manual_sql_change_leaves_an_event_too() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
