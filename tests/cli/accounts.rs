@@ -60,7 +60,7 @@ fn users_that_cannot_be_created_are_refused() {
     let folder = Folder::new();
     folder.create_user("alice");
     folder.refused("user create alice --no-password", "user alice exists");
-    folder.refused("user create bob --no-password --id 1", "a user with the id 1 exists");
+    folder.refused("user create bob --no-password --id 1", "a user with the id 1 already exists");
     let asked = folder.run("user create bob");
     assert_eq!((asked.code, asked.out.as_str()), (1, ""));
     let empty = folder.run_with(&["user", "create", "bob", "--password-stdin"], "\n");

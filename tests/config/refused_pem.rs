@@ -234,9 +234,9 @@ fn all_certificates_of_a_file_are_served_or_the_file_is_refused_with_its_line() 
             "no key",
             chain.clone().into(),
             chain.clone().into(),
-            both("", &["key.pem:", "holds a certificate", "swapped"]),
+            both("", &["key.pem:", "contains a certificate", "swapped"]),
         ),
-        ("empty", Vec::new(), key.as_bytes().into(), both("", &["cert.pem: holds no certificate in PEM form"])),
+        ("empty", Vec::new(), key.as_bytes().into(), both("", &["cert.pem: contains no certificate in PEM format"])),
         (
             "another key",
             chain.clone().into(),
@@ -319,7 +319,7 @@ fn every_pem_file_is_read_by_the_same_parser() {
     for (text, part) in [
         (postgres("sslrootcert=joined.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (postgres("sslrootcert=mark.pem"), "mark.pem:1: an invisible byte order mark".to_owned()),
-        (postgres("sslrootcert=empty.pem"), "empty.pem: holds no certificate".to_owned()),
+        (postgres("sslrootcert=empty.pem"), "empty.pem: contains no certificate".to_owned()),
         (postgres("sslrootcert=key.pem"), "key.pem:1: contains a private key, not a certificate".to_owned()),
         (postgres("sslcert=joined.pem&sslkey=key.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (
@@ -335,7 +335,7 @@ fn every_pem_file_is_read_by_the_same_parser() {
         ),
         (redis("joined.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (redis("mark.pem"), "mark.pem:1: an invisible byte order mark".to_owned()),
-        (redis("empty.pem"), "empty.pem: holds no certificate".to_owned()),
+        (redis("empty.pem"), "empty.pem: contains no certificate".to_owned()),
     ] {
         let errors = folder.errors(&text);
         if errors.len() != 1 || !errors[0].contains(&part) {
