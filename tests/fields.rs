@@ -143,7 +143,7 @@ async fn the_connection_header_cannot_remove_headers_of_the_gateway() {
     ] {
         let answer = Ask::get("/api/x").token(&key).field("Connection", line).to(&gateway).await;
         assert_eq!(answer.status, 400, "{line}");
-        assert_eq!(answer.detail(), "Connection names a field that it may not remove.");
+        assert_eq!(answer.detail(), "Connection names a header that it may not remove.");
     }
     let answer = Ask::get("/api/x").field("Connection", "authorization").token(&key).to(&gateway).await;
     assert_eq!(answer.status, 400, "the order of the lines does not matter");

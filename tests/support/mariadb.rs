@@ -34,11 +34,8 @@ impl Mariadb {
         let at = |name: &str| folder.path().join(name).display().to_string();
         // A server deletes temporary tables in its folder when it starts, also those of another server.
         fs::create_dir(folder.path().join("tmp")).unwrap();
-        let mut args = vec![
-            "--no-defaults".to_owned(),
-            format!("--datadir={}", at("data")),
-            format!("--tmpdir={}", at("tmp")),
-        ];
+        let mut args =
+            vec!["--no-defaults".to_owned(), format!("--datadir={}", at("data")), format!("--tmpdir={}", at("tmp"))];
         if rustix::process::geteuid().is_root() {
             args.push("--user=root".to_owned());
         }
