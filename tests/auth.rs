@@ -250,7 +250,7 @@ async fn a_public_route_ignores_credentials_and_does_not_forward_tokens() {
             assert!(!seen.fields.has("x-user-id") && !seen.fields.has("x-user-name"));
         }
     }
-    assert_eq!(gateway.metric("tokengate_cache_misses_total"), 0, "nobody was asked what the tokens mean");
+    assert_eq!(gateway.metric("tokengate_cache_misses_total"), 0, "no token was looked up");
 }
 
 #[tokio::test]

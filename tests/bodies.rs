@@ -143,7 +143,7 @@ async fn a_download_waits_for_a_client_that_does_not_read() {
                 }
             }
         };
-        soon("the origin goes on when its reader does", reading_on).await;
+        soon("the endpoint continues when its reader does", reading_on).await;
     }
 }
 
@@ -172,7 +172,7 @@ async fn a_body_beyond_the_limit_is_refused_whether_declared_or_not() {
             (413, "The request body is too large.".to_owned()),
             "{http:?}"
         );
-        assert_eq!(origin.count(), before, "nobody had to ask the origin");
+        assert_eq!(origin.count(), before, "the endpoint got no request");
         let undeclared = Ask::post("/public/x", vec![b'x'; 1001]).trailer("x", "1").over(http, &gateway).await;
         assert_eq!(undeclared.status, 413, "{http:?}");
         for ask in

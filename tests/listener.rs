@@ -145,7 +145,7 @@ async fn connections_beyond_the_limit_are_closed_until_one_ends() {
         assert!(Tls::default().connect(&gateway).await.is_err());
         let mut wire = Wire::over(TcpStream::connect(gateway.plain_address()).await.unwrap());
         assert!(wire.try_send(Ask::get("/public/x").bytes()).await.is_err() || wire.rest().await.is_empty());
-        assert_eq!(held[3].ask(Ask::get("/public/x").bytes()).await.status, 200, "who is in stays in");
+        assert_eq!(held[3].ask(Ask::get("/public/x").bytes()).await.status, 200, "admitted callers stay admitted");
         held.pop();
         eventually(PATIENCE, "there is room", || async { Tls::default().connect(&gateway).await.is_ok() }).await;
         assert_eq!(origin.count(), 3);

@@ -28,7 +28,7 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
 
     for http in BOTH {
         let answer = Ask::get("/api/x").token(&known).over(http, &gateway).await;
-        assert_eq!((answer.status, answer.text()), (200, "hello"), "who is known is served");
+        assert_eq!((answer.status, answer.text()), (200, "hello"), "cached callers are served");
         assert_eq!(Ask::get("/public/x").token(&unasked).over(http, &gateway).await.status, 200);
         let seen = origin.count();
         for (path, key) in [
@@ -48,11 +48,11 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
 
     // After the lifetime of cache entries, but within the time for which cached callers are served.
     gateway.hand.advance(Duration::from_secs(61));
-    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200, "who is known is served");
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200, "cached callers are served");
     assert!(gateway.metric("tokengate_served_unasked_total") >= 1);
     gateway.hand.advance(Duration::from_secs(240));
     let seen = origin.count();
-    assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "what was known is too old");
+    assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "the cached identity is too old");
     assert_eq!(origin.count(), seen);
     assert!(gateway.outcome("api", "store_unavailable") >= 5);
 
@@ -96,7 +96,7 @@ async fn an_expired_token_is_not_served_because_the_store_is_away() {
     gateway.hand.advance(Duration::from_secs(29));
     assert_eq!(ask.to(&gateway).await.status, 200);
     gateway.hand.advance(Duration::from_secs(1));
-    assert_unavailable(&ask.to(&gateway).await, "expired, and nobody can say how it stands now");
+    assert_unavailable(&ask.to(&gateway).await, "expired, and the store is unavailable");
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_token_that_was_revoked_during_an_outage_is_refused_after_it() {
     // The revocation cannot be read now; the lifetime of the cache entry limits the delay.
     assert_eq!(ask.to(&gateway).await.status, 200);
     store.set_away(false);
-    eventually(PATIENCE, "the withdrawal is known", || async { ask.to(&gateway).await.status == 401 }).await;
+    eventually(PATIENCE, "the revocation is applied", || async { ask.to(&gateway).await.status == 401 }).await;
 }
 
 #[tokio::test]

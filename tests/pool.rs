@@ -132,7 +132,7 @@ async fn beyond_the_limits_of_connections_and_of_waiting_requests_a_request_is_r
     }
     origin.has_seen(2).await;
     // Once a fifth request is refused, two are certainly waiting.
-    eventually(PATIENCE, "a fifth is turned away", || async {
+    eventually(PATIENCE, "a fifth request is refused", || async {
         // A request that is third or fourth instead waits, and is dropped.
         let answer = tokio::time::timeout(Duration::from_secs(3), Ask::get("/public/x").to(&gateway)).await;
         answer.is_ok_and(|answer| answer.status == 503 && answer.fields.get("retry-after") == Some("1"))

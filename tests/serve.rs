@@ -194,5 +194,5 @@ async fn a_command_notifies_running_gateways_through_the_shared_cache() {
     let key = gateway.token("alice");
     eventually(PATIENCE, "the token is known", || async { gateway.status(&key).await == 200 }).await;
     gateway.run("user deactivate alice");
-    eventually(PATIENCE, "the gateway was told", || async { gateway.status(&key).await == 401 }).await;
+    eventually(PATIENCE, "the gateway was notified", || async { gateway.status(&key).await == 401 }).await;
 }

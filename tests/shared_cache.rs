@@ -108,7 +108,7 @@ impl Gateway {
 
     /// Looks up the token and stores the store's response, until it is in the cache: a slow lookup stores nothing.
     async fn fill(&self, record: &TokenRecord) {
-        eventually(PATIENCE, "what is read now is kept", || async {
+        eventually(PATIENCE, "the new read is stored", || async {
             self.try_fill(record).await;
             self.finds(record).await
         })

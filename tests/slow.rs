@@ -171,6 +171,6 @@ async fn stalled_bodies_delay_no_other_request() {
         assert_eq!(wire.answer().await.status, 408);
         assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 408);
     }
-    let what = "all connections to the origin are closed but warm ones";
+    let what = "only idle connections to the endpoint are open";
     eventually(PATIENCE, what, || async { origin.open_connections() <= 5 }).await;
 }

@@ -132,7 +132,7 @@ async fn a_long_body_is_in_a_file_without_a_name() {
     let mut long = unfinished(&gateway, 3 * MIB, 3 * MIB + 5).await;
     holds(&gateway, 4 * MIB).await;
     has_files(&folder, 1).await;
-    assert_eq!(origin.count(), 0, "nothing goes out before all of it has come");
+    assert_eq!(origin.count(), 0, "nothing is sent before the whole body has arrived");
     assert_eq!(long.ask("hello").await.status, 200);
     assert_eq!(origin.last().body.len(), 3 * MIB + 5);
     drop(short);
@@ -175,7 +175,7 @@ async fn a_full_spool_refuses_new_bodies_until_there_is_room() {
     }
     gateway.has_counted("public", "spool_full", 4).await;
     assert_eq!(origin.count(), 4);
-    assert_eq!(first.ask("x").await.status, 200, "who came before is served");
+    assert_eq!(first.ask("x").await.status, 200, "earlier connections are served");
     is_empty(&gateway, &folder).await;
     assert_eq!(Ask::post("/public/x", text(3 * MIB)).to(&gateway).await.status, 200);
 }

@@ -169,7 +169,7 @@ async fn a_stream_survives_changes_that_do_not_affect_it() {
         store.changes_are_applied().await;
         store.tell(TokenEvent::Gap);
         store.tell(TokenEvent::SubjectChanged(owner));
-        eventually(PATIENCE, "the news are told", || async { store.all_is_told() }).await;
+        eventually(PATIENCE, "the notification arrives", || async { store.all_is_told() }).await;
         // A witness: bob's stream ends because of a later change, so alice's must have been checked by then.
         let witness = gateway.issue("bob").await;
         let ended = Stream::open(http, &gateway, &witness).await;
@@ -213,7 +213,7 @@ async fn streams_continue_during_a_store_outage_and_end_after_it() {
     gateway.revoke(&alice).await;
     store.changes_are_applied().await;
     store.tell(TokenEvent::Gap);
-    eventually(PATIENCE, "the news are told", || async { store.all_is_told() }).await;
+    eventually(PATIENCE, "the notification arrives", || async { store.all_is_told() }).await;
     assert_eq!(Ask::get("/api/x").token(&alice).to(&gateway).await.status, 503);
     gate.open();
     assert!(hers.brings("more").await && his.brings("more").await);

@@ -174,7 +174,7 @@ async fn the_outage_of_a_store_is_logged_once_and_its_end_once() {
     gateway.is_told("the store does not answer").await;
     gateway.is_told("cannot listen for changes").await;
     let complaints = gateway.complaints();
-    assert_eq!(complaints.len(), 2, "one of the store, one of the connection that hears of changes: {complaints:#?}");
+    assert_eq!(complaints.len(), 2, "one for the store, one for the push connection: {complaints:#?}");
     server.restart().await;
     gateway.is_told("the store answers again").await;
     eventually(PATIENCE, "the store is back", || async { gateway.status("/closed/", &"c".repeat(40)).await == 401 })

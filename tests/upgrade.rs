@@ -310,7 +310,7 @@ async fn only_the_tunnel_of_a_revoked_token_ends() {
     carols.ends().await;
     gateway.has_counted("api", "token_ended", 2).await;
     let seen = origin.requests();
-    assert_eq!(seen.iter().filter(|seen| seen.body == b"hello").count(), 1, "nothing more came for her");
+    assert_eq!(seen.iter().filter(|seen| seen.body == b"hello").count(), 1, "no further piece arrived");
     gateway.store.accounts.rename(gateway.user("bob").await, "robert").await.unwrap();
     his.ends().await;
     origin.is_left().await;

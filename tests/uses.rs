@@ -48,8 +48,7 @@ async fn a_token_that_was_evicted_and_looked_up_again_keeps_to_the_interval() {
     assert_eq!(ask.to(&gateway).await.status, 200);
     let witness = gateway.issue("witness").await;
     assert_eq!(Ask::get("/api/x").token(&witness).to(&gateway).await.status, 200);
-    eventually(PATIENCE, "what came after is written", || async { last_used(&gateway, &witness).await.is_some() })
-        .await;
+    eventually(PATIENCE, "the later use is written", || async { last_used(&gateway, &witness).await.is_some() }).await;
     let counted = || async { gateway.metric("tokengate_uses_written_total") == 2 };
     eventually(PATIENCE, "two are counted, and no third", counted).await;
 }

@@ -346,7 +346,7 @@ async fn a_body_that_its_client_aborts_never_looks_complete_to_the_endpoint() {
         origin.has_seen(before + 1).await;
         drop(wire);
     }
-    soon("the gateway lets go", async {
+    soon("the gateway closes the connection", async {
         while origin.open_connections() > 0 {
             tokio::task::yield_now().await;
         }

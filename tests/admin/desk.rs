@@ -87,8 +87,5 @@ async fn failed_logins_with_the_name_of_a_superuser_do_not_block_confirmations()
         assert!(matches!(desk.act_for(&root).confirm(words("guess")).await, Err(DeskError::WrongPassword)));
     }
     let held = desk.act_for(&root).confirm(words(PASSWORD)).await;
-    assert!(
-        matches!(held, Err(DeskError::Throttled(_))),
-        "who guesses with a stolen sign-in is held back, too: {held:?}"
-    );
+    assert!(matches!(held, Err(DeskError::Throttled(_))), "guesses with a stolen sign-in are limited, too: {held:?}");
 }

@@ -134,7 +134,7 @@ async fn a_connection_beyond_the_limit_waits_for_a_free_place() {
     for _ in 0..50 {
         is_here(&mut one).await;
     }
-    assert!(!third.is_finished(), "nobody shakes hands with it");
+    assert!(!third.is_finished(), "it is not accepted yet");
     drop(one);
     let mut third = Wire::over(soon("handshake", third).await.unwrap().unwrap());
     is_here(&mut third).await;
@@ -197,7 +197,7 @@ async fn a_shutdown_waits_only_for_requests_in_flight() {
     let answer = busy.answer().await;
     assert_eq!((answer.text(), answer.complete, answer.fields.get("connection")), ("waited", true, Some("close")));
     busy.ends().await;
-    soon("the door is shut", served.serving).await.unwrap();
+    soon("the listener is closed", served.serving).await.unwrap();
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn the_sign_in_form_needs_the_secret_of_its_own_browser() {
     ] {
         again = send(secret, kept).await;
         assert!(again.status == 403 && again.text().contains("Please sign in again"), "{}", again.text());
-        assert!(cookie(&again).starts_with("__Host-tokengate-admin-form="), "nobody was signed in");
+        assert!(cookie(&again).starts_with("__Host-tokengate-admin-form="), "no sign-in was created");
     }
     // No failed attempt was counted, and the error page has a valid form.
     let (fresh, cookie) = sign_in_form(&again);

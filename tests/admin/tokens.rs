@@ -144,7 +144,7 @@ async fn all_tokens_of_a_user_are_revoked_with_the_own_password() {
     }
     let root = format!("/users/{}", id_of(&gateway, "root").await);
     let answer = browser.submit(&user, &format!("{root}/tokens/revoke"), &[("own_password", PASSWORD)]).await;
-    assert_eq!(answer.status, 403, "staff cannot end what is a superuser's");
+    assert_eq!(answer.status, 403, "staff cannot revoke tokens of a superuser");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +183,7 @@ async fn one_token_or_many_are_revoked() {
     assert_eq!(
         Ask::get("/api/").token(&roots).to(&gateway).await.status,
         200,
-        "staff cannot end what is a superuser's"
+        "staff cannot revoke tokens of a superuser"
     );
 }
 

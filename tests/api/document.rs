@@ -51,5 +51,5 @@ async fn the_api_conforms_to_its_document() {
     let report = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
     let still_there = api.ask_as(Some(&key), "GET", "/users", None).await;
-    assert_eq!(still_there.status, 200, "its token was good to the end");
+    assert_eq!(still_there.status, 200, "its token stayed valid");
 }

@@ -266,13 +266,13 @@ async fn a_login_creates_a_new_session_and_ends_the_previous_one() {
     assert_eq!(browser.log_in(&gateway, "alice", PASSWORD).await.status, 302);
     assert_ne!(browser.session(), planted);
     let ask = |key: &str| Ask::get("/both/x").field("Cookie", format!("{SESSION}={key}"));
-    assert_eq!(ask(planted).to(&gateway).await.status, 401, "what was there before is no session");
+    assert_eq!(ask(planted).to(&gateway).await.status, 401, "the planted cookie is no session");
     let former = browser.session().to_owned();
     assert_eq!(browser.log_in(&gateway, "alice", PASSWORD).await.status, 302);
     assert_ne!(browser.session(), former);
     assert_eq!(ask(browser.session()).to(&gateway).await.status, 200);
     let ended = || async { ask(&former).to(&gateway).await.status == 401 };
-    crate::support::eventually(crate::support::PATIENCE, "the former session has ended", ended).await;
+    crate::support::eventually(crate::support::PATIENCE, "the old session has ended", ended).await;
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn forms_share_the_rate_limits_of_the_login() {
     assert!(answer.fields.has("retry-after") && answer.text().contains("Too many attempts."), "{answer:?}");
     let body = r#"{"username":"alice","password":"correct horse 9"}"#;
     let token = Ask::post("/gettoken/", body).field("Content-Type", "application/json").to(&gateway).await;
-    assert_eq!(token.status, 429, "one count for both ways");
+    assert_eq!(token.status, 429, "both ways share one limit");
 }
 
 #[tokio::test]

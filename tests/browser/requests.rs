@@ -125,7 +125,7 @@ async fn an_unsafe_request_with_a_session_must_come_from_a_page_of_ours() {
         assert_eq!(post(method).field("Origin", "https://evil.example").to(&gateway).await.status, 200, "{method}");
     }
     let key = gateway.issue("alice").await;
-    assert_eq!(post("POST").token(&key).to(&gateway).await.status, 200, "who shows a token is no browser");
+    assert_eq!(post("POST").token(&key).to(&gateway).await.status, 200, "a request with a token is not from a browser");
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn the_sessions_of_a_user_are_limited_and_ended_ones_are_deleted() {
     }
     let id = gateway.user("alice").await;
     assert_eq!(gateway.store.tokens.tokens_of(id).await.unwrap().len(), 50);
-    assert!(gateway.store.tokens.find(&keys[0]).await.unwrap().is_none(), "the oldest had to go");
+    assert!(gateway.store.tokens.find(&keys[0]).await.unwrap().is_none(), "the oldest was removed");
     assert!(gateway.store.tokens.find(&keys[1]).await.unwrap().is_some());
     gateway.hand.advance(Duration::from_secs(61));
     open(Duration::from_secs(60)).await;

@@ -58,7 +58,7 @@ async fn django_gets_the_caller_and_never_a_forged_one() {
         let answer = served.connect().await.ask(forged(Ask::get("/whoami/")).bytes()).await;
         assert_eq!(object(&answer), json!({ "user": "victim", "id": victim.0 }), "{id}");
     }
-    assert_eq!(served.connect().await.ask(Ask::get("/whoami/").bytes()).await.status, 401, "no field is nobody");
+    assert_eq!(served.connect().await.ask(Ask::get("/whoami/").bytes()).await.status, 401, "no header means anonymous");
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ print(User.objects.get(username='alice').pk, *Token.objects.filter(user__usernam
         assert_eq!(second["remarks"], first["remarks"]);
         assert_eq!(tables(), once);
     }
-    assert_eq!(project.dump().await, before, "nothing in the project is changed");
+    assert_eq!(project.dump().await, before, "the project is unchanged");
 
     let code = "
 User.objects.filter(username='alice').update(email='x@example.com', is_superuser=True)
@@ -266,8 +266,8 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
         assert!(text.contains(&part), "{part}: {text}");
     }
     assert_eq!(tables(), before, "nothing was ended");
-    assert_eq!(tokens(&folder, "reset").len(), 2, "the new token came over, beside the former one");
-    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "that is no waiver for what still counts");
+    assert_eq!(tokens(&folder, "reset").len(), 2, "the new token was imported, in addition to the old one");
+    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "the setting does not ignore the other column");
     let (whole, report) = import(&folder, &project, &["--keep-gone", "--allow-skipped"]);
     assert!(whole, "{report}");
     assert_eq!(report["gone"], json!({ "users": 2, "tokens": 3, "ended": false }));
@@ -278,7 +278,7 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     assert!(whole, "{report}");
     let states = |name: &str| -> Vec<String> { tokens(&folder, name).into_iter().map(|[_, _, state]| state).collect() };
     assert_eq!(user(&folder, "gone")["active"], false);
-    assert_eq!(states("gone"), ["revoked", "revoked"], "with all that was made here");
+    assert_eq!(states("gone"), ["revoked", "revoked"], "with everything that was issued here");
     assert_eq!(user(&folder, "off")["active"], false);
     assert_eq!(
         (&user(&folder, "tokenless")["active"], states("tokenless")),

@@ -140,7 +140,7 @@ async fn a_read_only_store_writes_nothing(project: Project) {
     let before = project.dump().await;
     let store = project.try_open(&project.settings(DjangoMode::ReadOnly)).await.unwrap();
     let again = store.ledger.issue_login(alice).await.unwrap();
-    assert_eq!((again.key.expose(), again.fresh), (key, false), "who has a token gets it");
+    assert_eq!((again.key.expose(), again.fresh), (key, false), "a user with a token gets it");
     let other = || TokenKey::parse("other").unwrap();
     let refused = [
         store.ledger.issue_login(late).await.map(drop),

@@ -85,7 +85,7 @@ assert abs(User.objects.get(username='alice').last_login - now) < datetime.timed
 assert len(s.session_key) == 40 and set(s.session_key) <= set('0123456789abcdef'), s.session_key
 print(s.session_key, s.session_data)";
     let row = project.python(code).await;
-    assert!(!row.contains(alice.session()), "the key stands nowhere");
+    assert!(!row.contains(alice.session()), "the key appears nowhere");
 
     let copy = alice.clone();
     alice.submit(&gateway, "/auth/account/", "/auth/logout/", &[]).await;
@@ -97,7 +97,7 @@ print(s.session_key, s.session_data)";
     assert_eq!(status(&gateway, &former).await, 200);
     let mut again = former.clone();
     assert_eq!(again.log_in(&gateway, "alice", PASSWORD).await.status, 302);
-    eventually(PATIENCE, "the former has ended", || async { status(&gateway, &former).await == 401 }).await;
+    eventually(PATIENCE, "the old one has ended", || async { status(&gateway, &former).await == 401 }).await;
     assert_eq!(status(&gateway, &again).await, 200);
     gateway.hand.advance(Duration::from_secs(14 * 86_400 + 1));
     assert_eq!(status(&gateway, &again).await, 401, "its time is over");
@@ -230,7 +230,7 @@ async fn the_account_page_offers_only_what_django_supports(project: Project) {
     let fresh = shown_key(&act(&mut alice, &gateway, &[("action", "reset"), ("password", PASSWORD)]).await);
     assert!(counts(&fresh).await);
     // The clock stands still: the gateway that made the change does not wait for the lifetime of cache entries.
-    eventually(PATIENCE, "the former has ended", async || !counts(&key).await).await;
+    eventually(PATIENCE, "the old one has ended", async || !counts(&key).await).await;
     assert_eq!(project.python("print(Token.objects.get().key)").await, fresh);
     let id = project.python("print(User.objects.get().pk)").await;
     act(&mut alice, &gateway, &[("action", "revoke"), ("token", &id)]).await;

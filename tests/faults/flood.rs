@@ -69,7 +69,7 @@ async fn a_flood_of_random_tokens_is_limited_in_memory_and_at_the_store_and_affe
     assert_eq!(misses() - missed, u64::try_from(FLOOD).unwrap(), "of {served} known ones every one was a hit");
     assert!(refused < FLOOD && gateway.metric("tokengate_unknown_not_asked_total") > 0, "{refused} were refused");
     assert!(gateway.cached_tokens() <= MOST_ENTRIES + MOST_ENTRIES / 8, "{} entries", gateway.cached_tokens());
-    assert!(redis.contents().await.len() <= KNOWN, "what is unknown is nobody's business in Redis");
+    assert!(redis.contents().await.len() <= KNOWN, "Redis has no entries for unknown tokens");
 
     // They are served also after their entries have expired: their lookups have a queue of their own, without a budget.
     let again = async {

@@ -102,7 +102,7 @@ async fn postgres_partitioned_from_one_gateway() {
         // The isolated gateway is notified by the others through Redis; it cannot look the token up, and refuses it.
         let ask = Ask::get("/api/x").token(&traffic.victim);
         let cut_off = place.fleet.first();
-        eventually(PATIENCE, "the others tell it", || async { ask.to(cut_off).await.status != 200 }).await;
+        eventually(PATIENCE, "the others notify it", || async { ask.to(cut_off).await.status != 200 }).await;
         traffic.allow_at(0, &[Victim], &[401, 503]);
         traffic.goes_on().await;
         place.to_store[0].pass();

@@ -56,7 +56,7 @@ async fn redis_restarted_with_data_from_before_the_revocation() {
     redis.kill();
     load(&place, &traffic).await;
     redis.restart().await;
-    assert!(shared_entry(&redis, &traffic.victim).await.starts_with(b"e"), "the past is back");
+    assert!(shared_entry(&redis, &traffic.victim).await.starts_with(b"e"), "the old data is back");
     load(&place, &traffic).await;
     place.redis_is_up().await;
     load(&place, &traffic).await;

@@ -51,7 +51,7 @@ async fn a_user_without_a_token_gets_one() {
     let second = token(&login("nora", PASSWORD).to(&gateway).await);
     assert_ne!(second, first);
     let asks = || async { Ask::get("/api/x").token(&second).to(&gateway).await.status == 200 };
-    eventually(PATIENCE, "the new token counts", asks).await;
+    eventually(PATIENCE, "the new token works", asks).await;
 }
 
 #[tokio::test]

@@ -44,10 +44,8 @@ async fn one_client_cannot_take_all_places_of_pending_logins() {
     let mut other = from_elsewhere(&gateway).await;
     token(&other.ask(login("alice", PASSWORD).bytes()).await);
     drop((clients, bodies, answers));
-    eventually(PATIENCE, "places are given back", || async {
-        login("alice", PASSWORD).to(&gateway).await.status == 200
-    })
-    .await;
+    eventually(PATIENCE, "places are released", || async { login("alice", PASSWORD).to(&gateway).await.status == 200 })
+        .await;
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn one_client_cannot_take_all_connections_of_an_upstream() {
     for _ in 0..75 {
         assert_eq!(soon("answer", answers.join_next()).await.unwrap().unwrap().0, 200);
     }
-    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "what it held is free again");
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "its space is released");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ async fn an_entry_older_than_a_known_change_is_not_trusted_and_is_replaced() {
     let mut set = redis::cmd("SET");
     set.arg(&key).arg(&value);
     redis.ask::<String>(set).await;
-    assert!(other.finds(&old).await, "it knows of no change");
+    assert!(other.finds(&old).await, "it has no change to deliver");
     assert!(knows.finds_nothing(&old).await);
     knows.fill(&new).await;
     assert!(knows.finds(&new).await && other.finds(&new).await);

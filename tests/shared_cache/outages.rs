@@ -27,7 +27,7 @@ async fn an_unreachable_server_causes_no_delay_and_recovers_by_itself() {
     }
     assert_eq!(gateway.counted(|c| &c.errors), errors, "nobody asked");
     let why = || async { gateway.cache.trouble().is_some_and(|why| why.contains("refused")) };
-    eventually(PATIENCE, "it is said why", why).await;
+    eventually(PATIENCE, "the cause is logged", why).await;
     redis.restart().await;
     gateway.is_connected().await;
     gateway.fill(&alice).await;
@@ -91,7 +91,7 @@ async fn no_entry_is_trusted_while_a_hold_is_undelivered() {
         gateway.cache.changed(record.digest, Cursor(number));
     }
     assert_eq!(gateway.cache.owed(), 100);
-    assert!(other.finds(&all[0]).await, "nobody told this one yet");
+    assert!(other.finds(&all[0]).await, "this gateway was not notified yet");
     line.pass();
     gateway.has_delivered().await;
     for record in &all {
@@ -104,7 +104,7 @@ async fn no_entry_is_trusted_while_a_hold_is_undelivered() {
 async fn a_restarted_server_with_old_data_revives_no_token() {
     let (mut redis, fleet) = (Redis::start().await, Fleet::new());
     let (knows, late) = (fleet.before(&redis).await, fleet.before(&redis).await);
-    let (revoked, withdrawn_later) = (record("revoked"), record("withdrawn during the outage"));
+    let (revoked, withdrawn_later) = (record("revoked"), record("revoked during the outage"));
     knows.fill(&revoked).await;
     knows.fill(&withdrawn_later).await;
     redis.save().await;
@@ -115,7 +115,11 @@ async fn a_restarted_server_with_old_data_revives_no_token() {
         gateway.cache.changed(withdrawn_later.digest, Cursor(2));
     }
     redis.restart().await;
-    assert_eq!(redis.contents().await.iter().filter(|(_, value, _)| value[0] == b'e').count(), 2, "the past is back");
+    assert_eq!(
+        redis.contents().await.iter().filter(|(_, value, _)| value[0] == b'e').count(),
+        2,
+        "the old data is back"
+    );
     for gateway in [&knows, &late] {
         gateway.is_connected().await;
         for record in [&revoked, &withdrawn_later] {

@@ -361,7 +361,7 @@ async fn entries_are_never_altered_and_are_deleted_after_their_retention(site: S
     let altered = match site.store.url {
         StoreUrl::Sqlite(_) => statement.execute(&mut site.intruder().await).await.map(drop),
         StoreUrl::Postgres(_) => statement.execute(&mut site.session().await).await.map(drop),
-        StoreUrl::Django(_) => unreachable!("no site has one"),
+        StoreUrl::Django(_) => unreachable!("no such header exists"),
     };
     assert!(altered.unwrap_err().to_string().contains("never altered"));
     let audit = store.audit.as_ref().unwrap();

@@ -244,7 +244,7 @@ async fn previous_pages_show_the_current_entries(site: Site) {
     assert_eq!(second.entries, ["d", "e"]);
     create(&store, NewUser::named("a")).await;
     let back = part(second.previous.clone()).await;
-    assert_eq!(back.entries, ["b", "c"], "what came before moves nothing else");
+    assert_eq!(back.entries, ["b", "c"], "a new entry moves no other one");
     let first = part(back.previous).await;
     assert_eq!(
         (&*first.entries, &first.previous),

@@ -50,7 +50,7 @@ async fn a_deleted_or_replaced_database_is_an_error_also_for_tokens_it_never_had
     assert!(store.ledger.revoke(TokenRef::Id(issued.id)).await.is_err());
     assert!(store.accounts.find("alice").await.is_err());
     assert!(store.tokens.newest_change().await.is_err());
-    assert!(!site.database().exists(), "a lost database is not made anew by asking it");
+    assert!(!site.database().exists(), "a query does not recreate a lost database");
     fs::rename(copy, site.database()).unwrap();
     assert!(matches!(store.tokens.find(&issued.key).await, Err(StoreError::Broken(_))));
 }
@@ -158,7 +158,7 @@ async fn the_database_itself_refuses_two_rows_for_one_token_and_two_login_tokens
             let refused = match site.store.url {
                 StoreUrl::Sqlite(_) => sqlx::query(query).execute(&mut site.intruder().await).await.map(drop),
                 StoreUrl::Postgres(_) => sqlx::query(query).execute(&mut site.session().await).await.map(drop),
-                StoreUrl::Django(_) => unreachable!("no site has one"),
+                StoreUrl::Django(_) => unreachable!("no such header exists"),
             };
             let refused = refused.unwrap_err();
             assert!(refused.as_database_error().is_some_and(|error| error.is_unique_violation()), "{refused}");

@@ -37,7 +37,7 @@ async fn the_database_contains_neither_keys_nor_passwords() {
     let mut bytes = fs::read(site.database()).unwrap();
     bytes.extend(fs::read(site.database().with_extension("db-wal")).unwrap());
     let contains = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-    assert!(contains("alice"), "the test looks where the rows are");
+    assert!(contains("alice"), "the test reads the right table");
     assert!(!contains(&issued.key.expose()[8..]));
     assert!(!contains("correct horse"));
 }

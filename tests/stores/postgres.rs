@@ -69,7 +69,7 @@ async fn a_killed_server_is_unavailable_and_the_store_recovers_by_itself() {
     server.kill().await;
     nothing_is_known(&store, &key).await;
     server.restart().await;
-    assert_eq!(next(&mut feed).await, Gap, "what happened meanwhile stands in the log only");
+    assert_eq!(next(&mut feed).await, Gap, "changes in the meantime are only in the change log");
     heals(&store, &key).await;
     assert_eq!(next(&mut feed).await, Changed(key.digest()));
 }
@@ -158,7 +158,7 @@ async fn a_hanging_transaction_delays_writers_up_to_their_timeout_and_readers_ne
     assert!(is_unavailable(&store.tokens.revoke_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await));
     assert_eq!(found(&store, &issued.key).await.revoked, None);
     run(&mut session, "ROLLBACK").await;
-    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id, "what timed out did nothing");
+    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id, "the write that timed out had no effect");
 }
 
 /// How many sessions wait for the global lock of this database, or have it.
@@ -180,7 +180,7 @@ async fn a_gateway_that_stops_within_a_transaction_does_not_block_the_others() {
     while turns(&watcher, true).await == 0 {
         tokio::select! {
             biased;
-            _ = &mut login => panic!("it goes on only when it is asked to"),
+            _ = &mut login => panic!("it is not polled"),
             () = tokio::task::yield_now() => {}
         }
     }
@@ -381,7 +381,7 @@ async fn the_server_is_authenticated_by_its_certificate() {
     user(&store, "alice").await;
     assert_eq!(next(&mut store.tokens.feed().unwrap()).await, Gap);
     for (what, url) in [
-        ("in clear", address("localhost", "sslmode=disable".to_owned())),
+        ("unencrypted", address("localhost", "sslmode=disable".to_owned())),
         ("another authority", address("localhost", format!("sslmode=verify-full&sslrootcert={stranger}"))),
         ("another name", address("127.0.0.1", format!("sslmode=verify-full&sslrootcert={trusted}"))),
         ("no authority", address("localhost", "sslmode=verify-full".to_owned())),

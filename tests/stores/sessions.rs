@@ -125,7 +125,7 @@ async fn type_in(site: &Site, statement: &'static str) {
     let done = match site.store.url {
         StoreUrl::Sqlite(_) => statement.execute(&mut site.intruder().await).await.map(|_| ()),
         StoreUrl::Postgres(_) => statement.execute(&mut site.session().await).await.map(|_| ()),
-        StoreUrl::Django(_) => unreachable!("no site has one"),
+        StoreUrl::Django(_) => unreachable!("no such header exists"),
     };
     done.unwrap();
 }

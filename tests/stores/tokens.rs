@@ -93,7 +93,7 @@ async fn without_recovery_each_login_replaces_the_token(mut site: Site) {
     site.tokens.recoverable = true;
     let kept = site.open().await.ledger.issue_login(alice).await.unwrap();
     site.tokens.recoverable = false;
-    assert!(site.open().await.ledger.issue_login(alice).await.unwrap().fresh, "a key kept before is not shown either");
+    assert!(site.open().await.ledger.issue_login(alice).await.unwrap().fresh, "a stored key is not shown either");
     assert!(found(&store, &kept.key).await.revoked.is_some());
 }
 
@@ -207,7 +207,10 @@ async fn no_token_expires_after_the_year_9999(mut site: Site) {
     assert!(matches!(store.ledger.set_terms(token.id, &terms).await, Err(LedgerError::InvalidEnd)));
     let usual =
         [store.ledger.issue_login(alice).await.unwrap(), store.ledger.issue_named(alice, &named("ci")).await.unwrap()];
-    assert!(usual.iter().all(|issued| issued.expires == Some(last)), "the settings say nothing that nobody can read");
+    assert!(
+        usual.iter().all(|issued| issued.expires == Some(last)),
+        "the expiry is limited to what RFC 3339 can express"
+    );
 }
 
 async fn an_imported_key_is_the_login_token(site: Site) {

@@ -107,7 +107,7 @@ impl Watched {
 
     fn reach(&self) -> Result<&dyn TokenStore, StoreError> {
         if self.away.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable("the test took it away".into()));
+            return Err(StoreError::Unavailable("the test made it unreachable".into()));
         }
         Ok(&*self.store)
     }
@@ -117,7 +117,7 @@ impl Watched {
 impl TokenStore for Watched {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         if self.mute.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable("the test made it mute".into()));
+            return Err(StoreError::Unavailable("the test made lookups fail".into()));
         }
         let found = self.reach()?.find(key).await;
         let number = self.reads.fetch_add(1, Ordering::AcqRel);
