@@ -1,7 +1,7 @@
 //! The account page: a user's tokens.
 //!
-//! Showing or creating a key requires the password, so that nobody can get a token, which would outlive the session,
-//! from an unattended browser or a stolen session.
+//! Showing or creating a key requires the password: an unattended browser or a stolen session must not give access to a
+//! token, which would outlive the session.
 
 use std::sync::Arc;
 
