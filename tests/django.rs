@@ -1,4 +1,4 @@
-//! An existing Django project, made by the real one, behind a gateway that uses its database.
+//! A real Django project, behind a gateway that uses its database.
 
 mod columns;
 mod commands;
@@ -11,7 +11,7 @@ mod sessions;
 mod triggers;
 mod writing;
 
-/// Runs behaviours on each kind of database that Django has.
+/// Runs tests on each kind of database that Django supports.
 macro_rules! for_each_database {
     ($($behaviour:ident)+) => {
         mod on_sqlite {

@@ -1,4 +1,4 @@
-//! `tokengate serve` beside the other commands: what they change, a running gateway follows.
+//! `tokengate serve` and the other commands: a running gateway follows their changes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
-/// A gateway in a process of its own, with the product service behind it.
+/// A gateway in a process of its own, in front of the product service.
 pub struct Gateway {
     process: Process,
     log: Lines<BufReader<ChildStderr>>,
@@ -26,7 +26,7 @@ pub struct Gateway {
     pub dir: TempDir,
 }
 
-/// Ends with the test, however that ends.
+/// A process that ends with the test.
 struct Process(Child);
 
 impl Drop for Process {
@@ -41,12 +41,12 @@ impl Gateway {
         Gateway::serve_with("").await
     }
 
-    /// With more settings, those of the store first.
+    /// With further settings, those of the store first.
     pub async fn serve_with(more: &str) -> Gateway {
         Gateway::serve_in(tempfile::tempdir().unwrap(), more).await
     }
 
-    /// With files that lie in the folder of the configuration.
+    /// The same in a folder that already has files for the configuration.
     pub async fn serve_in(dir: TempDir, more: &str) -> Gateway {
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
@@ -71,19 +71,19 @@ impl Gateway {
             });
             named.unwrap()
         };
-        // In the order of their names.
+        // In alphabetical order.
         let (internal, address) = (address("internal"), address("plain"));
         Gateway { process: Process(process), log, address, internal, config, products, dir }
     }
 
-    /// The address of the HTTPS listener, as the log tells it.
+    /// The address of the HTTPS listener, from the log.
     pub fn https(&mut self) -> SocketAddr {
         let mut lines = self.log.by_ref().map(Result::unwrap);
         let line = lines.find_map(|line| Some(line.split_once("listening on https://")?.1.to_owned())).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Runs another command on the same configuration and gives its standard output.
+    /// Runs another command with the same configuration and returns its standard output.
     pub fn run(&self, line: &str) -> String {
         let output = self.try_run(line);
         assert!(output.status.success(), "{line}: {output:?}");
@@ -118,7 +118,7 @@ impl Gateway {
         status(self.address, "/product_api/", &format!("Authorization: Token {token}\r\n")).await
     }
 
-    /// Waits until the answer is `status`.
+    /// Waits for the response status `status`.
     async fn becomes(&self, token: &str, status: u16) {
         eventually(PATIENCE, "the gateway follows", || async { self.status(token).await == status }).await;
     }
@@ -182,9 +182,9 @@ async fn a_user_who_is_deactivated_or_deleted_is_refused_by_a_running_gateway() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_tells_running_gateways_over_the_shared_cache() {
+async fn a_command_notifies_running_gateways_through_the_shared_cache() {
     let redis = Redis::start().await;
-    // Nobody reads the change log or forgets of age within this test.
+    // Within this test no gateway polls the change log, and no entry expires.
     let gateway = Gateway::serve_with(&format!(
         "poll_every = \"1h\"\n[cache.memory]\nttl = \"1h\"\n[cache.redis]\nurl = \"{}\"\ntimeout = \"1s\"\n",
         redis.url()
@@ -194,5 +194,5 @@ async fn a_command_tells_running_gateways_over_the_shared_cache() {
     let key = gateway.token("alice");
     eventually(PATIENCE, "the token is known", || async { gateway.status(&key).await == 200 }).await;
     gateway.run("user deactivate alice");
-    eventually(PATIENCE, "the gateway was told", || async { gateway.status(&key).await == 401 }).await;
+    eventually(PATIENCE, "the gateway was notified", || async { gateway.status(&key).await == 401 }).await;
 }

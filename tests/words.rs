@@ -1,9 +1,9 @@
-//! The words of the project: plain in what people see, and no comment cites a document that is not in the repository.
+//! Checks texts: messages and pages use plain words, and comments cite only documents in the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Turns of phrase that have to be read twice, in lower case, and what says it plainly.
+/// Phrases that are hard to understand, in lower case, and what to write in their place.
 const BANNED: [(&str, &str); 13] = [
     ("count no more", "stop working"),
     ("counts no more", "no longer works"),
@@ -20,7 +20,7 @@ const BANNED: [(&str, &str); 13] = [
     ("is no address", "is not an address"),
 ];
 
-/// Documents that exist elsewhere only, as comments would cite them.
+/// Documents outside of the repository, by the names with which comments could cite them.
 const ELSEWHERE: [&str; 9] =
     ["HARDENING", "DRF_CONTRACT", "ATTACKS", "WORDING", "CONVENTIONS", "PEERS", "MODELS", "IDENTITY", "PERFORMANCE"];
 
@@ -28,7 +28,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// The files below `folder` with one of these endings: their paths from the root, and their texts.
+/// The files below `folder` with one of these extensions: their paths from the root, and their texts.
 fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -47,7 +47,7 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// The string literals of Rust code, each with its line. Comments and tests are left out.
+/// The string literals of Rust code, each with its line. Skips comments and tests.
 fn literals(code: &str) -> Vec<(usize, String)> {
     let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let (mut found, mut line, mut chars) = (Vec::new(), 1, code.chars().peekable());
@@ -56,7 +56,7 @@ fn literals(code: &str) -> Vec<(usize, String)> {
             '\n' => line += 1,
             '/' if chars.peek() == Some(&'/') => while chars.next_if(|char| *char != '\n').is_some() {},
             '\'' => {
-                // A character, such as '"'; a lifetime has no closing quote behind its first letter.
+                // A character, such as '"'; a lifetime has no closing quote after its first letter.
                 let mut ahead = chars.clone();
                 let escaped = ahead.next() == Some('\\');
                 if escaped {
@@ -87,7 +87,7 @@ fn literals(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Whether `phrase` is in `text` as whole words.
+/// Whether `text` contains `phrase` as whole words.
 fn has(text: &str, phrase: &str) -> bool {
     let is_letter = |char: char| char.is_alphanumeric() || char == '_';
     text.to_lowercase().match_indices(phrase).any(|(at, _)| {
@@ -128,7 +128,7 @@ fn banned(text: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn what_people_see_is_said_plainly() {
+fn messages_and_pages_use_plain_words() {
     let mut wrong = Vec::new();
     for (name, code) in files("src", &["rs"]).into_iter().filter(|(name, _)| !name.ends_with("/tests.rs")) {
         for (line, text) in literals(&code) {
@@ -147,7 +147,7 @@ fn what_people_see_is_said_plainly() {
 }
 
 #[test]
-fn what_is_not_plain_is_found() {
+fn banned_phrases_are_found() {
     for (text, phrase) in [("It counts no more, for good.", "counts no more"), ("Whoever asks", "whoever")] {
         assert_eq!(banned(text), Some(phrase));
     }

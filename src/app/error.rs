@@ -21,7 +21,7 @@ pub enum StartError {
         key: String,
         /// Its address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Two routes match the same requests.
@@ -37,7 +37,7 @@ pub enum StartError {
     Control {
         /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Request bodies cannot be spooled.
@@ -45,7 +45,7 @@ pub enum StartError {
     Spool {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// TLS cannot be set up.

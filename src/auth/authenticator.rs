@@ -191,7 +191,7 @@ impl Authenticator {
     /// Reports whether these headers contain credentials of the gateway, or a text that a reader could take for them.
     /// Checks keys only against memory.
     pub fn shows_own(&self, rules: &CredentialRules, fields: &HeaderMap) -> bool {
-        // Whether it still counts, or must be asked for again, does not matter: it is nothing for an upstream.
+        // An expired entry counts too: the key must not reach an upstream.
         let is_known = |key: ShownKey<'_>| self.memory.knew(key.digest());
         fields.get_all(AUTHORIZATION).iter().any(|line| own::is_own(line.as_bytes(), &rules.schemes, is_known))
     }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_as_drf_reads_it() {
+    fn a_key_is_parsed_as_in_drf() {
         for line in [
             "Token KEY",
             "token KEY",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_no_key_of_ours_is_no_credentials() {
+    fn a_line_without_a_token_is_no_credentials() {
         assert_eq!(read(&[]), Ok(None));
         for line in [
             "",
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_stand_in_the_parameter_token_where_a_route_says_so() {
+    fn a_key_in_the_token_parameter_is_accepted_where_a_route_allows_it() {
         for line in [
             "Token token=KEY",
             "token TOKEN=KEY",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubtful_list_of_parameters_shows_no_key() {
+    fn an_ambiguous_list_of_parameters_has_no_key() {
         for line in [
             "Token token=\"\"",
             "Token token=KEY token=KEY",
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lines_none_is_picked() {
+    fn two_lines_are_ambiguous() {
         let good = format!("Token {KEY}");
         for other in ["Token bad", "Basic eDp5", "", good.as_str()] {
             assert_eq!(read(&[good.as_bytes(), other.as_bytes()]), Err(BadCredentials::Twice), "{other}");
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scheme_of_the_settings_is_accepted() {
+    fn every_configured_scheme_is_accepted() {
         let mut fields = HeaderMap::new();
         fields.insert(AUTHORIZATION, HeaderValue::from_static("bearer abc"));
         assert!(

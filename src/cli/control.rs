@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::show;
 use crate::config;
 
-/// Has the gateway reload its configuration. Prints what changed, or everything that is wrong.
+/// Makes the running gateway reload its configuration. Prints what changed, or all errors.
 ///
 /// # Errors
-/// The gateway cannot be asked.
+/// The gateway cannot be reached.
 pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
     let answer = ask(file, "reload")?;
     if json {
@@ -32,10 +32,10 @@ pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
     Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what the gateway says of itself.
+/// Prints the status of the running gateway.
 ///
 /// # Errors
-/// The gateway cannot be asked.
+/// The gateway cannot be reached.
 pub fn status(file: &Path, json: bool) -> Result<()> {
     let answer = ask(file, "status")?;
     if json {

@@ -41,10 +41,10 @@ impl TlsFiles<'_> {
     }
 }
 
-/// Reads a certificate and its key again, from the same files and by the same rules.
+/// Reads a certificate and its key again, from the same files and with the same checks.
 ///
 /// # Errors
-/// What is wrong with the files, and how to mend it.
+/// What is wrong with the files, and how to fix it.
 pub fn read_again(certificate: &Certificate) -> Result<Certificate, String> {
     let [cert_file, key_file] = certificate.files();
     if let Ok(metadata) = key_file.metadata()

@@ -63,7 +63,7 @@ pub enum CertError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A name is not valid in a certificate.

@@ -68,7 +68,7 @@ pub enum DemoError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The folder contains a configuration that was not written by a demo.

@@ -1,7 +1,6 @@
 //! Issues a token for a user; shows or resets the login token.
 //!
-//! Showing or creating a key requires the caller's own password, so that nobody can get a token from an unattended
-//! browser.
+//! Showing or creating a key requires the caller's own password, so that an unattended browser gives no access to keys.
 
 use askama::Template;
 use axum::http::StatusCode;
