@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokengate::config::settings::ListenerRole;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::client::{Tls, connect};
+use crate::support::gateway::listener;
 use crate::support::http2::{H2, collect};
 use crate::support::origin::ok;
 use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Step, Wire, eventually, soon};
@@ -136,4 +138,30 @@ async fn the_last_lines_of_the_access_log_are_written_before_the_shutdown_return
     let log = gateway.log.clone();
     gateway.stop(GRACE).await;
     assert_eq!(log.text().lines().filter(|line| line.contains("outcome=forwarded")).count(), 10);
+}
+
+#[tokio::test]
+async fn a_shutdown_with_a_delay_is_not_ready_and_serves_on_until_it_is_over() {
+    let origin = Origin::answering("hello").await;
+    let gateway = Site::before(&origin)
+        .with(|settings| {
+            settings.listeners.push(listener("internal", ListenerRole::Internal { health: true, metrics: false }));
+            settings.shutdown_delay = Duration::from_secs(8);
+        })
+        .start()
+        .await;
+    let (address, internal) = (gateway.plain_address(), gateway.listener("internal").unwrap());
+    let answer = async |at, path: &str| {
+        let mut wire = Wire::over(TcpStream::connect(at).await.unwrap());
+        wire.ask(Ask::get(path).field("Connection", "close").bytes()).await.status
+    };
+    for path in ["/livez", "/readyz", "/health"] {
+        assert_eq!(answer(internal, path).await, 200, "{path}");
+    }
+    let stop = tokio::spawn(gateway.stop(GRACE));
+    eventually(PATIENCE, "it is not ready", || async { answer(internal, "/readyz").await == 503 }).await;
+    assert_eq!(answer(address, "/public/x").await, 200);
+    assert_eq!((answer(internal, "/livez").await, answer(internal, "/health").await), (200, 503));
+    eventually(PATIENCE, "new connections are refused", || async { TcpStream::connect(address).await.is_err() }).await;
+    assert_eq!(soon("the stop", stop).await.unwrap().cut, 0);
 }

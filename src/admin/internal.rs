@@ -35,11 +35,12 @@ pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Builds the router of an internal listener: `/health` and `/metrics`, each if given.
+/// Builds the router of an internal listener: `/health`, `/readyz` and `/livez`, and `/metrics`, each if given.
 pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>) -> Router {
     let mut router = Router::new();
     if let Some(health) = health {
-        router = router.merge(Router::new().route("/health", get(answer_health)).with_state(health));
+        let asked = Router::new().route("/health", get(answer_health)).route("/readyz", get(answer_health));
+        router = router.merge(asked.with_state(health)).route("/livez", get(answer_live));
     }
     if let Some(metrics) = metrics {
         router = router.merge(Router::new().route("/metrics", get(answer_metrics)).with_state(metrics));
@@ -69,6 +70,11 @@ async fn answer_health(State(health): State<AskHealth>) -> Response {
         }
     };
     (status, [UNCACHED], Json(body)).into_response()
+}
+
+/// The process runs; restarting it would not help whatever is wrong.
+async fn answer_live() -> Response {
+    (StatusCode::OK, [UNCACHED], Json(json!({"status": "ok"}))).into_response()
 }
 
 async fn answer_metrics(State(metrics): State<WriteMetrics>) -> Response {

@@ -56,7 +56,7 @@ pub(super) fn serve(
     Some(tokio::spawn(async move {
         let stop = async move {
             // Fails only when the whole process exits.
-            let _ = phases.wait_for(|phase| *phase > Phase::Serving).await;
+            let _ = phases.wait_for(|phase| *phase >= Phase::Draining).await;
         };
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => door.serve(socket, stop).await,

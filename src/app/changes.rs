@@ -57,7 +57,7 @@ impl Changes {
             ("[limits]", before.limits != after.limits),
             ("[timeouts]", before.timeouts != after.timeouts),
             ("[spool]", before.spool != after.spool),
-            ("[shutdown]", before.grace != after.grace),
+            ("[shutdown]", (before.grace, before.shutdown_delay) != (after.grace, after.shutdown_delay)),
             ("[reload]", before.reload != after.reload),
             ("defaults.resolve_every", before.resolve_every != after.resolve_every),
         ];

@@ -28,7 +28,9 @@ impl Internal {
         let phase = self.phases.clone();
         let ask = move || match *phase.borrow() {
             Phase::Serving => Health::Ok,
-            Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is shutting down".to_owned()]),
+            Phase::Leaving | Phase::Draining | Phase::Aborting => {
+                Health::Failing(vec!["the gateway is shutting down".to_owned()])
+            }
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
         let turned_away = Arc::clone(&self.known.counts.turned_away);

@@ -245,11 +245,17 @@ impl Running {
         self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Shuts down: accepts nothing new, drains for at most `grace`, then closes what is left.
+    /// Shuts down: readiness fails, and after `shutdown.delay` the gateway accepts nothing new, drains for at most
+    /// `grace`, then closes what is left.
     ///
     /// Dropping the future closes all connections at once.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.reloader.stop().await;
+        let delay = self.settings().shutdown_delay;
+        if !delay.is_zero() {
+            let _ = self.phase.send(Phase::Leaving);
+            tokio::time::sleep(delay).await;
+        }
         // Sending fails only if all workers have ended already.
         let _ = self.phase.send(Phase::Draining);
         let workers = std::mem::take(&mut self.workers);

@@ -33,6 +33,8 @@ const LAST_TICK: Duration = Duration::from_millis(10);
 pub(super) enum Phase {
     /// Serve.
     Serving,
+    /// Still serving, but readiness fails: load balancers stop sending requests.
+    Leaving,
     /// Draining: accept nothing new, finish requests in flight.
     Draining,
     /// Abort: close everything.
@@ -117,7 +119,7 @@ async fn run(plan: Arc<Plan>, share: Share) -> usize {
             _ = tick.tick() => serving.look_after(),
             event = events.recv() => hear(&serving.worker(), event, &mut events),
             Some(switch) = switches.recv() => serving.switch(switch).await,
-            changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
+            changed = phase.changed() => if changed.is_err() || *phase.borrow() >= Phase::Draining { break },
         }
     }
     serving.stop_accepting().await;

@@ -141,9 +141,13 @@ pub(super) fn read_log(root: &Table<'_>) -> Log {
     })
 }
 
-/// `[shutdown]`
-pub(super) fn read_grace(root: &Table<'_>) -> Duration {
-    root.table("shutdown", |table| table.key("grace").duration().unwrap_or(Duration::from_secs(25)))
+/// `[shutdown]`: the grace period and the delay before it.
+pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
+    root.table("shutdown", |table| {
+        let grace = table.key("grace").duration().unwrap_or(Duration::from_secs(25));
+        let delay = table.key("delay").or_word("off").optional_duration(None);
+        (grace, delay.unwrap_or_default())
+    })
 }
 
 /// `[control]`

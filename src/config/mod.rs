@@ -121,6 +121,7 @@ fn read(root: &Table<'_>) -> Settings {
     let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
     let listeners = listeners::read(root, &certificate_names);
     let store = settings::Store { hashing, ..store::read(root) };
+    let (grace, shutdown_delay) = basics::read_shutdown(root);
     let settings = Settings {
         workers,
         admin: admin::read(root, &certificate_names, &listeners, &store.url),
@@ -138,7 +139,8 @@ fn read(root: &Table<'_>) -> Settings {
         limits: basics::read_limits(root, &mut timeouts.handshake),
         timeouts,
         log: basics::read_log(root),
-        grace: basics::read_grace(root),
+        grace,
+        shutdown_delay,
         resolve_every: defaults.resolve_every,
         reload: basics::read_reload(root),
         control: basics::read_control(root),

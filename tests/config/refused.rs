@@ -69,7 +69,7 @@ fn unknown_keys_and_tables_are_refused() {
         ("[log] | colour = true", "2: log.colour: unknown key; known here: level, format, access"),
         (
             "[shutdown] | lame_duck = \"5s\" | [identity] | preset = \"kong\"",
-            "2: shutdown.lame_duck: unknown key; known here: grace | \
+            "2: shutdown.lame_duck: unknown key; known here: grace, delay | \
              4: identity.preset: unknown key; known here: forward_authorization, headers",
         ),
         ("[identity.header] | user_id = \"\"", "1: identity.header: unknown key; did you mean `headers`?"),

@@ -88,6 +88,7 @@ impl Site {
             admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
+            shutdown_delay: Duration::ZERO,
             reload: Reload::default(),
             resolve_every: AMPLE,
             control: None,
