@@ -40,18 +40,31 @@ impl Dialect {
         format!("CAST({value} AS {})", if self == Dialect::Mysql { "CHAR" } else { "TEXT" })
     }
 
-    /// 1 or 0.
-    pub(super) fn truth(self, value: &str) -> String {
-        self.number(&format!("CASE WHEN {value} THEN 1 ELSE 0 END"))
+    /// A text, for values that something is decided by. SQLite keeps bytes in any column: no reader takes what they become
+    /// here.
+    pub(super) fn plain_text(self, value: &str) -> String {
+        let text = self.text(value);
+        if self == Dialect::Sqlite {
+            format!("CASE typeof({value}) WHEN 'blob' THEN '?' ELSE {text} END")
+        } else {
+            text
+        }
     }
 
-    /// Microseconds since 1970 of a time that Django wrote; NULL for what is none.
+    /// 1 or 0. Only 1 is true where the column holds numbers: Django never writes another one.
+    pub(super) fn truth(self, value: &str) -> String {
+        let is_one = if self == Dialect::Postgres { "" } else { " = 1" };
+        self.number(&format!("CASE WHEN {value}{is_one} THEN 1 ELSE 0 END"))
+    }
+
+    /// Microseconds since 1970 of a time that Django wrote; NULL for everything else.
     pub(super) fn micros(self, time: &str) -> String {
         match self {
-            // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing.
+            // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing. `strftime` also takes numbers and `now`.
             Dialect::Sqlite => format!(
-                "CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
-                 + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER)"
+                "CASE WHEN typeof({time}) = 'text' AND {time} GLOB '????-??-?? ??:??:??*' \
+                 THEN CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
+                      + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER) END"
             ),
             Dialect::Postgres => {
                 format!("CASE WHEN isfinite({time}) THEN CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT) END")
