@@ -11,6 +11,7 @@ use super::import_report::Report;
 use super::{check, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store::{DjangoUsers, Import, Page, Store};
+use crate::token::SubjectId;
 
 /// Number of users read from the store per query.
 const PAGE: u32 = 500;
@@ -26,14 +27,22 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         // The messages omit the value, which may be a password.
         anyhow::anyhow!("the address {}; {}", bad.what, bad.mend)
     })?;
-    let import = Import { source: source(&url), prune };
     store::with(config, async |store| {
         let mut users = DjangoUsers::open(&url, &settings.store).await?;
-        let mut report = Report::new(prune);
+        // Ends nothing if all of it seems to be gone.
+        let lack = users.lack().await?.filter(|_| prune);
+        let import = Import { source: source(&url), prune: prune && lack.is_none() };
+        let mut report = Report::new(prune, import.prune);
         let done = take_all(&store, &mut users, &import, &mut report).await;
         // Changes before an error are kept; the next run continues from there.
         report.print(json)?;
         done?;
+        if let Some(lack) = lack.filter(|_| !report.nothing_stale()) {
+            bail!(
+                "the Django database has no {lack} at all; nothing was ended here. If that is right, end what is named \
+                 above with `tokengate token revoke ID` and `tokengate user deactivate NAME`"
+            );
+        }
         let is_whole = (allow_skipped || report.is_whole()) && (keep_gone || report.nothing_stale());
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -41,29 +50,36 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
 
 async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, report: &mut Report) -> Result<()> {
     let mut seen = HashSet::new();
-    loop {
-        let page = users.next().await?;
-        if page.is_empty() {
-            break;
+    // Ends nothing of a user whose token cannot be read: it may be the one that came from there.
+    let ends_nothing = Import { prune: false, ..import.clone() };
+    let mut all_known = true;
+    while let Some(page) = users.next().await? {
+        for row in page.unreadable {
+            all_known &= row.id.is_some();
+            seen.extend(row.id.map(SubjectId));
+            report.skip(&row);
         }
-        for arrival in page {
+        for (arrival, unreadable) in page.users {
             seen.insert(arrival.user.account.id);
-            let taken = store.accounts.take_in(&arrival, import).await?;
-            report.note(&arrival, taken);
+            let import = if unreadable.is_empty() { import } else { &ends_nothing };
+            let mut taken = store.accounts.take_in(&arrival, import).await?;
+            if !unreadable.is_empty() {
+                taken.stale.tokens.clear();
+            }
+            report.note(&arrival, taken, &unreadable);
         }
     }
-    // Deleted users are known only after the full read. A database without users is probably the wrong one.
-    let import = Import { prune: import.prune && !seen.is_empty(), ..import.clone() };
+    // Deleted users are known only after the full read, and only if each row says whose it is.
+    if !all_known {
+        return Ok(());
+    }
     let mut page = Page::first(PAGE);
     loop {
-        let known = store.accounts.imported(&import, page).await?;
+        let known = store.accounts.imported(import, page).await?;
         let Some(last) = known.last() else { break };
         page.after = last.0;
         for user in known.into_iter().filter(|user| !seen.contains(user)) {
-            if seen.is_empty() && report.prunes() {
-                bail!("the Django database has no users at all; nothing was ended here");
-            }
-            report.miss(&store.accounts.miss(user, &import).await?);
+            report.miss(&store.accounts.miss(user, import).await?);
         }
     }
     Ok(())

@@ -9,6 +9,7 @@
 
 mod arrival;
 mod audit;
+mod batch;
 mod changes;
 mod directory;
 mod django;
@@ -37,12 +38,13 @@ use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{Arrival, ArrivingToken, Gone, Import, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
+pub use batch::{Batch, Unreadable};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
     Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder,
     UserQuery,
 };
-pub use django::{DjangoUsers, django_triggers};
+pub use django::{Arrivals, DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
@@ -184,7 +186,7 @@ pub trait TokenLedger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
-    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError>;
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Batch<TokenDetails>, StoreError>;
 
     /// Returns one token, live or not.
     ///
@@ -221,7 +223,7 @@ pub trait AccountStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
-    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError>;
+    async fn list(&self, page: Page) -> Result<Batch<User>, StoreError>;
 
     /// Returns the active user of this name if the password is right. Takes as long for unknown users.
     ///

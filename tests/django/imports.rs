@@ -310,10 +310,21 @@ async fn an_import_ends_nothing_that_did_not_come_from_there(project: Project) {
         assert_eq!(tokens(&folder, name)[0][2], "live");
     }
     let before = all();
-    // A database without users is more likely the wrong one, or one that was just made.
+    // A database without users, or without tokens, is more likely the wrong one, or one that was just made.
+    project.python("Token.objects.all().delete(); User.objects.get(username='carol').delete()").await;
+    for more in [[].as_slice(), &["--keep-gone"]] {
+        let (_, report) = import(&folder, &project, more);
+        assert_eq!(report["gone"], json!({ "users": 1, "tokens": 3, "ended": false }), "{report}");
+    }
+    let (done, text) = told(&folder, &project, &["--prune", "--allow-skipped"]);
+    assert!(!done && text.contains("has no tokens at all; nothing was ended here"), "{text}");
+    assert!(text.contains("`tokengate token revoke ID`"), "{text}");
+    assert!(text.contains("gone from the Django database: 1 user, 3 tokens, still valid here\n"), "{text}");
+    assert_eq!(all(), before);
     project.python("User.objects.all().delete()").await;
     let (done, text) = told(&folder, &project, &["--prune"]);
     assert!(!done && text.contains("has no users at all; nothing was ended here"), "{text}");
     assert_eq!(all(), before);
     assert_eq!(user(&folder, "alice")["active"], true);
+    assert_eq!(tokens(&folder, "alice")[0][2], "live");
 }

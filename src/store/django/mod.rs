@@ -51,13 +51,13 @@ use super::error::unavailable;
 use super::outage::StoreOutage;
 use super::password::Hasher;
 use super::postgres::PostgresDatabase;
-use super::sql::{Row, Statement};
-use super::{NoSessions, OpenError, Store, StoreError, TokenEvent};
+use super::sql::{Read, Row, Statement, parted};
+use super::{Batch, NoSessions, OpenError, Store, StoreError, TokenEvent};
 use crate::clock::Clock;
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::token::{TokenFormat, TokenKey};
 
-pub use self::arrivals::DjangoUsers;
+pub use self::arrivals::{Arrivals, DjangoUsers};
 pub use self::triggers::script as django_triggers;
 
 /// Changes of our own that a listener may be behind before it has to forget everything.
@@ -158,9 +158,21 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         rows::tokens(rows, &self.meanings)
     }
 
+    /// The same for a page of a list.
+    fn token_batch(&self, rows: Vec<Read<TokenRow>>) -> Batch<Token> {
+        let (rows, unreadable) = parted(rows);
+        Batch::of(self.tokens(rows), unreadable, |token| token.id.0)
+    }
+
     /// The users of these rows, each once.
     fn people(&self, rows: Vec<UserRow>) -> Vec<Person> {
         rows::people(rows, &self.meanings)
+    }
+
+    /// The same for a page of a list.
+    fn person_batch(&self, rows: Vec<Read<UserRow>>) -> Batch<Person> {
+        let (rows, unreadable) = parted(rows);
+        Batch::of(self.people(rows), unreadable, |person| person.user.account.id.0)
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
-    AccountError, AccountStore, Act, Arrival, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Page,
+    AccountError, AccountStore, Act, Arrival, Batch, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Page,
     Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
@@ -36,10 +36,9 @@ impl<D: Database> AccountStore for SqlStore<D> {
         self.row_of(name).await?.map(UserRow::into_user).transpose()
     }
 
-    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
+    async fn list(&self, page: Page) -> Result<Batch<User>, StoreError> {
         let statement = Statement::new("SELECT * FROM user_details WHERE id > $1 ORDER BY id LIMIT $2");
-        let rows: Vec<UserRow> = self.rows(statement.bind(page.after).bind(i64::from(page.limit))).await?;
-        rows.into_iter().map(UserRow::into_user).collect()
+        Ok(UserRow::batch(self.rows(statement.bind(page.after).bind(i64::from(page.limit))).await?))
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {

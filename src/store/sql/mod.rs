@@ -2,7 +2,7 @@
 //!
 //! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database
 //! ready,
-//! `rows` reads what stands in it; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
+//! `rows` reads what stands in it, `read` also where a row is unreadable; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
 //! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and
 //! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere and `stale` ends what
 //! is gone there. The change log is
@@ -17,6 +17,7 @@ mod directory;
 mod draft;
 mod find;
 mod ledger;
+mod read;
 mod rows;
 mod schema;
 mod sessions;
@@ -43,6 +44,7 @@ use crate::store::{Actor, OpenError, StoreError};
 use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
+pub(super) use self::read::{Read, parted};
 pub(super) use self::schema::{LostKey, apply, prepare};
 pub(super) use self::statement::{Argument, Row, Statement};
 
