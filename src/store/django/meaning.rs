@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::{Column, Kind};
 use super::dialect::Dialect;
+use super::values::{Odd, computed, truth, written};
 use crate::clock::Timestamp;
 use crate::config::settings::Columns;
 use crate::token::{Networks, Restrictions};
@@ -53,9 +54,6 @@ pub(super) struct Limits {
     pub(super) expires: Option<Timestamp>,
     pub(super) restrictions: Restrictions,
 }
-
-/// A value that cannot be understood.
-struct Odd;
 
 impl Meanings {
     /// Finds the columns that the settings name. `tokens` and `users`: the two tables with all their columns.
@@ -265,36 +263,6 @@ fn all_allow(meant: &[Meant], values: &str) -> bool {
     fits && meant.iter().zip(values.split(BETWEEN)).all(|(meant, value)| meant.allows(value))
 }
 
-fn truth(value: &str) -> Result<bool, Odd> {
-    let is = |words: [&str; 3]| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
-    match (is(["1", "t", "true"]), is(["0", "f", "false"])) {
-        (true, _) => Ok(true),
-        (_, true) => Ok(false),
-        _ => Err(Odd),
-    }
-}
-
-/// A time as [`Meant::time`] gives it for a column of times; `None`: never.
-fn computed(value: &str) -> Result<Option<Timestamp>, Odd> {
-    match value {
-        "infinity" => Ok(None),
-        "-infinity" => Ok(Some(Timestamp::from_micros(i64::MIN))),
-        _ => {
-            let micros = value.strip_prefix('@').and_then(|micros| micros.parse().ok());
-            micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(Odd)
-        }
-    }
-}
-
-/// A time as Django writes it into a text.
-fn written(value: &str) -> Result<Timestamp, Odd> {
-    let text = value.replacen(' ', "T", 1);
-    let has_zone =
-        text.ends_with(['Z', 'z']) || text.split_once('T').is_some_and(|(_, time)| time.contains(['+', '-']));
-    let text = if has_zone { text } else { format!("{text}Z") };
-    text.parse().map_err(|_| Odd)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,45 +306,6 @@ mod tests {
             assert_eq!(limits("0", value), (false, is_set != Some(true)), "{value:?}");
         }
         assert_eq!(limits("2024-01-01 00:00:00", "1"), (true, false));
-    }
-
-    #[test]
-    fn times_are_read_as_databases_and_django_write_them() {
-        let at = |micros| Some(Timestamp::from_micros(micros));
-        for (text, time) in [
-            ("@1795499584123456", Some(at(1_795_499_584_123_456))),
-            ("infinity", Some(None)),
-            ("-infinity", Some(at(i64::MIN))),
-            ("2026-11-24 05:53:04", None),
-        ] {
-            assert_eq!(computed(text).ok(), time, "{text:?}");
-            assert!(text.starts_with('2') || written(text).is_err(), "nobody can write it into a text: {text:?}");
-        }
-        for (text, time) in [
-            ("2026-11-24 05:53:04.123456", at(1_795_499_584_123_456)),
-            ("2026-11-24 05:53:04", at(1_795_499_584_000_000)),
-            ("2026-11-24T05:53:04Z", at(1_795_499_584_000_000)),
-            ("2026-11-24 07:53:04+02:00", at(1_795_499_584_000_000)),
-            (" 2026-11-24 05:53:04", None),
-            ("2026-11-24 05:53:04 ", None),
-        ] {
-            assert_eq!(written(text).ok(), time, "{text:?}");
-        }
-        for text in [
-            "",
-            "@",
-            "?",
-            "0",
-            "1795499584",
-            "2026-11-24",
-            "0000-00-00 00:00:00",
-            "tomorrow",
-            "never",
-            "null",
-            "Infinity",
-        ] {
-            assert!(computed(text).is_err() && written(text).is_err(), "{text:?}");
-        }
     }
 
     #[test]

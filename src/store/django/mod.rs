@@ -3,7 +3,7 @@
 //!
 //! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
 //! statements; `schema` looks whether all tables are there, `columns` whether the gateway knows what each column is, `meaning` what
-//! further ones say, `rights` whether tables may be written, `triggers` whether something tells of changes, `rows` reads what
+//! further ones say and `values` how theirs are read, `rights` whether tables may be written, `triggers` whether something tells of changes, `rows` reads what
 //! stands in them; `find`, `ledger`,
 //! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
 //! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
@@ -29,6 +29,7 @@ mod sessions;
 mod sqlite;
 mod texts;
 mod triggers;
+mod values;
 
 use std::future::Future;
 use std::sync::atomic::AtomicI64;
@@ -150,6 +151,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let all = Store::bare(DjangoStore { format, ..self });
         let is_told = told == Told::All;
         let broken_triggers = if let Told::Some(broken) = told { broken } else { Vec::new() };
+        if !broken_triggers.is_empty() {
+            tracing::warn!(
+                code = "django_triggers_out_of_date",
+                triggers = broken_triggers.join("; "),
+                "not all triggers of the Django database tell of changes, so none is relied on; make them anew: \
+                 `tokengate django triggers | psql DATABASE`"
+            );
+        }
         Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, broken_triggers, remarks, ..all }
     }
 
