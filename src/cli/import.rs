@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::args::ImportCommand;
 use super::import_report::Report;
+use super::import_source::{self, source};
 use super::{check, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store::{DjangoUsers, Import, Page, Store};
@@ -18,7 +19,7 @@ const PAGE: u32 = 500;
 
 /// Runs a subcommand.
 pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
-    let ImportCommand::Django { url, prune, keep_gone, allow_skipped, json } = command;
+    let ImportCommand::Django { url, prune, keep_gone, was, allow_skipped, json } = command;
     let settings = check::settings(config)?;
     if matches!(settings.store.url, StoreUrl::Django(_)) {
         bail!("store.url is a Django database itself; set it to the store that receives the users");
@@ -32,7 +33,9 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         // Ends nothing if all of it seems to be gone.
         let lack = users.lack().await?.filter(|_| prune);
         let import = Import { source: source(&url), prune: prune && lack.is_none() };
-        let mut report = Report::new(prune, import.prune);
+        let was = was.map(expanded).transpose()?;
+        let elsewhere = import_source::settle(&store, &mut users, (&import, prune), was.as_deref()).await?;
+        let mut report = Report::new(prune, import.prune, elsewhere);
         let done = take_all(&store, &mut users, &import, &mut report).await;
         // Changes before an error are kept; the next run continues from there.
         report.print(json)?;
@@ -83,14 +86,6 @@ async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, repor
         }
     }
     Ok(())
-}
-
-/// Identifies the source database in the store. A file's path does not depend on the working directory.
-fn source(url: &DjangoUrl) -> String {
-    match url {
-        DjangoUrl::Sqlite(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-        DjangoUrl::Postgres(_) | DjangoUrl::Mysql(_) => url.to_string(),
-    }
 }
 
 /// Expands `${NAME}` from the environment, where other users of this machine cannot see a password.

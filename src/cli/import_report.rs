@@ -3,8 +3,8 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::show;
-use crate::store::{Arrival, Gone, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
+use super::{import_source, show};
+use crate::store::{Arrival, Gone, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
 
 /// Totals.
 pub(super) struct Report {
@@ -12,6 +12,8 @@ pub(super) struct Report {
     asked: bool,
     /// Does it?
     prunes: bool,
+    /// What came from other addresses, and is not compared with the rest there.
+    elsewhere: Vec<Origin>,
     users: Counts,
     tokens: Counts,
     /// Users that differ, and tokens that expire later here than in the source.
@@ -41,10 +43,11 @@ struct Remark {
 
 impl Report {
     /// Creates an empty report; the flags say whether the import was asked to prune, and whether it does.
-    pub(super) fn new(asked: bool, prunes: bool) -> Report {
+    pub(super) fn new(asked: bool, prunes: bool, elsewhere: Vec<Origin>) -> Report {
         Report {
             asked,
             prunes,
+            elsewhere,
             users: Counts::default(),
             tokens: Counts::default(),
             different: 0,
@@ -62,9 +65,9 @@ impl Report {
         self.users.skipped + self.tokens.skipped + self.different + self.passwords_lost == self.dead
     }
 
-    /// Returns true if nothing is valid here that is no longer valid in the source.
+    /// Returns true if nothing is valid here that is no longer valid in the source, as far as that is known.
     pub(super) fn nothing_stale(&self) -> bool {
-        !self.some_stay
+        !self.some_stay && self.elsewhere.is_empty()
     }
 
     /// Records a user whose row cannot be read.
@@ -168,11 +171,16 @@ impl Report {
         if json {
             let remarks = self.remarks.iter();
             let remarks = remarks.map(|Remark { id, user, text }| json!({ "id": id, "user": user, "remark": text }));
+            let elsewhere = self
+                .elsewhere
+                .iter()
+                .map(|Origin { source, users, tokens }| json!({ "source": source, "users": users, "tokens": tokens }));
             return show::json(&json!({
                 "users": self.users.as_json(),
                 "tokens": self.tokens.as_json(),
                 "different": different,
                 "passwords_left_out": passwords_lost,
+                "came_from_elsewhere": elsewhere.collect::<Vec<_>>(),
                 "gone": { "users": stale_users, "tokens": stale_tokens, "ended": prunes },
                 "remarks": remarks.collect::<Vec<_>>(),
             }));
@@ -194,6 +202,9 @@ impl Report {
             };
             let what = format!("{}, {}", counted(*stale_users, "user"), counted(*stale_tokens, "token"));
             show::line(format!("gone from the Django database: {what}, {then}"))?;
+        }
+        for origin in &self.elsewhere {
+            show::line(import_source::told(origin))?;
         }
         for (what, counts) in [("users", &self.users), ("tokens", &self.tokens)] {
             let Counts { new, there, skipped } = counts;

@@ -36,7 +36,9 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-pub use arrival::{Arrival, ArrivingToken, Gone, Import, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld};
+pub use arrival::{
+    Arrival, ArrivingToken, Gone, Import, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld,
+};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use batch::{Batch, Unreadable};
 pub use changes::{Changes, Cursor, TokenEvent};
@@ -296,6 +298,24 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
     async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError>;
+
+    /// Returns the addresses that earlier imports came from ([`Import::source`]).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the answer is unknown.
+    async fn sources(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Notes the address `to` for everything that came from these, all or nothing.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`].
+    async fn rename_sources(&self, from: &[String], to: &str) -> Result<(), AccountError>;
+
+    /// Returns what is here of an arrival, but came from other addresses than that of this import.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the answer is unknown.
+    async fn origins(&self, arrival: &Arrival, import: &Import) -> Result<Vec<Origin>, StoreError>;
 
     /// Reports what is still valid of a user whom the imported system deleted, and revokes it if the import says so.
     ///

@@ -6,8 +6,8 @@ use super::database::DjangoDatabase;
 use super::rows::{Person, UserRow};
 use super::{DjangoStore, statement};
 use crate::store::{
-    AccountError, AccountStore, Arrival, Batch, DetailsChange, Gone, Import, Issued, NewUser, Page, Password, StoreError,
-    Taken, User,
+    AccountError, AccountStore, Arrival, Batch, DetailsChange, Gone, Import, Issued, NewUser, Origin, Page, Password,
+    StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -64,6 +64,18 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
     }
 
     async fn imported(&self, _import: &Import, _page: Page) -> Result<Vec<SubjectId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn sources(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn rename_sources(&self, _from: &[String], _to: &str) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn origins(&self, _arrival: &Arrival, _import: &Import) -> Result<Vec<Origin>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -4,8 +4,8 @@
 //! ready,
 //! `rows` reads what stands in it, `read` also where a row is unreadable; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
 //! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and
-//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere and `stale` ends what
-//! is gone there. The change log is
+//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere, `stale` ends what
+//! is gone there, and `origins` knows where they came from. The change log is
 //! written by triggers of the schema, not by any of these.
 
 mod accounts;
@@ -17,6 +17,7 @@ mod directory;
 mod draft;
 mod find;
 mod ledger;
+mod origins;
 mod read;
 mod rows;
 mod schema;

@@ -141,18 +141,9 @@ pub(super) async fn claim_user<C: Change>(change: &mut C, user: SubjectId, impor
     change.execute(statement.bind(import.source.as_str()).bind(user.0)).await.map(|_| ())
 }
 
-/// Notes where a token came from, and its owner, if both were imported: who shows the same key for the same user is the
-/// same system, whatever its address was.
-pub(super) async fn claim_token<C: Change>(
-    change: &mut C,
-    (token, owner): (TokenId, SubjectId),
-    import: &Import,
-) -> Result<(), StoreError> {
-    for (statement, id) in [
-        ("UPDATE imported_tokens SET source = $1 WHERE token_id = $2", token.0),
-        ("UPDATE imported_users SET source = $1 WHERE user_id = $2", owner.0),
-    ] {
-        change.execute(Statement::new(statement).bind(import.source.as_str()).bind(id)).await?;
-    }
-    Ok(())
+/// Notes where a token came from that was imported before that was noted. One that came from another address stays with that
+/// (docs/decisions/0043).
+pub(super) async fn claim_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
+    let statement = Statement::new("UPDATE imported_tokens SET source = $1 WHERE token_id = $2 AND source = ''");
+    change.execute(statement.bind(import.source.as_str()).bind(token.0)).await.map(|_| ())
 }
