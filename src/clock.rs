@@ -115,7 +115,7 @@ impl Clock {
         Clock(Source::System(Arc::new(Steady::new(wall(), monotonic()))))
     }
 
-    /// Creates a clock that stands at `start` until its hand moves it.
+    /// Creates a clock that shows `start` until its hand moves it.
     pub fn by_hand(start: Timestamp) -> (Clock, Hand) {
         let micros = Arc::new(AtomicI64::new(start.0));
         (Clock(Source::ByHand(Arc::clone(&micros))), Hand(micros))
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_written_as_rfc_3339() {
+    fn timestamps_are_formatted_as_rfc_3339() {
         for (micros, text) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999_000, "2000-02-28T23:59:59.999Z"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_http_have_dates_of_their_own() {
+    fn http_headers_have_their_own_date_format() {
         for (seconds, written) in [
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_moves_its_clock_and_all_its_copies() {
+    fn a_hand_moves_its_clock_and_all_copies_of_it() {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(5));
         let copy = clock.clone();
         hand.advance(Duration::from_micros(7));

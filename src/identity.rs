@@ -2,7 +2,7 @@
 //!
 //! [`Identity::establish`] is the only constructor; it takes a token's stored record. An identity is immutable and
 //! shared by the cache and by requests. It carries the header values for upstreams, encoded once. Pure: no clock, no
-//! input or output.
+//! I/O.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_counts_only_while_it_is_live_and_its_owner_active() {
+    fn a_token_is_valid_only_while_it_is_live_and_its_owner_active() {
         let now = Timestamp::from_micros(100);
         let at = |micros| Some(Timestamp::from_micros(micros));
         let table = [
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disabled_token_is_a_revoked_one_and_other_restrictions_make_another_caller() {
+    fn a_disabled_token_counts_as_revoked_and_other_restrictions_belong_to_the_identity() {
         let now = Timestamp::from_micros(0);
         let restricted = |restrictions| Identity::establish(&TokenRecord { restrictions, ..record() }, now);
         let disabled = Restrictions { disabled: true, ..Restrictions::default() };
@@ -300,14 +300,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_is_decoded() {
+    fn an_encoded_text_is_decoded_again() {
         for text in ["", "alice", "a+b %41", "zażółć", "%", "密\r\n"] {
             assert_eq!(decode(&encode(text, b"")), text);
         }
     }
 
     #[test]
-    fn field_values_are_visible_ascii_and_unambiguous() {
+    fn header_values_are_visible_ascii_and_unambiguous() {
         let mut record = record();
         let identity = Identity::establish(&record, Timestamp::from_micros(0)).unwrap();
         let values = identity.values();

@@ -1,26 +1,26 @@
 //! tokengate: a reverse-proxy authentication gateway.
 //!
-//! It terminates TLS, checks `Authorization: Token <key>` as Django REST Framework does, refuses the rest, and forwards
-//! authenticated requests to upstreams with fields that say who is calling.
+//! It terminates TLS, checks `Authorization: Token <key>` as Django REST Framework does, refuses all other requests, and
+//! forwards authenticated requests to upstreams with headers that identify the caller.
 //!
-//! # Map
+//! # Modules
 //!
-//! The modules stand in one fixed order, ground first. A module imports only from modules *above* it in this list
-//! (`tests/floors.rs` enforces that), so the way of a request reads downwards:
+//! The modules have one fixed order. A module imports only from modules that come *earlier* in this list
+//! (`tests/modules.rs` enforces that):
 //!
-//! | floor | modules |
+//! | layer | modules |
 //! |---|---|
-//! | ground: know nothing of tokens | [`units`], [`clock`], [`telemetry`], [`limits`], [`secret_file`], [`tls`] |
-//! | vocabulary: words everybody uses | [`token`], [`identity`], [`config`] |
-//! | knowledge: what we can find out | [`store`], [`cache`] |
-//! | decision: rules, no sockets | [`route`], [`auth`] |
-//! | transport | [`http1`], [`upstream`] |
-//! | the request | [`gateway`]: start reading at `gateway/answer.rs` |
-//! | doors | [`listener`], [`admin`] |
-//! | the house | [`app`], [`demo`], [`cli`] |
+//! | base, independent of tokens | [`units`], [`clock`], [`limits`], [`secret_file`], [`tls`], [`telemetry`] |
+//! | common types and settings | [`token`], [`identity`], [`config`] |
+//! | users and tokens | [`store`], [`cache`] |
+//! | decisions, without sockets | [`route`], [`auth`] |
+//! | connections to endpoints | [`http1`], [`upstream`] |
+//! | requests | [`gateway`]: start reading at `gateway/answer.rs` |
+//! | connections of clients | [`listener`], [`admin`] |
+//! | process and commands | [`app`], [`demo`], [`cli`] |
 //!
-//! Two halves run side by side: *workers* (one single-threaded runtime per core; they serve requests and share almost
-//! nothing) and *control* (one small runtime for everything that waits or writes). See `docs/ARCHITECTURE.md`.
+//! The process has two halves. *Workers* serve requests: one single-threaded runtime per core, with almost no shared
+//! state. *Control* is one small runtime for everything that waits or writes. See `docs/ARCHITECTURE.md`.
 
 pub mod units;
 pub mod clock;

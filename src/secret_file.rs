@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_for_its_owner_and_our_groups() {
+    fn a_secret_may_be_readable_by_its_owner_and_our_groups() {
         let everyone = |mode| Err(OpenToOthers::Everyone { mode });
         let group = |mode| Err(OpenToOthers::Group { mode, group: 7 });
         for (mode, ours, foreign) in [
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_our_own_making_is_in_one_of_our_groups() {
+    fn a_file_that_we_create_belongs_to_one_of_our_groups() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o440)).unwrap();
         assert_eq!(check(&file.path().metadata().unwrap()), Ok(()));

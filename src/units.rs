@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_and_written_with_their_units() {
+    fn durations_are_parsed_and_formatted_with_their_units() {
         for (text, millis) in [
             ("50ms", 50),
             ("30s", 30_000),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_its_reason() {
+    fn an_invalid_duration_is_refused_with_its_reason() {
         use BadQuantity::{BareDuration, NotADuration, TooLarge, Zero};
         for (text, why) in [
             ("30", BareDuration(30)),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_and_written_with_their_units() {
+    fn sizes_are_parsed_and_formatted_with_their_units() {
         for (text, bytes) in [("0B", 0), ("512B", 512), ("64KiB", 65_536), ("8MiB", 8 << 20), ("3GiB", 3 << 30)] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
             assert_eq!(ByteSize(bytes).to_string(), text);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_refused_with_its_reason() {
+    fn an_invalid_size_is_refused_with_its_reason() {
         use BadQuantity::{BareSize, NotASize, TooLarge};
         for (text, why) in [
             ("512", BareSize(512)),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_read_and_written_with_their_units() {
+    fn rates_are_parsed_and_formatted_with_their_units() {
         for (text, count, seconds) in [("5/min", 5, 60), ("1000/s", 1_000, 1), ("20/h", 20, 3_600), ("1/d", 1, 86_400)]
         {
             let rate = Rate { count, per: Duration::from_secs(seconds) };
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused_with_its_reason() {
+    fn an_invalid_rate_is_refused_with_its_reason() {
         use BadQuantity::{Never, NotARate, TooLarge};
         for text in ["", "5", "/min", "5/", "5/m", "5/minute", "+5/min", "-5/min", "5 /min", "5/min/min", "1.5/s"] {
             assert_eq!(text.parse::<Rate>(), Err(NotARate), "{text}");
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_number_is_told_how_to_be_written() {
+    fn the_error_for_a_bare_number_suggests_a_unit() {
         let error = "90".parse::<HumanDuration>().unwrap_err();
         assert_eq!(error.to_string(), "has no unit; write \"90s\" for seconds, or use ms, m, h or d");
     }

@@ -1,20 +1,20 @@
 //! The admin application over real HTTPS, as a browser uses it.
 //!
-//! What may be tried against it and against logins (the rows of ATTACKS), and the test that stands against it:
+//! Attacks against it and against logins, and the tests that cover them:
 //!
-//! | row | try | tests |
-//! |---|---|---|
-//! | 78 | a form or script of another site, `Origin: null` | `guards::what_changes_something_…`, `guards::another_site_…`, `api::access::pages_of_other_sites_…` |
-//! | 78 | a name that was pointed here | `guards::only_hosts_…`, `api::access::pages_of_other_sites_…` |
-//! | 78 | a secret of another sign-in | `guards::a_form_needs_the_secret_…` |
-//! | 78 | a cookie that was kept | `sign_in::signed_out_is_out_…`, `…::a_sign_in_ends_…`, `…::a_new_sign_in_ends_…` |
-//! | 79 | other spellings of a path | `guards::paths_have_one_spelling`, `api::access::pages_of_other_sites_…` |
-//! | 79 | an act that somebody may not do | `users::staff_sees_…`, `…::nobody_locks_…`, `…::what_gives_power_…`, `tokens`, `api::access::each_endpoint_…` |
-//! | 80 | its paths, health, metrics, profiles on a public listener | `guards::no_path_of_it_…`, `api::access::there_is_no_api_…` |
-//! | 81 | an unknown user, or a wrong password? | `sign_in::only_staff_comes_in_…`, `login::answers::nobody_learns_…`; the time: `benches/site/login_timing.rs` |
-//! | 82 | a hundred attempts at once under many spellings | `login::throttles::a_hundred_at_once_…`, `…::beyond_a_short_queue_…`, `sign_in::attempts_are_bounded_…` |
-//! | | slow clients, too many, too much | `door` |
-//! | | superusers who shut one another out | `last_superuser`, `stores::accounts::of_two_superusers_…` |
+//! | attack | tests |
+//! |---|---|
+//! | a form or script of another site, `Origin: null` | `guards::a_change_must_come_from_…`, `guards::another_site_…`, `api::access::pages_of_other_sites_…` |
+//! | DNS rebinding: a foreign name that resolves to us | `guards::only_configured_hosts_…`, `api::access::pages_of_other_sites_…` |
+//! | a CSRF token of another sign-in | `guards::a_form_needs_the_secret_…` |
+//! | a copied cookie | `sign_in::a_copy_of_the_cookie_…`, `…::a_sign_in_ends_…`, `…::a_new_sign_in_ends_…` |
+//! | other spellings of a path | `guards::paths_have_one_spelling`, `api::access::pages_of_other_sites_…` |
+//! | an action without permission | `users::staff_sees_…`, `…::users_cannot_lock_…`, `…::privileged_and_irreversible_…`, `tokens`, `api::access::each_endpoint_…` |
+//! | its paths, health, metrics, profiles on a public listener | `guards::no_path_of_it_…`, `api::access::there_is_no_api_…` |
+//! | learning whether a user exists | `sign_in::only_staff_can_sign_in_…`, `login::answers::all_failed_logins_…`; timing: `benches/site/login_timing.rs` |
+//! | a hundred concurrent attempts under many spellings | `login::throttles::a_hundred_concurrent_…`, `…::beyond_a_short_queue_…`, `sign_in::attempts_are_bounded_…` |
+//! | slow clients, too many connections, large requests | `door` |
+//! | superusers who remove each other | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
 mod desk;
 mod door;
@@ -37,10 +37,10 @@ use crate::support::client::{Tls, connect};
 use crate::support::gateway::route;
 use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, nowhere, soon};
 
-/// The password of everybody in these tests.
+/// The password of all users in these tests.
 pub const PASSWORD: &str = "correct horse";
 
-/// A gateway with an admin application, a superuser `root`, a `helper` who is staff, and an ordinary `alice`.
+/// A gateway with an admin application, a superuser `root`, a staff user `helper`, and an ordinary user `alice`.
 pub async fn gateway(origin: &Origin) -> Gateway {
     gateway_with(origin, |_| {}).await
 }
@@ -49,7 +49,7 @@ async fn gateway_with(origin: &Origin, change: impl FnOnce(&mut Admin)) -> Gatew
     started(site(origin, change)).await
 }
 
-/// A gateway whose route of this name leads to an endpoint that nobody listens at.
+/// A gateway whose route of this name leads to an endpoint that does not listen.
 pub fn with_a_dead_one(origin: &Origin, name: &str) -> Site {
     let gone = nowhere();
     site(origin, |_| {}).with(|settings| {
@@ -89,19 +89,19 @@ async fn add_users(gateway: &Gateway) {
     }
 }
 
-/// A browser: it keeps the cookie and knows the origin.
+/// A browser: it keeps the cookie and sends the origin.
 struct Browser<'g> {
     gateway: &'g Gateway,
     cookie: String,
 }
 
 impl<'g> Browser<'g> {
-    /// One that is nobody's yet.
+    /// A browser that is not signed in.
     fn new(gateway: &'g Gateway) -> Browser<'g> {
         Browser { gateway, cookie: String::new() }
     }
 
-    /// One that has signed in.
+    /// A browser that is signed in.
     async fn of(gateway: &'g Gateway, user: &str) -> Browser<'g> {
         let mut browser = Browser::new(gateway);
         let answer = browser.sign_in(user, PASSWORD).await;
@@ -110,7 +110,7 @@ impl<'g> Browser<'g> {
     }
 
     async fn sign_in(&mut self, user: &str, password: &str) -> Answer {
-        // The form as it was for nobody: who is signed in is led on from it.
+        // Loads the form without a sign-in: a signed-in browser would be redirected.
         let (secret, kept) = sign_in_form(&Browser::new(self.gateway).get("/sign-in").await);
         let body = encoded(&[("username", user), ("password", password), ("next", "/"), ("csrf", &secret)]);
         let cookies = if self.cookie.is_empty() { kept } else { format!("{}; {kept}", self.cookie) };
@@ -131,28 +131,28 @@ impl<'g> Browser<'g> {
         self.send(Ask::get(path)).await
     }
 
-    /// The text of a page that must be there.
+    /// The text of a page, which must exist.
     async fn page(&self, path: &str) -> String {
         let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.text().to_owned()
     }
 
-    /// Fills in a form of the page at `from`, with its secret, and sends it.
+    /// Loads the page at `from`, fills in a form with its CSRF token, and sends it.
     async fn submit(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> Answer {
         let csrf = csrf(&self.page(from).await);
         let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
         self.send(self.form(to, encoded(&fields))).await
     }
 
-    /// As [`Browser::submit`]; then the page that it leads to.
+    /// As [`Browser::submit`], then loads the page that the response redirects to.
     async fn submit_and_follow(&self, from: &str, to: &str, fields: &[(&str, &str)]) -> String {
         let answer = self.submit(from, to, fields).await;
         assert_eq!(answer.status, 303, "{}", answer.text());
         self.page(answer.fields.get("location").unwrap()).await
     }
 
-    /// Sends something with the cookie, to the name `localhost`.
+    /// Sends a request with the cookie, to the host `localhost`.
     async fn send(&self, ask: Ask) -> Answer {
         let host = format!("localhost:{}", self.address().port());
         self.send_to(&host, ask).await
@@ -170,24 +170,24 @@ impl<'g> Browser<'g> {
     }
 }
 
-/// Sends these bytes over a connection of their own.
+/// Sends these bytes on a separate connection.
 async fn raw(gateway: &Gateway, bytes: &str) -> Answer {
     let config = Tls::default().config(gateway);
     let stream = soon("handshake", connect(gateway.admin_address(), &config, "localhost")).await.unwrap();
     Wire::over(stream).ask(bytes).await
 }
 
-/// The secret of a form to sign in with, and the cookie that goes with it.
+/// The CSRF token of the sign-in form, and its cookie.
 fn sign_in_form(answer: &Answer) -> (String, String) {
     (csrf(answer.text()), cookie(answer))
 }
 
-/// The cookie that an answer sets.
+/// The cookie that a response sets.
 fn cookie(answer: &Answer) -> String {
     answer.fields.get("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }
 
-/// The secret in the forms of a page.
+/// The CSRF token in the forms of a page.
 fn csrf(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a form with a secret");
     rest.split('"').next().unwrap().to_owned()
@@ -200,7 +200,7 @@ fn encoded(fields: &[(&str, &str)]) -> String {
     fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
-/// The part of a page that the key of a token is in.
+/// The key that a page shows.
 fn shown_key(page: &str) -> Option<String> {
     let (_, rest) = page.split_once("<code id=\"key\">")?;
     rest.split('<').next().map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Answers of endpoints: each has one end that nobody can doubt, or becomes a 502 with its cause in the log.
+//! Responses of endpoints: each has an unambiguous end, or becomes a 502 with its cause in the log.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Ask, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eve
 
 mod differential;
 
-/// An endpoint that gives this answer at `/public/odd` and an ordinary one everywhere else.
+/// An endpoint that sends this response at `/public/odd` and an ordinary one everywhere else.
 async fn odd(answer: String) -> Origin {
     Origin::scripted(move |request: &Request| {
         let bytes = if request.target == "/public/odd" { answer.clone().into_bytes() } else { ok(&request.target) };
@@ -23,7 +23,7 @@ async fn has_logged(gateway: &Gateway, words: &str) {
     eventually(PATIENCE, &format!("the log says {words}"), logged).await;
 }
 
-/// Others on the same gateway get their own answers.
+/// Checks that other requests on the same gateway get their own responses.
 async fn others_are_served(gateway: &Gateway, what: &str) {
     for http in BOTH {
         for number in 0..2 {
@@ -34,7 +34,7 @@ async fn others_are_served(gateway: &Gateway, what: &str) {
 }
 
 #[tokio::test]
-async fn an_answer_that_could_be_read_in_two_ways_is_a_502_whose_cause_is_logged() {
+async fn an_ambiguous_response_is_a_502_whose_cause_is_logged() {
     let chunks = "5\r\nhello\r\n0\r\n\r\n";
     let many = "X-A: 1\r\n".repeat(101);
     let long = format!("X-A: {}\r\n", "a".repeat(64 << 10));
@@ -82,7 +82,7 @@ async fn an_answer_that_could_be_read_in_two_ways_is_a_502_whose_cause_is_logged
 }
 
 #[tokio::test]
-async fn an_answer_whose_end_is_clear_arrives_however_it_is_written() {
+async fn an_unambiguous_response_arrives_in_every_notation() {
     for (answer, body, fields) in [
         (
             "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length : 5\r\n\r\nhello",
@@ -128,7 +128,7 @@ async fn an_answer_whose_end_is_clear_arrives_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_body_is_damaged_is_cut_at_the_client_and_told_in_the_log() {
+async fn a_response_with_a_malformed_body_is_cut_and_logged() {
     let begin = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello";
     for (rest, cause) in [
         ("!\r\n0\r\n\r\n", "chunk_end"),
@@ -154,7 +154,7 @@ async fn an_answer_whose_body_is_damaged_is_cut_at_the_client_and_told_in_the_lo
 }
 
 #[tokio::test]
-async fn limits_for_answers_are_settings() {
+async fn limits_for_responses_are_settings() {
     let many = "X-A: 1\r\n".repeat(150);
     let long = format!("X-B: {}\r\n", "b".repeat(100 << 10));
     let origin = odd(format!("HTTP/1.1 200 OK\r\n{many}{long}Content-Length: 5\r\n\r\nhello")).await;
@@ -170,17 +170,17 @@ async fn limits_for_answers_are_settings() {
     has_logged(&gateway, " cause=response_header_bytes ").await;
 }
 
-/// How a client says where the body of its request ends.
+/// How a client announces the end of its request body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     Nothing,
     Length,
-    /// Chunks over HTTP/1.1, a stream without a length over HTTP/2.
+    /// Chunked over HTTP/1.1, a stream without a length over HTTP/2.
     ByItsEnd,
 }
 
 #[tokio::test]
-async fn the_body_of_a_request_reaches_the_endpoint_whatever_its_method_and_framing() {
+async fn request_bodies_of_all_methods_and_framings_reach_the_endpoint() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut count = 0;
@@ -238,7 +238,7 @@ async fn the_body_of_a_request_reaches_the_endpoint_whatever_its_method_and_fram
                 match (said, body) {
                     (Said::Length, "body") => assert_eq!((length, coding), (Some("4"), None), "{what}"),
                     (Said::ByItsEnd, "body") => assert_eq!((length, coding), (None, Some("chunked")), "{what}"),
-                    // Nothing to send: whatever is said of it, it is one thing.
+                    // An empty body: its framing may differ, but not be ambiguous.
                     _ => assert!(length.is_none() || coding.is_none(), "{what}"),
                 }
             }
@@ -248,7 +248,7 @@ async fn the_body_of_a_request_reaches_the_endpoint_whatever_its_method_and_fram
 }
 
 #[tokio::test]
-async fn a_request_that_may_not_be_repeated_is_not_lost_to_an_endpoint_that_closes_after_each_answer() {
+async fn requests_with_effects_succeed_with_an_endpoint_that_closes_after_each_response() {
     let origin = Origin::doing(vec![Step::Read, Step::Send(ok("hello")), Step::Close]).await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::open(&gateway).await;
@@ -260,7 +260,7 @@ async fn a_request_that_may_not_be_repeated_is_not_lost_to_an_endpoint_that_clos
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_while_its_answer_is_under_way_and_its_client_reads_nothing() {
+async fn an_upload_continues_during_its_response_although_the_client_reads_nothing() {
     const LENGTH: usize = 8 << 20;
     let begin = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
     let flood = Step::Flood(vec![b'x'; 1 << 16], LENGTH >> 16);

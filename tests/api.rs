@@ -44,12 +44,12 @@ use crate::support::{Answer, Ask, Gateway, Origin, Site, Wire, soon};
 
 const SCOPE: &str = "tokengate:admin";
 
-/// A gateway with an API, and the keys of those who may use it.
+/// A gateway with an API, and the keys of its callers.
 struct Api {
     gateway: Gateway,
-    /// Of a superuser.
+    /// The key of a superuser.
     root: String,
-    /// Of staff.
+    /// The key of a staff user.
     helper: String,
     _origin: Origin,
 }
@@ -73,7 +73,7 @@ impl Api {
         let gateway = site.start().await;
         let mut keys = Vec::new();
         for new in [
-            // Far from the ids of those who are made and unmade.
+            // An id far from those of the users that the tests create and delete.
             NewUser { id: Some(SubjectId(70_001)), superuser: true, ..NewUser::named("root") },
             NewUser { staff: true, ..NewUser::named("helper") },
         ] {
@@ -84,7 +84,7 @@ impl Api {
         Api { gateway, root: keys.pop().unwrap(), helper, _origin: origin }
     }
 
-    /// As a superuser.
+    /// Sends a request as a superuser.
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         self.ask_as(Some(&self.root), method, path, body).await
     }
@@ -93,7 +93,7 @@ impl Api {
         self.send(ask(key, method, path, body)).await
     }
 
-    /// As a superuser; it must be done.
+    /// Sends a request as a superuser; it must succeed.
     async fn done(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let answer = self.ask(method, path, body).await;
         assert!(answer.status / 100 == 2, "{method} {path}: {}", answer.text());
@@ -109,12 +109,12 @@ impl Api {
         Wire::over(soon("handshake", connect(self.gateway.admin_address(), &config, "localhost")).await.unwrap())
     }
 
-    /// An ordinary user.
+    /// Creates an ordinary user.
     async fn user(&self, name: &str) -> i64 {
         self.gateway.user(name).await.0
     }
 
-    /// A named token of this user.
+    /// Issues a named token to this user.
     async fn token(&self, user: i64, scopes: &str) -> String {
         issue(&self.gateway, SubjectId(user), scopes).await
     }
@@ -144,13 +144,13 @@ fn ask(key: Option<&str>, method: &str, path: &str, body: Option<Value>) -> Ask 
     ask
 }
 
-/// The body of an answer, which must be JSON that nobody keeps.
+/// The body of a response, which must be JSON that is not cached.
 fn json(answer: &Answer) -> Value {
     assert_eq!(answer.fields.get("cache-control"), Some("no-store"), "{answer:?}");
     serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"))
 }
 
-/// Status and code of an answer, which must be a problem in the one shape.
+/// Status and code of a response, which must be a problem in the common format.
 fn problem(answer: &Answer) -> (u16, String) {
     assert_eq!(answer.fields.get("content-type"), Some("application/problem+json"), "{answer:?}");
     let body = json(answer);

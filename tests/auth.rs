@@ -1,4 +1,4 @@
-//! Who is let in, and what the others hear: the `Authorization` field as Django REST Framework reads it.
+//! Which requests pass, and which responses the others get: `Authorization` as Django REST Framework reads it.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const BADCHARS: &str = "Invalid token header. Token string should not contain in
 const INVALID: &str = "Invalid token.";
 const INACTIVE: &str = "User inactive or deleted.";
 
-/// `KEY` in `line` stands for the key.
+/// Replaces `KEY` in `line` by the key.
 fn filled(line: &[u8], key: &str) -> Vec<u8> {
     match crate::support::message::find(line, b"KEY") {
         Some(at) => [&line[..at], key.as_bytes(), &line[at + 3..]].concat(),
@@ -27,7 +27,7 @@ fn filled(line: &[u8], key: &str) -> Vec<u8> {
     }
 }
 
-/// A refusal with 401, down to the last byte.
+/// Checks every byte of a 401.
 fn assert_refused(answer: &Answer, text: &str, what: &str) {
     assert_eq!(answer.status, 401, "{what}");
     assert_eq!(answer.text(), format!("{{\"detail\":\"{text}\"}}"), "{what}");
@@ -141,7 +141,7 @@ async fn invariant_1_nothing_reaches_an_endpoint_of_a_token_route_without_a_vali
 }
 
 #[tokio::test]
-async fn of_two_authorization_lines_none_is_picked() {
+async fn two_authorization_lines_are_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let good = format!("Token {}", gateway.issue("alice").await);
@@ -159,7 +159,7 @@ async fn of_two_authorization_lines_none_is_picked() {
 }
 
 #[tokio::test]
-async fn a_key_in_any_other_place_is_no_credentials() {
+async fn a_key_outside_of_authorization_is_not_read() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -183,7 +183,7 @@ async fn a_key_in_any_other_place_is_no_credentials() {
 }
 
 #[tokio::test]
-async fn where_every_route_is_protected_a_stranger_learns_nothing_of_what_there_is() {
+async fn without_a_public_route_a_request_without_a_token_always_gets_401() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| {
         let mut api = route("api", "/api/", Auth::Required);
@@ -212,7 +212,7 @@ async fn where_every_route_is_protected_a_stranger_learns_nothing_of_what_there_
 }
 
 #[tokio::test]
-async fn an_optional_route_takes_nobody_as_anonymous_and_bad_credentials_not_at_all() {
+async fn an_optional_route_is_anonymous_without_credentials_and_refuses_invalid_ones() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -235,7 +235,7 @@ async fn an_optional_route_takes_nobody_as_anonymous_and_bad_credentials_not_at_
 }
 
 #[tokio::test]
-async fn an_open_route_does_not_look_at_credentials_and_does_not_pass_ours_on() {
+async fn a_public_route_ignores_credentials_and_does_not_forward_tokens() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -244,23 +244,23 @@ async fn an_open_route_does_not_look_at_credentials_and_does_not_pass_ours_on() 
             let answer = Ask::get("/public/x").field("Authorization", &line).over(http, &gateway).await;
             assert_eq!(answer.status, 200, "{line}");
             let seen = origin.last();
-            // Credentials of another scheme are the application's own.
+            // Credentials with another scheme belong to the application.
             assert_eq!(seen.fields.get("authorization"), Some(line.as_str()).filter(|line| line.starts_with("Basic")));
             assert_eq!(seen.fields.get("x-auth-method"), Some("anonymous"));
             assert!(!seen.fields.has("x-user-id") && !seen.fields.has("x-user-name"));
         }
     }
-    assert_eq!(gateway.metric("tokengate_cache_misses_total"), 0, "nobody was asked what the tokens mean");
+    assert_eq!(gateway.metric("tokengate_cache_misses_total"), 0, "no token was looked up");
 }
 
 #[tokio::test]
-async fn a_token_without_the_scope_is_known_but_may_not() {
+async fn a_token_without_the_scope_gets_403() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let (plain, admin) =
         (gateway.issue("alice").await, gateway.issue_named("root", "admin", None, &Clock::system()).await);
     for http in BOTH {
-        // Its identity is in memory after this; what it may do is asked again for every route.
+        // Its identity is cached after this; scopes are checked for every request.
         assert_eq!(Ask::get("/api/x").token(&plain).over(http, &gateway).await.status, 200);
         let answer = Ask::get("/scoped/x").token(&plain).over(http, &gateway).await;
         assert_eq!((answer.status, answer.detail()), (403, "This token lacks the scope admin.".to_owned()));
@@ -272,7 +272,7 @@ async fn a_token_without_the_scope_is_known_but_may_not() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_head_has_the_length_and_no_body() {
+async fn a_refusal_of_head_has_a_length_and_no_body() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for http in BOTH {
@@ -280,7 +280,7 @@ async fn a_refusal_of_head_has_the_length_and_no_body() {
         assert_eq!((answer.status, answer.body.len()), (401, 0), "{http:?}");
         assert_eq!(answer.fields.get("content-length"), Some("58"), "{http:?}");
     }
-    // A library at the other end would not show what must not be there, and curl gives up.
+    // An HTTP library would hide a forbidden body, and curl aborts.
     for (method, length) in [("HEAD", 0), ("GET", 58)] {
         let fields = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", "/api/x")];
         assert_eq!(Frames::open(&gateway).await.body(&fields).await.len(), length, "{method}");
@@ -288,7 +288,7 @@ async fn a_refusal_of_head_has_the_length_and_no_body() {
 }
 
 #[tokio::test]
-async fn an_expired_token_and_one_of_an_inactive_owner_do_not_count() {
+async fn an_expired_token_and_one_of_an_inactive_owner_are_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let ends_soon = gateway.issue_named("bob", "", Some(Duration::from_secs(30)), &gateway.clock()).await;
@@ -296,7 +296,7 @@ async fn an_expired_token_and_one_of_an_inactive_owner_do_not_count() {
     for key in [&ends_soon, &alice] {
         assert_eq!(Ask::get("/api/x").token(key).to(&gateway).await.status, 200);
     }
-    // Within the lifetime of what is remembered of it.
+    // The cache entry is still fresh at this time.
     gateway.hand.advance(Duration::from_secs(31));
     let expired = Ask::get("/api/x").token(&ends_soon).to(&gateway).await;
     assert_refused(&expired, INVALID, "expired");
@@ -311,11 +311,11 @@ async fn an_expired_token_and_one_of_an_inactive_owner_do_not_count() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_once_and_then_known() {
+async fn a_token_is_looked_up_once_and_then_cached() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let key = gateway.issue("alice").await;
-    // That it was issued is a change as well, which makes the gateway forget it.
+    // The issue itself is a change, which evicts the entry.
     store.changes_are_applied().await;
     for _ in 0..5 {
         assert_eq!(Ask::get("/api/x").token(&key).over(Http::Two, &gateway).await.status, 200);
@@ -327,7 +327,7 @@ async fn a_token_is_asked_for_once_and_then_known() {
 }
 
 #[tokio::test]
-async fn every_scheme_of_the_settings_is_taken_and_the_first_one_is_the_challenge() {
+async fn every_configured_scheme_is_accepted_and_the_first_one_is_the_challenge() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|s| s.tokens.schemes = vec!["Bearer".to_owned(), "Token".to_owned()]);
     let gateway = site.start().await;

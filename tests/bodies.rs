@@ -1,4 +1,4 @@
-//! Bodies in both directions: never gathered, never longer or slower than allowed, framed as they came.
+//! Bodies in both directions: streamed, within size and rate limits, with their framing kept.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::support::http2::{H2, collect, streaming};
 use crate::support::origin::{Request, chunked, ok};
 use crate::support::{Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
 
-/// More than fits into all the buffers of the kernel on the way.
+/// More than all kernel buffers on the way can hold.
 const HUGE: usize = 256 << 20;
-/// What may be on its way: the kernel's buffers of two connections, and a little of ours.
+/// The most that can be in flight: the kernel buffers of two connections, and a small part of ours.
 const IN_FLIGHT: usize = 40 << 20;
 
 async fn body_at(origin: &Origin, body: &[u8]) {
@@ -85,7 +85,7 @@ async fn an_answer_streams_piece_by_piece() {
 }
 
 #[tokio::test]
-async fn an_upload_waits_for_an_origin_that_does_not_read() {
+async fn an_upload_waits_for_an_endpoint_that_does_not_read() {
     let origin = Origin::doing(vec![Step::Stall]).await;
     let gateway = Site::before(&origin).with(|s| s.routes[1].body_limit = u64::MAX).start().await;
     let piece = vec![b'x'; 1 << 20];
@@ -105,7 +105,7 @@ async fn an_upload_waits_for_an_origin_that_does_not_read() {
         sent += data.len();
         assert!(sent < IN_FLIGHT, "the gateway takes more than it can pass on");
     }
-    // Others are served meanwhile.
+    // Other requests are served meanwhile.
     assert_eq!(Ask::get("/api/x").to(&gateway).await.status, 401);
 }
 
@@ -143,7 +143,7 @@ async fn a_download_waits_for_a_client_that_does_not_read() {
                 }
             }
         };
-        soon("the origin goes on when its reader does", reading_on).await;
+        soon("the endpoint continues when its reader does", reading_on).await;
     }
 }
 
@@ -172,7 +172,7 @@ async fn a_body_beyond_the_limit_is_refused_whether_declared_or_not() {
             (413, "The request body is too large.".to_owned()),
             "{http:?}"
         );
-        assert_eq!(origin.count(), before, "nobody had to ask the origin");
+        assert_eq!(origin.count(), before, "the endpoint got no request");
         let undeclared = Ask::post("/public/x", vec![b'x'; 1001]).trailer("x", "1").over(http, &gateway).await;
         assert_eq!(undeclared.status, 413, "{http:?}");
         for ask in
@@ -186,7 +186,7 @@ async fn a_body_beyond_the_limit_is_refused_whether_declared_or_not() {
 }
 
 #[tokio::test]
-async fn a_body_whose_client_falls_silent_is_given_up() {
+async fn a_body_whose_client_pauses_too_long_is_given_up() {
     let origin = Origin::answering("hello").await;
     let short = Duration::from_millis(200);
     let gateway = Site::before(&origin).with(|s| s.routes[1].request_body_timeout = short).start().await;
@@ -235,7 +235,7 @@ async fn a_body_keeps_its_framing() {
 }
 
 #[tokio::test]
-async fn of_trailers_of_an_answer_those_of_grpc_pass() {
+async fn only_grpc_trailers_of_a_response_pass() {
     let trailers = "grpc-status: 0\r\nGrpc-Message: ok\r\nX-User-Id: 1\r\nSet-Cookie: a=b\r\n";
     let origin = Origin::doing(vec![Step::Read, Step::Send(chunked("hello", trailers))]).await;
     let gateway = Gateway::before(&origin).await;
@@ -249,7 +249,7 @@ async fn of_trailers_of_an_answer_those_of_grpc_pass() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_have_none_and_the_connection_goes_on() {
+async fn responses_without_a_body_leave_the_connection_open() {
     let origin = Origin::scripted(|request| {
         let answer = match (request.method.as_str(), request.target.as_str()) {
             ("HEAD", _) => "HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n",

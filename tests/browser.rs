@@ -1,4 +1,4 @@
-//! Browsers: pages to log in and out, sessions as credentials, the account page.
+//! Browsers: pages for signing in and out, sessions as credentials, the account page.
 
 mod account;
 mod pages;
@@ -21,7 +21,7 @@ const WRONG: &str = "Please enter a correct username and password.";
 const ORIGIN: &str = "https://localhost";
 pub const SESSION: &str = "__Host-tokengate-sessionid";
 
-/// Pages, one may try as often as one likes, and routes for every order of credentials.
+/// Enables the pages without rate limits, and adds routes for every order of credentials.
 pub fn with_pages(settings: &mut Settings) {
     let browser = Some(Pages::default());
     settings.login = Some(Login { per_user: None, per_address: None, browser, ..Login::default() });
@@ -51,14 +51,14 @@ async fn user(gateway: &Gateway, name: &str) -> SubjectId {
     gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap().0.account.id
 }
 
-/// Keeps cookies and fills in forms.
+/// A browser: keeps cookies and fills in forms.
 #[derive(Clone, Default)]
 pub struct Browser {
     pub jar: BTreeMap<String, String>,
 }
 
 impl Browser {
-    /// One that has logged in.
+    /// A browser that is signed in.
     pub async fn of(gateway: &Gateway, name: &str) -> Browser {
         let mut browser = Browser::default();
         let answer = browser.log_in(gateway, name, PASSWORD).await;
@@ -76,14 +76,14 @@ impl Browser {
         answer
     }
 
-    /// Loads a page and sends a form with its secret.
+    /// Loads a page and sends a form with its CSRF token.
     pub async fn submit(&mut self, gateway: &Gateway, page: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
         let secret = secret(&self.get(gateway, page).await);
         let fields = [&[("csrfmiddlewaretoken", secret.as_str())], fields].concat();
         self.post(gateway, target, &fields).await
     }
 
-    /// Sends a form as it is.
+    /// Sends a form without changes.
     pub async fn post(&mut self, gateway: &Gateway, target: &str, fields: &[(&str, &str)]) -> Answer {
         let answer = self.with_cookies(form(target, fields).field("Origin", ORIGIN)).to(gateway).await;
         self.take(&answer);
@@ -98,7 +98,7 @@ impl Browser {
         self.jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
     }
 
-    /// Keeps what an answer sets, as far as browsers would.
+    /// Stores the cookies of a response as browsers do.
     fn take(&mut self, answer: &Answer) {
         for line in answer.fields.all("set-cookie") {
             let (name, value) = line.split(';').next().unwrap().split_once('=').unwrap();
@@ -114,7 +114,7 @@ impl Browser {
     }
 }
 
-/// A form, without anything that says where it comes from.
+/// A form without headers about its origin.
 fn form(target: &str, fields: &[(&str, &str)]) -> Ask {
     let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     Ask::post(target, pairs.join("&")).field("Content-Type", "application/x-www-form-urlencoded")
@@ -126,7 +126,7 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-/// The secret in the first form of a page.
+/// The CSRF token in the first form of a page.
 pub fn secret(page: &Answer) -> String {
     let rest = page.text().split("name=\"csrfmiddlewaretoken\" value=\"").nth(1).unwrap_or_else(|| panic!("{page:?}"));
     rest.split('"').next().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! The `tokengate` command, as a shell sees it: standard output, standard error, exit code.
+//! The `tokengate` command as a shell sees it: standard output, standard error, exit code.
 
 mod accounts;
 
@@ -16,10 +16,10 @@ use tokio::net::TcpListener;
 
 use crate::support::{PATIENCE, eventually};
 
-/// A folder with a configuration, where commands are run.
+/// A folder with a configuration, in which commands run.
 struct Folder(TempDir);
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug)]
 struct Ended {
     code: i32,
@@ -59,7 +59,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Runs a command whose arguments have no blanks.
+    /// Runs a command whose arguments have no spaces.
     fn run(&self, line: &str) -> Ended {
         self.run_with(&line.split_whitespace().collect::<Vec<_>>(), "")
     }
@@ -68,7 +68,7 @@ impl Folder {
         run_in(self.0.path(), arguments, input)
     }
 
-    /// Runs a command that must succeed and say nothing on standard error.
+    /// Runs a command that must succeed with an empty standard error.
     fn say(&self, line: &str) -> String {
         let ended = self.run(line);
         assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{line}: {ended:?}");
@@ -79,13 +79,13 @@ impl Folder {
         serde_json::from_str(&self.say(line)).unwrap()
     }
 
-    /// Creates a user without a password and gives the key of the login token.
+    /// Creates a user without a password and returns the key of the login token.
     fn create_user(&self, name: &str) -> String {
         let out = self.say(&format!("user create {name} --no-password"));
         key_of(out.lines().nth(1).unwrap(), name)
     }
 
-    /// Runs a command that must be refused with exactly these words.
+    /// Runs a command that must fail with exactly this message.
     fn refused(&self, line: &str, words: &str) {
         let ended = self.run(line);
         assert_eq!((ended.code, ended.out.as_str(), ended.err.trim_end()), (1, "", words), "{line}");
@@ -96,14 +96,14 @@ fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
     command.args(arguments).current_dir(folder);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // A command that does not read its input may have ended before it is written.
+    // A command that does not read its input may have exited before the write.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ended { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// The key in a line of `drf_create_token`; the line must be exactly that.
+/// The key in the output of `token create`, which must have exactly the format of `drf_create_token`.
 fn key_of(line: &str, user: &str) -> String {
     let key = line.strip_prefix("Generated token ").and_then(|rest| rest.strip_suffix(&format!(" for user {user}")));
     let key = key.unwrap_or_else(|| panic!("{line}")).to_owned();
@@ -112,7 +112,7 @@ fn key_of(line: &str, user: &str) -> String {
 }
 
 #[test]
-fn bad_usage_ends_with_2_and_says_how_it_is_used() {
+fn wrong_usage_exits_with_2_and_shows_the_usage() {
     let folder = Folder::new();
     for line in [
         "",
@@ -158,7 +158,7 @@ fn help_version_and_completions_need_no_configuration() {
 }
 
 #[test]
-fn check_tells_every_problem_at_once_with_its_place() {
+fn check_reports_every_problem_at_once_with_its_place() {
     let folder = Folder::new();
     let good = folder.run("check");
     assert_eq!((good.code, good.out.as_str()), (0, "gateway.toml: good\n"), "{good:?}");
@@ -192,7 +192,7 @@ fn commands_that_need_a_configuration_are_refused_without_one() {
 }
 
 #[test]
-fn migrate_says_which_steps_it_took_and_may_be_repeated() {
+fn migrate_lists_its_migrations_and_is_idempotent() {
     let folder = Folder::new();
     let first = folder.json("migrate --json");
     assert_eq!(first["applied"][0]["version"], 1);
@@ -203,7 +203,7 @@ fn migrate_says_which_steps_it_took_and_may_be_repeated() {
 }
 
 #[test]
-fn a_lost_key_file_is_told_and_given_up_only_when_asked() {
+fn a_lost_key_file_is_reported_and_replaced_only_on_request() {
     let folder = Folder::new();
     let old = folder.create_user("alice");
     fs::remove_file(folder.path("tokengate.key")).unwrap();
@@ -217,7 +217,7 @@ fn a_lost_key_file_is_told_and_given_up_only_when_asked() {
 }
 
 #[test]
-fn cert_makes_a_pair_that_the_configuration_accepts_and_never_overwrites() {
+fn cert_creates_a_pair_that_the_configuration_accepts_and_never_overwrites() {
     let tls = CONFIG.replace("plaintext = \"serve\"", "certificates = [\"dev\"]")
         + "[certificates.dev]\ncert_file = \"certs/dev-cert.pem\"\nkey_file = \"certs/dev-key.pem\"\n";
     let folder = Folder::with(&tls);
@@ -238,7 +238,7 @@ fn cert_makes_a_pair_that_the_configuration_accepts_and_never_overwrites() {
 }
 
 #[test]
-fn output_that_nobody_reads_is_no_failure() {
+fn a_closed_standard_output_is_no_failure() {
     let folder = Folder::new();
     for arguments in [["completions", "bash"], ["migrate", "--json"], ["user", "list"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
@@ -267,7 +267,7 @@ async fn health_asks_the_internal_listener() {
         let folder = Folder::with(&(CONFIG.to_owned() + &internal));
         let router = admin::internal_router(Some(Arc::new(move || health.clone())), None);
         let serving = tokio::spawn(admin::serve(listener, router, Arc::default(), std::future::pending()));
-        // It waits for three seconds, within which a busy machine may not come to answer.
+        // The command waits three seconds, in which a busy machine may not respond.
         let is_told = || async {
             let asked = tokio::task::block_in_place(|| folder.run("health"));
             asked.code == code && (asked.out + &asked.err).contains(part)
@@ -283,7 +283,7 @@ async fn health_asks_the_internal_listener() {
 }
 
 #[test]
-fn check_tells_of_an_endpoint_whose_name_is_unknown() {
+fn check_reports_an_endpoint_whose_name_cannot_be_resolved() {
     let folder = Folder::with(&CONFIG.replace("http://127.0.0.1:8000", "http://no-such-host.invalid:8000"));
     let ended = folder.run("check");
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -1,5 +1,4 @@
-//! The programs that people really call with, unchanged: their TLS trusts the gateway's authority, nothing is switched
-//! off.
+//! Common HTTP clients, unchanged: they trust the gateway's CA, and no check is switched off.
 
 mod admin;
 mod chromium;
@@ -21,7 +20,7 @@ use crate::support::{Gateway, Site};
 const USER: &str = "alice";
 const PASSWORD: &str = "correct & horse=9 é";
 
-/// A gateway before the product service of the demo, and a user with a password.
+/// A gateway in front of the demo's product service, and a user with a password.
 struct Shop {
     gateway: Gateway,
     _products: RunningProducts,
@@ -46,7 +45,7 @@ impl Shop {
         Shop { gateway, _products: products, _folder: folder }
     }
 
-    /// By the name that the certificate has.
+    /// A URL with the host name of the certificate.
     fn https(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.gateway.address().port())
     }

@@ -1,4 +1,4 @@
-//! Configuration files beside what they mean; the bad ones are in the folder `config`.
+//! Configuration files and their meaning; invalid files are in the folder `config`.
 
 mod refused;
 mod refused_admin;
@@ -77,7 +77,7 @@ impl Folder {
         self.texts(&self.load(text).unwrap_or_else(|problems| panic!("{:#?}", self.texts(&problems))).warnings)
     }
 
-    /// As an operator in this folder sees them.
+    /// The messages as an operator in this folder sees them.
     fn texts(&self, problems: &[Problem]) -> Vec<String> {
         let folder = format!("{}/", self.0.path().display());
         problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
@@ -88,7 +88,7 @@ fn repository_file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// Takes the marks away: of defaults, and of examples if `examples`.
+/// Removes comment marks: of defaults, and with `examples` also of examples.
 fn without_marks(text: &str, examples: bool) -> String {
     let is_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let bare = |line: &str| match (line.strip_prefix("# "), line.strip_prefix("#: ")) {
@@ -99,7 +99,7 @@ fn without_marks(text: &str, examples: bool) -> String {
     text.lines().map(|line| bare(line) + "\n").collect()
 }
 
-/// The paths of all values of a tree, with `NAME` for what operators name.
+/// The paths of all values of a tree, with `NAME` for names that operators choose.
 fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
     for (key, value) in table {
         let named = ["listeners", "certificates", "upstreams", "routes"].contains(&path);
@@ -113,7 +113,7 @@ fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_file_of_the_repository_shows_every_key_that_exists_and_no_other() {
+fn gateway_toml_shows_exactly_the_existing_keys() {
     let tree: toml::Table = without_marks(&repository_file("gateway.toml"), true).parse().unwrap();
     let mut shown = BTreeSet::new();
     leaves(&tree, "", &mut shown);
@@ -121,7 +121,7 @@ fn the_file_of_the_repository_shows_every_key_that_exists_and_no_other() {
 }
 
 #[test]
-fn the_defaults_that_the_file_of_the_repository_shows_are_the_defaults() {
+fn the_defaults_in_gateway_toml_are_right() {
     let (folder, text) = (Folder::new(), repository_file("gateway.toml"));
     let marked = folder.settings(&text);
     let unmarked = folder.settings(&without_marks(&text, false));
@@ -130,7 +130,7 @@ fn the_defaults_that_the_file_of_the_repository_shows_are_the_defaults() {
 }
 
 #[test]
-fn the_file_of_the_repository_loads_without_a_warning_once_certificates_are_there() {
+fn gateway_toml_loads_without_a_warning_once_certificates_exist() {
     let (folder, text) = (Folder::new(), repository_file("gateway.toml"));
     assert_eq!(folder.warnings(&text), [""; 0]);
     let settings = folder.settings(&text);
@@ -143,7 +143,7 @@ fn the_file_of_the_repository_loads_without_a_warning_once_certificates_are_ther
 }
 
 #[test]
-fn the_page_of_the_configuration_explains_every_key() {
+fn the_configuration_page_explains_every_key() {
     let page = repository_file("docs/CONFIGURATION.md");
     for key in config::known_keys() {
         let name = key.rsplit('.').next().unwrap();
@@ -185,7 +185,7 @@ fn columns_of_a_django_database_get_their_meaning_from_the_file() {
 }
 
 #[test]
-fn the_smallest_useful_file_is_closed_and_complete() {
+fn the_smallest_useful_file_requires_tokens_and_is_complete() {
     let page = repository_file("docs/CONFIGURATION.md");
     let text = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let folder = Folder::new();
@@ -225,7 +225,7 @@ fn credentials_are_forwarded_as_the_route_says_or_else_as_all_do() {
 }
 
 #[test]
-fn a_streaming_route_has_no_least_rate() {
+fn a_streaming_route_has_no_minimum_rate() {
     let folder = Folder::new();
     for (streaming, rate) in [("", Some(50)), ("streaming = true", None)] {
         let text = format!("[routes.a]\npath = \"/a\"\nupstream = \"base\"\n{streaming}\n{}", refused::BASE);
@@ -234,7 +234,7 @@ fn a_streaming_route_has_no_least_rate() {
 }
 
 #[test]
-fn what_is_written_is_what_is_meant() {
+fn settings_have_the_configured_values() {
     use ForwardAuthorization::{Foreign, Never};
     let settings = Folder::new().settings(
         r#"
@@ -315,7 +315,7 @@ folder = "/"
 }
 
 #[test]
-fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
+fn the_password_of_a_server_is_shown_nowhere() {
     let folder = Folder::new();
     let text = format!("[store]\nurl = \"${{DATABASE}}\"\n{}", refused::BASE);
     let settings = folder.settings(&text);
@@ -326,7 +326,7 @@ fn the_password_of_a_server_is_in_its_address_and_nowhere_else() {
 }
 
 #[test]
-fn a_shared_cache_is_what_its_address_and_its_files_say() {
+fn a_shared_cache_follows_its_url_and_its_files() {
     let folder = Folder::new();
     folder.write("redis.password", "hunter2\n", 0o600);
     let authority = fs::read_to_string(folder.path("certs/dev-cert.pem")).unwrap();
@@ -349,7 +349,7 @@ fn a_shared_cache_is_what_its_address_and_its_files_say() {
 }
 
 #[test]
-fn a_password_in_the_address_is_warned_of_and_never_repeated() {
+fn a_password_in_the_url_is_a_warning_and_never_repeated() {
     let (folder, base) = (Folder::new(), refused::BASE);
     assert_eq!(
         folder.warnings(&format!("[cache.redis]\nurl = \"redis://:hunter2@a\"{base}")),
@@ -375,7 +375,7 @@ fn a_password_in_the_address_is_warned_of_and_never_repeated() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once_in_the_order_of_the_file() {
+fn all_errors_are_reported_at_once_in_the_order_of_the_file() {
     let text = r#"workrs = 2
 [listeners.public]
 address = ":443"
@@ -411,7 +411,7 @@ auth = "non"
 }
 
 #[test]
-fn files_of_a_store_that_others_can_read_or_change_are_warned_of() {
+fn store_files_that_others_can_read_or_change_are_a_warning() {
     let (folder, base) = (Folder::new(), refused::BASE);
     let mode = |name: &str, mode| fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     let of = |names: &str, chmod: &str| {
@@ -459,7 +459,7 @@ fn files_of_a_store_that_others_can_read_or_change_are_warned_of() {
         mode("data", 0o755);
         mode("keys", 0o777);
         assert_eq!(warned(), [folder_is_open(3, "key_file", "keys", "0777")]);
-        // A link leads to the files that count.
+        // A symbolic link leads to the checked files.
         mode("keys", 0o755);
         mode("data/store.db", 0o644);
         std::os::unix::fs::symlink(folder.path("data/store.db"), folder.path("link.db")).unwrap();

@@ -1,4 +1,4 @@
-//! Many idle connections: what they cost, and that requests are still answered.
+//! Many idle connections: their memory, and that requests are still served.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -15,17 +15,18 @@ use tokio::time::Instant;
 use crate::support::client::{Tls, connect};
 use crate::support::{Ask, Origin, PATIENCE, Site, Wire, eventually, soon};
 
-/// What the issue asks for.
+/// The required number of connections.
 const WANTED: u64 = 10_000;
-/// Open files that are left to everything else, other tests included.
+/// Open files that are left for everything else, including other tests.
 const SPARED: u64 = 1_000;
-/// Memory of one connection, *both* ends of it: twice what they take, since other tests run at the same time.
+/// Memory of one connection in bytes, for *both* ends of it: twice the usual amount, since other tests run at the same
+/// time.
 const PER_CONNECTION: usize = 80 << 10;
 
-/// Two crowds at once would be more than the open files that a process may have.
+/// Two such tests at once would exceed the limit of open files.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Bytes of memory that this process has.
+/// Resident memory of this process in bytes.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -33,15 +34,15 @@ fn resident() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_idle_connections_cost_little_and_keep_nobody_waiting() {
+async fn ten_thousand_idle_connections_need_little_memory_and_delay_no_request() {
     let _alone = ALONE.lock().await;
     let origin = Origin::answering("hello").await;
-    // `start` raises the limit; asking for it before, the hard one counts. Both ends of a connection are here.
+    // `start` raises the limit later; here only the hard limit matters. Both ends of a connection are in this process.
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let count = usize::try_from(WANTED.min(files.saturating_sub(SPARED) / 2)).unwrap();
     let site = Site::before(&origin).with(|settings| {
         settings.workers = 2;
-        // On a busy machine the first ones wait for the last ones for longer than by default.
+        // On a busy machine the first connections wait for the last ones longer than the default timeouts.
         (settings.timeouts.request_headers, settings.timeouts.idle) = (PATIENCE * 10, PATIENCE * 10);
         settings.limits.connections = count + 100;
         settings.limits.connections_per_ip = count + 100;
@@ -82,7 +83,7 @@ async fn ten_thousand_idle_connections_cost_little_and_keep_nobody_waiting() {
     assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.text(), "hello");
 }
 
-/// Connects from an address of this machine.
+/// Connects from a loopback address.
 async fn connect_from(from: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
@@ -90,8 +91,8 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> Option<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_begin_and_never_go_on_keep_nobody_else_waiting() {
-    /// Nothing; the begin of a ClientHello; the begin of a request.
+async fn clients_that_stop_halfway_delay_no_other_client() {
+    /// Nothing; the beginning of a ClientHello; the beginning of a request.
     const BEGINS: [(&str, bool, &[u8]); 4] = [
         ("silent", true, b""),
         ("half a ClientHello", true, &[22, 3, 1, 2, 0, 1, 0, 1, 252]),
@@ -101,11 +102,11 @@ async fn clients_that_begin_and_never_go_on_keep_nobody_else_waiting() {
     let _alone = ALONE.lock().await;
     let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let count = usize::try_from(6_000.min(files.saturating_sub(SPARED) / 3)).unwrap();
-    // Enough places for all of them; too few of all clients; too few of each.
+    // Enough places for all of them; too few in total; too few per client.
     for (all, each) in [(count * 2, count), (count / 4, count / 5), (count * 2, 50)] {
         for (name, tls, begin) in BEGINS {
             if !tls && !begin.is_empty() && all < count {
-                // A request that has begun keeps its place until the time for its head is over.
+                // A connection with a begun request keeps its place until the timeout of the head.
                 continue;
             }
             let origin = Origin::answering("hello").await;
@@ -120,7 +121,7 @@ async fn clients_that_begin_and_never_go_on_keep_nobody_else_waiting() {
                 let Some(mut one) = connect_from([127, 0, 0, if number % 2 == 0 { 2 } else { 3 }], to).await else {
                     continue;
                 };
-                // It may have given way already.
+                // The gateway may have closed it already.
                 let _ = one.write_all(begin).await;
                 crowd.push(one);
             }
@@ -131,7 +132,7 @@ async fn clients_that_begin_and_never_go_on_keep_nobody_else_waiting() {
                 slowest = slowest.max(begun.elapsed());
             }
             println!("{count} x {name} from two addresses, places {all}/{each}: slowest of 30 requests {slowest:?}");
-            // Timeouts are ample here: one that had to wait for any of the crowd would wait for an hour.
+            // Timeouts are long here: a request that waited for one of the others would wait for an hour.
             assert!(slowest < PATIENCE);
             if each < count / 2 || all < count {
                 let turned_away: u64 = ["connections", "connections_per_ip"]

@@ -1,4 +1,4 @@
-//! The demo: everything at work, in this process and as a command.
+//! The demo: complete, in this process and as a command.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -24,7 +24,7 @@ async fn start(dir: &Path, ports: Ports) -> Result<Demo, DemoError> {
     demo::start(dir, ports, Clock::system(), Box::new(std::io::sink())).await
 }
 
-/// Asks over HTTPS, trusting the demo's authority and nobody else.
+/// Sends a request over HTTPS, trusting only the demo's CA.
 async fn ask(demo: &Demo, method: &str, path: &str, fields: &str, body: &str) -> (u16, String) {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&demo.ca_file).unwrap()).unwrap();
@@ -63,7 +63,7 @@ fn credentials(demo: &Demo) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn products_are_served_with_a_token_and_refused_without_and_in_clear() {
+async fn products_need_a_token_and_tls() {
     let dir = tempfile::tempdir().unwrap();
     let demo = start(dir.path(), FREE).await.unwrap();
     let token = credentials(&demo);
@@ -89,7 +89,7 @@ async fn products_are_served_with_a_token_and_refused_without_and_in_clear() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_product_service_learns_who_calls_and_never_the_token_or_what_a_client_forged() {
+async fn the_product_service_gets_the_callers_identity_and_never_the_token_or_forged_headers() {
     let dir = tempfile::tempdir().unwrap();
     let demo = start(dir.path(), FREE).await.unwrap();
     let fields = credentials(&demo) + "X-User-Id: 99\r\nX_User_Name: eve\r\nx-user_id: 98\r\nX-Auth-Method: forged\r\n";
@@ -119,7 +119,7 @@ async fn a_second_demo_in_the_same_folder_keeps_users_tokens_and_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_taken_is_told_with_the_option_that_chooses_another() {
+async fn a_port_in_use_is_reported_with_the_option_that_chooses_another() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     for (ports, option) in [
@@ -133,7 +133,7 @@ async fn a_port_that_is_taken_is_told_with_the_option_that_chooses_another() {
         let words = format!("port {port} is in use; choose another with {option} (0 takes a free one)");
         assert_eq!(told, words);
     }
-    // A gateway shares its port among its own workers, yet with nobody else.
+    // The workers of a gateway share a port, but no other process can use it.
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let first = start(dirs[0].path(), FREE).await.unwrap();
     let port = first.address("public").unwrap().port();
@@ -143,7 +143,7 @@ async fn a_port_that_is_taken_is_told_with_the_option_that_chooses_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_of_somebody_else_is_never_replaced() {
+async fn a_foreign_configuration_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("gateway.toml");
     fs::write(&config, "# mine\n").unwrap();

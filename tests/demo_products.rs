@@ -85,7 +85,7 @@ async fn a_product_is_created_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn the_list_has_three_products_at_both_spellings_and_can_be_searched() {
+async fn the_list_has_three_products_at_both_paths_and_can_be_searched() {
     let service = Service::start().await;
     for path in ["/product_api/", "/porduct_api/"] {
         let list = service.get(path).await;
@@ -130,7 +130,7 @@ async fn paths_and_methods_are_those_of_a_django_project() {
 }
 
 #[tokio::test]
-async fn whoami_shows_identity_fields_in_every_spelling_and_nothing_else() {
+async fn whoami_shows_identity_headers_in_every_spelling_and_no_others() {
     let service = Service::start().await;
     let fields = "X-User-Id: 7\r\nx_user_name: eve\r\nX-Auth-Method: token\r\nX-Auth-Method: forged\r\nAccept: a/b\r\n";
     let seen = service.ask_with("GET", "/product_api/whoami/", fields, "").await;

@@ -1,4 +1,4 @@
-//! An existing Django project, made by the real one, behind a gateway that uses its database.
+//! A real Django project, behind a gateway that uses its database.
 
 mod columns;
 mod commands;
@@ -12,7 +12,7 @@ mod triggers;
 mod unreadable;
 mod writing;
 
-/// Runs behaviours on each kind of database that Django has.
+/// Runs tests on each kind of database that Django supports.
 macro_rules! for_each_database {
     ($($behaviour:ident)+) => {
         mod on_sqlite {

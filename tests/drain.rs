@@ -1,4 +1,4 @@
-//! Stopping: what is in flight is finished, nothing new is taken, and what takes too long is cut.
+//! Shutdown: requests in flight finish, new ones are refused, and what exceeds the grace period is cut.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Site, Step, Wire, eve
 
 const GRACE: Duration = Duration::from_secs(60);
 
-/// An endpoint that answers when the gate opens.
+/// An endpoint that responds when the gate opens.
 async fn waiting() -> (Origin, Arc<Gate>) {
     let gate = Gate::closed();
     let steps = vec![Step::Read, Step::Wait(Arc::clone(&gate)), Step::Send(ok("hello"))];
@@ -21,7 +21,7 @@ async fn waiting() -> (Origin, Arc<Gate>) {
 }
 
 #[tokio::test]
-async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
+async fn a_shutdown_finishes_requests_in_flight_and_accepts_no_new_ones() {
     let (origin, gate) = waiting().await;
     let gateway = Site::before(&origin).with(|settings| settings.workers = 2).start().await;
     let (address, config) = (gateway.address(), Tls::default().config(&gateway));
@@ -54,7 +54,7 @@ async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_connections_without_a_request() {
+async fn a_shutdown_does_not_wait_for_connections_without_a_request() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let (mut used, mut fresh) = (Wire::open(&gateway).await, Wire::open(&gateway).await);
@@ -69,7 +69,7 @@ async fn a_stop_does_not_wait_for_connections_without_a_request() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_long_bodies_come_to_their_end_in_both_directions() {
+async fn a_shutdown_lets_long_bodies_finish_in_both_directions() {
     let (origin, gate) = waiting().await;
     let gateway = Gateway::before(&origin).await;
     let mut upload = Wire::open(&gateway).await;
@@ -89,7 +89,7 @@ async fn a_stop_lets_long_bodies_come_to_their_end_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_stop_cuts_what_does_not_end_in_time() {
+async fn a_shutdown_cuts_what_exceeds_the_grace_period() {
     let origin = Origin::doing(vec![Step::Read, Step::Hang]).await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::open(&gateway).await;
@@ -108,7 +108,7 @@ async fn a_stop_cuts_what_does_not_end_in_time() {
 }
 
 #[tokio::test]
-async fn a_client_that_connected_before_the_stop_is_not_reset() {
+async fn a_client_that_connected_before_the_shutdown_is_not_reset() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     // The kernel has accepted them; the worker may not have yet.
@@ -127,7 +127,7 @@ async fn a_client_that_connected_before_the_stop_is_not_reset() {
 }
 
 #[tokio::test]
-async fn the_last_lines_of_the_access_log_are_written_before_a_stop_returns() {
+async fn the_last_lines_of_the_access_log_are_written_before_the_shutdown_returns() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.workers = 2).start().await;
     for _ in 0..10 {

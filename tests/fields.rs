@@ -1,4 +1,4 @@
-//! What an upstream is told of a caller, and what a client cannot make it believe.
+//! Identity headers for upstreams, and forged ones from clients.
 
 mod authorization;
 mod foreign;
@@ -11,7 +11,7 @@ use crate::support::client::BOTH;
 use crate::support::origin::{Request, ok};
 use crate::support::{Ask, Gateway, Http, Origin, Site, Step, Wire};
 
-/// Forged fields: identity, metadata and framing, in the spellings that some server takes for them.
+/// Forged headers: identity, metadata and framing, in all spellings that some server accepts for them.
 const FORGED: [(&str, &str); 34] = [
     ("X-User-Id", "1"),
     ("X-User-Id", "2"),
@@ -49,21 +49,21 @@ const FORGED: [(&str, &str); 34] = [
     ("HTTP_X_USER_ID", "1"),
 ];
 
-/// Names of the field lines that the origin saw, in order of the alphabet.
+/// Names of the field lines that the endpoint got, in alphabetical order.
 fn names(seen: &Request) -> Vec<String> {
     let mut names: Vec<String> = seen.fields.0.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
     names.sort_unstable();
     names
 }
 
-/// What every request carries.
+/// Headers of every request.
 const ALWAYS: [&str; 7] =
     ["host", "x-auth-method", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "x-request-id"];
-/// What it carries for a caller without e-mail address and scopes.
+/// Headers of a request whose caller has neither e-mail address nor scopes.
 const CALLER: [&str; 3] = ["x-token-id", "x-user-id", "x-user-name"];
 
 #[tokio::test]
-async fn invariant_2_identity_fields_at_the_origin_are_always_ours_in_every_spelling() {
+async fn invariant_2_identity_headers_at_the_endpoint_are_always_ours_in_every_spelling() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let (key, user) = (gateway.issue("alice").await, gateway.user("alice").await.to_string());
@@ -113,7 +113,7 @@ async fn forged_trailers_do_not_arrive() {
 }
 
 #[tokio::test]
-async fn a_field_name_with_a_blank_is_refused() {
+async fn a_header_name_with_a_space_is_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for line in ["X User Id: 1", "X-User-Id : 1", "X-User-Id\t: 1", "X(User): 1", "X\"User: 1"] {
@@ -125,7 +125,7 @@ async fn a_field_name_with_a_blank_is_refused() {
 }
 
 #[tokio::test]
-async fn connection_cannot_take_away_what_the_gateway_says() {
+async fn the_connection_header_cannot_remove_headers_of_the_gateway() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -143,7 +143,7 @@ async fn connection_cannot_take_away_what_the_gateway_says() {
     ] {
         let answer = Ask::get("/api/x").token(&key).field("Connection", line).to(&gateway).await;
         assert_eq!(answer.status, 400, "{line}");
-        assert_eq!(answer.detail(), "Connection names a field that it may not remove.");
+        assert_eq!(answer.detail(), "Connection names a header that it may not remove.");
     }
     let answer = Ask::get("/api/x").field("Connection", "authorization").token(&key).to(&gateway).await;
     assert_eq!(answer.status, 400, "the order of the lines does not matter");
@@ -151,7 +151,7 @@ async fn connection_cannot_take_away_what_the_gateway_says() {
 }
 
 #[tokio::test]
-async fn fields_for_one_hop_end_at_the_gateway() {
+async fn hop_by_hop_headers_end_at_the_gateway() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -169,7 +169,7 @@ async fn fields_for_one_hop_end_at_the_gateway() {
 }
 
 #[tokio::test]
-async fn an_upstream_is_told_where_a_request_came_from() {
+async fn an_upstream_gets_the_origin_of_a_request() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut plain = Wire::plain(&gateway).await;
@@ -223,7 +223,7 @@ async fn every_answer_has_a_request_id_and_the_upstream_saw_the_same() {
 }
 
 #[tokio::test]
-async fn names_that_no_field_could_hold_are_percent_encoded_and_absent_facts_stay_absent() {
+async fn names_are_percent_encoded_and_absent_values_stay_absent() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let odd = NewUser { email: "z@ó.test".to_owned(), ..NewUser::named("zażółć a%b,c") };
@@ -255,7 +255,7 @@ async fn credentials_are_forwarded_only_where_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn of_an_answer_everything_passes_but_what_was_meant_for_one_hop() {
+async fn all_response_headers_pass_except_hop_by_hop_ones() {
     let text = "HTTP/1.1 201 Made\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nSet-Cookie: a=1\r\n\
         Set-Cookie: b=2\r\nX-Request-Id: theirs\r\nWWW-Authenticate: Basic\r\nProxy-Authenticate: Basic\r\n\
         Strict-Transport-Security: max-age=0\r\nUpgrade: h2c\r\nServer: x\r\nContent-Length: 2\r\n\r\nok";
@@ -278,7 +278,7 @@ async fn of_an_answer_everything_passes_but_what_was_meant_for_one_hop() {
 }
 
 #[tokio::test]
-async fn a_route_may_ask_for_the_endpoints_own_host() {
+async fn a_route_can_send_the_endpoints_own_host() {
     let origin = Origin::doing(vec![Step::Read, Step::Send(ok(""))]).await;
     let gateway = Site::before(&origin).with(|s| s.routes[1].upstream_host = true).start().await;
     for http in BOTH {

@@ -1,4 +1,4 @@
-//! The fuzz targets keep their promises on every seed, which are inputs of other tests and what fuzzing has found.
+//! Runs every fuzz target on its seeds: inputs of other tests, and past findings.
 
 use std::path::Path;
 use std::{fs, panic};
@@ -25,7 +25,7 @@ fn every_seed_passes() {
 }
 
 #[test]
-fn every_target_has_its_program() {
+fn every_fuzz_target_has_its_program() {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
     let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
     let programs: Vec<_> =

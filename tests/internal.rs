@@ -26,7 +26,7 @@ async fn get_aside(address: SocketAddr, path: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn health_follows_what_it_is_told_and_each_page_is_there_only_if_given() {
+async fn health_reports_the_given_state_and_each_page_exists_only_if_enabled() {
     let broken = Arc::new(AtomicBool::new(false));
     let health: AskHealth = {
         let broken = Arc::clone(&broken);
@@ -76,7 +76,7 @@ async fn health_follows_what_it_is_told_and_each_page_is_there_only_if_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_head_is_waited_for_ten_seconds() {
+async fn a_partial_head_times_out_after_ten_seconds() {
     for begin in ["", "GET /hea", "GET /health HTTP/1.1\r\nHost: x\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -96,7 +96,7 @@ async fn half_a_head_is_waited_for_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_silent_connections_does_not_shut_health_out() {
+async fn many_silent_connections_do_not_block_health() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (health, turned_away): (AskHealth, Arc<TurnedAway>) = (Arc::new(|| Health::Ok), Arc::default());

@@ -1,4 +1,4 @@
-//! Keys of others: which texts count as keys, however long, and which are refused before a store is asked.
+//! Keys of other systems: which texts are accepted as keys, and which are refused without a store lookup.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use crate::support::gateway::{plain, route};
 use crate::support::origin::Gate;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Step, Wire, eventually};
 
-/// Keys as other systems make them.
+/// Keys in the formats of other systems.
 fn keys_of_others() -> Vec<String> {
     let fitted = |key: &str, length: usize| key.repeat(length)[..length].to_owned();
     vec![
         fitted("0123456789abcdef", 41),
-        // Knox, Laravel and GitLab make keys longer than Django's 40 characters.
+        // Knox, Laravel and GitLab create keys longer than Django's 40 characters.
         fitted("0123456789abcdef", 64),
         "7|pJ9Zq".to_owned(),
         format!("nbt_{}.{}", fitted("aB3", 12), fitted("Zy9", 40)),
@@ -33,7 +33,7 @@ fn keys_of_others() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn keys_of_others_count_up_to_255_characters_of_a_bearer_token() {
+async fn foreign_keys_have_up_to_255_characters_of_the_bearer_alphabet() {
     let origin = Origin::answering("hello").await;
     let gateway =
         Site::before(&origin).with(|all| all.tokens.schemes = vec!["Token".into(), "Bearer".into()]).start().await;
@@ -54,7 +54,7 @@ async fn keys_of_others_count_up_to_255_characters_of_a_bearer_token() {
     let before = origin.count();
     for http in BOTH {
         for key in keys_of_others() {
-            // One character off, at either end.
+            // One character too many or too few, at either end.
             let near = [format!("{key}x"), format!("x{key}"), key.chars().skip(1).collect()];
             for near in near.iter().filter(|near| !keys_of_others().contains(near)) {
                 let answer = Ask::get("/api/x").token(near).over(http, &gateway).await;
@@ -66,13 +66,13 @@ async fn keys_of_others_count_up_to_255_characters_of_a_bearer_token() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_key_is_refused_before_the_store_is_asked() {
+async fn a_malformed_key_is_refused_without_a_store_lookup() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     gateway.issue("alice").await;
     let long = "a".repeat(41);
     let mut texts: Vec<String> = vec!["a".repeat(256), "a".repeat(7_000), format!("{}=", "a".repeat(255))];
-    // Beyond 40 characters only those of a bearer token, and `=` at the end alone.
+    // Beyond 40 characters only the bearer alphabet is allowed, with `=` only at the end.
     texts.extend("!\"#$%&'()*,:;<>?@[\\]^`{|}ö".chars().map(|odd| format!("{long}{odd}")));
     texts.extend([format!("={long}"), format!("a={long}"), format!("{long}=a"), "=".repeat(41)]);
     let asked = || gateway.metric("tokengate_store_questions_total");
@@ -87,7 +87,7 @@ async fn what_cannot_be_a_key_is_refused_before_the_store_is_asked() {
     assert_eq!(origin.count(), 0);
 }
 
-/// `/rails/` and `/some/` (where nobody need be known) take the parameter, the other routes do not.
+/// `/rails/` and `/some/` (where credentials are optional) accept the parameter, the other routes do not.
 async fn with_parameters(origin: &Origin) -> Gateway {
     let add = |all: &mut Settings| {
         for (name, auth) in [("rails", Auth::Required), ("some", Auth::Optional)] {
@@ -98,7 +98,7 @@ async fn with_parameters(origin: &Origin) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_key_in_the_parameter_token_counts_where_a_route_says_so() {
+async fn a_key_in_the_token_parameter_is_accepted_where_a_route_allows_it() {
     let origin = Origin::answering("hello").await;
     let gateway = with_parameters(&origin).await;
     let user = gateway.user("alice").await;
@@ -136,7 +136,7 @@ async fn a_key_in_the_parameter_token_counts_where_a_route_says_so() {
 }
 
 #[tokio::test]
-async fn a_doubtful_parameter_is_refused_before_the_store_is_asked() {
+async fn an_ambiguous_parameter_is_refused_without_a_store_lookup() {
     let origin = Origin::answering("hello").await;
     let gateway = with_parameters(&origin).await;
     let key = gateway.issue("alice").await;
@@ -177,7 +177,7 @@ async fn a_doubtful_parameter_is_refused_before_the_store_is_asked() {
 }
 
 #[tokio::test]
-async fn what_a_key_in_a_parameter_began_ends_when_it_is_revoked() {
+async fn a_stream_of_a_key_in_a_parameter_ends_when_it_is_revoked() {
     let gate = Gate::closed();
     let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegun".to_vec();
     let origin = Origin::doing(vec![Step::Send(begun), Step::Wait(Arc::clone(&gate))]).await;
@@ -193,7 +193,7 @@ async fn what_a_key_in_a_parameter_began_ends_when_it_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_key_in_a_parameter_that_came_in_clear_is_marked() {
+async fn a_key_in_a_parameter_that_was_sent_unencrypted_is_marked() {
     let origin = Origin::answering("hello").await;
     let refuse = |all: &mut Settings| all.listeners[1].role = plain(Plaintext::Refuse, ExposedToken::Mark);
     let gateway = Site::before(&origin).with(refuse).start().await;

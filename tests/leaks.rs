@@ -1,4 +1,4 @@
-//! A key is a secret: it stands in no log, no error, no metric and no answer.
+//! Keys are secret: no log, error, metric or response contains one.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::support::client::BOTH;
 use crate::support::gateway::{Captured, plain};
 use crate::support::{Ask, Origin, PATIENCE, Site, Step, Wire, eventually};
 
-/// Everything that this process has said since the first call, at its most talkative.
+/// Everything that this process has logged since the first call, at the most verbose level.
 fn said() -> Captured {
     static SAID: OnceLock<Captured> = OnceLock::new();
     SAID.get_or_init(|| {
         let said = Captured::default();
         let writer = said.clone();
         let subscriber = log::subscriber(tracing::Level::TRACE, false, move || writer.clone());
-        // For the threads of all workers, and so for the whole process.
+        // Set for the whole process, since all workers have their own threads.
         tracing::subscriber::set_global_default(subscriber).unwrap();
         said
     })
@@ -27,7 +27,7 @@ fn said() -> Captured {
 }
 
 #[tokio::test]
-async fn invariant_3_a_key_never_appears_in_anything_that_the_gateway_says() {
+async fn invariant_3_a_key_never_appears_in_any_output() {
     let said = said();
     for json in [false, true] {
         let origin = Origin::scripted(|request| match request.target.as_str() {
@@ -89,13 +89,13 @@ async fn invariant_3_a_key_never_appears_in_anything_that_the_gateway_says() {
         let (metrics, log) = (gateway.metrics(), gateway.log.clone());
         gateway.stop(PATIENCE).await;
         let (log, told) = (log.text(), said.text());
-        // The captures did capture.
+        // The captures are not empty.
         assert!(log.lines().count() > 100 && metrics.contains("store_unavailable"));
         assert!(told.contains("a token could not be looked up"), "{told}");
         let everything: String =
             answers.iter().map(|answer| format!("{answer:?}{}", String::from_utf8_lossy(&answer.body))).collect();
         for key in keys {
-            // Any twelve characters in a row; the eight of the hint may be shown.
+            // Any twelve consecutive characters; the hint may show eight.
             let letters: Vec<char> = key.chars().collect();
             for part in letters.windows(12).map(|part| part.iter().collect::<String>()) {
                 for (name, text) in
@@ -114,7 +114,7 @@ async fn invariant_3_a_key_never_appears_in_anything_that_the_gateway_says() {
 }
 
 #[tokio::test]
-async fn a_password_never_appears_in_anything_that_the_gateway_says() {
+async fn a_password_never_appears_in_any_output() {
     let said = said();
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| {
@@ -124,7 +124,7 @@ async fn a_password_never_appears_in_anything_that_the_gateway_says() {
     });
     let gateway = site.start().await;
     let (right, wrong) = ("hushhushhush one", "hushhushhush two");
-    // People type passwords where the user name should stand.
+    // Users type passwords into the user name field.
     let (name, misplaced) = ("alice", "hushhushhush three");
     let password = Some(Password::parse(right).unwrap());
     gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap();

@@ -1,4 +1,4 @@
-//! The door in clear, and how many may come through any door.
+//! Unencrypted listeners, and connection limits of all listeners.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn details(gateway: &Gateway, key: &str) -> TokenDetails {
 }
 
 #[tokio::test]
-async fn a_door_that_refuses_forwards_nothing_whatever_a_client_says() {
+async fn a_refusing_listener_forwards_nothing() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Plaintext::Refuse, ExposedToken::Mark).await;
     let key = gateway.issue("alice").await;
@@ -45,14 +45,14 @@ async fn a_door_that_refuses_forwards_nothing_whatever_a_client_says() {
         assert!(answer.fields.has("x-request-id") && !answer.fields.has("location"));
     }
     assert_eq!((origin.count(), origin.connections()), (0, 0));
-    // There is no upgrade to HTTP/2 in clear either.
+    // There is no upgrade to unencrypted HTTP/2 either.
     let mut wire = Wire::plain(&gateway).await;
     let prior = wire.ask_raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(prior.starts_with("HTTP/1.1 400"), "{prior}");
 }
 
 #[tokio::test]
-async fn a_door_that_redirects_does_so_only_for_requests_that_reveal_nothing() {
+async fn a_redirecting_listener_redirects_only_requests_without_secrets() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Plaintext::Redirect, ExposedToken::Mark).await;
     let key = gateway.issue("alice").await;
@@ -83,7 +83,7 @@ async fn a_door_that_redirects_does_so_only_for_requests_that_reveal_nothing() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_sent_in_clear_is_marked_and_lives_on() {
+async fn a_token_that_was_sent_unencrypted_is_marked_and_stays_valid() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Plaintext::Redirect, ExposedToken::Mark).await;
     let (sent, kept) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -98,7 +98,7 @@ async fn a_token_that_was_sent_in_clear_is_marked_and_lives_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_sent_in_clear_is_revoked_where_the_settings_say_so() {
+async fn a_token_that_was_sent_unencrypted_is_revoked_where_configured() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Plaintext::Refuse, ExposedToken::Revoke).await;
     let (sent, kept) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -115,7 +115,7 @@ async fn a_token_that_was_sent_in_clear_is_revoked_where_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn a_door_in_clear_may_serve_as_the_other_one_does() {
+async fn an_unencrypted_listener_can_serve_requests() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Plaintext::Serve, ExposedToken::Revoke).await;
     let key = gateway.issue("alice").await;
@@ -126,7 +126,7 @@ async fn a_door_in_clear_may_serve_as_the_other_one_does() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_are_closed_and_there_is_room_again_when_one_leaves() {
+async fn connections_beyond_the_limit_are_closed_until_one_ends() {
     for by_address in [false, true] {
         let origin = Origin::answering("hello").await;
         let site = Site::before(&origin).with(|settings| {
@@ -145,14 +145,14 @@ async fn more_connections_than_allowed_are_closed_and_there_is_room_again_when_o
         assert!(Tls::default().connect(&gateway).await.is_err());
         let mut wire = Wire::over(TcpStream::connect(gateway.plain_address()).await.unwrap());
         assert!(wire.try_send(Ask::get("/public/x").bytes()).await.is_err() || wire.rest().await.is_empty());
-        assert_eq!(held[3].ask(Ask::get("/public/x").bytes()).await.status, 200, "who is in stays in");
+        assert_eq!(held[3].ask(Ask::get("/public/x").bytes()).await.status, 200, "admitted callers stay admitted");
         held.pop();
         eventually(PATIENCE, "there is room", || async { Tls::default().connect(&gateway).await.is_ok() }).await;
         assert_eq!(origin.count(), 3);
     }
 }
 
-/// What a client without TLS gets on the HTTPS port.
+/// The response to bytes without TLS on the HTTPS port.
 async fn on_the_wrong_port(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Answer {
     let mut wire = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
     let answer = wire.ask(bytes).await;
@@ -161,7 +161,7 @@ async fn on_the_wrong_port(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Answer
 }
 
 #[tokio::test]
-async fn http_on_the_https_port_is_told_so_and_gets_nothing_else() {
+async fn http_on_the_https_port_gets_an_explanation_only() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -202,7 +202,7 @@ async fn a_token_that_was_sent_to_the_https_port_without_tls_is_exposed() {
         let site = Site::before(&origin).with(|settings| settings.listeners[0].role = ListenerRole::Tls(tls));
         let gateway = site.start().await;
         let (sent, kept) = (gateway.issue("alice").await, gateway.issue("bob").await);
-        // Reports are handled in their order.
+        // Reports are handled in order.
         for key in [&sent, &sent] {
             assert_eq!(on_the_wrong_port(&gateway, Ask::get("/api/x").token(key).bytes()).await.status, 400);
         }
@@ -220,7 +220,7 @@ async fn a_token_that_was_sent_to_the_https_port_without_tls_is_exposed() {
 }
 
 #[tokio::test]
-async fn half_a_head_on_the_https_port_has_the_time_of_a_head() {
+async fn a_partial_head_on_the_https_port_has_the_timeout_of_a_head() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.timeouts.request_headers = Duration::from_secs(2));
     let gateway = site.start().await;

@@ -1,4 +1,4 @@
-//! `POST /gettoken/`: tokens for passwords, as Django REST Framework gives them, except where that is unsafe.
+//! `POST /gettoken/`: returns tokens for passwords as Django REST Framework does, except where that is unsafe.
 
 mod answers;
 mod passwords;
@@ -22,7 +22,7 @@ use crate::support::{Answer, Ask, Gateway, Origin, Site};
 const PASSWORD: &str = "correct horse 9";
 const REFUSED: &str = r#"{"non_field_errors":["Unable to log in with provided credentials."]}"#;
 
-/// A site where one can log in as often as one likes, and learns of a failure at once.
+/// A site without login rate limits and delays.
 fn site(origin: &Origin) -> Site {
     Site::before(origin).with(|settings| {
         settings.login = Some(Login { per_user: None, per_address: None, ..Login::default() });
@@ -40,7 +40,7 @@ async fn user(gateway: &Gateway, name: &str) -> SubjectId {
     gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap().0.account.id
 }
 
-/// A user with a hash as it stands.
+/// A user with exactly this password hash.
 async fn user_with_hash(gateway: &Gateway, name: &str, hash: &str) {
     let id = gateway.user(name).await;
     let mut database = SqliteConnectOptions::new().filename(&gateway.database).connect().await.unwrap();
@@ -58,7 +58,7 @@ fn typed(content_type: &str, body: impl AsRef<[u8]>) -> Ask {
     Ask::post("/gettoken/", body).field("Content-Type", content_type)
 }
 
-/// The token that an answer gives.
+/// The token in a response.
 fn token(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{answer:?}");
     let object: Value = serde_json::from_slice(&answer.body).unwrap();

@@ -34,8 +34,6 @@ mod faults;
 #[cfg(test)]
 mod fields;
 #[cfg(test)]
-mod floors;
-#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod http2;
@@ -50,6 +48,8 @@ mod listener;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod modules;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod origins;
@@ -59,6 +59,8 @@ mod outage;
 mod pool;
 #[cfg(test)]
 mod race;
+#[cfg(test)]
+mod reload;
 #[cfg(test)]
 mod retry;
 #[cfg(test)]

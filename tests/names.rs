@@ -1,4 +1,4 @@
-//! Endpoints by name: several addresses, silent ones, and names that nobody knows.
+//! Endpoints by host name: several addresses, unresponsive ones, and unknown names.
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokengate::upstream::{Addresses, EndpointPool, EndpointSpec, Place, PoolLimi
 use crate::support::client::BOTH;
 use crate::support::{AMPLE, Ask, Origin, Site, nowhere, soon};
 
-/// What the heads of answers may be.
+/// Limits of response heads.
 const ANSWERS: http1::Limits = http1::Limits { head_bytes: 65_536, head_count: 100 };
 
-/// An address that answers no attempt to connect: its queue is full, and nobody accepts.
+/// An address that does not respond to connection attempts: its accept queue is full.
 struct Silent {
     socket: Socket,
     _queued: Vec<TcpStream>,
@@ -40,7 +40,7 @@ impl Silent {
 }
 
 #[tokio::test]
-async fn an_endpoint_is_reached_at_the_first_of_its_addresses_that_answers() {
+async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
     let silent = Silent::new();
     for before in [vec![silent.address()], vec![nowhere()], vec![silent.address(), nowhere(), silent.address()]] {
         let origin = Origin::answering("hello").await;
@@ -64,7 +64,7 @@ fn unknown() -> Endpoint {
 }
 
 #[tokio::test]
-async fn a_gateway_starts_with_a_name_that_is_unknown_and_answers_503_for_its_upstream() {
+async fn a_gateway_starts_with_an_unknown_host_and_answers_503_for_its_upstream() {
     let origin = Origin::answering("hello").await;
     let gateway =
         Site::before(&origin).with(|settings| settings.upstreams[0].endpoints = vec![unknown()]).start().await;
@@ -78,7 +78,7 @@ async fn a_gateway_starts_with_a_name_that_is_unknown_and_answers_503_for_its_up
 }
 
 #[tokio::test]
-async fn an_endpoint_whose_name_is_unknown_gets_no_request_while_another_is_there() {
+async fn an_endpoint_with_an_unknown_host_gets_no_request_while_another_is_available() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.upstreams[0].endpoints.insert(0, unknown()));
     let gateway = site.start().await;

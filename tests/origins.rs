@@ -1,4 +1,4 @@
-//! Endpoints that misbehave: what their clients see, and that nobody else notices.
+//! Endpoints that misbehave: what their clients see, and that other requests are unaffected.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn assert_bad_gateway(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_a_bad_gateway_and_ends_its_connection() {
+async fn an_invalid_response_is_a_bad_gateway_and_closes_its_connection() {
     for bytes in [
         "garbage\r\n\r\n",
         "\r\n\r\n\r\n",
@@ -47,7 +47,7 @@ async fn what_is_no_answer_is_a_bad_gateway_and_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_head_never_ends_is_a_bad_gateway() {
+async fn a_response_with_an_endless_head_is_a_bad_gateway() {
     let line = format!("X-A: {}\r\n", "a".repeat(1000)).into_bytes();
     let begin = Step::Send(b"HTTP/1.1 200 OK\r\n".to_vec());
     let origin = Origin::doing(vec![Step::Read, begin, Step::Flood(line, 1_000_000)]).await;
@@ -58,7 +58,7 @@ async fn an_answer_whose_head_never_ends_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_its_answer_is_a_bad_gateway() {
+async fn a_connection_that_ends_before_its_response_is_a_bad_gateway() {
     for steps in [
         vec![Step::Close],
         vec![Step::Reset],
@@ -78,7 +78,7 @@ async fn a_connection_that_ends_before_its_answer_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_is_given_up_in_time() {
+async fn an_endpoint_that_does_not_respond_times_out() {
     let short = Duration::from_millis(200);
     for steps in [vec![Step::Read, Step::Hang], [sends("HTTP/1.1 200 OK\r\n"), vec![Step::Hang]].concat()] {
         let origin = Origin::doing(steps).await;
@@ -95,7 +95,7 @@ async fn an_endpoint_that_never_answers_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_breaks_off_at_the_client() {
+async fn an_incomplete_response_is_incomplete_at_the_client() {
     let sized = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
     let coded = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let damaged = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nxyz\r\n";
@@ -118,14 +118,14 @@ async fn an_answer_that_breaks_off_breaks_off_at_the_client() {
         let mut client = H2::open(&gateway).await;
         let answer = client.ask(&Ask::get("/public/x")).await;
         assert_eq!((answer.status, answer.complete), (200, false), "{bytes}");
-        // Only the stream is gone, not the connection.
+        // Only the stream was reset, not the connection.
         assert_eq!(client.ask(&Ask::get("/api/x")).await.status, 401);
         origin.is_left().await;
     }
 }
 
 #[tokio::test]
-async fn bytes_behind_an_answer_never_reach_another_client() {
+async fn bytes_after_a_response_never_reach_another_client() {
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     for behind in [evil, "garbage", "\r\n\r\n", "HTTP/1.1 "] {
         let origin = Origin::scripted(move |request: &Request| {
@@ -139,7 +139,8 @@ async fn bytes_behind_an_answer_never_reach_another_client() {
                 let target = format!("/public/{number}");
                 let ask = Ask { body: (method == "POST").then(|| b"body".to_vec()), ..Ask::new(method, &target) };
                 let answer = ask.over(http, &gateway).await;
-                // An answer that came before its question belongs to nobody; a request with effects may be lost to it.
+                // A response that came before its request is discarded, and a request with effects may fail because of
+                // it.
                 if answer.status == 200 {
                     assert_eq!(answer.text(), target, "behind: {behind:?}");
                 } else {
@@ -151,12 +152,12 @@ async fn bytes_behind_an_answer_never_reach_another_client() {
 }
 
 #[tokio::test]
-async fn an_early_answer_arrives_and_its_connection_is_not_used_again() {
+async fn an_early_response_arrives_and_its_connection_is_not_used_again() {
     let early = Step::Send(ok("early"));
     for then in [Step::Hang, Step::Close] {
         let origin = Origin::doing(vec![early.clone(), then]).await;
         let gateway = Gateway::before(&origin).await;
-        // Held, so that what is left of the uploads is never sent.
+        // Kept alive, so that the rest of the uploads is never sent.
         let mut uploads = Vec::new();
         for count in 1..=3 {
             let mut wire = Wire::open(&gateway).await;
@@ -165,7 +166,7 @@ async fn an_early_answer_arrives_and_its_connection_is_not_used_again() {
             assert_eq!(origin.connections(), count);
             uploads.push(wire);
         }
-        // A client that goes on sending is not waited for, and not left hanging.
+        // The gateway neither waits for a client that continues to send, nor leaves it hanging.
         let mut wire = Wire::open(&gateway).await;
         wire.send("POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n").await;
         assert_eq!(wire.answer().await.text(), "early");
@@ -175,7 +176,7 @@ async fn an_early_answer_arrives_and_its_connection_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn interim_answers_of_an_endpoint_do_not_disturb_the_final_one() {
+async fn interim_responses_do_not_disturb_the_final_one() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     let origin = Origin::doing(sends(&format!("{interim}HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))).await;
     let gateway = Gateway::before(&origin).await;
@@ -188,7 +189,7 @@ async fn interim_answers_of_an_endpoint_do_not_disturb_the_final_one() {
 }
 
 #[tokio::test]
-async fn one_endpoint_that_hangs_keeps_nobody_from_another() {
+async fn an_endpoint_that_hangs_does_not_block_another() {
     let (slow, fast) = (Origin::doing(vec![Step::Hang]).await, Origin::answering("fast").await);
     let site = Site::before(&slow).with(|settings| {
         let mut other = settings.upstreams[0].clone();
@@ -212,7 +213,7 @@ async fn one_endpoint_that_hangs_keeps_nobody_from_another() {
 }
 
 #[tokio::test]
-async fn an_exchange_ends_with_its_total_time() {
+async fn an_exchange_ends_at_its_total_timeout() {
     let flood = Step::Flood(b"1\r\nx\r\n".to_vec(), 1);
     let mut steps = sends("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     steps.extend([flood, Step::Hang]);

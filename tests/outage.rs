@@ -1,4 +1,4 @@
-//! A store that is away: known callers are served, nobody else is let in, and nobody is told that a token is bad.
+//! Outage of the store: cached callers are served, others get 503, and no token is called invalid.
 
 use std::fs;
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
 
     for http in BOTH {
         let answer = Ask::get("/api/x").token(&known).over(http, &gateway).await;
-        assert_eq!((answer.status, answer.text()), (200, "hello"), "who is known is served");
+        assert_eq!((answer.status, answer.text()), (200, "hello"), "cached callers are served");
         assert_eq!(Ask::get("/public/x").token(&unasked).over(http, &gateway).await.status, 200);
         let seen = origin.count();
         for (path, key) in [
@@ -40,19 +40,19 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
         ] {
             assert_unavailable(&Ask::get(path).token(key).over(http, &gateway).await, path);
         }
-        // No store is needed to see that this is no key.
+        // A malformed key is refused without the store.
         assert_eq!(Ask::get("/api/x").over(http, &gateway).await.status, 401);
         assert_eq!(Ask::get("/api/x").token(&"a".repeat(256)).over(http, &gateway).await.status, 401);
         assert_eq!(origin.count(), seen);
     }
 
-    // Past the lifetime of what is known, and still within the time for which the store may be away.
+    // After the lifetime of cache entries, but within the time for which cached callers are served.
     gateway.hand.advance(Duration::from_secs(61));
-    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200, "who is known is served");
+    assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200, "cached callers are served");
     assert!(gateway.metric("tokengate_served_unasked_total") >= 1);
     gateway.hand.advance(Duration::from_secs(240));
     let seen = origin.count();
-    assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "what was known is too old");
+    assert_unavailable(&Ask::get("/api/x").token(&known).to(&gateway).await, "the cached identity is too old");
     assert_eq!(origin.count(), seen);
     assert!(gateway.outcome("api", "store_unavailable") >= 5);
 
@@ -65,7 +65,7 @@ async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
 }
 
 #[tokio::test]
-async fn a_store_outage_refuses_everybody_where_the_settings_say_so() {
+async fn a_store_outage_refuses_all_callers_where_configured() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.store.on_outage = OnOutage::Refuse);
     let (gateway, store) = Watched::start(site).await;
@@ -74,7 +74,7 @@ async fn a_store_outage_refuses_everybody_where_the_settings_say_so() {
     let ask = Ask::get("/api/x").token(&key);
     assert_eq!(ask.to(&gateway).await.status, 200);
     store.set_away(true);
-    // The outage is noticed when the change log has not been read for `blind_after`.
+    // The outage is detected when the change log was not read for `blind_after`.
     gateway.hand.advance(Duration::from_secs(3));
     let seen = origin.count();
     assert_unavailable(&ask.to(&gateway).await, "known");
@@ -96,11 +96,11 @@ async fn an_expired_token_is_not_served_because_the_store_is_away() {
     gateway.hand.advance(Duration::from_secs(29));
     assert_eq!(ask.to(&gateway).await.status, 200);
     gateway.hand.advance(Duration::from_secs(1));
-    assert_unavailable(&ask.to(&gateway).await, "expired, and nobody can say how it stands now");
+    assert_unavailable(&ask.to(&gateway).await, "expired, and the store is unavailable");
 }
 
 #[tokio::test]
-async fn a_dead_store_is_not_asked_for_each_request() {
+async fn an_unavailable_store_is_not_queried_for_each_request() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     store.set_away(true);
@@ -112,7 +112,7 @@ async fn a_dead_store_is_not_asked_for_each_request() {
 }
 
 #[tokio::test]
-async fn what_was_withdrawn_during_an_outage_is_refused_after_it() {
+async fn a_token_that_was_revoked_during_an_outage_is_refused_after_it() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let key = gateway.issue("alice").await;
@@ -122,20 +122,20 @@ async fn what_was_withdrawn_during_an_outage_is_refused_after_it() {
     store.set_away(true);
     gateway.revoke(&key).await;
     assert_unavailable(&Ask::get("/api/x").token("unknown").to(&gateway).await, "unknown");
-    // Nobody can know better now; the lifetime of what is known bounds it.
+    // The revocation cannot be read now; the lifetime of the cache entry limits the delay.
     assert_eq!(ask.to(&gateway).await.status, 200);
     store.set_away(false);
-    eventually(PATIENCE, "the withdrawal is known", || async { ask.to(&gateway).await.status == 401 }).await;
+    eventually(PATIENCE, "the revocation is applied", || async { ask.to(&gateway).await.status == 401 }).await;
 }
 
 #[tokio::test]
-async fn a_damaged_store_is_an_outage_and_not_an_empty_one() {
+async fn a_damaged_store_is_an_outage_and_not_an_empty_store() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let (known, unasked) = (gateway.issue("alice").await, gateway.issue("bob").await);
     store.changes_are_applied().await;
     assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
-    // Another file in its place, without any token.
+    // Puts another file without tokens in its place.
     fs::rename(&gateway.database, gateway.database.with_extension("away")).unwrap();
     fs::write(&gateway.database, "this is no database").unwrap();
     assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);

@@ -1,4 +1,4 @@
-//! Connections to endpoints: used again, bounded, given up when they are of no use.
+//! Connections to endpoints: reused, limited, closed when unusable.
 
 mod shares;
 
@@ -44,7 +44,7 @@ async fn requests_at_the_same_time_have_a_connection_each() {
 }
 
 #[tokio::test]
-async fn no_request_is_lost_to_an_endpoint_that_closes_after_each_answer() {
+async fn no_request_fails_with_an_endpoint_that_closes_after_each_response() {
     let origin = Origin::doing(vec![Step::Read, Step::Send(ok("hello")), Step::Close]).await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::open(&gateway).await;
@@ -55,7 +55,7 @@ async fn no_request_is_lost_to_an_endpoint_that_closes_after_each_answer() {
 }
 
 #[tokio::test]
-async fn an_answer_that_announces_the_end_of_its_connection_is_the_last_on_it() {
+async fn connection_close_of_a_response_ends_the_connection() {
     let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
     let origin = Origin::doing(vec![Step::Read, Step::Send(answer.as_bytes().to_vec())]).await;
     let gateway = Gateway::before(&origin).await;
@@ -68,7 +68,7 @@ async fn an_answer_that_announces_the_end_of_its_connection_is_the_last_on_it() 
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_uses_is_closed() {
+async fn an_unused_connection_is_closed() {
     let origin = Origin::answering("hello").await;
     let idle = Duration::from_millis(200);
     let gateway = Site::before(&origin).with(|s| s.upstreams[0].idle_timeout = idle).start().await;
@@ -80,7 +80,7 @@ async fn a_connection_that_nobody_uses_is_closed() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_nobody_listens_at_is_a_bad_gateway() {
+async fn an_endpoint_that_does_not_listen_is_a_bad_gateway() {
     let gateway = Site::before_all(&[nowhere()]).start().await;
     let mut wire = Wire::open(&gateway).await;
     for ask in [Ask::get("/public/x"), Ask::post("/public/x", "")] {
@@ -116,7 +116,7 @@ async fn endpoints_take_turns() {
 }
 
 #[tokio::test]
-async fn beyond_the_connections_and_as_many_who_wait_there_is_an_answer_at_once() {
+async fn beyond_the_limits_of_connections_and_of_waiting_requests_a_request_is_refused_at_once() {
     let gate = Gate::closed();
     let origin = Origin::doing(vec![Step::Read, Step::Wait(Arc::clone(&gate)), Step::Send(ok("hello"))]).await;
     let gateway = Site::before(&origin).with(|s| {
@@ -131,9 +131,9 @@ async fn beyond_the_connections_and_as_many_who_wait_there_is_an_answer_at_once(
         wires.push(wire);
     }
     origin.has_seen(2).await;
-    // The two that wait are known to wait once a fifth is turned away.
-    eventually(PATIENCE, "a fifth is turned away", || async {
-        // Who is third or fourth instead waits, and leaves.
+    // Once a fifth request is refused, two are certainly waiting.
+    eventually(PATIENCE, "a fifth request is refused", || async {
+        // A request that is third or fourth instead waits, and is dropped.
         let answer = tokio::time::timeout(Duration::from_secs(3), Ask::get("/public/x").to(&gateway)).await;
         answer.is_ok_and(|answer| answer.status == 503 && answer.fields.get("retry-after") == Some("1"))
     })
@@ -149,7 +149,7 @@ async fn beyond_the_connections_and_as_many_who_wait_there_is_an_answer_at_once(
 }
 
 #[tokio::test]
-async fn who_waits_for_a_connection_waits_for_a_while_only() {
+async fn waiting_for_a_connection_has_a_timeout() {
     let origin = Origin::doing(vec![Step::Hang]).await;
     let gateway = Site::before(&origin).with(|s| {
         s.upstreams[0].max_connections = 1;
@@ -161,7 +161,7 @@ async fn who_waits_for_a_connection_waits_for_a_while_only() {
     first.send(Ask::get("/public/x").bytes()).await;
     origin.has_seen(1).await;
     assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 503);
-    // The place of a client that leaves is free again.
+    // The place of a dropped request is free again.
     drop(first);
     origin.is_left().await;
     let mut second = Wire::open(&gateway).await;
@@ -170,7 +170,7 @@ async fn who_waits_for_a_connection_waits_for_a_while_only() {
 }
 
 #[tokio::test]
-async fn the_connection_of_a_client_that_leaves_is_closed() {
+async fn the_connection_of_a_client_that_disconnects_is_closed() {
     let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec();
     for steps in [vec![Step::Hang], vec![Step::Read, Step::Hang], vec![Step::Read, Step::Send(begun), Step::Hang]] {
         let origin = Origin::doing(steps).await;
@@ -182,7 +182,7 @@ async fn the_connection_of_a_client_that_leaves_is_closed() {
         origin.has_seen(2).await;
         drop(wire);
         other.abort();
-        // Dropping a response that has come resets its stream, as dropping the request does.
+        // Dropping a response resets its stream, as dropping the request does.
         drop(other.await);
         origin.is_left().await;
         gateway.has_counted("public", "client_gone", 2).await;

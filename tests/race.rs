@@ -1,8 +1,8 @@
-//! Tokens are asked for at several gateways while they are revoked, issued anew, given and denied scopes, and their
-//! owners switched off and on, all at random; a model knows for every moment what may be answered.
+//! A randomised test of several gateways. Tokens are used while they are revoked and reissued, their scopes change, and
+//! their owners are deactivated and activated. A model knows for each moment which responses are allowed.
 //!
-//! No time limit is in it: a change holds when every gateway has applied it, and from then on no request may be
-//! answered as before. While it is under way, both answers are right. The seed makes the order of the operations; set
+//! The test depends on no time limit. A change is complete when every gateway has applied it; from then on no response
+//! may show the old state. Until then both states are allowed. A seed determines the order of operations; set
 //! `TOKENGATE_RACE_SEED` for another one.
 
 use std::path::Path;
@@ -23,15 +23,15 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::Redis;
 use crate::support::{Ask, Fleet, Gateway};
 
-/// Tokens that half of all operations are about. Few, so that many meet.
+/// Number of tokens that half of all operations use. Few, so that many operations collide.
 const HOT: usize = 12;
-/// However fast the machine answers, so many changes fall into a race.
+/// Number of changes in a race, however fast the machine is.
 const CHANGES: usize = 101;
 /// Requests in flight at each gateway.
 const LOOKERS: usize = 12;
 const CHANGERS: usize = 4;
 
-/// What a token may do.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Allowed {
     live: bool,
@@ -40,7 +40,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    /// The status of an answer to `/api/` or to `/scoped/`.
+    /// The expected status of `/api/` or `/scoped/`.
     fn status(self, scoped: bool) -> u16 {
         match self {
             Allowed { live: false, .. } | Allowed { active: false, .. } => 401,
@@ -50,25 +50,25 @@ impl Allowed {
     }
 }
 
-/// One token, from its first to its last moment.
+/// The life of one token.
 struct Life {
     key: String,
     id: TokenId,
-    /// What holds from which tick on, and until which tick the state before it was still possible.
+    /// States, with the tick from which each is certain and the tick until which the previous one was possible.
     states: Mutex<Vec<State>>,
 }
 
 #[derive(Clone, Copy)]
 struct State {
     allowed: Allowed,
-    /// A request that ended before cannot have seen it.
+    /// A request that ended before this tick cannot have seen the state.
     from: u64,
-    /// A request that began after cannot have seen what came before it.
+    /// A request that began after this tick cannot have seen an earlier state.
     sure: u64,
 }
 
 impl Life {
-    /// May a request that lived from `begun` to `ended` have had this status?
+    /// Whether a request from tick `begun` to tick `ended` can have this status.
     fn permits(&self, scoped: bool, status: u16, begun: u64, ended: u64) -> bool {
         let states = self.states.lock().unwrap();
         states.iter().enumerate().any(|(place, state)| {
@@ -84,7 +84,7 @@ impl Life {
 
 struct Slot {
     owner: SubjectId,
-    /// All tokens of this slot, the newest last. Old ones must stay dead.
+    /// All tokens of this slot, the newest last. Old ones must stay invalid.
     lives: Vec<Arc<Life>>,
 }
 
@@ -92,9 +92,9 @@ struct Race {
     fleet: Fleet,
     store: Store,
     slots: Vec<tokio::sync::Mutex<Slot>>,
-    /// What lookers draw from.
+    /// The tokens that requests choose from.
     known: Mutex<Vec<Arc<Life>>>,
-    /// Counts moments; every look at it is a later one.
+    /// A counter of moments; every read increments it.
     ticks: AtomicU64,
     done: AtomicUsize,
     changes: AtomicUsize,
@@ -124,7 +124,7 @@ impl Race {
         self.known.lock().unwrap().push(life);
     }
 
-    /// Changes something about the newest token of a slot, and waits until every gateway has heard of it.
+    /// Changes the newest token of a slot, and waits until every gateway has applied the change.
     async fn change(&self, slot: &mut Slot, choice: u32) {
         let life = Arc::clone(slot.lives.last().unwrap());
         let before = life.now();
@@ -134,7 +134,7 @@ impl Race {
             1 => Allowed { active: !before.active, ..before },
             _ => Allowed { admin: !before.admin, ..before },
         };
-        // Noted before it is done: from now on both may be answered.
+        // Recorded before the change: from now on both states are possible.
         let affected: Vec<Arc<Life>> = if choice == 1 { slot.lives.clone() } else { vec![Arc::clone(&life)] };
         for one in &affected {
             let allowed = if choice == 1 { Allowed { active: after.active, ..one.now() } } else { after };
@@ -180,7 +180,7 @@ impl Race {
         while !self.is_over() {
             let life = {
                 let known = self.known.lock().unwrap();
-                // Mostly those that came last, sometimes any that ever was.
+                // Mostly recent tokens, sometimes any earlier one.
                 let newest = known.len().saturating_sub(HOT * 2);
                 let from = if rng.random_bool(0.3) { 0 } else { newest };
                 Arc::clone(&known[rng.random_range(from..known.len())])
@@ -202,7 +202,7 @@ impl Race {
     }
 }
 
-/// Runs a race of so many requests.
+/// Runs a race with this many requests.
 async fn run(fleet: Fleet, slots: usize, wanted: usize) -> Rc<Race> {
     let seed = std::env::var("TOKENGATE_RACE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_124);
     println!("TOKENGATE_RACE_SEED={seed}");
@@ -252,7 +252,7 @@ async fn run(fleet: Fleet, slots: usize, wanted: usize) -> Rc<Race> {
 }
 
 #[tokio::test]
-async fn no_gateway_answers_as_before_once_a_change_was_applied_over_sqlite() {
+async fn no_gateway_shows_an_old_state_after_a_change_was_applied_over_sqlite() {
     let fleet = Fleet::over_sqlite(3, |settings| {
         settings.store.poll_every = Duration::from_millis(10);
         settings.tokens.max_per_user = 10_000;
@@ -263,12 +263,12 @@ async fn no_gateway_answers_as_before_once_a_change_was_applied_over_sqlite() {
 }
 
 #[tokio::test]
-async fn no_gateway_answers_as_before_once_a_change_was_applied_over_postgresql_and_redis() {
+async fn no_gateway_shows_an_old_state_after_a_change_was_applied_over_postgresql_and_redis() {
     let (redis, postgres) = (Redis::start().await, Postgres::shared().await);
     let shared = RedisCache::at(&redis.url(), Path::new("")).unwrap();
     let fleet = Fleet::over(postgres.database().await, tempfile::tempdir().unwrap(), 3, |settings| {
         settings.tokens.max_per_user = 10_000;
-        // Long enough for a machine that runs all the other tests meanwhile.
+        // Long enough for a machine that runs all other tests at the same time.
         settings.redis = Some(RedisCache { timeout: Duration::from_secs(2), ..shared.clone() });
         settings.memory.max_entries = 64;
     })
@@ -276,7 +276,7 @@ async fn no_gateway_answers_as_before_once_a_change_was_applied_over_postgresql_
     let hits = |fleet: &Fleet| -> u64 {
         fleet.gateways.iter().map(|gateway| gateway.metric("tokengate_shared_cache_hits_total")).sum()
     };
-    // Most tokens are quiet, so that the shared cache has something to say of them; memory has room for few.
+    // Most tokens do not change, so that the shared cache has entries; the cache in memory has room for few.
     let race = run(fleet, 600, 66_000).await;
     let (changes, hits) = (race.changes.load(Ordering::Relaxed), hits(&race.fleet));
     println!("{changes} changes, {hits} answers from the shared cache");

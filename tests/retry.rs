@@ -1,11 +1,11 @@
-//! What is sent once more, and what is never sent twice.
+//! Which requests are sent once more, and which are never sent twice.
 
 use crate::support::client::BOTH;
 use crate::support::http2::H2;
 use crate::support::origin::{Request, ok};
 use crate::support::{Ask, Gateway, Http, Origin, Site, Step, Wire};
 
-/// An endpoint that answers the first request of each connection, and reads the second before it does as `then` says.
+/// An endpoint that responds to the first request of each connection, and reads the second before it does `then`.
 async fn dying(then: Step) -> Origin {
     let served = std::sync::Mutex::new(std::collections::HashSet::new());
     Origin::scripted(move |request: &Request| {
@@ -15,7 +15,7 @@ async fn dying(then: Step) -> Origin {
     .await
 }
 
-/// Sends `ask` on a connection of the endpoint that served a request before.
+/// Sends `ask` on a connection to the endpoint that served a request before.
 async fn on_a_warm_connection(http: Http, gateway: &Gateway, ask: &Ask) -> u16 {
     match http {
         Http::One => {
@@ -51,7 +51,7 @@ async fn invariant_7_a_request_with_effects_is_never_sent_twice() {
                 Ask { method: "DELETE".to_owned(), ..Ask::post("/public/once", "body") },
                 Ask { method: "PUT".to_owned(), ..Ask::post("/public/once", "body") },
                 Ask { method: "PATCH".to_owned(), ..Ask::post("/public/once", "body") },
-                // A body makes it one that cannot be sent again.
+                // A body makes a request not repeatable.
                 Ask { method: "GET".to_owned(), ..Ask::post("/public/once", "body") },
             ] {
                 let origin = dying(then.clone()).await;
@@ -64,15 +64,15 @@ async fn invariant_7_a_request_with_effects_is_never_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_request_without_effects_is_sent_once_more_when_its_warm_connection_dies() {
+async fn a_request_without_effects_is_sent_once_more_when_its_reused_connection_dies() {
     for then in [Step::Close, Step::Reset] {
         for http in BOTH {
             for method in ["GET", "HEAD", "OPTIONS"] {
                 let origin = dying(then.clone()).await;
                 let gateway = Gateway::before(&origin).await;
                 let ask = Ask::new(method, "/public/again");
-                // The answer to HEAD has a body in this script, which the gateway must not pass on; the status says
-                // enough.
+                // In this script the response to HEAD has a body, which the gateway must not forward; the status is
+                // enough here.
                 assert_eq!(on_a_warm_connection(http, &gateway, &ask).await, 200, "{http:?} {method}");
                 assert_eq!((sent(&origin, "/public/again"), origin.connections()), (2, 2));
             }
@@ -103,7 +103,7 @@ async fn nothing_is_sent_again_when_a_new_connection_dies() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_again_once_an_answer_has_begun_or_where_the_settings_forbid_it() {
+async fn nothing_is_sent_again_once_a_response_has_begun_or_where_configured() {
     let origin = dying(Step::Send(b"HTTP/1.1 ".to_vec())).await;
     let gateway = Site::before(&origin)
         .with(|s| s.routes[1].response_headers_timeout = std::time::Duration::from_secs(2))

@@ -1,4 +1,4 @@
-//! A token that was withdrawn, or has just begun to count: how soon a running gateway knows.
+//! How soon a running gateway applies the revocation or the issue of a token.
 
 use std::time::Duration;
 
@@ -11,8 +11,7 @@ use crate::support::http2::H2;
 use crate::support::watched::Watched;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually, soon};
 
-/// The promise is one second after the withdrawal: how long it takes until then is a setting, not the speed of this
-/// machine.
+/// The documented delay is one second: it depends on a setting, not on the speed of this machine.
 #[test]
 fn the_change_log_is_read_several_times_a_second() {
     let store = Store::at(StoreUrl::Sqlite("tokengate.db".into()), "tokengate.key".into());
@@ -20,7 +19,7 @@ fn the_change_log_is_read_several_times_a_second() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_known_is_refused_soon_after_its_withdrawal() {
+async fn a_cached_token_is_refused_soon_after_its_revocation() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let witness = gateway.issue("witness").await;
@@ -67,7 +66,7 @@ async fn a_token_that_was_known_is_refused_soon_after_its_withdrawal() {
 }
 
 #[tokio::test]
-async fn what_upstreams_are_told_of_a_known_caller_follows_its_changes() {
+async fn identity_headers_of_a_cached_caller_follow_changes() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let (owner, key) = (gateway.user("alice").await, gateway.issue("alice").await);
@@ -89,7 +88,7 @@ async fn what_upstreams_are_told_of_a_known_caller_follows_its_changes() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_refused_counts_soon_after_it_was_issued() {
+async fn a_token_that_was_refused_works_soon_after_it_was_issued() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
@@ -97,7 +96,7 @@ async fn a_token_that_was_refused_counts_soon_after_it_was_issued() {
     assert_eq!(ask.to(&gateway).await.status, 401);
     let alice = gateway.user("alice").await;
     gateway.store.ledger.import(alice, TokenKey::parse(key).unwrap(), OnConflict::Refuse).await.unwrap();
-    // The clock stands still: it is the change log that tells, not the end of what is believed.
+    // The clock stands still: the change log evicts the entry, not its age.
     eventually(PATIENCE, "it counts", || async { ask.to(&gateway).await.status == 200 }).await;
     gateway.store.accounts.deactivate(alice).await.unwrap();
     eventually(PATIENCE, "it does not", || async { ask.to(&gateway).await.status == 401 }).await;
@@ -106,11 +105,11 @@ async fn a_token_that_was_refused_counts_soon_after_it_was_issued() {
 }
 
 #[tokio::test]
-async fn without_news_a_refusal_is_believed_for_its_own_short_time_only() {
+async fn without_the_change_log_a_refusal_is_cached_for_negative_ttl() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.store.poll_every = Duration::from_secs(3600));
     let (gateway, store) = Watched::start_deaf(site).await;
-    // The first look at the change log comes at once; it must not be the one that tells.
+    // The first read of the change log comes at once; it must not be the one that reports the change.
     store.changes_are_applied().await;
     let key = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
     let ask = Ask::get("/api/x").token(key);
@@ -126,7 +125,7 @@ async fn without_news_a_refusal_is_believed_for_its_own_short_time_only() {
 }
 
 #[tokio::test]
-async fn a_flood_of_unknown_tokens_leaves_known_ones_known() {
+async fn a_flood_of_unknown_tokens_does_not_evict_cached_ones() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.memory.max_entries = 100);
     let (gateway, store) = Watched::start(site).await;
@@ -146,7 +145,7 @@ async fn a_flood_of_unknown_tokens_leaves_known_ones_known() {
 }
 
 #[tokio::test]
-async fn invariant_4_a_revocation_wins_over_a_look_up_that_began_before_it() {
+async fn invariant_4_a_revocation_wins_over_a_lookup_that_began_before_it() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let (key, other) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -158,7 +157,7 @@ async fn invariant_4_a_revocation_wins_over_a_look_up_that_began_before_it() {
     gateway.revoke(&key).await;
     store.changes_are_applied().await;
     drop(answers);
-    // Whoever asked before the revocation may still get through; nobody after it.
+    // A request from before the revocation may still pass; later ones must not.
     drop(soon("the first answer", first).await);
     for _ in 0..5 {
         assert_eq!(client.ask(&ask).await.status, 401);

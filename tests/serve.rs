@@ -1,10 +1,10 @@
-//! `tokengate serve` beside the other commands: what they change, a running gateway follows.
+//! `tokengate serve` and the other commands: a running gateway follows their changes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -15,18 +15,18 @@ use tokio::net::TcpStream;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually};
 
-/// A gateway in a process of its own, with the product service behind it.
-struct Gateway {
+/// A gateway in a process of its own, in front of the product service.
+pub struct Gateway {
     process: Process,
     log: Lines<BufReader<ChildStderr>>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     internal: SocketAddr,
-    config: PathBuf,
+    pub config: PathBuf,
     products: RunningProducts,
-    _dir: TempDir,
+    pub dir: TempDir,
 }
 
-/// Ends with the test, however that ends.
+/// A process that ends with the test.
 struct Process(Child);
 
 impl Drop for Process {
@@ -41,9 +41,13 @@ impl Gateway {
         Gateway::serve_with("").await
     }
 
-    /// With more settings, those of the store first.
-    async fn serve_with(more: &str) -> Gateway {
-        let dir = tempfile::tempdir().unwrap();
+    /// With further settings, those of the store first.
+    pub async fn serve_with(more: &str) -> Gateway {
+        Gateway::serve_in(tempfile::tempdir().unwrap(), more).await
+    }
+
+    /// The same in a folder that already has files for the configuration.
+    pub async fn serve_in(dir: TempDir, more: &str) -> Gateway {
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
         let text = format!(
@@ -67,17 +71,42 @@ impl Gateway {
             });
             named.unwrap()
         };
-        // In the order of their names.
+        // In alphabetical order.
         let (internal, address) = (address("internal"), address("plain"));
-        Gateway { process: Process(process), log, address, internal, config, products, _dir: dir }
+        Gateway { process: Process(process), log, address, internal, config, products, dir }
     }
 
-    /// Runs another command on the same configuration and gives its standard output.
-    fn run(&self, line: &str) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
-        let output = command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap();
+    /// The address of the HTTPS listener, from the log.
+    pub fn https(&mut self) -> SocketAddr {
+        let mut lines = self.log.by_ref().map(Result::unwrap);
+        let line = lines.find_map(|line| Some(line.split_once("listening on https://")?.1.to_owned())).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Runs another command with the same configuration and returns its standard output.
+    pub fn run(&self, line: &str) -> String {
+        let output = self.try_run(line);
         assert!(output.status.success(), "{line}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs another command on the same configuration, which may fail.
+    pub fn try_run(&self, line: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.internal).await.unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     /// The login token of a user.
@@ -89,13 +118,13 @@ impl Gateway {
         status(self.address, "/product_api/", &format!("Authorization: Token {token}\r\n")).await
     }
 
-    /// Waits until the answer is `status`.
+    /// Waits for the response status `status`.
     async fn becomes(&self, token: &str, status: u16) {
         eventually(PATIENCE, "the gateway follows", || async { self.status(token).await == status }).await;
     }
 
-    async fn stop(mut self, signal: Signal) {
-        kill_process(Pid::from_child(&self.process.0), signal).unwrap();
+    pub async fn stop(mut self, signal: Signal) {
+        self.signal(signal);
         let told: Vec<_> = self.log.map(Result::unwrap).collect();
         assert_eq!(self.process.0.wait().unwrap().code(), Some(0), "{told:?}");
         assert!(TcpStream::connect(self.address).await.is_err());
@@ -103,7 +132,7 @@ impl Gateway {
     }
 }
 
-async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {
+pub async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}Connection: close\r\n\r\n");
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -153,9 +182,9 @@ async fn a_user_who_is_deactivated_or_deleted_is_refused_by_a_running_gateway() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_tells_running_gateways_over_the_shared_cache() {
+async fn a_command_notifies_running_gateways_through_the_shared_cache() {
     let redis = Redis::start().await;
-    // Nobody reads the change log or forgets of age within this test.
+    // Within this test no gateway polls the change log, and no entry expires.
     let gateway = Gateway::serve_with(&format!(
         "poll_every = \"1h\"\n[cache.memory]\nttl = \"1h\"\n[cache.redis]\nurl = \"{}\"\ntimeout = \"1s\"\n",
         redis.url()
@@ -165,5 +194,5 @@ async fn a_command_tells_running_gateways_over_the_shared_cache() {
     let key = gateway.token("alice");
     eventually(PATIENCE, "the token is known", || async { gateway.status(&key).await == 200 }).await;
     gateway.run("user deactivate alice");
-    eventually(PATIENCE, "the gateway was told", || async { gateway.status(&key).await == 401 }).await;
+    eventually(PATIENCE, "the gateway was notified", || async { gateway.status(&key).await == 401 }).await;
 }

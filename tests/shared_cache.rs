@@ -1,4 +1,4 @@
-//! The cache that gateways share, against real servers.
+//! The shared cache, with real servers.
 
 mod causes;
 mod cluster;
@@ -25,10 +25,10 @@ use tokio::task::JoinHandle;
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually, soon};
 
-/// Long enough that a busy machine does not make a healthy server look slow.
+/// Long enough that a healthy server does not look slow on a busy machine.
 const UNHURRIED: Duration = Duration::from_secs(10);
 
-/// Gateways with one key file.
+/// Gateways with the same key file.
 struct Fleet {
     folder: TempDir,
 }
@@ -40,25 +40,25 @@ impl Fleet {
         Fleet { folder }
     }
 
-    /// Settings for a cache at this address.
+    /// Settings for a cache at this URL.
     fn settings(&self, url: &str) -> RedisCache {
         RedisCache { timeout: UNHURRIED, ..RedisCache::at(url, Path::new("")).unwrap() }
     }
 
-    /// As [`Fleet::settings`], with a user who has no more rights than it needs.
+    /// As [`Fleet::settings`], with a user that has exactly the required rights.
     fn restricted(&self, url: &str) -> RedisCache {
         let (username, password) = (Some("gate".to_owned()), Some(RedisPassword::new("open-sesame".to_owned())));
         RedisCache { username, password, ..self.settings(url) }
     }
 
-    /// One more gateway, which knows of all changes up to now.
+    /// Another gateway, which knows all changes up to now.
     fn gateway(&self, settings: &RedisCache) -> Gateway {
         let gateway = self.ignorant(settings);
         gateway.cache.caught_up();
         gateway
     }
 
-    /// One more gateway, which was away and knows nothing.
+    /// Another gateway, which was down and knows no changes.
     fn ignorant(&self, settings: &RedisCache) -> Gateway {
         let (clock, hand) = Clock::by_hand(Clock::system().now());
         let key = SharedCacheKey::read(&self.folder.path().join("key")).unwrap();
@@ -66,14 +66,14 @@ impl Fleet {
         Gateway { cache, hand, task: Some(tokio::spawn(task)) }
     }
 
-    /// One more gateway, connected.
+    /// Another gateway, connected.
     async fn connected(&self, settings: &RedisCache) -> Gateway {
         let gateway = self.gateway(settings);
         gateway.is_connected().await;
         gateway
     }
 
-    /// One more gateway before a server alone, connected.
+    /// Another gateway with a single server, connected.
     async fn before(&self, redis: &Redis) -> Gateway {
         self.connected(&self.settings(&redis.url())).await
     }
@@ -85,7 +85,7 @@ fn write_key(path: &Path, byte: u8) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// The shared cache as one gateway has it.
+/// One gateway's view of the shared cache.
 struct Gateway {
     cache: Arc<SharedCache>,
     hand: Hand,
@@ -98,7 +98,7 @@ impl Gateway {
         eventually(PATIENCE, what, || async { !self.cache.is_away() }).await;
     }
 
-    /// Looks for a token that is not there; what a fill needs.
+    /// Looks up a token that is not in the cache; a fill needs that.
     async fn begin(&self, digest: TokenDigest) -> Begun {
         match self.cache.look(digest).await {
             Looked::Nothing(begun) => begun,
@@ -106,9 +106,9 @@ impl Gateway {
         }
     }
 
-    /// Looks, and keeps what the store would say, until that is there: it is not where a look-up took too long.
+    /// Looks up the token and stores the store's response, until it is in the cache: a slow lookup stores nothing.
     async fn fill(&self, record: &TokenRecord) {
-        eventually(PATIENCE, "what is read now is kept", || async {
+        eventually(PATIENCE, "the new read is stored", || async {
             self.try_fill(record).await;
             self.finds(record).await
         })
@@ -129,14 +129,14 @@ impl Gateway {
         matches!(self.cache.look(record.digest).await, Looked::Nothing(_))
     }
 
-    /// The token changed, and the hold is delivered.
+    /// Reports a change of the token, and waits until the hold is delivered.
     async fn change(&self, record: &TokenRecord, number: i64) {
         self.cache.changed(record.digest, Cursor(number));
         self.has_delivered().await;
     }
 
-    /// The token changes, once more after each gap, until a feed tells of it: a pause of the machine may break the
-    /// connection.
+    /// Reports changes of the token, again after each gap, until the feed delivers one: a pause of the machine may
+    /// break the connection.
     async fn change_is_heard(&self, record: &TokenRecord, number: i64, feed: &mut Box<dyn TokenFeed>) {
         let mut numbers = number..;
         self.cache.changed(record.digest, Cursor(numbers.next().unwrap()));
@@ -166,7 +166,7 @@ impl Drop for Gateway {
     }
 }
 
-/// What the store says of a token with this key.
+/// The store's record of a token with this key.
 fn record(key: &str) -> TokenRecord {
     TokenRecord {
         id: TokenId(7),

@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or gone: each is let go after its time, and nobody else notices.
+//! Slow, silent or vanished clients: each has a timeout, and other clients are unaffected.
 
 mod uploads;
 
@@ -14,16 +14,16 @@ use crate::support::frames::Frames;
 use crate::support::http2::{H2, streaming};
 use crate::support::{Ask, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, soon};
 
-/// Long enough for who does come on a busy machine.
+/// Long enough for correct clients on a busy machine.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// A gateway where only one of the timeouts is short.
+/// A gateway with only one short timeout.
 async fn impatient(origin: &Origin, change: impl FnOnce(&mut ConnectionTimeouts)) -> Gateway {
     Site::before(origin).with(|settings| change(&mut settings.timeouts)).start().await
 }
 
 #[tokio::test]
-async fn a_head_that_comes_byte_by_byte_has_its_time_however_many_bytes_come() {
+async fn a_head_that_arrives_byte_by_byte_has_the_same_timeout() {
     let origin = Origin::answering("hello").await;
     let gateway = impatient(&origin, |timeouts| timeouts.request_headers = SHORT).await;
     let mut dripping = Wire::open(&gateway).await;
@@ -43,7 +43,7 @@ async fn a_head_that_comes_byte_by_byte_has_its_time_however_many_bytes_come() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_nothing_after_its_handshake_is_let_go() {
+async fn a_silent_client_after_the_handshake_times_out() {
     let origin = Origin::answering("hello").await;
     let gateway = impatient(&origin, |timeouts| timeouts.request_headers = SHORT).await;
     let mut silent = Wire::open(&gateway).await;
@@ -54,7 +54,7 @@ async fn a_client_that_says_nothing_after_its_handshake_is_let_go() {
 }
 
 #[tokio::test]
-async fn the_second_head_of_a_connection_has_its_time_as_well() {
+async fn the_second_head_of_a_connection_has_the_same_timeout() {
     let origin = Origin::answering("hello").await;
     let gateway = impatient(&origin, |timeouts| timeouts.request_headers = SHORT).await;
     let mut wire = Wire::open(&gateway).await;
@@ -98,7 +98,7 @@ async fn a_connection_without_a_request_is_closed_and_one_with_a_request_is_not(
 }
 
 #[tokio::test]
-async fn a_header_block_of_http_2_that_never_ends_is_let_go() {
+async fn an_endless_header_block_of_http_2_times_out() {
     let origin = Origin::answering("hello").await;
     let gateway = impatient(&origin, |timeouts| timeouts.idle = SHORT).await;
     soon("the connection ends", Frames::open(&gateway).await.open_header_block()).await;
@@ -108,7 +108,7 @@ async fn a_header_block_of_http_2_that_never_ends_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_its_answer_is_let_go() {
+async fn a_client_that_never_reads_its_response_times_out() {
     let flood = vec![
         Step::Read,
         Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n".to_vec()),
@@ -135,7 +135,7 @@ async fn a_client_that_never_reads_its_answer_is_let_go() {
 
 #[tokio::test]
 async fn a_client_that_reads_slowly_but_reads_is_served_to_the_end() {
-    // Altogether this takes longer than the timeout.
+    // In total this takes longer than the timeout.
     let text = "x".repeat(4 << 20);
     let origin = Origin::answering(&text).await;
     let gateway = impatient(&origin, |timeouts| timeouts.write = 2 * SHORT).await;
@@ -151,7 +151,7 @@ async fn a_client_that_reads_slowly_but_reads_is_served_to_the_end() {
 }
 
 #[tokio::test]
-async fn bodies_that_stall_at_the_same_time_keep_nobody_waiting() {
+async fn stalled_bodies_delay_no_other_request() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|s| s.routes[1].request_body_timeout = SHORT).start().await;
     let mut stalled = Vec::new();
@@ -171,6 +171,6 @@ async fn bodies_that_stall_at_the_same_time_keep_nobody_waiting() {
         assert_eq!(wire.answer().await.status, 408);
         assert_eq!(soon("answer", answer).await.unwrap().unwrap().status(), 408);
     }
-    let what = "all connections to the origin are closed but warm ones";
+    let what = "only idle connections to the endpoint are open";
     eventually(PATIENCE, what, || async { origin.open_connections() <= 5 }).await;
 }

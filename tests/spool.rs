@@ -1,5 +1,4 @@
-//! Bodies that are gathered before they are forwarded: short ones in memory, long ones in files without names, all of
-//! them within one budget.
+//! Buffered request bodies: short ones in memory, long ones in files without names, all within one limit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +17,7 @@ const MIB: usize = 1 << 20;
 const NO_ROOM: &str = "Too many request bodies are under way. Try again.";
 const NOT_KEPT: &str = "The request body cannot be taken at the moment. Try again.";
 
-/// `/public/` gathers, into a folder of the test.
+/// `/public/` buffers request bodies, in a folder of the test.
 fn site(origin: &Origin) -> (Site, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_owned();
@@ -39,7 +38,7 @@ fn text(length: usize) -> Vec<u8> {
     (0..length).map(|n| u8::try_from(n * 31 % 251).unwrap()).collect()
 }
 
-/// How many files of that folder this process holds open, and how many have a name there.
+/// How many open files of that folder this process has, and how many files have a name there.
 fn files(folder: &Path) -> (usize, usize) {
     let folder = folder.canonicalize().unwrap();
     let open = std::fs::read_dir("/proc/self/fd").unwrap();
@@ -51,12 +50,12 @@ fn spooled(gateway: &Gateway) -> usize {
     usize::try_from(gateway.metric("tokengate_spooled_bytes")).unwrap()
 }
 
-/// Waits until so many bytes wait in the spool.
+/// Waits until the spool holds this many bytes.
 async fn holds(gateway: &Gateway, bytes: usize) {
     eventually(PATIENCE, &format!("the spool holds {bytes} bytes"), || async { spooled(gateway) == bytes }).await;
 }
 
-/// Waits until so many files of that folder are open, and none of them has a name.
+/// Waits until this many files of that folder are open, none of them with a name.
 async fn has_files(folder: &TempDir, open: usize) {
     let what = format!("{open} files without names are open");
     eventually(PATIENCE, &what, || async { files(folder.path()) == (open, 0) }).await;
@@ -67,7 +66,7 @@ async fn is_empty(gateway: &Gateway, folder: &TempDir) {
     has_files(folder, 0).await;
 }
 
-/// A request of which only the first `sent` bytes come, of `length`.
+/// A request with only the first `sent` of its `length` body bytes.
 async fn unfinished(gateway: &Gateway, sent: usize, length: usize) -> Wire {
     let mut wire = Wire::open(gateway).await;
     wire.send(format!("POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")).await;
@@ -75,11 +74,11 @@ async fn unfinished(gateway: &Gateway, sent: usize, length: usize) -> Wire {
     wire
 }
 
-/// The answers to bodies that are too long by a little, one with its length and one without.
+/// The responses to bodies that are slightly too long, one with a length and one without.
 async fn refusals(http: Http, gateway: &Gateway, length: usize) -> [Answer; 2] {
     let declared = match http {
         Http::Two => Ask::post("/public/x", text(length)).over(http, gateway).await,
-        // Nobody reads what would come after this head.
+        // The gateway reads nothing after this head.
         Http::One => unfinished(gateway, 0, length).await.answer().await,
     };
     [declared, Ask::post("/public/x", text(length)).trailer("x", "1").over(http, gateway).await]
@@ -108,7 +107,7 @@ async fn a_long_body_arrives_whole_and_with_its_length() {
     for length in [IN_MEMORY, IN_MEMORY + 1, 10_000_000] {
         let sent = text(length);
         for http in BOTH {
-            // Chunked, or without a length; and then with one.
+            // Chunked, or without a length; then with one.
             for ask in [Ask::post("/public/x", &sent).trailer("X-User-Id", "1"), Ask::post("/public/x", &sent)] {
                 let answer = ask.over(http, &gateway).await;
                 assert_eq!((answer.status, answer.text()), (200, "hello"), "{http:?} {length}");
@@ -124,7 +123,7 @@ async fn a_long_body_arrives_whole_and_with_its_length() {
 }
 
 #[tokio::test]
-async fn what_is_beyond_memory_waits_in_a_file_without_a_name() {
+async fn a_long_body_is_in_a_file_without_a_name() {
     let origin = Origin::answering("hello").await;
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     let short = unfinished(&gateway, MIB, 2 * MIB).await;
@@ -133,7 +132,7 @@ async fn what_is_beyond_memory_waits_in_a_file_without_a_name() {
     let mut long = unfinished(&gateway, 3 * MIB, 3 * MIB + 5).await;
     holds(&gateway, 4 * MIB).await;
     has_files(&folder, 1).await;
-    assert_eq!(origin.count(), 0, "nothing goes out before all of it has come");
+    assert_eq!(origin.count(), 0, "nothing is sent before the whole body has arrived");
     assert_eq!(long.ask("hello").await.status, 200);
     assert_eq!(origin.last().body.len(), 3 * MIB + 5);
     drop(short);
@@ -141,7 +140,7 @@ async fn what_is_beyond_memory_waits_in_a_file_without_a_name() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_body_along() {
+async fn the_body_of_a_client_that_disconnects_is_deleted() {
     let origin = Origin::answering("hello").await;
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     let wire = unfinished(&gateway, 3 * MIB, 5 * MIB).await;
@@ -159,7 +158,7 @@ async fn a_client_that_leaves_takes_its_body_along() {
 }
 
 #[tokio::test]
-async fn a_full_spool_puts_off_what_is_new_until_there_is_room() {
+async fn a_full_spool_refuses_new_bodies_until_there_is_room() {
     let origin = Origin::answering("hello").await;
     let (gateway, folder) = gateway(&origin, |settings| settings.spool.max_size = 10 << 20).await;
     let mut first = unfinished(&gateway, 8 * MIB, 8 * MIB + 1).await;
@@ -169,20 +168,20 @@ async fn a_full_spool_puts_off_what_is_new_until_there_is_room() {
             assert_eq!((answer.status, answer.detail().as_str()), (503, NO_ROOM), "{http:?}");
             assert_eq!(answer.fields.get("retry-after"), Some("1"));
         }
-        // What was refused gives its room back.
+        // The refused body has released its space.
         holds(&gateway, 8 * MIB).await;
         assert_eq!(Ask::post("/public/x", "short").over(http, &gateway).await.status, 200);
         assert_eq!(Ask::get("/public/x").over(http, &gateway).await.status, 200);
     }
     gateway.has_counted("public", "spool_full", 4).await;
     assert_eq!(origin.count(), 4);
-    assert_eq!(first.ask("x").await.status, 200, "who came before is served");
+    assert_eq!(first.ask("x").await.status, 200, "earlier connections are served");
     is_empty(&gateway, &folder).await;
     assert_eq!(Ask::post("/public/x", text(3 * MIB)).to(&gateway).await.status, 200);
 }
 
 #[tokio::test]
-async fn who_asks_first_whether_to_send_learns_that_there_is_no_room() {
+async fn expect_100_continue_is_refused_if_there_is_no_room() {
     let origin = Origin::answering("hello").await;
     let (gateway, _folder) = gateway(&origin, |settings| settings.spool.max_size = 10 << 20).await;
     let head = format!(
@@ -214,14 +213,14 @@ async fn a_body_beyond_the_limit_never_reaches_the_upstream() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_not_forwarded() {
+async fn an_incomplete_body_is_not_forwarded() {
     let origin = Origin::answering("hello").await;
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     let mut wire = Wire::open(&gateway).await;
     wire.send("POST /public/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n").await;
     wire.send(text(2 * MIB)).await;
     assert_eq!(wire.ask("\r\nnonsense\r\n").await.status, 400);
-    // More and less than was declared.
+    // More and less than declared.
     for length in [2 * MIB - 1, 2 * MIB + 1] {
         let ask = Ask::post("/public/x", text(2 * MIB)).field("Content-Length", length.to_string());
         let (mut client, request) = (H2::open(&gateway).await, ask.http2());
@@ -253,7 +252,7 @@ async fn a_disk_that_fails_is_503_and_short_bodies_pass() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_takes_nothing_of_a_body_is_late() {
+async fn an_endpoint_that_reads_nothing_of_a_body_times_out() {
     let origin = Origin::doing(vec![Step::Stall]).await;
     let (gateway, folder) =
         gateway(&origin, |settings| settings.routes[1].response_headers_timeout = Duration::from_millis(200)).await;
@@ -264,7 +263,7 @@ async fn an_endpoint_that_takes_nothing_of_a_body_is_late() {
 }
 
 #[tokio::test]
-async fn a_body_on_its_way_out_of_the_spool_ends_with_its_token() {
+async fn sending_a_buffered_body_stops_when_its_token_ends() {
     let origin = Origin::doing(vec![Step::Stall]).await;
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     let key = gateway.issue("alice").await;
@@ -278,34 +277,34 @@ async fn a_body_on_its_way_out_of_the_spool_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn an_endpoint_may_answer_before_it_has_taken_all() {
+async fn an_endpoint_can_respond_before_it_has_read_the_whole_body() {
     let early = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno".to_vec();
     let origin = Origin::doing(vec![Step::Send(early), Step::Close]).await;
     let (gateway, folder) = gateway(&origin, |_| {}).await;
     for http in BOTH {
         let answer = Ask::post("/public/x", text(10_000_000)).over(http, &gateway).await;
-        // A close with unread bytes is a reset, which may overtake the answer.
+        // Closing a connection with unread bytes sends a reset, which may overtake the response.
         assert!(matches!((answer.status, answer.text()), (413, "no") | (502, _)), "{http:?} {answer:?}");
     }
     is_empty(&gateway, &folder).await;
 }
 
 #[tokio::test]
-async fn a_body_on_its_way_ends_with_its_token_also_while_its_answer_is_not_taken() {
+async fn sending_a_buffered_body_stops_with_its_token_also_while_the_client_does_not_read() {
     let gate = Gate::closed();
     let origin = Origin::doing(vec![
         Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
-        // More than the client lets come, less than fills all buffers on the way.
+        // More than the client's window, less than all buffers on the way.
         Step::Flood(vec![b'x'; 1 << 16], 3 << 4),
         Step::Wait(Arc::clone(&gate)),
         Step::Read,
     ])
     .await;
-    // More than fits into the buffers of the kernel.
+    // More than the kernel's buffers.
     let length = 64 * MIB;
     let (gateway, folder) = gateway(&origin, |settings| {
         settings.routes[0].body_limit = 64 << 20;
-        // So that nothing else ends it.
+        // So that no timeout ends it first.
         settings.timeouts.write = Duration::from_secs(600);
     })
     .await;
@@ -315,10 +314,10 @@ async fn a_body_on_its_way_ends_with_its_token_also_while_its_answer_is_not_take
     let _not_taken = soon("head", answer).await.unwrap();
     settled("the answer has come as far as it can", || origin.flooded()).await;
     gateway.revoke(&key).await;
-    // Until then 403, for want of a scope: no request that the origin would see.
+    // Before that 403, since the scope is missing; the endpoint sees none of these requests.
     let is_refused = || async { Ask::get("/scoped/x").token(&key).to(&gateway).await.status == 401 };
     eventually(PATIENCE, "the token has ended", is_refused).await;
-    // The connection waits for the endpoint to read, and learns only then that there is nothing more.
+    // The connection waits for the endpoint to read, and only then detects the end.
     gate.open();
     origin.is_left().await;
     is_empty(&gateway, &folder).await;

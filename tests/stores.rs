@@ -1,4 +1,4 @@
-//! The contract of a store, run against each kind of database, and what is particular to one of them.
+//! Tests of the store traits on each kind of database, and of the features of single databases.
 
 mod accounts;
 mod arrivals;
@@ -14,7 +14,7 @@ mod sessions;
 mod site;
 mod tokens;
 
-/// Runs behaviours that every kind of store must show against each of them.
+/// Runs tests that apply to every kind of store on each of them.
 macro_rules! for_each_store {
     ($($behaviour:ident)+) => {
         mod on_sqlite {

@@ -1,4 +1,4 @@
-//! What is under way when its token ends: streams, downloads, uploads. The token takes them along, and nothing else.
+//! Streams, downloads and uploads end when their token ends, and only then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::support::{Answer, Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, S
 
 const LONG: Duration = Duration::from_secs(3600);
 
-/// An answer that begins, goes on when the gate opens, and never ends.
+/// A response that begins, continues when the gate opens, and never ends.
 fn endless(gate: &Arc<Gate>) -> Vec<Step> {
     vec![
         Step::Read,
@@ -36,7 +36,7 @@ async fn endless_origin() -> (Origin, Arc<Gate>) {
     (Origin::doing(endless(&gate)).await, gate)
 }
 
-/// A stream that has brought its first piece.
+/// A stream whose first piece has arrived.
 enum Stream {
     One(Wire),
     Two(Incoming, H2),
@@ -65,7 +65,7 @@ impl Stream {
         }
     }
 
-    /// Does the next piece come, or the end before it?
+    /// Whether the next piece arrives before the end.
     async fn brings(&mut self, piece: &str) -> bool {
         match self {
             Stream::One(wire) => {
@@ -78,14 +78,14 @@ impl Stream {
             }
             Stream::Two(incoming, _client) => match soon("piece", incoming.frame()).await {
                 Some(Ok(frame)) => frame.into_data().unwrap() == piece,
-                // A stream that is cut must not look like one that has ended.
+                // A cut stream must not look complete.
                 None => panic!("the stream looks whole"),
                 Some(Err(_)) => false,
             },
         }
     }
 
-    /// It ends, and not as if it were whole.
+    /// Checks that the stream ends, and does not look complete.
     async fn ends_cut(mut self) {
         match &mut self {
             Stream::One(wire) => {
@@ -152,13 +152,13 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
 }
 
 #[tokio::test]
-async fn changes_that_mean_nothing_to_a_stream_leave_it_alone() {
+async fn a_stream_survives_changes_that_do_not_affect_it() {
     for http in BOTH {
         let (origin, gate) = endless_origin().await;
         let (gateway, store) = Watched::start(Site::before(&origin)).await;
         let (owner, key) = (gateway.user("alice").await, gateway.issue("alice").await);
         let mut stream = Stream::open(http, &gateway, &key).await;
-        // Another token of hers comes, changes and goes; so does the end of this one.
+        // Another token of alice is issued, changed and revoked; the expiry of this one changes.
         let other = gateway.issue_named("alice", "read", None, &Clock::system()).await;
         gateway.revoke(&other).await;
         let id = gateway.store.ledger.issue_login(owner).await.unwrap().id;
@@ -169,15 +169,15 @@ async fn changes_that_mean_nothing_to_a_stream_leave_it_alone() {
         store.changes_are_applied().await;
         store.tell(TokenEvent::Gap);
         store.tell(TokenEvent::SubjectChanged(owner));
-        eventually(PATIENCE, "the news are told", || async { store.all_is_told() }).await;
-        // Somebody whose stream such news do end, and after whom she has been looked at as well.
+        eventually(PATIENCE, "the notification arrives", || async { store.all_is_told() }).await;
+        // A witness: bob's stream ends because of a later change, so alice's must have been checked by then.
         let witness = gateway.issue("bob").await;
         let ended = Stream::open(http, &gateway, &witness).await;
         gateway.revoke(&witness).await;
         ended.ends_cut().await;
         gate.open();
         assert!(stream.brings("more").await, "{http:?}");
-        // The new end holds.
+        // The new expiry applies.
         gateway.hand.advance(2 * LONG);
         gateway.has_counted("api", "token_ended", 2).await;
     }
@@ -192,7 +192,7 @@ async fn a_stream_ends_when_its_token_expires() {
         let long = gateway.issue_named("alice", "", Some(3 * LONG), &Clock::system()).await;
         let ends = Stream::open(http, &gateway, &short).await;
         let mut goes_on = Stream::open(http, &gateway, &long).await;
-        // A tick has passed, so that nothing is looked at but the time.
+        // A tick has passed, so that only the expiry is checked.
         assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);
         eventually(PATIENCE, "a tick", || async { gateway.log.text().contains("/nowhere") }).await;
         gateway.hand.advance(2 * LONG);
@@ -203,7 +203,7 @@ async fn a_stream_ends_when_its_token_expires() {
 }
 
 #[tokio::test]
-async fn while_the_store_cannot_be_asked_streams_go_on_and_end_when_it_can() {
+async fn streams_continue_during_a_store_outage_and_end_after_it() {
     let (origin, gate) = endless_origin().await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let (alice, bob) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -213,7 +213,7 @@ async fn while_the_store_cannot_be_asked_streams_go_on_and_end_when_it_can() {
     gateway.revoke(&alice).await;
     store.changes_are_applied().await;
     store.tell(TokenEvent::Gap);
-    eventually(PATIENCE, "the news are told", || async { store.all_is_told() }).await;
+    eventually(PATIENCE, "the notification arrives", || async { store.all_is_told() }).await;
     assert_eq!(Ask::get("/api/x").token(&alice).to(&gateway).await.status, 503);
     gate.open();
     assert!(hers.brings("more").await && his.brings("more").await);
@@ -224,7 +224,7 @@ async fn while_the_store_cannot_be_asked_streams_go_on_and_end_when_it_can() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_token_ended_while_it_was_looked_up_ends_as_well() {
+async fn a_stream_ends_whose_token_was_revoked_during_its_lookup() {
     let (origin, gate) = endless_origin().await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let key = gateway.issue("alice").await;
@@ -235,7 +235,7 @@ async fn a_stream_whose_token_ended_while_it_was_looked_up_ends_as_well() {
     gateway.revoke(&key).await;
     store.changes_are_applied().await;
     drop(answers);
-    // It was let in by what was read before the change, which no event will speak of again.
+    // It passed because of a read from before the change, which no further event will report.
     let response = soon("answer", first).await.unwrap().unwrap();
     assert_eq!(response.status(), 200);
     let mut incoming = response.into_body();
@@ -247,7 +247,7 @@ async fn a_stream_whose_token_ended_while_it_was_looked_up_ends_as_well() {
 }
 
 #[tokio::test]
-async fn a_download_ends_with_its_token_also_when_its_client_does_not_take_it() {
+async fn a_download_ends_with_its_token_also_while_the_client_does_not_read() {
     let flood = vec![
         Step::Read,
         Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
@@ -284,7 +284,7 @@ async fn a_download_ends_with_its_token_also_when_its_client_does_not_take_it() 
 }
 
 #[tokio::test]
-async fn an_upload_is_broken_off_without_an_answer() {
+async fn an_upload_is_cut_without_a_response() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|s| s.routes[0].body_limit = u64::MAX).start().await;
     let key = gateway.issue("alice").await;
@@ -304,7 +304,7 @@ async fn an_upload_is_broken_off_without_an_answer() {
     assert!(soon("the stream is reset", answer).await.unwrap().is_err());
     wire.ends().await;
     origin.is_left().await;
-    // Neither what was sent before nor what is sent now reaches anybody.
+    // Neither earlier nor later bytes reach the endpoint.
     let _ = wire.0.stream.write_all(b"hello").await;
     let _ = body.send_data(Bytes::from("hello")).await;
     gateway.has_counted("api", "token_ended", 2).await;
@@ -312,10 +312,10 @@ async fn an_upload_is_broken_off_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_upload_is_broken_off_also_while_its_answer_is_not_taken() {
+async fn an_upload_is_cut_also_while_the_client_does_not_read() {
     let origin = Origin::doing(vec![
         Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n".to_vec()),
-        // More than the client lets come, less than fills all buffers on the way.
+        // More than the client's window, less than all buffers on the way.
         Step::Flood(vec![b'x'; 1 << 16], 3 << 4),
         Step::Read,
     ])
@@ -335,7 +335,7 @@ async fn an_upload_is_broken_off_also_while_its_answer_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_gathered_is_not_forwarded_when_its_token_ends() {
+async fn a_buffered_request_is_not_forwarded_when_its_token_ends() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|s| s.routes[0].buffer_request = true).start().await;
     let key = gateway.issue("alice").await;
@@ -350,7 +350,7 @@ async fn a_request_that_is_gathered_is_not_forwarded_when_its_token_ends() {
 }
 
 #[tokio::test]
-async fn an_answer_that_an_endpoint_owes_is_passed_on_if_it_ends_at_once() {
+async fn a_short_response_still_arrives_after_its_token_has_ended() {
     for http in BOTH {
         let gate = Gate::closed();
         let (waiting, never) = (Arc::clone(&gate), Gate::closed());
@@ -400,7 +400,7 @@ async fn an_answer_that_an_endpoint_owes_is_passed_on_if_it_ends_at_once() {
     }
 }
 
-/// The short answer is whole, the stream is cut in time.
+/// The short response is complete; the stream is cut in time.
 fn is_whole_or_cut(answer: &Answer) -> bool {
     matches!((answer.text(), answer.complete), ("hello", true) | ("first", false))
 }

@@ -1,4 +1,4 @@
-//! What a request is for: judged once, forwarded as it came, refused where two servers could disagree.
+//! Targets of requests: checked once, forwarded unchanged, refused if two servers could read them differently.
 
 use tokengate::clock::Clock;
 use tokengate::config::settings::{Auth, Route};
@@ -9,7 +9,7 @@ use crate::support::frames::{Ended, Frames};
 use crate::support::gateway::route;
 use crate::support::{Ask, Gateway, Origin, Site, Wire};
 
-/// Besides `/public/` and the others: `/admin/` and `/public/admin/` for the scope `admin`, `/cut/` loses its prefix.
+/// In addition: `/admin/` and `/public/admin/` require the scope `admin`; `/cut/` strips its prefix.
 async fn gateway(origin: &Origin) -> Gateway {
     let scoped = |name, path| Route { scopes: ScopeSet::parse("admin").unwrap(), ..route(name, path, Auth::Required) };
     let site = Site::before(origin).with(|settings| {
@@ -22,7 +22,7 @@ async fn gateway(origin: &Origin) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_question_about_the_server_itself_is_answered_and_forwarded_nowhere() {
+async fn a_request_for_the_server_itself_is_answered_and_not_forwarded() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let key = gateway.issue("alice").await;
@@ -34,7 +34,7 @@ async fn a_question_about_the_server_itself_is_answered_and_forwarded_nowhere() 
         assert_eq!((answer.status, answer.text()), (204, ""));
         assert_eq!(answer.fields.get("allow"), Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         assert!(!answer.fields.has("www-authenticate") && !answer.fields.has("content-length"));
-        // The connection goes on.
+        // The connection stays open.
         assert_eq!(wire.ask(ask.bytes()).await.status, 204);
     }
     let pseudo =
@@ -62,7 +62,7 @@ async fn a_question_about_the_server_itself_is_answered_and_forwarded_nowhere() 
     assert_eq!(origin.count(), 0);
 }
 
-/// Answers to a request for `target` without a token and with one that lacks the scope.
+/// Statuses for `target` without a token, and with one that lacks the scope.
 const REFUSED: [(&str, u16, u16); 44] = [
     ("/public/../admin/x", 400, 400),
     ("/public/./../admin/x", 400, 400),
@@ -117,7 +117,7 @@ async fn invariant_6_an_ambiguous_target_is_refused_and_never_repaired() {
     let key = gateway.issue("alice").await;
     for (target, without, with) in REFUSED {
         for http in BOTH {
-            // A client of HTTP/2 cannot be made to send some of them.
+            // An HTTP/2 client cannot send some of them.
             if http == BOTH[1] && (target.contains('\\') || target == "*") {
                 continue;
             }
@@ -156,7 +156,7 @@ async fn an_ambiguous_target_of_http_2_does_not_arrive_either() {
     let two = [pseudo("/public/x", "localhost").as_slice(), &[("host", "other.test")]].concat();
     assert_ne!(Frames::open(&gateway).await.request(&two, None).await, Ended::Answered(200));
     assert_eq!(origin.count(), 0);
-    // The helper itself can get through.
+    // The helper itself works.
     let good = Frames::open(&gateway).await.request(&pseudo("/public/x", "localhost"), None).await;
     assert_eq!((good, origin.count()), (Ended::Answered(200), 1));
 }
@@ -190,7 +190,7 @@ async fn a_plain_target_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_encoded_delimiter_that_its_route_keeps_arrives_byte_for_byte_and_leads_nowhere_else() {
+async fn an_allowed_encoded_delimiter_arrives_byte_for_byte_at_the_same_route() {
     let origin = Origin::answering("hello").await;
     let keeping = |name, path, auth| Route { encoded_slashes: true, encoded_percent: true, ..route(name, path, auth) };
     let site = Site::before(&origin).with(|settings| {
@@ -258,7 +258,7 @@ async fn an_encoded_delimiter_that_its_route_keeps_arrives_byte_for_byte_and_lea
 }
 
 #[tokio::test]
-async fn a_prefix_is_cut_off_by_whole_segments() {
+async fn a_prefix_is_stripped_by_whole_segments() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for http in BOTH {
@@ -302,7 +302,7 @@ async fn there_is_one_host_and_it_is_well_formed() {
 }
 
 #[tokio::test]
-async fn an_absolute_target_must_agree_with_host_and_arrives_without_it() {
+async fn an_absolute_target_must_agree_with_host_and_arrives_in_origin_form() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for (target, status) in [

@@ -1,4 +1,4 @@
-//! The HTTPS door: versions, certificates, protocols, time limits, resumption.
+//! The HTTPS listener: versions, certificates, protocols, timeouts, resumption.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,11 +43,11 @@ async fn with_two_certificates(origin: &Origin) -> Gateway {
 }
 
 #[tokio::test]
-async fn the_name_in_the_handshake_picks_the_certificate() {
+async fn the_name_in_the_handshake_selects_the_certificate() {
     let origin = Origin::answering("hello").await;
     let gateway = with_two_certificates(&origin).await;
     let mut shown = Vec::new();
-    // The client judges whether the certificate is for the name.
+    // The client verifies the name in the certificate.
     for name in ["one.test", "x.wild.test", "localhost", "127.0.0.1", "two.test"] {
         let stream = Tls { name, ..Tls::default() }.connect(&gateway).await.unwrap();
         shown.push(stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned());
@@ -80,7 +80,7 @@ async fn a_host_of_another_certificate_is_misdirected() {
 }
 
 #[tokio::test]
-async fn the_protocol_is_agreed_on_and_an_unknown_one_is_refused() {
+async fn the_protocol_is_negotiated_and_an_unknown_one_is_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let (h2, http1) = (&b"h2"[..], &b"http/1.1"[..]);
@@ -102,18 +102,18 @@ async fn the_protocol_is_agreed_on_and_an_unknown_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_in_time_is_given_up() {
+async fn an_unfinished_handshake_times_out() {
     let origin = Origin::answering("hello").await;
-    // Long enough for the others' on a busy machine.
+    // Long enough for the other handshakes on a busy machine.
     let site = Site::before(&origin).with(|settings| settings.timeouts.handshake = Duration::from_secs(2));
     let gateway = site.start().await;
-    // The begin of a ClientHello record that announces 512 bytes.
+    // The beginning of a ClientHello record that announces 512 bytes.
     for begin in [&b""[..], &[0x16, 3, 1, 2, 0, 1, 0]] {
         let mut silent = TcpStream::connect(gateway.address()).await.unwrap();
         silent.write_all(begin).await.unwrap();
         assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "others are served");
         let mut rest = Vec::new();
-        // Closing with bytes unread can also be a reset.
+        // Closing a connection with unread bytes can send a reset.
         drop(soon("the gateway closes", silent.read_to_end(&mut rest)).await);
         assert!(rest.is_empty());
     }
@@ -122,7 +122,7 @@ async fn a_handshake_that_does_not_end_in_time_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_closed_and_never_served() {
+async fn an_invalid_handshake_is_closed_and_never_served() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for bytes in [&[0xff; 64][..], &[0x80, 0x2e, 1, 3, 1], &[0; 64], b"\r\n\r\n", b" GET / HTTP/1.1\r\n\r\n"] {
@@ -134,11 +134,11 @@ async fn what_is_no_handshake_is_closed_and_never_served() {
     assert_eq!(origin.count(), 0);
 }
 
-/// The begin of a ClientHello whose rest never comes.
+/// The beginning of a ClientHello without its rest.
 const HALF_HELLO: [u8; 9] = [22, 3, 1, 2, 0, 1, 0, 1, 252];
 
 #[tokio::test]
-async fn a_connection_that_has_sent_nothing_is_no_handshake() {
+async fn a_connection_that_has_sent_nothing_does_not_count_as_a_handshake() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.limits.handshakes = 1).start().await;
     let mut silent = Vec::new();
@@ -150,7 +150,7 @@ async fn a_connection_that_has_sent_nothing_is_no_handshake() {
 }
 
 #[tokio::test]
-async fn unfinished_handshakes_give_way_to_others_of_their_client_that_wait() {
+async fn unfinished_handshakes_are_closed_for_waiting_ones_of_the_same_client() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| {
         settings.limits.handshakes_per_ip = 2;
@@ -163,13 +163,13 @@ async fn unfinished_handshakes_give_way_to_others_of_their_client_that_wait() {
         half.write_all(&HALF_HELLO).await.unwrap();
         stuck.push(half);
     }
-    // Two are begun, two wait, and none of the two would end within the time for a handshake.
+    // Two are unfinished and two wait; none of the first two would end before the timeout.
     assert_eq!(Ask::get("/public/x").to(&gateway).await.text(), "hello");
     assert!(gateway.metric("tokengate_turned_away_total{limit=\"handshakes_per_ip\"}") >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_opens_many_connections_at_once_loses_none_of_them() {
+async fn a_client_that_opens_many_connections_at_once_loses_none() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| settings.limits.handshakes_per_ip = 2);
     let gateway = site.start().await;
@@ -204,14 +204,14 @@ async fn a_session_resumes_on_every_worker_and_brings_no_early_data() {
             let expected = if number == 0 { HandshakeKind::Full } else { HandshakeKind::Resumed };
             assert_eq!(session.handshake_kind(), Some(expected), "{version:?}, connection {number}");
             assert!(!session.is_early_data_accepted());
-            // The ticket comes with the first bytes of the gateway.
+            // The session ticket arrives with the gateway's first bytes.
             assert_eq!(Wire::over(stream).ask(Ask::get("/public/x").bytes()).await.text(), "hello");
         }
     }
 }
 
 #[tokio::test]
-async fn answers_over_tls_ask_for_tls_ever_after_and_others_do_not() {
+async fn only_responses_over_tls_have_hsts() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for (path, status) in [("/public/x", 200), ("/api/x", 401), ("/nope", 404), ("/public/%00", 400)] {
@@ -239,7 +239,7 @@ async fn streams_of_one_connection_are_served_at_the_same_time_up_to_the_limit()
     .await;
     let gateway = Site::before(&origin).with(|settings| settings.limits.h2_streams = 10).start().await;
     let mut client = H2::open(&gateway).await;
-    // The first answer tells that the client knows the limit by now.
+    // With the first response the client has received the limit.
     assert_eq!(client.ask(&Ask::get("/api/x")).await.status, 401);
     let answers: Vec<_> = (0..15).map(|_| tokio::spawn(client.begin(Ask::get("/public/x").http2()))).collect();
     origin.has_seen(10).await;
@@ -251,7 +251,7 @@ async fn streams_of_one_connection_are_served_at_the_same_time_up_to_the_limit()
     assert_eq!(origin.count(), 15);
 }
 
-/// A certificate of its own authority for `localhost`, with a key of this kind.
+/// A certificate for `localhost` from a CA of its own, with a key of this kind.
 fn self_signed(site: &mut Site, name: &str, key: &rcgen::KeyPair) {
     let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let certificate = params.self_signed(key).unwrap();
@@ -263,7 +263,7 @@ fn self_signed(site: &mut Site, name: &str, key: &rcgen::KeyPair) {
     site.settings.certificates.push(Certificate::read(name, &cert_file, &key_file).unwrap());
 }
 
-/// The algorithm of the key in the certificate that a client is shown which verifies such signatures alone.
+/// The key algorithm of the certificate that is sent to a client which verifies only such signatures.
 async fn shown_to(
     gateway: &Gateway,
     version: &'static SupportedProtocolVersion,
@@ -287,7 +287,7 @@ async fn shown_to(
 }
 
 #[tokio::test]
-async fn of_several_certificates_for_a_name_a_client_gets_one_that_it_can_verify() {
+async fn a_client_gets_the_certificate_that_it_can_verify() {
     let origin = Origin::answering("hello").await;
     let ecdsa = || rcgen::KeyPair::generate().unwrap();
     let rsa = || rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();

@@ -1,5 +1,4 @@
-//! An outage of something that the gateway depends on is told once when it begins and once when it is over, by all
-//! workers together.
+//! The outage of a dependency is logged once when it begins and once when it ends, by all workers together.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,10 +16,10 @@ use tokio::task::JoinSet;
 use crate::support::redis::{Redis, free_port};
 use crate::support::{PATIENCE, Postgres, eventually};
 
-/// How often everybody asks while something is away.
+/// Number of requests during an outage.
 const REQUESTS: usize = 200;
 
-/// A gateway with two workers in a process of its own, and what it says.
+/// A gateway with two workers in a process of its own, and its log.
 struct Process {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
@@ -59,7 +58,7 @@ impl Process {
         self.said.lock().unwrap().iter().find(|line| line.contains(part)).cloned()
     }
 
-    /// Warnings and errors.
+    /// Warnings and errors in the log.
     fn complaints(&self) -> Vec<String> {
         let said = self.said.lock().unwrap();
         said.iter().filter(|line| line.contains("WARN") || line.contains("ERROR")).cloned().collect()
@@ -69,7 +68,7 @@ impl Process {
         self.said.lock().unwrap().iter().filter(|line| line.contains(part)).count()
     }
 
-    /// The number behind `name` in the only line with `part`.
+    /// The number after `name` in the only line with `part`.
     fn number(&self, part: &str, name: &str) -> u64 {
         let line = self.line(part).unwrap();
         let (_, rest) = line.split_once(&format!("{name}=")).unwrap_or_else(|| panic!("{line}"));
@@ -80,14 +79,14 @@ impl Process {
         eventually(PATIENCE, part, || async { self.line(part).is_some() }).await;
     }
 
-    /// The status of a request on a connection of its own, which any worker may take.
+    /// The status of a request on a separate connection, which any worker may accept.
     async fn status(&self, path: &str, token: &str) -> u16 {
         status(self.address, path, token).await
     }
 
-    /// Many requests at once; each must get this status.
+    /// Sends many requests at once; each must get this status.
     async fn all_get(&self, path: &str, wanted: u16) {
-        // Each shows a token that no gateway has seen.
+        // Each has a token that no gateway has seen.
         static TOKENS: AtomicUsize = AtomicUsize::new(0);
         let mut asks = JoinSet::new();
         for _ in 0..REQUESTS {
@@ -118,7 +117,7 @@ async fn status(address: SocketAddr, path: &str, token: &str) -> u16 {
     answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// An endpoint that answers everything, until it is dropped.
+/// An endpoint that answers everything until it is dropped.
 async fn endpoint(port: u16) -> JoinSet<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let mut tasks = JoinSet::new();
@@ -137,7 +136,7 @@ async fn endpoint(port: u16) -> JoinSet<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_away_is_told_once_and_its_return_once() {
+async fn the_outage_of_an_endpoint_is_logged_once_and_its_end_once() {
     let port = free_port();
     let gateway = Process::start(port, "").await;
     gateway.all_get("/open/", 502).await;
@@ -155,7 +154,7 @@ async fn an_endpoint_that_is_away_is_told_once_and_its_return_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_is_told_once_and_its_return_once() {
+async fn the_outage_of_a_store_is_logged_once_and_its_end_once() {
     let port = free_port();
     let _endpoint = endpoint(port).await;
     let mut server = Postgres::start().await;
@@ -175,18 +174,18 @@ async fn a_store_that_is_away_is_told_once_and_its_return_once() {
     gateway.is_told("the store does not answer").await;
     gateway.is_told("cannot listen for changes").await;
     let complaints = gateway.complaints();
-    assert_eq!(complaints.len(), 2, "one of the store, one of the connection that hears of changes: {complaints:#?}");
+    assert_eq!(complaints.len(), 2, "one for the store, one for the push connection: {complaints:#?}");
     server.restart().await;
     gateway.is_told("the store answers again").await;
     eventually(PATIENCE, "the store is back", || async { gateway.status("/closed/", &"c".repeat(40)).await == 401 })
         .await;
-    gateway.is_told("changes are heard of again").await;
+    gateway.is_told("push notifications of changes work again").await;
     assert_eq!((gateway.count("the store answers again"), gateway.complaints().len()), (1, 2));
     assert!(gateway.number("the store answers again", "failures") >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_cache_that_is_away_is_told_once_and_its_return_once() {
+async fn the_outage_of_a_shared_cache_is_logged_once_and_its_end_once() {
     let port = free_port();
     let _endpoint = endpoint(port).await;
     let mut redis = Redis::start().await;

@@ -1,4 +1,4 @@
-//! Bodies that nobody wants: over HTTP/2 they are taken for a moment all the same, so that the answer is not lost.
+//! Unneeded request bodies: over HTTP/2 they are read for a short time, so that the response is not lost.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::support::http2::{H2, collect, streaming};
 use crate::support::origin::ok;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Step, eventually, soon};
 
-/// Less than the gateway takes of a body that it does not want, and more than a client may send ahead.
+/// Less than the gateway reads of an unneeded body, and more than a client may send before it reads the response.
 const WITHIN: usize = 200_000;
 const BEYOND: usize = 1 << 20;
 const NO_ERROR: u32 = 0;
-/// Less than the gateway waits for a body that it does not want.
+/// Less than the gateway waits for an unneeded body.
 const MOMENT: Duration = Duration::from_millis(500);
 
 async fn gateway(origin: &Origin) -> Gateway {
@@ -27,8 +27,7 @@ fn head<'a>(method: &'a str, path: &'a str, more: &[(&'a str, &'a str)]) -> Vec<
     [&pseudo, more].concat()
 }
 
-/// What this client finds, who is given a moment by the gateway: one who was held up for longer, as on a busy machine,
-/// may try again.
+/// Runs a client that must act within this time; one that was delayed longer, as on a busy machine, is tried again.
 async fn within_a_moment(client: impl AsyncFn() -> bool) -> bool {
     for _ in 0..20 {
         let begun = Instant::now();
@@ -41,7 +40,7 @@ async fn within_a_moment(client: impl AsyncFn() -> bool) -> bool {
 }
 
 #[tokio::test]
-async fn an_early_answer_is_not_followed_by_a_reset_if_the_body_ends_soon() {
+async fn an_early_response_is_not_followed_by_a_reset_if_the_body_ends_soon() {
     let forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nearly".to_vec();
     let origin = Origin::doing(vec![Step::Send(forbidden), Step::Hang]).await;
     let gateway = gateway(&origin).await;
@@ -52,7 +51,7 @@ async fn an_early_answer_is_not_followed_by_a_reset_if_the_body_ends_soon() {
         (415, "POST", "/gettoken/", "text/plain"),
         (413, "POST", "/gettoken/", "application/json"),
         (405, "PUT", "/auth/login/", "application/json"),
-        // By the endpoint.
+        // The response of the endpoint.
         (403, "POST", "/public/x", "application/json"),
     ] {
         for body in if status == 413 { vec![WITHIN] } else { vec![12, WITHIN] } {
@@ -69,7 +68,7 @@ async fn an_early_answer_is_not_followed_by_a_reset_if_the_body_ends_soon() {
 }
 
 #[tokio::test]
-async fn an_early_success_is_followed_by_a_reset_only_if_the_body_cannot_be_sent_ahead() {
+async fn an_early_success_is_followed_by_a_reset_only_if_the_body_exceeds_the_window() {
     let origin = Origin::doing(vec![Step::Send(ok("early")), Step::Hang]).await;
     let gateway = gateway(&origin).await;
     let (short, long) = ("12", WITHIN.to_string());
@@ -85,7 +84,7 @@ async fn an_early_success_is_followed_by_a_reset_only_if_the_body_cannot_be_sent
 }
 
 #[tokio::test]
-async fn a_page_comes_when_the_body_has_come_that_it_does_not_need() {
+async fn a_page_is_sent_after_its_unneeded_body_was_read() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for (method, path) in
@@ -101,7 +100,7 @@ async fn a_page_comes_when_the_body_has_come_that_it_does_not_need() {
 }
 
 #[tokio::test]
-async fn a_body_that_goes_on_and_on_is_reset_without_an_error() {
+async fn an_endless_body_is_reset_without_an_error() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut client = Frames::open(&gateway).await;
@@ -114,27 +113,27 @@ async fn a_body_that_goes_on_and_on_is_reset_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_such_a_body_a_moment_and_cuts_nothing() {
+async fn a_shutdown_waits_shortly_for_such_a_body_and_cuts_nothing() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut client = H2::open(&gateway).await;
     let (body, request) = streaming(&Ask::new("POST", "/api/x"));
     assert_eq!(collect(soon("answer", client.send(request)).await.unwrap()).await.status, 401);
-    // The request is over, whatever follows.
+    // The request has ended, whatever follows.
     gateway.has_counted("api", "no_credentials", 1).await;
     assert_eq!(soon("the stop", gateway.stop(Duration::from_secs(60))).await.cut, 0);
     drop(body);
 }
 
 #[tokio::test]
-async fn a_worker_that_is_cut_short_survives_the_bodies_that_it_lets_go() {
+async fn a_worker_at_the_end_of_the_grace_period_drops_such_bodies_without_a_panic() {
     let origin = Origin::doing(vec![Step::Hang]).await;
     let gateway = gateway(&origin).await;
     let mut client = H2::open(&gateway).await;
     let (body, request) = streaming(&Ask::new("POST", "/public/x"));
     let answer = tokio::spawn(async move { client.send(request).await });
     eventually(PATIENCE, "the upload has begun", || async { origin.open_connections() == 1 }).await;
-    // A worker that panics cannot say how many it cut.
+    // A worker that panicked could not report how many it cut.
     assert_eq!(soon("the stop", gateway.stop(Duration::from_millis(1))).await.cut, 1);
     assert!(soon("the answer", answer).await.unwrap().is_err());
     drop(body);

@@ -1,4 +1,4 @@
-//! WebSocket: who gets through, what passes, when it ends; and that no byte behind a handshake is ever read as a
+//! WebSocket: which callers get a tunnel, what it forwards, when it ends; and no byte after a handshake is read as a
 //! request.
 
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn asks_for_websocket(request: &Request) -> bool {
     request.fields.has("upgrade")
 }
 
-/// Switches if it is asked to, and echoes; answers 200 otherwise.
+/// Switches protocols on request, and echoes; responds 200 otherwise.
 async fn echo() -> Origin {
     Origin::scripted(|request| {
         if asks_for_websocket(request) {
@@ -46,7 +46,7 @@ async fn echo() -> Origin {
     .await
 }
 
-/// All routes but `/optional/` take WebSocket.
+/// All routes except `/optional/` allow WebSocket.
 fn streaming(settings: &mut Settings) {
     for route in &mut settings.routes {
         route.streaming = &*route.name != "optional";
@@ -57,7 +57,7 @@ async fn before(origin: &Origin) -> Gateway {
     Site::before(origin).with(streaming).start().await
 }
 
-/// A tunnel of this token's owner that works.
+/// A working tunnel of this token's owner.
 async fn tunnel(gateway: &Gateway, key: &str) -> Wire {
     let mut wire = Wire::open(gateway).await;
     wire.send(handshake("/api/ws").token(key).bytes()).await;
@@ -125,7 +125,7 @@ async fn bytes_pass_a_tunnel_unchanged_in_both_directions() {
 }
 
 #[tokio::test]
-async fn what_comes_in_one_packet_with_a_head_is_not_lost_on_either_side() {
+async fn bytes_in_one_packet_with_a_head_are_not_lost_on_either_side() {
     let gate = Gate::closed();
     let waiting = Arc::clone(&gate);
     let answer = [switching(ACCEPT), b"first".to_vec()].concat();
@@ -133,7 +133,7 @@ async fn what_comes_in_one_packet_with_a_head_is_not_lost_on_either_side() {
     let gateway = before(&origin).await;
     let key = gateway.issue("alice").await;
     let mut wire = Wire::open(&gateway).await;
-    // Looks like a request, and is none.
+    // Looks like a request, but is tunnel data.
     wire.send([handshake("/api/ws").token(&key).bytes(), SMUGGLED.to_vec()].concat()).await;
     origin.has_seen(1).await;
     wire.send("late").await;
@@ -175,7 +175,7 @@ async fn without_a_permit_there_is_no_tunnel_and_the_endpoint_sees_nothing() {
         wire.ends().await;
     }
     assert_eq!((origin.count(), origin.connections()), (0, 0));
-    // On an open route nobody needs one.
+    // On a public route no permit is needed.
     let mut wire = Wire::open(&gateway).await;
     wire.send(handshake("/public/ws").bytes()).await;
     assert_eq!(wire.next_head().await.unwrap().0, 101);
@@ -183,7 +183,7 @@ async fn without_a_permit_there_is_no_tunnel_and_the_endpoint_sees_nothing() {
 }
 
 #[tokio::test]
-async fn what_follows_a_handshake_that_was_not_taken_is_never_a_request() {
+async fn bytes_after_a_refused_handshake_are_never_a_request() {
     for status in ["200 OK", "426 Upgrade Required", "400 Bad Request", "500 Internal Server Error"] {
         let origin = Origin::doing(vec![
             Step::Read,
@@ -200,7 +200,7 @@ async fn what_follows_a_handshake_that_was_not_taken_is_never_a_request() {
             let answer = wire.answer().await;
             assert_eq!((answer.text(), answer.fields.get("connection")), ("no", Some("close")), "{status}");
         }
-        // It may come too late for anybody to take it.
+        // The connection may have closed already.
         let _ = later.try_send(SMUGGLED).await;
         at_once.ends().await;
         later.ends().await;
@@ -210,7 +210,7 @@ async fn what_follows_a_handshake_that_was_not_taken_is_never_a_request() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_proper_switch_is_none() {
+async fn an_invalid_switch_of_an_endpoint_is_a_bad_gateway() {
     let upgrade = "Upgrade: websocket\r\n";
     let connection = "Connection: upgrade\r\n";
     let accept = format!("Sec-WebSocket-Accept: {ACCEPT}\r\n");
@@ -238,7 +238,7 @@ async fn an_answer_that_is_no_proper_switch_is_none() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_proper_handshake_is_an_ordinary_request_without_upgrade() {
+async fn an_invalid_handshake_is_an_ordinary_request_without_upgrade() {
     let origin = echo().await;
     let gateway = before(&origin).await;
     let without = |name: &str| {
@@ -268,7 +268,7 @@ async fn whatever_is_no_proper_handshake_is_an_ordinary_request_without_upgrade(
     let old = String::from_utf8(handshake("/public/ws").bytes()).unwrap().replace("HTTP/1.1", "HTTP/1.0");
     assert!(wire.ask_raw(old).await.starts_with("HTTP/1.0 200"));
     assert!(!origin.last().fields.has("upgrade"));
-    // A connection on which nothing could have been switched goes on.
+    // A connection that could not have been switched stays open.
     let mut wire = Wire::open(&gateway).await;
     for _ in 0..2 {
         let ask = without("Upgrade").field("Upgrade", "h2c");
@@ -292,7 +292,7 @@ async fn requests_before_a_handshake_are_answered_first() {
 }
 
 #[tokio::test]
-async fn a_tunnel_ends_with_its_token_and_no_other_one_does() {
+async fn only_the_tunnel_of_a_revoked_token_ends() {
     let origin = echo().await;
     let gateway = before(&origin).await;
     let (alice, bob) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -310,14 +310,14 @@ async fn a_tunnel_ends_with_its_token_and_no_other_one_does() {
     carols.ends().await;
     gateway.has_counted("api", "token_ended", 2).await;
     let seen = origin.requests();
-    assert_eq!(seen.iter().filter(|seen| seen.body == b"hello").count(), 1, "nothing more came for her");
+    assert_eq!(seen.iter().filter(|seen| seen.body == b"hello").count(), 1, "no further piece arrived");
     gateway.store.accounts.rename(gateway.user("bob").await, "robert").await.unwrap();
     his.ends().await;
     origin.is_left().await;
 }
 
 #[tokio::test]
-async fn a_tunnel_is_not_opened_when_its_token_ends_before_the_answer() {
+async fn a_tunnel_is_not_opened_when_its_token_ends_before_the_response() {
     let gate = Gate::closed();
     let waiting = Arc::clone(&gate);
     let origin = Origin::doing(vec![Step::Wait(waiting), Step::Send(switching(ACCEPT)), Step::Echo]).await;
@@ -345,7 +345,7 @@ async fn a_handshake_is_the_same_wherever_its_bytes_are_cut() {
     for cut in (1..head).step_by(17).chain(head - 4..bytes.len()) {
         let mut wire = Wire::plain(&gateway).await;
         wire.send(&bytes[..cut]).await;
-        // What was sent is read before the rest comes, at least most of the time.
+        // The gateway usually reads the first part before the rest arrives.
         tokio::task::yield_now().await;
         wire.send(&bytes[cut..]).await;
         assert_eq!(wire.next_head().await.unwrap().0, 101, "{cut}");
@@ -355,7 +355,7 @@ async fn a_handshake_is_the_same_wherever_its_bytes_are_cut() {
 }
 
 #[tokio::test]
-async fn a_tunnel_whose_client_takes_nothing_ends_with_its_token_too() {
+async fn a_tunnel_whose_client_does_not_read_ends_with_its_token_too() {
     let flood = vec![Step::Send(switching(ACCEPT)), Step::Flood(vec![b'x'; 1 << 16], usize::MAX)];
     let origin = Origin::doing(flood).await;
     let gateway = before(&origin).await;
@@ -369,7 +369,7 @@ async fn a_tunnel_whose_client_takes_nothing_ends_with_its_token_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_out_of_its_tunnel_is_let_go() {
+async fn a_client_that_does_not_read_its_tunnel_times_out() {
     let flood = vec![Step::Send(switching(ACCEPT)), Step::Flood(vec![b'x'; 1 << 16], usize::MAX)];
     let origin = Origin::doing(flood).await;
     let site = Site::before(&origin).with(streaming).with(|s| s.timeouts.write = Duration::from_millis(300));
@@ -397,7 +397,7 @@ async fn a_silent_tunnel_or_stream_stays_however_short_the_timeouts_are() {
         }
     })
     .await;
-    // Long enough for who does come on a busy machine.
+    // Long enough for correct clients on a busy machine.
     let short = Duration::from_secs(2);
     let site = Site::before(&origin).with(streaming).with(|settings| {
         (settings.timeouts.idle, settings.timeouts.request_headers, settings.timeouts.write) = (short, short, short);
@@ -414,7 +414,7 @@ async fn a_silent_tunnel_or_stream_stays_however_short_the_timeouts_are() {
     let mut body = Wire::open(&gateway).await;
     body.send(Ask::get("/public/body").bytes()).await;
     origin.has_seen(3).await;
-    // On a route that does not stream the same silence is too long, twice over.
+    // On a route that does not stream, the same pause exceeds the timeout twice.
     for _ in 0..2 {
         assert_eq!(Ask::get("/optional/x").to(&gateway).await.status, 504);
     }
@@ -445,7 +445,7 @@ async fn the_total_timeout_ends_tunnels_and_streams_that_wait() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_tunnels_and_cuts_them_in_the_end() {
+async fn a_shutdown_waits_for_tunnels_and_cuts_them_at_the_end() {
     for ends in [true, false] {
         let origin = echo().await;
         let gateway = before(&origin).await;
@@ -473,7 +473,7 @@ async fn a_stop_waits_for_tunnels_and_cuts_them_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_too_much_before_its_answer_or_leaves_is_let_go() {
+async fn a_client_that_sends_too_much_before_the_response_or_disconnects_is_dropped() {
     let origin = Origin::doing(vec![Step::Hang]).await;
     let gateway = before(&origin).await;
     let (mut floods, mut leaves) = (Wire::open(&gateway).await, Wire::open(&gateway).await);

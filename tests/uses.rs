@@ -1,4 +1,4 @@
-//! When a token was last used: written behind the requests, seldom, and never lost by an ordinary stop.
+//! The last use of a token: written after requests, at a limited rate, and not lost by a shutdown.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn a_use_is_written_once_in_a_minute_however_often_the_token_is_used() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_forgotten_and_looked_up_again_keeps_to_the_interval() {
+async fn a_token_that_was_evicted_and_looked_up_again_keeps_to_the_interval() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let key = gateway.issue("alice").await;
@@ -48,14 +48,13 @@ async fn a_token_that_was_forgotten_and_looked_up_again_keeps_to_the_interval() 
     assert_eq!(ask.to(&gateway).await.status, 200);
     let witness = gateway.issue("witness").await;
     assert_eq!(Ask::get("/api/x").token(&witness).to(&gateway).await.status, 200);
-    eventually(PATIENCE, "what came after is written", || async { last_used(&gateway, &witness).await.is_some() })
-        .await;
+    eventually(PATIENCE, "the later use is written", || async { last_used(&gateway, &witness).await.is_some() }).await;
     let counted = || async { gateway.metric("tokengate_uses_written_total") == 2 };
     eventually(PATIENCE, "two are counted, and no third", counted).await;
 }
 
 #[tokio::test]
-async fn a_stop_writes_the_last_uses() {
+async fn a_shutdown_writes_the_last_uses() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;

@@ -1,11 +1,11 @@
-//! Where one request ends and the next begins: raw bytes in, raw bytes at the origin out.
+//! Where one request ends and the next begins: raw bytes from the client, raw bytes at the endpoint.
 
 use std::time::Duration;
 
 use crate::support::origin::Request;
 use crate::support::{Answer, Ask, Gateway, Origin, Site, Step, Wire, soon};
 
-/// A request whose refusal ends the connection: one answer as ours are, then nothing, whatever follows.
+/// Sends a request whose refusal closes the connection: one response, then the end, whatever follows.
 async fn refused(gateway: &Gateway, request: &[u8], status: u16) -> Answer {
     let what = String::from_utf8_lossy(&request[..request.len().min(300)]).into_owned();
     let mut wire = Wire::open(gateway).await;
@@ -20,7 +20,7 @@ async fn refused(gateway: &Gateway, request: &[u8], status: u16) -> Answer {
     answer
 }
 
-/// A POST with these lines behind `Host` and the token, and whatever follows the lines.
+/// A POST with these lines after `Host` and the token, and the bytes that follow.
 fn post(key: &str, lines: &str) -> Vec<u8> {
     format!("POST /api/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {key}\r\n{lines}").into_bytes()
 }
@@ -80,7 +80,7 @@ async fn invariant_6_an_ambiguous_framing_is_refused_and_never_repaired() {
 }
 
 #[tokio::test]
-async fn a_request_line_has_three_words_with_one_blank_between_them() {
+async fn a_request_line_has_three_words_separated_by_single_spaces() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for line in [
@@ -129,7 +129,7 @@ async fn heads_beyond_the_limits_are_refused() {
     for head in [many(100), long(60_000)] {
         assert_eq!(Wire::open(&gateway).await.ask(head).await.status, 200);
     }
-    // What stands in the settings holds, also above what the library would take by itself.
+    // The configured limit applies, even above the library's default.
     let wide = Site::before(&origin).with(|settings| settings.limits.header_bytes = 200_000).start().await;
     assert_eq!(Wire::open(&wide).await.ask(long(150_000)).await.status, 200);
     refused(&wide, long(210_000).as_bytes(), 431).await;
@@ -201,7 +201,7 @@ async fn the_body_of_a_refused_request_is_never_read_as_a_request() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_still_sending_gets_its_refusal() {
+async fn a_client_that_is_still_sending_gets_a_refusal() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for size in [1_000, 60_000, 12 << 20, 40 << 20] {
@@ -209,15 +209,15 @@ async fn a_client_that_is_still_sending_gets_its_refusal() {
             for tls in [false, true] {
                 let mut wire = if tls { Wire::open(&gateway).await } else { Wire::plain(&gateway).await };
                 let ask = Ask::post("/api/x", vec![b'x'; size]);
-                // All of it is sent before the answer is looked at.
+                // The whole body is sent before the response is read.
                 wire.send(if chunked { ask.trailer("x", "1") } else { ask }.bytes()).await;
                 assert_eq!(wire.answer().await.status, 401);
-                // The end of the connection and not a reset, with which the answer could be lost.
+                // The connection must end without a reset, which could discard the response.
                 assert!(!soon("the end", wire.0.fill()).await.unwrap(), "{size} {chunked} {tls}");
             }
         }
     }
-    // The other kinds of early answers: no route, a body that is too long, a damaged head.
+    // Other early responses: no route, a body that is too long, an invalid head.
     for (status, begin) in [
         (404, "POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n"),
         (413, "POST /public/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12000000\r\n\r\n"),
@@ -237,7 +237,7 @@ async fn a_client_that_is_still_sending_gets_its_refusal() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_is_asked_for_its_body_only_if_it_may_send_it() {
+async fn continue_is_sent_only_if_the_body_is_accepted() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -252,7 +252,7 @@ async fn a_client_that_waits_is_asked_for_its_body_only_if_it_may_send_it() {
     let seen = origin.last();
     assert_eq!(seen.body, b"hello");
     assert!(!seen.fields.has("expect"));
-    // The connection is good for another request.
+    // The connection can serve another request.
     assert_eq!(alice.ask(Ask::get("/public/x").bytes()).await.status, 200);
 }
 
@@ -273,7 +273,7 @@ async fn a_request_that_comes_byte_by_byte_is_one_request() {
 }
 
 #[tokio::test]
-async fn a_damaged_body_ends_the_connection_and_never_looks_whole_to_the_origin() {
+async fn a_malformed_body_closes_the_connection_and_never_looks_complete_to_the_endpoint() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -330,7 +330,7 @@ async fn a_damaged_body_ends_the_connection_and_never_looks_whole_to_the_origin(
 }
 
 #[tokio::test]
-async fn a_body_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
+async fn a_body_that_its_client_aborts_never_looks_complete_to_the_endpoint() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -346,7 +346,7 @@ async fn a_body_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
         origin.has_seen(before + 1).await;
         drop(wire);
     }
-    soon("the gateway lets go", async {
+    soon("the gateway closes the connection", async {
         while origin.open_connections() > 0 {
             tokio::task::yield_now().await;
         }
@@ -356,7 +356,7 @@ async fn a_body_that_its_client_cuts_off_never_looks_whole_to_the_origin() {
 }
 
 #[tokio::test]
-async fn http_1_0_is_answered_in_its_own_manner() {
+async fn http_1_0_gets_responses_of_its_version() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::open(&gateway).await;
@@ -374,7 +374,7 @@ async fn http_1_0_is_answered_in_its_own_manner() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_still_sending_gets_an_early_answer_of_the_endpoint() {
+async fn a_client_that_is_still_sending_gets_an_early_response_of_the_endpoint() {
     let forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nearly".to_vec();
     let origin = Origin::doing(vec![Step::Send(forbidden), Step::Hang]).await;
     let gateway = Site::before(&origin).with(|settings| settings.routes[1].body_limit = 100 << 20).start().await;
@@ -386,7 +386,7 @@ async fn a_client_that_is_still_sending_gets_an_early_answer_of_the_endpoint() {
 }
 
 #[tokio::test]
-async fn a_refused_upload_without_an_end_is_not_read_without_an_end() {
+async fn an_endless_refused_upload_is_not_read_endlessly() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::plain(&gateway).await;
@@ -400,7 +400,7 @@ async fn a_refused_upload_without_an_end_is_not_read_without_an_end() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_a_refused_upload_a_moment_and_cuts_nothing() {
+async fn a_shutdown_waits_shortly_for_a_refused_upload_and_cuts_nothing() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::open(&gateway).await;

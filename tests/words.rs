@@ -1,9 +1,9 @@
-//! The words of the project: plain in what people see, and no comment cites a document that is not in the repository.
+//! Checks texts: messages and pages use plain words, and comments cite only documents in the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Turns of phrase that have to be read twice, in lower case, and what says it plainly.
+/// Phrases that are hard to understand, in lower case, and what to write in their place.
 const BANNED: [(&str, &str); 13] = [
     ("count no more", "stop working"),
     ("counts no more", "no longer works"),
@@ -20,7 +20,7 @@ const BANNED: [(&str, &str); 13] = [
     ("is no address", "is not an address"),
 ];
 
-/// Documents that exist elsewhere only, as comments would cite them.
+/// Documents outside of the repository, by the names with which comments could cite them.
 const ELSEWHERE: [&str; 9] =
     ["HARDENING", "DRF_CONTRACT", "ATTACKS", "WORDING", "CONVENTIONS", "PEERS", "MODELS", "IDENTITY", "PERFORMANCE"];
 
@@ -28,7 +28,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// The files below `folder` with one of these endings: their paths from the root, and their texts.
+/// The files below `folder` with one of these extensions: their paths from the root, and their texts.
 fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -47,7 +47,7 @@ fn files(folder: &str, endings: &[&str]) -> Vec<(String, String)> {
     found
 }
 
-/// The string literals of Rust code, each with its line. Comments and tests are left out.
+/// The string literals of Rust code, each with its line. Skips comments and tests.
 fn literals(code: &str) -> Vec<(usize, String)> {
     let code = code.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let (mut found, mut line, mut chars) = (Vec::new(), 1, code.chars().peekable());
@@ -56,7 +56,7 @@ fn literals(code: &str) -> Vec<(usize, String)> {
             '\n' => line += 1,
             '/' if chars.peek() == Some(&'/') => while chars.next_if(|char| *char != '\n').is_some() {},
             '\'' => {
-                // A character, such as '"'; a lifetime has no closing quote behind its first letter.
+                // A character, such as '"'; a lifetime has no closing quote after its first letter.
                 let mut ahead = chars.clone();
                 let escaped = ahead.next() == Some('\\');
                 if escaped {
@@ -87,7 +87,7 @@ fn literals(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// Whether `phrase` is in `text` as whole words.
+/// Whether `text` contains `phrase` as whole words.
 fn has(text: &str, phrase: &str) -> bool {
     let is_letter = |char: char| char.is_alphanumeric() || char == '_';
     text.to_lowercase().match_indices(phrase).any(|(at, _)| {
@@ -96,12 +96,39 @@ fn has(text: &str, phrase: &str) -> bool {
     })
 }
 
+/// Longest cell of a table in the documents, in characters. What is longer is a paragraph below the table.
+const LONGEST_CELL: usize = 160;
+
+/// The documents of the project: their paths from the root, and their texts.
+fn documents() -> Vec<(String, String)> {
+    let mut found = files("docs", &["md"]);
+    for name in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "bench/README.md", "fuzz/README.md"] {
+        found.push((name.to_owned(), fs::read_to_string(root().join(name)).unwrap()));
+    }
+    found
+}
+
+/// The name by which links lead to a heading, as hosts of repositories make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.map(|char| if char == ' ' { '-' } else { char }).collect()
+}
+
+/// The targets of the links in a document, each with its line.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    (1..)
+        .zip(text.lines())
+        .flat_map(|(line, text)| text.split("](").skip(1).filter_map(move |rest| Some((line, rest.split_once(')')?.0))))
+        .collect()
+}
+
 fn banned(text: &str) -> Option<&'static str> {
     BANNED.iter().find(|(phrase, _)| has(text, phrase)).map(|(phrase, _)| *phrase)
 }
 
 #[test]
-fn what_people_see_is_said_plainly() {
+fn messages_and_pages_use_plain_words() {
     let mut wrong = Vec::new();
     for (name, code) in files("src", &["rs"]).into_iter().filter(|(name, _)| !name.ends_with("/tests.rs")) {
         for (line, text) in literals(&code) {
@@ -109,11 +136,7 @@ fn what_people_see_is_said_plainly() {
         }
     }
     let mut pages = files("src", &["html"]);
-    for name in
-        ["README.md", "CONTRIBUTING.md", "docs/ADMIN.md", "docs/API.md", "docs/ARCHITECTURE.md", "docs/GLOSSARY.md"]
-    {
-        pages.push((name.to_owned(), fs::read_to_string(root().join(name)).unwrap()));
-    }
+    pages.extend(documents());
     for (name, text) in pages {
         // The glossary lists what to avoid in its last column.
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| !text.starts_with("| unencrypted |")) {
@@ -124,13 +147,48 @@ fn what_people_see_is_said_plainly() {
 }
 
 #[test]
-fn what_is_not_plain_is_found() {
+fn banned_phrases_are_found() {
     for (text, phrase) in [("It counts no more, for good.", "counts no more"), ("Whoever asks", "whoever")] {
         assert_eq!(banned(text), Some(phrase));
     }
     assert_eq!(banned("a clear message, good for all"), None);
     let code = "fn f() -> &'static str {\n    // \"whoever\"\n    let c = '\"';\n    \"in \\\n     clear\"\n}\n";
     assert_eq!(literals(code).iter().map(|(line, _)| *line).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn cells_of_tables_are_short() {
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with('|')) {
+            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > LONGEST_CELL) {
+                wrong.push(format!("{name}:{line}: {}", cell.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "write a paragraph below the table:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn links_between_documents_lead_to_a_file_and_a_heading() {
+    let mut wrong = Vec::new();
+    for (name, text) in documents() {
+        let from = root().join(&name);
+        for (line, link) in links(&text).into_iter().filter(|(_, link)| !link.starts_with("http")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let to = if path.is_empty() { from.clone() } else { from.parent().unwrap().join(path) };
+            if !to.exists() {
+                wrong.push(format!("{name}:{line}: {path} does not exist"));
+            } else if !heading.is_empty() {
+                let headings = fs::read_to_string(&to).unwrap();
+                let mut headings = headings.lines().filter(|text| text.starts_with('#'));
+                if !headings.any(|text| anchor(text.trim_start_matches('#')) == heading) {
+                    wrong.push(format!("{name}:{line}: {link} has no such heading"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

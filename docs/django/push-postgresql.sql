@@ -1,23 +1,23 @@
--- Tells every gateway on this database at once what has changed (docs/DJANGO.md). It adds functions and triggers and changes
--- no table. A message says what to forget, never what to believe, and holds the digest of a key, never the key.
+-- Notifies all gateways on this database of changes as they happen (docs/DJANGO.md). Adds functions and triggers; changes no
+-- table. A notification names what to evict from caches. It contains the digest of a key, never the key, and cannot grant access.
 --
--- Run it as the owner of the tables, and again after a migration that made one of them anew:
+-- Run it as the owner of the tables, and again after a migration that recreated one of them:
 --
 --     tokengate django triggers | psql DATABASE        for the tables and columns of `gateway.toml`
 --     psql DATABASE < push-postgresql.sql              for those of a stock project
 --
--- It is one statement: it makes all of this or, at its first error, nothing.
+-- It is a single statement: it creates everything or, after an error, nothing.
 
 DO $tokengate$
 DECLARE
-    -- Other names come from `SET tokengate.user_table = '...'` and so on, before this statement.
+    -- Other names are set with `SET tokengate.user_table = '...'` and so on, before this statement.
     token_table   regclass := coalesce(nullif(current_setting('tokengate.token_table', true), ''), 'authtoken_token');
     user_table    regclass := coalesce(nullif(current_setting('tokengate.user_table', true), ''), 'auth_user');
     group_table   regclass := coalesce(nullif(current_setting('tokengate.group_table', true), ''), 'auth_group');
     member_table  regclass := coalesce(nullif(current_setting('tokengate.membership_table', true), ''), 'auth_user_groups');
     member_column name     := coalesce(nullif(current_setting('tokengate.membership_user_column', true), ''), 'user_id');
     session_table regclass := to_regclass(coalesce(nullif(current_setting('tokengate.session_table', true), ''), 'django_session'));
-    -- Columns that say when something was used. They change with each use and decide nothing.
+    -- Columns with the time or place of the last use. They change often and affect no decision.
     quiet CONSTANT text := '{last_login,last_used,last_used_at,last_used_ip,last_seen,last_activity}';
     wanted record;
 BEGIN
@@ -47,7 +47,7 @@ BEGIN
         RETURN NULL;
     END $body$;
 
-    -- The second argument of its trigger is the column with the id of the user.
+    -- The second argument of this trigger is the column with the user's id.
     CREATE OR REPLACE FUNCTION tokengate_membership_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
     BEGIN
         IF TG_OP <> 'INSERT' THEN
@@ -59,22 +59,22 @@ BEGIN
         RETURN NULL;
     END $body$;
 
-    -- Of the sessions only those of gateways, which say whose they are.
+    -- Only sessions of gateways, which contain the user's id.
     CREATE OR REPLACE FUNCTION tokengate_session_ended() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
     BEGIN
         PERFORM pg_notify('tokengate', 'user ' || split_part(OLD.session_data, ':', 3));
         RETURN NULL;
     END $body$;
 
-    -- Whatever gateways do not understand makes them forget everything.
+    -- Gateways clear their whole cache after a notification that they do not understand.
     CREATE OR REPLACE FUNCTION tokengate_much_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $body$
     BEGIN
         PERFORM pg_notify('tokengate', 'all');
         RETURN NULL;
     END $body$;
 
-    -- Triggers of an earlier run are made anew, and those on tables that were renamed or replaced go. The first argument
-    -- of each is the version of this script, by which gateways know that it is the one that they expect.
+    -- Recreates triggers of an earlier run, and drops those on tables that were renamed or replaced. The first argument
+    -- of each trigger is the version of this script, which gateways check.
     FOR wanted IN
         SELECT tgname, tgrelid::regclass AS of_table FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ '^tokengate_'
           AND tgrelid IN (token_table, user_table, group_table, member_table, session_table)
@@ -82,7 +82,7 @@ BEGIN
         EXECUTE format('DROP TRIGGER %I ON %s', wanted.tgname, wanted.of_table);
     END LOOP;
 
-    -- An update counts if any other column differs: also one that a project added, such as the end of a token.
+    -- An update notifies if any other column differs, including columns of the project, such as the expiry of a token.
     EXECUTE format('CREATE TRIGGER tokengate_token_changed AFTER UPDATE ON %s FOR EACH ROW '
         'WHEN ((to_jsonb(OLD) - %L::text[]) IS DISTINCT FROM (to_jsonb(NEW) - %L::text[])) '
         'EXECUTE FUNCTION tokengate_token_changed(2)', token_table, quiet, quiet);
@@ -107,7 +107,7 @@ BEGIN
     EXECUTE format('CREATE TRIGGER tokengate_group_changed AFTER UPDATE OR DELETE OR TRUNCATE ON %s FOR EACH STATEMENT '
         'EXECUTE FUNCTION tokengate_much_changed(2)', group_table);
 
-    -- A project may keep its sessions elsewhere.
+    -- The project may have no session table.
     IF session_table IS NOT NULL THEN
         EXECUTE format('CREATE TRIGGER tokengate_session_ended AFTER UPDATE OR DELETE ON %s FOR EACH ROW '
             'WHEN (OLD.session_data LIKE %L) EXECUTE FUNCTION tokengate_session_ended(2)', session_table, 'tokengate:%');

@@ -1,7 +1,7 @@
-"""Who is calling, as the gateway says it (docs/DJANGO.md): for Django REST Framework, and for pages of Django's own.
+"""Reads the caller from the gateway's headers, for Django REST Framework and for Django's own pages (docs/DJANGO.md).
 
-Copy it into the project. Whoever reaches Django without the gateway can say anything: let Django listen on a Unix socket or
-on an address that only the gateway reaches.
+Copy this file into the project. A client that reaches Django without the gateway can impersonate any user: let Django listen
+on a Unix socket, or on an address that only the gateway can reach.
 """
 
 from urllib.parse import unquote
@@ -11,7 +11,7 @@ from django.contrib.auth.backends import RemoteUserBackend
 from django.contrib.auth.middleware import RemoteUserMiddleware
 from rest_framework.authentication import RemoteUserAuthentication
 
-# The fields `user_id` and `user_name` of [identity.headers], as WSGI and ASGI spell them.
+# The headers `user_id` and `user_name` of [identity.headers], as WSGI and ASGI spell them.
 USER_ID = "HTTP_X_USER_ID"
 USER_NAME = "HTTP_X_USER_NAME"
 
@@ -21,7 +21,7 @@ def user_name(request):
 
 
 class GatewayBackend(RemoteUserBackend):
-    """Finds who is calling, for AUTHENTICATION_BACKENDS. Id and name must both be right, and nobody is ever created."""
+    """Finds the user, for AUTHENTICATION_BACKENDS. Id and name must both match. No user is ever created."""
 
     def authenticate(self, request, remote_user):
         users = get_user_model()
@@ -37,7 +37,7 @@ class GatewayBackend(RemoteUserBackend):
 
 
 class GatewayAuthentication(RemoteUserAuthentication):
-    """For DEFAULT_AUTHENTICATION_CLASSES. No field is nobody; there is no session that could say otherwise."""
+    """For DEFAULT_AUTHENTICATION_CLASSES. Without the header a request is anonymous; there is no session."""
 
     header = USER_ID
 
@@ -46,7 +46,7 @@ class GatewayAuthentication(RemoteUserAuthentication):
 
 
 class GatewayMiddleware(RemoteUserMiddleware):
-    """For pages of Django's own: stands behind AuthenticationMiddleware. It keeps a session, and ends it when no field comes."""
+    """For Django's own pages, after AuthenticationMiddleware. Keeps a session, and ends it when the header is missing."""
 
     header = USER_ID
 

@@ -1,8 +1,8 @@
-"""Keeps the triggers of push-postgresql.sql where they belong: after each `migrate` they are made anew (docs/DJANGO.md).
+"""Creates the triggers of push-postgresql.sql after each `migrate` (docs/DJANGO.md).
 
-Copy both files into the project and call `connect()` in `ready` of one of its AppConfigs. The tables are those of the project's own
-models: its AUTH_USER_MODEL, and the model of tokens that `connect` is given. It does something on PostgreSQL only; the other
-databases have no way to tell a gateway.
+Copy both files into the project and call `connect()` in `ready` of one of its AppConfigs. The names of the tables come from the
+project's models: its AUTH_USER_MODEL, and the token model that `connect` gets. On other databases than PostgreSQL it does
+nothing, because they cannot notify a gateway.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ TRIGGERS = Path(__file__).with_name("push-postgresql.sql")
 
 
 def tables(token_model):
-    """What gateway.toml calls [store.django], as the project's models have it."""
+    """Returns the keys of [store.django] in gateway.toml, with the names that the project's models use."""
     user = get_user_model()
     groups = user._meta.get_field("groups")
     membership = groups.remote_field.through

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokengate::config::settings::{ConnectionTimeouts, Limits};
@@ -104,13 +105,14 @@ fn pass(pieces: Vec<&[u8]>, room: usize) -> Passed {
     };
     let client = Rc::new(ClientConnection {
         peer: Peer::plain(nowhere, nowhere),
-        pulse: Roll::new(timeouts).enter(),
+        pulse: Roll::new(timeouts).enter(&"fuzz".into()),
         fault: Cell::new(None),
         held: Cell::new(false),
-        door: Rc::new(Door { hsts: None, plaintext: None }),
+        listener: None,
+        door: Arc::new(Door { hsts: None, plaintext: None }),
     });
     let wire = Wire(pieces.into_iter().filter(|piece| !piece.is_empty()).collect());
-    let mut front = Front::new(wire, Rc::clone(&client), Rc::new(Limits::default()));
+    let mut front = Front::new(wire, Rc::clone(&client), Arc::new(Limits::default()));
     let mut passed = Passed { bytes: Vec::new(), fault: None, damaged: false };
     let mut buffer = vec![0; room];
     loop {

@@ -42,7 +42,7 @@ pub struct Client(pub SocketAddr);
 #[derive(Clone)]
 pub struct Door {
     /// TLS; `None`: unencrypted.
-    pub acceptor: Option<TlsAcceptor>,
+    pub acceptor: Option<watch::Receiver<TlsAcceptor>>,
     /// Handles requests.
     pub router: Router,
     /// Limits and timeouts.
@@ -56,8 +56,8 @@ pub struct Door {
 pub struct Bounds {
     /// Maximum number of connections; more wait in the kernel's accept queue.
     pub connections: usize,
-    /// Maximum number of connections per client. Beyond it the client's oldest connection that has not begun to talk
-    /// is closed, or the new one if there is none.
+    /// Maximum number of connections per client. Beyond it the client's oldest connection without a completed handshake
+    /// or first byte is closed, or the new one if there is none.
     pub each: usize,
     /// Maximum number of connections from this machine, including operators who use a tunnel.
     pub local: usize,
@@ -65,7 +65,7 @@ pub struct Bounds {
     pub handshake: Duration,
     /// Timeout of a request head, including the idle time before it.
     pub head: Duration,
-    /// True if connections are kept alive.
+    /// Whether connections are kept alive.
     pub keep_alive: bool,
     /// Maximum age of a connection; the next response closes it, so that no client keeps its place indefinitely.
     pub connection: Duration,
@@ -164,6 +164,7 @@ impl Door {
         let begun = async {
             match &self.acceptor {
                 Some(acceptor) => {
+                    let acceptor = acceptor.borrow().clone();
                     let handshake = timeout(self.bounds.handshake, acceptor.accept(stream)).await;
                     handshake.ok()?.ok().map(|stream| Begun::Tls(Box::new(stream)))
                 }
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_is_one_client_by_whatever_address_it_connects() {
+    fn this_machine_is_one_client_whatever_address_it_uses() {
         let bounds = Bounds { each: 2, local: 3, ..Bounds::new(Duration::from_secs(1)) };
         let places = bounds.places(Arc::default());
         let confirmed = |address: &str| {

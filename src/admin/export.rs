@@ -168,7 +168,7 @@ fn cell(text: &str) -> String {
     cell
 }
 
-/// Returns true for an invisible character that a reader may remove.
+/// Whether a reader may remove this invisible character.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180e}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'

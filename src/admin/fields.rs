@@ -26,7 +26,7 @@ impl Fields {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns true if the check box of this name is ticked.
+    /// Whether the check box of this name is ticked.
     pub(super) fn is_ticked(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }

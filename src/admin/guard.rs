@@ -94,7 +94,7 @@ fn is_plain(request: &Request) -> bool {
         && path.strip_prefix('/').is_some_and(|rest| rest.is_empty() || !rest.split('/').any(is_odd))
 }
 
-/// Returns true if the host belongs to the application.
+/// Whether the host belongs to the application.
 fn is_for_us(request: &Request, settings: &settings::Admin) -> bool {
     let Some(authority) = one(request.headers(), &header::HOST).and_then(|host| host.parse::<Authority>().ok()) else {
         return false;
@@ -103,7 +103,7 @@ fn is_for_us(request: &Request, settings: &settings::Admin) -> bool {
     request.uri().authority().is_none() && !authority.as_str().contains('@') && settings.is_called(&host)
 }
 
-/// Returns true for a cross-site request. Following a link from another site is allowed.
+/// Whether the request is cross-site. Following a link from another site is allowed.
 fn is_foreign(method: &Method, fields: &HeaderMap) -> bool {
     let own = one(fields, &header::HOST).map(|host| format!("https://{host}")).unwrap_or_default();
     if fields.contains_key(header::ORIGIN) {

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_the_oldest_gives_way() {
+    fn beyond_the_maximum_the_oldest_sign_in_ends() {
         let sign_ins = SignIns::new(Duration::from_secs(10_000));
         let all: Vec<_> = (0..=1_024).map(|number| open_of(&sign_ins, number, number)).collect();
         assert!(sign_ins.find(all[0], at(1_024)).is_none());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_signs_in_again_and_again_signs_out_nobody_else() {
+    fn repeated_sign_ins_of_one_user_do_not_sign_out_others() {
         let sign_ins = SignIns::new(Duration::from_secs(10_000));
         let other = open_of(&sign_ins, 2, 0);
         let own: Vec<_> = (1..=2_000).map(|second| open_of(&sign_ins, 1, second)).collect();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_for_the_next_page_is_told_once() {
+    fn a_message_for_the_next_page_is_shown_once() {
         let sign_ins = SignIns::new(Duration::from_secs(60));
         let digest = open(&sign_ins, 0);
         sign_ins.leave(digest, Notice::Done("done".to_owned()));

@@ -97,7 +97,7 @@ impl Visit {
         self.app.desk.act_for(&self.caller)
     }
 
-    /// Returns true for a superuser.
+    /// Whether the user is a superuser.
     pub(super) fn is_superuser(&self) -> bool {
         self.caller.rights == Rights::Superuser
     }
@@ -150,8 +150,7 @@ impl FromRequest<Arc<Application>> for Sent {
         let visit = Visit::from_request_parts(&mut parts, app).await?;
         let fields = read_form(Request::from_parts(parts, body), app).await?;
         if !visit.secret.is_shown_by(fields.get(CSRF_FIELD)) {
-            let text =
-                "The form does not belong to this sign-in. Go back, load the page again and repeat what you did.";
+            let text = "The form belongs to another sign-in. Go back, reload the page and try again.";
             return Err(pages::message(StatusCode::FORBIDDEN, "Forbidden", text));
         }
         Ok(Sent { visit, fields })
@@ -163,7 +162,7 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        let text = "Only forms of this application are read here.";
+        let text = "Only forms of this application are accepted here.";
         return Err(pages::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form", text));
     }
     let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {

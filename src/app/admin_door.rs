@@ -36,7 +36,7 @@ pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
 /// It has its own rate limits, so load on the public listeners cannot lock operators out. The API records token use.
 pub(super) fn serve(
     settings: &Settings,
-    (socket, acceptor, turned_away): (TcpListener, TlsAcceptor, Arc<TurnedAway>),
+    (socket, acceptor, turned_away): (TcpListener, watch::Receiver<TlsAcceptor>, Arc<TurnedAway>),
     addresses: &HashMap<String, SocketAddr>,
     (store, clock, uses, records): (&Store, &Clock, Uses, Records),
     monitor: Arc<Monitor>,

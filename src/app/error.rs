@@ -21,7 +21,7 @@ pub enum StartError {
         key: String,
         /// Its address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Two routes match the same requests.
@@ -32,12 +32,20 @@ pub enum StartError {
         /// The other.
         second: String,
     },
+    /// The control socket cannot be made.
+    #[error("control.socket: cannot listen on {path}; is another gateway using it?")]
+    Control {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// Request bodies cannot be spooled.
     #[error("spool.folder: cannot create a file in {folder}")]
     Spool {
         /// The folder.
         folder: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// TLS cannot be set up.

@@ -5,17 +5,26 @@
 //! `start`; each worker has its own thread and runtime.
 
 mod admin_door;
+mod changes;
 mod clock;
+mod control;
 mod error;
 mod files;
+mod generation;
+mod internal;
 mod knowledge;
 mod monitor;
 mod prune;
+mod reload;
 mod signals;
+mod sockets;
 mod start;
+mod watch;
 mod worker;
 
+pub use changes::Changes;
 pub use error::StartError;
 pub use files::OutOfFiles;
+pub use reload::ReloadError;
 pub use signals::{Signal, Signals};
 pub use start::{Running, Stopped, World, start};

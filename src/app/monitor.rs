@@ -1,17 +1,20 @@
 //! Data of the admin application's monitoring pages: traffic samples and component status.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::Method;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use super::generation::Built;
 use super::knowledge::Known;
-use super::worker::Tallies;
+
 use crate::admin::monitor::status::{
-    CertificateStatus, EndpointState, EndpointStatus, RouteStatus, SharedCacheStatus, StoreStatus, UpstreamStatus,
+    CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus, StoreStatus,
+    UpstreamStatus,
 };
-use crate::admin::monitor::{Monitor, RouteName, Status};
+use crate::admin::monitor::{Monitor, Names, ReloadHandle, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{Auth, Browser, ForwardAuthorization, HostPattern, Login, PathPattern, Route, StoreUrl};
@@ -29,13 +32,15 @@ pub(super) struct Sampler {
     clock: Clock,
 }
 
-/// The sampled history.
+/// What the monitor is made of.
 pub(super) struct Sources<'a> {
-    pub settings: &'a Settings,
-    /// Names of the recorders' counters.
-    pub names: &'a [Arc<str>],
+    /// The configuration in use.
+    pub in_use: watch::Receiver<Arc<Built>>,
+    /// How it was last reloaded.
+    pub report: watch::Receiver<ReloadStatus>,
+    /// Asks for a reload.
+    pub reloads: ReloadHandle,
     pub recorders: &'a [Arc<Recorder>],
-    pub tallies: &'a Tallies,
     pub known: &'a Known,
     pub clock: &'a Clock,
     /// Path of the configuration file.
@@ -67,51 +72,58 @@ impl Sampler {
 
 /// The monitor and the task that feeds it.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
-    let Sources { settings, names, recorders, tallies, known, clock, configuration } = sources;
-    let history = Arc::new(History::new(names.len(), clock.now()));
+    let Sources { in_use, report, reloads, recorders, known, clock, configuration } = sources;
+    let history = Arc::new(History::new(clock.now()));
     let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
-    let upstream = |index| settings.routes.get(index).map(|route: &Route| route.upstream);
-    let routes =
-        names.iter().enumerate().map(|(index, name)| RouteName { name: name.to_string(), upstream: upstream(index) });
-    let upstreams = settings.upstreams.iter().map(|upstream| upstream.name.clone());
-
-    let settled = settled(settings, configuration, known, clock.now());
-    let ends: Vec<_> = settings
-        .certificates
-        .iter()
-        .map(|one| Timestamp::from_micros(one.not_after.saturating_mul(1_000_000)))
-        .collect();
-    let (tallies, known, clock) = (tallies.clone(), known.clone(), clock.clone());
+    let names = {
+        let in_use = in_use.clone();
+        move || names(&in_use.borrow().settings)
+    };
+    let (known, clock, started) = (known.clone(), clock.clone(), clock.now());
     let ask = move || {
-        let (mut status, now) = (settled.clone(), clock.now());
-        for (upstream, tallies) in status.upstreams.iter_mut().zip(&tallies) {
-            upstream.endpoints.iter_mut().zip(tallies).for_each(|(endpoint, tally)| look_at(endpoint, tally));
-        }
-        for (certificate, end) in status.certificates.iter_mut().zip(&ends) {
-            *certificate = CertificateStatus::new(&certificate.name, &certificate.hosts, *end, now);
-        }
+        let (built, now) = (Arc::clone(&in_use.borrow()), clock.now());
+        let mut status = status(&built, configuration.as_deref(), &known, started, now);
+        status.reload = report.borrow().clone();
         known.tell(&mut status, now);
         status
     };
-    (Arc::new(Monitor::new(history, routes.collect(), upstreams.collect(), Arc::new(ask))), sampler)
+    (Arc::new(Monitor::new(history, Arc::new(names), Arc::new(ask), reloads)), sampler)
 }
 
-/// Facts that stay constant while the process runs; the rest is added on each request.
-fn settled(settings: &Settings, configuration: Option<PathBuf>, known: &Known, now: Timestamp) -> Status {
-    let upstreams = settings.upstreams.iter().map(|upstream| UpstreamStatus {
-        name: upstream.name.clone(),
-        max_connections: upstream.max_connections,
-        endpoints: upstream.endpoints.iter().map(|endpoint| EndpointStatus::unused(&endpoint.authority)).collect(),
+fn names(settings: &Settings) -> Names {
+    let upstream = |route: &Route| settings.upstreams.get(route.upstream).map(|upstream| upstream.name.clone());
+    let configured = settings.routes.iter().map(|route| (Arc::clone(&route.name), upstream(route)));
+    let login = settings.login.as_ref().map(|_| (Login::NAME.into(), None));
+    let pages = settings.login.as_ref().and_then(|login| login.browser.as_ref()).map(|_| (Browser::NAME.into(), None));
+    Names {
+        routes: configured.chain(login).chain(pages).collect(),
+        upstreams: settings.upstreams.iter().map(|upstream| upstream.name.clone()).collect(),
+    }
+}
+
+/// The status of everything but the store and the shared cache, which [`Known::tell`] adds.
+fn status(built: &Built, configuration: Option<&Path>, known: &Known, started: Timestamp, now: Timestamp) -> Status {
+    let settings = &built.settings;
+    let upstreams = built.generation.upstreams.iter().map(|upstream| UpstreamStatus {
+        name: upstream.settings.name.clone(),
+        max_connections: upstream.settings.max_connections,
+        endpoints: upstream
+            .members
+            .iter()
+            .map(|member| endpoint_status(&member.spec.authority, &member.tally))
+            .collect(),
     });
     let certificates = settings.certificates.iter().map(|one| {
         let addresses = one.addresses.iter().map(ToString::to_string);
         let hosts: Vec<_> = one.names.iter().cloned().chain(addresses).collect();
-        CertificateStatus::new(&one.name, &hosts, now, now)
+        let end = Timestamp::from_micros(one.not_after.saturating_mul(1_000_000));
+        CertificateStatus::new(&one.name, &hosts, end, now)
     });
     Status {
         version: env!("CARGO_PKG_VERSION"),
-        started: now,
+        started,
         configuration: configuration.map(|file| file.display().to_string()),
+        reload: ReloadStatus { generation: 0, loaded: now, failed: None, problems: Vec::new() },
         workers: settings.workers,
         routes: own_routes(settings).chain(settings.routes.iter().map(|route| route_status(route, settings))).collect(),
         upstreams: upstreams.collect(),
@@ -208,11 +220,15 @@ fn limits(route: &Route) -> Vec<String> {
     limits
 }
 
-fn look_at(endpoint: &mut EndpointStatus, tally: &EndpointTally) {
-    endpoint.state = match tally.reachability() {
-        Reachability::Untried => EndpointState::Untried,
-        Reachability::Reachable => EndpointState::Reachable,
-        Reachability::Unreachable(_) => EndpointState::Unreachable,
-    };
-    (endpoint.connections, endpoint.failures) = (tally.open(), tally.refusals());
+fn endpoint_status(address: &str, tally: &EndpointTally) -> EndpointStatus {
+    EndpointStatus {
+        address: address.to_owned(),
+        state: match tally.reachability() {
+            Reachability::Untried => EndpointState::Untried,
+            Reachability::Reachable => EndpointState::Reachable,
+            Reachability::Unreachable(_) => EndpointState::Unreachable,
+        },
+        connections: tally.open(),
+        failures: tally.refusals(),
+    }
 }

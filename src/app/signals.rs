@@ -1,23 +1,26 @@
-//! Shutdown signals.
+//! Signals.
 
 use std::io;
 
 use tokio::signal::unix;
 
-/// SIGTERM and SIGINT. Both mean: drain requests in flight, then exit.
+/// SIGTERM, SIGINT and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
+    hangup: unix::Signal,
 }
 
 /// Received signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM.
+    /// SIGTERM: drain requests in flight, then exit.
     Terminate,
-    /// SIGINT.
+    /// SIGINT: the same.
     Interrupt,
+    /// SIGHUP: reload the configuration.
+    Hangup,
 }
 
 impl Signals {
@@ -28,7 +31,8 @@ impl Signals {
     pub fn listen() -> io::Result<Signals> {
         let terminate = unix::signal(unix::SignalKind::terminate())?;
         let interrupt = unix::signal(unix::SignalKind::interrupt())?;
-        Ok(Signals { terminate, interrupt })
+        let hangup = unix::signal(unix::SignalKind::hangup())?;
+        Ok(Signals { terminate, interrupt, hangup })
     }
 
     /// Waits for the next signal. Dropping the future loses none.
@@ -36,6 +40,12 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.hangup.recv() => Signal::Hangup,
         }
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn stop(&mut self) {
+        while self.next().await == Signal::Hangup {}
     }
 }

@@ -2,36 +2,40 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rand::RngExt;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::admin_door;
+use super::changes::Changes;
+use super::control::{Control, ControlSocket};
 use super::error::StartError;
 use super::files;
+use super::generation::Builder;
+use super::internal::Internal;
 use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
-use super::worker::{self, Phase, Plan, Share, Tallies};
-use crate::admin::{self, Health, Records};
-use crate::auth::{Issuer, Refused};
+use super::reload::{ReloadError, Reloader, State};
+use super::sockets::Sockets;
+use super::watch as files_watch;
+use super::worker::{self, Phase, Plan, Share, Switch};
+use crate::admin::Records;
+use crate::admin::monitor::status::ReloadStatus;
+use crate::admin::monitor::{ReloadHandle, ReloadRequest};
 use crate::cache::IdentityCache;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::config::settings::{Admin, Browser, ExposedToken, Listener, ListenerRole, Login, TlsListener};
-use crate::gateway::Forms;
+use crate::config::settings::Admin;
 use crate::limits::TurnedAway;
-use crate::listener::{Connections, socket, tls};
-use crate::route::RouteTable;
-use crate::store::{Store, Via};
-use crate::telemetry::{AccessLog, LogFormat, LogWriter, Recorder, RequestIds};
-use crate::upstream::{EndpointSpec, Spool};
+use crate::listener::{Connections, tls};
+use crate::store::Store;
+use crate::telemetry::{LogFormat, LogWriter, Recorder, RequestIds};
 
 /// Time limit at shutdown for writing the last lines of the access log.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -53,7 +57,8 @@ pub struct World {
 
 /// A running gateway. Dropping it does not stop its threads; they end with the process.
 pub struct Running {
-    addresses: HashMap<String, SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    reloader: Arc<Reloader>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<usize>>,
     control: JoinSet<()>,
@@ -85,99 +90,127 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
     }
-    if let Err(none) = &store.sessions
-        && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
-    {
-        return Err(StartError::NoSessions(none.clone()));
-    }
-    let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
-        let conflict = conflicts.into_iter().next();
-        let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
-        StartError::Routes { first, second }
-    })?;
-    let (tls, admin_tls) = set_up_tls(&settings)?;
-    let sockets = settings.listeners.iter().map(|l| open(l, settings.workers)).collect::<Result<Vec<_>, _>>()?;
+    let sockets = Sockets::default();
+    let mut prepared = sockets.prepare(&settings.listeners, settings.workers)?;
     let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
-    let mut addresses: HashMap<String, SocketAddr> = settings
-        .listeners
-        .iter()
-        .zip(&sockets)
-        .filter_map(|(listener, sockets)| Some((listener.name.clone(), sockets.first()?.local_addr().ok()?)))
-        .collect();
-    let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
-    addresses.extend(admin_address.map(|address| (Admin::NAME.to_owned(), address)));
-
-    let mut control = JoinSet::new();
-    let endpoints = resolve_all(&settings, &mut control).await;
+    let opened = settings
+        .control
+        .as_deref()
+        .map(|path| ControlSocket::open(path).map_err(|source| StartError::Control { path: path.to_owned(), source }));
+    let control_socket = opened.transpose()?;
+    let (mut control, mut tasks) = (JoinSet::new(), JoinSet::new());
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
-    let spool = spool(&settings, &known)?;
-    let issuer = settings.login.as_ref().map(|login| {
-        let (issuer, handle) = Issuer::new(store.clone(), Via::Gateway, login, clock.clone());
-        control.spawn(issuer.run());
-        handle
-    });
+    let builder =
+        Builder { store: store.clone(), clock: clock.clone(), known: known.clone(), ticketer: tls::ticketer()? };
+    let admin_tls = builder.admin_tls(&settings)?.map(|acceptor| watch::channel(acceptor).0);
+    let built = Arc::new(builder.build(settings, None, &prepared.addresses, &mut tasks).await?);
+    let settings = Arc::clone(&built.settings);
 
-    let mut names: Vec<Arc<str>> = settings.routes.iter().map(|route| Arc::clone(&route.name)).collect();
-    // Its index follows the last route: see `Exchange::matched_login`.
-    names.extend(settings.login.as_ref().map(|_| Login::NAME.into()));
-    names.extend(settings.login.as_ref().and_then(|login| login.browser.as_ref()).map(|_| Browser::NAME.into()));
-    let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new(&names)).collect();
+    let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new()).collect();
     let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
     let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
     let (phase, phases) = watch::channel(Phase::Serving);
-
-    let https_port = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Tls(_)));
-    let https_port = https_port.and_then(|l| addresses.get(&l.name)).map_or(443, SocketAddr::port);
     control.spawn(tell_turned_away(Arc::clone(&known.counts.turned_away)));
-    serve_internal(&settings, &sockets, (&recorders, &known), &phases, &mut control);
-    let tallies: Tallies = endpoints.iter().map(|members| members.iter().map(|_| Arc::default()).collect()).collect();
+    let mut internal = Internal {
+        known: known.clone(),
+        recorders: recorders.clone(),
+        phases: phases.clone(),
+        serving: HashMap::new(),
+    };
+    for (listener, socket) in std::mem::take(&mut prepared.internal) {
+        internal.serve(&listener, socket, &mut tasks);
+    }
+    let (built, in_use) = watch::channel(built);
+    let started = clock.now();
+    let first = ReloadStatus { generation: 1, loaded: started, failed: None, problems: Vec::new() };
+    let (report, reports) = watch::channel(first);
+    let (reloads, asked) = ReloadHandle::new();
     let (mut admin, mut sampler) = (None, None);
-    if let Some((socket, acceptor)) = admin_socket.zip(admin_tls) {
-        let door = (socket, acceptor, Arc::clone(&known.counts.turned_away));
+    let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    if let Some((socket, acceptor)) = admin_socket.zip(admin_tls.as_ref()) {
+        let door = (socket, acceptor.subscribe(), Arc::clone(&known.counts.turned_away));
         let sources = monitor::Sources {
-            settings: &settings,
-            names: &names,
+            in_use,
+            report: reports.clone(),
+            reloads: reloads.clone(),
             recorders: &recorders,
-            tallies: &tallies,
             known: &known,
             clock: &clock,
-            configuration,
+            configuration: configuration.clone(),
         };
         let (monitor, sampling) = monitor::new(sources);
         control.spawn(sampling.clone().run());
         sampler = Some(sampling);
         // Uses request ids that no worker uses. Lines lost by its log are not counted: only workers have counters.
-        let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new(&[])));
+        let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new()));
         let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
         let from = (&store, &clock, known.uses.clone(), records);
-        admin = admin_door::serve(&settings, door, &addresses, from, monitor, &phases, &mut control);
+        admin = admin_door::serve(&settings, door, &prepared.addresses, from, monitor, &phases, &mut control);
     }
+    let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &known.counts.turned_away);
     let plan = Arc::new(Plan {
-        routes: Arc::new(routes),
-        endpoints,
-        tallies,
-        tls,
+        workers: settings.workers,
         known: known.clone(),
-        spool,
-        forms: Forms::new(&settings.login.clone().unwrap_or_default()),
-        refused: Refused::new(settings.limits.wrong_keys),
-        issuer,
-        connections: Connections::new(&settings.limits, settings.timeouts.handshake, &known.counts.turned_away),
+        connections: Arc::clone(&connections),
         clock,
         process_id: process_id(),
-        https_port,
-        settings,
     });
-    let log_for = |recorder: &Arc<Recorder>| log.as_ref().map(|log| log.worker(format, recorder));
-    let shares = share_out(&plan.settings, sockets, &recorders, log_for, &phases);
-    let workers = shares.into_iter().map(|share| worker::spawn(Arc::clone(&plan), share)).collect::<Result<_, _>>()?;
-    Ok(Running { addresses, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
+    let (mut workers, mut orders) = (Vec::new(), Vec::new());
+    let for_workers = std::mem::take(&mut prepared.for_workers);
+    let generation = Arc::clone(&built.borrow().generation);
+    for ((index, recorder), opened) in (0_u16..).zip(&recorders).zip(for_workers) {
+        let (switch, switches) = mpsc::unbounded_channel();
+        let generation = Arc::clone(&generation);
+        let first =
+            Switch { generation, closed: Vec::new(), opened, drain: Duration::ZERO, done: oneshot::channel().0 };
+        let access_log = log.as_ref().map(|log| log.worker(format, recorder));
+        let (recorder, phase) = (Arc::clone(recorder), phases.clone());
+        workers.push(worker::spawn(Arc::clone(&plan), Share { index, recorder, access_log, phase, first, switches })?);
+        orders.push(switch);
+    }
+    let mut sockets = sockets;
+    sockets.adopt(prepared);
+    let state = Mutex::new(State { sockets, internal, tasks, is_stopping: false });
+    let file = configuration;
+    let reloader =
+        Arc::new(Reloader { builder, file, workers: orders, connections, admin: admin_tls, built, report, state });
+    reloader.measure(started);
+    control.spawn(files_watch::run(Arc::clone(&reloader)));
+    control.spawn(serve_reloads(Arc::clone(&reloader), asked));
+    if let Some(socket) = control_socket {
+        control.spawn(socket.serve(Control { reloads, report: reports }));
+    }
+    Ok(Running { admin_address, reloader, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
 }
 
 impl Running {
-    /// Returns the address of a listener.
+    /// Returns the address of a listener. `None` for one that does not exist.
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses.get(listener).copied()
+        if listener == Admin::NAME {
+            return self.admin_address;
+        }
+        self.reloader.built.borrow().addresses.get(listener).copied()
+    }
+
+    /// Returns the settings in use.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.reloader.built.borrow().settings)
+    }
+
+    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        self.reloader.reload(settings).await
+    }
+
+    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub async fn reload_file(&self) -> Result<Changes, ReloadError> {
+        self.reloader.reload_file("SIGHUP").await
     }
 
     /// Returns the token cache of this process.
@@ -206,6 +239,7 @@ impl Running {
     ///
     /// Dropping the future closes all connections at once.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
+        self.reloader.stop().await;
         // Sending fails only if all workers have ended already.
         let _ = self.phase.send(Phase::Draining);
         let workers = std::mem::take(&mut self.workers);
@@ -229,8 +263,9 @@ impl Running {
                 ended.await.unwrap_or(0)
             }
         };
+        self.reloader.shutdown().await;
         self.control.shutdown().await;
-        drop(self.known);
+        drop((self.known, self.reloader));
         if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
             tracing::warn!("the last uses of some tokens were not written");
         }
@@ -244,58 +279,13 @@ impl Running {
     }
 }
 
-/// Resolves the names of all endpoints in parallel. Names that do not resolve are retried until they do.
-async fn resolve_all(settings: &Settings, control: &mut JoinSet<()>) -> Vec<Vec<Arc<EndpointSpec>>> {
-    let mut asked = JoinSet::new();
-    let mut all = Vec::new();
-    for upstream in &settings.upstreams {
-        let members: Vec<_> = upstream.endpoints.iter().map(|endpoint| Arc::new(EndpointSpec::of(endpoint))).collect();
-        for addresses in members.iter().filter_map(|spec| spec.addresses()).cloned() {
-            let upstream = upstream.name.clone();
-            asked.spawn(async move { addresses.look_up().await.map_err(|error| (addresses, upstream, error)) });
-        }
-        all.push(members);
+/// Carries out the reloads that the admin application and the control socket ask for.
+async fn serve_reloads(reloader: Arc<Reloader>, mut asked: mpsc::Receiver<ReloadRequest>) {
+    while let Some(ReloadRequest { trigger, reply }) = asked.recv().await {
+        let reloaded = reloader.reload_file(&trigger).await;
+        // Fails only if nobody waits any more.
+        let _ = reply.send(reloaded.map(|changes| changes.0).map_err(|error| error.lines()));
     }
-    while let Some(answer) = asked.join_next().await {
-        if let Ok(Err((addresses, upstream, error))) = answer {
-            control.spawn(addresses.keep_looking_up(upstream, error));
-        }
-    }
-    all
-}
-
-/// The spool of request bodies, if a route buffers them. Checks that its folder is writable.
-fn spool(settings: &Settings, known: &Known) -> Result<Spool, StartError> {
-    let spool = Spool::new(&settings.spool, Arc::clone(&known.counts));
-    if settings.routes.iter().any(|route| route.buffer_request) {
-        spool.probe().map_err(|source| StartError::Spool { folder: settings.spool.folder.clone(), source })?;
-    }
-    Ok(spool)
-}
-
-/// Builds the TLS acceptors of the listeners and of the admin application.
-fn set_up_tls(settings: &Settings) -> Result<(Vec<Option<TlsAcceptor>>, Option<TlsAcceptor>), tls::TlsError> {
-    let ticketer = tls::ticketer()?;
-    let acceptor = |tls: &TlsListener| -> Result<TlsAcceptor, tls::TlsError> {
-        Ok(tls::config(tls, &settings.certificates, Arc::clone(&ticketer))?.into())
-    };
-    let one = |listener: &Listener| match &listener.role {
-        ListenerRole::Tls(tls) => acceptor(tls).map(Some),
-        ListenerRole::Plain(_) | ListenerRole::Internal { .. } => Ok(None),
-    };
-    let admin = settings.admin.as_ref().map(|admin| {
-        let certificates = vec![admin.certificate];
-        let (http1, http2, tls12) = (true, false, true);
-        acceptor(&TlsListener { certificates, http1, http2, tls12, hsts: None, exposed_token: ExposedToken::Ignore })
-    });
-    Ok((settings.listeners.iter().map(one).collect::<Result<_, _>>()?, admin.transpose()?))
-}
-
-fn open(listener: &Listener, workers: usize) -> Result<Vec<TcpListener>, StartError> {
-    let count = if matches!(listener.role, ListenerRole::Internal { .. }) { 1 } else { workers };
-    let opened = socket::probe(listener.address).and_then(|()| socket::open(listener.address, count));
-    let key = format!("listeners.{}", listener.name);
-    opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
 }
 
 /// Logs what limits rejected, at most once a second for each limit.
@@ -307,68 +297,6 @@ async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
             tracing::warn!(limit, count, "a limit turned connections away");
         }
     }
-}
-
-/// The internal listener: health and metrics.
-fn serve_internal(
-    settings: &Settings,
-    sockets: &[Vec<TcpListener>],
-    (recorders, known): (&[Arc<Recorder>], &Known),
-    phases: &watch::Receiver<Phase>,
-    control: &mut JoinSet<()>,
-) {
-    for (listener, sockets) in settings.listeners.iter().zip(sockets) {
-        let ListenerRole::Internal { health, metrics } = listener.role else { continue };
-        let phase = phases.clone();
-        let ask = move || match *phase.borrow() {
-            Phase::Serving => Health::Ok,
-            Phase::Draining | Phase::Aborting => Health::Failing(vec!["the gateway is shutting down".to_owned()]),
-        };
-        let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
-        let turned_away = Arc::clone(&known.counts.turned_away);
-        let (recorders, known) = (recorders.to_vec(), known.clone());
-        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || known.metrics(&recorders)) });
-        let router = admin::internal_router(ask, write);
-        let Some(socket) = sockets.first().and_then(|socket| socket.try_clone().ok()) else { continue };
-        let name = listener.name.clone();
-        control.spawn(async move {
-            match tokio::net::TcpListener::from_std(socket) {
-                // Served until the very end, so monitoring can observe the shutdown.
-                Ok(socket) => admin::serve(socket, router, turned_away, std::future::pending()).await,
-                Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
-            }
-        });
-    }
-}
-
-/// Distributes the sockets: each worker gets one of each listener.
-fn share_out(
-    settings: &Settings,
-    sockets: Vec<Vec<TcpListener>>,
-    recorders: &[Arc<Recorder>],
-    log_for: impl Fn(&Arc<Recorder>) -> Option<AccessLog>,
-    phases: &watch::Receiver<Phase>,
-) -> Vec<Share> {
-    let mut shares: Vec<Share> = (0_u16..)
-        .zip(recorders)
-        .map(|(index, recorder)| Share {
-            index,
-            sockets: Vec::new(),
-            recorder: Arc::clone(recorder),
-            access_log: log_for(recorder),
-            phase: phases.clone(),
-        })
-        .collect();
-    for (place, sockets) in sockets.into_iter().enumerate() {
-        let for_clients =
-            settings.listeners.get(place).is_some_and(|l| !matches!(l.role, ListenerRole::Internal { .. }));
-        if for_clients {
-            for (share, socket) in shares.iter_mut().zip(sockets) {
-                share.sockets.push((place, socket));
-            }
-        }
-    }
-    shares
 }
 
 /// Prefix that distinguishes request ids of this process from those of other processes.

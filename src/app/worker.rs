@@ -1,5 +1,6 @@
 //! Worker: a thread with its own runtime, sockets, connection pools and counters.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -7,26 +8,18 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 
 use super::knowledge::Known;
-use crate::auth::{Authenticator, IssuerHandle, Refused};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::config::settings::{ExposedToken, ListenerRole, Plaintext};
-use crate::gateway::fields::FieldPolicy;
-use crate::gateway::{self, Callers, Door, Forms, Gateway, LoginDesk, Offers, PageDesk, PlaintextAnswer, Roll, Shares};
-use crate::http1;
-use crate::listener::{Accept, Connections, Tls, tls};
-use crate::route::RouteTable;
+use crate::gateway::{Callers, Current, Gateway, Generation, Roll, Tunnels, Worker};
+use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
-use crate::upstream::{EndpointPool, EndpointSpec, EndpointTally, PoolLimits, Pools, Spool, UpstreamPools};
 
 /// Interval at which a worker checks its connections and flushes its log lines. It is also the resolution of timeouts.
 const TICK: Duration = Duration::from_millis(250);
@@ -46,41 +39,55 @@ pub(super) enum Phase {
     Aborting,
 }
 
-/// State of the endpoints of each upstream.
-pub(super) type Tallies = Vec<Vec<Arc<EndpointTally>>>;
-
 /// Shared inputs of all workers.
 pub(super) struct Plan {
-    pub settings: Settings,
-    pub routes: Arc<RouteTable>,
-    /// The resolved endpoints of each upstream.
-    pub endpoints: Vec<Vec<Arc<EndpointSpec>>>,
-    /// The state of each endpoint.
-    pub tallies: Tallies,
-    /// TLS of each listener.
-    pub tls: Vec<Option<TlsAcceptor>>,
+    /// The number of workers.
+    pub workers: usize,
     pub known: Known,
-    pub spool: Spool,
-    /// Memory budget for login bodies and forms that are still being received.
-    pub forms: Forms,
-    pub refused: Refused,
-    /// `None`: logins are not configured.
-    pub issuer: Option<IssuerHandle>,
     pub connections: Arc<Connections>,
     pub clock: Clock,
     pub process_id: u64,
-    /// The port of the first HTTPS listener, for redirects.
-    pub https_port: u16,
 }
 
 /// Inputs of a single worker.
 pub(super) struct Share {
     pub index: u16,
-    /// Its sockets, each with its index in the settings.
-    pub sockets: Vec<(usize, TcpListener)>,
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
     pub phase: watch::Receiver<Phase>,
+    /// The generation to begin with, and its sockets.
+    pub first: Switch,
+    /// Later generations.
+    pub switches: mpsc::UnboundedReceiver<Switch>,
+}
+
+/// Tells a worker to use another generation.
+pub(super) struct Switch {
+    pub generation: Arc<Generation>,
+    /// Listeners that are gone: their connections finish what they are doing.
+    pub closed: Vec<Arc<str>>,
+    /// New listeners, with a socket for this worker.
+    pub opened: Vec<(Arc<str>, TcpListener)>,
+    /// How long tunnels of routes that are gone may go on.
+    pub drain: Duration,
+    /// Told when the worker uses it.
+    pub done: oneshot::Sender<()>,
+}
+
+/// One worker: its connections, and what it accepts.
+struct Serving {
+    plan: Arc<Plan>,
+    current: Rc<Current>,
+    roll: Rc<Roll>,
+    accepting: HashMap<Arc<str>, Accepting>,
+    /// Tunnels of routes that are gone, with the time when they end.
+    ending: Vec<(Instant, Rc<Tunnels>)>,
+}
+
+/// An accept loop.
+struct Accepting {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// Starts a worker's thread. The worker ends when it has drained or when the phase is abort. It returns the number of
@@ -91,7 +98,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
         builder.enable_all().max_blocking_threads(SPOOLING).build_local(LocalOptions::default())
     };
     thread::Builder::new().name(format!("worker-{}", share.index)).spawn(move || match runtime() {
-        Ok(runtime) => runtime.block_on(run(&plan, share)),
+        Ok(runtime) => runtime.block_on(run(plan, share)),
         Err(error) => {
             tracing::error!(%error, "a worker could not start its runtime");
             0
@@ -99,164 +106,158 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
     })
 }
 
-async fn run(plan: &Plan, share: Share) -> usize {
-    let Share { index, sockets, recorder, access_log, mut phase } = share;
-    let gateway = Rc::new(gateway(plan, index, &recorder, access_log));
+async fn run(plan: Arc<Plan>, share: Share) -> usize {
+    let Share { index, recorder, access_log, mut phase, first, mut switches } = share;
     let mut events = plan.known.events.subscribe();
-    let roll = Rc::new(Roll::new(plan.settings.timeouts.clone()));
-    let (stop, stopping) = watch::channel(false);
-    let mut accepting = Vec::new();
-    for (place, socket) in sockets {
-        let Some(accept) = accept(plan, place, &gateway, &roll) else { continue };
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => accepting.push(tokio::task::spawn_local(Rc::new(accept).run(socket, stopping.clone()))),
-            Err(error) => tracing::error!(%error, "a worker cannot listen"),
-        }
-    }
+    let worker = worker(&plan, index, &recorder, access_log);
+    let mut serving = Serving::begin(plan, worker, first);
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            _ = tick.tick() => look_after(&gateway, &roll),
-            event = events.recv() => hear(&gateway, event, &mut events),
+            _ = tick.tick() => serving.look_after(),
+            event = events.recv() => hear(&serving.worker(), event, &mut events),
+            Some(switch) = switches.recv() => serving.switch(switch).await,
             changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Serving { break },
         }
     }
-    // Sending fails only if every accept task has ended.
-    let _ = stop.send(true);
-    for task in accepting {
-        let _ = task.await;
-    }
-    roll.drain();
+    serving.stop_accepting().await;
+    serving.roll.drain();
     let mut tick = tokio::time::interval(LAST_TICK);
-    while roll.open() > 0 {
+    while serving.roll.open() > 0 {
         tokio::select! {
             biased;
             aborting = phase.wait_for(|phase| *phase == Phase::Aborting) => {
-                let cut = roll.open();
+                let cut = serving.roll.open();
                 if aborting.is_ok() {
-                    roll.abort();
+                    serving.roll.abort();
                 }
                 return cut;
             }
-            event = events.recv() => hear(&gateway, event, &mut events),
-            _ = tick.tick() => look_after(&gateway, &roll),
+            event = events.recv() => hear(&serving.worker(), event, &mut events),
+            _ = tick.tick() => serving.look_after(),
         }
     }
     0
 }
 
+impl Serving {
+    fn begin(plan: Arc<Plan>, worker: Rc<Worker>, first: Switch) -> Serving {
+        let roll = Rc::new(Roll::new(first.generation.timeouts));
+        let gateway = Gateway::new(first.generation, worker, None, plan.workers);
+        let current = Current::new(gateway);
+        let mut serving = Serving { plan, current, roll, accepting: HashMap::new(), ending: Vec::new() };
+        first.opened.into_iter().for_each(|(listener, socket)| serving.accept(listener, socket));
+        // Fails only if the start was given up.
+        let _ = first.done.send(());
+        serving
+    }
+
+    fn worker(&self) -> Rc<Worker> {
+        Rc::clone(&self.current.get().worker)
+    }
+
+    /// Uses another generation for everything that begins from now on.
+    async fn switch(&mut self, switch: Switch) {
+        for listener in &switch.closed {
+            if let Some(accepting) = self.accepting.remove(listener) {
+                accepting.end().await;
+            }
+            self.roll.drain_listener(listener);
+        }
+        let before = self.current.get();
+        let next = Gateway::new(switch.generation, Rc::clone(&before.worker), Some(&before), self.plan.workers);
+        self.roll.set_timeouts(next.generation.timeouts);
+        before.retire(&next);
+        let end = Instant::now() + switch.drain;
+        self.ending.extend(before.tunnels_of_gone_routes(&next).into_iter().map(|tunnels| (end, tunnels)));
+        self.current.set(next);
+        switch.opened.into_iter().for_each(|(listener, socket)| self.accept(listener, socket));
+        // Fails only if nothing waits for it.
+        let _ = switch.done.send(());
+    }
+
+    fn accept(&mut self, listener: Arc<str>, socket: TcpListener) {
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::error!(listener = &*listener, %error, "a worker cannot listen"),
+        };
+        let (stop, stopping) = watch::channel(false);
+        let accept = Accept {
+            listener: Arc::clone(&listener),
+            current: Rc::clone(&self.current),
+            roll: Rc::clone(&self.roll),
+            connections: Arc::clone(&self.plan.connections),
+        };
+        let task = tokio::task::spawn_local(Rc::new(accept).run(socket, stopping));
+        self.accepting.insert(listener, Accepting { stop, task });
+    }
+
+    async fn stop_accepting(&mut self) {
+        let accepting = std::mem::take(&mut self.accepting);
+        for accepting in accepting.values() {
+            // Fails only if the task has ended.
+            let _ = accepting.stop.send(true);
+        }
+        for accepting in accepting.into_values() {
+            accepting.end().await;
+        }
+    }
+
+    /// The worker's tick.
+    fn look_after(&mut self) {
+        let (now, gateway) = (Instant::now(), self.current.get());
+        self.roll.sweep(now);
+        gateway.worker.look_after_callers();
+        gateway.sweep_pools(now);
+        self.ending.retain(|(end, tunnels)| {
+            if *end <= now {
+                tunnels.end();
+            }
+            *end > now
+        });
+        if let Some(log) = &gateway.worker.access_log {
+            log.flush();
+        }
+    }
+}
+
+impl Accepting {
+    async fn end(self) {
+        // Fails only if the task has ended.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
 /// Receives one event and all that are queued behind it.
-fn hear(gateway: &Rc<Gateway>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
+fn hear(worker: &Rc<Worker>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
     // The channel never closes, since the plan keeps a sender. A receiver that lagged has lost events.
-    gateway.hear(first.unwrap_or(TokenEvent::Gap));
+    worker.hear(first.unwrap_or(TokenEvent::Gap));
     loop {
         match events.try_recv() {
-            Ok(event) => gateway.hear(event),
-            Err(TryRecvError::Lagged(_)) => gateway.hear(TokenEvent::Gap),
+            Ok(event) => worker.hear(event),
+            Err(TryRecvError::Lagged(_)) => worker.hear(TokenEvent::Gap),
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
-    gateway.look_again();
+    worker.look_again();
 }
 
-fn look_after(gateway: &Rc<Gateway>, roll: &Roll) {
-    let now = Instant::now();
-    roll.sweep(now);
-    gateway.look_after_callers();
-    gateway.pools.sweep(now);
-    if let Some(log) = &gateway.access_log {
-        log.flush();
-    }
-}
-
-fn gateway(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Gateway {
-    let settings = &plan.settings;
-    Gateway {
-        routes: Arc::clone(&plan.routes),
-        fields: FieldPolicy::compile(&settings.identity),
-        pools: pools(plan),
-        shares: Shares::new(&settings.upstreams, settings.workers),
-        spool: plan.spool.clone(),
-        forms: plan.forms.clone(),
-        login: settings.login.clone().zip(plan.issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
-        pages: pages(plan),
+fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Rc<Worker> {
+    let known = &plan.known;
+    Rc::new(Worker {
         authenticator: Authenticator::new(
-            Arc::clone(&plan.known.memory),
-            plan.known.resolver.clone(),
-            plan.known.uses.clone(),
-            plan.refused.clone(),
+            Arc::clone(&known.memory),
+            known.resolver.clone(),
+            known.uses.clone(),
             plan.clock.clone(),
-            &settings.tokens.schemes,
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
-        exposed: plan.known.exposed.clone(),
-        limits: settings.limits.clone(),
+        exposed: known.exposed.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),
         access_log,
         ids: RequestIds::new(plan.process_id, index),
-    }
-}
-
-fn pages(plan: &Plan) -> Option<PageDesk> {
-    let login = plan.settings.login.clone()?;
-    let offers =
-        Offers { recoverable: plan.settings.tokens.recoverable, named: plan.settings.store.url.keeps_named_tokens() };
-    Some(PageDesk::new(login.browser.clone()?, login, plan.issuer.clone()?, offers))
-}
-
-fn pools(plan: &Plan) -> Pools {
-    let workers = plan.settings.workers.max(1);
-    let endpoints = plan.endpoints.iter().zip(&plan.tallies);
-    let limits = &plan.settings.limits;
-    let answers = http1::Limits { head_bytes: limits.response_header_bytes, head_count: limits.response_header_count };
-    let upstreams = plan.settings.upstreams.iter().zip(endpoints).map(|(upstream, (endpoints, tallies))| {
-        let limits = PoolLimits {
-            connections: upstream.max_connections.div_ceil(workers).max(1),
-            idle: upstream.idle_timeout,
-            connect: upstream.connect_timeout,
-            answers,
-        };
-        let pool = |(spec, tally): (&_, &_)| EndpointPool::new(Arc::clone(spec), limits, Arc::clone(tally));
-        UpstreamPools::new(endpoints.iter().zip(tallies).map(pool).collect(), upstream.retry)
-    });
-    Pools::new(upstreams.collect())
-}
-
-/// The accept loop of one listener; `None` for internal listeners.
-fn accept(plan: &Plan, place: usize, gateway: &Rc<Gateway>, roll: &Rc<Roll>) -> Option<Accept> {
-    let listener = plan.settings.listeners.get(place)?;
-    let (door, tls) = match &listener.role {
-        ListenerRole::Internal { .. } => return None,
-        ListenerRole::Tls(settings) => {
-            let acceptor = plan.tls.get(place)?.clone()?;
-            let names = Rc::new(tls::names(settings, &plan.settings.certificates));
-            let hsts = settings.hsts.map(|age| format!("max-age={}", age.as_secs()));
-            let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
-            let plaintext = gateway::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings.exposed_token };
-            let unencrypted = Rc::new(Door { hsts: None, plaintext: Some(plaintext) });
-            (Door { hsts, plaintext: None }, Some(Tls { acceptor, names, unencrypted }))
-        }
-        ListenerRole::Plain(settings) => {
-            (Door { hsts: None, plaintext: plaintext(settings.plaintext, settings.exposed_token, plan) }, None)
-        }
-    };
-    Some(Accept {
-        gateway: Rc::clone(gateway),
-        door: Rc::new(door),
-        tls,
-        roll: Rc::clone(roll),
-        connections: Arc::clone(&plan.connections),
-        limits: Rc::new(plan.settings.limits.clone()),
-        timeouts: plan.settings.timeouts.clone(),
     })
-}
-
-fn plaintext(policy: Plaintext, exposed: ExposedToken, plan: &Plan) -> Option<gateway::Plaintext> {
-    match policy {
-        Plaintext::Serve => None,
-        Plaintext::Refuse => Some(gateway::Plaintext { answer: PlaintextAnswer::Refuse, exposed }),
-        Plaintext::Redirect => Some(gateway::Plaintext { answer: PlaintextAnswer::Redirect(plan.https_port), exposed }),
-    }
 }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_while_nobody_knows_waits_and_passes_if_the_others_were_right() {
+    fn an_attempt_beyond_the_limit_waits_for_pending_ones_and_passes_if_they_were_right() {
         let attempts = attempts(2, 100);
         let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
         let mut third = pin!(attempts.begin(named("ALICE"), HERE));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_is_put_off_once_all_others_were_wrong() {
+    fn a_waiting_attempt_is_refused_once_all_pending_ones_were_wrong() {
         for attempts in [attempts(2, 100), attempts(100, 2)] {
             let (one, other) = (begin(&attempts, "alice").unwrap(), begin(&attempts, "alice").unwrap());
             let mut third = pin!(attempts.begin(named("alice"), HERE));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_signed_in_is_not_kept_out_by_who_tries_the_name_but_counts_too() {
+    fn confirmations_of_a_signed_in_user_have_their_own_limit() {
         let attempts = attempts(1, 100);
         let known = Claimant { name: "alice", signed_in: Some(SubjectId(7)) };
         drop(begin(&attempts, "alice"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_for_a_client_is_given_back_if_the_name_is_held_back() {
+    fn a_refused_name_refunds_the_clients_attempt() {
         let attempts = attempts(1, 2);
         drop(begin(&attempts, "alice"));
         for _ in 0..3 {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_a_name_are_one() {
+    fn spellings_of_a_name_share_one_limit() {
         for (one, other) in [
             ("alice", "ALICE"),
             ("alice", " alice\t"),

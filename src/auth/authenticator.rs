@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::{BadCredentials, Credentials, KeyForm, Refused, cookies, own};
+use super::{BadCredentials, CredentialRules, Credentials, KeyForm, cookies, own};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
 use crate::identity::{Denied, Identity, Verdict};
@@ -20,9 +20,7 @@ pub struct Authenticator {
     memory: Arc<IdentityCache>,
     resolver: ResolverHandle,
     uses: Uses,
-    refused: Refused,
     clock: Clock,
-    schemes: Box<[Box<str>]>,
     recorder: Arc<Recorder>,
 }
 
@@ -57,13 +55,10 @@ impl Authenticator {
         memory: Arc<IdentityCache>,
         resolver: ResolverHandle,
         uses: Uses,
-        refused: Refused,
         clock: Clock,
-        schemes: &[String],
         recorder: Arc<Recorder>,
     ) -> Authenticator {
-        let schemes = schemes.iter().map(|scheme| scheme.as_str().into()).collect();
-        Authenticator { memory, resolver, uses, refused, clock, schemes, recorder }
+        Authenticator { memory, resolver, uses, clock, recorder }
     }
 
     /// Authenticates a request by the first accepted method whose credentials it carries. A cache hit never suspends.
@@ -72,6 +67,7 @@ impl Authenticator {
     /// [`AuthFailure`]; `gateway/refusal.rs` maps it to a response.
     pub async fn authenticate(
         &self,
+        rules: &CredentialRules,
         access: &Access,
         accepted: Accepted<'_>,
         fields: &HeaderMap,
@@ -83,11 +79,11 @@ impl Authenticator {
         let mut held_back = None;
         for method in accepted.methods {
             let shown = match method {
-                AuthMethod::Token => self.shown(fields, accepted.form).map_err(AuthFailure::Malformed)?,
+                AuthMethod::Token => rules.shown(fields, accepted.form).map_err(AuthFailure::Malformed)?,
                 AuthMethod::Session => cookies::session(fields),
             };
             let Some(shown) = shown else { continue };
-            match self.identify(shown, *method, from).await {
+            match self.identify(rules, shown, *method, from).await {
                 // An expired session counts as no credentials, because browsers keep sending its cookie. So does a
                 // session whose client is rate-limited, if there is also a token.
                 Err(AuthFailure::Denied(_)) if *method == AuthMethod::Session => {}
@@ -103,6 +99,7 @@ impl Authenticator {
 
     async fn identify(
         &self,
+        rules: &CredentialRules,
         shown: ShownKey<'_>,
         method: AuthMethod,
         from: IpAddr,
@@ -115,7 +112,7 @@ impl Authenticator {
                 identity
             }
             // Boxed: otherwise the future of every request would reserve space for this one.
-            other => Box::pin(self.judge(shown, method, other, from, now)).await?,
+            other => Box::pin(self.judge(rules, (shown, method), other, from, now)).await?,
         };
         self.uses.note(&identity, now);
         Ok(identity)
@@ -124,8 +121,8 @@ impl Authenticator {
     /// Resolves a key that has no valid entry in memory; `remembered` is its entry.
     async fn judge(
         &self,
-        shown: ShownKey<'_>,
-        method: AuthMethod,
+        rules: &CredentialRules,
+        (shown, method): (ShownKey<'_>, AuthMethod),
         remembered: Option<Verdict>,
         from: IpAddr,
         now: Timestamp,
@@ -136,7 +133,7 @@ impl Authenticator {
             return Err(AuthFailure::Denied(*denied));
         }
         let digest = shown.digest();
-        let refused = self.refused.of(method);
+        let refused = rules.refused.of(method);
         // A key that was valid before is looked up even if the address is over its limit.
         let held_back = if self.memory.knew(digest) { None } else { refused.check(from, now).err() };
         let verdict = match (remembered, held_back) {
@@ -183,7 +180,7 @@ impl Authenticator {
         digest: TokenDigest,
     ) -> Result<Verdict, AuthFailure> {
         let shown = match method {
-            AuthMethod::Token => Credentials::readings(line, &self.schemes).find(|key| key.digest() == digest),
+            AuthMethod::Token => Credentials::words(line).find(|key| key.digest() == digest),
             AuthMethod::Session => cookies::session_of_line(line),
         };
         let shown = shown.ok_or(AuthFailure::NoCredentials)?;
@@ -191,30 +188,11 @@ impl Authenticator {
         asked.map_err(|StoreUnavailable| AuthFailure::StoreUnavailable)
     }
 
-    /// Returns the key in these headers without resolving it.
-    ///
-    /// # Errors
-    /// [`BadCredentials`] as [`Credentials::read`].
-    pub fn shown<'f>(&self, fields: &'f HeaderMap, form: KeyForm) -> Result<Option<ShownKey<'f>>, BadCredentials> {
-        Credentials::read(fields, &self.schemes, form)
-    }
-
-    /// Returns every key that any reader could find in these headers.
-    pub fn readings<'f>(&self, fields: &'f HeaderMap) -> impl Iterator<Item = ShownKey<'f>> {
-        let lines = fields.get_all(AUTHORIZATION).iter();
-        lines.flat_map(|line| Credentials::readings(line, &self.schemes))
-    }
-
     /// Reports whether these headers contain credentials of the gateway, or a text that a reader could take for them.
     /// Checks keys only against memory.
-    pub fn shows_own(&self, fields: &HeaderMap) -> bool {
-        // Whether it still counts, or must be asked for again, does not matter: it is nothing for an upstream.
+    pub fn shows_own(&self, rules: &CredentialRules, fields: &HeaderMap) -> bool {
+        // An expired entry counts too: the key must not reach an upstream.
         let is_known = |key: ShownKey<'_>| self.memory.knew(key.digest());
-        fields.get_all(AUTHORIZATION).iter().any(|line| own::is_own(line.as_bytes(), &self.schemes, is_known))
-    }
-
-    /// The scheme of the challenge: the first accepted one.
-    pub fn challenge(&self) -> &str {
-        self.schemes.first().map_or("Token", |scheme| scheme)
+        fields.get_all(AUTHORIZATION).iter().any(|line| own::is_own(line.as_bytes(), &rules.schemes, is_known))
     }
 }

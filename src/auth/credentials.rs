@@ -107,6 +107,15 @@ impl Credentials {
         let parameter = read(KeyForm::Parameter).filter(|key| bare.is_none_or(|bare| bare.expose() != key.expose()));
         bare.into_iter().chain(parameter)
     }
+
+    /// Returns every word of one `Authorization` line that could be a key, whatever the scheme. For a line whose key is
+    /// known by its digest, also after `tokens.schemes` has changed.
+    pub fn words(line: &HeaderValue) -> impl Iterator<Item = ShownKey<'_>> {
+        let pieces = line.as_bytes().split(|byte| byte.is_ascii_whitespace() || b"\",".contains(byte));
+        let texts = pieces.filter_map(|piece| std::str::from_utf8(piece).ok());
+        let words = texts.flat_map(|piece| [Some(piece), piece.split_once('=').map(|(_, value)| value)]);
+        words.flatten().filter_map(|word| ShownKey::parse(word).ok())
+    }
 }
 
 /// The value of the parameter `token` in a parameter list (RFC 9110 §11.2).
@@ -158,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_as_drf_reads_it() {
+    fn a_key_is_parsed_as_in_drf() {
         for line in [
             "Token KEY",
             "token KEY",
@@ -176,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_no_key_of_ours_is_no_credentials() {
+    fn a_line_without_a_token_is_no_credentials() {
         assert_eq!(read(&[]), Ok(None));
         for line in [
             "",
@@ -250,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_may_stand_in_the_parameter_token_where_a_route_says_so() {
+    fn a_key_in_the_token_parameter_is_accepted_where_a_route_allows_it() {
         for line in [
             "Token token=KEY",
             "token TOKEN=KEY",
@@ -271,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubtful_list_of_parameters_shows_no_key() {
+    fn an_ambiguous_list_of_parameters_has_no_key() {
         for line in [
             "Token token=\"\"",
             "Token token=KEY token=KEY",
@@ -323,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_lines_none_is_picked() {
+    fn two_lines_are_ambiguous() {
         let good = format!("Token {KEY}");
         for other in ["Token bad", "Basic eDp5", "", good.as_str()] {
             assert_eq!(read(&[good.as_bytes(), other.as_bytes()]), Err(BadCredentials::Twice), "{other}");
@@ -333,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scheme_of_the_settings_is_accepted() {
+    fn every_configured_scheme_is_accepted() {
         let mut fields = HeaderMap::new();
         fields.insert(AUTHORIZATION, HeaderValue::from_static("bearer abc"));
         assert!(

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_shown_bare_and_under_every_mask() {
+    fn a_secret_matches_unmasked_and_under_every_mask() {
         let secret = CsrfSecret::draw().unwrap();
         let (one, other) = (secret.masked().unwrap(), secret.masked().unwrap());
         assert_ne!(one, other);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_of_a_session_is_its_own() {
+    fn each_session_has_its_own_secret() {
         let of = |key| CsrfSecret::of_session(ShownKey::parse(key).unwrap()).expose().to_owned();
         assert_eq!(of("abc"), of("abc"));
         assert_ne!(of("abc"), of("abd"));

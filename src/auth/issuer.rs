@@ -253,7 +253,7 @@ mod tests {
     use super::{SOON, soon};
 
     #[test]
-    fn those_who_are_put_off_together_do_not_come_back_together() {
+    fn clients_that_are_refused_together_get_different_delays() {
         let told: HashSet<_> = (0..SOON).map(|_| soon().as_secs()).collect();
         assert!(told.iter().all(|seconds| (1..=SOON).contains(seconds)) && told.len() > 1, "{told:?}");
     }

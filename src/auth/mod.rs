@@ -13,6 +13,7 @@ pub mod csrf;
 mod issuer;
 mod own;
 mod permit;
+mod rules;
 mod wrong_keys;
 
 pub use account::Confirmed;
@@ -21,4 +22,5 @@ pub use credentials::{BadCredentials, Credentials, KeyForm};
 pub use csrf::{CsrfFault, CsrfSecret};
 pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{Asked, NotPermitted, Permit};
+pub use rules::CredentialRules;
 pub use wrong_keys::{Refused, WrongKeys};

@@ -1,4 +1,4 @@
-//! Tells the gateway's own credentials from those of applications behind it.
+//! Distinguishes the gateway's own credentials from those of applications behind it.
 //!
 //! An application that checks credentials itself receives them from the client, but never a gateway key: the
 //! application could use that key on every other route.
@@ -15,9 +15,9 @@ const SHORTEST: usize = 16;
 ///
 /// True if it has one of our schemes, whatever follows. Also true if it contains a text in the format of our generated
 /// keys (40 hexadecimal digits, or our prefix with its checksum), or one that `is_known` reports as a live key: clients
-/// send keys under wrong schemes too. The same holds for what a word says in base64, as the username and password of
-/// `Basic` are sent. Whether a generated key is live is not asked: this process may never have seen it. Only `Digest` may
-/// have 40 hexadecimal digits: its nonces often contain a SHA-1.
+/// send keys with wrong schemes too. Base64 words are decoded and checked in the same way, since `Basic` sends username
+/// and password like that. A generated key need not be live: this process may never have seen it. Only `Digest` may have
+/// 40 hexadecimal digits: its nonces often contain a SHA-1.
 pub(super) fn is_own(line: &[u8], schemes: &[Box<str>], is_known: impl Fn(ShownKey<'_>) -> bool) -> bool {
     let names_ours = |element: &[u8]| {
         let scheme = element.split(|byte| !is_word(*byte)).find(|word| !word.is_empty()).unwrap_or_default();
@@ -53,7 +53,7 @@ fn long_words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| !is_word(*byte)).filter(|word| word.len() >= SHORTEST)
 }
 
-/// What a word says in base64, in either alphabet.
+/// Decodes a word from base64, in either alphabet.
 fn decoded(word: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let word = std::str::from_utf8(word).ok()?;
     let text = Base64Unpadded::decode_vec(word).or_else(|_| Base64UrlUnpadded::decode_vec(word));

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_lets_through_whom_its_access_names() {
+    fn a_route_accepts_the_callers_of_its_access() {
         let missing = |scope| Some(NotPermitted::MissingScope(Scope::parse(scope).unwrap()));
         for (auth, needs, caller, refused) in [
             (Auth::Required, "", None, Some(NotPermitted::Anonymous)),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restricted_token_passes_where_its_restrictions_let_it_on_every_route_that_looks_at_it() {
+    fn restrictions_of_a_token_apply_on_every_route_that_checks_it() {
         let networks = Networks::parse("10.0.0.0/8").unwrap();
         let reader = Restrictions { read_only: true, ..Restrictions::default() };
         let insider = Restrictions { networks, ..Restrictions::default() };
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_route_names_nobody_and_an_optional_one_names_its_caller() {
+    fn a_public_route_has_no_caller_and_an_optional_one_may_have_one() {
         let (open, optional) = (route(Auth::None, ""), route(Auth::Optional, ""));
         assert!(Permit::grant(&open, caller(""), asked(true, "192.0.2.1")).unwrap().caller().is_none());
         let permit = Permit::grant(&optional, caller(""), asked(true, "192.0.2.1")).unwrap();

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_fails_three_times_is_left_alone_then_probed_once() {
+    async fn after_three_failures_the_breaker_opens_and_then_allows_one_probe() {
         let breaker = Breaker::new(Duration::from_secs(1));
         for _ in 0..3 {
             fail(&breaker);
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_from_before_an_answer_do_not_count() {
+    async fn failures_from_before_a_success_do_not_count() {
         let breaker = Breaker::new(Duration::from_secs(1));
         let old: Vec<Pass> = (0..10).map(|_| breaker.lets_through().unwrap()).collect();
         tokio::time::advance(Duration::from_millis(1)).await;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_budget_is_spent_and_earned_again() {
+    async fn a_budget_is_spent_and_refilled() {
         let budget = Budget::new(10);
         assert_eq!((0..100).filter(|_| budget.take()).count(), 10);
         tokio::time::advance(Duration::from_millis(200)).await;

@@ -110,7 +110,7 @@ impl Lookup {
         }
     }
 
-    /// Logs seldom: a single broken row may be looked up a thousand times a second.
+    /// Logs at a limited rate: a single broken row may be looked up a thousand times a second.
     fn report(&self, error: &StoreError) {
         let is_due = matches!(error, StoreError::Unavailable(_)) || self.broken.is_due(self.sources.clock.instant());
         if is_due {

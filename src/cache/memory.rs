@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fill_that_began_before_a_forget_is_never_kept() {
+    fn a_fill_that_began_before_an_eviction_is_never_stored() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         let fill = cache.begin_fill(digest);
         cache.forget(digest);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_is_believed_for_its_time_and_never_past_its_expiry() {
+    fn an_identity_is_cached_for_its_lifetime_and_never_past_its_expiry() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         cache.begin_fill(digest).keep(&caller(1, None), at(0));
         cache.saw(at(60));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_believed_for_a_second() {
+    fn a_refusal_is_cached_for_a_second() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         cache.begin_fill(digest).keep(&Verdict::Denied(Denied::Unknown), at(0));
         assert!(matches!(cache.get(digest, at(0)), Some(Verdict::Denied(Denied::Unknown))));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_look_at_the_change_log_an_identity_is_believed_for_a_shorter_time() {
+    fn an_identity_is_cached_for_a_shorter_time_while_the_change_log_is_unread() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         cache.begin_fill(digest).keep(&caller(1, None), at(0));
         assert!(cache.get(digest, at(4)).is_some(), "blind, but young");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_may_pass_while_nobody_can_be_asked_and_no_longer_than_set() {
+    fn cached_callers_pass_during_an_outage_for_the_configured_time() {
         let (cache, digest) = (cache(), TokenDigest::of(b"k"));
         cache.begin_fill(digest).keep(&caller(1, Some(at(200))), at(0));
         assert!(cache.get(digest, at(100)).is_none());
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_a_user_forgets_that_user_only() {
+    fn evicting_a_user_evicts_only_that_user() {
         let cache = cache();
         let (hers, his) = (TokenDigest::of(b"hers"), TokenDigest::of(b"his"));
         cache.begin_fill(hers).keep(&caller(1, None), at(0));
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_unknown_tokens_leaves_known_ones_alone() {
+    fn a_flood_of_unknown_tokens_evicts_no_valid_ones() {
         let (cache, known) = (cache(), TokenDigest::of(b"known"));
         cache.begin_fill(known).keep(&caller(1, None), at(0));
         for n in 0..10_000_u32 {

@@ -22,8 +22,20 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the gateway until SIGTERM or SIGINT
+    /// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads the configuration
     Serve,
+    /// Have the running gateway reload its configuration; print what changed, or every problem
+    Reload {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the running gateway which configuration it uses, and how the last reload ended
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the configuration and report every problem
     Check {
         /// Print JSON

@@ -32,10 +32,10 @@ pub fn run(args: &DemoArgs) -> Result<()> {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let demo = demo::start(dir, ports, Clock::system(), Box::new(io::stdout())).await?;
         tell(&demo)?;
-        signals.next().await;
+        signals.stop().await;
         tokio::select! {
             () = demo.stop() => {}
-            _ = signals.next() => {}
+            () = signals.stop() => {}
         }
         Ok(())
     })

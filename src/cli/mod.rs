@@ -6,6 +6,7 @@
 mod args;
 mod cert;
 mod check;
+mod control;
 mod demo;
 mod django;
 mod health;
@@ -32,6 +33,8 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Check { json } => return check::run(&cli.config, json),
+        Command::Reload { json } => return ended(control::reload(&cli.config, json)),
+        Command::Status { json } => control::status(&cli.config, json),
         Command::Serve => serve::run(&cli.config),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
         Command::Health => health::run(&cli.config),

@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::check;
-use crate::app::{self, Signals, World};
+use crate::app::{self, Signal, Signals, World};
 use crate::clock::Clock;
 use crate::config::settings::{Admin, ListenerRole};
 use crate::{store, telemetry};
 
-/// Runs until SIGTERM or SIGINT, then drains requests in flight. A second signal exits at once.
+/// Runs until SIGTERM or SIGINT, then drains requests in flight. A second one exits at once. SIGHUP reloads.
 ///
 /// # Errors
 /// Any error that prevents a start.
@@ -25,7 +25,6 @@ pub fn run(config: &Path) -> Result<()> {
         for remark in &store.remarks {
             tracing::warn!(code = "store_odd", "{remark}");
         }
-        let grace = settings.grace;
         let scheme = |role: &ListenerRole| if matches!(role, ListenerRole::Tls(_)) { "https" } else { "http" };
         let mut doors: Vec<_> = settings.listeners.iter().map(|l| (l.name.clone(), scheme(&l.role))).collect();
         doors.extend(settings.admin.as_ref().map(|_| (Admin::NAME.to_owned(), "https")));
@@ -40,11 +39,18 @@ pub fn run(config: &Path) -> Result<()> {
         }
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
 
-        let signal = signals.next().await;
+        let signal = loop {
+            match signals.next().await {
+                // The outcome is logged. A failure leaves everything as it is.
+                Signal::Hangup => drop(running.reload_file().await),
+                signal => break signal,
+            }
+        };
+        let grace = running.settings().grace;
         tracing::info!(?signal, grace = ?grace, "shutting down: finishing running requests; a second signal stops at once");
         tokio::select! {
             stopped = running.stop(grace) => tracing::info!(cut = stopped.cut, "stopped"),
-            _ = signals.next() => tracing::warn!("stopped at once"),
+            () = signals.stop() => tracing::warn!("stopped at once"),
         }
         Ok(())
     })

@@ -6,7 +6,7 @@ use super::Timestamp;
 
 /// The error for a text that is not a valid time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write a time as RFC 3339 has it, such as 2026-11-24T05:53:04Z")]
+#[error("write the time in RFC 3339 format, such as 2026-11-24T05:53:04Z")]
 pub struct NoTime;
 
 /// Accepts any offset and any fraction; drops digits finer than a microsecond. A leap second becomes the following
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_they_are_written() {
+    fn times_are_parsed_as_they_are_formatted() {
         for micros in
             [0, 951_782_399_999_000, 951_782_400_000_000, 1_795_499_584_123_000, -1_000, 253_402_300_799_000_000]
         {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn an_invalid_time_is_refused() {
         for text in [
             "",
             "2026-11-24",

@@ -7,7 +7,8 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Corrections up to this, in microseconds, are followed at once: time servers slew, and leap seconds happen.
+/// Corrections up to this, in microseconds, are followed at once: time servers adjust clocks in small steps, and leap
+/// seconds happen.
 const SMALL: i64 = 1_000_000;
 /// A step that lasts this long, in microseconds, is followed: ten minutes.
 const MEANT: i64 = 600 * 1_000_000;
@@ -85,13 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_told_and_not_followed_until_it_has_stood_for_ten_minutes() {
+    fn a_step_is_reported_and_followed_only_after_ten_minutes() {
         for by in [HOUR, -HOUR] {
             let (clock, mut step) = (Steady::new(0, 0), Step::default());
             for second in 1..600 {
                 let at = second * SECOND;
                 assert_eq!(clock.look(at + by, at, &mut step), ClockLook::Stepped(by), "{second}");
-                assert_eq!(clock.at(at), at, "time goes on as it went");
+                assert_eq!(clock.at(at), at, "time continues without a jump");
             }
             assert_eq!(clock.look(601 * SECOND + by, 601 * SECOND, &mut step), ClockLook::Followed(by));
             assert_eq!(clock.at(602 * SECOND), 602 * SECOND + by);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_is_taken_back_leaves_nothing_behind() {
+    fn a_reverted_step_has_no_effect() {
         let (clock, mut step) = (Steady::new(0, 0), Step::default());
         assert_eq!(clock.look(HOUR, SECOND, &mut step), ClockLook::Stepped(HOUR - SECOND));
         assert_eq!(clock.look(2 * SECOND, 2 * SECOND, &mut step), ClockLook::Steady);

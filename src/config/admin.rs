@@ -13,7 +13,7 @@ const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
 const SHORTEST_KEEP: Duration = Duration::from_secs(86_400);
 
-/// `[admin]`; without the table there is no admin application.
+/// Reads `[admin]`; without the table there is no admin application.
 pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener], store: &StoreUrl) -> Option<Admin> {
     root.table("admin", |table| {
         let (address, certificate, hosts) = (table.key("address"), table.key("certificate"), table.key("hosts"));
@@ -69,7 +69,7 @@ fn bounded(key: &Key<'_>, (least, most): (Duration, Duration), words: &str) -> O
     Some(span)
 }
 
-/// A host as `Host` says it, without its port.
+/// A host as in the `Host` header, without port.
 fn host(text: &str) -> Result<String, Fault> {
     let is_name = text.len() <= 253
         && text.split('.').all(|label| {

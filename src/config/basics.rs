@@ -1,21 +1,22 @@
-//! The tables that stand once: `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, and what stands above
-//! them.
+//! The tables `[cache.memory]`, `[tokens]`, `[spool]`, `[limits]`, `[log]`, `[shutdown]`, and the keys outside of
+//! tables.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reader::Table;
-use super::settings::{Limits, Log, MemoryCache, Route, Spool, Tokens};
+use super::settings::{Limits, Log, MemoryCache, Reload, Route, Spool, Tokens};
 use super::value::{Fault, Key};
 use crate::token::TokenFormat;
 use crate::units::ByteSize;
 
-/// More threads than any machine that we know of has cores; a larger number is a slip.
+/// No known machine has more cores; a larger number is a typing error.
 const MOST_WORKERS: u64 = 1_024;
 
-/// A bound for numbers of things, far from overflow everywhere.
+/// Upper bound for counts; far from overflow everywhere.
 pub(super) const MANY: u64 = 100_000_000;
 
-/// `workers`; `auto` is one for each core.
+/// `workers`; `auto` is one per core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
     let workers = root.key("workers").or_word("auto");
     let written = if workers.is_word() { None } else { workers.count(1..=MOST_WORKERS) };
@@ -59,7 +60,7 @@ pub(super) fn read_tokens(root: &Table<'_>) -> Tokens {
 }
 
 fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
-    // RFC 9110 §5.6.2: what a token may consist of beside letters and digits.
+    // RFC 9110 §5.6.2: the characters of a token.
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     key.parse_list(|text| {
         if !text.is_empty() && text.bytes().all(is_token) {
@@ -70,7 +71,7 @@ fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
     })
 }
 
-/// `[spool]`, which the longest body of a route that is gathered has to fit into.
+/// `[spool]`. The largest body of each route with `request_body = "buffer"` must fit in.
 pub(super) fn read_spool(root: &Table<'_>, routes: &[Route]) -> Spool {
     root.table("spool", |table| {
         let default = Spool::default();
@@ -92,7 +93,7 @@ pub(super) fn read_spool(root: &Table<'_>, routes: &[Route]) -> Spool {
     })
 }
 
-/// `[limits]`, and the time that a handshake may take.
+/// `[limits]`, and the timeout of a TLS handshake.
 pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits {
     root.table("limits", |table| {
         *handshake = table.key("handshake_timeout").duration().unwrap_or(*handshake);
@@ -103,7 +104,7 @@ pub(super) fn read_limits(root: &Table<'_>, handshake: &mut Duration) -> Limits 
         let header_count = table.key("header_count").count_because(1..=100, why);
         // 65,534 bytes: the longest target that the `http` crate can hold.
         let uri_bytes = size(&table.key("uri_bytes"), 64..=65_534, default.uri_bytes);
-        // An answer's fields are held in the same map as a request's, which has room for 32,768.
+        // Requests and responses use the same header map, which has room for 32,768.
         let response_count = table.key("response_header_count").count(1..=10_000);
         Limits {
             response_header_bytes: size(
@@ -143,4 +144,18 @@ pub(super) fn read_log(root: &Table<'_>) -> Log {
 /// `[shutdown]`
 pub(super) fn read_grace(root: &Table<'_>) -> Duration {
     root.table("shutdown", |table| table.key("grace").duration().unwrap_or(Duration::from_secs(25)))
+}
+
+/// `[control]`
+pub(super) fn read_control(root: &Table<'_>) -> Option<PathBuf> {
+    root.table("control", |table| table.key("socket").file())
+}
+
+/// `[reload]`
+pub(super) fn read_reload(root: &Table<'_>) -> Reload {
+    let default = Reload::default();
+    root.table("reload", |table| Reload {
+        watch: table.key("watch").bool().unwrap_or(default.watch),
+        drain: table.key("drain").duration().unwrap_or(default.drain),
+    })
 }

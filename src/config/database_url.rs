@@ -1,8 +1,8 @@
-//! What the addresses of database servers have in common: `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`.
+//! The common parts of database URLs: `SCHEME://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`.
 //!
-//! Checked here as far as that goes without asking the server, so that nothing in it is silently left out. It may hold
-//! a password, so no message shows more than where the server is. An error about an address shows its scheme at most, and
-//! of an address that was read only [`DatabaseServer`] is kept.
+//! Checked as far as possible without asking the server, so that no part of a URL is silently ignored. A URL may
+//! contain a password. So an error about a URL shows its scheme at most, and of a valid URL only [`DatabaseServer`] is
+//! kept, which shows only the server's location.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::reader::nearest;
 use super::upstreams::is_host;
 
-/// What is wrong with an address, to be said of it, and how to mend it. Shows nothing of a password.
+/// What is wrong with a URL (a predicate whose subject is the URL), and how to fix it. Never shows the password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {mend}")]
 pub struct BadDatabaseUrl {
@@ -23,16 +23,16 @@ pub struct BadDatabaseUrl {
     pub mend: String,
 }
 
-/// A database server, with the user and password to connect as. `Display` and `Debug` show only where the server is,
-/// `SCHEME://HOST:PORT/DATABASE`. They do not show the user: operators put passwords there by mistake.
+/// A database server, with the user and password to connect as. `Display` and `Debug` show only the location,
+/// `SCHEME://HOST:PORT/DATABASE`. They hide the user: operators put passwords there by mistake.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseServer {
     place: String,
-    /// A name, an address without brackets, or the folder of a socket. May be empty.
+    /// A host name, an IP address without brackets, or the folder of a Unix socket. May be empty.
     pub host: String,
-    /// `None`: the usual one.
+    /// `None`: the default port.
     pub port: Option<u16>,
-    /// `None`: as the driver has it.
+    /// `None`: the driver's default.
     pub user: Option<String>,
     password: Option<Zeroizing<String>>,
     /// The name of the database.
@@ -40,7 +40,7 @@ pub struct DatabaseServer {
 }
 
 impl DatabaseServer {
-    /// The password. Never show it.
+    /// The password. Must never be logged or shown.
     pub fn password(&self) -> Option<&str> {
         self.password.as_ref().map(|password| password.as_str())
     }
@@ -58,7 +58,7 @@ impl fmt::Debug for DatabaseServer {
     }
 }
 
-/// The address of a server, cut into its parts, and decoded but for the host.
+/// The parts of a URL, percent-decoded except for the host.
 pub(super) struct Parts<'t> {
     pub user: Option<String>,
     pub password: Option<Zeroizing<String>>,
@@ -72,7 +72,7 @@ pub(super) fn fault(what: impl Into<String>, mend: impl Into<String>) -> BadData
     BadDatabaseUrl { what: what.into(), mend: mend.into() }
 }
 
-/// What a message may show of an address that cannot be read: its scheme, if that is a known one.
+/// The part of an invalid URL that a message may show: its scheme, if it is a known one.
 pub(super) fn scheme_of(text: &str) -> &'static str {
     const SCHEMES: [&str; 17] = [
         "django+postgresql:",
@@ -104,7 +104,7 @@ pub(super) fn check_ends(text: &str) -> Result<(), BadDatabaseUrl> {
     Err(fault("begins or ends with a blank, or holds a line break or another control character", "remove it"))
 }
 
-/// Cuts what stands behind `SCHEME://`; `example` shows how the whole is written.
+/// Splits what follows `SCHEME://`; `example` is a valid URL for the error message.
 pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadDatabaseUrl> {
     if rest.contains('#') {
         return Err(fault("holds a `#`", "write `#` as `%23`, also in a password"));
@@ -113,7 +113,7 @@ pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadData
     if server.contains(char::is_whitespace) {
         return Err(fault("holds a blank", "remove it, or write it as `%20` if it belongs there"));
     }
-    // What stands before the last `@` may hold a password with characters that should have been encoded.
+    // The part before the last `@` may contain a password with unescaped special characters.
     let (credentials, place) = server.rsplit_once('@').map_or((None, server), |(before, after)| (Some(before), after));
     if credentials.is_some_and(|credentials| credentials.contains(['/', '@', ' '])) {
         return Err(fault("has a user or password with special characters", "write `/` as `%2F`, `@` as `%40`"));
@@ -132,7 +132,7 @@ pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadData
     if host.contains(',') {
         return Err(many_hosts());
     }
-    // A socket's folder may stand in place of the host, encoded.
+    // The host may be the percent-encoded folder of a Unix socket.
     if !(host.is_empty() && user.is_none_or(str::is_empty) || host.starts_with("%2F") || is_host(host)) {
         return Err(fault("has no valid host", example));
     }
@@ -152,7 +152,7 @@ pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadData
 }
 
 impl Parts<'_> {
-    /// The server that they name. `host` and `port` may have come from a parameter.
+    /// The server of the URL. `host` and `port` may come from parameters.
     pub(super) fn server(
         self,
         scheme: &str,
@@ -174,19 +174,19 @@ impl Parts<'_> {
         })
     }
 
-    /// The host that stands before the `/`, decoded and without brackets.
+    /// The host before the `/`, decoded and without brackets.
     pub(super) fn own_host(&self) -> Result<String, BadDatabaseUrl> {
         Ok(decoded(self.host)?.trim_start_matches('[').trim_end_matches(']').to_owned())
     }
 }
 
-/// Refuses several hosts: the driver connects to one, which need not be the primary.
+/// Refuses several hosts: the driver connects to one of them, which may not be the primary.
 pub(super) fn many_hosts() -> BadDatabaseUrl {
     let mend = "name the one address that always leads to the primary, such as the provider's own or that of a proxy";
     fault("names more than one host", mend)
 }
 
-/// Text in which `%40` stands for `@`.
+/// Percent-decodes a text; `None` if an escape is malformed.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
@@ -197,18 +197,18 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// As [`percent_decoded`]. A zero byte would end a text early in the protocols of the servers.
+/// Like [`percent_decoded`], but refuses a zero byte, which would end a text early in the database protocols.
 fn decoded(text: &str) -> Result<String, BadDatabaseUrl> {
     let decoded = percent_decoded(text).filter(|text| !text.contains('\0'));
     decoded.ok_or_else(|| fault("is not percent-encoded as it should be", "write `%` as `%25`, also in a password"))
 }
 
-/// A socket, or an address of this machine alone.
+/// Whether `host` is a Unix socket or a loopback address.
 pub(super) fn is_here(host: &str) -> bool {
     host.starts_with('/') || host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-/// The value of a parameter that takes one of a few words.
+/// The value of a parameter with a fixed list of values.
 pub(super) fn one_of(name: &str, value: &str, words: &[&'static str]) -> Result<&'static str, BadDatabaseUrl> {
     if let Some(word) = words.iter().find(|word| **word == value) {
         return Ok(word);
@@ -217,7 +217,7 @@ pub(super) fn one_of(name: &str, value: &str, words: &[&'static str]) -> Result<
     Err(fault(format!("has an unknown {name}"), mend))
 }
 
-/// A file that a parameter names.
+/// The file that a parameter names.
 pub(super) fn file(parameter: &str, path: PathBuf) -> Result<PathBuf, BadDatabaseUrl> {
     if path.is_file() {
         return Ok(path);

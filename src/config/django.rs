@@ -1,4 +1,4 @@
-//! `[store.django]`: what an existing Django database calls its tables, and the addresses that begin with `django+`.
+//! `[store.django]`: table and column names of an existing Django database, and URLs that begin with `django+`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use super::postgres::PostgresUrl;
 use super::reader::Table;
 use super::value::Fault;
 
-/// How addresses of Django databases begin.
+/// The beginning of a Django database URL.
 const PREFIX: &str = "django+";
 
-/// How they are written.
+/// Examples for error messages.
 const EXAMPLE: &str = "write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \
                        \"django+mysql://USER@HOST/DATABASE\"";
 
-/// Longest name that all databases take as it is.
+/// The longest name in characters that all supported databases accept.
 const LONGEST_NAME: usize = 63;
 
 /// The database of an existing Django project.
@@ -32,38 +32,38 @@ pub enum DjangoUrl {
     Mysql(MysqlUrl),
 }
 
-/// What a Django database calls its tables and columns, and what may be done there. Names are letters, digits and `_`;
-/// a table's may have a schema before a dot.
+/// Table and column names of a Django database, and the access mode. Names are letters, digits and `_`; a table name
+/// may begin with a schema and a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Django {
-    /// What may be done.
+    /// The access mode.
     pub mode: DjangoMode,
-    /// The users.
+    /// The table of users.
     pub user_table: String,
-    /// The tokens of Django REST Framework.
+    /// The table of Django REST Framework's tokens.
     pub token_table: String,
-    /// The groups.
+    /// The table of groups.
     pub group_table: String,
-    /// Which user is in which group.
+    /// The table that maps users to groups.
     pub membership_table: String,
-    /// The sessions.
+    /// The table of sessions.
     pub session_table: String,
-    /// The column of `membership_table` with the id of the user.
+    /// The column of `membership_table` with the user's id.
     pub membership_user_column: String,
-    /// The column of the users with the name that they log in with.
+    /// The column of the user table with the name that users log in with.
     pub user_name_column: String,
-    /// The column of the users with their e-mail address.
+    /// The column of the user table with the e-mail address.
     pub user_email_column: String,
-    /// What further columns of tokens and users mean.
+    /// The meaning of further columns of tokens and users.
     pub columns: Columns,
 }
 
-/// What may be done in a Django database.
+/// The access mode of a Django database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DjangoMode {
-    /// Nothing is ever written.
+    /// The gateway never writes.
     ReadOnly,
-    /// Tokens are made and deleted, as Django REST Framework would, and sessions of browsers kept.
+    /// The gateway creates and deletes tokens like Django REST Framework, and stores browser sessions.
     ReadWrite,
 }
 
@@ -85,15 +85,15 @@ impl Default for Django {
 }
 
 impl DjangoUrl {
-    /// Is it meant to be one?
+    /// Whether the text is meant as a Django database URL.
     pub(super) fn is_meant(text: &str) -> bool {
         text.starts_with(PREFIX)
     }
 
-    /// Reads an address. Files that it names are where `resolve` says.
+    /// Parses a URL. `resolve` makes paths of files absolute.
     ///
     /// # Errors
-    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDatabaseUrl> {
         check_ends(text)?;
         let bare = text.strip_prefix(PREFIX);
@@ -113,7 +113,7 @@ impl DjangoUrl {
         Err(fault("is not the address of a Django database", EXAMPLE))
     }
 
-    /// The files of certificates and keys that it names.
+    /// The TLS certificate and key files that the URL names.
     pub(super) fn tls_files(&self) -> Option<TlsFiles<'_>> {
         match self {
             DjangoUrl::Sqlite(_) => None,
@@ -122,7 +122,7 @@ impl DjangoUrl {
         }
     }
 
-    /// How to have the server prove who it is, if it is elsewhere and does not.
+    /// How to enable server authentication, if the server is remote and the URL does not ask for it.
     pub(super) fn proof_missing(&self) -> Option<&'static str> {
         match self {
             DjangoUrl::Postgres(url) if url.unproven => {
@@ -136,7 +136,7 @@ impl DjangoUrl {
     }
 }
 
-/// Where it is, without anything secret: the file, or the server.
+/// The location without secrets: the file, or the server.
 impl fmt::Display for DjangoUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -147,7 +147,7 @@ impl fmt::Display for DjangoUrl {
     }
 }
 
-/// The path in `sqlite:PATH`, unless it is none or could be read as something else.
+/// The path in `sqlite:PATH`; `None` if it is empty or ambiguous.
 pub(super) fn sqlite_file(path: &str) -> Option<&str> {
     (!path.is_empty() && !path.starts_with("//") && !path.contains([':', '?'])).then_some(path)
 }
@@ -175,7 +175,7 @@ pub(super) fn read(store: &Table<'_>) -> Django {
     })
 }
 
-/// A name that needs no thought wherever it is put between quotes.
+/// A name that is safe inside SQL quotes of every database.
 pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     let is_part = |part: &str| {
         let fits =
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_says_which_database_it_is() {
+    fn a_url_names_the_kind_of_database() {
         let read = |text: &str| DjangoUrl::parse(text, |path| PathBuf::from("/here").join(path));
         assert_eq!(read("django+sqlite:db.sqlite3"), Ok(DjangoUrl::Sqlite("/here/db.sqlite3".into())));
         for (text, place) in [

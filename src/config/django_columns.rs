@@ -1,49 +1,49 @@
-//! `[store.django]`, the columns that a project's own tables of tokens and users have beyond those of Django and of Django
-//! REST Framework: what each means, or that it means nothing for the gateway.
+//! `[store.django]`: the additional columns of a project's own token and user tables. The operator states what each
+//! column means, or that the gateway can ignore it.
 
 use super::django::{Django, checked_name};
 use super::reader::Table;
 use super::value::Fault;
 
-/// What the further columns mean.
+/// The meaning of additional columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
-    /// Tokens: when it expires.
+    /// Token table: when a token expires.
     pub expires: Option<String>,
-    /// Tokens: whether, or when, it was revoked.
+    /// Token table: whether, or when, a token was revoked.
     pub revoked: Option<String>,
-    /// Tokens: whether it is enabled.
+    /// Token table: whether a token is enabled.
     pub enabled: Option<String>,
-    /// Tokens: whether it may be used for requests that write.
+    /// Token table: whether a token may be used for requests that write.
     pub write_enabled: Option<String>,
-    /// Tokens: the networks that it may be used from.
+    /// Token table: the networks that a token may be used from.
     pub allowed_networks: Option<String>,
-    /// Users: whether the user is enabled; all of these together with `is_active`.
+    /// User table: whether a user is enabled. All of these must hold, and `is_active`.
     pub user_enabled: Vec<Flag>,
-    /// What the operator says the gateway need not understand.
+    /// The columns that the gateway can ignore.
     pub ignored: Vec<Ignored>,
 }
 
-/// A column that says yes or no.
+/// A boolean column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flag {
     /// Its name.
     pub column: String,
-    /// Does it disable where it is set, as `is_banned` does?
+    /// Whether `true` disables the user, as in `is_banned`.
     pub disables: bool,
 }
 
-/// A column that is waived.
+/// A column that the gateway can ignore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
-    /// The table, as the settings name it; `None`: the one that has such a column.
+    /// The table, as the settings name it; `None`: the only table with such a column.
     pub table: Option<String>,
     /// Its name.
     pub column: String,
 }
 
 impl Columns {
-    /// The columns of the table of tokens that have a meaning, each with its setting.
+    /// The token columns with a meaning, each with its setting.
     pub fn of_tokens(&self) -> impl Iterator<Item = (&str, &'static str)> {
         let all = [
             (&self.expires, "expires_column"),
@@ -55,13 +55,13 @@ impl Columns {
         all.into_iter().filter_map(|(column, setting)| Some((column.as_deref()?, setting)))
     }
 
-    /// The same for the table of users.
+    /// The user columns with a meaning, each with its setting.
     pub fn of_users(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.user_enabled.iter().map(|flag| (flag.column.as_str(), "user_enabled_columns"))
     }
 }
 
-/// The keys of `[store.django]` that say what columns mean. The tables have their names already.
+/// Reads the keys of `[store.django]` about columns. `names` has the table names already.
 pub(super) fn read(table: &Table<'_>, names: &Django) -> Columns {
     let column = |key| table.key(key).parse(|text| checked_name(text, 0));
     let columns = Columns {
@@ -98,7 +98,7 @@ fn flag(text: &str) -> Result<Flag, Fault> {
 }
 
 fn waiver(text: &str, names: &Django) -> Result<Ignored, Fault> {
-    // No statement holds such a name, so that it may be any that a database allows.
+    // Ignored names appear in no SQL statement, so any name is allowed.
     let Some((table, column)) = text.rsplit_once('.') else {
         return Ok(Ignored { table: None, column: text.to_owned() });
     };

@@ -1,12 +1,12 @@
-//! Files that the configuration names: secrets, certificates and keys, judged when they are read.
+//! Files that the configuration names: secrets, certificates and keys. Each is checked when it is read.
 
 use std::path::Path;
 
 use super::value::Key;
 use crate::secret_file;
-use crate::tls::{self, BadFile};
+use crate::tls::{self, BadFile, Certificate};
 
-/// Reports a secret that others can read or change. A file that is not there is somebody else's matter.
+/// Reports a secret file that others can read or change. A missing file is reported elsewhere.
 pub(super) fn check_secret_file(key: &Key<'_>, file: &Path) {
     let Ok(metadata) = file.metadata() else { return };
     if let Err(open) = secret_file::check(&metadata) {
@@ -25,18 +25,18 @@ pub(super) fn warn_of_open_key(key: &Key<'_>, file: &Path) {
     }
 }
 
-/// The files in PEM form that the address of a database names; its driver reads them by itself, and less strictly.
+/// The PEM files that a database URL names. The driver reads them itself, and less strictly.
 pub(super) struct TlsFiles<'a> {
-    /// Certificates of authorities.
+    /// CA certificates.
     pub authorities: Option<&'a Path>,
-    /// A certificate of ours.
+    /// The client certificate.
     pub certificate: Option<&'a Path>,
     /// Its key.
     pub key: Option<&'a Path>,
 }
 
 impl TlsFiles<'_> {
-    /// Reports what the driver would misread, and a key that others can read.
+    /// Reports files that the driver would misread, and a key that others can read.
     pub(super) fn check(&self, key: &Key<'_>) {
         if let Some(file) = self.key {
             check_secret_file(key, file);
@@ -53,6 +53,20 @@ impl TlsFiles<'_> {
             report(key, &bad);
         }
     }
+}
+
+/// Reads a certificate and its key again, from the same files and with the same checks.
+///
+/// # Errors
+/// What is wrong with the files, and how to fix it.
+pub fn read_again(certificate: &Certificate) -> Result<Certificate, String> {
+    let [cert_file, key_file] = certificate.files();
+    if let Ok(metadata) = key_file.metadata()
+        && let Err(open) = secret_file::check(&metadata)
+    {
+        return Err(format!("{}: {open}; {}", key_file.display(), open.mend(key_file)));
+    }
+    Certificate::read(&certificate.name, cert_file, key_file).map_err(|bad| format!("{bad}; {}", bad.mend()))
 }
 
 /// Reports a file that cannot be used.

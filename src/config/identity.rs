@@ -1,4 +1,4 @@
-//! `[identity]`: the fields that tell an upstream who is calling.
+//! `[identity]`: the headers that tell an upstream the caller's identity.
 
 use http::HeaderName;
 
@@ -6,7 +6,7 @@ use super::reader::Table;
 use super::settings::{ForwardAuthorization, IdentityFields};
 use super::value::{Fault, Key};
 
-/// Fields that mean something else to an upstream or to the wire, in lower case.
+/// Headers that have another meaning for upstreams or in HTTP, in lower case.
 const RESERVED: [&str; 33] = [
     "accept",
     "authorization",
@@ -43,7 +43,7 @@ const RESERVED: [&str; 33] = [
     "x-request-id",
 ];
 
-/// `[identity]`, and what its key `forward_authorization` says for all routes.
+/// Reads `[identity]`, and its key `forward_authorization` for all routes.
 pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthorization>) {
     root.table("identity", |table| {
         let forward = table.key("forward_authorization");
@@ -65,7 +65,7 @@ fn fields(table: &Table<'_>) -> IdentityFields {
         let written = if key.is_text("") { Some(None) } else { key.parse(field_name).map(Some) };
         let chosen = written.unwrap_or(default)?;
         if let Some((other, _)) = taken.iter().find(|(_, other)| *other == chosen) {
-            // Of two that meet, one was written: defaults do not meet.
+            // At least one of two equal names was written, since the defaults differ.
             let (at, other) = if key.is_set() { (&key, other) } else { (other, &key) };
             at.problem(format!("`{chosen}` is also {}", other.path()), "give each its own name");
         }
@@ -90,7 +90,7 @@ fn fields(table: &Table<'_>) -> IdentityFields {
 
 fn field_name(text: &str) -> Result<HeaderName, Fault> {
     let lower = text.to_ascii_lowercase();
-    // `_` is left out: servers that turn fields into variables cannot tell `X_User` from `X-User`.
+    // `_` is not allowed: servers that turn headers into variables cannot tell `X_User` from `X-User`.
     if !lower.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         return Err(Fault::new("is not a valid header name", "use letters, digits and `-`"));
     }

@@ -1,4 +1,4 @@
-//! `[listeners.NAME]` and `[certificates.NAME]`: where clients connect, and what they are shown.
+//! `[listeners.NAME]` and `[certificates.NAME]`: the addresses that clients connect to, and the certificates.
 
 use std::fs::File;
 use std::io::ErrorKind;

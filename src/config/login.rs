@@ -1,4 +1,4 @@
-//! `[login]`: tokens for passwords.
+//! `[login]`: issues tokens for passwords.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use super::settings::{Browser, Hashing, Login, PathPattern, Route};
 use crate::token::AuthMethod;
 use crate::units::HumanDuration;
 
-/// More threads than any machine that we know of has cores.
+/// No known machine has more cores.
 const MOST_AT_ONCE: u64 = 1_024;
 const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 /// Browsers keep no cookie for longer.
 const LONGEST_SESSION: Duration = Duration::from_secs(400 * 86_400);
 
-/// `[login]`; without the table nobody can log in. Passwords are hashed either way, when users are made.
+/// Reads `[login]`; without the table users cannot log in. The settings for hashing apply either way: passwords are
+/// also hashed when users are created.
 pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults) -> (Option<Login>, Hashing) {
     root.table("login", |table| {
         let (default, hashing) = (Login::default(), Hashing::default());
@@ -58,7 +59,7 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
     })
 }
 
-/// `[login.browser]`; without the table there are no pages and no sessions.
+/// Reads `[login.browser]`; without the table there are no pages and no sessions.
 fn read_browser(table: &Table<'_>) -> Option<Browser> {
     let (default, ttl) = (Browser::default(), table.key("session_ttl"));
     let path = plain_path(&table.key("path")).unwrap_or(default.path);
@@ -72,7 +73,7 @@ fn read_browser(table: &Table<'_>) -> Option<Browser> {
     table.is_set().then_some(browser)
 }
 
-/// A route that only a session opens, and no way to get one.
+/// Reports routes that accept only sessions when no page creates sessions.
 fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
     for route in routes.iter().filter(|route| route.credentials.contains(&AuthMethod::Session)) {
         let key = format!("routes.{}.credentials", route.name);
@@ -81,8 +82,8 @@ fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
     }
 }
 
-/// The login stands above all routes: one with the same path would never get a request, or not those that it is there
-/// for.
+/// Reports routes with the path of the login. The login takes precedence over all routes, so such a route would never
+/// get these requests.
 fn refuse_rivals(table: &Table<'_>, login: &Login, routes: &[Route]) {
     for route in routes {
         let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &route.path;

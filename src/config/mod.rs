@@ -1,8 +1,8 @@
-//! `gateway.toml`: what it means ([`Settings`]), and everything that is wrong with it at once ([`Problem`]).
+//! `gateway.toml`: its meaning ([`Settings`]), and all its errors at once ([`Problem`]).
 //!
-//! Data goes one way: text → tree with the place of every value (`document`) → tables, each read by one function that
-//! asks for all its keys and puts the defaults in (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `store`, `django`, `basics`, `shared_cache`, `admin`) → [`Settings`]. Nobody outside this module reads configuration text.
+//! Data flows in one direction: text → tree with the line of every value (`document`) → tables. One function per table
+//! reads all its keys and applies the defaults (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
+//! `store`, `django`, `basics`, `shared_cache`, `admin`) → [`Settings`]. Only this module reads configuration text.
 
 mod admin;
 mod basics;
@@ -28,40 +28,41 @@ mod upstreams;
 mod value;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
 use document::Document;
 pub use document::Surroundings;
+pub use files::read_again;
 use names::Names;
 pub use problem::Problem;
 use reader::{Named, Table};
 pub use settings::Settings;
 
-/// A configuration that holds, with what is worth a second look.
+/// A valid configuration, with warnings.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// What it means.
+    /// The settings.
     pub settings: Settings,
-    /// What works but is probably not meant.
+    /// What works, but is probably not as intended.
     pub warnings: Vec<Problem>,
 }
 
-/// Reads, checks and interprets a configuration file, here and now.
+/// Reads and checks a configuration file with the current time and environment.
 ///
 /// Reads the certificates and keys that the file names; opens no socket and no database.
 ///
 /// # Errors
-/// Everything that is wrong, at once, in the order of the file.
+/// All errors at once, in the order of the file.
 pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
     let variable = |name: &str| std::env::var(name).ok();
     load_in(file, &Surroundings { now: Clock::system().now(), variable: &variable })
 }
 
-/// As [`load`], in other surroundings.
+/// As [`load`], with another time and environment.
 ///
 /// # Errors
-/// Everything that is wrong, at once, in the order of the file.
+/// All errors at once, in the order of the file.
 pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Problem>> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         let mend = Some("name another file with --config".to_owned());
@@ -74,7 +75,21 @@ pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, V
     }
 }
 
-/// Every key that a file may hold, such as `log.level` and `routes.NAME.upstream`.
+/// The path of the control socket, even if the rest of the file is wrong.
+///
+/// # Errors
+/// The file cannot be read, or is not TOML.
+pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
+    let bad = |what| Problem { file: file.to_owned(), line: None, key: None, what, mend: None };
+    let text = std::fs::read_to_string(file).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
+    let document = Document::new(file, &text, &surroundings);
+    let socket = document.parse().map(|tree| Table::root(&document, &tree, basics::read_control));
+    socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| bad("is not TOML".to_owned())))
+}
+
+/// All keys that a file can have, such as `log.level` and `routes.NAME.upstream`.
 pub fn known_keys() -> BTreeSet<String> {
     let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n";
     let surroundings = Surroundings { now: crate::clock::Timestamp::from_micros(0), variable: &|_| None };
@@ -91,7 +106,7 @@ fn interpret(file: &Path, text: &str, surroundings: &Surroundings<'_>) -> Interp
     (settings, keys, problems, warnings)
 }
 
-/// The whole file. What others refer to comes first.
+/// Reads the whole file. Tables that others refer to come first.
 fn read(root: &Table<'_>) -> Settings {
     root.key("version").count::<u8>(1..=1);
     let workers = basics::read_workers(root);
@@ -124,6 +139,8 @@ fn read(root: &Table<'_>) -> Settings {
         timeouts,
         log: basics::read_log(root),
         grace: basics::read_grace(root),
+        reload: basics::read_reload(root),
+        control: basics::read_control(root),
     };
     check_django(root, &settings);
     certificate_names.warn_unused(root.document());
@@ -131,7 +148,7 @@ fn read(root: &Table<'_>) -> Settings {
     settings
 }
 
-/// What a Django database cannot do for the rest of the file.
+/// Reports settings that a Django database does not support.
 fn check_django(root: &Table<'_>, settings: &Settings) {
     if !matches!(settings.store.url, settings::StoreUrl::Django(_)) {
         return;
@@ -166,7 +183,7 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
     }
 }
 
-/// Indices stay right: where one is missing, there was a problem, and the settings are not used.
+/// The values. The indices are right: if a value is missing, there was an error, and the settings are not used.
 fn values<T>(named: Vec<Named<T>>) -> Vec<T> {
     named.into_iter().filter_map(|named| named.value).collect()
 }

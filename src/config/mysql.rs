@@ -1,6 +1,6 @@
-//! The address of a MySQL or MariaDB server: `mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=VERIFY_IDENTITY`.
+//! The URL of a MySQL or MariaDB server: `mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=VERIFY_IDENTITY`.
 //!
-//! Read as strictly as that of a PostgreSQL server, and for the same reasons.
+//! Parsed as strictly as that of a PostgreSQL server, for the same reasons.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,36 +8,36 @@ use std::path::PathBuf;
 use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, one_of, unknown_parameter};
 use super::files::TlsFiles;
 
-/// How the whole is written.
+/// An example for error messages.
 const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
 
-/// What may stand behind the `?`.
+/// The parameters that may follow the `?`.
 const PARAMETERS: [&str; 5] = ["socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"];
 
-/// As in the clients of MySQL.
+/// As in MySQL's own clients.
 const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
 
-/// The address of a MySQL or MariaDB server, which may hold a password.
+/// The URL of a MySQL or MariaDB server. May contain a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MysqlUrl {
     /// The server.
     pub server: DatabaseServer,
-    /// How TLS is used, in the words of `ssl-mode`.
+    /// The TLS mode, one of `SSL_MODES`.
     pub tls: &'static str,
-    /// The server's socket, in place of host and port.
+    /// The Unix socket of the server, in place of host and port.
     pub socket: Option<PathBuf>,
-    /// Certificates of the authorities that may vouch for the server (PEM).
+    /// CA certificates that the server's certificate must chain to (PEM).
     pub root_certificates: Option<PathBuf>,
-    /// The certificate by which the server knows us (PEM).
+    /// The client certificate (PEM).
     pub certificate: Option<PathBuf>,
-    /// Its key (PEM).
+    /// The key of the client certificate (PEM).
     pub key: Option<PathBuf>,
-    /// Is it elsewhere, and nothing proves who answers there?
+    /// Whether the server is remote and not authenticated.
     pub(super) unproven: bool,
 }
 
 impl MysqlUrl {
-    /// The files of certificates and keys that it names.
+    /// The certificate and key files that the URL names.
     pub(super) fn tls_files(&self) -> TlsFiles<'_> {
         TlsFiles {
             authorities: self.root_certificates.as_deref(),
@@ -46,10 +46,10 @@ impl MysqlUrl {
         }
     }
 
-    /// Reads an address. Files that it names are where `resolve` says.
+    /// Parses a URL. `resolve` makes paths of files absolute.
     ///
     /// # Errors
-    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
         database_url::check_ends(text)?;
         let rest =
@@ -85,7 +85,7 @@ impl MysqlUrl {
     }
 }
 
-/// Where the server is, without the password.
+/// The location of the server, without user and password.
 impl fmt::Display for MysqlUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.server.fmt(f)
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_the_server_is_and_hides_the_password() {
+    fn a_url_shows_the_location_and_hides_the_password() {
         for (text, place, unproven) in [
             ("mysql://gw:s%40cret@db:3307/shop", "mysql://db:3307/shop", true),
             ("mysql://gw:s%40cret@db/shop?ssl-mode=VERIFY_IDENTITY", "mysql://db/shop", false),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_left_out_or_misread_is_refused() {
+    fn a_part_that_would_be_ignored_or_misread_is_refused() {
         for text in [
             "mysql://db",
             "mysql://db:0/shop",

@@ -7,7 +7,7 @@ use super::document::Document;
 use super::reader::{Named, nearest};
 use super::value::{Fault, Key};
 
-/// The names of one table, and which of them were referred to.
+/// The names of one table, and which of them are referred to.
 pub(super) struct Names {
     table: &'static str,
     kind: &'static str,
@@ -16,13 +16,14 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names that `table` defines; a broken definition counts, so that it is reported once and not at each use.
+    /// The names that `table` defines. An invalid definition is included, so that it is reported once and not at each
+    /// use.
     pub(super) fn of<T>(table: &'static str, kind: &'static str, defined: &[Named<T>]) -> Names {
         let all = defined.iter().map(|named| (named.name.clone(), named.line)).collect();
         Names { table, kind, all, used: RefCell::default() }
     }
 
-    /// The index of the name that `key` holds.
+    /// The index of the name in the value of `key`.
     pub(super) fn find(&self, key: &Key<'_>) -> Option<usize> {
         let index = key.parse(|text| {
             self.all.iter().position(|(name, _)| name == text).ok_or_else(|| {
@@ -35,7 +36,7 @@ impl Names {
         Some(index)
     }
 
-    /// Warns of every name that nobody referred to.
+    /// Warns of every unused name.
     pub(super) fn warn_unused(&self, document: &Document<'_>) {
         for (index, (name, line)) in self.all.iter().enumerate() {
             if !self.used.borrow().contains(&index) {

@@ -1,7 +1,7 @@
-//! The address of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
+//! The URL of a PostgreSQL server: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
 //!
-//! Hosted servers hand out addresses with parameters of libpq, some of which say how its client shall behave. One that
-//! asks for what happens anyway is taken; for every other the complaint names the way out (`postgres/parameters.rs`).
+//! Hosting providers hand out URLs with libpq parameters, some of which change the client's behaviour. A parameter that
+//! asks for what happens anyway is accepted. The error for any other names the alternative (`postgres/parameters.rs`).
 
 mod parameters;
 
@@ -14,45 +14,45 @@ use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, man
 use super::files::TlsFiles;
 use super::upstreams::is_host;
 
-/// How the whole is written.
+/// An example for error messages.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
 
-/// How it may begin.
+/// The accepted schemes.
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// As in libpq.
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// The address of a PostgreSQL server, which may hold a password. Shows where the server is, and nothing else.
+/// The URL of a PostgreSQL server. May contain a password. `Display` shows only the location.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     /// The server.
     pub server: DatabaseServer,
-    /// How TLS is used, in the words of `sslmode`; `None`: as the driver has it.
+    /// The TLS mode, as `sslmode`; `None`: the driver's default.
     pub tls: Option<&'static str>,
-    /// Certificates of the authorities that may vouch for the server (PEM).
+    /// CA certificates that the server's certificate must chain to (PEM).
     pub root_certificates: Option<PathBuf>,
-    /// The certificate by which the server knows us (PEM).
+    /// The client certificate (PEM).
     pub certificate: Option<PathBuf>,
-    /// Its key (PEM).
+    /// The key of the client certificate (PEM).
     pub key: Option<PathBuf>,
-    /// What the server calls our sessions.
+    /// The application name of our sessions at the server.
     pub application_name: Option<String>,
-    /// Settings for our sessions, as on the command line of the server.
+    /// Server settings for our sessions, in the form of the server's command line.
     pub options: Option<String>,
-    /// Longest wait for a connection, if the address bounds it.
+    /// Timeout of a connection attempt, if the URL has one.
     pub connect_timeout: Option<Duration>,
-    /// Is it elsewhere, and nothing proves who answers there?
+    /// Whether the server is remote and not authenticated.
     pub(super) unproven: bool,
 }
 
 impl PostgresUrl {
-    /// Is it meant to be one?
+    /// Whether the text is meant as a PostgreSQL URL.
     pub(super) fn is_meant(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))
     }
 
-    /// The files of certificates and keys that it names.
+    /// The certificate and key files that the URL names.
     pub(super) fn tls_files(&self) -> TlsFiles<'_> {
         TlsFiles {
             authorities: self.root_certificates.as_deref(),
@@ -61,10 +61,10 @@ impl PostgresUrl {
         }
     }
 
-    /// Reads an address. Files that it names are where `resolve` says.
+    /// Parses a URL. `resolve` makes paths of files absolute.
     ///
     /// # Errors
-    /// [`BadDatabaseUrl`] for what would be misread or left out.
+    /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
         database_url::check_ends(text)?;
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -72,7 +72,7 @@ impl PostgresUrl {
     }
 }
 
-/// Where the server is.
+/// The location of the server.
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.server.fmt(f)
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_says_where_the_server_is_and_hides_everything_else() {
+    fn a_url_shows_the_location_and_hides_everything_else() {
         for (text, place, user, password) in [
             ("postgres://db/gateway", "postgres://db/gateway", None, None),
             ("postgresql://gw@db:5433/gateway", "postgres://db:5433/gateway", Some("gw"), None),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_elsewhere_has_to_prove_who_it_is() {
+    fn a_remote_server_must_be_authenticated() {
         for (text, unproven) in [
             ("postgres://db/a", true),
             ("postgres://10.0.0.1/a?sslmode=require", true),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_left_out_or_misread_is_refused_and_not_shown() {
+    fn a_part_that_would_be_ignored_or_misread_is_refused_and_not_shown() {
         for text in [
             "postgres://hunter2:hunter2@db",
             "postgres://hunter2:hunter2@db/",
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hosted_servers_hand_out_is_taken_or_refused_with_the_way_out() {
+    fn urls_of_hosting_providers_are_accepted_or_refused_with_the_alternative() {
         let taken = [
             "sslmode=require",
             "sslmode=verify-full&channel_binding=require",

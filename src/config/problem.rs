@@ -1,22 +1,22 @@
-//! What is wrong with a configuration: what, where, and how to mend it.
+//! Errors of a configuration: what is wrong, where, and how to fix it.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One thing that is wrong.
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file that it stands in.
+    /// The configuration file.
     pub file: PathBuf,
-    /// The line, counted from 1, if it has one.
+    /// The line, counted from 1, if known.
     pub line: Option<usize>,
-    /// The path of the key, such as `routes.orders.upstream`, if it has one.
+    /// The path of the key, such as `routes.orders.upstream`, if known.
     pub key: Option<String>,
     /// What is wrong.
     pub what: String,
-    /// How to mend it, if that can be said.
+    /// How to fix it, if known.
     pub mend: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems as a terminal shows them: each with how to mend it on a line of its own, then how many there are.
+/// Renders problems for a terminal: each with its fix on a line of its own, then the totals.
 pub fn render(errors: &[Problem], warnings: &[Problem]) -> String {
     let mut out = String::new();
     let kinds = errors.iter().map(|error| ("error", error)).chain(warnings.iter().map(|warning| ("warning", warning)));
@@ -76,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn one_line_says_where_what_and_how_to_mend() {
+    fn one_line_has_the_place_the_problem_and_the_fix() {
         let text = "gateway.toml:14: routes.orders.upsteam: unknown key; did you mean `upstream`?";
         assert_eq!(problem().to_string(), text);
     }
 
     #[test]
-    fn a_terminal_gets_errors_before_warnings_and_their_number() {
+    fn a_terminal_gets_errors_before_warnings_and_the_totals() {
         let bare = Problem { line: None, key: None, mend: None, ..problem() };
         let text = "error: gateway.toml:14: routes.orders.upsteam: unknown key\n  did you mean `upstream`?\n\
                     warning: gateway.toml: unknown key\nwarning: gateway.toml: unknown key\n1 error, 2 warnings\n";

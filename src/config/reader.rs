@@ -1,7 +1,7 @@
-//! Reads tables: a [`Table`] remembers which keys were asked for, so that the rest is unknown.
+//! Reads tables. A [`Table`] records which keys were read, so that all other keys are unknown.
 //!
-//! Each table of the file has one function that asks for *all* its keys, with their defaults, whatever the values are;
-//! unknown keys, their nearest known neighbours and the list of all keys come out of that by themselves.
+//! Each table of the file has one function that reads *all* its keys, with their defaults, whatever the values are.
+//! From these records come the errors for unknown keys, the suggestions, and the list of all keys.
 
 use std::cell::RefCell;
 
@@ -10,10 +10,10 @@ use toml::de::{DeTable, DeValue};
 use super::document::Document;
 use super::value::Key;
 
-/// What stands for the name of a table that the operator names, such as `orders` in `[routes.orders]`.
+/// Placeholder in key paths for a name that the operator chose, such as `orders` in `[routes.orders]`.
 const ANY_NAME: &str = "NAME";
 
-/// A table that may be absent; then none of its keys has a value.
+/// A table that may be absent; its keys then have no value.
 pub(super) struct Table<'d> {
     document: &'d Document<'d>,
     path: String,
@@ -23,13 +23,13 @@ pub(super) struct Table<'d> {
     known: RefCell<Vec<&'static str>>,
 }
 
-/// Something that the operator named.
+/// A table whose name the operator chose.
 pub(super) struct Named<T> {
     /// Its name.
     pub name: String,
-    /// Where it is defined.
+    /// The line of its definition.
     pub line: Option<usize>,
-    /// What was read; `None` if that made no sense.
+    /// Its value; `None` if it is invalid.
     pub value: Option<T>,
 }
 
@@ -40,17 +40,16 @@ impl<'d> Table<'d> {
         Table { document, path, pattern, line: None, entries: Some(tree), known }.read_with(read)
     }
 
-    /// The document.
     pub(super) fn document(&self) -> &'d Document<'d> {
         self.document
     }
 
-    /// Is it written at all?
+    /// Whether the file has this table.
     pub(super) fn is_set(&self) -> bool {
         self.entries.is_some()
     }
 
-    /// A value in this table.
+    /// A key of this table.
     pub(super) fn key(&self, name: &'static str) -> Key<'d> {
         self.document.ask(join(&self.pattern, name));
         let path = join(&self.path, name);
@@ -60,13 +59,13 @@ impl<'d> Table<'d> {
         }
     }
 
-    /// A table in this table.
+    /// A table within this table.
     pub(super) fn table<T>(&self, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
         let (line, value) = self.entry(name).unzip();
         self.child(name, name, line, value).read_with(read)
     }
 
-    /// A table whose keys are names that the operator chose, each with a table of its own. In the order of the names.
+    /// A table whose keys are names that the operator chose, each with a table of its own. Ordered by name.
     pub(super) fn named<T>(&self, name: &'static str, read: impl Fn(&str, &Table<'d>) -> Option<T>) -> Vec<Named<T>> {
         let (line, value) = self.entry(name).unzip();
         let all = self.child(name, name, line, value);
@@ -80,7 +79,7 @@ impl<'d> Table<'d> {
         out
     }
 
-    /// Reports what is wrong with the table itself.
+    /// Reports a problem with the table itself.
     pub(super) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.document.problem(self.line, Some(&self.path), what.into(), Some(mend.into()));
     }
@@ -122,14 +121,14 @@ impl<'d> Table<'d> {
     }
 }
 
-/// "did you mean …?", if any of `known` is near enough to be meant.
+/// "did you mean …?", if one of `known` is similar enough.
 pub(super) fn nearest(text: &str, known: &[&str]) -> Option<String> {
     let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
     let name = known.iter().copied().min_by_key(|name| distance(name))?;
     (distance(&name) <= (text.chars().count() / 3).max(1)).then(|| format!("did you mean `{name}`?"))
 }
 
-/// The kind of a value with its article.
+/// The type of a value with its article.
 pub(super) fn a(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",
@@ -151,7 +150,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn only_a_near_name_is_suggested() {
+    fn only_a_similar_name_is_suggested() {
         let known = ["upstream", "path", "path_prefix", "host"];
         assert_eq!(nearest("upsteam", &known).as_deref(), Some("did you mean `upstream`?"));
         assert_eq!(nearest("pathprefix", &known).as_deref(), Some("did you mean `path_prefix`?"));

@@ -1,4 +1,4 @@
-//! `[routes.NAME]` and `[defaults]`: which requests go where, and for how long.
+//! `[routes.NAME]` and `[defaults]`: which requests go to which upstream, with which limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::value::{Fault, Key};
 use crate::token::{AuthMethod, Scope, ScopeSet};
 use crate::units::ByteSize;
 
-/// What ends at the gateway or is part of the message, besides [`RESERVED_FIELDS`]: no route lets it pass.
+/// Hop-by-hop and framing headers besides [`RESERVED_FIELDS`]: no route can pass them on.
 const NEVER_PASSED: [&str; 13] = [
     "authorization",
     "connection",
@@ -34,23 +34,23 @@ const NEVER_PASSED: [&str; 13] = [
     "upgrade",
 ];
 
-/// What `[identity]` says, as far as routes depend on it.
+/// The settings of `[identity]` that routes depend on.
 pub(super) struct Told<'a> {
-    /// Under which names upstreams are told of callers.
+    /// The names of the identity headers.
     pub identity: &'a IdentityFields,
-    /// Which `Authorization` all routes forward that do not say otherwise.
+    /// The default of `forward_authorization` for all routes.
     pub forwarding: Option<ForwardAuthorization>,
 }
 
-/// What holds for a route that does not say otherwise.
+/// The values for a route that does not set its own.
 pub(super) struct RouteDefaults {
-    /// Longest wait for a new connection to an endpoint.
+    /// Timeout of a connection attempt to an endpoint.
     pub connect: Duration,
-    /// What the tables `timeouts` and `limits` of a route can say.
+    /// The values that the tables `timeouts` and `limits` of a route can set.
     pub bounds: Bounds,
 }
 
-/// What the tables `timeouts` and `limits` of a route say.
+/// The values that the tables `timeouts` and `limits` of a route can set.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     request_body: Duration,
@@ -61,7 +61,7 @@ pub(super) struct Bounds {
     body_rate: Option<u64>,
 }
 
-/// The defaults of a route's bounds: what hardened nginx, HAProxy and Envoy use at the edge.
+/// The defaults: those of hardened nginx, HAProxy and Envoy configurations at the edge.
 const BOUNDS: Bounds = Bounds {
     request_body: Duration::from_secs(30),
     response_headers: Duration::from_secs(30),
@@ -72,19 +72,19 @@ const BOUNDS: Bounds = Bounds {
 };
 
 impl RouteDefaults {
-    /// Longest silence of a client within a request body.
+    /// Longest pause of a client within a request body.
     pub(super) fn request_body_timeout(&self) -> Duration {
         self.bounds.request_body
     }
 
-    /// Least bytes a second of a request body.
+    /// Minimum rate of a request body in bytes per second.
     pub(super) fn body_rate(&self) -> Option<u64> {
         self.bounds.body_rate
     }
 }
 
 impl Bounds {
-    /// These bounds, as far as the tables `timeouts` and `limits` do not say otherwise.
+    /// These values, overridden by those in the tables `timeouts` and `limits`.
     fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
         let body = limits.key("body").or_word("unlimited");
         let rate = limits.key("body_rate").or_word("off");
@@ -189,7 +189,7 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         response_headers_timeout: bounds.response_headers,
         response_body_timeout: bounds.response_body,
         total_timeout: bounds.total,
-        // Last, so that every other key has been asked for by now.
+        // Last, so that all other keys have been read by now.
         path: path?,
     })
 }
@@ -206,7 +206,7 @@ fn forwarding(table: &Table<'_>) -> Option<ForwardAuthorization> {
     ])
 }
 
-/// The name of a field that a route lets pass from clients.
+/// The name of a client's header that a route passes on.
 fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
     let name = HeaderName::try_from(text);
     let name = name.map_err(|_| Fault::new("is not a field name", "write one name, such as \"X-Original-User\""))?;
@@ -221,14 +221,14 @@ fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
     Ok(name)
 }
 
-/// Bytes a second.
+/// Bytes per second.
 fn byte_rate(text: &str) -> Result<u64, Fault> {
     let size = text.strip_suffix("/s").and_then(|size| size.parse::<ByteSize>().ok()).filter(|size| size.0 > 0);
     size.map(|size| size.0)
         .ok_or_else(|| Fault::new("is not a size per second", "write one such as \"50B/s\", or \"off\""))
 }
 
-/// On a streaming route they would hold for nothing, which somebody may rely on.
+/// Reports response timeouts on a streaming route: they would have no effect, although the operator may rely on them.
 fn refuse_response_timeouts(timeouts: &Table<'_>) {
     for key in [timeouts.key("response_headers"), timeouts.key("response_body")] {
         if key.is_set() {
@@ -291,7 +291,8 @@ fn path(table: &Table<'_>) -> Option<PathPattern> {
     }
 }
 
-/// Only paths that a request can have after it was read: others would never match, which somebody may rely on.
+/// A path in the form in which requests are compared. Any other form would never match, although the operator may rely
+/// on it.
 pub(super) fn plain_path(key: &Key<'_>) -> Option<String> {
     key.parse(|text| {
         let is_dots = |segment: &str| segment == "." || segment == "..";
@@ -334,7 +335,7 @@ fn method(text: &str) -> Result<Method, Fault> {
     }
 }
 
-/// Two routes that match the same requests with equal right are a slip: which one wins must never be chance.
+/// Reports two routes that match the same requests with the same precedence: the choice would be arbitrary.
 fn refuse_equal_routes(document: &Document<'_>, routes: &[Named<Route>]) {
     let mut placed: Vec<_> = routes.iter().filter_map(|named| Some((named, named.value.as_ref()?))).collect();
     placed.sort_by_key(|(named, _)| named.line);
@@ -348,7 +349,7 @@ fn refuse_equal_routes(document: &Document<'_>, routes: &[Named<Route>]) {
 }
 
 fn rivals(one: &Route, other: &Route) -> bool {
-    // A route that names its methods is more specific than one that takes all.
+    // A route that lists methods is more specific than one that lists none.
     let methods_meet = match (one.methods.is_empty(), other.methods.is_empty()) {
         (true, true) => true,
         (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),

@@ -1,7 +1,7 @@
-//! What the configuration means: complete, checked, without options for defaults.
+//! The settings: complete, checked, with all defaults applied.
 //!
-//! Made only by `check` (and by tests); every reference is an index that exists, every certificate is read and fits its
-//! key. Defaults and their sources stand in `docs/CONFIGURATION.md` and in `gateway.toml`.
+//! Created only by `check` (and by tests). Every reference is a valid index; every certificate is read and matches its
+//! key. The defaults and their sources are in `docs/CONFIGURATION.md` and in `gateway.toml`.
 
 mod admin;
 mod fields;
@@ -30,142 +30,155 @@ use crate::units::Rate;
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Threads that serve requests; at least one.
+    /// Number of threads that serve requests; at least one.
     pub workers: usize,
-    /// Where clients connect; at least one.
+    /// The addresses that clients connect to; at least one.
     pub listeners: Vec<Listener>,
-    /// Certificates, in the order of their names.
+    /// Certificates, ordered by name.
     pub certificates: Vec<Certificate>,
-    /// Where users and tokens live.
+    /// The store of users and tokens.
     pub store: Store,
-    /// What each process remembers of tokens.
+    /// The token cache of each process.
     pub memory: MemoryCache,
-    /// The cache that gateways share; `None`: there is none.
+    /// The shared cache; `None`: not configured.
     pub redis: Option<RedisCache>,
     /// How tokens are issued and read.
     pub tokens: Tokens,
-    /// Tokens for passwords; `None`: switched off.
+    /// The login with a password; `None`: switched off.
     pub login: Option<Login>,
-    /// What upstreams are told.
+    /// The identity headers for upstreams.
     pub identity: IdentityFields,
     /// Groups of endpoints.
     pub upstreams: Vec<Upstream>,
-    /// Which requests go where.
+    /// Which requests go to which upstream.
     pub routes: Vec<Route>,
-    /// Where request bodies are gathered.
+    /// Where request bodies are buffered.
     pub spool: Spool,
-    /// Limits that hold before a route is known.
+    /// Limits that apply before a route is known.
     pub limits: Limits,
-    /// Timeouts that hold before a route is known.
+    /// Timeouts that apply before a route is known.
     pub timeouts: ConnectionTimeouts,
     /// The admin application; `None`: switched off.
     pub admin: Option<Admin>,
     /// Logs.
     pub log: Log,
-    /// How long a stop waits for requests in flight.
+    /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// How the configuration is replaced while the gateway runs.
+    pub reload: Reload,
+    /// The Unix socket for `tokengate reload` and `tokengate status`; `None`: there is none.
+    pub control: Option<PathBuf>,
+}
+
+/// How the configuration is replaced while the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Reload when the file, or a file that it names, changes.
+    pub watch: bool,
+    /// How long tunnels of routes that are gone may go on.
+    pub drain: Duration,
 }
 
 /// One address that clients connect to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Its name in the file.
     pub name: String,
-    /// Where it listens; port 0 takes any free one.
+    /// The local address; port 0 takes any free one.
     pub address: SocketAddr,
-    /// What it does.
+    /// What the listener does.
     pub role: ListenerRole,
 }
 
 /// What a listener does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerRole {
-    /// HTTPS: the front door.
+    /// HTTPS.
     Tls(TlsListener),
-    /// HTTP in clear.
+    /// Unencrypted HTTP.
     Plain(PlainListener),
-    /// Health and metrics for those who run the gateway; never requests for upstreams.
+    /// Health and metrics for operators; never requests for upstreams.
     Internal {
-        /// Answer `/health`.
+        /// Whether it serves `/health`.
         health: bool,
-        /// Answer `/metrics`.
+        /// Whether it serves `/metrics`.
         metrics: bool,
     },
 }
 
 /// Settings of an HTTPS listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsListener {
-    /// Indices into [`Settings::certificates`]; the first answers a client without SNI. Never empty.
+    /// Indices into [`Settings::certificates`]; clients without SNI get the first. Never empty.
     pub certificates: Vec<usize>,
-    /// Offer HTTP/1.1.
+    /// Whether it offers HTTP/1.1.
     pub http1: bool,
-    /// Offer HTTP/2.
+    /// Whether it offers HTTP/2.
     pub http2: bool,
-    /// Accept TLS 1.2 beside 1.3.
+    /// Whether it accepts TLS 1.2 in addition to 1.3.
     pub tls12: bool,
     /// `Strict-Transport-Security: max-age`; `None`: not sent.
     pub hsts: Option<Duration>,
-    /// What happens to a live token that was sent to it without TLS.
+    /// What happens to a live token that was sent to the TLS port without TLS.
     pub exposed_token: ExposedToken,
 }
 
-/// Settings of a listener in clear.
-#[derive(Clone, Debug)]
+/// Settings of an unencrypted listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlainListener {
     /// What happens to requests.
     pub plaintext: Plaintext,
-    /// What happens to a live token that was sent in clear.
+    /// What happens to a live token that was sent unencrypted.
     pub exposed_token: ExposedToken,
 }
 
-/// What a listener in clear does with requests.
+/// What an unencrypted listener does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plaintext {
-    /// 403 for everything.
+    /// Responds 403 to every request.
     Refuse,
-    /// 308 to the same target on `https` for GET and HEAD without credentials; 403 for the rest.
+    /// Redirects GET and HEAD without credentials to the same target on `https` (308); responds 403 to all others.
     Redirect,
-    /// Serve as if it were HTTPS; loopback addresses only.
+    /// Serves requests as an HTTPS listener does; loopback addresses only.
     Serve,
 }
 
-/// What happens to a live token that was sent in clear.
+/// What happens to a live token that was sent unencrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExposedToken {
-    /// Nothing.
+    /// No action.
     Ignore,
-    /// The store notes when it was exposed.
+    /// The store records when the token was exposed.
     Mark,
-    /// It is revoked.
+    /// The token is revoked.
     Revoke,
 }
 
 /// A named group of endpoints.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name in the file.
     pub name: String,
     /// Its members; never empty.
     pub endpoints: Vec<Endpoint>,
-    /// Most connections to each endpoint, all workers together.
+    /// Most connections to each endpoint, over all workers.
     pub max_connections: usize,
-    /// How many of all those one client may use at once.
+    /// How many of these connections one client may use at once.
     pub client_share: ClientShare,
-    /// How long an unused connection is kept; less than the endpoint's own.
+    /// How long an unused connection is kept; must be shorter than the endpoint's own timeout.
     pub idle_timeout: Duration,
-    /// Longest wait for a new connection.
+    /// Timeout of a connection attempt.
     pub connect_timeout: Duration,
-    /// Send a request once more if nothing of it was sent, or if it has neither effects nor a body.
+    /// Whether a request is sent once more if no byte of it was sent, or if it has neither effects nor a body.
     pub retry: bool,
 }
 
 /// How many connections of an upstream one client may use at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientShare {
-    /// Three times as many as are free.
+    /// Three times the number of free connections.
     Fair,
-    /// This number, all workers together.
+    /// This number, over all workers.
     Most(usize),
     /// All of them.
     Unlimited,
@@ -174,32 +187,32 @@ pub enum ClientShare {
 /// One member of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// `host:port` as written, for `Host` where a route says `host_header = "upstream"`, and for messages.
+    /// `host:port` as configured, for `Host` on routes with `host_header = "upstream"`, and for messages.
     pub authority: String,
-    /// Where it is.
+    /// The address to connect to.
     pub address: EndpointAddress,
 }
 
-/// Where an endpoint is.
+/// The address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
-    /// A host (name or address) and a port. A name is looked up at start.
+    /// A host (name or IP address) and a port. A name is resolved at start.
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
 }
 
-/// Where request bodies are gathered that need a length.
-#[derive(Clone, Debug)]
+/// Where request bodies are buffered that need a length.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spool {
-    /// The folder for those that are too long for memory.
+    /// The folder for bodies that are too long for memory.
     pub folder: PathBuf,
-    /// Most bytes of all of them together, in memory and in the folder.
+    /// Limit of all bodies together in bytes, in memory and in the folder.
     pub max_size: u64,
 }
 
-/// Limits that hold before a route is known.
-#[derive(Clone, Debug)]
+/// Limits that apply before a route is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest request head in bytes.
     pub header_bytes: usize,
@@ -207,56 +220,62 @@ pub struct Limits {
     pub header_count: usize,
     /// Longest target in bytes.
     pub uri_bytes: usize,
-    /// Longest head of an upstream's answer in bytes.
+    /// Longest head of an upstream's response in bytes.
     pub response_header_bytes: usize,
-    /// Most field lines of an upstream's answer.
+    /// Most field lines of an upstream's response.
     pub response_header_count: usize,
     /// Most connections of the process.
     pub connections: usize,
-    /// Most connections of one client: of an IPv4 address, or of an IPv6 /64 network.
+    /// Most connections of one client (an IPv4 address or an IPv6 /64 network).
     pub connections_per_ip: usize,
-    /// Most TLS handshakes of the process that have begun and not ended.
+    /// Most unfinished TLS handshakes of the process.
     pub handshakes: usize,
-    /// Most of them of one client; further ones wait.
+    /// Most unfinished TLS handshakes of one client; further ones wait.
     pub handshakes_per_ip: usize,
-    /// Most streams of one HTTP/2 connection at once.
+    /// Most concurrent streams of one HTTP/2 connection.
     pub h2_streams: u32,
-    /// Refused keys from one address; beyond it, keys that this process does not know are not looked up for it. `None`:
-    /// no bound.
+    /// Rate limit of invalid keys per client. Above it, keys that are not in this process's cache are not looked up for
+    /// that client. `None`: no limit.
     pub wrong_keys: Option<Rate>,
 }
 
-/// Timeouts that hold before a route is known.
-#[derive(Clone, Debug)]
+/// Timeouts that apply before a route is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionTimeouts {
     /// A TLS handshake.
     pub handshake: Duration,
     /// From the first byte of a request head to its last.
     pub request_headers: Duration,
-    /// A connection without a request.
+    /// A connection without a request in progress.
     pub idle: Duration,
-    /// A client that does not take its answer.
+    /// A client that does not read its response.
     pub write: Duration,
 }
 
 /// Logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// `error`, `warn`, `info` or `debug`.
     pub level: tracing::Level,
     /// JSON lines instead of text.
     pub json: bool,
-    /// One line for each request, on standard output.
+    /// One line per request, on standard output.
     pub access: bool,
 }
 
 impl Listener {
-    /// Is it reachable from this machine only?
+    /// Whether the address is a loopback address.
     pub fn is_loopback(&self) -> bool {
         match self.address.ip() {
             IpAddr::V4(ip) => ip.is_loopback(),
             IpAddr::V6(ip) => ip.is_loopback(),
         }
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload { watch: false, drain: Duration::from_secs(3_600) }
     }
 }
 
@@ -267,7 +286,7 @@ impl Default for Spool {
 }
 
 impl Default for Limits {
-    /// What hardened nginx, HAProxy and Envoy use at the edge.
+    /// As in hardened nginx, HAProxy and Envoy configurations at the edge.
     fn default() -> Limits {
         Limits {
             header_bytes: 64 << 10,

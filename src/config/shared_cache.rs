@@ -1,6 +1,6 @@
-//! `[cache.redis]`: the cache that gateways share.
+//! `[cache.redis]`: the shared cache.
 //!
-//! The address may carry a password, so no complaint here repeats it.
+//! The URL may contain a password, so no error message repeats it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,50 +15,50 @@ use super::upstreams::is_host;
 use super::value::{Fault, Key};
 use crate::tls;
 
-/// The port of Redis where an address names none.
+/// Default port of Redis.
 const PORT: u16 = 6379;
-/// The port of Sentinel where an address names none.
+/// Default port of Sentinel.
 const SENTINEL_PORT: u16 = 26379;
 
 const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
 
-/// A cache in Redis that gateways share. `Debug` does not show the user.
-#[derive(Clone)]
+/// The shared cache in Redis. `Debug` hides the user name.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisCache {
-    /// Where it is.
+    /// The servers.
     pub servers: RedisServers,
-    /// TLS to the servers; `None`: in clear.
+    /// TLS to the servers; `None`: unencrypted.
     pub tls: Option<RedisTls>,
-    /// The user of the server's access list; `None`: its default user.
+    /// The user in the server's ACL; `None`: the default user.
     pub username: Option<String>,
     /// That user's password.
     pub password: Option<RedisPassword>,
-    /// Number of the database; 0 in a cluster.
+    /// Index of the database; 0 in a cluster.
     pub database: u16,
-    /// How long an entry lives.
+    /// Lifetime of an entry.
     pub ttl: Duration,
-    /// Longest wait for one answer; after that the store is asked.
+    /// Timeout of one command; after it the store is asked.
     pub timeout: Duration,
-    /// Begins every key and the channel.
+    /// Prefix of all keys and of the channel.
     pub prefix: String,
 }
 
-/// Which servers.
+/// The kind of set-up, and its servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisServers {
     /// One server.
     One(RedisHost),
     /// One server at a Unix socket.
     Unix(PathBuf),
-    /// Whichever server these sentinels call the master of the service.
+    /// The server that these sentinels report as the master.
     Sentinel {
         /// The sentinels; never empty.
         sentinels: Vec<RedisHost>,
-        /// What the sentinels call the set of servers.
+        /// The sentinels' name for the set of servers.
         service: String,
     },
-    /// A cluster that these nodes belong to; never empty.
+    /// The cluster of these nodes; never empty.
     Cluster(Vec<RedisHost>),
 }
 
@@ -67,18 +67,18 @@ pub enum RedisServers {
 pub struct RedisHost(pub String, pub u16);
 
 /// TLS to the servers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedisTls {
-    /// Authorities to trust, in PEM form; `None`: those of the system.
+    /// CA certificates in PEM form; `None`: those of the system.
     pub authorities: Option<Vec<u8>>,
 }
 
-/// A password. Wiped when dropped; shown nowhere.
-#[derive(Clone)]
+/// A password. Wiped when dropped; never shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisPassword(Zeroizing<String>);
 
 impl RedisPassword {
-    /// Takes the text.
+    /// Wraps the text.
     pub fn new(text: String) -> RedisPassword {
         RedisPassword(Zeroizing::new(text))
     }
@@ -104,16 +104,16 @@ impl fmt::Debug for RedisPassword {
     }
 }
 
-/// What is wrong with the address of a cache. Never repeats the address.
+/// What is wrong with the URL of a cache. Never repeats the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the address of the cache {0}; {EXAMPLE}")]
 pub struct BadRedisUrl(&'static str);
 
 impl RedisCache {
-    /// The cache at an address, with everything else at its default. A path in it is relative to `base`.
+    /// The cache at a URL, with defaults for everything else. A path in it is relative to `base`.
     ///
     /// # Errors
-    /// [`BadRedisUrl`] says what is wrong with the address.
+    /// [`BadRedisUrl`] tells what is wrong with the URL.
     pub fn at(url: &str, base: &Path) -> Result<RedisCache, BadRedisUrl> {
         let bad = BadRedisUrl;
         let mut cache = RedisCache {
@@ -131,7 +131,7 @@ impl RedisCache {
         }
         if let Some(path) = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix:")) {
             let path = path.strip_prefix("//").map_or(path, |rest| if rest.starts_with('/') { rest } else { path });
-            // `redis+unix://USER:PASSWORD@…` would become a path, which the log shows.
+            // `redis+unix://USER:PASSWORD@…` would become a path, which is logged.
             let is_path = !url.starts_with("redis+") || path.starts_with('/');
             if !is_path || path.is_empty() || path.contains(['?', '#']) {
                 return Err(bad("names no socket"));
@@ -180,7 +180,7 @@ impl RedisCache {
 }
 
 fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
-    // The colons of an IPv6 address stand in brackets.
+    // The colons of an IPv6 address are in brackets.
     let (name, port) = match text.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
         Some((name, port)) => (name, port.parse().map_err(|_| BadRedisUrl("has a port that is not a number"))?),
         None => (text, port),
@@ -191,7 +191,7 @@ fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
     Ok(RedisHost(name.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
 }
 
-/// `[cache.redis]`; `None` where it names no address.
+/// Reads `[cache.redis]`; `None` if it has no URL.
 pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
     cache.table("redis", |table| {
         let (url, username, prefix) = (table.key("url").secret(), table.key("username"), table.key("prefix"));
@@ -201,7 +201,7 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
         if others.iter().any(|key| key.is_set()) {
             url.require("add `url = \"${REDIS_URL}\"`");
         }
-        // Everything is read, so that everything that is wrong is said at once.
+        // Read before any early return, so that all errors are reported at once.
         let (ttl, timeout) = (span(&ttl, 1..=86_400_000), span(&timeout, 1..=10_000));
         let username = username.parse(|text| Ok(text.to_owned()));
         let prefix = prefix.parse(check_prefix);
@@ -236,7 +236,7 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
     })
 }
 
-/// A duration within bounds in milliseconds.
+/// A duration within bounds, which are in milliseconds.
 fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duration> {
     let span = key.duration()?;
     if !bounds.contains(&span.as_millis()) {
@@ -251,7 +251,7 @@ fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duratio
 }
 
 fn check_prefix(text: &str) -> Result<String, Fault> {
-    // Braces would put all keys of a cluster into one slot, and patterns mean something in access lists.
+    // Braces would put all keys of a cluster into one slot, and glob characters have a meaning in ACLs.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b":-_./".contains(&b);
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
         return Err(Fault::new("is not a valid prefix", "write 1 to 64 of the letters A-Z, a-z, 0-9 and : - _ . /"));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_address_is_understood() {
+    fn each_kind_of_url_is_accepted() {
         let [one] = hosts(&[("cache.example", 6379)]).try_into().unwrap();
         assert_eq!(at("redis://cache.example").servers, RedisServers::One(one));
         let tls = at("rediss://:p%40ss@[::1]:7000/3");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_and_never_repeated() {
+    fn an_invalid_url_is_refused_and_never_repeated() {
         for (url, what) in [
             ("localhost:6379", "has no scheme"),
             ("http://hunter2@a", "has an unknown scheme"),

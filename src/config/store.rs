@@ -1,4 +1,4 @@
-//! `[store]`: where users and tokens live, and what holds while that is away.
+//! `[store]`: the database of users and tokens, and the behaviour during its outages.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) fn read(root: &Table<'_>) -> Store {
     })
 }
 
-/// Is it in the folder of the database, of which a warning speaks already?
+/// Whether the file is in the folder of the database, which has a warning of its own.
 fn is_beside(secret: &Path, url: &StoreUrl) -> bool {
     matches!(url, StoreUrl::Sqlite(path) if path.parent() == secret.parent())
 }

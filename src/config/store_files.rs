@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::value::Key;
 
-/// What SQLite appends to the name of a database for the files beside it, which hold parts of its contents.
+/// The suffixes of SQLite's files beside the database, which contain parts of its data.
 const COMPANIONS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
 
-/// Warns if others can read or change an SQLite database, or replace a file in its folder.
+/// Warns if other users can read or change an SQLite database, or replace a file in its folder.
 pub(super) fn warn_of_database(key: &Key<'_>, database: &Path) {
-    // SQLite puts its files beside the database itself, not beside a link to it.
+    // SQLite creates these files beside the database itself, not beside a symbolic link to it.
     let database = database.canonicalize().unwrap_or_else(|_| database.to_owned());
     let files = COMPANIONS.map(|suffix| {
         let mut name = database.clone().into_os_string();
@@ -30,7 +30,7 @@ pub(super) fn warn_of_database(key: &Key<'_>, database: &Path) {
     warn_of_folder(key, &database);
 }
 
-/// Warns if others can replace this file, or put one of SQLite's beside it.
+/// Warns if other users can replace this file, or create one of SQLite's files beside it.
 pub(super) fn warn_of_folder(key: &Key<'_>, file: &Path) {
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -43,7 +43,7 @@ pub(super) fn warn_of_folder(key: &Key<'_>, file: &Path) {
     }
 }
 
-/// The permissions of what is there. What is not is made for our user alone.
+/// The permissions of an existing file. The gateway creates missing files for its own user only.
 fn mode(path: &Path) -> Option<u32> {
     path.metadata().ok().map(|metadata| metadata.permissions().mode() & 0o7777)
 }

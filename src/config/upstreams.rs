@@ -39,7 +39,7 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
         if path.is_empty() {
             return Err(Fault::new("names no socket", "write \"unix:PATH\""));
         }
-        // A socket has no name of its own that could stand in `Host`; nginx and HAProxy send this one too.
+        // `Host` for a Unix socket; nginx and HAProxy send the same.
         return Ok(Endpoint {
             authority: "localhost".to_owned(),
             address: EndpointAddress::Unix(document.resolve(path)),
@@ -65,7 +65,7 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
     Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port) })
 }
 
-/// Is it a host name, an IPv4 address, or an IPv6 address in brackets?
+/// Whether `host` is a host name, an IPv4 address, or an IPv6 address in brackets.
 pub(super) fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
@@ -80,7 +80,7 @@ mod tests {
     use super::is_host;
 
     #[test]
-    fn hosts_are_names_or_addresses() {
+    fn hosts_are_names_or_ip_addresses() {
         for good in ["localhost", "api.example.com", "10.0.0.1", "[::1]", "my_service", "xn--bcher-kva.example"] {
             assert!(is_host(good), "{good}");
         }

@@ -1,8 +1,8 @@
-//! Reads values: a [`Key`] knows where it stands, so that every complaint says its line and its path.
+//! Reads values. A [`Key`] knows its place, so every error message has its line and its path.
 //!
-//! Each reading function gives `None` for an absent value and, after a complaint, for a wrong one; callers put the
-//! default in its place either way. `"${NAME}"` as the whole text is replaced from the environment, once, and a
-//! complaint about a text never shows what came from there, nor a password.
+//! Each reading function returns `None` for an absent value and, after reporting it, for an invalid one; callers then
+//! use the default. `"${NAME}"` as the whole text is replaced from the environment, once. Error messages never show the
+//! value of a variable, or a password.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -28,21 +28,20 @@ pub(super) struct Key<'d> {
     secret: bool,
 }
 
-/// What is wrong with a text, to be said of it ("is no address"), and how to mend it.
+/// What is wrong with a text (a predicate, such as "is not an address"), and how to fix it.
 pub(super) struct Fault {
     what: String,
     mend: String,
 }
 
 impl Fault {
-    /// A fault.
     pub(super) fn new(what: impl Into<String>, mend: impl Into<String>) -> Fault {
         Fault { what: what.into(), mend: mend.into() }
     }
 }
 
 impl<'d> Key<'d> {
-    /// A key at a place; `line` is that of its table if it has no value.
+    /// A key at a place; without a value, `line` is that of its table.
     pub(super) fn new(
         document: &'d Document<'d>,
         path: String,
@@ -57,12 +56,12 @@ impl<'d> Key<'d> {
         Key { word: Some(word), ..self }
     }
 
-    /// Its text is an address that may hold a password: complaints show its scheme at most.
+    /// Marks the text as a URL that may contain a password: error messages show its scheme at most.
     pub(super) fn secret(self) -> Key<'d> {
         Key { secret: true, ..self }
     }
 
-    /// Is it written at all?
+    /// Whether the file has this key.
     pub(super) fn is_set(&self) -> bool {
         self.value.is_some()
     }
@@ -72,17 +71,17 @@ impl<'d> Key<'d> {
         &self.path
     }
 
-    /// Reports what is wrong with it.
+    /// Reports an error.
     pub(super) fn problem(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.document.problem(self.line, Some(&self.path), what.into(), Some(mend.into()));
     }
 
-    /// Reports what is probably not meant.
+    /// Reports a warning.
     pub(super) fn warning(&self, what: impl Into<String>, mend: impl Into<String>) {
         self.document.warning(self.line, Some(&self.path), what.into(), Some(mend.into()));
     }
 
-    /// Reports its absence, if it is absent.
+    /// Reports a missing key as an error.
     pub(super) fn require(&self, mend: &str) {
         if !self.is_set() {
             self.problem("missing", mend);
@@ -100,7 +99,7 @@ impl<'d> Key<'d> {
         self.count_because(bounds, "")
     }
 
-    /// A whole number within bounds that want a reason; `why` ends the sentence "write a whole number from 1 to 9".
+    /// A whole number within bounds that need a reason; `why` ends the sentence "write a whole number from 1 to 9".
     pub(super) fn count_because<T: TryFrom<u64>>(&self, bounds: RangeInclusive<u64>, why: &str) -> Option<T> {
         let (least, most) = bounds.clone().into_inner();
         let must = if least == most { format!("{least}") } else { format!("a whole number from {least} to {most}") };
@@ -113,12 +112,12 @@ impl<'d> Key<'d> {
         read.and_then(|number| T::try_from(number).ok())
     }
 
-    /// Is it exactly this text?
+    /// Whether the value is exactly this text.
     pub(super) fn is_text(&self, text: &str) -> bool {
         self.value.and_then(DeValue::as_str) == Some(text)
     }
 
-    /// Is it the word that [`Key::or_word`] allows?
+    /// Whether the value is the word of [`Key::or_word`].
     pub(super) fn is_word(&self) -> bool {
         self.word.is_some_and(|word| self.is_text(word))
     }
@@ -128,7 +127,7 @@ impl<'d> Key<'d> {
         self.quantity(BadQuantity::BareDuration).map(|HumanDuration(duration)| duration)
     }
 
-    /// A duration, or the allowed word for none at all; `default` if absent.
+    /// A duration, or the word of [`Key::or_word`] for none; `default` if absent.
     pub(super) fn optional_duration(&self, default: Option<Duration>) -> Option<Duration> {
         if self.is_word() { None } else { self.duration().or(default) }
     }
@@ -145,7 +144,7 @@ impl<'d> Key<'d> {
         Some(size.0)
     }
 
-    /// A rate, or the allowed word for no bound; `default` if absent.
+    /// A rate, or the word of [`Key::or_word`] for no limit; `default` if absent.
     pub(super) fn optional_rate(&self, default: Option<Rate>) -> Option<Rate> {
         if self.is_word() { None } else { self.quantity(|_| BadQuantity::NotARate).or(default) }
     }
@@ -161,14 +160,14 @@ impl<'d> Key<'d> {
         self.parse(|text| text.parse().map_err(fault))
     }
 
-    /// A text that `read` understands.
+    /// A text that `read` accepts.
     pub(super) fn parse<T>(&self, read: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
         let written = self.or_wrong_type(self.value?.as_str(), "a text in quotes")?;
         let text = self.expand(written)?;
         match read(&text) {
             Ok(value) => Some(value),
             Err(Fault { what, mend }) => {
-                // How to mend it may repeat the text, which can be a secret where it comes from the environment.
+                // The fix may repeat the text, which may be secret if it comes from the environment.
                 let mend = if text == written { mend } else { "correct the variable".to_owned() };
                 self.problem(format!("`{}` {what}", self.shown(written)), mend);
                 None
@@ -176,7 +175,7 @@ impl<'d> Key<'d> {
         }
     }
 
-    /// One of some words.
+    /// One of a fixed list of words.
     pub(super) fn choice<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         self.parse(|text| {
             let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -189,7 +188,7 @@ impl<'d> Key<'d> {
         })
     }
 
-    /// A path, relative to the file.
+    /// A path, relative to the configuration file.
     pub(super) fn file(&self) -> Option<PathBuf> {
         self.parse(|text| match text {
             "" => Err(Fault::new("is not a file path", "write a path, relative to this file")),
@@ -197,7 +196,7 @@ impl<'d> Key<'d> {
         })
     }
 
-    /// A list with at least one member, each a key of its own. Reports doubles.
+    /// A list with at least one element, each a key of its own. Reports duplicates.
     pub(super) fn list(&self) -> Option<Vec<Key<'d>>> {
         let list = self.or_wrong_type(self.value?.as_array(), "a list, such as [\"a\", \"b\"]")?;
         if list.is_empty() {
@@ -218,7 +217,7 @@ impl<'d> Key<'d> {
         Some(members)
     }
 
-    /// A list of texts that `read` understands; those that it does not are reported and left out.
+    /// A list of texts that `read` accepts. The others are reported and left out.
     pub(super) fn parse_list<T>(&self, read: impl Fn(&str) -> Result<T, Fault>) -> Option<Vec<T>> {
         Some(self.list()?.iter().filter_map(|member| member.parse(&read)).collect())
     }
@@ -240,7 +239,7 @@ impl<'d> Key<'d> {
         value
     }
 
-    /// What a complaint may show of a text.
+    /// The part of a text that an error message may show.
     fn shown<'t>(&self, written: &'t str) -> Cow<'t, str> {
         let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let names_one = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).is_some_and(is_variable);

@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 /// Names in every development certificate.
 const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// 397 days: the longest life that every client accepts (ballot SC22 of the CA/Browser Forum).
+/// 397 days: the longest validity that every client accepts (ballot SC22 of the CA/Browser Forum).
 const LIFETIME: Duration = Duration::from_secs(397 * 86_400);
 
 /// One hour: clocks of containers and virtual machines may be slow.
@@ -55,7 +55,7 @@ pub struct Made {
 /// Reason why no certificate was created.
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
-    /// A file is there already.
+    /// A file exists already.
     #[error("{0}: exists already; add --force to replace it")]
     Exists(PathBuf),
     /// A file cannot be written.
@@ -63,24 +63,24 @@ pub enum CertError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A name cannot stand in a certificate.
+    /// A name is not valid in a certificate.
     #[error("{name:?}: neither a host name nor an IP address")]
     BadName {
         /// The name.
         name: String,
     },
     /// The library failed.
-    #[error("the certificate cannot be made")]
+    #[error("the certificate cannot be created")]
     Failed(#[from] rcgen::Error),
 }
 
-/// Makes `dev-ca.pem`, `dev-cert.pem` and `dev-key.pem` in `dir`, which is created if need be.
+/// Creates `dev-ca.pem`, `dev-cert.pem` and `dev-key.pem` in `dir`, and `dir` itself if needed.
 ///
 /// # Errors
-/// See [`CertError`]. Nothing is written if one of the files exists and `wish` does not say to replace it.
+/// See [`CertError`]. Nothing is written if one of the files exists and `wish` does not ask to replace it.
 pub fn make(dir: &Path, wish: &Wish, now: Timestamp) -> Result<Made, CertError> {
     let made = Made {
         ca_file: dir.join("dev-ca.pem"),
@@ -153,7 +153,7 @@ fn dated(mut params: CertificateParams, now: Timestamp) -> CertificateParams {
 
 fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), CertError> {
     let write = || {
-        // Removed, not truncated: a file that exists would keep its own, perhaps wider, mode.
+        // Removes the file instead of truncating it: an existing file would keep its mode, which may be too permissive.
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_for_their_owner_only_and_the_authority_keeps_none_unless_asked() {
+    fn keys_are_readable_by_their_owner_only_and_the_ca_key_is_kept_only_on_request() {
         let dir = tempfile::tempdir().unwrap();
         let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
         let made = make(dir.path(), &Wish::default(), NOW).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_overwritten_and_nothing_written_for_a_bad_name() {
+    fn no_file_is_overwritten_and_none_is_written_for_an_invalid_name() {
         let dir = tempfile::tempdir().unwrap();
         let bad = Wish { names: vec!["no name".to_owned()], ..Wish::default() };
         assert!(matches!(make(dir.path(), &bad, NOW), Err(CertError::BadName { .. })));

@@ -68,10 +68,10 @@ pub enum DemoError {
     Unwritable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The folder contains a configuration that no demo wrote.
+    /// The folder contains a configuration that was not written by a demo.
     #[error("{0}: was not written by a demo, and a demo would replace it; choose another folder with --dir")]
     Foreign(PathBuf),
     /// The certificate.
@@ -80,7 +80,7 @@ pub enum DemoError {
     /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The store, later.
+    /// An operation on the store.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A user.
@@ -92,7 +92,7 @@ pub enum DemoError {
     /// The product service.
     #[error(transparent)]
     Products(#[from] ProductsError),
-    /// The configuration in the folder was changed and no longer holds.
+    /// The configuration in the folder was changed and is no longer valid.
     #[error("{}", config::problem::render(.0, &[]).trim_end())]
     Config(Vec<Problem>),
     /// A port is taken.
@@ -100,7 +100,7 @@ pub enum DemoError {
     PortTaken {
         /// The port.
         port: u16,
-        /// What to type.
+        /// The option that chooses another port.
         option: &'static str,
     },
     /// The gateway.
@@ -127,7 +127,7 @@ pub async fn start(
     let text = configuration(ports, products.address());
     std::fs::write(&config, text).map_err(|source| DemoError::Unwritable { path: config.clone(), source })?;
     let Loaded { mut settings, .. } = config::load(&config).map_err(DemoError::Config)?;
-    // The lines of the application that try a token trust it, as those on the terminal do.
+    // The curl commands that the admin application shows trust this CA, as those on the terminal do.
     settings.admin = settings.admin.map(|admin| Admin { authority: Some(made.ca_file.clone()), ..admin });
 
     let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
@@ -179,7 +179,7 @@ fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
 /// Returns the user with a login token.
 async fn user(store: &Store, new: NewUser) -> Result<TokenKey, DemoError> {
     let user = match store.accounts.find(&new.name).await? {
-        // From a demo in which nobody could log in.
+        // The folder is from an older demo, in which no user had a password.
         Some(user) if !user.has_password && new.password.is_some() => {
             store.accounts.set_password(user.account.id, new.password).await?;
             user

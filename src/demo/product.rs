@@ -1,21 +1,21 @@
-//! What a product is, as JSON, and what clients are told that get it wrong.
+//! A product as JSON, and the validation errors that clients get.
 //!
-//! Pure: bodies in, values or complaints out. The texts and their order are those of a Django REST Framework
-//! `ModelSerializer`, so that a client of such a service feels at home.
+//! Pure: takes bodies, returns values or errors. The texts and their order are those of a Django REST Framework
+//! `ModelSerializer`, so that clients of such a service see familiar errors.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// A product, as the service shows it.
+/// A product as the service returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Product {
-    /// Given by the service.
+    /// Assigned by the service.
     pub id: i64,
     /// 1 to 200 characters.
     pub name: String,
     /// Two decimal places.
     pub price: Price,
-    /// How many there are.
+    /// Units in stock.
     pub stock: i64,
     /// May be empty.
     pub description: String,
@@ -25,7 +25,7 @@ pub struct Product {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price(pub i64);
 
-/// What a client wants a product to be: only what it named.
+/// The fields that a client sent for a product.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
     /// New name.
@@ -38,7 +38,7 @@ pub struct Draft {
     pub description: Option<String>,
 }
 
-/// Must all required fields be there?
+/// Whether all required fields must be present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
     /// For POST and PUT.
@@ -58,10 +58,10 @@ const REQUIRED: &str = "This field is required.";
 const NULL: &str = "This field may not be null.";
 const NEGATIVE: &str = "Ensure this value is greater than or equal to 0.";
 
-/// Reads the body of a POST, PUT or PATCH.
+/// Parses the body of a POST, PUT or PATCH.
 ///
 /// # Errors
-/// The JSON object that tells the client about every field that is wrong.
+/// A JSON object with an error for each invalid field.
 pub fn read_draft(body: &[u8], completeness: Completeness) -> Result<Draft, Value> {
     let value: Value =
         serde_json::from_slice(body).map_err(|error| json!({"detail": format!("JSON parse error - {error}")}))?;
@@ -169,7 +169,7 @@ fn read_stock(value: &Value) -> Result<i64, String> {
     }
 }
 
-/// What Python calls a JSON value: DRF's message says so.
+/// Python's name for the type of a JSON value, as DRF's message has it.
 fn python_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "NoneType",
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_told_at_once_in_the_words_of_drf() {
+    fn all_invalid_fields_are_reported_at_once_in_the_words_of_drf() {
         assert_eq!(
             whole(&json!({"stock": "many", "description": null})).unwrap_err(),
             json!({

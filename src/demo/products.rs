@@ -1,8 +1,8 @@
 //! The demo's upstream: a product service as a Django REST Framework project would have it.
 //!
-//! List, retrieve, create, update, partial update and delete at `/product_api/`, and at `/porduct_api/`, as the project
-//! that the gateway was made for spells it. It authenticates nobody: that is the gateway's work. `whoami/` shows the
-//! fields by which the gateway said who is calling.
+//! List, retrieve, create, update, partial update and delete at `/product_api/`, and at the misspelling
+//! `/porduct_api/`, which legacy clients use. The service does not authenticate: the gateway does. `whoami/` shows the
+//! identity headers of the gateway.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,31 +23,31 @@ use tokio::task::JoinHandle;
 use super::product::{Completeness, Draft, read_draft};
 use super::products_store::ProductsStore;
 
-/// Where the service answers.
+/// The paths of the service.
 const PREFIXES: [&str; 2] = ["/product_api/", "/porduct_api/"];
 
-/// How long a stop waits for answers in flight.
+/// How long a stop waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ProductsError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("{address}: the product service cannot listen here")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The file of products cannot be used.
-    #[error("the file of products cannot be opened")]
+    /// The product database cannot be opened.
+    #[error("the product database cannot be opened")]
     Store(#[from] sqlx::Error),
 }
 
 /// A running product service.
 ///
-/// Dropping it without [`RunningProducts::stop`] ends it too, without waiting.
+/// Dropping it without [`RunningProducts::stop`] ends it at once.
 #[derive(Debug)]
 pub struct RunningProducts {
     address: SocketAddr,
@@ -55,7 +55,7 @@ pub struct RunningProducts {
     task: JoinHandle<()>,
 }
 
-/// Starts the service with its products in `dir`. Port 0 takes any free one.
+/// Starts the service with its database in `dir`. Port 0 takes any free one.
 ///
 /// # Errors
 /// See [`ProductsError`].
@@ -68,7 +68,7 @@ pub async fn start(dir: &Path, address: SocketAddr) -> Result<RunningProducts, P
     let router = router(store.clone());
     let task = tokio::spawn(async move {
         let stopped = async { drop(stopped.await) };
-        // Accept errors are retried by axum itself: there is nothing to report.
+        // axum retries accept errors itself: there is nothing to report.
         let _ = axum::serve(listener, router).with_graceful_shutdown(stopped).await;
         store.close().await;
     });
@@ -76,12 +76,12 @@ pub async fn start(dir: &Path, address: SocketAddr) -> Result<RunningProducts, P
 }
 
 impl RunningProducts {
-    /// Where it listens.
+    /// The address that the service listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Stops accepting and waits a few seconds for answers in flight.
+    /// Stops accepting, and waits a few seconds for requests in flight.
     pub async fn stop(mut self) {
         let _ = self.stop.send(());
         if tokio::time::timeout(GRACE, &mut self.task).await.is_err() {
@@ -102,7 +102,7 @@ pub fn router(store: ProductsStore) -> Router {
     router.fallback(elsewhere).with_state(store)
 }
 
-/// What a list may be asked for.
+/// Query parameters of a list.
 #[derive(Deserialize)]
 struct Wanted {
     #[serde(default)]
@@ -138,7 +138,7 @@ async fn item(
         return Err(Refusal::MethodNotAllowed(method, "GET, HEAD, PUT, PATCH, DELETE"));
     }
     let id: i64 = id.parse().map_err(|_| Refusal::NotFound)?;
-    // As DRF: a product that does not exist is told before what is wrong with the body.
+    // As in DRF: a missing product is reported before errors in the body.
     let product = store.find(id).await?.ok_or(Refusal::NoProduct)?;
     let changed = match method {
         Method::PUT => store.update(id, &draft(&fields, &body, Completeness::Whole)?).await?,
@@ -152,7 +152,7 @@ async fn item(
     changed.map(|product| Json(product).into_response()).ok_or(Refusal::NoProduct)
 }
 
-/// Shows every field that tells who is calling, in any spelling, so that a forged one that came through is seen.
+/// Shows every identity header, in any spelling, so that a forged one would be visible.
 async fn whoami(fields: HeaderMap) -> Json<Map<String, Value>> {
     let mut shown = Map::new();
     for name in fields.keys() {
@@ -168,7 +168,7 @@ async fn whoami(fields: HeaderMap) -> Json<Map<String, Value>> {
     Json(shown)
 }
 
-/// As Django: a path that lacks only the slash at its end is redirected, everything else is not found.
+/// As in Django: a path that lacks only its trailing slash is redirected, any other path is not found.
 async fn elsewhere(uri: Uri) -> Result<Response, Refusal> {
     let path = uri.path();
     let ours = |prefix: &&str| format!("{path}/").starts_with(*prefix);
@@ -190,7 +190,7 @@ fn draft(fields: &HeaderMap, body: &[u8], completeness: Completeness) -> Result<
     read_draft(body, completeness).map_err(Refusal::Invalid)
 }
 
-/// Why a request is not answered as wished.
+/// Why the service refuses a request.
 enum Refusal {
     NotFound,
     NoProduct,
@@ -224,7 +224,7 @@ impl IntoResponse for Refusal {
                 (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)], body).into_response()
             }
             Refusal::Broken(error) => {
-                tracing::error!(%error, "the product service cannot use its file");
+                tracing::error!(%error, "the product database failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, detail("A server error occurred.".to_owned())).into_response()
             }
         }

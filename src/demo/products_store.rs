@@ -1,6 +1,6 @@
-//! Where the product service keeps its products: an SQLite file of its own.
+//! The product service's database: an SQLite file of its own.
 //!
-//! Used by [`super::products`] only. Has nothing to do with the store of users and tokens.
+//! Used by [`super::products`] only. Not related to the store of users and tokens.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::product::{Draft, Price, Product};
 #[derive(Clone)]
 pub struct ProductsStore(SqlitePool);
 
-/// `AUTOINCREMENT`, as Django's tables have it: the id of a deleted product is not given to another one.
+/// `AUTOINCREMENT`, as in Django's tables: the id of a deleted product is not assigned again.
 const CREATE: &str = "
     CREATE TABLE product (
         id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -30,10 +30,10 @@ const CREATE: &str = "
     PRAGMA user_version = 1;";
 
 impl ProductsStore {
-    /// Opens the file; a new one gets its table and three products.
+    /// Opens the database; a new one gets its table and three products.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn open(file: &Path) -> Result<ProductsStore, Error> {
         let options = SqliteConnectOptions::new()
             .filename(file)
@@ -50,10 +50,10 @@ impl ProductsStore {
         Ok(ProductsStore(pool))
     }
 
-    /// All products whose name contains `search`, in the order of their ids. An empty text finds all.
+    /// All products whose name contains `search`, ordered by id. An empty text finds all.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn list(&self, search: &str) -> Result<Vec<Product>, Error> {
         let rows = sqlx::query("SELECT * FROM product WHERE instr(lower(name), lower(?)) > 0 OR ?1 = '' ORDER BY id")
             .bind(search)
@@ -65,16 +65,16 @@ impl ProductsStore {
     /// One product.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn find(&self, id: i64) -> Result<Option<Product>, Error> {
         let row = sqlx::query("SELECT * FROM product WHERE id = ?").bind(id).fetch_optional(&self.0).await?;
         row.as_ref().map(product).transpose()
     }
 
-    /// Adds a product; what the draft does not name is empty or zero.
+    /// Adds a product; fields that the draft lacks are empty or zero.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn create(&self, draft: &Draft) -> Result<Product, Error> {
         let insert = "INSERT INTO product (name, price, stock, description) VALUES (?, ?, ?, ?) RETURNING *";
         let row = sqlx::query(insert)
@@ -87,10 +87,10 @@ impl ProductsStore {
         product(&row)
     }
 
-    /// Changes what the draft names, if there is such a product.
+    /// Changes the fields that the draft has, if the product exists.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn update(&self, id: i64, draft: &Draft) -> Result<Option<Product>, Error> {
         let update = "UPDATE product SET name = coalesce(?, name), price = coalesce(?, price),
             stock = coalesce(?, stock), description = coalesce(?, description) WHERE id = ? RETURNING *";
@@ -105,16 +105,16 @@ impl ProductsStore {
         row.as_ref().map(product).transpose()
     }
 
-    /// Deletes a product. `false`: there is none.
+    /// Deletes a product. Returns `false` if it does not exist.
     ///
     /// # Errors
-    /// Whatever SQLite says.
+    /// SQLite's error.
     pub async fn delete(&self, id: i64) -> Result<bool, Error> {
         let done = sqlx::query("DELETE FROM product WHERE id = ?").bind(id).execute(&self.0).await?;
         Ok(done.rows_affected() > 0)
     }
 
-    /// Waits until every connection is given back, then closes the file.
+    /// Waits until every connection is returned, then closes the database.
     pub async fn close(&self) {
         self.0.close().await;
     }

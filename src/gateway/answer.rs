@@ -5,13 +5,15 @@
 //! show.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
 use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, framing, outgoing, reply};
-use crate::auth::{Accepted, Asked, CsrfFault, KeyForm, Permit, csrf};
+use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
+use crate::identity::Identity;
 use crate::route::{Access, NoRoute, Route, Target};
 use crate::telemetry::Outcome;
 use crate::token::{AuthMethod, ScopeSet};
@@ -73,28 +75,30 @@ impl Gateway {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         exchange.client().admit(&head, self)?; // 400 · 403 · 308
-        framing::check(&head, self.limits.header_count)?; // 400 · 417 · 431
+        framing::check(&head, self.generation.limits.header_count)?; // 400 · 417 · 431
         if Target::is_server_wide(&head, exchange.peer())? {
             return Ok(describe_server(exchange));
         }
-        let target = Target::read(&head, self.limits.uri_bytes, exchange.peer())?; // 400 · 421
+        let target = Target::read(&head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some(login) = self.login_at(&target)? {
-            exchange.matched_login();
+            exchange.matched(&self.login);
             return Box::pin(self.log_in(login, &head, body, exchange)).await;
         }
         if let Some((desk, page)) = self.page_at(&target)? {
-            exchange.matched_pages();
+            exchange.matched(&self.pages);
             return Box::pin(self.show(desk, page, &head, body, &target, exchange)).await;
         }
         let from = exchange.peer().address.ip();
-        let route = match self.routes.find(&target) {
+        let route = match self.generation.routes.find(&target) {
             Ok(route) => route,
             Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers, from)).await), // 401 · 404 · 405
         };
-        exchange.matched(route);
+        let handle = self.handle(route).ok_or(Refusal::Internal)?;
+        let upstream = handle.upstream.as_ref().ok_or(Refusal::Internal)?;
+        exchange.matched(handle);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticator.authenticate(&route.access, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
+        let caller = self.authenticate(&route.access, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(&head, &target, exchange.peer().secure)?; // 403
@@ -105,7 +109,7 @@ impl Gateway {
         let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
         let body = outgoing::body(body, &head.headers, route)?; // 413
         let body = match route.settings.buffer_request {
-            true => Box::pin(outgoing::gather(body, &self.spool, exchange)).await?, // 400 · 408 · 413 · 503
+            true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
             false => body,
         };
         let handshake = if route.settings.streaming { Handshake::read(&head, exchange.client()) } else { None };
@@ -113,24 +117,38 @@ impl Gateway {
         if handshake.is_some() {
             Handshake::ask(request.headers_mut());
         }
-        exchange.holds(self.shares.enter(route.settings.upstream, exchange.sender()).await?); // 429
-        self.forward(request, &permit, handshake, exchange).await // 502 · 503 · 504
+        exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
+        self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504
+    }
+
+    /// Asks who is calling.
+    pub(super) async fn authenticate(
+        &self,
+        access: &Access,
+        accepted: Accepted<'_>,
+        fields: &HeaderMap,
+        from: IpAddr,
+    ) -> Result<Option<Arc<Identity>>, AuthFailure> {
+        let rules = &self.generation.credentials;
+        self.worker.authenticator.authenticate(rules, access, accepted, fields, from).await
     }
 
     /// What anybody could have.
     fn known_credentials(&self) -> Accepted<'static> {
-        let methods: &[AuthMethod] =
-            if self.pages.is_some() { &[AuthMethod::Token, AuthMethod::Session] } else { &[AuthMethod::Token] };
+        let methods: &[AuthMethod] = if self.generation.pages.is_some() {
+            &[AuthMethod::Token, AuthMethod::Session]
+        } else {
+            &[AuthMethod::Token]
+        };
         Accepted { methods, form: KeyForm::Bare }
     }
 
     /// The answer to a request that no route matches. Where every route needs a token, a client without one gets 401 and
     /// does not learn which paths exist.
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
-        if self.routes.all_protected() {
+        if self.generation.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };
-            if let Err(failure) = self.authenticator.authenticate(&access, self.known_credentials(), fields, from).await
-            {
+            if let Err(failure) = self.authenticate(&access, self.known_credentials(), fields, from).await {
                 return failure.into();
             }
         }

@@ -19,7 +19,7 @@ use http::HeaderValue;
 use slab::Slab;
 use tokio::task::JoinSet;
 
-use super::{Gateway, Pulse};
+use super::{Pulse, Worker};
 use crate::clock::Timestamp;
 use crate::identity::{Identity, Verdict};
 use crate::store::TokenEvent;
@@ -193,8 +193,8 @@ impl Entry {
     }
 }
 
-impl Gateway {
-    /// Something changed; [`Gateway::look_again`] has to follow.
+impl Worker {
+    /// Something changed; [`Worker::look_again`] has to follow.
     pub fn hear(&self, event: TokenEvent) {
         self.callers.doubt(event);
     }
@@ -226,16 +226,16 @@ impl Gateway {
             if asking.len() >= AT_ONCE {
                 let _ = asking.join_next().await;
             }
-            let gateway = Rc::clone(&self);
+            let worker = Rc::clone(&self);
             asking.spawn_local(async move {
-                let asked = gateway.authenticator.ask_again(&credentials, method, digest).await;
+                let asked = worker.authenticator.ask_again(&credentials, method, digest).await;
                 let verdict = match asked {
                     // A refusal can only be too old for a token that counts again since; who was let in before that has
                     // to end all the same.
                     Ok(Verdict::Denied(why)) => Some(Verdict::Denied(why)),
-                    Ok(Verdict::Caller(_)) | Err(_) => gateway.authenticator.believed(digest),
+                    Ok(Verdict::Caller(_)) | Err(_) => worker.authenticator.believed(digest),
                 };
-                gateway.callers.judge(digest, verdict.as_ref());
+                worker.callers.judge(digest, verdict.as_ref());
             });
         }
         while asking.join_next().await.is_some() {}

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderValue, Method, request};
@@ -49,20 +50,24 @@ pub struct ClientConnection {
     /// A WebSocket handshake is its last request: what follows is held until that is answered, and never read as a
     /// request.
     pub held: Cell<bool>,
-    /// The listener that it came through.
-    pub door: Rc<Door>,
+    /// The name of its listener, whose settings hold as they are now. `None`: `door` holds instead, because the client
+    /// sent unencrypted HTTP to a listener with TLS.
+    pub listener: Option<Arc<str>>,
+    /// What held when it began.
+    pub door: Arc<Door>,
 }
 
 impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
-        let answer = self.door.plaintext.as_ref().map(|plaintext| plaintext.answer);
+        let plaintext = gateway.generation.door(self).plaintext.as_ref();
+        let answer = plaintext.map(|plaintext| plaintext.answer);
         let fault = head.extensions.get().copied().or(self.fault.get());
         if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {
             let is_misplaced = answer == Some(PlaintextAnswer::WrongPort);
             return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(fault) });
         }
-        let Some(plaintext) = &self.door.plaintext else { return Ok(()) };
+        let Some(plaintext) = plaintext else { return Ok(()) };
         let fields = &head.headers;
         let carries_credentials =
             [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
@@ -74,7 +79,7 @@ impl ClientConnection {
             PlaintextAnswer::Redirect(port)
                 if !carries_credentials && matches!(head.method, Method::GET | Method::HEAD) =>
             {
-                let target = Target::read(head, gateway.limits.uri_bytes, &self.peer)?;
+                let target = Target::read(head, gateway.generation.limits.uri_bytes, &self.peer)?;
                 Err(Refusal::Redirect(location(&target, port)))
             }
             PlaintextAnswer::Redirect(_) | PlaintextAnswer::Refuse => Err(Refusal::Plaintext),
@@ -92,8 +97,8 @@ pub(crate) const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";
 impl Gateway {
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
         // What counts depends on the route, which is not supported here; an exposed key is exposed on any.
-        for shown in self.authenticator.readings(&head.headers).take(MOST_REPORTS) {
-            self.exposed.report(shown.digest(), from, then);
+        for shown in self.generation.credentials.readings(&head.headers).take(MOST_REPORTS) {
+            self.worker.exposed.report(shown.digest(), from, then);
         }
     }
 }

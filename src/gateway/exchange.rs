@@ -11,15 +11,15 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
+use super::handle::RouteHandle;
 use super::tunnel::FarEnd;
 use super::{ClientConnection, Gateway, shares};
 use crate::auth::cookies;
-use crate::config::settings;
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::limits::Client;
-use crate::route::{Peer, Route};
-use crate::telemetry::{Entry, Outcome, RouteIndex};
+use crate::route::Peer;
+use crate::telemetry::{Entry, Outcome};
 use crate::token::AuthMethod;
 use crate::upstream::RequestBody;
 
@@ -32,7 +32,7 @@ pub struct Exchange {
     method: Method,
     uri: Uri,
     version: Version,
-    route: Option<usize>,
+    route: Option<Rc<RouteHandle>>,
     /// Who is calling; while the exchange has a place among [`Callers`](super::Callers), that has it.
     caller: Option<Arc<Identity>>,
     place: Option<usize>,
@@ -60,7 +60,7 @@ impl Exchange {
         Box::new(Exchange {
             gateway: Rc::clone(gateway),
             client: Rc::clone(client),
-            id: gateway.ids.next(),
+            id: gateway.worker.ids.next(),
             started: Instant::now(),
             method: head.method.clone(),
             uri: head.uri.clone(),
@@ -105,7 +105,7 @@ impl Exchange {
     }
 
     pub(super) fn hsts(&self) -> Option<&HeaderValue> {
-        self.client.door.hsts.as_ref()
+        self.gateway.generation.door(&self.client).hsts.as_ref()
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -116,13 +116,9 @@ impl Exchange {
         self.version == Version::HTTP_2
     }
 
-    pub(super) fn matched(&mut self, route: &Route) {
-        self.route = Some(route.index);
-    }
-
-    /// It is for the login, which stands behind the last route in the counters.
-    pub(super) fn matched_login(&mut self) {
-        self.route = Some(self.gateway.routes.routes().len());
+    /// The route that the request takes.
+    pub(super) fn matched(&mut self, route: &Rc<RouteHandle>) {
+        self.route = Some(Rc::clone(route));
     }
 
     /// It is known who is calling, by the credentials in `fields`.
@@ -135,32 +131,26 @@ impl Exchange {
         match credentials {
             Some(credentials) => {
                 let connection = (!self.is_http2()).then(|| Rc::clone(&self.client.pulse));
-                self.place = Some(self.gateway.callers.enter(caller, credentials.clone(), connection));
+                self.place = Some(self.gateway.worker.callers.enter(caller, credentials.clone(), connection));
             }
             None => self.caller = Some(caller),
         }
     }
 
-    /// It is for the pages, which stand behind the login.
-    pub(super) fn matched_pages(&mut self) {
-        self.route = Some(self.gateway.routes.routes().len() + 1);
-    }
-
-    /// Does its route look for a session before anything else?
-    pub(super) fn is_for_sessions_first(&self) -> bool {
-        let route = self.route.and_then(|index| self.gateway.routes.routes().get(index));
-        route.is_some_and(|route| route.settings.credentials.first() == Some(&AuthMethod::Session))
+    /// Does its route look for a session before a token?
+    pub(super) fn prefers_sessions(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.prefers_sessions)
     }
 
     /// Are there sessions at all?
     pub(super) fn knows_sessions(&self) -> bool {
-        self.gateway.pages.is_some()
+        self.gateway.generation.pages.is_some()
     }
 
     /// The endpoint is being sent the request.
     pub(super) fn sends(&self, body: &RequestBody) {
         if let Some(place) = self.place.filter(|_| !body.has_ended()) {
-            self.gateway.callers.uploads(place, body.clone());
+            self.gateway.worker.callers.uploads(place, body.clone());
         }
     }
 
@@ -171,24 +161,24 @@ impl Exchange {
         if self.late {
             self.leave_callers();
         } else if let Some(place) = self.place {
-            self.gateway.callers.answered(place);
+            self.gateway.worker.callers.answered(place);
         }
         self.late
     }
 
     /// Has the caller's token ended since it was let in?
     pub(super) fn token_has_ended(&self) -> bool {
-        self.place.is_some_and(|place| self.gateway.callers.has_ended(place))
+        self.place.is_some_and(|place| self.gateway.worker.callers.has_ended(place))
     }
 
     /// The same; the task is woken when it does.
     pub(super) fn poll_token_end(&self, cx: &Context<'_>) -> bool {
-        self.place.is_some_and(|place| self.gateway.callers.poll_ended(place, cx))
+        self.place.is_some_and(|place| self.gateway.worker.callers.poll_ended(place, cx))
     }
 
     fn leave_callers(&mut self) {
         if let Some(place) = self.place.take() {
-            self.caller = self.gateway.callers.leave(place);
+            self.caller = self.gateway.worker.callers.leave(place);
         }
     }
 
@@ -221,6 +211,9 @@ impl Exchange {
 
     /// The answer opens a tunnel to the endpoint.
     pub(super) fn switches(&mut self, far_end: FarEnd) {
+        if let Some(route) = &self.route {
+            route.opens_tunnel(&self.client.pulse);
+        }
         self.far_end = Some(Box::new(far_end));
     }
 
@@ -249,14 +242,15 @@ impl Drop for Exchange {
         self.leave_callers();
         self.client.pulse.end();
         let total = Instant::now().duration_since(self.started);
-        let route = self.route.and_then(|index| u32::try_from(index).ok()).map_or(RouteIndex::NONE, RouteIndex);
+        let worker = &self.gateway.worker;
+        let counters = self.route.as_ref().map_or(worker.recorder.unrouted(), |route| &route.counters);
         let status = self.status.map(|status| status.as_u16());
-        self.gateway.recorder.request(route, self.outcome, status, total, self.upstream);
-        let Some(log) = &self.gateway.access_log else { return };
+        counters.request(self.outcome, status, total, self.upstream);
+        let Some(log) = &worker.access_log else { return };
         let caller = self.caller.as_deref();
         let cause = self.cause.as_ref().map(BadAnswer::place);
         log.write(&Entry {
-            time: self.gateway.clock.now(),
+            time: worker.clock.now(),
             request_id: self.id.to_str().unwrap_or_default(),
             peer: self.client.peer.address,
             version: Some(self.version),
@@ -266,11 +260,7 @@ impl Drop for Exchange {
             status,
             outcome: self.outcome,
             cause: cause.as_deref(),
-            route: self.route.map(|index| {
-                let routes = self.gateway.routes.routes();
-                let own = if index == routes.len() { settings::Login::NAME } else { settings::Browser::NAME };
-                routes.get(index).map_or(own, |route| &route.settings.name)
-            }),
+            route: self.route.as_ref().map(|route| &*route.name),
             user_id: caller.map(|identity| identity.subject().0),
             user_name: caller.and_then(|identity| identity.values().user_name.to_str().ok()),
             token_id: caller.and_then(|identity| identity.token()).map(|token| token.0),

@@ -35,12 +35,12 @@ impl Gateway {
     pub(super) async fn forward(
         &self,
         mut request: Request<OutgoingBody>,
+        pools: &UpstreamPools,
         permit: &Permit<'_>,
         handshake: Option<Handshake>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
-        let pools = self.pools.of(route.upstream).ok_or(Refusal::Internal)?;
         let request_body = request.body().state();
         let chosen = pools.choose().ok_or(Refusal::Internal)?;
         // A connection that its endpoint has just closed costs a request that may be sent twice nothing.

@@ -13,6 +13,8 @@ pub mod fields;
 mod forms;
 mod forward;
 pub mod framing;
+pub mod generation;
+mod handle;
 mod login;
 mod outgoing;
 mod pages;
@@ -26,18 +28,12 @@ mod websocket;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 
-use crate::auth::Authenticator;
-use crate::cache::ExposedTokens;
-use crate::clock::Clock;
-use crate::config::settings::Limits;
-use crate::route::RouteTable;
-use crate::telemetry::{AccessLog, Outcome, Recorder, RequestIds};
-use crate::upstream::{ClientBody, Pools, Spool};
+use crate::telemetry::Outcome;
+use crate::upstream::ClientBody;
 
 pub use answer::HeadFault;
 pub use body::Body;
@@ -46,49 +42,15 @@ pub(crate) use door::REFUSED_METHOD;
 pub use door::{ClientConnection, Door, Plaintext, PlaintextAnswer};
 pub use exchange::Exchange;
 pub use forms::Forms;
+pub use generation::{Current, Gateway, Generation, ListenerTls, Member, ServedListener, UpstreamSpec, Worker};
+pub use handle::Tunnels;
 pub use login::LoginDesk;
 pub use pages::{Offers, PageDesk};
 pub use pulse::{Ending, Pulse, Roll};
 pub use refusal::Refusal;
-pub use shares::Shares;
+pub use shares::Share;
 pub use timer::Timer;
 pub use tunnel::Tunnel;
-
-/// The request pipeline of one worker.
-pub struct Gateway {
-    /// Which requests go where; shared by all workers.
-    pub routes: Arc<RouteTable>,
-    /// What is taken from and added to requests.
-    pub fields: fields::FieldPolicy,
-    /// Connections to endpoints.
-    pub pools: Pools,
-    /// What clients hold of those.
-    pub shares: Shares,
-    /// Where bodies wait that are gathered; shared by all workers.
-    pub spool: Spool,
-    /// The room for logins and forms that have not come yet; shared by all workers.
-    pub forms: Forms,
-    /// Tokens for passwords; `None`: switched off.
-    pub login: Option<LoginDesk>,
-    /// Pages for browsers, and sessions; `None`: switched off.
-    pub pages: Option<PageDesk>,
-    /// Who is calling.
-    pub authenticator: Authenticator,
-    /// Whose requests are under way.
-    pub callers: Callers,
-    /// Where tokens that were sent in clear are reported.
-    pub exposed: ExposedTokens,
-    /// Limits that hold before a route is known.
-    pub limits: Limits,
-    /// Wall time, for the log.
-    pub clock: Clock,
-    /// Counters of this worker.
-    pub recorder: Arc<Recorder>,
-    /// `None`: no line for each request.
-    pub access_log: Option<AccessLog>,
-    /// Ids for requests.
-    pub ids: RequestIds,
-}
 
 /// The caller's token ended while the request was under way. What its endpoint has made of it is not known, so that
 /// every answer would say too much.
@@ -134,7 +96,7 @@ impl Gateway {
                 }
                 Err(refusal) => {
                     let close = is_last || (has_body && !exchange.is_read_whole());
-                    refusal.respond(exchange, close, self.authenticator.challenge())
+                    refusal.respond(exchange, close, self.generation.credentials.challenge())
                 }
             })
         }

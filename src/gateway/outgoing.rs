@@ -37,13 +37,15 @@ impl Gateway {
         let route = permit.route();
         let credentials = match route.settings.forward_authorization {
             ForwardAuthorization::Never => false,
-            ForwardAuthorization::Foreign => !self.authenticator.shows_own(&fields),
+            ForwardAuthorization::Foreign => {
+                !self.worker.authenticator.shows_own(&self.generation.credentials, &fields)
+            }
             ForwardAuthorization::Always => true,
         };
-        self.fields.sift(&mut fields, &route.settings.pass_headers, credentials)?;
-        cookies::gather(&mut fields, self.pages.is_some());
+        self.generation.fields.sift(&mut fields, &route.settings.pass_headers, credentials)?;
+        cookies::gather(&mut fields, self.generation.pages.is_some());
         forwarded::set(&mut fields, exchange.peer(), host.clone(), route.cut_prefix.as_ref(), exchange.id().clone());
-        self.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
+        self.generation.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);
 
         if let Some(length) = body.gathered() {

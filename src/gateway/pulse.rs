@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct Pulse {
     heard_at: Cell<Instant>,
     probe: Cell<Probe>,
     write: Duration,
+    /// The name of its listener.
+    listener: Arc<str>,
     end: Cell<Ending>,
     waker: RefCell<Option<Waker>>,
 }
@@ -201,18 +204,23 @@ pub struct Roll {
     now: Rc<Cell<Instant>>,
     all: RefCell<Vec<Weak<Pulse>>>,
     draining: Cell<bool>,
-    limits: ConnectionTimeouts,
+    limits: Cell<ConnectionTimeouts>,
 }
 
 impl Roll {
     /// An empty roll.
     pub fn new(limits: ConnectionTimeouts) -> Roll {
         let now = Rc::new(Cell::new(Instant::now()));
-        Roll { now, all: RefCell::default(), draining: Cell::new(false), limits }
+        Roll { now, all: RefCell::default(), draining: Cell::new(false), limits: Cell::new(limits) }
     }
 
-    /// Enters a connection; it leaves by being dropped.
-    pub fn enter(&self) -> Rc<Pulse> {
+    /// Changes the timeouts of all connections.
+    pub fn set_timeouts(&self, limits: ConnectionTimeouts) {
+        self.limits.set(limits);
+    }
+
+    /// Adds a connection of a listener; dropping it removes it.
+    pub fn enter(&self, listener: &Arc<str>) -> Rc<Pulse> {
         let now = self.now.get();
         let pulse = Rc::new(Pulse {
             now: Rc::clone(&self.now),
@@ -224,7 +232,8 @@ impl Roll {
             multiplexed: Cell::new(false),
             heard_at: Cell::new(now),
             probe: Cell::new(Probe::None),
-            write: self.limits.write,
+            write: self.limits.get().write,
+            listener: Arc::clone(listener),
             end: Cell::new(if self.draining.get() { Ending::Gracefully } else { Ending::Not }),
             waker: RefCell::default(),
         });
@@ -235,9 +244,10 @@ impl Roll {
     /// The worker's tick: ends connections that have been silent for too long, forgets those that are gone.
     pub fn sweep(&self, now: Instant) {
         self.now.set(now);
+        let limits = self.limits.get();
         self.all.borrow_mut().retain(|pulse| {
             let Some(pulse) = pulse.upgrade() else { return false };
-            if pulse.is_over(now, &self.limits) {
+            if pulse.is_over(now, &limits) {
                 pulse.ask(Ending::Now);
             }
             pulse.ask_for_a_sign(now);
@@ -249,6 +259,13 @@ impl Roll {
     pub fn drain(&self) {
         self.draining.set(true);
         self.ask_all(Ending::Gracefully);
+    }
+
+    /// Asks the connections of one listener to finish.
+    pub fn drain_listener(&self, listener: &str) {
+        for pulse in self.all.borrow().iter().filter_map(Weak::upgrade).filter(|pulse| *pulse.listener == *listener) {
+            pulse.ask(Ending::Gracefully);
+        }
     }
 
     /// Ends every connection now.

@@ -179,7 +179,7 @@ impl Refusal {
         let (status, outcome, detail) = self.row(exchange.method());
         // No challenge fits a session, and without one there is no 401; Django REST Framework has it so too.
         let status = match status {
-            StatusCode::UNAUTHORIZED if exchange.is_for_sessions_first() => StatusCode::FORBIDDEN,
+            StatusCode::UNAUTHORIZED if exchange.prefers_sessions() => StatusCode::FORBIDDEN,
             status => status,
         };
         exchange.ends(outcome, status);

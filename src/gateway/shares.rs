@@ -1,4 +1,4 @@
-//! How many connections of an upstream one client may have in use.
+//! How many connections of an upstream one client may use at once.
 //!
 //! A stream of HTTP/2 costs its client next to nothing and holds a connection to an endpoint for as long as it lasts.
 //! So a client may hold three times as many as are free, and no more: alone it gets three quarters, a second one three
@@ -18,10 +18,8 @@ use super::Refusal;
 use crate::config::settings::{ClientShare, Upstream};
 use crate::limits::{Client, FAIR, Seldom};
 
-/// What clients hold of the connections of one worker to its upstreams, in the order of the upstreams.
-pub struct Shares(Vec<Rc<Share>>);
-
-struct Share {
+/// What clients hold of the connections of one worker to one upstream.
+pub struct Share {
     upstream: String,
     most: Most,
     /// Connections of this worker to all endpoints together.
@@ -34,6 +32,7 @@ struct Share {
     told: Seldom,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Most {
     /// So many times as many as are free.
     Free,
@@ -53,46 +52,45 @@ pub(super) struct Place(Rc<Share>, Client);
 /// One request that waits for its place.
 struct Waiting<'s>(&'s Share, Client);
 
-impl Shares {
-    /// No client holds anything. `workers` is how many there are.
-    pub fn new(upstreams: &[Upstream], workers: usize) -> Shares {
+impl Share {
+    /// No client holds anything. `workers` is the number of workers that share the upstream's limits.
+    pub fn new(upstream: &Upstream, workers: usize) -> Share {
         let workers = workers.max(1);
-        let share = |upstream: &Upstream| {
-            let each = upstream.max_connections.div_ceil(workers).max(1);
-            Rc::new(Share {
-                upstream: upstream.name.clone(),
-                most: match upstream.client_share {
-                    ClientShare::Fair => Most::Free,
-                    ClientShare::Most(most) => Most::Of(most.div_ceil(workers).max(1)),
-                    ClientShare::Unlimited => Most::Of(usize::MAX),
-                },
-                connections: each.saturating_mul(upstream.endpoints.len()),
-                wait: upstream.connect_timeout,
-                held: RefCell::default(),
-                all: Cell::new(0),
-                waiting: Cell::new(0),
-                freed: Notify::new(),
-                told: Seldom::default(),
-            })
-        };
-        Shares(upstreams.iter().map(share).collect())
+        let each = upstream.max_connections.div_ceil(workers).max(1);
+        Share {
+            upstream: upstream.name.clone(),
+            most: match upstream.client_share {
+                ClientShare::Fair => Most::Free,
+                ClientShare::Most(most) => Most::Of(most.div_ceil(workers).max(1)),
+                ClientShare::Unlimited => Most::Of(usize::MAX),
+            },
+            connections: each.saturating_mul(upstream.endpoints.len()),
+            wait: upstream.connect_timeout,
+            held: RefCell::default(),
+            all: Cell::new(0),
+            waiting: Cell::new(0),
+            freed: Notify::new(),
+            told: Seldom::default(),
+        }
     }
 
-    /// A place for a request of `client` at an upstream; waits for one where the client holds its share.
+    /// Are the limits those of `other`?
+    pub(super) fn has_limits_of(&self, other: &Share) -> bool {
+        (self.most, self.connections, self.wait) == (other.most, other.connections, other.wait)
+    }
+
+    /// Takes a place for a request of `client`; waits for one if the client holds its share.
     ///
     /// # Errors
     /// [`Refusal::Share`] if none came free in time, or as many requests of the client wait as there are connections.
-    pub(super) async fn enter(&self, upstream: usize, client: Client) -> Result<Place, Refusal> {
-        let share = self.0.get(upstream).ok_or(Refusal::Internal)?;
-        match share.take(client) {
+    pub(super) async fn enter(self: &Rc<Share>, client: Client) -> Result<Place, Refusal> {
+        match self.take(client) {
             Some(place) => Ok(place),
-            // Boxed: the future of every request would have room for this one otherwise.
-            None => Box::pin(share.wait_for(client)).await,
+            // Boxed: otherwise the future of every request would reserve space for this one.
+            None => Box::pin(self.wait_for(client)).await,
         }
     }
-}
 
-impl Share {
     fn take(self: &Rc<Share>, client: Client) -> Option<Place> {
         let mut held = self.held.borrow_mut();
         let mine = held.get(&client).copied().unwrap_or_default();
@@ -186,7 +184,7 @@ mod tests {
         Client::of([192, 0, 2, number].into())
     }
 
-    fn shares(connections: usize, share: ClientShare, workers: usize) -> Shares {
+    fn shares(connections: usize, share: ClientShare, workers: usize) -> Rc<Share> {
         let endpoint = Endpoint { authority: "a:1".to_owned(), address: EndpointAddress::Tcp("a".to_owned(), 1) };
         let upstream = Upstream {
             name: "a".to_owned(),
@@ -197,12 +195,12 @@ mod tests {
             connect_timeout: Duration::from_secs(5),
             retry: true,
         };
-        Shares::new(&[upstream], workers)
+        Rc::new(Share::new(&upstream, workers))
     }
 
     /// Takes as many places as there are.
-    fn take_all(shares: &Shares, number: u8) -> Vec<Place> {
-        std::iter::from_fn(|| shares.0[0].take(client(number))).take(10_000).collect()
+    fn take_all(share: &Rc<Share>, number: u8) -> Vec<Place> {
+        std::iter::from_fn(|| share.take(client(number))).take(10_000).collect()
     }
 
     #[test]
@@ -217,7 +215,7 @@ mod tests {
         assert_eq!(take_all(&shares, 9).len(), 12);
         drop(held);
         assert_eq!(take_all(&shares, 0).len(), 750);
-        assert!(shares.0[0].held.borrow().is_empty() && shares.0[0].all.get() == 0);
+        assert!(shares.held.borrow().is_empty() && shares.all.get() == 0);
     }
 
     #[test]
@@ -241,15 +239,15 @@ mod tests {
         let mut held = take_all(&shares, 1);
         assert_eq!(held.len(), 3);
         let began = Instant::now();
-        assert_eq!(shares.enter(0, client(1)).await.err(), Some(Refusal::Share));
+        assert_eq!(shares.enter(client(1)).await.err(), Some(Refusal::Share));
         assert_eq!(began.elapsed(), Duration::from_secs(5));
-        assert!(shares.enter(0, client(2)).await.is_ok(), "another client");
-        let mut waiting = pin!(shares.enter(0, client(1)));
+        assert!(shares.enter(client(2)).await.is_ok(), "another client");
+        let mut waiting = pin!(shares.enter(client(1)));
         assert!(tokio::time::timeout(Duration::from_secs(1), &mut waiting).await.is_err());
         held.pop();
         let place = waiting.await;
         assert!(place.is_ok());
         drop((place, held));
-        assert!(shares.0[0].held.borrow().is_empty() && shares.0[0].waiting.get() == 0);
+        assert!(shares.held.borrow().is_empty() && shares.waiting.get() == 0);
     }
 }

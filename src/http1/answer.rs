@@ -1,4 +1,4 @@
-//! Reads one answer: its head, then its body.
+//! Reads one response: its head, then its body.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -8,19 +8,19 @@ use super::chunks::{Chunk, Chunks};
 use super::fields::{self, Search};
 use super::{BadAnswer, Framing, Limits, decimal};
 
-/// Most interim answers (1xx) before a final one. One every ten seconds for a quarter of an hour is still fine.
+/// Most interim responses (1xx) before the final one. One every ten seconds is allowed for a quarter of an hour.
 const MOST_INTERIM: u16 = 100;
 
-/// What an answer means depends on what was asked.
+/// What a response parser has to know about the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// The request was `HEAD`: the answer has no body, whatever its fields say.
+    /// The request was `HEAD`: the response has no body, whatever its headers say.
     pub head: bool,
-    /// The request asked for another protocol, so that a 101 may come.
+    /// The request asked for another protocol: the response may be a 101.
     pub switch: bool,
 }
 
-/// One answer that is being read: bytes in, [`Event`]s out.
+/// Parser of one response: takes bytes, returns [`Event`]s.
 pub struct Answer {
     asked: Asked,
     limits: Limits,
@@ -35,33 +35,33 @@ enum At {
     Length(u64),
     Chunks(Chunks),
     UntilClose,
-    /// Behind the body, or behind a 101.
+    /// After the body, or after a 101.
     Ended,
 }
 
-/// A part of an answer, in this order: one head, pieces of the body, trailers if there are any, the end.
+/// A part of a response, in this order: the head, pieces of the body, trailers if there are any, the end.
 #[derive(Debug)]
 pub enum Event {
-    /// The head of the final answer, or of a 101 that was asked for.
+    /// The head of the final response, or of a 101 that was asked for.
     Head(Response<()>),
     /// A piece of the body, never empty.
     Data(Bytes),
-    /// Trailers, as they came.
+    /// The trailers, unchanged.
     Trailers(HeaderMap),
-    /// The answer is complete; from now on every call says so. What is left in the buffer does not belong to it.
+    /// The response is complete; every further call returns this. Bytes left in the buffer do not belong to it.
     End,
 }
 
 impl Answer {
-    /// An answer of which nothing has been read.
+    /// A parser that has read nothing yet.
     pub fn new(asked: Asked, limits: Limits) -> Answer {
         Answer { asked, limits, at: At::Head, search: Search::default(), interim: 0, persists: false }
     }
 
-    /// Reads on in what has come, and takes it out of `buffer`. `None`: more bytes are needed.
+    /// Parses what `buffer` holds, and removes what it parsed. `None`: more bytes are needed.
     ///
     /// # Errors
-    /// [`BadAnswer`] names the rule that it breaks. Its connection has to be closed.
+    /// [`BadAnswer`] names the rule that the response breaks. The connection must be closed.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Event>, BadAnswer> {
         match &mut self.at {
             At::Head => self.head(buffer),
@@ -89,10 +89,10 @@ impl Answer {
         }
     }
 
-    /// The connection has ended, and all that came was read.
+    /// Ends parsing: the connection has ended, and all its bytes were parsed.
     ///
     /// # Errors
-    /// [`BadAnswer::Cut`] unless the answer has ended too.
+    /// [`BadAnswer::Cut`] if the response is incomplete.
     pub fn close(&mut self) -> Result<(), BadAnswer> {
         match self.at {
             At::UntilClose | At::Ended => {
@@ -103,17 +103,17 @@ impl Answer {
         }
     }
 
-    /// Has all of it been read?
+    /// Whether the whole response was read.
     pub fn has_ended(&self) -> bool {
         matches!(self.at, At::Ended)
     }
 
-    /// Has anything been read, an interim answer for example?
+    /// Whether anything was read, an interim response included.
     pub fn has_begun(&self) -> bool {
         self.interim > 0 || !matches!(self.at, At::Head)
     }
 
-    /// How long the rest of the body is, if that is known.
+    /// The remaining length of the body in bytes, if it is known.
     pub fn left(&self) -> Option<u64> {
         match self.at {
             At::Length(left) => Some(left),
@@ -122,14 +122,14 @@ impl Answer {
         }
     }
 
-    /// May its connection take another request after it? Only if it says so, and its end is beyond doubt.
+    /// Whether the connection can take another request: the response allows it, and has ended unambiguously.
     pub fn persists(&self) -> bool {
         self.persists && self.has_ended()
     }
 
     fn head(&mut self, buffer: &mut BytesMut) -> Result<Option<Event>, BadAnswer> {
         loop {
-            // What is no HTTP at all is known before a line of it has ended.
+            // A response that is not HTTP is detected before its first line has ended.
             let begin = buffer.get(..PREFIX.len()).unwrap_or(buffer);
             if !PREFIX.starts_with(begin) {
                 return Err(BadAnswer::Version);
@@ -162,8 +162,8 @@ impl Answer {
         }
     }
 
-    /// How the body of an answer ends (RFC 9112 §6.3). The fields are judged before anything else decides, so that what
-    /// could be read in two ways is refused in answers without a body too.
+    /// Determines how the body of a response ends (RFC 9112 §6.3). Ambiguous headers are refused even in responses
+    /// without a body.
     fn framing(&mut self, status: StatusCode, is_old: bool, fields: &mut HeaderMap) -> Result<Framing, BadAnswer> {
         let (coded, length) = (is_chunked(fields)?, length(fields)?);
         if coded && is_old {
@@ -177,14 +177,14 @@ impl Answer {
             if status == StatusCode::SWITCHING_PROTOCOLS && !self.asked.switch {
                 return Err(BadAnswer::Switch);
             }
-            // Such an answer has no body and may not say how long one is (RFC 9110 §8.6, RFC 9112 §6.1). One that does
-            // may be followed by a body all the same: nothing behind it is believed.
+            // Such a response has no body and must not announce one (RFC 9110 §8.6, RFC 9112 §6.1). If it does, a body
+            // may follow all the same, so the connection is not used again.
             self.persists &= !coded && length.unwrap_or(0) == 0;
             fields.remove(CONTENT_LENGTH);
             return Ok(Framing::None);
         }
         if let Some(length) = length {
-            // As everybody else will read it: without leading zeros.
+            // Leading zeros are removed: other parsers may read them differently.
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         if self.asked.head || status == StatusCode::NOT_MODIFIED {
@@ -203,7 +203,7 @@ impl Answer {
 
 const PREFIX: &[u8] = b"HTTP/1.";
 
-/// The status that a status line says, and whether its version is HTTP/1.0.
+/// The status of a status line, and whether the version is HTTP/1.0.
 fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadAnswer> {
     let (version, rest) = line.split_at_checked(PREFIX.len() + 1).ok_or(BadAnswer::Version)?;
     let is_old = match version.last() {
@@ -212,7 +212,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadAnswer> {
         _ => return Err(BadAnswer::Version),
     };
     let (status, reason) = rest.strip_prefix(b" ").and_then(|r| r.split_at_checked(3)).ok_or(BadAnswer::StatusLine)?;
-    // The blank is missing in some answers without a reason, which everybody understands.
+    // Some servers omit the space when there is no reason phrase.
     let reason = if reason.is_empty() { reason } else { reason.strip_prefix(b" ").ok_or(BadAnswer::StatusLine)? };
     if reason.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
         return Err(BadAnswer::StatusLine);
@@ -221,7 +221,7 @@ fn status_line(line: &[u8]) -> Result<(StatusCode, bool), BadAnswer> {
     Ok((status, is_old))
 }
 
-/// Is the body in chunks?
+/// Whether the body is chunked.
 fn is_chunked(fields: &HeaderMap) -> Result<bool, BadAnswer> {
     match only(fields, &TRANSFER_ENCODING).ok_or(BadAnswer::Coding)? {
         None => Ok(false),
@@ -230,20 +230,20 @@ fn is_chunked(fields: &HeaderMap) -> Result<bool, BadAnswer> {
     }
 }
 
-/// The length that the fields say, which is one number.
+/// The value of `Content-Length`, which must be one number.
 fn length(fields: &HeaderMap) -> Result<Option<u64>, BadAnswer> {
     let length = only(fields, &CONTENT_LENGTH).ok_or(BadAnswer::Length)?;
     length.map(|length| decimal(length.as_bytes()).ok_or(BadAnswer::Length)).transpose()
 }
 
-/// The value of a field that may have one line at most; `None` if it has more.
+/// The value of a header that may have only one field line; `None` if it has more.
 fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Option<Option<&'f HeaderValue>> {
     let mut lines = fields.get_all(name).iter();
     let first = lines.next();
     lines.next().is_none().then_some(first)
 }
 
-/// Does the connection go on after this answer (RFC 9112 §9.3)?
+/// Whether the connection stays open after this response (RFC 9112 §9.3).
 fn persists(fields: &HeaderMap, is_old: bool) -> bool {
     let says = |word: &[u8]| {
         let lines = fields.get_all(CONNECTION).iter();
@@ -254,7 +254,7 @@ fn persists(fields: &HeaderMap, is_old: bool) -> bool {
 }
 
 impl Asked {
-    /// What a request asks for, with respect to its answer.
+    /// The facts about a request with this method.
     pub fn by(method: &Method, switch: bool) -> Asked {
         Asked { head: *method == Method::HEAD, switch }
     }

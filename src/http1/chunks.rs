@@ -1,4 +1,4 @@
-//! Reads a body in chunks (RFC 9112 §7.1), to the letter.
+//! Parses a chunked body strictly (RFC 9112 §7.1).
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -7,13 +7,13 @@ use memchr::memchr;
 use super::fields::{self, Search, is_blank};
 use super::{BadAnswer, Limits};
 
-/// The longest line of a chunk: its size and its extensions.
+/// The longest size line of a chunk, extensions included, in bytes.
 const LONGEST_LINE: usize = 4 << 10;
-/// The most that the extensions of one body may take together. They mean nothing here; without a bound a body of
-/// chunks of one byte could bring 4,000 times its length.
+/// The most bytes of extensions in one body. They are dropped. Without a limit, a body of one-byte chunks could bring
+/// 4,000 times its length in extensions.
 const MOST_EXTENSIONS: usize = 16 << 10;
 
-/// A body in chunks that is being read.
+/// Parser of a chunked body.
 #[derive(Default)]
 pub(super) struct Chunks {
     at: At,
@@ -22,19 +22,19 @@ pub(super) struct Chunks {
 
 #[derive(Default)]
 enum At {
-    /// Before the line of a chunk.
+    /// Before the size line of a chunk.
     #[default]
     Line,
-    /// In the data of a chunk, of which this is left.
+    /// In the data of a chunk, of which this many bytes are left.
     Data(u64),
-    /// Before the CR LF behind the data.
+    /// Before the CR LF after the data.
     DataEnd,
-    /// Behind the last chunk.
+    /// After the last chunk.
     Trailers(Search),
     Ended,
 }
 
-/// What was read.
+/// A part of a chunked body.
 pub(super) enum Chunk {
     Data(Bytes),
     Trailers(HeaderMap),
@@ -51,8 +51,8 @@ impl Chunks {
                 if *left == 0 {
                     self.at = At::DataEnd;
                 }
-                // As far as it goes, so that the end is known with the last piece. A fault is found again by the next
-                // call.
+                // Parses as far as possible, so that the end is known with the last piece. The next call finds an error
+                // again.
                 while self.step(buffer).unwrap_or(false) {}
                 Ok(Some(Chunk::Data(piece)))
             }
@@ -74,7 +74,7 @@ impl Chunks {
         matches!(self.at, At::Ended)
     }
 
-    /// Goes on to the next data, to trailers or to the end, one step. `false`: this is as far as it goes.
+    /// Moves to the next data, to the trailers or to the end, one step. Returns whether another step may be possible.
     fn step(&mut self, buffer: &mut BytesMut) -> Result<bool, BadAnswer> {
         match self.at {
             At::Line => {
@@ -111,11 +111,11 @@ impl Chunks {
     }
 }
 
-/// The size that a chunk's line says, and how long its extensions are.
+/// The size in a chunk's size line, and the length of its extensions.
 fn size(line: &[u8]) -> Result<(u64, usize), BadAnswer> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, extensions) = line.split_at_checked(digits).ok_or(BadAnswer::ChunkLine)?;
-    // Leading zeros count as digits, so that no line is longer than it has to be.
+    // Leading zeros count as digits, which bounds the length of the line.
     if digits.is_empty() || digits.len() > 16 || !are_extensions(extensions) {
         return Err(BadAnswer::ChunkLine);
     }
@@ -123,7 +123,7 @@ fn size(line: &[u8]) -> Result<(u64, usize), BadAnswer> {
     Ok((digits.iter().fold(0, |size, byte| size << 4 | digit(byte)), extensions.len()))
 }
 
-/// Is this what extensions may look like (RFC 9112 §7.1.1)? `;name`, `;name=token` or `;name="text"`, any number.
+/// Whether these are valid extensions (RFC 9112 §7.1.1): any number of `;name`, `;name=token` or `;name="text"`.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(named) = trim_start(rest).strip_prefix(b";") else { return false };
@@ -144,14 +144,14 @@ fn trim_start(bytes: &[u8]) -> &[u8] {
     bytes.get(blanks..).unwrap_or_default()
 }
 
-/// What follows a token.
+/// Returns what follows a token.
 fn token(bytes: &[u8]) -> Option<&[u8]> {
     let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let length = bytes.iter().take_while(is_letter).count();
     bytes.get(length..).filter(|_| length > 0)
 }
 
-/// What follows a quoted text whose first quote was read.
+/// Returns what follows a quoted string whose opening quote was read.
 fn quoted(mut bytes: &[u8]) -> Option<&[u8]> {
     let is_text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     loop {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_hexadecimal_digits_alone() {
+    fn sizes_are_hexadecimal_digits_only() {
         for (line, wanted) in [
             ("0", 0),
             ("5", 5),

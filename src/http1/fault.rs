@@ -1,28 +1,28 @@
-//! Why an answer is refused.
+//! Why a response is refused.
 
 use std::borrow::Cow;
 
 use http::HeaderName;
 
-/// The rule that an answer breaks. Names the field or the limit, never a value: values may be secrets.
+/// The rule that a response breaks. Names the header or the limit, never a value: values may be secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
-    /// It does not begin with `HTTP/1.1` or `HTTP/1.0`.
+    /// The response does not begin with `HTTP/1.1` or `HTTP/1.0`.
     #[error("the answer does not begin with HTTP/1.1 or HTTP/1.0")]
     Version,
     /// The status line is not a version, a status of three digits and a reason.
     #[error("the status line is not a version, a status of three digits and a reason")]
     StatusLine,
-    /// A line that ends in LF alone.
+    /// A line ends in LF only.
     #[error("a line of the head does not end with CR LF")]
     LineEnd,
-    /// A line that begins with a blank (RFC 9112 §5.2).
+    /// A line begins with a space or tab (RFC 9112 §5.2).
     #[error("a header line continues on the next line")]
     Folded,
-    /// A line without a colon, or with a name that has other characters than names have.
+    /// A line without a colon, or with an invalid header name.
     #[error("a header line does not begin with a name and a colon")]
     FieldName,
-    /// A control character in a value.
+    /// A control character in a header value.
     #[error("the value of {0} has a control character")]
     FieldValue(HeaderName),
     /// More bytes than `limits.response_header_bytes`.
@@ -34,34 +34,34 @@ pub enum BadAnswer {
     /// `Content-Length` is not one number.
     #[error("Content-Length is not one decimal number")]
     Length,
-    /// `Transfer-Encoding` is something else than `chunked`.
+    /// `Transfer-Encoding` is not exactly `chunked`.
     #[error("Transfer-Encoding is not exactly `chunked`")]
     Coding,
-    /// `Transfer-Encoding` in an answer of HTTP/1.0.
+    /// `Transfer-Encoding` in an HTTP/1.0 response.
     #[error("Transfer-Encoding in an HTTP/1.0 answer")]
     CodingInOldVersion,
     /// Both `Content-Length` and `Transfer-Encoding`.
-    #[error("the answer has both Content-Length and Transfer-Encoding")]
+    #[error("the response has both Content-Length and Transfer-Encoding")]
     TwoFramings,
-    /// A switch of protocols that was not asked for, or is not the one that was asked for.
-    #[error("the answer switches protocols without having been asked to")]
+    /// The response switches protocols, but the request did not ask for this protocol.
+    #[error("the response switches protocols, but the request did not ask for it")]
     Switch,
-    /// Too many interim answers.
-    #[error("more than {0} interim answers (1xx) came before the final one")]
+    /// Too many interim responses.
+    #[error("more than {0} interim responses (1xx) came before the final one")]
     TooManyInterim(u16),
-    /// A chunk's line is too long, has no size, or has a damaged extension.
-    #[error("the line of a chunk is damaged or too long")]
+    /// The size line of a chunk is too long, has no size, or has a malformed extension.
+    #[error("the size line of a chunk is malformed or too long")]
     ChunkLine,
     /// A chunk is not followed by CR LF.
     #[error("a chunk does not end where its size says")]
     ChunkEnd,
-    /// The connection ended before the answer did.
-    #[error("the connection ended before the answer did")]
+    /// The connection ended before the response did.
+    #[error("the connection ended before the response did")]
     Cut,
 }
 
 impl BadAnswer {
-    /// A stable word for logs.
+    /// A stable code for logs.
     pub fn word(&self) -> &'static str {
         match self {
             BadAnswer::Version => "version",
@@ -84,7 +84,7 @@ impl BadAnswer {
         }
     }
 
-    /// The same with the name of the field, if the fault lies in the value of one.
+    /// The code, with the name of the header if its value is at fault.
     pub fn place(&self) -> Cow<'static, str> {
         match self {
             BadAnswer::FieldValue(name) => format!("{}:{name}", self.word()).into(),

@@ -1,4 +1,4 @@
-//! Header lines and trailer lines of answers.
+//! Header lines and trailer lines of responses.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -6,8 +6,8 @@ use memchr::memchr;
 
 use super::BadAnswer;
 
-/// Where a block of lines ends: behind its first empty line. Remembers what it has searched, so that a block that comes
-/// byte by byte is searched once.
+/// Finds the end of a block of lines: its first empty line. Remembers what was searched, so that a block which arrives
+/// byte by byte is searched only once.
 #[derive(Default)]
 pub(super) struct Search {
     line: usize,
@@ -15,7 +15,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// The length of the block, if all of it is there.
+    /// The length of the block, if the block is complete.
     pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         while let Some(found) = memchr(b'\n', bytes.get(self.searched..)?) {
             let end = self.searched + found;
@@ -31,7 +31,7 @@ impl Search {
     }
 }
 
-/// The line that begins at `start`, without its CR LF, and where the next one begins.
+/// The line that begins at `start`, without its CR LF, and the start of the next one.
 pub(super) fn line(block: &[u8], start: usize) -> Result<(&[u8], usize), BadAnswer> {
     let rest = block.get(start..).unwrap_or_default();
     let end = memchr(b'\n', rest).ok_or(BadAnswer::LineEnd)?;
@@ -39,7 +39,7 @@ pub(super) fn line(block: &[u8], start: usize) -> Result<(&[u8], usize), BadAnsw
     Ok((line, start + end + 1))
 }
 
-/// Reads the lines of a block from `start` to its empty line. Values share the memory of the block.
+/// Parses the lines of a block from `start` to its empty line. The values share the memory of the block.
 pub(super) fn read(block: &Bytes, mut start: usize, most: usize) -> Result<HeaderMap, BadAnswer> {
     let mut fields = HeaderMap::with_capacity(12);
     let mut count = 0;
@@ -53,7 +53,7 @@ pub(super) fn read(block: &Bytes, mut start: usize, most: usize) -> Result<Heade
             return Err(BadAnswer::TooManyFields(most));
         }
         let (name, value) = split(line)?;
-        // Where the value stands in the block.
+        // The offset of the value in the block.
         let at = start + (line.len() - value.len());
         let value = trim_end(value);
         let value = HeaderValue::from_maybe_shared(block.slice(at..at + value.len()));
@@ -70,7 +70,7 @@ fn split(line: &[u8]) -> Result<(HeaderName, &[u8]), BadAnswer> {
     }
     let (name, value) =
         memchr(b':', line).and_then(|colon| line.split_at_checked(colon)).ok_or(BadAnswer::FieldName)?;
-    // A proxy removes blanks between the name and the colon of an answer's field (RFC 9112 §5.1).
+    // A proxy removes whitespace between name and colon in a response (RFC 9112 §5.1).
     let name = HeaderName::from_bytes(trim_end(name)).map_err(|_| BadAnswer::FieldName)?;
     let value = value.get(1..).unwrap_or_default();
     let blanks = value.iter().take_while(|byte| is_blank(**byte)).count();

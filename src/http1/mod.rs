@@ -1,41 +1,41 @@
-//! HTTP/1.1 towards endpoints: writes requests, reads answers. Bytes in, events out: no sockets, no clock.
+//! HTTP/1.1 towards endpoints: writes requests, parses responses. Bytes in, events out: no sockets, no clock.
 //!
-//! [`write_head`] and [`BodyWriter`] write a request. [`Answer`] reads an answer: feed it bytes as they come, and it
-//! gives [`Event`]s or the rule that the answer breaks. A client gets the answer in a framing of its own, so what
-//! matters here is that the end of each answer is beyond doubt: what could be read in two ways becomes a 502.
+//! [`write_head`] and [`BodyWriter`] write a request. [`Answer`] parses a response: it takes bytes as they arrive and
+//! returns [`Event`]s, or the rule that the response breaks. The response gets a new framing towards the client. So the
+//! end of each response must be certain: an ambiguous response becomes a 502.
 //!
-//! # Rules for answers
+//! # Rules for responses
 //!
-//! | RFC | what comes | what becomes of it |
+//! | RFC | in the response | result |
 //! |---|---|---|
-//! | 9112 §2.2 | a line that ends in LF alone | refused: `line_end` |
+//! | 9112 §2.2 | a line that ends in LF only | refused: `line_end` |
 //! | 9112 §2.2 | CR elsewhere, NUL or another control character | refused: `header_value`, `header_name`, `status_line` |
 //! | 9112 §2.2 | an empty line before the status line | refused: `version` |
 //! | 9112 §2.3 | another version than HTTP/1.1 and HTTP/1.0 | refused: `version` |
-//! | 9112 §4 | a status of other than three digits, or below 100; no blank behind the version | refused: `status_line` |
-//! | 9112 §4 | no reason, with or without the blank before it | taken |
-//! | 9112 §5 | a line without a colon, an empty name, a name with other characters than names have | refused: `header_name` |
-//! | 9112 §5.1 | blanks between a name and its colon | removed |
-//! | 9112 §5.2 | a line that begins with a blank | refused: `folded_header` |
+//! | 9112 §4 | a status of other than three digits, or below 100; no space after the version | refused: `status_line` |
+//! | 9112 §4 | no reason phrase, with or without the space before it | accepted |
+//! | 9112 §5 | a line without a colon, an empty or invalid name | refused: `header_name` |
+//! | 9112 §5.1 | whitespace between a name and its colon | removed |
+//! | 9112 §5.2 | a line that begins with whitespace | refused: `folded_header` |
 //! | 9110 §5.4 | more bytes or lines than the limits | refused: `response_header_bytes`, `response_header_count` |
-//! | 9110 §15.2 | 100, 102, 103 and other interim answers | dropped; more than 100 of them: `interim_answers` |
-//! | 9110 §15.2.2 | 101 | the end of HTTP on its connection, if it was asked for; else refused: `unasked_switch` |
+//! | 9110 §15.2 | 100, 102, 103 and other interim responses | dropped; more than 100 of them: `interim_answers` |
+//! | 9110 §15.2.2 | 101 | if requested, HTTP ends on the connection; else refused: `unasked_switch` |
 //! | 9112 §6.1 | `Transfer-Encoding` other than exactly `chunked`, once | refused: `transfer_encoding` |
 //! | 9112 §6.1 | `Transfer-Encoding` in HTTP/1.0 | refused: `transfer_encoding_in_http_1_0` |
 //! | 9112 §6.1 | both `Transfer-Encoding` and `Content-Length` | refused: `two_framings` |
 //! | 9112 §6.2 | `Content-Length` twice, a list, not digits, above 2^64-1 | refused: `content_length` |
-//! | 9112 §6.3 | an answer to `HEAD`, 204, 304 | has no body; a 204 with a length or coding ends its connection |
+//! | 9112 §6.3 | a response to `HEAD`, 204, 304 | has no body; a 204 with a length or coding ends its connection |
 //! | 9112 §6.3 | neither length nor coding | the body ends with the connection, which is not used again |
-//! | 9112 §7.1 | a chunk's line that is no size of 1 to 16 digits, has damaged extensions, or over 4 KiB | cut: `chunk_line` |
+//! | 9112 §7.1 | a chunk size that is not 1 to 16 digits, invalid extensions, over 4 KiB | cut: `chunk_line` |
 //! | 9112 §7.1 | a chunk that is longer or shorter than its size | cut: `chunk_end` |
 //! | 9112 §7.1.1 | extensions | dropped; over 16 KiB in one body: `chunk_line` |
-//! | 9112 §7.1.2 | trailers | given on; judged as fields are |
-//! | 9112 §8 | the connection ends before the answer does | cut: `cut` |
+//! | 9112 §7.1.2 | trailers | passed on; the rules for headers apply |
+//! | 9112 §8 | the connection ends before the response does | cut: `cut` |
 //! | 9112 §9.3 | `Connection: close`; HTTP/1.0 without `keep-alive` | the connection is not used again |
-//! | 9112 §9.2 | bytes behind the end of the answer | stay in the buffer: the connection is not used again |
+//! | 9112 §9.2 | bytes after the end of the response | stay in the buffer: the connection is not used again |
 //!
-//! "Refused" is a 502 if it happens in a head. "Cut" is found after the head went to the client: the client sees a body
-//! that breaks off. In both cases the connection is closed.
+//! "Refused" is a 502 if the fault is in a head. "Cut" means that the head was sent to the client already: the client
+//! gets an incomplete body. In both cases the connection is closed.
 
 mod answer;
 mod chunks;
@@ -58,13 +58,13 @@ pub enum Framing {
     None,
     /// After this many bytes.
     Length(u64),
-    /// With its last chunk.
+    /// After the last chunk.
     Chunked,
-    /// With its connection; answers only.
+    /// With the end of the connection; responses only.
     UntilClose,
 }
 
-/// Limits of an answer's head; trailers have the same ones.
+/// Limits of a response head, and of trailers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most bytes.
@@ -73,14 +73,14 @@ pub struct Limits {
     pub head_count: usize,
 }
 
-/// The number that some digits say: digits alone (`str::parse` takes a `+` as well), and few enough that it fits.
+/// Parses a decimal number: digits only (`str::parse` accepts a `+` as well); `None` if it does not fit.
 pub fn decimal(digits: &[u8]) -> Option<u64> {
     let digit = |byte: &u8| char::from(*byte).to_digit(10).map(u64::from);
     let add = |sum: u64, byte: &u8| sum.checked_mul(10)?.checked_add(digit(byte)?);
     if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
-/// Takes as much of `left` bytes as the buffer holds.
+/// Takes at most `left` bytes from the buffer, and subtracts them from `left`.
 fn take(left: &mut u64, buffer: &mut BytesMut) -> Bytes {
     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
     *left -= u64::try_from(length).unwrap_or(*left);

@@ -1,15 +1,15 @@
-//! Writes requests: the head into one buffer, the body around its pieces.
+//! Writes requests: the head into one buffer, the body framing around its pieces.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri};
 
 use super::Framing;
 
-/// Writes the head of a request. Its framing is said by `framing` alone: the fields' own words about it are left out.
+/// Writes the head of a request. `framing` alone determines the framing headers; those in `fields` are left out.
 pub fn write_head(out: &mut Vec<u8>, method: &Method, target: &Uri, fields: &HeaderMap, framing: Framing) {
     let target = target.path_and_query().map_or("/", |target| target.as_str());
     let length: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    // 48: the words of the first line, and of the framing.
+    // 48: the fixed parts of the request line and of the framing header.
     out.reserve(length + target.len() + method.as_str().len() + 48);
     for part in [method.as_str().as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"] {
         out.extend_from_slice(part);
@@ -31,24 +31,23 @@ pub fn write_head(out: &mut Vec<u8>, method: &Method, target: &Uri, fields: &Hea
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes what stands around the pieces of a body.
+/// Writes the framing around the pieces of a body.
 pub struct BodyWriter {
     framing: Framing,
 }
 
-/// A body is longer or shorter than its head says: its request can only be broken off.
+/// A body is longer or shorter than its head announces: the request must be aborted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is not as long as its head says")]
+#[error("the length of the body differs from the length that the head announces")]
 pub struct WrongLength;
 
 impl BodyWriter {
-    /// For a body that the head announces so.
+    /// A writer for a body with this framing.
     pub fn new(framing: Framing) -> BodyWriter {
         BodyWriter { framing }
     }
 
-    /// Writes what stands before a piece of this length, and gives what stands behind it. `last`: the body ends with
-    /// this piece.
+    /// Writes what precedes a piece of this length, and returns what follows it. `last`: the body ends with this piece.
     ///
     /// # Errors
     /// [`WrongLength`].
@@ -76,7 +75,7 @@ fn number(out: &mut Vec<u8>, mut number: u64, base: u32) {
     let start = out.len();
     loop {
         let digit = u32::try_from(number % u64::from(base)).unwrap_or(0);
-        // Base 10 and 16 have a digit for each remainder.
+        // Every remainder has a digit in base 10 and 16.
         out.push(char::from_digit(digit, base).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(b'0'));
         number /= u64::from(base);
         if number == 0 {
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_its_framing_once_whatever_its_fields_say() {
+    fn a_head_has_one_framing_header_whatever_its_fields_say() {
         let lying = [("content-length", "7"), ("transfer-encoding", "gzip"), ("x-a", "1"), ("x-a", "2")];
         for (framing, said) in [
             (Framing::None, ""),
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_written_as_it_was_announced_or_not_at_all() {
+    fn a_body_is_written_as_announced_or_not_at_all() {
         let written = |framing, pieces: &[(&str, bool)]| {
             let (mut writer, mut out) = (BodyWriter::new(framing), Vec::new());
             for (piece, last) in pieces {

@@ -1,4 +1,4 @@
-//! Each rule of the table in the module's description, with every split of the bytes.
+//! Each rule of the table in the module's description, with the bytes split at every position.
 
 use bytes::BytesMut;
 use http::HeaderMap;
@@ -7,17 +7,17 @@ use super::*;
 
 const LIMITS: Limits = Limits { head_bytes: 200, head_count: 5 };
 
-/// What was read of an answer.
+/// What was parsed of a response.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Read {
     status: u16,
     fields: String,
     body: String,
     trailers: String,
-    /// How it ended; `None`: not at all, more bytes are awaited.
+    /// How the response ended; `None`: more bytes are needed.
     end: Option<Result<(), BadAnswer>>,
     persists: bool,
-    /// What was left over.
+    /// The bytes that were not parsed.
     behind: String,
 }
 
@@ -25,7 +25,7 @@ fn lines(fields: &HeaderMap) -> String {
     fields.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))).collect()
 }
 
-/// Reads an answer that comes in pieces, then the end of the connection if it `closes`.
+/// Parses a response that arrives in pieces; if it `closes`, the connection ends after them.
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked, closes: bool) -> Read {
     let (mut answer, mut buffer, mut read) = (Answer::new(asked, LIMITS), BytesMut::new(), Read::default());
     let mut body = Vec::new();
@@ -56,7 +56,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked, closes: bo
     read
 }
 
-/// Reads it whole, byte by byte, and split in two at every place; it must be the same each time.
+/// Parses a response as a whole, byte by byte, and split in two at every position. The result must be the same.
 fn read_all(bytes: &[u8], asked: Asked, closes: bool) -> Read {
     let whole = read([bytes], asked, closes);
     let one_by_one = read(bytes.chunks(1), asked, closes);
@@ -76,7 +76,7 @@ fn refused(bytes: &[u8]) -> BadAnswer {
 }
 
 #[test]
-fn a_head_that_could_be_read_in_two_ways_is_refused_with_its_cause() {
+fn an_ambiguous_head_is_refused_with_its_cause() {
     let value = |name: &'static str| BadAnswer::FieldValue(http::HeaderName::from_static(name));
     for (head, cause) in [
         // RFC 9112 §2.2
@@ -159,7 +159,7 @@ fn a_head_that_could_be_read_in_two_ways_is_refused_with_its_cause() {
         ("HTTP/1.1 304 OK\r\nContent-Length: 2, 2\r\n", BadAnswer::Length),
         // RFC 9110 §15.2.2
         ("HTTP/1.1 101 Switch\r\nUpgrade: x\r\nConnection: upgrade\r\n", BadAnswer::Switch),
-        // Interim answers are judged as final ones are.
+        // The same rules apply to interim responses.
         ("HTTP/1.1 103 Early\r\nX: a\0\r\n", value("x")),
         ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: x\r\n", BadAnswer::Length),
     ] {
@@ -168,7 +168,7 @@ fn a_head_that_could_be_read_in_two_ways_is_refused_with_its_cause() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_refused_at_its_limit() {
+fn an_endless_head_is_refused_at_its_limit() {
     for begin in ["HTTP/1.1 200 ", "HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\n"] {
         for filler in ["a", "a: b\r\n"] {
             let endless = format!("{begin}{}", filler.repeat(201));
@@ -183,7 +183,7 @@ fn a_head_that_never_ends_is_refused_at_its_limit() {
 }
 
 #[test]
-fn interim_answers_are_dropped_within_bounds() {
+fn interim_responses_are_dropped_up_to_a_limit() {
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     for count in [0, 1, 2, 100] {
@@ -194,11 +194,11 @@ fn interim_answers_are_dropped_within_bounds() {
     assert_eq!(read([many.as_bytes()], Asked::default(), false).end, Some(Err(BadAnswer::TooManyInterim(100))));
 }
 
-/// What comes, whether the connection ends then, the body, the fields, and whether it may be used again.
+/// The response, whether the connection then ends, the body, the headers, and whether the connection can be used again.
 type Taken = (&'static str, bool, &'static str, &'static str, bool);
 
 #[test]
-fn an_answer_whose_end_is_clear_is_read_to_it_and_no_further() {
+fn an_unambiguous_response_is_read_to_its_end_and_no_further() {
     let table: [Taken; 22] = [
         ("200 OK\r\nContent-Length: 5\r\n\r\nhello", false, "hello", "content-length: 5\n", true),
         ("200 OK\r\nContent-Length: 005\r\n\r\nhello", false, "hello", "content-length: 5\n", true),
@@ -260,7 +260,7 @@ fn an_answer_whose_end_is_clear_is_read_to_it_and_no_further() {
         assert_eq!((read.status, read.body.as_str(), read.fields.as_str()), (status, body, fields), "{answer:?}");
         assert_eq!((read.end, read.persists, read.behind.as_str()), (Some(Ok(())), persists, ""), "{answer:?}");
         if !closes {
-            // What follows is not part of it.
+            // The bytes that follow are not part of it.
             let more = format!("{bytes}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
             let read = super::tests::read([more.as_bytes()], Asked::default(), false);
             assert_eq!((read.body.as_str(), read.behind.len()), (body, 42), "{answer:?}");
@@ -276,7 +276,7 @@ fn an_answer_whose_end_is_clear_is_read_to_it_and_no_further() {
 }
 
 #[test]
-fn an_answer_to_head_has_no_body_whatever_it_says() {
+fn a_response_to_head_has_no_body_whatever_it_says() {
     let asked = Asked { head: true, switch: false };
     for fields in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", ""] {
         let read = read_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes(), asked, false);
@@ -285,7 +285,7 @@ fn an_answer_to_head_has_no_body_whatever_it_says() {
 }
 
 #[test]
-fn a_switch_ends_http_and_leaves_what_follows_alone() {
+fn a_101_ends_http_and_leaves_the_following_bytes() {
     let asked = Asked { head: false, switch: true };
     let bytes = b"HTTP/1.1 101 Switch\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\n\x01\x02hi";
     let read = read([bytes.as_slice()], asked, false);
@@ -294,7 +294,7 @@ fn a_switch_ends_http_and_leaves_what_follows_alone() {
 }
 
 #[test]
-fn a_body_that_does_not_end_where_it_should_is_cut() {
+fn a_body_with_a_wrong_end_is_reported() {
     let coded = "Transfer-Encoding: chunked\r\n\r\n";
     for (rest, body, closes, cause) in [
         ("Content-Length: 5\r\n\r\nhell".to_owned(), "hell", true, BadAnswer::Cut),
@@ -327,7 +327,7 @@ fn a_body_that_does_not_end_where_it_should_is_cut() {
 }
 
 #[test]
-fn extensions_of_a_body_have_a_bound_together() {
+fn the_extensions_of_a_body_have_a_common_limit() {
     let chunk = format!("1;{}\r\nx\r\n", "a".repeat(1023));
     let answer =
         |count: usize| format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(count));
@@ -336,7 +336,7 @@ fn extensions_of_a_body_have_a_bound_together() {
 }
 
 #[test]
-fn trailers_are_given_on() {
+fn trailers_are_passed_on() {
     let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nGrpc-Status : 0\r\nX: y\r\n\r\n";
     let read = read_all(bytes, Asked::default(), false);
     assert_eq!((read.body.as_str(), read.trailers.as_str()), ("ok", "grpc-status: 0\nx: y\n"));

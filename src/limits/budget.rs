@@ -1,16 +1,16 @@
-//! Budget that all clients share, with a share of it that no client exceeds.
+//! A budget that all clients share, with a maximum per client.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Client, FAIR};
 
-/// Budget for places or for bytes. Its memory grows with the number of clients that hold some.
+/// A budget for places or for bytes. Its memory grows with the number of clients that use it.
 #[derive(Debug)]
 pub struct Budget {
-    /// For all clients together.
+    /// Maximum of all clients together.
     all: usize,
-    /// For each client.
+    /// Maximum of each client.
     each: usize,
     taken: Mutex<Taken>,
 }
@@ -21,7 +21,7 @@ struct Taken {
     of: HashMap<Client, usize>,
 }
 
-/// What one client holds of a room. Dropping it gives it back.
+/// The amount that one client uses. Dropping it releases the amount.
 #[derive(Debug)]
 pub struct Hold {
     room: Arc<Budget>,
@@ -29,17 +29,17 @@ pub struct Hold {
     amount: usize,
 }
 
-/// Why there is no room.
+/// Why an amount was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The client holds its share. Others get more.
+    /// The client has reached its maximum. Other clients can get more.
     ForClient,
-    /// All of it is taken, or so much that the rest is for clients that hold little.
+    /// The budget is used up, or the rest is reserved for clients that use little.
     ForAll,
 }
 
 impl Budget {
-    /// Nothing is taken. `all` is for all clients together, `each` for each one.
+    /// An unused budget: `all` for all clients together, `each` for each one.
     pub fn new(all: usize, each: usize) -> Arc<Budget> {
         Arc::new(Budget { all, each, taken: Mutex::default() })
     }
@@ -55,16 +55,16 @@ impl Budget {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Sums are never left half-way.
+        // Every change is complete before the lock is released.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Hold {
-    /// Takes `more` on top.
+    /// Takes `more` in addition.
     ///
     /// # Errors
-    /// [`Full`]; what is held stays as it is.
+    /// [`Full`]; the amount stays as it is.
     pub fn grow(&mut self, more: usize) -> Result<(), Full> {
         let mut taken = self.room.taken();
         let of_client = taken.of.get(&self.client).copied().unwrap_or(0);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn many_clients_that_take_what_they_get_leave_some_to_others() {
+    fn greedy_clients_leave_some_to_others() {
         let room = Budget::new(1_024, 128);
         let mut held = Vec::new();
         for number in 1..=10 {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_gets_its_share_and_all_together_get_the_room() {
+    fn one_client_gets_its_maximum_and_all_together_get_the_budget() {
         let room = Budget::new(10, 4);
         let (one, same, other) = (client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::"), client("192.0.2.1"));
         let mut held = room.take(one, 1).unwrap();
@@ -129,6 +129,6 @@ mod tests {
         assert!(room.take(client("192.0.2.3"), 3).is_ok());
         drop((rest, last));
         let taken = room.taken();
-        assert!(taken.all == 0 && taken.of.is_empty(), "nothing is kept of clients that hold nothing");
+        assert!(taken.all == 0 && taken.of.is_empty(), "no entry remains for clients that use nothing");
     }
 }

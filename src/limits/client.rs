@@ -1,9 +1,9 @@
-//! What counts as one client.
+//! The definition of one client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// One client, as everything counts them that has a limit per client: an IPv4 address, or the /64 network of an IPv6
-/// address, which is what a provider gives to one customer.
+/// One client for all limits per client: an IPv4 address, or the /64 network of an IPv6 address, which is what a
+/// provider assigns to one customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(IpAddr);
 

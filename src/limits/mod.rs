@@ -1,9 +1,9 @@
-//! Limits: how often something may happen, and how much one client may hold at once.
+//! Limits: how often something may happen, and how much one client may use at once.
 //!
-//! [`Throttle`] is the keyed rate limiter. A [`Budget`] bounds what all clients hold together,
-//! a [`Room`] also makes room for newcomers, and [`Turns`] lets work wait in line. [`TurnedAway`] counts what limits turn
-//! away, [`Seldom`] spares the log. [`Client`] is the one definition of what counts as a client. The module that uses a
-//! limit decides what its refusal looks like.
+//! [`Throttle`] is the keyed rate limiter. A [`Budget`] limits what all clients use together. A [`Room`] limits places
+//! and evicts provisional ones for newcomers. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
+//! refuse. [`Seldom`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
+//! refuses.
 
 mod budget;
 mod client;
@@ -21,6 +21,6 @@ pub use throttle::Throttle;
 pub use turned_away::{Limit, TurnedAway};
 pub use turns::{Turn, Turns, Waiting};
 
-/// How many times as much as is free one client may take of what all clients share: alone three quarters, beside another
-/// one that holds as much three quarters of the rest, and so on.
+/// The largest share of one client, as a multiple of what is free: one client alone gets three quarters of the whole,
+/// another one three quarters of the rest, and so on.
 pub const FAIR: usize = 3;

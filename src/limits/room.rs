@@ -1,9 +1,9 @@
-//! Bounds how many places all clients together and each client may hold, and makes room for newcomers.
+//! Limits how many places all clients together and each client may have, and evicts idle holders for newcomers.
 //!
-//! A place is *provisional* until its holder has shown that it is in earnest, for instance by finishing a handshake.
-//! When there is no place left, the oldest provisional place of the client with the most of them is taken away. So a
-//! client that takes many places and does nothing with them only displaces itself. Each operation costs the logarithm
-//! of the number of places.
+//! A place is *provisional* until its holder has made progress, for instance finished a handshake. When no place is
+//! left, the oldest provisional place of the client with the most provisional places is taken away. So a client that
+//! takes many places without using them displaces only itself. The cost of each operation is logarithmic in the number
+//! of places.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,29 +12,29 @@ use tokio::sync::oneshot;
 
 use super::{Client, Limit, TurnedAway};
 
-/// The bounds of one kind of place.
+/// The limits of one kind of place.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Most places of all clients.
     pub all: usize,
-    /// What the bound of all clients is called where it turns something away.
+    /// The name of this limit in the counters.
     pub all_name: Limit,
     /// Most places of one client.
     pub each: usize,
-    /// What the bound of one client is called.
+    /// The name of this limit in the counters.
     pub each_name: Limit,
 }
 
 /// A bounded number of places, shared by all workers.
 #[derive(Debug)]
 pub struct Room {
-    bounds: Bounds,
     turned_away: Arc<TurnedAway>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    bounds: Bounds,
     held: usize,
     clients: HashMap<Client, Held>,
     /// Clients with provisional places, ordered by how many they have.
@@ -42,15 +42,15 @@ struct State {
     next: u64,
 }
 
-/// What one client holds.
+/// The places of one client.
 #[derive(Debug, Default)]
 struct Held {
     places: usize,
-    /// The provisional ones of them, the oldest first. A sender is dropped to take its place away.
+    /// The provisional places, oldest first. Dropping a sender takes its place away.
     provisional: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// One place of a client. Dropping it gives the place back.
+/// One place of a client. Dropping it releases the place.
 #[derive(Debug)]
 pub struct Place {
     room: Arc<Room>,
@@ -59,27 +59,41 @@ pub struct Place {
     provisional: Option<(u64, oneshot::Receiver<()>)>,
 }
 
+impl Bounds {
+    /// One client may not hold more than all.
+    fn in_order(self) -> Bounds {
+        Bounds { each: self.each.min(self.all), ..self }
+    }
+}
+
 impl Room {
-    /// An empty room. What its bounds turn away is counted in `turned_away`.
+    /// An empty room. `turned_away` counts its refusals.
     pub fn new(bounds: Bounds, turned_away: Arc<TurnedAway>) -> Arc<Room> {
-        let each = bounds.each.min(bounds.all);
-        Arc::new(Room { bounds: Bounds { each, ..bounds }, turned_away, state: Mutex::default() })
+        let (clients, ranked) = (HashMap::new(), BTreeSet::new());
+        let state = State { bounds: bounds.in_order(), held: 0, clients, ranked, next: 0 };
+        Arc::new(Room { turned_away, state: Mutex::new(state) })
     }
 
-    /// Takes a provisional place for `client`; if there is none left, takes the oldest one away from the client with
-    /// the most. `None`: no place can be taken away.
+    /// Changes the bounds. Places beyond them stay until they are given back.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.lock().bounds = bounds.in_order();
+    }
+
+    /// Takes a provisional place for `client`. If none is left, evicts the oldest one of the client with the most.
+    /// `None`: no place can be evicted.
     pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
-        self.enter_within(client, self.bounds.each)
+        let each = self.lock().bounds.each;
+        self.enter_within(client, each)
     }
 
-    /// Like [`Room::enter`], for a client that may hold `each` places.
+    /// Like [`Room::enter`], for a client with a maximum of `each` places.
     pub fn enter_within(self: &Arc<Self>, client: Client, each: usize) -> Option<Place> {
         let mut state = self.lock();
         let here = state.clients.get(&client).map_or(0, |held| held.places);
         let (full, from) = if here >= each {
-            (Some(self.bounds.each_name), Some(client))
-        } else if state.held >= self.bounds.all {
-            (Some(self.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
+            (Some(state.bounds.each_name), Some(client))
+        } else if state.held >= state.bounds.all {
+            (Some(state.bounds.all_name), state.ranked.last().map(|(_, client)| *client))
         } else {
             (None, None)
         };
@@ -108,7 +122,7 @@ impl Room {
 }
 
 impl State {
-    /// Takes the oldest provisional place of `client` away. `false`: the client has none.
+    /// Evicts the oldest provisional place of `client`. `false`: the client has none.
     fn take_oldest(&mut self, client: Client) -> bool {
         let taken = self.change(client, |held| {
             let taken = held.provisional.pop_first().is_some();
@@ -119,7 +133,7 @@ impl State {
         taken
     }
 
-    /// Changes what a client holds, and keeps the order of clients.
+    /// Changes the places of a client, and updates the order of clients.
     fn change<T>(&mut self, client: Client, change: impl FnOnce(&mut Held) -> T) -> T {
         let held = self.clients.entry(client).or_default();
         let before = held.provisional.len();
@@ -139,16 +153,16 @@ impl State {
 }
 
 impl Place {
-    /// Completes when the place is taken away. Never completes for a place that was confirmed.
+    /// Completes when the place is taken away. Never completes for a confirmed place.
     pub async fn taken_away(&mut self) {
         match &mut self.provisional {
-            // Fails when the sender is dropped; nothing is ever sent.
+            // Receives an error when the sender is dropped; no value is ever sent.
             Some((_, taken_away)) => drop(taken_away.await),
             None => std::future::pending().await,
         }
     }
 
-    /// Keeps the place until it is dropped. `false`: it was taken away just now.
+    /// Makes the place permanent until it is dropped. `false`: it was taken away just before.
     pub fn confirm(&mut self) -> bool {
         let Some((number, _)) = &self.provisional else { return true };
         let number = *number;
@@ -165,7 +179,7 @@ impl Drop for Place {
         let mut state = self.room.lock();
         let number = self.provisional.as_ref().map(|(number, _)| *number);
         let given_back = state.change(self.client, |held| {
-            // A place that was taken away is given back already.
+            // A place that was taken away is released already.
             let is_held = number.is_none_or(|number| held.provisional.remove(&number).is_some());
             held.places -= usize::from(is_held);
             is_held
@@ -214,11 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn confirmed_places_stay_and_newcomers_are_turned_away() {
+    fn confirmed_places_stay_and_newcomers_are_refused() {
         let (room, turned_away) = room(3, 2);
         let mut held: Vec<_> = [1, 1, 2].map(|number| room.enter(client(number)).unwrap()).into();
         assert!(held.iter_mut().all(Place::confirm));
-        assert!(room.enter(client(1)).is_none(), "the share of one client");
+        assert!(room.enter(client(1)).is_none(), "the maximum of one client");
         assert!(room.enter(client(3)).is_none(), "all places");
         assert_eq!(turned_away.counts().collect::<Vec<_>>()[..2], [("connections", 1), ("connections_per_ip", 1)]);
         held.pop();
@@ -226,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_at_its_share_displaces_itself_alone() {
+    fn a_client_at_its_maximum_displaces_only_itself() {
         let (room, _) = room(100, 2);
         let mut other: Vec<_> = (0..2).map(|_| room.enter(client(2)).unwrap()).collect();
         let mut held: Vec<_> = (0..9).map(|_| room.enter(client(1)).unwrap()).collect();

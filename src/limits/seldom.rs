@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The least time between two log lines of one kind.
+/// The shortest time between two log lines of one kind.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// Decides whether to log one kind of event; remembers the last log line.
@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 pub struct Seldom(Mutex<Option<Instant>>);
 
 impl Seldom {
-    /// Reports whether the event may be logged now. If so, it counts as logged.
+    /// Whether the event may be logged now. If so, records that it was logged.
     pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= PAUSE);
@@ -28,7 +28,7 @@ mod tests {
     use crate::clock::Clock;
 
     #[test]
-    fn a_report_is_due_once_in_a_while() {
+    fn an_event_is_logged_once_per_period() {
         let (seldom, now) = (Seldom::default(), Clock::system().instant());
         let due = [0, 1, 59, 60, 61, 200].map(|seconds| seldom.is_due(now + Duration::from_secs(seconds)));
         assert_eq!(due, [true, false, false, true, false, true]);

@@ -1,9 +1,9 @@
 //! Keyed rate limiter: N events per period for each key, in bursts of up to N.
 //!
-//! One number for each key says when the key will have recovered (the generic cell rate algorithm, GCRA). The table has
-//! a fixed size and keeps no keys, only their hashes under a secret of this process. When a set of the table is full,
-//! the key with the least to recover from is evicted: a flood of new keys evicts others of its kind, and never a key
-//! that is over its limit.
+//! The state of a key is one number: the time at which it has fully recovered (generic cell rate algorithm, GCRA). The
+//! table has a fixed size and stores no keys, only their hashes under a secret of this process. When a set of the table
+//! is full, the key that recovers first is evicted. So a flood of new keys evicts other new keys, and never a key that
+//! is over its limit.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -13,9 +13,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::units::Rate;
 
-/// Keys that share a lock, and a place to give way in.
+/// Number of keys in a set: they share a lock, and evict one another.
 const WAYS: usize = 8;
-/// Sets of them. 65,536 keys in one megabyte.
+/// Number of sets: 65,536 keys in one megabyte.
 const SETS: usize = 8_192;
 
 /// A keyed rate limiter.
@@ -31,7 +31,7 @@ pub struct Throttle {
 #[derive(Clone, Copy, Default)]
 struct Slot {
     key: u64,
-    /// When the key will have recovered wholly, in microseconds since 1970.
+    /// When the key has fully recovered, in microseconds since 1970.
     recovered: i64,
 }
 
@@ -85,7 +85,7 @@ impl Throttle {
 
     fn change<E>(&self, key: &impl Hash, now: Timestamp, change: impl FnOnce(i64) -> Result<i64, E>) -> Result<(), E> {
         let (key, mut set) = self.find(key);
-        // Uses the key's own slot, otherwise that of the key with the least to recover from.
+        // Uses the key's own slot, otherwise evicts the key that recovers first.
         let slots = set.iter_mut().flat_map(|set| set.iter_mut());
         let Some(slot) = slots.min_by_key(|slot| (slot.key != key, slot.recovered)) else { return Ok(()) };
         let recovered = if slot.key == key { slot.recovered_from(now, self.all) } else { now.as_micros() };
@@ -102,7 +102,7 @@ impl Throttle {
 }
 
 impl Slot {
-    /// When the key will have recovered: not before now, and also after the clock was set back within a whole period.
+    /// When the key has fully recovered: not before now, and within one period even after the clock was set back.
     fn recovered_from(&self, now: Timestamp, all: i64) -> i64 {
         self.recovered.clamp(now.as_micros(), now.as_micros().saturating_add(all))
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn all_may_come_at_once_and_then_one_after_the_other() {
+    fn a_full_burst_is_allowed_and_then_one_event_after_the_other() {
         let throttle = Throttle::new(Rate::per_minute(5));
         for _ in 0..5 {
             assert_eq!(throttle.check(&"alice", at(0)), Ok(()));
@@ -130,18 +130,18 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(throttle.take(&"alice", at(0)), Err(seconds(12)), "a refusal costs nothing");
         }
-        assert_eq!(throttle.take(&"bob", at(0)), Ok(()), "another key is another matter");
+        assert_eq!(throttle.take(&"bob", at(0)), Ok(()), "keys are independent");
         assert_eq!(throttle.check(&"alice", at(11)), Err(seconds(1)));
         assert_eq!(throttle.take(&"alice", at(12)), Ok(()));
         assert_eq!(throttle.take(&"alice", at(12)), Err(seconds(12)));
         for _ in 0..5 {
             assert_eq!(throttle.take(&"alice", at(1_000)), Ok(()));
         }
-        assert!(throttle.take(&"alice", at(1_000)).is_err(), "a long rest does not add up");
+        assert!(throttle.take(&"alice", at(1_000)).is_err(), "unused events do not accumulate");
     }
 
     #[test]
-    fn what_is_given_back_may_be_taken_again() {
+    fn a_refunded_event_can_be_taken_again() {
         let throttle = Throttle::new(Rate::per_minute(1));
         for _ in 0..10 {
             assert_eq!(throttle.take(&1, at(0)), Ok(()));
@@ -149,11 +149,11 @@ mod tests {
         }
         throttle.give_back(&1, at(0));
         assert_eq!(throttle.take(&1, at(0)), Ok(()));
-        assert!(throttle.take(&1, at(0)).is_err(), "no more than was taken");
+        assert!(throttle.take(&1, at(0)).is_err(), "a refund is limited to what was taken");
     }
 
     #[test]
-    fn a_debt_never_takes_longer_than_a_whole_period() {
+    fn recovery_never_takes_longer_than_one_period() {
         let throttle = Throttle::new(Rate::per_minute(2));
         for _ in 0..1_000 {
             throttle.charge(&1, at(0));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_new_keys_does_not_free_those_that_are_held_back() {
+    fn a_flood_of_new_keys_does_not_evict_keys_over_their_limit() {
         let throttle = Throttle::new(Rate::per_minute(2));
         throttle.charge(&"held back", at(0));
         throttle.charge(&"held back", at(0));

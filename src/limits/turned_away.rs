@@ -1,8 +1,8 @@
-//! Counts what limits turn away, for the metrics page and for the log.
+//! Counts the refusals of limits, for metrics and the log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A limit that turns clients away, by the name of its setting where it has one.
+/// A limit that refuses clients, named after its setting if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Connections of the process.
@@ -13,14 +13,14 @@ pub enum Limit {
     Handshakes,
     /// Unfinished TLS handshakes of one client.
     HandshakesPerIp,
-    /// Refused request bodies that are read on and thrown away.
+    /// Refused request bodies that are read and discarded.
     UnreadBodies,
     /// Connections of one client to the admin application or to an internal listener.
     AdminConnections,
 }
 
 impl Limit {
-    /// Each once, in the order of [`TurnedAway`].
+    /// All limits, in the order of [`TurnedAway`].
     const ALL: [(Limit, &str); 6] = [
         (Limit::Connections, "connections"),
         (Limit::ConnectionsPerIp, "connections_per_ip"),
@@ -31,19 +31,19 @@ impl Limit {
     ];
 }
 
-/// How often each limit turned something away.
+/// The number of refusals of each limit.
 #[derive(Debug, Default)]
 pub struct TurnedAway([Count; Limit::ALL.len()]);
 
 #[derive(Debug, Default)]
 struct Count {
     total: AtomicU64,
-    /// How many of them were told to the log.
+    /// How many of them were logged.
     told: AtomicU64,
 }
 
 impl TurnedAway {
-    /// Counts one that `limit` turned away.
+    /// Counts a refusal of `limit`.
     pub fn count(&self, limit: Limit) {
         for ((named, _), count) in Limit::ALL.iter().zip(&self.0) {
             if *named == limit {
@@ -52,13 +52,13 @@ impl TurnedAway {
         }
     }
 
-    /// Each limit by its name, and how often it turned something away.
+    /// The name and the number of refusals of each limit.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Limit::ALL.iter().zip(&self.0).map(|((_, name), count)| (*name, count.total.load(Ordering::Relaxed)))
     }
 
-    /// The limits that turned something away since this was last asked, and how often. For the log: it is asked once a
-    /// second, so that a flood of clients is not a flood of lines.
+    /// The refusals of each limit since the last call, without zeros. Called once a second for the log, so that a flood
+    /// of clients does not flood the log.
     pub fn news(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counts().zip(&self.0).filter_map(|((name, total), count)| {
             let news = total.saturating_sub(count.told.swap(total, Ordering::Relaxed));
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn news_are_told_once_and_counts_stay() {
+    fn new_refusals_are_reported_once_and_counts_stay() {
         let turned_away = TurnedAway::default();
         assert_eq!(turned_away.news().count(), 0);
         for limit in [Limit::Handshakes, Limit::Connections, Limit::Handshakes] {

@@ -1,27 +1,28 @@
-//! Lets each client do only a few things of one kind at once; more of them wait, in the order in which they came.
+//! Limits how many tasks of one kind each client runs at once; further tasks wait in order of arrival.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Client;
 
-/// The turns of all clients. Memory grows with the clients that have a turn or wait for one.
+/// The turns of all clients. Memory grows with the number of clients that have a turn or wait.
 #[derive(Debug)]
 pub struct Turns {
-    each: usize,
+    each: AtomicUsize,
     clients: Mutex<HashMap<Client, Line>>,
 }
 
 #[derive(Debug)]
 struct Line {
     turns: Arc<Semaphore>,
-    /// How many have a turn or wait for one.
+    /// How many tasks have a turn or wait for one.
     members: usize,
 }
 
-/// A member of a client's line.
+/// A task in a client's queue.
 #[derive(Debug)]
 pub struct Waiting {
     all: Arc<Turns>,
@@ -29,10 +30,10 @@ pub struct Waiting {
     turns: Arc<Semaphore>,
 }
 
-/// One turn of a client. Dropping it lets the next one go on.
+/// One turn of a client. Dropping it lets the next task run.
 #[derive(Debug)]
 pub struct Turn {
-    // In this order: the next one goes on before the line is forgotten.
+    // Dropped in this order: the next task runs before the queue is removed.
     _turn: Option<OwnedSemaphorePermit>,
     member: Waiting,
 }
@@ -40,13 +41,19 @@ pub struct Turn {
 impl Turns {
     /// Each client has `each` turns at once.
     pub fn new(each: usize) -> Arc<Turns> {
-        Arc::new(Turns { each, clients: Mutex::default() })
+        Arc::new(Turns { each: each.into(), clients: Mutex::default() })
     }
 
-    /// Joins the client's line.
+    /// Changes how many turns a client has. Lines that exist keep theirs.
+    pub fn set_each(&self, each: usize) {
+        self.each.store(each, Ordering::Relaxed);
+    }
+
+    /// Joins the client's queue.
     pub fn join(self: &Arc<Self>, client: Client) -> Waiting {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Line { turns: Arc::new(Semaphore::new(self.each.min(Semaphore::MAX_PERMITS))), members: 0 };
+        let each = self.each.load(Ordering::Relaxed).min(Semaphore::MAX_PERMITS);
+        let fresh = || Line { turns: Arc::new(Semaphore::new(each)), members: 0 };
         let line = clients.entry(client).or_insert_with(fresh);
         line.members += 1;
         Waiting { all: Arc::clone(self), client, turns: Arc::clone(&line.turns) }
@@ -54,19 +61,20 @@ impl Turns {
 }
 
 impl Waiting {
-    /// Completes when it is this member's turn.
+    /// Completes when the task may run.
     pub async fn turn(self) -> Turn {
-        // Fails only if the semaphore was closed, which none is.
+        // Fails only if the semaphore is closed, which never happens.
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
         Turn { _turn: turn, member: self }
     }
 }
 
 impl Turn {
-    /// Reports whether other tasks of the client wait.
+    /// Whether other tasks of the client wait.
     pub fn is_awaited(&self) -> bool {
         let clients = self.member.all.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(&self.member.client).is_some_and(|line| line.members > self.member.all.each)
+        let each = self.member.all.each.load(Ordering::Relaxed);
+        clients.get(&self.member.client).is_some_and(|line| line.members > each)
     }
 }
 
@@ -113,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_kept_of_clients_without_a_turn() {
+    async fn no_entry_remains_for_clients_without_a_turn() {
         let turns = Turns::new(2);
         let held = turns.join(client(1)).turn().await;
         drop(turns.join(client(2)));

@@ -17,40 +17,26 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::{http2, serve};
-use crate::config::settings::{ConnectionTimeouts, Limits};
-use crate::gateway::{ClientConnection, Door, Ending, Gateway, Pulse, Roll};
+use crate::config::settings::Limits;
+use crate::gateway::{ClientConnection, Current, Door, Ending, Generation, ListenerTls, Pulse, Roll};
 use crate::limits::{Client, Place};
-use crate::route::{Peer, ServerNames};
+use crate::route::Peer;
+use crate::telemetry::Recorder;
 
 /// How long accepting rests when the process has no descriptor left.
 const REST: Duration = Duration::from_millis(200);
 
-/// The TLS of a listener.
-pub struct Tls {
-    /// Shakes hands.
-    pub acceptor: TlsAcceptor,
-    /// The names of its certificates.
-    pub names: Rc<ServerNames>,
-    /// What holds for clients that speak HTTP without TLS.
-    pub unencrypted: Rc<Door>,
-}
-
-/// All that accepting needs to know. One per worker and listener.
+/// Accepts the connections of one listener on one worker. What the listener does is looked up in the worker's current
+/// generation for each connection.
 pub struct Accept {
+    /// The listener's name.
+    pub listener: Arc<str>,
     /// The request pipeline.
-    pub gateway: Rc<Gateway>,
-    /// What holds for all of the listener's connections.
-    pub door: Rc<Door>,
-    /// `None`: the listener is unencrypted.
-    pub tls: Option<Tls>,
+    pub current: Rc<Current>,
     /// The worker's connections.
     pub roll: Rc<Roll>,
-    /// The bounds of all connections.
+    /// The limits of all connections.
     pub connections: Arc<Connections>,
-    /// Limits, for connections.
-    pub limits: Rc<Limits>,
-    /// Timeouts, for connections.
-    pub timeouts: ConnectionTimeouts,
 }
 
 impl Accept {
@@ -86,60 +72,70 @@ impl Accept {
     fn take(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let Some(place) = self.connections.enter(Client::of(address.ip())) else { return };
+        let gateway = self.current.get();
+        let Some(terms) = Terms::of(&gateway.generation, &self.listener) else { return };
+        let recorder = Arc::clone(&gateway.worker.recorder);
         let this = Rc::clone(self);
         // Entered here and not in the task: a stop that comes before the task has run waits for it as well.
-        let pulse = self.roll.enter();
+        let pulse = self.roll.enter(&self.listener);
         tokio::task::spawn_local(async move {
-            let recorder = Arc::clone(&this.gateway.recorder);
             recorder.connection_accepted();
-            this.serve(stream, address, place, pulse).await;
+            this.serve(terms, &recorder, (stream, address), place, pulse).await;
             recorder.connection_closed();
         });
     }
 
-    async fn serve(&self, stream: TcpStream, address: SocketAddr, mut place: Place, pulse: Rc<Pulse>) {
+    async fn serve(
+        &self,
+        terms: Terms,
+        recorder: &Recorder,
+        (stream, address): (TcpStream, SocketAddr),
+        mut place: Place,
+        pulse: Rc<Pulse>,
+    ) {
         // Fails only on a connection that is gone.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
-        let gateway = Rc::clone(&self.gateway);
-        let limits = Rc::clone(&self.limits);
+        let Terms { door, tls, limits, handshake } = terms;
+        let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
         // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
-        let Some(Tls { acceptor, names, unencrypted }) = &self.tls else {
+        let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
             if unless_taken_away(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
             }
-            let client = Self::client(Peer::plain(address, local), pulse, &self.door);
-            return Box::pin(serve::http1(stream, gateway, client, limits, &self.connections)).await;
+            let client = client(Peer::plain(address, local), pulse, listener, door);
+            return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         };
-        // A handshake keeps no stop waiting; its client has not asked for anything yet.
+        // A stop does not wait for a handshake: its client has not sent a request yet.
         drop(pulse);
-        let deadline = Instant::now() + self.timeouts.handshake;
+        let deadline = Instant::now() + handshake;
         let silent = timeout_at(deadline, opening(&stream));
         let first = match unless_taken_away(&mut place, silent).await {
             Some(Ok(Some(first))) => first,
-            Some(Err(_)) => return self.gateway.recorder.handshake_failed(),
+            Some(Err(_)) => return recorder.handshake_failed(),
             Some(Ok(None)) | None => return,
         };
         if first == Opening::Http {
-            let client = Self::client(Peer::plain(address, local), self.roll.enter(), unencrypted);
-            let refused = serve::http1(stream, gateway, client, limits, &self.connections);
+            let pulse = self.roll.enter(&self.listener);
+            let client = client(Peer::plain(address, local), pulse, None, unencrypted);
+            let refused = serve::http1(stream, current, client, limits, &self.connections);
             // The place stays provisional: such a connection gives way to others until its end.
             let _ = Box::pin(unless_taken_away(&mut place, refused)).await;
             return;
         }
-        let handshake = timeout_at(deadline, self.shake_hands(acceptor, stream, Client::of(address.ip())));
+        let handshake = timeout_at(deadline, self.shake_hands(&acceptor, stream, Client::of(address.ip())));
         let Some(Ok(Some(stream))) = Box::pin(unless_taken_away(&mut place, handshake)).await else {
-            return self.gateway.recorder.handshake_failed();
+            return recorder.handshake_failed();
         };
         if !place.confirm() {
             return;
         }
         let (_, session) = stream.get_ref();
-        let peer = Peer::tls(address, local, session.server_name(), Rc::clone(names));
-        let client = Self::client(peer, self.roll.enter(), &self.door);
+        let peer = Peer::tls(address, local, session.server_name(), names);
+        let client = client(peer, self.roll.enter(&self.listener), listener, door);
         if session.alpn_protocol() == Some(b"h2") {
-            Box::pin(http2::http2(stream, gateway, client, limits)).await;
+            Box::pin(http2::http2(stream, current, client, limits)).await;
         } else {
-            Box::pin(serve::http1(stream, gateway, client, limits, &self.connections)).await;
+            Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         }
     }
 
@@ -156,10 +152,30 @@ impl Accept {
             shaken = acceptor.accept(stream) => shaken.ok(),
         }
     }
+}
 
-    fn client(peer: Peer, pulse: Rc<Pulse>, door: &Rc<Door>) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), door: Rc::clone(door) })
+/// What holds for a connection when it begins.
+struct Terms {
+    door: Arc<Door>,
+    tls: Option<ListenerTls>,
+    limits: Arc<Limits>,
+    handshake: Duration,
+}
+
+impl Terms {
+    fn of(generation: &Generation, listener: &str) -> Option<Terms> {
+        let listener = generation.listener(listener)?;
+        Some(Terms {
+            door: Arc::clone(&listener.door),
+            tls: listener.tls.clone(),
+            limits: Arc::clone(&generation.limits),
+            handshake: generation.timeouts.handshake,
+        })
     }
+}
+
+fn client(peer: Peer, pulse: Rc<Pulse>, listener: Option<Arc<str>>, door: Arc<Door>) -> Rc<ClientConnection> {
+    Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, door })
 }
 
 /// What the future gives; `None` if the place is taken away before.

@@ -8,7 +8,7 @@
 //! What a replaced block would have put into the library's table is missing there. From the first one on, the library
 //! therefore gets every block of the connection in a form that needs no table.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::uri::Authority;
 
@@ -26,7 +26,7 @@ const BOMB: usize = 4;
 /// The header blocks of one connection.
 pub struct Blocks {
     decoder: Decoder,
-    limits: Rc<Limits>,
+    limits: Arc<Limits>,
     /// The last block in a form that needs no table.
     literals: Vec<u8>,
     replaces: bool,
@@ -34,7 +34,7 @@ pub struct Blocks {
 
 impl Blocks {
     /// Before the first block.
-    pub fn new(limits: Rc<Limits>) -> Blocks {
+    pub fn new(limits: Arc<Limits>) -> Blocks {
         Blocks { decoder: Decoder::default(), limits, literals: Vec::new(), replaces: false }
     }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_block_that_decodes_to_far_more_than_it_has_bytes_ends_the_connection_and_is_not_kept() {
         let limits = Limits { header_bytes: 64 << 10, ..Limits::default() };
-        let mut blocks = Blocks::new(Rc::new(limits));
+        let mut blocks = Blocks::new(Arc::new(limits));
         // A field of 4,000 bytes goes into the table; then a byte stands for it.
         let field = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4_000]].concat();
         let bomb = |times: usize| [field.clone(), vec![0xbe; times]].concat();

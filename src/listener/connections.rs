@@ -1,6 +1,7 @@
 //! The bounds of client connections, shared by all workers and listeners.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -28,7 +29,8 @@ pub struct Connections {
     handshakes: Arc<Room>,
     /// Handshakes of one client beyond its share wait: an honest client that opens many connections at once loses none.
     turns: Arc<Turns>,
-    stale: Duration,
+    /// In milliseconds.
+    stale: AtomicU64,
     turned_away: Arc<TurnedAway>,
     unread: Arc<Room>,
 }
@@ -44,21 +46,24 @@ pub struct Handshake {
 impl Connections {
     /// No connections yet. `handshake` is the time for a handshake; what the limits turn away is counted in `turned_away`.
     pub fn new(limits: &Limits, handshake: Duration, turned_away: &Arc<TurnedAway>) -> Arc<Connections> {
-        let room = |(all, all_name), (each, each_name)| {
-            Room::new(Bounds { all, all_name, each, each_name }, Arc::clone(turned_away))
-        };
-        let each = limits.handshakes_per_ip.min(limits.handshakes);
+        let room = |bounds| Room::new(bounds, Arc::clone(turned_away));
+        let (all_name, each_name) = (Limit::UnreadBodies, Limit::UnreadBodies);
         Arc::new(Connections {
-            places: room(
-                (limits.connections, Limit::Connections),
-                (limits.connections_per_ip, Limit::ConnectionsPerIp),
-            ),
-            handshakes: room((limits.handshakes, Limit::Handshakes), (each, Limit::HandshakesPerIp)),
-            turns: Turns::new(each),
-            stale: handshake / STALE,
+            places: room(of_connections(limits)),
+            handshakes: room(of_handshakes(limits)),
+            turns: Turns::new(of_handshakes(limits).each),
+            stale: AtomicU64::new(stale(handshake)),
             turned_away: Arc::clone(turned_away),
-            unread: room((UNREAD, Limit::UnreadBodies), (UNREAD_EACH, Limit::UnreadBodies)),
+            unread: room(Bounds { all: UNREAD, all_name, each: UNREAD_EACH, each_name }),
         })
+    }
+
+    /// Changes the limits. Connections beyond them stay.
+    pub fn set_limits(&self, limits: &Limits, handshake: Duration) {
+        self.places.set_bounds(of_connections(limits));
+        self.handshakes.set_bounds(of_handshakes(limits));
+        self.turns.set_each(of_handshakes(limits).each);
+        self.stale.store(stale(handshake), Ordering::Relaxed);
     }
 
     /// A provisional place for a connection that was just accepted. `None`: the connection has to be closed.
@@ -70,13 +75,29 @@ impl Connections {
     pub async fn begin_handshake(&self, client: Client) -> Option<Handshake> {
         let turn = self.turns.join(client).turn().await;
         let place = self.handshakes.enter(client)?;
-        Some(Handshake { place, turn, stale: self.stale, turned_away: Arc::clone(&self.turned_away) })
+        let stale = Duration::from_millis(self.stale.load(Ordering::Relaxed));
+        Some(Handshake { place, turn, stale, turned_away: Arc::clone(&self.turned_away) })
     }
 
     /// A place for reading on what a client sends of a refused request.
     pub fn read_on(&self, client: Client) -> Option<Place> {
         self.unread.enter(client)
     }
+}
+
+fn of_connections(limits: &Limits) -> Bounds {
+    let (all_name, each_name) = (Limit::Connections, Limit::ConnectionsPerIp);
+    Bounds { all: limits.connections, all_name, each: limits.connections_per_ip, each_name }
+}
+
+fn of_handshakes(limits: &Limits) -> Bounds {
+    let (all_name, each_name) = (Limit::Handshakes, Limit::HandshakesPerIp);
+    let each = limits.handshakes_per_ip.min(limits.handshakes);
+    Bounds { all: limits.handshakes, all_name, each, each_name }
+}
+
+fn stale(handshake: Duration) -> u64 {
+    u64::try_from((handshake / STALE).as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Handshake {

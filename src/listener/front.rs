@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,7 +26,7 @@ const EMPTY_LINES: u8 = 2;
 pub struct Front<S> {
     stream: S,
     client: Rc<ClientConnection>,
-    limits: Rc<Limits>,
+    limits: Arc<Limits>,
     state: State,
     /// The begin of a head whose end has not come; the library gets heads whole. After a handshake: what waits for its
     /// answer.
@@ -65,7 +66,7 @@ enum Stop {
 
 impl<S> Front<S> {
     /// A front on a fresh connection.
-    pub fn new(stream: S, client: Rc<ClientConnection>, limits: Rc<Limits>) -> Front<S> {
+    pub fn new(stream: S, client: Rc<ClientConnection>, limits: Arc<Limits>) -> Front<S> {
         Front {
             stream,
             client,

@@ -5,6 +5,7 @@
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::serve::{drive, poll_until, sockets_are_looked_at};
 use super::stream::Stream;
 use super::watched::{Verdict, Watched};
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Ending, Gateway};
+use crate::gateway::{ClientConnection, Current, Ending};
 use crate::upstream::{ClientBody, Inbox};
 
 /// What a client may send ahead on one stream, and on all of a connection (Envoy's values for the edge).
@@ -32,14 +33,14 @@ const SEND_BUFFER: usize = 64 << 10;
 const SMALL_FRAMES: usize = 4 << 20;
 
 /// Serves HTTP/2 until the connection ends.
-pub async fn http2<S>(stream: S, gateway: Rc<Gateway>, client: Rc<ClientConnection>, limits: Rc<Limits>)
+pub async fn http2<S>(stream: S, current: Rc<Current>, client: Rc<ClientConnection>, limits: Arc<Limits>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
     pulse.is_multiplexed();
     let verdict = Verdict::default();
-    let watched = Watched::new(stream, Rc::clone(&pulse), Rc::clone(&limits), Rc::clone(&verdict));
+    let watched = Watched::new(stream, Rc::clone(&pulse), Arc::clone(&limits), Rc::clone(&verdict));
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(limits.h2_streams)
@@ -65,7 +66,7 @@ where
     drop(handshake);
     let Some(Ok(mut connection)) = begun else { return };
     let pings = connection.ping_pong();
-    let mut serving = pin!(Serving { connection, pings, verdict: Some(verdict), gateway, client });
+    let mut serving = pin!(Serving { connection, pings, verdict: Some(verdict), current, client });
     drive(serving.as_mut(), &pulse, |mut serving| serving.connection.graceful_shutdown()).await;
 }
 
@@ -75,7 +76,7 @@ struct Serving<S> {
     pings: Option<PingPong>,
     /// Why the connection is ended; `None` once the library knows.
     verdict: Option<Verdict>,
-    gateway: Rc<Gateway>,
+    current: Rc<Current>,
     client: Rc<ClientConnection>,
 }
 
@@ -122,8 +123,8 @@ impl<S> Serving<S> {
         let body = inbox.map_or_else(ClientBody::none, ClientBody::http2);
         // No handshake of WebSocket comes over HTTP/2.
         let opened = Rc::default();
-        let served = Rc::clone(&self.gateway).serve(&self.client, &opened, Request::from_parts(head, body));
-        let (gateway, client) = (Rc::clone(&self.gateway), Rc::clone(&self.client));
+        let (gateway, client) = (self.current.get(), Rc::clone(&self.client));
+        let served = Rc::clone(&gateway).serve(&client, &opened, Request::from_parts(head, body));
         tokio::task::spawn_local(Stream::new(served, reply, arriving, gateway, client));
     }
 }

@@ -20,5 +20,5 @@ mod stream;
 pub mod tls;
 mod watched;
 
-pub use accept::{Accept, Tls};
+pub use accept::Accept;
 pub use connections::Connections;

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use super::connections::Connections;
 use super::front::Front;
 use super::linger::linger;
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Ending, Gateway, Pulse, Tunnel};
+use crate::gateway::{ClientConnection, Current, Ending, Pulse, Tunnel};
 use crate::limits::Client;
 use crate::upstream::ClientBody;
 
@@ -27,9 +28,9 @@ const BUFFER: usize = 64 << 10;
 /// Serves HTTP/1 until the connection ends.
 pub async fn http1<S>(
     stream: S,
-    gateway: Rc<Gateway>,
+    current: Rc<Current>,
     client: Rc<ClientConnection>,
-    limits: Rc<Limits>,
+    limits: Arc<Limits>,
     connections: &Connections,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -43,9 +44,8 @@ pub async fn http1<S>(
     }
     let io = TokioIo::new(front);
     let opened = Rc::default();
-    let service = service_fn(|request: Request<Incoming>| {
-        Rc::clone(&gateway).serve(&client, &opened, request.map(ClientBody::http1))
-    });
+    let service =
+        service_fn(|request: Request<Incoming>| current.get().serve(&client, &opened, request.map(ClientBody::http1)));
     let mut connection = http1::Builder::new()
         // The pulse has the timers, with one tick for all connections of the worker.
         .header_read_timeout(None)

@@ -127,7 +127,7 @@ fn begin<F>(
     client: &ClientConnection,
 ) -> State<F> {
     if !response.headers().contains_key(DATE)
-        && let Ok(date) = HeaderValue::try_from(gateway.clock.now().http_date())
+        && let Ok(date) = HeaderValue::try_from(gateway.worker.clock.now().http_date())
     {
         response.headers_mut().insert(DATE, date);
     }

@@ -26,11 +26,14 @@ pub fn names(listener: &TlsListener, certificates: &[Certificate]) -> ServerName
     ServerNames::new(&chosen.map(|certificate| certificate.names.clone()).collect::<Vec<_>>())
 }
 
+/// Encrypts the tickets by which clients resume TLS sessions.
+pub type Ticketer = Arc<dyn ProducesTickets>;
+
 /// The ticketer of this process; rotated every six hours, tickets are good for twice that.
 ///
 /// # Errors
 /// If the system gives no randomness.
-pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+pub fn ticketer() -> Result<Ticketer, TlsError> {
     Ok(aws_lc_rs::Ticketer::new()?)
 }
 
@@ -41,7 +44,7 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, TlsError> {
 pub fn config(
     listener: &TlsListener,
     certificates: &[Certificate],
-    ticketer: Arc<dyn ProducesTickets>,
+    ticketer: Ticketer,
 ) -> Result<Arc<ServerConfig>, TlsError> {
     let versions: &[_] = if listener.tls12 { &[&TLS13, &TLS12] } else { &[&TLS13] };
     let keys = listener.certificates.iter().filter_map(|index| certificates.get(*index));

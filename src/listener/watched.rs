@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use h2::Reason;
@@ -76,7 +77,7 @@ struct Block {
 
 impl<S> Watched<S> {
     /// Watches a connection from its first byte.
-    pub fn new(stream: S, pulse: Rc<Pulse>, limits: Rc<Limits>, verdict: Verdict) -> Watched<S> {
+    pub fn new(stream: S, pulse: Rc<Pulse>, limits: Arc<Limits>, verdict: Verdict) -> Watched<S> {
         Watched {
             stream,
             verdict,

@@ -1,24 +1,24 @@
-//! Who may pass a route, as routes keep it.
+//! Which callers may use a route.
 
 use crate::config::settings::{self, Auth};
 use crate::token::ScopeSet;
 
-/// Who may pass a route.
+/// Which callers may use a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody; credentials are not looked at.
+    /// All requests; credentials are not checked.
     None,
-    /// Everybody without credentials, and those whose credentials are good.
+    /// Requests without credentials, and requests with valid credentials.
     Optional,
     /// Callers with a live token.
     Required {
-        /// All of these must be scopes of the token.
+        /// Scopes that the token must have.
         scopes: ScopeSet,
     },
 }
 
 impl Access {
-    /// What the settings of a route ask for.
+    /// The access that the settings of a route require.
     pub fn of(route: &settings::Route) -> Access {
         match route.auth {
             Auth::None => Access::None,

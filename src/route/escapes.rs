@@ -1,34 +1,34 @@
-//! Decodes the escapes of a path in each way in which some server does.
+//! Decodes the percent-encodings of a path in each way in which some server does.
 //!
-//! Servers differ: most decode once, some keep an encoded slash, some decode again behind a proxy. What decides nothing
-//! in any of these readings passes; what could is told, and the route decides whether it lets it pass. Used by
+//! Servers differ: most decode once, some keep an encoded slash, some decode again behind a proxy. A path whose
+//! readings cannot lead elsewhere passes. The others are reported, and the route decides whether they pass. Used by
 //! [`path::read`](super::path::read) only.
 
 use super::BadTarget;
 
-/// How often a path may be encoded on top of the first time. Applications wrap one address in another one, and perhaps
-/// that one again.
+/// How many further times a path may be encoded. Applications put one URL into another, and sometimes that one into a
+/// third.
 const DEEPEST: usize = 4;
 
-/// How an encoded slash stands in [`Escapes::decoded`].
+/// How [`Escapes::decoded`] writes an encoded slash.
 const SLASH: &[u8] = b"%2F";
 
 /// A path with escapes, decoded.
 pub(super) struct Escapes {
-    /// Decoded once, but for encoded slashes: those separate nothing and stay encoded.
+    /// Decoded once, except for encoded slashes: they separate no segments and stay encoded.
     pub(super) decoded: String,
-    /// Every other text that a server could make of the path.
+    /// All other texts that a server could decode the path to.
     pub(super) others: Vec<String>,
-    /// Is a slash encoded?
+    /// Whether a slash is encoded.
     pub(super) has_slash: bool,
-    /// Is a slash, a dot or a percent sign encoded more than once?
+    /// Whether a slash, a dot or a percent sign is encoded more than once.
     pub(super) has_percent: bool,
 }
 
 /// Decodes a path.
 ///
 /// # Errors
-/// An escape is malformed, or decodes to what is in no path: a backslash or a control character.
+/// An escape is malformed, or decodes to a character that no path may have: a backslash or a control character.
 pub(super) fn decode(raw: &str) -> Result<Escapes, BadTarget> {
     let decoded = decode_once(raw, SLASH)?;
     let has_slash = raw.as_bytes().windows(SLASH.len()).any(|window| window.eq_ignore_ascii_case(SLASH));
@@ -44,13 +44,13 @@ pub(super) fn decode(raw: &str) -> Result<Escapes, BadTarget> {
     Ok(Escapes { decoded, others, has_slash, has_percent })
 }
 
-/// The byte that two hexadecimal digits spell.
+/// The byte with these two hexadecimal digits.
 pub(super) fn octet(high: Option<u8>, low: Option<u8>) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
     Some(digit(high?)? << 4 | digit(low?)?)
 }
 
-/// Decoded once, with `slash` in place of each encoded slash.
+/// Decodes once, with `slash` for each encoded slash.
 fn decode_once(raw: &str, slash: &[u8]) -> Result<String, BadTarget> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut bytes = raw.bytes();
@@ -69,8 +69,8 @@ fn decode_once(raw: &str, slash: &[u8]) -> Result<String, BadTarget> {
     if decoded.chars().any(char::is_control) { Err(BadTarget::HiddenByte) } else { Ok(decoded) }
 }
 
-/// Decoded another time, and whether that brought a slash, a dot or a percent sign to light; `None` if there is no
-/// escape. What is not an escape stays as it is: it was never meant as one.
+/// Decodes once more. Returns the text, and whether a slash, a dot or a percent sign was decoded; `None` if there is no
+/// escape. Malformed escapes are kept unchanged: they are literal percent signs.
 fn decode_again(text: &str) -> Result<Option<(String, bool)>, BadTarget> {
     let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     let (mut has_escape, mut of_delimiter) = (false, false);
@@ -99,7 +99,7 @@ fn decode_again(text: &str) -> Result<Option<(String, bool)>, BadTarget> {
     Ok(has_escape.then(|| (decoded.into_owned(), of_delimiter)))
 }
 
-/// Is it in no path, since some server takes it for a slash or for the end?
+/// Whether no path may have this byte, since some server reads it as a slash or as the end.
 fn is_hidden(byte: u8) -> bool {
     byte == b'\\' || byte.is_ascii_control()
 }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_decoded_without_end() {
+    fn the_depth_of_encoding_has_a_limit() {
         for depth in 0..20 {
             let raw = format!("/a%{}2f", "25".repeat(depth));
             let is_read = decode(&raw).is_ok();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_no_path_is_found_however_often_it_is_encoded() {
+    fn a_forbidden_byte_is_found_however_often_it_is_encoded() {
         for byte in ["5c", "5C", "00", "0d", "7f"] {
             for depth in 0..=DEEPEST {
                 let raw = format!("/a%{}{byte}", "25".repeat(depth));

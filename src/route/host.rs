@@ -1,20 +1,20 @@
-//! Reads an authority: a host and perhaps a port.
+//! Parses an authority: a host, and a port if there is one.
 //!
-//! Stricter than RFC 3986 §3.2.2, since every host has to have one spelling here and at the upstream: no user
-//! information, no escapes, none of the delimiters that the grammar allows in names, no number that some resolvers take
-//! for an address. Used by [`Target::read`](super::Target::read) only.
+//! Stricter than RFC 3986 §3.2.2, since each host must have one spelling here and at the upstream. Refused are user
+//! information, escapes, delimiters that the grammar allows in names, and numbers that some resolvers take for an
+//! address. Used by [`Target::read`](super::Target::read) only.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::server_names::plain;
 
-/// Longest DNS name (RFC 1035 §2.3.4, written with dots).
+/// Longest DNS name in characters (RFC 1035 §2.3.4, written with dots).
 const LONGEST: usize = 253;
 
-/// Host and port of an authority; `None` if it is none.
+/// Host and port of an authority; `None` if it is malformed.
 ///
-/// The host comes back in lower case without a dot at the end; an IPv6 address in its usual spelling with brackets.
+/// The host is in lower case, without a trailing dot; an IPv6 address is in its canonical form with brackets.
 pub(super) fn read(authority: &str) -> Option<(Cow<'_, str>, Option<u16>)> {
     if let Some(literal) = authority.strip_prefix('[') {
         let (address, port) = literal.split_once(']')?;
@@ -35,7 +35,7 @@ fn read_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| digits && *port != 0)
 }
 
-/// Is it a DNS name or an IPv4 address?
+/// Whether `name` is a DNS name or an IPv4 address.
 fn is_host(name: &str) -> bool {
     let mut after_dot = true;
     for byte in name.bytes() {
@@ -45,11 +45,11 @@ fn is_host(name: &str) -> bool {
         }
         after_dot = dot;
     }
-    // `after_dot` still holds for the empty name, and for one that ended in two dots.
+    // `after_dot` is still true for the empty name, and for a name that ends in two dots.
     !after_dot && name.len() <= LONGEST && (!ends_in_a_number(name) || name.parse::<Ipv4Addr>().is_ok())
 }
 
-/// Would some resolvers take it for an address: `127.1`, `0x7f.1`, `2130706433`?
+/// Whether some resolvers take it for an address, such as `127.1`, `0x7f.1`, `2130706433`.
 fn ends_in_a_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let hex = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_is_a_host_and_perhaps_a_port() {
+    fn an_authority_is_a_host_and_an_optional_port() {
         for (text, host, port) in [
             ("api.example.com", "api.example.com", None),
             ("API.Example.com.", "api.example.com", None),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_authority_is_refused() {
+    fn a_malformed_authority_is_refused() {
         let long = "a.".repeat(128);
         for text in [
             "",

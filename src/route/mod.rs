@@ -1,8 +1,8 @@
-//! What a request is for, and which rule holds for it. Pure: no input or output, no clock.
+//! Parses the target of a request and finds its route. Pure: no I/O, no clock.
 //!
-//! [`Target::read`] reads a request head once and refuses whatever two servers could read differently;
-//! [`RouteTable::find`] leads from there to the one [`Route`] that everything after it is judged by. [`Peer`] says who
-//! holds the socket, [`ServerNames`] which certificate a name leads to.
+//! [`Target::read`] parses a request head once and refuses what two servers could read differently.
+//! [`RouteTable::find`] finds the one [`Route`] that all later steps use. [`Peer`] is the other end of the client
+//! connection. [`ServerNames`] maps names to certificates.
 
 pub mod access;
 mod escapes;

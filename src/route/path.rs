@@ -1,32 +1,33 @@
-//! Reads the path of a target: what it means, and whether it could mean anything else elsewhere.
+//! Parses the path of a target, and detects other readings of it.
 //!
-//! One scan over the raw bytes settles ordinary paths without a copy. Only a path with an escape, a parameter (`;`), an
-//! empty segment or a segment that begins with a dot is looked at more closely. A path that some server could resolve
-//! to another one than we see is refused, never repaired. Used by [`Target::read`](super::Target::read) only.
+//! One scan over the raw bytes settles an ordinary path without a copy. Only a path with an escape, a parameter (`;`),
+//! an empty segment or a segment that begins with a dot needs more. A path that some server could resolve to another
+//! path is refused, never repaired. Used by [`Target::read`](super::Target::read) only.
 
 use std::borrow::Cow;
 
 use super::BadTarget;
 use super::escapes::{self, Escapes, octet};
 
-/// What a path means.
+/// The readings of a path.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PlainPath<'r> {
     /// Percent-decoded; an encoded slash stays encoded.
     pub(super) decoded: Cow<'r, str>,
-    /// What else some server could read: with another number of decodings, or without parameters and empty segments.
+    /// Other readings of some servers: decoded another number of times, or without parameters and empty segments.
     pub(super) others: Vec<String>,
-    /// Does it have `//`?
+    /// Whether the path has `//`.
     pub(super) has_empty_segments: bool,
-    /// Does it have an encoded slash?
+    /// Whether the path has an encoded slash.
     pub(super) has_encoded_slash: bool,
-    /// Does it have a delimiter that is encoded more than once?
+    /// Whether the path has a delimiter that is encoded more than once.
     pub(super) has_encoded_percent: bool,
 }
 
 /// Begins a segment.
 const SLASH: u8 = 1;
-/// Is suspect right after a slash. Twice [`SLASH`], so that the previous class, shifted, falls on it.
+/// Needs a closer look right after a slash. Twice [`SLASH`], so that the class of the previous byte, shifted by one,
+/// matches it.
 const SUSPECT_FIRST: u8 = SLASH << 1;
 const ESCAPE: u8 = 1 << 2;
 const PARAMETER: u8 = 1 << 3;
@@ -51,7 +52,7 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// Reads a path that begins with a slash.
+/// Parses a path that begins with a slash.
 pub(super) fn read(raw: &str) -> Result<PlainPath<'_>, BadTarget> {
     let (mut seen, mut previous) = (0, 0);
     for byte in raw.bytes() {
@@ -81,7 +82,7 @@ pub(super) fn read(raw: &str) -> Result<PlainPath<'_>, BadTarget> {
     Ok(path)
 }
 
-/// The same path for a server that cuts parameters off and folds empty segments.
+/// The path as a server reads it that removes parameters and merges slashes.
 fn folded(decoded: &str) -> String {
     let mut out = String::with_capacity(decoded.len());
     let mut ends_in_slash = true;
@@ -98,7 +99,7 @@ fn folded(decoded: &str) -> String {
     out
 }
 
-/// What follows `prefix` (decoded) in `raw`, as it came; `None` if `raw` does not begin with it.
+/// The part of `raw` after `prefix` (decoded), unchanged; `None` if `raw` does not begin with it.
 pub(super) fn after<'r>(raw: &'r str, prefix: &str) -> Option<&'r str> {
     let mut rest = raw.as_bytes();
     for expected in prefix.bytes() {
@@ -115,7 +116,7 @@ pub(super) fn after<'r>(raw: &'r str, prefix: &str) -> Option<&'r str> {
     raw.get(raw.len() - rest.len()..)
 }
 
-/// A decoded path as it stands in a target.
+/// Encodes a decoded path for use in a target.
 pub(super) fn encode(decoded: &str) -> String {
     let stays = |byte: u8| CLASSES.get(usize::from(byte)).is_some_and(|class| class & (BAD | ESCAPE) == 0);
     let mut out = String::with_capacity(decoded.len());
@@ -129,10 +130,10 @@ pub(super) fn encode(decoded: &str) -> String {
     out
 }
 
-/// Does a path begin with two slashes, in whatever spelling? To some servers that is an authority.
+/// Whether a path begins with two slashes, in any spelling. Some servers read that as an authority.
 pub(super) fn has_authority(raw: &str) -> bool {
     let mut rest = raw.strip_prefix('/').unwrap_or(raw).as_bytes();
-    // `%252F`: what is encoded twice begins with an encoded percent sign.
+    // `%252F`: a doubly encoded character begins with an encoded percent sign.
     let mut in_escape = false;
     loop {
         match rest {
@@ -145,7 +146,7 @@ pub(super) fn has_authority(raw: &str) -> bool {
     }
 }
 
-/// A slash, or what a server that normalises Unicode (NFKC) takes for one.
+/// Whether `c` is a slash, or becomes one when a server normalises Unicode (NFKC).
 fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\u{ff0f}' | '\u{ff3c}' | '\u{fe68}')
 }
@@ -154,7 +155,8 @@ fn has_dot_segment(path: &str) -> bool {
     path.split(is_slash).any(is_dot_segment)
 }
 
-/// `.` or `..`, as read by any server: with parameters, with blanks that are trimmed, with dots of other alphabets.
+/// Whether any server reads the segment as `.` or `..`: with parameters, with whitespace that is trimmed, or with other
+/// Unicode dots.
 fn is_dot_segment(segment: &str) -> bool {
     let mut dots = 0;
     for c in without_parameters(segment).chars() {
@@ -205,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_could_read_differently_is_noted() {
+    fn other_readings_of_a_path_are_reported() {
         let table: [(&str, [bool; 3], &[&str]); 11] = [
             ("//a", [true, false, false], &["/a"]),
             ("/a//", [true, false, false], &["/a/"]),
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn two_slashes_at_the_begin_are_seen_in_every_spelling() {
+    fn two_leading_slashes_are_found_in_every_spelling() {
         for raw in ["//h", "/%2Fh", "/%2fh", "/%252Fh", "/%25252fh", "//"] {
             assert!(has_authority(raw), "{raw}");
         }

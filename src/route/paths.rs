@@ -1,7 +1,7 @@
-//! The paths that routes of one host take.
+//! The path patterns of the routes of one host.
 //!
-//! A path is looked up with as many hash look-ups as the longest prefix has segments, however many routes there are and
-//! however long the path is. Used by [`RouteTable`](super::RouteTable) only; it keeps indices, not routes.
+//! A lookup costs at most as many hash lookups as the longest prefix has segments, however many routes there are and
+//! however long the path is. Used by [`RouteTable`](super::RouteTable) only; it holds indices of routes.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::config::settings::PathPattern;
 /// The routes with one path pattern.
 pub(super) type Routes = SmallVec<[usize; 1]>;
 
-/// Leads from paths to routes.
+/// Maps paths to routes.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     exact: HashMap<String, Routes>,
@@ -21,7 +21,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// The routes with this pattern, to be added to.
+    /// The routes with this pattern, for adding to them.
     pub(super) fn routes_of(&mut self, pattern: &PathPattern) -> &mut Routes {
         match pattern {
             PathPattern::Exact(path) => self.exact.entry(path.clone()).or_default(),
@@ -32,10 +32,10 @@ impl Paths {
         }
     }
 
-    /// The routes with the pattern that takes `path` most closely: this very path, else the longest prefix.
+    /// The routes with the most specific pattern that matches `path`: the exact path, else the longest prefix.
     pub(super) fn find(&self, path: &str) -> Option<&Routes> {
         self.exact.get(path).or_else(|| {
-            // `/a/b` asks for `/a/b`, `/a/`, `/a` and `/`, in this order.
+            // `/a/b` is looked up as `/a/b`, `/a/`, `/a` and `/`, in this order.
             let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
             let mut prefixes =
                 std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);

@@ -1,11 +1,11 @@
-//! Who holds the other end of a client connection.
+//! The other end of a client connection.
 //!
-//! Made once per connection by the listener, so that nothing about it is worked out again for each request; read by
-//! [`Target::read`](super::Target::read) and by the fields that tell an upstream where a request came from. Says
-//! nothing of who the *user* is.
+//! The listener creates one per connection, so that requests do not compute these facts again.
+//! [`Target::read`](super::Target::read) reads it, and so do the headers that tell an upstream where a request came
+//! from. It knows nothing about the *user*.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -15,41 +15,41 @@ use super::server_names::plain;
 /// The other end of a client connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Where it is. An IPv4 address that came mapped into IPv6 stands here as IPv4.
+    /// The client's address. An IPv4-mapped IPv6 address is stored as IPv4.
     pub address: SocketAddr,
-    /// Which of our addresses it came to.
+    /// The local address that the connection came to.
     pub local: SocketAddr,
-    /// Is the connection encrypted?
+    /// Whether the connection is encrypted.
     pub secure: bool,
-    /// The name that it asked for in its TLS handshake (SNI): lower case, without a dot at the end.
+    /// The name in the TLS handshake (SNI): lower case, without a trailing dot.
     pub server_name: Option<Box<str>>,
-    /// Which certificates the listener has; `None` without TLS.
-    pub names: Option<Rc<ServerNames>>,
-    /// [`Peer::address`] without its port, as a field value.
+    /// The listener's certificates; `None` without TLS.
+    pub names: Option<Arc<ServerNames>>,
+    /// [`Peer::address`] without its port, as a header value.
     pub address_value: HeaderValue,
 }
 
 impl Peer {
-    /// A peer that came without TLS.
+    /// A peer without TLS.
     pub fn plain(address: SocketAddr, local: SocketAddr) -> Peer {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-        // An address is digits, letters, dots and colons: always a field value.
+        // An address consists of digits, letters, dots and colons: always a valid header value.
         let text = address.ip().to_string();
         let address_value = HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         Peer { address, local, secure: false, server_name: None, names: None, address_value }
     }
 
-    /// A peer that came by TLS and asked for `server_name`.
-    pub fn tls(address: SocketAddr, local: SocketAddr, server_name: Option<&str>, names: Rc<ServerNames>) -> Peer {
+    /// A peer with TLS that asked for `server_name`.
+    pub fn tls(address: SocketAddr, local: SocketAddr, server_name: Option<&str>, names: Arc<ServerNames>) -> Peer {
         let server_name = server_name.map(|name| plain(name).into());
         Peer { secure: true, server_name, names: Some(names), ..Peer::plain(address, local) }
     }
 
-    /// May a request on this connection be for `host` (lower case, no port, no dot at the end)?
+    /// Whether a request on this connection may be for `host` (lower case, no port, no trailing dot).
     ///
-    /// Yes without SNI, for the name of the handshake itself, and for a name that leads to the same certificate
-    /// (RFC 9110 §7.4; HTTP/2 clients reuse connections for all names of a certificate).
+    /// True without SNI, for the name in the SNI, and for a name with the same certificate (RFC 9110 §7.4; HTTP/2
+    /// clients reuse a connection for all names of a certificate).
     pub fn may_ask_for(&self, host: &str) -> bool {
         match (&self.server_name, &self.names) {
             (Some(asked), _) if **asked == *host => true,
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_seen_as_ipv4() {
+    fn a_mapped_address_is_stored_as_ipv4() {
         for (address, seen) in [
             ("[::ffff:10.1.2.3]:5000", "10.1.2.3"),
             ("10.1.2.3:5000", "10.1.2.3"),
@@ -84,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_for_one_name_carries_requests_for_names_of_the_same_certificate_only() {
+    fn a_connection_carries_only_requests_for_names_of_its_certificate() {
         let names =
-            Rc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned(), "*.b.test".to_owned()]]));
-        let peer = |name: Option<&str>| Peer::tls("10.0.0.1:1".parse().unwrap(), local(), name, Rc::clone(&names));
+            Arc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned(), "*.b.test".to_owned()]]));
+        let peer = |name: Option<&str>| Peer::tls("10.0.0.1:1".parse().unwrap(), local(), name, Arc::clone(&names));
         for (asked, host, may) in [
             (None, "b.test", true),
             (Some("a.test"), "a.test", true),

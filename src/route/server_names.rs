@@ -1,24 +1,24 @@
-//! Which certificate a DNS name leads to.
+//! Maps DNS names to certificates.
 //!
-//! Used by the TLS acceptor to choose a certificate, and by [`Peer`](super::Peer) to judge whether a connection made
-//! for one name may carry a request for another. Knows indices only, never certificates.
+//! The TLS acceptor uses it to choose a certificate; [`Peer`](super::Peer) uses it to decide whether a connection that
+//! was made for one name may carry a request for another. Holds indices only, no certificates.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// The certificate of a client that sends no name, or one that none covers.
+/// The certificate for clients that send no name or an unknown one.
 const DEFAULT: usize = 0;
 
-/// Leads from DNS names to certificate indices.
+/// Maps DNS names to indices of certificates.
 #[derive(Clone, Debug, Default)]
 pub struct ServerNames {
     exact: HashMap<Box<str>, Vec<usize>>,
-    /// `*.example.com`, kept as `example.com`.
+    /// `*.example.com`, stored as `example.com`.
     wildcards: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl ServerNames {
-    /// Takes the names of each certificate, in the order of the certificates.
+    /// `names`: the DNS names of each certificate, in the order of the certificates.
     pub fn new(names: &[Vec<String>]) -> ServerNames {
         let mut all = ServerNames::default();
         for (index, names) in names.iter().enumerate() {
@@ -34,13 +34,14 @@ impl ServerNames {
         all
     }
 
-    /// The index of the certificate for `name`: the one with exactly this name, else the one whose wildcard covers it
-    /// (`*` is one label), else the first; of several the one that comes first. Compares without case and without a dot at the end.
+    /// The index of the certificate for `name`: one with exactly this name, else one with a matching wildcard (`*` is
+    /// one label), else the first. Among several the first one is used. Ignores case and a trailing dot.
     pub fn index_of(&self, name: &str) -> usize {
         self.all_of(name).next().unwrap_or(DEFAULT)
     }
 
-    /// The indices of all certificates for `name`: those with exactly this name, then those whose wildcard covers it.
+    /// The indices of all certificates for `name`: first those with exactly this name, then those with a matching
+    /// wildcard.
     pub fn all_of(&self, name: &str) -> impl Iterator<Item = usize> {
         let name = plain(name);
         let exact = self.exact.get(name.as_ref());
@@ -49,7 +50,7 @@ impl ServerNames {
     }
 }
 
-/// Lower case, without a dot at the end; borrowed if it is so already.
+/// Returns `name` in lower case without a trailing dot; borrows it if it has this form already.
 pub(super) fn plain(name: &str) -> Cow<'_, str> {
     let name = name.strip_suffix('.').unwrap_or(name);
     if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leads_to_its_certificate_and_an_unknown_one_to_the_first() {
+    fn an_unknown_name_gets_the_first_certificate() {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let names = ServerNames::new(&[
             names(&["first.test"]),

@@ -1,9 +1,9 @@
-//! Which route a request takes.
+//! Finds the route of a request.
 //!
-//! The host decides first (this very host, then the longest `*.` pattern, then routes for any host), then the path
-//! (this very path, then the longest prefix), then the method. A host pattern none of whose routes takes the path
-//! leaves the request to the next one; a path whose routes do not take the method does not. No regular expressions, no
-//! scan: the cost does not grow with the number of routes.
+//! First the host decides: the exact host, then the longest `*.` pattern, then routes for any host. Then the path
+//! decides: the exact path, then the longest prefix. Then the method decides. If no route of a host pattern matches the
+//! path, the next host pattern is tried. If routes match the path but not the method, the search ends. No regular
+//! expressions, no scan: the cost does not grow with the number of routes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,20 +14,20 @@ use super::paths::{Paths, Routes};
 use super::{Access, Target, path};
 use crate::config::settings::{self, HostPattern, PathPattern};
 
-/// What a route takes that lists no methods. Others pass only where a route lists them.
+/// The methods of a route that lists none. Other methods pass only where a route lists them.
 pub const STANDARD_METHODS: [Method; 7] =
     [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// One route: what everything after [`RouteTable::find`] is judged by.
+/// One route: all steps after [`RouteTable::find`] use it.
 #[derive(Debug)]
 pub struct Route {
-    /// Its place in the settings.
+    /// Its index in the settings.
     pub index: usize,
-    /// What it says.
+    /// Its settings.
     pub settings: settings::Route,
-    /// Who may pass.
+    /// Which callers may use it.
     pub access: Access,
-    /// The prefix that it cuts off, as its upstream is told; `None` if nothing is cut off.
+    /// The prefix that the route strips, as a header value for the upstream; `None` if it strips none.
     pub cut_prefix: Option<HeaderValue>,
 }
 
@@ -40,40 +40,40 @@ pub struct RouteTable {
     any: Paths,
 }
 
-/// Two routes for the same requests.
+/// Two routes that match the same requests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("routes `{first}` and `{second}` match the same host, path and method; change or remove one of them")]
 pub struct Conflict {
-    /// The earlier one.
+    /// The name of the first one.
     pub first: Arc<str>,
-    /// The later one.
+    /// The name of the second one.
     pub second: Arc<str>,
 }
 
-/// Why no route takes a request.
+/// Why no route matches a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoute {
-    /// No route takes its host and path.
+    /// No route matches the host and path.
     #[error("no route matches this host and path")]
     NotFound,
-    /// Routes take its host and path, but not its method.
+    /// Routes match the host and path, but not the method.
     #[error("no route allows this method here")]
     Method {
-        /// The methods that they take: the value of `Allow`.
+        /// The allowed methods: the value of `Allow`.
         allow: HeaderValue,
     },
-    /// Its path has `//`, and the route does not let that pass.
+    /// The path has `//`, and the route does not allow that.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// Its path has `%2F`, and no route lets that pass.
+    /// The path has `%2F`, and no route allows that.
     #[error("the path has an encoded slash")]
     EncodedSlash,
-    /// Its path has a delimiter such as `%252F`, and no route lets that pass.
+    /// The path has a delimiter such as `%252F`, and no route allows that.
     #[error("the path has a delimiter that is percent-encoded twice")]
     EncodedPercent,
-    /// Without its parameters (`;v=1`) and empty segments, or decoded once more, the path leads elsewhere, and the
-    /// upstream may read it so.
-    #[error("the path leads elsewhere without its parameters or empty segments, or decoded once more")]
+    /// The path matches another route if parameters (`;v=1`) and empty segments are removed, or if it is decoded again.
+    /// The upstream may read it so.
+    #[error("another route would match the path without its parameters or empty segments, or decoded again")]
     TwoReadings,
 }
 
@@ -81,7 +81,7 @@ impl RouteTable {
     /// Builds the table.
     ///
     /// # Errors
-    /// Every pair of routes that no request could tell apart.
+    /// Every pair of routes that match the same requests.
     pub fn build(routes: Vec<settings::Route>) -> Result<RouteTable, Vec<Conflict>> {
         let routes: Vec<Route> =
             routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
@@ -110,7 +110,7 @@ impl RouteTable {
     /// The route for a target.
     ///
     /// # Errors
-    /// [`NoRoute`] says why there is none.
+    /// [`NoRoute`] tells why no route matches.
     pub fn find(&self, target: &Target<'_>) -> Result<&Route, NoRoute> {
         let found = self.look_up(target.host(), target.decoded_path(), target.method());
         let lets = |pass: fn(&settings::Route) -> bool| found.as_ref().is_ok_and(|route| pass(&route.settings));
@@ -124,7 +124,7 @@ impl RouteTable {
         if target.has_empty_segments() && !route.settings.empty_segments {
             return Err(NoRoute::EmptySegment);
         }
-        // Upstreams differ in how they read such a path, so all readings have to be judged alike.
+        // Upstreams read such a path differently, so the same route must match all readings.
         for path in target.other_readings() {
             match self.look_up(target.host(), path, target.method()) {
                 Ok(other) if other.index == route.index => (),
@@ -139,7 +139,7 @@ impl RouteTable {
         &self.routes
     }
 
-    /// Does every route ask for a token?
+    /// Whether every route requires a token.
     pub fn all_protected(&self) -> bool {
         self.routes.iter().all(|route| matches!(route.access, Access::Required { .. }))
     }
@@ -153,7 +153,7 @@ impl RouteTable {
         self.with_method(routes, method).ok_or_else(|| NoRoute::Method { allow: self.allow(routes) })
     }
 
-    /// Among routes of one path: the one that lists the method, else the one that lists none and takes it.
+    /// Among routes of one path: the one that lists the method, else the one that lists no methods and allows it.
     fn with_method(&self, routes: &Routes, method: &Method) -> Option<&Route> {
         let mut taking = routes.iter().filter_map(|index| self.routes.get(*index)).filter(|route| route.takes(method));
         let first = taking.next()?;
@@ -165,7 +165,7 @@ impl RouteTable {
         let mut names: Vec<&str> = routes.flat_map(Route::methods).map(Method::as_str).collect();
         names.sort_unstable();
         names.dedup();
-        // Methods are tokens, and tokens with commas are field values.
+        // Methods are tokens, and tokens with commas are valid header values.
         HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
@@ -183,7 +183,7 @@ impl Route {
         self.methods().contains(method)
     }
 
-    /// Given the same host and path: is there a method for which neither stands above the other?
+    /// For routes with the same host and path: whether there is a method for which neither takes precedence.
     fn conflicts_with(&self, other: &Route) -> bool {
         match (self.settings.methods.as_slice(), other.settings.methods.as_slice()) {
             ([], []) => true,
@@ -193,7 +193,7 @@ impl Route {
     }
 }
 
-/// Without a slash at its end, encoded as a path is.
+/// The prefix without a trailing slash, percent-encoded.
 fn cut_prefix(settings: &settings::Route) -> Option<HeaderValue> {
     let PathPattern::Prefix(prefix) = &settings.path else { return None };
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);

@@ -1,9 +1,8 @@
-//! What a request is for, read once and unambiguously.
+//! The target of a request, parsed once and unambiguously.
 //!
-//! [`Target::read`] is the first step of every request. After it nobody asks again whether the host or the path is
-//! safe: whatever two servers could read differently was refused, never repaired, and the target is forwarded byte for
-//! byte as it was judged. It knows nothing of routes, tokens or upstreams. The query is not looked at for meaning: no
-//! rule depends on it.
+//! [`Target::read`] is the first step of every request. Later steps need not check host and path again: what two
+//! servers could read differently was refused, never repaired. The target is forwarded byte for byte as it was checked.
+//! It knows nothing of routes, tokens or upstreams. The query is not interpreted: no rule depends on it.
 
 use std::borrow::Cow;
 
@@ -14,7 +13,7 @@ use http::{Method, StatusCode, Version};
 
 use super::{Peer, host, path};
 
-/// What a request is for.
+/// The target of a request.
 #[derive(Debug)]
 pub struct Target<'r> {
     method: &'r Method,
@@ -26,31 +25,31 @@ pub struct Target<'r> {
     query: Option<&'r str>,
 }
 
-/// The rule that a target breaks. The text is meant for the client, [`BadTarget::rule`] for the log.
+/// The rule that a target breaks. The text is for the client, [`BadTarget::rule`] for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BadTarget {
     /// `CONNECT` or `TRACE`.
     #[error("this method is not served here")]
     Method,
-    /// Longer than the limit.
+    /// The target is longer than the limit.
     #[error("the target is too long")]
     TooLong,
     /// The asterisk or authority form, a scheme that is neither `http` nor `https`, or a URI without a path.
     #[error("the target must be a path, or a URI with the scheme http or https and a path")]
     Form,
     /// No `Host`.
-    #[error("a Host field is required")]
+    #[error("a Host header is required")]
     HostMissing,
     /// More than one `Host`.
-    #[error("the Host field may be sent only once")]
+    #[error("the Host header may be sent only once")]
     HostRepeated,
     /// `Host` and the authority of the target differ.
-    #[error("the Host field and the authority of the target differ")]
+    #[error("the Host header and the authority of the target differ")]
     HostDiffers,
-    /// No host name, address or port.
+    /// The host or port is malformed.
     #[error("the host must be a name or an address, with a port from 1 to 65535 if any")]
     HostMalformed,
-    /// The connection was made for a name that has another certificate.
+    /// The connection was made for a name with another certificate.
     #[error("this host is not served on this connection")]
     Misdirected,
     /// A character that RFC 3986 does not allow in a path.
@@ -62,22 +61,22 @@ pub enum BadTarget {
     /// An encoded backslash or control character.
     #[error("the path has an encoded backslash or control character")]
     HiddenByte,
-    /// An escape that decodes to the escape of a backslash or control character, or of yet another escape and so on.
+    /// An escape that decodes to an escaped backslash or control character, or one that is encoded too many times.
     #[error("the path has a backslash or control character that is percent-encoded twice, or too many encodings")]
     DoubleEncoding,
-    /// Not UTF-8 once it is decoded.
+    /// The decoded path is not UTF-8.
     #[error("the path is not UTF-8")]
     NotUtf8,
     /// `.` or `..` in any spelling.
     #[error("the path has a dot segment")]
     DotSegment,
-    /// A control character, blank, `#` or byte beyond ASCII in the query.
+    /// A control character, space, `#` or byte beyond ASCII in the query.
     #[error("the query has a character that must be percent-encoded")]
     Query,
 }
 
 impl BadTarget {
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(self) -> StatusCode {
         match self {
             BadTarget::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -87,7 +86,7 @@ impl BadTarget {
         }
     }
 
-    /// The rule's name in logs and metrics. Never changes.
+    /// The rule's name in logs and metrics. Stable.
     pub fn rule(self) -> &'static str {
         match self {
             BadTarget::Method => "method",
@@ -110,10 +109,10 @@ impl BadTarget {
 }
 
 impl<'r> Target<'r> {
-    /// Reads the target of a request that came from `peer`. `uri_bytes` bounds its length.
+    /// Parses the target of a request from `peer`. `uri_bytes` limits its length.
     ///
     /// # Errors
-    /// [`BadTarget`] names the first rule that it breaks.
+    /// [`BadTarget`] names the first rule that the target breaks.
     pub fn read(head: &'r Parts, uri_bytes: usize, peer: &Peer) -> Result<Target<'r>, BadTarget> {
         if head.method == Method::CONNECT || head.method == Method::TRACE {
             return Err(BadTarget::Method);
@@ -122,7 +121,7 @@ impl<'r> Target<'r> {
         if target.len() > uri_bytes {
             return Err(BadTarget::TooLong);
         }
-        // The text, not `Uri::path`, which reads `http://host?query` as `/`.
+        // Checks the text, since `Uri::path` reads `http://host?query` as `/`.
         if !target.starts_with('/') || head.uri.scheme().is_some_and(|s| *s != Scheme::HTTP && *s != Scheme::HTTPS) {
             return Err(BadTarget::Form);
         }
@@ -139,7 +138,7 @@ impl<'r> Target<'r> {
         Ok(Target { method: &head.method, authority, host, port, path: head.uri.path(), plain, query })
     }
 
-    /// Does a request ask about the server as a whole (`OPTIONS *`, RFC 9110 §9.3.7)? It has a host like any other.
+    /// Whether a request is for the server as a whole (`OPTIONS *`, RFC 9110 §9.3.7). Its host is checked as usual.
     ///
     /// # Errors
     /// [`BadTarget`] names the rule that its host breaks.
@@ -154,39 +153,40 @@ impl<'r> Target<'r> {
         if peer.may_ask_for(&host) { Ok(true) } else { Err(BadTarget::Misdirected) }
     }
 
-    /// The method; neither `CONNECT` nor `TRACE`.
+    /// The method; never `CONNECT` or `TRACE`.
     pub fn method(&self) -> &'r Method {
         self.method
     }
 
-    /// Host and port as the client wrote them.
+    /// Host and port as the client sent them.
     pub fn authority(&self) -> &'r str {
         self.authority
     }
 
-    /// The host: lower case, without a dot at the end; an IPv6 address in brackets.
+    /// The host: lower case, without a trailing dot; an IPv6 address in brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, if the client wrote one.
+    /// The port, if the client sent one.
     pub fn port(&self) -> Option<u16> {
         self.port
     }
 
-    /// The path as it came.
+    /// The path as the client sent it.
     pub fn path(&self) -> &'r str {
         self.path
     }
 
-    /// Does this path begin with two slashes, in whatever spelling? To some servers that is an authority.
+    /// Whether this path begins with two slashes, in any spelling. Some servers read that as an authority.
     pub fn has_authority(path: &str) -> bool {
         path::has_authority(path)
     }
 
-    /// The path as it came without `prefix` (decoded, whole segments): what a route forwards that cuts its prefix off.
+    /// The path as the client sent it, without `prefix` (decoded, whole segments): what a route forwards that strips
+    /// its prefix.
     ///
-    /// Always begins with a slash; `None` if the path is not below the prefix.
+    /// Always begins with a slash; `None` if the path does not begin with the prefix.
     pub fn path_below(&self, prefix: &str) -> Option<&'r str> {
         match path::after(self.path, prefix.strip_suffix('/').unwrap_or(prefix))? {
             "" => Some("/"),
@@ -194,40 +194,39 @@ impl<'r> Target<'r> {
         }
     }
 
-    /// The path, percent-decoded once but for encoded slashes: what routes are compared with.
+    /// The path, percent-decoded once except for encoded slashes. Routes are compared with it.
     pub fn decoded_path(&self) -> &str {
         &self.plain.decoded
     }
 
-    /// The query as it came, without its `?`.
+    /// The query as the client sent it, without its `?`.
     pub fn query(&self) -> Option<&'r str> {
         self.query
     }
 
-    /// Does the path have `//`?
+    /// Whether the path has `//`.
     pub fn has_empty_segments(&self) -> bool {
         self.plain.has_empty_segments
     }
 
-    /// Does the path have an encoded slash (`%2F`)?
+    /// Whether the path has an encoded slash (`%2F`).
     pub fn has_encoded_slash(&self) -> bool {
         self.plain.has_encoded_slash
     }
 
-    /// Does the path have a slash, a dot or a percent sign that is encoded more than once (`%252F`)?
+    /// Whether the path has a slash, a dot or a percent sign that is encoded more than once (`%252F`).
     pub fn has_encoded_percent(&self) -> bool {
         self.plain.has_encoded_percent
     }
 
-    /// What other servers could read in place of [`Target::decoded_path`]: those that decode slashes or decode again,
-    /// cut off parameters (`;v=1`) or fold empty segments. None of them has a dot segment.
+    /// Other readings of [`Target::decoded_path`], by servers that decode slashes, decode again, remove parameters
+    /// (`;v=1`) or merge slashes. None of them has a dot segment.
     pub fn other_readings(&self) -> impl Iterator<Item = &str> {
         self.plain.others.iter().map(String::as_str)
     }
 }
 
-/// The one authority of a request: `Host`, or `:authority` in HTTP/2; where both stand, they must be equal without
-/// case.
+/// The authority of a request: `Host`, or `:authority` in HTTP/2. If both are sent, they must be equal, ignoring case.
 fn authority(head: &Parts) -> Result<&str, BadTarget> {
     let mut fields = head.headers.get_all(HOST).iter();
     match (fields.next(), fields.next(), head.uri.authority()) {
@@ -244,7 +243,7 @@ fn authority(head: &Parts) -> Result<&str, BadTarget> {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use http::Request;
 
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_is_cut_off_by_whole_segments_in_any_spelling() {
+    fn a_prefix_is_stripped_by_whole_segments_in_any_spelling() {
         for (path, prefix, below) in [
             ("/api/x%20y/", "/api", Some("/x%20y/")),
             ("/api/x", "/api/", Some("/x")),
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_one_and_the_same_wherever_it_stands() {
+    fn host_and_authority_must_agree() {
         use BadTarget::{Form, HostDiffers, HostMalformed, HostMissing, HostRepeated};
         let (one, two) = (Version::HTTP_11, Version::HTTP_2);
         let table: [(Version, &str, &[&str], Option<BadTarget>); 21] = [
@@ -350,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_host_of_another_certificate_is_misdirected() {
-        let names = Rc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned()]]));
+        let names = Arc::new(ServerNames::new(&[vec!["a.test".to_owned()], vec!["b.test".to_owned()]]));
         let (address, local) = ("127.0.0.1:5000".parse().unwrap(), "127.0.0.1:8443".parse().unwrap());
         let peer = Peer::tls(address, local, Some("a.test"), names);
         let foreign = head(Version::HTTP_11, "GET", "/", &["B.test"]);

@@ -61,18 +61,18 @@ pub enum Withheld {
     #[error("it has expired there")]
     Expired,
     /// The token is not valid in the source.
-    #[error("several tokens have its key there, so it does not count")]
+    #[error("several tokens have this key there, so none of them is valid")]
     Shared,
     /// Our store cannot represent this restriction.
-    #[error("it may only be used to read there, which this store cannot keep")]
+    #[error("it is read-only there, which this store does not support")]
     ReadOnly,
     /// Our store cannot represent this restriction.
-    #[error("it is limited to networks there, which this store cannot keep")]
+    #[error("it is limited to certain networks there, which this store does not support")]
     Networks,
 }
 
 impl Withheld {
-    /// Reports whether the other system accepts it. Then its owner may miss it here.
+    /// Whether the other system accepts it. Then its owner may miss it here.
     pub fn is_live(self) -> bool {
         matches!(self, Withheld::ReadOnly | Withheld::Networks)
     }
@@ -185,7 +185,7 @@ impl TokenLabel {
 }
 
 impl Stale {
-    /// Reports whether it is empty.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         !self.user && self.tokens.is_empty()
     }

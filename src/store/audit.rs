@@ -1,7 +1,7 @@
-//! The audit trail: who did what to which user or token, when, and from where.
+//! The audit trail: which actor changed which user or token, when, and from where.
 //!
 //! A change and its entry are one transaction, so neither exists without the other. Entries are never altered;
-//! [`AuditTrail::prune`] deletes old ones. No entry contains a key or a password.
+//! [`AuditTrail::prune_audit`] deletes old ones. No entry contains a key or a password.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -109,7 +109,8 @@ pub struct AuditQuery {
     pub actor: Option<String>,
     /// Only entries about this user.
     pub user: Option<SubjectId>,
-    /// Those about users who were called exactly so then, too, or they alone; no index leads to them.
+    /// Also entries about users who had exactly this name at that time; without `user`, only those. No index supports
+    /// this filter.
     pub user_name: Option<String>,
     /// Only those about this token.
     pub token: Option<TokenId>,
@@ -125,7 +126,7 @@ pub struct AuditQuery {
     pub limit: u32,
 }
 
-/// Keeps and shows the trail.
+/// Writes and reads the audit trail.
 #[async_trait]
 pub trait AuditTrail: Send + Sync {
     /// Returns the same store, acting for another actor.
@@ -173,7 +174,7 @@ impl Via {
     /// All entrances.
     pub const ALL: [Via; 4] = [Via::Gateway, Via::CommandLine, Via::Admin, Via::Api];
 
-    /// The word for it in the store and in lists.
+    /// Its name in the store and in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             Via::Gateway => "gateway",
@@ -183,7 +184,7 @@ impl Via {
         }
     }
 
-    /// Reads that word.
+    /// Parses that name.
     pub fn parse(text: &str) -> Option<Via> {
         Via::ALL.into_iter().find(|via| via.as_str() == text)
     }
@@ -213,7 +214,7 @@ impl Act {
         Act::LoginFailed,
     ];
 
-    /// The word for it in the store and in lists.
+    /// Its name in the store and in lists.
     pub const fn as_str(self) -> &'static str {
         match self {
             Act::UserCreated => "user_created",
@@ -238,7 +239,7 @@ impl Act {
         }
     }
 
-    /// Reads that word.
+    /// Parses that name.
     pub fn parse(text: &str) -> Option<Act> {
         Act::ALL.into_iter().find(|act| act.as_str() == text)
     }

@@ -248,7 +248,7 @@ impl<T> Listing<T> {
         Listing { entries, previous, next }
     }
 
-    /// Reports whether fewer entries than a full page precede the position. Then the first page is shown.
+    /// Whether fewer entries than a full page precede the position. Then the first page is shown.
     pub(super) fn falls_short(&self, limit: u32, place: &Place) -> bool {
         matches!(place, Place::Before(_)) && u32::try_from(self.entries.len()).is_ok_and(|found| found < limit)
     }
@@ -260,7 +260,7 @@ impl<T> Listing<T> {
 }
 
 impl Place {
-    /// Reports whether the position belongs to this list.
+    /// Whether the position belongs to this list.
     pub fn suits(&self, wanted: ListId) -> bool {
         match self {
             Place::Start => true,
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_read_as_it_was_written() {
+    fn a_place_is_parsed_as_it_was_written() {
         let (texts, numbers) = (UserOrder::Name.list(), TokenView::Exposed.list());
         for (list, key) in [
             (texts, SortKey::Text("zoë.x\n".to_owned())),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_place_is_none() {
+    fn a_malformed_place_is_refused() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
         for bad in [
             "!",

@@ -91,13 +91,13 @@ pub enum LedgerError {
         most: u32,
     },
     /// The user already has a different live login token.
-    #[error("user {0} has another login token; revoke it, or ask to replace it")]
+    #[error("user {0} already has another login token; revoke it or replace it")]
     LoginExists(SubjectId),
     /// The imported key exists, with another owner or as a named token.
     #[error("this key is in use as another token")]
     KeyTaken,
     /// The imported key exists, revoked or expired.
-    #[error("this key was revoked or has expired, and does not come back; issue a new one")]
+    #[error("this key was revoked or has expired and cannot be imported again; issue a new one")]
     KeySpent,
     /// The column of a Django database is too narrow for a key.
     #[error(
@@ -108,34 +108,34 @@ pub enum LedgerError {
         most: usize,
     },
     /// The sealed key of a login token is damaged.
-    #[error("the kept key of token {0} cannot be opened; the token itself still works; reset it to see a key again")]
+    #[error("the stored key of token {0} cannot be decrypted; the token itself still works; reset it to get a new key")]
     Unsealable(TokenId),
     /// The name of a token is invalid.
     #[error("a token name has 1 to 100 characters, no control characters, and not only white space")]
     InvalidName,
     /// The expiry of a token is invalid.
-    #[error("the end of a token lies in the future, in the year 9999 at the latest")]
+    #[error("the expiry of a token must be in the future, in the year 9999 at the latest")]
     InvalidEnd,
     /// The scopes are too long for the header for upstreams.
     #[error("the scopes of a token take at most 1024 characters together")]
     ScopesTooLong,
     /// The store is a read-only Django database.
     #[error(
-        "the store is a Django database that is only read; make and delete tokens in Django, or write \
-         `mode = \"read-write\"` below [store.django]"
+        "the store is a read-only Django database; create and delete tokens in Django, or set \
+         `mode = \"read-write\"` in [store.django]"
     )]
     ReadOnly,
     /// The Django database allows token updates, but no new tokens.
-    #[error("{0}; make the token in Django")]
+    #[error("{0}; create the token in Django")]
     NotMade(String),
     /// All tokens of the user have expired or are revoked or disabled, and the Django database allows no new ones.
-    #[error("user {0} has no valid token, and none can be made here; make one in Django")]
+    #[error("user {0} has no valid token, and the gateway cannot create one; create it in Django")]
     NoneCounts(SubjectId),
     /// Several tokens of the Django database have the same id.
-    #[error("several tokens have the id {0}, that of their user; name the token by its key")]
+    #[error("several tokens have the id {0}, the id of their user; specify the token by its key")]
     SeveralTokens(TokenId),
     /// The Django database supports login tokens only.
-    #[error("a Django database keeps one token for each user, without name, scopes or end")]
+    #[error("a Django database supports only login tokens, without name, scopes or expiry")]
     OnlyLogin,
     /// The answer is unknown.
     #[error(transparent)]
@@ -152,7 +152,7 @@ pub enum AccountError {
     #[error("user {0} exists")]
     NameTaken(String),
     /// Another user has this id.
-    #[error("a user with the id {0} exists")]
+    #[error("a user with the id {0} already exists")]
     IdTaken(SubjectId),
     /// A property of the user is invalid.
     #[error(transparent)]
@@ -176,8 +176,8 @@ pub enum AccountError {
 pub enum NoSessions {
     /// The store is a read-only Django database.
     #[error(
-        "the store is a Django database that is only read, and a session is a row there; write \
-         `mode = \"read-write\"` below [store.django], or remove [login.browser]"
+        "the store is a read-only Django database, and sessions are rows there; set \
+         `mode = \"read-write\"` in [store.django], or remove [login.browser]"
     )]
     ReadOnly,
     /// The session table of the Django database is missing, unexpected or not accessible.
@@ -206,7 +206,7 @@ pub enum OpenError {
         source: StoreError,
     },
     /// The schema has another version, or a migration failed.
-    #[error("{store}: the schema cannot be brought to this version; a newer tokengate or another program made it")]
+    #[error("{store}: the schema cannot be migrated to this version; a newer tokengate or another program created it")]
     Schema {
         /// The database file, or the address of the server.
         store: String,
@@ -215,7 +215,7 @@ pub enum OpenError {
     },
     /// The Django database lacks something.
     #[error(
-        "{store}: {wrong}; see that it is the database of the Django project, that its migrations have run with \
+        "{store}: {wrong}; check that it is the database of the Django project, that its migrations have run with \
          `rest_framework.authtoken` among the installed apps, and that [store.django] names its tables"
     )]
     NotDjango {
@@ -234,8 +234,8 @@ pub enum OpenError {
     },
     /// The settings ask for a writable Django database, but the database user lacks permissions.
     #[error(
-        "{store}: {wrong}, which `mode = \"read-write\"` needs; let the gateway's database user do that (with SQLite the gateway's \
-         own user, and in the folder of the file too), or write `mode = \"read-only\"` below [store.django]"
+        "{store}: {wrong}, which `mode = \"read-write\"` needs; allow that to the gateway's database user (with SQLite: to the \
+gateway's own user, and in the file's folder too), or set `mode = \"read-only\"` in [store.django]"
     )]
     NotWritable {
         /// The database file, or the address of the server.
@@ -248,8 +248,8 @@ pub enum OpenError {
     KeyFile(#[from] KeyFileError),
     /// The store was used with a key file before, and that file is missing.
     #[error(
-        "{key_file}: missing, but {store} holds login tokens sealed with it; restore the file from a backup, copy it \
-         from another gateway of this store, or run `tokengate migrate --new-key` to give up showing those tokens again \
+        "{key_file}: missing, but {store} has login tokens that are encrypted with it; restore the file from a backup, copy it \
+         from another gateway of this store, or run `tokengate migrate --new-key` after which those tokens cannot be shown again \
          (they stay valid)"
     )]
     KeyLost {
@@ -260,8 +260,8 @@ pub enum OpenError {
     },
     /// The key file belongs to another store.
     #[error(
-        "{key_file}: does not open the sealed tokens of {store}; use the key file that was made with this store, or \
-         move this one away and run `tokengate migrate --new-key` to give up showing those tokens again"
+        "{key_file}: cannot decrypt the tokens of {store}; use the key file that was created with this store, or \
+         move this one away and run `tokengate migrate --new-key` after which those tokens cannot be shown again"
     )]
     WrongKey {
         /// The key file.
@@ -270,6 +270,6 @@ pub enum OpenError {
         store: String,
     },
     /// The system provides no random numbers.
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     NoRandomness(#[source] Source),
 }

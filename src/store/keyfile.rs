@@ -30,15 +30,17 @@ pub enum KeyFileError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It cannot be created.
-    #[error("{path}: the key file cannot be made; see that its folder exists and that the gateway may write there")]
+    #[error(
+        "{path}: the key file cannot be created; check that its folder exists and that the gateway can write there"
+    )]
     NotMade {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Other users may read or change it.
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_that_others_may_read_or_of_another_length_is_refused() {
+    fn a_key_file_of_another_length_or_readable_by_others_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         KeyFile::make(&path).unwrap();

@@ -119,7 +119,7 @@ impl<S: Server> Lease<S> {
         self.connection.as_mut().expect("a lease has its connection until it is given back")
     }
 
-    /// Reports whether the connection was used before, so that it may have died meanwhile.
+    /// Whether the connection was used before, so that it may have died meanwhile.
     pub(super) fn was_used(&self) -> bool {
         self.used
     }

@@ -49,7 +49,7 @@ impl Sealer {
         seal(&self.check, CHECK, b"")
     }
 
-    /// Reports whether this check value was created with this key file.
+    /// Whether this check value was created with this key file.
     pub(super) fn made(&self, check_value: &[u8]) -> bool {
         open(&self.check, check_value, b"").is_ok_and(|plain| plain.as_slice() == CHECK)
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_value_is_known_by_its_own_key_file_only() {
+    fn a_check_value_matches_only_its_own_key_file() {
         let sealer = sealer();
         let value = sealer.check_value().unwrap();
         assert!(sealer.made(&value));

@@ -219,7 +219,7 @@ pub(super) fn check_groups(groups: &[String]) -> Result<(), InvalidUser> {
     if encoded > LONGEST_VALUE + 1 { Err(InvalidUser::Groups) } else { Ok(()) }
 }
 
-/// Reports whether a name is not empty and not only white space.
+/// Whether a name is neither empty nor only white space.
 pub(super) fn is_label(text: &str, longest: usize) -> bool {
     is_plain(text, longest) && !text.trim().is_empty()
 }
@@ -228,7 +228,7 @@ fn is_plain(text: &str, longest: usize) -> bool {
     text.chars().count() <= longest && !text.chars().any(char::is_control)
 }
 
-/// Reports whether it is a format character (general category Cf of Unicode 16).
+/// Whether it is a format character (general category Cf of Unicode 16).
 fn is_format(c: char) -> bool {
     const FORMAT: [std::ops::RangeInclusive<char>; 21] = [
         '\u{AD}'..='\u{AD}',
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_gets_a_name_with_invisible_characters_but_who_has_one_keeps_it() {
+    fn a_new_name_has_no_invisible_characters_and_an_existing_one_is_kept() {
         for bad in ["ali\u{200B}ce", "\u{202E}ecila", "alice\u{FEFF}", "al\u{AD}ice", "alice\u{E0041}"] {
             assert_eq!(check_name(bad), Err(InvalidUser::Invisible), "{bad:?}");
             assert_eq!(NewUser::named(bad).check(), Err(InvalidUser::Invisible), "{bad:?}");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn user_names_are_short_printable_and_fit_their_field() {
+    fn user_names_are_short_printable_and_fit_their_header() {
         let (longest, widest) = ("a".repeat(150), "ż".repeat(150));
         for good in ["alice", "Alice", "zażółć gęślą", " x ", "a@b.example", &longest, &widest] {
             assert_eq!(check_name(good), Ok(()), "{good}");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_fit_their_field_together() {
+    fn the_groups_fit_their_header_together() {
         let of = |length: usize, count: usize| vec!["g".repeat(length); count];
         assert_eq!(check_groups(&of(127, 8)), Ok(()));
         assert_eq!(check_groups(&[of(127, 7), of(128, 1), of(1, 1)].concat()), Err(InvalidUser::Groups));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_about_a_user_is_checked_as_well() {
+    fn all_other_details_of_a_user_are_checked() {
         let alice = || NewUser::named("alice");
         assert_eq!(alice().check(), Ok(()));
         for (user, wrong) in [

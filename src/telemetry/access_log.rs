@@ -226,7 +226,7 @@ mod tests {
     fn a_stop_writes_every_line_of_every_worker_whole() {
         let sink = Sink::default();
         let writer = LogWriter::start(sink.clone()).unwrap();
-        let recorder = Recorder::new(&[]);
+        let recorder = Recorder::new();
         let logs = [writer.worker(LogFormat::Text, &recorder), writer.worker(LogFormat::Json, &recorder)];
         for _ in 0..1_000 {
             logs.iter().for_each(|log| log.write(&entry()));
@@ -243,7 +243,7 @@ mod tests {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
         let writer = LogWriter::start(sink.clone()).unwrap();
-        let log = writer.worker(LogFormat::Text, &Recorder::new(&[]));
+        let log = writer.worker(LogFormat::Text, &Recorder::new());
         log.write(&entry());
         log.flush();
         log.flush();
@@ -258,7 +258,7 @@ mod tests {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
         let writer = LogWriter::start(sink.clone()).unwrap();
-        let recorder = Recorder::new(&[]);
+        let recorder = Recorder::new();
         let log = writer.worker(LogFormat::Text, &recorder);
         let sent = 200;
         for _ in 0..sent {
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn lines_that_the_sink_refuses_are_counted() {
         let writer = LogWriter::start(Sink { broken: true, ..Sink::default() }).unwrap();
-        let recorder = Recorder::new(&[]);
+        let recorder = Recorder::new();
         let log = writer.worker(LogFormat::Text, &recorder);
         log.write(&entry());
         log.flush();
@@ -294,7 +294,7 @@ mod tests {
     fn a_stop_does_not_wait_for_a_stuck_sink() {
         let (leave, waits) = mpsc::channel();
         let writer = LogWriter::start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }).unwrap();
-        let log = writer.worker(LogFormat::Text, &Recorder::new(&[]));
+        let log = writer.worker(LogFormat::Text, &Recorder::new());
         log.write(&entry());
         drop(log);
         assert!(!writer.stop(Duration::from_millis(1)));

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::knowledge::Knowledge;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
@@ -27,9 +27,9 @@ pub fn prometheus(recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> String 
 }
 
 fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> fmt::Result {
-    let mut routes: BTreeMap<&str, RouteSum> = BTreeMap::new();
+    let mut routes: BTreeMap<Arc<str>, RouteSum> = BTreeMap::new();
     for (name, counters) in recorders.iter().flat_map(|recorder| recorder.routes()) {
-        routes.entry(name.unwrap_or(NO_ROUTE)).or_default().add(counters);
+        routes.entry(name.unwrap_or_else(|| NO_ROUTE.into())).or_default().add(&counters);
     }
 
     family(page, "tokengate_requests_total", "counter", "Requests by route and outcome.")?;
@@ -69,7 +69,24 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
     for (limit, count) in knowledge.turned_away.counts() {
         writeln!(page, "tokengate_turned_away_total{{limit=\"{limit}\"}} {count}")?;
     }
+    write_certificates(page, knowledge)?;
     write_process(page, recorders)
+}
+
+fn write_certificates(page: &mut String, knowledge: &Knowledge) -> fmt::Result {
+    let certificates = knowledge.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (name, help) = ("tokengate_certificate_not_after_timestamp_seconds", "When each certificate expires.");
+    family(page, name, "gauge", help)?;
+    for certificate in &certificates {
+        writeln!(page, "{name}{{certificate=\"{}\"}} {}", Label(&certificate.name), certificate.not_after)?;
+    }
+    let (name, help) = ("tokengate_certificate_reload_ok", "Whether each certificate is that of its files.");
+    family(page, name, "gauge", help)?;
+    for certificate in &certificates {
+        let is_current = u8::from(certificate.is_current);
+        writeln!(page, "{name}{{certificate=\"{}\"}} {is_current}", Label(&certificate.name))?;
+    }
+    Ok(())
 }
 
 /// The metrics that are not per route.
@@ -193,12 +210,12 @@ impl fmt::Display for Label<'_> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::recorder::RouteIndex;
+    use super::super::knowledge::CertificateGauge;
     use super::*;
 
     fn page() -> String {
-        let routes: [Arc<str>; 2] = ["orders".into(), "a\"b\\c\nd".into()];
-        let workers = [Recorder::new(&routes), Recorder::new(&routes)];
+        let (orders, odd): (Arc<str>, Arc<str>) = ("orders".into(), "a\"b\\c\nd".into());
+        let workers = [Recorder::new(), Recorder::new()];
         for worker in &workers {
             worker.connection_accepted();
             worker.connection_accepted();
@@ -206,18 +223,20 @@ mod tests {
             worker.cache_hit();
             let (total, upstream) = (Duration::from_micros(1_500), Some(Duration::from_micros(900)));
             let status = Some(200);
-            worker.request(RouteIndex(0), Outcome::Forwarded, status, total, upstream);
+            worker.route(&orders).request(Outcome::Forwarded, status, total, upstream);
         }
         let [first, second] = &workers;
         let refused = Some(401);
-        second.request(RouteIndex(0), Outcome::Revoked, refused, Duration::from_micros(40), None);
-        second.request(RouteIndex::NONE, Outcome::NoRoute, refused, Duration::from_secs(61), None);
-        first.request(RouteIndex(1), Outcome::ClientGone, None, Duration::ZERO, None);
+        second.route(&orders).request(Outcome::Revoked, refused, Duration::from_micros(40), None);
+        second.unrouted().request(Outcome::NoRoute, refused, Duration::from_secs(61), None);
+        first.route(&odd).request(Outcome::ClientGone, None, Duration::ZERO, None);
         first.cache_miss();
         first.handshake_failed();
         first.log_lines_dropped(7);
         let knowledge = Knowledge::default();
         knowledge.store_questions.add(3);
+        let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
+        *knowledge.certificates.lock().unwrap() = vec![certificate];
         prometheus(&workers, &knowledge)
     }
 

@@ -1,7 +1,7 @@
 //! Process-wide counters: store lookups, the state of the change log, the spool.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::limits::TurnedAway;
 
@@ -11,6 +11,8 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
     pub struct Knowledge {
         /// What limits turned away.
         pub turned_away: Arc<TurnedAway>,
+        /// The certificates in use.
+        pub certificates: Mutex<Vec<CertificateGauge>>,
         $($(#[doc = $help])* pub $name: Count,)+
     }
 
@@ -59,8 +61,25 @@ counts! {
     uses_lost: "counter" "tokengate_uses_lost_total",
     /// Seconds by which the machine's clock was moved and is not followed yet.
     clock_step: "gauge" "tokengate_clock_step_seconds",
+    /// Whether the last reload succeeded; 1 also before the first one.
+    config_reload_ok: "gauge" "tokengate_config_reload_ok",
+    /// Number of the configuration in use, from 1 for the one of the start.
+    config_generation: "gauge" "tokengate_config_generation",
+    /// Seconds since 1970 at which the configuration in use was loaded.
+    config_loaded: "gauge" "tokengate_config_loaded_timestamp_seconds",
     /// Bytes of request bodies that wait in the spool.
     spooled: "gauge" "tokengate_spooled_bytes",
+}
+
+/// A certificate in use.
+#[derive(Clone, Debug)]
+pub struct CertificateGauge {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When it expires: seconds since 1970.
+    pub not_after: i64,
+    /// Whether its files could be read when they last changed.
+    pub is_current: bool,
 }
 
 /// One number.

@@ -19,8 +19,8 @@ mod second_text;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use history::History;
-pub use knowledge::Knowledge;
+pub use knowledge::{CertificateGauge, Knowledge};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
-pub use recorder::{Recorder, RouteIndex};
+pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;

@@ -1,30 +1,22 @@
 //! The metrics of one worker.
 //!
-//! A single thread writes; the control half reads for each scrape. All memory is allocated at creation; counting takes
-//! no lock, no text lookup and no allocation. The counters of two workers never share a cache line.
+//! A single thread writes; the control half reads for each scrape. A route's counters are found by its name once for each
+//! configuration ([`Recorder::route`]); counting takes no lock, no text lookup and no allocation. The counters of two
+//! workers never share a cache line.
 
 use std::array;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::metrics::{Counter, Histogram, Outcome, StatusClass, WATCHED};
-
-/// The index of a route in the list passed to [`Recorder::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RouteIndex(pub u32);
-
-impl RouteIndex {
-    /// For requests that matched no route.
-    pub const NONE: RouteIndex = RouteIndex(u32::MAX);
-}
 
 /// The counters of one worker.
 #[derive(Debug)]
 #[repr(align(128))] // 128: adjacent cache lines are fetched in pairs
 pub struct Recorder {
-    names: Box<[Arc<str>]>,
-    routes: Box<[RouteCounters]>,
-    unrouted: RouteCounters,
+    /// In the order in which they were first used.
+    routes: Mutex<Vec<(Arc<str>, Arc<RouteCounters>)>>,
+    unrouted: Arc<RouteCounters>,
     connections: ConnectionCounters,
     cache_hits: Counter,
     cache_misses: Counter,
@@ -57,12 +49,11 @@ struct ConnectionCounters {
 }
 
 impl Recorder {
-    /// Creates counters for these routes and for requests without one.
-    pub fn new(routes: &[Arc<str>]) -> Arc<Recorder> {
+    /// Creates counters without any route.
+    pub fn new() -> Arc<Recorder> {
         Arc::new(Recorder {
-            names: routes.into(),
-            routes: routes.iter().map(|_| RouteCounters::default()).collect(),
-            unrouted: RouteCounters::default(),
+            routes: Mutex::default(),
+            unrouted: Arc::default(),
             connections: ConnectionCounters::default(),
             cache_hits: Counter::default(),
             cache_misses: Counter::default(),
@@ -70,32 +61,26 @@ impl Recorder {
         })
     }
 
-    /// Counts a finished request, once, when its response has ended or the client has disconnected.
-    ///
-    /// `status` is `None` if no response began, `upstream` if no endpoint was contacted. An unknown `route` counts as
-    /// none.
-    pub fn request(
-        &self,
-        route: RouteIndex,
-        outcome: Outcome,
-        status: Option<u16>,
-        total: Duration,
-        upstream: Option<Duration>,
-    ) {
-        let index = usize::try_from(route.0).unwrap_or(usize::MAX);
-        let counters = self.routes.get(index).unwrap_or(&self.unrouted);
-        if let Some(count) = counters.outcomes.get(outcome.index()) {
-            count.add(1);
+    /// Returns the counters of the route with this name, which go on from one configuration to the next.
+    pub fn route(&self, name: &Arc<str>) -> Arc<RouteCounters> {
+        let mut routes = self.lock();
+        if let Some((_, counters)) = routes.iter().find(|(known, _)| known == name) {
+            return Arc::clone(counters);
         }
-        if let Some(status) = status {
-            counters.answered(outcome, status);
-        }
-        counters.total.observe(total);
-        if let Some(upstream) = upstream {
-            counters.upstream.observe(upstream);
-        } else if outcome.is_origin_failure() {
-            counters.unanswered.add(1);
-        }
+        let counters = Arc::<RouteCounters>::default();
+        routes.push((Arc::clone(name), Arc::clone(&counters)));
+        counters
+    }
+
+    /// Returns the counters of requests that matched no route.
+    pub fn unrouted(&self) -> &Arc<RouteCounters> {
+        &self.unrouted
+    }
+
+    /// Drops the counters of routes that nothing uses any more: their configuration was replaced, and their last request
+    /// has ended.
+    pub fn forget_unused(&self) {
+        self.lock().retain(|(_, counters)| Arc::strong_count(counters) > 1);
     }
 
     /// Counts a connection that was accepted.
@@ -128,10 +113,16 @@ impl Recorder {
         self.log_lines_dropped.add(lines);
     }
 
-    /// Each route's name and counters, then those of requests without a route.
-    pub fn routes(&self) -> impl Iterator<Item = (Option<&str>, &RouteCounters)> {
-        let named = self.names.iter().map(|name| Some(&**name)).zip(&self.routes);
-        named.chain([(None, &self.unrouted)])
+    /// Returns each route's name and counters, and those of requests without a route under `None`.
+    pub fn routes(&self) -> Vec<(Option<Arc<str>>, Arc<RouteCounters>)> {
+        let routes = self.lock();
+        let named = routes.iter().map(|(name, counters)| (Some(Arc::clone(name)), Arc::clone(counters)));
+        named.chain([(None, Arc::clone(&self.unrouted))]).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<RouteCounters>)>> {
+        // Entries are added and removed whole, so a panic elsewhere does not corrupt the list.
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Open connections. Readers may see an inconsistent moment, which reads as 0.
@@ -180,6 +171,24 @@ impl Default for RouteCounters {
 }
 
 impl RouteCounters {
+    /// Counts a finished request, once, when its response has ended or the client has disconnected.
+    ///
+    /// `status` is `None` if no response began, `upstream` if no endpoint was contacted.
+    pub fn request(&self, outcome: Outcome, status: Option<u16>, total: Duration, upstream: Option<Duration>) {
+        if let Some(count) = self.outcomes.get(outcome.index()) {
+            count.add(1);
+        }
+        if let Some(status) = status {
+            self.answered(outcome, status);
+        }
+        self.total.observe(total);
+        if let Some(upstream) = upstream {
+            self.upstream.observe(upstream);
+        } else if outcome.is_origin_failure() {
+            self.unanswered.add(1);
+        }
+    }
+
     fn answered(&self, outcome: Outcome, status: u16) {
         if let Some(count) = self.statuses.get(StatusClass::of(status).index()) {
             count.add(1);
@@ -228,44 +237,46 @@ mod tests {
 
     #[test]
     fn a_request_is_counted_for_its_route_and_no_other() {
-        let recorder = Recorder::new(&["orders".into(), "public".into()]);
+        let recorder = Recorder::new();
         let took = Duration::from_millis(3);
-        recorder.request(RouteIndex(1), Outcome::Forwarded, Some(200), took, Some(took / 2));
-        let counts = |outcome| recorder.routes().map(|(_, route)| route.outcome(outcome)).collect::<Vec<_>>();
-        assert_eq!(counts(Outcome::Forwarded), [0, 1, 0]);
-        assert_eq!(counts(Outcome::Unknown), [0, 0, 0]);
-        let (name, public) = recorder.routes().nth(1).unwrap();
-        assert_eq!(name, Some("public"));
+        recorder.route(&"orders".into());
+        recorder.route(&"public".into()).request(Outcome::Forwarded, Some(200), took, Some(took / 2));
+        recorder.unrouted().request(Outcome::ClientGone, None, Duration::ZERO, None);
+        let counts = |outcome| recorder.routes().iter().map(|(_, route)| route.outcome(outcome)).collect::<Vec<_>>();
+        assert_eq!((counts(Outcome::Forwarded), counts(Outcome::ClientGone)), (vec![0, 1, 0], vec![0, 0, 1]));
+        let public = recorder.route(&"public".into());
         assert_eq!(public.status(StatusClass::Successful), 1);
         assert_eq!((public.total.micros(), public.upstream.micros()), (3_000, 1_500));
+        assert!(StatusClass::ALL.iter().all(|&class| recorder.unrouted().status(class) == 0));
+        assert!(recorder.unrouted().upstream.counts().iter().all(|&count| count == 0));
     }
 
     #[test]
-    fn a_request_without_a_route_is_counted_apart() {
-        let recorder = Recorder::new(&["orders".into()]);
-        for route in [RouteIndex::NONE, RouteIndex(1)] {
-            recorder.request(route, Outcome::ClientGone, None, Duration::ZERO, None);
-        }
-        let (name, unrouted) = recorder.routes().last().unwrap();
-        assert_eq!((name, unrouted.outcome(Outcome::ClientGone)), (None, 2));
-        assert!(StatusClass::ALL.iter().all(|&class| unrouted.status(class) == 0));
-        assert!(unrouted.upstream.counts().iter().all(|&count| count == 0));
+    fn counters_of_a_name_go_on_while_a_configuration_has_it() {
+        let recorder = Recorder::new();
+        let (old, gone) = (recorder.route(&"orders".into()), recorder.route(&"gone".into()));
+        old.request(Outcome::Forwarded, Some(200), Duration::ZERO, None);
+        let new = recorder.route(&"orders".into());
+        drop((old, gone));
+        recorder.forget_unused();
+        assert_eq!(new.outcome(Outcome::Forwarded), 1);
+        let names: Vec<_> = recorder.routes().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [Some("orders".into()), None]);
     }
 
     #[test]
     fn a_watched_status_is_counted_by_itself_and_in_its_class() {
-        let recorder = Recorder::new(&["orders".into()]);
+        let orders = RouteCounters::default();
         for status in [200, 400, 401, 401, 403, 404, 429, 502, 503] {
-            recorder.request(RouteIndex(0), Outcome::Forwarded, Some(status), Duration::ZERO, None);
+            orders.request(Outcome::Forwarded, Some(status), Duration::ZERO, None);
         }
-        let (_, orders) = recorder.routes().next().unwrap();
         assert_eq!(orders.watched(), [2, 1, 1, 1]);
         assert_eq!(StatusClass::ALL.map(|class| orders.status(class)), [0, 1, 0, 6, 2]);
     }
 
     #[test]
     fn a_5xx_is_an_error_of_the_endpoint_only_if_it_came_from_there() {
-        let recorder = Recorder::new(&["orders".into()]);
+        let orders = RouteCounters::default();
         let took = Duration::from_millis(1);
         for (outcome, status, upstream) in [
             (Outcome::Forwarded, 500, Some(took)),
@@ -274,15 +285,14 @@ mod tests {
             // The response had begun.
             (Outcome::OriginReset, 200, Some(took)),
         ] {
-            recorder.request(RouteIndex(0), outcome, Some(status), took, upstream);
+            orders.request(outcome, Some(status), took, upstream);
         }
-        let (_, orders) = recorder.routes().next().unwrap();
         assert_eq!((orders.origin_errors(), orders.unanswered()), (1, 1));
     }
 
     #[test]
     fn open_connections_are_those_accepted_and_not_closed() {
-        let recorder = Recorder::new(&[]);
+        let recorder = Recorder::new();
         recorder.connection_accepted();
         recorder.connection_accepted();
         recorder.connection_closed();

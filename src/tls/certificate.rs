@@ -1,4 +1,4 @@
-//! A certificate chain with the key that belongs to it.
+//! A certificate chain with its private key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,25 +14,35 @@ use super::key::UnfitKey;
 use super::x509::Link;
 use crate::clock::Timestamp;
 
-/// A certificate that ends sooner than this is worth a warning.
+/// A certificate that expires within this time causes a warning.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// A chain and its key, read from files and known to belong together.
+/// A chain and its key, read from files and known to match.
 #[derive(Clone)]
 pub struct Certificate {
-    /// Its name in the file.
+    /// Its name in the configuration.
     pub name: String,
-    /// DNS names it is for, lower case; may begin with `*.`.
+    /// Its DNS names, in lower case; may begin with `*.`.
     pub names: Vec<String>,
-    /// Addresses it is for.
+    /// Its IP addresses.
     pub addresses: Vec<IpAddr>,
     /// When it expires: seconds since the epoch.
     pub not_after: i64,
-    /// For rustls.
+    /// The form that rustls uses.
     pub key: Arc<CertifiedKey>,
     file: PathBuf,
+    key_file: PathBuf,
     chain: Arc<[Link]>,
 }
+
+/// The same certificates from the same file under the same name. The key belongs to the first of them.
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Certificate) -> bool {
+        (&self.name, &self.file, &self.key.cert) == (&other.name, &other.file, &other.key.cert)
+    }
+}
+
+impl Eq for Certificate {}
 
 /// A warning about a certificate that works but is probably a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +57,7 @@ impl Certificate {
     /// Reads a chain (leaf first) and its key.
     ///
     /// # Errors
-    /// [`BadFile`]. Permissions of the key file are not judged here.
+    /// [`BadFile`]. The caller checks the permissions of the key file.
     pub fn read(name: &str, cert_file: &Path, key_file: &Path) -> Result<Certificate, BadFile> {
         let chain = certificates(cert_file)?;
         let key = private_key(key_file)?;
@@ -77,8 +87,14 @@ impl Certificate {
             not_after: leaf.not_after,
             key: Arc::new(certified),
             file: cert_file.to_owned(),
+            key_file: key_file.to_owned(),
             chain: chain.into(),
         })
+    }
+
+    /// The file of the chain, and that of the key.
+    pub fn files(&self) -> [&Path; 2] {
+        [&self.file, &self.key_file]
     }
 
     /// Returns warnings about the chain at the time `now`.
@@ -87,27 +103,27 @@ impl Certificate {
         let mut notes = Vec::new();
         let end = time(leaf.not_after);
         if end <= now.after(ENDS_SOON) {
-            let verb = if end <= now { "ended" } else { "ends" };
+            let verb = if end <= now { "expired" } else { "expires" };
             notes.push(Note { what: format!("the certificate {verb} at {end}"), mend: "renew it" });
         }
         if time(leaf.not_before) > now {
             let what = format!("the certificate is not valid before {}", time(leaf.not_before));
-            notes.push(Note { what, mend: "see that the clock of this machine is right" });
+            notes.push(Note { what, mend: "check the clock of this machine" });
         }
         if leaf.names.is_empty() && leaf.addresses.is_empty() {
             let what = "the certificate names no host in its subjectAltName, so that clients refuse it".to_owned();
-            notes.push(Note { what, mend: "have it issued again for the names that clients use" });
+            notes.push(Note { what, mend: "request a new certificate with the names that clients use" });
         }
         for link in others.iter().filter(|link| !link.is_root() && time(link.not_after) <= now) {
             let what =
-                format!("{}: the certificate of {} ended at {}", self.at(link), link.title, time(link.not_after));
-            notes.push(Note { what, mend: "get the current certificates of the authority" });
+                format!("{}: the certificate of {} expired at {}", self.at(link), link.title, time(link.not_after));
+            notes.push(Note { what, mend: "get the current certificates of the CA" });
         }
         notes.extend(self.order());
         notes
     }
 
-    /// Checks that each certificate is followed by its issuer's.
+    /// Checks that each certificate is followed by that of its issuer.
     fn order(&self) -> Option<Note> {
         let (link, next) =
             self.chain.iter().zip(self.chain.iter().skip(1)).find(|(link, next)| !link.is_issued_by(next))?;
@@ -115,7 +131,7 @@ impl Certificate {
         Some(match issuer {
             Some(issuer) => Note {
                 what: format!("{}: {} issued {}, but does not follow it", self.at(issuer), issuer.title, link.title),
-                mend: "put behind each certificate the one of its issuer; some clients refuse another order",
+                mend: "order the chain so that the issuer follows each certificate; some clients refuse another order",
             },
             None => Note {
                 what: format!("{}: {} did not issue {} before it", self.at(next), next.title, link.title),

@@ -1,4 +1,4 @@
-//! What a file of certificates or keys holds, or what is wrong with it, where, and how to mend it.
+//! The content of a file of certificates or keys, or what is wrong with it, where, and how to fix it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::x509::Link;
 pub struct BadFile {
     /// The file.
     pub path: PathBuf,
-    /// The line, counted from 1, where the fault has one.
+    /// The line, counted from 1, if the fault has one.
     pub line: Option<usize>,
     /// What is wrong.
     pub fault: FileFault,
@@ -28,36 +28,36 @@ pub enum FileFault {
     /// It cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(std::io::Error),
-    /// It is not PEM beyond doubt.
+    /// It is not strictly PEM.
     #[error("{fault}")]
     Pem {
         /// What is wrong.
         fault: PemFault,
-        /// What was looked for.
+        /// The expected content.
         wanted: Wanted,
     },
-    /// It holds no block at all.
-    #[error("holds no {0} in PEM form")]
+    /// It contains no block.
+    #[error("contains no {0} in PEM format")]
     Nothing(Wanted),
-    /// It holds something else.
-    #[error("holds {found}, not a {wanted}")]
+    /// It contains something else.
+    #[error("contains {found}, not a {wanted}")]
     Other {
-        /// What it holds.
+        /// The content.
         found: Kind,
-        /// What was looked for.
+        /// The expected content.
         wanted: Wanted,
     },
-    /// It holds a second private key.
-    #[error("holds a second private key")]
+    /// It contains a second private key.
+    #[error("contains a second private key")]
     TwoKeys,
-    /// A block says that it is a certificate, and is none.
-    #[error("this certificate is damaged")]
+    /// A certificate block does not contain a valid certificate.
+    #[error("this certificate is malformed")]
     DamagedCertificate,
-    /// A certificate of version 1, as `openssl x509 -req` makes it without extensions.
+    /// A certificate of version 1, as `openssl x509 -req` creates it without extensions.
     #[error("this certificate has the old X.509 version 1, which clients refuse")]
     Version1,
-    /// The key's certificate is not the first of its file.
-    #[error("the certificate that belongs to {key} stands here, not first in the file")]
+    /// The certificate of the key is not the first one of its file.
+    #[error("the certificate that belongs to {key} is here, but must be the first in the file")]
     NotFirst {
         /// The key's file.
         key: PathBuf,
@@ -68,18 +68,18 @@ pub enum FileFault {
         /// The certificate's file.
         cert: PathBuf,
     },
-    /// The TLS library refuses the certificate.
+    /// The TLS library rejects the certificate.
     #[error("this certificate cannot be used: {0}")]
     UnusableCertificate(rustls::Error),
     /// The TLS library does not support such a key.
     #[error("{0}")]
     UnfitKey(UnfitKey),
-    /// The TLS library refuses the key for another reason.
+    /// The TLS library rejects the key for another reason.
     #[error("this private key cannot be used: {0}")]
     UnusableKey(rustls::Error),
 }
 
-/// What a file is read for.
+/// The expected content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Certificates.
@@ -88,22 +88,22 @@ pub enum Wanted {
     PrivateKey,
 }
 
-/// What a block holds, by its label.
+/// The content of a block, by its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A certificate.
     Certificate,
     /// A private key of this form.
     PrivateKey(KeyForm),
-    /// A private key behind a passphrase.
+    /// A private key that is encrypted with a passphrase.
     EncryptedKey,
     /// A public key.
     PublicKey,
-    /// A request for a certificate.
+    /// A certificate signing request.
     Request,
     /// A private key of OpenSSH.
     SshKey,
-    /// Parameters that `openssl` puts beside keys; they mean nothing here.
+    /// Parameters that `openssl` writes beside keys; ignored.
     Parameters,
     /// Anything else.
     Unknown(String),
@@ -161,7 +161,7 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// `chain.pem:20: this certificate is damaged`
+/// `chain.pem:20: this certificate is malformed`
 impl fmt::Display for BadFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -172,38 +172,38 @@ impl fmt::Display for BadFile {
 impl std::error::Error for BadFile {}
 
 impl BadFile {
-    /// How to mend it.
+    /// How to fix it.
     pub fn mend(&self) -> String {
         let path = self.path.display();
         match &self.fault {
             FileFault::Unreadable(_) => "correct the path, or let the user that runs the gateway read it".to_owned(),
             FileFault::Pem { fault, wanted } => mend_of_pem(fault, *wanted, &self.path),
             FileFault::Nothing(Wanted::Certificate) => {
-                "put the certificate here, from its line `-----BEGIN CERTIFICATE-----` on".to_owned()
+                "copy the certificate to this file, beginning with `-----BEGIN CERTIFICATE-----`".to_owned()
             }
             FileFault::Nothing(Wanted::PrivateKey) => {
-                "put the private key here, from its line `-----BEGIN PRIVATE KEY-----` on".to_owned()
+                "copy the private key to this file, beginning with `-----BEGIN PRIVATE KEY-----`".to_owned()
             }
             FileFault::Other { found, wanted } => match (found, wanted) {
                 (Kind::PrivateKey(_) | Kind::EncryptedKey, Wanted::Certificate)
                 | (Kind::Certificate, Wanted::PrivateKey) => {
                     "the files of the certificate and of the key may be swapped".to_owned()
                 }
-                (Kind::Request, _) => "put the certificate here that the authority issued for the request".to_owned(),
-                (Kind::SshKey, Wanted::PrivateKey) => "make a key for TLS: openssl genpkey".to_owned(),
-                (Kind::PublicKey, Wanted::PrivateKey) => "put the private key here that it belongs to".to_owned(),
-                (_, Wanted::Certificate) => "put the certificate here, as a block CERTIFICATE".to_owned(),
+                (Kind::Request, _) => "use the certificate that the CA issued for this request".to_owned(),
+                (Kind::SshKey, Wanted::PrivateKey) => "create a TLS key: openssl genpkey".to_owned(),
+                (Kind::PublicKey, Wanted::PrivateKey) => "use the private key that belongs to it".to_owned(),
+                (_, Wanted::Certificate) => "copy the certificate to this file, as a CERTIFICATE block".to_owned(),
                 (_, Wanted::PrivateKey) => format!("convert the key: openssl pkey -in {path} -out {path}.new"),
             },
             FileFault::TwoKeys => "leave only the key that belongs to the certificate".to_owned(),
-            FileFault::DamagedCertificate => "copy the whole block again from where it came from".to_owned(),
+            FileFault::DamagedCertificate => "copy the whole block again from its source".to_owned(),
             FileFault::Version1 => {
-                "have it issued again with extensions, which makes it version 3 (openssl x509 -req -extfile …)"
+                "request a new certificate with extensions, which makes it version 3 (openssl x509 -req -extfile …)"
                     .to_owned()
             }
-            FileFault::NotFirst { .. } => "put it first, and behind each certificate the one of its issuer".to_owned(),
+            FileFault::NotFirst { .. } => "put it first, and let the issuer follow each certificate".to_owned(),
             FileFault::Mismatch { .. } => "use the key that belongs to the certificate".to_owned(),
-            FileFault::UnusableCertificate(_) => "have it issued again".to_owned(),
+            FileFault::UnusableCertificate(_) => "request a new certificate".to_owned(),
             FileFault::UnfitKey(unfit) => unfit.mend().to_owned(),
             FileFault::UnusableKey(_) => {
                 "use an RSA key of 2048 to 8192 bits, an ECDSA key on P-256, P-384 or P-521, or Ed25519".to_owned()
@@ -224,10 +224,8 @@ fn mend_of_pem(fault: &PemFault, wanted: Wanted, path: &Path) -> String {
             Wanted::Certificate => format!("convert it: openssl x509 -inform DER -in {path} -out {path}.pem"),
             Wanted::PrivateKey => format!("convert it: openssl pkey -inform DER -in {path} -out {path}.pem"),
         },
-        PemFault::Binary(_) => "export it in PEM form".to_owned(),
-        PemFault::Boundary(_) => {
-            "put line breaks around it, write five dashes on each side, and nothing else".to_owned()
-        }
+        PemFault::Binary(_) => "export it in PEM format".to_owned(),
+        PemFault::Boundary(_) => "put it on a line of its own, with exactly five dashes on each side".to_owned(),
         PemFault::Encrypted => format!("decrypt it: openssl pkey -in {path} -out {path}.new"),
         PemFault::NoEnd { .. } | PemFault::WrongEnd { .. } | PemFault::NotBase64 { .. } | PemFault::Damaged { .. } => {
             "copy the whole block again, from its BEGIN line to its END line".to_owned()
@@ -235,20 +233,20 @@ fn mend_of_pem(fault: &PemFault, wanted: Wanted, path: &Path) -> String {
     }
 }
 
-/// The text of a file with certificates of authorities, in which every other library finds all of them, too.
+/// The text of a file with CA certificates, in which every TLS library finds all of them.
 ///
 /// # Errors
-/// [`BadFile`] if one of them could be missed.
+/// [`BadFile`] if a library could miss one of them.
 pub fn authorities(path: &Path) -> Result<Vec<u8>, BadFile> {
     let text = read(path)?;
     certificates_of(path, &text)?;
     Ok(text.to_vec())
 }
 
-/// Checks a client's certificate and key that other libraries read.
+/// Checks a client certificate and its key, which another library will read.
 ///
 /// # Errors
-/// [`BadFile`] as [`Certificate::read`].
+/// [`BadFile`], as [`Certificate::read`].
 pub fn check_identity(cert_file: &Path, key_file: &Path) -> Result<(), BadFile> {
     Certificate::read("", cert_file, key_file).map(|_| ())
 }
@@ -259,7 +257,7 @@ pub fn holds_a_key(path: &Path) -> bool {
     blocks.is_ok_and(|blocks| blocks.iter().any(|block| matches!(Kind::of(&block.label), Kind::PrivateKey(_))))
 }
 
-/// Every certificate of a file; never empty.
+/// All certificates of a file; never empty.
 pub(super) fn certificates(path: &Path) -> Result<Vec<Link>, BadFile> {
     certificates_of(path, &read(path)?)
 }
@@ -276,7 +274,7 @@ fn certificates_of(path: &Path, text: &[u8]) -> Result<Vec<Link>, BadFile> {
                 let link = Link::read(block.line, &block.bytes);
                 found.push(link.ok_or_else(|| bad(Some(block.line), FileFault::DamagedCertificate))?);
             }
-            // One file may hold the certificate and its key, and what openssl writes beside them.
+            // A file may contain the certificate and its key, and the parameters that openssl writes.
             kind @ (Kind::PrivateKey(_) | Kind::EncryptedKey | Kind::Parameters) => other = Some((block.line, kind)),
             found => return Err(bad(Some(block.line), FileFault::Other { found, wanted })),
         }
@@ -316,7 +314,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, BadFile
     }
 }
 
-/// Wiped by its owner, as the block is.
+/// The caller wipes the copy, as the block is wiped.
 fn key_of(form: KeyForm, block: &Block) -> PrivateKeyDer<'static> {
     let bytes = block.bytes.to_vec();
     match form {

@@ -1,7 +1,7 @@
-//! Certificates and keys as files hold them, read in one way for everything that uses TLS.
+//! Certificate and key files, read in the same way for all uses of TLS.
 //!
-//! [`pem`] reads the text, [`file`](mod@file) says what a file holds or what is wrong with it, [`Certificate`] is a chain
-//! with its key. Nothing here opens a connection.
+//! [`pem`] parses the text, [`file`](mod@file) checks the content of a file, [`Certificate`] is a chain with its key.
+//! Nothing here opens a connection.
 
 mod certificate;
 mod file;

@@ -1,8 +1,8 @@
-//! Reads PEM (RFC 7468): every block of a text, or the line at which it cannot be read beyond doubt.
+//! Strict parser of PEM (RFC 7468): returns every block of a text, or the line of the first ambiguity.
 //!
-//! Lenient readers skip what they do not understand, so that a missing line break or an invisible byte order mark loses
-//! a certificate silently. Here a line that looks like the begin or end of a block is one, or an error. Text around the
-//! blocks is allowed, as `openssl` writes it. What is accepted here means the same to the readers of the TLS and
+//! Lenient parsers skip what they do not understand, so that a missing line break or an invisible byte order mark loses
+//! a certificate silently. Here a line that looks like the begin or end of a block must be one. Text around the blocks
+//! is allowed, as `openssl` writes it. Whatever is accepted here has the same meaning for the parsers of the TLS and
 //! database libraries.
 
 use base64ct::{Base64, Encoding};
@@ -10,15 +10,15 @@ use zeroize::Zeroizing;
 
 /// One block.
 pub struct Block {
-    /// What the block says that it holds, such as `CERTIFICATE`.
+    /// Its label, such as `CERTIFICATE`.
     pub label: String,
     /// The line of its `-----BEGIN`, counted from 1.
     pub line: usize,
-    /// What it holds.
+    /// Its content.
     pub bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Why a text cannot be read, and in which line.
+/// Why a text is not valid PEM, and in which line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {fault}")]
 pub struct BadPem {
@@ -31,56 +31,56 @@ pub struct BadPem {
 /// What is wrong with a text that should be PEM.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemFault {
-    /// UTF-8 or UTF-16 text that begins with a byte order mark, as some editors for Windows write it; also in the
-    /// middle, where two such files were joined.
-    #[error("an invisible byte order mark stands before the text")]
+    /// A UTF-8 or UTF-16 byte order mark, which some Windows editors write. It may also be in the middle, where two
+    /// such files were joined.
+    #[error("an invisible byte order mark precedes the text")]
     ByteOrderMark,
-    /// Neither text nor PEM: as Java and Windows like to keep certificates.
+    /// Binary data, as Java and Windows store certificates.
     #[error("this is binary data ({0}), not PEM text")]
     Binary(&'static str),
-    /// `-----BEGIN` or `-----END` with something before or behind it, or spelt in another way.
-    #[error("`{0}` must stand alone in its line")]
+    /// `-----BEGIN` or `-----END` with other text in its line, or misspelt.
+    #[error("`{0}` must be alone on its line")]
     Boundary(String),
-    /// A block begins before the one before it has ended, or the text ends.
+    /// The next block begins before this one has ended, or the text ends.
     #[error("the block {label} that begins here has no end")]
     NoEnd {
-        /// What the block says that it holds.
+        /// The label.
         label: String,
     },
-    /// An end without a begin, or of something else.
+    /// An end without a begin, or with another label.
     #[error("`END {found}` does not end the block before it")]
     WrongEnd {
-        /// What ends here.
+        /// The label at the end.
         found: String,
     },
-    /// A block with a line that says how it is encrypted (RFC 1421), as older versions of OpenSSL write keys.
+    /// The block has an encryption header (RFC 1421), as older versions of OpenSSL write keys.
     #[error("the private key is encrypted with a passphrase")]
     Encrypted,
-    /// A character that cannot stand in a block.
-    #[error("there is something other than base64 in the block {label}")]
+    /// A character that is not base64.
+    #[error("the block {label} has a character that is not base64")]
     NotBase64 {
-        /// What the block says that it holds.
+        /// The label.
         label: String,
     },
-    /// The base64 of a block is not whole.
-    #[error("the text of the block {label} that begins here is damaged or cut off")]
+    /// The base64 of a block is incomplete.
+    #[error("the block {label} that begins here is incomplete or malformed")]
     Damaged {
-        /// What the block says that it holds.
+        /// The label.
         label: String,
     },
 }
 
-/// A block whose end has not come.
+/// A block whose end was not read yet.
 struct Open {
     label: String,
     line: usize,
     base64: Zeroizing<String>,
 }
 
-/// Every block of the text, in its order. An empty list: there is none.
+/// All blocks of the text, in order; empty if there is none.
 ///
 /// # Errors
-/// [`BadPem`] for the first thing that another reader could skip or read differently.
+/// [`BadPem`] for the first line that another parser could skip or read differently.
 pub fn read(text: &[u8]) -> Result<Vec<Block>, BadPem> {
     if let Some(kind) = binary_kind(text) {
         return Err(BadPem { line: 1, fault: kind });
@@ -90,7 +90,7 @@ pub fn read(text: &[u8]) -> Result<Vec<Block>, BadPem> {
     for (index, bytes) in lines(text).enumerate() {
         let line = index + 1;
         let bad = |fault| BadPem { line, fault };
-        // The mark is no white space for `trim`, and invisible in what is shown of a line.
+        // `trim` does not remove the mark, and an error message would not show it.
         if bytes.windows(BYTE_ORDER_MARK.len()).any(|window| window == BYTE_ORDER_MARK) {
             return Err(bad(PemFault::ByteOrderMark));
         }
@@ -116,7 +116,7 @@ pub fn read(text: &[u8]) -> Result<Vec<Block>, BadPem> {
 }
 
 impl Open {
-    /// A line of the block.
+    /// Reads a line of the block.
     fn take(&mut self, line: &[u8]) -> Result<(), PemFault> {
         if line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED") {
             return Err(PemFault::Encrypted);
@@ -143,9 +143,9 @@ enum Boundary {
     End(String),
 }
 
-/// The begin or end that a line is; `None` for any other line. What merely looks like one is an error.
+/// Parses a begin or end line; `None` for any other line. A line that only resembles one is an error.
 fn boundary(line: &[u8]) -> Result<Option<Boundary>, PemFault> {
-    // Spaces alone: other readers stop at a tab.
+    // Only spaces: other parsers stop at a tab.
     let end = line.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
     let line = line.get(..end).unwrap_or_default();
     let label = |start: &[u8]| {
@@ -161,7 +161,8 @@ fn boundary(line: &[u8]) -> Result<Option<Boundary>, PemFault> {
     }
     if looks_like_one(line) {
         let shown = String::from_utf8_lossy(line);
-        // Base64 of a key could follow the end of a line that was lost: only the words around the dashes are shown.
+        // Part of a key could follow on the same line if a line break was lost, so only the words around the dashes are
+        // shown.
         let word =
             if shown.to_ascii_uppercase().contains("BEGIN") { "-----BEGIN …-----" } else { "-----END …-----" };
         return Err(PemFault::Boundary(word.to_owned()));
@@ -169,10 +170,11 @@ fn boundary(line: &[u8]) -> Result<Option<Boundary>, PemFault> {
     Ok(None)
 }
 
-/// `-----BEGIN` or `-----END` anywhere, or what somebody could have meant by it: other dashes, fewer, small letters.
+/// Whether a line contains `-----BEGIN` or `-----END` or a likely misspelling: other dashes, fewer dashes, small
+/// letters.
 fn looks_like_one(line: &[u8]) -> bool {
     let text = String::from_utf8_lossy(line).to_ascii_uppercase();
-    // Commented out, as configuration tools do it.
+    // Commented out, as configuration tools do.
     if text.trim_start().starts_with('#') {
         return false;
     }
@@ -184,23 +186,23 @@ fn looks_like_one(line: &[u8]) -> bool {
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// What a file is that is no text.
+/// The format of a binary file.
 fn binary_kind(text: &[u8]) -> Option<PemFault> {
     match text {
-        // UTF-16 in either order: an editor's, so that the way out is the same.
+        // UTF-16 in either byte order: the fix is the same as for a byte order mark.
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some(PemFault::ByteOrderMark),
         // A SEQUENCE that begins with the number 3: PKCS #12 (RFC 7292 §4).
         [0x30, 0x82, _, _, 2, 1, 3, ..] | [0x30, 0x80, 2, 1, 3, ..] | [0x30, 0x83, _, _, _, 2, 1, 3, ..] => {
             Some(PemFault::Binary("PKCS #12"))
         }
-        // Long, or a short private key, whose version stands first.
+        // A long one, or a short private key, which begins with its version.
         [0x30, 0x80..=0x84, ..] | [0x30, _, 2, 1, 0 | 1, ..] => Some(PemFault::Binary("DER")),
         [0xfe, 0xed, 0xfe, 0xed, ..] => Some(PemFault::Binary("a Java key store")),
         _ => None,
     }
 }
 
-/// The lines of a text, whichever line ends it has: LF, CR LF, or CR alone.
+/// The lines of a text with any line ending: LF, CR LF, or CR.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn every_block_is_read_with_its_line() {
+    fn every_block_is_parsed_with_its_line() {
         let block = |line| ("CERTIFICATE".to_owned(), line, vec![1, 2, 3]);
         for (text, blocks) in [
             (String::new(), vec![]),
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_readers_skip_is_an_error_with_its_line() {
+    fn a_line_that_other_parsers_skip_is_an_error() {
         use PemFault::{Binary, Boundary, ByteOrderMark, Damaged, Encrypted, NoEnd, NotBase64, WrongEnd};
         let certificate = || "CERTIFICATE".to_owned();
         let (begin, end) = (|| Boundary("-----BEGIN …-----".to_owned()), || Boundary("-----END …-----".to_owned()));

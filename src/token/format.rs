@@ -110,7 +110,7 @@ mod tests {
 
     /// CRC-32 of thirty `0` is 0x77E5DB82 according to `python3 -c 'import zlib; print(hex(zlib.crc32(b"0" * 30)))'`.
     #[test]
-    fn the_checksum_is_that_of_others() {
+    fn the_checksum_matches_other_implementations() {
         let zeros = "0".repeat(30);
         let value = checksum(&zeros).into_iter().fold(0_u64, |value, byte| {
             let digit = match byte {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn one_letter_off_is_no_key_and_needs_no_store() {
+    fn a_mistyped_key_is_malformed_and_needs_no_store_lookup() {
         let good =
             format!("tg_{0}{1}", "aB3".repeat(10), String::from_utf8(checksum(&"aB3".repeat(10)).to_vec()).unwrap());
         assert!(ShownKey::parse(&good).is_ok());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_others_that_begin_alike_are_nothing_special() {
+    fn foreign_keys_with_the_same_prefix_are_ordinary_keys() {
         let key = "x".repeat(36);
         for other in [
             "tg_",

@@ -79,8 +79,8 @@ impl TokenKey {
     /// Maximum length in characters of a key in the alphabet of bearer tokens; other keys have at most 40.
     pub const LONGEST: usize = 255;
 
-    /// Accepts what could be a key.
     /// Accepts a text that could be a key.
+    ///
     /// # Errors
     /// [`MalformedToken`], as [`ShownKey::parse`].
     pub fn parse(text: &str) -> Result<TokenKey, MalformedToken> {
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_up_to_forty_characters_without_white_space_or_up_to_255_of_a_bearer_token() {
+    fn a_key_has_up_to_40_characters_or_up_to_255_of_the_bearer_alphabet() {
         let (forty, longest, padded) = ("ö".repeat(40), "a".repeat(255), format!("{}====", "-._~+/".repeat(41)));
         let django = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
         for good in ["a", django, "Custom-Key.v1~x", "töken-密钥", &forty, "=", &longest, &padded] {
@@ -210,12 +210,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_of_a_long_key_shows_no_more_than_that_of_a_short_one() {
+    fn a_hint_is_not_longer_for_a_long_key() {
         assert_eq!(TokenKey::parse(&"abcdefghij".repeat(25)).unwrap().hint().as_str(), "abcdefgh");
     }
 
     #[test]
-    fn a_key_of_a_session_is_no_longer_than_those_that_are_made_here() {
+    fn a_session_key_is_no_longer_than_generated_keys() {
         assert!(ShownKey::parse_session(&"a".repeat(40)).is_ok());
         assert!(ShownKey::parse_session(&"a".repeat(41)).is_err());
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_shows_as_much_behind_a_prefix() {
+    fn a_hint_has_the_same_length_after_a_prefix() {
         let key = TokenKey::generate(TokenFormat::Prefixed, &mut StdRng::from_seed([7; 32]));
         assert_eq!(key.hint().as_str(), &key.expose()[..11]);
         for sought in [key.expose(), key.hint().as_str()] {
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_means_nothing_in_place_of_one_of_the_other_kind() {
+    fn a_token_key_is_no_session_key_and_the_other_way_round() {
         let token = TokenKey::parse("abc").unwrap();
         let (digest, session) = (token.digest(), token.into_session());
         assert_ne!(digest, session.digest());

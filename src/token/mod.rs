@@ -1,6 +1,6 @@
-//! Tokens: the key that the owner holds, the digest that stores keep, and the stored record.
+//! Tokens: the key that the owner has, the digest that stores keep, and the stored record.
 //!
-//! Pure data types: no input or output, and no clock.
+//! Pure data types: no I/O and no clock.
 
 mod digest;
 mod format;

@@ -19,7 +19,9 @@ pub struct Networks(Arc<[Network]>);
 
 /// The error for a text that is not a network or a list of networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a list of networks names IP addresses, each with a number of bits behind a slash if it is not a single host")]
+#[error(
+    "a list of networks has IP addresses, each with a prefix length unless it is a single host, such as 10.0.0.0/8"
+)]
 pub struct NoNetworks;
 
 /// The prefix length of IPv4-mapped IPv6 addresses.
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_in_the_networks_that_a_list_names_however_that_is_written() {
+    fn networks_are_parsed_in_every_notation_and_contain_their_addresses() {
         type Parse = fn(&str) -> Result<Option<Networks>, NoNetworks>;
         let lists: [(Parse, &str); 9] = [
             (Networks::parse, "10.0.0.0/8"),
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_limits_nothing_and_a_list_with_one_odd_member_is_none() {
+    fn an_empty_list_is_no_restriction_and_a_list_with_an_invalid_member_is_an_error() {
         assert_eq!(Networks::parse(""), Ok(None));
         assert_eq!(Networks::from_array("{}"), Ok(None));
         for empty in ["[]", " [ ] ", "null", "\"\""] {

@@ -52,7 +52,7 @@ pub enum AuthMethod {
 /// How the use of a token is restricted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restrictions {
-    /// The token never works: it was disabled, or revoked at an unknown time, or its row is not understood.
+    /// The token never works: it was disabled, or revoked at an unknown time, or its row is invalid.
     pub disabled: bool,
     /// Only safe (read-only) requests may use it.
     pub read_only: bool,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_are_plain_words() {
+    fn scopes_have_a_small_alphabet() {
         for good in ["read", "tokengate:admin", "a", "orders.write_all-2"] {
             assert!(Scope::parse(good).is_ok(), "{good}");
         }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_sorted_without_doubles() {
+    fn a_set_is_sorted_without_duplicates() {
         let set = ScopeSet::parse("write  read write").unwrap();
         assert_eq!(set.to_string(), "read write");
         assert!(set.contains(&Scope::parse("read").unwrap()));

@@ -1,7 +1,7 @@
-//! The addresses of an endpoint that is configured by name.
+//! The IP addresses of an endpoint that is configured by host name.
 //!
-//! Looked up by the control half, read by a worker when it makes a connection, never for a request on a warm one. A name
-//! that is unknown does not stop the gateway: its requests get 503 until it is known.
+//! The control half resolves the name. A worker reads the addresses only when it opens a connection. A name that cannot
+//! be resolved does not stop the gateway: requests for this endpoint get 503 until the name is resolved.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use super::race::in_turn;
 
-/// Longest wait for one answer of the system's resolver.
+/// Timeout of one query to the system's resolver.
 const LOOK_UP: Duration = Duration::from_secs(5);
-/// How long an unknown name rests before it is looked up again: at first, and at most.
+/// Delay before an unresolved name is looked up again: the first one, and the longest one.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
-/// The addresses of one name, shared by all workers.
+/// The addresses of one host name, shared by all workers.
 #[derive(Clone, Debug)]
 pub struct Addresses(Arc<Inner>);
 
@@ -26,12 +26,12 @@ struct Inner {
     host: String,
     port: u16,
     is_known: AtomicBool,
-    /// The one that answered last comes first.
+    /// The address that accepted the last connection comes first.
     all: RwLock<Arc<[SocketAddr]>>,
 }
 
 impl Addresses {
-    /// Of a name that was not looked up yet.
+    /// A host name that was not resolved yet.
     pub fn of(host: &str, port: u16) -> Addresses {
         Addresses(Arc::new(Inner {
             host: host.to_owned(),
@@ -41,24 +41,24 @@ impl Addresses {
         }))
     }
 
-    /// Known without asking.
+    /// A host name with known addresses; no lookup is needed.
     pub fn known(host: &str, port: u16, all: impl IntoIterator<Item = SocketAddr>) -> Addresses {
         let addresses = Addresses::of(host, port);
         addresses.set(all);
         addresses
     }
 
-    /// Was the name ever found?
+    /// Whether the name was resolved at least once.
     pub(super) fn are_known(&self) -> bool {
         self.0.is_known.load(Ordering::Relaxed)
     }
 
-    /// All of them, in the order in which they should be tried.
+    /// All addresses, in the order in which a connection tries them.
     pub(super) fn all(&self) -> Arc<[SocketAddr]> {
         Arc::clone(&self.0.all.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers which one answered, to try it first.
+    /// Moves the address that accepted a connection to the front.
     pub(super) fn answered(&self, address: SocketAddr) {
         if self.all().first() == Some(&address) {
             return;
@@ -73,10 +73,10 @@ impl Addresses {
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// Looks the name up once. Blocks on the system's resolver in a thread of its own.
+    /// Resolves the name once. The blocking call of the system's resolver runs in a thread of its own.
     ///
     /// # Errors
-    /// What the resolver says, also if it says nothing in time.
+    /// The resolver's error, or a timeout.
     pub async fn look_up(&self) -> io::Result<()> {
         let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((self.0.host.as_str(), self.0.port)));
         let found: Vec<SocketAddr> = found.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect();
@@ -87,7 +87,7 @@ impl Addresses {
         Ok(())
     }
 
-    /// Looks the name up again and again until it is known; logs once at the begin and once at the end.
+    /// Resolves the name repeatedly, with backoff, until it succeeds. Logs the failure once and the success once.
     pub async fn keep_looking_up(self, upstream: String, first: io::Error) {
         let Inner { host, .. } = &*self.0;
         tracing::warn!(upstream, host, error = %first, "an endpoint's host cannot be resolved; requests for it get 503");
@@ -103,7 +103,7 @@ impl Addresses {
     }
 }
 
-/// The same name and port: connections to it are interchangeable, whatever it means at the moment.
+/// Equal if host and port are equal: their connections are interchangeable, whichever addresses the name has now.
 impl PartialEq for Addresses {
     fn eq(&self, other: &Addresses) -> bool {
         (&self.0.host, self.0.port) == (&other.0.host, other.0.port)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_address_that_answered_is_tried_first_from_then_on() {
+    async fn the_address_that_accepted_the_last_connection_is_tried_first() {
         let list = |ports: &[u16]| ports.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect::<Vec<SocketAddr>>();
         let addresses = Addresses::known("a.test", 80, list(&[1, 2, 3]));
         for (answered, order) in [(3, [3, 1, 2]), (3, [3, 1, 2]), (2, [2, 3, 1])] {

@@ -1,8 +1,7 @@
 //! The body of a request on its way to an endpoint.
 //!
-//! Frames pass as they came, never copied and never gathered (a route that asks for it gathers before this, in the
-//! [`Spool`](super::Spool)). Counts bytes against the route's limit, and the client's silence and slowness against its
-//! timeouts.
+//! Passes each frame on without a copy. (Routes with `request_body = "buffer"` collect the body first, in the
+//! [`Spool`](super::Spool).) Enforces the route's size limit, the timeout between two pieces and the minimum rate.
 
 use std::cell::Cell;
 use std::fmt;
@@ -19,21 +18,21 @@ use super::ClientBody;
 use super::pace::Pace;
 use super::spool::Spooled;
 
-/// What a client may send before it reads anything: the window of a stream (`listener/serve.rs`).
+/// How many bytes a client can send before it reads the response: the window of a stream (`listener/serve.rs`).
 const AHEAD: u64 = 64 << 10;
 
-/// Why a request body was given up, whatever the endpoint makes of it.
+/// Why the gateway gave up a request body. The fault is not the endpoint's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
-    /// Longer than the route allows.
+    /// The body is longer than the route allows.
     TooLarge,
-    /// Silent for too long, or too slow.
+    /// The client paused too long, or stayed below the minimum rate.
     TooSlow,
-    /// It broke off or was damaged.
+    /// The body ended early or was malformed.
     Broken,
-    /// Our fault: too many bodies wait for their ends.
+    /// The spool is full. The client is not at fault.
     NoRoom,
-    /// Our fault: the disk failed on which it waited.
+    /// The spool file could not be written or read. The client is not at fault.
     NotKept,
 }
 
@@ -51,7 +50,7 @@ impl fmt::Display for BodyFault {
 
 impl std::error::Error for BodyFault {}
 
-/// How far a request body has come; shared by the body, which the connection's driver owns, and its exchange.
+/// The progress of a request body. Shared by the body, which the connection owns, and its exchange.
 #[derive(Clone, Default)]
 pub struct RequestBody(Rc<State>);
 
@@ -67,23 +66,23 @@ struct State {
 }
 
 impl RequestBody {
-    /// Was all of it handed to the connection?
+    /// Whether the connection has taken all of the body.
     pub fn has_ended(&self) -> bool {
         self.0.ended.get()
     }
 
-    /// How many pieces of it were handed to the connection.
+    /// How many pieces the connection has taken.
     pub fn pieces(&self) -> u64 {
         self.0.pieces.get()
     }
 
-    /// Is the connection waiting for the next piece?
+    /// Whether the connection waits for the next piece.
     pub fn is_awaited(&self) -> bool {
         self.0.awaited.get()
     }
 
-    /// Nothing more of it may go out, although the client sends it: the connection to the endpoint breaks off. No
-    /// effect on a body that was handed over whole.
+    /// Stops sending, although the client may send more. The connection to the endpoint closes. No effect if the
+    /// connection has taken the whole body.
     pub fn cut(&self) {
         self.0.cut.set(true);
         if let Some(waker) = self.0.waker.take() {
@@ -91,18 +90,18 @@ impl RequestBody {
         }
     }
 
-    /// Its request was answered, and not refused.
+    /// Records that the request got a response which is not a refusal.
     pub fn succeeded(&self) {
         self.0.succeeded.set(true);
     }
 
-    /// Why it was given up, if it was.
+    /// Why the body was given up, if it was.
     pub fn fault(&self) -> Option<BodyFault> {
         self.0.fault.get()
     }
 }
 
-/// A request body as an endpoint's connection takes it.
+/// A request body in the form in which the connection to an endpoint reads it.
 pub struct OutgoingBody {
     source: Source,
     state: RequestBody,
@@ -131,28 +130,29 @@ impl OutgoingBody {
         OutgoingBody { source: Source::Empty, state }
     }
 
-    /// A body that was gathered before.
+    /// A body that is in memory as a whole.
     pub fn full(bytes: Bytes) -> OutgoingBody {
         OutgoingBody { source: Source::Full(Some(bytes)), state: RequestBody::default() }
     }
 
-    /// The same; it is too long for memory.
+    /// A body that is in a spool file as a whole.
     pub(super) fn spooled(spooled: Spooled) -> OutgoingBody {
         OutgoingBody { source: Source::Spooled(spooled), state: RequestBody::default() }
     }
 
-    /// The client's body: at most `limit` bytes, at most `silence` between two pieces, at least `rate` bytes a second.
+    /// A body that the client is still sending: at most `limit` bytes, at most `silence` between two pieces, at least
+    /// `rate` bytes per second.
     pub fn streaming(incoming: ClientBody, limit: u64, silence: Duration, rate: Option<u64>) -> OutgoingBody {
         let streaming = Streaming { incoming, left: limit, pace: Pace::new(rate), silence, timer: None };
         OutgoingBody { source: Source::Streaming(Box::new(streaming)), state: RequestBody::default() }
     }
 
-    /// Is there nothing to send?
+    /// Whether there is no body.
     pub fn is_empty(&self) -> bool {
         matches!(self.source, Source::Empty)
     }
 
-    /// The length of a body that was gathered before.
+    /// The length of a body that was collected before, in bytes.
     pub fn gathered(&self) -> Option<u64> {
         match &self.source {
             Source::Full(_) | Source::Spooled(_) => self.size_hint().exact(),
@@ -160,12 +160,12 @@ impl OutgoingBody {
         }
     }
 
-    /// Was it cut from outside?
+    /// Whether [`RequestBody::cut`] stopped it.
     pub(super) fn is_cut(&self) -> bool {
         self.state.0.cut.get()
     }
 
-    /// A look at how far it has come, from outside.
+    /// A handle on the body's progress.
     pub fn state(&self) -> RequestBody {
         self.state.clone()
     }
@@ -194,7 +194,7 @@ impl Body for OutgoingBody {
         match &polled {
             Poll::Ready(None) => this.state.0.ended.set(true),
             Poll::Ready(Some(Err(fault))) => this.state.0.fault.set(Some(*fault)),
-            // The connection does not poll again after a last piece of known length.
+            // The connection does not poll again after the last piece of a body of known length.
             Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.state.0.ended.set(true),
             Poll::Ready(Some(Ok(_))) => {}
             Poll::Pending => this.state.0.waker.set(Some(cx.waker().clone())),
@@ -245,8 +245,7 @@ impl Streaming {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.timer = None;
                     let Some(data) = frame.data_ref() else {
-                        // Trailers of requests are dropped: none of ours may be forged there, and no endpoint of a
-                        // plain HTTP/1.1 pool needs any.
+                        // Trailers of requests are dropped: a client could forge identity headers there.
                         continue;
                     };
                     let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
@@ -264,7 +263,7 @@ impl Streaming {
         }
     }
 
-    /// Nothing has come: watches the silence since the last piece, and the pace.
+    /// No piece is ready: checks the timeout since the last piece, and the minimum rate.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         if self.pace.waits() {
             return Poll::Ready(Some(Err(BodyFault::TooSlow)));

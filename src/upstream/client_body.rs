@@ -1,12 +1,11 @@
 //! The body of a request as its client sends it.
 //!
-//! A stream of HTTP/2 that is answered before its client has sent all of the body ends with a reset (RFC 9113 §8.1),
-//! and clients that are still sending throw the answer away with it: curl does. So a body that nobody wants is taken
-//! for a moment and thrown away, beside its answer, which waits for nothing. HTTP/1 has no resets; there the connection
-//! ends.
+//! If the gateway responds over HTTP/2 before it has read the whole body, the stream ends with a reset (RFC 9113 §8.1).
+//! Some clients that are still sending, such as curl, then discard the response. So the gateway reads and discards an
+//! unneeded body for a short time, in parallel with the response. HTTP/1 has no resets; there the connection closes.
 //!
-//! After a refusal curl stops sending. After a success it goes on, but reads nothing more, not even how much it may
-//! send: a body that is longer than what may be sent ahead would hang for ever. There a reset is better.
+//! After a refusal curl stops sending. After a successful response curl goes on sending, but no longer reads window
+//! updates. A body that exceeds the stream's window would then hang forever, so such a stream is reset at once.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,13 +18,13 @@ use hyper::body::Incoming;
 
 use super::Inbox;
 
-/// How much of a body is taken that nobody wants, and for how long.
+/// How much of an unneeded body is read and discarded, and for how long.
 const UNWANTED: usize = 256 << 10;
 const LINGERING: Duration = Duration::from_secs(1);
 
 /// The body of a request as its client sends it.
 pub struct ClientBody {
-    /// `None`: there is nothing, or it is being dropped.
+    /// `None`: there is no body, or it is being dropped.
     source: Option<Source>,
     lingers: bool,
 }
@@ -35,9 +34,9 @@ enum Source {
     Http2(Rc<Inbox>),
 }
 
-/// The client broke its body off, or it was damaged.
+/// The client aborted its body, or the body was malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body of the request broke off")]
+#[error("the request body ended early")]
 pub struct BrokenOff;
 
 impl ClientBody {
@@ -46,22 +45,23 @@ impl ClientBody {
         ClientBody { source: None, lingers: false }
     }
 
-    /// The body of a request that came over HTTP/1.
+    /// The body of an HTTP/1 request.
     pub fn http1(incoming: Incoming) -> ClientBody {
         ClientBody { source: Some(Source::Http1(incoming)), lingers: false }
     }
 
-    /// The body of a request that came over HTTP/2.
+    /// The body of an HTTP/2 request.
     pub fn http2(inbox: Rc<Inbox>) -> ClientBody {
         ClientBody { source: Some(Source::Http2(inbox)), lingers: true }
     }
 
-    /// Its end is not waited for when it is dropped.
+    /// Makes the drop of this body reset the stream at once, without reading what is left.
     pub fn let_go(&mut self) {
         self.lingers = false;
     }
 
-    /// Takes it before it is answered, as much as is taken of a body that nobody wants. Over HTTP/1 nothing is taken.
+    /// Reads and discards the body before the response, up to the limits for an unneeded body. Over HTTP/1 nothing is
+    /// read.
     pub async fn discard(mut self) {
         if let Some(source) = self.source.take().filter(|_| self.lingers) {
             Unwanted::new(source).end().await;
@@ -112,7 +112,7 @@ impl Drop for ClientBody {
             return;
         };
         let mut unwanted = Unwanted::new(source);
-        // Most have come already and need no task.
+        // Most bodies have arrived already and need no task.
         if unwanted.poll_end(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::task::spawn_local(unwanted.end());
         }
@@ -134,11 +134,11 @@ impl Unwanted {
 
     async fn end(mut self) {
         let end = std::future::poll_fn(|cx| self.poll_end(cx));
-        // Whichever it was: what is left is dropped.
+        // After the end, the limit or the timeout: the rest is dropped.
         let _ = tokio::time::timeout(LINGERING, end).await;
     }
 
-    /// Ready when it has ended, or too much has come.
+    /// Ready when the body has ended, or more than the limit has arrived.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.source.poll(cx) {

@@ -1,4 +1,4 @@
-//! How a connection to an endpoint is made.
+//! Opens connections to endpoints.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,44 +17,44 @@ use super::Addresses;
 use super::race::race;
 use crate::config::settings::{Endpoint, EndpointAddress};
 
-/// A connection on which nothing comes for so long is asked whether it still stands, and then again and again.
+/// TCP keep-alive: idle time before the first probe, and the interval between probes.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// Everything that makes two connections interchangeable.
+/// The address of an endpoint. Connections to equal ones are interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
-    /// For `Host`, where a route asks for the endpoint's own.
+    /// The `Host` header for routes that send the endpoint's own host.
     pub host: HeaderValue,
-    /// As written in the configuration, for messages.
+    /// Host and port as written in the configuration, for messages.
     pub authority: String,
-    /// Where it is.
+    /// Where to connect to.
     pub place: Place,
 }
 
-/// Where an endpoint is.
+/// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// TCP, at the addresses of a name.
+    /// TCP, to the addresses of a host name.
     Tcp(Addresses),
     /// A Unix socket.
     Unix(PathBuf),
 }
 
 impl EndpointSpec {
-    /// An endpoint whose name, if it has one, was not looked up yet.
+    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet.
     pub fn of(endpoint: &Endpoint) -> EndpointSpec {
         let place = match &endpoint.address {
             EndpointAddress::Tcp(host, port) => Place::Tcp(Addresses::of(host, *port)),
             EndpointAddress::Unix(path) => Place::Unix(path.clone()),
         };
-        // The configuration takes only hosts and ports, which are always field values.
+        // The configuration allows only hosts and ports that are valid header values.
         let host = HeaderValue::try_from(endpoint.authority.as_str());
         let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         EndpointSpec { host, authority: endpoint.authority.clone(), place }
     }
 
-    /// The addresses of its name; `None` for a socket.
+    /// The addresses of the host name; `None` for a Unix socket.
     pub fn addresses(&self) -> Option<&Addresses> {
         match &self.place {
             Place::Tcp(addresses) => Some(addresses),
@@ -62,21 +62,21 @@ impl EndpointSpec {
         }
     }
 
-    /// Is it known where it is?
+    /// Whether there is an address to connect to.
     pub(super) fn is_known(&self) -> bool {
         self.addresses().is_none_or(Addresses::are_known)
     }
 }
 
-/// Connects.
+/// Opens a connection.
 pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
     Ok(match &spec.place {
         Place::Tcp(addresses) => {
             let (stream, address) = race(&addresses.all(), TcpStream::connect).await?;
             addresses.answered(address);
-            // Heads and bodies are written whole; waiting for more only adds delay.
+            // Heads and bodies are written in large pieces; Nagle's algorithm would only add delay.
             stream.set_nodelay(true)?;
-            // An endpoint whose machine has vanished from a silent stream would hold its connection for ever.
+            // Detects an endpoint whose machine vanished while the connection was silent.
             SockRef::from(&stream)
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
@@ -85,19 +85,19 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
     })
 }
 
-/// An error with the socket that it is about, which is named nowhere else.
+/// Adds the path of the socket to an error.
 fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A connected socket. An enum, since a boxed trait would cost a virtual call for each read.
+/// A connected socket. An enum and not a boxed trait, which would cost a virtual call per read.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// Ready when there may be something to read.
+    /// Ready when the socket may be readable.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
@@ -105,7 +105,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there. Asks the system only if the runtime has heard that there may be something.
+    /// Reads available bytes. Calls the system only if the runtime has been notified that the socket may be readable.
     pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Tcp(stream) => stream.try_read(buffer),
@@ -113,14 +113,14 @@ impl Stream {
         }
     }
 
-    /// Looks whether a byte or the end has come, and takes nothing. Asks the system.
+    /// Returns whether a byte or the end of the stream has arrived, without consuming it. Always a system call.
     pub(super) fn peek(&self) -> io::Result<usize> {
         self.socket().peek(&mut [MaybeUninit::uninit()])
     }
 
-    /// Ends the connection in both directions, at once.
+    /// Shuts the connection down in both directions, at once.
     pub(super) fn end(&self) {
-        // It has ended already if this fails.
+        // Fails only if the connection has ended already.
         let _ = self.socket().shutdown(Shutdown::Both);
     }
 
@@ -184,14 +184,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_error_names_the_socket_or_the_addresses_that_it_is_about() {
+    async fn a_connect_error_names_the_socket_or_the_addresses() {
         let spec = |address| EndpointSpec::of(&Endpoint { authority: "a.test:80".to_owned(), address });
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
         let error = connect(&spec(EndpointAddress::Unix(path.clone()))).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
-        // Bound and not listening: refuses.
+        // Bound but not listening: connections are refused.
         let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let port = taken.local_addr().unwrap().as_socket().unwrap().port();

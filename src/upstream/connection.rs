@@ -1,9 +1,9 @@
 //! One connection to an endpoint.
 //!
-//! The exchange that has it on loan polls it in its own task: writes what there is of the request, reads what there is
-//! of the answer. Only where the endpoint answers before it has the whole request does a task take over the sending,
-//! since the client may not take the answer before it has sent the request. An idle connection has no buffers and no
-//! task; it is looked at when it is leased and at the worker's tick.
+//! The exchange that leases a connection polls it in its own task: it writes the request and reads the response. If the
+//! endpoint responds before it has the whole request, a separate task sends the rest, since a client may finish its
+//! request before it reads the response. An idle connection has no buffers and no task. It is checked when it is leased
+//! and on each tick of the worker.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,25 +22,25 @@ use super::sending::{Sending, Unsent};
 use super::{OriginFault, OutgoingBody, SendFault};
 use crate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 
-/// What one read takes at least and at most.
+/// Smallest and largest read, in bytes.
 const SHORT_READ: usize = 8 << 10;
 const LONG_READ: usize = 64 << 10;
-/// Room that is too short to be worth a read.
+/// A buffer with less free space than this is grown before a read.
 const SCANT: usize = 1 << 10;
 
-/// A connection to an endpoint. Dropping it closes the socket at once, whatever is under way.
+/// A connection to an endpoint. Dropping it closes the socket at once, even during an exchange.
 pub(super) struct Connection {
     outward: Rc<Outward>,
     limits: Limits,
     buffer: BytesMut,
-    /// What the next read takes.
+    /// Size of the next read, in bytes.
     read: usize,
     answer: Option<Answer>,
-    /// The task that sends what is left of the request.
+    /// The task that sends the rest of the request.
     task: Option<AbortHandle>,
 }
 
-/// What the sending of a request needs; shared with a task where one sends.
+/// What is needed to send a request; shared with the task that sends the rest of one.
 struct Outward {
     stream: RefCell<Stream>,
     sending: RefCell<Sending>,
@@ -48,29 +48,29 @@ struct Outward {
 }
 
 impl Connection {
-    /// `limits`: those of its answers.
+    /// `limits` apply to the heads of its responses.
     pub(super) fn new(stream: Stream, limits: Limits) -> Connection {
         let outward = Outward { stream: RefCell::new(stream), sending: RefCell::default(), unsent: Cell::default() };
         let buffer = BytesMut::new();
         Connection { outward: Rc::new(outward), limits, buffer, read: SHORT_READ, answer: None, task: None }
     }
 
-    /// Does it still stand? Notices that the endpoint has closed it, or has sent what nobody asked for. `certainly`: by
-    /// a look at the socket itself; else by what the runtime has heard of it, which costs no system call.
+    /// Whether the connection is still open and has no unexpected bytes to read. `certainly` asks the system; otherwise
+    /// only what the runtime was notified of is considered, which costs no system call.
     pub(super) fn stands(&self, certainly: bool) -> bool {
         let stream = self.outward.stream.borrow();
         let looked = if certainly { stream.peek() } else { stream.try_read(&mut [0]) };
         matches!(looked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Begins with a request; [`Connection::poll_answer`] sends it.
+    /// Sets the next request; [`Connection::poll_answer`] sends it.
     pub(super) fn begin(&mut self, request: Request<OutgoingBody>, asks_to_switch: bool) {
         self.answer = Some(Answer::new(Asked::by(request.method(), asks_to_switch), self.limits));
         self.read = SHORT_READ;
         self.outward.sending.borrow_mut().begin(request);
     }
 
-    /// Sends the request, and waits for the head of its answer.
+    /// Sends the request, and waits for the head of the response.
     pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, SendFault>> {
         if self.send(cx) == Some(Unsent::Body) {
             return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// The next piece of the answer's body, or its trailers; `None` at its end.
+    /// The next piece of the response body, or its trailers; `None` at the end.
     pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
         loop {
             let Some(answer) = &mut self.answer else { return Poll::Ready(Some(Err(BadAnswer::Cut))) };
@@ -110,7 +110,7 @@ impl Connection {
             }
             match ready!(self.poll_read(cx)) {
                 Ok(count) if count > 0 => {}
-                // An answer that ends with its connection has not ended where we have closed that ourselves.
+                // A response that is delimited by the end of the connection is incomplete if we closed the connection.
                 Ok(_) if self.outward.unsent.get() != Some(Unsent::Body) => {
                     let end = self.answer.as_mut().map_or(Err(BadAnswer::Cut), Answer::close);
                     return Poll::Ready(end.err().map(Err));
@@ -120,17 +120,17 @@ impl Connection {
         }
     }
 
-    /// The answer that is being read.
+    /// The response that is being read.
     pub(super) fn answer(&self) -> Option<&Answer> {
         self.answer.as_ref()
     }
 
-    /// Has the whole request left?
+    /// Whether the whole request was sent.
     pub(super) fn is_sent(&self) -> bool {
         self.outward.sending.borrow().is_done()
     }
 
-    /// The answer has begun before the request was sent whole: from here on a task of its own sends what is left.
+    /// Starts a task that sends the rest of the request: the response began before the request was sent completely.
     pub(super) fn send_apart(&mut self) {
         if self.outward.unsent.get().is_some() {
             return self.outward.give_up();
@@ -146,20 +146,21 @@ impl Connection {
         self.task = Some(task.abort_handle());
     }
 
-    /// May it take another request? Only where both messages have ended beyond doubt, and nothing came behind them.
+    /// Prepares the connection for the pool. Returns whether it can take another request: both messages have ended
+    /// unambiguously, and no bytes follow the response.
     pub(super) fn rest(&mut self) -> bool {
         let may = self.answer.take().is_some_and(|answer| answer.persists())
             && self.buffer.is_empty()
             && self.outward.unsent.get().is_none()
             && self.is_sent();
-        // Their last piece may wait for its client for long.
+        // The last piece shares this memory and may wait for a slow client.
         self.buffer = BytesMut::new();
         self.outward.sending.borrow_mut().forget();
         self.task = None;
         may
     }
 
-    /// Sends on, where no task does.
+    /// Sends more of the request, unless a task does.
     fn send(&self, cx: &mut Context<'_>) -> Option<Unsent> {
         if self.task.is_none()
             && self.outward.unsent.get().is_none()
@@ -190,13 +191,13 @@ impl Connection {
         Poll::Ready(Ok(count))
     }
 
-    /// Ends HTTP on it: the socket, and what was read behind the answer.
+    /// Ends HTTP on the connection. Returns the socket, and what was read after the response.
     pub(super) fn switch(&mut self) -> Switched<'_> {
         Switched { stream: &self.outward.stream, early: &mut self.buffer }
     }
 }
 
-/// A connection behind a switch of protocols.
+/// A connection after a switch of protocols.
 pub(super) struct Switched<'a> {
     pub(super) stream: &'a RefCell<Stream>,
     pub(super) early: &'a mut BytesMut,
@@ -207,7 +208,7 @@ impl Outward {
         self.sending.borrow_mut().poll(cx, &mut self.stream.borrow_mut())
     }
 
-    /// Lets go of what will not be sent.
+    /// Drops the request's unsent part.
     fn give_up(&self) {
         drop(self.sending.take());
     }
@@ -216,7 +217,8 @@ impl Outward {
         if let Err(unsent) = sent {
             self.unsent.set(Some(unsent));
             if unsent == Unsent::Body {
-                // The endpoint has to learn at once that this was not all. It wakes whoever reads the answer as well.
+                // Tells the endpoint at once that the request is incomplete. Also wakes the task that reads the
+                // response.
                 self.stream.borrow().end();
             }
         }
@@ -242,20 +244,20 @@ mod tests {
     const LIMITS: Limits = Limits { head_bytes: 1 << 10, head_count: 10 };
 
     #[tokio::test]
-    async fn a_connection_that_was_closed_a_moment_ago_is_noticed_by_a_look_at_the_socket() {
+    async fn a_connection_that_was_just_closed_is_detected_by_asking_the_system() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         for byte in [None, Some(b'x')] {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (far, _) = listener.accept().unwrap();
             let connection = Connection::new(Stream::Tcp(stream), LIMITS);
             assert!(connection.stands(true) && connection.stands(false));
-            // Without a turn of the runtime, which has not heard of it then.
+            // The runtime gets no turn, so it is not notified.
             if let Some(byte) = byte {
                 io::Write::write_all(&mut &far, &[byte]).unwrap();
             }
             drop(far);
-            assert!(connection.stands(false), "the runtime cannot know");
-            assert!(!connection.stands(true), "closed, or with bytes that nobody asked for: {byte:?}");
+            assert!(connection.stands(false), "the runtime was not notified");
+            assert!(!connection.stands(true), "closed, or with unexpected bytes: {byte:?}");
         }
     }
 }

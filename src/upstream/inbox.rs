@@ -1,10 +1,10 @@
-//! The body of an HTTP/2 request, between the stream that it arrives on and the code that reads it.
+//! The body of an HTTP/2 request, between the stream that receives it and the code that reads it.
 //!
-//! The HTTP library keeps each DATA frame as it came until it is read. For frames of a few bytes that costs more than
-//! the bytes themselves, so the library ends a connection on which too many of them wait. An upload whose endpoint is
-//! busy would end the other streams of its client that way. So the task of the stream empties the library's queue even
-//! while the body has no reader ([`Inbox::keep`]), and joins small frames. What is kept is bounded: the client gets room
-//! only for what was read.
+//! The HTTP library queues each DATA frame until it is read. Queued frames of a few bytes cost more than the bytes
+//! themselves, so the library closes a connection that has too many of them. An upload to a slow endpoint would thereby
+//! end the other streams of its client. So the stream's task empties the library's queue even while the body has no
+//! reader ([`Inbox::keep`]), and joins small frames. Memory stays bounded: flow control allows the client only as much
+//! as was read.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use http_body::SizeHint;
 
 use super::client_body::BrokenOff;
 
-/// Frames below this size are joined.
+/// Frames below this size, in bytes, are joined.
 const SMALL: usize = 1_024;
 
 /// The body of an HTTP/2 request.
@@ -25,14 +25,14 @@ pub struct Inbox(RefCell<State>);
 struct State {
     stream: RecvStream,
     kept: VecDeque<Bytes>,
-    /// Small frames behind the kept ones, joined.
+    /// Small frames that follow `kept`, joined.
     small: BytesMut,
     end: Option<End>,
-    /// What `Content-Length` announced and was not read yet.
+    /// The part of `Content-Length` that was not read yet, in bytes.
     left: Option<u64>,
     expectation: Expectation,
     reader: Option<Waker>,
-    /// The task of the stream.
+    /// The waker of the stream's task.
     keeper: Option<Waker>,
 }
 
@@ -47,12 +47,12 @@ enum End {
 enum Expectation {
     None,
     Expected,
-    /// The body is being read and nothing of it has come: the 100 is due.
+    /// The body is being read and none of it has arrived: a 100 must be sent.
     Due,
 }
 
 impl Inbox {
-    /// The body that arrives on `stream`. `expects`: the client has sent `Expect: 100-continue`.
+    /// The body that arrives on `stream`. `expects`: the client sent `Expect: 100-continue`.
     pub fn new(stream: RecvStream, length: Option<u64>, expects: bool) -> Inbox {
         Inbox(RefCell::new(State {
             stream,
@@ -66,8 +66,8 @@ impl Inbox {
         }))
     }
 
-    /// Takes what has arrived out of the library's queue. To be called by the task of the stream, which is woken when
-    /// more arrives. `true`: the client is to be sent a 100 (Continue) now.
+    /// Moves what has arrived out of the library's queue. The stream's task calls this; it is woken when more arrives.
+    /// Returns whether the gateway must send a 100 (Continue) now.
     pub fn keep(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
@@ -108,7 +108,7 @@ impl Inbox {
         }
         match state.stream.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
-                // The library wakes one task alone, and this one need not come again.
+                // The library wakes only one task, and this one need not be woken again.
                 state.wake_keeper(cx.waker());
                 Poll::Ready(Some(Ok(state.hand_over(data))))
             }
@@ -146,7 +146,7 @@ impl Inbox {
         self.0.borrow().left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
-    /// Has all of it arrived, or broken off?
+    /// Whether the body has ended or was aborted.
     pub fn has_ended(&self) -> bool {
         self.0.borrow().end.is_some()
     }
@@ -171,7 +171,7 @@ impl State {
         self.kept.pop_front().or_else(|| joined(&mut self.small))
     }
 
-    /// The client gets room for as much as the reader has now.
+    /// Hands data to the reader, and lets the client send as much again.
     fn hand_over(&mut self, data: Bytes) -> Bytes {
         self.expectation = Expectation::None;
         // Fails only on a stream that has ended.
@@ -181,7 +181,7 @@ impl State {
         data
     }
 
-    /// Wakes the task of the stream, unless that is reading itself.
+    /// Wakes the stream's task, unless that task is the reader.
     fn wake_keeper(&self, reader: &Waker) {
         if let Some(keeper) = self.keeper.as_ref().filter(|keeper| !keeper.will_wake(reader)) {
             keeper.wake_by_ref();

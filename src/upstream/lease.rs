@@ -1,4 +1,4 @@
-//! One connection on loan.
+//! A leased connection.
 
 use std::io;
 use std::pin::Pin;
@@ -14,26 +14,26 @@ use super::connection::Connection;
 use super::{EndpointPool, OriginFault, OutgoingBody};
 use crate::http1::{Answer, BadAnswer};
 
-/// One connection on loan.
+/// A connection that one exchange holds.
 ///
-/// Goes home by [`Lease::end`] with `reusable`; dropped in any other way it closes its connection, and the pool learns
-/// that there is room for another.
+/// [`Lease::end`] with `reusable` returns it to the pool. Any other drop closes the connection and frees its place in
+/// the pool.
 pub struct Lease {
     connection: Option<Box<Connection>>,
     home: Weak<EndpointPool>,
     reused: bool,
 }
 
-/// A request that was not answered.
+/// A request that got no response.
 pub struct SendFault {
-    /// The request as it was, if sending it again cannot repeat anything.
+    /// The unchanged request, if it can be sent again without repeating an effect.
     pub again: Option<Box<Request<OutgoingBody>>>,
     /// What went wrong.
     pub cause: OriginFault,
 }
 
 impl SendFault {
-    /// For a request that must not be sent again.
+    /// A failed request that must not be sent again.
     pub fn new(cause: OriginFault) -> SendFault {
         SendFault { again: None, cause }
     }
@@ -44,20 +44,19 @@ impl Lease {
         Lease { connection: Some(connection), home: Rc::downgrade(home), reused }
     }
 
-    /// Did the connection serve a request before?
+    /// Whether the connection served a request before.
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Begins with a request, once in each loan. `asks_to_switch`: it asks for another protocol.
+    /// Sets the request; called once per lease. `asks_to_switch`: the request asks for another protocol.
     pub fn send(&mut self, request: Request<OutgoingBody>, asks_to_switch: bool) {
         if let Some(connection) = &mut self.connection {
             connection.begin(request, asks_to_switch);
         }
     }
 
-    /// Sends the request, and is ready with the head of its answer. What comes of the answer's body is for
-    /// [`Lease::poll_body`].
+    /// Sends the request. Ready with the head of the response; [`Lease::poll_body`] reads the response body.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, SendFault>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
@@ -69,7 +68,7 @@ impl Lease {
         answer
     }
 
-    /// The next piece of the answer's body, or its trailers; `None` at its end.
+    /// The next piece of the response body, or its trailers; `None` at the end.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BadAnswer>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let read = connection.poll_body(cx);
@@ -79,29 +78,29 @@ impl Lease {
         read
     }
 
-    /// Was all of the answer read?
+    /// Whether the whole response was read.
     pub fn has_ended(&self) -> bool {
         self.answer().is_none_or(Answer::has_ended)
     }
 
-    /// What is known of the length of the answer's body.
+    /// What is known about the length of the response body.
     pub fn size_hint(&self) -> SizeHint {
         self.answer().and_then(Answer::left).map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 
-    /// Has the whole request left?
+    /// Whether the whole request was sent.
     pub fn is_sent(&self) -> bool {
         self.connection.as_ref().is_none_or(|connection| connection.is_sent())
     }
 
-    /// The answer has begun before the request was sent whole: from here on both go their own ways.
+    /// Sends the rest of the request in a task of its own: the response began before the request was sent completely.
     pub fn drive_apart(&mut self) {
         if let Some(connection) = &mut self.connection {
             connection.send_apart();
         }
     }
 
-    /// Ends the loan. `reusable`: as far as the borrower knows the connection may be used again.
+    /// Ends the lease. `reusable`: the exchange found no reason against using the connection again.
     pub fn end(mut self, reusable: bool) {
         if let (true, Some(home)) = (reusable, self.home.upgrade())
             && let Some(connection) = self.connection.take_if(|connection| connection.rest())
@@ -129,11 +128,11 @@ impl Drop for Lease {
     }
 }
 
-/// The connection of a lease behind a switch of protocols: bytes as they are, first those that came with the answer.
+/// The leased connection after a switch of protocols: raw bytes, beginning with those that arrived with the response.
 pub struct Tunneled(Lease);
 
 impl Lease {
-    /// HTTP has ended on the connection with a 101.
+    /// Ends HTTP on the connection, after a 101.
     pub fn into_tunnel(self) -> Tunneled {
         Tunneled(self)
     }

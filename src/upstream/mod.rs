@@ -1,7 +1,7 @@
-//! Connections to endpoints: one pool per worker and endpoint, no locks.
+//! Connections to endpoints: one pool per worker and endpoint, without locks.
 //!
-//! [`Pools`] holds a worker's pools; [`EndpointPool::lease`] gives one connection on loan; [`Lease::send`] sends one
-//! request on it. A lease goes home only when both bodies have ended cleanly; anything else closes the connection.
+//! [`UpstreamPools`] holds the pools of a worker; [`EndpointPool::lease`] leases one connection; [`Lease::send`] sends one
+//! request on it. A connection returns to its pool only if both bodies have ended cleanly; otherwise it closes.
 
 mod addresses;
 mod body;
@@ -23,7 +23,7 @@ pub use client_body::{BrokenOff, ClientBody};
 pub use connect::{EndpointSpec, Place};
 pub use inbox::Inbox;
 pub use lease::{Lease, SendFault, Tunneled};
-pub use pool::{EndpointPool, PoolLimits, Pools, UpstreamPools};
+pub use pool::{EndpointPool, PoolLimits, UpstreamPools};
 pub use sending::is_repeatable;
 pub use spool::{Gathering, IN_MEMORY, Spool};
 pub use tally::{EndpointTally, Reachability};
@@ -33,16 +33,16 @@ use crate::http1::BadAnswer;
 /// What went wrong on the side of the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OriginFault {
-    /// Its name is not known to the resolver.
+    /// The endpoint's host name cannot be resolved.
     Unresolved,
-    /// No connection could be made.
+    /// No connection could be opened.
     Connect,
-    /// No connection was free or could be made in time.
+    /// No connection was free or could be opened in time.
     Overloaded,
-    /// The connection ended before the answer began.
+    /// The connection ended before the response began.
     Reset,
-    /// What came was no HTTP answer, or one whose end is in doubt.
+    /// The response was not HTTP, or its end is ambiguous.
     BadResponse(BadAnswer),
-    /// The answer did not begin in time.
+    /// The response did not begin in time.
     Timeout,
 }

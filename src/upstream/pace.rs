@@ -1,22 +1,22 @@
-//! How fast a client sends a body.
+//! The rate at which a client sends a body.
 //!
-//! Only the time counts in which its next piece is waited for. While the endpoint takes nothing, the client can send
-//! nothing either.
+//! Only the time in which the gateway waits for the next piece counts. While the endpoint takes nothing, the client
+//! cannot send anything either.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a body may be slower than the least rate.
+/// How long a body may stay below the minimum rate.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// The pace of one body.
+/// The rate of one body.
 pub(super) struct Pace {
-    /// Bytes a second, on average; `None`: any will do.
+    /// Minimum bytes per second, on average; `None`: no minimum.
     least: Option<u64>,
     taken: u64,
     waited: Duration,
-    /// When the wait began that is not over.
+    /// When the current wait for a piece began.
     since: Option<Instant>,
 }
 
@@ -25,12 +25,12 @@ impl Pace {
         Pace { least, taken: 0, waited: Duration::ZERO, since: None }
     }
 
-    /// How many bytes have come.
+    /// How many bytes have arrived.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// A piece has come.
+    /// Records that a piece has arrived.
     pub(super) fn takes(&mut self, length: u64) {
         self.taken = self.taken.saturating_add(length);
         if let Some(since) = self.since.take() {
@@ -38,7 +38,7 @@ impl Pace {
         }
     }
 
-    /// The next piece is waited for, from now on or still. Does it take too long?
+    /// Records that the body waits for its next piece. Returns whether it is too slow.
     pub(super) fn waits(&mut self) -> bool {
         let Some(least) = self.least else { return false };
         let now = Instant::now();
@@ -56,7 +56,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(seconds)).await;
     }
 
-    /// Sends so many bytes each second, which the endpoint takes after `pause` seconds.
+    /// Sends `bytes` each second; the endpoint takes them after `pause` seconds.
     async fn is_cut(least: Option<u64>, bytes: u64, pause: u64) -> bool {
         let mut pace = Pace::new(least);
         for _ in 0..600 {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_is_cut_below_the_least_rate_alone() {
+    async fn a_body_is_cut_only_below_the_minimum_rate() {
         for (least, bytes, cut) in [
             (Some(50), 100, false),
             (Some(50), 60, false),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_of_the_endpoint_does_not_count() {
+    async fn the_time_that_the_endpoint_takes_does_not_count() {
         assert!(!is_cut(Some(50), 60, 60).await);
         assert!(is_cut(Some(50), 40, 60).await);
     }

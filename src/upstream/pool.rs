@@ -1,7 +1,7 @@
-//! One worker's connections to one endpoint.
+//! The connections of one worker to one endpoint.
 //!
-//! Last in, first out: the warmest connection serves next, and those that nobody needs age at the bottom until the
-//! sweep of the worker's tick closes them. Everything is `Rc` and `Cell`: a pool never leaves its worker.
+//! Last in, first out: the most recently used connection serves next. Unneeded connections age at the bottom until the
+//! sweep on the worker's tick closes them. Everything is `Rc` and `Cell`: a pool never leaves its worker.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,20 +18,22 @@ use super::{EndpointTally, Lease, OriginFault};
 use crate::http1::{self, BadAnswer};
 use crate::limits::Seldom;
 
-/// Connections of one worker to one endpoint.
+/// The connections of one worker to one endpoint.
 pub struct EndpointPool {
     spec: Arc<EndpointSpec>,
-    limits: PoolLimits,
+    limits: Cell<PoolLimits>,
+    /// The configuration does not have it any more: connections are not kept after their last request.
+    retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
-    /// Connections that exist or are being made.
+    /// How many connections are open or being opened.
     open: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
     bad_answers: Seldom,
 }
 
-/// Bounds of one pool.
+/// Limits of one pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
     /// Most connections.
@@ -40,7 +42,7 @@ pub struct PoolLimits {
     pub idle: Duration,
     /// Longest wait for a connection.
     pub connect: Duration,
-    /// What the heads of answers may be.
+    /// Limits of response heads.
     pub answers: http1::Limits,
 }
 
@@ -50,11 +52,12 @@ struct Idle {
 }
 
 impl EndpointPool {
-    /// An empty pool, which tells others of its connections by `tally`.
+    /// An empty pool, which counts its connections in `tally`.
     pub fn new(spec: Arc<EndpointSpec>, limits: PoolLimits, tally: Arc<EndpointTally>) -> Rc<EndpointPool> {
         Rc::new(EndpointPool {
             spec,
-            limits,
+            limits: Cell::new(limits),
+            retired: Cell::new(false),
             tally,
             idle: RefCell::default(),
             open: Cell::new(0),
@@ -69,25 +72,38 @@ impl EndpointPool {
         &self.spec
     }
 
-    /// Connections that serve a request or are being made.
+    /// Changes the limits; connections beyond them end with their request.
+    pub fn set_limits(&self, limits: PoolLimits) {
+        self.limits.set(limits);
+        self.freed.notify_waiters();
+    }
+
+    /// Closes the unused connections, and each other one after its request.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        let unused = self.idle.take();
+        unused.iter().for_each(|_| self.lost_one());
+    }
+
+    /// How many connections serve a request or are being opened.
     pub fn busy(&self) -> usize {
         self.open.get().saturating_sub(self.idle.borrow().len())
     }
 
-    /// A warm connection on loan, if there is one. `certainly`: for a request that may not be sent twice. Its connection
-    /// is looked at right now, so that one that its endpoint has just closed is not written to.
+    /// Leases an idle connection, if there is one. `certainly` is for a request that must not be sent twice: the socket
+    /// is checked now, so that the request is not written to a connection which the endpoint has just closed.
     pub fn lease_warm(self: &Rc<Self>, certainly: bool) -> Option<Lease> {
         self.warm(certainly).map(|connection| Lease::new(connection, self, true))
     }
 
-    /// A connection on loan: a warm one, a new one, or the next that comes back.
+    /// Leases a connection: an idle one, a new one, or the next one that is returned.
     ///
-    /// `fresh` asks for a new one even if a warm one is there; `certainly` as in [`EndpointPool::lease_warm`]. Dropping
-    /// the future is fine.
+    /// `fresh` asks for a new one even if there is an idle one; `certainly` as in [`EndpointPool::lease_warm`]. The
+    /// future can be dropped at any time.
     ///
     /// # Errors
-    /// [`OriginFault::Unresolved`] while its name is unknown, [`OriginFault::Connect`] if none can be made,
-    /// [`OriginFault::Overloaded`] if none comes free in time or as many wait already as may be open.
+    /// [`OriginFault::Unresolved`] while the host name is unresolved, [`OriginFault::Connect`] if no connection can be
+    /// opened, [`OriginFault::Overloaded`] if none becomes free in time or too many requests wait already.
     pub async fn lease(self: &Rc<Self>, fresh: bool, certainly: bool) -> Result<Lease, OriginFault> {
         if let (false, Some(lease)) = (fresh, self.lease_warm(certainly)) {
             return Ok(lease);
@@ -96,12 +112,12 @@ impl EndpointPool {
             self.tally.refused(&self.spec.authority, &"its host name could not be resolved");
             return Err(OriginFault::Unresolved);
         }
-        let deadline = Instant::now() + self.limits.connect;
+        let deadline = Instant::now() + self.limits.get().connect;
         loop {
-            if self.open.get() < self.limits.connections {
+            if self.open.get() < self.limits.get().connections {
                 return self.connect(deadline).await;
             }
-            if self.waiting.get() >= self.limits.connections {
+            if self.waiting.get() >= self.limits.get().connections {
                 return Err(OriginFault::Overloaded);
             }
             let place = Count::enter(&self.waiting);
@@ -114,11 +130,11 @@ impl EndpointPool {
         }
     }
 
-    /// Closes connections that nobody has used for the idle time, and forgets those that their endpoint has closed.
+    /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.idle);
+        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.get().idle);
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -127,16 +143,19 @@ impl EndpointPool {
     }
 
     pub(super) fn take_back(&self, connection: Box<Connection>) {
+        if self.retired.get() || self.open.get() > self.limits.get().connections {
+            return self.lost_one();
+        }
         self.idle.borrow_mut().push_back(Idle { connection, since: Instant::now() });
         self.freed.notify_one();
     }
 
-    /// Logs, now and then, what is wrong with the endpoint's answers; the access log has the cause of each. A cut answer
-    /// is ordinary: its endpoint was stopped.
+    /// Logs an invalid response of the endpoint, at a limited rate; the access log has the cause of each. A response
+    /// that ends early is not logged: that happens whenever an endpoint is stopped.
     pub(super) fn tell_bad(&self, bad: &BadAnswer) {
         if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
             let (endpoint, cause) = (&self.spec.authority, bad.word());
-            tracing::warn!(endpoint, cause, error = %bad, "an answer of the endpoint cannot be passed on");
+            tracing::warn!(endpoint, cause, error = %bad, "invalid response from the endpoint");
         }
     }
 
@@ -146,7 +165,7 @@ impl EndpointPool {
         self.freed.notify_one();
     }
 
-    /// The warmest connection that still stands.
+    /// The most recently used connection that is still open.
     fn warm(&self, certainly: bool) -> Option<Box<Connection>> {
         loop {
             let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
@@ -160,7 +179,7 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let connection = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.answers)),
+            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.get().answers)),
             Ok(Err(error)) => {
                 self.tally.refused(&self.spec.authority, &error);
                 self.freed.notify_one();
@@ -173,13 +192,13 @@ impl EndpointPool {
             }
         };
         self.tally.made(&self.spec.authority);
-        // From here the lease counts for it.
+        // From here on the lease owns the place.
         place.stay();
         Ok(Lease::new(connection, self, false))
     }
 }
 
-/// One more in a counter, for as long as this lives.
+/// Increments a counter until it is dropped.
 struct Count<'a>(Option<&'a Cell<usize>>);
 
 impl<'a> Count<'a> {
@@ -209,17 +228,17 @@ pub struct UpstreamPools {
 }
 
 impl UpstreamPools {
-    /// Pools for these endpoints; never empty.
+    /// Pools for these endpoints, of which there must be at least one.
     pub fn new(endpoints: Vec<Rc<EndpointPool>>, retry: bool) -> UpstreamPools {
         UpstreamPools { endpoints, next: Cell::new(0), retry }
     }
 
-    /// May a request that was surely not processed be sent once more?
+    /// Whether a request that was certainly not processed may be sent once more.
     pub fn retries(&self) -> bool {
         self.retry
     }
 
-    /// The endpoint with the fewest requests in flight among those whose name is known; among equals they take turns.
+    /// The endpoint with the fewest requests in flight among those whose host name is resolved; equal ones take turns.
     /// `None` only without endpoints.
     pub fn choose(&self) -> Option<&Rc<EndpointPool>> {
         match self.endpoints.as_slice() {
@@ -237,30 +256,23 @@ impl UpstreamPools {
         }
     }
 
-    /// The other endpoints than `tried`, for a request that was not sent.
-    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
-        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
-    }
-}
-
-/// All pools of one worker, in the order of the upstreams.
-pub struct Pools(Vec<UpstreamPools>);
-
-impl Pools {
-    /// Collects them.
-    pub fn new(upstreams: Vec<UpstreamPools>) -> Pools {
-        Pools(upstreams)
+    /// The pool of this endpoint.
+    pub fn of(&self, spec: &EndpointSpec) -> Option<&Rc<EndpointPool>> {
+        self.endpoints.iter().find(|pool| *pool.spec == *spec)
     }
 
-    /// The pools of an upstream.
-    pub fn of(&self, upstream: usize) -> Option<&UpstreamPools> {
-        self.0.get(upstream)
+    /// The pools of all endpoints.
+    pub fn all(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.endpoints.iter()
     }
 
     /// The worker's tick.
     pub fn sweep(&self, now: Instant) {
-        for pool in self.0.iter().flat_map(|upstream| &upstream.endpoints) {
-            pool.sweep(now);
-        }
+        self.endpoints.iter().for_each(|pool| pool.sweep(now));
+    }
+
+    /// The endpoints other than `tried`, for a request that was not sent.
+    pub fn others(&self, tried: &Rc<EndpointPool>) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.endpoints.iter().filter(|pool| !Rc::ptr_eq(pool, tried))
     }
 }

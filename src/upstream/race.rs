@@ -1,7 +1,7 @@
-//! Connects to the first of several addresses that answers (RFC 8305, "Happy Eyeballs").
+//! Connects to the first of several addresses that responds (RFC 8305, "Happy Eyeballs").
 //!
-//! An address that is silent costs a quarter of a second, not the time limit of the whole: the next one is tried beside
-//! it. An address that refuses costs nothing.
+//! If an address does not respond within a quarter of a second, the next one is tried in parallel. If an address
+//! refuses, the next one is tried at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// How long an attempt is alone before the next address is tried beside it (RFC 8305 §5 recommends this).
+/// Delay before the next address is tried in parallel (recommended by RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// What came of the first attempt that succeeded, and at which address.
+/// Returns the result of the first attempt that succeeded, and its address.
 ///
 /// # Errors
-/// What every attempt said, if all failed; its kind is that of the last one.
+/// The errors of all attempts, if every one failed. The kind is that of the last one.
 pub(super) async fn race<T, F>(addresses: &[SocketAddr], dial: impl Fn(SocketAddr) -> F) -> io::Result<(T, SocketAddr)>
 where
     F: Future<Output = io::Result<T>>,
@@ -45,7 +45,7 @@ where
     }
 }
 
-/// The first attempt that ends, which is then no longer running.
+/// Waits for the first attempt that ends, and removes it from `running`.
 async fn first<T, F>(running: &mut Vec<(SocketAddr, Pin<Box<F>>)>) -> (SocketAddr, io::Result<T>)
 where
     F: Future<Output = io::Result<T>>,
@@ -70,8 +70,8 @@ fn all_failed(failed: &[(SocketAddr, io::Error)]) -> io::Error {
     io::Error::new(kind, texts.join("; "))
 }
 
-/// The addresses with the families in turn, beginning with that of the first (RFC 8305 §4): a machine whose way into one
-/// of them is broken reaches the other one at the second attempt.
+/// Sorts the addresses so that the families alternate, beginning with the family of the first (RFC 8305 §4). A machine
+/// whose IPv6 or IPv4 is broken then connects at the second attempt.
 pub(super) fn in_turn(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let all: Vec<SocketAddr> = addresses.into_iter().collect();
     let begins_with_ipv4 = all.first().is_some_and(SocketAddr::is_ipv4);
@@ -96,10 +96,10 @@ mod tests {
         ([127, 0, 0, host], 80).into()
     }
 
-    /// What an address does: after how many milliseconds it accepts, or refuses. `None`: it is silent.
+    /// The behaviour of each address: after how many milliseconds it accepts (`true`) or refuses. `None`: no response.
     type Script = [(u8, Option<(u64, bool)>)];
 
-    /// Who won after how long, and who was tried when.
+    /// Returns the winner, the time it took, and when each address was tried (milliseconds).
     async fn run(script: &Script) -> (Option<SocketAddr>, u128, Vec<(u8, u128)>) {
         let (begin, tried) = (Instant::now(), RefCell::new(Vec::new()));
         let dial = |address: SocketAddr| {
@@ -123,15 +123,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_address_is_tried_when_one_is_silent_or_refuses() {
+    async fn the_next_address_is_tried_when_one_does_not_respond_or_refuses() {
         let (accepts, refuses) = (Some((1, true)), Some((1, false)));
         assert_eq!(run(&[(1, accepts), (2, accepts)]).await, (Some(address(1)), 1, vec![(1, 0)]));
         assert_eq!(run(&[(1, None), (2, accepts)]).await, (Some(address(2)), 251, vec![(1, 0), (2, 250)]));
         assert_eq!(run(&[(1, refuses), (2, accepts)]).await, (Some(address(2)), 2, vec![(1, 0), (2, 1)]));
-        // The slow one wins if the others take longer.
+        // A slow address wins if the others take longer.
         let slow = Some((300, true));
         assert_eq!(run(&[(1, slow), (2, None)]).await, (Some(address(1)), 300, vec![(1, 0), (2, 250)]));
-        // A refusal gives its turn to the next at once, and leaves those running that still may answer.
+        // A refusal starts the next attempt at once and leaves pending attempts running.
         assert_eq!(
             run(&[(1, slow), (2, refuses), (3, None)]).await,
             (Some(address(1)), 300, vec![(1, 0), (2, 250), (3, 251)])

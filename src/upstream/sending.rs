@@ -1,7 +1,7 @@
-//! A request on its way out.
+//! Writes a request to its connection.
 //!
-//! Head and first piece of the body go out in one write. The request stays here until its answer begins, so that it can
-//! be given back: one that never left, or one that may be sent twice. No copy of it is made.
+//! The head and the first piece of the body go out in one write. The request stays here, without a copy, until the
+//! response begins, so that a request which was not sent or is repeatable can be given back.
 
 use std::io::{self, IoSlice};
 use std::mem;
@@ -18,32 +18,32 @@ use super::OutgoingBody;
 use super::connect::Stream;
 use crate::http1::{self, BodyWriter, Framing};
 
-/// A request on its way out; empty between two requests.
+/// The request that is being sent; empty between two requests.
 #[derive(Default)]
 pub(super) struct Sending {
     request: Option<Request<OutgoingBody>>,
-    /// The head, or the line before a chunk; written up to `at`.
+    /// The head, or the size line of a chunk; written up to `at`.
     before: Vec<u8>,
     at: usize,
     piece: Bytes,
-    /// What stands behind a chunk.
+    /// The bytes that follow a chunk.
     behind: &'static [u8],
     writer: Option<BodyWriter>,
-    /// A byte of it has left.
+    /// Whether any byte of the request was written.
     has_left: bool,
 }
 
-/// Why a request did not go out whole.
+/// Why a request was not sent completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
-    /// Its body broke off: the endpoint must not take what came for the whole.
+    /// The body failed: the endpoint must not take the part for the whole.
     Body,
-    /// The endpoint takes no more. It may have answered before.
+    /// The endpoint reads no more. It may have responded before.
     Socket,
 }
 
 impl Sending {
-    /// Begins with a request. Nothing is written before [`Sending::poll`].
+    /// Sets the next request. [`Sending::poll`] writes it.
     pub(super) fn begin(&mut self, request: Request<OutgoingBody>) {
         let framing = framing(&request);
         http1::write_head(&mut self.before, request.method(), request.uri(), request.headers(), framing);
@@ -51,12 +51,12 @@ impl Sending {
         (self.request, self.has_left) = (Some(request), false);
     }
 
-    /// Did all of it leave?
+    /// Whether the whole request was written.
     pub(super) fn is_done(&self) -> bool {
         self.writer.is_none() && self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
     }
 
-    /// The request, if sending it again cannot repeat anything: nothing of it has left, or it [is
+    /// Returns the request if sending it again cannot repeat an effect: no byte of it was written, or it [is
     /// repeatable](is_repeatable).
     pub(super) fn take_back(&mut self) -> Option<Box<Request<OutgoingBody>>> {
         let Sending { request, has_left, .. } = mem::take(self);
@@ -67,14 +67,14 @@ impl Sending {
         request.filter(may_repeat).map(Box::new)
     }
 
-    /// The answer has begun: the request is not needed again.
+    /// Drops the request: the response has begun.
     pub(super) fn forget(&mut self) {
         if self.is_done() {
             *self = Sending::default();
         }
     }
 
-    /// Writes on. Ready when all of it has left.
+    /// Writes as much as the socket takes. Ready when the whole request was written.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Unsent>> {
         loop {
             let waits_for_body = self.fill(cx)?;
@@ -97,7 +97,7 @@ impl Sending {
         self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
     }
 
-    /// Takes the next piece of the body where there is room for one. `true`: the body has nothing at the moment.
+    /// Reads the next piece of the body if there is room for one. Returns whether the body has no piece ready.
     fn fill(&mut self, cx: &mut Context<'_>) -> Result<bool, Unsent> {
         let (Some(writer), Some(request)) = (&mut self.writer, &mut self.request) else { return Ok(false) };
         let body = request.body_mut();
@@ -126,7 +126,7 @@ impl Sending {
         let head = written.min(self.before.len() - self.at);
         self.at += head;
         if self.at == self.before.len() {
-            // Streams that wait for their next piece hold no buffer.
+            // A stream that waits for its next piece holds no buffer.
             (self.before, self.at) = (Vec::new(), 0);
         }
         let piece = (written - head).min(self.piece.len());
@@ -138,14 +138,14 @@ impl Sending {
     }
 }
 
-/// May a request be sent twice? Only if it has neither effects (RFC 9110 §9.2.1) nor a body: idempotent methods such as
-/// PUT and DELETE are not repeated (docs/decisions/0038-only-requests-without-effects-are-repeated.md).
+/// Whether a request may be sent twice: only if its method is safe (RFC 9110 §9.2.1) and it has no body. Idempotent
+/// methods such as PUT and DELETE are not repeated (docs/decisions/0038-only-requests-without-effects-are-repeated.md).
 pub fn is_repeatable(request: &Request<OutgoingBody>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && request.body().is_empty()
 }
 
-/// How the body of a request is announced: by its length if that is known, else in chunks, whatever the method. A
-/// request without a body says so if its client did.
+/// The framing of a request body: `Content-Length` if the length is known, else chunked, for all methods. A request
+/// without a body has `Content-Length: 0` only if the client sent it.
 fn framing(request: &Request<OutgoingBody>) -> Framing {
     match request.body().size_hint().exact() {
         Some(0) if request.body().is_empty() && !request.headers().contains_key(CONTENT_LENGTH) => Framing::None,

@@ -1,8 +1,8 @@
-//! Where request bodies wait whose endpoint wants to know their length first.
+//! Buffers request bodies whose endpoint needs their length first (`request_body = "buffer"`).
 //!
-//! The first MiB of a body waits in memory; what is longer goes into a file without a name, which nobody else can open
-//! and which is gone with its last use, however the process ends. All bodies of the process together have a limit.
-//! Files are touched by the blocking threads of a worker's runtime, never by the worker itself.
+//! The first MiB of a body stays in memory. A longer body goes into a file without a name, which no other process can
+//! open; the file vanishes when it is closed, however the process ends. A limit applies to all bodies of the process
+//! together. The runtime's blocking threads access the files, never the worker itself.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -19,50 +19,50 @@ use super::{BodyFault, OutgoingBody};
 use crate::config::settings;
 use crate::telemetry::{Knowledge, Outage};
 
-/// How much of a body waits in memory. A body that has a file takes more than this of the spool, so that the limit of
-/// the spool bounds the number of files as well.
+/// How much of a body is kept in memory, in bytes. A body in a file takes more than this of the spool, so the spool's
+/// limit bounds the number of files as well.
 pub const IN_MEMORY: usize = 1 << 20;
 
-/// How much of a file is read at once, and so how much of it is in memory at most.
+/// How much of a file is read at once, and thus the most that is in memory, in bytes.
 const PIECE: u64 = 64 << 10;
 
-/// The room for request bodies that wait; shared by all workers.
+/// The space for buffered request bodies, shared by all workers.
 #[derive(Clone)]
 pub struct Spool(Arc<Shared>);
 
 struct Shared {
     folder: PathBuf,
     most: u64,
-    /// Counts what is taken.
+    /// Counts the space in use.
     counts: Arc<Knowledge>,
-    /// The last use of a file went wrong, and the log has been told.
+    /// Logs each outage of the spool folder once.
     outage: Outage,
 }
 
-/// A request body that is being gathered.
+/// A request body that is being buffered.
 pub struct Gathering {
     place: Place,
-    /// What is not in the file.
+    /// The part of the body that is not in the file.
     buffer: Vec<u8>,
     length: u64,
 }
 
-/// What one body takes of the spool: room, and a file if it is long. Dropping it gives both back.
+/// What one body uses of the spool: space, and a file if the body is long. Dropping it releases both.
 struct Place {
     spool: Spool,
     taken: u64,
     file: Option<File>,
 }
 
-/// A short body; its place is given back with the last of its bytes.
+/// A short body; its space is released with the last of its bytes.
 struct InMemory {
     bytes: Vec<u8>,
     _place: Place,
 }
 
-/// A long body on its way out.
+/// A long body that is being sent.
 pub(super) struct Spooled {
-    /// What the connection has not got yet.
+    /// How many bytes the connection has not taken yet.
     left: u64,
     reading: Option<Reading>,
 }
@@ -73,25 +73,25 @@ enum Reading {
 }
 
 impl Spool {
-    /// An empty one. `counts` shows how much of it is taken.
+    /// An empty spool. `counts` shows the space in use.
     pub fn new(settings: &settings::Spool, counts: Arc<Knowledge>) -> Spool {
         let (folder, most) = (settings.folder.clone(), settings.max_size);
         Spool(Arc::new(Shared { folder, most, counts, outage: Outage::default() }))
     }
 
-    /// Can files be made in its folder? Blocks.
+    /// Tests that files can be created in the spool folder. Blocks.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn probe(&self) -> io::Result<()> {
         tempfile::tempfile_in(&self.0.folder).map(drop)
     }
 
-    /// Begins a body that is `expected` bytes long, or of a length that nobody knows (0).
+    /// Begins a body of `expected` bytes, or of unknown length (0).
     ///
     /// # Errors
-    /// [`BodyFault::NoRoom`] if it would not fit in now. Room is taken as bytes come: a promise to send them keeps
-    /// nobody else out.
+    /// [`BodyFault::NoRoom`] if the body would not fit now. Space is taken only as bytes arrive: a large
+    /// `Content-Length` alone blocks no other body.
     pub fn begin(&self, expected: u64) -> Result<Gathering, BodyFault> {
         if self.0.counts.spooled.get().saturating_add(expected) > self.0.most {
             return Err(BodyFault::NoRoom);
@@ -100,7 +100,7 @@ impl Spool {
         Ok(Gathering { place, buffer: Vec::new(), length: 0 })
     }
 
-    /// What became of a file, with the log told once of each outage.
+    /// Converts the result of a file operation. Logs the begin and the end of each outage.
     fn judge<T>(&self, done: io::Result<T>) -> Result<T, BodyFault> {
         let folder = self.0.folder.display();
         match done {
@@ -115,7 +115,7 @@ impl Spool {
             }
             Err(error) => {
                 if self.0.outage.failed() {
-                    let mend = "free some space, or name another folder as spool.folder";
+                    let mend = "free some space, or set spool.folder to another folder";
                     tracing::error!(code = "spool_failed", %folder, %error, mend, "request bodies cannot be spooled");
                 }
                 Err(BodyFault::NotKept)
@@ -140,7 +140,7 @@ impl Gathering {
         Ok(self)
     }
 
-    /// All of it has come.
+    /// Ends the body, and returns it for sending.
     ///
     /// # Errors
     /// [`BodyFault::NotKept`].
@@ -153,7 +153,7 @@ impl Gathering {
         Ok(OutgoingBody::spooled(Spooled { left: self.length, reading: Some(Reading::Next(self.place)) }))
     }
 
-    /// Moves what waits in memory into the file. Blocks.
+    /// Moves the bytes in memory to the file. Blocks.
     fn spill(&mut self) -> io::Result<()> {
         let file = match &mut self.place.file {
             Some(file) => file,
@@ -168,7 +168,7 @@ impl Gathering {
         self.place.file.as_mut().map_or(Ok(()), File::rewind)
     }
 
-    /// Does what blocks. Whoever stops waiting for it gives the body up once it is done.
+    /// Runs blocking work in a thread. If the caller stops waiting, the body is dropped when the work is done.
     async fn off_the_worker(
         mut self,
         work: impl FnOnce(&mut Gathering) -> io::Result<()> + Send + 'static,
@@ -178,7 +178,7 @@ impl Gathering {
             self.place.spool.judge(done)?;
             Ok(self)
         });
-        // It ends without a result only with its runtime.
+        // The task fails only if its runtime shuts down.
         done.await.unwrap_or(Err(BodyFault::NotKept))
     }
 }
@@ -193,7 +193,7 @@ impl Place {
         Ok(())
     }
 
-    /// The next piece of the file. Blocks.
+    /// Reads the next piece of the file. Blocks.
     fn read(mut self, length: u64) -> Result<(Place, Bytes), BodyFault> {
         let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         let read = match &mut self.file {
@@ -214,7 +214,7 @@ impl Drop for Place {
         let (spool, taken) = (self.spool.clone(), self.taken);
         let give_back = move || spool.0.counts.spooled.sub(taken);
         match (self.file.take(), Handle::try_current()) {
-            // Closing it frees its blocks, which takes a while if there are many.
+            // Closing a file frees its blocks, which takes long for a large one.
             (Some(file), Ok(runtime)) => drop(runtime.spawn_blocking(move || {
                 drop(file);
                 give_back();
@@ -231,7 +231,7 @@ impl AsRef<[u8]> for InMemory {
 }
 
 impl Spooled {
-    /// What is still to come, in bytes.
+    /// How many bytes are still to come.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_gives_the_body_up_and_its_room_back() {
+    async fn a_full_disk_gives_the_body_up_and_releases_its_space() {
         let spool = spool(1 << 30);
         let mut gathering = spool.begin(0).unwrap();
         gathering.place.file = Some(File::options().write(true).open("/dev/full").unwrap());
@@ -309,12 +309,12 @@ mod tests {
         assert_eq!(spool.begin(3).err(), Some(BodyFault::NoRoom));
         let second = spool.begin(2).unwrap().push(b"90").await.unwrap();
         assert_eq!(first.push(b"x").await.err(), Some(BodyFault::NoRoom));
-        assert_eq!(taken(&spool), 2, "what was given up is given back");
+        assert_eq!(taken(&spool), 2, "the space of the body that was given up is released");
         let mut body = second.finish().await.unwrap();
         assert_eq!((body.gathered(), taken(&spool)), (Some(2), 2));
         let piece = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         drop(body);
-        assert_eq!(taken(&spool), 2, "its bytes still wait to be written");
+        assert_eq!(taken(&spool), 2, "its bytes are not written yet");
         drop(piece);
         assert_eq!(taken(&spool), 0);
     }

@@ -1,14 +1,13 @@
-//! What is known of an endpoint, all workers together.
+//! Counters of an endpoint, of all workers together.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::telemetry::Outage;
 
-/// What is known of an endpoint, all workers together.
+/// Counters of an endpoint, of all workers together.
 ///
-/// Written when a connection is made, refused or lost, which is seldom: a request on a warm connection does not come
-/// here.
+/// Written only when a connection is opened, refused or closed: a request on an idle connection does not touch them.
 #[derive(Debug, Default)]
 pub struct EndpointTally {
     made: AtomicU64,
@@ -21,16 +20,16 @@ pub struct EndpointTally {
 /// Whether an endpoint can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reachability {
-    /// Nobody has tried.
+    /// No connection was attempted yet.
     Untried,
     /// The last attempt to connect succeeded.
     Reachable,
-    /// The last attempts to connect, so many, failed.
+    /// This many attempts to connect failed in a row.
     Unreachable(u64),
 }
 
 impl EndpointTally {
-    /// A connection was made to `endpoint`. Tells of the end of an outage.
+    /// Counts a connection that was opened. Logs the end of an outage.
     pub(super) fn made(&self, endpoint: &str) {
         self.made.fetch_add(1, Ordering::Relaxed);
         self.refused_in_a_row.store(0, Ordering::Relaxed);
@@ -50,7 +49,7 @@ impl EndpointTally {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// No connection to `endpoint` could be made. Tells of the beginning of an outage.
+    /// Counts a failed attempt to connect. Logs the begin of an outage.
     pub(super) fn refused(&self, endpoint: &str, error: &dyn Display) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
@@ -59,19 +58,19 @@ impl EndpointTally {
         }
     }
 
-    /// Connections now open. A moment's inconsistency reads as 0.
+    /// Connections that are open now. Counters that are read out of step give 0.
     pub fn open(&self) -> u64 {
-        // First the smaller one, which only grows.
+        // Reads the smaller counter first; both only grow.
         let lost = self.lost.load(Ordering::Relaxed);
         self.made.load(Ordering::Relaxed).saturating_sub(lost)
     }
 
-    /// Attempts to connect that failed.
+    /// How many attempts to connect failed.
     pub fn refusals(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Can it be reached, as far as the last attempt says?
+    /// Whether the endpoint can be reached, according to the last attempt.
     pub fn reachability(&self) -> Reachability {
         match (self.refused_in_a_row.load(Ordering::Relaxed), self.made.load(Ordering::Relaxed)) {
             (0, 0) => Reachability::Untried,
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_attempt_says_whether_an_endpoint_can_be_reached() {
+    fn reachability_follows_the_last_attempt_to_connect() {
         let tally = EndpointTally::default();
         assert_eq!(tally.reachability(), Reachability::Untried);
         tally.refused("a", &"why");

@@ -1,4 +1,4 @@
-//! The desk itself, where neither a page nor the API stands before it.
+//! The desk itself, without a page or the API.
 
 use tokengate::admin::desk::{Caller, Desk, DeskError, Rights};
 use tokengate::auth::{Issuer, Login as AuthLogin};
@@ -8,7 +8,7 @@ use tokengate::token::{ScopeSet, TokenKey};
 
 use super::*;
 
-/// A desk at the store of a gateway.
+/// A desk with the store of a gateway.
 fn desk(gateway: &Gateway) -> Desk {
     let (issuer, handle) = Issuer::new(gateway.store.clone(), Via::Admin, &Login::default(), gateway.clock());
     tokio::spawn(issuer.run());
@@ -22,7 +22,7 @@ async fn caller(gateway: &Gateway, name: &str) -> Caller {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_gives_no_other_terms_to_what_a_superuser_has() {
+async fn staff_cannot_change_tokens_of_superusers() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
@@ -37,9 +37,10 @@ async fn staff_gives_no_other_terms_to_what_a_superuser_has() {
     }
 }
 
-/// Who issues a token has seen its key. With this scope it would do more than they may once its owner is promoted.
+/// The issuer of a token has seen its key. With this scope, the key would permit more than the issuer may do, once the
+/// owner is promoted.
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_gives_nobody_the_scope_of_the_api() {
+async fn staff_cannot_grant_the_scope_of_the_api() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, helper) = (desk(&gateway), caller(&gateway, "helper").await);
@@ -56,7 +57,7 @@ async fn staff_gives_nobody_the_scope_of_the_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_password_of_somebody_who_took_the_name_confirms_nothing() {
+async fn the_password_of_a_new_user_with_the_same_name_confirms_nothing() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, root) = (desk(&gateway), caller(&gateway, "root").await);
@@ -68,9 +69,9 @@ async fn the_password_of_somebody_who_took_the_name_confirms_nothing() {
     assert!(matches!(confirm("other words").await, Err(DeskError::WrongPassword)));
 }
 
-/// Otherwise anybody who knows the name of a superuser could keep them from revoking a token in time.
+/// Otherwise a client that knows the name of a superuser could prevent an urgent revocation.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_tries_the_name_of_a_superuser_does_not_keep_them_from_acting() {
+async fn failed_logins_with_the_name_of_a_superuser_do_not_block_confirmations() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (desk, root) = (desk(&gateway), caller(&gateway, "root").await);
@@ -86,8 +87,5 @@ async fn who_tries_the_name_of_a_superuser_does_not_keep_them_from_acting() {
         assert!(matches!(desk.act_for(&root).confirm(words("guess")).await, Err(DeskError::WrongPassword)));
     }
     let held = desk.act_for(&root).confirm(words(PASSWORD)).await;
-    assert!(
-        matches!(held, Err(DeskError::Throttled(_))),
-        "who guesses with a stolen sign-in is held back, too: {held:?}"
-    );
+    assert!(matches!(held, Err(DeskError::Throttled(_))), "guesses with a stolen sign-in are limited, too: {held:?}");
 }

@@ -1,4 +1,5 @@
-//! The door itself: who says nothing is let go, places are few, and a stop waits for what is in flight alone.
+//! The front end of the admin application: silent clients time out, connections are limited, and a shutdown waits only
+//! for requests in flight.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::support::{PATIENCE, eventually};
 
-/// Long enough for who does come on a busy machine.
+/// Long enough for correct clients on a busy machine.
 const SHORT: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(3600);
 
-/// Only what a test shortens can end anything.
+/// Long limits: only the one that a test shortens can end a connection.
 const PATIENT: Bounds = Bounds {
     connections: 8,
     each: 8,
@@ -34,7 +35,7 @@ const PATIENT: Bounds = Bounds {
     last_answer: LONG,
 };
 
-/// A door of one test. Behind it `/` answers at once, and `/wait` when `gate` is closed for good.
+/// A front end of one test. `/` responds at once, and `/wait` when `gate` is closed.
 struct Served {
     address: SocketAddr,
     config: Arc<ClientConfig>,
@@ -62,7 +63,12 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = Door { acceptor: Some(TlsAcceptor::from(config)), router, bounds, turned_away: Arc::default() };
+        let door = Door {
+            acceptor: Some(tokio::sync::watch::channel(TlsAcceptor::from(config)).1),
+            router,
+            bounds,
+            turned_away: Arc::default(),
+        };
         let serving = tokio::spawn(door.serve(socket, async { drop(stopped.await) }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }
@@ -72,7 +78,7 @@ impl Served {
         Wire::over(soon("handshake", connect(self.address, &self.config, "localhost")).await.unwrap())
     }
 
-    /// A connection with a request that is not answered yet.
+    /// A connection with a pending request.
     async fn open_waiting(&self) -> Wire {
         let (mut wire, before) = (self.open().await, self.waiting.load(Ordering::SeqCst));
         wire.send(Ask::get("/wait").bytes()).await;
@@ -91,7 +97,7 @@ async fn is_here(wire: &mut Wire) {
 }
 
 #[tokio::test]
-async fn who_does_not_shake_hands_is_let_go() {
+async fn a_client_without_a_handshake_times_out() {
     let served = Served::with(Bounds { handshake: SHORT, ..PATIENT }).await;
     let mut silent = Wire::over(TcpStream::connect(served.address).await.unwrap());
     let mut dripping = Wire::over(TcpStream::connect(served.address).await.unwrap());
@@ -102,13 +108,13 @@ async fn who_does_not_shake_hands_is_let_go() {
 }
 
 #[tokio::test]
-async fn who_does_not_send_a_whole_head_is_let_go() {
+async fn a_client_with_an_incomplete_head_times_out() {
     let served = Served::with(Bounds { head: SHORT, ..PATIENT }).await;
     let (mut silent, mut half, mut second) = (served.open().await, served.open().await, served.open().await);
     half.send("GET / HTTP/1.1\r\nHost: localhost\r\nX: ").await;
     is_here(&mut second).await;
     second.send("GET /").await;
-    // What comes byte by byte has no more time.
+    // Sending byte by byte does not extend the timeout.
     let dripped = async {
         while half.try_send("a").await.is_ok() {
             tokio::task::yield_now().await
@@ -120,7 +126,7 @@ async fn who_does_not_send_a_whole_head_is_let_go() {
 }
 
 #[tokio::test]
-async fn who_is_one_too_many_waits_until_another_leaves() {
+async fn a_connection_beyond_the_limit_waits_for_a_free_place() {
     let served = Served::with(Bounds { connections: 2, ..PATIENT }).await;
     let (mut one, mut other) = (served.open().await, served.open_waiting().await);
     let (address, config) = (served.address, Arc::clone(&served.config));
@@ -128,7 +134,7 @@ async fn who_is_one_too_many_waits_until_another_leaves() {
     for _ in 0..50 {
         is_here(&mut one).await;
     }
-    assert!(!third.is_finished(), "nobody shakes hands with it");
+    assert!(!third.is_finished(), "it is not accepted yet");
     drop(one);
     let mut third = Wire::over(soon("handshake", third).await.unwrap().unwrap());
     is_here(&mut third).await;
@@ -140,7 +146,7 @@ async fn who_is_one_too_many_waits_until_another_leaves() {
 async fn one_client_does_not_take_all_places() {
     let served = Served::with(Bounds { local: 2, ..PATIENT }).await;
     let (mut one, mut other) = (served.open().await, served.open().await);
-    // Once it has answered, the door knows that their handshakes are over.
+    // After a response, the front end knows that their handshakes have ended.
     is_here(&mut one).await;
     is_here(&mut other).await;
     for _ in 0..5 {
@@ -155,11 +161,11 @@ async fn one_client_does_not_take_all_places() {
 }
 
 #[tokio::test]
-async fn nobody_keeps_a_place_for_ever() {
+async fn the_age_of_a_connection_is_limited() {
     let served = Served::with(Bounds { connection: SHORT, ..PATIENT }).await;
     let (mut busy, mut idle) = (served.open_waiting().await, served.open().await);
     is_here(&mut idle).await;
-    // It came later, so the time of the other is over as well.
+    // This connection came later, so the time of the other is over as well.
     idle.ends().await;
     served.gate.close();
     let answer = busy.answer().await;
@@ -171,14 +177,14 @@ async fn nobody_keeps_a_place_for_ever() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_is_in_flight_and_for_nobody_else() {
+async fn a_shutdown_waits_only_for_requests_in_flight() {
     let mut served = Served::with(PATIENT).await;
     let mut busy = served.open_waiting().await;
     let (mut used, mut fresh) = (served.open().await, served.open().await);
     is_here(&mut used).await;
     let mut unshaken = Wire::over(TcpStream::connect(served.address).await.unwrap());
     unshaken.send([22, 3, 1]).await;
-    // By now that one was accepted, too.
+    // By now that connection was accepted as well.
     is_here(&mut served.open().await).await;
     served.stop();
     used.ends().await;
@@ -191,11 +197,11 @@ async fn a_stop_waits_for_what_is_in_flight_and_for_nobody_else() {
     let answer = busy.answer().await;
     assert_eq!((answer.text(), answer.complete, answer.fields.get("connection")), ("waited", true, Some("close")));
     busy.ends().await;
-    soon("the door is shut", served.serving).await.unwrap();
+    soon("the listener is closed", served.serving).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_is_told_so() {
+async fn a_head_that_is_too_long_gets_a_431() {
     let served = Served::with(PATIENT).await;
     let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
     for (fields, path) in [
@@ -204,7 +210,7 @@ async fn a_head_that_is_too_long_is_told_so() {
         (String::new(), format!("/{}", "y".repeat(40_000))),
     ] {
         let mut wire = served.open().await;
-        // It may be answered before all of it was read.
+        // The response may come before all of it was read.
         let _ = wire.try_send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")).await;
         let answer = wire.answer().await;
         assert!(matches!(answer.status, 414 | 431), "{answer:?}");
@@ -213,7 +219,7 @@ async fn a_head_that_is_too_long_is_told_so() {
     is_here(&mut served.open().await).await;
 }
 
-/// A gateway, and a connection to its admin application on which a form has begun that does not go on.
+/// A gateway, and a connection to its admin application with an incomplete form.
 async fn half_a_form(origin: &Origin) -> (Gateway, Wire) {
     let gateway = gateway(origin).await;
     let config = Tls::default().config(&gateway);
@@ -224,14 +230,14 @@ async fn half_a_form(origin: &Origin) -> (Gateway, Wire) {
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
     );
     wire.send(head).await;
-    // It is asked for when it is read.
+    // The body is requested when it is read.
     assert_eq!(wire.next_head().await.unwrap().0, 100);
     wire.send("username=").await;
     (gateway, wire)
 }
 
 #[tokio::test]
-async fn a_form_that_does_not_go_on_is_given_up() {
+async fn an_incomplete_form_times_out() {
     let origin = Origin::answering("fine").await;
     let (_gateway, mut wire) = half_a_form(&origin).await;
     tokio::time::pause();
@@ -244,7 +250,7 @@ async fn a_form_that_does_not_go_on_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stop_gives_up_what_does_not_come_to_an_end() {
+async fn a_shutdown_ends_incomplete_requests() {
     let origin = Origin::answering("fine").await;
     let (gateway, mut wire) = half_a_form(&origin).await;
     soon("the stop", gateway.stop(SHORT)).await;
@@ -252,15 +258,15 @@ async fn a_stop_gives_up_what_does_not_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn what_is_sent_behind_a_refusal_holds_nobody_up() {
+async fn a_body_after_a_refusal_delays_no_response() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let own = format!("localhost:{}", gateway.admin_address().port());
     let (here, long) = (format!("https://{own}"), "a".repeat(66_000));
     for (origin, length, status) in [
-        // From elsewhere: nothing of the rest is awaited.
+        // From another site: the rest is not read.
         ("https://evil.example", "Content-Length: 1000000000\r\n\r\na".to_owned(), 403),
-        // From here, and longer than a form can be.
+        // From an own page, and longer than the limit of a form.
         (&here, format!("Content-Length: 1000000000\r\n\r\n{long}"), 413),
         (&here, format!("Transfer-Encoding: chunked\r\n\r\nfffff\r\n{long}"), 413),
     ] {

@@ -1,4 +1,4 @@
-//! Who may ask at all: hosts, origins, secrets, paths (ATTACKS rows 78 to 80).
+//! The request guard: hosts, origins, CSRF tokens, paths.
 
 use tokengate::config::settings::ListenerRole;
 
@@ -7,7 +7,7 @@ use crate::support::Http;
 use crate::support::gateway::listener;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_hosts_that_it_is_called_by_are_answered() {
+async fn only_configured_hosts_are_answered() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway_with(&origin, |admin| admin.hosts = vec!["admin.test".to_owned()]).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -32,7 +32,7 @@ async fn only_hosts_that_it_is_called_by_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changes_something_must_come_from_an_own_page() {
+async fn a_change_must_come_from_an_own_page() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -108,7 +108,7 @@ async fn a_form_needs_the_secret_of_its_own_sign_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_says_what_a_browser_may_do_with_it() {
+async fn every_response_has_the_security_headers() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;

@@ -1,4 +1,4 @@
-//! Somebody has to stay: superusers who shut one another out in the same moment.
+//! At least one superuser remains, even if two remove each other at the same moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use tokio::sync::Barrier;
 
 use super::*;
 
-/// A directory that tells two who they are in the same moment: each is let in before either has done anything.
+/// A directory that lets two callers pass authentication at the same moment, before either has changed anything.
 struct Together {
     inner: Arc<dyn Directory>,
-    /// How many are still to meet.
+    /// How many callers are still expected.
     meeting: Arc<AtomicUsize>,
     both: Barrier,
 }
@@ -49,7 +49,7 @@ impl Directory for Together {
     }
 }
 
-/// A gateway with the superusers `root` and `ruth`, and what has them meet.
+/// A gateway with the superusers `root` and `ruth`, and the number of callers that wait for each other.
 async fn gateway_of_two(origin: &Origin) -> (Gateway, Arc<AtomicUsize>) {
     let meeting = Arc::new(AtomicUsize::new(0));
     let together = |store: Store| {
@@ -64,7 +64,7 @@ async fn gateway_of_two(origin: &Origin) -> (Gateway, Arc<AtomicUsize>) {
     (gateway, meeting)
 }
 
-/// Brings both back, and says how many active superusers there were.
+/// Restores both, and returns how many active superusers there were.
 async fn restore(gateway: &Gateway) -> usize {
     let mut staying = 0;
     for name in ["root", "ruth"] {
@@ -77,7 +77,7 @@ async fn restore(gateway: &Gateway) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_the_pages_the_second_of_two_is_told_that_one_must_remain() {
+async fn on_the_pages_the_second_of_two_gets_an_error() {
     let origin = Origin::answering("fine").await;
     let (gateway, meeting) = gateway_of_two(&origin).await;
     let ids = (id_of(&gateway, "root").await, id_of(&gateway, "ruth").await);

@@ -1,4 +1,4 @@
-//! A store that is away: 503, and nobody is taken for somebody who may not.
+//! Outage of the store: 503, and no user loses a sign-in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use tokengate::store::{Directory, Listing, PasswordMark, StoreError, TokenDetail
 
 use super::*;
 
-/// A directory that can be away.
+/// A directory that can be unavailable.
 struct Unsteady {
     inner: Arc<dyn Directory>,
     away: Arc<AtomicBool>,
@@ -45,7 +45,7 @@ impl Directory for Unsteady {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_signs_nobody_out_and_costs_no_attempt() {
+async fn an_outage_of_the_store_ends_no_sign_in_and_counts_no_attempt() {
     let origin = Origin::answering("fine").await;
     let away = Arc::new(AtomicBool::new(false));
     let unsteady = |store: Store| {

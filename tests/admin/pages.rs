@@ -1,4 +1,4 @@
-//! Each page is there, says what it is, and is whole.
+//! All pages: structure, filters, export.
 
 use tokengate::config::settings::Login;
 use tokengate::store::NewUser;
@@ -86,7 +86,7 @@ async fn the_trail_is_filtered_and_exported_without_formulas() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_stands_in_the_frame_of_who_is_signed_in() {
+async fn message_pages_have_the_navigation_of_the_signed_in_user() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let (root, helper) = (Browser::of(&gateway, "root").await, Browser::of(&gateway, "helper").await);
@@ -108,7 +108,7 @@ async fn what_is_told_stands_in_the_frame_of_who_is_signed_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_names_what_the_gateway_answers_itself_and_the_addresses_of_certificates() {
+async fn the_status_shows_own_paths_and_the_addresses_of_certificates() {
     let origin = Origin::answering("fine").await;
     let site = site(&origin, |_| {}).with(|settings| settings.login = Some(Login::default()));
     let gateway = started(site).await;

@@ -1,9 +1,9 @@
-//! What the access log says of the admin application.
+//! Access log lines of the admin application.
 
 use super::*;
 use crate::support::{PATIENCE, eventually};
 
-/// The line of this request; waits for it.
+/// Waits for the log line of this request.
 async fn line(gateway: &Gateway, answer: &Answer) -> String {
     let id = format!("id={} ", answer.fields.get("x-request-id").unwrap());
     eventually(PATIENCE, "the line", || async { gateway.log.text().contains(&id) }).await;
@@ -11,7 +11,7 @@ async fn line(gateway: &Gateway, answer: &Answer) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_is_a_line_that_says_who_and_never_a_key() {
+async fn each_request_is_a_line_with_the_user_and_without_the_key() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;

@@ -7,7 +7,7 @@ use tokengate::store::{Act, AuditQuery};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_sees_anything_before_signing_in() {
+async fn every_page_requires_a_sign_in() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::new(&gateway);
@@ -27,7 +27,7 @@ async fn nobody_sees_anything_before_signing_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cookie_is_for_this_host_over_tls_and_out_of_reach() {
+async fn the_cookie_is_for_this_host_over_tls_and_hidden_from_scripts() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::new(&gateway);
@@ -40,7 +40,7 @@ async fn the_cookie_is_for_this_host_over_tls_and_out_of_reach() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_staff_comes_in_and_all_failures_look_the_same() {
+async fn only_staff_can_sign_in_and_all_failures_look_the_same() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     gateway.store.accounts.deactivate(id_of(&gateway, "helper").await).await.unwrap();
@@ -57,7 +57,7 @@ async fn only_staff_comes_in_and_all_failures_look_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_to_sign_in_with_needs_the_secret_of_its_own_browser() {
+async fn the_sign_in_form_needs_the_secret_of_its_own_browser() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let nobody = Browser::new(&gateway);
@@ -82,9 +82,9 @@ async fn a_form_to_sign_in_with_needs_the_secret_of_its_own_browser() {
     ] {
         again = send(secret, kept).await;
         assert!(again.status == 403 && again.text().contains("Please sign in again"), "{}", again.text());
-        assert!(cookie(&again).starts_with("__Host-tokengate-admin-form="), "nobody was signed in");
+        assert!(cookie(&again).starts_with("__Host-tokengate-admin-form="), "no sign-in was created");
     }
-    // No attempt at a password was counted, and the page that refuses holds a form that is taken.
+    // No failed attempt was counted, and the error page has a valid form.
     let (fresh, cookie) = sign_in_form(&again);
     for (secret, kept) in [(&secret, &kept), (&fresh, &cookie)] {
         assert_eq!(send(secret, kept).await.status, 303);
@@ -109,7 +109,7 @@ async fn attempts_are_bounded_and_the_public_side_cannot_use_them_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signed_out_is_out_also_for_who_kept_the_cookie() {
+async fn a_copy_of_the_cookie_is_invalid_after_sign_out() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -157,7 +157,7 @@ async fn a_sign_in_ends_with_its_time_a_new_password_and_lost_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_sign_in_ends_the_one_that_the_browser_had() {
+async fn a_new_sign_in_ends_the_previous_one_of_the_browser() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::of(&gateway, "root").await;
@@ -167,7 +167,7 @@ async fn a_new_sign_in_ends_the_one_that_the_browser_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typed() {
+async fn sign_ins_sign_outs_and_failures_are_in_the_trail_without_typed_texts() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -192,7 +192,7 @@ async fn signing_in_and_out_and_failing_to_are_in_the_trail_without_what_was_typ
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_is_the_last_login_and_neither_a_refusal_nor_a_password_asked_again_is() {
+async fn only_a_successful_sign_in_sets_the_last_login() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let last = async || gateway.store.accounts.find("root").await.unwrap().unwrap().last_login;

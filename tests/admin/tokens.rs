@@ -35,7 +35,7 @@ async fn a_key_is_shown_once_and_on_no_other_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_line_that_tries_a_key_names_the_authority_where_one_is_known() {
+async fn the_curl_command_names_the_ca_file_where_one_is_known() {
     let origin = Origin::answering("fine").await;
     for (file, told) in [
         (None, "curl -H &#39;"),
@@ -52,7 +52,7 @@ async fn the_line_that_tries_a_key_names_the_authority_where_one_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
+async fn showing_and_resetting_the_login_token_requires_the_own_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -74,7 +74,7 @@ async fn the_login_token_is_shown_and_reset_with_the_own_password_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_that_cannot_be_written_is_refused_and_what_is_allowed_is_told() {
+async fn an_invalid_expiry_is_refused_with_the_allowed_range() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -87,7 +87,7 @@ async fn an_end_that_cannot_be_written_is_refused_and_what_is_allowed_is_told() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone() {
+async fn changing_expiry_and_scopes_requires_the_own_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -102,7 +102,7 @@ async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone()
         (&[("scopes", "write"), ("ends", "30")][..], 403, "Your password was wrong"),
         (&[("scopes", "a b \""), ("own_password", PASSWORD)], 400, "role=\"alert\""),
         (&[("scopes", "write"), ("ends", "soon"), ("own_password", PASSWORD)], 400, "not a number of days"),
-        (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers give"),
+        (&[("scopes", "tokengate:admin"), ("own_password", PASSWORD)], 403, "only superusers can grant"),
     ] {
         let answer = browser.submit(&path, &path, fields).await;
         let text = answer.text().to_lowercase();
@@ -119,7 +119,7 @@ async fn a_token_gets_another_end_and_other_scopes_with_the_own_password_alone()
         browser.submit_and_follow(&path, &path, &[("scopes", ""), ("ends", "never"), ("own_password", PASSWORD)]).await;
     assert!(page.contains("The token was changed."), "{page}");
     assert!(find().await.expires.is_none() && find().await.scopes.is_empty());
-    // What belongs to a superuser is none of the staff's business.
+    // Staff cannot see tokens of a superuser.
     let roots = gateway.issue("root").await;
     let roots = gateway.store.tokens.find(&TokenKey::parse(&roots).unwrap()).await.unwrap().unwrap().id;
     assert_eq!(browser.get(&format!("/tokens/{roots}/terms")).await.status, 403);
@@ -144,7 +144,7 @@ async fn all_tokens_of_a_user_are_revoked_with_the_own_password() {
     }
     let root = format!("/users/{}", id_of(&gateway, "root").await);
     let answer = browser.submit(&user, &format!("{root}/tokens/revoke"), &[("own_password", PASSWORD)]).await;
-    assert_eq!(answer.status, 403, "staff cannot end what is a superuser's");
+    assert_eq!(answer.status, 403, "staff cannot revoke tokens of a superuser");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,12 +183,12 @@ async fn one_token_or_many_are_revoked() {
     assert_eq!(
         Ask::get("/api/").token(&roots).to(&gateway).await.status,
         200,
-        "staff cannot end what is a superuser's"
+        "staff cannot revoke tokens of a superuser"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistyped_password_loses_neither_the_place_nor_what_was_ticked() {
+async fn a_mistyped_password_keeps_the_page_and_the_ticked_boxes() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let clock = gateway.clock();
@@ -213,7 +213,7 @@ async fn a_mistyped_password_loses_neither_the_place_nor_what_was_ticked() {
     }
     let shown = |text: &str| text.matches("<th scope=\"row\">").count();
     assert!(text.matches(" checked").count() == 2 && text.contains("bulk\" open") && shown(text) == 10, "{text}");
-    // From there it goes on, and stays there.
+    // From there it continues, on the same page.
     let back = text.split("name=\"back\" value=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
     let fields = [("token", one.as_str()), ("token", &other), ("back", &back), ("own_password", PASSWORD)];
     let done = browser.submit_and_follow(&next, "/tokens/revoke", &fields).await;
@@ -221,7 +221,7 @@ async fn a_mistyped_password_loses_neither_the_place_nor_what_was_ticked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_one_view_is_none_of_another() {
+async fn a_page_link_is_valid_for_its_view_only() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let clock = gateway.clock();
@@ -242,7 +242,7 @@ async fn a_page_of_one_view_is_none_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_ends_a_token_or_stops_a_user_is_asked_once() {
+async fn revoking_and_deactivating_need_a_confirmation() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     gateway.issue("alice").await;
@@ -253,7 +253,7 @@ async fn what_ends_a_token_or_stops_a_user_is_asked_once() {
         (&user, &*format!("{user}/active"), "Deactivate the user"),
     ] {
         let text = browser.page(page).await;
-        // The form lies behind a summary, so that the first click only opens it.
+        // The form is inside a `details` element, so the first click only opens it.
         let before = text.split(&format!("action=\"{path}\"")).next().unwrap();
         let asks = before.rfind("<details class=\"ask\">") > before.rfind("</details>");
         assert!(asks && before.contains("<summary") && text.contains(button), "{page}: {text}");
@@ -288,7 +288,7 @@ async fn a_found_key_is_named_and_revoked() {
     assert!(answer.status == 403 && answer.text().contains("ell a superuser at once"), "{}", answer.text());
     let answer = helper.submit("/look-up", "/look-up", &[("pasted", &both)]).await;
     assert!(answer.text().contains("It is a token of") && answer.text().contains("ell a superuser at once"));
-    // Much text is never called harmless.
+    // A text that is too long never gets the all-clear.
     let much: String = (0..60).map(|number| format!("word{number} ")).collect();
     let answer = browser.submit("/look-up", "/look-up", &[("pasted", &much)]).await;
     assert!(

@@ -1,4 +1,4 @@
-//! What the gateway is doing, as its pages show it.
+//! Traffic and status pages.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokengate::config::settings::Auth;
 
 use super::*;
 
-/// The numbers in the row of a table that begins with this name.
+/// The numbers in the table row with this name.
 fn row(page: &str, name: &str) -> Vec<String> {
     let row = page.split("<tr>").find(|row| row.contains(&format!(">{name}</a></th>")));
     let row = row.unwrap_or_else(|| panic!("no row {name}: {page}"));
@@ -15,7 +15,7 @@ fn row(page: &str, name: &str) -> Vec<String> {
     cells.map(|(_, text)| text.to_owned()).collect()
 }
 
-/// The newest values that the legend of a chart tells.
+/// The newest values in the legend of a chart.
 fn legend(page: &str, title: &str) -> Vec<(String, String)> {
     let (_, rest) = page.split_once(&format!("<h2>{title}</h2>")).unwrap_or_else(|| panic!("no chart {title}: {page}"));
     let items = rest.split("</ul>").next().unwrap().split("</span>").skip(1);
@@ -33,7 +33,7 @@ async fn ask(gateway: &Gateway, path: &str, times: usize, key: Option<&str>) -> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_shows_what_was_asked_and_how_it_was_answered() {
+async fn the_page_shows_requests_and_their_outcomes() {
     let origin = Origin::answering("fine").await;
     let gateway = started(with_a_dead_one(&origin, "dead")).await;
     let key = gateway.issue("alice").await;
@@ -116,7 +116,7 @@ async fn of_many_routes_the_busiest_are_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_says_what_is_set_up_and_how_it_is() {
+async fn the_status_shows_the_configuration_and_the_state() {
     let origin = Origin::answering("fine").await;
     let gateway = started(with_a_dead_one(&origin, "dead")).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -159,4 +159,24 @@ async fn the_status_warns_of_a_certificate_that_ends_soon() {
     let browser = Browser::of(&gateway, "root").await;
     let page = browser.page("/status").await;
     assert!(page.contains("<span class=\"badge warn\">20 days left</span>"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_shows_every_problem_on_the_status_page() {
+    let origin = Origin::answering("fine").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "[routes.a]\nwrong = 1\n[routes.b]\nworse = 2\n").unwrap();
+    let mut site = site(&origin, |_| ());
+    site.configuration = Some(file);
+    let gateway = started(site).await;
+    let browser = Browser::of(&gateway, "root").await;
+    assert!(browser.page("/status").await.contains("Reload configuration"));
+    let page = browser.submit_and_follow("/status", "/status/reload", &[]).await;
+    for shown in ["The configuration was not reloaded", "The last reload failed", "routes.a.wrong", "routes.b.worse"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    let helper = Browser::of(&gateway, "helper").await;
+    assert_eq!(helper.submit("/users", "/status/reload", &[]).await.status, 403);
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
 }

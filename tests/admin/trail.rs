@@ -1,4 +1,4 @@
-//! How long the audit trail is kept.
+//! Retention of the audit trail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::site;
 use crate::support::{Origin, Site, soon};
 
-/// Tells up to when the trail is removed.
+/// A store that reports the time before which the trail is deleted.
 struct Pruned {
     inner: Arc<dyn AuditTrail>,
     told: mpsc::UnboundedSender<Timestamp>,
@@ -43,7 +43,7 @@ impl AuditTrail for Pruned {
     }
 }
 
-/// For how long entries are kept.
+/// The retention time.
 async fn kept(site: Site) -> Duration {
     let (told, mut pruned) = mpsc::unbounded_channel();
     let wrap = |store: Store| {
@@ -56,7 +56,7 @@ async fn kept(site: Site) -> Duration {
 }
 
 #[tokio::test]
-async fn old_entries_go_whether_an_admin_application_shows_them_or_not() {
+async fn old_entries_are_deleted_with_and_without_an_admin_application() {
     let origin = Origin::answering("hello").await;
     let day = Duration::from_secs(86_400);
     assert_eq!(kept(Site::before(&origin)).await, Admin::AUDIT_KEEP);

@@ -1,11 +1,11 @@
-//! Users: found, made, changed, deleted, by those who may.
+//! Users: found, created, changed, deleted, with permission checks.
 
 use tokengate::token::TokenKey;
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_superuser_makes_a_user_whose_token_opens_the_gateway() {
+async fn a_superuser_creates_a_user_whose_token_works() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -33,7 +33,7 @@ async fn a_superuser_makes_a_user_whose_token_opens_the_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
+async fn an_invalid_new_user_gets_an_error_and_the_form_keeps_its_values() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -78,7 +78,7 @@ async fn what_is_wrong_with_a_new_user_is_told_and_what_was_typed_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
+async fn a_user_is_edited_grouped_promoted_deactivated_and_deleted() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -138,7 +138,7 @@ async fn a_user_is_edited_grouped_promoted_switched_off_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_set_or_taken_away_with_the_own_one() {
+async fn setting_or_removing_a_password_requires_the_own_one() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -164,7 +164,7 @@ async fn a_password_is_set_or_taken_away_with_the_own_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_locks_themselves_out() {
+async fn users_cannot_lock_themselves_out() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -183,7 +183,7 @@ async fn nobody_locks_themselves_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn staff_sees_ordinary_users_only_and_changes_none() {
+async fn staff_sees_only_ordinary_users_and_changes_none() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -224,7 +224,7 @@ async fn staff_sees_ordinary_users_only_and_changes_none() {
         (format!("/users/{root}/login-token"), &[("action", "show")]),
         (format!("/users/{root}/tokens/add"), &[("name", "x")]),
     ] {
-        // They may not, whether or not they prove who they are: nobody is asked for a password for nothing.
+        // Refused with and without the own password: no password is asked for in vain.
         for own in [&[][..], &[("own_password", PASSWORD)]] {
             let answer = browser.submit("/users", &path, &[fields, own].concat()).await;
             assert!(answer.status == 403 && !answer.text().contains("password"), "{path}: {}", answer.text());
@@ -274,7 +274,7 @@ async fn the_list_is_searched_filtered_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_gives_power_or_cannot_be_undone_needs_the_own_password() {
+async fn privileged_and_irreversible_actions_require_the_own_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;

@@ -1,7 +1,7 @@
-//! The same answers, ordinary and damaged, through our reading and through the HTTP library's: where ours takes an
-//! answer, both read the same; whatever else differs is a refusal of ours.
+//! Feeds the same responses, valid and malformed, to our parser and to that of the HTTP library. Whatever ours accepts,
+//! both read in the same way; every other difference is a refusal by ours.
 //!
-//! `ANSWERS=1000000 SEED=1 cargo test --test all answers::differential` tries more of them, and others.
+//! `ANSWERS=1000000 SEED=1 cargo test --test all answers::differential` tries more and other responses.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokengate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What was read: status, fields, body, and whether it ended well.
+/// What was parsed: status, headers, body, and whether the end was valid.
 #[derive(Debug, PartialEq)]
 struct Read {
     status: u16,
@@ -19,7 +19,7 @@ struct Read {
     complete: bool,
 }
 
-/// Numbers that look random and are the same each time (splitmix64).
+/// Reproducible pseudo-random numbers (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -123,7 +123,7 @@ fn damage(bytes: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
-/// Our reading.
+/// Parses with our parser.
 fn ours(bytes: &[u8], head: bool, dice: &mut Dice) -> Result<Read, BadAnswer> {
     let limits = Limits { head_bytes: 64 << 10, head_count: 100 };
     let (mut answer, mut buffer) = (Answer::new(Asked { head, switch: false }, limits), BytesMut::new());
@@ -159,7 +159,7 @@ fn ours(bytes: &[u8], head: bool, dice: &mut Dice) -> Result<Read, BadAnswer> {
     read.ok_or(BadAnswer::Cut)
 }
 
-/// The library's reading; `None`: refused.
+/// Parses with the library; `None`: refused.
 async fn theirs(bytes: &[u8], head: bool) -> Option<Read> {
     let (near, mut far) = tokio::io::duplex(1 << 16);
     let mut builder = hyper::client::conn::http1::Builder::new();
@@ -196,10 +196,10 @@ async fn theirs(bytes: &[u8], head: bool) -> Option<Read> {
     }
 }
 
-/// Differences of which we are sure, though we take what the library refuses or reads otherwise.
+/// Known differences: responses that ours accepts, and the library refuses or reads differently.
 fn is_known(ours: &Read, theirs: Option<&Read>) -> bool {
     let Some(theirs) = theirs else { return false };
-    // A 204 says no length (RFC 9110 §8.6); a length is written without leading zeros.
+    // A 204 has no length (RFC 9110 §8.6); a length is written without leading zeros.
     let mut fields = theirs.fields.clone();
     if ours.status == 204 {
         fields.remove("content-length");
@@ -214,7 +214,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn what_we_take_the_library_reads_the_same() {
+async fn both_parsers_agree_on_accepted_responses() {
     let (count, seed) = (number("ANSWERS", 20_000), number("SEED", 11));
     let (mut dice, mut taken, mut whole) = (Dice(seed), 0_u64, 0_u64);
     for round in 0..count {
@@ -225,11 +225,11 @@ async fn what_we_take_the_library_reads_the_same() {
         if ours.complete {
             assert!(is_known(&ours, theirs.as_ref()), "{what}\nours: {ours:?}\ntheirs: {theirs:?}");
         } else if let Some(theirs) = theirs {
-            // Ours breaks off, at the same place or before.
+            // Ours stops, at the same position or earlier.
             assert!(theirs.body.starts_with(&ours.body), "{what}\nours: {ours:?}\ntheirs: {theirs:?}");
         }
         (taken, whole) = (taken + 1, whole + u64::from(ours.complete));
     }
-    // The dice throw answers of every kind.
+    // The generator produces responses of every kind.
     assert!(taken > count / 5 && whole > count / 20 && whole < taken, "{taken} heads, {whole} whole of {count}");
 }

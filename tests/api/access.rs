@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Permissions of callers.
 
 use std::fs;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tokengate::units::Rate;
 use super::*;
 
 on_each_store! {
-    each_endpoint_does_what_its_caller_may
-    staff_sees_ordinary_users_only
-    only_a_token_that_counts_lets_in
+    each_endpoint_checks_the_permissions_of_its_caller
+    staff_sees_only_ordinary_users
+    only_a_valid_token_gives_access
 }
 
 /// Callers, in the order of the columns below.
@@ -25,8 +25,8 @@ const CALLERS: [&str; 7] = [
     "a superuser, about staff",
 ];
 
-/// Method, path, body, and what each caller gets. `{user}` and `{token}` are those that it is about.
-const TABLE: [(&str, &str, &str, [u16; 7]); 24] = [
+/// Method, path, body, and the status for each caller. `{user}` and `{token}` are the target of the request.
+const TABLE: [(&str, &str, &str, [u16; 7]); 25] = [
     ("GET", "/users", "", [401, 403, 403, 200, 200, 200, 200]),
     ("POST", "/users", r#"{"name": "new {user}"}"#, [401, 403, 403, 403, 403, 201, 201]),
     ("GET", "/users/{user}", "", [401, 403, 403, 200, 403, 200, 200]),
@@ -51,9 +51,11 @@ const TABLE: [(&str, &str, &str, [u16; 7]); 24] = [
     ("GET", "/audit/export?format=csv&user_id={user}", "", [401, 403, 403, 200, 403, 200, 200]),
     ("GET", "/traffic", "", [401, 403, 403, 200, 200, 200, 200]),
     ("GET", "/status", "", [401, 403, 403, 403, 403, 200, 200]),
+    // This gateway was not started from a file.
+    ("POST", "/reload", "", [401, 403, 403, 403, 403, 422, 422]),
 ];
 
-async fn each_endpoint_does_what_its_caller_may(api: Api) {
+async fn each_endpoint_checks_the_permissions_of_its_caller(api: Api) {
     let eve = api.user("eve").await;
     let (plain, scoped) = (api.token(eve, "").await, api.token(eve, SCOPE).await);
     let keys = [None, Some(plain), Some(scoped)]
@@ -99,7 +101,7 @@ async fn the_table_has_every_operation_of_the_document() {
     assert_eq!(documented, tested);
 }
 
-async fn staff_sees_ordinary_users_only(api: Api) {
+async fn staff_sees_only_ordinary_users(api: Api) {
     let alice = api.user("alice").await;
     api.token(alice, "").await;
     let as_helper = async |path: &str| json(&api.ask_as(Some(&api.helper), "GET", path, None).await);
@@ -116,7 +118,7 @@ async fn staff_sees_ordinary_users_only(api: Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_switches_off_demotes_or_deletes_themselves() {
+async fn callers_cannot_deactivate_demote_or_delete_themselves() {
     let api = Api::start().await;
     for (method, path, body) in [
         ("DELETE", "/users/70001", None),
@@ -127,7 +129,7 @@ async fn nobody_switches_off_demotes_or_deletes_themselves() {
     }
 }
 
-async fn only_a_token_that_counts_lets_in(api: Api) {
+async fn only_a_valid_token_gives_access(api: Api) {
     let owner = |name: &str| NewUser { superuser: true, ..NewUser::named(name) };
     let accounts = &api.gateway.store.accounts;
     let one = accounts.create(owner("one")).await.unwrap().0.account.id;
@@ -158,7 +160,7 @@ async fn only_a_token_that_counts_lets_in(api: Api) {
     let twice = Ask::get("/api/v1/users").token(&kept).token(&kept);
     assert_eq!(problem(&api.send(twice).await), (400, "malformed".to_owned()));
 
-    // At once, without any cache.
+    // Takes effect at once: the API uses no cache.
     accounts.set_rights(one, false, false).await.unwrap();
     assert_eq!(status(&format!("Token {kept}")).await, 403);
     accounts.set_rights(one, true, false).await.unwrap();
@@ -185,7 +187,7 @@ async fn a_token_of_a_superuser_needs_the_scope_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sign_in_of_the_pages_counts_for_nothing_here() {
+async fn a_sign_in_cookie_is_ignored() {
     let api = Api::start().await;
     let password = tokengate::store::Password::parse("correct horse").ok();
     api.gateway.store.accounts.set_password(SubjectId(70_001), password).await.unwrap();
@@ -253,7 +255,7 @@ async fn wrong_keys_are_counted_and_then_not_looked_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_away_is_503_and_never_401() {
+async fn an_outage_of_the_store_is_503_and_never_401() {
     let api = Api::start().await;
     fs::rename(&api.gateway.database, api.gateway.database.with_extension("away")).unwrap();
     for key in [api.root.as_str(), "wrong"] {

@@ -1,4 +1,4 @@
-//! The OpenAPI document, and whether the API does what it says.
+//! The OpenAPI document, and whether the API conforms to it.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::support::python::{SCHEMATHESIS, output};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_is_there_for_everybody() {
+async fn the_document_needs_no_authentication() {
     let api = Api::start().await;
     let answer = api.ask_as(None, "GET", "/openapi.json", None).await;
     let document = json(&answer);
@@ -24,12 +24,12 @@ async fn the_document_is_there_for_everybody() {
     assert_eq!(document["security"], json!([{"token": []}]));
 }
 
-/// As a superuser, who has the most to break.
+/// As a superuser, who can reach most of the code.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_does_what_its_document_says() {
+async fn the_api_conforms_to_its_document() {
     let api = Api::start().await;
-    // Neither the caller nor its token is among the first, whose ids come to everybody's mind, or in the first part of
-    // a list: what is found there is revoked and deleted.
+    // The caller and its token must not be the first ones, which are the likeliest random ids, nor on the first page of
+    // a list: the test revokes and deletes what it finds.
     let mut key = String::new();
     for number in 0..200 {
         let user = api.user(&format!("a user {number}")).await;
@@ -51,5 +51,5 @@ async fn the_api_does_what_its_document_says() {
     let report = String::from_utf8_lossy(&asked.stdout);
     assert!(asked.status.success(), "{report}\n{}", String::from_utf8_lossy(&asked.stderr));
     let still_there = api.ask_as(Some(&key), "GET", "/users", None).await;
-    assert_eq!(still_there.status, 200, "its token was good to the end");
+    assert_eq!(still_there.status, 200, "its token stayed valid");
 }

@@ -1,11 +1,11 @@
-//! The audit trail as a spreadsheet reads it, whatever it takes for a delimiter or a quote.
+//! The audit trail in spreadsheets, with any delimiter and quote.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::*;
 
-/// Reads the file in every way that Python's `csv` knows, and prints each cell that could be a formula.
+/// Reads the file in every way that Python's `csv` supports, and prints each cell that could be a formula.
 const READER: &str = r#"
 import csv, io, itertools, sys, unicodedata
 text = sys.stdin.buffer.read().decode()
@@ -36,7 +36,7 @@ async fn no_reader_finds_a_formula_in_the_trail() {
             " ", "\t", "\"", "x\";\"",
         ] {
             let name = format!("{before}{sign}cmd|' /C calc'!A0;y");
-            // The rules for names refuse some of them, which is as good.
+            // Some of them are invalid names, which are refused.
             if api.gateway.store.accounts.create(NewUser::named(&name)).await.is_ok() {
                 users.push(name);
             }
@@ -59,7 +59,7 @@ async fn no_reader_finds_a_formula_in_the_trail() {
     let lines = String::from_utf8(read.stdout).unwrap();
     let (read, formulas): (Vec<&str>, Vec<&str>) = lines.lines().partition(|line| line.starts_with("user "));
     assert_eq!(formulas, Vec::<&str>::new());
-    // But for its mark, each name is there as it is.
+    // Apart from the inserted mark, each name is unchanged.
     let bare = |text: &str| text.replace(['\'', '’'], "");
     let read: Vec<String> = read.iter().map(|line| bare(line.trim_start_matches("user "))).collect();
     for user in &users {

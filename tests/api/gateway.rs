@@ -1,11 +1,11 @@
-//! What the gateway is doing, and the audit trail as a file.
+//! Traffic and status, and the audit trail as a file.
 
 use serde_json::json;
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_traffic_is_told_as_a_whole_by_route_and_by_upstream() {
+async fn traffic_is_reported_as_a_whole_by_route_and_by_upstream() {
     let api = Api::start().await;
     for (path, times) in [("/public/x", 3), ("/api/x", 1)] {
         for _ in 0..times {
@@ -44,7 +44,7 @@ async fn the_traffic_is_told_as_a_whole_by_route_and_by_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_what_is_set_up_and_nothing_secret() {
+async fn the_status_shows_the_configuration_without_secrets() {
     let api = Api::over_postgres().await;
     Ask::get("/public/x").to(&api.gateway).await;
     let status = api.done("GET", "/status", None).await;

@@ -1,4 +1,4 @@
-//! Creations that are asked for again.
+//! Repeated creations (`Idempotency-Key`).
 
 use serde_json::json;
 
@@ -6,18 +6,18 @@ use super::*;
 use crate::support::{PATIENCE, eventually};
 
 on_each_store! {
-    the_same_request_gets_the_same_answer
-    many_at_once_make_one
-    a_replay_shows_nothing_that_its_caller_may_not_see_now
+    a_repeated_request_gets_the_same_response
+    many_at_once_create_one
+    a_replay_requires_the_current_permissions_of_its_caller
 }
 
-/// Issues a token; `id` names the request.
+/// Issues a token; `id` is the idempotency key.
 fn create(key: &str, user: i64, name: &str, id: &str) -> Ask {
     let body = json!({"name": name});
     ask(Some(key), "POST", &format!("/users/{user}/tokens"), Some(body)).field("Idempotency-Key", id)
 }
 
-async fn the_same_request_gets_the_same_answer(api: Api) {
+async fn a_repeated_request_gets_the_same_response(api: Api) {
     let alice = api.user("alice").await;
     let first = api.send(create(&api.root, alice, "one", "a")).await;
     let again = api.send(create(&api.root, alice, "one", "a")).await;
@@ -37,7 +37,7 @@ async fn the_same_request_gets_the_same_answer(api: Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_request_or_caller_does_not_get_it() {
+async fn another_request_or_caller_does_not_get_the_response() {
     let api = Api::start().await;
     let (alice, bob) = (api.user("alice").await, api.user("bob").await);
     let first = json(&api.send(create(&api.root, alice, "one", "a")).await);
@@ -56,7 +56,7 @@ async fn another_request_or_caller_does_not_get_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_may_be_tried_again() {
+async fn a_refused_request_can_be_retried() {
     let api = Api::start().await;
     let alice = api.user("alice").await;
     assert_eq!(api.send(create(&api.root, alice, "", "a")).await.status, 422);
@@ -69,7 +69,7 @@ async fn what_was_refused_may_be_tried_again() {
     assert_eq!(api.count(alice).await, 1);
 }
 
-async fn many_at_once_make_one(api: Api) {
+async fn many_at_once_create_one(api: Api) {
     let alice = api.user("alice").await;
     let answers = async {
         let mut wires = Vec::new();
@@ -96,12 +96,12 @@ async fn many_at_once_make_one(api: Api) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_finds_what_was_done() {
+async fn a_client_that_disconnects_gets_the_response_on_retry() {
     let api = Api::start().await;
     let alice = api.user("alice").await;
     let mut wire = api.connect().await;
     wire.send(create(&api.root, alice, "one", "a").bytes()).await;
-    // It is begun, and nobody waits for its answer any more.
+    // The request is running, and its client has disconnected.
     drop(wire);
     eventually(PATIENCE, "the answer is there", || async {
         api.send(create(&api.root, alice, "one", "a")).await.status == 201
@@ -110,8 +110,8 @@ async fn a_client_that_leaves_finds_what_was_done() {
     assert_eq!(api.count(alice).await, 1);
 }
 
-/// What happens between a request and its replay, as a request of a superuser. `{actor}` and `{token}` are who asked and
-/// the token that they showed, `{target}` whom it was about, `{made}` the token that was made.
+/// A change between a request and its replay, as a request of a superuser. `{actor}` and `{token}` are the caller and
+/// its token, `{target}` the affected user, `{made}` the created token.
 type Between = (&'static str, &'static str, &'static str);
 
 const NOTHING: Between = ("GET", "/groups", "");
@@ -129,15 +129,15 @@ const MADE_REVOKED: Between = ("POST", "/tokens/{made}/revoke", "");
 const ALL_REVOKED: Between = ("POST", "/users/{target}/tokens/revoke", "");
 const RESET_AGAIN: Between = ("POST", "/users/{target}/login-token/reset", "");
 
-/// Path and body of each operation that takes an `Idempotency-Key`.
+/// Path and body of each operation with an `Idempotency-Key`.
 const USER: (&str, &str) = ("/users", r#"{"name": "new {target}"}"#);
 const NAMED: (&str, &str) = ("/users/{target}/tokens", r#"{"name": "n"}"#);
 const POWERFUL: (&str, &str) = ("/users/{target}/tokens", r#"{"name": "n", "scopes": ["tokengate:admin"]}"#);
 const RESET: (&str, &str) = ("/users/{target}/login-token/reset", "");
 
-async fn a_replay_shows_nothing_that_its_caller_may_not_see_now(api: Api) {
+async fn a_replay_requires_the_current_permissions_of_its_caller(api: Api) {
     let cases = [
-        // As a superuser, then as staff: operation, what happens, the status of the replay.
+        // As a superuser (`true`) or as staff: operation, change, status of the replay.
         (true, USER, NOTHING, 201),
         (true, USER, ACTOR_DEACTIVATED, 401),
         (true, USER, ACTOR_DELETED, 401),

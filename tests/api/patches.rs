@@ -1,18 +1,18 @@
-//! A change leaves what it does not name, also what somebody else changes in the same moment.
+//! A change leaves fields that it does not name, even under concurrent changes.
 
 use serde_json::json;
 
 use super::*;
 
 on_each_store! {
-    simultaneous_changes_of_a_user_lose_nothing
-    simultaneous_changes_of_a_token_lose_nothing
+    no_concurrent_change_of_a_user_is_lost
+    no_concurrent_change_of_a_token_is_lost
 }
 
-/// Pairs of changes: about half of them were lost one by one when each wrote all that it had read.
+/// Number of concurrent pairs: about half of them lost a change when each change wrote all fields.
 const PAIRS: u32 = 40;
 
-async fn simultaneous_changes_of_a_user_lose_nothing(api: Api) {
+async fn no_concurrent_change_of_a_user_is_lost(api: Api) {
     let path = format!("/users/{}", api.user("alice").await);
     for round in 0..PAIRS {
         let (first, last) = (format!("first {round}"), format!("last {round}"));
@@ -25,7 +25,7 @@ async fn simultaneous_changes_of_a_user_lose_nothing(api: Api) {
     }
 }
 
-async fn simultaneous_changes_of_a_token_lose_nothing(api: Api) {
+async fn no_concurrent_change_of_a_token_is_lost(api: Api) {
     let alice = api.user("alice").await;
     let order = json!({"name": "build", "scopes": ["read", "write"]});
     let issued = api.done("POST", &format!("/users/{alice}/tokens"), Some(order)).await;

@@ -1,4 +1,4 @@
-//! What is answered to requests that cannot be done.
+//! Error responses.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ on_each_store! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_problem_has_the_one_shape() {
+async fn every_error_has_the_same_shape() {
     let api = Api::start().await;
     let alice = api.user("alice").await;
     let user = format!("/users/{alice}");
@@ -62,7 +62,7 @@ async fn every_problem_has_the_one_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_must_be_json_of_a_known_shape() {
+async fn a_body_must_be_json_with_known_fields() {
     let api = Api::start().await;
     let post = |kind: &str, body: &str| {
         let ask = Ask::post("/api/v1/users", body).token(&api.root);

@@ -6,7 +6,7 @@ use super::*;
 
 on_each_store! {
     a_token_is_issued_used_changed_and_revoked
-    a_login_token_is_made_shown_and_replaced
+    a_login_token_is_created_shown_and_replaced
     all_tokens_of_a_user_are_revoked_at_once
     lists_of_tokens_are_filtered
 }
@@ -52,7 +52,7 @@ async fn a_token_is_issued_used_changed_and_revoked(api: Api) {
     }
 }
 
-async fn a_login_token_is_made_shown_and_replaced(api: Api) {
+async fn a_login_token_is_created_shown_and_replaced(api: Api) {
     let alice = api.user("alice").await;
     let path = format!("/users/{alice}/login-token");
     let made = api.ask("POST", &path, None).await;
@@ -64,7 +64,7 @@ async fn a_login_token_is_made_shown_and_replaced(api: Api) {
     assert_eq!(reset.status, 201);
     assert_ne!(json(&reset)["key"], made["key"]);
     let trail = api.done("GET", &format!("/audit?user_id={alice}&act=token_revealed"), None).await;
-    assert_eq!(trail["entries"].as_array().unwrap().len(), 1, "that it was shown is noted");
+    assert_eq!(trail["entries"].as_array().unwrap().len(), 1, "the reveal is recorded");
     let hint = &made["key"].as_str().unwrap()[..8];
     assert_eq!(trail["entries"][0]["detail"], format!("login token {hint}…"));
     assert_eq!((&trail["entries"][0]["user_name"], &trail["entries"][0]["token_id"]), (&json!("alice"), &made["id"]));

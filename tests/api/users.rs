@@ -5,12 +5,12 @@ use serde_json::json;
 use super::*;
 
 on_each_store! {
-    a_user_is_made_changed_and_deleted
-    a_list_is_read_part_by_part
+    a_user_is_created_changed_and_deleted
+    a_list_is_read_page_by_page
     lists_are_filtered
 }
 
-async fn a_user_is_made_changed_and_deleted(api: Api) {
+async fn a_user_is_created_changed_and_deleted(api: Api) {
     let new = json!({"name": "zoë", "email": "zoe@example.test", "groups": ["b", "a"], "password": "correct horse"});
     let answer = api.ask("POST", "/users", Some(new)).await;
     let created = json(&answer);
@@ -58,7 +58,7 @@ async fn a_user_is_made_changed_and_deleted(api: Api) {
     }
 }
 
-async fn a_list_is_read_part_by_part(api: Api) {
+async fn a_list_is_read_page_by_page(api: Api) {
     for number in 0..7 {
         api.user(&format!("user {number}")).await;
     }

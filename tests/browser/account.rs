@@ -1,4 +1,4 @@
-//! The account page: tokens shown, made and revoked by their owner.
+//! The account page: users show, create and revoke their own tokens.
 
 use super::{Browser, PASSWORD, gateway, shown_key, user, with_pages};
 use crate::support::gateway::Captured;
@@ -13,13 +13,13 @@ async fn counts(gateway: &Gateway, key: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_login_token_is_shown_and_reset_for_the_password() {
+async fn showing_and_resetting_the_login_token_requires_the_password() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut alice = Browser::of(&gateway, "alice").await;
     let key = gateway.issue("alice").await;
     let page = alice.get(&gateway, "/auth/account/").await;
-    assert!(page.text().contains(&key[..8]) && !page.text().contains(&key), "a hint, and no more");
+    assert!(page.text().contains(&key[..8]) && !page.text().contains(&key), "only the hint");
     for action in ["reveal", "reset"] {
         for password in ["nope", ""] {
             let answer = act(&mut alice, &gateway, &[("action", action), ("password", password)]).await;
@@ -55,7 +55,7 @@ async fn named_tokens_are_shown_once_and_revoked() {
     let page = alice.get(&gateway, "/auth/account/").await;
     assert!(!page.text().contains(&key), "shown once");
     let id = page.text().split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    // Others cannot.
+    // Another user cannot.
     user(&gateway, "mallory").await;
     let mut mallory = Browser::of(&gateway, "mallory").await;
     for token in [id.as_str(), "0", "-1", "x", ""] {
@@ -72,7 +72,7 @@ async fn named_tokens_are_shown_once_and_revoked() {
 }
 
 #[tokio::test]
-async fn a_user_whose_tokens_are_many_is_told() {
+async fn a_user_with_the_maximum_of_tokens_gets_an_error() {
     let origin = Origin::answering("hello").await;
     let gateway =
         Site::before(&origin).with(with_pages).with(|settings| settings.tokens.max_per_user = 1).start().await;
@@ -85,7 +85,7 @@ async fn a_user_whose_tokens_are_many_is_told() {
 }
 
 #[tokio::test]
-async fn where_keys_are_not_kept_none_is_shown_again() {
+async fn without_stored_keys_no_key_is_shown_again() {
     let origin = Origin::answering("hello").await;
     let gateway =
         Site::before(&origin).with(with_pages).with(|settings| settings.tokens.recoverable = false).start().await;
@@ -99,7 +99,7 @@ async fn where_keys_are_not_kept_none_is_shown_again() {
 }
 
 #[tokio::test]
-async fn secrets_of_browsers_are_in_no_log_and_no_metric() {
+async fn browser_secrets_are_in_no_log_and_no_metric() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut alice = Browser::of(&gateway, "alice").await;

@@ -1,4 +1,4 @@
-//! The pages: what they look like on the wire, and what they do not fall for.
+//! The pages: their headers, and attacks against them.
 
 use super::{Browser, ORIGIN, PASSWORD, SESSION, WRONG, form, gateway, secret, user, with_pages};
 use crate::support::client::BOTH;
@@ -54,7 +54,7 @@ async fn every_page_has_a_strict_policy_and_no_script() {
 }
 
 #[tokio::test]
-async fn cookies_have_the_flags_that_keep_them() {
+async fn cookies_have_protective_attributes() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for http in BOTH {
@@ -74,7 +74,7 @@ async fn cookies_have_the_flags_that_keep_them() {
 }
 
 #[tokio::test]
-async fn nobody_learns_what_is_wrong_with_a_login_and_nothing_is_set() {
+async fn all_failed_logins_look_the_same_and_set_no_cookie() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let ivan = user(&gateway, "ivan").await;
@@ -99,7 +99,7 @@ async fn nobody_learns_what_is_wrong_with_a_login_and_nothing_is_set() {
 }
 
 #[tokio::test]
-async fn a_form_from_elsewhere_does_nothing() {
+async fn a_form_from_another_site_has_no_effect() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::default();
@@ -149,14 +149,14 @@ async fn a_form_from_elsewhere_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_secret_that_was_planted_or_belongs_to_another_session_does_not_count() {
+async fn a_planted_or_foreign_csrf_secret_is_refused() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "mallory").await;
     let mut mallory = Browser::of(&gateway, "mallory").await;
     let theirs = secret(&mallory.get(&gateway, "/auth/account/").await);
     let mut alice = Browser::of(&gateway, "alice").await;
-    // A neighbouring host can set this cookie, and knows what is in it.
+    // A sibling host can set this cookie, and knows its value.
     alice.jar.insert("csrftoken".to_owned(), mallory.jar["csrftoken"].clone());
     let fields = [("csrfmiddlewaretoken", theirs.as_str())];
     assert_eq!(alice.post(&gateway, "/auth/logout/", &fields).await.status, 403);
@@ -174,7 +174,7 @@ async fn a_secret_that_was_planted_or_belongs_to_another_session_does_not_count(
 }
 
 #[tokio::test]
-async fn a_browser_goes_on_to_paths_of_this_origin_only() {
+async fn redirects_lead_to_paths_of_this_origin_only() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for (next, to) in [
@@ -202,11 +202,11 @@ async fn a_browser_goes_on_to_paths_of_this_origin_only() {
 }
 
 #[tokio::test]
-async fn a_form_without_next_goes_on_to_that_of_its_address() {
+async fn a_form_without_next_uses_next_of_the_query() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let login = [("username", "alice"), ("password", PASSWORD)];
-    // What the form says comes first, also if it is nothing.
+    // The form field takes precedence, even if it is empty.
     for (query, said, to) in [
         ("?next=/both/x", None, "/both/x"),
         ("?next=/both/x&next=/first/x", None, "/first/x"),
@@ -227,7 +227,7 @@ async fn a_form_without_next_goes_on_to_that_of_its_address() {
 }
 
 #[tokio::test]
-async fn a_log_out_does_not_go_on_to_itself() {
+async fn a_sign_out_does_not_redirect_to_itself() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut alice = Browser::of(&gateway, "alice").await;
@@ -236,17 +236,17 @@ async fn a_log_out_does_not_go_on_to_itself() {
 }
 
 #[tokio::test]
-async fn a_name_may_be_typed_in_other_forms_of_its_letters() {
+async fn a_name_can_be_typed_in_other_unicode_forms() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for name in ["zażółć", "ﬁ"] {
         user(&gateway, name).await;
     }
     for (typed, status) in [
-        // In full width, as Japanese keyboards have it, and with accents apart, as in names of files on a Mac.
+        // In full width, as on Japanese keyboards, and with combining accents, as in file names on a Mac.
         ("ａｌｉｃｅ", 302),
         ("zaz\u{307}o\u{301}łc\u{301}", 302),
-        // A user of just that name.
+        // A user with exactly this name.
         ("ﬁ", 302),
         ("fi", 200),
         ("ｎｏｂｏｄｙ", 200),
@@ -257,7 +257,7 @@ async fn a_name_may_be_typed_in_other_forms_of_its_letters() {
 }
 
 #[tokio::test]
-async fn a_login_makes_a_new_session_and_ends_the_former() {
+async fn a_login_creates_a_new_session_and_ends_the_previous_one() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut browser = Browser::default();
@@ -266,17 +266,17 @@ async fn a_login_makes_a_new_session_and_ends_the_former() {
     assert_eq!(browser.log_in(&gateway, "alice", PASSWORD).await.status, 302);
     assert_ne!(browser.session(), planted);
     let ask = |key: &str| Ask::get("/both/x").field("Cookie", format!("{SESSION}={key}"));
-    assert_eq!(ask(planted).to(&gateway).await.status, 401, "what was there before is no session");
+    assert_eq!(ask(planted).to(&gateway).await.status, 401, "the planted cookie is no session");
     let former = browser.session().to_owned();
     assert_eq!(browser.log_in(&gateway, "alice", PASSWORD).await.status, 302);
     assert_ne!(browser.session(), former);
     assert_eq!(ask(browser.session()).to(&gateway).await.status, 200);
     let ended = || async { ask(&former).to(&gateway).await.status == 401 };
-    crate::support::eventually(crate::support::PATIENCE, "the former session has ended", ended).await;
+    crate::support::eventually(crate::support::PATIENCE, "the old session has ended", ended).await;
 }
 
 #[tokio::test]
-async fn forms_are_throttled_with_the_logins() {
+async fn forms_share_the_rate_limits_of_the_login() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(with_pages).with(|settings| {
         settings.login.as_mut().unwrap().per_user = Some(Rate::per_minute(2));
@@ -292,11 +292,11 @@ async fn forms_are_throttled_with_the_logins() {
     assert!(answer.fields.has("retry-after") && answer.text().contains("Too many attempts."), "{answer:?}");
     let body = r#"{"username":"alice","password":"correct horse 9"}"#;
     let token = Ask::post("/gettoken/", body).field("Content-Type", "application/json").to(&gateway).await;
-    assert_eq!(token.status, 429, "one count for both ways");
+    assert_eq!(token.status, 429, "both ways share one limit");
 }
 
 #[tokio::test]
-async fn pages_take_the_methods_that_they_name_and_forms_of_a_bounded_size() {
+async fn pages_accept_their_methods_and_forms_of_a_limited_size() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     for (method, target, status, allow) in [
@@ -320,7 +320,7 @@ async fn pages_take_the_methods_that_they_name_and_forms_of_a_bounded_size() {
 }
 
 #[tokio::test]
-async fn without_the_table_there_are_no_pages_and_no_sessions() {
+async fn without_login_browser_there_are_no_pages_and_no_sessions() {
     let origin = Origin::answering("hello").await;
     let off = Site::before(&origin).with(with_pages).with(|settings| settings.login.as_mut().unwrap().browser = None);
     let gateway = off.start().await;

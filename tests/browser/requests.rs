@@ -12,7 +12,7 @@ fn refused(answer: &Answer) -> (u16, Option<&str>, String) {
 }
 
 #[tokio::test]
-async fn a_session_is_known_to_the_upstream_as_its_user_and_its_key_is_not() {
+async fn the_upstream_gets_the_user_of_a_session_but_not_its_key() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let alice = Browser::of(&gateway, "alice").await;
@@ -28,17 +28,17 @@ async fn a_session_is_known_to_the_upstream_as_its_user_and_its_key_is_not() {
         assert_eq!(seen.fields.get("cookie"), Some(format!("a=b; csrftoken={csrf}; c=\"d\"").as_str()));
         assert!(!String::from_utf8_lossy(&seen.head).contains(alice.session()));
     }
-    // HTTP/2 brings each cookie in a line of its own.
+    // HTTP/2 sends each cookie on a line of its own.
     let ask = Ask::get("/both/x").field("Cookie", "a=b").field("Cookie", format!("{SESSION}={}", alice.session()));
     assert_eq!(ask.field("Cookie", "c=d").over(Http::Two, &gateway).await.status, 200);
     assert_eq!(origin.last().fields.get("cookie"), Some("a=b; c=d"));
-    // Nor on a route that does not look at it.
+    // Nor on a route that does not check credentials.
     assert_eq!(alice.with_cookies(Ask::get("/public/x")).to(&gateway).await.status, 200);
     assert!(!String::from_utf8_lossy(&origin.last().head).contains(alice.session()));
 }
 
 #[tokio::test]
-async fn the_first_of_the_credentials_decides_how_a_stranger_is_refused() {
+async fn the_first_of_the_credentials_decides_the_form_of_a_refusal() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let alice = Browser::of(&gateway, "alice").await;
@@ -79,7 +79,7 @@ async fn the_first_of_the_credentials_decides_how_a_stranger_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_of_one_kind_means_nothing_as_the_other() {
+async fn a_session_key_is_no_token_and_a_token_no_session_key() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let alice = Browser::of(&gateway, "alice").await;
@@ -125,11 +125,11 @@ async fn an_unsafe_request_with_a_session_must_come_from_a_page_of_ours() {
         assert_eq!(post(method).field("Origin", "https://evil.example").to(&gateway).await.status, 200, "{method}");
     }
     let key = gateway.issue("alice").await;
-    assert_eq!(post("POST").token(&key).to(&gateway).await.status, 200, "who shows a token is no browser");
+    assert_eq!(post("POST").token(&key).to(&gateway).await.status, 200, "a request with a token is not from a browser");
 }
 
 #[tokio::test]
-async fn a_websocket_with_a_session_is_opened_by_pages_of_ours_only() {
+async fn a_websocket_with_a_session_must_come_from_a_page_of_ours() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let alice = Browser::of(&gateway, "alice").await;
@@ -155,7 +155,7 @@ async fn no_upstream_sets_or_reads_a_session() {
 }
 
 #[tokio::test]
-async fn a_session_in_clear_is_refused() {
+async fn an_unencrypted_session_is_refused() {
     use crate::support::gateway::plain;
     use tokengate::config::settings::{ExposedToken, Plaintext};
     let origin = Origin::answering("hello").await;

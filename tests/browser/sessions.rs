@@ -1,4 +1,4 @@
-//! How sessions end, on every gateway, and what they take along.
+//! How sessions end, on every gateway, and what ends with them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +42,7 @@ async fn sessions_end_on_each_gateway_of_a_fleet() {
             _ => store.accounts.delete(id).await.unwrap(),
         }
         fleet.changes_are_applied().await;
-        // A session is its user's, whatever the name.
+        // A session belongs to its user, even under a new name.
         let expected = if way == "rename" { 200 } else { 401 };
         for gateway in &fleet.gateways {
             let mut gone = browser.clone();
@@ -64,7 +64,7 @@ async fn sessions_end_on_each_gateway_of_a_fleet() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_cookie_is_worth_nothing_after_the_log_out() {
+async fn a_copy_of_the_cookie_is_invalid_after_the_log_out() {
     let fleet = Fleet::over_sqlite(2, with_pages).await;
     user(fleet.first(), "alice").await;
     let mut alice = Browser::of(fleet.first(), "alice").await;
@@ -82,7 +82,7 @@ async fn a_copy_of_the_cookie_is_worth_nothing_after_the_log_out() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_time() {
+async fn a_session_expires() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let alice = Browser::of(&gateway, "alice").await;
@@ -94,7 +94,7 @@ async fn a_session_ends_with_its_time() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_holds_nobody_back() {
+async fn an_ended_session_does_not_count_as_a_wrong_key() {
     let origin = Origin::answering("hello").await;
     let few = |settings: &mut Settings| {
         with_pages(settings);
@@ -116,7 +116,7 @@ async fn a_session_that_is_over_holds_nobody_back() {
             assert_eq!(both.to(&gateway).await.status, 200, "{path}");
         }
     }
-    // Wrong keys hold no session back, nor a token that comes with one that is over.
+    // Wrong keys block neither a session, nor a token that is sent with an ended session.
     for n in 0..4 {
         Ask::get("/both/x").token(&format!("{n:040}")).to(&gateway).await;
     }
@@ -151,7 +151,7 @@ async fn a_password_that_changes_during_a_login_opens_no_session() {
     let sessions = gateway.store.sessions.clone().unwrap();
     let id = gateway.user("alice").await;
     let ttl = Duration::from_secs(60);
-    // However the two meet: a session that was opened with the former password is gone when the new one holds.
+    // In either order: a session that was opened with the old password is gone when the new one is set.
     for round in 0..6 {
         let old =
             Password::parse(if round == 0 { PASSWORD.to_owned() } else { format!("pass {}", round - 1) }).unwrap();
@@ -167,7 +167,7 @@ async fn a_password_that_changes_during_a_login_opens_no_session() {
 }
 
 #[tokio::test]
-async fn a_user_has_a_bounded_number_of_sessions_and_those_that_are_over_are_swept() {
+async fn the_sessions_of_a_user_are_limited_and_ended_ones_are_deleted() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let sessions = gateway.store.sessions.clone().unwrap();
@@ -181,7 +181,7 @@ async fn a_user_has_a_bounded_number_of_sessions_and_those_that_are_over_are_swe
     }
     let id = gateway.user("alice").await;
     assert_eq!(gateway.store.tokens.tokens_of(id).await.unwrap().len(), 50);
-    assert!(gateway.store.tokens.find(&keys[0]).await.unwrap().is_none(), "the oldest had to go");
+    assert!(gateway.store.tokens.find(&keys[0]).await.unwrap().is_none(), "the oldest was removed");
     assert!(gateway.store.tokens.find(&keys[1]).await.unwrap().is_some());
     gateway.hand.advance(Duration::from_secs(61));
     open(Duration::from_secs(60)).await;
@@ -189,7 +189,7 @@ async fn a_user_has_a_bounded_number_of_sessions_and_those_that_are_over_are_swe
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_logs_nobody_out_and_says_so() {
+async fn an_outage_of_the_store_ends_no_session_and_is_reported() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let mut alice = Browser::of(&gateway, "alice").await;

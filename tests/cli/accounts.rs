@@ -60,7 +60,7 @@ fn users_that_cannot_be_created_are_refused() {
     let folder = Folder::new();
     folder.create_user("alice");
     folder.refused("user create alice --no-password", "user alice exists");
-    folder.refused("user create bob --no-password --id 1", "a user with the id 1 exists");
+    folder.refused("user create bob --no-password --id 1", "a user with the id 1 already exists");
     let asked = folder.run("user create bob");
     assert_eq!((asked.code, asked.out.as_str()), (1, ""));
     let empty = folder.run_with(&["user", "create", "bob", "--password-stdin"], "\n");
@@ -71,7 +71,7 @@ fn users_that_cannot_be_created_are_refused() {
 }
 
 #[test]
-fn a_user_is_switched_off_and_on_and_deleted_with_all_tokens() {
+fn a_user_is_deactivated_reactivated_and_deleted_with_all_tokens() {
     let folder = Folder::new();
     folder.create_user("alice");
     let state = || folder.json("token list --user alice --json")[0]["state"].clone();
@@ -95,7 +95,7 @@ fn a_user_is_switched_off_and_on_and_deleted_with_all_tokens() {
 }
 
 #[test]
-fn token_create_speaks_like_drf_create_token() {
+fn token_create_prints_like_drf_create_token() {
     let folder = Folder::new();
     let key = folder.create_user("alice");
     assert_eq!(folder.say("token create alice"), format!("Generated token {key} for user alice\n"));
@@ -160,7 +160,7 @@ fn a_named_token_is_shown_once_and_lists_show_no_keys() {
 }
 
 #[test]
-fn a_key_of_django_is_imported_as_it_is() {
+fn a_key_of_django_is_imported_unchanged() {
     let folder = Folder::new();
     let key = "b0aa76431f386f86ff6dfb3c7784a7939634a1df";
     let import = |user: &str, more: &[&str]| {

@@ -1,6 +1,6 @@
 """Headless Chromium on the admin application: `admin.py SCENARIO GATEWAY AUTHORITY ADMIN USER PASSWORD [KEY]`.
 
-The user is a superuser. With SCREENSHOTS=FOLDER in the environment pictures of the pages are put there.
+The user is a superuser. With SCREENSHOTS=FOLDER in the environment, screenshots are saved there.
 """
 
 import re
@@ -18,13 +18,13 @@ COOKIE = "__Host-tokengate-admin"
 
 
 def status(key):
-    """What the gateway answers to the key."""
+    """The status of a request with the key."""
     headers = {"Authorization": f"Token {key}"}
     return requests.get(f"{gateway}/api/", headers=headers, verify=authority, timeout=PATIENCE).status_code
 
 
 def becomes(wanted, key):
-    """Waits until the gateway answers so: a change holds as soon as it has looked at its log of changes."""
+    """Waits for this status: a change applies as soon as the gateway has read the change log."""
     end = time.monotonic() + PATIENCE
     while (found := status(key)) != wanted:
         assert time.monotonic() < end, f"{found}, not {wanted}"
@@ -52,14 +52,14 @@ def form(page, name):
 
 
 def issued(page, form, button):
-    """The key that a form brings about."""
+    """The key on the page after a form."""
     form.get_by_label("Your own password").fill(password)
     follow(page, form.get_by_role("button", name=button))
     return page.locator("#key").inner_text()
 
 
 def revoke(page):
-    """The first click asks, the second does it."""
+    """The first click opens a confirmation, the second one confirms."""
     page.locator("summary", has_text="Revoke").click()
     follow(page, page.get_by_role("button", name="Revoke permanently"))
 
@@ -89,7 +89,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     becomes(200, key)
     if scripts:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        # The time of the page is moved by hand: "Copied" stands there for a while only.
+        # The clock of the page is set by hand: "Copied" disappears after some time.
         page.clock.pause_at(time.time() + 3600)
         page.get_by_role("button", name="Copy").first.click()
         expect(page.get_by_role("button", name="Copied")).to_be_visible()
@@ -134,7 +134,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
 
 
 def signed_out(page):
-    """Signs out; then the cookie opens nothing, also for who kept it."""
+    """Signs out; afterwards a copy of the cookie is invalid."""
     [cookie] = [cookie for cookie in page.context.cookies() if cookie["name"] == COOKIE]
     assert cookie["httpOnly"] and cookie["secure"] and cookie["sameSite"] == "Strict", cookie
     page.get_by_role("button", name="Sign out").click()
@@ -193,9 +193,9 @@ def load_is_shown(page):
 
     def load():
         with requests.Session() as session:
-            # Enough for a share of them.
+            # Enough for an error rate.
             while wanted.is_set() or len(sent) < 40:
-                # Every fourth is not let in.
+                # Every fourth is refused.
                 shown = "unknown" if len(sent) % 4 == 3 else key[0]
                 answer = session.get(url, headers={"Authorization": f"Token {shown}"}, verify=authority, timeout=PATIENCE)
                 sent.append(answer.status_code)
@@ -220,7 +220,7 @@ def load_is_shown(page):
     expect(page.get_by_role("heading", level=1)).to_have_text("Route api")
 
 
-def a_wrong_password_is_told(page, look):
+def a_wrong_password_is_reported(page, look):
     sign_in(page, "wrong")
     looked_at(page, f"admin-sign-in-refused-{look}")
 
@@ -232,7 +232,7 @@ def who_may_not_is_told(page, look):
 
 
 def fits_every_screen(page):
-    """The page, and each table in its card."""
+    """Neither the page nor a table in its card is too wide."""
     usual = page.viewport_size
     for width in [320, 700, 900, 930, 1000, 1100, 1250, 1300, 1440]:
         page.set_viewport_size({"width": width, "height": usual["height"]})
@@ -243,7 +243,7 @@ def fits_every_screen(page):
 
 
 def times_stand_apart(page):
-    """Those below a chart."""
+    """The times below a chart do not overlap."""
     close = """[...document.querySelectorAll('.times')].flatMap(times => {
         const ends = [...times.children].filter(it => getComputedStyle(it).visibility !== 'hidden').map(it => {
             const range = document.createRange();
@@ -256,7 +256,7 @@ def times_stand_apart(page):
 
 
 def tables_are_tables(page):
-    """For who hears them, too, however they are drawn."""
+    """Tables stay tables for screen readers, whatever their layout."""
     nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     roles = [node["role"]["value"] for node in nodes if not node["ignored"]]
     for role, tag in {"table": "table", "row": "tr", "columnheader": "thead th", "rowheader": "tbody th"}.items():
@@ -341,7 +341,7 @@ with chromium(authority) as browser:
             visit(browser, load_is_shown)
         case "looks":
             for look, settings in LOOKS.items():
-                visit(browser, a_wrong_password_is_told, look, refusals=1, **settings)
+                visit(browser, a_wrong_password_is_reported, look, refusals=1, **settings)
                 visit(browser, who_may_not_is_told, look, refusals=1, **settings)
                 visit(browser, pages_are_for_everybody, look, **settings)
         case _:

@@ -1,4 +1,5 @@
-//! The admin application in headless Chromium. `SCREENSHOTS=FOLDER` in the environment puts pictures of it there.
+//! The admin application in headless Chromium. With `SCREENSHOTS=FOLDER` in the environment, screenshots are saved
+//! there.
 
 use std::time::Duration;
 
@@ -13,20 +14,20 @@ use crate::support::{Gateway, Origin, Wire};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Lets `admin.py` play a scenario as the superuser.
+/// Runs a scenario of `admin.py` as the superuser.
 async fn plays(scenario: &str, gateway: &Gateway, more: &[&str]) {
     let admin = format!("https://localhost:{}", gateway.admin_address().port());
     play("admin.py", scenario, gateway, &[&[admin.as_str(), "root", PASSWORD], more].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_is_made_gets_tokens_and_loses_them() {
+async fn a_user_is_created_and_tokens_are_issued_and_revoked() {
     let origin = Origin::answering("fine").await;
     plays("walk", &gateway(&origin).await, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_works_without_scripts_too() {
+async fn the_same_works_without_scripts() {
     let origin = Origin::answering("fine").await;
     plays("without_scripts", &gateway(&origin).await, &[]).await;
 }
@@ -37,7 +38,7 @@ async fn a_hundred_thousand_users_are_searched_filtered_and_paged() {
     let gateway = gateway(&origin).await;
     let file = SqliteConnectOptions::new().filename(&gateway.database).busy_timeout(Duration::from_secs(30));
     let mut store = file.connect().await.unwrap();
-    // Every fourth is inactive, every thousandth an editor.
+    // Every fourth user is inactive, every thousandth is an editor.
     let sql = "BEGIN;
         WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 100000)
         INSERT INTO users (id, name, email, active, created)
@@ -55,7 +56,7 @@ async fn the_traffic_page_shows_load_while_it_comes() {
     let gateway = gateway(&origin).await;
     let key = gateway.issue("alice").await;
     let hand = gateway.hand.clone();
-    // Here the gateway's clock runs: samples have times.
+    // The gateway's clock runs here: samples need times.
     let time = tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_millis(100));
         loop {
@@ -68,7 +69,7 @@ async fn the_traffic_page_shows_load_while_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
+async fn its_pages_are_accessible_in_light_and_dark_and_on_a_phone() {
     let origin = Origin::answering("fine").await;
     let gateway = started(with_a_dead_one(&origin, "reports")).await;
     let key = furnish(&gateway).await;
@@ -85,7 +86,7 @@ async fn its_pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
     load.abort();
 }
 
-/// Most are let in; some are not, some need no key, and some cannot be answered.
+/// Sends requests: most succeed, some are refused, some are public, and some get no response.
 async fn ask(client: &mut Wire, key: &str, count: usize) {
     let (path, key) = match count {
         _ if count % 97 == 50 => ("/reports/daily", key),
@@ -96,7 +97,7 @@ async fn ask(client: &mut Wire, key: &str, count: usize) {
     client.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {key}\r\n\r\n")).await;
 }
 
-/// Users, tokens and traffic as they may be after some weeks; the key of one token.
+/// Creates users, tokens and traffic as after some weeks; returns the key of one token.
 async fn furnish(gateway: &Gateway) -> String {
     let clock = gateway.clock();
     for (name, first, last, groups, tokens) in [

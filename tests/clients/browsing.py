@@ -1,4 +1,4 @@
-"""Headless Chromium that trusts an authority, and what pages must be in it."""
+"""Headless Chromium that trusts a CA, and checks of pages."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import axe_playwright_python
 from playwright.sync_api import expect, sync_playwright
 
 AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-# What does not come, fails a test; what comes late on a machine that does much at once, does not.
+# Long enough for a busy machine.
 PATIENCE = 120
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -23,7 +23,7 @@ LOOKS = {
 
 
 def looked_at(page, name):
-    """The page as it is: for everybody, and no wider than its screen."""
+    """The page is accessible, and not wider than its screen."""
     page.wait_for_load_state()
     page.evaluate(AXE)
     found = page.evaluate("axe.run().then(it => [it.violations, it.passes.length])")
@@ -36,13 +36,13 @@ def looked_at(page, name):
 
 
 def follow(page, way):
-    """Clicks on a link, or on a button that sends a form, and waits for the page that it leads to, which may look like this one."""
+    """Clicks on a link, or on a button that sends a form, and waits for the next page, which may look like this one."""
     with page.expect_navigation():
         way.click()
 
 
 def visit(browser, act, *more, refusals=0, **settings):
-    """Acts on a page of a new visitor; nothing may be complained of meanwhile but so many refusals with 403."""
+    """Acts on a page in a new browser context; the only errors allowed are `refusals` responses with 403."""
     # Without transitions: axe would measure the contrast of a colour that is still changing.
     context = browser.new_context(reduced_motion="reduce", **settings)
     context.set_default_timeout(PATIENCE * 1000)
@@ -50,12 +50,12 @@ def visit(browser, act, *more, refusals=0, **settings):
     complaints = []
 
     def failed(request):
-        # Who leaves a page ends what it still asks for: an icon, too, on a machine that is busy.
+        # Leaving a page aborts its pending requests: on a busy machine also that of the icon.
         if request.failure != "net::ERR_ABORTED":
             complaints.append(f"{request.url}: {request.failure}")
 
     def said(message):
-        # Who types before a page has given the focus to its first field keeps it; nothing is wrong with that.
+        # Typing before the page has set the focus to its first field keeps the focus; that is no error.
         if message.type in ("error", "warning") and not message.text.startswith("Autofocus processing was blocked"):
             complaints.append(message.text)
 
@@ -72,13 +72,13 @@ def visit(browser, act, *more, refusals=0, **settings):
 def chromium(authority):
     program = shutil.which("chromium") or sys.exit("Chromium is missing; ./scripts/test installs it, or: apt-get install chromium")
     certutil = shutil.which("certutil") or sys.exit("certutil is missing; ./scripts/test installs it, or: apt-get install libnss3-tools")
-    # Chromium trusts whom the database of its user names.
+    # Chromium trusts the CAs in its user's database.
     database = pathlib.Path.home() / ".pki/nssdb"
     database.mkdir(parents=True)
     subprocess.run([certutil, "-d", f"sql:{database}", "-N", "--empty-password"], check=True)
     subprocess.run([certutil, "-d", f"sql:{database}", "-A", "-t", "C,,", "-n", "gateway", "-i", authority], check=True)
     with sync_playwright() as playwright:
-        # Its sandbox refuses to work for root.
+        # Its sandbox does not work as root.
         browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.geteuid() != 0, timeout=PATIENCE * 1000)
         yield browser
         browser.close()

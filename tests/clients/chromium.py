@@ -1,6 +1,6 @@
 """Headless Chromium on the pages of a gateway: `chromium.py SCENARIO GATEWAY AUTHORITY USER PASSWORD`.
 
-With SCREENSHOTS=FOLDER in the environment pictures of the pages are put there.
+With SCREENSHOTS=FOLDER in the environment, screenshots are saved there.
 """
 
 import sys
@@ -17,13 +17,13 @@ SESSION = "__Host-tokengate-sessionid"
 
 
 def status(key=None, cookie=None):
-    """What the API answers."""
+    """The status of the API."""
     headers = {"Authorization": f"Token {key}"} if key else {"Cookie": f"{SESSION}={cookie}"}
     return requests.get(f"{gateway}/product_api/", headers=headers, verify=authority, timeout=PATIENCE).status_code
 
 
 def becomes(wanted, **credentials):
-    """Waits until the API answers so: a change holds as soon as the gateway has looked at its log of changes."""
+    """Waits for this status: a change applies as soon as the gateway has read the change log."""
     end = time.monotonic() + PATIENCE
     while (found := status(**credentials)) != wanted:
         assert time.monotonic() < end, f"{found}, not {wanted}"
@@ -83,7 +83,7 @@ def a_user_looks_after_tokens(page):
     assert status(key=new) == 200, "a session ends, its user's tokens do not"
 
 
-def a_wrong_password_is_told(page):
+def a_wrong_password_is_reported(page):
     log_in(page, "wrong")
     expect(page.get_by_role("alert")).to_contain_text(WRONG)
     log_in(page)
@@ -95,13 +95,13 @@ def a_wrong_password_is_told(page):
         expect(page.get_by_role("alert")).to_have_text("Wrong password.")
 
 
-def all_is_done_by_keyboard(page):
+def everything_works_by_keyboard(page):
     def steps_to(target):
         page.wait_for_load_state()
         for _ in range(30):
             page.keyboard.press("Tab")
             ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            # A page that has just come may have the key later.
+            # A page that has just loaded may not have the key yet.
             assert ring != "none" or page.evaluate("document.activeElement === document.body"), "the place of the keyboard is seen"
             if target.evaluate("it => it === document.activeElement"):
                 return
@@ -156,9 +156,9 @@ with chromium(authority) as browser:
         case "without_scripts":
             visit(browser, a_user_looks_after_tokens, java_script_enabled=False)
         case "wrong_password":
-            visit(browser, a_wrong_password_is_told)
+            visit(browser, a_wrong_password_is_reported)
         case "keyboard":
-            visit(browser, all_is_done_by_keyboard)
+            visit(browser, everything_works_by_keyboard)
         case "looks":
             for look, settings in LOOKS.items():
                 visit(browser, pages_are_for_everybody, look, **settings)

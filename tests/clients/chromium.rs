@@ -1,4 +1,4 @@
-//! Headless Chromium on the pages. `SCREENSHOTS=FOLDER` in the environment puts pictures of them there.
+//! The pages in headless Chromium. With `SCREENSHOTS=FOLDER` in the environment, screenshots are saved there.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::{PASSWORD, Shop, USER};
 use crate::support::{Gateway, python};
 
-/// Lets a script play a scenario before a gateway whose authority Chromium trusts: what it does stands there.
+/// Runs a scenario of a script against a gateway whose CA Chromium trusts. The script has the details.
 pub async fn play(script: &str, scenario: &str, gateway: &Gateway, more: &[&str]) {
     let home = tempfile::tempdir().unwrap();
     let mut browser = python::CLIENTS.command().await;
@@ -25,26 +25,26 @@ async fn plays(scenario: &str) {
 }
 
 #[tokio::test]
-async fn a_user_looks_after_tokens_and_leaves() {
+async fn a_user_manages_tokens_and_signs_out() {
     plays("account").await;
 }
 
 #[tokio::test]
-async fn all_works_without_scripts() {
+async fn everything_works_without_scripts() {
     plays("without_scripts").await;
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told() {
+async fn a_wrong_password_is_reported() {
     plays("wrong_password").await;
 }
 
 #[tokio::test]
-async fn all_is_done_by_keyboard() {
+async fn everything_works_by_keyboard() {
     plays("keyboard").await;
 }
 
 #[tokio::test]
-async fn pages_are_for_everybody_in_light_and_dark_and_on_a_phone() {
+async fn pages_are_accessible_in_light_and_dark_and_on_a_phone() {
     plays("looks").await;
 }

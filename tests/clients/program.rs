@@ -1,4 +1,4 @@
-//! One call by one of the programs, as somebody who uses it would write it.
+//! One call of one of the programs, as its users would write it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ pub(super) enum Program {
     HttpxHttp2,
 }
 
-/// How fields are sent.
+/// The encoding of form fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Format {
     Json,
@@ -27,7 +27,7 @@ pub(super) enum Format {
     Multipart,
 }
 
-/// What is asked for.
+/// The request.
 #[derive(Clone, Debug)]
 pub(super) struct Call<'a> {
     url: String,
@@ -49,14 +49,14 @@ impl<'a> Call<'a> {
         Call { key: Some(key), ..self }
     }
 
-    /// What is answered, and the version of HTTP that it came by; redirects are followed.
+    /// The response and its version of HTTP; redirects are followed.
     pub(super) async fn by(&self, program: Program, shop: &Shop) -> (String, Answer) {
         self.attempt(program, Some(&shop.gateway.authority()))
             .await
             .unwrap_or_else(|fault| panic!("{program:?}: {fault}"))
     }
 
-    /// What is answered, or what the program complains of. Without an authority it trusts those that everybody does.
+    /// The response, or the program's error. Without a CA file the program trusts those of the system.
     pub(super) async fn attempt(&self, program: Program, authority: Option<&Path>) -> Result<(String, Answer), String> {
         let home = tempfile::tempdir().unwrap();
         let mut command = match program {
@@ -145,7 +145,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What all of them print: a status line, fields, an empty line, a body. Of several answers the first.
+/// Parses their common output: a status line, headers, an empty line, a body. Of several responses, the first.
 fn read(printed: &str) -> (String, Answer) {
     let printed = printed.replace("\r\n", "\n");
     let (head, body) = printed.split_once("\n\n").unwrap_or_else(|| panic!("no answer: {printed}"));

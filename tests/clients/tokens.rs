@@ -1,4 +1,4 @@
-//! Each program gets a token, calls with it, and is refused without.
+//! Each program gets a token, uses it, and is refused without one.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::program::{Call, Format, Program};
 use super::{PASSWORD, Shop, USER};
 use crate::support::Answer;
 
-/// Runs behaviours with each program.
+/// Runs tests with each program.
 macro_rules! for_each_program {
     ($($behaviour:ident)+) => {
         for_each_program! { @ curl Curl, "HTTP/1.1" $($behaviour)+ }
@@ -29,11 +29,11 @@ macro_rules! for_each_program {
 }
 
 for_each_program! {
-    gets_one_token_however_it_asks_and_calls_with_it
-    is_told_to_show_a_token
-    is_answered_though_nobody_wants_its_body
-    is_refused_in_clear_and_not_sent_elsewhere
-    sends_nothing_to_whom_it_does_not_trust
+    gets_the_same_token_in_every_encoding_and_uses_it
+    gets_a_401_without_a_token
+    gets_a_response_although_its_body_is_not_needed
+    is_refused_unencrypted_and_not_redirected
+    sends_nothing_to_an_untrusted_server
 }
 
 const WHOAMI: &str = "/product_api/whoami/";
@@ -52,7 +52,7 @@ async fn names(shop: &Shop, program: Program, key: &str) -> Vec<String> {
     object(&list).as_array().unwrap().iter().map(name).collect()
 }
 
-async fn gets_one_token_however_it_asks_and_calls_with_it(program: Program, version: &str) {
+async fn gets_the_same_token_in_every_encoding_and_uses_it(program: Program, version: &str) {
     let shop = Shop::open().await;
     let mut keys = Vec::new();
     for format in [Format::Json, Format::Form, Format::Multipart] {
@@ -74,7 +74,7 @@ async fn gets_one_token_however_it_asks_and_calls_with_it(program: Program, vers
     assert!(names(&shop, program, &keys[0]).await.contains(&"Tea é".to_owned()));
 }
 
-async fn is_told_to_show_a_token(program: Program, version: &str) {
+async fn gets_a_401_without_a_token(program: Program, version: &str) {
     let shop = Shop::open().await;
     let (by, stranger) = Call::get(shop.https(WHOAMI)).by(program, &shop).await;
     let (_, wrong) = Call::get(shop.https(WHOAMI)).with("0123456789abcdef").by(program, &shop).await;
@@ -90,7 +90,7 @@ async fn is_told_to_show_a_token(program: Program, version: &str) {
     assert_eq!(shop.gateway.outcome("products", "forwarded"), 0);
 }
 
-async fn is_answered_though_nobody_wants_its_body(program: Program, version: &str) {
+async fn gets_a_response_although_its_body_is_not_needed(program: Program, version: &str) {
     let shop = Shop::open().await;
     let large = "x".repeat(100_000);
     for value in ["Tea", &large] {
@@ -106,7 +106,7 @@ async fn is_answered_though_nobody_wants_its_body(program: Program, version: &st
     assert_eq!(shop.gateway.outcome("products", "forwarded"), 0);
 }
 
-async fn is_refused_in_clear_and_not_sent_elsewhere(program: Program, _: &str) {
+async fn is_refused_unencrypted_and_not_redirected(program: Program, _: &str) {
     let shop = Shop::open().await;
     let key = shop.gateway.issue(USER).await;
     let product = [("name", "In clear"), ("price", "1")];
@@ -123,7 +123,7 @@ async fn is_refused_in_clear_and_not_sent_elsewhere(program: Program, _: &str) {
     assert!(!names(&shop, program, &key).await.contains(&"In clear".to_owned()));
 }
 
-async fn sends_nothing_to_whom_it_does_not_trust(program: Program, _: &str) {
+async fn sends_nothing_to_an_untrusted_server(program: Program, _: &str) {
     let shop = Shop::open().await;
     let key = shop.gateway.issue(USER).await;
     let fault = Call::get(shop.https(WHOAMI)).with(&key).attempt(program, None).await.unwrap_err();

@@ -1,4 +1,4 @@
-"""Uploads that are refused, by requests, urllib and http.client with their defaults; prints the status that each sees."""
+"""Refused uploads by requests, urllib and http.client with their defaults; prints the status of each."""
 
 import http.client
 import ssl

@@ -1,4 +1,4 @@
-"""One call by httpx, with redirects followed; prints the answer as it stood on the wire."""
+"""One call by httpx, with redirects followed; prints the response as on the wire."""
 
 import argparse
 import json

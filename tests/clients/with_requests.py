@@ -1,4 +1,4 @@
-"""One call by requests, with its defaults; prints the answer as it stood on the wire."""
+"""One call by requests, with its defaults; prints the response as on the wire."""
 
 import argparse
 import json

@@ -1,8 +1,8 @@
-//! Bad configuration files, each beside all that is said of it.
+//! Invalid configuration files, each with all its errors.
 
 use super::Folder;
 
-/// Stands behind each fragment, so that only the fragment can be wrong.
+/// Follows each fragment, so that only the fragment can be invalid.
 pub(super) const BASE: &str = r#"
 [listeners.base]
 address = "127.0.0.1:0"
@@ -14,7 +14,7 @@ path_prefix = "/base/"
 upstream = "base"
 "#;
 
-/// Lines of a fragment, a bar between them, with what is said of it: without the file's name, a bar between problems.
+/// Lines of a fragment, separated by bars, with the expected errors: without the file's name, separated by bars.
 pub(super) fn each_is_refused(table: &[(&str, &str)]) {
     let folder = Folder::new();
     for (fragment, expected) in table {
@@ -25,7 +25,7 @@ pub(super) fn each_is_refused(table: &[(&str, &str)]) {
 }
 
 #[test]
-fn text_that_is_no_toml_is_one_problem_with_its_line() {
+fn a_syntax_error_is_one_error_with_its_line() {
     each_is_refused(&[
         ("workers = 1 | [log | level = \"info\"", "2: not TOML: unclosed table, expected `]`"),
         ("workers = ", "1: not TOML: string values must be quoted, expected literal string"),
@@ -33,7 +33,7 @@ fn text_that_is_no_toml_is_one_problem_with_its_line() {
 }
 
 #[test]
-fn a_name_defined_twice_hides_no_other_problem() {
+fn a_duplicate_key_hides_no_other_error() {
     each_is_refused(&[(
         "[upstreams.base] | endpoints = [\"http://a:80\"] | retries = 7",
         "3: upstreams.base.retries: `7` is out of bounds; write a whole number from 0 to 1 | \
@@ -43,7 +43,7 @@ fn a_name_defined_twice_hides_no_other_problem() {
 }
 
 #[test]
-fn a_shared_cache_that_cannot_be_is_refused() {
+fn an_invalid_shared_cache_is_refused() {
     each_is_refused(&[
         ("[cache.redis] | ttl = \"5m\"", "1: cache.redis.url: missing; add `url = \"${REDIS_URL}\"`"),
         (
@@ -169,7 +169,7 @@ fn quantities_without_a_unit_and_zero_are_refused() {
 }
 
 #[test]
-fn a_listener_says_clearly_what_it_does() {
+fn a_listener_needs_exactly_one_purpose() {
     each_is_refused(&[
         (
             "[listeners.a] | address = \"127.0.0.1:1\"",
@@ -219,7 +219,7 @@ fn a_listener_says_clearly_what_it_does() {
 }
 
 #[test]
-fn certificates_and_keys_are_read_and_judged() {
+fn certificates_and_keys_are_checked() {
     let folder = Folder::new();
     folder.make_certificate("other-cert.pem", "other-key.pem", (2030, 1, 1));
     folder.write("open-key.pem", &std::fs::read_to_string(folder.path("other-key.pem")).unwrap(), 0o644);
@@ -245,7 +245,7 @@ fn certificates_and_keys_are_read_and_judged() {
     assert_eq!(
         with("other-key.pem", "other-key.pem"),
         [format!(
-            "{cert} other-key.pem:1: holds a private key, not a certificate; the files of the certificate and of the key \
+            "{cert} other-key.pem:1: contains a private key, not a certificate; the files of the certificate and of the key \
              may be swapped"
         )]
     );
@@ -258,7 +258,7 @@ fn certificates_and_keys_are_read_and_judged() {
 }
 
 #[test]
-fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
+fn unsupported_stores_and_endpoints_are_refused() {
     each_is_refused(&[
         (
             "[store] | url = \"mysql://db/gateway\"",
@@ -297,7 +297,7 @@ fn stores_and_endpoints_that_do_not_exist_yet_are_refused() {
 }
 
 #[test]
-fn what_a_django_database_cannot_do_is_refused() {
+fn settings_that_a_django_database_does_not_support_are_refused() {
     let redis = "[cache.redis] | url = \"redis://127.0.0.1:6379\"";
     let revoke =
         "[listeners.clear] | address = \"127.0.0.1:8080\" | plaintext = \"refuse\" | exposed_token = \"revoke\"";
@@ -358,7 +358,7 @@ fn what_a_django_database_cannot_do_is_refused() {
 }
 
 #[test]
-fn an_address_of_a_server_is_refused_without_showing_its_password() {
+fn an_invalid_database_url_is_refused_without_showing_its_password() {
     let example = "write \"postgres://USER@HOST/DATABASE\"";
     let kinds = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for \
                  the database of an existing Django project";
@@ -422,7 +422,7 @@ fn an_address_of_a_server_is_refused_without_showing_its_password() {
 }
 
 #[test]
-fn identity_fields_have_names_of_their_own() {
+fn identity_headers_have_unique_unreserved_names() {
     let line = |rest: &str| format!("2: identity.headers.user_id: {rest}");
     let cases = [
         ("user_id = \"X User\"", line("`X User` is not a valid header name; use letters, digits and `-`")),
@@ -460,7 +460,7 @@ fn identity_fields_have_names_of_their_own() {
 }
 
 #[test]
-fn what_comes_from_the_environment_is_never_shown() {
+fn values_of_the_environment_are_never_shown() {
     each_is_refused(&[
         ("[store] | url = \"${SECRET}\"", "2: store.url: `${SECRET}` is not a store URL; correct the variable"),
         (
@@ -487,7 +487,7 @@ fn what_comes_from_the_environment_is_never_shown() {
 }
 
 #[test]
-fn what_works_but_is_probably_not_meant_is_a_warning() {
+fn probable_mistakes_are_warnings() {
     let folder = Folder::new();
     folder.make_certificate("past.pem", "past-key.pem", (2025, 12, 31));
     folder.make_certificate("soon.pem", "soon-key.pem", (2026, 1, 10));
@@ -509,10 +509,10 @@ key_file = "soon-key.pem"
              `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves",
             "gateway.toml:3: upstreams.spare: nothing uses it; remove it",
             "gateway.toml:5: certificates.past: nothing uses it; remove it",
-            "gateway.toml:6: certificates.past.cert_file: the certificate ended at 2025-12-31T00:00:00.000Z; \
+            "gateway.toml:6: certificates.past.cert_file: the certificate expired at 2025-12-31T00:00:00.000Z; \
              renew it",
             "gateway.toml:8: certificates.soon: nothing uses it; remove it",
-            "gateway.toml:9: certificates.soon.cert_file: the certificate ends at 2026-01-10T00:00:00.000Z; renew it",
+            "gateway.toml:9: certificates.soon.cert_file: the certificate expires at 2026-01-10T00:00:00.000Z; renew it",
         ]
     );
     assert_eq!(
@@ -524,7 +524,7 @@ key_file = "soon-key.pem"
 }
 
 #[test]
-fn a_file_that_is_not_there_is_one_problem() {
+fn a_missing_file_is_one_error() {
     let folder = Folder::new();
     let problems = tokengate::config::load(&folder.path("absent.toml")).err().unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Bad tables of the admin application, each beside all that is said of it.
+//! Invalid settings of the admin application, each with all its errors.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::refused::{BASE, each_is_refused};
 const CERTIFICATE: &str = "[certificates.a] | cert_file = \"certs/dev-cert.pem\" | key_file = \"certs/dev-key.pem\" | ";
 
 #[test]
-fn an_admin_application_that_cannot_be_is_refused() {
+fn invalid_admin_settings_are_refused() {
     let listener = "[listeners.admin] | address = \"127.0.0.1:8444\" | plaintext = \"refuse\" | ";
     for (fragment, expected) in [
         ("[admin]", "4: admin.certificate: missing; add `certificate = \"NAME\"`: one of [certificates]"),
@@ -39,7 +39,7 @@ fn an_admin_application_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn an_admin_application_is_what_its_table_says() {
+fn valid_admin_settings_apply() {
     let folder = Folder::new();
     let table = "[admin] | certificate = \"a\" | hosts = [\"Admin.Test\", \"10.0.0.7\"] | session_ttl = \"1h\"";
     let settings = folder.settings(&format!("{}{BASE}", format!("{CERTIFICATE}{table}").replace(" | ", "\n")));

@@ -1,4 +1,4 @@
-//! Bad logins, each beside all that is said of it.
+//! Invalid settings of the login, each with all its errors.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
 }
 
 #[test]
-fn pages_and_sessions_that_cannot_be_are_refused() {
+fn invalid_pages_and_sessions_are_refused() {
     each_is_refused(&[
         (
             "[login.browser] | path = \"auth\" | session_ttl = \"30s\" | pth = 1",
@@ -96,7 +96,7 @@ fn rates_and_sizes_of_a_login_are_checked() {
 }
 
 #[test]
-fn pages_are_there_if_their_table_is_and_routes_say_what_they_accept() {
+fn login_browser_enables_pages_and_routes_list_their_credentials() {
     let (folder, route) = (Folder::new(), "[routes.a]\npath = \"/a\"\nupstream = \"base\"\n");
     let login = folder.settings(&format!("[login.browser]\n{BASE}")).login.unwrap();
     assert_eq!(login.browser, Some(Browser::default()));
@@ -115,7 +115,7 @@ fn pages_are_there_if_their_table_is_and_routes_say_what_they_accept() {
 }
 
 #[test]
-fn a_login_is_there_if_its_table_is() {
+fn the_login_table_enables_the_login() {
     let folder = Folder::new();
     assert!(folder.settings(BASE).login.is_none());
     let settings = folder.settings(&format!("[login]\n{BASE}"));

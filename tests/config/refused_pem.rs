@@ -1,5 +1,5 @@
-//! Files of certificates and keys that other programs read differently, or not at all: each is refused with its cause,
-//! its line and the way out, wherever a file of this kind is named.
+//! Certificate and key files that other programs read differently, or not at all. Each is refused with its cause, its
+//! line and its fix, in every setting that names such a file.
 
 use std::fs;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use super::Folder;
 use super::refused::BASE;
 
-/// A leaf, its intermediate and its root in PEM, the leaf's key, and a key that belongs to none of them.
+/// A leaf, its intermediate and its root in PEM format, the leaf's key, and an unrelated key.
 struct Chain {
     leaf: String,
     intermediate: String,
@@ -52,7 +52,7 @@ fn der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
-/// A value of DER: its tag, its content, and what follows.
+/// A DER value: its tag, its content, and the bytes that follow.
 fn value(bytes: &[u8]) -> (u8, &[u8], &[u8]) {
     let (header, length) = match bytes[1] {
         length @ 0..=0x7f => (2, usize::from(length)),
@@ -67,7 +67,7 @@ fn sequence(content: &[u8]) -> Vec<u8> {
     [&[0x30, 0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), content].concat()
 }
 
-/// The same certificate without version and extensions: what `openssl x509 -req` made for many years.
+/// The same certificate without version and extensions, as `openssl x509 -req` created it for many years.
 fn version_1(pem: &str) -> String {
     let whole = der(pem);
     let (_, certificate, _) = value(&whole);
@@ -90,7 +90,7 @@ pub fn block(label: &str, bytes: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// What is said of a listener with these files; the place in `gateway.toml` is left out.
+/// The errors and warnings of a listener with these files, without the place in `gateway.toml`.
 fn said(cert: &[u8], key: &[u8]) -> (Vec<String>, Vec<String>) {
     let folder = Folder::new();
     folder.write("key.pem", "", 0o600);
@@ -107,7 +107,7 @@ fn said(cert: &[u8], key: &[u8]) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() {
+fn all_certificates_of_a_file_are_served_or_the_file_is_refused_with_its_line() {
     let Chain { leaf, intermediate, root, key, other_key } = &*CHAIN;
     let (ends, begins) = (leaf.lines().count(), leaf.lines().count() + 1);
     let chain = format!("{leaf}{intermediate}");
@@ -117,14 +117,14 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
     let public = block("PUBLIC KEY", &[1; 91]);
     let request = block("CERTIFICATE REQUEST", &[1; 91]);
     let both = |name: &str, text: &[&str]| text.iter().map(|text| format!("{name}{text}")).collect::<Vec<_>>();
-    /// What is wrong, the two files, and what is said of them.
+    /// A name, the two files, and the expected errors.
     type Case<'a> = (&'a str, Vec<u8>, Vec<u8>, Vec<String>);
     let table: Vec<Case<'_>> = vec![
         (
             "the leaf lacks its last line end",
             format!("{}{intermediate}", leaf.trim_end()).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{ends}: `-----BEGIN …-----` must stand alone in its line")],
+            vec![format!("cert.pem:{ends}: `-----BEGIN …-----` must be alone on its line")],
         ),
         (
             "a byte order mark within",
@@ -161,19 +161,19 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "the intermediate is damaged",
             format!("{leaf}{}", block("CERTIFICATE", &der(intermediate)[..200])).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{begins}: this certificate is damaged")],
+            vec![format!("cert.pem:{begins}: this certificate is malformed")],
         ),
         (
             "the intermediate has another label",
             format!("{leaf}{}", intermediate.replace(" CERTIFICATE-", " TRUSTED CERTIFICATE-")).into(),
             key.as_bytes().into(),
-            vec![format!("cert.pem:{begins}: holds a block TRUSTED CERTIFICATE, not a certificate")],
+            vec![format!("cert.pem:{begins}: contains a block TRUSTED CERTIFICATE, not a certificate")],
         ),
         (
             "version 1",
             version_1(leaf).into(),
             key.as_bytes().into(),
-            both("", &["cert.pem:1: this certificate has the old X.509 version 1", "issued again"]),
+            both("", &["cert.pem:1: this certificate has the old X.509 version 1", "request a new certificate"]),
         ),
         (
             "binary",
@@ -204,39 +204,39 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             "a public key",
             chain.clone().into(),
             public.clone().into(),
-            both("", &["key.pem:1: holds a public key, not a private key"]),
+            both("", &["key.pem:1: contains a public key, not a private key"]),
         ),
         (
             "a key for SSH",
             chain.clone().into(),
             block("OPENSSH PRIVATE KEY", &[1; 91]).into(),
-            both("", &["key.pem:1: holds a private key for SSH"]),
+            both("", &["key.pem:1: contains a private key for SSH"]),
         ),
         (
             "two keys",
             chain.clone().into(),
             format!("{key}{other_key}").into(),
-            vec![format!("key.pem:{}: holds a second private key", key.lines().count() + 1)],
+            vec![format!("key.pem:{}: contains a second private key", key.lines().count() + 1)],
         ),
         (
             "a request",
             request.into(),
             key.as_bytes().into(),
-            both("", &["cert.pem:1: holds a request for a certificate", "the authority issued for the request"]),
+            both("", &["cert.pem:1: contains a request for a certificate", "the CA issued for this request"]),
         ),
         (
             "swapped",
             key.as_bytes().into(),
             chain.clone().into(),
-            both("", &["cert.pem:1: holds a private key, not a certificate", "swapped"]),
+            both("", &["cert.pem:1: contains a private key, not a certificate", "swapped"]),
         ),
         (
             "no key",
             chain.clone().into(),
             chain.clone().into(),
-            both("", &["key.pem:", "holds a certificate", "swapped"]),
+            both("", &["key.pem:", "contains a certificate", "swapped"]),
         ),
-        ("empty", Vec::new(), key.as_bytes().into(), both("", &["cert.pem: holds no certificate in PEM form"])),
+        ("empty", Vec::new(), key.as_bytes().into(), both("", &["cert.pem: contains no certificate in PEM format"])),
         (
             "another key",
             chain.clone().into(),
@@ -248,7 +248,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
             format!("{intermediate}{leaf}").into(),
             key.as_bytes().into(),
             vec![format!(
-                "cert.pem:{}: the certificate that belongs to key.pem stands here, not first",
+                "cert.pem:{}: the certificate that belongs to key.pem is here, but must be the first",
                 intermediate.lines().count() + 1
             )],
         ),
@@ -262,7 +262,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
         }
     }
     assert!(wrong.is_empty(), "{} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    // What is harmless stays so.
+    // Harmless files are accepted.
     for (what, cert) in [
         ("a chain", chain.clone()),
         ("with its root", format!("{chain}{root}")),
@@ -281,7 +281,7 @@ fn every_certificate_of_a_file_is_served_or_the_file_is_refused_with_its_line() 
 }
 
 #[test]
-fn a_chain_that_clients_may_not_like_is_a_warning_with_its_line() {
+fn a_chain_that_clients_may_refuse_is_a_warning_with_its_line() {
     let Chain { leaf, intermediate, root, key, .. } = &*CHAIN;
     let lines = |text: &str| text.lines().count();
     for (what, cert, parts) in [
@@ -303,7 +303,7 @@ fn a_chain_that_clients_may_not_like_is_a_warning_with_its_line() {
 }
 
 #[test]
-fn every_file_in_pem_form_is_read_by_the_same_reader() {
+fn every_pem_file_is_read_by_the_same_parser() {
     let Chain { leaf, intermediate, key, .. } = &*CHAIN;
     let joined = format!("{}{intermediate}", leaf.trim_end());
     let folder = Folder::new();
@@ -324,8 +324,8 @@ fn every_file_in_pem_form_is_read_by_the_same_reader() {
     for (text, part) in [
         (postgres("sslrootcert=joined.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (postgres("sslrootcert=mark.pem"), "mark.pem:1: an invisible byte order mark".to_owned()),
-        (postgres("sslrootcert=empty.pem"), "empty.pem: holds no certificate".to_owned()),
-        (postgres("sslrootcert=key.pem"), "key.pem:1: holds a private key, not a certificate".to_owned()),
+        (postgres("sslrootcert=empty.pem"), "empty.pem: contains no certificate".to_owned()),
+        (postgres("sslrootcert=key.pem"), "key.pem:1: contains a private key, not a certificate".to_owned()),
         (postgres("sslcert=joined.pem&sslkey=key.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (
             postgres("sslcert=good.pem&sslkey=request-key.pem"),
@@ -340,7 +340,7 @@ fn every_file_in_pem_form_is_read_by_the_same_reader() {
         ),
         (redis("joined.pem"), format!("joined.pem:{ends}: `-----BEGIN")),
         (redis("mark.pem"), "mark.pem:1: an invisible byte order mark".to_owned()),
-        (redis("empty.pem"), "empty.pem: holds no certificate".to_owned()),
+        (redis("empty.pem"), "empty.pem: contains no certificate".to_owned()),
     ] {
         let errors = folder.errors(&text);
         if errors.len() != 1 || !errors[0].contains(&part) {

@@ -1,10 +1,10 @@
-//! Bad routes, each beside all that is said of it.
+//! Invalid routes, each with all its errors.
 
 use super::Folder;
 use super::refused::{BASE, each_is_refused};
 
 #[test]
-fn routes_that_could_never_match_or_open_too_much_are_refused() {
+fn routes_that_never_match_or_permit_too_much_are_refused() {
     let paths = [
         ("orders", "does not begin with `/`; write \"/orders\""),
         ("/a%20b", "contains `%`; write the path decoded; requests are compared decoded"),
@@ -108,7 +108,7 @@ fn routes_that_could_never_match_or_open_too_much_are_refused() {
 }
 
 #[test]
-fn no_route_lets_a_field_pass_that_the_gateway_sets_or_reads_itself() {
+fn pass_headers_cannot_name_headers_of_the_gateway() {
     for name in [
         "X-User-Id",
         "x_user_id",
@@ -148,7 +148,7 @@ fn no_route_lets_a_field_pass_that_the_gateway_sets_or_reads_itself() {
 }
 
 #[test]
-fn two_routes_with_equal_right_to_a_request_are_refused() {
+fn two_routes_with_equal_precedence_are_refused() {
     let folder = Folder::new();
     let two = |one: &str, other: &str| {
         let route = |name: &str, rest: &str| format!("[routes.{name}]\nupstream = \"base\"\n{rest}\n");

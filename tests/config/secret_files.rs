@@ -1,4 +1,4 @@
-//! Who may be able to read a file with a secret.
+//! Permissions of files with secrets.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use super::Folder;
 use super::refused::BASE;
 
-/// A group that this process does not belong to, as far as anybody can tell.
+/// A group that this process certainly does not belong to.
 const STRANGERS: u32 = 64_123;
 
 #[test]
@@ -41,7 +41,7 @@ fn a_secret_is_refused_where_others_or_a_foreign_group_can_read_it() {
             (0o440, STRANGERS, Some("open to the group 64123, which the gateway does not belong to (mode 0440)")),
         ] {
             let path = folder.path(file);
-            // Only root may give a file to a group of strangers.
+            // Only root can give a file to such a group.
             if chown(&path, None, Some(group)).is_err() {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! Tables of tokens and users that have more columns than Django's own: each column has a meaning, or the gateway stops.
+//! Token and user tables with columns that Django does not have: each must be configured or ignored, or the gateway
+//! does not start.
 
 use std::fs;
 use std::time::Duration;
@@ -13,14 +14,14 @@ use super::project::Project;
 use crate::support::{Ask, Http, Origin};
 
 for_each_database! {
-    columns_that_nothing_explains_stop_check_serve_and_import
-    a_token_counts_as_the_settings_say_that_its_columns_do
-    a_user_counts_as_the_settings_say_that_their_columns_do
+    unknown_columns_stop_check_serve_and_import
+    configured_columns_restrict_tokens
+    configured_columns_deactivate_users
     one_of_several_tokens_is_listed_reset_and_revoked_alone
-    keys_that_are_no_secrets_are_refused
+    key_columns_that_do_not_contain_the_secret_are_refused
 }
 
-/// A type of columns: as SQLite, PostgreSQL and MariaDB spell it.
+/// A column type in the syntax of SQLite, PostgreSQL and MariaDB.
 type Kind = [&'static str; 3];
 
 const TRUTH: Kind = ["bool", "boolean", "tinyint(1)"];
@@ -30,13 +31,13 @@ const NETWORKS: Kind = ["text", "inet[]", "json"];
 const JSON: Kind = ["text", "jsonb", "json"];
 const CIDR: Kind = ["text", "cidr", "text"];
 
-/// The place of this project's database in a [`Kind`].
+/// The index of this project's database in a [`Kind`].
 fn place(project: &Project) -> usize {
     let kinds = ["sqlite", "postgres", "mysql"];
     kinds.iter().position(|kind| project.address.contains(&format!("django+{kind}"))).unwrap()
 }
 
-/// Runs statements in the project's database. `[key]` stands for the quoted name of that column.
+/// Runs statements in the project's database. `[key]` stands for the quoted column name.
 async fn sql(project: &Project, statements: &[String]) {
     let quote = if place(project) == 2 { "`key`" } else { "\"key\"" };
     let statements: Vec<String> = statements.iter().map(|text| text.replace("[key]", quote)).collect();
@@ -44,7 +45,7 @@ async fn sql(project: &Project, statements: &[String]) {
     project.python(&format!("c = connection.cursor()\nfor text in {list}: c.execute(text)")).await;
 }
 
-/// Adds a column to a table; its value in rows that are there is NULL unless `default` says otherwise.
+/// Adds a column to a table; existing rows get `default`, or NULL if it is empty.
 fn column(project: &Project, table: &str, name: &str, kind: Kind, default: &str) -> String {
     format!("ALTER TABLE {table} ADD COLUMN {name} {} {default}", kind[place(project)])
 }
@@ -60,7 +61,7 @@ fn not_understood(error: Option<OpenError>) -> String {
     }
 }
 
-async fn columns_that_nothing_explains_stop_check_serve_and_import(project: Project) {
+async fn unknown_columns_stop_check_serve_and_import(project: Project) {
     let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
     let open = async |columns: Columns| {
         let mut settings = project.settings(DjangoMode::ReadOnly);
@@ -112,7 +113,7 @@ async fn columns_that_nothing_explains_stop_check_serve_and_import(project: Proj
     assert_eq!(key.len(), 40);
 }
 
-async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project) {
+async fn configured_columns_restrict_tokens(project: Project) {
     let at = place(&project);
     let table = "authtoken_token";
     sql(
@@ -142,7 +143,7 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
     let dead = (401, 401, false);
     let reads = (200, 403, true);
     let elsewhere = (403, 403, true);
-    // The column, the setting's meaning of it, a value, what GET and DELETE get, and whether a login gives the key.
+    // The column, its setting, a value, the statuses of GET and DELETE, and whether a login returns the key.
     let mut cases = vec![
         ("ends", "NULL", passes),
         ("ends", "'2024-01-01 00:00:00'", dead),
@@ -352,7 +353,7 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
         drop(gateway);
     }
 
-    // The import: what is dead is not taken over, what is limited is refused aloud, and the end comes along.
+    // The import: invalid tokens are skipped, restricted ones are refused with a message, and the expiry is imported.
     let waiving = |meant: &str, kept: &[&str]| {
         let all = [
             "ends_text",
@@ -375,8 +376,8 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
     for (meant, kept, value) in [
         ("expires_column = \"ends\"", "ends", None),
         ("revoked_column = \"revoked\"", "revoked", None),
-        ("write_enabled_column = \"write_enabled\"", "write_enabled", Some("may only be used to read")),
-        ("allowed_networks_column = \"networks\"", "networks", Some("limited to networks")),
+        ("write_enabled_column = \"write_enabled\"", "write_enabled", Some("is read-only there")),
+        ("allowed_networks_column = \"networks\"", "networks", Some("limited to certain networks")),
     ] {
         let folder = folder(&waiving(meant, &[kept]));
         let (fine, text) = run(&folder, &["import", "django", &project.address]);
@@ -389,7 +390,7 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
         let taken: Vec<&str> = listed.as_array().unwrap().iter().map(|token| token["user"].as_str().unwrap()).collect();
         for ((of, value, expected), name) in cases.iter().zip(&names) {
             if *of == kept {
-                // What limits a token at all is refused, whoever may use it.
+                // A token with any restriction is refused, whichever it is.
                 let unlimited = kept != "networks" || [none, empty].contains(value);
                 assert_eq!(
                     taken.contains(&name.as_str()),
@@ -406,7 +407,7 @@ async fn a_token_counts_as_the_settings_say_that_its_columns_do(project: Project
     }
 }
 
-async fn a_user_counts_as_the_settings_say_that_their_columns_do(project: Project) {
+async fn configured_columns_deactivate_users(project: Project) {
     let table = "auth_user";
     sql(
         &project,
@@ -489,7 +490,7 @@ async fn a_user_counts_as_the_settings_say_that_their_columns_do(project: Projec
     }
 }
 
-/// A table of tokens as projects make it that let a user have several.
+/// A token table as in projects that allow several tokens per user.
 async fn several_each(project: &Project, key: &str) -> String {
     let create = [
         format!(
@@ -571,8 +572,8 @@ async fn one_of_several_tokens_is_listed_reset_and_revoked_alone(project: Projec
     assert_eq!(store.ledger.issue_login(SubjectId(b)).await.unwrap().key.expose(), "other");
 }
 
-async fn keys_that_are_no_secrets_are_refused(project: Project) {
-    // As NetBox has it: the key is the name of the token, the secret stands hashed beside it.
+async fn key_columns_that_do_not_contain_the_secret_are_refused(project: Project) {
+    // As in NetBox: the column `key` identifies the token, and another column has the hash of the secret.
     let table = several_each(&project, "varchar(12)").await;
     let mut settings = project.settings(DjangoMode::ReadOnly);
     settings.django.token_table = table.clone();
@@ -584,12 +585,12 @@ async fn keys_that_are_no_secrets_are_refused(project: Project) {
     for name in more {
         assert!(wrong.contains(&format!("users_token.{name}")), "{wrong}");
     }
-    // What no request can show.
+    // Keys that no request can send.
     sql(&project, &["DROP TABLE users_token".to_owned()]).await;
     let wide = TokenKey::LONGEST + 1;
     several_each(&project, &format!("varchar({wide})")).await;
     let wrong = not_understood(project.try_open(&settings).await.err());
-    assert!(wrong.contains(&format!("({wide})")) && wrong.contains("no request can show"), "{wrong}");
+    assert!(wrong.contains(&format!("({wide})")) && wrong.contains("no request can send"), "{wrong}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -608,7 +609,7 @@ async fn a_token_that_becomes_read_only_opens_no_tunnel_and_writes_nothing_from_
         .field("Upgrade", "websocket")
         .field("Sec-WebSocket-Version", "13")
         .field("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-    // The endpoint answers a handshake without a tunnel, which is passed on.
+    // The endpoint responds to a handshake without switching; the response is forwarded.
     for status in [200, 403] {
         let seen = origin.count();
         assert_eq!(Ask::get("/api/x").token(&key).to(&gateway).await.status, 200);

@@ -1,4 +1,4 @@
-//! The commands of `tokengate` beside a Django database.
+//! Commands of `tokengate` with a Django database.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::for_each_database;
 use super::project::Project;
 
-/// A configuration up to its store, which may take its time on a machine that does much at once.
+/// A configuration up to its store, with a long timeout for busy machines.
 const CONFIG: &str = r#"
 [listeners.plain]
 address = "127.0.0.1:0"
@@ -29,11 +29,11 @@ timeout = "1m"
 "#;
 
 for_each_database! {
-    check_looks_into_the_database
-    check_says_which_right_is_missing
+    check_opens_the_database
+    check_reports_missing_permissions
 }
 
-/// What a command prints, both ways, and whether it succeeded.
+/// The exit status and the combined output of a command.
 pub fn run(folder: &TempDir, arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
     let output = command.args(arguments).current_dir(folder.path()).output().unwrap();
@@ -47,8 +47,8 @@ pub fn folder(store: &str) -> TempDir {
     folder
 }
 
-/// Somebody who may only read in the project's database: the address by which the gateway comes, and the user of the
-/// system that it runs as, if that decides.
+/// A user with read access only in the project's database: the URL for the gateway, and the system user that runs it,
+/// if that matters.
 async fn reader(project: &Project) -> (String, Option<u32>) {
     let address = &project.address;
     if let Some(file) = address.strip_prefix("django+sqlite:") {
@@ -72,7 +72,7 @@ print(f'reader_{name}')";
     (address.replace("user=postgres", &format!("user={reader}")).replace("root@", &format!("{reader}@")), None)
 }
 
-/// From now on that one may write tokens.
+/// Grants this user write access to tokens.
 async fn let_write(project: &Project) {
     match project.address.strip_prefix("django+sqlite:") {
         Some(file) => fs::set_permissions(file, Permissions::from_mode(0o666)).unwrap(),
@@ -88,7 +88,7 @@ with connection.cursor() as c:
     }
 }
 
-async fn check_says_which_right_is_missing(project: Project) {
+async fn check_reports_missing_permissions(project: Project) {
     let before = project.dump().await;
     let (address, user) = reader(&project).await;
     let says = |more: &str| {
@@ -116,7 +116,7 @@ async fn check_says_which_right_is_missing(project: Project) {
     assert_eq!(project.dump().await, before);
 }
 
-async fn check_looks_into_the_database(project: Project) {
+async fn check_opens_the_database(project: Project) {
     let url = &project.address;
     let good = folder(&format!("url = \"{url}\""));
     let (fine, text) = run(&good, &["check"]);
@@ -133,7 +133,7 @@ async fn check_looks_into_the_database(project: Project) {
     };
     let (fine, text) = browsers("");
     assert!(!fine && text.contains("login.browser: sessions cannot be stored"), "{text}");
-    assert!(text.contains("`mode = \"read-write\"` below [store.django]"), "{text}");
+    assert!(text.contains("`mode = \"read-write\"` in [store.django]"), "{text}");
     let (fine, text) = browsers("mode = \"read-write\"\nsession_table = \"knox\"");
     assert!(!fine && text.contains("table knox is missing (store.django.session_table)"), "{text}");
     let (fine, text) = browsers("mode = \"read-write\"");

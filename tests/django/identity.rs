@@ -1,4 +1,4 @@
-//! A Django project behind a gateway: who calls is whom the gateway says, and nobody who only says so.
+//! A Django project behind a gateway: the user is the one in the gateway's headers, and never a forged one.
 
 use serde_json::{Value, json};
 use tokengate::config::Settings;
@@ -12,7 +12,7 @@ use crate::browser::{Browser, PASSWORD, secret, with_pages};
 use crate::support::gateway::route;
 use crate::support::{Answer, Ask, PATIENCE, eventually};
 
-/// Users with a token each; prints id and key of each.
+/// Users with a token each; prints the id and the key of each.
 const USERS: &str =
     "for n in ('alice', 'Zoë 100%41', 'victim'): u = User.objects.create_user(n); print(u.pk, u.auth_token.key)";
 
@@ -31,7 +31,7 @@ async fn behind_the_gateway() -> (Project, Served, [(i64, String); 3]) {
     (project, served, users.try_into().unwrap())
 }
 
-/// Spellings that a server could take for `X-User-Id` and `X-User-Name`.
+/// Spellings that a server could accept for `X-User-Id` and `X-User-Name`.
 const SPELLINGS: [(&str, &str); 4] = [
     ("X-User-Id", "X-User-Name"),
     ("x-user-id", "x-user-name"),
@@ -40,7 +40,7 @@ const SPELLINGS: [(&str, &str); 4] = [
 ];
 
 #[tokio::test]
-async fn django_sees_who_calls_and_nobody_who_only_says_so() {
+async fn django_gets_the_caller_and_never_a_forged_one() {
     let (project, served, [alice, zoe, victim]) = behind_the_gateway().await;
     let gateway = served.gateway(&project, |_| ()).await;
     for ((id, key), name) in [(&alice, "alice"), (&zoe, "Zoë 100%41")] {
@@ -54,15 +54,15 @@ async fn django_sees_who_calls_and_nobody_who_only_says_so() {
         assert_eq!(object(&answer), json!({ "user": "alice", "id": alice.0 }), "{id}");
         assert_eq!(forged(Ask::get("/page/")).to(&gateway).await.text(), "nobody", "{id}");
         assert_eq!(forged(Ask::get("/whoami/")).to(&gateway).await.status, 401, "{id}");
-        // What would be if it came through: this server believes it.
+        // Without a gateway: this server trusts the header.
         let answer = served.connect().await.ask(forged(Ask::get("/whoami/")).bytes()).await;
         assert_eq!(object(&answer), json!({ "user": "victim", "id": victim.0 }), "{id}");
     }
-    assert_eq!(served.connect().await.ask(Ask::get("/whoami/").bytes()).await.status, 401, "no field is nobody");
+    assert_eq!(served.connect().await.ask(Ask::get("/whoami/").bytes()).await.status, 401, "no header means anonymous");
 }
 
 #[tokio::test]
-async fn a_session_of_django_ends_when_the_gateway_names_nobody_or_another() {
+async fn a_django_session_ends_when_the_gateway_sends_no_or_another_user() {
     let (project, served, [alice, zoe, _]) = behind_the_gateway().await;
     let gateway = served.gateway(&project, |_| ()).await;
     let page = Ask::get("/page/").token(&alice.1).to(&gateway).await;
@@ -78,13 +78,13 @@ async fn a_session_of_django_ends_when_the_gateway_names_nobody_or_another() {
 }
 
 #[tokio::test]
-async fn whom_django_does_not_know_by_id_and_name_is_nobody_and_is_not_made() {
+async fn a_user_unknown_by_id_and_name_is_anonymous_and_is_not_created() {
     let (project, served, [alice, zoe, victim]) = behind_the_gateway().await;
     let gateway = served.gateway(&project, |_| ()).await;
     for (_, key) in [&alice, &zoe, &victim] {
         assert_eq!(Ask::get("/whoami/").token(key).to(&gateway).await.status, 200);
     }
-    // The gateway believes for a while what it knew.
+    // The gateway still has the cached identity.
     let code = "
 User.objects.filter(username='alice').update(username='renamed')
 User.objects.filter(username='victim').update(is_active=False)
@@ -99,7 +99,7 @@ User.objects.get(username__startswith='Zo').delete()";
 }
 
 #[tokio::test]
-async fn links_of_django_have_the_scheme_that_the_client_used_and_not_one_that_it_claims() {
+async fn links_of_django_have_the_real_scheme_and_not_a_forged_one() {
     let (project, served, [alice, ..]) = behind_the_gateway().await;
     let gateway = served.gateway(&project, |_| ()).await;
     for forged in ["X-Forwarded-Proto", "X_Forwarded_Proto", "X-Forwarded-Host", "Forwarded"] {
@@ -109,9 +109,9 @@ async fn links_of_django_have_the_scheme_that_the_client_used_and_not_one_that_i
 }
 
 #[tokio::test]
-async fn a_body_without_a_length_exists_for_django_if_the_route_buffers() {
+async fn django_gets_a_chunked_body_if_the_route_buffers() {
     let (project, served, [alice, ..]) = behind_the_gateway().await;
-    // A trailer makes it chunked.
+    // A trailer makes the body chunked.
     let ask =
         Ask::post("/data/", r#"{"a":1}"#).token(&alice.1).field("Content-Type", "application/json").trailer("X-A", "b");
     for (buffers, got) in [(false, json!({})), (true, json!({ "a": 1 }))] {
@@ -121,7 +121,7 @@ async fn a_body_without_a_length_exists_for_django_if_the_route_buffers() {
 }
 
 #[tokio::test]
-async fn scripts_on_pages_of_django_satisfy_both_if_each_has_a_cookie_of_its_own() {
+async fn scripts_satisfy_both_csrf_checks_if_each_has_its_own_cookie() {
     for apart in [false, true] {
         let project = Project::on_sqlite().await.with("IDENTITY");
         let project = if apart { project.with("CSRF") } else { project };
@@ -149,7 +149,7 @@ async fn scripts_on_pages_of_django_satisfy_both_if_each_has_a_cookie_of_its_own
 }
 
 #[tokio::test]
-async fn people_log_in_to_the_admin_of_django_by_a_route_that_asks_for_nothing() {
+async fn users_log_in_to_djangos_admin_through_a_public_route() {
     let project = Project::on_sqlite().await.with("IDENTITY");
     users(&project, &["root"]).await;
     project.python("User.objects.update(is_staff=True, is_superuser=True)").await;
@@ -173,7 +173,7 @@ async fn people_log_in_to_the_admin_of_django_by_a_route_that_asks_for_nothing()
 }
 
 #[tokio::test]
-async fn a_project_that_checks_tokens_itself_is_shown_them_on_request() {
+async fn a_project_that_checks_tokens_itself_gets_them_on_request() {
     let project = Project::on_sqlite().await;
     let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
     let served = Served::start(&project).await;
@@ -189,7 +189,7 @@ async fn a_project_that_checks_tokens_itself_is_shown_them_on_request() {
 }
 
 #[tokio::test]
-async fn each_migration_puts_the_triggers_where_they_belong() {
+async fn each_migration_creates_the_triggers_on_its_tables() {
     let project = Project::on_postgres().await.with("PUSH");
     project.migrate().await;
     let keys = project.python("for n in ('off', 'gone'): print(User.objects.create_user(n).auth_token.key)").await;
@@ -204,7 +204,7 @@ async fn each_migration_puts_the_triggers_where_they_belong() {
         .await;
     let status = async |key: &str| Ask::get("/whoami/").token(key).to(&gateway).await.status;
     assert_eq!((status(off).await, status(gone).await), (200, 200));
-    // No signal of a model is sent for either.
+    // Django sends no model signal for this change.
     project.python("User.objects.filter(username='off').update(is_active=False)").await;
     project.python("Token.objects.filter(user__username='gone')._raw_delete('default')").await;
     eventually(PATIENCE, "both are forgotten", || async { (status(off).await, status(gone).await) == (401, 401) })
@@ -212,7 +212,7 @@ async fn each_migration_puts_the_triggers_where_they_belong() {
 }
 
 #[tokio::test]
-async fn where_a_database_cannot_tell_a_migration_changes_nothing() {
+async fn a_migration_changes_nothing_on_a_database_without_notifications() {
     let project = Project::on_sqlite().await.with("PUSH");
     let before = project.dump().await;
     project.migrate().await;

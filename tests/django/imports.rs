@@ -1,4 +1,4 @@
-//! `tokengate import django`: what comes over, what does not, and what is told of it.
+//! `tokengate import django`: what is imported, what is not, and the report.
 
 use std::fs;
 
@@ -13,21 +13,21 @@ use super::project::Project;
 use crate::support::Postgres;
 
 for_each_database! {
-    an_import_takes_everything_over_and_nothing_twice
-    every_token_of_a_user_comes_over_and_none_is_dropped_unnamed
-    a_key_that_several_tokens_have_counts_nowhere_after_an_import
-    a_password_that_cannot_be_verified_is_left_out_and_named
-    what_is_gone_or_inactive_there_is_named_and_ended_when_asked
-    an_import_ends_nothing_that_did_not_come_from_there
+    an_import_imports_everything_and_nothing_twice
+    every_token_of_a_user_is_imported_or_reported
+    a_key_of_several_tokens_is_not_imported
+    an_unsupported_password_hash_is_skipped_and_reported
+    deleted_and_inactive_users_are_reported_and_deactivated_on_request
+    an_import_revokes_nothing_from_other_sources
 }
 
-/// Imports, and gives the exit code, the report and all of it as text.
+/// Imports, and returns the success and the report.
 fn import(folder: &TempDir, project: &Project, more: &[&str]) -> (bool, Value) {
     let (done, text) = run(folder, &[&["import", "django", &project.address, "--json"], more].concat());
     (done, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
 }
 
-/// The same as text, for people.
+/// The same with the report as text.
 fn told(folder: &TempDir, project: &Project, more: &[&str]) -> (bool, String) {
     run(folder, &[&["import", "django", &project.address], more].concat())
 }
@@ -44,13 +44,13 @@ fn tokens(folder: &TempDir, name: &str) -> Vec<[String; 3]> {
     listed.map(|token| ["kind", "name", "state"].map(|key| text(token, key))).collect()
 }
 
-/// What is said of a user.
+/// The remarks of the report about a user.
 fn remarks<'r>(report: &'r Value, name: &str) -> Vec<&'r str> {
     let all = report["remarks"].as_array().unwrap().iter();
     all.filter(|remark| remark["user"] == name).map(|remark| remark["remark"].as_str().unwrap()).collect()
 }
 
-async fn an_import_takes_everything_over_and_nothing_twice(project: Project) {
+async fn an_import_imports_everything_and_nothing_twice(project: Project) {
     let code = "
 from datetime import datetime, timezone
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -108,7 +108,7 @@ print(User.objects.get(username='alice').pk, *Token.objects.filter(user__usernam
         assert_eq!(second["remarks"], first["remarks"]);
         assert_eq!(tables(), once);
     }
-    assert_eq!(project.dump().await, before, "nothing in the project is changed");
+    assert_eq!(project.dump().await, before, "the project is unchanged");
 
     let code = "
 User.objects.filter(username='alice').update(email='x@example.com', is_superuser=True)
@@ -128,7 +128,7 @@ User.objects.get(username='alice').groups.remove(Group.objects.get(name='a'))";
     assert_eq!(tables(), once);
 }
 
-/// A table of tokens of which a user may have several, with wide keys, beside that of Django REST Framework.
+/// A token table with several tokens per user and wide keys, beside that of Django REST Framework.
 const SEVERAL: &str = "
 from datetime import datetime, timezone
 quoted = connection.ops.quote_name
@@ -147,7 +147,7 @@ def token(name, key, day):
 
 const WIDE: &str = "[store.django]\ntoken_table = \"several\"\n";
 
-async fn every_token_of_a_user_comes_over_and_none_is_dropped_unnamed(project: Project) {
+async fn every_token_of_a_user_is_imported_or_reported(project: Project) {
     let (hex, padded, long) = ("0123456789abcdef".repeat(4), format!("{}==", "Q+/d".repeat(25)), "x".repeat(255));
     let code = format!(
         "{SEVERAL}{TOKEN}
@@ -179,7 +179,7 @@ token('alice', '{long}', 3); token('alice', 'y' * 41 + '!', 5); token('bob', 'of
     assert_eq!(again["tokens"], json!({ "imported": 0, "there": 4, "skipped": 2 }), "{again}");
 }
 
-async fn a_key_that_several_tokens_have_counts_nowhere_after_an_import(project: Project) {
+async fn a_key_of_several_tokens_is_not_imported(project: Project) {
     let code = format!(
         "{}{TOKEN}
 for n in ('alice', 'bob'): User.objects.create_user(n)
@@ -192,19 +192,19 @@ token('alice', 'k' * 40, 1); token('bob', 'k' * 40, 2); token('bob', 'l' * 40, 3
     assert_eq!(report["tokens"], json!({ "imported": 1, "there": 0, "skipped": 2 }), "{report}");
     for (name, day) in [("alice", "01"), ("bob", "02")] {
         let told = format!(
-            "token kkkkkkkk… of 2025-01-{day} skipped: several tokens have its key there, so it does not count"
+            "token kkkkkkkk… of 2025-01-{day} skipped: several tokens have this key there, so none of them is valid"
         );
         assert_eq!(remarks(&report, name), [told]);
     }
     assert_eq!(tokens(&folder, "alice"), Vec::<[String; 3]>::new());
-    // What came over while one token had the key is named, and ended when asked.
+    // A token that was imported while its key was unique is reported, and revoked on request.
     project.python(&format!("{TOKEN}\ntoken('alice', 'l' * 40, 4)")).await;
     let (_, pruned) = import(&folder, &project, &["--prune"]);
     assert_eq!(pruned["gone"], json!({ "users": 0, "tokens": 1, "ended": true }), "{pruned}");
     assert_eq!(tokens(&folder, "bob"), [["login", "", "revoked"].map(str::to_owned)]);
 }
 
-async fn a_password_that_cannot_be_verified_is_left_out_and_named(project: Project) {
+async fn an_unsupported_password_hash_is_skipped_and_reported(project: Project) {
     let code = "
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 good = PBKDF2PasswordHasher().encode('secret', 'salt', 1)
@@ -231,14 +231,14 @@ for n, password in (('good', good), ('none', '!'), ('md5', 'md5$salt$0123456789a
     assert!(text.contains("\npasswords: 3 cannot be verified and were left out\n"), "{text}");
 }
 
-async fn what_is_gone_or_inactive_there_is_named_and_ended_when_asked(project: Project) {
+async fn deleted_and_inactive_users_are_reported_and_deactivated_on_request(project: Project) {
     let code = "
 for n in ('stays', 'gone', 'tokenless', 'reset', 'off', 'last'): User.objects.create_user(n)
 print(Token.objects.get(user__username='reset').key)";
     let former = project.python(code).await;
     let folder = folder("");
     assert!(import(&folder, &project, &[]).0);
-    // Made here, so it is nobody's business there: a user, and further tokens of one who came from there.
+    // Created here, so not affected by the import: a user, and additional tokens of an imported user.
     for arguments in [
         ["user", "create", "native", "--no-password"].as_slice(),
         &["token", "create", "gone", "--name", "ci"],
@@ -269,8 +269,8 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
         assert!(text.contains(&part), "{part}: {text}");
     }
     assert_eq!(tables(), before, "nothing was ended");
-    assert_eq!(tokens(&folder, "reset").len(), 2, "the new token came over, beside the former one");
-    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "that is no waiver for what still counts");
+    assert_eq!(tokens(&folder, "reset").len(), 2, "the new token was imported, in addition to the old one");
+    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "the setting does not ignore the other column");
     let (whole, report) = import(&folder, &project, &["--keep-gone", "--allow-skipped"]);
     assert!(whole, "{report}");
     assert_eq!(report["gone"], json!({ "users": 2, "tokens": 3, "ended": false }));
@@ -281,7 +281,7 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     assert!(whole, "{report}");
     let states = |name: &str| -> Vec<String> { tokens(&folder, name).into_iter().map(|[_, _, state]| state).collect() };
     assert_eq!(user(&folder, "gone")["active"], false);
-    assert_eq!(states("gone"), ["revoked", "revoked"], "with all that was made here");
+    assert_eq!(states("gone"), ["revoked", "revoked"], "with everything that was issued here");
     assert_eq!(user(&folder, "off")["active"], false);
     assert_eq!(
         (&user(&folder, "tokenless")["active"], states("tokenless")),
@@ -299,7 +299,7 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     assert_eq!(report["remarks"], json!([]), "all is told once");
 }
 
-async fn an_import_ends_nothing_that_did_not_come_from_there(project: Project) {
+async fn an_import_revokes_nothing_from_other_sources(project: Project) {
     project.python("for n in ('alice', 'bob', 'carol'): User.objects.create_user(n)").await;
     let other = Project::on_sqlite().await;
     other.python("User.objects.create_user('dora', id=4711)").await;
@@ -313,7 +313,7 @@ async fn an_import_ends_nothing_that_did_not_come_from_there(project: Project) {
         assert_eq!(tokens(&folder, name)[0][2], "live");
     }
     let before = all();
-    // A database without users, or without tokens, is more likely the wrong one, or one that was just made.
+    // A database without users or tokens is probably the wrong one, or newly created.
     project.python("Token.objects.all().delete(); User.objects.get(username='carol').delete()").await;
     for more in [[].as_slice(), &["--keep-gone"]] {
         let (_, report) = import(&folder, &project, more);

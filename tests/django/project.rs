@@ -1,4 +1,4 @@
-//! A Django project with a database of its own: the one in the folder `project`, by the current release from PyPI.
+//! A Django project with its own database: the one in the folder `project`, with the current release from PyPI.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::support::{Gateway, Mariadb, Origin, PATIENCE, Postgres, Site, python};
 
 pub struct Project {
-    /// The address, as `store.url` says it.
+    /// The value of `store.url`.
     pub address: String,
     pub url: StoreUrl,
     database: Value,
@@ -43,7 +43,7 @@ impl Project {
         Project::on(Postgres::shared().await).await
     }
 
-    /// On this PostgreSQL server.
+    /// A project on this PostgreSQL server.
     pub async fn on(server: &Postgres) -> Project {
         Project::on_with(server, &[]).await
     }
@@ -79,13 +79,13 @@ impl Project {
         Project { address: address.to_owned(), url, database, switches: Vec::new(), folder }
     }
 
-    /// The same with a file of docs/django in use; `settings.py` says which.
+    /// The same with a file of docs/django; `settings.py` has the switches.
     pub fn with(mut self, switch: &'static str) -> Project {
         self.switches.push(switch);
         self
     }
 
-    /// What `psql` says of a script for its PostgreSQL database, and whether it is content.
+    /// The success and the output of `psql` with a script, on the PostgreSQL database.
     pub fn psql(&self, script: &str) -> (bool, String) {
         let text = |key: &str| self.database[key].as_str().unwrap();
         let mut command = Command::new("psql");
@@ -114,7 +114,7 @@ impl Project {
         self.manage(&["migrate", "--verbosity=0"]).await;
     }
 
-    /// What a command of the project prints.
+    /// The output of a management command of the project.
     pub async fn manage(&self, arguments: &[&str]) -> String {
         let mut command = self.command().await;
         command.args(["-m", "manage"]).args(arguments);
@@ -125,12 +125,12 @@ impl Project {
         out
     }
 
-    /// What a piece of Python prints; it sees Django's models.
+    /// The output of Python code with access to Django's models.
     pub async fn python(&self, code: &str) -> String {
         self.manage(&["-", code]).await
     }
 
-    /// Everything that stands in the database, and the shape of it.
+    /// The complete content and schema of the database.
     pub async fn dump(&self) -> String {
         let data = self.manage(&["dumpdata", "--indent=1"]).await;
         let shape = self.python("print(sorted(connection.introspection.table_names()))").await;
@@ -150,7 +150,7 @@ impl Project {
         store::open(settings, &settings::Tokens::default(), Clock::system()).await
     }
 
-    /// A store on this database, in which tokens may be made, and the hand of its clock.
+    /// A writable store on this database, and the hand of its clock.
     pub async fn open(&self) -> (Store, Hand) {
         let (clock, hand) = Clock::by_hand(Clock::system().now());
         let settings = self.settings(DjangoMode::ReadWrite);
@@ -162,7 +162,7 @@ impl Project {
         self.site(origin, DjangoMode::ReadOnly).start().await
     }
 
-    /// A gateway on this database, not yet started.
+    /// A gateway on this database before its start.
     pub fn site(&self, origin: &Origin, mode: DjangoMode) -> Site {
         let store = self.settings(mode);
         Site::before(origin).with(|settings| {

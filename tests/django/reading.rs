@@ -1,4 +1,4 @@
-//! What Django wrote counts here, for as long as it counts there.
+//! Tokens of Django are valid in the gateway as long as they are valid in Django.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::for_each_database;
 use super::project::Project;
 use crate::support::{Ask, Origin, PATIENCE, Postgres, eventually};
 
-/// How long an identity is believed: `cache.memory.ttl`.
+/// How long an identity is cached: `cache.memory.ttl`.
 const TTL: Duration = Duration::from_secs(60);
 
-/// The triggers that docs/DJANGO.md tells of.
+/// The triggers of docs/DJANGO.md.
 const TRIGGERS: &str = include_str!("../../docs/django/push-postgresql.sql");
 
-/// Users with a token each, however it came about; prints the keys in this order.
+/// Users with a token each, created in different ways; prints the keys in this order.
 const USERS: &str = "
 from django.core.management import call_command
 from io import StringIO
@@ -36,14 +36,14 @@ print(Token.objects.get(user=root).key)
 ";
 
 for_each_database! {
-    tokens_are_accepted_however_django_made_them
-    a_key_and_a_name_have_one_spelling_whatever_the_collation
-    deactivation_and_deletion_are_followed_within_the_lifetime_of_an_entry
-    a_store_that_is_only_read_writes_nothing
-    what_a_store_needs_is_looked_for_and_named
+    tokens_are_accepted_however_django_created_them
+    keys_and_names_are_case_sensitive_whatever_the_collation
+    deactivation_and_deletion_apply_within_the_lifetime_of_an_entry
+    a_read_only_store_writes_nothing
+    missing_tables_and_columns_are_reported
 }
 
-async fn tokens_are_accepted_however_django_made_them(project: Project) {
+async fn tokens_are_accepted_however_django_created_them(project: Project) {
     let printed = project.python(USERS).await;
     let origin = Origin::answering("hello").await;
     let gateway = project.gateway(&origin).await;
@@ -80,7 +80,7 @@ async fn tokens_are_accepted_however_django_made_them(project: Project) {
     assert_eq!(gateway.store.tokens.tokens_of(users[1].account.id).await.unwrap(), [alice.digest()]);
 }
 
-async fn a_key_and_a_name_have_one_spelling_whatever_the_collation(project: Project) {
+async fn keys_and_names_are_case_sensitive_whatever_the_collation(project: Project) {
     let code = "
 for name, key in (('Ada', 'AbCd-key'), ('Zoë', 'zoë-key')):
     Token.objects.create(user=User.objects.create_user('late' + name), key=key)
@@ -106,7 +106,7 @@ for name, key in (('Ada', 'AbCd-key'), ('Zoë', 'zoë-key')):
     }
 }
 
-async fn deactivation_and_deletion_are_followed_within_the_lifetime_of_an_entry(project: Project) {
+async fn deactivation_and_deletion_apply_within_the_lifetime_of_an_entry(project: Project) {
     let ways = [
         ("off", "User.objects.filter(username='off').update(is_active=False)", "User inactive or deleted."),
         ("gone", "User.objects.get(username='gone').delete()", "Invalid token."),
@@ -122,7 +122,7 @@ async fn deactivation_and_deletion_are_followed_within_the_lifetime_of_an_entry(
     }
     project.python(&ways.map(|(_, code, _)| code).join("\n")).await;
     gateway.hand.advance(TTL);
-    // Once more: what is believed although nobody could look at the log would count for a shorter time.
+    // Again: if the database had been unreachable, entries would have a shorter lifetime.
     for (key, (name, _, refusal)) in keys.iter().zip(ways) {
         let answer = Ask::get("/api/x").token(key).to(&gateway).await;
         assert_eq!((answer.status, answer.detail().as_str()), (401, refusal), "{name}");
@@ -132,7 +132,7 @@ async fn deactivation_and_deletion_are_followed_within_the_lifetime_of_an_entry(
     assert_eq!(Ask::get("/api/x").token(keys[0]).to(&gateway).await.status, 200, "active again, the same key");
 }
 
-async fn a_store_that_is_only_read_writes_nothing(project: Project) {
+async fn a_read_only_store_writes_nothing(project: Project) {
     let code = "a = User.objects.create_user('alice'); b = User.objects.create_user('late'); print(a.pk, b.pk, a.auth_token.key)";
     let printed = project.python(code).await;
     let [alice, late, key]: [&str; 3] = printed.split(' ').collect::<Vec<_>>().try_into().unwrap();
@@ -140,7 +140,7 @@ async fn a_store_that_is_only_read_writes_nothing(project: Project) {
     let before = project.dump().await;
     let store = project.try_open(&project.settings(DjangoMode::ReadOnly)).await.unwrap();
     let again = store.ledger.issue_login(alice).await.unwrap();
-    assert_eq!((again.key.expose(), again.fresh), (key, false), "who has a token gets it");
+    assert_eq!((again.key.expose(), again.fresh), (key, false), "a user with a token gets it");
     let other = || TokenKey::parse("other").unwrap();
     let refused = [
         store.ledger.issue_login(late).await.map(drop),
@@ -162,7 +162,7 @@ async fn a_store_that_is_only_read_writes_nothing(project: Project) {
     assert_eq!(project.dump().await, before);
 }
 
-async fn what_a_store_needs_is_looked_for_and_named(project: Project) {
+async fn missing_tables_and_columns_are_reported(project: Project) {
     let wrong = async |change: fn(&mut Django)| {
         let mut settings = project.settings(DjangoMode::ReadOnly);
         change(&mut settings.django);
@@ -181,7 +181,7 @@ async fn what_a_store_needs_is_looked_for_and_named(project: Project) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_triggers_postgresql_tells_of_changes_as_they_happen() {
+async fn with_triggers_postgresql_pushes_changes() {
     let server = Postgres::start().await;
     let project = Project::on(&server).await;
     let quiet = project.try_open(&project.settings(DjangoMode::ReadOnly)).await.unwrap();
@@ -228,7 +228,7 @@ async fn with_triggers_postgresql_tells_of_changes_as_they_happen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_does_not_fit_into_a_field_gets_503_and_nobody_else_does() {
+async fn only_a_user_who_does_not_fit_into_a_header_gets_503() {
     let project = Project::on_sqlite().await;
     let code = "for n in ('alice', '密' * 150): print(User.objects.create_user(n).auth_token.key)";
     let keys = project.python(code).await;
@@ -243,7 +243,7 @@ async fn who_does_not_fit_into_a_field_gets_503_and_nobody_else_does() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_database_is_away_only_those_who_are_known_pass_and_not_for_ever() {
+async fn during_an_outage_only_cached_callers_pass_for_a_limited_time() {
     let project = Project::on_sqlite().await;
     let keys = project.python("for n in 'ab': print(User.objects.create_user(n).auth_token.key)").await;
     let (known, other) = keys.split_once('\n').unwrap();
@@ -256,9 +256,9 @@ async fn while_the_database_is_away_only_those_who_are_known_pass_and_not_for_ev
     std::fs::rename(&path, &away).unwrap();
     gateway.hand.advance(TTL);
     assert_eq!((status(known).await, status(other).await), (200, 503));
-    // As long as `serve_known_for`, counted from the last time that the database answered.
+    // The value of `serve_known_for`, counted from the last successful query.
     gateway.hand.advance(Duration::from_secs(300));
-    // Looking at the log fails as well: there is none, but the database is asked.
+    // Polling fails as well: Django has no change log, but the poll queries the database.
     let failures = || gateway.metric("tokengate_change_log_failures_total");
     let before = failures();
     eventually(PATIENCE, "the log is looked at once more", || async { failures() > before + 1 }).await;

@@ -1,4 +1,4 @@
-//! A Django project that serves, by gunicorn on a Unix socket, as docs/DJANGO.md has it.
+//! A running Django project: gunicorn on a Unix socket, as in docs/DJANGO.md.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -17,12 +17,12 @@ use crate::support::{Gateway, PATIENCE, Site, Wire, eventually};
 pub struct Served {
     folder: TempDir,
     keeper: Child,
-    /// While it is open the server runs.
+    /// The server runs while this pipe is open.
     pipe: Option<ChildStdin>,
 }
 
 impl Served {
-    /// To this server `_` in a field name is `-`, as to some others; gunicorn by itself drops such fields.
+    /// This server treats `_` in a header name as `-`, as some others do; gunicorn by default drops such headers.
     pub async fn start(project: &Project) -> Served {
         let folder = TempDir::with_prefix("gunicorn").unwrap();
         let mut gunicorn = project.command().await;
@@ -49,12 +49,12 @@ impl Served {
         self.folder.path().join("socket")
     }
 
-    /// A connection that goes past every gateway.
+    /// A direct connection, without a gateway.
     pub async fn connect(&self) -> Wire {
         Wire::over(tokio::net::UnixStream::connect(self.socket()).await.unwrap())
     }
 
-    /// A gateway on the project's database in front of it: `/page/` is for everybody, the rest needs a token.
+    /// A gateway with the project's database in front of it: `/page/` is public, the rest requires a token.
     pub async fn gateway(&self, project: &Project, change: impl FnOnce(&mut Settings)) -> Gateway {
         let site = Site::before_all(&[]).with(|settings| {
             settings.store = project.settings(DjangoMode::ReadOnly);

@@ -1,4 +1,4 @@
-//! Browsers log in on the database of a Django project: their sessions are rows of its table.
+//! Browser logins with a Django database: sessions are rows of its session table.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::project::Project;
 use crate::browser::{Browser, PASSWORD, SESSION, shown_key, with_pages};
 use crate::support::{Ask, Gate, Gateway, Origin, PATIENCE, Postgres, Step, Wire, eventually};
 
-/// How long an identity is believed: `cache.memory.ttl`.
+/// How long an identity is cached: `cache.memory.ttl`.
 const TTL: Duration = Duration::from_secs(60);
 
-/// The triggers that docs/DJANGO.md tells of.
+/// The triggers of docs/DJANGO.md.
 const TRIGGERS: &str = include_str!("../../docs/django/push-postgresql.sql");
 
 for_each_database! {
     a_session_is_a_row_of_django_and_ends_with_its_log_out
-    what_ends_a_session_in_django_ends_it_here_within_the_lifetime_of_an_entry
-    django_and_the_gateway_leave_the_sessions_of_each_other_alone
-    a_row_that_says_nothing_is_no_session
-    the_account_page_offers_what_django_has_a_place_for
-    a_login_that_can_give_no_token_says_so
+    a_session_that_ends_in_django_ends_here_within_the_lifetime_of_an_entry
+    django_and_the_gateway_ignore_each_others_sessions
+    an_invalid_row_is_no_session
+    the_account_page_offers_only_what_django_supports
+    a_login_without_a_valid_token_is_explained
 }
 
 /// Users with [`PASSWORD`].
@@ -85,25 +85,25 @@ assert abs(User.objects.get(username='alice').last_login - now) < datetime.timed
 assert len(s.session_key) == 40 and set(s.session_key) <= set('0123456789abcdef'), s.session_key
 print(s.session_key, s.session_data)";
     let row = project.python(code).await;
-    assert!(!row.contains(alice.session()), "the key stands nowhere");
+    assert!(!row.contains(alice.session()), "the key appears nowhere");
 
     let copy = alice.clone();
     alice.submit(&gateway, "/auth/account/", "/auth/logout/", &[]).await;
     eventually(PATIENCE, "it has ended", || async { status(&gateway, &copy).await == 401 }).await;
     assert_eq!(project.python("print(Session.objects.count())").await, "0");
 
-    // A login that ends the session that its browser had.
+    // A login that ends the browser's previous session.
     let former = Browser::of(&gateway, "alice").await;
     assert_eq!(status(&gateway, &former).await, 200);
     let mut again = former.clone();
     assert_eq!(again.log_in(&gateway, "alice", PASSWORD).await.status, 302);
-    eventually(PATIENCE, "the former has ended", || async { status(&gateway, &former).await == 401 }).await;
+    eventually(PATIENCE, "the old one has ended", || async { status(&gateway, &former).await == 401 }).await;
     assert_eq!(status(&gateway, &again).await, 200);
     gateway.hand.advance(Duration::from_secs(14 * 86_400 + 1));
     assert_eq!(status(&gateway, &again).await, 401, "its time is over");
 }
 
-async fn what_ends_a_session_in_django_ends_it_here_within_the_lifetime_of_an_entry(project: Project) {
+async fn a_session_that_ends_in_django_ends_here_within_the_lifetime_of_an_entry(project: Project) {
     let ways = [
         ("password", "u = User.objects.get(username='password'); u.set_password('another pass 1'); u.save()"),
         ("unusable", "u = User.objects.get(username='unusable'); u.set_unusable_password(); u.save()"),
@@ -134,7 +134,7 @@ async fn what_ends_a_session_in_django_ends_it_here_within_the_lifetime_of_an_en
     assert_eq!(status(&gateway, &browsers[2].1).await, 200, "on again, as in Django");
 }
 
-async fn django_and_the_gateway_leave_the_sessions_of_each_other_alone(project: Project) {
+async fn django_and_the_gateway_ignore_each_others_sessions(project: Project) {
     users(&project, &["alice", "bob"]).await;
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&project, &origin).await;
@@ -148,13 +148,13 @@ c = Client(); c.force_login(User.objects.get(username='bob')); print(c.cookies['
     let ours = project.python(code).await;
     let keys: Vec<_> = ours.split(' ').collect();
     assert_eq!(keys.len(), 2);
-    // Neither the key of Django's session nor what stands in the table logs in here.
+    // Neither the key of Django's session nor the keys in the table are valid here.
     for key in [&[djangos.as_str()], &keys[..]].concat() {
         let mut thief = alice.clone();
         thief.jar.insert(SESSION.to_owned(), key.to_owned());
         assert_eq!(status(&gateway, &thief).await, 401, "{key}");
     }
-    // Nor ours there.
+    // Nor are ours valid in Django.
     let code = format!(
         "
 for key in '{ours} {}'.split():
@@ -181,7 +181,7 @@ print(Session.objects.count())";
     assert_eq!(left, [200, 401]);
 }
 
-async fn a_row_that_says_nothing_is_no_session(project: Project) {
+async fn an_invalid_row_is_no_session(project: Project) {
     users(&project, &["alice"]).await;
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&project, &origin).await;
@@ -218,7 +218,7 @@ for row, end in zip(rows[7:], odd):
     }
 }
 
-async fn the_account_page_offers_what_django_has_a_place_for(project: Project) {
+async fn the_account_page_offers_only_what_django_supports(project: Project) {
     users(&project, &["alice"]).await;
     let key = project.python("print(Token.objects.get().key)").await;
     let origin = Origin::answering("hello").await;
@@ -236,8 +236,8 @@ async fn the_account_page_offers_what_django_has_a_place_for(project: Project) {
     assert!(counts(&key).await);
     let fresh = shown_key(&act(&mut alice, &gateway, &[("action", "reset"), ("password", PASSWORD)]).await);
     assert!(counts(&fresh).await);
-    // The time stands still: the gateway that made the change does not wait for the lifetime of what it believes.
-    eventually(PATIENCE, "the former has ended", async || !counts(&key).await).await;
+    // The clock stands still: the gateway that made the change does not wait for the lifetime of cache entries.
+    eventually(PATIENCE, "the old one has ended", async || !counts(&key).await).await;
     assert_eq!(project.python("print(Token.objects.get().key)").await, fresh);
     let id = project.python("print(User.objects.get().pk)").await;
     act(&mut alice, &gateway, &[("action", "revoke"), ("token", &id)]).await;
@@ -245,7 +245,7 @@ async fn the_account_page_offers_what_django_has_a_place_for(project: Project) {
     assert_eq!(project.python("print(Token.objects.count())").await, "0");
 }
 
-async fn a_login_that_can_give_no_token_says_so(project: Project) {
+async fn a_login_without_a_valid_token_is_explained(project: Project) {
     users(&project, &["alice", "late"]).await;
     let key = project.python("print(Token.objects.get().key)").await;
     let origin = Origin::answering("hello").await;
@@ -259,7 +259,7 @@ async fn a_login_that_can_give_no_token_says_so(project: Project) {
     };
     let answer = log_in("alice", PASSWORD).await;
     assert_eq!((answer.status, answer.text()), (200, format!("{{\"token\":\"{key}\"}}").as_str()));
-    // The right password is no failed attempt, however often.
+    // The right password is no failed attempt, however often it is sent.
     for _ in 0..3 {
         let answer = log_in("late", PASSWORD).await;
         assert_eq!(
@@ -272,7 +272,7 @@ async fn a_login_that_can_give_no_token_says_so(project: Project) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_under_way_ends_with_the_log_out() {
+async fn streams_end_with_the_log_out() {
     let project = Project::on_sqlite().await;
     users(&project, &["alice"]).await;
     let gate = Gate::closed();
@@ -289,7 +289,7 @@ async fn what_is_under_way_ends_with_the_log_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_place_for_sessions_a_start_says_what_to_do() {
+async fn without_a_session_table_the_start_fails_with_advice() {
     let project = Project::on_sqlite().await;
     let origin = Origin::answering("hello").await;
     let refused = async |mode, table: &str| {
@@ -313,7 +313,7 @@ async fn without_a_place_for_sessions_a_start_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_triggers_postgresql_tells_of_sessions_that_end() {
+async fn with_triggers_postgresql_pushes_the_end_of_sessions() {
     let server = Postgres::start().await;
     let project = Project::on(&server).await;
     project.python(&format!("connection.cursor().execute('''{TRIGGERS}''')")).await;

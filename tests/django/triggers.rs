@@ -1,4 +1,4 @@
-//! The triggers for PostgreSQL: all of them or none, for the tables of the settings, and each is looked at.
+//! The PostgreSQL triggers: created all or none, on the configured tables, and each is checked.
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tempfile::TempDir;
@@ -35,19 +35,19 @@ const TRIGGERS: [(&str, &str); 11] = [
     ("tokengate_sessions_gone", "django_session"),
 ];
 
-/// A folder whose configuration names this project, with more of it behind.
+/// A folder with a configuration for this project, followed by `more`.
 fn configured(project: &Project, more: &str) -> TempDir {
     folder(&format!("url = \"{}\"\n{more}", project.address))
 }
 
-/// What `check` says.
+/// The output of `check`.
 fn check(folder: &TempDir) -> String {
     let (fine, text) = run(folder, &["check"]);
     assert!(fine, "{text}");
     text
 }
 
-/// Makes the triggers for this configuration, as docs/DJANGO.md tells.
+/// Creates the triggers for this configuration, as in docs/DJANGO.md.
 fn make(project: &Project, folder: &TempDir) {
     let (done, script) = run(folder, &["django", "triggers"]);
     assert!(done, "{script}");
@@ -55,7 +55,7 @@ fn make(project: &Project, folder: &TempDir) {
     assert!(done, "{text}");
 }
 
-/// How many triggers and functions of ours there are.
+/// The triggers and functions of the script that exist.
 fn remains(project: &Project) -> String {
     let text = "SELECT (SELECT count(*) FROM pg_proc WHERE proname LIKE 'tokengate%'), \
                 (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'tokengate%');";
@@ -63,10 +63,10 @@ fn remains(project: &Project) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_script_that_fails_leaves_nothing_behind() {
+async fn a_failed_script_creates_nothing() {
     let project = Project::on_with(Postgres::shared().await, &["PEOPLE"]).await;
     let folder = configured(&project, PEOPLE);
-    // The tables of a stock project are not all there.
+    // The tables of a stock project do not all exist here.
     let (_, text) = project.psql(SCRIPT);
     assert_eq!(text.matches("ERROR").count(), 1, "{text}");
     assert!(text.contains("\"auth_user\" does not exist"), "{text}");
@@ -86,7 +86,7 @@ async fn a_script_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_trigger_is_looked_at_on_its_table() {
+async fn each_trigger_is_checked_on_its_table() {
     let project = Project::on(Postgres::shared().await).await;
     let folder = configured(&project, "[store.django]\nmode = \"read-write\"\n");
     make(&project, &folder);
@@ -110,7 +110,7 @@ async fn each_trigger_is_looked_at_on_its_table() {
             assert!(project.try_open(&settings).await.unwrap().is_told, "{harm}");
         }
     }
-    // Right names on another table are no help, nor are the triggers of an earlier version.
+    // Triggers with the right names on another table, or of an older version, are not accepted.
     project.psql("DROP TRIGGER tokengate_user_gone ON auth_user");
     project.psql("CREATE TRIGGER tokengate_user_gone AFTER DELETE ON auth_group FOR EACH ROW EXECUTE FUNCTION tokengate_user_changed(2)");
     assert!(check(&folder).contains("trigger tokengate_user_gone on table auth_user is missing"));
@@ -120,11 +120,11 @@ async fn each_trigger_is_looked_at_on_its_table() {
          FOR EACH ROW WHEN (OLD.is_active <> NEW.is_active) EXECUTE FUNCTION tokengate_user_changed()",
     );
     let text = check(&folder);
-    assert!(text.contains("trigger tokengate_user_changed on table auth_user is that of another version"), "{text}");
+    assert!(text.contains("trigger tokengate_user_changed on table auth_user belongs to another version"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_of_a_projects_own_are_watched_as_well() {
+async fn custom_user_tables_have_triggers_too() {
     let server = Postgres::start().await;
     for push in [false, true] {
         let switches: &[&'static str] = if push { &["PEOPLE", "PUSH"] } else { &["PEOPLE"] };
@@ -154,7 +154,7 @@ for n in ('off', 'gone', 'new', 'moved'):
         for key in &keys {
             assert_eq!(status(key).await, 200);
         }
-        // The clock stands still: only who is told forgets.
+        // The clock stands still: only a notification evicts entries.
         for (key, code) in keys.iter().zip([
             "Person.objects.filter(email='off@example.com').update(is_active=False)",
             "Person.objects.get(email='gone@example.com').delete()",
@@ -177,7 +177,7 @@ Person.objects.filter(pk=p.pk).update(email='other@example.com')";
     }
 }
 
-/// What is notified of a statement, up to a mark.
+/// The notifications of a statement, up to a marker.
 async fn heard(project: &Project, listener: &mut PgListener, statement: &str) -> Vec<String> {
     let (done, text) = project.psql(&format!("{statement}; NOTIFY tokengate, 'mark'"));
     assert!(done, "{statement}: {text}");
@@ -192,7 +192,7 @@ async fn heard(project: &Project, listener: &mut PgListener, statement: &str) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_of_any_column_is_told_except_of_when_something_was_used() {
+async fn every_change_notifies_except_of_last_use_columns() {
     let server = Postgres::start().await;
     let project = Project::on(&server).await;
     let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;

@@ -1,4 +1,4 @@
-//! What is written there counts in Django, as if Django had written it.
+//! Tokens that the gateway writes are valid in Django.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::for_each_database;
 use super::project::Project;
 
 for_each_database! {
-    a_token_made_here_counts_in_django
-    a_key_with_a_prefix_counts_in_django
+    a_token_issued_here_is_valid_in_django
+    a_prefixed_key_is_valid_in_django
     simultaneous_first_logins_get_one_token
-    tokens_are_reset_imported_and_deleted_as_django_would
-    a_key_counts_that_the_column_can_hold_and_no_longer_one_is_written
+    tokens_are_reset_imported_and_deleted_as_in_django
+    keys_up_to_the_column_width_work_and_no_longer_one_is_written
 }
 
-async fn a_key_counts_that_the_column_can_hold_and_no_longer_one_is_written(project: Project) {
+async fn keys_up_to_the_column_width_work_and_no_longer_one_is_written(project: Project) {
     let user = late(&project).await;
     let (store, _) = project.open().await;
     let long = || TokenKey::parse(&"-._~+/aZ9".repeat(30)[..255]).unwrap();
@@ -29,7 +29,7 @@ async fn a_key_counts_that_the_column_can_hold_and_no_longer_one_is_written(proj
     }
     assert!(store.tokens.find(&long()).await.unwrap().is_none());
     assert!(store.tokens.find(&first.key).await.unwrap().is_some(), "nothing was replaced");
-    // Neither does a key match by its first forty characters.
+    // Nor does a longer key match by its first forty characters.
     let longer = TokenKey::parse(&format!("{}x", first.key.expose())).unwrap();
     assert!(store.tokens.find(&longer).await.unwrap().is_none());
 
@@ -53,7 +53,7 @@ with connection.cursor() as c:
     assert!(store.tokens.find(&cut).await.unwrap().is_none());
 }
 
-/// What a view of the project answers to a key.
+/// The response of a view of the project to a key.
 async fn whoami(project: &Project, key: &str) -> String {
     project
         .python(&format!(
@@ -66,10 +66,10 @@ async fn late(project: &Project) -> SubjectId {
     SubjectId(project.python("print(User.objects.create_user('late').pk)").await.parse().unwrap())
 }
 
-async fn a_token_made_here_counts_in_django(project: Project) {
+async fn a_token_issued_here_is_valid_in_django(project: Project) {
     let user = late(&project).await;
     let (store, hand) = project.open().await;
-    // Whole seconds have no decimals in SQLite; all others have six.
+    // In SQLite, whole seconds have no decimals; all other times have six.
     for micros in [1_795_499_584_000_000, 1_795_499_585_000_120] {
         hand.set(Timestamp::from_micros(micros));
         let issued = store.ledger.reset_login(user).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_token_made_here_counts_in_django(project: Project) {
         assert_eq!((record.created.as_micros(), record.id), (micros, issued.id));
     }
     if project.address.contains("sqlite") {
-        // The very bytes that Django writes.
+        // The same bytes that Django writes.
         let code = "
 cursor = connection.cursor()
 cursor.execute('SELECT typeof(created), length(created), typeof(key), typeof(user_id) FROM authtoken_token')
@@ -95,7 +95,7 @@ assert ours == cursor.fetchall(), ours";
     }
 }
 
-async fn a_key_with_a_prefix_counts_in_django(project: Project) {
+async fn a_prefixed_key_is_valid_in_django(project: Project) {
     let user = late(&project).await;
     let tokens = Tokens { format: TokenFormat::Prefixed, ..Tokens::default() };
     let settings = project.settings(DjangoMode::ReadWrite);
@@ -132,7 +132,7 @@ async fn simultaneous_first_logins_get_one_token(project: Project) {
     assert!(matches!(missing, Err(LedgerError::UnknownUser(SubjectId(4711)))), "{missing:?}");
 }
 
-async fn tokens_are_reset_imported_and_deleted_as_django_would(project: Project) {
+async fn tokens_are_reset_imported_and_deleted_as_in_django(project: Project) {
     let user = late(&project).await;
     let taken = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
     let (store, hand) = project.open().await;

@@ -1,4 +1,4 @@
-//! PostgreSQL and Redis at once: memory serves for as long as the settings say, then 503.
+//! Outages of PostgreSQL and Redis at once: cached callers pass as long as configured, then get 503.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn both_killed_and_started_again() {
     place.to_store.iter().for_each(Line::cut);
     postgres.0.restart().await;
     place.revoke(&traffic.victim).await;
-    // Redis comes first, and empty: it says nothing, and nobody is let in for it.
+    // Redis returns first, and empty: it has no entries, so no caller passes because of it.
     redis.restart().await;
     traffic.goes_on().await;
     traffic.store_is_away();
@@ -43,9 +43,9 @@ async fn both_killed_and_started_again() {
     traffic.finish(&place).await;
 }
 
-/// Redis holds the victim as it was, and comes back before anybody can say that it was revoked.
+/// Redis still has the victim as valid, and returns before any gateway can read the revocation.
 #[tokio::test]
-async fn both_lost_and_redis_back_first_with_the_past() {
+async fn both_lost_and_redis_back_first_with_old_data() {
     let (postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
     let place = Place::with_both(&postgres, &redis, hurried).await;
     let traffic = Traffic::start(&place, Some(&redis)).await;
@@ -71,7 +71,7 @@ async fn both_lost_and_redis_back_first_with_the_past() {
     traffic.finish(&place).await;
 }
 
-/// One gateway is alone. Nobody can tell it of a revocation, so the time that it goes without news is bounded.
+/// One gateway is isolated. It cannot learn of a revocation, so the time for which it serves cached callers is limited.
 #[tokio::test]
 async fn one_gateway_cut_off_from_both() {
     for (on_outage, bound) in [(OnOutage::Refuse, BLIND), (OnOutage::ServeKnown(Duration::from_secs(300)), SERVE_KNOWN)]

@@ -1,6 +1,6 @@
-//! All that changes what a token means, done by somebody else, and what three gateways that know the token then answer.
+//! All changes of tokens and users, made elsewhere, and the responses of three gateways that have cached the token.
 //!
-//! However they hear of it: the next request after a gateway was told is answered by what holds now.
+//! Whichever way a gateway is notified: its next request after that gets the new state.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::support::client::BOTH;
 use crate::support::redis::Redis;
 use crate::support::{Answer, Ask, Origin};
 
-/// An endpoint that tells what it was told of the caller.
+/// An endpoint that returns the identity headers.
 async fn mirror() -> Origin {
     Origin::scripted(|request| {
         let told =
@@ -86,7 +86,7 @@ fn says(answer: &Answer) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_change_holds_on_every_gateway_that_hears_of_it_from_redis_and_from_the_store() {
+async fn a_change_applies_on_every_gateway_with_redis_and_the_store() {
     let (redis, origin) = (Redis::start().await, mirror().await);
     let place = Place::with(|settings| {
         before(&origin, settings);
@@ -98,9 +98,9 @@ async fn a_change_holds_on_every_gateway_that_hears_of_it_from_redis_and_from_th
 }
 
 #[tokio::test]
-async fn a_change_holds_on_every_gateway_that_hears_of_it_from_the_store_alone() {
+async fn a_change_applies_on_every_gateway_with_the_store_alone() {
     let origin = mirror().await;
-    // No look at the change log that is not asked for by a notification.
+    // The change log is read only after a notification.
     let place = Place::with(|settings| {
         before(&origin, settings);
         settings.store.poll_every = Duration::from_secs(3600);
@@ -110,7 +110,7 @@ async fn a_change_holds_on_every_gateway_that_hears_of_it_from_the_store_alone()
 }
 
 #[tokio::test]
-async fn a_token_that_was_refused_everywhere_counts_everywhere_once_it_is_made() {
+async fn a_token_that_was_refused_everywhere_works_everywhere_once_it_is_issued() {
     let redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let key = super::traffic::random_key();
@@ -121,7 +121,7 @@ async fn a_token_that_was_refused_everywhere_counts_everywhere_once_it_is_made()
     let owner = place.user("alice").await;
     let conflict = tokengate::store::OnConflict::Refuse;
     place.store.ledger.import(owner, TokenKey::parse(&key).unwrap(), conflict).await.unwrap();
-    // Who was told knows at once; the clock stands still, so a refusal would be believed for ever.
+    // A notified gateway applies the change at once; since the clock stands still, a cached refusal would never expire.
     place.fleet.changes_are_applied().await;
     for gateway in &place.fleet.gateways {
         assert_eq!(ask.to(gateway).await.status, 200);

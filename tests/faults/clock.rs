@@ -1,4 +1,4 @@
-//! One gateway's clock is an hour off, as after a step that was followed. Nobody else's is, and nobody may notice.
+//! The clock of one gateway is an hour off, as after a step that was followed. The other gateways are unaffected.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ async fn the_clock_of_one_gateway_moved_by_an_hour() {
         let now = moved.clock().now();
         moved.hand.set(if back { now.before(HOUR) } else { now.after(HOUR) });
         traffic.goes_on().await;
-        // What it keeps in Redis is from the future, or too old, for the others, and theirs for it: the store is asked.
+        // Its entries in Redis are from the future, or too old, for the others, and theirs for it: the store is
+        // queried.
         place.advance(super::place::FORGOTTEN);
         traffic.goes_on().await;
         traffic.revoke_victim(&place).await;

@@ -1,4 +1,4 @@
-//! Random tokens in great number: what they may cost.
+//! Floods of random tokens: their cost is limited.
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -10,14 +10,14 @@ use crate::support::redis::Redis;
 use crate::support::{Ask, Gateway};
 
 const FLOOD: usize = 4_000;
-/// At once on one connection.
+/// Concurrent requests on one connection.
 const AT_ONCE: usize = 80;
-/// So few that no machine asks them slower.
+/// Few enough for the slowest machine.
 const PER_SECOND: u32 = 25;
 const MOST_ENTRIES: usize = 400;
 const KNOWN: usize = 20;
 
-/// So many random tokens; how many were answered 401. All others must have been answered 503.
+/// Sends this many random tokens; returns the number of 401s. All others must be 503.
 async fn flood(gateway: &Gateway, count: usize) -> usize {
     let mut client = H2::open(gateway).await;
     let mut refused = 0;
@@ -39,7 +39,7 @@ async fn flood(gateway: &Gateway, count: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_flood_of_random_tokens_is_bounded_in_memory_and_at_the_store_and_harms_nobody() {
+async fn a_flood_of_random_tokens_is_limited_in_memory_and_at_the_store_and_affects_no_other_caller() {
     let redis = Redis::start().await;
     let place = Place::with_flood_limits(&redis, PER_SECOND, MOST_ENTRIES).await;
     let known = place.issue("alice", KNOWN).await;
@@ -52,7 +52,7 @@ async fn a_flood_of_random_tokens_is_bounded_in_memory_and_at_the_store_and_harm
     let questions = || gateway.metric("tokengate_store_questions_total");
     let misses = || gateway.metric("tokengate_cache_misses_total");
     let (asked, missed, begun) = (questions(), misses(), Instant::now());
-    // Those who are known are answered from memory all the while.
+    // Cached callers are served from memory meanwhile.
     let served = async {
         let mut served = 0;
         for _ in 0..10 {
@@ -69,9 +69,9 @@ async fn a_flood_of_random_tokens_is_bounded_in_memory_and_at_the_store_and_harm
     assert_eq!(misses() - missed, u64::try_from(FLOOD).unwrap(), "of {served} known ones every one was a hit");
     assert!(refused < FLOOD && gateway.metric("tokengate_unknown_not_asked_total") > 0, "{refused} were refused");
     assert!(gateway.cached_tokens() <= MOST_ENTRIES + MOST_ENTRIES / 8, "{} entries", gateway.cached_tokens());
-    assert!(redis.contents().await.len() <= KNOWN, "what is unknown is nobody's business in Redis");
+    assert!(redis.contents().await.len() <= KNOWN, "Redis has no entries for unknown tokens");
 
-    // Nor do they starve while memory has run out: they have a lane of their own, and no budget.
+    // They are served also after their entries have expired: their lookups have a queue of their own, without a budget.
     let again = async {
         place.advance(FORGOTTEN);
         for key in &known {

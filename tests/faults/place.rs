@@ -1,4 +1,4 @@
-//! Three gateways, what they ask, and the lines to it.
+//! Three gateways, their servers, and the proxies between them.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -15,47 +15,48 @@ use crate::support::{Ask, Fleet, Line, PATIENCE, Postgres, eventually};
 
 pub const GATEWAYS: usize = 3;
 
-/// How long a gateway may be blind before it asks again, and how long it lets known ones pass: the defaults, and a bit.
+/// The default of how long a gateway may miss the change log before cached entries get a shorter lifetime, and that
+/// lifetime, plus a margin.
 pub const BLIND: Duration = Duration::from_secs(3);
 pub const SERVE_KNOWN: Duration = Duration::from_secs(301);
-/// Longer than the life of an entry in memory.
+/// Longer than the lifetime of an entry in memory.
 pub const FORGOTTEN: Duration = Duration::from_secs(61);
 
-/// For stores that stand still: a limit that is reached within a test, and not while they are there.
+/// For suspended servers: a timeout that expires within a test, but not while the server responds.
 pub fn hurried(settings: &mut Settings) {
     settings.store.timeout = Duration::from_secs(10);
 }
 
-/// A site of three gateways.
+/// A site with three gateways.
 pub struct Place {
     pub fleet: Fleet,
-    /// The store by a way of its own, which no test cuts.
+    /// The store on a separate connection, which no test interrupts.
     pub store: Store,
-    /// From each gateway to PostgreSQL; none where the test does not touch it.
+    /// From each gateway to PostgreSQL; empty if the test does not interrupt it.
     pub to_store: Vec<Line>,
-    /// From each gateway to Redis; none where sentinels say where it is.
+    /// From each gateway to Redis; empty if sentinels report its address.
     pub to_redis: Vec<Line>,
 }
 
 impl Place {
-    /// Before a Redis of the test's own; the PostgreSQL is that of all tests.
+    /// With a Redis for this test alone, and the shared PostgreSQL.
     pub async fn with_redis(redis: &Redis) -> Place {
         let url = Postgres::shared().await.database().await;
         Place::new(&url, None, Some(redis), |_| {}).await
     }
 
-    /// Before servers of the test's own.
+    /// With both servers for this test alone.
     pub async fn with_both(postgres: &(Postgres, SocketAddr), redis: &Redis, change: impl Fn(&mut Settings)) -> Place {
         let url = postgres.0.url("postgres");
         Place::new(&url, Some(postgres.1), Some(redis), change).await
     }
 
-    /// Before a shared store, with a further setting.
+    /// With the shared store and a changed setting.
     pub async fn with(change: impl Fn(&mut Settings)) -> Place {
         Place::new(&Postgres::shared().await.database().await, None, None, change).await
     }
 
-    /// As [`Place::with_redis`], with other limits of what unknown tokens may cost.
+    /// As [`Place::with_redis`], with other limits for unknown tokens.
     pub async fn with_flood_limits(redis: &Redis, per_second: u32, most_entries: usize) -> Place {
         let url = Postgres::shared().await.database().await;
         let change = |settings: &mut Settings| {
@@ -105,7 +106,7 @@ impl Place {
         place
     }
 
-    /// The id of a user, who is created if need be.
+    /// The id of a user, who is created if needed.
     pub async fn user(&self, name: &str) -> SubjectId {
         if let Some(user) = self.store.accounts.find(name).await.unwrap() {
             return user.account.id;
@@ -113,7 +114,7 @@ impl Place {
         self.store.accounts.create(NewUser::named(name)).await.unwrap().0.account.id
     }
 
-    /// So many tokens of a user.
+    /// Issues this many tokens of a user.
     pub async fn issue(&self, user: &str, count: usize) -> Vec<String> {
         let owner = self.user(user).await;
         let mut keys = Vec::new();
@@ -128,22 +129,22 @@ impl Place {
         revoke(&self.store, key).await;
     }
 
-    /// Lets time pass at every gateway.
+    /// Advances the clock of every gateway.
     pub fn advance(&self, span: Duration) {
         for gateway in &self.fleet.gateways {
             gateway.hand.advance(span);
         }
     }
 
-    /// Tokens were made a moment ago, and gateways hold their names in Redis against late fills for ten seconds. This
-    /// makes them as old as those of a site usually are, and waits for nothing.
+    /// New tokens have holds in Redis against late fills, for ten seconds. This deletes the holds, as if the tokens
+    /// were older, without waiting.
     pub async fn tokens_are_old(&self, redis: &Redis) {
         self.fleet.changes_are_applied().await;
         self.redis_is_up().await;
         redis.ask::<String>(command(&["FLUSHALL"])).await;
     }
 
-    /// Waits until every gateway is connected to the shared cache, and owes it nothing.
+    /// Waits until every gateway is connected to the shared cache and has delivered all holds.
     pub async fn redis_is_up(&self) {
         eventually(PATIENCE, "every gateway has the shared cache", || async {
             self.fleet.gateways.iter().all(|gateway| {
@@ -156,23 +157,23 @@ impl Place {
     }
 }
 
-/// A Redis that a busy machine does not make look slow.
+/// Settings for a Redis with a timeout that a busy machine does not reach.
 pub fn shared_cache(url: &str) -> RedisCache {
     RedisCache { timeout: Duration::from_secs(1), ..RedisCache::at(url, Path::new("")).unwrap() }
 }
 
-/// The value under a token in Redis.
+/// The value of a token's entry in Redis.
 pub async fn shared_entry(redis: &Redis, key: &str) -> Vec<u8> {
     let mut get = ::redis::cmd("GET");
     get.arg(shared_name(key));
     redis.ask::<Option<Vec<u8>>>(get).await.unwrap_or_default()
 }
 
-/// Waits until Redis holds an entry for this token, which the first gateway knows.
+/// Waits until Redis has an entry for this token, which the first gateway has cached.
 pub async fn is_kept(place: &Place, redis: &Redis, key: &str) {
     let looks = Cell::new(0);
     eventually(PATIENCE, "the entry is kept", || async {
-        // A look-up that took long leaves nothing there; now and then another one is made.
+        // A slow lookup stores no entry, so from time to time another one is made.
         if looks.replace(looks.get() + 1) % 100 == 99 {
             place.advance(FORGOTTEN);
             Ask::get("/api/x").token(key).to(place.fleet.first()).await;
@@ -182,7 +183,7 @@ pub async fn is_kept(place: &Place, redis: &Redis, key: &str) {
     .await;
 }
 
-/// Under which name a token stands in Redis.
+/// The key of a token's entry in Redis.
 pub fn shared_name(key: &str) -> String {
     let digest = TokenDigest::of(key.as_bytes());
     digest.as_bytes().iter().fold("tokengate:".to_owned(), |name, byte| name + &format!("{byte:02x}"))

@@ -1,5 +1,5 @@
-//! Faults of PostgreSQL, with Redis as it should be. Who is known passes for `serve_known_for`; about everybody else a
-//! gateway that cannot ask says 503.
+//! Faults of PostgreSQL, with a healthy Redis. Cached callers pass for `serve_known_for`; for all others, a gateway
+//! without a store responds 503.
 
 use tokio::task::JoinHandle;
 
@@ -18,16 +18,16 @@ async fn postgres_killed_and_started_again() {
     postgres.0.kill().await;
     traffic.allow(&[Unknown], &[503]);
     traffic.goes_on().await;
-    // Memory has run out and cannot be filled: who is known passes all the same, and nobody else.
+    // Cache entries have expired and cannot be refreshed: cached callers pass all the same, others do not.
     place.advance(FORGOTTEN);
     traffic.allow(&[Revoked], &[503]);
     traffic.goes_on().await;
-    // Until it is too long ago that anybody could say what was revoked.
+    // Until revocations have been unreadable for too long.
     traffic.allow(&[Valid, Victim, Fresh], &[200, 503]);
     place.advance(SERVE_KNOWN);
     traffic.allow(&[Valid, Victim, Fresh], &[503]);
     traffic.goes_on().await;
-    // It is back, and something is revoked before any gateway can reach it.
+    // It is back, and a token is revoked before any gateway can connect.
     place.to_store.iter().for_each(Line::cut);
     postgres.0.restart().await;
     place.revoke(&traffic.victim).await;
@@ -40,7 +40,7 @@ async fn postgres_killed_and_started_again() {
     traffic.finish(&place).await;
 }
 
-/// A server that is started again at once: connections die, and no answer is wrong for it.
+/// A server that restarts at once: connections close, and no response is wrong.
 #[tokio::test]
 async fn postgres_started_again_at_once() {
     let (mut postgres, redis) = (Postgres::start_over_tcp().await, Redis::start().await);
@@ -99,10 +99,10 @@ async fn postgres_partitioned_from_one_gateway() {
         for gateway in [1, 2] {
             traffic.allow_at(gateway, &[Victim], &[401]);
         }
-        // The one that cannot ask hears of it from the others, by Redis; it cannot say why, but lets nobody in.
+        // The isolated gateway is notified by the others through Redis; it cannot look the token up, and refuses it.
         let ask = Ask::get("/api/x").token(&traffic.victim);
         let cut_off = place.fleet.first();
-        eventually(PATIENCE, "the others tell it", || async { ask.to(cut_off).await.status != 200 }).await;
+        eventually(PATIENCE, "the others notify it", || async { ask.to(cut_off).await.status != 200 }).await;
         traffic.allow_at(0, &[Victim], &[401, 503]);
         traffic.goes_on().await;
         place.to_store[0].pass();
@@ -111,9 +111,10 @@ async fn postgres_partitioned_from_one_gateway() {
     }
 }
 
-/// The notification comes, and then nothing more: nobody can read in the log what the shared cache is to be fenced for.
+/// The notification arrives, and then the store is gone: the change log, which has the number for the fence, cannot be
+/// read.
 #[tokio::test]
-async fn what_was_only_told_of_is_not_brought_back_by_redis() {
+async fn a_notified_revocation_is_not_undone_by_redis() {
     let redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let (alice, bob) = (place.issue("alice", 1).await.remove(0), place.issue("bob", 1).await.remove(0));

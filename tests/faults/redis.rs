@@ -1,11 +1,11 @@
-//! Faults of Redis. The store answers all the time, so nobody may notice: no 503 at all.
+//! Faults of Redis. The store responds all the time, so requests are unaffected: no 503.
 
 use super::place::{FORGOTTEN, Place, is_kept, shared_cache, shared_entry};
 use super::traffic::Traffic;
 use crate::support::redis::{Redis, Sentinels, command};
 use crate::support::{Line, PATIENCE, eventually};
 
-/// Some load, with what memory believes and without.
+/// Some load, with entries in memory and without.
 async fn load(place: &Place, traffic: &Traffic) {
     traffic.goes_on().await;
     place.advance(FORGOTTEN);
@@ -46,7 +46,7 @@ async fn redis_paused_and_resumed() {
 }
 
 #[tokio::test]
-async fn redis_started_again_with_data_from_before_the_revocation() {
+async fn redis_restarted_with_data_from_before_the_revocation() {
     let mut redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let traffic = Traffic::start(&place, Some(&redis)).await;
@@ -56,7 +56,7 @@ async fn redis_started_again_with_data_from_before_the_revocation() {
     redis.kill();
     load(&place, &traffic).await;
     redis.restart().await;
-    assert!(shared_entry(&redis, &traffic.victim).await.starts_with(b"e"), "the past is back");
+    assert!(shared_entry(&redis, &traffic.victim).await.starts_with(b"e"), "the old data is back");
     load(&place, &traffic).await;
     place.redis_is_up().await;
     load(&place, &traffic).await;

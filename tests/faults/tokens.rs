@@ -1,4 +1,4 @@
-//! Tokens that are nearly others, and stores that hold what they should not.
+//! Similar tokens, and stores with unexpected content.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::{Ask, Origin, PATIENCE, Step};
 
 #[tokio::test]
-async fn what_a_token_may_do_is_judged_on_every_path_anew() {
+async fn permissions_of_a_token_are_checked_on_every_path() {
     let redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let owner = place.user("alice").await;
@@ -37,8 +37,8 @@ async fn what_a_token_may_do_is_judged_on_every_path_anew() {
     }
 }
 
-/// Keys of which one begins with the other, that differ in the case of a letter or in the last digit, and whose digests
-/// begin alike: each is one of its own, however many are asked about at once.
+/// Keys that are prefixes of one another, differ in case or in the last digit, or have digests with a common beginning.
+/// Each is a different token, however many are looked up at once.
 fn nearly_the_same() -> Vec<String> {
     let near = ["abc", "abcd", "ABC", "abd", "abc0", "abc00"].map(str::to_owned);
     let mut seen = HashMap::new();
@@ -51,7 +51,7 @@ fn nearly_the_same() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn credentials_that_are_nearly_the_same_are_told_apart() {
+async fn similar_credentials_are_distinguished() {
     let redis = Redis::start().await;
     let origin = Origin::scripted(|request| {
         vec![Step::Read, Step::Send(ok(request.fields.get("x-user-name").unwrap_or("nobody")))]
@@ -65,13 +65,13 @@ async fn credentials_that_are_nearly_the_same_are_told_apart() {
     .await;
     place.redis_is_up().await;
     let keys = nearly_the_same();
-    // The last one of each pair is nobody's.
+    // The last one of each pair is not a token.
     for (number, key) in keys.iter().enumerate().filter(|(number, _)| number % 2 == 0) {
         let owner = place.user(&format!("user{number}")).await;
         place.store.ledger.import(owner, TokenKey::parse(key).unwrap(), OnConflict::Refuse).await.unwrap();
     }
     place.fleet.changes_are_applied().await;
-    // From the store, from memory, and from Redis once memory has run out.
+    // From the store, from memory, and from Redis after the entries in memory have expired.
     for _ in 0..3 {
         for gateway in &place.fleet.gateways {
             let (mut client, mut all) = (H2::open(gateway).await, JoinSet::new());
@@ -93,9 +93,9 @@ async fn credentials_that_are_nearly_the_same_are_told_apart() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_into_redis_lets_nobody_in() {
+async fn forged_entries_in_redis_give_no_access() {
     let redis = Redis::start().await;
-    // Patient, so that a busy machine is not taken for a slow server, which nobody would look into.
+    // With a long timeout: a slow server would not be read at all.
     let shared = RedisCache { timeout: PATIENCE, ..shared_cache(&redis.url()) };
     let place = Place::with(|settings| settings.redis = Some(shared.clone())).await;
     place.redis_is_up().await;
@@ -117,7 +117,7 @@ async fn what_somebody_else_wrote_into_redis_lets_nobody_in() {
         }
         assert_eq!(gateway.metric("tokengate_shared_cache_rejected_total"), count);
     }
-    // Nor does it keep out who has a valid token: the store is asked.
+    // Nor does it block valid tokens: the store is queried.
     let [bob] = &place.issue("bob", 1).await[..] else { panic!("one token") };
     write(&redis, bob, &whole[..20]).await;
     for gateway in &place.fleet.gateways {
@@ -132,7 +132,7 @@ async fn write(redis: &Redis, key: &str, value: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_store_without_a_token_lets_nobody_in() {
+async fn a_store_without_tokens_gives_no_access() {
     let redis = Redis::start().await;
     let place = Place::with_redis(&redis).await;
     let all_are_refused = async |key: &str| {
@@ -144,7 +144,7 @@ async fn a_store_without_a_token_lets_nobody_in() {
         }
     };
     all_are_refused(&random_key()).await;
-    // One that lost all its users while gateways knew them.
+    // A store that lost all its users while gateways had them cached.
     let [key] = &place.issue("alice", 1).await[..] else { panic!("one token") };
     place.fleet.changes_are_applied().await;
     for gateway in &place.fleet.gateways {

@@ -1,8 +1,8 @@
-//! Light load that never stops, and what may be answered to it.
+//! Continuous light load, and the allowed responses.
 //!
-//! Each gateway is asked all the time about tokens of five kinds, over HTTP/2, one connection a kind. What may be
-//! answered is written down with the moment from which it holds: an answer is right if it was allowed at any moment
-//! between the start of its request and its end.
+//! Each gateway gets requests with five kinds of tokens all the time, over HTTP/2, with one connection per kind. The
+//! allowed statuses are recorded with their start: a response is right if its status was allowed at any moment between
+//! the start of the request and its end.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,23 +17,23 @@ use crate::support::http2::H2;
 use crate::support::redis::Redis;
 use crate::support::{Answer, Ask, PATIENCE, eventually};
 
-/// Between two requests of one kind at one gateway.
+/// Interval between two requests of one kind at one gateway.
 const EVERY: Duration = Duration::from_millis(25);
-/// Tokens that were never asked for. Those that have been come last again.
+/// Number of tokens that were never used. Used ones are appended again.
 const FRESH: usize = 250;
 
-/// What a request is about.
+/// The kind of token in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A valid token that the gateway knows.
+    /// A valid token that the gateway has cached.
     Valid,
     /// A token that was revoked before the fault.
     Revoked,
-    /// A valid token that every gateway knows, until the test revokes it.
+    /// A valid token that every gateway has cached, until the test revokes it.
     Victim,
-    /// A token that never was, each time another one.
+    /// A token that never existed, a different one each time.
     Unknown,
-    /// A valid token that no gateway was asked about before, if there still is one.
+    /// A valid token that no gateway has seen, if there still is one.
     Fresh,
 }
 
@@ -41,7 +41,7 @@ use Kind::{Fresh, Revoked, Unknown, Valid, Victim};
 
 const KINDS: [Kind; 5] = [Valid, Revoked, Victim, Unknown, Fresh];
 
-/// What is allowed one after another for one kind at one gateway.
+/// The allowed statuses over time for one kind at one gateway.
 struct Rule {
     allowed: Mutex<Vec<&'static [u16]>>,
     answers: AtomicUsize,
@@ -53,7 +53,7 @@ struct Shared {
     fresh: Mutex<VecDeque<String>>,
 }
 
-/// The load. It must be ended by [`Traffic::finish`].
+/// The load. Must be ended by [`Traffic::finish`].
 pub struct Traffic {
     shared: Arc<Shared>,
     pub valid: String,
@@ -62,7 +62,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Starts it; all is well at this time.
+    /// Starts it, without any fault.
     pub async fn start(place: &Place, redis: Option<&Redis>) -> Traffic {
         let fresh: VecDeque<String> = place.issue("fresh", FRESH).await.into();
         let mut known = place.issue("known", 3).await.into_iter();
@@ -99,7 +99,7 @@ impl Traffic {
         traffic
     }
 
-    /// From now on requests of these kinds may be answered so at one gateway.
+    /// From now on, responses of these kinds at one gateway can have these statuses.
     pub fn allow_at(&self, gateway: usize, kinds: &[Kind], statuses: &'static [u16]) {
         for kind in kinds {
             self.shared.rule(gateway, *kind).allowed.lock().unwrap().push(statuses);
@@ -111,7 +111,8 @@ impl Traffic {
         (0..GATEWAYS).for_each(|gateway| self.allow_at(gateway, kinds, statuses));
     }
 
-    /// Nobody may be sure of the store at this gateway: only who is known passes, and nobody hears a false 401.
+    /// The store may be unreachable for this gateway: only cached callers are sure to pass, and a valid token never
+    /// gets 401.
     pub fn store_is_away_at(&self, gateway: usize) {
         self.allow_at(gateway, &[Fresh], &[200, 503]);
         self.allow_at(gateway, &[Unknown, Revoked], &[401, 503]);
@@ -122,7 +123,7 @@ impl Traffic {
         (0..GATEWAYS).for_each(|gateway| self.store_is_away_at(gateway));
     }
 
-    /// Revokes the victim while every gateway can be told: it is dead once all have been.
+    /// Revokes the victim while every gateway can be notified: it is invalid once all of them are.
     pub async fn revoke_victim(&self, place: &Place) {
         self.allow(&[Victim], &[200, 401]);
         place.revoke(&self.victim).await;
@@ -130,7 +131,7 @@ impl Traffic {
         self.allow(&[Victim], &[401]);
     }
 
-    /// Waits until some more requests of every kind were begun and answered at every gateway, all as allowed.
+    /// Waits until some more requests of every kind were sent and answered at every gateway, all as allowed.
     pub async fn goes_on(&self) {
         let count = |rule: &Rule| rule.answers.load(Ordering::Acquire);
         let before: Vec<usize> = self.shared.rules.iter().map(count).collect();
@@ -141,7 +142,7 @@ impl Traffic {
         .await;
     }
 
-    /// Waits until every gateway answers as if nothing had been; from then on all must. The victim is dead by now.
+    /// Waits until every gateway responds as without a fault; from then on all must. The victim is invalid by now.
     pub async fn heals(&self, place: &Place) {
         for gateway in &place.fleet.gateways {
             let client = tokio::sync::Mutex::new(H2::open(gateway).await);
@@ -163,7 +164,7 @@ impl Traffic {
         self.goes_on().await;
     }
 
-    /// Once more all that memory believes runs out, another token is revoked, and the load ends.
+    /// Lets all entries in memory expire, revokes another token, and ends the load.
     pub async fn finish(self, place: &Place) {
         self.goes_on().await;
         place.advance(super::place::FORGOTTEN);
@@ -185,7 +186,7 @@ impl Traffic {
     }
 }
 
-/// What is right where nothing is broken.
+/// The right statuses without a fault.
 fn normal(kind: Kind) -> &'static [u16] {
     match kind {
         Valid | Victim | Fresh => &[200],
@@ -199,7 +200,7 @@ impl Shared {
         &self.rules[gateway * KINDS.len() + kind]
     }
 
-    /// The token that was asked for longest ago, or never.
+    /// The token that was used longest ago, or never.
     fn next_fresh(&self) -> String {
         let mut fresh = self.fresh.lock().unwrap();
         fresh.rotate_left(1);
@@ -228,12 +229,12 @@ async fn keep_asking(shared: Arc<Shared>, mut client: H2, gateway: usize, kind: 
     }
 }
 
-/// A key that no store knows, of the form of those that one does.
+/// A key that no store has, in the format of existing ones.
 pub fn random_key() -> String {
     rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Does the answer say all that it should?
+/// Whether the response has its required headers.
 fn is_well_formed(answer: &Answer) -> bool {
     let challenge = answer.fields.get("www-authenticate");
     let says = |detail: &str| answer.detail() == detail;

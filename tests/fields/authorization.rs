@@ -1,11 +1,11 @@
-//! Which `Authorization` reaches an upstream.
+//! Which `Authorization` header reaches an upstream.
 
 use tokengate::config::settings::ForwardAuthorization;
 
 use crate::support::client::BOTH;
 use crate::support::{Ask, Gateway, Origin, Site};
 
-/// Credentials of the application's own, which the gateway does not read.
+/// Credentials of the application, which the gateway does not read.
 const FOREIGN: [&str; 6] = [
     "Basic dG9rZW46c2VjcmV0",
     "Bearer eyJhbGciOiJIUzI1NiJ9.e30.abc",
@@ -16,7 +16,7 @@ const FOREIGN: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn credentials_of_the_applications_own_pass_where_no_token_is_required() {
+async fn credentials_of_the_application_pass_where_no_token_is_required() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for http in BOTH {
@@ -65,7 +65,7 @@ async fn no_credential_of_the_gateways_own_reaches_an_upstream_by_default() {
             assert_eq!(answer.status, 200, "{http:?} {line}");
             assert!(!origin.last().fields.has("authorization"), "{http:?} {line}");
         }
-        // The right key under a wrong scheme, once the key was used.
+        // A valid key with a wrong scheme, after the key was used.
         assert_eq!(Ask::get("/api/x").token(&key).over(http, &gateway).await.status, 200);
         for line in [format!("Bearer {key}"), format!("Apikey key={key}"), key.clone()] {
             for path in ["/public/x", "/optional/x"] {
@@ -83,7 +83,7 @@ async fn no_credential_of_the_gateways_own_reaches_an_upstream_by_default() {
 }
 
 #[tokio::test]
-async fn a_route_says_which_credentials_its_upstream_gets() {
+async fn a_route_configures_which_credentials_its_upstream_gets() {
     use ForwardAuthorization::{Always, Foreign, Never};
     let origin = Origin::answering("hello").await;
     for (forwarding, gets_foreign, gets_own) in [(Never, false, false), (Foreign, true, false), (Always, true, true)] {

@@ -1,4 +1,4 @@
-//! Fields by which other systems tell an upstream who is calling: none reaches one from a client.
+//! Identity headers of other systems: none reaches an upstream from a client.
 
 use http::HeaderName;
 
@@ -64,7 +64,7 @@ const FOREIGN: &[&str] = &[
     "X-Sso-User",
     "X-Forwarded-User",
     "X-Forwarded-Groups",
-    // Certificates of clients.
+    // Client certificates.
     "X-Ssl-Client-S-Dn",
     "X-Ssl-Client-Verify",
     "SSL-Client-Cert",
@@ -76,7 +76,7 @@ const FOREIGN: &[&str] = &[
     "Wl-Proxy-Client-Cert",
     "X-Forwarded-Client-Cert",
     "X-Forwarded-Tls-Client-Cert-Info",
-    // Addresses of clients.
+    // Client addresses.
     "True-Client-IP",
     "X-Client-IP",
     "X-Cluster-Client-IP",
@@ -107,7 +107,7 @@ const FOREIGN: &[&str] = &[
     "X-Script-Name",
 ];
 
-/// Further spellings in which some server takes a field for another.
+/// Further spellings that some server treats as the same header.
 fn spellings(name: &str) -> Vec<String> {
     let bare: String = name.chars().filter(|c| *c != '-').collect();
     [name.to_owned(), name.to_ascii_uppercase(), name.replace('-', "_"), name.replace('-', "."), bare].into()
@@ -118,7 +118,7 @@ fn has(seen: &Request, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn fields_of_other_systems_reach_no_upstream_on_any_route_in_any_spelling() {
+async fn headers_of_other_systems_reach_no_upstream_in_any_spelling() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;
@@ -147,7 +147,7 @@ async fn fields_of_other_systems_reach_no_upstream_on_any_route_in_any_spelling(
 }
 
 #[tokio::test]
-async fn fields_that_clients_send_for_the_application_still_pass() {
+async fn headers_for_the_application_pass() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let names = [
@@ -214,10 +214,10 @@ async fn instructions_for_a_server_in_front_do_not_reach_the_client() {
 }
 
 #[tokio::test]
-async fn a_route_lets_a_field_pass_by_name_and_no_other_spelling_or_route_does() {
+async fn pass_headers_allows_one_header_in_one_spelling_on_one_route() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| {
-        // What the gateway says itself passes on no route, whatever the settings are.
+        // The gateway's own headers pass on no route, whatever the settings are.
         let names = ["proxy", "x-goog-iap-jwt-assertion", "my_field", "x-user-id", "x-forwarded-for", "x-auth-method"];
         settings.routes[1].pass_headers = names.map(HeaderName::from_static).into();
     });

@@ -1,4 +1,4 @@
-//! What an upstream is told of the prefix that its route cuts off.
+//! The header with the prefix that a route strips.
 
 use tokengate::config::settings::{Auth, Route};
 
@@ -7,7 +7,7 @@ use crate::support::gateway::route;
 use crate::support::{Ask, Origin, Site};
 
 #[tokio::test]
-async fn an_upstream_is_told_the_prefix_that_was_cut_off_and_never_another() {
+async fn an_upstream_gets_the_stripped_prefix_and_never_another() {
     let origin = Origin::answering("hello").await;
     let cut = |name, prefix| Route { strip_prefix: true, ..route(name, prefix, Auth::None) };
     let site = Site::before(&origin).with(|settings| {

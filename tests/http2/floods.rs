@@ -1,4 +1,4 @@
-//! Frames that carry no request: cut off at a number, whatever their pace.
+//! Floods of frames without requests: stopped at a number, at any rate.
 
 use super::pseudo;
 use crate::support::frames::{
@@ -9,8 +9,8 @@ use crate::support::{Ask, Gateway, Origin, Step, soon};
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Sends a frame again and again, each after the answer to the last one if there is any. How many, until the gateway
-/// ends the connection, and why it did.
+/// Repeats a frame, each time after the response to the last one if it has one. Returns how many were sent until the
+/// gateway closed the connection, and the error code.
 async fn flood(gateway: &Gateway, kind: u8, stream: u32, payload: &[u8], answered: bool) -> (usize, Option<u32>) {
     let mut client = Frames::open(gateway).await;
     client.write(HEADERS, END_HEADERS, 1, &block(&pseudo("POST", "/public/x"))).await;
@@ -48,7 +48,7 @@ async fn floods_are_cut_off_whatever_their_pace() {
     ] {
         let (count, why) = flood(&gateway, kind, stream, &payload, answered).await;
         assert!(!answered || (900..1_100).contains(&count), "{kind}: cut off after {count}");
-        // Unless the rest of the flood has made the kernel forget it.
+        // The rest of the flood may have made the kernel discard the GOAWAY.
         assert!(why == Some(ENHANCE_YOUR_CALM) || (why.is_none() && !answered), "{kind}: {why:?}");
     }
     assert_eq!(Ask::get("/nowhere").to(&gateway).await.status, 404);

@@ -1,4 +1,4 @@
-//! Heads and trailers that two servers could read differently: refused with an answer, and never cut to fit.
+//! Ambiguous heads and trailers: refused with a response, never repaired.
 
 use super::pseudo;
 use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Ended, Frames, HEADERS, block};
@@ -57,7 +57,7 @@ async fn a_target_with_a_fragment_or_a_byte_that_no_target_has_is_answered_400()
 }
 
 #[tokio::test]
-async fn a_scheme_or_authority_that_is_not_that_of_the_connection_is_answered_400() {
+async fn a_scheme_or_authority_of_another_connection_is_answered_400() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let request = |scheme, authority| {
@@ -66,7 +66,7 @@ async fn a_scheme_or_authority_that_is_not_that_of_the_connection_is_answered_40
     for scheme in ["http", "ftp", "wss", "h2", "HTTP", "https:", "https,http", " https", "", "javascript"] {
         let ended = Frames::open(&gateway).await.request(&request(scheme, "localhost"), None).await;
         assert_eq!(ended, Ended::Answered(400), "{scheme:?}");
-        // Without `:authority` the library would forget it.
+        // Without `:authority` the library would drop the host.
         let [method, scheme, _, path] = request(scheme, "");
         let ended = Frames::open(&gateway).await.request(&[method, scheme, path, ("host", "localhost")], None).await;
         assert_eq!(ended, Ended::Answered(400), "{scheme:?} beside Host");
@@ -97,9 +97,9 @@ async fn a_scheme_or_authority_that_is_not_that_of_the_connection_is_answered_40
     assert_eq!(good, Ended::Answered(200));
 }
 
-/// The library's table misses what a replaced block would have put into it.
+/// The HPACK table lacks the entries of a header block that was replaced.
 #[tokio::test]
-async fn a_connection_goes_on_after_a_head_that_was_refused() {
+async fn a_connection_stays_open_after_a_refused_head() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let mut client = Frames::open(&gateway).await;
@@ -120,7 +120,7 @@ async fn a_connection_goes_on_after_a_head_that_was_refused() {
         let seen = origin.last().fields;
         assert_eq!((seen.get("x-first"), seen.get("x-second")), (Some("1"), Some("2")));
     }
-    // An upload with trailers as well, whose head is indexed.
+    // The same for an upload with trailers, whose head is indexed.
     let post = block(&pseudo("POST", "/public/x"));
     client.write(HEADERS, END_HEADERS, 9, &[post.as_slice(), &[0xbe]].concat()).await;
     client.write(DATA, 0, 9, b"hello").await;
@@ -131,7 +131,7 @@ async fn a_connection_goes_on_after_a_head_that_was_refused() {
 }
 
 #[tokio::test]
-async fn trailers_with_a_pseudo_field_break_the_request_off() {
+async fn trailers_with_a_pseudo_header_reset_the_request() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     for trailer in [(":path", "/admin"), (":method", "GET"), (":status", "200"), (":x", "y"), (":", "")] {
@@ -142,7 +142,7 @@ async fn trailers_with_a_pseudo_field_break_the_request_off() {
             let fields = if after { vec![("x-a", "b"), trailer] } else { vec![trailer] };
             client.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields)).await;
             assert!(matches!(client.answer_on(1).await, None | Some(400)), "{trailer:?}");
-            // The connection lives.
+            // The connection is still open.
             client.write(HEADERS, END_HEADERS | END_STREAM, 3, &block(&pseudo("GET", "/public/y"))).await;
             assert_eq!(client.answer_on(3).await, Some(200));
         }
@@ -152,7 +152,7 @@ async fn trailers_with_a_pseudo_field_break_the_request_off() {
 }
 
 #[tokio::test]
-async fn the_pieces_of_a_cookie_are_one_field() {
+async fn the_parts_of_a_cookie_count_as_one_header() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.limits.header_count = 20).start().await;
     for count in [1, 2, 21, 100, 300] {
@@ -165,7 +165,7 @@ async fn the_pieces_of_a_cookie_are_one_field() {
         assert_eq!(client.ask(&ask).await.status, 200, "{count}");
         assert_eq!(origin.last().fields.all("cookie"), [pieces.join("; ")], "{count}");
     }
-    // What is no cookie counts as before.
+    // Other headers count separately.
     for (cookies, others, status) in [(100, 17, 200), (0, 21, 431), (100, 20, 431)] {
         let mut ask = Ask::get("/public/x");
         for place in 0..cookies {
@@ -176,7 +176,7 @@ async fn the_pieces_of_a_cookie_are_one_field() {
         }
         assert_eq!(ask.over(Http::Two, &gateway).await.status, status, "{cookies} and {others}");
     }
-    // Nor does being cut into pieces make a head shorter.
+    // Splitting does not make a head shorter.
     let gateway = Site::before(&origin).with(|settings| settings.limits.header_bytes = 8 << 10).start().await;
     for (pieces, status) in [(7, 200), (9, 431)] {
         let mut ask = Ask::get("/public/x");

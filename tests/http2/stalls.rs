@@ -1,4 +1,4 @@
-//! Clients that take nothing, or never come to the end of what they begin: each stream has its own time.
+//! Clients that do not read, or never finish what they begin: each stream has its own timeout.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::support::frames::{
 };
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Step, eventually, soon};
 
-/// Long enough for whatever does come on a busy machine.
+/// Long enough for correct clients on a busy machine.
 const SHORT: Duration = Duration::from_secs(2);
-/// Ten times as long, and less than it takes until a silent client has not answered a ping.
+/// Ten times as long, and less than the ping timeout of a silent client.
 const LATE: Duration = Duration::from_secs(25);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Answers without an end.
+/// An endless response.
 async fn endless() -> Origin {
     Origin::doing(vec![
         Step::Read,
@@ -29,7 +29,7 @@ async fn endless() -> Origin {
 }
 
 #[tokio::test]
-async fn a_stream_that_moves_keeps_no_other_one_alive() {
+async fn an_active_stream_keeps_no_stalled_one_alive() {
     const STALLED: u32 = 20;
     let origin = endless().await;
     let gateway = Site::before(&origin).with(|settings| settings.timeouts.write = 2 * SHORT).start().await;
@@ -58,13 +58,13 @@ async fn a_stream_that_moves_keeps_no_other_one_alive() {
     soon("the stalled streams end", all_but_one).await;
     reset.sort_unstable();
     assert_eq!(reset, (1..moving).step_by(2).collect::<Vec<_>>());
-    // Their connections to the endpoint are given back; the stream that moves has its own.
+    // Their connections to the endpoint are released; the active stream has its own.
     eventually(PATIENCE, "connections are closed", || async { origin.open_connections() == 1 }).await;
     gateway.has_counted("public", "client_gone", u64::from(STALLED)).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_takes_ends_with_its_token() {
+async fn a_stream_whose_client_does_not_read_ends_with_its_token() {
     let origin = endless().await;
     let gateway = Gateway::before(&origin).await;
     let (key, witness) = (gateway.issue("alice").await, gateway.issue("witness").await);
@@ -82,7 +82,7 @@ async fn a_stream_that_nobody_takes_ends_with_its_token() {
 }
 
 #[tokio::test]
-async fn a_preface_has_the_time_of_a_head() {
+async fn a_preface_has_the_timeout_of_a_head() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.timeouts.request_headers = SHORT).start().await;
     let settings = [0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0];
@@ -105,7 +105,7 @@ async fn a_preface_has_the_time_of_a_head() {
 }
 
 #[tokio::test]
-async fn an_open_header_block_has_the_time_of_a_head_whatever_else_goes_on() {
+async fn an_open_header_block_has_the_timeout_of_a_head() {
     let origin = Origin::doing(vec![Step::Read, Step::Hang]).await;
     let gateway = Site::before(&origin).with(|settings| settings.timeouts.request_headers = SHORT).start().await;
     let fields = block(&pseudo("GET", "/public/x"));
@@ -120,13 +120,13 @@ async fn an_open_header_block_has_the_time_of_a_head_whatever_else_goes_on() {
                 client.write(HEADERS, END_STREAM, 3, &fields[..9]).await;
                 client.write(CONTINUATION, 0, 3, &fields[9..]).await;
             }
-            // A frame that is cut in two.
+            // A frame in two pieces.
             _ => client.bytes(&[0, 0, 40, HEADERS, END_HEADERS, 0, 0, 0, 3, 0x82]).await,
         }
         let ended = tokio::time::timeout(LATE, client.goaway()).await;
         assert!(ended.is_ok(), "busy: {busy}, {parts}");
     }
-    // A block that comes in parts, but comes, is served.
+    // A block that arrives in parts in time is served.
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.timeouts.request_headers = 10 * SHORT).start().await;
     let mut client = Frames::open(&gateway).await;

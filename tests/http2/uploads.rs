@@ -1,4 +1,4 @@
-//! Bodies of requests: many small frames, and clients that wait for a 100 (Continue).
+//! Request bodies: many small frames, and clients that wait for a 100 (Continue).
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::support::origin::ok;
 use crate::support::{Gate, Gateway, Origin, Site, Step, soon};
 
 #[tokio::test]
-async fn small_frames_that_wait_for_a_busy_endpoint_end_no_other_stream() {
+async fn small_frames_for_a_busy_endpoint_end_no_other_stream() {
     for (frames, size) in [(2_400, 1), (12_000, 1), (300, 200)] {
         let gate = Gate::closed();
         let waiting = Arc::clone(&gate);
@@ -26,7 +26,7 @@ async fn small_frames_that_wait_for_a_busy_endpoint_end_no_other_stream() {
             }
         })
         .await;
-        // One connection, which another request has: nobody reads the upload.
+        // The only connection is in use, so the upload is not read.
         let gateway = Site::before(&origin).with(|settings| settings.upstreams[0].max_connections = 1).start().await;
         let mut client = Frames::open(&gateway).await;
         client.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(&pseudo("GET", "/public/slow"))).await;
@@ -40,7 +40,7 @@ async fn small_frames_that_wait_for_a_busy_endpoint_end_no_other_stream() {
         client.write(HEADERS, END_HEADERS | END_STREAM, 5, &block(&pseudo("GET", "/nowhere"))).await;
         assert_eq!(client.answer_on(5).await, Some(404), "{frames}");
         gate.open();
-        // The answers come in any order.
+        // The responses come in any order.
         origin.has_seen(2).await;
         gateway.has_counted("public", "forwarded", 2).await;
         let upload = origin.requests().into_iter().find(|request| request.target == "/public/upload").unwrap();
@@ -48,7 +48,7 @@ async fn small_frames_that_wait_for_a_busy_endpoint_end_no_other_stream() {
     }
 }
 
-/// What a client sees that sends nothing of its body before it is told to.
+/// The interim and the final status of a client that sends no body before a 100.
 async fn patient(gateway: &Gateway, path: &str, key: &str) -> (Option<StatusCode>, StatusCode) {
     let stream = Tls { alpn: vec![b"h2"], ..Tls::default() }.connect(gateway).await.unwrap();
     let (mut sender, connection) = client::handshake(stream).await.unwrap();
@@ -68,7 +68,7 @@ async fn patient(gateway: &Gateway, path: &str, key: &str) -> (Option<StatusCode
 }
 
 #[tokio::test]
-async fn a_client_is_told_to_continue_once_its_token_was_found_good() {
+async fn a_client_gets_a_100_once_its_token_is_valid() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).with(|settings| settings.routes[1].buffer_request = true).start().await;
     let key = gateway.issue("alice").await;

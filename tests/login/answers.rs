@@ -1,4 +1,4 @@
-//! What a login gives: a token, or no hint of what was wrong.
+//! Responses of the login: a token, or an error that does not tell the cause.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::support::client::BOTH;
 use crate::support::{Ask, Origin, PATIENCE, Wire, eventually, soon};
 
 #[tokio::test]
-async fn a_login_gives_the_users_token_the_same_every_time() {
+async fn a_login_returns_the_same_token_every_time() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let id = user(&gateway, "alice").await;
@@ -37,7 +37,7 @@ async fn a_login_gives_the_users_token_the_same_every_time() {
 }
 
 #[tokio::test]
-async fn a_user_without_a_token_gets_one_now() {
+async fn a_user_without_a_token_gets_one() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "nora").await;
@@ -51,13 +51,13 @@ async fn a_user_without_a_token_gets_one_now() {
     let second = token(&login("nora", PASSWORD).to(&gateway).await);
     assert_ne!(second, first);
     let asks = || async { Ask::get("/api/x").token(&second).to(&gateway).await.status == 200 };
-    eventually(PATIENCE, "the new token counts", asks).await;
+    eventually(PATIENCE, "the new token works", asks).await;
 }
 
 #[tokio::test]
-async fn eight_simultaneous_first_logins_give_one_token() {
+async fn eight_concurrent_first_logins_return_one_token() {
     let origin = Origin::answering("hello").await;
-    // With the throttles as they are by default.
+    // With the default rate limits.
     let gateway = site(&origin).with(|settings| settings.login = Some(Login::default())).start().await;
     user(&gateway, "nora").await;
     let mut wires = Vec::new();
@@ -76,7 +76,7 @@ async fn eight_simultaneous_first_logins_give_one_token() {
 }
 
 #[tokio::test]
-async fn nobody_learns_what_is_wrong_with_a_login() {
+async fn all_failed_logins_look_the_same() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;
@@ -119,7 +119,7 @@ async fn nobody_learns_what_is_wrong_with_a_login() {
 }
 
 #[tokio::test]
-async fn a_changed_password_holds_at_once_and_leaves_the_token_alone() {
+async fn a_changed_password_applies_at_once_and_keeps_the_token() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let id = user(&gateway, "alice").await;
@@ -134,7 +134,7 @@ async fn a_changed_password_holds_at_once_and_leaves_the_token_alone() {
 }
 
 #[tokio::test]
-async fn an_old_token_does_not_get_in_the_way() {
+async fn an_old_token_in_the_request_is_ignored() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;
@@ -149,7 +149,7 @@ async fn an_old_token_does_not_get_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_no_wrong_password() {
+async fn an_outage_of_the_store_is_no_wrong_password() {
     let origin = Origin::answering("hello").await;
     let site = site(&origin).with(|settings| {
         settings.login.as_mut().unwrap().per_user = Some(tokengate::units::Rate::per_minute(1));
@@ -168,13 +168,13 @@ async fn a_store_that_is_away_is_no_wrong_password() {
     }
     assert_eq!(typed("application/json", "{}").to(&gateway).await.status, 400, "no store is needed to see this");
     fs::rename(&away, &gateway.database).unwrap();
-    // None of the attempts counted.
+    // None of the attempts was counted.
     token(&login("alice", PASSWORD).to(&gateway).await);
     gateway.has_counted("gettoken", "store_unavailable", 6).await;
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_nothing_along() {
+async fn a_client_that_disconnects_has_no_effect() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;

@@ -1,4 +1,4 @@
-//! Password hashes that Django made, in `passwords.json`.
+//! Password hashes created by Django, in `passwords.json`.
 
 use serde::Deserialize;
 
@@ -32,7 +32,7 @@ fn vectors() -> Vectors {
 }
 
 #[tokio::test]
-async fn the_hashes_that_django_writes_are_understood() {
+async fn hashes_of_django_are_supported() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let good = vectors().good;
@@ -40,7 +40,7 @@ async fn the_hashes_that_django_writes_are_understood() {
     for Good { name, encoded, password, wrong } in good {
         user_with_hash(&gateway, &name, &encoded).await;
         token(&login(&name, &password).to(&gateway).await);
-        // A cheap hash is tried with all of them, a dear one with the likeliest mistake.
+        // A cheap hash is tried with all of them, an expensive one with the likeliest mistake.
         let tries =
             if name.ends_with("current") || encoded.contains("00000$") || encoded.contains("$12$") { 1 } else { 9 };
         for wrong in wrong.iter().take(tries) {
@@ -50,7 +50,7 @@ async fn the_hashes_that_django_writes_are_understood() {
 }
 
 #[tokio::test]
-async fn no_password_fits_what_is_no_hash_or_too_dear() {
+async fn invalid_and_too_expensive_hashes_match_no_password() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let argon2 = "WGszYlY5cUxtMlRh$kJV1pvDvxjeqzCCbV3Q1qODWot9diSiEEvlw2V7pGMU";
@@ -62,7 +62,7 @@ async fn no_password_fits_what_is_no_hash_or_too_dear() {
         "bcrypt_sha256$$2b$31$VbmZoXH/PXSBoX1kEKmyi.QrxxJM8caeAh159OLGbG1hlJ51BGYke".to_owned(),
     ];
     let dear = dear.into_iter().map(|encoded| Never { encoded, password: PASSWORD.to_owned(), why: "dear".to_owned() });
-    // Together much quicker than any of the dear ones would be.
+    // All together take much less time than one of the expensive hashes would.
     let all = async {
         for Never { encoded, password, why } in vectors().never.into_iter().chain(dear) {
             user_with_hash(&gateway, "uma", &encoded).await;

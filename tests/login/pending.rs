@@ -1,4 +1,4 @@
-//! Logins whose bodies have not come yet: they take no memory, and one client cannot take all places.
+//! Logins with pending bodies: they use no memory, and one client cannot take all places.
 
 use bytes::Bytes;
 use http_body_util::channel::Sender;
@@ -9,7 +9,7 @@ use crate::support::client::{BOTH, from_elsewhere};
 use crate::support::http2::{H2, collect, streaming};
 use crate::support::{Origin, PATIENCE, Wire, eventually, soon};
 
-/// A login of HTTP/2 that announces as much as it may, and whose body the test holds back.
+/// An HTTP/2 login that announces the maximum length, and whose body the test holds back.
 fn announced(
     length: usize,
 ) -> (Sender<Bytes, std::convert::Infallible>, http::Request<crate::support::http2::Outgoing>) {
@@ -18,7 +18,7 @@ fn announced(
 }
 
 #[tokio::test]
-async fn one_client_cannot_take_all_places_of_logins_that_have_not_come() {
+async fn one_client_cannot_take_all_places_of_pending_logins() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;
@@ -33,7 +33,7 @@ async fn one_client_cannot_take_all_places_of_logins_that_have_not_come() {
         }
         clients.push(client);
     }
-    // All but those within the share are refused, without a byte of a body.
+    // All beyond the share are refused before any byte of a body.
     for count in 0..600 {
         let status = soon("refusal", answers.join_next()).await.unwrap().unwrap().unwrap();
         assert_eq!(status, 429, "{count}");
@@ -44,14 +44,12 @@ async fn one_client_cannot_take_all_places_of_logins_that_have_not_come() {
     let mut other = from_elsewhere(&gateway).await;
     token(&other.ask(login("alice", PASSWORD).bytes()).await);
     drop((clients, bodies, answers));
-    eventually(PATIENCE, "places are given back", || async {
-        login("alice", PASSWORD).to(&gateway).await.status == 200
-    })
-    .await;
+    eventually(PATIENCE, "places are released", || async { login("alice", PASSWORD).to(&gateway).await.status == 200 })
+        .await;
 }
 
 #[tokio::test]
-async fn a_login_that_comes_in_pieces_is_read_whole() {
+async fn a_login_that_arrives_in_pieces_works() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;

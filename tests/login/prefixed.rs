@@ -1,4 +1,4 @@
-//! `tokens.format = "prefixed"`: keys that scanners for leaked secrets know, and that are known to be mistyped.
+//! `tokens.format = "prefixed"`: keys that secret scanners recognise, and whose typing errors are detected.
 
 use tokengate::token::TokenFormat;
 
@@ -11,7 +11,7 @@ async fn gateway(origin: &Origin) -> Gateway {
 }
 
 #[tokio::test]
-async fn a_key_with_a_prefix_is_given_again_and_lets_in() {
+async fn a_prefixed_key_is_returned_again_and_works() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let (id, other) = (user(&gateway, "alice").await, user(&gateway, "bob").await);
@@ -30,7 +30,7 @@ async fn a_key_with_a_prefix_is_given_again_and_lets_in() {
 }
 
 #[tokio::test]
-async fn a_mistyped_key_costs_the_store_no_question() {
+async fn a_mistyped_key_needs_no_store_lookup() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;

@@ -1,4 +1,4 @@
-//! Which requests are logins, and what is said of those that are none.
+//! Which requests are logins, and the errors of invalid ones.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
 
 #[tokio::test]
-async fn name_and_password_come_as_json_as_a_form_or_in_parts() {
+async fn credentials_are_accepted_as_json_urlencoded_or_multipart() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "zażółć").await;
@@ -43,7 +43,7 @@ async fn name_and_password_come_as_json_as_a_form_or_in_parts() {
 }
 
 #[tokio::test]
-async fn numbers_are_taken_as_their_text() {
+async fn numbers_are_accepted_as_text() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let password = Some(tokengate::store::Password::parse("987654321").unwrap());
@@ -55,7 +55,7 @@ async fn numbers_are_taken_as_their_text() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_form_is_told_in_the_words_of_drf() {
+async fn errors_of_a_form_have_the_words_of_drf() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     let both = r#"{"username":["This field is required."],"password":["This field is required."]}"#;
@@ -122,7 +122,7 @@ async fn what_is_wrong_with_a_form_is_told_in_the_words_of_drf() {
     assert_eq!((untyped.status, untyped.text()), (415, r#"{"detail":"Unsupported media type \"\" in request."}"#));
     let nothing = Ask::new("POST", "/gettoken/?username=alice&password=x").to(&gateway).await;
     assert_eq!((nothing.status, nothing.text()), (400, both));
-    // Chunks without anything in them, of a type that is not read.
+    // Empty chunks, with a type that is not supported.
     let empty = typed("text/plain", "").trailer("X-Y", "z");
     for http in BOTH {
         let nothing = empty.over(http, &gateway).await;
@@ -151,7 +151,7 @@ async fn other_methods_are_no_logins() {
         assert_eq!(told["name"], "Obtain Auth Token");
         assert_eq!(told["actions"]["POST"]["password"]["required"], true);
     }
-    // What was not read is not taken for another request.
+    // The unread body is not read as another request.
     let put = Ask { method: "PUT".to_owned(), ..login("alice", PASSWORD) };
     let mut wire = Wire::open(&gateway).await;
     let answer = wire.ask(put.bytes()).await;
@@ -160,7 +160,7 @@ async fn other_methods_are_no_logins() {
 }
 
 #[tokio::test]
-async fn a_login_has_one_path_on_every_host() {
+async fn the_login_has_one_path_on_every_host() {
     let origin = Origin::answering("hello").await;
     let catch_all = Route { host: HostPattern::Exact("one.test".to_owned()), ..route("all", "/", Auth::None) };
     let gateway = site(&origin).with(|settings| settings.routes.push(catch_all)).start().await;
@@ -170,7 +170,7 @@ async fn a_login_has_one_path_on_every_host() {
     for target in ["/gettoken/", "/gettoken", "/gettoken/?x=1", "/%67ettoken/", "https://localhost/gettoken/"] {
         token(&ask(target).to(&gateway).await);
     }
-    // Without its slash as well: nothing that would make a client drop its body.
+    // Also without a trailing slash: a redirect would make clients drop the body.
     let elsewhere = String::from_utf8(ask("/gettoken/").bytes()).unwrap().replace("localhost", "one.test");
     token(&Wire::open(&gateway).await.ask(elsewhere).await);
     for (target, status) in [
@@ -188,7 +188,7 @@ async fn a_login_has_one_path_on_every_host() {
 }
 
 #[tokio::test]
-async fn what_an_upstream_could_read_as_the_login_reaches_none() {
+async fn a_path_that_an_upstream_could_read_as_the_login_is_refused() {
     let origin = Origin::answering("hello").await;
     let all = Route { empty_segments: true, ..route("all", "/", Auth::None) };
     let gateway = site(&origin).with(|settings| settings.routes.push(all)).start().await;
@@ -200,7 +200,7 @@ async fn what_an_upstream_could_read_as_the_login_reaches_none() {
 }
 
 #[tokio::test]
-async fn nobody_can_log_in_unless_the_settings_say_so() {
+async fn the_login_is_disabled_by_default() {
     let origin = Origin::answering("hello").await;
     let gateway = Site::before(&origin).start().await;
     user(&gateway, "alice").await;
@@ -228,7 +228,7 @@ async fn the_path_is_a_setting() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_refused() {
+async fn a_login_body_beyond_the_limit_is_refused() {
     let origin = Origin::answering("hello").await;
     let site = site(&origin).with(|settings| settings.login.as_mut().unwrap().max_body = 1_000);
     let gateway = site.start().await;
@@ -249,7 +249,7 @@ async fn a_body_beyond_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_given_up() {
+async fn a_body_that_does_not_arrive_times_out() {
     let origin = Origin::answering("hello").await;
     let silence = Duration::from_millis(20);
     let site = site(&origin).with(|settings| settings.login.as_mut().unwrap().request_body_timeout = silence);
@@ -261,7 +261,7 @@ async fn a_body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+async fn a_client_that_expects_a_100_gets_it() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin).await;
     user(&gateway, "alice").await;
@@ -274,7 +274,7 @@ async fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
 }
 
 #[tokio::test]
-async fn a_password_in_clear_is_refused_unread() {
+async fn an_unencrypted_password_is_refused_unread() {
     let origin = Origin::answering("hello").await;
     for (plaintext, exposed) in [(Plaintext::Refuse, ExposedToken::Mark), (Plaintext::Redirect, ExposedToken::Revoke)] {
         let site = site(&origin).with(|settings| settings.listeners[1].role = plain(plaintext, exposed));

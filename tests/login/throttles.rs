@@ -1,4 +1,4 @@
-//! How often one may try.
+//! Rate limits of the login.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn assert_throttled(answer: &Answer, seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_name_may_fail_so_often_however_it_is_spelt() {
+async fn failed_attempts_per_name_are_limited_in_all_spellings() {
     let gateway = gateway(Some(Rate::per_minute(5)), None).await;
     for spelling in ["alice", "ALICE", "  Alice\t", "ａｌｉｃｅ", "alicE\u{3000}"] {
         let answer = login(spelling, "nope").to(&gateway).await;
@@ -50,7 +50,7 @@ async fn a_name_may_fail_so_often_however_it_is_spelt() {
 }
 
 #[tokio::test]
-async fn who_is_held_back_keeps_the_connection() {
+async fn a_limited_client_keeps_its_connection() {
     let gateway = gateway(Some(Rate::per_minute(1)), None).await;
     let mut wire = Wire::open(&gateway).await;
     assert_eq!(wire.ask(login("alice", "nope").bytes()).await.status, 400);
@@ -63,7 +63,7 @@ async fn who_is_held_back_keeps_the_connection() {
 }
 
 #[tokio::test]
-async fn names_that_nobody_has_are_held_back_alike() {
+async fn unknown_names_are_limited_in_the_same_way() {
     let gateway = gateway(Some(Rate::per_minute(2)), None).await;
     for name in ["alice", "nobody"] {
         for _ in 0..2 {
@@ -74,7 +74,7 @@ async fn names_that_nobody_has_are_held_back_alike() {
 }
 
 #[tokio::test]
-async fn an_address_may_fail_so_often_whatever_the_names() {
+async fn failed_attempts_per_client_are_limited_for_all_names() {
     let gateway = gateway(None, Some(Rate::per_minute(20))).await;
     for n in 0..20 {
         assert_eq!(login(&format!("user{n}"), "x").to(&gateway).await.status, 400, "{n}");
@@ -101,14 +101,14 @@ async fn only_a_wrong_password_counts() {
     for _ in 0..5 {
         assert_throttled(&login("alice", "nope").to(&gateway).await, 30);
     }
-    // Being held back did not count, and gave nothing back.
+    // Refused attempts are neither counted nor refunded.
     gateway.hand.advance(Duration::from_secs(30));
     assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
     assert_throttled(&login("alice", "nope").to(&gateway).await, 30);
 }
 
 #[tokio::test]
-async fn a_name_that_is_held_back_does_not_hold_back_its_address() {
+async fn a_limited_name_does_not_limit_its_client() {
     let gateway = gateway(Some(Rate::per_minute(1)), Some(Rate::per_minute(3))).await;
     assert_eq!(login("alice", "nope").to(&gateway).await.status, 400);
     for _ in 0..10 {
@@ -120,7 +120,7 @@ async fn a_name_that_is_held_back_does_not_hold_back_its_address() {
 }
 
 #[tokio::test]
-async fn many_at_once_do_not_slip_through() {
+async fn concurrent_attempts_do_not_exceed_the_limit() {
     let gateway = gateway(Some(Rate::per_minute(3)), None).await;
     let mut wires = Vec::new();
     for _ in 0..12 {
@@ -138,7 +138,7 @@ async fn many_at_once_do_not_slip_through() {
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_under_many_spellings_are_one_and_others_log_in() {
+async fn a_hundred_concurrent_spellings_count_as_one_name_and_others_log_in() {
     let origin = Origin::answering("hello").await;
     let site = site(&origin).with(|settings| {
         settings.login = Some(Login { per_user: Some(Rate::per_minute(5)), per_address: None, ..Login::default() });
@@ -170,14 +170,14 @@ async fn a_hundred_at_once_under_many_spellings_are_one_and_others_log_in() {
 }
 
 #[tokio::test]
-async fn beyond_a_short_queue_a_login_is_put_off_and_tokens_are_served_on() {
+async fn beyond_a_short_queue_logins_are_refused_and_tokens_still_work() {
     let origin = Origin::answering("hello").await;
     let site = site(&origin).with(|settings| {
         settings.store.hashing = Hashing { at_once: 1, failed_after: Duration::from_millis(1) };
     });
     let gateway = site.start().await;
     let key = gateway.issue("bob").await;
-    // A tenth of a second and more for each.
+    // Each takes at least a tenth of a second.
     let hash = "pbkdf2_sha256$1000000$Xk3bV9qLm2TaXk3bV9qLm2$2R1pS5l1qK6xTG3feXD88SCePC6gIyl7ZQSzZjIMspE=";
     user_with_hash(&gateway, "alice", hash).await;
     let mut wires = Vec::new();

@@ -1,4 +1,4 @@
-//! Wrong keys on protected routes: held back for each address, without hurting anybody who is known.
+//! Wrong keys on protected routes: limited per client, without affecting cached callers.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn wrong(n: usize) -> Ask {
 }
 
 #[tokio::test]
-async fn wrong_keys_are_held_back_and_known_ones_are_served() {
+async fn wrong_keys_are_limited_and_cached_ones_are_served() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Some(Rate::per_minute(10))).await;
     let known = gateway.issue("alice").await;
@@ -29,7 +29,7 @@ async fn wrong_keys_are_held_back_and_known_ones_are_served() {
         assert_eq!(wrong(n).to(&gateway).await.status, 401, "{n}");
     }
     for http in BOTH {
-        // A new one, and one that memory knows to be wrong; on every kind of route that looks at credentials.
+        // A new key, and one that is cached as invalid; on every kind of route that checks credentials.
         for ask in [wrong(10), wrong(0), Ask::get("/optional/x").token("wrong"), Ask::get("/scoped/x").token("wrong")] {
             let answer = ask.over(http, &gateway).await;
             assert_eq!(answer.status, 429, "{answer:?}");
@@ -37,8 +37,12 @@ async fn wrong_keys_are_held_back_and_known_ones_are_served() {
             assert_eq!(answer.fields.get("retry-after"), Some("6"));
             assert!(!answer.fields.has("www-authenticate"));
         }
-        assert_eq!(Ask::get("/api/x").token(&known).over(http, &gateway).await.status, 200, "who is known is served");
-        assert_eq!(Ask::get("/api/x").over(http, &gateway).await.status, 401, "no key is no wrong key");
+        assert_eq!(
+            Ask::get("/api/x").token(&known).over(http, &gateway).await.status,
+            200,
+            "cached callers are served"
+        );
+        assert_eq!(Ask::get("/api/x").over(http, &gateway).await.status, 401, "a missing key is no wrong key");
         assert_eq!(Ask::get("/public/x").token("wrong").over(http, &gateway).await.status, 200);
     }
     gateway.has_counted("api", "too_many_requests", 4).await;
@@ -48,7 +52,7 @@ async fn wrong_keys_are_held_back_and_known_ones_are_served() {
 }
 
 #[tokio::test]
-async fn a_good_key_that_was_changed_is_looked_up_again_whatever_else_comes_from_there() {
+async fn a_valid_key_that_was_changed_is_looked_up_although_its_client_is_limited() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Some(Rate { count: 2, per: Duration::from_secs(86_400) })).await;
     let (alice, bob) = (gateway.issue("alice").await, gateway.issue("bob").await);
@@ -70,7 +74,7 @@ async fn a_good_key_that_was_changed_is_looked_up_again_whatever_else_comes_from
 }
 
 #[tokio::test]
-async fn a_key_that_was_good_is_looked_up_again_whatever_else_comes_from_there() {
+async fn a_key_that_was_valid_is_looked_up_although_its_client_is_limited() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Some(Rate { count: 2, per: Duration::from_secs(86_400) })).await;
     let known = gateway.issue("alice").await;
@@ -78,16 +82,16 @@ async fn a_key_that_was_good_is_looked_up_again_whatever_else_comes_from_there()
     for n in 0..2 {
         wrong(n).to(&gateway).await;
     }
-    // Longer than an entry is believed.
+    // Longer than the lifetime of a cache entry.
     gateway.hand.advance(Duration::from_secs(61));
     assert_eq!(wrong(3).to(&gateway).await.status, 429);
     assert_eq!(Ask::get("/api/x").token(&known).to(&gateway).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_good_key_that_was_never_seen_is_served_while_the_store_may_be_asked() {
+async fn a_new_valid_key_is_served_within_the_lookup_budget() {
     let origin = Origin::answering("hello").await;
-    // However fast the wrong keys come here, they do not use up what may be asked on behalf of who is held back.
+    // However fast wrong keys arrive here, they do not use up the lookup budget of limited clients.
     let gateway = gateway(&origin, Some(Rate::per_minute(10))).await;
     for n in 0..125 {
         let answer = wrong(n).to(&gateway).await;
@@ -103,7 +107,7 @@ async fn a_good_key_that_was_never_seen_is_served_while_the_store_may_be_asked()
 }
 
 #[tokio::test]
-async fn who_is_held_back_asks_little_of_the_store_and_leaves_the_rest_to_others() {
+async fn limited_clients_cause_few_lookups_and_leave_the_rest_to_others() {
     let origin = Origin::answering("hello").await;
     let few = |settings: &mut Settings| {
         settings.limits.wrong_keys = Some(Rate { count: 1, per: Duration::from_secs(86_400) });
@@ -117,16 +121,16 @@ async fn who_is_held_back_asks_little_of_the_store_and_leaves_the_rest_to_others
         assert_eq!(wrong(n).to(&gateway).await.status, 429, "never that the store is away");
     }
     let asked = gateway.metric("tokengate_store_questions_total");
-    // One a second, and what had been saved up before.
+    // One per second, and the accumulated burst.
     let budget = 10 + begun.elapsed().as_secs();
     assert!(asked <= budget, "{asked} questions, where {budget} are allowed");
-    // A moment later there is room again.
+    // A moment later the budget has room again.
     let ask = Ask::get("/api/x").token(&fresh);
     eventually(PATIENCE, "the good key is served", || async { ask.to(&gateway).await.status == 200 }).await;
 }
 
 #[tokio::test]
-async fn good_keys_never_count() {
+async fn valid_keys_never_count() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, Some(Rate::per_minute(2))).await;
     for n in 0..20 {
@@ -137,7 +141,7 @@ async fn good_keys_never_count() {
 }
 
 #[tokio::test]
-async fn without_a_limit_nothing_is_held_back() {
+async fn without_a_limit_no_key_is_limited() {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&origin, None).await;
     for n in 0..200 {

@@ -1,4 +1,4 @@
-//! How many connections of an upstream one client gets, and that others get theirs.
+//! The share of one client in the connections of an upstream.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::http2::H2;
 use crate::support::origin::ok;
 use crate::support::{Ask, Gate, Origin, PATIENCE, Site, Step, eventually, soon};
 
-/// What waits for its connection waits this long.
+/// How long requests wait for a connection.
 const SHORT: Duration = Duration::from_secs(1);
 
 #[tokio::test]
@@ -58,11 +58,11 @@ async fn one_client_cannot_take_all_connections_of_an_upstream() {
     for _ in 0..75 {
         assert_eq!(soon("answer", answers.join_next()).await.unwrap().unwrap().0, 200);
     }
-    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "what it held is free again");
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200, "its space is released");
 }
 
 #[tokio::test]
-async fn a_share_can_be_a_number_or_switched_off() {
+async fn a_share_can_be_a_number_or_unlimited() {
     for (share, passing) in [(ClientShare::Most(5), 5), (ClientShare::Unlimited, 20)] {
         let gate = Gate::closed();
         let held = std::sync::Arc::clone(&gate);

@@ -1,4 +1,4 @@
-//! Why the shared cache is away, as the log says it: nothing untrue, and nothing where nothing is wrong.
+//! The logged causes of an outage of the shared cache: each is right, and nothing is logged without an outage.
 
 use tokengate::config::settings::{RedisCache, RedisTls};
 use tokengate::telemetry::log;
@@ -10,10 +10,10 @@ use crate::support::gateway::Captured;
 use crate::support::redis::{Redis, command, free_port};
 use crate::support::{PATIENCE, eventually};
 
-/// Advice that is right only where TLS is spoken by one side alone.
+/// Advice that is right only if one side alone uses TLS.
 const TLS_ADVICE: [&str; 3] = ["rediss://", "speaks TLS", "redis:// in"];
 
-/// What this thread says from now on; the runtime of each test has no other.
+/// Captures the log of this thread; the runtime of each test has only this thread.
 fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
     let said = Captured::default();
     let writer = said.clone();
@@ -21,7 +21,7 @@ fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
     (said, tracing::subscriber::set_default(subscriber))
 }
 
-/// Waits until the log says why, and gives all of it.
+/// Waits until the log has this cause, and returns the whole log.
 async fn told(said: &Captured, gateway: &Gateway, part: &str) -> String {
     let record = record("alice's key");
     eventually(PATIENCE, part, || async {
@@ -41,7 +41,7 @@ async fn all_connections_have_ended(redis: &Redis) {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ends_is_replaced_without_a_word() {
+async fn a_connection_that_the_server_closes_is_replaced_without_a_log_line() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let (said, _guard) = listen();
     let gateway = fleet.before(&redis).await;
@@ -59,7 +59,7 @@ async fn a_connection_that_the_server_ends_is_replaced_without_a_word() {
 }
 
 #[tokio::test]
-async fn every_cause_is_told_as_it_is() {
+async fn every_cause_is_logged_correctly() {
     let (tls, ca_file) = Redis::start_tls().await;
     let plain = Redis::start().await;
     let guarded = Redis::start_with(&["user none on >open-sesame -@all"]).await;
@@ -79,7 +79,7 @@ async fn every_cause_is_told_as_it_is() {
     let web_told = |port: u16| format!("127.0.0.1:{port} answers as an HTTP server (its answer begins with \"HTTP/\")");
     let (web_text, strict_text) = (web_told(web), web_told(strict_web));
     let advice = |part: &'static str| Some(part);
-    // Settings, what is told, the advice in it, and whether that is about TLS.
+    // Settings, code, advice, and whether the advice is about TLS.
     let cases = [
         (at(format!("redis://127.0.0.1:{nowhere}")), "refused", None, false),
         (with_tls(nowhere), "refused", None, false),
@@ -90,7 +90,7 @@ async fn every_cause_is_told_as_it_is() {
         (at(guarded.url().replace("//", "//:wrong@")), "WRONGPASS", advice("password are right"), false),
         (at(guarded.url().replace("//", "//none:open-sesame@")), "shared_cache", advice("access list"), false),
         (at(stopped.url()), "shared_cache_away", None, false),
-        // The library reports the end of the connection, and not the answer before it.
+        // The library reports the end of the connection, not the response before it.
         (at(format!("redis://127.0.0.1:{denying}")), "shared_cache_away", advice("protected mode"), true),
         (at(replica.url()), "shared_cache_refused", advice("replica"), false),
         (at(format!("redis://127.0.0.1:{moving}")), "shared_cache_refused", advice("redis-cluster://"), false),
@@ -104,7 +104,7 @@ async fn every_cause_is_told_as_it_is() {
         let (said, _guard) = listen();
         let gateway = fleet.ignorant(&settings);
         if what == "shared_cache_refused" {
-            // It answers, but does not keep what it should.
+            // It responds, but does not store the entry.
             gateway.is_connected().await;
             gateway.cache.changed(record("alice's key").digest, tokengate::store::Cursor(1));
         }
@@ -144,8 +144,8 @@ async fn speaking_http(strict: bool) -> u16 {
     port
 }
 
-/// A server that says one thing: what Redis says to other machines in protected mode, or to clients that know of no
-/// cluster. Greetings and pings are answered where it says the second.
+/// A server with one fixed response, such as that of Redis to other machines in protected mode, or to clients without
+/// cluster support. It answers greetings and pings if the response is the second one.
 async fn answering(line: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -153,7 +153,7 @@ async fn answering(line: &'static str) -> u16 {
         while let Ok((mut socket, _)) = listener.accept().await {
             tokio::spawn(async move {
                 if line == DENIED {
-                    // What lies unread at the end would reset the connection, and the answer with it.
+                    // Unread bytes at the end would reset the connection, and lose the response.
                     let _ = socket.read(&mut [0; 4096]).await;
                     let _ = socket.write_all(line.as_bytes()).await;
                     return;

@@ -8,7 +8,7 @@ use crate::support::redis::Cluster;
 use crate::support::{PATIENCE, eventually, soon};
 
 #[tokio::test]
-async fn a_cluster_serves_and_goes_on_after_a_master_is_killed() {
+async fn a_cluster_works_also_after_a_master_is_killed() {
     let (mut cluster, fleet) = (Cluster::start().await, Fleet::new());
     let settings = fleet.restricted(&cluster.url());
     let (one, other) = (fleet.connected(&settings).await, fleet.connected(&settings).await);

@@ -1,4 +1,4 @@
-//! What is kept, what is believed, and what it costs.
+//! Entries: which are stored, which are trusted, and their cost.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::redis::{Redis, command};
 
 #[tokio::test]
-async fn what_one_gateway_kept_another_finds() {
+async fn an_entry_of_one_gateway_is_found_by_another() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let (one, other) = (fleet.before(&redis).await, fleet.before(&redis).await);
     let alice = record("alice's key");
@@ -32,12 +32,12 @@ async fn a_hit_is_one_round_trip() {
     }
     assert_eq!(redis.count("evalsha").await - asked, 100);
     assert_eq!(gateway.counted(|c| &c.hits) - all, 100);
-    // The scripts themselves were sent once each.
+    // Each script was sent once.
     assert_eq!(redis.count("eval").await, 2);
 }
 
 #[tokio::test]
-async fn scripts_that_the_server_forgot_are_sent_again() {
+async fn scripts_that_the_server_lost_are_sent_again() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
@@ -65,7 +65,7 @@ async fn keys_and_values_show_neither_token_nor_user() {
 }
 
 #[tokio::test]
-async fn forged_cut_swapped_and_foreign_entries_count_as_absent_and_make_way_for_a_hold() {
+async fn forged_truncated_swapped_and_foreign_entries_count_as_absent_and_holds_replace_them() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let foreign_fleet = Fleet::new();
@@ -113,7 +113,7 @@ async fn forged_cut_swapped_and_foreign_entries_count_as_absent_and_make_way_for
 }
 
 #[tokio::test]
-async fn an_entry_that_is_too_old_by_our_clock_or_from_the_future_is_not_believed() {
+async fn an_entry_that_is_too_old_or_from_the_future_is_not_trusted() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
@@ -124,7 +124,7 @@ async fn an_entry_that_is_too_old_by_our_clock_or_from_the_future_is_not_believe
     gateway.hand.advance(Duration::from_secs(1));
     assert!(gateway.finds_nothing(&alice).await);
     assert_eq!(gateway.counted(|c| &c.stale), 1);
-    // The next answer of the store takes its place.
+    // The next response of the store replaces it.
     gateway.fill(&alice).await;
     assert!(gateway.finds(&alice).await);
     let other = fleet.before(&redis).await;
@@ -132,7 +132,7 @@ async fn an_entry_that_is_too_old_by_our_clock_or_from_the_future_is_not_believe
 }
 
 #[tokio::test]
-async fn an_entry_ends_by_itself() {
+async fn an_entry_expires_by_itself() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let mut settings = fleet.settings(&redis.url());
     settings.ttl = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What gateways tell each other.
+//! Notifications between gateways.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ async fn a_change_reaches_every_gateway_after_its_hold() {
 }
 
 #[tokio::test]
-async fn messages_that_say_nothing_are_passed_over() {
+async fn invalid_messages_are_ignored() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let mut feed = gateway.cache.feed();
@@ -69,7 +69,7 @@ async fn a_cut_a_stalled_and_a_killed_connection_each_end_in_a_gap() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_messages_that_nobody_reads_becomes_a_gap() {
+async fn too_many_unread_messages_become_a_gap() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let mut feed = gateway.cache.feed();

@@ -1,4 +1,4 @@
-//! A change wins over every fill, whenever the fill arrives.
+//! Holds: a change takes precedence over every fill, whenever the fill arrives.
 
 use tokengate::store::Cursor;
 
@@ -7,12 +7,12 @@ use crate::support::redis::{Redis, command};
 use crate::support::{PATIENCE, eventually};
 
 #[tokio::test]
-async fn a_hold_beats_what_was_kept_and_a_late_fill() {
+async fn a_hold_replaces_an_entry_and_blocks_a_late_fill() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let (one, other) = (fleet.before(&redis).await, fleet.before(&redis).await);
     let (kept, late) = (record("kept"), record("late"));
     one.fill(&kept).await;
-    // The other gateway read the row before the change, and hears of the change last.
+    // The other gateway read the row before the change, and is notified of the change last.
     let begun = other.begin(late.digest).await;
     one.change(&kept, 1).await;
     one.change(&late, 2).await;
@@ -24,13 +24,13 @@ async fn a_hold_beats_what_was_kept_and_a_late_fill() {
 }
 
 #[tokio::test]
-async fn a_gateway_keeps_nothing_that_it_asked_for_before_a_change() {
+async fn a_gateway_stores_nothing_that_it_looked_up_before_a_change() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
     let begun = gateway.begin(alice.digest).await;
     gateway.change(&alice, 1).await;
-    // The hold is gone, as if its time were over.
+    // Deletes the hold, as if it had expired.
     redis.ask::<String>(command(&["FLUSHALL"])).await;
     gateway.cache.keep(begun, &alice).await;
     assert!(redis.contents().await.is_empty());
@@ -39,31 +39,31 @@ async fn a_gateway_keeps_nothing_that_it_asked_for_before_a_change() {
 }
 
 #[tokio::test]
-async fn a_fill_that_hung_in_a_paused_server_does_not_land() {
+async fn a_fill_that_waited_in_a_suspended_server_is_not_stored() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let mut settings = fleet.settings(&redis.url());
     settings.timeout = std::time::Duration::from_secs(1);
     let (one, other) = (fleet.connected(&settings).await, fleet.before(&redis).await);
-    // The server knows the scripts.
+    // Loads the scripts into the server.
     one.fill(&record("another key")).await;
     let alice = record("alice's key");
     let begun = one.begin(alice.digest).await;
     let asked = redis.count("evalsha").await;
     redis.pause();
-    // It gives up after its timeout; the fill stays in the buffer of the server, longer than a look-up may take.
+    // The client times out; the fill stays in the server's buffer longer than a lookup may take.
     one.cache.keep(begun, &alice).await;
     let paused = tokio::time::Instant::now();
     eventually(PATIENCE, "longer than a look-up", || async { paused.elapsed().as_millis() > 1_500 }).await;
     redis.resume();
     eventually(PATIENCE, "the fill arrives", || async { redis.count("evalsha").await > asked }).await;
     assert!(other.finds_nothing(&alice).await);
-    // One that takes no longer lands.
+    // A fill without a delay is stored.
     other.fill(&alice).await;
     assert!(one.finds(&alice).await);
 }
 
 #[tokio::test]
-async fn an_entry_that_a_gateway_knows_to_be_older_than_a_change_is_not_believed_and_makes_way() {
+async fn an_entry_older_than_a_known_change_is_not_trusted_and_is_replaced() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let (knows, other) = (fleet.before(&redis).await, fleet.before(&redis).await);
     let (old, new) = (record("alice's key"), {
@@ -74,18 +74,18 @@ async fn an_entry_that_a_gateway_knows_to_be_older_than_a_change_is_not_believed
     other.fill(&old).await;
     let (key, value, _) = redis.contents().await.remove(0);
     knows.change(&old, 1).await;
-    // Somebody puts the old entry back over the hold: a replica that never saw it, a copy of old data.
+    // Restores the old entry over the hold, as a replica that never had the hold, or a backup, would.
     let mut set = redis::cmd("SET");
     set.arg(&key).arg(&value);
     redis.ask::<String>(set).await;
-    assert!(other.finds(&old).await, "it knows of no change");
+    assert!(other.finds(&old).await, "it has no change to deliver");
     assert!(knows.finds_nothing(&old).await);
     knows.fill(&new).await;
     assert!(knows.finds(&new).await && other.finds(&new).await);
 }
 
 #[tokio::test]
-async fn of_two_fills_the_one_that_began_later_stays() {
+async fn of_two_fills_the_later_lookup_wins() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let (early, late) = (record("alice's key"), {
@@ -105,7 +105,7 @@ async fn of_two_fills_the_one_that_began_later_stays() {
 }
 
 #[tokio::test]
-async fn a_change_is_told_once_however_many_gateways_hold_it() {
+async fn a_change_is_published_once_however_many_gateways_deliver_its_hold() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateways = [fleet.before(&redis).await, fleet.before(&redis).await, fleet.before(&redis).await];
     let alice = record("alice's key");
@@ -119,7 +119,7 @@ async fn a_change_is_told_once_however_many_gateways_hold_it() {
 }
 
 #[tokio::test]
-async fn after_a_gap_nothing_older_is_believed() {
+async fn after_a_gap_no_older_entry_is_trusted() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
@@ -132,7 +132,7 @@ async fn after_a_gap_nothing_older_is_believed() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_was_away_believes_nothing_from_before_its_start_until_it_caught_up() {
+async fn a_restarted_gateway_trusts_no_older_entry_until_it_has_read_the_change_log() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let (old, revoked) = (record("old"), record("revoked while it was away"));
@@ -149,7 +149,7 @@ async fn a_gateway_that_was_away_believes_nothing_from_before_its_start_until_it
 }
 
 #[tokio::test]
-async fn the_command_line_holds_and_tells_without_the_task() {
+async fn the_command_line_delivers_holds_without_the_background_task() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let all: Vec<_> = (0..200).map(|number| record(&format!("key {number}"))).collect();

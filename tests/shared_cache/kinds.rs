@@ -1,4 +1,4 @@
-//! Every way to reach a server, and what is said when it does not let us in.
+//! Every kind of connection to a server, and the errors of failed ones.
 
 use tokengate::config::settings::{RedisCache, RedisTls};
 
@@ -25,13 +25,13 @@ async fn says(gateway: &Gateway, what: &str) {
 }
 
 #[tokio::test]
-async fn a_unix_socket_serves() {
+async fn a_unix_socket_works() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     works(&fleet.gateway(&fleet.settings(&format!("unix:{}", redis.socket().display())))).await;
 }
 
 #[tokio::test]
-async fn another_database_serves_and_shares_nothing_with_the_first() {
+async fn another_database_works_and_shares_nothing_with_the_first() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let (first, third) = (fleet.before(&redis).await, fleet.gateway(&fleet.settings(&format!("{}/3", redis.url()))));
     let bob = record("bob's key");
@@ -41,7 +41,7 @@ async fn another_database_serves_and_shares_nothing_with_the_first() {
 }
 
 #[tokio::test]
-async fn a_user_with_no_more_rights_than_it_needs_serves() {
+async fn a_user_with_minimal_rights_works() {
     let fleet = Fleet::new();
     let redis = Redis::start_with(&[RULES]).await;
     works(&fleet.gateway(&fleet.settings(&format!("redis://gate:open-sesame@127.0.0.1:{}", redis.port)))).await;
@@ -50,7 +50,7 @@ async fn a_user_with_no_more_rights_than_it_needs_serves() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_without_it() {
+async fn a_wrong_password_is_reported_without_showing_it() {
     let fleet = Fleet::new();
     let redis = Redis::start_with(&[RULES]).await;
     let wrong = fleet.gateway(&fleet.settings(&format!("redis://gate:wrong-sesame@127.0.0.1:{}", redis.port)));
@@ -62,7 +62,7 @@ async fn a_wrong_password_is_told_without_it() {
 }
 
 #[tokio::test]
-async fn tls_serves_where_the_authority_is_trusted_and_is_told_of_where_not() {
+async fn tls_works_with_a_trusted_ca_and_is_reported_otherwise() {
     let (fleet, (redis, ca_file)) = (Fleet::new(), Redis::start_tls().await);
     let url = format!("rediss://localhost:{}", redis.port);
     let trusting = RedisCache {

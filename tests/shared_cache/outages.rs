@@ -1,4 +1,4 @@
-//! The server away, slow, full, or back with the past.
+//! The server is unreachable, slow, full, or returns with old data.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::support::redis::{Redis, command};
 use crate::support::{Line, PATIENCE, eventually};
 
 #[tokio::test]
-async fn a_server_that_is_away_costs_nothing_and_heals_by_itself() {
+async fn an_unreachable_server_causes_no_delay_and_recovers_by_itself() {
     let (mut redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
@@ -27,7 +27,7 @@ async fn a_server_that_is_away_costs_nothing_and_heals_by_itself() {
     }
     assert_eq!(gateway.counted(|c| &c.errors), errors, "nobody asked");
     let why = || async { gateway.cache.trouble().is_some_and(|why| why.contains("refused")) };
-    eventually(PATIENCE, "it is said why", why).await;
+    eventually(PATIENCE, "the cause is logged", why).await;
     redis.restart().await;
     gateway.is_connected().await;
     gateway.fill(&alice).await;
@@ -35,7 +35,7 @@ async fn a_server_that_is_away_costs_nothing_and_heals_by_itself() {
 }
 
 #[tokio::test]
-async fn a_paused_server_costs_three_timeouts_and_no_more() {
+async fn a_suspended_server_causes_at_most_three_timeouts() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let mut settings = fleet.settings(&redis.url());
     settings.timeout = Duration::from_secs(1);
@@ -54,7 +54,7 @@ async fn a_paused_server_costs_three_timeouts_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_partition_is_noticed_and_heals() {
+async fn a_partition_is_detected_and_recovers() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let line = Line::to(SocketAddr::from(([127, 0, 0, 1], redis.port))).await;
     let mut settings = fleet.settings(&format!("redis://{}", line.address));
@@ -76,7 +76,7 @@ async fn a_partition_is_noticed_and_heals() {
 }
 
 #[tokio::test]
-async fn nothing_is_believed_while_a_hold_is_owed_and_it_is_delivered_after_the_outage() {
+async fn no_entry_is_trusted_while_a_hold_is_undelivered() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let line = Line::to(SocketAddr::from(([127, 0, 0, 1], redis.port))).await;
     let gateway = fleet.connected(&fleet.settings(&format!("redis://{}", line.address))).await;
@@ -91,7 +91,7 @@ async fn nothing_is_believed_while_a_hold_is_owed_and_it_is_delivered_after_the_
         gateway.cache.changed(record.digest, Cursor(number));
     }
     assert_eq!(gateway.cache.owed(), 100);
-    assert!(other.finds(&all[0]).await, "nobody told this one yet");
+    assert!(other.finds(&all[0]).await, "this gateway was not notified yet");
     line.pass();
     gateway.has_delivered().await;
     for record in &all {
@@ -101,10 +101,10 @@ async fn nothing_is_believed_while_a_hold_is_owed_and_it_is_delivered_after_the_
 }
 
 #[tokio::test]
-async fn a_server_that_is_started_again_with_old_data_brings_nothing_back() {
+async fn a_restarted_server_with_old_data_revives_no_token() {
     let (mut redis, fleet) = (Redis::start().await, Fleet::new());
     let (knows, late) = (fleet.before(&redis).await, fleet.before(&redis).await);
-    let (revoked, withdrawn_later) = (record("revoked"), record("withdrawn during the outage"));
+    let (revoked, withdrawn_later) = (record("revoked"), record("revoked during the outage"));
     knows.fill(&revoked).await;
     knows.fill(&withdrawn_later).await;
     redis.save().await;
@@ -115,7 +115,11 @@ async fn a_server_that_is_started_again_with_old_data_brings_nothing_back() {
         gateway.cache.changed(withdrawn_later.digest, Cursor(2));
     }
     redis.restart().await;
-    assert_eq!(redis.contents().await.iter().filter(|(_, value, _)| value[0] == b'e').count(), 2, "the past is back");
+    assert_eq!(
+        redis.contents().await.iter().filter(|(_, value, _)| value[0] == b'e').count(),
+        2,
+        "the old data is back"
+    );
     for gateway in [&knows, &late] {
         gateway.is_connected().await;
         for record in [&revoked, &withdrawn_later] {
@@ -129,7 +133,7 @@ async fn a_server_that_is_started_again_with_old_data_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_started_again_empty_is_filled_again() {
+async fn a_restarted_empty_server_is_filled_again() {
     let (mut redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let alice = record("alice's key");
@@ -143,7 +147,7 @@ async fn a_server_that_is_started_again_empty_is_filled_again() {
 }
 
 #[tokio::test]
-async fn a_full_server_still_answers_and_still_forgets() {
+async fn a_full_server_still_responds_and_still_invalidates() {
     let (redis, fleet) = (Redis::start().await, Fleet::new());
     let gateway = fleet.before(&redis).await;
     let (alice, bob) = (record("alice's key"), record("bob's key"));
@@ -162,7 +166,7 @@ async fn a_full_server_still_answers_and_still_forgets() {
 }
 
 #[tokio::test]
-async fn a_start_without_a_server_is_a_start() {
+async fn a_gateway_starts_without_the_server() {
     let fleet = Fleet::new();
     let nobody = format!("redis://127.0.0.1:{}", crate::support::redis::free_port());
     let gateway = fleet.gateway(&fleet.settings(&nobody));

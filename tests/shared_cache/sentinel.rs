@@ -1,4 +1,4 @@
-//! A master that dies, and the sentinels' new one.
+//! A master fails, and the sentinels promote a replica.
 
 use tokengate::store::{Cursor, TokenEvent};
 
@@ -7,7 +7,7 @@ use crate::support::redis::Sentinels;
 use crate::support::{PATIENCE, eventually, soon};
 
 #[tokio::test]
-async fn a_new_master_is_found_and_no_fenced_entry_counts_there() {
+async fn a_new_master_is_found_and_fenced_entries_are_not_trusted_there() {
     let (mut servers, fleet) = (Sentinels::start().await, Fleet::new());
     let settings = fleet.restricted(&servers.url());
     let gateway = fleet.connected(&settings).await;

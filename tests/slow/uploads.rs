@@ -1,4 +1,4 @@
-//! Uploads that live but are slow.
+//! Slow uploads that make progress.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokengate::config::settings::Route;
 
 use crate::support::{Origin, Site, Wire};
 
-/// Beyond the time in which every body may be slow.
+/// Longer than the time for which every body may be slow.
 const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_slow_upload_that_lives_is_cut_only_where_the_settings_want_more() {
+async fn a_slow_upload_is_cut_only_where_a_higher_rate_is_configured() {
     let origin = Origin::answering("hello").await;
     let site = Site::before(&origin).with(|settings| {
         let public = settings.routes[1].clone();
@@ -21,7 +21,7 @@ async fn a_slow_upload_that_lives_is_cut_only_where_the_settings_want_more() {
     });
     let gateway = site.start().await;
     let pieces = 2 * LONG.as_secs();
-    // 100 bytes a second on an ordinary route, and on one that wants more; next to nothing on a streaming one.
+    // 100 bytes per second on an ordinary route, and on one with a higher minimum; almost nothing on a streaming one.
     let uploads = [("/public/x", 50), ("/brisk/x", 50), ("/live/x", 1)].map(|(path, size)| {
         let gateway = &gateway;
         async move {
@@ -31,7 +31,7 @@ async fn a_slow_upload_that_lives_is_cut_only_where_the_settings_want_more() {
             let mut drops = tokio::time::interval(Duration::from_millis(500));
             for _ in 0..pieces {
                 drops.tick().await;
-                // A connection that was cut may lose its answer.
+                // A cut connection may lose its response.
                 if wire.try_send("x".repeat(size)).await.is_err() {
                     return;
                 }

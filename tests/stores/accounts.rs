@@ -1,4 +1,4 @@
-//! Users: created, found, renamed, switched off, deleted.
+//! Users: created, found, renamed, deactivated, deleted.
 
 use tokengate::store::{
     AccountError, Actor, DetailsChange, InvalidUser, NamedToken, NewUser, Page, Password, Store, Via,
@@ -9,29 +9,29 @@ use super::for_each_store;
 use super::site::{START, Site, found, user};
 
 for_each_store! {
-    a_created_user_is_found_as_it_was_ordered
-    each_new_user_gets_a_login_token_where_the_settings_say_so
+    a_created_user_is_found_with_all_details
+    each_new_user_gets_a_login_token_where_configured
     names_are_compared_byte_by_byte
-    what_a_change_does_not_name_stays
+    fields_that_a_change_does_not_name_stay
     a_taken_name_or_id_is_refused
-    unacceptable_users_are_refused
-    a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user
-    only_the_right_password_of_an_active_user_fits
-    a_changed_password_leaves_tokens_alone
-    a_changed_password_revokes_tokens_where_the_settings_say_so
-    a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again
+    invalid_users_are_refused
+    a_lookup_returns_the_new_name_groups_and_state_of_a_user
+    only_the_right_password_of_an_active_user_matches
+    a_changed_password_keeps_tokens
+    a_changed_password_revokes_tokens_where_configured
+    tokens_of_a_deleted_user_are_deleted_and_the_id_is_not_reused
     users_are_listed_in_pages
-    a_name_that_nobody_can_have_is_no_error
-    what_is_done_to_a_user_who_does_not_exist_is_refused
-    of_two_superusers_who_shut_one_another_out_at_once_one_stays
-    the_command_line_shuts_out_the_last_superuser
+    an_impossible_name_is_not_found_without_an_error
+    changes_of_an_unknown_user_are_refused
+    of_two_superusers_who_remove_each_other_one_stays
+    the_command_line_can_remove_the_last_superuser
 }
 
 fn password(text: &str) -> Password {
     Password::parse(text).unwrap()
 }
 
-async fn a_created_user_is_found_as_it_was_ordered(site: Site) {
+async fn a_created_user_is_found_with_all_details(site: Site) {
     let store = site.open().await;
     let order = NewUser {
         id: Some(SubjectId(1001)),
@@ -57,7 +57,7 @@ async fn a_created_user_is_found_as_it_was_ordered(site: Site) {
     assert_eq!(user(&store, "bob").await, SubjectId(1002));
 }
 
-async fn each_new_user_gets_a_login_token_where_the_settings_say_so(mut site: Site) {
+async fn each_new_user_gets_a_login_token_where_configured(mut site: Site) {
     site.tokens.issue_on_user_create = true;
     let store = site.open().await;
     let (created, issued) = store.accounts.create(NewUser::named("alice")).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_taken_name_or_id_is_refused(site: Site) {
     store.accounts.rename(bob, "bob").await.expect("one's own name is free");
 }
 
-async fn unacceptable_users_are_refused(site: Site) {
+async fn invalid_users_are_refused(site: Site) {
     let store = site.open().await;
     let bad_name = store.accounts.create(NewUser::named("a\nb")).await;
     assert!(matches!(bad_name, Err(AccountError::Invalid(InvalidUser::Name))));
@@ -102,7 +102,7 @@ async fn unacceptable_users_are_refused(site: Site) {
     assert!(matches!(bad_group, Err(AccountError::Invalid(InvalidUser::Group))));
 }
 
-async fn a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user(site: Site) {
+async fn a_lookup_returns_the_new_name_groups_and_state_of_a_user(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let token = store.ledger.issue_login(alice).await.unwrap().key;
@@ -118,7 +118,7 @@ async fn a_check_sees_a_renamed_a_regrouped_and_a_deactivated_user(site: Site) {
     assert!(found(&store, &token).await.owner.active);
 }
 
-async fn only_the_right_password_of_an_active_user_fits(site: Site) {
+async fn only_the_right_password_of_an_active_user_matches(site: Site) {
     let store = site.open().await;
     let order = NewUser { password: Some(password("correct horse")), ..NewUser::named("alice") };
     let (alice, _) = store.accounts.create(order).await.unwrap();
@@ -138,7 +138,7 @@ async fn only_the_right_password_of_an_active_user_fits(site: Site) {
     assert!(!store.accounts.find("alice").await.unwrap().unwrap().has_password);
 }
 
-async fn a_changed_password_leaves_tokens_alone(site: Site) {
+async fn a_changed_password_keeps_tokens(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_changed_password_leaves_tokens_alone(site: Site) {
     assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id);
 }
 
-async fn a_changed_password_revokes_tokens_where_the_settings_say_so(mut site: Site) {
+async fn a_changed_password_revokes_tokens_where_configured(mut site: Site) {
     site.tokens.revoke_on_password_change = true;
     let store = site.open().await;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
@@ -165,7 +165,7 @@ async fn a_changed_password_revokes_tokens_where_the_settings_say_so(mut site: S
     assert_eq!(found(&store, &other).await.revoked, None);
 }
 
-async fn a_deleted_user_takes_tokens_along_and_the_id_is_not_used_again(site: Site) {
+async fn tokens_of_a_deleted_user_are_deleted_and_the_id_is_not_reused(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
@@ -189,7 +189,7 @@ async fn users_are_listed_in_pages(site: Site) {
     assert_eq!(names(Page { after: 2, limit: 2 }).await, ["b"]);
 }
 
-async fn what_is_done_to_a_user_who_does_not_exist_is_refused(site: Site) {
+async fn changes_of_an_unknown_user_are_refused(site: Site) {
     let store = site.open().await;
     let (nobody, accounts) = (SubjectId(999), &store.accounts);
     for refused in [
@@ -204,7 +204,7 @@ async fn what_is_done_to_a_user_who_does_not_exist_is_refused(site: Site) {
     }
 }
 
-async fn a_name_that_nobody_can_have_is_no_error(site: Site) {
+async fn an_impossible_name_is_not_found_without_an_error(site: Site) {
     let store = site.open().await;
     user(&store, "alice").await;
     for name in ["alice\0", "\0", "alice\n", "", "ALICE"] {
@@ -213,7 +213,7 @@ async fn a_name_that_nobody_can_have_is_no_error(site: Site) {
     }
 }
 
-/// What shuts a superuser out.
+/// How a superuser loses access.
 #[derive(Clone, Copy, Debug)]
 enum Exit {
     Demoted,
@@ -240,9 +240,9 @@ async fn superuser(store: &Store, name: &str) -> SubjectId {
     store.accounts.create(new).await.unwrap().0.account.id
 }
 
-async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site) {
+async fn of_two_superusers_who_remove_each_other_one_stays(site: Site) {
     let store = site.open().await;
-    // Neither of these could come in.
+    // Neither of these could sign in.
     let off = NewUser { superuser: true, active: false, password: Some(password("known")), ..NewUser::named("off") };
     store.accounts.create(off).await.unwrap();
     let mute = NewUser { superuser: true, ..NewUser::named("mute") };
@@ -258,7 +258,7 @@ async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site
                 (Err(AccountError::LastSuperuser), Ok(())) => (other, by_other),
                 outcomes => panic!("{one_exit:?} {other_exit:?}: {outcomes:?}"),
             };
-            // Whoever is not the last may go, and who is not shut out stays.
+            // Another superuser can be removed; a removed one can return.
             left_by.accounts.activate(left).await.unwrap();
             left_by.accounts.set_rights(left, false, true).await.unwrap();
             for name in ["one", "other"] {
@@ -273,7 +273,7 @@ async fn of_two_superusers_who_shut_one_another_out_at_once_one_stays(site: Site
     }
 }
 
-async fn the_command_line_shuts_out_the_last_superuser(site: Site) {
+async fn the_command_line_can_remove_the_last_superuser(site: Site) {
     let store = site.open().await.acting_as(Actor::command_line());
     for exit in Exit::ALL {
         let root = superuser(&store, &format!("{exit:?}")).await;
@@ -281,7 +281,7 @@ async fn the_command_line_shuts_out_the_last_superuser(site: Site) {
     }
 }
 
-async fn what_a_change_does_not_name_stays(site: Site) {
+async fn fields_that_a_change_does_not_name_stay(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let change = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {

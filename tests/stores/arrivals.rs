@@ -1,4 +1,4 @@
-//! Users and tokens that come from another system: what must not count here, and what ends when it does not count there.
+//! The import: what must not become valid here, and what is revoked when it is no longer valid in the other system.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use super::for_each_store;
 use super::site::{START, Site, key};
 
 for_each_store! {
-    what_must_not_count_is_not_taken_over_and_an_end_comes_along
-    what_does_not_count_there_any_more_is_told_and_ended_when_asked
-    who_is_gone_is_told_and_ended_when_asked_and_others_are_not
-    a_database_that_moved_has_its_former_address_until_that_is_renamed
+    invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is
+    tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_request
+    deleted_users_are_reported_and_deactivated_on_request
+    a_moved_database_has_its_old_address_until_that_is_renamed
 }
 
 const KEEPING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: false };
@@ -26,7 +26,7 @@ fn token(key: &str, age: u64) -> ArrivingToken {
     ArrivingToken { key: key.to_owned().into(), created, expires: None, withheld: None }
 }
 
-/// Somebody with this id and these tokens.
+/// A user with this id and these tokens.
 async fn arrival(store: &Store, id: i64, active: bool, tokens: Vec<ArrivingToken>) -> Arrival {
     let name = format!("user{id}");
     let template = match store.accounts.find("template").await.unwrap() {
@@ -39,7 +39,7 @@ async fn arrival(store: &Store, id: i64, active: bool, tokens: Vec<ArrivingToken
     Arrival { user: User { account, ..template }, password: "!".to_owned().into(), tokens }
 }
 
-/// The states of the tokens of a user: live or not, oldest id first.
+/// For each token of a user whether it is live, by id.
 async fn live(store: &Store, id: i64) -> Vec<bool> {
     let filter = TokenFilter { owner: Some(SubjectId(id)), live: false };
     let listed = store.ledger.list(filter, Page::first(100)).await.unwrap();
@@ -50,7 +50,7 @@ async fn is_active(store: &Store, id: i64) -> bool {
     store.accounts.find(&format!("user{id}")).await.unwrap().unwrap().account.active
 }
 
-async fn what_must_not_count_is_not_taken_over_and_an_end_comes_along(site: Site) {
+async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: Site) {
     let store = site.open().await;
     let later = START.after(Duration::from_secs(60));
     let withheld = |key: &str, age, why| ArrivingToken { withheld: Some(why), ..token(key, age) };
@@ -80,7 +80,7 @@ async fn what_must_not_count_is_not_taken_over_and_an_end_comes_along(site: Site
     }
     assert_eq!(store.tokens.find(&key("ends")).await.unwrap().unwrap().expires, Some(later));
     assert_eq!(store.tokens.find(&key("endless")).await.unwrap().unwrap().expires, None);
-    // It gets an end there: told, since it lives longer here.
+    // It gets an expiry there: reported, since it lives longer here.
     let sooner = vec![ArrivingToken { expires: Some(later), ..token("endless", 7) }, token("ends", 5)];
     let taken = store.accounts.take_in(&arrival(&store, 7, true, sooner).await, &PRUNING("a")).await.unwrap();
     let tokens: Vec<TokenTaken> = taken.tokens.into_iter().map(|(_, taken)| taken).collect();
@@ -88,7 +88,7 @@ async fn what_must_not_count_is_not_taken_over_and_an_end_comes_along(site: Site
     assert!(taken.stale.is_empty());
 }
 
-async fn what_does_not_count_there_any_more_is_told_and_ended_when_asked(site: Site) {
+async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_request(site: Site) {
     let store = site.open().await;
     for (n, why) in
         [None, Some(Withheld::Disabled), Some(Withheld::Expired), Some(Withheld::ReadOnly), Some(Withheld::Networks)]
@@ -116,7 +116,7 @@ async fn what_does_not_count_there_any_more_is_told_and_ended_when_asked(site: S
     }
 }
 
-async fn who_is_gone_is_told_and_ended_when_asked_and_others_are_not(site: Site) {
+async fn deleted_users_are_reported_and_deactivated_on_request(site: Site) {
     let store = site.open().await;
     for (id, source) in [(1, "a"), (2, "a"), (3, "b")] {
         let tokens = vec![token(&format!("key{id}"), 1)];
@@ -128,20 +128,20 @@ async fn who_is_gone_is_told_and_ended_when_asked_and_others_are_not(site: Site)
     let gone = store.accounts.miss(SubjectId(1), &KEEPING("a")).await.unwrap();
     assert_eq!((gone.name.as_str(), gone.stale.user, gone.stale.tokens.len()), ("user1", true, 1));
     assert!(is_active(&store, 1).await && live(&store, 1).await == [true]);
-    // Of another system nothing is known of this one.
+    // Another system knows nothing about this user.
     let foreign = store.accounts.miss(SubjectId(3), &PRUNING("a")).await.unwrap();
     assert!(foreign.stale.is_empty() && is_active(&store, 3).await && live(&store, 3).await == [true]);
     store.accounts.miss(SubjectId(1), &PRUNING("a")).await.unwrap();
     assert!(!is_active(&store, 1).await && live(&store, 1).await == [false]);
     assert_eq!(ids(&KEEPING("a")).await, [SubjectId(2)]);
-    // Somebody who is inactive there, too.
+    // A user who is inactive in both systems.
     let inactive =
         store.accounts.take_in(&arrival(&store, 2, false, vec![token("key2", 1)]).await, &PRUNING("a")).await;
     assert!(inactive.unwrap().stale.user && !is_active(&store, 2).await);
     assert_eq!(live(&store, 2).await, [true], "the token is there");
 }
 
-async fn a_database_that_moved_has_its_former_address_until_that_is_renamed(site: Site) {
+async fn a_moved_database_has_its_old_address_until_that_is_renamed(site: Site) {
     let store = site.open().await;
     let came = async || arrival(&store, 1, true, vec![token("first", 1), token("second", 2), token("third", 3)]).await;
     let before = arrival(&store, 1, true, vec![token("first", 1), token("second", 2)]).await;

@@ -1,4 +1,4 @@
-//! The audit trail: a change and its entry are one.
+//! The audit trail: a change and its entry are one transaction.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::for_each_store;
 use super::site::{START, Site, key, user};
 
 for_each_store! {
-    every_change_of_a_user_or_token_is_told
-    what_power_a_new_user_has_is_told
-    what_was_edited_is_told
-    what_changes_nothing_is_not_told
-    each_token_that_ends_with_others_has_its_own_entry
-    an_exposed_token_is_told_of_once
-    what_a_token_is_called_and_when_it_ends_is_told
-    a_refused_change_is_not_told
-    an_entry_outlives_what_it_is_about
-    an_unknown_name_is_not_kept
-    entries_are_filtered_and_stand_on_exactly_one_page
-    entries_are_never_altered_and_go_when_their_time_is_over
-    no_key_and_no_password_stands_in_the_trail
+    every_change_of_a_user_or_token_is_recorded
+    the_rights_of_a_new_user_are_recorded
+    edited_fields_are_recorded
+    an_action_without_effect_is_not_recorded
+    each_token_of_a_bulk_revocation_has_its_own_entry
+    an_exposed_token_is_recorded_once
+    name_and_expiry_of_a_token_are_recorded
+    a_refused_change_is_not_recorded
+    an_entry_outlives_its_user_and_token
+    an_unknown_name_is_not_stored
+    entries_are_filtered_and_on_exactly_one_page
+    entries_are_never_altered_and_are_deleted_after_their_retention
+    the_trail_contains_no_key_and_no_password
 }
 
 fn root() -> Actor {
@@ -37,14 +37,14 @@ async fn entries(store: &Store, query: AuditQuery) -> Vec<AuditEntry> {
     store.audit.as_ref().unwrap().entries(&query).await.unwrap().entries
 }
 
-/// Act, user and detail, oldest first.
+/// Action, user and detail of all entries, oldest first.
 async fn told(store: &Store) -> Vec<(Act, String, String)> {
     let mut entries = entries(store, AuditQuery::default()).await;
     entries.reverse();
     entries.into_iter().map(|entry| (entry.act, entry.user_name, entry.detail)).collect()
 }
 
-async fn every_change_of_a_user_or_token_is_told(site: Site) {
+async fn every_change_of_a_user_or_token_is_recorded(site: Site) {
     let store = site.open().await.acting_as(root());
     let (accounts, ledger) = (&store.accounts, &store.ledger);
     let alice = user(&store, "alice").await;
@@ -60,7 +60,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     accounts.activate(alice).await.unwrap();
     accounts.set_password(alice, None).await.unwrap();
     let login = ledger.issue_login(alice).await.unwrap();
-    // It is there already: nothing changes.
+    // The token exists already: nothing changes.
     ledger.issue_login(alice).await.unwrap();
     let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
     let named = ledger.issue_named(alice, &order).await.unwrap();
@@ -99,7 +99,7 @@ async fn every_change_of_a_user_or_token_is_told(site: Site) {
     }
 }
 
-async fn what_power_a_new_user_has_is_told(site: Site) {
+async fn the_rights_of_a_new_user_are_recorded(site: Site) {
     let store = site.open().await;
     let groups = || vec!["ops".to_owned(), "a,b".to_owned(), "ops".to_owned()];
     for (new, told) in [
@@ -128,7 +128,7 @@ async fn what_power_a_new_user_has_is_told(site: Site) {
     }
 }
 
-async fn what_was_edited_is_told(site: Site) {
+async fn edited_fields_are_recorded(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let edit = |name: Option<&str>, email: Option<&str>, first: Option<&str>, last: Option<&str>| {
@@ -156,7 +156,7 @@ async fn what_was_edited_is_told(site: Site) {
     }
 }
 
-async fn what_changes_nothing_is_not_told(site: Site) {
+async fn an_action_without_effect_is_not_recorded(site: Site) {
     let store = site.open().await;
     let (accounts, ledger) = (&store.accounts, &store.ledger);
     let new = NewUser { staff: true, groups: vec!["a".to_owned(), "b".to_owned()], ..NewUser::named("alice") };
@@ -181,7 +181,7 @@ async fn what_changes_nothing_is_not_told(site: Site) {
     assert_eq!(told(&store).await, before);
 }
 
-async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
+async fn each_token_of_a_bulk_revocation_has_its_own_entry(site: Site) {
     let store = site.open().await;
     let ledger = &store.ledger;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
@@ -224,7 +224,7 @@ async fn each_token_that_ends_with_others_has_its_own_entry(site: Site) {
     }
 }
 
-async fn what_a_token_is_called_and_when_it_ends_is_told(mut site: Site) {
+async fn name_and_expiry_of_a_token_are_recorded(mut site: Site) {
     site.tokens.default_ttl = Some(Duration::from_secs(60));
     let store = site.open().await;
     let (ledger, audit) = (&store.ledger, store.audit.as_ref().unwrap());
@@ -253,7 +253,7 @@ async fn what_a_token_is_called_and_when_it_ends_is_told(mut site: Site) {
     );
 }
 
-async fn an_exposed_token_is_told_of_once(site: Site) {
+async fn an_exposed_token_is_recorded_once(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let (marked, revoked) = (
@@ -266,7 +266,7 @@ async fn an_exposed_token_is_told_of_once(site: Site) {
     );
     let before = entries(&store, AuditQuery::default()).await.len();
     for from in [[192, 0, 2, 8], [192, 0, 2, 9]] {
-        // Whoever acts: it came to the gateway, from a client.
+        // Whichever actor is set: the gateway received it, from a client.
         let tokens = store.acting_as(root()).tokens;
         tokens.mark_exposed(marked.key.digest(), from.into(), START).await.unwrap();
         tokens.revoke_exposed(revoked.key.digest(), from.into(), START).await.unwrap();
@@ -289,7 +289,7 @@ async fn an_exposed_token_is_told_of_once(site: Site) {
     }
 }
 
-async fn a_refused_change_is_not_told(site: Site) {
+async fn a_refused_change_is_not_recorded(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     user(&store, "bob").await;
@@ -302,7 +302,7 @@ async fn a_refused_change_is_not_told(site: Site) {
     assert_eq!(told(&store).await, before);
 }
 
-async fn an_entry_outlives_what_it_is_about(site: Site) {
+async fn an_entry_outlives_its_user_and_token(site: Site) {
     let store = site.open().await.acting_as(root());
     let alice = user(&store, "alice").await;
     let token = store.ledger.issue_login(alice).await.unwrap().id;
@@ -315,7 +315,7 @@ async fn an_entry_outlives_what_it_is_about(site: Site) {
     assert!(of_token.iter().all(|entry| entry.user_name == "alice"));
 }
 
-async fn an_unknown_name_is_not_kept(site: Site) {
+async fn an_unknown_name_is_not_stored(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let audit = store.audit.as_ref().unwrap();
@@ -327,7 +327,7 @@ async fn an_unknown_name_is_not_kept(site: Site) {
     assert_eq!(users, [(Some(alice), "alice"), (None, ""), (None, ""), (None, "")]);
 }
 
-async fn entries_are_filtered_and_stand_on_exactly_one_page(site: Site) {
+async fn entries_are_filtered_and_on_exactly_one_page(site: Site) {
     let store = site.open().await;
     let theirs = store.acting_as(root());
     for number in 0..4 {
@@ -352,7 +352,7 @@ async fn entries_are_filtered_and_stand_on_exactly_one_page(site: Site) {
     assert_eq!((back.entries, back.previous), (first.entries, Place::Start));
 }
 
-async fn entries_are_never_altered_and_go_when_their_time_is_over(site: Site) {
+async fn entries_are_never_altered_and_are_deleted_after_their_retention(site: Site) {
     let store = site.open().await;
     user(&store, "alice").await;
     site.hand.advance(Duration::from_secs(60));
@@ -361,7 +361,7 @@ async fn entries_are_never_altered_and_go_when_their_time_is_over(site: Site) {
     let altered = match site.store.url {
         StoreUrl::Sqlite(_) => statement.execute(&mut site.intruder().await).await.map(drop),
         StoreUrl::Postgres(_) => statement.execute(&mut site.session().await).await.map(drop),
-        StoreUrl::Django(_) => unreachable!("no site has one"),
+        StoreUrl::Django(_) => unreachable!("no such header exists"),
     };
     assert!(altered.unwrap_err().to_string().contains("never altered"));
     let audit = store.audit.as_ref().unwrap();
@@ -369,7 +369,7 @@ async fn entries_are_never_altered_and_go_when_their_time_is_over(site: Site) {
     assert_eq!(told(&store).await, [(Act::UserCreated, "bob".to_owned(), String::new())]);
 }
 
-async fn no_key_and_no_password_stands_in_the_trail(site: Site) {
+async fn the_trail_contains_no_key_and_no_password(site: Site) {
     let store = site.open().await;
     let password = || Some(Password::parse("wonderland".to_owned()).unwrap());
     let (alice, _) = store.accounts.create(NewUser { password: password(), ..NewUser::named("alice") }).await.unwrap();

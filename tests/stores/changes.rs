@@ -1,4 +1,4 @@
-//! The change log: nothing changes what a token means without an event.
+//! The change log: every change that affects a token leaves an event.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::support::{PATIENCE, eventually};
 
 for_each_store! {
     every_change_leaves_an_event
-    what_changes_no_meaning_leaves_no_event
-    a_refused_wish_leaves_no_event
+    a_change_without_effect_on_tokens_leaves_no_event
+    a_refused_change_leaves_no_event
     changes_are_read_in_pages_and_to_the_end
-    a_reader_that_knows_more_than_the_store_learns_of_a_gap
+    a_reader_ahead_of_the_store_gets_a_gap
     a_cursor_is_found_by_time
-    what_is_swept_away_is_a_gap_for_those_who_have_not_read_it
-    a_long_log_is_swept_to_its_newest_entry
+    deleted_events_are_a_gap_for_readers_that_missed_them
+    a_long_log_is_deleted_up_to_its_newest_entry
 }
 
 fn changed(key: &TokenKey) -> TokenEvent {
@@ -84,7 +84,7 @@ async fn every_change_leaves_an_event(mut site: Site) {
     }
 }
 
-async fn what_changes_no_meaning_leaves_no_event(site: Site) {
+async fn a_change_without_effect_on_tokens_leaves_no_event(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
@@ -100,7 +100,7 @@ async fn what_changes_no_meaning_leaves_no_event(site: Site) {
     assert_eq!(log.events(&store).await, []);
 }
 
-async fn a_refused_wish_leaves_no_event(site: Site) {
+async fn a_refused_change_leaves_no_event(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     store.ledger.issue_login(alice).await.unwrap();
@@ -128,7 +128,7 @@ async fn changes_are_read_in_pages_and_to_the_end(site: Site) {
     assert_eq!((end.events.len(), end.next), (0, second.next));
 }
 
-async fn a_reader_that_knows_more_than_the_store_learns_of_a_gap(site: Site) {
+async fn a_reader_ahead_of_the_store_gets_a_gap(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     store.ledger.issue_login(alice).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_reader_that_knows_more_than_the_store_learns_of_a_gap(site: Site) {
     assert_eq!((&changes.events[..], changes.next), (&[TokenEvent::Gap][..], newest));
 }
 
-/// Later than everything that was written until now, by the clock of the machine; waits until it is.
+/// A time after everything that was written so far, by the clock of the machine; waits until then.
 async fn after_all() -> Timestamp {
     // SQLite's clock counts milliseconds.
     let now = Clock::system().now().after(Duration::from_millis(2));
@@ -162,7 +162,7 @@ async fn a_cursor_is_found_by_time(site: Site) {
     assert_eq!(cursor_at(after_all().await).await, all.next, "nothing has happened since");
 }
 
-async fn what_is_swept_away_is_a_gap_for_those_who_have_not_read_it(site: Site) {
+async fn deleted_events_are_a_gap_for_readers_that_missed_them(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let begin = store.tokens.newest_change().await.unwrap();
@@ -194,7 +194,7 @@ async fn what_is_swept_away_is_a_gap_for_those_who_have_not_read_it(site: Site) 
     assert_eq!(store.tokens.changes(newest).await.unwrap().events, [SubjectChanged(alice)]);
 }
 
-async fn a_long_log_is_swept_to_its_newest_entry(site: Site) {
+async fn a_long_log_is_deleted_up_to_its_newest_entry(site: Site) {
     let store = site.open().await;
     assert_eq!(store.tokens.prune_changes(after_all().await).await.unwrap(), 0, "nothing is there yet");
     let alice = user(&store, "alice").await;

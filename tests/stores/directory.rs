@@ -1,4 +1,4 @@
-//! Lists of users and tokens: searched, filtered, sorted, page by page.
+//! Lists of users and tokens: search, filters, order, pages.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use super::site::{START, Site, key, user};
 
 for_each_store! {
     users_are_found_by_the_beginning_of_their_name_or_address
-    addresses_are_found_beside_many_names
-    users_are_filtered_by_what_they_are
+    addresses_are_found_together_with_many_names
+    users_are_filtered_by_their_properties
     common_groups_and_rare_groups_are_filtered_alike
-    every_user_stands_on_exactly_one_page_in_each_order
-    the_way_back_leads_to_what_is_there_by_then
+    every_user_is_on_exactly_one_page_in_each_order
+    previous_pages_show_the_current_entries
     each_view_of_the_tokens_shows_its_own_in_its_order
     tokens_are_found_by_owner_hint_and_kind
     common_names_and_rare_names_of_owners_are_found_alike
     common_and_rare_beginnings_of_keys_are_found_alike
-    every_token_stands_on_exactly_one_page_in_each_view
-    what_nobody_can_be_called_finds_nothing
+    every_token_is_on_exactly_one_page_in_each_view
+    an_impossible_name_finds_nothing
     a_mark_changes_with_the_password_alone
 }
 
@@ -53,7 +53,7 @@ async fn ids(store: &Store, query: TokenQuery) -> Vec<TokenId> {
     tokens.entries.into_iter().map(|token| token.record.id).collect()
 }
 
-/// A part of a list of users by their names, and of one of tokens by their ids.
+/// A page of users by name, and a page of tokens by id.
 async fn users(store: &Store, query: UserQuery) -> Listing<String> {
     let Listing { entries, previous, next } = directory(store).users(&query).await.unwrap();
     Listing { entries: entries.into_iter().map(|user| user.account.name).collect(), previous, next }
@@ -64,9 +64,9 @@ async fn tokens(store: &Store, query: TokenQuery) -> Listing<TokenId> {
     Listing { entries: entries.into_iter().map(|token| token.record.id).collect(), previous, next }
 }
 
-/// All entries of a list, part after part. The way back leads through the same parts.
+/// All entries of a list, page by page. The way back has the same pages.
 async fn paged<T: Clone + Debug + PartialEq>(part: impl AsyncFn(Place) -> Listing<T>) -> Vec<T> {
-    // As a link carries it.
+    // The form in a link.
     let sent = |place: &Place| place.to_string().parse::<Place>().unwrap();
     let mut parts = vec![part(Place::Start).await];
     while let Some(last) = parts.last().filter(|last| last.next != Place::Start) {
@@ -128,7 +128,7 @@ async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
     }
 }
 
-async fn addresses_are_found_beside_many_names(site: Site) {
+async fn addresses_are_found_together_with_many_names(site: Site) {
     let store = site.open().await;
     crowd(&store, 2_100).await;
     for (name, email) in
@@ -156,7 +156,7 @@ async fn addresses_are_found_beside_many_names(site: Site) {
     assert_eq!(names(&store, inactive).await, [""; 0]);
 }
 
-async fn users_are_filtered_by_what_they_are(site: Site) {
+async fn users_are_filtered_by_their_properties(site: Site) {
     let store = site.open().await;
     create(&store, NewUser::named("ann")).await;
     create(&store, NewUser { staff: true, ..NewUser::named("sam") }).await;
@@ -195,7 +195,7 @@ async fn common_groups_and_rare_groups_are_filtered_alike(site: Site) {
     assert_eq!(directory(&store).groups(10).await.unwrap(), ["all", "rare"]);
 }
 
-/// Many users of the group "all", each with a token.
+/// Creates many users of the group "all", each with a token.
 async fn crowd(store: &Store, count: usize) -> usize {
     for number in 0..count {
         let user = NewUser { groups: vec!["all".to_owned()], ..NewUser::named(format!("many{number:05}")) };
@@ -207,10 +207,10 @@ async fn crowd(store: &Store, count: usize) -> usize {
     count
 }
 
-async fn every_user_stands_on_exactly_one_page_in_each_order(site: Site) {
+async fn every_user_is_on_exactly_one_page_in_each_order(site: Site) {
     let store = site.open().await;
     for number in 0..10 {
-        // Names that differ in case alone, and times that are equal.
+        // Names that differ only in case, and equal times.
         let name = if number % 2 == 0 { format!("user{number}") } else { format!("USER{}", number - 1) };
         let password = Some(Password::parse("wonderland".to_owned()).unwrap());
         create(&store, NewUser { password, ..NewUser::named(name) }).await;
@@ -233,7 +233,7 @@ async fn every_user_stands_on_exactly_one_page_in_each_order(site: Site) {
     assert_eq!(login[..3], ["user8", "user4", "USER0"]);
 }
 
-async fn the_way_back_leads_to_what_is_there_by_then(site: Site) {
+async fn previous_pages_show_the_current_entries(site: Site) {
     let store = site.open().await;
     let mut ids = Vec::new();
     for name in ["b", "c", "d", "e", "f", "g"] {
@@ -244,7 +244,7 @@ async fn the_way_back_leads_to_what_is_there_by_then(site: Site) {
     assert_eq!(second.entries, ["d", "e"]);
     create(&store, NewUser::named("a")).await;
     let back = part(second.previous.clone()).await;
-    assert_eq!(back.entries, ["b", "c"], "what came before moves nothing else");
+    assert_eq!(back.entries, ["b", "c"], "a new entry moves no other one");
     let first = part(back.previous).await;
     assert_eq!(
         (&*first.entries, &first.previous),
@@ -351,12 +351,12 @@ async fn common_and_rare_beginnings_of_keys_are_found_alike(site: Site) {
     assert_eq!(ids(&store, of("fee")).await, [&[other], &issued[..]].concat());
 }
 
-async fn every_token_stands_on_exactly_one_page_in_each_view(site: Site) {
+async fn every_token_is_on_exactly_one_page_in_each_view(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     for number in 0..9 {
         let token = named(&store, alice, "x").await;
-        // Some have the same end.
+        // Some have the same expiry.
         end_at(&store, token, 10 + number / 2).await;
     }
     for view in [
@@ -372,7 +372,7 @@ async fn every_token_stands_on_exactly_one_page_in_each_view(site: Site) {
     }
 }
 
-async fn what_nobody_can_be_called_finds_nothing(site: Site) {
+async fn an_impossible_name_finds_nothing(site: Site) {
     let store = site.open().await;
     user(&store, "alice").await;
     for text in ["\0", "a\0", "'; DROP TABLE users; --", "$1", "\u{10FFFF}"] {

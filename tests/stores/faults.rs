@@ -1,4 +1,4 @@
-//! A store that is away, locked or damaged says so: never "no such token".
+//! An unreachable, locked or damaged store returns an error, never "no such token".
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -31,7 +31,7 @@ async fn a_locked_database_is_unavailable_to_writers_in_time_while_readers_go_on
     let unavailable = matches!(&refused, OpenError::Database { source: StoreError::Unavailable(_), .. });
     assert!(unavailable, "{refused:?}");
     lock.rollback().await.unwrap();
-    // What timed out did nothing, and the store works again.
+    // The write that timed out had no effect, and the store works again.
     assert_eq!(patient.ledger.issue_login(alice).await.unwrap().id, issued.id);
 }
 
@@ -50,7 +50,7 @@ async fn a_deleted_or_replaced_database_is_an_error_also_for_tokens_it_never_had
     assert!(store.ledger.revoke(TokenRef::Id(issued.id)).await.is_err());
     assert!(store.accounts.find("alice").await.is_err());
     assert!(store.tokens.newest_change().await.is_err());
-    assert!(!site.database().exists(), "a lost database is not made anew by asking it");
+    assert!(!site.database().exists(), "a query does not recreate a lost database");
     fs::rename(copy, site.database()).unwrap();
     assert!(matches!(store.tokens.find(&issued.key).await, Err(StoreError::Broken(_))));
 }
@@ -86,7 +86,7 @@ async fn a_damaged_file_is_an_error_and_not_an_empty_store() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_is_a_broken_store() {
+async fn an_invalid_row_is_a_broken_store() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -115,7 +115,7 @@ async fn a_folder_that_does_not_exist_is_named() {
 }
 
 #[tokio::test]
-async fn no_change_is_kept_whose_event_cannot_be_written() {
+async fn a_change_is_rolled_back_if_its_event_cannot_be_written() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -132,7 +132,7 @@ async fn no_change_is_kept_whose_event_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn a_change_typed_by_hand_leaves_an_event_too() {
+async fn a_manual_sql_change_leaves_an_event_too() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -158,7 +158,7 @@ async fn the_database_itself_refuses_two_rows_for_one_token_and_two_login_tokens
             let refused = match site.store.url {
                 StoreUrl::Sqlite(_) => sqlx::query(query).execute(&mut site.intruder().await).await.map(drop),
                 StoreUrl::Postgres(_) => sqlx::query(query).execute(&mut site.session().await).await.map(drop),
-                StoreUrl::Django(_) => unreachable!("no site has one"),
+                StoreUrl::Django(_) => unreachable!("no such header exists"),
             };
             let refused = refused.unwrap_err();
             assert!(refused.as_database_error().is_some_and(|error| error.is_unique_violation()), "{refused}");

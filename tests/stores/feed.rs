@@ -1,4 +1,4 @@
-//! The push: a change is heard of without asking.
+//! The feed: changes are pushed.
 
 use tokengate::store::TokenEvent::{self, Changed, Gap, SubjectChanged};
 use tokengate::store::{Store, TokenFeed};
@@ -8,16 +8,16 @@ use super::site::{Log, START, Site, user};
 use crate::support::soon;
 
 for_each_store! {
-    a_feed_begins_with_a_gap_and_tells_of_each_change
-    what_changes_no_meaning_is_not_told
-    an_event_is_not_lost_by_whoever_stops_waiting
+    a_feed_begins_with_a_gap_and_reports_each_change
+    a_change_without_effect_on_tokens_is_not_reported
+    an_event_is_not_lost_when_a_wait_is_cancelled
 }
 
 pub async fn next(feed: &mut Box<dyn TokenFeed>) -> TokenEvent {
     soon("an event", feed.next()).await
 }
 
-/// What a reader knows after an event: a gap means "read the log".
+/// The changes that a reader learns from an event; a gap means "read the log".
 async fn learned(store: &Store, log: &mut Log, feed: &mut Box<dyn TokenFeed>) -> Vec<TokenEvent> {
     match next(feed).await {
         Gap => log.events(store).await,
@@ -25,7 +25,7 @@ async fn learned(store: &Store, log: &mut Log, feed: &mut Box<dyn TokenFeed>) ->
     }
 }
 
-async fn a_feed_begins_with_a_gap_and_tells_of_each_change(site: Site) {
+async fn a_feed_begins_with_a_gap_and_reports_each_change(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let (mut feed, mut other) = (store.tokens.feed().unwrap(), store.tokens.feed().unwrap());
@@ -41,7 +41,7 @@ async fn a_feed_begins_with_a_gap_and_tells_of_each_change(site: Site) {
     assert!(told == Gap || told == event, "{told:?}");
 }
 
-async fn what_changes_no_meaning_is_not_told(site: Site) {
+async fn a_change_without_effect_on_tokens_is_not_reported(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
@@ -58,18 +58,18 @@ async fn what_changes_no_meaning_is_not_told(site: Site) {
         () = tokio::task::yield_now() => {}
     }
     store.accounts.deactivate(alice).await.unwrap();
-    // The first event is that of the first change that means something.
+    // The first event is that of the first change with an effect.
     assert_eq!(learned(&store, &mut log, &mut feed).await, [SubjectChanged(alice)]);
 }
 
-async fn an_event_is_not_lost_by_whoever_stops_waiting(site: Site) {
+async fn an_event_is_not_lost_when_a_wait_is_cancelled(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let mut feed = store.tokens.feed().unwrap();
     assert_eq!(next(&mut feed).await, Gap);
     let mut log = Log::from_now(&store).await;
     for round in 0..20 {
-        // Waits while the change is made, each time for a little longer.
+        // Waits while the change is made, each time a little longer.
         tokio::select! {
             biased;
             () = async { for _ in 0..round { tokio::task::yield_now().await } } => {}

@@ -1,4 +1,4 @@
-//! The key file and what is sealed with it.
+//! The key file and the values that are encrypted with it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ for_each_store! {
 }
 
 #[tokio::test]
-async fn a_first_start_makes_private_files_and_a_second_keeps_them() {
+async fn a_first_start_creates_private_files_and_a_second_keeps_them() {
     let site = Site::sqlite();
     site.open().await;
     let secret = fs::read(&site.store.key_file).unwrap();
@@ -27,7 +27,7 @@ async fn a_first_start_makes_private_files_and_a_second_keeps_them() {
 }
 
 #[tokio::test]
-async fn neither_the_key_nor_the_password_stands_in_the_database() {
+async fn the_database_contains_neither_keys_nor_passwords() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -37,7 +37,7 @@ async fn neither_the_key_nor_the_password_stands_in_the_database() {
     let mut bytes = fs::read(site.database()).unwrap();
     bytes.extend(fs::read(site.database().with_extension("db-wal")).unwrap());
     let contains = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-    assert!(contains("alice"), "the test looks where the rows are");
+    assert!(contains("alice"), "the test reads the right table");
     assert!(!contains(&issued.key.expose()[8..]));
     assert!(!contains("correct horse"));
 }
@@ -67,7 +67,7 @@ async fn a_key_file_that_others_may_read_stops_the_start() {
 }
 
 #[tokio::test]
-async fn a_lost_key_file_is_not_made_anew_unless_asked_for() {
+async fn a_lost_key_file_is_recreated_only_on_request() {
     let site = Site::sqlite();
     let store = site.open().await;
     let alice = user(&store, "alice").await;

@@ -1,6 +1,6 @@
-//! PostgreSQL as it fails, and what is particular to it.
+//! Faults and special features of PostgreSQL.
 //!
-//! Every answer that is not known is `Unavailable`, in time, and all of it heals by itself.
+//! Every unknown result is `Unavailable`, in time, and the store recovers by itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::site::{Log, START, Site, found, key, user};
 use crate::support::redis::free_port;
 use crate::support::{PATIENCE, Postgres, eventually, soon};
 
-/// How long a store may take that a test takes away; long enough for a busy machine while it is there.
+/// The store's timeout in tests that stop the server; long enough for a busy machine while it runs.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// An opened store on a server that the test may stop, with one token.
+/// An open store on a server that the test may stop, with one token.
 async fn on(server: &Postgres) -> (Site, Store, TokenKey) {
     let mut site = Site::on(server).await;
     let store = site.open().await;
@@ -37,7 +37,7 @@ fn is_unavailable<T: std::fmt::Debug>(answer: &Result<T, StoreError>) -> bool {
     matches!(answer, Err(StoreError::Unavailable(_)))
 }
 
-/// Asks everything that a gateway asks; nothing of it may be known.
+/// Runs every query of a gateway; each must fail.
 async fn nothing_is_known(store: &Store, known: &TokenKey) {
     for key in [known, &key("unknown")] {
         let answer = soon("an answer", store.tokens.find(key)).await;
@@ -61,7 +61,7 @@ async fn run(session: &mut PgConnection, statement: &'static str) {
 }
 
 #[tokio::test]
-async fn a_server_that_was_killed_is_unavailable_and_comes_back_by_itself() {
+async fn a_killed_server_is_unavailable_and_the_store_recovers_by_itself() {
     let mut server = Postgres::start().await;
     let (_site, store, key) = on(&server).await;
     let mut feed = store.tokens.feed().unwrap();
@@ -69,20 +69,20 @@ async fn a_server_that_was_killed_is_unavailable_and_comes_back_by_itself() {
     server.kill().await;
     nothing_is_known(&store, &key).await;
     server.restart().await;
-    assert_eq!(next(&mut feed).await, Gap, "what happened meanwhile stands in the log only");
+    assert_eq!(next(&mut feed).await, Gap, "changes in the meantime are only in the change log");
     heals(&store, &key).await;
     assert_eq!(next(&mut feed).await, Changed(key.digest()));
 }
 
 #[tokio::test]
-async fn a_server_that_stands_still_is_unavailable_and_comes_back_by_itself() {
+async fn a_suspended_server_is_unavailable_and_the_store_recovers_by_itself() {
     let server = Postgres::start().await;
     let (_site, store, key) = on(&server).await;
     let mut feed = store.tokens.feed().unwrap();
     assert_eq!(next(&mut feed).await, Gap);
     server.pause();
     nothing_is_known(&store, &key).await;
-    // The line of the feed is not cut: only a ping without an answer tells that nothing comes any more.
+    // The feed's connection is not closed: only an unanswered ping reveals that no events arrive.
     tokio::time::timeout(3 * SHORT, feed.next()).await.unwrap_err();
     server.resume();
     assert_eq!(next(&mut feed).await, Gap);
@@ -91,7 +91,7 @@ async fn a_server_that_stands_still_is_unavailable_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_be_reached_is_not_overrun() {
+async fn an_unreachable_server_is_not_flooded_with_attempts() {
     let mut server = Postgres::start().await;
     let (_site, store, key) = on(&server).await;
     server.kill().await;
@@ -104,7 +104,7 @@ async fn a_server_that_cannot_be_reached_is_not_overrun() {
 }
 
 #[tokio::test]
-async fn a_start_waits_while_another_one_brings_the_schema_up() {
+async fn a_start_waits_while_another_one_migrates_the_schema() {
     let mut site = Site::postgres().await;
     site.store.timeout = SHORT;
     let mut other = site.session().await;
@@ -117,14 +117,14 @@ async fn a_start_waits_while_another_one_brings_the_schema_up() {
 }
 
 #[tokio::test]
-async fn connections_that_died_are_no_error_of_the_next_question() {
+async fn dead_connections_do_not_fail_the_next_query() {
     let site = Site::postgres().await;
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
     let mut session = site.session().await;
     for round in 0..3 {
-        // Several, so that one that is taken in place of a dead one may be dead as well.
+        // Several, so that the replacement of a dead connection may be dead as well.
         let asks = (0..4).map(|_| {
             let store = store.clone();
             tokio::spawn(async move { store.tokens.newest_change().await.unwrap() })
@@ -144,7 +144,7 @@ async fn connections_that_died_are_no_error_of_the_next_question() {
 }
 
 #[tokio::test]
-async fn a_change_that_hangs_holds_up_writers_for_their_time_limit_and_readers_never() {
+async fn a_hanging_transaction_delays_writers_up_to_their_timeout_and_readers_never() {
     let mut site = Site::postgres().await;
     let patient = site.open().await;
     let alice = user(&patient, "alice").await;
@@ -158,10 +158,10 @@ async fn a_change_that_hangs_holds_up_writers_for_their_time_limit_and_readers_n
     assert!(is_unavailable(&store.tokens.revoke_exposed(issued.key.digest(), [192, 0, 2, 9].into(), START).await));
     assert_eq!(found(&store, &issued.key).await.revoked, None);
     run(&mut session, "ROLLBACK").await;
-    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id, "what timed out did nothing");
+    assert_eq!(store.ledger.issue_login(alice).await.unwrap().id, issued.id, "the write that timed out had no effect");
 }
 
-/// How many wait for the lock of all changes of this database, or have it.
+/// How many sessions wait for the global lock of this database, or have it.
 async fn turns(watcher: &Mutex<PgConnection>, granted: bool) -> i64 {
     let count = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
                  WHERE datname = current_database() AND locktype = 'advisory' AND granted = $1";
@@ -169,7 +169,7 @@ async fn turns(watcher: &Mutex<PgConnection>, granted: bool) -> i64 {
 }
 
 #[tokio::test]
-async fn a_gateway_that_falls_silent_within_a_change_does_not_hold_up_the_others() {
+async fn a_gateway_that_stops_within_a_transaction_does_not_block_the_others() {
     let mut site = Site::postgres().await;
     let store = site.open().await;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
@@ -180,18 +180,18 @@ async fn a_gateway_that_falls_silent_within_a_change_does_not_hold_up_the_others
     while turns(&watcher, true).await == 0 {
         tokio::select! {
             biased;
-            _ = &mut login => panic!("it goes on only when it is asked to"),
+            _ = &mut login => panic!("it is not polled"),
             () = tokio::task::yield_now() => {}
         }
     }
-    // From here on nobody drives it. The server gives up on it, long before the time limit of the other gateway.
+    // From here on it is not polled. The server aborts it, long before the other gateway's timeout.
     store.ledger.issue_login(bob).await.unwrap();
     assert!(login.await.is_err());
     assert!(store.ledger.issue_login(alice).await.unwrap().fresh, "it did nothing");
 }
 
 #[tokio::test]
-async fn changes_stand_in_the_log_in_the_order_of_their_commits() {
+async fn the_log_has_changes_in_the_order_of_their_commits() {
     let site = Site::postgres().await;
     let store = site.open().await;
     let (alice, bob) = (user(&store, "alice").await, user(&store, "bob").await);
@@ -209,7 +209,7 @@ async fn changes_stand_in_the_log_in_the_order_of_their_commits() {
 }
 
 #[tokio::test]
-async fn a_change_typed_by_hand_leaves_an_event_and_is_heard_of() {
+async fn a_manual_sql_change_leaves_an_event_and_is_pushed() {
     let site = Site::postgres().await;
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -246,7 +246,7 @@ async fn a_change_typed_by_hand_leaves_an_event_and_is_heard_of() {
 }
 
 #[tokio::test]
-async fn a_user_created_by_hand_takes_an_id_for_good() {
+async fn the_id_of_a_manually_created_user_is_never_reused() {
     let site = Site::postgres().await;
     let store = site.open().await;
     let mut session = site.session().await;
@@ -257,7 +257,7 @@ async fn a_user_created_by_hand_takes_an_id_for_good() {
 }
 
 #[tokio::test]
-async fn no_change_is_kept_whose_event_cannot_be_written() {
+async fn a_change_is_rolled_back_if_its_event_cannot_be_written() {
     let site = Site::postgres().await;
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -272,7 +272,7 @@ async fn no_change_is_kept_whose_event_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn neither_the_key_nor_the_password_of_the_server_stands_where_it_does_not_belong() {
+async fn key_and_database_password_are_not_leaked() {
     let server = Postgres::shared().await;
     let mut site = Site::postgres().await;
     let store = site.open().await;
@@ -293,7 +293,7 @@ async fn neither_the_key_nor_the_password_of_the_server_stands_where_it_does_not
 }
 
 #[tokio::test]
-async fn a_password_in_the_address_is_given_to_the_server() {
+async fn a_password_in_the_url_is_used() {
     let mut site = Site::postgres().await;
     let StoreUrl::Postgres(url) = &site.store.url else { panic!("not on PostgreSQL") };
     let database = url.to_string().rsplit('/').next().unwrap().to_owned();
@@ -304,13 +304,13 @@ async fn a_password_in_the_address_is_given_to_the_server() {
 }
 
 #[tokio::test]
-async fn a_server_without_room_or_without_the_database_says_so() {
+async fn a_full_server_and_a_missing_database_are_reported() {
     let mut server = Postgres::start_with(&["max_connections=6", "superuser_reserved_connections=0"]).await;
     let mut site = Site::on(&server).await;
     site.store.timeout = SHORT;
     site.open().await;
     let crowd = Mutex::new(Vec::new());
-    // The server may still count a connection that was given back, and have room a moment later.
+    // The server may still count a returned connection, and have room a moment later.
     eventually(PATIENCE, "a new gateway finds no room", || async {
         while let Ok(session) = server.try_connect("postgres").await {
             crowd.lock().await.push(session);
@@ -325,7 +325,7 @@ async fn a_server_without_room_or_without_the_database_says_so() {
     let refused = site.try_open().await.err().unwrap();
     assert!(matches!(refused, OpenError::Database { source: StoreError::Broken(_), .. }), "{refused:?}");
     assert!(
-        refused.to_string().contains("/missing: the store cannot be opened; see that the server runs"),
+        refused.to_string().contains("/missing: the store cannot be opened; check that the server runs"),
         "{refused}"
     );
     site.store.url = good;
@@ -335,7 +335,7 @@ async fn a_server_without_room_or_without_the_database_says_so() {
 }
 
 #[tokio::test]
-async fn a_standby_is_never_asked() {
+async fn a_standby_is_never_queried() {
     let mut server = Postgres::start().await;
     let (site, store, key) = on(&server).await;
     server.kill().await;
@@ -349,7 +349,7 @@ async fn a_standby_is_never_asked() {
 }
 
 #[tokio::test]
-async fn the_server_proves_by_its_certificate_who_it_is() {
+async fn the_server_is_authenticated_by_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let certify = |name: &str, host: &str| {
         let key = rcgen::KeyPair::generate().unwrap();
@@ -381,7 +381,7 @@ async fn the_server_proves_by_its_certificate_who_it_is() {
     user(&store, "alice").await;
     assert_eq!(next(&mut store.tokens.feed().unwrap()).await, Gap);
     for (what, url) in [
-        ("in clear", address("localhost", "sslmode=disable".to_owned())),
+        ("unencrypted", address("localhost", "sslmode=disable".to_owned())),
         ("another authority", address("localhost", format!("sslmode=verify-full&sslrootcert={stranger}"))),
         ("another name", address("127.0.0.1", format!("sslmode=verify-full&sslrootcert={trusted}"))),
         ("no authority", address("localhost", "sslmode=verify-full".to_owned())),

@@ -1,5 +1,5 @@
-//! PostgreSQL as others have set it up: roles with settings of their own, databases in another encoding, addresses as
-//! hosted servers hand them out.
+//! PostgreSQL as others have configured it: roles with their own settings, databases in another encoding, URLs of
+//! hosting providers.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ fn parsed(text: &str) -> PostgresUrl {
 }
 
 #[tokio::test]
-async fn statements_mean_the_same_whatever_a_role_has_set_for_itself() {
+async fn settings_of_a_role_do_not_change_the_meaning_of_statements() {
     let server = Postgres::shared().await;
     for (number, setting) in [
         "standard_conforming_strings = off",
@@ -50,7 +50,7 @@ async fn statements_mean_the_same_whatever_a_role_has_set_for_itself() {
             "CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET {}; ALTER DATABASE {database} OWNER TO {role}",
             setting.replace("{role}", &role)
         );
-        // Each by itself, as ALTER DATABASE wants no transaction of several.
+        // One at a time, since ALTER DATABASE cannot run in a transaction with others.
         for statement in set.split("; ") {
             admin(statement).await;
         }
@@ -90,7 +90,7 @@ async fn statements_mean_the_same_whatever_a_role_has_set_for_itself() {
 }
 
 #[tokio::test]
-async fn a_database_that_takes_bytes_for_text_is_refused_with_the_way_out() {
+async fn a_sql_ascii_database_is_refused_with_the_fix() {
     let server = Postgres::shared().await;
     admin("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'").await;
     let folder = server.socket_folder().display();
@@ -112,7 +112,7 @@ async fn a_database_that_takes_bytes_for_text_is_refused_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn addresses_of_hosted_servers_connect() {
+async fn urls_of_hosting_providers_connect() {
     let server = Postgres::shared().await;
     let folder = server.socket_folder().display();
     for (parameters, setting, value) in [
@@ -128,7 +128,7 @@ async fn addresses_of_hosted_servers_connect() {
         let mut site = Site::sqlite();
         site.store.url =
             StoreUrl::Postgres(parsed(&format!("postgres:///{database}?host={folder}&user=postgres&{parameters}")));
-        // Noted by the database itself at the first change.
+        // The database records it at the first change.
         let mut session = server.connect(&database).await;
         let store = site.open().await;
         let watch = format!(

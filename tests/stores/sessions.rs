@@ -1,4 +1,4 @@
-//! Sessions: opened for a password, found by their key alone, and ended by whatever ends them.
+//! Sessions: opened with a password, found by their key only, and every way in which they end.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ const PASSWORD: &str = "correct horse 9";
 const TTL: Duration = Duration::from_secs(60);
 
 for_each_store! {
-    a_session_is_found_by_its_key_and_means_its_user
+    a_session_is_found_by_its_key_and_has_its_user
     only_the_right_password_of_an_active_user_opens_a_session
-    what_ends_sessions_leaves_an_event_for_each
-    a_password_that_is_typed_into_the_database_ends_sessions_too
+    every_end_of_a_session_leaves_an_event
+    a_password_that_is_set_by_manual_sql_ends_sessions_too
 }
 
 fn password(text: &str) -> Password {
@@ -33,7 +33,7 @@ async fn open(store: &Store) -> TokenKey {
     sessions.open("alice", password(PASSWORD), TTL).await.unwrap().unwrap()
 }
 
-async fn a_session_is_found_by_its_key_and_means_its_user(site: Site) {
+async fn a_session_is_found_by_its_key_and_has_its_user(site: Site) {
     let store = site.open().await;
     let id = alice(&store).await;
     store.accounts.set_groups(id, &["sales".to_owned()]).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_session_is_found_by_its_key_and_means_its_user(site: Site) {
         (["sales".to_owned()].as_slice(), String::new())
     );
     assert_eq!(store.accounts.find("alice").await.unwrap().unwrap().last_login, Some(START));
-    // Neither kind of key is one of the other.
+    // A session key is no token key, and the other way round.
     let token = store.ledger.issue_login(id).await.unwrap().key;
     for key in [TokenKey::parse(one.expose()).unwrap(), TokenKey::parse(token.expose()).unwrap().into_session()] {
         assert!(store.tokens.find(&key).await.unwrap().is_none());
@@ -74,7 +74,7 @@ async fn only_the_right_password_of_an_active_user_opens_a_session(mut site: Sit
     assert!(sessions.open("alice", password(PASSWORD), TTL).await.unwrap().is_none());
 }
 
-async fn what_ends_sessions_leaves_an_event_for_each(site: Site) {
+async fn every_end_of_a_session_leaves_an_event(site: Site) {
     let store = site.open().await;
     let id = alice(&store).await;
     let sessions = store.sessions.as_ref().unwrap();
@@ -103,12 +103,12 @@ async fn what_ends_sessions_leaves_an_event_for_each(site: Site) {
     }
 }
 
-async fn a_password_that_is_typed_into_the_database_ends_sessions_too(site: Site) {
+async fn a_password_that_is_set_by_manual_sql_ends_sessions_too(site: Site) {
     let store = site.open().await;
     let id = alice(&store).await;
     let key = open(&store).await;
     let mut log = Log::from_now(&store).await;
-    // The same once more is no change.
+    // Setting the same value again is no change.
     for (statement, events) in [
         ("UPDATE users SET password = password", vec![]),
         ("UPDATE users SET password = '!'", vec![TokenEvent::Changed(key.digest())]),
@@ -119,13 +119,13 @@ async fn a_password_that_is_typed_into_the_database_ends_sessions_too(site: Site
     assert_eq!(store.tokens.tokens_of(id).await.unwrap(), []);
 }
 
-/// As another program would.
+/// Runs SQL as another program would.
 async fn type_in(site: &Site, statement: &'static str) {
     let statement = sqlx::raw_sql(statement);
     let done = match site.store.url {
         StoreUrl::Sqlite(_) => statement.execute(&mut site.intruder().await).await.map(|_| ()),
         StoreUrl::Postgres(_) => statement.execute(&mut site.session().await).await.map(|_| ()),
-        StoreUrl::Django(_) => unreachable!("no site has one"),
+        StoreUrl::Django(_) => unreachable!("no such header exists"),
     };
     done.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A store of one test: its own folder, a clock that the test moves, and settings that it may change.
+//! A store of one test: its own folder, a clock that the test sets, and settings that it can change.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokengate::token::{SubjectId, TokenKey, TokenRecord};
 
 use crate::support::{PATIENCE, Postgres, postgres};
 
-/// Where the clock of every test stands at first.
+/// The initial time of every test's clock.
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 
 pub struct Site {
@@ -31,7 +31,7 @@ impl Site {
         Site::at(database, folder)
     }
 
-    /// With a database of its own on the server that all tests share.
+    /// With a database of its own on the shared server.
     pub async fn postgres() -> Site {
         Site::on(Postgres::shared().await).await
     }
@@ -67,7 +67,7 @@ impl Site {
         path.clone()
     }
 
-    /// Another program that has the same SQLite file open.
+    /// Another program that has opened the same SQLite file.
     pub async fn intruder(&self) -> SqliteConnection {
         SqliteConnectOptions::new().filename(self.database()).busy_timeout(self.store.timeout).connect().await.unwrap()
     }
@@ -87,12 +87,12 @@ pub async fn user(store: &Store, name: &str) -> SubjectId {
     store.accounts.create(NewUser::named(name)).await.unwrap().0.account.id
 }
 
-/// What the store knows of this key; it must know it.
+/// The store's record of this key, which must exist.
 pub async fn found(store: &Store, key: &TokenKey) -> TokenRecord {
     store.tokens.find(key).await.unwrap().expect("the store knows this token")
 }
 
-/// All events that were written since the last call, or since [`Log::from_now`].
+/// Reads all events since the last read, or since [`Log::from_now`].
 pub struct Log(store::Cursor);
 
 impl Log {

@@ -13,24 +13,24 @@ use super::site::{START, Site, found, key, user};
 
 for_each_store! {
     a_login_token_is_one_and_is_shown_again
-    eight_simultaneous_logins_give_one_token
-    without_recovery_each_login_supersedes_the_former
+    eight_concurrent_logins_return_one_token
+    without_recovery_each_login_replaces_the_token
     a_reset_revokes_and_issues
     a_revoked_token_is_found_as_revoked_and_a_login_issues_a_fresh_one
-    an_expired_login_token_is_superseded
-    a_named_token_is_found_with_its_scopes_and_end
-    the_most_live_tokens_of_a_user_hold_for_simultaneous_orders_too
-    unacceptable_names_and_scopes_are_refused
-    no_token_ends_later_than_can_be_written
+    an_expired_login_token_is_replaced
+    a_named_token_is_found_with_its_scopes_and_expiry
+    the_maximum_of_live_tokens_also_applies_to_concurrent_requests
+    invalid_names_and_scopes_are_refused
+    no_token_expires_after_the_year_9999
     an_imported_key_is_the_login_token
-    an_import_meets_another_login_token
+    an_import_can_conflict_with_another_login_token
     a_key_is_never_imported_for_two_users_nor_brought_back
-    an_expired_key_is_not_prolonged_by_importing_it_again
+    importing_an_expired_key_again_does_not_revive_it
     revocation_is_idempotent_and_says_whether_the_token_was_live
     all_tokens_of_a_user_are_revoked_at_once
-    exposure_is_noted_once_and_may_revoke
+    exposure_is_recorded_once_and_may_revoke
     lists_are_filtered_and_paged
-    the_last_use_never_goes_back
+    the_last_use_never_moves_backwards
     the_tokens_of_a_user_are_those_that_are_not_revoked
     nothing_is_issued_to_a_user_who_does_not_exist
 }
@@ -59,7 +59,7 @@ async fn a_login_token_is_one_and_is_shown_again(site: Site) {
     assert_eq!(reopened.key.expose(), first.key.expose());
 }
 
-async fn eight_simultaneous_logins_give_one_token(site: Site) {
+async fn eight_concurrent_logins_return_one_token(site: Site) {
     let store = site.open().await;
     let other_process = site.open().await;
     let alice = user(&store, "alice").await;
@@ -80,7 +80,7 @@ async fn eight_simultaneous_logins_give_one_token(site: Site) {
     assert_eq!((keys.len(), fresh), (1, 1));
 }
 
-async fn without_recovery_each_login_supersedes_the_former(mut site: Site) {
+async fn without_recovery_each_login_replaces_the_token(mut site: Site) {
     site.tokens.recoverable = false;
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -93,7 +93,7 @@ async fn without_recovery_each_login_supersedes_the_former(mut site: Site) {
     site.tokens.recoverable = true;
     let kept = site.open().await.ledger.issue_login(alice).await.unwrap();
     site.tokens.recoverable = false;
-    assert!(site.open().await.ledger.issue_login(alice).await.unwrap().fresh, "a key kept before is not shown either");
+    assert!(site.open().await.ledger.issue_login(alice).await.unwrap().fresh, "a stored key is not shown either");
     assert!(found(&store, &kept.key).await.revoked.is_some());
 }
 
@@ -119,7 +119,7 @@ async fn a_revoked_token_is_found_as_revoked_and_a_login_issues_a_fresh_one(site
     assert_ne!(second.id, first.id);
 }
 
-async fn an_expired_login_token_is_superseded(mut site: Site) {
+async fn an_expired_login_token_is_replaced(mut site: Site) {
     site.tokens.default_ttl = Some(Duration::from_secs(60));
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -133,7 +133,7 @@ async fn an_expired_login_token_is_superseded(mut site: Site) {
     assert_ne!(second.id, first.id);
 }
 
-async fn a_named_token_is_found_with_its_scopes_and_end(mut site: Site) {
+async fn a_named_token_is_found_with_its_scopes_and_expiry(mut site: Site) {
     site.tokens.default_ttl = Some(Duration::from_secs(60));
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -155,7 +155,7 @@ async fn a_named_token_is_found_with_its_scopes_and_end(mut site: Site) {
     assert_eq!(usual.expires, Some(START.after(Duration::from_secs(60))));
 }
 
-async fn the_most_live_tokens_of_a_user_hold_for_simultaneous_orders_too(mut site: Site) {
+async fn the_maximum_of_live_tokens_also_applies_to_concurrent_requests(mut site: Site) {
     site.tokens.max_per_user = 3;
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -179,7 +179,7 @@ async fn the_most_live_tokens_of_a_user_hold_for_simultaneous_orders_too(mut sit
     store.ledger.reset_login(alice).await.expect("a login never meets the limit");
 }
 
-async fn unacceptable_names_and_scopes_are_refused(site: Site) {
+async fn invalid_names_and_scopes_are_refused(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     for name in ["", " ", "a\nb", &"a".repeat(101)] {
@@ -191,7 +191,7 @@ async fn unacceptable_names_and_scopes_are_refused(site: Site) {
     assert!(matches!(store.ledger.issue_named(alice, &order).await, Err(LedgerError::ScopesTooLong)));
 }
 
-async fn no_token_ends_later_than_can_be_written(mut site: Site) {
+async fn no_token_expires_after_the_year_9999(mut site: Site) {
     site.tokens.default_ttl = Some(Duration::MAX);
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -207,7 +207,10 @@ async fn no_token_ends_later_than_can_be_written(mut site: Site) {
     assert!(matches!(store.ledger.set_terms(token.id, &terms).await, Err(LedgerError::InvalidEnd)));
     let usual =
         [store.ledger.issue_login(alice).await.unwrap(), store.ledger.issue_named(alice, &named("ci")).await.unwrap()];
-    assert!(usual.iter().all(|issued| issued.expires == Some(last)), "the settings say nothing that nobody can read");
+    assert!(
+        usual.iter().all(|issued| issued.expires == Some(last)),
+        "the expiry is limited to what RFC 3339 can express"
+    );
 }
 
 async fn an_imported_key_is_the_login_token(site: Site) {
@@ -222,7 +225,7 @@ async fn an_imported_key_is_the_login_token(site: Site) {
     assert_eq!(found(&store, &key(old)).await.owner.id, alice);
 }
 
-async fn an_import_meets_another_login_token(site: Site) {
+async fn an_import_can_conflict_with_another_login_token(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let first = store.ledger.issue_login(alice).await.unwrap();
@@ -250,7 +253,7 @@ async fn a_key_is_never_imported_for_two_users_nor_brought_back(site: Site) {
     assert!(matches!(refused, Err(LedgerError::KeySpent)));
 }
 
-async fn an_expired_key_is_not_prolonged_by_importing_it_again(mut site: Site) {
+async fn importing_an_expired_key_again_does_not_revive_it(mut site: Site) {
     site.tokens.default_ttl = Some(Duration::from_secs(60));
     let store = site.open().await;
     let alice = user(&store, "alice").await;
@@ -294,7 +297,7 @@ async fn all_tokens_of_a_user_are_revoked_at_once(site: Site) {
     assert!(found(&store, &of_bob.key).await.revoked.is_none());
 }
 
-async fn exposure_is_noted_once_and_may_revoke(site: Site) {
+async fn exposure_is_recorded_once_and_may_revoke(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let issued = store.ledger.issue_login(alice).await.unwrap();
@@ -329,7 +332,7 @@ async fn lists_are_filtered_and_paged(site: Site) {
     assert_eq!(list(None, false, Page { after: ids[1].0, limit: 2 }).await, ids[2..]);
 }
 
-async fn the_last_use_never_goes_back(site: Site) {
+async fn the_last_use_never_moves_backwards(site: Site) {
     let store = site.open().await;
     let alice = user(&store, "alice").await;
     let id = store.ledger.issue_login(alice).await.unwrap().id;

@@ -1,4 +1,4 @@
-//! Clients: raw bytes over TLS or in clear, and one request over either version of HTTP.
+//! Clients: raw bytes over TLS or unencrypted, and single requests over either version of HTTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,10 +21,10 @@ use super::{Gateway, soon};
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// An HTTP/1 connection on which a test writes what it likes.
+/// An HTTP/1 connection on which a test can write any bytes.
 pub struct Wire(pub Reader<Box<dyn Stream>>);
 
-/// What a test wants of TLS.
+/// TLS options of a test.
 #[derive(Clone)]
 pub struct Tls {
     pub name: &'static str,
@@ -43,7 +43,7 @@ impl Tls {
         self.trusting(&gateway.roots)
     }
 
-    /// For another server than a gateway.
+    /// For a server other than a gateway.
     pub fn trusting(&self, roots: &Arc<RootCertStore>) -> Arc<ClientConfig> {
         let versions: &[_] = match &self.version {
             Some(version) => &[*version],
@@ -69,7 +69,7 @@ pub async fn connect(to: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> 
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
-/// As another machine.
+/// Connects as another client.
 pub async fn from_elsewhere(gateway: &Gateway) -> Wire {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -85,7 +85,7 @@ impl Wire {
         Wire::over(soon("handshake", Tls::default().connect(gateway)).await.unwrap())
     }
 
-    /// In clear.
+    /// Unencrypted.
     pub async fn plain(gateway: &Gateway) -> Wire {
         Wire::over(TcpStream::connect(gateway.plain_address()).await.unwrap())
     }
@@ -107,7 +107,7 @@ impl Wire {
         .await
     }
 
-    /// The next answer; interim ones are skipped. Panics if none comes.
+    /// The next response; interim ones are skipped. Panics if there is none.
     pub async fn answer(&mut self) -> Answer {
         soon("answer", self.next(false)).await.unwrap().expect("an answer, not the end of the connection")
     }
@@ -121,7 +121,7 @@ impl Wire {
         self.answer().await
     }
 
-    /// The next head alone: status and fields.
+    /// The next head only: status and headers.
     pub async fn next_head(&mut self) -> Option<(u16, super::message::Head)> {
         let head = soon("head", self.0.head()).await.ok()??;
         assert!(head.first_line.starts_with("HTTP/1.1 "), "{}", head.first_line);
@@ -138,32 +138,32 @@ impl Wire {
         };
         let mut body = Vec::new();
         let end = head.answer_end(status, to_head);
-        // A reset within the body is a body that was cut.
+        // A reset within the body makes it incomplete.
         let trailers = self.0.body(end, |piece| body.extend_from_slice(piece)).await.unwrap_or(None);
         let complete = trailers.is_some();
         Ok(Some(Answer { status, fields: head.fields, body, trailers: trailers.unwrap_or_default(), complete }))
     }
 
-    /// Everything until the connection ends, however it ends.
+    /// All bytes until the connection ends, in whatever way.
     pub async fn rest(&mut self) -> Vec<u8> {
         soon("end of the connection", async { while self.0.fill().await.unwrap_or(false) {} }).await;
         std::mem::take(&mut self.0.buffer)
     }
 
-    /// Everything that comes after these bytes.
+    /// Sends these bytes and returns everything that follows.
     pub async fn ask_raw(&mut self, bytes: impl AsRef<[u8]>) -> String {
         self.send(bytes).await;
         String::from_utf8_lossy(&self.rest().await).into_owned()
     }
 
-    /// The connection must end, and bring nothing before it does.
+    /// The connection must end without further bytes.
     pub async fn ends(&mut self) {
         let rest = self.rest().await;
         assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
     }
 }
 
-/// Which HTTP.
+/// The version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Http {
     One,
@@ -179,7 +179,7 @@ pub struct Ask {
     pub target: String,
     pub fields: Vec<(String, Vec<u8>)>,
     pub body: Option<Vec<u8>>,
-    /// Lines behind the body, which is chunked then.
+    /// Trailers; the body is then chunked.
     pub trailers: Vec<(String, String)>,
 }
 
@@ -238,7 +238,7 @@ impl Ask {
         out
     }
 
-    /// Sends it over a new connection with TLS.
+    /// Sends it on a new TLS connection.
     pub async fn over(&self, http: Http, gateway: &Gateway) -> Answer {
         match http {
             Http::Two => soon("answer", H2::open(gateway).await.ask(self)).await,
@@ -250,7 +250,7 @@ impl Ask {
         }
     }
 
-    /// As [`Ask::over`], HTTP/1.1.
+    /// [`Ask::over`] HTTP/1.1.
     pub async fn to(&self, gateway: &Gateway) -> Answer {
         self.over(Http::One, gateway).await
     }

@@ -1,4 +1,4 @@
-//! Several gateways of one site: one store, each with its own memory.
+//! Several gateways of one site: one store, each with its own token cache.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use super::{Gateway, PATIENCE, Site};
 /// Gateways that share a store.
 pub struct Fleet {
     pub gateways: Vec<Gateway>,
-    /// What each of them asks.
+    /// The store of each gateway.
     pub stores: Vec<Arc<Watched>>,
     _folder: TempDir,
 }
 
 impl Fleet {
-    /// So many gateways over one SQLite file.
+    /// `count` gateways with one SQLite file.
     pub async fn over_sqlite(count: usize, change: impl Fn(&mut Settings)) -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let url = StoreUrl::Sqlite(folder.path().join("tokengate.db"));
         Fleet::over(url, folder, count, change).await
     }
 
-    /// So many gateways over any store; the key file lies in `folder`.
+    /// `count` gateways with any store; the key file is in `folder`.
     pub async fn over(url: StoreUrl, folder: TempDir, count: usize, change: impl Fn(&mut Settings)) -> Fleet {
         let endpoint = endpoint().await;
         let (mut gateways, mut stores) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl Fleet {
         Fleet { gateways, stores, _folder: folder }
     }
 
-    /// Waits until every gateway has applied all changes that there are now.
+    /// Waits until every gateway has applied all changes up to now.
     pub async fn changes_are_applied(&self) {
         for store in &self.stores {
             store.changes_are_applied().await;
@@ -58,7 +58,7 @@ impl Fleet {
     }
 }
 
-/// An endpoint that says yes to everything as fast as it can, and remembers nothing.
+/// An endpoint that answers 200 as fast as possible, and records nothing.
 async fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

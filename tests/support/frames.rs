@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, for what no proper client sends.
+//! HTTP/2 frames written by hand, for what no correct client sends.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,17 +18,17 @@ pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 pub const ACK: u8 = 1;
-/// What may be sent before the gateway has said how much.
+/// The initial window: what may be sent before the gateway's first WINDOW_UPDATE.
 const FIRST_WINDOW: usize = 65_535;
 
 /// How the gateway ended a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With an answer of this status.
+    /// With a response of this status.
     Answered(u16),
     /// With RST_STREAM.
     Reset,
-    /// With the whole connection.
+    /// By closing the whole connection.
     Connection,
 }
 
@@ -40,7 +40,7 @@ impl Frames {
         Frames::open_with(gateway, &[]).await
     }
 
-    /// The same, where no stream may be sent anything until it is given room.
+    /// The same with an initial window of 0 for the gateway's responses.
     pub async fn without_room(gateway: &Gateway) -> Frames {
         // SETTINGS_INITIAL_WINDOW_SIZE.
         Frames::open_with(gateway, &[0, 4, 0, 0, 0, 0]).await
@@ -55,7 +55,7 @@ impl Frames {
         frames
     }
 
-    /// Sends a request as stream 1 and waits for its end. `fields` are sent literally, pseudo-fields first.
+    /// Sends a request as stream 1 and waits for its end. `fields` are sent as literals, pseudo-headers first.
     pub async fn request(mut self, fields: &[(&str, &str)], body: Option<&[u8]>) -> Ended {
         let last = if body.is_none() { END_STREAM } else { 0 };
         self.write(HEADERS, END_HEADERS | last, 1, &block(fields)).await;
@@ -65,13 +65,13 @@ impl Frames {
         soon("the end of the stream", self.end()).await
     }
 
-    /// Begins a header block, does not end it, and waits for the end of the connection.
+    /// Begins a header block without ending it, and waits for the end of the connection.
     pub async fn open_header_block(mut self) {
         self.write(HEADERS, END_STREAM, 1, &[0x82]).await;
         while self.read().await.is_ok() {}
     }
 
-    /// Sends a request without a body as stream 1 and gives the body of its answer, also where none may be.
+    /// Sends a request without a body as stream 1 and returns the body of its response, even where none is allowed.
     pub async fn body(mut self, fields: &[(&str, &str)]) -> Vec<u8> {
         self.write(HEADERS, END_HEADERS | END_STREAM, 1, &block(fields)).await;
         let mut body = Vec::new();
@@ -91,7 +91,7 @@ impl Frames {
         self.write(HEADERS, END_HEADERS, 1, &block(fields)).await;
     }
 
-    /// The same, and reads its answer to the end, which must come before any of the body is sent.
+    /// The same, and reads the response to its end, which must come before any of the body is sent.
     pub async fn answer_before_body(&mut self, fields: &[(&str, &str)]) -> u16 {
         self.begin(fields).await;
         let mut answered = 0;
@@ -108,7 +108,7 @@ impl Frames {
         }
     }
 
-    /// Sends so many bytes of the body of stream 1, as the gateway lets them come. `false`: it has reset the stream.
+    /// Sends this many bytes of the body of stream 1 within the window. `false`: the gateway has reset the stream.
     pub async fn upload(&mut self, mut length: usize, last: bool) -> bool {
         let mut window = FIRST_WINDOW;
         while length > 0 {
@@ -128,7 +128,7 @@ impl Frames {
         !self.sends(RST_STREAM).await
     }
 
-    /// Waits until the gateway resets stream 1, and gives the code.
+    /// Waits until the gateway resets stream 1, and returns the error code.
     pub async fn reset(&mut self) -> u32 {
         loop {
             let (kind, _, stream, payload) = soon("a reset", self.read()).await.unwrap();
@@ -138,15 +138,15 @@ impl Frames {
         }
     }
 
-    /// Has the gateway begun to answer what was sent until now?
+    /// Whether the gateway has begun to respond to what was sent so far.
     pub async fn answers(&mut self) -> bool {
         self.sends(HEADERS).await
     }
 
-    /// Does a frame of this kind come on stream 1 until the gateway has dealt with everything that was sent?
+    /// Whether a frame of this type arrives on stream 1 before the gateway has processed everything that was sent.
     async fn sends(&mut self, wanted: u8) -> bool {
         let mut sent = false;
-        // What the first one brings about has gone out before the second is answered.
+        // The effects of the first ping were sent before the response to the second.
         for _ in 0..2 {
             self.write(PING, 0, 0, &[0; 8]).await;
             loop {
@@ -172,7 +172,7 @@ impl Frames {
         }
     }
 
-    /// Waits until the gateway says why it ends the connection, or just ends it (`None`).
+    /// Waits for the GOAWAY of the gateway and returns its code; `None` if the connection ends without one.
     pub async fn goaway(&mut self) -> Option<u32> {
         loop {
             let (kind, _, _, payload) = soon("the end of the connection", self.read()).await.ok()?;
@@ -182,7 +182,7 @@ impl Frames {
         }
     }
 
-    /// Waits for the head of the answer on this stream; `None`: it was reset.
+    /// Waits for the response head on this stream; `None`: it was reset.
     pub async fn answer_on(&mut self, wanted: u32) -> Option<u16> {
         loop {
             let (kind, _, stream, payload) = soon("the answer", self.read()).await.unwrap();
@@ -194,7 +194,7 @@ impl Frames {
         }
     }
 
-    /// Sends these bytes at once.
+    /// Sends these bytes.
     pub async fn bytes(&mut self, bytes: &[u8]) {
         let _ = self.0.write_all(bytes).await;
         let _ = self.0.flush().await;
@@ -205,7 +205,7 @@ impl Frames {
         frame.extend([kind, flags]);
         frame.extend(stream.to_be_bytes());
         frame.extend_from_slice(payload);
-        // The gateway may have ended the connection already; reading tells how.
+        // The gateway may have closed the connection already; a read shows that.
         let _ = self.0.write_all(&frame).await;
         let _ = self.0.flush().await;
     }
@@ -237,7 +237,7 @@ pub fn number(payload: &[u8]) -> u32 {
     u32::from_be_bytes(payload.try_into().unwrap())
 }
 
-/// The status that a header block begins with: indexed (RFC 7541, appendix A), or literal, in the Huffman code or not.
+/// The status at the beginning of a header block: indexed (RFC 7541, appendix A), or a literal, Huffman-coded or not.
 fn status(block: &[u8]) -> u16 {
     match block {
         [indexed @ 0x88..=0x8e, ..] => [200, 204, 206, 304, 400, 404, 500][usize::from(indexed - 0x88)],
@@ -247,7 +247,7 @@ fn status(block: &[u8]) -> u16 {
     }
 }
 
-/// Three digits that stand at the upper end of `bits` (RFC 7541, appendix B: `0` to `2` take 5 bits, the others 6).
+/// Three digits at the upper end of `bits` (RFC 7541, appendix B: `0` to `2` take 5 bits, the others 6).
 fn huffman(mut bits: u32) -> u16 {
     let mut number = 0;
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! A gateway of one test: settings that the test may change, then the running thing.
+//! A gateway of one test: settings that the test can change, then the running gateway.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
-use tokengate::app::{self, Running, Stopped, World};
+use tokengate::app::{self, Changes, ReloadError, Running, Stopped, World};
 use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::settings::{
     self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
-    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Route,
+    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route,
     TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
@@ -26,24 +26,25 @@ use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
 
 use super::{AMPLE, Origin, PATIENCE, eventually};
 
-/// A gateway that has not started: its folder, its settings, its clock. Its time limits are ample: a test that is about
-/// one sets it.
+/// A gateway before its start: folder, settings, clock. Its timeouts are long: a test about a timeout sets it.
 pub struct Site {
     pub settings: Settings,
     pub roots: RootCertStore,
     pub hand: Hand,
+    /// The file that a reload reads.
+    pub configuration: Option<PathBuf>,
     clock: Clock,
     folder: TempDir,
 }
 
 impl Site {
-    /// In front of this endpoint: `/api/` needs a token, `/public/` does not look at one, `/optional/` takes one,
-    /// `/scoped/` needs one with the scope `admin`.
+    /// With one endpoint: `/api/` requires a token, `/public/` ignores it, `/optional/` accepts one, `/scoped/`
+    /// requires one with the scope `admin`.
     pub fn before(origin: &Origin) -> Site {
         Site::before_all(&[origin.address()])
     }
 
-    /// In front of several endpoints of one upstream.
+    /// With several endpoints of one upstream.
     pub fn before_all(endpoints: &[SocketAddr]) -> Site {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hand) = Clock::by_hand(Clock::system().now());
@@ -77,20 +78,22 @@ impl Site {
                 Route { scopes: ScopeSet::parse("admin").unwrap(), ..route("scoped", "/scoped/", Auth::Required) },
             ],
             spool: settings::Spool::default(),
-            // Fewer connections than by default, for machines that allow few open files.
-            // Tests show many wrong keys from one address.
+            // Fewer connections than by default, for machines with a low limit of open files. Tests send many invalid
+            // keys from one address.
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts { handshake: AMPLE, request_headers: AMPLE, idle: AMPLE, write: AMPLE },
             admin: None,
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
+            reload: Reload::default(),
+            control: None,
         };
-        let mut site = Site { settings, roots: RootCertStore::empty(), hand, clock, folder };
+        let mut site = Site { settings, roots: RootCertStore::empty(), hand, configuration: None, clock, folder };
         site.add_certificate("default", &["one.test", "*.wild.test"]);
         site
     }
 
-    /// Makes another certificate; its index in the settings.
+    /// Adds a certificate; returns its index in the settings.
     pub fn add_certificate(&mut self, name: &str, names: &[&str]) -> usize {
         let wish = Wish { names: names.iter().map(|name| (*name).to_owned()).collect(), ..Wish::default() };
         let made = certificate::make(&self.folder.path().join(name), &wish, self.clock.now()).unwrap();
@@ -99,7 +102,7 @@ impl Site {
         self.settings.certificates.len() - 1
     }
 
-    /// The same with other settings.
+    /// The same with changed settings.
     pub fn with(mut self, change: impl FnOnce(&mut Settings)) -> Site {
         change(&mut self.settings);
         self
@@ -109,12 +112,12 @@ impl Site {
         self.start_with(|store| store).await
     }
 
-    /// The gateway gets what `wrap` makes of the store; the test keeps the store itself.
+    /// Starts with the store that `wrap` returns; the test keeps the original store.
     pub async fn start_with(self, wrap: impl FnOnce(Store) -> Store) -> Gateway {
-        let Site { settings, roots, hand, clock, folder } = self;
+        let Site { settings, roots, hand, configuration, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration: None };
+        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),
@@ -133,13 +136,13 @@ pub struct Gateway {
     pub hand: Hand,
     pub roots: Arc<RootCertStore>,
     pub log: Captured,
-    /// The file of the store; empty if it is on a server.
+    /// The SQLite file; empty for a database server.
     pub database: PathBuf,
     folder: TempDir,
 }
 
 impl Gateway {
-    /// As [`Site::before`], running.
+    /// Starts [`Site::before`].
     pub async fn before(origin: &Origin) -> Gateway {
         Site::before(origin).start().await
     }
@@ -149,7 +152,7 @@ impl Gateway {
         self.running.address("public").unwrap()
     }
 
-    /// The listener in clear.
+    /// The unencrypted listener.
     pub fn plain_address(&self) -> SocketAddr {
         self.running.address("plain").unwrap()
     }
@@ -159,18 +162,18 @@ impl Gateway {
         self.running.address("admin").unwrap()
     }
 
-    /// The file with the authority of the first certificate, for clients to trust.
+    /// The CA file of the first certificate, for clients.
     pub fn authority(&self) -> PathBuf {
         self.folder.path().join("default/dev-ca.pem")
     }
 
-    /// The login token of a user, who is created if need be.
+    /// The login token of a user, who is created if needed.
     pub async fn issue(&self, user: &str) -> String {
         let owner = self.user(user).await;
         self.store.ledger.issue_login(owner).await.unwrap().key.expose().to_owned()
     }
 
-    /// A token with scopes, and perhaps an end that is so far ahead.
+    /// A named token with scopes; `ends_in` is its lifetime.
     pub async fn issue_named(&self, user: &str, scopes: &str, ends_in: Option<Duration>, clock: &Clock) -> String {
         let scopes = ScopeSet::parse(scopes).unwrap();
         let expires = ends_in.map(|span| clock.now().after(span));
@@ -178,7 +181,7 @@ impl Gateway {
         self.store.ledger.issue_named(self.user(user).await, &order).await.unwrap().key.expose().to_owned()
     }
 
-    /// The id of a user, who is created if need be.
+    /// The id of a user, who is created if needed.
     pub async fn user(&self, name: &str) -> SubjectId {
         if let Some(user) = self.store.accounts.find(name).await.unwrap() {
             return user.account.id;
@@ -191,12 +194,24 @@ impl Gateway {
         self.store.ledger.revoke(TokenRef::Digest(digest)).await.unwrap();
     }
 
+    /// Takes over another configuration: the present one, changed.
+    pub async fn reload(&self, change: impl FnOnce(&mut Settings)) -> Result<Changes, ReloadError> {
+        let mut settings = Settings::clone(&self.running.settings());
+        change(&mut settings);
+        self.running.reload(settings).await
+    }
+
+    /// The address of a listener; `None` if there is none of this name.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.running.address(name)
+    }
+
     /// The metrics page.
     pub fn metrics(&self) -> String {
         self.running.metrics()
     }
 
-    /// The number in the line of the metrics page that begins so; 0 if there is none.
+    /// The number in the line of the metrics page with this prefix; 0 if there is none.
     pub fn metric(&self, begin: &str) -> u64 {
         let page = self.metrics();
         let line = page.lines().find_map(|line| line.strip_prefix(begin)).unwrap_or(" 0");
@@ -208,23 +223,23 @@ impl Gateway {
         self.clock.clone()
     }
 
-    /// How many requests of a route ended so.
+    /// How many requests of a route had this outcome.
     pub fn outcome(&self, route: &str, outcome: &str) -> u64 {
         self.metric(&format!("tokengate_requests_total{{route=\"{route}\",outcome=\"{outcome}\"}}"))
     }
 
-    /// Waits until so many requests of a route have ended so; a request is counted when its answer is gone.
+    /// Waits until this many requests of a route had this outcome; a request is counted after its response was sent.
     pub async fn has_counted(&self, route: &str, outcome: &str, count: u64) {
         let what = format!("{count} requests to {route} end as {outcome}");
         eventually(PATIENCE, &what, || async { self.outcome(route, outcome) == count }).await;
     }
 
-    /// Has the admin application know the traffic up to now.
+    /// Takes a traffic sample for the admin application.
     pub fn sample_traffic(&self) {
         self.running.sample_traffic();
     }
 
-    /// What the gateway believes.
+    /// The token cache.
     pub fn memory(&self) -> &tokengate::cache::IdentityCache {
         self.running.memory()
     }
@@ -233,19 +248,19 @@ impl Gateway {
         self.running.memory().len()
     }
 
-    /// Stops as SIGTERM does, and keeps the folder of the store.
+    /// Stops as on SIGTERM, and keeps the folder of the store.
     pub async fn stop_and_keep(self, grace: Duration) -> TempDir {
         self.running.stop(grace).await;
         self.folder
     }
 
-    /// Stops as SIGTERM does.
+    /// Stops as on SIGTERM.
     pub async fn stop(self, grace: Duration) -> Stopped {
         self.running.stop(grace).await
     }
 }
 
-/// A sink that a test reads.
+/// A log sink that a test can read.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! A proper HTTP/2 client.
+//! A correct HTTP/2 client.
 
 use std::convert::Infallible;
 
@@ -41,7 +41,7 @@ impl H2 {
         }
     }
 
-    /// Begins a request beside others.
+    /// Begins a request in parallel to others.
     pub fn begin(
         &mut self,
         request: Request<Outgoing>,
@@ -77,7 +77,7 @@ impl Ask {
                 let pair = |(name, value): &(String, String)| (name.parse().unwrap(), value.parse().unwrap());
                 let (body, trailers) = (Bytes::from(body.clone()), self.trailers.iter().map(pair).collect());
                 tokio::spawn(async move {
-                    // Whoever refuses the request takes neither.
+                    // If the request was refused, the body has no receiver.
                     let _ = sender.send_data(body).await;
                     let _ = sender.send_trailers(trailers).await;
                 });
@@ -88,7 +88,7 @@ impl Ask {
     }
 }
 
-/// Reads an answer to its end.
+/// Reads a response to its end.
 pub async fn collect(response: Response<Incoming>) -> Answer {
     let (head, mut incoming) = response.into_parts();
     let fields = |map: &http::HeaderMap| {

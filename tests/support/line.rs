@@ -1,4 +1,4 @@
-//! A TCP line to a server that a test cuts and mends.
+//! A TCP proxy in front of a server, which a test can interrupt and restore.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What the line does.
+/// The state of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Passes,
@@ -18,7 +18,7 @@ enum State {
     Stalls,
 }
 
-/// A line; connections to [`Line::address`] reach the server behind it.
+/// A proxy; connections to [`Line::address`] reach its server.
 pub struct Line {
     pub address: SocketAddr,
     state: watch::Sender<State>,
@@ -27,7 +27,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line that passes everything on.
+    /// A proxy that forwards everything.
     pub async fn to(server: SocketAddr) -> Line {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -44,22 +44,22 @@ impl Line {
         Line { address, state, accepted, task }
     }
 
-    /// Everything passes; what was held up passes first.
+    /// Forwards everything, beginning with what was held back.
     pub fn pass(&self) {
         self.state.send_replace(State::Passes);
     }
 
-    /// All connections end, and new ones end at once.
+    /// Closes all connections, and new ones at once.
     pub fn cut(&self) {
         self.state.send_replace(State::Cut);
     }
 
-    /// Connections stay and are accepted; nothing comes through.
+    /// Keeps and accepts connections, but forwards nothing.
     pub fn stall(&self) {
         self.state.send_replace(State::Stalls);
     }
 
-    /// How many connections there were.
+    /// How many connections were accepted.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
@@ -82,7 +82,7 @@ async fn carry(client: TcpStream, server: SocketAddr, state: watch::Receiver<Sta
         tokio::join!(copy(from_client, to_server, state.clone()), copy(from_server, to_client, state));
         Some(())
     };
-    // Both ends are dropped when the line is cut.
+    // Both ends are dropped when connections are closed.
     tokio::select! {
         _ = carried => {}
         _ = cut.wait_for(|state| *state == State::Cut) => {}
@@ -92,7 +92,7 @@ async fn carry(client: TcpStream, server: SocketAddr, state: watch::Receiver<Sta
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<State>) {
     let mut buffer = [0; 4_096];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        // A held-up part is carried on when the line passes again.
+        // Data that was held back is forwarded when forwarding resumes.
         if state.wait_for(|state| *state == State::Passes).await.is_err() {
             return;
         }

@@ -1,4 +1,4 @@
-//! A real MariaDB server in a folder of its own, reached by a socket in that folder, for all tests of this process.
+//! A real MariaDB server in a folder of its own, reached by a Unix socket, shared by all tests of this process.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::postgres::KEEPER;
 use super::{PATIENCE, eventually};
 
-/// A running server. A shell stands beside it and ends it when the pipe from this process closes.
+/// A running server. A shell process supervises it and stops it when the pipe from this process closes.
 pub struct Mariadb {
     folder: TempDir,
     keeper: Child,
@@ -28,11 +28,14 @@ impl Mariadb {
         SHARED.get_or_init(Mariadb::start).await
     }
 
-    /// A server of this test's own.
+    /// A separate server for one test.
     pub async fn start() -> Mariadb {
         let folder = TempDir::with_prefix("my").unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let mut args = vec!["--no-defaults".to_owned(), format!("--datadir={}", at("data"))];
+        // A server deletes temporary tables in its folder when it starts, also those of another server.
+        fs::create_dir(folder.path().join("tmp")).unwrap();
+        let mut args =
+            vec!["--no-defaults".to_owned(), format!("--datadir={}", at("data")), format!("--tmpdir={}", at("tmp"))];
         if rustix::process::geteuid().is_root() {
             args.push("--user=root".to_owned());
         }
@@ -65,7 +68,7 @@ impl Mariadb {
         server
     }
 
-    /// The name of a new, empty database, in which texts are compared as is usual there: `ABC` equals `abc`.
+    /// The name of a new, empty database with the usual collation: `ABC` equals `abc`.
     pub async fn new_database(&self) -> String {
         let name = format!("shop_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");

@@ -1,22 +1,22 @@
-//! HTTP/1 messages as they stand on the wire, for both ends of a test.
+//! HTTP/1 messages on the wire, for clients and endpoints of tests.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Field lines in their order, names as they were written.
+/// Field lines in their order, with names as sent.
 #[derive(Clone, Debug, Default)]
 pub struct Fields(pub Vec<(String, String)>);
 
 impl Fields {
-    /// The value of a field that must not have more than one line.
+    /// The value of a header that must have at most one line.
     pub fn get(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "{name} came {} times: {all:?}", all.len());
         all.first().copied()
     }
 
-    /// The values of all lines of a field.
+    /// The values of all lines of a header.
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
     }
@@ -35,14 +35,14 @@ impl Fields {
     }
 }
 
-/// What a client got.
+/// A response.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     pub status: u16,
     pub fields: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
-    /// Did the body come to its proper end?
+    /// Whether the body was complete.
     pub complete: bool,
 }
 
@@ -51,7 +51,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The text of a refusal, which must be JSON as Django REST Framework has it, and nothing else.
+    /// The text of a refusal, which must be JSON in the format of Django REST Framework.
     pub fn detail(&self) -> String {
         assert_eq!(self.fields.get("content-type"), Some("application/json"), "{self:?}");
         let object: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
@@ -60,7 +60,7 @@ impl Answer {
     }
 }
 
-/// The head of a message: its first line, its fields, its bytes.
+/// The head of a message: its first line, its headers, its bytes.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub first_line: String,
@@ -68,7 +68,7 @@ pub struct Head {
     pub bytes: Vec<u8>,
 }
 
-/// Where a body ends.
+/// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     After(usize),
@@ -77,7 +77,7 @@ pub enum End {
 }
 
 impl Head {
-    /// Where the body of a request with this head ends.
+    /// How the body of a request with this head ends.
     pub fn request_end(&self) -> End {
         match (self.fields.get("transfer-encoding"), self.fields.get("content-length")) {
             (Some(_), _) => End::LastChunk,
@@ -85,7 +85,7 @@ impl Head {
         }
     }
 
-    /// Where the body of an answer with this head ends.
+    /// How the body of a response with this head ends.
     pub fn answer_end(&self, status: u16, to_head: bool) -> End {
         if to_head || status == 204 || status == 304 || status / 100 == 1 {
             return End::After(0);
@@ -98,7 +98,7 @@ impl Head {
     }
 }
 
-/// Reads messages from a stream.
+/// Parses messages from a stream.
 pub struct Reader<R> {
     pub stream: R,
     pub buffer: Vec<u8>,
@@ -114,7 +114,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(self.stream.read_buf(&mut self.buffer).await? > 0)
     }
 
-    /// The next head; `None` if the stream ends first. What came of it stays in the buffer.
+    /// The next head; `None` if the stream ends first, with the bytes left in the buffer.
     pub async fn head(&mut self) -> io::Result<Option<Head>> {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -129,7 +129,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// Reads a body to its end and gives its pieces to `take` as they come. The trailers, if it ended properly.
+    /// Reads a body to its end and passes its pieces to `take`. Returns the trailers; `None` for an incomplete body.
     pub async fn body(&mut self, end: End, mut take: impl FnMut(&[u8])) -> io::Result<Option<Fields>> {
         match end {
             End::After(length) => Ok(self.exactly(length, &mut take).await?.then(Fields::default)),
@@ -190,7 +190,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-/// Where `needle` first stands in `bytes`.
+/// The offset of the first `needle` in `bytes`.
 pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }

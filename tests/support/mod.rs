@@ -1,6 +1,6 @@
-//! What tests of the whole gateway are made of: the gateway itself, endpoints that do as they are told, clients.
+//! Parts of tests of the whole gateway: the gateway itself, scripted endpoints, clients.
 //!
-//! Everything runs in the test's own process on free ports and in a folder of its own. Nothing here judges: tests do.
+//! Everything runs in the test's own process, on free ports and in a folder of its own. Assertions belong in the tests.
 
 pub mod client;
 pub mod fleet;
@@ -31,13 +31,13 @@ pub use message::Answer;
 pub use origin::{Gate, Origin, Step};
 pub use postgres::Postgres;
 
-/// How long anything may take that should come at once; long, since the machine may be busy.
+/// Timeout for what should happen at once; long, since the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A time limit of a gateway that a test is not about: longer than any test.
+/// A timeout of the gateway that never expires within a test.
 pub const AMPLE: Duration = Duration::from_secs(3600);
 
-/// An address where nobody listens, and nobody will: it is taken for as long as this process runs.
+/// An address on which no server listens: its port is reserved while this process runs.
 pub fn nowhere() -> SocketAddr {
     static TAKEN: OnceLock<Socket> = OnceLock::new();
     let take = || {
@@ -48,14 +48,14 @@ pub fn nowhere() -> SocketAddr {
     TAKEN.get_or_init(take).local_addr().unwrap().as_socket().unwrap()
 }
 
-/// The output of `future`, which must come soon.
+/// The output of `future`, which must complete within [`PATIENCE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: nothing came"))
 }
 
-/// Waits until `condition` holds; panics if that takes longer than `limit`.
+/// Waits until `condition` is true; panics after `limit`.
 ///
-/// The one place that sleeps: what is awaited happens in another thread that has no way to tell us.
+/// The only function that sleeps: the condition depends on another thread that cannot notify us.
 pub async fn eventually<C: Future<Output = bool>>(limit: Duration, what: &str, mut condition: impl FnMut() -> C) {
     let all = async {
         while !condition().await {
@@ -65,7 +65,7 @@ pub async fn eventually<C: Future<Output = bool>>(limit: Duration, what: &str, m
     tokio::time::timeout(limit, all).await.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"));
 }
 
-/// Waits until `value` has not changed for half a second, and gives it.
+/// Waits until `value` has not changed for half a second, and returns it.
 pub async fn settled(what: &str, value: impl Fn() -> usize) -> usize {
     let (last, same) = (std::cell::Cell::new(value()), std::cell::Cell::new(0));
     eventually(PATIENCE, what, || async {

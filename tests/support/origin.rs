@@ -1,7 +1,7 @@
-//! An endpoint that does as it is told, and remembers every byte that it got.
+//! A scripted endpoint that records every byte.
 //!
-//! A script says for each request head what happens next, step by step. Raw TCP, so that it can also do what no proper
-//! server does.
+//! For each request head, a script returns the next steps. It uses raw TCP, so it can also do what no correct server
+//! does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,45 +17,45 @@ use tokio::task::AbortHandle;
 use super::message::{Fields, Head, Reader};
 use super::{PATIENCE, eventually};
 
-/// A request as the endpoint got it.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Which connection brought it, counted from 0.
+    /// The index of its connection, from 0.
     pub connection: usize,
     pub method: String,
     pub target: String,
     pub fields: Fields,
     /// The head, byte for byte.
     pub head: Vec<u8>,
-    /// As much of its body as was read, without chunk sizes.
+    /// The part of the body that was read, without chunk sizes.
     pub body: Vec<u8>,
     pub trailers: Fields,
-    /// Was the body read to its proper end?
+    /// Whether the body was complete.
     pub complete: bool,
 }
 
-/// What happens after a request head.
+/// A step after a request head.
 #[derive(Clone)]
 pub enum Step {
-    /// The body is read to its end.
+    /// Reads the body to its end.
     Read,
     Send(Vec<u8>),
-    /// These bytes are sent again and again, so often.
+    /// Sends these bytes this many times.
     Flood(Vec<u8>, usize),
-    /// Nothing, until the test opens the gate.
+    /// Waits until the test opens the gate.
     Wait(Arc<Gate>),
-    /// What comes from here on goes back as it came, and into the record as the body, until the gateway leaves.
+    /// Sends everything back and records it as the body, until the gateway closes the connection.
     Echo,
     Close,
-    /// The connection ends with a reset.
+    /// Resets the connection.
     Reset,
-    /// No answer, until the gateway has left.
+    /// Sends no response, until the gateway closes the connection.
     Hang,
-    /// Nothing more, not even a read.
+    /// Stops without reading.
     Stall,
 }
 
-/// Something that an endpoint waits for.
+/// A gate that steps wait for.
 pub struct Gate(Semaphore);
 
 impl Gate {
@@ -63,7 +63,7 @@ impl Gate {
         Arc::new(Gate(Semaphore::new(0)))
     }
 
-    /// For everybody who waits, and who will.
+    /// Opens the gate for all current and future waits.
     pub fn open(&self) {
         self.0.close();
     }
@@ -94,7 +94,7 @@ impl Drop for Origin {
 }
 
 impl Origin {
-    /// Reads each request whole and answers 200 with `text`.
+    /// Reads each request completely and responds 200 with `text`.
     pub async fn answering(text: &str) -> Origin {
         let (answer, head_only) = (ok(text), head_of(&ok(text)));
         Origin::scripted(move |request| {
@@ -103,12 +103,12 @@ impl Origin {
         .await
     }
 
-    /// Does the same for every request.
+    /// Uses the same steps for every request.
     pub async fn doing(steps: Vec<Step>) -> Origin {
         Origin::scripted(move |_| steps.clone()).await
     }
 
-    /// Does what the script says.
+    /// Uses the steps that the script returns.
     pub async fn scripted(script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -121,7 +121,7 @@ impl Origin {
         self.address
     }
 
-    /// All requests whose heads have come.
+    /// All requests whose heads have arrived.
     pub fn requests(&self) -> Vec<Request> {
         self.seen.requests.lock().unwrap().clone()
     }
@@ -135,43 +135,43 @@ impl Origin {
         self.requests().pop().expect("the origin saw no request")
     }
 
-    /// Bytes that came and were no request.
+    /// Bytes that were not part of a request.
     pub fn stray(&self) -> Vec<u8> {
         self.seen.stray.lock().unwrap().clone()
     }
 
-    /// How many connections were made to it.
+    /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.seen.connections.load(Ordering::Acquire)
     }
 
-    /// How many of them still stand.
+    /// How many connections are open.
     pub fn open_connections(&self) -> usize {
         self.seen.open.load(Ordering::Acquire)
     }
 
-    /// How many bytes of floods the gateway took.
+    /// How many bytes of floods the gateway has read.
     pub fn flooded(&self) -> usize {
         self.seen.flooded.load(Ordering::Acquire)
     }
 
-    /// Waits until no connection to it is left.
+    /// Waits until no connection is open.
     pub async fn is_left(&self) {
         eventually(PATIENCE, "the gateway closes its connections", || async { self.open_connections() == 0 }).await;
     }
 
-    /// Waits until it has seen this many heads.
+    /// Waits for this many request heads.
     pub async fn has_seen(&self, count: usize) {
         eventually(PATIENCE, "the origin sees the requests", || async { self.count() >= count }).await;
     }
 }
 
-/// An answer with this text.
+/// A response with this text.
 pub fn ok(text: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
 }
 
-/// An answer that chunks this text, with these trailer lines.
+/// A chunked response with this text and these trailers.
 pub fn chunked(text: &str, trailers: &str) -> Vec<u8> {
     let size = text.len();
     format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{text}\r\n0\r\n{trailers}\r\n")
@@ -183,7 +183,7 @@ fn head_of(answer: &[u8]) -> Vec<u8> {
 }
 
 async fn accept(listener: TcpListener, seen: Arc<Seen>, script: Arc<Script>) {
-    // Owned here, so that they end with the origin.
+    // Owned here, so that they end with the endpoint.
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -192,7 +192,7 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>, script: Arc<Script>) {
         let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
         connections.spawn(async move {
             let mut connection = Connection { reader: Reader::new(stream), index, seen: Arc::clone(&seen) };
-            // A gateway may leave at any time; what it sent is in the record.
+            // A gateway may close the connection at any time; the record has what it sent.
             let _ = connection.serve(&*script).await;
             seen.stray.lock().unwrap().append(&mut connection.reader.buffer);
             drop(connection);

@@ -1,7 +1,8 @@
-//! A real PostgreSQL server in a folder of its own, reached by a socket in that folder.
+//! A real PostgreSQL server in a folder of its own, reached by a Unix socket in that folder.
 //!
-//! One is shared by all tests, each with a database of its own; tests that stop or pause a server start their own. A
-//! shell stands beside each server and ends it when the pipe from this process closes, however that comes about.
+//! All tests share one server, each with a database of its own; tests that stop or suspend a server start their own. A
+//! shell process supervises each server and stops it when the pipe from this process closes, in whatever way the
+//! process ends.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,8 +25,8 @@ use tokio::sync::OnceCell;
 use super::redis::free_port;
 use super::{PATIENCE, eventually};
 
-/// Starts the server, waits until the pipe closes, and ends it; what a test has paused is woken first. Its files go
-/// too, unless the test has said that they shall stay.
+/// Starts the server, waits until the pipe closes, and stops it; a suspended server is resumed first. Deletes its files
+/// unless the test has asked to keep them.
 pub const KEEPER: &str = r#"
     folder=$1; shift
     "$@" >>"$folder/log" 2>&1 </dev/null &
@@ -38,11 +39,11 @@ pub const KEEPER: &str = r#"
     [ "$last_word" = stay ] || rm -rf "$folder"
 "#;
 
-/// A user who must give a password; all others are let in.
+/// A user who needs a password; all others need none.
 const GUARDED: &str = "guarded";
 const PASSWORD: &str = "correct horse";
 
-/// A running server, or one that a test has stopped.
+/// A server, running or stopped.
 pub struct Postgres {
     folder: TempDir,
     settings: Vec<String>,
@@ -52,11 +53,11 @@ pub struct Postgres {
 
 struct Running {
     keeper: Child,
-    /// While it is open the server runs.
+    /// The server runs while this pipe is open.
     pipe: ChildStdin,
 }
 
-/// Who runs the server: it refuses root.
+/// The system user that runs the server: PostgreSQL refuses root.
 #[derive(Clone, Copy)]
 struct User {
     uid: u32,
@@ -64,13 +65,13 @@ struct User {
 }
 
 impl Postgres {
-    /// The server that all tests share. Never stop it.
+    /// The server that all tests share. Must not be stopped.
     pub async fn shared() -> &'static Postgres {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_init(Postgres::start).await
     }
 
-    /// A server of this test's own.
+    /// A separate server for one test.
     pub async fn start() -> Postgres {
         Postgres::start_with(&[]).await
     }
@@ -91,19 +92,19 @@ impl Postgres {
         server
     }
 
-    /// A server of this test's own that can also be reached over TCP, and where.
+    /// A separate server that also accepts TCP, and its address.
     pub async fn start_over_tcp() -> (Postgres, SocketAddr) {
         let port = free_port();
         let server = Postgres::start_with(&[&format!("port={port}"), "listen_addresses=127.0.0.1"]).await;
         (server, SocketAddr::from(([127, 0, 0, 1], port)))
     }
 
-    /// The address of a database behind a line to [`Postgres::start_over_tcp`].
+    /// The URL of a database through a [`Line`](super::line::Line) to [`Postgres::start_over_tcp`].
     pub fn url_over(line: SocketAddr, database: &str) -> StoreUrl {
         url(&format!("postgres://postgres@{line}/{database}?sslmode=disable"))
     }
 
-    /// The address of a new, empty database.
+    /// The URL of a new, empty database.
     pub async fn database(&self) -> StoreUrl {
         self.url(&self.new_database().await)
     }
@@ -117,24 +118,24 @@ impl Postgres {
         name
     }
 
-    /// Where its socket is.
+    /// The folder of its socket.
     pub fn socket_folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The address of a database for somebody who is let in.
+    /// The URL of a database for a user without a password.
     pub fn url(&self, database: &str) -> StoreUrl {
         url(&format!("postgres:///{database}?host={}&port={}&user=postgres", self.folder.path().display(), self.port()))
     }
 
-    /// The address for somebody who gives this password; `None`: the right one.
+    /// The URL for the user with this password; `None`: the right one.
     pub fn guarded_url(&self, database: &str, password: Option<&str>) -> StoreUrl {
         let socket = self.folder.path().display().to_string().replace('/', "%2F");
         let password = password.unwrap_or(PASSWORD).replace(' ', "%20");
         url(&format!("postgres://{GUARDED}:{password}@{socket}/{database}"))
     }
 
-    /// A session of somebody else on a database.
+    /// A separate session on a database.
     pub async fn connect(&self, database: &str) -> PgConnection {
         self.try_connect(database).await.unwrap()
     }
@@ -150,12 +151,12 @@ impl Postgres {
         port.map_or(5432, |port| port.parse().unwrap())
     }
 
-    /// Where its files are.
+    /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Makes a file there that the server may read and nobody else.
+    /// Writes a file there that only the server can read.
     pub fn write(&self, name: &str, text: &str) {
         let path = self.data().join(name);
         fs::write(&path, text).unwrap();
@@ -165,7 +166,7 @@ impl Postgres {
         }
     }
 
-    /// Stops it at once, as a crash would.
+    /// Kills it, as a crash would.
     pub async fn kill(&mut self) {
         let Running { mut keeper, mut pipe } = self.running.take().expect("it runs");
         pipe.write_all(b"stay").unwrap();
@@ -173,12 +174,12 @@ impl Postgres {
         tokio::task::spawn_blocking(move || keeper.wait().unwrap()).await.unwrap();
     }
 
-    /// Starts it again, with all that was committed.
+    /// Starts it again, with all committed data.
     pub async fn restart(&mut self) {
         self.run().await;
     }
 
-    /// In place of a killed server, somebody who takes connections and ends them at once; how many came until now.
+    /// In place of a killed server, accepts connections and closes them at once. Returns their number so far.
     pub fn hang_up_on_everybody(&self) -> Arc<AtomicUsize> {
         assert!(self.running.is_none());
         let socket = self.folder.path().join(format!(".s.PGSQL.{}", self.port()));
@@ -195,15 +196,15 @@ impl Postgres {
         came
     }
 
-    /// Lets it stand still: it takes connections and answers nothing.
+    /// Suspends it: the kernel accepts connections, but the server does not respond.
     pub fn pause(&self) {
-        // The parent first, so that no child appears meanwhile.
+        // The parent first, so that it starts no child meanwhile.
         let server = self.process();
         kill_process(server, Signal::STOP).unwrap();
         self.signal_children(server, Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         let server = self.process();
         self.signal_children(server, Signal::CONT);
@@ -218,7 +219,7 @@ impl Postgres {
     fn signal_children(&self, server: Pid, signal: Signal) {
         let pid = server.as_raw_nonzero();
         for child in fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap().split_whitespace() {
-            // One that has just ended needs no signal.
+            // A process that has just ended needs no signal.
             let _ = kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), signal);
         }
     }
@@ -237,7 +238,7 @@ impl Postgres {
         let folder = self.folder.path();
         let mut keeper = self.command(Path::new("sh"));
         keeper.args(["-c", KEEPER, "keeper"]).arg(folder).arg(tool("postgres")).arg("-D").arg(self.data());
-        // Nothing needs to outlive the machine here.
+        // The data need not survive a power failure.
         let fixed = ["fsync=off", "listen_addresses=", "max_connections=200", "shared_buffers=16MB"].map(str::to_owned);
         let socket = [format!("unix_socket_directories={}", folder.display())];
         for setting in fixed.iter().chain(&socket).chain(&self.settings) {
@@ -245,7 +246,7 @@ impl Postgres {
         }
         keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
-        // What an earlier run said of its own end is nothing to complain about now.
+        // Skips the log lines of an earlier run.
         let said = log().len();
         let mut keeper = keeper.spawn().unwrap();
         let pipe = keeper.stdin.take().unwrap();
@@ -262,7 +263,7 @@ impl Postgres {
         .await;
     }
 
-    /// A command that runs as whom the server must run as, in the server's folder.
+    /// A command that runs as the server's user, in the server's folder.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.folder.path());
@@ -282,7 +283,7 @@ impl Drop for Postgres {
     }
 }
 
-/// How another program connects to the same database by a socket.
+/// How another program connects to the same database by its socket.
 pub fn options(url: &PostgresUrl) -> PgConnectOptions {
     let server = &url.server;
     let options = PgConnectOptions::new_without_pgpass().socket(&server.host).port(server.port.unwrap_or(5432));
@@ -293,7 +294,7 @@ fn url(text: &str) -> StoreUrl {
     StoreUrl::Postgres(PostgresUrl::parse(text, |path| PathBuf::from(path)).unwrap())
 }
 
-/// Somebody else to run the server as, where this process is root.
+/// Another user to run the server, if this process is root.
 fn other_user() -> Option<User> {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return None;
@@ -308,7 +309,7 @@ fn other_user() -> Option<User> {
     Some(user.expect("PostgreSQL refuses root, and there is neither a user postgres nor nobody"))
 }
 
-/// A program of the server, which distributions often keep off the path.
+/// A program of the server, which distributions often keep outside of PATH.
 fn tool(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let from_config = Command::new("pg_config").arg("--bindir").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();

@@ -1,15 +1,15 @@
-//! Python with packages from PyPI, in environments that scripts of the project make.
+//! Python with packages from PyPI, in environments that scripts of the project create.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tokio::sync::OnceCell;
 
-/// What `scripts/django` makes.
+/// The environment of `scripts/django`.
 pub static DJANGO: Python = Python::by("scripts/django");
-/// What `scripts/clients` makes.
+/// The environment of `scripts/clients`.
 pub static CLIENTS: Python = Python::by("scripts/clients");
-/// What `scripts/schemathesis` makes.
+/// The environment of `scripts/schemathesis`.
 pub static SCHEMATHESIS: Python = Python::by("scripts/schemathesis");
 
 pub struct Python {
@@ -22,7 +22,7 @@ impl Python {
         Python { script, interpreter: OnceCell::const_new() }
     }
 
-    /// The interpreter, which leaves no compiled files beside the sources.
+    /// The interpreter; it writes no compiled files beside the sources.
     pub async fn command(&self) -> Command {
         let make = || async {
             let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(self.script));
@@ -37,7 +37,7 @@ impl Python {
     }
 }
 
-/// Runs a command to its end, off the test's own threads.
+/// Runs a command to its end, outside of the test's own threads.
 pub async fn output(mut command: Command) -> Output {
     let run = move || match command.output() {
         Ok(output) => output,

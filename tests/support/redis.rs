@@ -17,11 +17,11 @@ use tokengate::demo::certificate::{self, Wish};
 
 use super::{PATIENCE, eventually};
 
-/// A user with the rights that `docs/CONFIGURATION.md` asks for, and no more.
+/// A user with exactly the rights that `docs/CONFIGURATION.md` lists.
 pub const RULES: &str = "user gate on >open-sesame resetkeys ~tokengate:* resetchannels &tokengate:* -@all \
                          +@connection +evalsha +eval +time +get +set +del +publish +subscribe";
 
-/// A port that nobody uses now: none of those that the system gives out by itself, and no two alike in this process.
+/// A free port outside of the system's ephemeral range, and unique within this process.
 pub fn free_port() -> u16 {
     static NEXT: OnceLock<AtomicU16> = OnceLock::new();
     let first = || AtomicU16::new(u16::try_from(10_000 + std::process::id() % 200 * 100).unwrap());
@@ -35,9 +35,9 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Starts a program that the kernel kills when this process ends, however it ends.
+/// Starts a program that the kernel kills when this process ends.
 ///
-/// The kernel watches the thread that started it, so that is one that lives as long as the process.
+/// The kernel watches the thread that started it, so that thread lives as long as the process.
 fn start(program: &str, args: &[String], log: &Path) -> Child {
     type Order = (Command, mpsc::Sender<Child>);
     static STARTER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
@@ -59,7 +59,7 @@ fn start(program: &str, args: &[String], log: &Path) -> Child {
     child.recv().unwrap()
 }
 
-/// One server that runs, or did.
+/// One server, running or stopped.
 pub struct Redis {
     pub port: u16,
     args: Vec<String>,
@@ -68,12 +68,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A server alone.
+    /// A single server.
     pub async fn start() -> Redis {
         Redis::start_with(&[]).await
     }
 
-    /// As [`Redis::start`], with lines of its configuration.
+    /// A single server with additional configuration lines.
     pub async fn start_with(lines: &[&str]) -> Redis {
         let port = free_port();
         let mut redis = Redis::prepare(port, &[], lines);
@@ -81,7 +81,7 @@ impl Redis {
         redis
     }
 
-    /// A server that speaks TLS alone, and the file of the authority to trust.
+    /// A server that accepts only TLS, and its CA file.
     pub async fn start_tls() -> (Redis, PathBuf) {
         let port = free_port();
         let mut redis = Redis::prepare(port, &[], &[]);
@@ -134,25 +134,25 @@ impl Redis {
         self.child = Some(start("redis-server", &self.args, &self.path("log")));
     }
 
-    /// Starts it again after [`Redis::kill`], with what [`Redis::save`] left, and waits until it answers.
+    /// Starts it again after [`Redis::kill`], with the data of [`Redis::save`], and waits until it responds.
     pub async fn restart(&mut self) {
         self.launch();
         let answers = || async { self.client().await.is_some() };
         eventually(PATIENCE, "the server answers", answers).await;
     }
 
-    /// Writes all that is in it to the disk, for a later [`Redis::restart`].
+    /// Saves all data to disk, for a later [`Redis::restart`].
     pub async fn save(&self) {
         self.ask::<String>(redis::cmd("SAVE")).await;
     }
 
-    /// Throws away what was saved.
+    /// Deletes the saved data.
     pub fn forget_saved(&self) {
-        // There may be none.
+        // The file may not exist.
         let _ = fs::remove_file(self.path("dump.rdb"));
     }
 
-    /// Ends it at once, as a power cut would.
+    /// Kills it, as a power failure would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -160,12 +160,12 @@ impl Redis {
         }
     }
 
-    /// Stops its clock and ours for it: it accepts connections and answers nothing.
+    /// Suspends it: the kernel accepts connections, but the server does not respond.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
@@ -183,13 +183,13 @@ impl Redis {
         Some(connection)
     }
 
-    /// Asks the server itself.
+    /// Sends a command to the server.
     pub async fn ask<T: FromRedisValue>(&self, command: Cmd) -> T {
         let mut connection = self.client().await.expect("it answers");
         command.query_async(&mut connection).await.unwrap()
     }
 
-    /// All that is in it: keys, values and how long each still lives in milliseconds.
+    /// All data: keys, values and remaining lifetimes in milliseconds.
     pub async fn contents(&self) -> Vec<(Vec<u8>, Vec<u8>, i64)> {
         let mut all = Vec::new();
         for key in self.ask::<Vec<Vec<u8>>>(command(&["KEYS", "*"])).await {
@@ -216,14 +216,14 @@ impl Drop for Redis {
     }
 }
 
-/// A command of texts.
+/// A command from these words.
 pub fn command(words: &[&str]) -> Cmd {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command
 }
 
-/// A master with two replicas, and three sentinels that watch over them.
+/// A master with two replicas, and three sentinels that monitor them.
 pub struct Sentinels {
     pub servers: Vec<Redis>,
     pub sentinels: Vec<Redis>,
@@ -231,7 +231,7 @@ pub struct Sentinels {
 
 impl Sentinels {
     pub async fn start() -> Sentinels {
-        // Sentinels and replicas come as the default user; gateways may come as the other.
+        // Sentinels and replicas use the default user; gateways may use the other.
         let rules = format!("{RULES} +role");
         let master = Redis::start_with(&[&rules]).await;
         let follow = format!("replicaof 127.0.0.1 {}", master.port);
@@ -274,7 +274,7 @@ impl Sentinels {
         true
     }
 
-    /// The index of the server that the first sentinel calls the master.
+    /// The index of the master according to the first sentinel.
     pub async fn master(&self) -> usize {
         let address: Vec<String> =
             self.sentinels[0].ask(command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"])).await;

@@ -1,4 +1,4 @@
-//! A store that a test holds up, takes away, and watches being read.
+//! A store between a gateway and the real one: a test can delay it, make it fail, and count its reads.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::{Gateway, PATIENCE, Site, eventually};
 
-/// Longer than a change takes to be applied, most of the time.
+/// Longer than a change usually takes to be applied.
 const LATE: Duration = Duration::from_millis(40);
 
-/// What a gateway asks in place of the store itself.
+/// The store that the gateway uses.
 pub struct Watched {
     store: Arc<dyn TokenStore>,
     away: AtomicBool,
@@ -26,19 +26,19 @@ pub struct Watched {
     news: std::sync::Mutex<Vec<TokenEvent>>,
     reads: AtomicUsize,
     answers: Arc<Mutex<()>>,
-    /// Every so many answers one comes late; 0: none does.
+    /// One of this many lookups is delayed; 0: none.
     late: AtomicUsize,
-    /// How far the change log was read and applied; the lowest number before it was read at all.
+    /// The position up to which the change log was read and applied; `i64::MIN` before the first read.
     applied: AtomicI64,
 }
 
 impl Watched {
-    /// A gateway that asks such a store.
+    /// A gateway with such a store.
     pub async fn start(site: Site) -> (Gateway, Arc<Watched>) {
         Watched::start_hearing(site, true).await
     }
 
-    /// The same without a feed: what changes is found in the log only.
+    /// The same without a feed: changes are found only in the log.
     pub async fn start_deaf(site: Site) -> (Gateway, Arc<Watched>) {
         Watched::start_hearing(site, false).await
     }
@@ -63,42 +63,42 @@ impl Watched {
         (gateway, watched.unwrap())
     }
 
-    /// From now on, whether it can be reached. The test itself always can.
+    /// Makes the store unreachable or reachable for the gateway. The test itself can always use it.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Release);
     }
 
-    /// From now on, whether look-ups fail while the change log can be read.
+    /// Makes lookups fail while the change log can still be read.
     pub fn set_mute(&self, mute: bool) {
         self.mute.store(mute, Ordering::Release);
     }
 
-    /// The next look at the change log finds this as well.
+    /// Adds an event to the next read of the change log.
     pub fn tell(&self, event: TokenEvent) {
         self.news.lock().unwrap().push(event);
     }
 
-    /// Has everything been found that was told?
+    /// Whether all added events were read.
     pub fn all_is_told(&self) -> bool {
         self.news.lock().unwrap().is_empty()
     }
 
-    /// How many look-ups have read what there is.
+    /// How many lookups have read the store.
     pub fn reads(&self) -> usize {
         self.reads.load(Ordering::Acquire)
     }
 
-    /// From now on one of so many look-ups reads at once and answers late.
+    /// Delays the responses of one in `one_of` lookups, after they have read.
     pub fn answers_late(&self, one_of: usize) {
         self.late.store(one_of, Ordering::Release);
     }
 
-    /// Look-ups read at once, and answer when this is dropped.
+    /// Lookups read at once, but respond only when this is dropped.
     pub fn hold_answers(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.answers).try_lock_owned().unwrap()
     }
 
-    /// Waits until the gateway has applied all changes that there are now.
+    /// Waits until the gateway has applied all changes up to now.
     pub async fn changes_are_applied(&self) {
         let newest = self.store.newest_change().await.unwrap().0;
         eventually(PATIENCE, "the changes are applied", || async { self.applied.load(Ordering::Acquire) >= newest })
@@ -107,7 +107,7 @@ impl Watched {
 
     fn reach(&self) -> Result<&dyn TokenStore, StoreError> {
         if self.away.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable("the test took it away".into()));
+            return Err(StoreError::Unavailable("the test made it unreachable".into()));
         }
         Ok(&*self.store)
     }
@@ -117,13 +117,13 @@ impl Watched {
 impl TokenStore for Watched {
     async fn find(&self, key: &TokenKey) -> Result<Option<TokenRecord>, StoreError> {
         if self.mute.load(Ordering::Acquire) {
-            return Err(StoreError::Unavailable("the test made it mute".into()));
+            return Err(StoreError::Unavailable("the test made lookups fail".into()));
         }
         let found = self.reach()?.find(key).await;
         let number = self.reads.fetch_add(1, Ordering::AcqRel);
         let late = self.late.load(Ordering::Acquire);
         if late > 0 && number.is_multiple_of(late) {
-            // Not a wait for something: a slow store.
+            // Simulates a slow store; not a wait for an event.
             tokio::time::sleep(LATE).await;
         }
         drop(self.answers.lock().await);
@@ -137,7 +137,7 @@ impl TokenStore for Watched {
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
         let mut changes = self.reach()?.changes(since).await?;
         changes.events.append(&mut self.news.lock().unwrap());
-        // Whoever asks for what comes after has applied what came before.
+        // A gateway that asks for changes after this position has applied those before it.
         self.applied.fetch_max(since.0, Ordering::AcqRel);
         Ok(changes)
     }

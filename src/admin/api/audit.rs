@@ -16,18 +16,18 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(export))
 }
 
-/// Who did what, newest first
+/// The audit trail, newest first
 ///
-/// Staff sees what was done to one user who is neither staff nor superuser.
+/// Staff sees only entries about one user who is neither staff nor superuser.
 #[utoipa::path(get, path = "/audit", operation_id = "list_audit", tag = "audit", params(AuditParameters),
-    responses((status = 200, description = "A part of the trail.", body = AuditList)))]
+    responses((status = 200, description = "A page of the audit trail.", body = AuditList)))]
 async fn list(call: Call, Asked(asked): Asked<AuditParameters>) -> Result<Json<AuditList>, Problem> {
     Ok(Json(call.acting().audit(&asked.try_into()?).await?.into()))
 }
 
 /// The audit trail as a file
 ///
-/// Exports all matching entries, newest first, without pages. A file that breaks off is incomplete.
+/// Exports all matching entries, newest first, without pages. An incomplete transfer means an incomplete file.
 #[utoipa::path(get, path = "/audit/export", operation_id = "export_audit", tag = "audit", params(ExportParameters),
     responses((status = 200, description = "The file.",
         content((String = "text/csv"), (String = "application/jsonl")),

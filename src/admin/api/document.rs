@@ -24,7 +24,7 @@ use crate::admin::desk::SCOPE;
         (name = "users", description = "Users and groups"),
         (name = "tokens", description = "Tokens"),
         (name = "audit", description = "Audit entries"),
-        (name = "gateway", description = "What the gateway is doing, and how it is")
+        (name = "gateway", description = "Traffic and status of the gateway")
     ),
     components(schemas(Written))
 )]
@@ -35,21 +35,21 @@ const TOKEN: &str = "token";
 
 /// Responses that any request may get: status, name and meaning.
 const ALWAYS: [(&str, &str, &str); 6] = [
-    ("400", "Malformed", "The request cannot be read."),
+    ("400", "Malformed", "The request is malformed."),
     ("401", "Unauthenticated", "No valid token."),
     (
         "403",
         "NotAllowed",
-        "The token or its owner may not do that, or the request names a foreign host or comes from a foreign page.",
+        "The token or its owner may not do that, or the request is for an unknown host or comes from another site.",
     ),
-    ("422", "Invalid", "It can be read and is not acceptable."),
+    ("422", "Invalid", "The request is well-formed, but a value is not valid."),
     ("429", "Throttled", "Too many attempts, or too much at once."),
-    ("503", "Unavailable", "Nobody can know at the moment; what was asked for may have been done."),
+    ("503", "Unavailable", "The store is unavailable; the change may have been made."),
 ];
 /// Responses of a request with an id in its path.
 const OF_ONE: [(&str, &str, &str); 1] = [("404", "NotFound", "There is no such user or token.")];
 /// Responses of a request that changes something.
-const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "What is there already stands in the way.")];
+const OF_CHANGE: [(&str, &str, &str); 1] = [("409", "Conflict", "The request conflicts with existing data.")];
 /// Responses of a request with a body.
 const OF_BODY: [(&str, &str, &str); 2] =
     [("413", "TooLarge", "The body is larger than 64 KiB."), ("415", "UnsupportedMediaType", "The body is not JSON.")];
@@ -101,8 +101,7 @@ fn finish(operation: &mut Operation, names_one: bool, is_read: bool, is_creation
     }
     if is_creation {
         let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,255}$"));
-        let described =
-            "Names the request: sent again with the same name, it gets the same answer and is not done twice.";
+        let described = "Identifies the request: a repeated request with the same key gets the same response and has no further effect.";
         let parameter = ParameterBuilder::new()
             .name(once::KEY.as_str())
             .parameter_in(ParameterIn::Header)
@@ -122,7 +121,9 @@ fn problem(name: &str, meaning: &str) -> Response {
     };
     match name {
         "Unauthenticated" => response.header("WWW-Authenticate", text("`Token`")).build(),
-        "Throttled" | "Unavailable" => response.header("Retry-After", text("When to try again, in seconds.")).build(),
+        "Throttled" | "Unavailable" => {
+            response.header("Retry-After", text("Delay before a retry, in seconds.")).build()
+        }
         _ => response.build(),
     }
 }

@@ -136,7 +136,7 @@ impl Made {
     /// Refuses to show a deleted user, or the key of a revoked or expired token.
     async fn check_still(&self, acting: &Acting<'_>, now: Timestamp) -> Result<(), Problem> {
         let gone = |what| {
-            let detail = format!("{what}, which the first request with this Idempotency-Key made; take a new key");
+            let detail = format!("{what}, which the first request with this Idempotency-Key created; use a new key");
             Problem::new(Code::Conflict, detail)
         };
         if let Some(id) = self.user {
@@ -182,7 +182,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
         let whole = Request::from_parts(parts.clone(), body);
         let body = Bytes::from_request(whole, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
-            _ => Problem::new(Code::Malformed, "the body cannot be read"),
+            _ => Problem::new(Code::Malformed, "the body is incomplete or malformed"),
         })?;
         let name = name.map(|(key, said)| (key, digest(&[&said, &body])));
         let request::Body(said) = request::Body::from_request(Request::from_parts(parts, body.into()), state).await?;
@@ -225,7 +225,7 @@ impl Once {
             if entry.request != request {
                 return Err(Problem::new(
                     Code::KeyReused,
-                    "this Idempotency-Key came with another request; take a new one",
+                    "this Idempotency-Key was used for another request; use a new one",
                 ));
             }
             return entry.made.as_ref().map(Arc::clone).map(Begun::Again).ok_or_else(Problem::under_way);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_for_a_day() {
+    fn a_response_is_kept_for_a_day() {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(0));
         let once = Once::new(clock);
         finish(&once, 1);
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_ended_without_an_answer_may_be_tried_again() {
+    fn a_request_that_ended_without_a_response_can_be_retried() {
         let once = Once::new(Clock::system());
         let first = once.begin([1; 32], [0; 32]);
         assert!(once.begin([1; 32], [0; 32]).is_err_and(|problem| format!("{problem:?}").contains("UnderWay")));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_answer_gives_way_and_what_is_under_way_does_not() {
+    fn the_oldest_response_is_evicted_and_a_request_in_progress_is_not() {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(0));
         let once = Once::new(clock);
         let under_way = once.begin([0; 32], [0; 32]);

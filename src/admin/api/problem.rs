@@ -42,6 +42,8 @@ pub(super) enum Code {
     UnsupportedMediaType,
     /// 422: the values are not valid.
     Invalid,
+    /// 422: the configuration cannot be taken over; the running one stays.
+    NotReloaded,
     /// 409: this `Idempotency-Key` was used for a different request.
     KeyReused,
     /// 429: too many attempts, or the server is busy.
@@ -84,24 +86,24 @@ impl Problem {
 
     /// Too many attempts; retry after this time.
     pub(super) fn throttled(wait: Duration) -> Problem {
-        let detail = "too many attempts, or too much at once; try again later";
+        let detail = "too many attempts, or the server is busy; try again later";
         Problem { retry_after: Some(wait), ..Problem::new(Code::Throttled, detail) }
     }
 
     /// The first request with the same key is still in progress.
     pub(super) fn under_way() -> Problem {
-        let detail = "the first request with this Idempotency-Key is still under way; repeat this one later";
+        let detail = "the first request with this Idempotency-Key is still in progress; retry later";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::UnderWay, detail) }
     }
 
     /// The body exceeds the maximum size.
     pub(super) fn too_large() -> Problem {
-        Problem::new(Code::TooLarge, format!("a body has at most {} KiB", LONGEST_BODY >> 10))
+        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", LONGEST_BODY >> 10))
     }
 
     /// The store is unavailable.
     pub(super) fn unavailable() -> Problem {
-        let detail = "the store does not answer; what was asked for may have been done";
+        let detail = "the store does not answer; the change may have been made";
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::Unavailable, detail) }
     }
 
@@ -120,7 +122,7 @@ impl Problem {
             Code::Conflict | Code::UnderWay | Code::KeyReused => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Invalid | Code::NotReloaded => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -186,7 +188,7 @@ impl From<JsonRejection> for Problem {
             _ => Code::Malformed,
         };
         let detail = match code {
-            Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
+            Code::Invalid | Code::NotReloaded => format!("the body is not acceptable: {}", cause(&rejection)),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
@@ -197,7 +199,7 @@ impl From<JsonRejection> for Problem {
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
-        Problem::new(Code::Invalid, format!("the query is not acceptable: {}", cause(&rejection)))
+        Problem::new(Code::Invalid, format!("the query is not valid: {}", cause(&rejection)))
     }
 }
 

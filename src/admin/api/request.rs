@@ -52,6 +52,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
         // Only one spelling for each id: no sign, no leading zeros.
         let id = text.parse::<i64>().ok().filter(|id| *id > 0 && id.to_string() == text);
-        id.map(Id).ok_or_else(|| Problem::new(Code::NotFound, "an id is a whole number above zero"))
+        id.map(Id).ok_or_else(|| Problem::new(Code::NotFound, "an id must be a whole number above zero"))
     }
 }

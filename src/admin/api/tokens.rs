@@ -20,7 +20,7 @@ use crate::token::{SubjectId, TokenId};
 /// A named token of a user.
 struct Named(SubjectId, NamedToken);
 
-/// A login token in place of the one that a user has.
+/// A new login token that replaces the current one of a user.
 struct Reset(SubjectId);
 
 impl Creation for Named {
@@ -65,7 +65,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 ///
 /// Staff sees tokens of users who are neither staff nor superusers.
 #[utoipa::path(get, path = "/tokens", operation_id = "list_tokens", tag = "tokens", params(TokenParameters),
-    responses((status = 200, description = "A part of the list.", body = TokenList)))]
+    responses((status = 200, description = "A page of the list.", body = TokenList)))]
 async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<TokenList>, Problem> {
     let now = now(&call);
     Ok(Json(TokenList::of(call.acting().tokens(&asked.query(now)?).await?, now)))
@@ -75,7 +75,7 @@ async fn list(call: Call, Asked(asked): Asked<TokenParameters>) -> Result<Json<T
 ///
 /// For leak reports. The text is sent in the body, where no log keeps it.
 #[utoipa::path(post, path = "/tokens/lookup", operation_id = "look_up_token", tag = "tokens", request_body = Pasted,
-    responses((status = 200, description = "The tokens whose keys stand in it.", body = Found)))]
+    responses((status = 200, description = "The tokens whose keys the text contains.", body = Found)))]
 async fn look_up(call: Call, Body(pasted): Body<Pasted>) -> Result<Json<Found>, Problem> {
     Ok(Json(Found::of(call.acting().look_up(pasted.text()?).await?, now(&call))))
 }
@@ -112,7 +112,7 @@ async fn revoke(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
 /// The tokens of a user
 #[utoipa::path(get, path = "/users/{id}/tokens", operation_id = "list_tokens_of_user", tag = "tokens",
     params(("id" = i64, Path, minimum = 1, description = "The user."), TokensOfUser),
-    responses((status = 200, description = "A part of the list.", body = TokenList)))]
+    responses((status = 200, description = "A page of the list.", body = TokenList)))]
 async fn list_of_user(call: Call, id: Id, Asked(asked): Asked<TokensOfUser>) -> Result<Json<TokenList>, Problem> {
     let (acting, owner, now) = (call.acting(), id.of_user(), now(&call));
     let query = asked.query(owner, now)?;
@@ -146,7 +146,7 @@ async fn revoke_all(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
 #[utoipa::path(post, path = "/users/{id}/login-token", operation_id = "show_login_token", tag = "tokens",
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses(
-        (status = 200, description = "It was there before.", body = Issued),
+        (status = 200, description = "The token already existed.", body = Issued),
         (status = 201, description = "It was made.", body = Issued,
             headers(("Location" = String, description = "The path of the token.")))))]
 async fn login(call: Call, id: Id) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Issued>), Problem> {

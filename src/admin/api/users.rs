@@ -58,7 +58,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 ///
 /// Staff sees users who are neither staff nor superusers.
 #[utoipa::path(get, path = "/users", operation_id = "list_users", tag = "users", params(UserParameters),
-    responses((status = 200, description = "A part of the list.", body = UserList)))]
+    responses((status = 200, description = "A page of the list.", body = UserList)))]
 async fn list(call: Call, Asked(asked): Asked<UserParameters>) -> Result<Json<UserList>, Problem> {
     Ok(Json(call.acting().users(&asked.try_into()?).await?.into()))
 }
@@ -150,7 +150,7 @@ async fn set_password(call: Call, id: Id, Body(new): Body<NewPassword>) -> Resul
 
 /// The names of groups
 #[utoipa::path(get, path = "/groups", operation_id = "list_groups", tag = "users",
-    responses((status = 200, description = "The first 10,000 in their order.", body = GroupList)))]
+    responses((status = 200, description = "The first 10,000 groups, ordered by name.", body = GroupList)))]
 async fn groups(call: Call) -> Result<Json<GroupList>, Problem> {
     Ok(Json(GroupList { groups: call.acting().groups(GROUPS).await? }))
 }

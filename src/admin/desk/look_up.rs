@@ -109,7 +109,7 @@ mod tests {
     const PREFIXED: &str = "tg_0000000000000000000000000000002C8GjS";
 
     #[test]
-    fn a_key_is_found_in_whatever_surrounds_it() {
+    fn a_key_is_found_whatever_surrounds_it() {
         let long = "0123456789abcdefXYZ".repeat(13);
         for around in [
             "K",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_one_of_ours_comes_first() {
+    fn words_in_our_own_format_come_first() {
         let text = format!("a-very-long-word-indeed {KEY} {PREFIXED} {KEY} another-word ");
         let words: Vec<_> = words(&text).iter().map(|word| word.expose()).collect();
         assert_eq!(words[..2], [KEY, PREFIXED]);

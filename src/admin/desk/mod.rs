@@ -78,7 +78,7 @@ pub struct Caller {
 pub struct Acting<'d> {
     desk: &'d Desk,
     caller: &'d Caller,
-    /// Returns the store, acting on behalf of the caller.
+    /// The store, acting on behalf of the caller.
     store: Store,
 }
 

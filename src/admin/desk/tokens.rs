@@ -131,7 +131,7 @@ impl Acting<'_> {
 
     fn may_give(&self, scopes: &ScopeSet) -> Result<(), DeskError> {
         if self.caller.rights == Rights::Staff && scopes.iter().any(|scope| scope.as_str() == SCOPE) {
-            return Err(DeskError::NotAllowed("only superusers give the scope `tokengate:admin`"));
+            return Err(DeskError::NotAllowed("only superusers can grant the scope `tokengate:admin`"));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Many pages and programs may ask at once: what they are shown is made once for each sample and kept until the next.
 
 pub mod chart;
+mod reload;
 pub mod status;
 pub mod traffic;
 
@@ -14,22 +15,26 @@ use tokio::sync::Mutex;
 use crate::telemetry::History;
 use crate::telemetry::history::Reach;
 use chart::{Chart, Line, Unit};
+pub use reload::{Outcome, ReloadHandle, ReloadRequest};
 pub use status::Status;
-pub use traffic::{Figures, Moment, RouteName, Row, Subject, Traffic};
+use traffic::NO_ROUTE;
+pub use traffic::{Figures, Moment, Names, Row, Subject, Traffic};
 
 /// Most texts that are kept; one has up to 100 KB.
 const KEPT: usize = 16;
 
-/// Tells how the gateway is, now.
+/// Returns the present state of the gateway.
 pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// Returns the routes and upstreams of the present configuration.
+pub type AskNames = Arc<dyn Fn() -> Names + Send + Sync>;
 
 /// What the gateway is doing.
 pub struct Monitor {
     history: Arc<History>,
-    /// In the order of their indices.
-    routes: Vec<RouteName>,
-    upstreams: Vec<String>,
+    names: AskNames,
     status: AskStatus,
+    reloads: ReloadHandle,
     shown: Mutex<Shown>,
 }
 
@@ -51,30 +56,40 @@ pub(super) enum Form {
 }
 
 impl Monitor {
-    /// Of the routes that `history` counts, in its order.
-    pub fn new(history: Arc<History>, routes: Vec<RouteName>, upstreams: Vec<String>, status: AskStatus) -> Monitor {
-        Monitor { history, routes, upstreams, status, shown: Mutex::default() }
+    /// A monitor of the traffic in `history`.
+    pub fn new(history: Arc<History>, names: AskNames, status: AskStatus, reloads: ReloadHandle) -> Monitor {
+        Monitor { history, names, status, reloads, shown: Mutex::default() }
     }
 
-    /// How the gateway is.
+    /// Has the gateway reload its configuration, for this user.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the running configuration stays.
+    pub async fn reload(&self, user: &str) -> Outcome {
+        self.reloads.reload(format!("the admin application, by {user}")).await
+    }
+
+    /// Returns the present state of the gateway.
     pub fn status(&self) -> Status {
         (self.status)()
     }
 
-    /// The traffic of the last minutes.
-    pub fn traffic(&self, subject: Subject, reach: Reach) -> Traffic {
-        Traffic::of(&self.history.window(reach), reach, subject, &self.routes, &self.upstreams)
+    /// Returns the traffic of the last minutes.
+    pub fn traffic(&self, subject: &Subject, reach: Reach) -> Traffic {
+        Traffic::of(&self.history.window(reach), reach, subject, &(self.names)())
     }
 
-    /// The route of this name; `-` stands for requests that matched none.
+    /// Returns the route of this name; `-` stands for requests that matched none.
     pub fn route(&self, name: &str) -> Option<Subject> {
-        let named = self.routes.iter().position(|route| route.name == name);
-        named.or((name == "-").then_some(self.routes.len())).map(Subject::Route)
+        let names = (self.names)();
+        let named =
+            names.routes.keys().find(|route| ***route == *name).map(|route| Subject::Route(Some(Arc::clone(route))));
+        named.or((name == NO_ROUTE).then_some(Subject::Route(None)))
     }
 
-    /// The upstream of this name.
+    /// Returns the upstream of this name.
     pub fn upstream(&self, name: &str) -> Option<Subject> {
-        self.upstreams.iter().position(|upstream| upstream == name).map(Subject::Upstream)
+        (self.names)().upstreams.into_iter().find(|upstream| upstream == name).map(Subject::Upstream)
     }
 
     /// What is shown of a subject: made by `draw`, once for each sample and form.
@@ -84,7 +99,7 @@ impl Monitor {
     pub(super) async fn shown<E>(
         &self,
         form: Form,
-        subject: Subject,
+        subject: &Subject,
         reach: Reach,
         draw: impl FnOnce(Traffic) -> Result<String, E>,
     ) -> Result<Arc<str>, E> {
@@ -93,18 +108,19 @@ impl Monitor {
         if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= KEPT {
             shown.texts.clear();
         }
-        if let Some(text) = shown.texts.get(&(form, subject, reach)) {
+        let key = (form, subject.clone(), reach);
+        if let Some(text) = shown.texts.get(&key) {
             return Ok(Arc::clone(text));
         }
         let text: Arc<str> = draw(self.traffic(subject, reach))?.into();
-        shown.texts.insert((form, subject, reach), Arc::clone(&text));
+        shown.texts.insert(key, Arc::clone(&text));
         Ok(text)
     }
 }
 
 impl Traffic {
     /// The charts of what was asked for.
-    pub fn charts(&self, subject: Subject) -> Vec<Chart> {
+    pub fn charts(&self, subject: &Subject) -> Vec<Chart> {
         let is_upstream = matches!(subject, Subject::Upstream(_));
         let figure = |pick: fn(&Figures) -> Option<f64>| self.values(|moment| pick(&moment.figures));
         let chart = |id, title, unit, lines| Chart { id, title, unit, lines, minutes: self.minutes };
@@ -129,7 +145,7 @@ impl Traffic {
             chart("share", "Error rate", Unit::Share, shares),
             chart("time", took, Unit::Seconds, times),
         ];
-        if subject == Subject::All {
+        if *subject == Subject::All {
             let hits = vec![line("Hits", "c1", true, self.values(|moment| moment.cache_hit_rate))];
             charts.push(chart("hits", "Cache hit rate", Unit::Share, hits));
             let open = vec![line("Open", "c1", true, self.values(Moment::open))];

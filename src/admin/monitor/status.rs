@@ -21,6 +21,8 @@ pub struct Status {
     pub started: Timestamp,
     /// The file that its configuration was read from then; `None`: there is none.
     pub configuration: Option<String>,
+    /// How it was last reloaded.
+    pub reload: ReloadStatus,
     /// Threads that serve requests.
     pub workers: usize,
     /// What the gateway answers itself, then in the order of the configuration.
@@ -35,6 +37,23 @@ pub struct Status {
     pub shared_cache: Option<SharedCacheStatus>,
     /// What tells of the changes of others as they happen.
     pub feeds: Vec<FeedStatus>,
+}
+
+/// The configuration in use, and the outcome of the last reload.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ReloadStatus {
+    /// Counts configurations, from 1 for the one of the start.
+    pub generation: u64,
+    /// When the configuration in use was loaded.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, format = DateTime)]
+    pub loaded: Timestamp,
+    /// When a reload failed after that; `None`: none did.
+    #[serde(serialize_with = "as_optional_text")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub failed: Option<Timestamp>,
+    /// What was wrong.
+    pub problems: Vec<String>,
 }
 
 /// A route and its policy.
@@ -156,13 +175,6 @@ pub struct FeedStatus {
     pub is_up: bool,
 }
 
-impl EndpointStatus {
-    /// An endpoint that nobody has connected to.
-    pub fn unused(address: &str) -> EndpointStatus {
-        EndpointStatus { address: address.to_owned(), state: EndpointState::Untried, connections: 0, failures: 0 }
-    }
-}
-
 impl SharedCacheStatus {
     /// A cache that nobody has asked.
     pub fn unused(place: String) -> SharedCacheStatus {
@@ -181,6 +193,13 @@ impl CertificateStatus {
             days_left,
             ends_soon: days_left < SOON,
         }
+    }
+}
+
+fn as_optional_text<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
     }
 }
 

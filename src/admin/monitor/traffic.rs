@@ -1,22 +1,27 @@
 //! The traffic of the last minutes as plain figures: what the page draws, and what a program may read.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::telemetry::StatusClass;
-use crate::telemetry::history::{Counts, Durations, Point, Reach, Window, float, per_second, share};
+use crate::telemetry::history::{Counts, Durations, Point, Reach, RouteName, Window, float, per_second, share};
+
+/// Shown in place of a name for requests that matched no route.
+pub(super) const NO_ROUTE: &str = "-";
 
 /// What is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// All requests.
     All,
-    /// Those of a route, by its index.
-    Route(usize),
-    /// Those that an upstream was asked for, by its index.
-    Upstream(usize),
+    /// Requests of the route with this name; `None` stands for requests that matched no route.
+    Route(RouteName),
+    /// Requests for the upstream with this name.
+    Upstream(String),
 }
 
 /// The traffic of the last minutes.
@@ -84,40 +89,33 @@ pub struct Figures {
     pub p99: Option<f64>,
 }
 
-/// A route, as far as its traffic is concerned.
-#[derive(Clone, Debug)]
-pub struct RouteName {
-    /// Its name.
-    pub name: String,
-    /// The index of its upstream, if it leads to one.
-    pub upstream: Option<usize>,
+/// The routes and upstreams that the gateway has now.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// The name of each route, with the name of its upstream if it has one.
+    pub routes: HashMap<Arc<str>, Option<String>>,
+    /// In the order of the configuration.
+    pub upstreams: Vec<String>,
 }
 
 impl Traffic {
-    /// What a window says of a subject.
-    pub(super) fn of(
-        window: &Window,
-        reach: Reach,
-        subject: Subject,
-        routes: &[RouteName],
-        upstreams: &[String],
-    ) -> Traffic {
+    /// Returns the traffic of a subject in a window.
+    pub(super) fn of(window: &Window, reach: Reach, subject: &Subject, names: &Names) -> Traffic {
         let points = match subject {
             Subject::All => window.all(),
-            Subject::Route(index) => window.of(|route| route == index),
-            Subject::Upstream(index) => window.of(|route| leads_to(routes, route, index)),
+            Subject::Route(name) => window.of(|route| route == name.as_deref()),
+            Subject::Upstream(upstream) => window.of(|route| names.leads_to(route, upstream)),
         };
         let (sums, span) = window.by_route();
-        let by_upstream = upstreams.iter().enumerate().map(|(index, name)| {
+        let by_upstream = names.upstreams.iter().map(|name| {
             let mut sum = Counts::default();
-            let leading = sums.iter().enumerate().filter(|(route, _)| leads_to(routes, *route, index));
+            let leading = sums.iter().filter(|(route, _)| names.leads_to(route.as_deref(), name));
             leading.for_each(|(_, counts)| sum += counts);
             Row { name: name.clone(), requests: sum.asked(), figures: Figures::of_upstream(&sum, span) }
         });
-        let names = routes.iter().map(|route| route.name.as_str()).chain(["-"]);
-        let seen = names.zip(&sums).filter(|(_, counts)| counts.requests() > 0);
-        let row = |(name, counts): (&str, &Counts)| Row {
-            name: name.to_owned(),
+        let seen = sums.iter().filter(|(_, counts)| counts.requests() > 0);
+        let row = |(name, counts): (&RouteName, &Counts)| Row {
+            name: name.as_deref().unwrap_or(NO_ROUTE).to_owned(),
             requests: counts.requests(),
             figures: Figures::of_clients(counts, span),
         };
@@ -133,17 +131,20 @@ impl Traffic {
     }
 }
 
-fn leads_to(routes: &[RouteName], route: usize, upstream: usize) -> bool {
-    routes.get(route).is_some_and(|route| route.upstream == Some(upstream))
+impl Names {
+    fn leads_to(&self, route: Option<&str>, upstream: &str) -> bool {
+        let leads_to = route.and_then(|route| self.routes.get(route)?.as_deref());
+        leads_to == Some(upstream)
+    }
 }
 
 impl Moment {
-    fn of(point: &Point, subject: Subject) -> Moment {
+    fn of(point: &Point, subject: &Subject) -> Moment {
         let figures = match subject {
             Subject::Upstream(_) => Figures::of_upstream(&point.counts, point.span),
             Subject::All | Subject::Route(_) => Figures::of_clients(&point.counts, point.span),
         };
-        let all = subject == Subject::All;
+        let all = *subject == Subject::All;
         Moment {
             figures,
             cache_hit_rate: point.hit_rate().filter(|_| all),

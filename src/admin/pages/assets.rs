@@ -1,6 +1,6 @@
-//! What pages load: a style sheet, a script, an icon. They stand in the binary.
+//! Static assets of the pages: a style sheet, a script, an icon. They are part of the binary.
 //!
-//! The path of the first two holds the digest of what is there, so that they may be kept for ever.
+//! The paths of style sheet and script contain a digest of the content, so browsers may cache them indefinitely.
 
 use std::sync::LazyLock;
 

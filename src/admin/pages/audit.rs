@@ -1,4 +1,4 @@
-//! Who did what, as a list and as a file.
+//! The audit trail, as a list and as a file.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -19,14 +19,14 @@ struct Page {
     shell: Shell,
     ask: Ask,
     entries: Vec<AuditEntry>,
-    /// The part before; empty: there is none.
+    /// Link to the previous page; empty: there is none.
     previous: String,
-    /// The part behind; empty: there is none.
+    /// Link to the next page; empty: there is none.
     next: String,
     now: Timestamp,
 }
 
-/// What the trail was asked for, as the fields of its form hold it.
+/// The filter, as the fields of the form.
 struct Ask {
     actor: String,
     user: String,
@@ -71,7 +71,8 @@ impl Ask {
         })
     }
 
-    /// As `#7` by id, or by name: who is called so now, and whoever was when something was done.
+    /// Parses `#7` as an id, anything else as a name: of the current user with this name, and of users who had it at
+    /// the time of an entry.
     async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), DeskError> {
         if self.user.is_empty() {
             return Ok((None, None));
@@ -100,7 +101,7 @@ impl Ask {
     }
 }
 
-/// A word of ours; nothing if nothing is said.
+/// Parses a word of a fixed list; `None` for an empty field.
 fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, DeskError> {
     if written.is_empty() {
         return Ok(None);

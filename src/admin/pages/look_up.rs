@@ -1,4 +1,4 @@
-//! Whose keys are these? For those that somebody found. What was pasted is never shown again and never written down.
+//! Finds the owners of leaked keys. The pasted text is neither shown again nor stored.
 
 use askama::Template;
 use axum::http::StatusCode;

@@ -75,6 +75,7 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/traffic", get(traffic::show))
         .route("/traffic/live", get(traffic::show_live))
         .route("/status", get(status::show))
+        .route("/status/reload", post(status::reload))
         .route("/audit", get(audit::list))
         .route("/audit/export", get(audit::export))
         .route(assets::style(), get(assets::answer_style))

@@ -1,4 +1,4 @@
-//! What surrounds a page.
+//! The frame around a page.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -7,7 +7,7 @@ use axum::response::{Html, IntoResponse, Response};
 use crate::admin::session::Notice;
 use crate::admin::visit::Visit;
 
-/// A part of the application.
+/// A section of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Users,
@@ -20,20 +20,20 @@ pub(super) enum Section {
     None,
 }
 
-/// Navigation, who is signed in, what is to be told.
+/// Navigation, signed-in user, message.
 pub(super) struct Shell {
     pub section: Section,
     pub user: String,
     pub user_id: i64,
-    /// May they do everything?
+    /// Whether the user is a superuser.
     pub superuser: bool,
-    /// For the forms of the page.
+    /// The CSRF token for the forms of the page.
     pub csrf: String,
     pub notice: Option<Notice>,
 }
 
 impl Shell {
-    /// For a page of this part. What is to be told is told by it.
+    /// The frame of a page in this section. Takes the pending message.
     pub(super) fn of(visit: &Visit, section: Section) -> Shell {
         Shell {
             section,
@@ -45,23 +45,23 @@ impl Shell {
         }
     }
 
-    /// The same, telling that something did not work.
+    /// The same, with an error message.
     pub(super) fn failing(visit: &Visit, section: Section, text: String) -> Shell {
         Shell { notice: Some(Notice::Failed(text)), ..Shell::of(visit, section) }
     }
 
-    /// Is this part the one that the page belongs to?
+    /// Whether the page belongs to this section.
     pub fn is_in(&self, section: &Section) -> bool {
         self.section == *section
     }
 }
 
-/// A template as an answer.
+/// Renders a template as a response.
 pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
-            tracing::error!(%error, "a page cannot be shown");
+            tracing::error!(%error, "a page could not be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

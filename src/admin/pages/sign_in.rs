@@ -51,7 +51,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         Ok(fields) => fields,
         Err(response) => return response,
     };
-    // A name is compared as it was typed.
+    // Names are compared exactly as typed.
     let (next, name) = (own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
         return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));

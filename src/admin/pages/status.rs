@@ -1,4 +1,4 @@
-//! What the gateway is set up to do, and how it is.
+//! Configuration and status of the gateway.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -8,7 +8,7 @@ use super::{Answer, text};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::chart::Unit;
 use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
-use crate::admin::visit::Visit;
+use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 
 #[derive(Template)]
@@ -19,7 +19,7 @@ struct Page {
     now: Timestamp,
 }
 
-/// Whether something answers: the look of the badge, and its word.
+/// Style and word of the badge for a component that is up or down.
 fn up(is_up: &bool) -> (&'static str, &'static str) {
     if *is_up { ("good", "Up") } else { ("bad", "Down") }
 }
@@ -41,12 +41,12 @@ fn certificate(certificate: &CertificateStatus) -> (&'static str, String) {
     }
 }
 
-/// How many tokens the shared cache knew.
+/// Hit rate of the shared cache.
 fn found(shared: &SharedCacheStatus) -> String {
     shared.hit_rate.map_or("no lookups yet".to_owned(), |rate| format!("{} of tokens", Unit::Share.words(rate)))
 }
 
-/// Several words as one, or what stands for none.
+/// Joins words, or returns `none` if there are none.
 fn list(words: &[impl AsRef<str>], none: &str) -> String {
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     if words.is_empty() { none.to_owned() } else { words.join(", ") }
@@ -56,4 +56,14 @@ pub(in crate::admin) async fn show(visit: Visit) -> Answer {
     visit.caller.needs_superuser()?;
     let status = visit.app.monitor.status();
     Ok(page(StatusCode::OK, &Page { shell: Shell::of(&visit, Section::Status), status, now: visit.now() }))
+}
+
+pub(in crate::admin) async fn reload(Sent { visit, .. }: Sent) -> Answer {
+    visit.caller.needs_superuser()?;
+    let path = "/status";
+    Ok(match visit.app.monitor.reload(&visit.caller.user.account.name).await {
+        Ok(changes) if changes.is_empty() => visit.done(path, "The configuration was reloaded. Nothing has changed."),
+        Ok(changes) => visit.done(path, format!("The configuration was reloaded: {}.", changes.join("; "))),
+        Err(_) => visit.failed(path, "The configuration was not reloaded. The problems are listed below."),
+    })
 }

@@ -36,7 +36,7 @@ pub(super) fn distance(at: &Timestamp, now: &Timestamp) -> String {
     if past { format!("{count} {unit}{plural} ago") } else { format!("in {count} {unit}{plural}") }
 }
 
-/// The first moment of a day such as `2026-11-24`, in UTC.
+/// Parses a day such as `2026-11-24` as its first moment, in UTC.
 pub(super) fn read_day(text: &str) -> Option<Timestamp> {
     let [year, month, day] = text.splitn(3, '-').collect::<Vec<_>>().try_into().ok()?;
     let number = |text: &str, digits: usize| {
@@ -53,21 +53,21 @@ pub(super) fn read_day(text: &str) -> Option<Timestamp> {
         year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day_of
             - 1;
     let at = Timestamp::from_micros((days - 719_468) * DAY * 1_000_000);
-    // The 31st of a month that has none is the 1st of the next.
+    // A day that the month does not have becomes one of the next month.
     (self::day(&at) == text).then_some(at)
 }
 
-/// So many days.
+/// A duration in days.
 pub(super) fn days(count: u64) -> Duration {
     Duration::from_secs(count.saturating_mul(86_400))
 }
 
-/// For a place in a query.
+/// Escapes a text for a query.
 pub(super) fn escaped(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// With a capital letter and a full stop.
+/// Adds a capital letter and a full stop.
 pub(super) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_are_read_as_they_are_written() {
+    fn days_are_parsed_as_they_are_written() {
         for text in ["1970-01-01", "2000-02-29", "2024-02-29", "2026-11-24", "1999-12-31", "2100-03-01"] {
             assert_eq!(read_day(text).map(|at| day(&at)).as_deref(), Some(text));
         }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_told_in_the_largest_unit() {
+    fn distances_are_shown_in_the_largest_unit() {
         let now = Timestamp::from_micros(1_800_000_000_000_000);
         let at = |seconds: i64| Timestamp::from_micros(now.as_micros() - seconds * 1_000_000);
         for (seconds, words) in [

@@ -1,4 +1,4 @@
-//! One token; and its key, once, right after it was issued.
+//! One token, and once after it was issued, its key.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -18,9 +18,9 @@ const ENTRIES: u32 = 10;
 struct Page {
     shell: Shell,
     token: TokenDetails,
-    /// The key, if it is shown now.
+    /// The key, if this page shows it.
     key: Option<TokenKey>,
-    /// A line that tries the key, but for the key: what stands before and behind it.
+    /// A command that tries the key: the parts before and after the key.
     example: (String, String),
     entries: Vec<AuditEntry>,
     now: Timestamp,

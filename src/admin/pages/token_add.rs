@@ -1,6 +1,6 @@
-//! A new token of a user; the login token, shown or reset.
+//! Issues a token for a user; shows or resets the login token.
 //!
-//! Whatever shows or makes a key asks for the own password: a browser that was left alone must not become a token.
+//! Showing or creating a key requires the caller's own password, so that an unattended browser gives no access to keys.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -16,7 +16,7 @@ use crate::store::{Issued, NamedToken, User};
 use crate::token::{ScopeSet, SubjectId};
 use crate::units::HumanDuration;
 
-/// The ends that are offered, in days.
+/// The offered lifetimes, in days.
 pub(super) const DAYS: [u64; 5] = [1, 7, 30, 90, 365];
 
 #[derive(Template)]
@@ -25,7 +25,7 @@ struct Page<'a> {
     shell: Shell,
     user: User,
     fields: &'a Fields,
-    /// When a token ends if nothing else is said.
+    /// The default expiry.
     default_end: String,
     recoverable: bool,
 }
@@ -65,7 +65,7 @@ async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
         "" => None,
         days => Some(after_days(days, visit.now())?),
     };
-    // Before the password is asked for: it would be for nothing.
+    // Checked before the password is: without the right to do this, the password is not needed.
     visit.acting().user(SubjectId(id)).await?;
     sent.confirm().await?;
     let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };
@@ -76,7 +76,7 @@ pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, DeskError> {
     ScopeSet::parse(text).map_err(|error| DeskError::Invalid(error.to_string()))
 }
 
-/// So many days from now.
+/// A time this many days from now.
 pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, DeskError> {
     let days = days.parse().map_err(|_| DeskError::Invalid("not a number of days".to_owned()))?;
     Ok(now.after(text::days(days)))

@@ -1,6 +1,6 @@
-//! Another end and other scopes for a token that is there.
+//! Changes the expiry and the scopes of a token.
 //!
-//! Either may give power, so the own password is asked for.
+//! Either can extend what the token permits, so the caller's own password is required.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -14,7 +14,7 @@ use crate::admin::visit::{Sent, Visit};
 use crate::store::{End, Terms, TokenDetails};
 use crate::token::TokenId;
 
-/// What stands in the field of the end if it has none.
+/// The value of the expiry field for a token that does not expire.
 const NEVER: &str = "never";
 
 #[derive(Template)]

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
 use crate::token::{SubjectId, TokenHint, TokenId};
 
-/// Words for the views, in the order in which they are offered.
+/// The views in the order of the menu, with their labels.
 const VIEWS: [(&str, &str); 7] = [
     ("", "All"),
     ("live", "Live"),
@@ -97,7 +97,7 @@ impl Ask {
         })
     }
 
-    /// The same list in this view, from its beginning.
+    /// The first page of the same list in this view.
     fn with_view(&self, view: &str) -> String {
         let fields = [
             ("user", &*self.user),
@@ -114,7 +114,7 @@ impl Ask {
         self.with_view(&self.view)
     }
 
-    /// The same part of the same list.
+    /// The same page of the same list.
     fn here(&self) -> String {
         if self.is_first() {
             self.to_query()

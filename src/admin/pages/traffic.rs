@@ -1,7 +1,7 @@
 //! The traffic of the last minutes.
 //!
-//! The page holds a part that its script asks for again every two seconds; the part is the same for everybody, and is
-//! drawn once for each sample.
+//! A script reloads a part of the page every two seconds. That part is equal for all users and is rendered once per
+//! sample.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::admin::monitor::{Form, Monitor, Subject, Traffic};
 use crate::admin::visit::Visit;
 use crate::telemetry::history::Reach;
 
-/// Most routes that the table shows.
+/// Most routes in the table.
 const ROWS: usize = 100;
 
 #[derive(Template)]
@@ -27,20 +27,20 @@ struct Page<'a> {
     live: Arc<str>,
 }
 
-/// The part that is asked for again and again.
+/// The part that is reloaded.
 #[derive(Template)]
 #[template(path = "traffic_live.html")]
 struct Live {
     charts: Vec<Chart>,
     traffic: Traffic,
     reach: Reach,
-    /// Of all requests, not of some.
+    /// Whether it shows all requests.
     is_all: bool,
-    /// Routes that had requests and have no place in the table.
+    /// Number of routes with requests that are not in the table.
     more: usize,
 }
 
-/// What is asked for.
+/// The requested view.
 struct Ask<'a> {
     subject: Subject,
     reach: Reach,
@@ -62,7 +62,7 @@ impl<'a> Ask<'a> {
         Some(Ask { subject, reach: reach.unwrap_or(Reach::Minutes15), route, upstream })
     }
 
-    /// The same of another time.
+    /// The same view for another period.
     fn with_reach(&self, reach: &Reach) -> String {
         let minutes = reach.minutes();
         match (self.route, self.upstream) {
@@ -78,25 +78,25 @@ impl<'a> Ask<'a> {
 }
 
 impl Live {
-    fn draw(mut traffic: Traffic, subject: Subject, reach: Reach) -> Result<String, askama::Error> {
+    fn draw(mut traffic: Traffic, subject: &Subject, reach: Reach) -> Result<String, askama::Error> {
         let charts = traffic.charts(subject);
         let more = traffic.routes.len().saturating_sub(ROWS);
         traffic.routes.truncate(ROWS);
-        Live { charts, traffic, reach, is_all: subject == Subject::All, more }.render()
+        Live { charts, traffic, reach, is_all: *subject == Subject::All, more }.render()
     }
 }
 
-/// A rate in a table.
+/// Formats a rate.
 fn rate(per_second: &f64) -> String {
     Unit::PerSecond.words(*per_second)
 }
 
-/// A share in a table.
+/// Formats a percentage.
 fn percent(share: &Option<f64>) -> String {
     share.map_or("–".to_owned(), |share| Unit::Share.words(share))
 }
 
-/// A time in a table.
+/// Formats a duration.
 fn seconds(time: &Option<f64>) -> String {
     time.map_or("–".to_owned(), |time| Unit::Seconds.words(time))
 }
@@ -120,9 +120,10 @@ pub(in crate::admin) async fn show_live(visit: Visit) -> Response {
 }
 
 async fn live(monitor: &Monitor, ask: &Ask<'_>) -> Result<Arc<str>, Response> {
-    let Ask { subject, reach, .. } = *ask;
+    let Ask { subject, reach, .. } = ask;
+    let reach = *reach;
     monitor.shown(Form::Page, subject, reach, |traffic| Live::draw(traffic, subject, reach)).await.map_err(|error| {
-        tracing::error!(%error, "the traffic cannot be shown");
+        tracing::error!(%error, "the traffic could not be rendered");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     })
 }

@@ -1,4 +1,4 @@
-//! What can be changed about a user, a form for each.
+//! The forms that change a user.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::admin::visit::{Sent, Visit};
 use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
-/// Up to so many live tokens are counted before a user is deleted.
+/// Most live tokens that are counted before a user is deleted.
 const COUNTED: u32 = 200;
 
 #[derive(Template)]
@@ -23,7 +23,7 @@ struct Page {
     form: Form,
 }
 
-/// Which form.
+/// The kind of form.
 enum Form {
     Edit(PersonalDetails),
     Groups { known: Vec<String> },

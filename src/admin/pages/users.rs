@@ -1,4 +1,4 @@
-//! The list of users, and a new one.
+//! The list of users, and the form for a new one.
 
 use askama::Template;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{Listing, NewUser, Place, User, UserOrder, UserQuery};
 
-/// Most groups that a list offers to choose from.
+/// Most groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
 
 #[derive(Template)]
@@ -82,7 +82,7 @@ impl Ask {
         })
     }
 
-    /// The same list, with everything but its part.
+    /// The query of this list, without the page.
     fn to_query(&self) -> String {
         let fields = [
             ("q", &self.search),

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_doubted_until_the_log_was_read_after_it() {
+    fn a_notified_change_is_unconfirmed_until_the_log_was_read_after_it() {
         let mut doubts = Doubts::default();
         let before = doubts.heard();
         doubts.tell(TokenEvent::Changed(TokenDigest::of(b"one")));
@@ -78,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_says_nothing_of_any_token() {
+    fn a_gap_is_about_no_single_token() {
         let mut doubts = Doubts::default();
         doubts.tell(TokenEvent::Gap);
         assert!(!concern(&doubts, b"one", 1));
     }
 
     #[test]
-    fn too_many_are_one_for_all_until_all_are_settled() {
+    fn too_many_events_become_one_for_all_tokens_until_all_are_confirmed() {
         let mut doubts = Doubts::default();
         for number in 0..=MOST {
             doubts.tell(TokenEvent::SubjectChanged(SubjectId(i64::try_from(number).unwrap())));

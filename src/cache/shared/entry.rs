@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn each_version_has_its_fields() {
+    fn each_version_of_an_entry_has_its_own_format() {
         let record = record();
         let form = serde_json::to_value(Form::of(&record, Timestamp::from_micros(3))).unwrap();
         let mut fields: Vec<&str> = form.as_object().unwrap().keys().map(String::as_str).collect();
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forged_cut_moved_or_dated_anew_does_not_open() {
+    fn a_forged_truncated_moved_or_redated_entry_does_not_open() {
         let (key, record) = (key(1), record());
         let sealed = seal(&key, &record, ServerTime(99), Timestamp::from_micros(3)).unwrap();
         let opens = |key: &_, value: &[u8], digest| matches!(open(key, value.to_vec(), digest), Opened::Entry(_));

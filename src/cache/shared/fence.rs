@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_let_through_while_a_hold_is_owed_and_afterwards_only_what_began_later() {
+    fn no_entry_passes_while_a_hold_is_undelivered_and_later_only_newer_ones() {
         let (mut fences, now) = fences(9);
         assert!(fences.let_through(digest(1), ServerTime(1)));
         fences.changed(digest(1), Cursor(5), now);
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_held_once_and_a_later_one_again() {
+    fn each_change_gets_one_hold() {
         let (mut fences, now) = fences(9);
         fences.changed(digest(1), Cursor(5), now);
         fences.changed(digest(1), Cursor(5), now);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_that_failed_is_owed_until_it_is_delivered() {
+    fn a_failed_hold_is_retried_until_it_is_delivered() {
         let (mut fences, now) = fences(9);
         fences.changed(digest(1), Cursor(5), now);
         for _ in 0..3 {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn after_everything_changed_only_what_began_later_is_let_through() {
+    fn after_a_change_of_all_tokens_only_newer_lookups_pass() {
         let (mut fences, now) = fences(9);
         fences.all_changed();
         assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_from_before_the_start_is_let_through_until_the_changes_are_known() {
+    fn no_entry_from_before_the_start_passes_until_the_change_log_was_read() {
         let now = Clock::system().instant();
         let [mut closed, mut caught_up, mut missed] = [(); 3].map(|()| Fences::new(LIFETIME));
         assert!(!closed.let_through(digest(1), ServerTime(u64::MAX)));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn fences_are_bounded_and_then_one_floor_stands_for_many() {
+    fn beyond_a_limit_one_floor_replaces_all_fences() {
         let (mut fences, now) = fences(4);
         for number in 0..4 {
             fences.changed(digest(number), Cursor(5), now);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_is_forgotten_once_no_entry_can_be_older() {
+    fn a_fence_is_removed_once_no_entry_can_be_older() {
         let (mut fences, now) = fences(9);
         fences.changed(digest(1), Cursor(5), now);
         fences.all_changed();

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_says_which_digest() {
+    fn a_message_names_the_digest() {
         let digest = TokenDigest::of(b"k");
         assert_eq!(read_message(hex(digest).as_bytes()), Some(digest));
         for bad in ["", "00", &"g".repeat(64), &"0".repeat(65)] {

@@ -1,10 +1,10 @@
-//! Parameters of libpq and of other clients that say how a client shall behave.
+//! Parameters of libpq and of other clients that change the client's behaviour.
 
 use std::time::Duration;
 
 use crate::config::database_url::{BadDatabaseUrl, fault, unknown_parameter};
 
-/// Parameters that mean something here.
+/// The supported parameters.
 const KNOWN: [&str; 16] = [
     "host",
     "port",
@@ -30,7 +30,7 @@ const IN_ADDRESS: &str = "remove it, and write host, user and database in the ad
 const KERBEROS: &str = "remove it: the gateway does not speak Kerberos; use `sslmode=verify-full`";
 const POOL: &str = "remove it; `store.max_connections` bounds the connections";
 
-/// Name, the values that ask for what happens anyway, and the way out of every other.
+/// Name, the values that ask for what happens anyway, and the alternative for all other values.
 const OTHERS: &[(&str, &[&str], &str)] = &[
     (
         "target_session_attrs",
@@ -85,7 +85,7 @@ const OTHERS: &[(&str, &[&str], &str)] = &[
 /// Accepts a parameter that asks for what happens anyway.
 ///
 /// # Errors
-/// [`BadDatabaseUrl`] names the way out for every other.
+/// [`BadDatabaseUrl`] names the alternative.
 pub(super) fn check_other(name: &str, value: &str) -> Result<(), BadDatabaseUrl> {
     match OTHERS.iter().find(|(other, _, _)| *other == name) {
         Some((_, fine, _)) if fine.contains(&value) => Ok(()),
@@ -97,7 +97,7 @@ pub(super) fn check_other(name: &str, value: &str) -> Result<(), BadDatabaseUrl>
     }
 }
 
-/// Longest wait for a connection in whole seconds; zero and less mean no bound of its own.
+/// Timeout of a connection attempt in whole seconds; zero and less mean no timeout of its own.
 pub(super) fn connect_timeout(value: &str) -> Result<Option<Duration>, BadDatabaseUrl> {
     let seconds: i32 = value.parse().map_err(|_| fault("has an invalid connect_timeout", "write whole seconds"))?;
     Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))

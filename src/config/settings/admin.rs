@@ -4,32 +4,32 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The admin application: a door of its own for those who look after users and tokens.
-#[derive(Clone, Debug)]
+/// The admin application: a separate listener for managing users and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens; port 0 takes any free one.
+    /// The local address; port 0 takes any free one.
     pub address: SocketAddr,
     /// Index into [`Settings::certificates`](super::Settings::certificates).
     pub certificate: usize,
-    /// Further hosts that it may be called by: names in lower case, addresses without brackets.
+    /// Further host names of the application, in lower case; IP addresses without brackets.
     pub hosts: Vec<String>,
-    /// How long a sign-in lasts.
+    /// Lifetime of an admin session.
     pub session_ttl: Duration,
     /// How long entries of the audit trail are kept.
     pub audit_keep: Duration,
-    /// A file with the authority that clients of the gateway have to be told of, for the lines that try a token. The
-    /// demo sets it; it has no key in the file.
+    /// The CA file in the `curl` commands that the application shows. Set by the demo; it has no key in the
+    /// configuration file.
     pub authority: Option<PathBuf>,
 }
 
 impl Admin {
-    /// The word for it where listeners have their names.
+    /// Its name in logs, where listeners have their names.
     pub const NAME: &str = "admin";
 
-    /// How long the audit trail is kept unless the settings say otherwise: a year and the time to look back on it.
+    /// The default time for which the audit trail is kept: a year, and some time to review it.
     pub const AUDIT_KEEP: Duration = Duration::from_secs(400 * 86_400);
 
-    /// With this certificate, and everything else at its default.
+    /// Settings with this certificate and defaults for everything else.
     pub fn with(certificate: usize) -> Admin {
         Admin {
             address: SocketAddr::from(([127, 0, 0, 1], 8444)),
@@ -41,7 +41,7 @@ impl Admin {
         }
     }
 
-    /// May it be called by this host (in lower case, an address without brackets)?
+    /// Whether `host` (in lower case, an IP address without brackets) is a name of the application.
     pub fn is_called(&self, host: &str) -> bool {
         let own = self.address.ip();
         let local = own.is_loopback() && matches!(host, "localhost" | "127.0.0.1" | "::1");
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_called_by_its_address_by_this_machine_and_by_what_is_named() {
+    fn its_hosts_are_its_address_loopback_names_and_the_configured_names() {
         let at = |address: &str, hosts: &[&str]| Admin {
             address: address.parse().unwrap(),
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),

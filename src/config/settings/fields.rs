@@ -1,8 +1,8 @@
-//! The names of fields: those by which the gateway says who is calling, and those that no client may use.
+//! Names of headers: the identity headers, and those that clients may not send to upstreams.
 
 use http::HeaderName;
 
-/// Names of the fields that tell an upstream who is calling; `None`: not sent.
+/// Names of the identity headers; `None`: not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFields {
     /// Stable id of the user.
@@ -15,14 +15,14 @@ pub struct IdentityFields {
     pub user_groups: Option<HeaderName>,
     /// Public id of the token.
     pub token_id: Option<HeaderName>,
-    /// Scopes of the token, joined by blanks.
+    /// Scopes of the token, joined by spaces.
     pub scopes: Option<HeaderName>,
     /// `token`, `session` or `anonymous`; always sent.
     pub method: HeaderName,
 }
 
 impl IdentityFields {
-    /// All names that are sent.
+    /// The names of all headers that are sent.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         let IdentityFields { user_id, user_name, user_email, user_groups, token_id, scopes, method } = self;
         let optional = [user_id, user_name, user_email, user_groups, token_id, scopes];
@@ -30,8 +30,8 @@ impl IdentityFields {
     }
 }
 
-/// What no client says to an upstream, whatever a route lets pass: what the gateway says itself, under the names of the
-/// settings or of the defaults, and what is part of a message or of a hop.
+/// Headers that no route passes on from a client: the gateway's own headers, under the configured or default names, and
+/// framing or hop-by-hop headers.
 pub const RESERVED_FIELDS: [&str; 24] = [
     "x-user-id",
     "x-user-name",
@@ -59,7 +59,7 @@ pub const RESERVED_FIELDS: [&str; 24] = [
     "expect",
 ];
 
-/// The lower-case letters and digits of a name: what is equal in all spellings that some server takes for one field.
+/// The letters and digits of a name in lower case. Equal for all spellings that some server treats as one header.
 pub fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
     name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase)
 }

@@ -1,4 +1,4 @@
-//! Where users and tokens live, what is remembered of them, how tokens are made.
+//! The store, the cache in memory, and the settings of tokens.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,41 +9,40 @@ use crate::config::django::{Django, DjangoUrl};
 use crate::config::postgres::PostgresUrl;
 use crate::token::TokenFormat;
 
-/// Where users and tokens live.
-#[derive(Clone, Debug)]
+/// The store of users and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// The database.
     pub url: StoreUrl,
-    /// What an existing Django database calls its tables, and what may be done there.
+    /// Table names of a Django database, and the access mode.
     pub django: Django,
-    /// 32 random bytes that seal login tokens; made on first start.
+    /// The key file: 32 random bytes that encrypt login tokens; created on first start.
     pub key_file: PathBuf,
     /// Most connections to the database.
     pub max_connections: u32,
-    /// Longest wait for one answer of the store.
+    /// Timeout of one query.
     pub timeout: Duration,
-    /// How often the change log is read for revocations.
+    /// Interval for reading the change log, which reports revocations.
     pub poll_every: Duration,
-    /// What happens to requests while the store is away.
+    /// What happens to requests while the store is unavailable.
     pub on_outage: OnOutage,
-    /// Most questions in a second about tokens that turned out to be unknown; beyond it such a question is not asked.
+    /// Limit of lookups per second whose token turned out to be unknown. Above it such lookups are refused.
     pub unknown_per_second: u32,
-    /// How passwords are hashed and compared; from `[login]`.
+    /// How passwords are hashed and verified; from `[login]`.
     pub hashing: Hashing,
 }
 
-/// What happens to requests while the store is away.
+/// What happens to requests while the store is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnOutage {
-    /// 503 for everybody, as soon as the outage is noticed.
+    /// Requests whose credentials must be checked get 503, as soon as the outage is detected.
     Refuse,
-    /// Identities that this process knows are served for so long, counted from the last time that the store answered;
-    /// 503 for the rest.
+    /// Cached callers pass for this time after the last successful query; all others get 503.
     ServeKnown(Duration),
 }
 
 impl Store {
-    /// A store with everything else at its default.
+    /// A store with defaults for everything else.
     pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
         Store {
             url,
@@ -59,7 +58,7 @@ impl Store {
     }
 }
 
-/// Which database.
+/// The database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// An SQLite file.
@@ -71,13 +70,13 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
-    /// Can users have more tokens than the one that a login gives?
+    /// Whether users can have tokens besides the login token.
     pub fn keeps_named_tokens(&self) -> bool {
         !matches!(self, StoreUrl::Django(_))
     }
 }
 
-/// Where it is, without anything secret: the file, or the server.
+/// The location without secrets: the file, or the server.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,18 +87,18 @@ impl fmt::Display for StoreUrl {
     }
 }
 
-/// What each process remembers of tokens.
-#[derive(Clone, Debug)]
+/// The token cache of each process.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryCache {
     /// Most entries.
     pub max_entries: usize,
-    /// How long an identity is believed.
+    /// How long an identity is cached.
     pub ttl: Duration,
-    /// How long a refusal is believed.
+    /// How long a refusal is cached.
     pub negative_ttl: Duration,
-    /// How long the change log may be unreadable before entries count for `blind_ttl` only.
+    /// How long the change log may be unreadable before `blind_ttl` applies to cached identities.
     pub blind_after: Duration,
-    /// How long an identity is believed while nobody can tell what was revoked.
+    /// How long an identity is cached while revocations cannot be read.
     pub blind_ttl: Duration,
 }
 
@@ -116,23 +115,23 @@ impl Default for MemoryCache {
 }
 
 /// How tokens are issued and read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
-    /// Scheme words accepted in `Authorization`, compared without case; the first one is the challenge.
+    /// Accepted schemes in `Authorization`, case-insensitive; the first one is used in the challenge.
     pub schemes: Vec<String>,
-    /// How new keys look.
+    /// The format of new keys.
     pub format: TokenFormat,
-    /// Keep the login token sealed, so that it can be shown again.
+    /// Whether the login token is stored encrypted, so that it can be shown again.
     pub recoverable: bool,
-    /// Each new user gets a login token at once.
+    /// Whether a new user gets a login token at once.
     pub issue_on_user_create: bool,
-    /// Another password revokes all tokens of its user.
+    /// Whether a change of the password revokes all tokens of the user.
     pub revoke_on_password_change: bool,
-    /// Lifetime of a new token; `None`: never ends.
+    /// Lifetime of a new token; `None`: it does not expire.
     pub default_ttl: Option<Duration>,
     /// Most live tokens of one user.
     pub max_per_user: u32,
-    /// The last use of a token is written down at most once in so long.
+    /// Shortest time between two updates of a token's last use.
     pub last_used_every: Duration,
 }
 

@@ -1,59 +1,59 @@
-//! Tokens for passwords.
+//! The login: tokens for passwords.
 
 use std::time::Duration;
 
 use crate::units::Rate;
 
-/// Tokens for passwords: `POST` user name and password, and get the login token.
-#[derive(Clone, Debug)]
+/// The login: `POST` user name and password, and get the login token.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// Where, on every host. Taken with and without the slash at its end; above all routes.
+    /// The path, on every host, with and without a trailing slash. Takes precedence over all routes.
     pub path: String,
-    /// Failed attempts with one user name, however it is spelt; `None`: no bound.
+    /// Rate limit of failed attempts per user name, in all its spellings; `None`: no limit.
     pub per_user: Option<Rate>,
-    /// Failed attempts from one address; `None`: no bound.
+    /// Rate limit of failed attempts per client; `None`: no limit.
     pub per_address: Option<Rate>,
     /// Longest request body in bytes.
     pub max_body: u64,
-    /// Most bodies of logins and forms at once that have not come whole.
+    /// Most incomplete bodies of logins and forms at once.
     pub max_pending: usize,
-    /// Most of those of one client.
+    /// Most of these per client.
     pub max_pending_per_client: usize,
-    /// Longest silence of the client within a request body.
+    /// Longest pause of the client within a request body.
     pub request_body_timeout: Duration,
-    /// Least bytes a second of a request body, on average; `None`: no bound.
+    /// Minimum rate of a request body in bytes per second, on average; `None`: no minimum.
     pub body_rate: Option<u64>,
     /// Pages for browsers; `None`: switched off.
     pub browser: Option<Browser>,
 }
 
-/// Pages on which a browser logs in and out, and sessions as credentials.
+/// Pages on which users sign in and out in a browser, and sessions as credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Browser {
-    /// Where the pages are, on every host; ends with a slash.
+    /// The path of the pages, on every host; ends with a slash.
     pub path: String,
-    /// How long a session lives.
+    /// Lifetime of a session.
     pub session_ttl: Duration,
 }
 
 impl Login {
-    /// The word for it in logs and metrics, where routes have their names.
+    /// Its name in logs and metrics, in place of a route's name.
     pub const NAME: &str = "gettoken";
 
-    /// Does it take this path (decoded)?
+    /// Whether this path (decoded) is that of the login.
     pub fn takes(&self, path: &str) -> bool {
         bare(&self.path) == bare(path)
     }
 }
 
 impl Browser {
-    /// The word for the pages in logs and metrics, where routes have their names.
+    /// The name of the pages in logs and metrics, in place of a route's name.
     pub const NAME: &str = "auth";
 
-    /// The last segments of the pages.
+    /// The last path segments of the pages.
     pub const PAGES: [&str; 3] = ["login", "logout", "account"];
 
-    /// The page that this path (decoded) is for, with or without a slash at its end.
+    /// The page at this path (decoded), with or without a trailing slash.
     pub fn page(&self, path: &str) -> Option<&'static str> {
         let last = bare(path.strip_prefix(self.path.as_str())?);
         Browser::PAGES.into_iter().find(|page| *page == last)
@@ -86,17 +86,17 @@ impl Default for Browser {
     }
 }
 
-/// How passwords are hashed and compared.
-#[derive(Clone, Debug)]
+/// How passwords are hashed and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashing {
-    /// How many at once.
+    /// Most hash computations at once.
     pub at_once: usize,
-    /// A comparison that fails is told after so long, or after a multiple of it.
+    /// A failed comparison responds after this time, or after a multiple of it.
     pub failed_after: Duration,
 }
 
-/// `auto`: two where requests still have as many cores for themselves, otherwise one. A thread that hashes stands back, and
-/// yet a request that arrives on its core may have to wait for the next tick of the scheduler.
+/// `auto`: two if requests still have as many cores for themselves, otherwise one. Hashing threads have a low priority,
+/// but a request on their core may still wait for the next scheduler tick.
 impl Default for Hashing {
     fn default() -> Hashing {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

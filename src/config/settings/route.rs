@@ -1,4 +1,4 @@
-//! What a route says.
+//! The settings of a route.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,105 +8,105 @@ use http::{HeaderName, Method};
 use crate::token::{AuthMethod, ScopeSet};
 
 /// One route.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its name in the file.
     pub name: Arc<str>,
-    /// Which hosts.
+    /// The hosts that it matches.
     pub host: HostPattern,
-    /// Which paths.
+    /// The paths that it matches.
     pub path: PathPattern,
-    /// Which methods; empty: all.
+    /// The methods that it matches; empty: all.
     pub methods: Vec<Method>,
     /// Index into [`Settings::upstreams`].
     pub upstream: usize,
-    /// Who may pass.
+    /// Which callers may use it.
     pub auth: Auth,
-    /// What is accepted, in the order in which it is looked for; never empty. The first one says how a stranger is
-    /// refused.
+    /// The accepted credentials, in the order of the checks; never empty. The first one decides the form of the refusal
+    /// for requests without credentials.
     pub credentials: Vec<AuthMethod>,
-    /// Take `Token token="KEY"` too.
+    /// Whether `Token token="KEY"` is accepted too.
     pub token_parameter: bool,
-    /// Scopes that the token must have, all of them. Only with [`Auth::Required`].
+    /// Scopes that the token must have. Only with [`Auth::Required`].
     pub scopes: ScopeSet,
     /// Which `Authorization` the upstream gets.
     pub forward_authorization: ForwardAuthorization,
-    /// Fields of other systems that a client may send here.
+    /// Headers with the meaning of an identity in other systems that clients may send here.
     pub pass_headers: Vec<HeaderName>,
-    /// Cut the prefix off before forwarding.
+    /// Whether the prefix is stripped before forwarding.
     pub strip_prefix: bool,
-    /// Send the endpoint's own `Host` in place of the client's.
+    /// Whether the upstream gets the endpoint's own `Host` in place of the client's.
     pub upstream_host: bool,
-    /// Let empty path segments (`//`) pass.
+    /// Whether empty path segments (`//`) are allowed.
     pub empty_segments: bool,
-    /// Let encoded slashes (`%2F`) pass.
+    /// Whether encoded slashes (`%2F`) are allowed.
     pub encoded_slashes: bool,
-    /// Let slashes, dots and percent signs pass that are encoded more than once (`%252F`).
+    /// Whether slashes, dots and percent signs may be encoded more than once (`%252F`).
     pub encoded_percent: bool,
-    /// Read the whole request body first and send `Content-Length` (DRF ignores chunked bodies).
+    /// Whether the whole request body is read first and sent with `Content-Length` (DRF ignores chunked bodies).
     pub buffer_request: bool,
-    /// WebSocket and answers without an end: the endpoint may be silent for as long as it likes, before its answer and
-    /// within, and a WebSocket handshake is passed on.
+    /// WebSocket and endless responses: the endpoint has no timeout before or within its response, and WebSocket
+    /// handshakes are passed on.
     pub streaming: bool,
     /// Longest request body in bytes.
     pub body_limit: u64,
-    /// Least bytes a second of a request body, on average; `None`: no bound. Not on a streaming route.
+    /// Minimum rate of a request body in bytes per second, on average; `None`: no minimum. Not on a streaming route.
     pub body_rate: Option<u64>,
-    /// Longest silence of the client within a request body.
+    /// Longest pause of the client within a request body.
     pub request_body_timeout: Duration,
-    /// Longest wait for the head of the response. Not on a streaming route.
+    /// Timeout of the response head. Not on a streaming route.
     pub response_headers_timeout: Duration,
-    /// Longest silence of the endpoint within a response body. Not on a streaming route.
+    /// Longest pause of the endpoint within a response body. Not on a streaming route.
     pub response_body_timeout: Duration,
-    /// Longest life of the whole exchange; `None`: no bound.
+    /// Timeout of the whole exchange; `None`: no timeout.
     pub total_timeout: Option<Duration>,
 }
 
-/// Which hosts a route takes. Names are lower case, without port and without a dot at the end.
+/// The hosts that a route matches. Names are in lower case, without port and trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// This host.
     Exact(String),
-    /// Every host one or more labels below: `*.example.com` is kept as `example.com`.
+    /// Every host one or more labels below: `*.example.com` is stored as `example.com`.
     Below(String),
     /// Any host.
     Any,
 }
 
-/// Which paths a route takes, compared with the percent-decoded path.
+/// The paths that a route matches; compared with the percent-decoded path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathPattern {
     /// This path only.
     Exact(String),
-    /// This path and everything below it, by whole segments: `/api/` takes `/api/` and `/api/x`, `/api` takes those and
-    /// `/api` too, neither takes `/apix`.
+    /// This path and everything below it, by whole segments: `/api/` matches `/api/` and `/api/x`; `/api` matches those
+    /// and `/api` too; neither matches `/apix`.
     Prefix(String),
 }
 
-/// Who may pass a route.
+/// Which callers may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// A live token is needed.
+    /// Only callers with valid credentials.
     Required,
-    /// No credentials: anonymous. Bad credentials: refused.
+    /// Requests without credentials are anonymous; invalid credentials are refused.
     Optional,
-    /// Everybody; credentials are not looked at.
+    /// All requests; credentials are not checked.
     None,
 }
 
-/// Which `Authorization` a client's request reaches the upstream with.
+/// Which `Authorization` header is forwarded to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardAuthorization {
     /// None.
     Never,
-    /// Credentials that the gateway does not read, for an application that checks them itself.
+    /// Only credentials that the gateway does not read, for an application that checks them itself.
     Foreign,
-    /// Any, tokens included.
+    /// Every one, tokens included.
     Always,
 }
 
 impl ForwardAuthorization {
-    /// What holds on a route that does not say.
+    /// The default for a route that does not set it.
     pub const fn default_for(auth: Auth) -> ForwardAuthorization {
         match auth {
             Auth::Required => ForwardAuthorization::Never,

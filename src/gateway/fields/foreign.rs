@@ -1,16 +1,16 @@
-//! Fields by which other systems tell an upstream what to believe.
+//! Headers with which other systems tell an upstream facts about a request.
 //!
 //! A gateway, identity-aware proxy, content delivery network or mesh sets them, and an application behind it trusts
-//! them. Behind this gateway only a client can have sent them, so that no upstream gets one, unless its route lets it
-//! pass by name (`pass_headers`).
+//! them. Behind this gateway they can only come from a client. So no upstream gets one, unless its route allows it by
+//! name (`pass_headers`).
 
-/// Beginnings of names. Compared *folded*, so that `x-goog-` stands for `X_Goog_…` and `xgoog…` as well.
+/// Prefixes of names. Compared *folded*: `x-goog-` also matches `X_Goog_…` and `xgoog…`.
 pub(super) const FAMILIES: &[&str] = &[
-    // Who is calling, as other gateways say it.
+    // The caller's identity, in headers of other gateways.
     "x-auth",         // nginx and Traefik examples, oauth2-proxy (X-Auth-Request-*), authentik, Kong, Swift
     "auth-user",      // as the former, without `X-`
     "authenticated-", // the same
-    "remote-",        // Authelia, and CGI's REMOTE_USER in servers that turn fields into variables
+    "remote-",        // Authelia, and CGI's REMOTE_USER in servers that turn headers into variables
     "x-remote-",      // the request headers of Kubernetes, Home Assistant, Mattermost
     "redirect-remote",
     "oidc-",          // mod_auth_openidc: OIDC_CLAIM_*
@@ -38,8 +38,8 @@ pub(super) const FAMILIES: &[&str] = &[
     "cf-access-",     // Cloudflare Access
     "x-pomerium-",
     "x-vouch-",
-    "x-amzn-oidc-",           // load balancers of AWS
-    "x-amzn-mtls-",           // the same: certificates of clients
+    "x-amzn-oidc-",           // AWS load balancers
+    "x-amzn-mtls-",           // the same: client certificates
     "x-amzn-lattice-",        // VPC Lattice
     "x-amzn-request-context", // Lambda Web Adapter
     "x-amzn-lambda-context",  // the same
@@ -80,7 +80,7 @@ pub(super) const FAMILIES: &[&str] = &[
     "x-trusted-",
     "x-identity",
     "x-principal",
-    // Certificates of clients, as something in front that ends TLS says it.
+    // Client certificates, in headers of a TLS-terminating proxy.
     "client-cert", // RFC 9440
     "ssl-",        // mod_ssl: SSL_CLIENT_*
     "x-ssl",
@@ -102,8 +102,8 @@ pub(super) const FAMILIES: &[&str] = &[
     "cf-cert-",
     "cf-client-",
     "wl-proxy-", // WebLogic: WL-Proxy-Client-Cert, WL-Proxy-Client-IP
-    // Where a request came from.
-    "x-forwarded", // who is calling as well (X-Forwarded-User); the gateway sets some itself, which are reserved
+    // The origin of a request.
+    "x-forwarded", // also an identity (X-Forwarded-User); the gateway sets some itself, which are reserved
     "x-client-ip",
     "x-client-addr",
     "x-client-port",
@@ -131,10 +131,10 @@ pub(super) const FAMILIES: &[&str] = &[
     "x-sucuri-",
     "incap-client-",
     "ali-cdn-",
-    "x-appengine-", // location, task queues and cron jobs, which applications let in unseen
+    "x-appengine-", // location, task queues and cron jobs, which applications trust
     "x-cloudscheduler",
     "x-cloudtasks-",
-    // For which target, host, method or scheme a request is meant.
+    // The target, host, method or scheme that a request is meant for.
     "x-original-", // X-Original-URL (Symfony, IIS), X-Original-User
     "x-rewrite-",
     "x-override-",
@@ -147,14 +147,14 @@ pub(super) const FAMILIES: &[&str] = &[
     "front-end-https",
     "x-scheme",
     "x-url-scheme",
-    // Instructions to a server in front, which some frameworks read from requests (X-Accel-Mapping, X-Sendfile-Type).
+    // Instructions for a server in front, which some frameworks read from requests (X-Accel-Mapping, X-Sendfile-Type).
     "x-accel-",
     "x-sendfile",
 ];
 
 /// Whole names.
 pub(super) const NAMES: &[&str] = &[
-    "proxy", // HTTP_PROXY of CGI: whose proxy the application uses from there on (httpoxy)
+    "proxy", // HTTP_PROXY of CGI: the proxy that the application then uses (httpoxy)
     "proxy-user",
     "proxy-remote-user",
     "auth-type",
@@ -189,7 +189,8 @@ pub(super) const NAMES: &[&str] = &[
     "pairwise-id",
 ];
 
-/// Names that fall into a family and still pass: the application checks what they hold, or they claim nothing.
+/// Names with such a prefix that pass all the same: the application verifies their values, or they are no statement
+/// about the caller.
 pub(super) const HARMLESS: &[&str] = &[
     "x-auth-token", // a credential, of OpenStack and others
     "x-auth-key",   // the same, of Swift and Cloudflare

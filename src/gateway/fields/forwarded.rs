@@ -1,7 +1,7 @@
-//! Tells an upstream where a request came from.
+//! The headers that tell an upstream where a request came from.
 //!
-//! Set, never appended to: what a client said of itself went with [`FieldPolicy::sift`](super::FieldPolicy::sift). All
-//! values are ready, so that nothing is formatted per request.
+//! Set, never appended to: [`FieldPolicy::sift`](super::FieldPolicy::sift) has removed the client's own. All values are
+//! prepared, so that a request formats nothing.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -18,7 +18,7 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
-/// Sets the forwarding fields of a request for `host` that came from `peer`; `prefix` was cut off from its path.
+/// Sets the forwarding headers of a request for `host` from `peer`; `prefix` was stripped from its path.
 pub fn set(
     fields: &mut HeaderMap,
     peer: &Peer,
@@ -38,17 +38,17 @@ pub fn set(
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use super::*;
     use crate::route::ServerNames;
 
     #[test]
-    fn an_upstream_is_told_of_the_socket_and_not_of_what_the_client_said() {
+    fn an_upstream_gets_the_address_of_the_socket_and_not_the_clients_claim() {
         let (address, local) = ("[::ffff:10.1.2.3]:5000".parse().unwrap(), "127.0.0.1:8443".parse().unwrap());
         for (peer, proto) in [
             (Peer::plain(address, local), "http"),
-            (Peer::tls(address, local, None, Rc::new(ServerNames::default())), "https"),
+            (Peer::tls(address, local, None, Arc::new(ServerNames::default())), "https"),
         ] {
             let mut fields = HeaderMap::new();
             fields.append(X_FORWARDED_FOR, HeaderValue::from_static("10.9.9.9"));

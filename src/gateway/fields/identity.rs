@@ -1,7 +1,7 @@
-//! Tells an upstream who is calling.
+//! The identity headers for upstreams.
 //!
-//! Runs after [`FieldPolicy::sift`], so that every one of these fields is ours. The method is always told, so that "no
-//! identity" is a statement and not an absence.
+//! Added after [`FieldPolicy::sift`], so that every one of these headers is ours. The method header is always sent, so
+//! that "anonymous" is a statement and not an absence.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -14,7 +14,7 @@ const SESSION: HeaderValue = HeaderValue::from_static("session");
 const ANONYMOUS: HeaderValue = HeaderValue::from_static("anonymous");
 
 impl FieldPolicy {
-    /// Adds the identity fields of `caller`; for an anonymous one only the method.
+    /// Adds the identity headers of `caller`; for an anonymous one only the method.
     pub fn add(&self, fields: &mut HeaderMap, caller: Option<&Identity>) {
         let method = match caller.map(Identity::method) {
             Some(AuthMethod::Token) => TOKEN,
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_is_told_under_the_names_of_the_settings() {
+    fn identity_headers_have_the_configured_names() {
         let default = IdentityFields::default();
         let lines = ["x-auth-method: token", "x-token-id: 7", "x-user-id: 1001", "x-user-name: alice"];
         assert_eq!(told(&default, Some(&alice("", &[], ""))), lines);
@@ -95,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_as_anonymous() {
+    fn a_request_without_a_caller_is_anonymous() {
         assert_eq!(told(&IdentityFields::default(), None), ["x-auth-method: anonymous"]);
     }
 
     #[test]
-    fn an_absent_fact_is_not_filled_from_what_the_client_sent() {
+    fn an_absent_value_is_not_taken_from_the_client() {
         let email = HeaderName::from_static("x-user-email");
         let names = IdentityFields { user_email: Some(email.clone()), ..IdentityFields::default() };
         let policy = FieldPolicy::compile(&names);

@@ -1,8 +1,8 @@
-//! What happens to the fields of requests, responses and trailers: one topic per file.
+//! Changes of the headers of requests, responses and trailers: one topic per file.
 //!
-//! All of it works in place on the map that the message came with. The order is law for requests: first
-//! [`FieldPolicy::sift`] takes away whatever a client may not say, then [`forwarded::set`] and [`FieldPolicy::add`] say
-//! it for the gateway, and nothing is removed afterwards.
+//! Everything works in place on the message's header map. For requests the order matters: [`FieldPolicy::sift`] first
+//! removes all headers that a client may not send; then [`forwarded::set`] and [`FieldPolicy::add`] add those of the
+//! gateway, and nothing is removed afterwards.
 
 mod foreign;
 pub mod forwarded;

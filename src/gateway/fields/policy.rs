@@ -1,8 +1,8 @@
-//! Which fields a client may send.
+//! Which headers a client may send.
 //!
-//! Compiled once from the settings; [`FieldPolicy::sift`] and [`FieldPolicy::add`] work by it. Names are compared
-//! *folded* to lower-case letters and digits, since upstreams differ in which spellings they take for the same field:
-//! `X_User_Id`, `X-User-Id` and `x-userid` are one name here.
+//! Compiled once from the settings, for [`FieldPolicy::sift`] and [`FieldPolicy::add`]. Names are compared *folded* to
+//! lower-case letters and digits, since upstreams differ in which spellings they treat as the same header: `X_User_Id`,
+//! `X-User-Id` and `x-userid` are one name here.
 
 use smallvec::SmallVec;
 
@@ -10,50 +10,50 @@ use super::foreign;
 use super::hop_by_hop::HOP_BY_HOP;
 use crate::config::settings::{IdentityFields, RESERVED_FIELDS, fold};
 
-/// The beginning of names that belong to this gateway, folded.
+/// The prefix of names that are reserved for this gateway, folded.
 const OURS: &[u8] = b"xtokengate";
 
-/// What the message itself is: these stay, and `Connection` may not name them.
+/// Headers of the message itself: they pass, and `Connection` may not name them.
 const MESSAGE: [&str; 2] = ["host", "content-length"];
 
 const CREDENTIALS: &str = "authorization";
 
-/// What may happen to a field.
+/// How a header is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Passes.
+    /// It passes.
     Ordinary,
-    /// Passes, and `Connection` may not name it.
+    /// It passes, and `Connection` may not name it.
     Message,
-    /// Passes where the route says so; `Connection` may not name it.
+    /// It passes if the route allows it; `Connection` may not name it.
     Credentials,
-    /// Ends here.
+    /// It is removed.
     HopByHop,
-    /// Is not a client's to send; `Connection` may not name it either.
+    /// A client may not send it: it is removed, and `Connection` may not name it.
     Reserved,
-    /// Another system's to say. As [`Kind::Reserved`], unless the route lets it pass.
+    /// A header of another system. Treated as [`Kind::Reserved`], unless the route allows it.
     Foreign,
-    /// Has characters in its name that some servers take for others. Ends here.
+    /// Its name has characters that some servers replace. It is removed.
     Odd,
 }
 
-/// Which fields a client may send, and under which names the gateway says who is calling.
+/// Which headers a client may send, and the names of the identity headers.
 #[derive(Clone, Debug)]
 pub struct FieldPolicy {
     pub(super) identity: IdentityFields,
-    /// Folded, in order.
+    /// Folded and sorted.
     names: Vec<(Box<[u8]>, Kind)>,
-    /// Beginnings of foreign names: folded, in order, and none begins with another one.
+    /// Folded prefixes of foreign names, sorted; none is a prefix of another one.
     families: Vec<Box<[u8]>>,
-    /// For each first byte of a folded name, one bit for each length that [`FieldPolicy::names`] or a family has:
-    /// settles most names without a look at their other bytes.
+    /// For each first byte of a folded name, one bit per length of a name or family: decides most names without
+    /// comparing their other bytes.
     lengths: Box<[u64; 256]>,
     /// The length of the longest name or family.
     longest: usize,
 }
 
 impl FieldPolicy {
-    /// Compiles the policy for these names of identity fields.
+    /// Compiles the policy for these names of identity headers.
     pub fn compile(identity: &IdentityFields) -> FieldPolicy {
         let ours = identity.names().map(|name| (name.as_str(), Kind::Reserved));
         let mut names: Vec<(Box<[u8]>, Kind)> = ours
@@ -65,7 +65,7 @@ impl FieldPolicy {
             .chain(foreign::NAMES.iter().map(|name| (*name, Kind::Foreign)))
             .map(|(name, kind)| (fold(name.as_bytes()).collect(), kind))
             .collect();
-        // Stable, so that of equal names the first stays: reserved comes before the rest.
+        // A stable sort, so that of equal names the first one, a reserved one, is kept.
         names.sort_by(|(one, _), (other, _)| one.cmp(other));
         names.dedup_by(|(one, _), (other, _)| one == other);
         let families = families();
@@ -75,7 +75,7 @@ impl FieldPolicy {
         FieldPolicy { identity: identity.clone(), names, families, lengths, longest }
     }
 
-    /// What may happen to a field of this name.
+    /// How a header with this name is treated.
     pub(super) fn kind_of(&self, name: &[u8]) -> Kind {
         let mut first = None;
         let (mut length, mut odd) = (0, false);
@@ -97,13 +97,13 @@ impl FieldPolicy {
     }
 
     fn look_up(&self, name: &[u8]) -> Option<Kind> {
-        // What follows decides nothing.
+        // Further characters do not affect the decision.
         let folded: SmallVec<[u8; 64]> = fold(name).take(self.longest + 1).collect();
         let Ok(at) = self.names.binary_search_by(|(known, _)| known.as_ref().cmp(&folded)) else {
             return self.family_of(&folded);
         };
         let kind = self.names.get(at).map(|(_, kind)| *kind)?;
-        // `Content_Length` is not `Content-Length`, but an upstream may think so.
+        // `Content_Length` is not `Content-Length`, but an upstream may treat it as such.
         let passes = matches!(kind, Kind::Message | Kind::Credentials);
         let is_alias = !MESSAGE.iter().chain([&CREDENTIALS]).any(|known| known.as_bytes().eq_ignore_ascii_case(name));
         if passes && is_alias { Some(Kind::Reserved) } else { Some(kind) }
@@ -113,14 +113,14 @@ impl FieldPolicy {
         if folded.starts_with(OURS) {
             return Some(Kind::Reserved);
         }
-        // Since no family begins with another one, only the last one that is not behind the name can begin it.
+        // No family is a prefix of another one, so only the last one that sorts before the name can match.
         let behind = self.families.partition_point(|family| family.as_ref() <= folded);
         let family = behind.checked_sub(1).and_then(|last| self.families.get(last))?;
         folded.starts_with(family).then_some(Kind::Foreign)
     }
 }
 
-/// The families of [`foreign::FAMILIES`], folded and in order, without those that begin with another one.
+/// The families of [`foreign::FAMILIES`], folded and sorted, without those that have another one as a prefix.
 fn families() -> Vec<Box<[u8]>> {
     let mut families: Vec<Box<[u8]>> = foreign::FAMILIES.iter().map(|name| fold(name.as_bytes()).collect()).collect();
     families.sort_unstable();
@@ -128,7 +128,7 @@ fn families() -> Vec<Box<[u8]>> {
     families
 }
 
-/// One bit for each length; all from 63 on share one.
+/// One bit per length; all from 63 on share one.
 fn bit(length: u32) -> u64 {
     1 << length.min(63)
 }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_of_one_kind_in_every_spelling() {
+    fn every_name_has_the_same_kind_in_every_spelling() {
         let long = format!("x-{}", "long-".repeat(30));
         let renamed = IdentityFields {
             user_id: Some(HeaderName::from_static("remote-login")),

@@ -1,7 +1,7 @@
-//! What happens to the fields of an upstream's response.
+//! Changes of the headers of an upstream's response.
 //!
-//! Takes away what ends at this hop or was meant for the server in front, and adds what the listener promises. Everything else is the upstream's own matter
-//! and passes as it is, `Set-Cookie` and `WWW-Authenticate` lines included.
+//! Removes hop-by-hop headers and instructions for the server in front, and adds HSTS of the listener. All other
+//! headers are the upstream's and pass unchanged, including `Set-Cookie` and `WWW-Authenticate` lines.
 
 use http::header::{CONTENT_LENGTH, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,17 +10,17 @@ use smallvec::SmallVec;
 use super::hop_by_hop::{HOP_BY_HOP, nominated};
 use crate::config::settings::fold;
 
-/// Folded beginnings of names by which an upstream tells the server in front to send a file or another address in place
-/// of its answer, or how to keep it: nginx, Apache and others, lighttpd, Perlbal. The gateway does not follow them, and
-/// a client would learn of inner paths.
+/// Folded prefixes of headers with which an upstream instructs the server in front to send a file or the response of
+/// another URL, or to cache: nginx, Apache and others, lighttpd, Perlbal. The gateway does not follow them, and they
+/// would reveal internal paths to a client.
 const INSTRUCTIONS: [&[u8]; 4] = [b"xaccel", b"xsendfile", b"xlighttpd", b"xreproxy"];
 
-/// Removes fields for one hop and instructions, and sets `Strict-Transport-Security`, if there is one.
+/// Removes hop-by-hop headers and instructions, and sets `Strict-Transport-Security`, if given.
 pub fn finish(fields: &mut HeaderMap, hsts: Option<&HeaderValue>) {
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
     let ends_here = |name: &&HeaderName| HOP_BY_HOP.contains(&name.as_str()) || is_instruction(name);
     doomed.extend(fields.keys().filter(ends_here).cloned());
-    // A length that is gone would change how the body is framed towards the client.
+    // Without its length, the body would get another framing towards the client.
     doomed.extend(nominated(fields).filter_map(|n| HeaderName::from_bytes(n).ok()).filter(|n| *n != CONTENT_LENGTH));
     for name in doomed {
         fields.remove(name);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_for_one_hop_end_here_and_the_rest_passes() {
+    fn hop_by_hop_headers_are_removed_and_the_rest_passes() {
         let mut fields = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, x-hop, content-length"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upstreams_own_promise_stays_where_the_listener_makes_none() {
+    fn hsts_of_an_upstream_stays_if_the_listener_sends_none() {
         let mut fields = HeaderMap::new();
         fields.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=1"));
         finish(&mut fields, None);

@@ -1,7 +1,7 @@
-//! Takes away what a client may not say.
+//! Removes the headers that a client may not send.
 //!
-//! One pass over the names, before anything is added. On every route alike: an open route tells an upstream no more of
-//! a client's own invention than a protected one.
+//! One pass over the names, before anything is added. The same on every route: a public route forwards no more forged
+//! headers than a protected one.
 
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -10,24 +10,24 @@ use super::FieldPolicy;
 use super::hop_by_hop::nominated;
 use super::policy::Kind;
 
-/// What is wrong with the fields of a request. The text is meant for the client; the answer is 400.
+/// What is wrong with the headers of a request. The text is for the client; the response is 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BadField {
-    /// `Connection` names a field that is not for one hop: with it gone, the message or the caller would be another.
-    #[error("Connection names a field that it may not remove")]
+    /// `Connection` names an end-to-end header: without it, the message or its caller would change.
+    #[error("Connection names a header that it may not remove")]
     Nomination,
-    /// `Connection` holds something else than names.
-    #[error("Connection must be a list of field names")]
+    /// `Connection` contains something other than names.
+    #[error("Connection must be a list of header names")]
     NotAName,
 }
 
 impl FieldPolicy {
-    /// Removes what ends here and what is not a client's to send, with whatever all `Connection` lines name.
+    /// Removes hop-by-hop headers, headers that a client may not send, and all headers that `Connection` lines name.
     ///
-    /// Foreign names stay that are in `passed`, in exactly this spelling, and `Authorization` if `credentials` says so.
+    /// Keeps foreign names in `passed`, in exactly this spelling, and `Authorization` if `credentials` is set.
     ///
     /// # Errors
-    /// [`BadField`] if `Connection` cannot be obeyed; the fields are as they were.
+    /// [`BadField`] if `Connection` cannot be obeyed; the headers are then unchanged.
     pub fn sift(&self, fields: &mut HeaderMap, passed: &[HeaderName], credentials: bool) -> Result<(), BadField> {
         let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
         for name in fields.keys() {
@@ -50,7 +50,7 @@ impl FieldPolicy {
         Ok(())
     }
 
-    /// The field that `Connection` names, unless it goes anyway or is none.
+    /// The header that `Connection` names, unless it is removed anyway or absent.
     fn nominee(&self, name: &[u8]) -> Result<Option<HeaderName>, BadField> {
         match self.kind_of(name) {
             Kind::HopByHop => Ok(None),
@@ -81,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_fields_stay_with_all_their_lines() {
+    fn ordinary_headers_stay_with_all_their_lines() {
         let lines =
             [("host", "a"), ("x-two", "1"), ("x-two", "2"), ("cookie", "a=b"), ("content-length", "5"), ("via", "x")];
         assert_eq!(sifted(&lines, false).unwrap(), ["content-length", "cookie", "host", "via", "x-two", "x-two"]);
     }
 
     #[test]
-    fn forged_fields_go_in_every_spelling_and_number() {
+    fn forged_headers_are_removed_in_every_spelling_and_number() {
         let mut lines = vec![("accept", "*/*")];
         lines.extend([("X-User-Id", "1"); 50]);
         lines.extend([
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_field_stays_where_its_route_names_it_and_in_no_other_spelling() {
+    fn a_foreign_header_stays_only_where_its_route_names_it_and_in_this_spelling() {
         let policy = FieldPolicy::compile(&IdentityFields::default());
         let passed = ["proxy", "x-goog-iap-jwt-assertion", "my_field", "x-user-id", "x-forwarded-for", "te"];
         let passed = passed.map(HeaderName::from_static);
@@ -126,7 +126,7 @@ mod tests {
         {
             fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
-        // Never, whatever a route says.
+        // Never, whatever a route allows.
         for name in ["x-user-id", "x-forwarded-for", "te"] {
             fields.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_for_one_hop_end_here_and_so_do_those_that_any_connection_line_names() {
+    fn hop_by_hop_headers_and_those_that_connection_names_are_removed() {
         let fixed = [
             ("Connection", "keep-alive"),
             ("Keep-Alive", "timeout=5"),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn connection_may_not_name_what_makes_the_message_or_the_caller() {
+    fn connection_may_not_name_headers_of_the_message_or_the_caller() {
         for name in [
             "Host",
             "authorization",

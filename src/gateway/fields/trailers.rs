@@ -1,14 +1,14 @@
-//! What happens to trailers, in both directions.
+//! Changes of trailers, in both directions.
 //!
-//! Trailers come after everything was decided, and some servers merge them into the fields. So only those pass that a
-//! protocol needs and that decide nothing: the ones of gRPC.
+//! Trailers arrive after all decisions, and some servers merge them into the headers. So only those pass that a
+//! protocol needs and that affect no decision: the ones of gRPC.
 
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 const KEPT: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
-/// Removes all trailers but those of gRPC.
+/// Removes all trailers except those of gRPC.
 pub fn keep_known(trailers: &mut HeaderMap) {
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
     doomed.extend(trailers.keys().filter(|name| !KEPT.contains(&name.as_str())).cloned());

@@ -1,4 +1,4 @@
-//! The two fields of a login, and what DRF has to say about them.
+//! The two fields of a login, and their validation errors in the words of DRF.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -6,14 +6,14 @@ use zeroize::Zeroizing;
 
 use crate::store::Password;
 
-/// The fields as they came. Of two with the same name the last one counts.
+/// The fields as sent. Of two with the same name the last one is used.
 #[derive(Default)]
 pub(in crate::gateway) struct Form {
     username: Field,
     password: Field,
 }
 
-/// What a field holds.
+/// The value of a field.
 #[derive(Default)]
 pub(in crate::gateway) enum Field {
     #[default]
@@ -27,27 +27,27 @@ pub(in crate::gateway) enum Field {
 /// A text; wiped when dropped.
 pub(in crate::gateway) struct Text {
     pub(super) text: Zeroizing<String>,
-    /// The first half of a surrogate pair without its other half, which no text can hold.
+    /// The first half of a surrogate pair without the second, which is not valid in a text.
     pub(super) surrogate: Option<u16>,
 }
 
-/// User name and password of somebody who wants to log in.
+/// The user name and password of a login.
 pub(in crate::gateway) type Wanted = (String, Password);
 
-/// Why it is not even known who wants to log in.
+/// Why a login has no valid user name and password.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum BadForm {
-    /// The type of the body; holds the field as it was sent.
+    /// The media type is not supported; contains the header as sent.
     Unsupported(String),
-    /// The body is not of its type.
+    /// The body does not conform to its media type.
     Unreadable(String),
-    /// It holds no fields at all.
+    /// The body has no fields.
     NoFields(String),
-    /// Something is wrong with the fields.
+    /// Fields are invalid.
     Fields(FieldErrors),
 }
 
-/// In this order in the answer.
+/// The errors, in the order of the response.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(in crate::gateway) struct FieldErrors {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -57,7 +57,7 @@ pub(in crate::gateway) struct FieldErrors {
 }
 
 impl Form {
-    /// Takes a field; others than the two are ignored.
+    /// Sets a field; other names are ignored.
     pub(in crate::gateway) fn set(&mut self, name: &str, field: Field) {
         match name {
             "username" => self.username = field,
@@ -66,7 +66,7 @@ impl Form {
         }
     }
 
-    /// The user name as it came; empty if it is no text.
+    /// The user name as sent; empty if it is not a text.
     pub(in crate::gateway) fn name(&self) -> &str {
         match &self.username {
             Field::Text(Text { text, .. }) => text,
@@ -74,7 +74,7 @@ impl Form {
         }
     }
 
-    /// The user name without white space around it, the password exactly as it is.
+    /// Returns the user name without surrounding white space, and the unchanged password.
     pub(in crate::gateway) fn check(self) -> Result<Wanted, BadForm> {
         let (name, password) = (self.username.check(strip), self.password.check(|text| text));
         let password = password.and_then(|mut text| Password::parse(std::mem::take(&mut *text)).map_err(|_| blank()));
@@ -89,7 +89,7 @@ impl Form {
 }
 
 impl Field {
-    /// A text whose bytes are not UTF-8 everywhere gets U+FFFD there.
+    /// A text; invalid UTF-8 is replaced by U+FFFD.
     pub(in crate::gateway) fn text(bytes: Vec<u8>) -> Field {
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
             let bytes = Zeroizing::new(error.into_bytes());
@@ -131,7 +131,7 @@ impl BadForm {
         }
     }
 
-    /// The body of the answer, in the shapes of DRF.
+    /// The body of the response, in the format of DRF.
     pub(super) fn to_json(&self) -> String {
         #[derive(Serialize)]
         struct Detail<'a> {
@@ -159,7 +159,7 @@ fn blank() -> Vec<String> {
     vec!["This field may not be blank.".to_owned()]
 }
 
-/// White space as Python sees it, which takes U+001C to U+001F for white space too.
+/// Removes white space as Python does, which includes U+001C to U+001F.
 fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_the_white_space_around_them_and_nothing_else() {
+    fn only_white_space_around_names_is_removed() {
         for (sent, name) in [
             ("alice", "alice"),
             ("  alice \t\r\n", "alice"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once_and_the_name_first() {
+    fn all_errors_are_reported_at_once_and_the_name_first() {
         let half = |text: &str| Field::Text(Text { text: Zeroizing::new(text.to_owned()), surrogate: Some(0xd800) });
         for (username, password, answer) in [
             (
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_from_the_client_are_quoted() {
+    fn texts_of_the_client_are_quoted() {
         let bad = BadForm::Unsupported("text/\"x\\".to_owned());
         assert_eq!(
             bad.to_json(),

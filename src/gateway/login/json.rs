@@ -1,7 +1,7 @@
-//! Reads `application/json` as DRF does: the last of two equal names counts, numbers are their decimal text.
+//! Parses `application/json` as DRF does: of two equal names the last one is used, and numbers become their decimal
+//! text.
 //!
-//! The document is checked as a whole before anything of it is looked at, however deep it is, and no more of it is
-//! copied than the two fields.
+//! The document is validated as a whole first, however deep it is, and only the two fields are copied.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
     Err(BadForm::NoFields(format!("Invalid data. Expected a dictionary, but got {kind}.")))
 }
 
-/// Nothing of the document is in the words of the parser.
+/// The parser's messages contain no part of the document.
 fn unreadable(error: &dyn fmt::Display) -> BadForm {
     BadForm::Unreadable(format!("JSON parse error - {error}"))
 }
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// What a value means as a field; `None` if it is no JSON, which was seen before.
+/// Converts a value to a field; `None` for invalid JSON, which the validation has excluded.
 fn field(value: &str) -> Option<Field> {
     Some(match value.as_bytes().first()? {
         b'"' => Field::Text(unquote(value.strip_prefix('"')?.strip_suffix('"')?)?),
@@ -74,8 +74,7 @@ fn field(value: &str) -> Option<Field> {
     })
 }
 
-/// A text without its quotes and escapes. As much room as it can need from the beginning, so that no copy is left
-/// behind.
+/// Removes quotes and escapes. Reserves enough memory first, so that a reallocation leaves no copy.
 fn unquote(quoted: &str) -> Option<Text> {
     let mut text = Zeroizing::new(String::with_capacity(quoted.len()));
     let mut surrogate = None;
@@ -89,7 +88,7 @@ fn unquote(quoted: &str) -> Option<Text> {
                 let second = behind.strip_prefix('\\').and_then(code_unit);
                 let pair = second.and_then(|(low, after)| {
                     let mut both = char::decode_utf16([unit, low]);
-                    // One character out of two units, not a character and another one behind it.
+                    // One character of two units, not two characters.
                     both.next()?.ok().filter(|c| c.len_utf16() == 2).map(|c| (c, after))
                 });
                 match (pair, char::from_u32(u32::from(unit))) {
@@ -114,7 +113,7 @@ fn unquote(quoted: &str) -> Option<Text> {
             'n' => text.push('\n'),
             'r' => text.push('\r'),
             't' => text.push('\t'),
-            // A quote, a slash, a backslash.
+            // A quote, a slash, or a backslash.
             other => text.push(other),
         }
         rest = letters.as_str();
@@ -123,7 +122,7 @@ fn unquote(quoted: &str) -> Option<Text> {
     Some(Text { text, surrogate })
 }
 
-/// The UTF-16 unit of an escape, and what follows it.
+/// The UTF-16 unit of an escape, and the rest.
 fn code_unit(escape: &str) -> Option<(u16, &str)> {
     let (digits, behind) = escape.strip_prefix('u')?.split_at_checked(4)?;
     Some((u16::from_str_radix(digits, 16).ok()?, behind))
@@ -133,7 +132,7 @@ fn is_whole(number: &str) -> bool {
     !number.contains(['.', 'e', 'E'])
 }
 
-/// A number as Python writes it.
+/// Formats a number as Python does.
 fn decimal(number: &str) -> Option<String> {
     if is_whole(number) {
         return Some(if number == "-0" { "0" } else { number }.to_owned());
@@ -145,7 +144,7 @@ fn decimal(number: &str) -> Option<String> {
     } else if value == 0.0 || (1e-4..1e16).contains(&size) {
         format!("{value:?}")
     } else {
-        // `1e-05`, `1e+16`: a sign, and two digits at least.
+        // `1e-05`, `1e+16`: a sign, and at least two digits.
         let (mantissa, exponent) = format!("{value:e}").split_once('e').map(|(m, e)| (m.to_owned(), e.to_owned()))?;
         let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent.as_str()), |digits| ('-', digits));
         format!("{mantissa}e{sign}{digits:0>2}")
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_read_with_their_escapes() {
+    fn texts_are_parsed_with_their_escapes() {
         for (written, meant) in [
             (r"alice", "alice"),
             (r"\u0061\u006cice", "alice"),
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_told_and_does_not_eat_what_follows() {
+    fn half_a_surrogate_pair_is_an_error_and_consumes_nothing_else() {
         let half = |unit: &str| Err(format!("{{\"username\":[\"Surrogate characters are not allowed: U+{unit}.\"]}}"));
         for (written, unit) in [
             (r"\ud800", "D800"),
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_their_decimal_text() {
+    fn numbers_become_their_decimal_text() {
         for (written, text) in [
             ("12345", "12345"),
             ("-7", "-7"),
@@ -222,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_equal_names_counts() {
+    fn the_last_of_two_equal_names_is_used() {
         assert_eq!(name(r#"{"username":"x","username":"alice","password":null,"password":1}"#).as_deref(), Ok("alice"));
         assert!(name(r#"{"username":"alice","password":"x","password":null}"#).unwrap_err().contains("null"));
     }
 
     #[test]
-    fn what_is_no_object_is_named_as_python_names_it() {
+    fn the_error_for_other_types_has_pythons_name_of_the_type() {
         let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
         for (document, kind) in [
             ("[]", "list"),
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_told_without_showing_it() {
+    fn the_error_for_invalid_json_does_not_show_the_document() {
         for document in [
             "nope",
             "",

@@ -1,4 +1,4 @@
-//! Which of the three kinds of body a login has.
+//! Determines which of the three body formats a login has.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -6,27 +6,27 @@ use http::header::CONTENT_TYPE;
 use super::form::{BadForm, Form};
 use super::{json, multipart, urlencoded};
 
-/// How the form is written.
+/// The format of a form.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::gateway) enum MediaType {
     Json,
     UrlEncoded,
-    /// With its `boundary`, or why there is none to go by.
+    /// With its `boundary`, or the reason why it has no valid one.
     Multipart(Result<String, String>),
 }
 
 impl MediaType {
-    /// What `Content-Type` says. All texts are UTF-8; another charset is no type that is read here.
+    /// Parses `Content-Type`. All texts are UTF-8; other charsets are not supported.
     pub(in crate::gateway) fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
         let mut lines = fields.get_all(CONTENT_TYPE).iter();
-        // Bytes beyond ASCII come back to the client as Latin-1, as Django has it.
+        // The error shows bytes beyond ASCII as Latin-1, as in Django.
         let line = lines.next().map_or(&[][..], |line| line.as_bytes());
         let sent: String = line.iter().map(|byte| char::from(*byte)).collect();
         let (kind, parameters) = parameters(&sent);
         let charset = parameter(&parameters, "charset").map(str::to_ascii_lowercase);
         let is_utf8 = charset.is_none_or(|charset| matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii" | "ascii"));
         match kind.to_ascii_lowercase().as_str() {
-            // Of two lines none is picked.
+            // Two lines are ambiguous.
             _ if !is_utf8 || lines.next().is_some() => Err(BadForm::Unsupported(sent)),
             "application/json" => Ok(MediaType::Json),
             "application/x-www-form-urlencoded" => Ok(MediaType::UrlEncoded),
@@ -50,7 +50,7 @@ fn boundary(sent: &str, parameters: &[(String, String)]) -> Result<String, Strin
         return Err(format!("Invalid Content-Type: {sent}"));
     }
     let boundary = parameter(parameters, "boundary");
-    // RFC 2046 §5.1.1 has 70 characters; Django takes 200.
+    // RFC 2046 §5.1.1 allows 70 characters; Django allows 200.
     let is_boundary = |text: &&str| {
         (1..=200).contains(&text.len())
             && !text.ends_with(' ')
@@ -60,7 +60,7 @@ fn boundary(sent: &str, parameters: &[(String, String)]) -> Result<String, Strin
     found.ok_or_else(|| format!("Invalid boundary in multipart: {}", boundary.unwrap_or("None")))
 }
 
-/// What stands before the first `;`, and the parameters behind it, their names in lower case.
+/// The text before the first `;`, and the parameters after it, with names in lower case.
 pub(super) fn parameters(field: &str) -> (&str, Vec<(String, String)>) {
     let (main, mut rest) = field.split_once(';').unwrap_or((field, ""));
     let mut parameters = Vec::new();
@@ -74,12 +74,12 @@ pub(super) fn parameters(field: &str) -> (&str, Vec<(String, String)>) {
     (main.trim(), parameters)
 }
 
-/// The value of a parameter. Of two with the same name the last one counts, as in Django.
+/// The value of a parameter. Of two with the same name the last one is used, as in Django.
 pub(super) fn parameter<'p>(parameters: &'p [(String, String)], wanted: &str) -> Option<&'p str> {
     parameters.iter().rfind(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
 }
 
-/// Where the next `;` stands that is not in quotes.
+/// The offset of the next `;` outside of quotes.
 fn end_of_parameter(text: &str) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in text.char_indices() {
@@ -99,7 +99,7 @@ fn unquote(value: &str) -> String {
     let mut out = String::with_capacity(inner.len());
     let mut letters = inner.chars().peekable();
     while let Some(letter) = letters.next() {
-        // Before anything else a backslash is one.
+        // Before any other character a backslash is literal.
         let escaped = letters.next_if(|next| letter == '\\' && matches!(next, '"' | '\\'));
         out.push(escaped.unwrap_or(letter));
     }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn three_types_are_known_whatever_their_case_and_parameters() {
+    fn three_types_are_supported_in_any_case_and_with_parameters() {
         for (sent, wanted) in [
             ("application/json", MediaType::Json),
             ("APPLICATION/JSON", MediaType::Json),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_and_charsets_are_refused_with_what_was_sent() {
+    fn the_error_for_other_types_and_charsets_shows_the_header() {
         for sent in [
             "",
             "text/plain",
@@ -159,11 +159,11 @@ mod tests {
         }
         assert_eq!(of(&[]), Err(BadForm::Unsupported(String::new())));
         assert_eq!(of(&[b"text/\xf6"]), Err(BadForm::Unsupported("text/ö".to_owned())));
-        assert!(of(&[b"application/json", b"application/json"]).is_err(), "of two none is picked");
+        assert!(of(&[b"application/json", b"application/json"]).is_err(), "two lines are ambiguous");
     }
 
     #[test]
-    fn a_multipart_body_without_a_good_boundary_is_unreadable() {
+    fn a_multipart_body_without_a_valid_boundary_is_unreadable() {
         let long = format!("multipart/form-data; boundary={}", "a".repeat(201));
         for sent in [
             "multipart/form-data",

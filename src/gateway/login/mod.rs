@@ -25,17 +25,17 @@ use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
 use crate::upstream::ClientBody;
 
-/// Where tokens are given for passwords.
+/// The dependencies of the login.
 pub struct LoginDesk {
-    /// What the settings say of it.
+    /// Its settings.
     pub settings: settings::Login,
-    /// Who gives them.
+    /// Issues the tokens.
     pub issuer: IssuerHandle,
 }
 
 const METHODS: &str = "POST, OPTIONS";
 
-/// What `OPTIONS` tells, as DRF describes the view.
+/// The body of the response to `OPTIONS`, as DRF describes the view.
 const METADATA: &str = concat!(
     r#"{"name":"Obtain Auth Token","description":"","renders":["application/json"],"#,
     r#""parses":["application/x-www-form-urlencoded","multipart/form-data","application/json"],"#,
@@ -45,12 +45,12 @@ const METADATA: &str = concat!(
 );
 
 impl Gateway {
-    /// The login, if this target is for it.
+    /// The login, if this target is its path.
     ///
     /// # Errors
-    /// The target is for the login in the reading of some servers only.
+    /// Only some servers would read the target as the path of the login.
     pub(super) fn login_at(&self, target: &Target<'_>) -> Result<Option<&LoginDesk>, NoRoute> {
-        let Some(desk) = &self.login else { return Ok(None) };
+        let Some(desk) = &self.generation.login else { return Ok(None) };
         if desk.settings.takes(target.decoded_path()) {
             return Ok(Some(desk));
         }
@@ -60,8 +60,8 @@ impl Gateway {
         }
     }
 
-    /// Method, type of the body, its parts, the fields, the password: in this order, and the first that is wrong
-    /// counts.
+    /// Handles a login. Checks the method, the media type, the format, the fields and the password, in this order; the
+    /// first error is reported.
     pub(super) async fn log_in(
         &self,
         desk: &LoginDesk,
@@ -71,7 +71,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let unread = !body.is_end_stream();
         let mut response = match head.method {
-            Method::POST => match read(desk, head, body, self.forms.begin(exchange.sender())?).await? {
+            Method::POST => match read(desk, head, body, self.generation.forms.begin(exchange.sender())?).await? {
                 Ok((name, password)) => {
                     exchange.has_read_body();
                     let login = Login { name, password, from: exchange.peer().address.ip() };
@@ -115,7 +115,7 @@ impl Gateway {
                 Ok(reply::json(StatusCode::BAD_REQUEST, text.to_owned(), exchange))
             }
             Err(LoginFailure::Throttled(wait)) => Err(Refusal::Throttled(wait)),
-            // The password was right. Nothing is away either, so that coming again would help as little.
+            // The password was right and the store is available, so a retry would not help.
             Err(LoginFailure::Unfulfilled(why)) => {
                 exchange.ends(Outcome::NoToken, StatusCode::FORBIDDEN);
                 Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
@@ -125,7 +125,7 @@ impl Gateway {
     }
 }
 
-/// What the form says, whatever it is written in.
+/// Reads the form in any of its formats.
 async fn read(
     desk: &LoginDesk,
     head: &request::Parts,
@@ -137,7 +137,7 @@ async fn read(
     }
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
-        // Nothing is of no type.
+        // An empty body needs no media type.
         Err(_) if expected.is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
         Err(bad) => return Ok(Err(bad)),
     };

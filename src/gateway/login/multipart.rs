@@ -1,6 +1,6 @@
-//! Reads `multipart/form-data` (RFC 7578) that lies in memory as a whole.
+//! Parses `multipart/form-data` (RFC 7578) in memory.
 //!
-//! Lines end in CR LF. A part that no delimiter ends, or whose head has no name, is none; a file is no text.
+//! Lines end in CR LF. A part without a closing delimiter, or without a name, is ignored; a file is not a text.
 
 use memchr::memmem;
 
@@ -9,7 +9,7 @@ use super::media_type::{parameter, parameters};
 
 pub(super) fn read(body: &[u8], boundary: &str) -> Result<Form, BadForm> {
     let mut form = Form::default();
-    // As in Django, where files are added to the form behind all other fields.
+    // As in Django, which adds files to the form after all other fields.
     let (files, texts): (Vec<_>, Vec<_>) =
         parts(body, boundary).into_iter().filter_map(Part::read).partition(|part| part.is_file);
     for Part { name, content, is_file } in texts.into_iter().chain(files) {
@@ -35,17 +35,17 @@ impl<'b> Part<'b> {
         })?;
         let (_, parameters) = parameters(disposition);
         let file = parameter(&parameters, "filename").or_else(|| parameter(&parameters, "filename*"));
-        // What a browser sends for a file that nobody chose.
+        // Browsers send a file without a name if none was selected.
         let was_chosen = file.is_none_or(|name| !name.is_empty());
         let name = parameter(&parameters, "name").filter(|_| was_chosen)?;
         Some(Part { name: name.trim().to_owned(), is_file: file.is_some(), content })
     }
 }
 
-/// What stands between the delimiters.
+/// The parts between the delimiters.
 fn parts<'b>(body: &'b [u8], boundary: &str) -> Vec<&'b [u8]> {
     let marker = format!("\r\n--{boundary}");
-    // The first one needs no line end before it.
+    // No line end precedes the first delimiter.
     let first = marker.get(2..).filter(|marker| body.starts_with(marker.as_bytes())).map(|marker| (0, marker.len()));
     let others = memmem::find_iter(body, marker.as_bytes()).map(|at| (at, at + marker.len()));
     let (mut parts, mut begin) = (Vec::new(), None);
@@ -86,7 +86,7 @@ mod tests {
     const PASSWORD: &str = "--b\r\ncontent-disposition:form-data;name=password\r\nX: y\r\n\r\nx\r\n--b--\r\n";
 
     #[test]
-    fn fields_are_read_whatever_stands_around_them() {
+    fn fields_are_parsed_whatever_surrounds_them() {
         let alice = part("name=\"username\"", "alice");
         for body in [
             format!("{alice}{PASSWORD}"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_everything_up_to_the_delimiter() {
+    fn a_value_extends_to_the_delimiter() {
         let body = part("name=\"username\"", "\u{feff}a\r\n--bc\r\n\r\nb") + PASSWORD;
         assert_eq!(name(&body).as_deref(), Ok("\u{feff}a\r\n--bc\r\n\r\nb"));
         let blank = part("name=\"username\"", "") + PASSWORD;
@@ -117,13 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_text_and_comes_after_all_texts() {
+    fn a_file_is_not_a_text_and_comes_after_all_texts() {
         let body = part("name=\"username\"; filename=\"a\"", "alice") + &part("name=\"username\"", "alice") + PASSWORD;
         assert_eq!(name(&body), Err(r#"{"username":["Not a valid string."]}"#.to_owned()));
     }
 
     #[test]
-    fn what_is_cut_or_has_other_line_ends_is_no_part() {
+    fn truncated_parts_and_other_line_ends_are_ignored() {
         let whole = part("name=\"username\"", "alice") + PASSWORD;
         assert!(name(&whole).is_ok());
         let required = "This field is required.";

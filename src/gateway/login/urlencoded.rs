@@ -1,4 +1,5 @@
-//! Reads `application/x-www-form-urlencoded` as Django does: `;` is no separator, `%zz` stays, an empty pair is none.
+//! Parses `application/x-www-form-urlencoded` as Django does: `;` is no separator, `%zz` is literal, empty pairs are
+//! skipped.
 
 use super::form::{BadForm, Field, Form};
 
@@ -15,7 +16,7 @@ pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
     Ok(form)
 }
 
-/// Gives each pair to `take`: its name, and its value still encoded.
+/// Passes each pair to `take`: its name, and its value, which is still encoded.
 pub(in crate::gateway) fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), BadForm> {
     for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= MOST_FIELDS {
@@ -28,7 +29,7 @@ pub(in crate::gateway) fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) 
     Ok(())
 }
 
-/// Decodes once. As much room as it can need from the beginning, so that no copy is left behind.
+/// Decodes once. Reserves enough memory first, so that a reallocation leaves no copy.
 pub(in crate::gateway) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_decoded_once_and_what_is_no_escape_stays() {
+    fn values_are_decoded_once_and_malformed_escapes_are_literal() {
         for (text, decoded) in [
             ("a+b%20c d", "a b c d"),
             ("%zz%4%", "%zz%4%"),
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_values_are_told_apart_as_django_does() {
+    fn names_and_values_are_separated_as_in_django() {
         for (body, found) in [
             ("username=alice&password=x", Some("alice")),
             ("%75sername=alice&pass%77ord=x&", Some("alice")),

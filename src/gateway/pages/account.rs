@@ -1,7 +1,7 @@
 //! The account page: a user's tokens.
 //!
-//! Whatever shows or makes a key asks for the password once more: a browser that was left alone, or a stolen session,
-//! must not become a token, which would outlive it.
+//! Showing or creating a key requires the password: an unattended browser or a stolen session must not give access to a
+//! token, which would outlive the session.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::token::{AuthMethod, TokenId, TokenKey};
 
 const WRONG: &str = "Wrong password.";
 
-/// What a form of the page brought about.
+/// The result of a form of the page.
 enum Done {
     Key(&'static str, TokenKey),
     Text(&'static str),
@@ -53,13 +53,13 @@ impl Gateway {
         }
     }
 
-    /// Who has the session that the browser shows, if it is one.
+    /// The user of the browser's session, if the session is valid.
     async fn visitor(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
         let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
-        let user = match self.authenticator.authenticate(&Access::Optional, accepted, fields, from).await {
-            // Whoever is held back may log in.
+        let user = match self.authenticate(&Access::Optional, accepted, fields, from).await {
+            // A client over its rate limit can still log in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,
         };

@@ -1,4 +1,4 @@
-//! What a form of ours says.
+//! Parses the forms of the pages.
 
 use http::HeaderMap;
 use zeroize::Zeroizing;
@@ -11,8 +11,8 @@ use crate::gateway::login::media_type::MediaType;
 use crate::gateway::login::urlencoded;
 use crate::upstream::ClientBody;
 
-/// The fields of all our forms; empty if they were not sent, `next` excepted. Of two with the same name the last one
-/// counts.
+/// The fields of all forms; empty if they were not sent, except `next`. Of two fields with the same name the last one
+/// is used.
 #[derive(Default)]
 pub(super) struct PageForm {
     pub csrf: String,
@@ -21,12 +21,12 @@ pub(super) struct PageForm {
     pub name: String,
     pub token: String,
     pub password: Zeroizing<String>,
-    /// User name and password, checked as those of a login.
+    /// User name and password, validated like those of a login.
     pub login: Form,
 }
 
 impl PageForm {
-    /// Reads a form. What is none is an empty one, which shows no secret and so does nothing.
+    /// Reads a form. A malformed form counts as empty: it has no CSRF secret and therefore no effect.
     pub(super) async fn read(
         expected: Expected,
         body: ClientBody,

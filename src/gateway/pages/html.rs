@@ -1,6 +1,6 @@
-//! The pages as templates. askama escapes every value, so that no text from elsewhere becomes markup.
+//! The pages as templates. askama escapes every value, so that no foreign text becomes markup.
 //!
-//! The pages have no script and load nothing; the one style sheet is in the page, and its digest is in the policy.
+//! The pages have no script and load nothing; the only style sheet is part of the page, and the policy has its digest.
 
 use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -13,7 +13,7 @@ use crate::store::{TokenDetails, TokenKind};
 /// The style sheet, as it is in each page.
 pub(super) const STYLE: &str = include_str!("style.css");
 
-/// Where a form is sent, and the secret that proves that it is a form of ours.
+/// The target of a form, and the secret that proves that the form comes from one of our pages.
 pub(super) struct FormSeal<'a> {
     pub action: &'a str,
     /// The CSRF secret, masked.
@@ -37,7 +37,7 @@ pub(super) enum Notice<'a> {
 #[template(path = "public/login.html")]
 pub(super) struct LoginPage<'a> {
     pub seal: FormSeal<'a>,
-    /// Where to go after the login; empty: the account page.
+    /// The page after the login; empty: the account page.
     pub next: &'a str,
     /// The username that was typed before.
     pub user: &'a str,
@@ -91,7 +91,7 @@ fn kind(token: &TokenDetails) -> &'static str {
     }
 }
 
-/// To the minute, in UTC.
+/// Formats a time to the minute, in UTC.
 fn time(at: &Timestamp) -> String {
     let text = at.to_string();
     let minute = text.get(..16).map(|begin| begin.replace('T', " "));
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_leave_no_markup() {
+    fn texts_are_escaped() {
         let text = "<b a=\"x\" b='y'>&amp;</b>";
         let page = render(&MessagePage { title: "a", text, link: None });
         assert!(page.contains("&#60;b a=&#34;x&#34; b=&#39;y&#39;&#62;&#38;amp;&#60;/b&#62;"), "{page}");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_names_the_style_in_the_page() {
+    fn the_policy_has_the_digest_of_the_style() {
         let page = render(&MessagePage { title: "a", text: "b", link: None });
         let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
         let hash = Base64::encode_string(digest(&SHA256, style.as_bytes()).as_ref());

@@ -1,8 +1,8 @@
-//! Pages for browsers: log in, log out, manage one's tokens.
+//! Pages for browsers: log in, log out, manage tokens.
 //!
-//! They come before all routes, as the login does, and follow Django's rules. They work without scripts. Every form must
-//! contain a secret that other sites do not know (`auth/csrf.rs`); only then is it read. A login always creates a new
-//! session, so that an attacker cannot plant one in a browser beforehand.
+//! Like the login, they take precedence over all routes. They follow Django's rules and work without scripts. Every
+//! form must contain a secret that other sites do not know (`auth/csrf.rs`); otherwise it is not read. A login always
+//! creates a new session, so that an attacker cannot plant one in a browser beforehand (session fixation).
 
 mod account;
 mod form;
@@ -28,7 +28,7 @@ use crate::telemetry::Outcome;
 use crate::token::{ShownKey, TokenKey};
 use crate::upstream::ClientBody;
 
-/// As Django: a year.
+/// As in Django: a year.
 const CSRF_AGE: u64 = 31_449_600;
 const WRONG: &str = "Please enter a correct username and password. Note that both fields may be case-sensitive.";
 const UNAVAILABLE: &str = "Passwords and tokens cannot be checked at the moment. Please try again.";
@@ -36,7 +36,7 @@ const UNAVAILABLE: &str = "Passwords and tokens cannot be checked at the moment.
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
-/// What the pages need.
+/// The dependencies of the pages.
 pub struct PageDesk {
     settings: settings::Browser,
     login: settings::Login,
@@ -45,16 +45,16 @@ pub struct PageDesk {
     policy: HeaderValue,
 }
 
-/// What the account page can offer.
+/// The features of the account page.
 #[derive(Clone, Copy, Debug)]
 pub struct Offers {
-    /// The login token can be shown again.
+    /// Whether the login token can be shown again.
     pub recoverable: bool,
-    /// There can be tokens beside the login token.
+    /// Whether there can be tokens besides the login token.
     pub named: bool,
 }
 
-/// Which page.
+/// One of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     Login,
@@ -70,7 +70,7 @@ struct Visit<'r> {
     secure: bool,
 }
 
-/// An answer before it is one.
+/// The parts of a response.
 struct Answer {
     status: StatusCode,
     outcome: Outcome,
@@ -82,7 +82,7 @@ struct Answer {
 }
 
 impl PageDesk {
-    /// What the pages of these settings need.
+    /// Creates the dependencies for these settings.
     pub fn new(settings: settings::Browser, login: settings::Login, issuer: IssuerHandle, offers: Offers) -> PageDesk {
         let policy = HeaderValue::try_from(html::policy());
         let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
@@ -111,12 +111,12 @@ impl PageDesk {
 }
 
 impl Gateway {
-    /// The page that this target is for, if it is for one.
+    /// The page at this target, if there is one.
     ///
     /// # Errors
-    /// It is so in the reading of some servers only.
+    /// Only some servers would read the target as the path of a page.
     pub(super) fn page_at(&self, target: &Target<'_>) -> Result<Option<(&PageDesk, Page)>, NoRoute> {
-        let Some(desk) = &self.pages else { return Ok(None) };
+        let Some(desk) = &self.generation.pages else { return Ok(None) };
         if let Some(page) = desk.page(target.decoded_path()) {
             return Ok(Some((desk, page)));
         }
@@ -126,7 +126,7 @@ impl Gateway {
         }
     }
 
-    /// Answers a request for a page.
+    /// Handles a request for a page.
     pub(super) async fn show(
         &self,
         desk: &PageDesk,
@@ -155,7 +155,8 @@ impl Gateway {
             }
             (&Method::POST, page) => {
                 let form =
-                    PageForm::read(self.forms.begin(exchange.sender())?, body, &head.headers, &desk.login).await?;
+                    PageForm::read(self.generation.forms.begin(exchange.sender())?, body, &head.headers, &desk.login)
+                        .await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
                     Err(fault) => visit.forged(&fault),
                     Ok(()) => match page {
@@ -195,18 +196,18 @@ impl<'r> Visit<'r> {
         cookies::session(self.fields())
     }
 
-    /// What the browser has to know; a new secret if it knows none.
+    /// The browser's CSRF secret; a new one if it has none.
     fn secret(&self) -> Result<CsrfSecret, Refusal> {
         CsrfSecret::of_fields(self.fields()).map_or_else(|| CsrfSecret::draw().map_err(|_| Refusal::Internal), Ok)
     }
 
-    /// Where the browser wants to go, if that is safe: what the form says, or if it has no such field, the query.
+    /// The path to redirect to, if it is safe: from the form, or if the form has no such field, from the query.
     fn next(&self, form: Option<&str>) -> Option<String> {
         if let Some(next) = form {
             return next::safe(next, self.target, self.secure);
         }
         let mut asked = None;
-        // Too many of them are none.
+        // Too many fields count as none.
         let _ = urlencoded::each(self.target.query().unwrap_or_default().as_bytes(), |name, value| {
             if name == b"next" {
                 asked = Some(String::from_utf8_lossy(&urlencoded::decode(value)).into_owned());
@@ -304,7 +305,7 @@ impl Answer {
             (CACHE_CONTROL, "max-age=0, no-cache, no-store, must-revalidate, private"),
             (VARY, "Cookie"),
             (X_FRAME_OPTIONS, "DENY"),
-            // Not less: browsers would call the origin of a form `null`.
+            // With a stricter policy, browsers would send `Origin: null` with forms.
             (REFERRER_POLICY, "same-origin"),
             (OPENER_POLICY, "same-origin"),
             (RESOURCE_POLICY, "same-origin"),
@@ -332,7 +333,7 @@ fn message(status: StatusCode, title: &str, text: &str, link: Option<(&str, &str
     Answer::new(status, html::render(&MessagePage { title, text, link }))
 }
 
-/// A failure that has a page of its own.
+/// A failure with a page of its own.
 fn failed(failure: &LoginFailure) -> Answer {
     let (status, outcome, text) = told(failure);
     Answer { outcome, retry_after: retry_after(failure), ..message(status, "Error", &text, None) }

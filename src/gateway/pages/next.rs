@@ -1,11 +1,11 @@
-//! Where a browser goes after it has logged in or out, if a page asked for it: a path of this very origin, or nowhere.
+//! The redirect after a login or logout, if a page asked for one: only to a path of this origin.
 //!
-//! Browsers read addresses generously: `\` for `/`, tabs and line ends left out, `//host` for another host. What could
-//! be read so is not followed at all.
+//! Browsers parse URLs leniently: they read `\` as `/`, ignore tabs and line ends, and take `//host` for another host.
+//! A value that could be read like that is ignored.
 
 use crate::route::Target;
 
-/// The path that `next` asks for, ready for `Location`.
+/// The value of `next` as a `Location`; `None` if it is not safe.
 pub(super) fn safe(next: &str, target: &Target<'_>, secure: bool) -> Option<String> {
     let scheme = if secure { "https" } else { "http" };
     let own = format!("{scheme}://{}", target.authority());
@@ -39,7 +39,7 @@ mod tests {
     use crate::route::Peer;
 
     #[test]
-    fn only_paths_of_this_origin_are_followed() {
+    fn only_paths_of_this_origin_are_accepted() {
         let (head, ()) = Request::get("/auth/login/").header("Host", "Gate.test:8443").body(()).unwrap().into_parts();
         let local = "127.0.0.1:1".parse().unwrap();
         let target = Target::read(&head, 1_000, &Peer::plain(local, local)).unwrap();

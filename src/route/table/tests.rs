@@ -1,4 +1,4 @@
-//! Which route wins, told by the names of routes.
+//! Which route is found; the tests identify routes by name.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::config::settings::{Auth, PathPattern};
 use crate::route::Peer;
 use crate::token::{AuthMethod, ScopeSet};
 
-/// `host path methods`: host `-` is any, `*.` a pattern below; a path that ends in `$` is exact; methods with commas.
+/// `host path methods`: host `-` is any host, `*.` a pattern; a path that ends in `$` is exact; methods are separated
+/// by commas.
 fn route(text: &str) -> settings::Route {
     let mut words = text.split(' ');
     let (host, path) = (words.next().unwrap(), words.next().unwrap());
@@ -54,7 +55,7 @@ fn table(routes: &[&str]) -> RouteTable {
     RouteTable::build(routes.iter().map(|text| route(text)).collect()).unwrap()
 }
 
-/// The name of the route, or what `NoRoute` is.
+/// The name of the route, or a text for the `NoRoute`.
 fn found(table: &RouteTable, method: &str, host: &str, target: &str) -> String {
     let head = Request::builder().method(method).uri(target).header(HOST, host).body(()).unwrap().into_parts().0;
     let peer = Peer::plain("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
@@ -67,7 +68,7 @@ fn found(table: &RouteTable, method: &str, host: &str, target: &str) -> String {
 }
 
 #[test]
-fn the_most_specific_host_wins_and_leaves_paths_it_lacks_to_the_next() {
+fn the_most_specific_host_wins_and_the_next_one_gets_paths_it_lacks() {
     let table =
         table(&["api.test /v1/", "*.test /", "*.b.test /", "- /v1/", "- /other/", "x.b.test /only$", "-.test /never/"]);
     for (host, path, name) in [
@@ -131,7 +132,7 @@ fn the_longest_path_wins_by_whole_segments_and_decoded() {
 }
 
 #[test]
-fn a_listed_method_wins_and_unlisted_ones_are_told_what_is_allowed() {
+fn a_listed_method_wins_and_other_methods_get_the_allowed_ones() {
     let table = table(&["- /a", "- /a GET,PURGE", "- /b POST,GET", "- /b PUT", "- /b/c"]);
     for (method, path, name) in [
         ("GET", "/a", "- /a GET,PURGE"),
@@ -173,7 +174,7 @@ fn a_path_that_an_upstream_may_read_as_another_route_is_refused() {
 }
 
 #[test]
-fn an_encoded_delimiter_passes_where_its_route_keeps_it_and_every_reading_leads_there() {
+fn an_encoded_delimiter_passes_where_its_route_allows_it_for_every_reading() {
     let mut routes: Vec<_> =
         ["- /", "- /admin/", "- /files/", "- /files/inner/", "- /links/", "- /links/admin/"].map(route).into();
     routes[0].encoded_slashes = true;
@@ -216,7 +217,7 @@ fn an_encoded_delimiter_passes_where_its_route_keeps_it_and_every_reading_leads_
 }
 
 #[test]
-fn routes_that_no_request_tells_apart_are_all_named() {
+fn routes_that_match_the_same_requests_are_all_named() {
     let build = |routes: &[&str]| RouteTable::build(routes.iter().map(|text| route(text)).collect());
     let conflicts = build(&["- /a", "- /a/", "- /a$", "a /a", "*.a /a", "- /a GET", "- /a PUT,POST"]);
     assert!(conflicts.is_ok());
@@ -227,7 +228,7 @@ fn routes_that_no_request_tells_apart_are_all_named() {
 }
 
 #[test]
-fn one_open_route_is_enough_to_not_be_all_protected() {
+fn one_public_route_means_not_all_protected() {
     assert!(table(&["- /a", "- /b"]).all_protected());
     let mut open = route("- /b");
     open.auth = Auth::Optional;

@@ -1,4 +1,4 @@
-//! Users: read, and asked for their passwords. Looking after them is Django's.
+//! Users: lookup and password verification. Django manages them.
 
 use async_trait::async_trait;
 
@@ -89,7 +89,7 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
 }
 
 impl<D: DjangoDatabase> DjangoStore<D> {
-    /// The active user of this name, if the password fits. Takes as long for all others.
+    /// The active user with this name, if the password is right. Takes the same time for all others.
     pub(super) async fn compare(&self, name: &str, password: Password) -> Result<Option<Person>, AccountError> {
         let person = self.named(name).await?.filter(|person| person.user.account.active);
         let kept = person.as_ref().map(|person| person.password.clone());
@@ -97,9 +97,9 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Ok(person.filter(|_| fits))
     }
 
-    /// The user of exactly this name, whatever the collation says.
+    /// The user with exactly this name, whatever the collation treats as equal.
     async fn named(&self, name: &str) -> Result<Option<Person>, StoreError> {
-        // No user has such a name, and PostgreSQL would call the question itself an error.
+        // No user has such a name, and PostgreSQL would reject the query with an error.
         if name.contains('\0') {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Hands the users of a Django database on, for the import into a store of our own.
+//! Reads the users of a Django database for the import into our own store.
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -14,20 +14,21 @@ use crate::store::postgres::PostgresDatabase;
 use crate::store::{Arrival, ArrivingToken, OpenError, StoreError, Unreadable, Withheld};
 use crate::token::Restrictions;
 
-/// Users that are read at once.
+/// Number of users per query.
 const PAGE: i64 = 500;
 
-/// All users of a Django database, a page at a time, in the order of their ids.
+/// All users of a Django database, a page at a time, ordered by id.
 pub struct DjangoUsers {
     source: Box<dyn Source>,
     after: i64,
 }
 
 impl DjangoUsers {
-    /// Opens the database, only to read. Limits and names are those of `settings`, its own database is not touched.
+    /// Opens the database for reading only. Limits and names come from `settings`; the database of `settings` itself is
+    /// not used.
     ///
     /// # Errors
-    /// [`OpenError`] says what is missing there.
+    /// [`OpenError`] names what the database lacks.
     pub async fn open(url: &DjangoUrl, settings: &settings::Store) -> Result<DjangoUsers, OpenError> {
         let mut settings = settings.clone();
         settings.django.mode = DjangoMode::ReadOnly;
@@ -124,7 +125,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 }
 
-/// A token with what another store has to know of it.
+/// Converts a token for the import.
 fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
     let Restrictions { disabled, read_only, networks } = &token.restrictions;
     let withheld = match (token.is_live(now), disabled, read_only, networks) {

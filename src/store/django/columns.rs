@@ -1,8 +1,8 @@
-//! What the columns of a table are, and which of them the gateway may leave unread.
+//! Describes the columns of a table, and finds those that the gateway does not know.
 //!
-//! A column that the gateway does not understand may say that a token has expired or a user is banned. So each one has to
-//! be known: from Django's own tables, from the list of harmless ones, by a setting that says what it means, or by a
-//! setting that says to ignore it (docs/decisions/0029).
+//! An unknown column may mean that a token has expired or a user is banned. So each column must be known: from Django's
+//! own tables, from the list of harmless ones, by a setting for its meaning, or by a setting to ignore it
+//! (docs/decisions/0029).
 
 use crate::config::settings::{Columns, Ignored};
 
@@ -10,23 +10,23 @@ use crate::config::settings::{Columns, Ignored};
 #[derive(Clone, sqlx::FromRow)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// Its type as it was declared, with width: `varchar(40)`.
+    /// Its declared type with its width, such as `varchar(40)`.
     pub(super) kind: String,
-    /// Not 0: a new row has to bring a value.
+    /// Not 0: a new row must provide a value.
     pub(super) needed: i64,
 }
 
-/// What a column can hold, as far as it matters here.
+/// The type of a column, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Booleans and whole numbers.
     Truth,
     /// Points in time.
     Time,
-    /// Days.
+    /// Dates without a time.
     Date,
     Text,
-    /// Addresses and networks, and lists of values.
+    /// IP addresses and networks, and lists of values.
     Networks,
     Other,
 }
@@ -43,36 +43,36 @@ impl Column {
             "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" => Kind::Truth,
             "timestamp" | "datetime" => Kind::Time,
             "date" => Kind::Date,
-            // SQLite knows columns without a type.
+            // SQLite has columns without a type.
             "text" | "varchar" | "char" | "character" | "tinytext" | "mediumtext" | "longtext" | "" => Kind::Text,
             "inet" | "cidr" | "json" | "jsonb" => Kind::Networks,
             _ => Kind::Other,
         }
     }
 
-    /// Does it hold whole numbers?
+    /// Whether it holds whole numbers.
     pub(super) fn is_whole(&self) -> bool {
         let kind = self.kind.to_ascii_lowercase();
         let first = kind.split(['(', ' ']).next().unwrap_or_default();
         matches!(first, "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint") && !kind.ends_with("[]")
     }
 
-    /// Is it MySQL's type for bits, which it does not write as a number?
+    /// Whether it has MySQL's bit type, which is not written as a number.
     pub(super) fn is_bits(&self) -> bool {
         self.kind.to_ascii_lowercase().starts_with("bit")
     }
 
-    /// The most characters that it holds, if its type says so.
+    /// Its maximum number of characters, if its type has one.
     pub(super) fn width(&self) -> Option<usize> {
         let (_, rest) = self.kind.split_once('(')?;
         rest.split_once(')')?.0.trim().parse().ok()
     }
 }
 
-/// The tokens of Django REST Framework.
+/// Columns of Django REST Framework's token table.
 pub(super) const TOKENS: [&str; 3] = ["key", "created", "user_id"];
 
-/// The users of Django.
+/// Columns of Django's user table.
 pub(super) const USERS: [&str; 11] = [
     "id",
     "password",
@@ -87,12 +87,12 @@ pub(super) const USERS: [&str; 11] = [
     "date_joined",
 ];
 
-/// Columns of tokens that restrict nothing, whatever they hold. Nothing gets into this list that could be the name of a
-/// restriction in some project. There is no such list for users.
+/// Token columns that restrict nothing, whatever they contain. A name that could be a restriction in some project must
+/// not be added. There is no such list for users.
 pub(super) const HARMLESS: [&str; 19] = [
     // Numbers the rows.
     "id",
-    // Texts for people.
+    // Descriptions.
     "name",
     "label",
     "title",
@@ -101,11 +101,11 @@ pub(super) const HARMLESS: [&str; 19] = [
     "comments",
     "note",
     "notes",
-    // When the token was used.
+    // The last use of the token.
     "last_used",
     "last_used_at",
     "last_used_on",
-    // When the row was made or changed.
+    // When the row was created or changed.
     "created_at",
     "created_on",
     "date_created",
@@ -115,14 +115,14 @@ pub(super) const HARMLESS: [&str; 19] = [
     "last_updated",
 ];
 
-/// The columns of the two tables that nothing explains, in the order of the tables.
+/// The unknown columns of the two tables, in the order of the tables.
 pub(super) struct Unexplained {
     tokens: Vec<String>,
     users: Vec<String>,
 }
 
 impl Unexplained {
-    /// Sorts out what is known. `named`: columns of users that other settings name.
+    /// Finds the unknown columns. `named`: user columns that other settings name.
     pub(super) fn of(tokens: &[Column], users: &[Column], named: &[&str], columns: &Columns) -> Unexplained {
         let rest = |there: &[Column], known: &dyn Fn(&str) -> bool| -> Vec<String> {
             there.iter().map(|column| &column.name).filter(|name| !known(name)).cloned().collect()
@@ -136,13 +136,13 @@ impl Unexplained {
         Unexplained { tokens, users }
     }
 
-    /// What is left without those that the settings ignore, as messages.
+    /// Error messages for the columns that the settings do not ignore.
     pub(super) fn told(self, token_table: &str, user_table: &str, ignored: &[Ignored]) -> Vec<String> {
         let Unexplained { tokens, users } = self;
         let waived = |table: &str, name: &str, other: &[String]| {
             ignored.iter().filter(|waiver| waiver.column == name).any(|waiver| match &waiver.table {
                 Some(named) => named == table,
-                // Waiving one column must not waive another by accident.
+                // Ignoring one column must not ignore another by accident.
                 None => !other.iter().any(|other| other == name),
             })
         };
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_meant_or_ignored_is_explained() {
+    fn a_column_must_be_known_configured_or_ignored() {
         let none = Columns::default();
         assert_eq!(
             left(&[TOKENS.as_slice(), &HARMLESS].concat(), &[USERS.as_slice(), &["nick"]].concat(), &none),
@@ -236,11 +236,11 @@ mod tests {
             ..none
         };
         assert_eq!(left(&["expiry"], &["is_banned"], &meant), [""; 0]);
-        assert_eq!(left(&["is_banned"], &["expiry"], &meant).len(), 2, "a meaning is that of one table");
+        assert_eq!(left(&["is_banned"], &["expiry"], &meant).len(), 2, "a setting is for one table");
     }
 
     #[test]
-    fn a_waiver_is_for_one_column_of_one_table() {
+    fn an_ignored_column_is_one_column_of_one_table() {
         let ignoring = |waivers: &[(Option<&str>, &str)]| Columns {
             ignored: waivers
                 .iter()
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_read_by_their_first_word() {
+    fn types_are_recognised_by_their_first_word() {
         for (kind, means, width) in [
             ("varchar(40)", Kind::Text, Some(40)),
             ("character varying(12)", Kind::Text, Some(12)),

@@ -1,4 +1,4 @@
-//! What the three traits need of a database that belongs to Django.
+//! The operations that the traits need of a database which belongs to Django.
 
 use std::future::Future;
 
@@ -8,21 +8,21 @@ use crate::store::{OpenError, StoreError, TokenFeed};
 
 /// A kind of database.
 pub(super) trait DjangoDatabase: Send + Sync + 'static {
-    /// How it spells things.
+    /// Its SQL dialect.
     const DIALECT: Dialect;
 
-    /// The rows of a statement that only reads. Sees what was committed before, all of it.
+    /// The rows of a read-only statement. Sees everything that was committed before.
     fn rows<T: Row>(&self, statement: Statement) -> impl Future<Output = Result<Vec<T>, StoreError>> + Send;
 
-    /// Runs one statement as a transaction of its own, and says how many rows it touched.
+    /// Runs one statement as a transaction of its own. Returns the number of changed rows.
     fn execute(&self, statement: Statement) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Why it could not be opened, in the words that fit this kind.
+    /// The error for a database that could not be opened, with advice for this kind.
     fn unopened(&self, source: StoreError) -> OpenError;
 
-    /// Where it is, without anything secret.
+    /// The location, without secrets.
     fn place(&self) -> String;
 
-    /// Hears what triggers tell, if it can.
+    /// The feed of the triggers' notifications, if this kind supports that.
     fn feed(&self) -> Option<Box<dyn TokenFeed>>;
 }

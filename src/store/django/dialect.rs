@@ -1,7 +1,7 @@
-//! How each database spells what all of them are asked.
+//! The SQL dialects of the supported databases.
 //!
-//! Types differ between databases and between projects, so each value that is read is first made a 64-bit number or a
-//! text; each time is microseconds since 1970 when read, and Django's own form when written.
+//! Types differ between databases and projects. So each value is read as a 64-bit number or a text, and each time as
+//! microseconds since 1970. Times are written in Django's own format.
 
 use std::sync::Arc;
 
@@ -19,13 +19,13 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// A name between quotes; a dot parts schema and table. The configuration lets no quotes into names.
+    /// A quoted name; a dot separates schema and table. The configuration allows no quotes in names.
     pub(super) fn quoted(self, name: &str) -> String {
         let quote = if self == Dialect::Mysql { '`' } else { '"' };
         name.split('.').map(|part| format!("{quote}{part}{quote}")).collect::<Vec<_>>().join(".")
     }
 
-    /// A number.
+    /// Converts to a number.
     pub(super) fn number(self, value: &str) -> String {
         let kind = match self {
             Dialect::Sqlite => "INTEGER",
@@ -35,13 +35,13 @@ impl Dialect {
         format!("CAST({value} AS {kind})")
     }
 
-    /// A text.
+    /// Converts to a text.
     pub(super) fn text(self, value: &str) -> String {
         format!("CAST({value} AS {})", if self == Dialect::Mysql { "CHAR" } else { "TEXT" })
     }
 
-    /// A text, for values that something is decided by. SQLite keeps bytes in any column: no reader takes what they become
-    /// here.
+    /// Converts a value that restricts something to text. SQLite allows bytes in any column; they become a text that no
+    /// parser accepts.
     pub(super) fn plain_text(self, value: &str) -> String {
         let text = self.text(value);
         if self == Dialect::Sqlite {
@@ -51,13 +51,13 @@ impl Dialect {
         }
     }
 
-    /// 1 or 0. Only 1 is true where the column holds numbers: Django never writes another one.
+    /// Converts a condition to 1 or 0. Only 1 is true in a column of numbers: Django writes no other one.
     pub(super) fn truth(self, value: &str) -> String {
         let is_one = if self == Dialect::Postgres { "" } else { " = 1" };
         self.number(&format!("CASE WHEN {value}{is_one} THEN 1 ELSE 0 END"))
     }
 
-    /// Microseconds since 1970 of a time that Django wrote; NULL for everything else.
+    /// Microseconds since 1970 of a time that Django wrote; NULL if it is invalid.
     pub(super) fn micros(self, time: &str) -> String {
         match self {
             // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing. `strftime` also takes numbers and `now`.
@@ -73,12 +73,12 @@ impl Dialect {
         }
     }
 
-    /// The place of an argument that [`Dialect::written`] makes.
+    /// The placeholder of an argument from [`Dialect::written`].
     pub(super) fn time_argument(self, place: &str) -> String {
         if self == Dialect::Postgres { format!("CAST({place} AS TIMESTAMPTZ)") } else { place.to_owned() }
     }
 
-    /// A time as Django would write it: in UTC, with six decimals, with none where they are zero.
+    /// A time in Django's format: in UTC, with six decimals, or with none if they are zero.
     pub(super) fn written(self, at: Timestamp) -> String {
         let seconds: String = at.to_string().chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect();
         let micros = at.as_micros().rem_euclid(1_000_000);
@@ -87,7 +87,7 @@ impl Dialect {
         format!("{seconds}{fraction}{zone}")
     }
 
-    /// A finished statement. Written with `$1`, `$2`, …, each once and in this order, which MySQL calls `?`.
+    /// A complete statement. `text` has `$1`, `$2`, …, each once and in this order; for MySQL they become `?`.
     pub(super) fn finished(self, text: &str) -> Arc<str> {
         if self != Dialect::Mysql {
             return text.into();
@@ -95,7 +95,7 @@ impl Dialect {
         (1..=9).fold(text.to_owned(), |text, number| text.replace(&format!("${number}"), "?")).into()
     }
 
-    /// What keeps an insertion from failing where a row is there already.
+    /// The clause that lets an insertion do nothing if the row exists.
     pub(super) fn unless_there(self, table: &str) -> String {
         match self {
             Dialect::Sqlite | Dialect::Postgres => "ON CONFLICT DO NOTHING".to_owned(),
@@ -103,7 +103,7 @@ impl Dialect {
         }
     }
 
-    /// Asks for the columns of a table, as [`Column`](super::columns::Column); no row where there is no such table.
+    /// Queries the columns of a table, as [`Column`](super::columns::Column); no rows if there is no such table.
     pub(super) fn columns(self, table: &str) -> Statement {
         let (schema, bare) = table.split_once('.').map_or((None, table), |(schema, bare)| (Some(schema), bare));
         let in_schema = |schema: &str| {
@@ -116,7 +116,7 @@ impl Dialect {
         };
         match (self, schema) {
             (Dialect::Sqlite, _) => {
-                // The whole number that is the primary key is the number of the row, which SQLite finds by itself.
+                // SQLite assigns an integer primary key itself: it is the row's number.
                 let text = "SELECT CAST(name AS TEXT) AS name, CAST(type AS TEXT) AS kind, \
                                    CAST(\"notnull\" = 1 AND dflt_value IS NULL AND hidden = 0 \
                                         AND NOT (pk > 0 AND lower(type) = 'integer') AS INTEGER) AS needed \
@@ -135,7 +135,7 @@ impl Dialect {
         }
     }
 
-    /// Asks for the columns of a table that are unique each by itself: rows of one name.
+    /// Queries the columns of a table that have a unique index of their own: rows with one name.
     pub(super) fn unique_columns(self, table: &str) -> Statement {
         let (schema, bare) = table.split_once('.').map_or((None, table), |(schema, bare)| (Some(schema), bare));
         let in_schema = |schema: &str| {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_and_places_numbered_as_each_wants_it() {
+    fn names_are_quoted_and_placeholders_numbered_in_each_dialect() {
         assert_eq!(Dialect::Postgres.quoted("shop.auth_user"), "\"shop\".\"auth_user\"");
         assert_eq!(Dialect::Mysql.quoted("key"), "`key`");
         assert_eq!(&*Dialect::Mysql.finished("a = $1 AND b = $2"), "a = ? AND b = ?");

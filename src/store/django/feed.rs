@@ -1,8 +1,8 @@
-//! The push from a Django database: what this process changes itself, and where triggers tell of changes
-//! (docs/DJANGO.md), what everybody else does.
+//! The feed of a Django database: changes by this process, and changes by others if triggers report them
+//! (docs/DJANGO.md).
 //!
-//! Triggers tell nothing while nobody listens, and there is no log to look up what that was. So each time that
-//! something may have been missed is counted, and the count takes the place of the newest change: see
+//! Notifications are lost while no connection listens, and there is no change log to read afterwards. So the feed
+//! counts each time that notifications may have been lost. This count serves as the newest change: see
 //! [`TokenStore::changes`].
 //!
 //! [`TokenStore::changes`]: crate::store::TokenStore::changes
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::store::{Hearing, TokenEvent, TokenFeed};
 
-/// Passes events on, and counts what may have been missed.
+/// Passes events on, and counts possible losses.
 pub(super) struct DjangoFeed {
     triggers: Option<Box<dyn TokenFeed>>,
     own: broadcast::Receiver<TokenEvent>,
@@ -61,7 +61,7 @@ async fn told(own: &mut broadcast::Receiver<TokenEvent>) -> TokenEvent {
     match own.recv().await {
         Ok(event) => event,
         Err(RecvError::Lagged(_)) => TokenEvent::Gap,
-        // The store is gone, and with it everybody who could change something here.
+        // The store was dropped, and with it every writer of this process.
         Err(RecvError::Closed) => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! What a token means, and what little can be said of changes.
+//! Looks tokens up, and reports gaps in the notifications of changes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::store::error::broken;
 use crate::store::{Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
 use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
-/// The configuration keeps anybody from asking.
+/// The configuration prevents this call.
 #[derive(Debug, thiserror::Error)]
-#[error("a Django database knows tokens by their keys alone")]
+#[error("a Django database identifies tokens by their keys only")]
 struct UnknownByDigest;
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
                 code = "django_key_twice",
                 one,
                 other,
-                "two tokens of these users have one key, which does not count"
+                "several tokens of these users have the same key, so none of them is valid"
             );
             return Ok(None);
         }
@@ -57,7 +57,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     }
 
     async fn newest_change(&self) -> Result<Cursor, StoreError> {
-        // Before the question: what is missed meanwhile is told next time.
+        // Read before the query: a loss during the query is reported next time.
         let missed = self.missed.load(Ordering::Acquire);
         let _: Vec<(i64,)> = self.rows(statement(&self.texts.alive)).await?;
         Ok(Cursor(missed))

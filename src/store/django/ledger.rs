@@ -1,7 +1,7 @@
-//! Issues and withdraws tokens as Django REST Framework does, with neither name nor end.
+//! Issues and deletes tokens as Django REST Framework does, without name or expiry.
 //!
-//! A project may keep several tokens for each user; each change is about one of them. It is one statement, which the
-//! database's own rules keep whole: of simultaneous first logins one inserts the row and the others find it, as with
+//! A project may allow several tokens per user; each operation changes one of them with a single statement. The unique
+//! index of the table decides between concurrent first logins: one inserts the row and the others find it, as with
 //! `get_or_create`.
 
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use crate::store::{
 };
 use crate::token::{SubjectId, TokenId, TokenKey};
 
-/// Tokens that are read at once where all have to be looked at.
+/// Number of tokens per query when all are read.
 const PAGE: u32 = 1_000;
 
 #[async_trait]
 impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
-    /// Where nothing may be written, login still works for users who have a token that counts.
+    /// In a read-only database, a login returns the valid token of users who have one.
     async fn issue_login(&self, owner: SubjectId) -> Result<Issued, LedgerError> {
         let tokens = self.all_of(owner).await?;
         match self.login_token(&tokens).filter(|token| token.can_be_shown()) {
@@ -114,7 +114,7 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         }
     }
 
-    /// Django has no place for it.
+    /// Django has no column for it.
     async fn mark_used(&self, _uses: &[(TokenId, Timestamp)]) -> Result<(), StoreError> {
         Ok(())
     }
@@ -132,8 +132,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Ok(self.tokens(self.rows(statement(&self.texts.tokens_of).bind(owner.0)).await?))
     }
 
-    /// The token that a login gives: of those that count the newest, which a reset leaves the newest. One that no request
-    /// can show comes last.
+    /// The token that a login returns: the newest valid one, which a reset replaces. Tokens that no request can send
+    /// come last.
     fn login_token<'t>(&self, tokens: &'t [Token]) -> Option<&'t Token> {
         let now = self.clock.now();
         let live = tokens.iter().filter(|token| token.is_live(now));
@@ -154,7 +154,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             }
             TokenRef::Digest(digest) => digest,
         };
-        // Nothing there knows digests, so all tokens are looked at. Only an operator asks so.
+        // Django does not store digests, so all tokens are read. Only the command line needs this.
         let mut page = Page::first(PAGE);
         loop {
             let tokens = self.page(page).await?;
@@ -166,7 +166,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         }
     }
 
-    /// Makes a token for a user who has none that counts, or finds that somebody else just did.
+    /// Creates a token for a user without a valid one, or returns one that was created concurrently.
     async fn make(&self, owner: SubjectId, key: TokenKey, others: &[Token]) -> Result<Issued, LedgerError> {
         let may_write = self.may_write();
         if !others.is_empty() && (may_write.is_err() || self.one_each || self.no_new_tokens.is_some()) {
@@ -185,17 +185,17 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             return issued(token, made.is_some());
         }
         self.check_owner(owner).await?;
-        // The user is there and has no token: the key is that of somebody else.
+        // The user exists and has no token: another user has the key.
         Err(LedgerError::KeyTaken)
     }
 
-    /// Gives this one token another key.
+    /// Replaces the key of this token.
     async fn replace(&self, token: &Token, key: TokenKey) -> Result<Issued, LedgerError> {
         self.may_write()?;
         let owner = token.owner.id;
         let replace = self.written(&self.texts.replace, owner, &key).bind(token.key.as_str());
         if self.execute_telling(replace, TokenEvent::SubjectChanged(owner)).await? == 0 {
-            // Somebody else replaced or deleted it just now.
+            // Another process replaced or deleted it concurrently.
             return match self.login_token(&self.all_of(owner).await?) {
                 Some(token) => issued(token, false),
                 None => self.make(owner, key, &[]).await,
@@ -204,14 +204,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Ok(Issued { id: token.id, key, expires: token.expires, fresh: true })
     }
 
-    /// Deletes this one token. Did it count until now?
+    /// Deletes this token. Returns whether it was valid until now.
     async fn delete(&self, token: &Token) -> Result<bool, StoreError> {
         let delete = statement(&self.texts.delete).bind(token.key.as_str()).bind(token.owner.id.0);
         let deleted = self.execute_telling(delete, TokenEvent::Changed(token.digest())).await?;
         Ok(deleted > 0 && token.is_live(self.clock.now()))
     }
 
-    /// Would the column of keys hold this one? A database that cuts what is too long would keep another key.
+    /// Checks that the key column is wide enough. A database that truncates would store another key.
     fn check_width(&self, key: &TokenKey) -> Result<(), LedgerError> {
         match self.key_width.filter(|most| key.expose().chars().count() > *most) {
             Some(most) => Err(LedgerError::KeyTooLong { most }),
@@ -229,7 +229,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 }
 
-/// A token as its owner gets it.
+/// The token for its owner.
 fn issued(token: &Token, fresh: bool) -> Result<Issued, LedgerError> {
     let key = TokenKey::parse(&token.key).map_err(broken)?;
     Ok(Issued { id: token.id, key, expires: token.expires, fresh })

@@ -1,8 +1,8 @@
-//! What further columns of tokens and users mean, where the settings say so.
+//! Evaluates the additional columns of tokens and users for which the settings state a meaning.
 //!
-//! Each is read as a text, since types differ between databases and SQLite keeps any value in any column. A value of another
-//! kind than the column should have means no: the token does not count, only reads, or comes from nowhere; the user is not
-//! active. It is logged once for each column.
+//! Each value is read as a text, since types differ between databases, and SQLite stores any value in any column. An
+//! invalid value restricts: the token is disabled, read-only or allowed from no network; the user is inactive. It is
+//! logged once per column.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,14 +13,14 @@ use crate::clock::Timestamp;
 use crate::config::settings::Columns;
 use crate::token::{Networks, Restrictions};
 
-/// What stands between the values of several flags.
+/// Separator between the values of several flags.
 const BETWEEN: char = ',';
 
-/// What the columns of one table of tokens and one of users mean.
+/// The meanings of the columns of one token table and one user table.
 #[derive(Default)]
 pub(super) struct Meanings {
     expires: Option<Meant>,
-    /// Whether the token counts.
+    /// Whether the token is enabled.
     token_flags: Vec<Meant>,
     write_enabled: Option<Meant>,
     networks: Option<Meant>,
@@ -32,15 +32,15 @@ struct Meant {
     column: Column,
     /// The table, for the log.
     table: String,
-    /// Does a value that is set disable?
+    /// Whether a value that is set disables.
     disables: bool,
-    /// Does the database know it as a time? Otherwise times are texts that anybody may have written.
+    /// Whether the type of the column is a time. Otherwise a time in it is a text that any program can have written.
     is_time: bool,
-    /// Was a value logged that is not understood?
+    /// Whether an invalid value was logged.
     told: AtomicBool,
 }
 
-/// What a row of the table of tokens says beyond key, time and user.
+/// The additional columns of a row of the token table.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
 pub(super) struct Facts {
     expires: Option<String>,
@@ -49,17 +49,17 @@ pub(super) struct Facts {
     networks: Option<String>,
 }
 
-/// What that means.
+/// The restrictions that follow from them.
 pub(super) struct Limits {
     pub(super) expires: Option<Timestamp>,
     pub(super) restrictions: Restrictions,
 }
 
 impl Meanings {
-    /// Finds the columns that the settings name. `tokens` and `users`: the two tables with all their columns.
+    /// Finds the columns that the settings name. `tokens` and `users`: all columns of the two tables.
     ///
     /// # Errors
-    /// Each column that is missing, or of a type that the setting cannot read.
+    /// Each column that is missing, or has a type that the setting does not support.
     pub(super) fn find(
         dialect: Dialect,
         columns: &Columns,
@@ -104,13 +104,13 @@ impl Meanings {
         Ok(Meanings { expires, token_flags, write_enabled, networks, user_flags })
     }
 
-    /// Do any columns of tokens have a meaning?
+    /// Whether any token column has a meaning.
     pub(super) fn restrict_tokens(&self) -> bool {
         !self.token_flags.is_empty()
             || [&self.expires, &self.write_enabled, &self.networks].into_iter().any(Option::is_some)
     }
 
-    /// The columns of a row of [`Facts`], from the table of tokens called `t`.
+    /// The columns of [`Facts`] in a query with the token table `t`.
     pub(super) fn of_tokens(&self, dialect: Dialect) -> String {
         let nothing = dialect.text("NULL");
         let expires = self.expires.as_ref().map_or(nothing.clone(), |meant| meant.time(dialect));
@@ -122,12 +122,12 @@ impl Meanings {
         )
     }
 
-    /// The values of all flags of a user, from the table called `u`.
+    /// The values of all flags of a user, in a query with the user table `u`.
     pub(super) fn of_users(&self, dialect: Dialect) -> String {
         flags(dialect, "u", &self.user_flags)
     }
 
-    /// What a row says.
+    /// The restrictions of a row.
     pub(super) fn limits(&self, facts: &Facts) -> Limits {
         let mut limits = Limits { expires: None, restrictions: Restrictions::default() };
         limits.restrictions.disabled = !all_allow(&self.token_flags, &facts.token_flags);
@@ -154,7 +154,7 @@ impl Meanings {
         limits
     }
 
-    /// Do all flags of a user let them be active?
+    /// Whether all flags allow the user to be active.
     pub(super) fn let_user(&self, flags: &str) -> bool {
         all_allow(&self.user_flags, flags)
     }
@@ -165,7 +165,7 @@ impl Meant {
         format!("{table}.{}", dialect.quoted(&self.column.name))
     }
 
-    /// A text that [`Meant::allows`] reads, never NULL.
+    /// A text for [`Meant::allows`], never NULL.
     fn flag(&self, dialect: Dialect, table: &str) -> String {
         let place = self.place(dialect, table);
         match (self.disables, self.column.kind()) {
@@ -181,7 +181,7 @@ impl Meant {
         }
     }
 
-    /// A text that [`Meant::end`] reads.
+    /// A text for [`Meant::end`].
     fn time(&self, dialect: Dialect) -> String {
         let place = self.place(dialect, "t");
         match (dialect, self.column.kind()) {
@@ -190,7 +190,7 @@ impl Meant {
                  THEN '@' || CAST(CAST(LEAST(extract(epoch FROM {place}), 253402300799) * 1000000 AS BIGINT) AS TEXT) \
                  ELSE CAST({place} AS TEXT) END"
             ),
-            // What is no time, such as a month of zero, must not look like NULL.
+            // An invalid time, such as one with month zero, must not look like NULL.
             (Dialect::Mysql, Kind::Time) => dialect.text(&format!(
                 "CASE WHEN {place} IS NULL THEN NULL ELSE \
                  COALESCE(CONCAT('@', TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {place})), '') END"
@@ -220,7 +220,7 @@ impl Meant {
     fn allows(&self, value: &str) -> bool {
         match truth(value) {
             Ok(set) => set != self.disables,
-            // A text that says when.
+            // A text that contains a time.
             Err(Odd) if self.disables && written(value).is_ok() => false,
             Err(Odd) => {
                 self.tell();
@@ -235,7 +235,7 @@ impl Meant {
                 code = "django_value_unknown",
                 table = self.table,
                 column = self.column.name,
-                "a value in this column is not understood, so its token or user does not count; further ones are not logged"
+                "invalid value in this column: its token or user is not valid; further invalid values are not logged"
             );
         }
     }
@@ -250,12 +250,12 @@ fn flags(dialect: Dialect, table: &str, all: &[Meant]) -> String {
     }
 }
 
-/// Do all these columns, with these values, allow it?
+/// Whether all these columns, with these values, allow it.
 fn all_allow(meant: &[Meant], values: &str) -> bool {
     if meant.is_empty() {
         return true;
     }
-    // A text with a comma in it makes more values than there are columns.
+    // A text that contains a comma makes more values than there are columns.
     let fits = values.split(BETWEEN).count() == meant.len();
     if !fits {
         meant.iter().for_each(Meant::tell);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_understood_means_no() {
+    fn an_invalid_value_restricts() {
         let settings = Columns { revoked: named("revoked"), write_enabled: named("write"), ..Columns::default() };
         let there = [column("revoked", "text"), column("write", "bool")];
         let meanings = Meanings::find(Dialect::Sqlite, &settings, ("t", &there), ("u", &[])).ok().unwrap();
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_columns_and_types_that_cannot_be_read_are_named() {
+    fn missing_columns_and_unsupported_types_are_named() {
         let settings = Columns {
             expires: named("day"),
             enabled: named("since"),

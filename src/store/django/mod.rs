@@ -1,15 +1,14 @@
 //! The database of an existing Django project as the store: its users, its groups, and the tokens of Django REST
 //! Framework.
 //!
-//! [`DjangoDatabase`] is what a kind of database has to offer, `dialect` how each spells what is asked, `texts` the
-//! statements; `schema` looks whether all tables are there, `columns` whether the gateway knows what each column is, `meaning` what
-//! further ones say and `values` how theirs are read, `rights` whether tables may be written, `triggers` whether something tells of changes, `rows` reads what
-//! stands in them; `find`, `ledger`,
-//! `accounts` and `sessions` are the traits, `arrivals` hands users on. Nothing in the project changes: no table is made, and
-//! every row that is written is one that Django makes nothing else of (docs/decisions/0021, 0025).
+//! [`DjangoDatabase`] is the interface to a kind of database, `dialect` has the SQL of each kind, `texts` the
+//! statements. At start, `schema` checks the tables, `columns` finds unknown columns, `meaning` reads the configured
+//! ones with the help of `values`, `rights` checks permissions and `triggers` checks the triggers. `rows` reads rows. `find`, `ledger`,
+//! `accounts` and `sessions` implement the traits; `arrivals` serves the import. The gateway creates no table, and
+//! Django can handle every row that it writes (docs/decisions/0021, 0025).
 //!
-//! Django keeps no log of changes. What a gateway believes is bounded by the lifetime in its memory, unless it made the
-//! change itself or triggers (docs/DJANGO.md) tell of it; see `feed`.
+//! Django keeps no change log. So a change takes effect when the cache entry expires, unless this gateway made it or
+//! triggers (docs/DJANGO.md) report it; see `feed`.
 
 mod accounts;
 mod arrivals;
@@ -61,7 +60,7 @@ use crate::token::{TokenFormat, TokenKey};
 pub use self::arrivals::{Arrivals, DjangoUsers};
 pub use self::triggers::script as django_triggers;
 
-/// Changes of our own that a listener may be behind before it has to forget everything.
+/// Most own changes in the queue of a listener; if it lags further behind, it must discard everything.
 const EVENTS: usize = 1_024;
 
 /// All traits over one Django database.
@@ -69,34 +68,34 @@ struct DjangoStore<D> {
     database: D,
     texts: Texts,
     meanings: Meanings,
-    /// Most characters of a key that the column holds.
+    /// Maximum number of characters in the key column.
     key_width: Option<usize>,
     mode: DjangoMode,
-    /// May a user have one token only?
+    /// Whether a user can have only one token.
     one_each: bool,
-    /// Can no two tokens have one key?
+    /// Whether keys are unique.
     keys_unique: bool,
-    /// Why no token can be made here, although tokens may be changed.
+    /// Why the gateway can create no tokens here, although it can change them.
     no_new_tokens: Option<String>,
-    /// What is odd about the tables.
+    /// Warnings about the tables.
     remarks: Vec<String>,
     hasher: Hasher,
     rng: Mutex<StdRng>,
     format: TokenFormat,
     timeout: Duration,
     clock: Clock,
-    /// Why there is no place for sessions, if there is none.
+    /// Why the gateway can store no sessions here.
     no_sessions: Option<NoSessions>,
-    /// Tells this process what it changed itself.
+    /// Reports this process's own changes.
     own: broadcast::Sender<TokenEvent>,
-    /// What tells of changes.
+    /// Which triggers report changes.
     told: Told,
-    /// How often something may have happened of which nobody told.
+    /// How often notifications may have been lost.
     missed: Arc<AtomicI64>,
     outage: StoreOutage,
 }
 
-/// Opens a Django database, after a look whether it is one.
+/// Opens a Django database, and checks its tables.
 pub(super) async fn open(
     url: &DjangoUrl,
     settings: &settings::Store,
@@ -145,7 +144,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         })
     }
 
-    /// All of it, for a process that makes tokens of this format.
+    /// The store, for a process that issues tokens in this format.
     fn into_store(self, format: TokenFormat) -> Store {
         let (no_sessions, told, remarks) = (self.no_sessions.clone(), self.told.clone(), self.remarks.clone());
         let all = Store::bare(DjangoStore { format, ..self });
@@ -162,7 +161,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, broken_triggers, remarks, ..all }
     }
 
-    /// The tokens of these rows, each once.
+    /// The tokens of these rows, without duplicates.
     fn tokens(&self, rows: Vec<TokenRow>) -> Vec<Token> {
         rows::tokens(rows, &self.meanings)
     }
@@ -173,7 +172,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         Batch::of(self.tokens(rows), unreadable, |token| token.id.0)
     }
 
-    /// The users of these rows, each once.
+    /// The users of these rows, without duplicates.
     fn people(&self, rows: Vec<UserRow>) -> Vec<Person> {
         rows::people(rows, &self.meanings)
     }
@@ -185,26 +184,25 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {
-        // A generator is never left half-way, so a panic elsewhere does not spoil it.
+        // The generator's state is always complete, so a panic elsewhere does not corrupt it.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         TokenKey::generate(format, &mut *rng)
     }
 
-    /// The rows of a statement that only reads, within the store's time limit.
+    /// Runs a read-only statement with the store's timeout.
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         self.within(self.database.rows(statement)).await
     }
 
-    /// Runs one statement that changes something, and says how many rows it touched.
+    /// Runs a statement that changes rows. Returns their number.
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
         self.within(self.database.execute(statement)).await
     }
 
-    /// The same for what this process may believe otherwise: it is told, also if nobody knows whether something
-    /// changed.
+    /// Like `execute`, and sends `event`, also if the outcome is unknown: this process may have cached the old state.
     async fn execute_telling(&self, statement: Statement, event: TokenEvent) -> Result<u64, StoreError> {
         let executed = self.execute(statement).await;
-        // Nobody listens in a command.
+        // A command has no listeners.
         let _ = self.own.send(event);
         executed
     }
@@ -217,7 +215,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     }
 }
 
-/// A statement of `texts`: made of our words and of names that the configuration has checked.
+/// A statement of `texts`: it consists of our own text and names that the configuration has checked.
 fn statement(text: &Arc<str>) -> Statement {
     Statement::new(AssertSqlSafe(Arc::clone(text)))
 }

@@ -24,7 +24,7 @@ pub(super) struct MysqlDatabase {
 struct MysqlServer(MySqlConnectOptions);
 
 impl MysqlDatabase {
-    /// Reads the address; does not ask the server yet.
+    /// Parses the URL; does not connect yet.
     pub(super) fn new(url: &MysqlUrl, settings: &settings::Store) -> Result<MysqlDatabase, OpenError> {
         let place = url.to_string();
         let pool = Pool::new(MysqlServer(options(url)), settings.max_connections, settings.timeout);
@@ -46,7 +46,7 @@ impl DjangoDatabase for MysqlDatabase {
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
         let mut lease = self.pool.lease().await?;
         let rows = match rows(lease.connection(), &statement).await {
-            // It only reads, so that asking twice does no harm.
+            // Read-only, so a retry is harmless.
             Err(error) if lease.was_used() && is_cut(&error) => {
                 lease = lease.renew().await?;
                 rows(lease.connection(), &statement).await
@@ -74,7 +74,7 @@ impl DjangoDatabase for MysqlDatabase {
         self.place.clone()
     }
 
-    /// Its triggers cannot tell anybody outside.
+    /// MySQL's triggers cannot notify clients.
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
         None
     }
@@ -122,18 +122,18 @@ async fn rows<T: Row>(connection: &mut MySqlConnection, statement: &Statement) -
 }
 
 fn unopened(place: &str, source: StoreError) -> OpenError {
-    let mend = "see that the server runs and can be reached, that user and password are right, and that the database \
+    let mend = "check that the server runs and can be reached, that user and password are right, and that the database \
                 exists";
     OpenError::Database { store: place.to_owned(), mend, source }
 }
 
-/// Sorts an error of the driver by whether waiting helps.
+/// Classifies an error of the driver: whether a retry can help.
 fn sorted(error: sqlx::Error) -> StoreError {
     let passing = is_cut(&error) || number(&error).is_some_and(is_passing);
     if passing { unavailable(error) } else { broken(error) }
 }
 
-/// Has the connection ended, so that the same question may be asked on another one?
+/// Whether the connection has ended, so that the statement can be retried on another one.
 fn is_cut(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
@@ -146,17 +146,17 @@ fn number(error: &sqlx::Error) -> Option<u16> {
     Some(cause.try_downcast_ref::<MySqlDatabaseError>()?.number())
 }
 
-/// The server is stopping, it or somebody else ended the connection, or a message was cut.
+/// The server shuts down, the connection was closed by it or an administrator, or a message was truncated.
 fn ends_connection(number: u16) -> bool {
     matches!(number, 1053 | 1077 | 1079 | 1080 | 1152..=1161 | 1184 | 1927 | 4031)
 }
 
-/// Does this number say "not now" rather than "not ever"?
+/// Whether this error is temporary.
 fn is_passing(number: u16) -> bool {
     match number {
-        // Disk, memory and threads; too many connections; read only, as a server is that hands its work over.
+        // Disk, memory and threads; too many connections; read-only, as during a failover.
         1021 | 1037 | 1038 | 1040 | 1041 | 1135 | 1203 | 1226 | 1290 | 1836 => true,
-        // Locks and deadlocks; interrupted; out of time (MySQL, MariaDB).
+        // Locks and deadlocks; interrupted; timeout (MySQL, MariaDB).
         1205 | 1213 | 1317 | 3024 | 1969 => true,
         number => ends_connection(number),
     }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_by_itself_counts_as_unavailable() {
+    fn only_temporary_errors_count_as_unavailable() {
         for passing in [1040, 1053, 1205, 1213, 1317, 1836, 1927, 1969] {
             assert!(is_passing(passing), "{passing}");
         }

@@ -1,4 +1,4 @@
-//! A Django project on PostgreSQL: the connections are those of the store of our own.
+//! A Django project on PostgreSQL. The connections are the same as in our own PostgreSQL store.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;

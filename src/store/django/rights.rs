@@ -1,8 +1,8 @@
-//! Looks whether that may be written which will be, before somebody's login finds out.
+//! Checks write permissions at start, before a login needs them.
 //!
-//! PostgreSQL, MySQL and MariaDB judge rights when they explain a statement, which changes nothing and wakes no
-//! trigger. SQLite knows no rights but those to its file, and explains without looking at it: there statements run that
-//! meet no row.
+//! PostgreSQL, MySQL and MariaDB check permissions when they explain a statement, which changes nothing and runs no
+//! trigger. SQLite has only file permissions, and does not check them in an explain; there the statements run, but
+//! match no row.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;
@@ -12,25 +12,25 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use crate::store::sql::Statement;
 
-/// Nobody has it.
+/// An id that no user has.
 const NOBODY: i64 = -1;
 
-/// What may not be done in a table.
+/// The missing permissions for a table.
 pub(super) struct Missing {
     rights: Vec<&'static str>,
-    /// In the words of the database.
+    /// The error of the database.
     cause: String,
 }
 
 impl Missing {
-    /// For people.
+    /// The error message.
     pub(super) fn told(&self, table: &str) -> String {
         let Missing { rights, cause } = self;
         format!("the gateway may not {} in table {table} ({cause})", rights.join(", "))
     }
 }
 
-/// What may not be done with tokens.
+/// The missing permissions for tokens.
 pub(super) async fn of_tokens<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
     let never = D::DIALECT.written(Timestamp::from_micros(0));
     let token = |text| statement(text).bind("").bind(never.clone()).bind(NOBODY);
@@ -39,7 +39,7 @@ pub(super) async fn of_tokens<D: DjangoDatabase>(database: &D, texts: &Texts) ->
     missing(database, [("INSERT", token(&texts.insert)), ("UPDATE", replace), ("DELETE", delete)]).await
 }
 
-/// What may not be done with sessions.
+/// The missing permissions for sessions.
 pub(super) async fn of_sessions<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
     let never = D::DIALECT.written(Timestamp::from_micros(0));
     let open = statement(&texts.open_session).bind("").bind("").bind(never).bind(NOBODY).bind("");
@@ -56,7 +56,7 @@ async fn missing<D: DjangoDatabase>(
             Dialect::Sqlite => statement,
             Dialect::Postgres | Dialect::Mysql => statement.around(|text| format!("EXPLAIN {text}")),
         };
-        // Somebody else who is writing just now, or a server that is away, says nothing of rights.
+        // A lock by another writer or an unreachable server tells nothing about permissions.
         if let Err(StoreError::Broken(cause)) = database.execute(statement).await {
             let cause = cause.to_string();
             missing.get_or_insert(Missing { rights: Vec::new(), cause }).rights.push(right);

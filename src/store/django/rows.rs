@@ -1,4 +1,4 @@
-//! Rows as the database gives them, one for each group of a user, and what they mean together.
+//! Rows as the database returns them, one for each group of a user, and their conversion to tokens and users.
 
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord,
 };
 
-/// A token beside its owner and one group of that.
+/// A token with its owner and one group of the owner.
 #[derive(sqlx::FromRow)]
 pub(super) struct TokenRow {
     token_id: i64,
@@ -23,7 +23,7 @@ pub(super) struct TokenRow {
     owner: OwnerRow,
 }
 
-/// A user beside one group.
+/// A user with one group.
 #[derive(sqlx::FromRow)]
 pub(super) struct UserRow {
     #[sqlx(flatten)]
@@ -47,10 +47,10 @@ struct OwnerRow {
     group_name: Option<String>,
 }
 
-/// A token as Django keeps it: in clear.
+/// A token as Django stores it: with the plain key.
 pub(super) struct Token {
-    /// Where the table numbers its rows, that number. Otherwise the id of the owner, by which Django's admin names the
-    /// one token of each user (docs/decisions/0021).
+    /// The id of the row, if the table has one. Otherwise the id of the owner, which Django's admin uses for the one
+    /// token of each user (docs/decisions/0021).
     pub(super) id: TokenId,
     pub(super) key: Zeroizing<String>,
     pub(super) created: Timestamp,
@@ -60,13 +60,13 @@ pub(super) struct Token {
     pub(super) owner: Account,
 }
 
-/// A user, and the hash of the password.
+/// A user, and the password hash.
 pub(super) struct Person {
     pub(super) user: User,
     pub(super) password: String,
 }
 
-/// What Django lets a user be called, but no field can tell an upstream.
+/// A value that Django allows but that does not fit into a header for upstreams.
 #[derive(Debug, thiserror::Error)]
 #[error("the {what} of the user with the id {id} takes more than {LONGEST_VALUE} bytes when percent-encoded")]
 struct Unfit {
@@ -74,7 +74,7 @@ struct Unfit {
     what: &'static str,
 }
 
-/// Puts rows together that speak of one token.
+/// Combines the rows of each token.
 pub(super) fn tokens(rows: Vec<TokenRow>, meanings: &Meanings) -> Vec<Token> {
     let mut all: Vec<Token> = Vec::new();
     for TokenRow { token_id, token_key, created, facts, owner } in rows {
@@ -82,7 +82,7 @@ pub(super) fn tokens(rows: Vec<TokenRow>, meanings: &Meanings) -> Vec<Token> {
             |last: &Token| *last.key == token_key && last.id.0 == token_id && last.owner.id.0 == owner.user_id;
         match all.last_mut() {
             Some(last) if is_same(last) => {
-                // The table may let two rows have one key. If they say different things, the token does not count.
+                // The table may allow two rows with the same key. If they differ, the token is disabled.
                 last.restrictions.disabled |= last.facts != facts;
                 last.owner.groups.extend(owner.group_name);
             }
@@ -104,7 +104,7 @@ pub(super) fn tokens(rows: Vec<TokenRow>, meanings: &Meanings) -> Vec<Token> {
     all
 }
 
-/// Puts rows together that speak of one user.
+/// Combines the rows of each user.
 pub(super) fn people(rows: Vec<UserRow>, meanings: &Meanings) -> Vec<Person> {
     let mut all: Vec<Person> = Vec::new();
     for row in rows {
@@ -124,12 +124,12 @@ impl Token {
         TokenDigest::of(self.key.as_bytes())
     }
 
-    /// Does it count, as far as its own row says?
+    /// Whether its own row permits its use.
     pub(super) fn is_live(&self, now: Timestamp) -> bool {
         !self.restrictions.disabled && self.expires.is_none_or(|end| end > now)
     }
 
-    /// Can a request show its key?
+    /// Whether a request can send its key.
     pub(super) fn can_be_shown(&self) -> bool {
         TokenKey::parse(&self.key).is_ok()
     }
@@ -149,7 +149,7 @@ impl Token {
     }
 
     pub(super) fn into_details(self) -> TokenDetails {
-        // A key that no request can show has nothing to show either.
+        // A key that no request can send gets no hint.
         let hint = TokenKey::parse(&self.key).map_or_else(|_| TokenHint::from_store(""), |key| key.hint());
         TokenDetails {
             hint,
@@ -190,10 +190,10 @@ impl UserRow {
     }
 }
 
-/// Can upstreams be told all of this? A part left out could make another user of this one.
+/// Checks that all values fit into headers for upstreams. Omitting one could make the user look like another user.
 ///
 /// # Errors
-/// [`StoreError::Broken`] if not.
+/// [`StoreError::Broken`] if a value does not fit.
 pub(super) fn check_fits(account: &Account) -> Result<(), StoreError> {
     let unfit = |what| Err(broken(Unfit { id: account.id, what }));
     if account.name.is_empty() || encode(&account.name, b"").len() > LONGEST_VALUE {
@@ -206,7 +206,7 @@ pub(super) fn check_fits(account: &Account) -> Result<(), StoreError> {
     if groups > LONGEST_VALUE + 1 { unfit("list of groups") } else { Ok(()) }
 }
 
-/// Nothing is decided by these times: one that cannot be read is not worth an outage.
+/// These times affect no decision, so an unreadable one is not an error.
 fn time(micros: Option<i64>) -> Timestamp {
     Timestamp::from_micros(micros.unwrap_or(0))
 }

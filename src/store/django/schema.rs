@@ -1,4 +1,4 @@
-//! Looks whether a database is that of a Django project with tokens, and says all that is missing at once.
+//! Checks whether a database is that of a Django project with tokens, and reports all that is missing at once.
 
 use super::columns::{Column, Kind, TOKENS, Unexplained};
 use super::database::DjangoDatabase;
@@ -14,41 +14,41 @@ use crate::config::settings::{Django, DjangoMode};
 use crate::store::{NoSessions, OpenError, StoreError};
 use crate::token::TokenKey;
 
-/// Characters of a key that Django REST Framework makes, and of its column.
+/// The length of Django REST Framework's keys, and the width of their column, in characters.
 const KEY_WIDTH: usize = 40;
 
-/// What was found.
+/// The result of the checks.
 pub(super) struct Looked {
     pub(super) texts: Texts,
     pub(super) meanings: Meanings,
-    /// Most characters of a key that its column holds; `None`: as many as one likes.
+    /// Maximum number of characters in the key column; `None`: no maximum.
     pub(super) key_width: Option<usize>,
-    /// May a user have one token only?
+    /// Whether a user can have only one token.
     pub(super) one_each: bool,
-    /// Can no two tokens have one key?
+    /// Whether keys are unique.
     pub(super) keys_unique: bool,
-    /// Why no token can be made here.
+    /// Why the gateway can create no tokens here.
     pub(super) no_new_tokens: Option<String>,
-    /// What is odd about the tables.
+    /// Warnings about the tables.
     pub(super) remarks: Vec<String>,
-    /// Why there is no place for sessions, if there is none.
+    /// Why the gateway can store no sessions here.
     pub(super) no_sessions: Option<NoSessions>,
-    /// What tells of changes.
+    /// Which triggers report changes.
     pub(super) told: Told,
 }
 
-/// What a table has to have.
+/// The requirements for a table.
 struct Wanted<'a> {
     /// The setting that names it.
     setting: &'a str,
     table: &'a str,
     /// Each with the setting that names it, if there is one.
     columns: &'a [(&'a str, &'a str)],
-    /// What has to be a whole number, since upstreams and our own types know users so.
+    /// The column that must be a whole number: upstreams and our own types require that of ids.
     whole: Option<&'a str>,
 }
 
-/// Looks at all tables, and tries the questions that will be asked.
+/// Checks all tables, and tries the statements that will be used.
 pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Result<Looked, OpenError> {
     let failed = |error| database.unopened(error);
     let (name, email) = (names.user_name_column.as_str(), names.user_email_column.as_str());
@@ -85,7 +85,7 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     let is_unique = |column: &str| unique.iter().any(|(name,)| name == column);
     let numbered = tokens.iter().any(|column| column.name == "id" && column.is_whole()) && is_unique("id");
     let texts = Texts::new(D::DIALECT, names, &Shape { users: &users, numbered, meanings: &meanings });
-    // May we read there? Nobody has this key, and nobody this name.
+    // Checks read permission with an empty key and an empty name, which match no row.
     let _: Vec<TokenRow> = database.rows(statement(&texts.token).bind("")).await.map_err(failed)?;
     let _: Vec<UserRow> = database.rows(statement(&texts.user_named).bind("")).await.map_err(failed)?;
     if names.mode == DjangoMode::ReadWrite
@@ -108,10 +108,10 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     Ok(Looked { texts, meanings, key_width, one_each, keys_unique, no_new_tokens, remarks, no_sessions, told })
 }
 
-/// What the columns of tokens and users mean.
+/// Finds the meaning of the token and user columns.
 ///
 /// # Errors
-/// What the settings say of columns that are not so, and all columns of which they say nothing.
+/// Settings that do not match the columns, and all unknown columns.
 fn understand(
     dialect: Dialect,
     names: &Django,
@@ -131,7 +131,7 @@ fn understand(
     }
 }
 
-/// What keeps keys from being those of Django REST Framework.
+/// Why the key column cannot hold keys of Django REST Framework.
 fn keys_that_do_not_fit(table: &str, tokens: &[Column]) -> Option<String> {
     let key = tokens.iter().find(|column| column.name == "key")?;
     let kind = &key.kind;
@@ -142,15 +142,15 @@ fn keys_that_do_not_fit(table: &str, tokens: &[Column]) -> Option<String> {
              the name of a token, not its secret"
         )),
         (Kind::Text, Some(width)) if width > TokenKey::LONGEST => Some(format!(
-            "{table}.key is {kind}, and no request can show a key of more than {} characters",
+            "{table}.key is {kind}, and no request can send a key of more than {} characters",
             TokenKey::LONGEST
         )),
         (Kind::Text, Some(_)) => None,
-        _ => Some(format!("{table}.key is {kind}, and keys are texts")),
+        _ => Some(format!("{table}.key is {kind}, but keys are texts")),
     }
 }
 
-/// What differs from the table of Django REST Framework and need not be wrong.
+/// Differences from Django REST Framework's table that are not necessarily wrong.
 fn oddities(table: &str, tokens: &[Column], is_unique: &dyn Fn(&str) -> bool) -> Vec<String> {
     let key = tokens.iter().find(|column| column.name == "key" && column.width() != Some(KEY_WIDTH));
     let wide = key.map(|key| {
@@ -161,8 +161,7 @@ fn oddities(table: &str, tokens: &[Column], is_unique: &dyn Fn(&str) -> bool) ->
             TokenKey::LONGEST
         )
     });
-    let twice = (!is_unique("key"))
-        .then(|| format!("{table}.key is not unique; a key that several tokens have does not count"));
+    let twice = (!is_unique("key")).then(|| format!("{table}.key is not unique; a key of several tokens is not valid"));
     let several = (!is_unique("user_id")).then(|| {
         format!(
             "{table}.user_id is not unique: users may have several tokens; all of them count, and a login gives the newest \
@@ -172,21 +171,21 @@ fn oddities(table: &str, tokens: &[Column], is_unique: &dyn Fn(&str) -> bool) ->
     wide.into_iter().chain(twice).chain(several).collect()
 }
 
-/// Why no row can be made that Django would not have made otherwise.
+/// Why the gateway cannot create a row as Django would.
 fn no_new_tokens(table: &str, tokens: &[Column], meanings: &Meanings) -> Option<String> {
     let needed = tokens.iter().filter(|column| column.needed != 0 && !TOKENS.contains(&column.name.as_str()));
     let needed: Vec<&str> = needed.map(|column| column.name.as_str()).collect();
     if !needed.is_empty() {
         let needed = needed.join(", ");
-        return Some(format!("no tokens can be made in table {table}: only Django knows the values of {needed}"));
+        return Some(format!("no tokens can be created in table {table}: only Django knows the values of {needed}"));
     }
-    let restricted = "no tokens can be made in table";
+    let restricted = "no tokens can be created in table";
     meanings.restrict_tokens().then(|| {
         format!("{restricted} {table}: it has columns that restrict tokens, and only Django knows with what values")
     })
 }
 
-/// Why there is no place for sessions. Who wants none need not have it, so this keeps no store from being opened.
+/// Why the gateway can store no sessions. Sessions are optional, so this is no error of the store.
 async fn look_for_sessions<D: DjangoDatabase>(
     database: &D,
     names: &Django,
@@ -215,7 +214,7 @@ async fn look_for_sessions<D: DjangoDatabase>(
 }
 
 impl Wanted<'_> {
-    /// What is wrong with the table that is there.
+    /// The problems of an existing table.
     fn judged(&self, there: &[Column]) -> Vec<String> {
         let Wanted { setting, table, columns, whole } = self;
         if there.is_empty() {
@@ -227,9 +226,8 @@ impl Wanted<'_> {
             format!("table {table} has no column {name} (store.django.{setting})")
         });
         let odd = whole.and_then(find).filter(|column| !column.is_whole());
-        let odd = odd.map(|Column { name, kind, .. }| {
-            format!("{table}.{name} is {kind}, and users are known here by whole numbers only")
-        });
+        let odd = odd
+            .map(|Column { name, kind, .. }| format!("{table}.{name} is {kind}, but user ids must be whole numbers"));
         missing.chain(odd).collect()
     }
 }
@@ -250,7 +248,7 @@ mod tests {
             judged(&[column("id", "char(32)")]),
             [
                 "table people has no column mail (store.django.user_email_column)",
-                "people.id is char(32), and users are known here by whole numbers only"
+                "people.id is char(32), but user ids must be whole numbers"
             ]
         );
     }

@@ -1,7 +1,7 @@
-//! Sessions of browsers, in Django's own table (docs/decisions/0025).
+//! Browser sessions in Django's session table (docs/decisions/0025).
 //!
-//! The key of a row is made of the digest of ours, so that nobody logs in with what stands there. Its text is ours as
-//! well: Django signs its own and takes what it did not sign for an empty session.
+//! The row's key is derived from the digest of the session key, so a leaked table does not permit a sign-in. The data is in
+//! our own format: Django treats data that it did not sign as an empty session.
 
 use std::time::Duration;
 
@@ -19,25 +19,25 @@ use crate::token::{
     AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
 };
 
-/// What our texts begin with: whose they are, and their version.
+/// Prefix of our session data: the program and the format version.
 const MARK: &str = "tokengate:1:";
 
-/// Characters of the key of a row: the width of Django's column.
+/// The length of a row's key: the width of Django's column.
 const WIDTH: usize = 40;
 
-/// A row of the table, whoever wrote it.
+/// A row of the table; Django or the gateway wrote it.
 #[derive(sqlx::FromRow)]
 pub(super) struct SessionRow {
     kept: String,
     expires: Option<i64>,
 }
 
-/// What a row of ours says.
+/// The data of a session of the gateway.
 #[derive(Debug, PartialEq, Eq)]
 struct Session {
     user: SubjectId,
     created: Timestamp,
-    /// Of the hash that the password was compared with.
+    /// A fingerprint of the password hash at sign-in.
     fingerprint: String,
 }
 
@@ -75,14 +75,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let rows: Vec<SessionRow> = self.rows(statement(&self.texts.session).bind(row_key(digest))).await?;
         let Some((session, expires)) = rows.first().and_then(SessionRow::read) else { return Ok(None) };
         let person = self.person(session.user).await?;
-        // Another password ends all sessions, as Django has it.
+        // A new password ends all sessions, as in Django.
         let Some(Person { user, .. }) = person.filter(|person| fingerprint(&person.password) == session.fingerprint)
         else {
             return Ok(None);
         };
         check_fits(&user.account)?;
         Ok(Some(TokenRecord {
-            // Nobody is told the id of a session, and Django gives it none.
+            // Session ids are not shown, and Django has none.
             id: TokenId(session.user.0),
             method: AuthMethod::Session,
             digest,
@@ -95,19 +95,18 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         }))
     }
 
-    /// Notes the time, as a login of Django does. Nothing is decided by it, so nobody is kept out if it cannot be
-    /// written.
+    /// Records the time of the login, as Django does. No decision depends on it, so an error does not fail the login.
     pub(super) async fn note_login(&self, user: SubjectId, now: Timestamp) {
         let Some(text) = &self.texts.logged_in else { return };
         if let Err(error) = self.execute(statement(text).bind(D::DIALECT.written(now)).bind(user.0)).await {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(%error, cause, "the time of a login could not be written into the table of users");
+            tracing::warn!(%error, cause, "the login time could not be written to the user table");
         }
     }
 }
 
 impl SessionRow {
-    /// A session and its end. Whatever is not a text of ours is none: one of Django's, or damage.
+    /// The session and its expiry; `None` if the data is not ours or is malformed.
     fn read(&self) -> Option<(Session, Timestamp)> {
         Some((Session::from_text(&self.kept)?, Timestamp::from_micros(self.expires?)))
     }
@@ -126,12 +125,12 @@ impl Session {
     }
 }
 
-/// The key of the row of a session: 160 bits of its digest, from which the key itself cannot be found.
+/// The key of a session's row: 160 bits of its digest, from which the session key cannot be derived.
 fn row_key(session: TokenDigest) -> String {
     session.to_hex().chars().take(WIDTH).collect()
 }
 
-/// Tells one hash of a password from another.
+/// A fingerprint that differs for every password hash.
 fn fingerprint(hash: &str) -> String {
     Base64::encode_string(digest(&SHA256, hash.as_bytes()).as_ref())
 }
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_ours_says_what_was_written() {
+    fn session_data_is_parsed_as_it_was_written() {
         let session = Session {
             user: SubjectId(7),
             created: Timestamp::from_micros(1_795_499_584_000_120),
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_ours_is_no_session() {
+    fn foreign_or_malformed_data_is_not_a_session() {
         for text in [
             "",
             ":",
@@ -169,7 +168,7 @@ mod tests {
         }
         assert!(
             SessionRow { kept: "tokengate:1:7:8:f".to_owned(), expires: None }.read().is_none(),
-            "no end, no session"
+            "no expiry, no session"
         );
     }
 }

@@ -1,7 +1,7 @@
 //! A Django project on an SQLite file.
 //!
-//! The file is Django's: it is neither made nor switched to another journal, and where nothing may be written SQLite
-//! itself sees to that.
+//! The file belongs to Django: the gateway neither creates it nor changes its journal mode. In read-only mode SQLite
+//! itself prevents writes.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub(super) struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Finds the file; the first question opens it.
+    /// Finds the file; the first query opens it.
     pub(super) fn open(path: &Path, settings: &settings::Store) -> Result<SqliteFile, OpenError> {
         let file = FileId::of(path).map_err(|error| unopened(path, unavailable(error)))?;
         let options = SqliteConnectOptions::new()
@@ -35,8 +35,8 @@ impl SqliteFile {
             .disable_statement_logging();
         let options = match settings.django.mode {
             DjangoMode::ReadOnly => options.pragma("query_only", "ON"),
-            // Where the journal is a file that a commit deletes, as Django has it by default, the deletion has to reach
-            // the disk as well: otherwise a power cut undoes a change that was confirmed.
+            // In Django's default journal mode, a commit deletes the journal file. The deletion must be flushed too:
+            // otherwise a power failure undoes a confirmed change.
             DjangoMode::ReadWrite => options.synchronous(SqliteSynchronous::Extra),
         };
         let pool = SqlitePoolOptions::new().acquire_timeout(settings.timeout).test_before_acquire(false);
@@ -68,14 +68,14 @@ impl DjangoDatabase for SqliteFile {
         self.path.display().to_string()
     }
 
-    /// A file tells nobody anything.
+    /// SQLite does not notify other processes.
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
         None
     }
 }
 
 fn unopened(path: &Path, source: StoreError) -> OpenError {
-    let mend = "see that it is the file of the Django project, and that the gateway may read it, and its folder too";
+    let mend = "check that it is the file of the Django project, and that the gateway can read it and its folder";
     OpenError::Database { store: path.display().to_string(), mend, source }
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use crate::config::settings::{Store, StoreUrl};
 
     #[tokio::test]
-    async fn a_confirmed_change_survives_a_power_cut() {
+    async fn a_confirmed_change_survives_a_power_failure() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("db.sqlite3");
         std::fs::write(&path, "").unwrap();

@@ -1,7 +1,7 @@
-//! The statements, spelt once for a database and its names.
+//! The SQL statements, for one dialect and one set of names.
 //!
-//! Whatever compares texts here does so by the collation of the column, which on MySQL ignores case: whoever asks looks
-//! at the bytes of what came back (`find`, `accounts`).
+//! Texts are compared by the column's collation, which ignores case on MySQL. So callers compare the bytes of what they
+//! get (`find`, `accounts`).
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use super::dialect::Dialect;
 use super::meaning::Meanings;
 use crate::config::settings::Django;
 
-/// All statements. Those that read tokens give rows as [`TokenRow`](super::rows::TokenRow), those that read users as
-/// [`UserRow`](super::rows::UserRow): one for each group of a user, all rows of one behind each other.
+/// All statements. Token queries return [`TokenRow`](super::rows::TokenRow)s, user queries
+/// [`UserRow`](super::rows::UserRow)s: one for each group of a user, those of one user in succession. Each comment
+/// lists the arguments.
 pub(super) struct Texts {
     /// Key.
     pub token: Arc<str>,
@@ -19,44 +20,44 @@ pub(super) struct Texts {
     pub tokens_of: Arc<str>,
     /// Id of the token.
     pub token_with_id: Arc<str>,
-    /// Id of the token to begin behind, most; where tokens have the ids of their users, most users.
+    /// Id of the token to start after, limit; if tokens have the ids of their users, the limit counts users.
     pub tokens: Arc<str>,
     /// Name.
     pub user_named: Arc<str>,
     /// Id.
     pub user: Arc<str>,
-    /// Id to begin behind, most.
+    /// Id to start after, limit.
     pub users: Arc<str>,
-    /// Asks next to nothing; is the database there?
+    /// A trivial query: checks that the database responds.
     pub alive: Arc<str>,
     /// Gives one row if there is any user.
     pub any_user: Arc<str>,
     /// Gives one row if any user has a token.
     pub any_token: Arc<str>,
-    /// Key, time, id of the user. Does nothing where that user has a token, or is missing.
+    /// Key, time, id of the user. Does nothing if the user has a token or does not exist.
     pub insert: Arc<str>,
-    /// Key, time, id of the user, former key: puts another key in the place of that which is there.
+    /// New key, time, id of the user, old key: replaces the key.
     pub replace: Arc<str>,
     /// Key, id of the user.
     pub delete: Arc<str>,
-    /// Key of a session. Gives rows as [`SessionRow`](super::sessions::SessionRow).
+    /// Key of a session. Returns [`SessionRow`](super::sessions::SessionRow)s.
     pub session: Arc<str>,
-    /// Key of a session, its text, its end, id of the user, the hash that the password was compared with. Does nothing
-    /// if that is not the hash of an active user any more.
+    /// Key of a session, its data, its expiry, id of the user, the password hash that was verified. Does nothing if the
+    /// user is inactive or has another hash now.
     pub open_session: Arc<str>,
     /// Key of a session.
     pub end_session: Arc<str>,
-    /// Time, id of the user; `None` where nobody keeps it.
+    /// Time, id of the user; `None` if the project has no such column.
     pub logged_in: Option<Arc<str>>,
 }
 
-/// What is not the same in each project.
+/// What differs between projects.
 pub(super) struct Shape<'a> {
-    /// Columns of users. Some may be missing where a project has users of its own; something else is read in their place.
+    /// Columns of the user table. A custom user table may lack some; a constant replaces these.
     pub users: &'a [Column],
-    /// Does the table of tokens number its rows?
+    /// Whether the rows of the token table have an id of their own.
     pub numbered: bool,
-    /// What further columns mean.
+    /// The meanings of additional columns.
     pub meanings: &'a Meanings,
 }
 
@@ -120,7 +121,7 @@ impl Texts {
             dialect.time_argument("$3"),
         );
         let logged_in = format!("UPDATE {users} SET last_login = {} WHERE id = $2", dialect.time_argument("$1"));
-        // Where an id is that of the user, no page may end between two tokens of one.
+        // If the id is that of the user, a page must not end between two tokens of one user.
         let page_of_tokens = format!(
             "(SELECT a.* FROM {tokens} AS a JOIN (SELECT DISTINCT {id} AS paged FROM {tokens} WHERE {id} > $1 \
              ORDER BY {id} LIMIT $2) AS p ON p.paged = a.{id})"
@@ -153,7 +154,7 @@ impl Texts {
     }
 }
 
-/// What only commands and the import want to know of a user.
+/// Further user columns, for commands and the import only.
 fn facts(dialect: Dialect, shape: &Shape<'_>) -> String {
     // A project's own table may have no value there.
     let text = |column: &str| {

@@ -1,7 +1,7 @@
-//! The triggers that tell of changes in a Django database on PostgreSQL: how to make them, and whether they are there.
+//! The triggers that report changes in a Django database on PostgreSQL: their script, and checks that they exist.
 //!
-//! A gateway that believes to be told of all changes trusts what it knows until it is told otherwise. So one trigger that is
-//! missing, disabled or does something else under its name is as bad as none: then nothing is taken for told.
+//! If triggers report all changes, the gateway keeps cached entries until it gets a notification. So a single trigger
+//! that is missing, disabled or changed is as bad as none: then the gateway relies on no trigger.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;
@@ -14,14 +14,14 @@ const SCRIPT: &str = include_str!("triggers.sql");
 /// The first argument of each trigger of the script.
 const VERSION: &str = "2";
 
-/// What tells of changes in the database.
+/// Which changes the triggers report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Triggers tell of all of them.
+    /// All changes.
     All,
-    /// Triggers tell of some; what is wrong with the others.
+    /// Some changes; the errors of the other triggers.
     Some(Vec<String>),
-    /// Nothing does.
+    /// No changes.
     Nothing,
 }
 
@@ -99,7 +99,7 @@ const ON_SESSIONS: [Wanted; 2] = [
     wanted("tokengate_sessions_gone", TRUNCATE, "", "tokengate_much_changed"),
 ];
 
-/// The script for these tables and columns, as `psql` reads it.
+/// The script for these tables and columns, as input for `psql`.
 pub fn script(names: &Django) -> String {
     let table = |name: &str| Dialect::Postgres.quoted(name);
     let settings = [
@@ -114,7 +114,7 @@ pub fn script(names: &Django) -> String {
     format!("\\set ON_ERROR_STOP on\n{settings}\n{SCRIPT}")
 }
 
-/// Looks at each trigger on each table.
+/// Checks each trigger on each table.
 pub(super) async fn look<D: DjangoDatabase>(
     database: &D,
     names: &Django,
@@ -165,9 +165,9 @@ impl Found {
         let arguments: String =
             [Some(VERSION), column].into_iter().flatten().map(|text| format!("{text}\\000")).collect();
         if self.arguments != arguments {
-            return Some("is that of another version or another configuration".to_owned());
+            return Some("belongs to another version or configuration".to_owned());
         }
-        // `R`: only on a replica. `D`: never.
+        // `R`: only on a replica. `D`: disabled.
         if !matches!(self.enabled.as_str(), "O" | "A") {
             return Some("is disabled".to_owned());
         }
@@ -202,13 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_that_of_the_documents() {
+    fn the_script_is_the_one_in_docs() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/django/push-postgresql.sql");
         assert_eq!(std::fs::read_to_string(path).unwrap(), SCRIPT);
     }
 
     #[test]
-    fn the_script_names_the_tables_of_the_settings() {
+    fn the_script_uses_the_tables_of_the_settings() {
         let names = Django {
             user_table: "shop.people_person".to_owned(),
             membership_user_column: "person_id".to_owned(),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trigger_has_to_be_enabled_and_that_of_this_version() {
+    fn a_trigger_must_be_enabled_and_of_this_version() {
         for wanted in ON_TOKENS.iter().chain(&ON_USERS).chain(&ON_MEMBERSHIPS).chain(&ON_GROUPS).chain(&ON_SESSIONS) {
             let fault = |found: Found| found.fault(wanted, "person_id");
             assert_eq!(fault(right(wanted)), None);

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn all_failures_are_told_as_late_as_the_slowest_of_late() {
+    fn all_failures_take_as_long_as_the_slowest_recent_one() {
         let (ms, begin) = (Duration::from_millis, Instant::now());
         let pace = Pace { span: ms(100), slowest: Mutex::default() };
         for (second, took, told) in [
@@ -175,9 +175,9 @@ mod tests {
         assert_eq!(pace.told_after(ms(130), ms(20)), ms(200));
     }
 
-    /// The next request in the queue cannot tell either.
+    /// The next request in the queue must not reveal it either.
     #[tokio::test]
-    async fn a_failure_keeps_its_turn_until_the_slowest_of_late_would_have_ended() {
+    async fn a_failure_keeps_its_place_until_the_slowest_recent_one_would_have_ended() {
         let slowest = Duration::from_millis(300);
         let hasher = Hasher::new(&Hashing { at_once: 1, failed_after: slowest });
         let begin = Instant::now();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_a_short_queue_nobody_waits() {
+    async fn requests_beyond_a_short_queue_are_refused() {
         let hasher = Arc::new(hasher(1));
         let permit = hasher.permits.try_acquire().unwrap();
         let ask = || {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_to_keep_waits_for_its_turn() {
+    async fn a_new_hash_waits_for_its_turn() {
         let hasher = hasher(1);
         let permit = hasher.permits.try_acquire().unwrap();
         let mut hashing = std::pin::pin!(hasher.hash(password()));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_or_unknown_is_no_hash() {
+    fn a_malformed_or_unknown_hash_matches_no_password() {
         let good = "pbkdf2_sha256$1000$salt$A+Pkljr7A4W/zbzUWSStAfjTCX2GWVTHwva2WigH9ow=";
         assert!(Kept::read(good).is_some());
         for cut in 0..good.len() {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_take_too_long_or_too_much_is_no_hash() {
+    fn a_hash_that_needs_too_much_time_or_memory_matches_no_password() {
         let digest = "A+Pkljr7A4W/zbzUWSStAfjTCX2GWVTHwva2WigH9ow=";
         let long = "Qo9n84RVkOLRU+fMRwJhMVysqf1vzxOoZq9xjE2PdjY54R/fc7K6AJWuyVUjX9S+Pk5VBgHR5nb85iaw6s11MQ==";
         let bcrypt = "VbmZoXH/PXSBoX1kEKmyi.QrxxJM8caeAh159OLGbG1hlJ51BGYke";
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_bcrypt_reads_no_more_than_72_bytes_as_everywhere() {
+    fn plain_bcrypt_reads_at_most_72_bytes_as_everywhere() {
         let (long, longer) = ("p".repeat(72), "p".repeat(300));
         assert_eq!(*bcrypt_text(long.as_bytes()), *bcrypt_text(longer.as_bytes()));
         assert_eq!(bcrypt_text(b"ab").as_slice(), b"ab\0");

@@ -106,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_fits_an_unknown_user_or_what_is_no_hash() {
+    fn no_password_matches_an_unknown_user_or_an_invalid_hash() {
         assert!(!fits(&password("x"), Some("x")));
         assert!(!fits(&password("x"), None));
     }
 
     #[test]
-    fn a_hash_that_nothing_can_be_compared_with_is_named_by_its_algorithm() {
+    fn an_unsupported_hash_is_named_by_its_algorithm() {
         let named = [
             ("md5$salt$0123456789abcdef0123456789abcdef", "md5"),
             ("sha1$salt$0123456789abcdef0123456789abcdef01234567", "sha1"),

@@ -1,22 +1,22 @@
-//! What an error of PostgreSQL means: is there a use in waiting, and is the connection still good?
+//! Classifies errors of PostgreSQL: whether a retry can help, and whether the connection is still usable.
 //!
 //! Codes: PostgreSQL documentation, appendix A.
 
 use crate::store::StoreError;
 use crate::store::error::{broken, unavailable};
 
-/// Sorts an error of the driver by whether waiting helps.
+/// Classifies an error of the driver: whether a retry can help.
 pub(super) fn sorted(error: sqlx::Error) -> StoreError {
     let passing = match &error {
         sqlx::Error::Database(cause) => cause.code().is_some_and(|code| is_passing(&code)),
-        // A connection that ends in the middle of a message, or of a handshake.
+        // The connection ended within a message or a handshake.
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
         _ => false,
     };
     if passing { unavailable(error) } else { broken(error) }
 }
 
-/// Has the connection ended, or is it of no more use, so that the same question may be asked on another one?
+/// Whether the connection has ended or is no longer usable, so that the statement can be retried on another one.
 pub(super) fn is_cut(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
@@ -27,18 +27,18 @@ pub(super) fn is_cut(error: &sqlx::Error) -> bool {
 
 fn ends_connection(code: &str) -> bool {
     match code {
-        // The server is stopping or has crashed; it ended an idle session; a prepared statement is of an older schema.
+        // The server shuts down or has crashed; it closed an idle session; the schema of a prepared statement changed.
         "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "0A000" => true,
         code => code.starts_with("08"),
     }
 }
 
-/// Does this code say "not now" rather than "not ever"?
+/// Whether this error is temporary.
 fn is_passing(code: &str) -> bool {
     match code {
-        // Waited too long for a lock; read only, as a server is that has just handed its work to another one.
+        // Timeout of a lock; read-only, as during a failover.
         "55P03" | "25006" => true,
-        // Connection, rolled back for another's sake, resources, operator, system.
+        // Connection, rollback because of a conflict, resources, operator, system.
         code => ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || ends_connection(code),
     }
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_by_itself_counts_as_unavailable() {
+    fn only_temporary_errors_count_as_unavailable() {
         for passing in ["08006", "40001", "40P01", "53300", "57014", "57P01", "57P03", "58030", "55P03", "25006"] {
             assert!(is_passing(passing), "{passing}");
         }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_statement_leaves_the_connection_whole() {
+    fn a_refused_statement_leaves_the_connection_usable() {
         for whole in ["23505", "57014", "40P01", "53300", "55P03"] {
             assert!(!ends_connection(whole), "{whole}");
         }
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_driver_are_sorted_by_whether_waiting_helps() {
+    fn errors_of_the_driver_are_classified_as_temporary_or_not() {
         let cut = || sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into());
         assert!(is_cut(&cut()) && matches!(sorted(cut()), StoreError::Unavailable(_)));
         assert!(!is_cut(&sqlx::Error::RowNotFound));

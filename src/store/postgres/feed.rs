@@ -1,7 +1,7 @@
-//! Listens for the notifications that the triggers of the schema send.
+//! Listens for the notifications of the schema's triggers.
 //!
-//! A task of its own does, on a connection of its own, so that dropping [`TokenFeed::next`] half-way loses nothing. A
-//! line that is cut without a word looks like one on which nothing happens, so a silent one is pinged.
+//! A task listens on a connection of its own, so that dropping [`TokenFeed::next`] loses nothing. A connection that was
+//! lost without a reset looks like a silent one, so a silent connection is pinged.
 
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use crate::store::{Hearing, TokenEvent, TokenFeed};
 use crate::telemetry::Outage;
 use crate::token::{SubjectId, TokenDigest};
 
-/// What the triggers call it.
+/// The channel that the triggers notify.
 const CHANNEL: &str = "tokengate";
 
-/// A line that has been silent for so long is pinged.
+/// Silence before a ping.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// The first pause before another attempt, and the longest.
+/// Delay before reconnecting: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Events that may wait to be taken; beyond it the server keeps them.
+/// Most events in the queue; the server buffers further ones.
 const WAITING: usize = 1_024;
 
 /// The events of one server.
 pub(super) struct PostgresFeed {
     events: mpsc::Receiver<TokenEvent>,
-    /// What collects them, until it is first asked.
+    /// The collecting task, until the first call starts it.
     collector: Option<Collector>,
     collecting: JoinSet<()>,
     hearing: Hearing,
@@ -39,7 +39,7 @@ pub(super) struct PostgresFeed {
 
 struct Collector {
     options: PgConnectOptions,
-    /// Longest wait for an answer.
+    /// Longest wait for a response.
     timeout: Duration,
     events: mpsc::Sender<TokenEvent>,
     hearing: Hearing,
@@ -62,7 +62,7 @@ impl TokenFeed for PostgresFeed {
         }
         match self.events.recv().await {
             Some(event) => event,
-            // The runtime is ending.
+            // The runtime shuts down.
             None => std::future::pending().await,
         }
     }
@@ -85,11 +85,11 @@ impl Collector {
                             code = "push_unavailable",
                             failures,
                             lasted_ms,
-                            "changes are heard of again as they happen"
+                            "push notifications of changes work again"
                         );
                     }
                     pause = PAUSES.0;
-                    // From here on nothing is missed; what came before stands in the log.
+                    // No change is missed from here on; earlier ones are in the change log.
                     if self.events.send(TokenEvent::Gap).await.is_err() {
                         return;
                     }
@@ -99,11 +99,11 @@ impl Collector {
                 }
                 Err(error) => {
                     if outage.failed() {
-                        tracing::warn!(code = "push_unavailable", %error, "cannot listen for changes; the log is polled");
+                        tracing::warn!(code = "push_unavailable", %error, "cannot listen for changes; the change log is polled instead");
                     }
                 }
             }
-            // Half of it by chance, so that gateways that lost the same server do not come back all at once.
+            // Half of the delay is random, so that gateways which lost the same server do not all reconnect at once.
             tokio::time::sleep(pause.mul_f64(chance.random_range(0.5..1.0))).await;
             pause = (pause * 2).min(PAUSES.1);
         }
@@ -118,13 +118,13 @@ impl Collector {
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(self.timeout).idle_timeout(None);
         let pool = pool.max_lifetime(None).test_before_acquire(false).connect_lazy_with(self.options.clone());
         let mut listener = PgListener::connect_with(&pool).await?;
-        // Connecting again is up to us, since somebody has to be told of it.
+        // Reconnecting is our task, since a reconnect must be reported as a gap.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(listener)
     }
 
-    /// Passes events on for as long as the line holds.
+    /// Passes events on while the connection lasts.
     async fn listen(&self, mut listener: PgListener) {
         loop {
             match tokio::time::timeout(SILENCE, listener.try_recv()).await {
@@ -146,7 +146,7 @@ impl Collector {
     }
 }
 
-/// What a notification says. One that we do not understand may have been about anything.
+/// Parses a notification. An unknown one could be about any change, so it is a gap.
 fn event(payload: &str) -> TokenEvent {
     let known = match payload.split_once(' ') {
         Some(("token", digest)) => digest_of(digest).map(TokenEvent::Changed),
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notification_says_what_to_forget_and_everything_else_is_a_gap() {
+    fn a_notification_names_what_to_invalidate_and_an_unknown_one_is_a_gap() {
         let digest = TokenDigest::of(b"key");
         let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(event(&format!("token {hex}")), TokenEvent::Changed(digest));

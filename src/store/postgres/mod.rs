@@ -1,8 +1,8 @@
-//! The store on a PostgreSQL server, which many gateways share.
+//! The store on a PostgreSQL server, which many gateways can share.
 //!
-//! `server` makes connections, `errors` says what their errors mean, `feed` listens for changes. Every change of a
-//! gateway first takes the lock that the triggers of the schema take too, so that changes come one after the other and
-//! stand in the log in the order of their commits; the schema says why.
+//! `server` opens connections, `errors` classifies errors, `feed` listens for changes. Every transaction of a gateway
+//! that changes something first takes the advisory lock which the schema's triggers take too. So changes run one at a
+//! time, and the change log has the order of the commits; the schema explains why.
 
 mod errors;
 mod feed;
@@ -26,17 +26,17 @@ use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
 
-/// Begins a change: the lock is that of the schema. Each statement sees what was committed before it, so that those
-/// after the wait for the lock see what was committed meanwhile.
+/// Begins a change with the schema's lock. Each statement sees what was committed before it, so statements after the
+/// wait for the lock see what was committed during the wait.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock(8390042714202661236)";
 
-/// The same, for steps that may take as long as they need, once another gateway has done its own.
+/// The same for migrations, which have no timeout, once another gateway's migration has ended.
 const BEGIN_MIGRATION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
                                SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '30s'; \
                                SET LOCAL client_min_messages = warning; \
                                SELECT pg_advisory_xact_lock(8390042714202661236)";
 
-/// Longer than a start waits for another gateway: then it is the server that does not answer.
+/// Longer than a start waits for another gateway's migration: after this time the server does not respond.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server.
@@ -181,7 +181,7 @@ fn unopened(place: &str, source: StoreError) -> OpenError {
 }
 
 const MEND: &str =
-    "see that the server runs and can be reached, that user and password are right, and that the database exists";
+    "check that the server runs and can be reached, that user and password are right, and that the database exists";
 
 async fn rows<T: Row>(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
     sqlx::query_as_with(statement.text(), statement.arguments::<Postgres>()?).fetch_all(connection).await

@@ -1,4 +1,4 @@
-//! How to connect to the server.
+//! Connects to the server.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use crate::store::StoreError;
 use crate::store::error::{broken, unavailable};
 use crate::store::pool::Server;
 
-/// A server and how it is talked to.
+/// A server with its connection options.
 pub(in crate::store) struct PostgresServer {
     options: PgConnectOptions,
-    /// Longest wait for a connection, if the address says so.
+    /// Timeout of a connection attempt, if the URL has one.
     patience: Option<Duration>,
 }
 
-/// A server that follows another one shows what was, and takes no changes.
+/// A standby may return old data and accepts no changes.
 #[derive(Debug, thiserror::Error)]
-#[error("this server is a standby; name the primary")]
+#[error("this server is a standby; use the address of the primary")]
 struct Standby;
 
-/// A database that takes bytes for text: two programs may write the same name in different bytes.
+/// A SQL_ASCII database does not interpret text: two programs may write the same name in different bytes.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the database has the encoding SQL_ASCII, in which text has no certain meaning; make one with `createdb -T template0 \
+    "the database has the encoding SQL_ASCII, which does not define the meaning of text; create one with `createdb -T template0 \
      -E UTF8`, and move the contents with `pg_dump -E UTF8`"
 )]
 pub(super) struct NoEncoding;
@@ -35,7 +35,7 @@ impl PostgresServer {
     /// Does not connect yet.
     ///
     /// # Errors
-    /// [`StoreError::Broken`] if the driver does not take the address. Does not show it.
+    /// [`StoreError::Broken`] if the driver rejects the URL; the error does not show it.
     pub(super) fn new(url: &PostgresUrl, timeout: Duration) -> Result<PostgresServer, StoreError> {
         Ok(PostgresServer { options: options(url, timeout)?, patience: url.connect_timeout })
     }
@@ -67,9 +67,9 @@ impl Server for PostgresServer {
     }
 }
 
-/// The address is not what the driver reads, since its complaints may repeat it.
+/// Replaces the driver's error, which may repeat the URL.
 #[derive(Debug, thiserror::Error)]
-#[error("the driver does not take this address")]
+#[error("the driver rejects this URL")]
 struct NotTaken;
 
 fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, StoreError> {
@@ -81,7 +81,7 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
             )
             .collect()
     };
-    // From a text, and with these parts, since only so the driver looks into the password file of libpq for them.
+    // Built as a text with these parts, since only then does the driver read the password file of libpq.
     let (user, database) = (server.user.as_deref().map(encoded), encoded(&server.database));
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
     let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -121,9 +121,9 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     if let Some(file) = &url.key {
         options = options.ssl_client_key(file);
     }
-    // Later options win, so ours come last. The server stops waiting when we do: otherwise a statement or a transaction
-    // of a gateway that is gone could hold the lock of all changes until TCP gives up. And our statements mean the same
-    // whatever the role has set for itself.
+    // Later options override earlier ones, so ours come last. The server's timeouts equal ours: otherwise a statement
+    // or transaction of a gateway that is gone could hold the global lock until TCP times out. The other options
+    // override settings of the role that would change the meaning of our statements.
     let limit = format!("{}ms", timeout.as_millis());
     let ours = [
         ("statement_timeout", limit.as_str()),

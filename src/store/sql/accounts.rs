@@ -291,7 +291,7 @@ pub(super) async fn get<C: Change>(change: &mut C, user: SubjectId) -> Result<Us
     Ok(row.into_user()?)
 }
 
-/// What is done with the tokens of a user who was just written down fails only together with the store.
+/// Converts an error about the tokens of a user who was just inserted: only store errors are possible.
 pub(super) fn account_error(error: LedgerError) -> AccountError {
     match error {
         LedgerError::Store(error) => AccountError::Store(error),

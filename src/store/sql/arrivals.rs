@@ -1,4 +1,4 @@
-//! Takes users over from elsewhere: each within one change, with all that belongs to it.
+//! Imports users, each in one transaction with all tokens.
 
 use std::cmp::Reverse;
 
@@ -21,7 +21,7 @@ impl<D: Database> SqlStore<D> {
         arrival: &Arrival,
         import: &Import,
     ) -> Result<Taken, AccountError> {
-        // First, so that a token that replaced another there becomes the login token here too.
+        // First, so that a token which replaced another one there becomes the login token here too.
         let stale = self.end_stale(change, arrival, import).await?;
         let lost = unverifiable(&arrival.password);
         let kept = if lost.is_some() { UNUSABLE } else { arrival.password.as_str() };
@@ -109,7 +109,7 @@ impl<D: Database> SqlStore<D> {
         }
         let name = login_of(change, owner).await?.map(|_| name_of(token.created));
         let scopes = ScopeSet::default();
-        // It counts from now on for as long as a new one would, and no longer than there; when it was made stays known.
+        // The expiry is that of a new token, but not later than in the other system; the creation time is kept.
         let expires = self.default_end(now).into_iter().chain(token.expires).min();
         let kind = if name.is_some() { TokenKind::Named } else { TokenKind::Login };
         let draft = Draft { key, kind, name: name.as_deref().unwrap_or(""), scopes: &scopes, expires };
@@ -127,7 +127,7 @@ impl<D: Database> SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// The token of this user that has this key and counts.
+    /// The valid token of this user with this key.
     async fn counting(
         &self,
         change: &mut D::Change,
@@ -142,7 +142,7 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// What a further token of a user is called here.
+/// The name of an additional token of a user.
 fn name_of(created: Timestamp) -> String {
     format!("imported, made {}", TokenLabel::day(created))
 }
@@ -151,7 +151,8 @@ fn is_unusable(hash: &str) -> bool {
     hash.is_empty() || hash.starts_with(UNUSABLE)
 }
 
-/// What differs from the user who has this id already. `password` is what would be kept of the arrival's.
+/// Compares an imported user with the existing user of the same id. `password` is the imported hash as it would be
+/// stored.
 fn judged(row: UserRow, arrival: &Arrival, password: &str) -> Result<UserTaken, AccountError> {
     let same_password = row.password() == password || (is_unusable(row.password()) && is_unusable(password));
     let (here, there) = (row.into_user()?, &arrival.user);

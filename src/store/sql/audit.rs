@@ -1,4 +1,4 @@
-//! The audit trail, written within the changes that it tells of.
+//! The audit trail. Entries are written in the same transaction as the change.
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -11,7 +11,7 @@ use crate::store::{
 };
 use crate::token::{SubjectId, TokenId};
 
-/// Most entries that one change removes: short enough that nobody else waits for long.
+/// Most entries that one transaction deletes: few enough that other writers do not wait long.
 const SWEEP: u64 = 10_000;
 
 const COLUMNS: &str = "at, actor_id, actor, via, from_address, act, detail, user_id, user_name, token_id";
@@ -32,7 +32,7 @@ struct EntryRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("entry {0} of the audit trail has an impossible {1}")]
+#[error("entry {0} of the audit trail has an invalid {1}")]
 struct ImpossibleEntry(i64, &'static str);
 
 #[async_trait]
@@ -42,7 +42,7 @@ impl<D: Database> AuditTrail for SqlStore<D> {
     }
 
     async fn note(&self, act: Act, user_name: &str) -> Result<(), StoreError> {
-        // No user has such a name, and PostgreSQL would call the question itself an error.
+        // No user has such a name, and PostgreSQL would reject the query with an error.
         let name = if user_name.contains('\0') { "" } else { user_name };
         let statement = self.entry(
             "(SELECT id FROM users WHERE name = $8), coalesce((SELECT name FROM users WHERE name = $8), ''), NULL",
@@ -71,7 +71,7 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         match &query.user_name {
             None => only("user_id = {}", query.user.map(|user| user.0.into())),
             Some(name) => {
-                // A number, so that it may stand in the text; no user has the id 0.
+                // A number is safe within the SQL text; no user has the id 0.
                 let id = query.user.map_or(0, |user| user.0);
                 let name = name.replace('\0', "").into();
                 only(&format!("(user_id = {id} OR user_name = {{}})"), Some(name));
@@ -120,7 +120,7 @@ impl<D: Database> AuditTrail for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Notes what was done to a user who is there.
+    /// Records a change of an existing user.
     pub(super) async fn note_user(
         &self,
         change: &mut D::Change,
@@ -132,8 +132,7 @@ impl<D: Database> SqlStore<D> {
         change.execute(statement.bind(user.0)).await.map(|_| ())
     }
 
-    /// Notes what was done to a token that is there. Its kind, the hint of its key and its name, quoted, stand before
-    /// the detail.
+    /// Records a change of an existing token. The detail begins with its kind, the hint of its key and its quoted name.
     pub(super) async fn note_token(
         &self,
         change: &mut D::Change,
@@ -145,7 +144,7 @@ impl<D: Database> SqlStore<D> {
         change.execute(statement.bind(token.0)).await.map(|_| ())
     }
 
-    /// Notes the end of each token of a user that is not revoked, and says how many there are.
+    /// Records the end of each token of a user that is not revoked. Returns their number.
     pub(super) async fn note_tokens_of(
         &self,
         change: &mut D::Change,
@@ -168,7 +167,7 @@ impl<D: Database> SqlStore<D> {
         )
     }
 
-    /// `rest` is what follows the actor, the act and the detail; its own arguments begin with `$8`.
+    /// `rest` follows the actor, the act and the detail; its own arguments begin with `$8`.
     fn entry(&self, rest: &str, act: Act, detail: &str) -> Statement {
         self.entry_of("$7", rest, act, detail)
     }

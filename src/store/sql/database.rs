@@ -10,11 +10,10 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// A transaction; the transactions of all gateways run one at a time.
     type Change: Change;
 
-    /// Spelt by each in its own way, as the next: notes the last use of tokens. `$1` is a JSON object of times by
-    /// token ids.
+    /// Records the last use of tokens; the SQL differs by database. `$1` is a JSON object of times by token ids.
     const MARK_USED: &'static str;
 
-    /// Rows of one column, `id`, from the JSON list of numbers that stands at this place.
+    /// SQL for rows with one column, `id`, from the JSON list of numbers at this placeholder.
     fn ids_at(place: &str) -> String;
 
     /// Runs a read-only query. It sees everything that was committed before.

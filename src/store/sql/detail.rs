@@ -1,12 +1,12 @@
-//! More of an act, in the words of the audit trail.
+//! The detail texts of audit entries.
 //!
-//! A name is quoted where its punctuation could be taken for ours. Nothing secret is ever handed to any of these.
+//! A name is quoted if its punctuation could be confused with that of the text. No secret is passed to these functions.
 
 use crate::clock::Timestamp;
 use crate::store::{NewUser, PersonalDetails};
 use crate::token::{ScopeSet, TokenRecord};
 
-/// What makes a new user differ from an ordinary active one; empty: nothing.
+/// How a new user differs from an ordinary active one; empty: no difference.
 pub(super) fn created(user: &NewUser) -> String {
     let mut parts = Vec::new();
     if user.superuser {
@@ -17,14 +17,14 @@ pub(super) fn created(user: &NewUser) -> String {
     if !user.active {
         parts.push("inactive".to_owned());
     }
-    // Last, since more than one may follow.
+    // Last, since there may be several.
     if !user.groups.is_empty() {
         parts.push(format!("groups {}", names(&sorted(&user.groups))));
     }
     parts.join(", ")
 }
 
-/// What of a user is called otherwise now; empty: nothing. The name itself stands beside every entry.
+/// The changed details of a user; empty: none. The name itself is in every entry.
 pub(super) fn edited(former: &PersonalDetails, now: &PersonalDetails) -> String {
     let mut parts = Vec::new();
     if now.name != former.name {
@@ -48,7 +48,7 @@ pub(super) fn groups(groups: &[String]) -> String {
     if groups.is_empty() { "no groups".to_owned() } else { names(groups) }
 }
 
-/// What somebody may do.
+/// The rights of a user.
 pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
     match (staff, superuser) {
         (true, true) => "staff and superuser",
@@ -58,14 +58,14 @@ pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
     }
 }
 
-/// The terms of a new token; empty: neither end nor scopes.
+/// The terms of a new token; empty: neither expiry nor scopes.
 pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     let end = expires.map(|end| format!("expires {end}"));
     let scopes = Some(scopes.to_string()).filter(|scopes| !scopes.is_empty()).map(|scopes| format!("scopes {scopes}"));
     end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
 }
 
-/// Which terms of a token are others now; empty: none.
+/// The changed terms of a token; empty: none.
 pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     let mut parts = Vec::new();
     if expires != former.expires {
@@ -78,13 +78,13 @@ pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &S
     parts.join(" ")
 }
 
-/// How many tokens ended together, and how many of them counted until then.
+/// How many tokens ended together, and how many of them were live.
 pub(super) fn tokens(all: u64, live: u64) -> String {
     let tokens = if all == 1 { "token" } else { "tokens" };
     if all == live { format!("{all} live {tokens}") } else { format!("{all} {tokens}, {live} of them live") }
 }
 
-/// Each once, in their order.
+/// Sorted, without duplicates.
 pub(super) fn sorted(names: &[String]) -> Vec<String> {
     let mut names = names.to_vec();
     names.sort();
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_where_they_could_be_taken_for_more_than_a_name() {
+    fn names_are_quoted_where_they_could_be_misread() {
         for plain in ["ops", "on call", "zażółć", "a@b.example", "team:a/b_c-d+e"] {
             assert_eq!(name_of(plain), plain);
         }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_tokens_are_good_grammar() {
+    fn numbers_of_tokens_have_the_right_plural() {
         for (all, live, told) in [
             (0, 0, "0 live tokens"),
             (1, 1, "1 live token"),

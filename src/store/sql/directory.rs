@@ -1,8 +1,8 @@
 //! Searches users and tokens.
 //!
-//! First the ids of one page, from columns that stand in an index in the order of the list; then what those few are.
-//! What is rare is looked up first, what is common is filtered on the way, since the other way round either would read
-//! everything.
+//! The first query finds the ids of one page, by columns that have an index in the order of the list. The second query
+//! reads these entries. A selective filter is looked up first; a common one is checked along the way. The other way
+//! round, either would read the whole table.
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
@@ -18,13 +18,13 @@ use crate::store::{
 };
 use crate::token::SubjectId;
 
-/// Up to so many entries are rare: they are looked up first, and sorted.
+/// Most entries for a filter to be selective: these are looked up first, and sorted.
 const RARE: usize = 2_000;
 
-/// Behind every text that begins like the one before it, by the order of code points.
+/// Sorts after every text with the same prefix, in code point order.
 const LAST: &str = "\u{10FFFF}";
 
-/// A row beside what its list is sorted by.
+/// A row with its sort key.
 #[derive(sqlx::FromRow)]
 struct Sorted<E> {
     sort_text: String,
@@ -96,7 +96,7 @@ impl<D: Database> Directory for SqlStore<D> {
         }
         if let Some(kind) = query.kind {
             let kind = draft.argument(kind.as_str());
-            // By an index of kinds all of one kind would have to be sorted, unless the list is sorted by ids itself.
+            // With an index on the kind, all tokens of a kind would have to be sorted, unless the list is sorted by id.
             let by_id = matches!(query.view, TokenView::All | TokenView::Live);
             draft.only(format!("{} = {kind}", if by_id { "t.kind" } else { "(t.kind || '')" }));
         }
@@ -104,7 +104,7 @@ impl<D: Database> Directory for SqlStore<D> {
             let hint = plain(&query.hint);
             let [start, end] = [hint.clone(), format!("{hint}{LAST}")];
             let found = "SELECT id FROM token_hints WHERE hint >= $1 AND hint < $2";
-            // PostgreSQL takes a few for many, and looks for them among all in the order of the list.
+            // PostgreSQL overestimates the number, and would search all entries in the order of the list.
             if let Some(few) = self.few(found, vec![start.clone().into(), end.clone().into()]).await? {
                 draft.given::<D>(few, "t.id");
             } else {
@@ -142,8 +142,8 @@ impl<D: Database> Directory for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// Only users whose names begin so, or their e-mail addresses. Of addresses without an `@` only those which are
-    /// few: no index has many of them in the order of the list.
+    /// Only users whose name or e-mail address begins with the text. Without an `@`, e-mail addresses are searched only
+    /// if few match: no index has them in the order of the list.
     async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
         if search.contains('@') {
             let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -168,19 +168,19 @@ impl<D: Database> SqlStore<D> {
                 (format!("({emails}) AS also CROSS JOIN "), "l.id = also.id".to_owned()),
             ];
         } else {
-            // Not by the index of names: all that it finds would have to be sorted.
+            // Avoids the index on names: all its matches would have to be sorted.
             let name = begins("(l.folded_name || '')", &start, &end);
             draft.only(format!("(({name}) OR l.id IN ({emails}))"));
         }
         Ok(())
     }
 
-    /// The users of whom this column begins so, if they are few.
+    /// The users whose column begins with this text, if they are few.
     async fn few_alike(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
         self.few(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
-    /// These ids, if they are few. Told to the database one by one, since it cannot guess how few they are.
+    /// These ids, if they are few. Passed to the database as a list, since it cannot estimate their number.
     async fn few(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
         let text = format!("{ids} LIMIT {}", RARE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
@@ -188,7 +188,7 @@ impl<D: Database> SqlStore<D> {
         Ok((few.len() <= RARE).then_some(few))
     }
 
-    /// What stands in `view` for the ids of a page, in its order.
+    /// The rows of `view` for the ids of a page, in its order.
     async fn listing<R>(
         &self,
         view: &str,
@@ -218,7 +218,7 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// What a list has rows of.
+/// The type of a list's rows.
 trait Entry {
     fn id(&self) -> i64;
 }
@@ -235,17 +235,17 @@ impl Entry for TokenRow {
     }
 }
 
-/// The users of whom a folded column begins so.
+/// The users whose case-folded column begins with this text.
 fn alike(column: &str, start: &str, end: &str) -> String {
     format!("SELECT id FROM user_listing WHERE {}", begins(column, start, end))
 }
 
-/// Does a folded column begin with the text at `start`? `end` is the place of [`LAST`].
+/// A condition: the case-folded column begins with the text at `start`. `end` is the placeholder of [`LAST`].
 fn begins(column: &str, start: &str, end: &str) -> String {
     format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}")
 }
 
-/// Nothing in a store has such a character, and PostgreSQL would call the question itself an error.
+/// No stored text has a zero byte, and PostgreSQL would reject the query with an error.
 fn plain(text: &str) -> String {
     text.replace('\0', "\u{FFFD}")
 }

@@ -1,4 +1,4 @@
-//! The statement for a page of a list, in the making.
+//! Builds the statement for a page of a list.
 
 use sqlx::AssertSqlSafe;
 
@@ -6,27 +6,27 @@ use super::{Argument, Database, Statement};
 use crate::clock::Timestamp;
 use crate::store::{Place, SortKey, TokenView};
 
-/// A statement in the making.
+/// A statement that is being built.
 pub(super) struct Draft {
-    /// What is read, in the order in which it is.
+    /// The tables, in the order in which they are read.
     from: String,
     conditions: Vec<String>,
     arguments: Vec<Argument>,
-    /// Does it begin with a few ids?
+    /// Whether it begins with a short list of ids.
     is_led: bool,
-    /// What is read before the rest, and a condition: of these one has to hold. Each is asked for alone, where an index
-    /// has it in the order of the list, or it is rare.
+    /// Alternatives, each with tables to read first and a condition; one must hold. Each is queried separately, since
+    /// an index has it in the order of the list, or it is selective.
     pub(super) either: Vec<(String, String)>,
 }
 
-/// Some of the entries on one side of a place.
+/// A part of the entries on one side of a position.
 struct Reach {
     condition: String,
-    /// Do all of them have the same key?
+    /// Whether all of them have the same key.
     is_one_key: bool,
 }
 
-/// How a list is sorted: by a number or a text, and then by id.
+/// The order of a list: by a number or a text, and then by id.
 pub(super) struct Sorting {
     pub(super) text: &'static str,
     pub(super) number: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Sorting {
 }
 
 impl Sorting {
-    /// In which order a part that lies there is read; one before an entry from its end.
+    /// The direction in which a page is read; a page before an entry is read backwards.
     pub(super) fn way(&self, place: &Place) -> &'static str {
         if self.descending == matches!(place, Place::Before(_)) { "ASC" } else { "DESC" }
     }
@@ -51,8 +51,7 @@ impl Draft {
         }
     }
 
-    /// Only where `column` is one of these few ids, which are looked up first: a cross join is run in the order in
-    /// which it is written.
+    /// Only rows whose `column` is one of these few ids. They are read first: a cross join runs in the written order.
     pub(super) fn among(&mut self, ids: &str, column: &str) {
         if self.is_led {
             self.only(format!("{column} IN ({ids})"));
@@ -63,13 +62,13 @@ impl Draft {
         }
     }
 
-    /// Only where `column` is one of these.
+    /// Only rows whose `column` is one of these.
     pub(super) fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
         let list = self.list(&few);
         self.among(&D::ids_at(&list), column);
     }
 
-    /// The place of these in the text.
+    /// The placeholder of a list of ids.
     pub(super) fn list(&mut self, few: &[i64]) -> String {
         let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         self.argument(format!("[{list}]"))
@@ -79,7 +78,7 @@ impl Draft {
         self.conditions.push(condition.into());
     }
 
-    /// Its place in the text.
+    /// The placeholder of an argument.
     pub(super) fn argument(&mut self, argument: impl Into<Argument>) -> String {
         self.arguments.push(argument.into());
         format!("${}", self.arguments.len())
@@ -159,9 +158,8 @@ impl Draft {
         Statement::with(AssertSqlSafe(page), self.arguments)
     }
 
-    /// What lies on the asked-for side of a place. Entries with the same key as its entry are asked for alone: many may
-    /// have it, such as users who never logged in, and an index leads into the midst of them only by the key and the
-    /// id.
+    /// The entries on one side of a position. Entries with the same sort key are queried separately: there may be many,
+    /// such as users who never signed in, and an index finds a place among them only by key and id.
     fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, place: &Place) -> Vec<Reach> {
         let beyond = if way == "DESC" { "<" } else { ">" };
         let reach = |condition: String| Reach { condition, is_one_key: false };

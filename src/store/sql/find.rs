@@ -1,4 +1,4 @@
-//! What a token means, and what has changed.
+//! Looks up tokens and changes.
 
 use std::net::IpAddr;
 
@@ -14,10 +14,10 @@ use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 /// Most events of one page.
 const PAGE: i64 = 1_000;
 
-/// Most entries that one change removes: short enough that nobody else waits for long.
+/// Most entries that one transaction deletes: few enough that other writers do not wait long.
 const SWEEP: u64 = 10_000;
 
-/// A row of the change log beside its two ends.
+/// A row of the change log, with the oldest and the newest id.
 #[derive(sqlx::FromRow)]
 struct Entry {
     oldest: i64,
@@ -28,11 +28,11 @@ struct Entry {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the index of tokens gave another token than was asked for")]
+#[error("the token index returned another token than requested")]
 struct WrongToken;
 
 #[derive(Debug, thiserror::Error)]
-#[error("row {0} has an impossible digest")]
+#[error("row {0} has an invalid digest")]
 struct ImpossibleDigest(i64);
 
 #[async_trait]
@@ -58,7 +58,7 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn changes(&self, since: Cursor) -> Result<Changes, StoreError> {
-        // One statement, so that no sweep can come between the look at the ends and the look at the entries.
+        // A single statement, so that no sweep runs between reading the oldest and newest ids and reading the entries.
         let statement = Statement::new(
             "SELECT ends.oldest, ends.newest, entry.id, entry.digest, entry.user_id \
              FROM (SELECT coalesce((SELECT min(id) FROM change_log), 0) AS oldest, \
@@ -68,8 +68,8 @@ impl<D: Database> TokenStore for SqlStore<D> {
         );
         let rows: Vec<Entry> = self.rows(statement.bind(since.0).bind(PAGE)).await?;
         let (oldest, newest) = rows.first().map_or((0, 0), |row| (row.oldest, row.newest));
-        // Above the newest: the reader knows more than the store, so an older copy was put in its place. Below the
-        // oldest: what the reader has not seen may have been swept away.
+        // After the newest: an older copy of the store was restored. Before the oldest: changes that the reader has not
+        // seen may have been deleted.
         if newest < since.0 || since.0 < oldest - 1 {
             return Ok(Changes { events: vec![TokenEvent::Gap], next: Cursor(newest) });
         }
@@ -84,8 +84,7 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn cursor_at(&self, at: Timestamp) -> Result<Cursor, StoreError> {
-        // The clock of a machine may step back, so the first entry of this time is not the one behind the last before
-        // it.
+        // The clock may have been set back, so the first entry of this time may not follow the last one before it.
         let statement = Statement::new(
             "SELECT coalesce((SELECT min(id) - 1 FROM change_log WHERE at >= $1), \
                              (SELECT max(id) FROM change_log), 0)",
@@ -137,14 +136,14 @@ impl<D: Database> TokenStore for SqlStore<D> {
 }
 
 impl<D: Database> SqlStore<D> {
-    /// The same store, on behalf of the gateway, which heard something from this address.
+    /// The same store for changes by the gateway because of a request from this address.
     fn hearing_from(&self, from: IpAddr) -> SqlStore<D> {
         SqlStore { actor: Actor { from: Some(from), ..Actor::gateway() }, ..self.clone() }
     }
 }
 
 impl Entry {
-    /// `None`: there was nothing beside the ends.
+    /// `None`: the change log has no entry after the cursor.
     fn event(self) -> Option<Result<TokenEvent, StoreError>> {
         let (id, user) = (self.id?, self.user_id?);
         Some(match self.digest {

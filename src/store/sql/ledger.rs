@@ -363,7 +363,7 @@ pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> 
     known.map(|_| ()).ok_or(LedgerError::UnknownUser(owner))
 }
 
-/// The id that a statement with `RETURNING id` gave.
+/// The id from a statement with `RETURNING id`.
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))

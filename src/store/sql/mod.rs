@@ -1,12 +1,10 @@
-//! The traits over any database that speaks SQL: one place for the rules of issuing, importing and limits.
+//! The traits over any SQL database: the rules of issuing, importing and limits are in one place.
 //!
-//! [`Database`] is what a kind of database has to offer; `statement` is what it is asked. `schema` makes a database
-//! ready,
-//! `rows` reads what stands in it, `read` also where a row is unreadable; `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` are the
-//! traits, `draft` a page of a list in the making, `detail` the words of the audit trail, `user_changes` and
-//! `token_changes` what changes of those who are there, `arrivals` takes users over from elsewhere, `stale` ends what
-//! is gone there, and `origins` knows where they came from. The change log is
-//! written by triggers of the schema, not by any of these.
+//! [`Database`] is the interface to a kind of database, `statement` a statement with its arguments. `schema` migrates a
+//! database, `rows` reads rows, `read` also invalid ones. `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` implement the traits.
+//! `draft` builds the statement for a page of a list, `detail` the texts of the audit trail. `user_changes` and
+//! `token_changes` change existing users and tokens. `arrivals` imports users, `stale` revokes what is gone in the
+//! other system, and `origins` records the address of that system. Triggers of the schema write the change log.
 
 mod accounts;
 mod arrivals;
@@ -105,7 +103,7 @@ impl<D: Database> SqlStore<D> {
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {
-        // A generator is never left half-way, so a panic elsewhere does not spoil it.
+        // The generator's state is always complete, so a panic elsewhere does not corrupt it.
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
         TokenKey::generate(format, &mut *rng)
     }

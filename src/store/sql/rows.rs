@@ -1,6 +1,6 @@
-//! Rows as the database gives them, and what they mean.
+//! Rows as the database returns them, and their conversion.
 //!
-//! Every value is checked on the way: a row that says something impossible makes the store broken, never a token valid.
+//! Every value is validated: an invalid row makes the query fail, and never makes a token valid.
 
 use super::{Read, Row, parted};
 use crate::clock::Timestamp;
@@ -48,9 +48,9 @@ pub(super) struct UserRow {
     group_names: String,
 }
 
-/// A row that cannot be.
+/// The error for an invalid row.
 #[derive(Debug, thiserror::Error)]
-#[error("the {what} with the id {id} has an impossible {column}")]
+#[error("the {what} with the id {id} has an invalid {column}")]
 struct ImpossibleRow {
     what: &'static str,
     id: i64,
@@ -58,7 +58,7 @@ struct ImpossibleRow {
 }
 
 impl TokenKind {
-    /// As the column `kind` says it.
+    /// Its value in the column `kind`.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             TokenKind::Login => "login",
@@ -127,7 +127,7 @@ impl UserRow {
         batch(rows, UserRow::id, UserRow::into_user, |user| user.account.id.0)
     }
 
-    /// The kept hash of the password.
+    /// The stored password hash.
     pub(super) fn password(&self) -> &str {
         &self.password
     }
@@ -181,7 +181,7 @@ fn batch<R: Row, T>(
     Batch::of(entries, unreadable, id_of)
 }
 
-/// The database does not promise an order within a group list.
+/// Sorted, since the database guarantees no order within a group list.
 pub(super) fn groups(json: &str) -> Option<Vec<String>> {
     let mut groups: Vec<String> = serde_json::from_str(json).ok()?;
     groups.sort();

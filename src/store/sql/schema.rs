@@ -1,6 +1,6 @@
-//! Brings a database up to this version, and its key file into being.
+//! Migrates a database to this version, and creates its key file.
 //!
-//! Of several gateways that start at once, one does the work and the others find it done.
+//! If several gateways start at once, one does the work and the others wait for it.
 
 use std::path::Path;
 
@@ -13,31 +13,31 @@ use crate::store::keyfile::KeyFile;
 use crate::store::seal::Sealer;
 use crate::store::{Migration, OpenError, StoreError};
 
-/// Under which name `meta` keeps the value that tells whether a key file is that of the store.
+/// The name in the table `meta` of the value that identifies the store's key file.
 const CHECK_VALUE: &str = "key_file_check";
 
-/// What to do about a store whose key file is gone.
+/// What to do about a lost key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum LostKey {
-    /// Stop.
+    /// Refuse to start.
     Refuse,
-    /// Make a new one, and give up what the old one sealed.
+    /// Create a new one, and delete what was encrypted with the old one.
     Forsake,
 }
 
-/// The keys that open a database, and what had to be done to make it ready.
+/// The encryption keys of an opened database, and the migrations that ran.
 pub(in crate::store) struct Ready {
     pub(in crate::store) sealer: Sealer,
     pub(in crate::store) applied: Vec<Migration>,
 }
 
-/// Makes a database ready.
+/// Migrates a database and opens its key file.
 pub(in crate::store) async fn prepare<D: Database>(
     database: &D,
     settings: &settings::Store,
     lost: LostKey,
 ) -> Result<Ready, OpenError> {
-    // No time limit of its own: waiting for locks is bounded, and a step over a large table may take what it needs.
+    // No timeout here: waiting for locks has its own, and a migration of a large table may take long.
     let applied = database.migrate().await?;
     let fitting = async {
         let mut change = database.begin().await.map_err(|error| database.unopened(error))?;
@@ -55,7 +55,7 @@ pub(in crate::store) async fn prepare<D: Database>(
     Ok(Ready { sealer, applied })
 }
 
-/// Applies the steps that are missing, within a transaction of the caller.
+/// Applies the missing migrations, within the caller's transaction.
 pub(in crate::store) async fn apply<C: Migrate>(
     connection: &mut C,
     migrations: &Migrator,
@@ -72,7 +72,7 @@ pub(in crate::store) async fn apply<C: Migrate>(
         .collect())
 }
 
-/// Finds the key file that belongs to this store, or makes one for a store that has seen none.
+/// Opens the key file of this store, or creates one for a new store.
 async fn fit_key<D: Database>(
     change: &mut D::Change,
     database: &D,

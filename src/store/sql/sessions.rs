@@ -1,8 +1,8 @@
-//! Sessions of browsers.
+//! Browser sessions.
 //!
-//! They end by triggers of the schema when the user gets another password or is switched off. So that a login cannot
-//! slip through between the two, a session is written down only if the hash still stands that the password was compared
-//! with.
+//! The schema's triggers end a user's sessions when the password changes or the user is deactivated. A session is
+//! stored only if the password hash is still the one that was verified, so that no session slips through between the
+//! two.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
 };
 
-/// Most sessions of one user; with one more the oldest ends.
+/// Most sessions of one user; one more ends the oldest.
 const MOST: i64 = 50;
 
 #[derive(sqlx::FromRow)]
@@ -36,7 +36,7 @@ struct SessionRow {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("session {0} is not what was asked for, or impossible")]
+#[error("session {0} is not the requested one, or invalid")]
 struct ImpossibleSession(i64);
 
 #[async_trait]

@@ -1,8 +1,8 @@
-//! What an import brought earlier and what does not count any more in the system that it came from.
+//! Finds imported users and tokens that are no longer valid in the system that they came from.
 //!
-//! The store notes beside each user and token that was imported where it came from. Only what came from the same system
-//! is compared with it, so a user who was created here, or who came from another system, is never ended by an import.
-//! What was imported before the store noted that (an empty source) counts as from the same system.
+//! The store records the source of each imported user and token. Only data from the same system is compared, so an
+//! import never ends a user who was created here or came from another system. Data from before the store recorded
+//! sources (an empty source) counts as from the same system.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::store::{
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
 impl<D: Database> SqlStore<D> {
-    /// What counts here although the arrival says that it does not count there. Ends it if the import shall.
+    /// What is valid here, but not in the other system. Revokes it if the import asks for that.
     pub(super) async fn end_stale(
         &self,
         change: &mut D::Change,
@@ -33,7 +33,7 @@ impl<D: Database> SqlStore<D> {
         self.end(change, id, user, &tokens, import).await
     }
 
-    /// The same for a user who is gone there, with all that came along.
+    /// The same for a user who was deleted there, with all imported data.
     pub(super) async fn end_gone(
         &self,
         change: &mut D::Change,
@@ -45,7 +45,7 @@ impl<D: Database> SqlStore<D> {
         let is_stale = is_imported(change, user, import).await? && is_active(change, user).await?;
         let stale = self.end(change, user, is_stale, &tokens, import).await?;
         if is_stale && import.prune {
-            // Further tokens that were made here are those of somebody who is gone as well.
+            // Tokens that were issued here belong to a deleted user as well.
             self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
         }
         Ok(Gone { id: user, name, stale })
@@ -88,7 +88,7 @@ impl<D: Database> SqlStore<D> {
         rows.into_iter().map(TokenRow::into_details).collect()
     }
 
-    /// Ids of users of whom something came from the same system and counts here, in their order.
+    /// Ids of users with valid data from the same system, in order.
     pub(super) async fn imported_users(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError> {
         let statement = Statement::new(
             "SELECT id FROM users WHERE id > $1 AND ( \
@@ -104,7 +104,7 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// Why a token of an arrival must not count here.
+/// Why an imported token must not be valid here.
 pub(super) fn withheld(token: &ArrivingToken, now: Timestamp) -> Option<Withheld> {
     token.withheld.or_else(|| token.expires.filter(|end| *end <= now).map(|_| Withheld::Expired))
 }
@@ -123,26 +123,26 @@ async fn is_imported<C: Change>(change: &mut C, user: SubjectId, import: &Import
     Ok(row.is_some())
 }
 
-/// Notes where a new user came from.
+/// Records the source of a new user.
 pub(super) async fn note_user<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<(), StoreError> {
     let statement = Statement::new("INSERT INTO imported_users (user_id, source) VALUES ($1, $2)");
     change.execute(statement.bind(user.0).bind(import.source.as_str())).await.map(|_| ())
 }
 
-/// Notes where a new token came from.
+/// Records the source of a new token.
 pub(super) async fn note_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
     let statement = Statement::new("INSERT INTO imported_tokens (token_id, source) VALUES ($1, $2)");
     change.execute(statement.bind(token.0).bind(import.source.as_str())).await.map(|_| ())
 }
 
-/// Notes where a user came from who was imported before that was noted.
+/// Records the source of a user who was imported before sources were recorded.
 pub(super) async fn claim_user<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<(), StoreError> {
     let statement = Statement::new("UPDATE imported_users SET source = $1 WHERE user_id = $2 AND source = ''");
     change.execute(statement.bind(import.source.as_str()).bind(user.0)).await.map(|_| ())
 }
 
-/// Notes where a token came from that was imported before that was noted. One that came from another address stays with that
-/// (docs/decisions/0043).
+/// Records the source of a token that was imported before sources were recorded. A token from another address keeps that
+/// address (docs/decisions/0043).
 pub(super) async fn claim_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
     let statement = Statement::new("UPDATE imported_tokens SET source = $1 WHERE token_id = $2 AND source = ''");
     change.execute(statement.bind(import.source.as_str()).bind(token.0)).await.map(|_| ())

@@ -1,17 +1,17 @@
-//! A statement with its arguments, the same text for every database: both read `$1`, `$2`, ….
+//! A statement with its arguments. The placeholders `$1`, `$2`, … work on every database.
 
 use sqlx::mysql::MySqlRow;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Arguments, AssertSqlSafe, Database, Encode, FromRow, SqlSafeStr, SqlStr, Type};
 
-/// One statement, ready to be run, more than once if need be.
+/// One statement; can be run several times.
 pub(in crate::store) struct Statement {
     text: SqlStr,
     arguments: Vec<Argument>,
 }
 
-/// What may stand in place of a `$1`.
+/// The value of a placeholder.
 pub(in crate::store) enum Argument {
     Number(Option<i64>),
     Text(String),
@@ -19,7 +19,7 @@ pub(in crate::store) enum Argument {
     Truth(bool),
 }
 
-/// What every database can read a row into.
+/// A row type that every database supports.
 pub(in crate::store) trait Row:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin + 'static
 {
@@ -40,18 +40,18 @@ impl Statement {
         Statement { text: text.into_sql_str(), arguments: Vec::new() }
     }
 
-    /// With all arguments at once.
+    /// A statement with all its arguments.
     pub(in crate::store) fn with(text: impl SqlSafeStr, arguments: Vec<Argument>) -> Statement {
         Statement { text: text.into_sql_str(), arguments }
     }
 
-    /// The same arguments, for a text made from this one.
+    /// A statement around this one, with the same arguments.
     pub(in crate::store) fn around(self, outer: impl FnOnce(&str) -> String) -> Statement {
         let text = outer(self.text.as_str());
         Statement { text: AssertSqlSafe(text).into_sql_str(), ..self }
     }
 
-    /// Gives the next `$1`, `$2`, … its value.
+    /// Sets the value of the next placeholder.
     pub(in crate::store) fn bind(mut self, argument: impl Into<Argument>) -> Statement {
         self.arguments.push(argument.into());
         self
@@ -61,7 +61,7 @@ impl Statement {
         self.text.clone()
     }
 
-    /// The arguments as one database takes them.
+    /// The arguments in the form that one database needs.
     pub(in crate::store) fn arguments<D: Database>(&self) -> Result<D::Arguments, sqlx::Error>
     where
         for<'t> Option<i64>: Encode<'t, D> + Type<D>,

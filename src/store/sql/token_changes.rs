@@ -1,6 +1,6 @@
-//! What changes of a token that is there, and what the audit trail says of it.
+//! Changes of existing tokens, and their audit entries.
 //!
-//! Each reads what it changes within the change, so no other writer comes in between.
+//! Each reads what it changes within the transaction, so no other writer comes in between.
 
 use super::ledger::{check_owner, count_live, counts, find};
 use super::{Change, Database, SqlStore, Statement, detail};
@@ -20,7 +20,7 @@ impl<D: Database> SqlStore<D> {
         Ok(Revocation { id: record.id, was_live: counts(&record, now) })
     }
 
-    /// Revokes a token, if it is not, and wipes its sealed key, which nobody needs any more.
+    /// Revokes a token unless it is revoked, and deletes its encrypted key.
     pub(super) async fn revoke_one(
         &self,
         change: &mut D::Change,
@@ -76,7 +76,7 @@ impl<D: Database> SqlStore<D> {
         Ok(self.note_token(change, Act::TokenTermsSet, token, &told).await?)
     }
 
-    /// Notes that a token was sent in clear, if that was not known before.
+    /// Records that a token was sent unencrypted for the first time.
     pub(super) async fn mark_one_exposed(
         &self,
         change: &mut D::Change,
@@ -92,7 +92,7 @@ impl<D: Database> SqlStore<D> {
         }
     }
 
-    /// Revokes a token that was sent in clear, if it is not.
+    /// Revokes a token that was sent unencrypted, unless it is revoked.
     pub(super) async fn revoke_one_exposed(
         &self,
         change: &mut D::Change,

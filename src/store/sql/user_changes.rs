@@ -1,6 +1,6 @@
-//! What changes of a user who is there, and what the audit trail says of it.
+//! Changes of existing users, and their audit entries.
 //!
-//! Each reads what it changes within the change, so no other writer comes in between.
+//! Each reads what it changes within the transaction, so no other writer comes in between.
 
 use super::accounts::{account_error, get, id_of, join_groups};
 use super::ledger::count_live;
@@ -9,7 +9,7 @@ use crate::store::{AccountError, Act, DetailsChange, PersonalDetails, Via};
 use crate::token::SubjectId;
 
 impl<D: Database> SqlStore<D> {
-    /// Runs one statement that touches exactly this user, and notes what was done.
+    /// Runs one statement that changes exactly this user, and records it.
     async fn write(
         &self,
         change: &mut D::Change,
@@ -24,14 +24,13 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// A door that only superusers open must not be shut behind the last of them who can sign in. Checked within the
-    /// change, so that two who shut one another out in the same moment come one after the other. The command line needs
-    /// no superuser.
+    /// Ensures that a superuser remains who can sign in to the admin application. The check is part of the transaction,
+    /// so two superusers cannot remove each other at the same moment. The command line needs no superuser.
     async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
         if !matches!(self.actor.via, Via::Admin | Via::Api) {
             return Ok(());
         }
-        // The first condition is that of the index `users_privileged`, the last leaves out whom no password fits.
+        // The first condition matches the index `users_privileged`; the last one excludes users without a password.
         let statement = Statement::new(
             "SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active AND substr(password, 1, 1) <> '!' LIMIT 2",
         );
@@ -142,7 +141,7 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// Noted first: afterwards nobody is there of whom it could be told.
+    /// Recorded before the deletion: afterwards the name is gone.
     pub(super) async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
         self.check_that_somebody_stays(change, user).await?;
         let live = count_live(change, user, self.clock.now()).await?;

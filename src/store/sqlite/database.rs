@@ -1,7 +1,8 @@
-//! The SQLite file: connections, transactions, and the meaning of its errors.
+//! The SQLite file: connections, transactions, and classification of errors.
 //!
-//! One connection writes and several read (WAL: neither waits for the other). Writers queue for that one connection,
-//! and beside other processes for SQLite's own lock, so a transaction that has begun never fails for another writer.
+//! One connection writes and several read (WAL: neither waits for the other). Writers of this process queue for that
+//! connection, and wait for SQLite's lock against other processes. So a transaction that has begun never fails because
+//! of another writer.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -25,7 +26,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 /// SQLite's result code for "another connection has the lock".
 const BUSY: u32 = 5;
 
-/// How long to wait before connecting again: about what a first start takes.
+/// Delay before connecting again: about the time that a first start takes.
 const TURN: Duration = Duration::from_millis(20);
 
 /// An opened database file.
@@ -44,28 +45,28 @@ pub(in crate::store) struct SqliteChange {
     written: watch::Sender<i64>,
 }
 
-/// Which file a path leads to.
+/// Identifies the file at a path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// The path leads to another file than the one that is open.
+/// The path now leads to another file than the open one.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}: replaced while it was in use; restart the gateway to use the new file")]
 struct Replaced(PathBuf);
 
 impl SqliteDatabase {
-    /// Opens the file and makes it if it is missing.
+    /// Opens the file; creates it if it is missing.
     pub(in crate::store) async fn open(path: &Path, settings: &settings::Store) -> Result<SqliteDatabase, OpenError> {
         open(path, settings.max_connections, settings.timeout).await.map_err(|error| unopened(path, error))
     }
 
-    /// An open file outlives its name: without this, a store that was deleted or replaced would go on answering from
-    /// what nobody can change any more, and revocations would go unseen.
+    /// Detects a deleted or replaced file. An open file outlives its name: the old file would go on answering, and
+    /// revocations in the new one would be missed.
     ///
-    /// One look at a local file; on the control half that is no wait worth a thread.
+    /// One system call on a local file: short enough to run on the control half without a thread.
     fn check_file(&self) -> Result<(), StoreError> {
         self.file.check(&self.path)
     }
@@ -98,7 +99,7 @@ impl Database for SqliteDatabase {
     async fn migrate(&self) -> Result<Vec<Migration>, OpenError> {
         let mut change = self.begin().await.map_err(|error| self.unopened(error))?;
         let applied = apply(&mut *change.transaction, &MIGRATIONS).await.map_err(|error| match error {
-            // A locked or damaged file is not a matter of versions.
+            // A locked or malformed file is not a schema error.
             MigrateError::Execute(error) => self.unopened(sorted(error)),
             other => OpenError::Schema { store: self.place(), source: Box::new(other) },
         })?;
@@ -134,13 +135,13 @@ impl Change for SqliteChange {
         let newest = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM change_log");
         let newest: i64 = newest.fetch_one(&mut *self.transaction).await.map_err(sorted)?;
         self.transaction.commit().await.map_err(sorted)?;
-        // Only a change that stands in the log is worth a look at it.
+        // Only a new entry in the change log needs a notification.
         self.written.send_if_modified(|written| std::mem::replace(written, newest) < newest);
         Ok(())
     }
 
     async fn roll_back(self) {
-        // What cannot be undone now is undone when the connection is used again, or ends.
+        // If the rollback fails, it happens when the connection is used again or closes.
         let _ = self.transaction.rollback().await;
     }
 }
@@ -154,7 +155,7 @@ async fn open(path: &Path, readers: u32, timeout: Duration) -> Result<SqliteData
         .busy_timeout(timeout)
         .disable_statement_logging();
     let pool = SqlitePoolOptions::new().acquire_timeout(timeout).test_before_acquire(false);
-    // A commit is on the disk before it is confirmed: a revocation must survive a power cut.
+    // A commit is flushed to disk before it is confirmed: a revocation must survive a power failure.
     let writer = common.clone().journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full);
     let writer = connect_in_turn(pool.clone().max_connections(1), writer, timeout).await?;
     let reader = common.pragma("query_only", "ON");
@@ -163,12 +164,12 @@ async fn open(path: &Path, readers: u32, timeout: Duration) -> Result<SqliteData
 }
 
 fn unopened(path: &Path, source: StoreError) -> OpenError {
-    let mend = "see that the folder exists and that the gateway may write there";
+    let mend = "check that the folder exists and that the gateway can write there";
     OpenError::Database { store: path.display().to_string(), mend, source }
 }
 
 impl FileId {
-    /// Is the file still where it was?
+    /// Checks that the path still leads to this file.
     pub(in crate::store) fn check(self, path: &Path) -> Result<(), StoreError> {
         let now = FileId::of(path).map_err(unavailable)?;
         if now == self { Ok(()) } else { Err(broken(Replaced(path.to_owned()))) }
@@ -179,7 +180,8 @@ impl FileId {
         Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// SQLite would make the file readable for everybody, and its companions take over the mode of the file.
+    /// Creates the file with mode 0600: SQLite would make it readable for all users, and its companion files copy the
+    /// mode.
     fn make(path: &Path) -> io::Result<FileId> {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -188,10 +190,9 @@ impl FileId {
     }
 }
 
-/// Connects, after others who are doing the same.
+/// Connects, and retries while another process does the same.
 ///
-/// Of two processes that switch a new file to WAL at the same moment, SQLite turns one away at once, whatever
-/// `busy_timeout` says.
+/// If two processes switch a new file to WAL at once, SQLite rejects one immediately, ignoring `busy_timeout`.
 async fn connect_in_turn(
     pool: SqlitePoolOptions,
     options: SqliteConnectOptions,
@@ -210,7 +211,7 @@ async fn connect_in_turn(
     tokio::time::timeout(timeout, connecting).await.map_err(unavailable)?.map_err(sorted)
 }
 
-/// Sorts an error of the driver by whether waiting helps.
+/// Classifies an error of the driver: whether a retry can help.
 pub(in crate::store) fn sorted(error: sqlx::Error) -> StoreError {
     let passing = match &error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
@@ -220,7 +221,7 @@ pub(in crate::store) fn sorted(error: sqlx::Error) -> StoreError {
     if passing { unavailable(error) } else { broken(error) }
 }
 
-/// Does this result code of SQLite say "not now" rather than "not ever"?
+/// Whether this result code is temporary.
 fn is_passing(code: &str) -> bool {
     const LOCKED: u32 = 6;
     const NOMEM: u32 = 7;
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_by_itself_counts_as_unavailable() {
+    fn only_temporary_errors_count_as_unavailable() {
         for passing in ["5", "6", "261", "517", "10", "266", "522", "13", "14"] {
             assert!(is_passing(passing), "{passing}");
         }
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_confirmed_change_survives_a_power_cut() {
+    async fn a_confirmed_change_survives_a_power_failure() {
         let folder = tempfile::tempdir().unwrap();
         let database = open(&folder.path().join("store.db"), 1, Duration::from_secs(5)).await.unwrap();
         let mut change = database.begin().await.unwrap();
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_the_driver_are_sorted_by_whether_waiting_helps() {
+    fn errors_of_the_driver_are_classified_as_temporary_or_not() {
         assert!(matches!(sorted(sqlx::Error::PoolTimedOut), StoreError::Unavailable(_)));
         assert!(matches!(sorted(sqlx::Error::Io(io::Error::other("x"))), StoreError::Unavailable(_)));
         assert!(matches!(sorted(sqlx::Error::RowNotFound), StoreError::Broken(_)));

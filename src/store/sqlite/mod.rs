@@ -1,4 +1,4 @@
-//! The store in an SQLite file: its connections and transactions, and how its own changes are heard of.
+//! The store in an SQLite file: its connections, transactions and feed.
 
 mod database;
 mod feed;

@@ -10,7 +10,7 @@ mod counts;
 mod packed;
 mod window;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,12 +29,14 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Maximum number of slots: an hour.
 const SLOTS: u64 = 1_800;
 
+/// Maximum number of route names, unless more are configured at once.
+const MOST_NAMES: usize = 4_096;
+
 /// Maximum memory for the details per route.
 pub const MOST_BYTES: usize = 32 << 20;
 
 /// The traffic of the last hour. One task writes it; pages read it.
 pub struct History {
-    routes: usize,
     most_bytes: usize,
     /// The last sums of the recorders.
     last: Mutex<Reading>,
@@ -44,15 +46,21 @@ pub struct History {
 /// The sums of all recorders at one time.
 struct Reading {
     at: Timestamp,
-    /// Per route; the last is for requests without one.
-    routes: Vec<Counts>,
+    /// By name; `None` for requests without a route.
+    routes: BTreeMap<RouteName, Counts>,
     hits: u64,
     misses: u64,
     connections: u64,
 }
 
+/// The name of a route; `None` stands for requests that matched none.
+pub type RouteName = Option<Arc<str>>;
+
 #[derive(Default)]
 struct Kept {
+    /// The names of routes; their places are their numbers in the slots.
+    names: Arc<Vec<RouteName>>,
+    numbers: HashMap<RouteName, usize>,
     /// The number of the newest step, stored or not.
     number: u64,
     slots: VecDeque<Slot>,
@@ -84,16 +92,15 @@ struct Sums {
 const _: () = assert!((size_of::<Slot>() + size_of::<Sums>() + 64) * 1_800 <= 1 << 20);
 
 impl History {
-    /// Creates an empty history for this many routes, whose recorders were created at `now`.
-    pub fn new(routes: usize, now: Timestamp) -> History {
-        History::within(routes, now, MOST_BYTES)
+    /// Creates an empty history, for recorders that were created at `now`.
+    pub fn new(now: Timestamp) -> History {
+        History::within(now, MOST_BYTES)
     }
 
     /// Like [`History::new`], with another memory bound.
-    fn within(routes: usize, now: Timestamp, most_bytes: usize) -> History {
-        let nothing =
-            Reading { at: now, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
-        History { routes, most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
+    fn within(now: Timestamp, most_bytes: usize) -> History {
+        let nothing = Reading { at: now, routes: BTreeMap::new(), hits: 0, misses: 0, connections: 0 };
+        History { most_bytes, last: Mutex::new(nothing), kept: Mutex::default() }
     }
 
     /// Stores the traffic since the last call, unless that was too long ago. Call it every [`SLOT`]; a missed call
@@ -101,12 +108,14 @@ impl History {
     pub fn sample(&self, recorders: &[Arc<Recorder>], now: Timestamp) {
         // Held to the end, so that concurrent calls do not interleave.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let reading = Reading::of(recorders, self.routes, now);
+        let reading = Reading::of(recorders, now);
         let elapsed = now.since(last.at);
-        let added: Vec<Counts> =
-            reading.routes.iter().zip(&last.routes).map(|(now, before)| now.since(before)).collect();
+        let nothing = Counts::default();
+        let added =
+            reading.routes.iter().map(|(name, counts)| (name, counts.since(last.routes.get(name).unwrap_or(&nothing))));
+        let added: Vec<(&RouteName, Counts)> = added.collect();
         let mut counts = Counts::default();
-        added.iter().for_each(|route| counts += route);
+        added.iter().for_each(|(_, route)| counts += route);
         let sums = Sums {
             // A test clock, or a clock that was set back, may not have advanced.
             span: if elapsed.is_zero() { SLOT } else { elapsed },
@@ -115,12 +124,14 @@ impl History {
             misses: reading.misses.saturating_sub(last.misses),
             connections: reading.connections,
         };
-        *last = reading;
         let mut kept = self.kept();
         kept.go_on(steps(elapsed));
         if elapsed <= LONGEST {
-            kept.push(sums, packed::pack(&added).into(), self.most_bytes);
+            let numbered = kept.numbered(added);
+            kept.push(sums, packed::pack(&numbered).into(), self.most_bytes);
         }
+        drop(kept);
+        *last = reading;
     }
 
     /// The time of the last sample.
@@ -131,7 +142,7 @@ impl History {
     /// Returns the recent traffic that this window covers.
     pub fn window(&self, reach: Reach) -> Window {
         let kept = self.kept();
-        Window::new(reach, self.routes, kept.number, kept.slots.iter().cloned().collect())
+        Window::new(reach, Arc::clone(&kept.names), kept.number, kept.slots.iter().cloned().collect())
     }
 
     /// Changes with every sample.
@@ -151,12 +162,11 @@ impl History {
 }
 
 impl Reading {
-    fn of(recorders: &[Arc<Recorder>], routes: usize, at: Timestamp) -> Reading {
-        let mut reading =
-            Reading { at, routes: vec![Counts::default(); routes + 1], hits: 0, misses: 0, connections: 0 };
+    fn of(recorders: &[Arc<Recorder>], at: Timestamp) -> Reading {
+        let mut reading = Reading { at, routes: BTreeMap::new(), hits: 0, misses: 0, connections: 0 };
         for recorder in recorders {
-            for (sum, (_, counters)) in reading.routes.iter_mut().zip(recorder.routes()) {
-                *sum += &Counts::of(counters);
+            for (name, counters) in recorder.routes() {
+                *reading.routes.entry(name).or_default() += &Counts::of(&counters);
             }
             reading.hits = reading.hits.saturating_add(recorder.cache_hits());
             reading.misses = reading.misses.saturating_add(recorder.cache_misses());
@@ -167,6 +177,31 @@ impl Reading {
 }
 
 impl Kept {
+    /// Numbers the routes that had requests, in ascending order.
+    fn numbered(&mut self, added: Vec<(&RouteName, Counts)>) -> Vec<(usize, Counts)> {
+        let most = MOST_NAMES.max(2 * added.len());
+        let added = added.into_iter().filter(|(_, counts)| *counts != Counts::default());
+        let mut numbered: Vec<_> = added.map(|(name, counts)| (self.number_of(name, most), counts)).collect();
+        numbered.sort_unstable_by_key(|(number, _)| *number);
+        numbered
+    }
+
+    /// Returns the number of a name: a new one for a new name.
+    fn number_of(&mut self, name: &RouteName, most: usize) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        if self.names.len() >= most {
+            // Configurations with ever new names must not add up. Their totals stay.
+            self.slots.iter_mut().for_each(|slot| slot.routes = None);
+            (self.names, self.numbers, self.bytes) = (Arc::default(), HashMap::new(), 0);
+        }
+        let number = self.names.len();
+        Arc::make_mut(&mut self.names).push(name.clone());
+        self.numbers.insert(name.clone(), number);
+        number
+    }
+
     /// Advances by several steps; drops slots older than an hour.
     fn go_on(&mut self, steps: u64) {
         self.number = self.number.saturating_add(steps);

@@ -1,6 +1,6 @@
 //! Packs the counters of many routes into few bytes.
 //!
-//! Each route with requests is stored as its index, one bit per non-zero counter, then those counters. Numbers are
+//! Each route with requests is stored as its number, one bit per non-zero counter, then those counters. Numbers are
 //! little-endian base 128: seven bits per byte, the eighth bit set on all but the last byte. An idle route takes no
 //! room, a busy one about 30 bytes.
 
@@ -9,10 +9,11 @@ use super::counts::Counts;
 // One bit per counter.
 const _: () = assert!(Counts::FIELDS <= 64);
 
-/// Packs the routes with requests, in the order of their indices.
-pub(super) fn pack(routes: &[Counts]) -> Vec<u8> {
+/// Packs the counters of numbered routes; those without requests take no room.
+pub(super) fn pack(routes: &[(usize, Counts)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (index, counts) in (0_u64..).zip(routes) {
+    for (number, counts) in routes {
+        let index = u64::try_from(*number).unwrap_or(u64::MAX);
         let present = counts.fields().enumerate().filter(|(_, number)| *number > 0);
         let bits = present.fold(0_u64, |bits, (field, _)| bits | 1 << field);
         if bits > 0 {
@@ -78,10 +79,11 @@ mod tests {
             *number = u64::MAX >> value;
         }
         routes[7].statuses[4] = u64::MAX;
+        let routes: Vec<_> = routes.into_iter().enumerate().collect();
         let bytes = pack(&routes);
         let mut found = Vec::new();
         unpack(&bytes, |index, counts| found.push((index, counts.clone())));
-        assert_eq!(found, [(7, routes[7].clone()), (299, routes[299].clone())]);
+        assert_eq!(found, [routes[7].clone(), routes[299].clone()]);
         assert!(pack(&routes[8..299]).is_empty());
     }
 
@@ -89,7 +91,7 @@ mod tests {
     fn bytes_that_break_off_end_the_list() {
         let mut routes = vec![Counts::default(); 2];
         (routes[0].statuses[0], routes[1].statuses[0]) = (1, 200);
-        let bytes = pack(&routes);
+        let bytes = pack(&routes.into_iter().enumerate().collect::<Vec<_>>());
         for length in 0..bytes.len() {
             let mut seen = 0;
             unpack(&bytes[..length], |_, _| seen += 1);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::{Clock, Hand};
-use crate::telemetry::{Outcome, RouteIndex};
+use crate::telemetry::Outcome;
 
 struct Site {
     recorders: [Arc<Recorder>; 2],
@@ -10,18 +10,22 @@ struct Site {
 }
 
 impl Site {
-    fn new(routes: usize, most_bytes: usize) -> Site {
-        let names: Vec<Arc<str>> = (0..routes).map(|route| format!("route-{route}").into()).collect();
+    fn new(most_bytes: usize) -> Site {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(1_800_000_000_000_000));
-        let history = History::within(routes, clock.now(), most_bytes);
-        Site { recorders: [Recorder::new(&names), Recorder::new(&names)], history, clock, hand }
+        let history = History::within(clock.now(), most_bytes);
+        Site { recorders: [Recorder::new(), Recorder::new()], history, clock, hand }
     }
 
     fn answer(&self, worker: usize, route: u32, status: u16, count: u64) {
         let upstream = (status != 401).then_some(Duration::from_millis(2));
         for _ in 0..count {
             let took = Duration::from_millis(3);
-            self.recorders[worker].request(RouteIndex(route), Outcome::Forwarded, Some(status), took, upstream);
+            self.recorders[worker].route(&name(route).unwrap()).request(
+                Outcome::Forwarded,
+                Some(status),
+                took,
+                upstream,
+            );
         }
     }
 
@@ -31,13 +35,18 @@ impl Site {
     }
 }
 
+/// The name of a route in these tests.
+fn name(route: u32) -> RouteName {
+    Some(format!("route-{route}").into())
+}
+
 fn requests(points: &[Option<Point>]) -> Vec<Option<u64>> {
     points.iter().map(|point| point.as_ref().map(|point| point.counts.requests())).collect()
 }
 
 #[test]
 fn a_point_holds_what_all_workers_counted_since_the_one_before() {
-    let site = Site::new(2, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     site.answer(0, 0, 200, 6);
     site.answer(1, 0, 401, 2);
     site.answer(1, 1, 503, 4);
@@ -55,24 +64,40 @@ fn a_point_holds_what_all_workers_counted_since_the_one_before() {
     assert_eq!((first.counts.watched(401), first.counts.watched(503)), (2, 4));
     assert_eq!(first.per_second(first.counts.requests()), 6.0);
     assert_eq!((first.hit_rate(), second.hit_rate(), second.connections), (Some(1.0), Some(0.0), 1));
-    assert_eq!(requests(&window.of(|route| route == 0)[148..]), [Some(8), Some(10)]);
+    assert_eq!(requests(&window.of(|route| route == Some("route-0"))[148..]), [Some(8), Some(10)]);
     let (sums, span) = window.by_route();
-    assert_eq!(sums.iter().map(Counts::requests).collect::<Vec<_>>(), [18, 4, 0]);
-    assert_eq!((sums[0].upstream.count(), span), (16, 2 * SLOT));
+    assert_eq!(sums.values().map(Counts::requests).collect::<Vec<_>>(), [18, 4]);
+    assert_eq!((sums[&name(0)].upstream.count(), span), (16, 2 * SLOT));
 }
 
 #[test]
-fn requests_without_a_route_stand_behind_the_last_one() {
-    let site = Site::new(1, MOST_BYTES);
-    site.answer(0, u32::MAX, 404, 3);
+fn requests_without_a_route_have_no_name() {
+    let site = Site::new(MOST_BYTES);
+    site.recorders[0].unrouted().request(Outcome::NoRoute, Some(404), SLOT, None);
     site.step(SLOT);
     let (sums, _) = site.history.window(Reach::Hour).by_route();
-    assert_eq!(sums[1].requests(), 3);
+    assert_eq!(sums[&None].requests(), 1);
+}
+
+#[test]
+fn ever_new_names_do_not_add_up_and_the_totals_stay() {
+    let site = Site::new(MOST_BYTES);
+    for route in 0..3 * u32::try_from(MOST_NAMES).unwrap() {
+        site.answer(0, route, 200, 1);
+        if route % 512 == 511 {
+            site.step(SLOT);
+            site.recorders[0].forget_unused();
+        }
+    }
+    assert!(site.history.kept().names.len() <= MOST_NAMES);
+    let window = site.history.window(Reach::Minutes5);
+    assert_eq!(requests(&window.all()).into_iter().flatten().sum::<u64>(), 3 * u64::try_from(MOST_NAMES).unwrap());
+    assert!(window.by_route().0.contains_key(&name(3 * u32::try_from(MOST_NAMES).unwrap() - 1)));
 }
 
 #[test]
 fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
-    let site = Site::new(1, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     for after in [2_000, 2_900, 1_100, 8_000] {
         site.answer(0, 0, 200, 1);
         site.step(Duration::from_millis(after));
@@ -83,10 +108,11 @@ fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
 
 #[test]
 fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
-    let site = Site::new(1, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     let rate = |reach| {
         let (sums, span) = site.history.window(reach).by_route();
-        (sums[0].requests(), per_second(sums[0].requests(), span))
+        let requests = sums[&name(0)].requests();
+        (requests, per_second(requests, span))
     };
     for after in [SLOT, SLOT, Duration::from_secs(600), SLOT] {
         site.answer(0, 0, 200, 8);
@@ -106,7 +132,7 @@ fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
 
 #[test]
 fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
-    let site = Site::new(1, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     for back in [0, 3_600] {
         site.answer(0, 0, 200, 4);
         site.hand.set(Timestamp::from_micros(site.clock.now().as_micros() - back * 1_000_000));
@@ -119,7 +145,7 @@ fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
 
 #[test]
 fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
-    let site = Site::new(1, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     for _ in 0..2_000 {
         site.answer(0, 0, 200, 1);
         site.step(SLOT);
@@ -137,7 +163,7 @@ fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
 
 #[test]
 fn what_is_kept_of_many_routes_stays_within_its_bound_and_the_newest_stays() {
-    let site = Site::new(300, 64 << 10);
+    let site = Site::new(64 << 10);
     for _ in 0..50 {
         for route in 0..300 {
             site.answer(0, route, 200, 3);
@@ -148,21 +174,21 @@ fn what_is_kept_of_many_routes_stays_within_its_bound_and_the_newest_stays() {
     let window = site.history.window(Reach::Minutes5);
     let sum = |points: &[Option<Point>]| requests(points).into_iter().flatten().sum::<u64>();
     assert_eq!(sum(&window.all()), 50 * 900, "the sums stay");
-    let one = window.of(|route| route == 299);
+    let one = window.of(|route| route == Some("route-299"));
     assert!(one[149].is_some() && one[100].is_none(), "the oldest goes first");
     let (sums, span) = window.by_route();
-    assert_eq!(per_second(sums[0].requests(), span), 1.5, "and the rate is that of the time that is left");
+    assert_eq!(per_second(sums[&name(0)].requests(), span), 1.5, "and the rate is that of the time that is left");
 }
 
 #[test]
 fn a_busy_route_takes_about_thirty_bytes_of_a_slot_and_an_idle_one_none() {
-    let site = Site::new(10, MOST_BYTES);
+    let site = Site::new(MOST_BYTES);
     for (status, count) in [(200, 9_000), (304, 500), (401, 300), (404, 20), (503, 3)] {
         site.answer(0, 3, status, count);
     }
     for micros in [90, 200, 400, 900, 2_000, 20_000, 90_000] {
         let took = Duration::from_micros(micros);
-        site.recorders[1].request(RouteIndex(3), Outcome::Forwarded, Some(200), took, Some(took));
+        site.recorders[1].route(&name(3).unwrap()).request(Outcome::Forwarded, Some(200), took, Some(took));
     }
     site.step(SLOT);
     assert!((20..=45).contains(&site.history.bytes()), "{}", site.history.bytes());

@@ -1,10 +1,12 @@
 //! A window of the recent traffic, as points of a chart.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::Counts;
 use super::packed::unpack;
-use super::{SLOT, Slot, share};
+use super::{RouteName, SLOT, Slot, share};
 
 /// The length of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +24,8 @@ pub enum Reach {
 /// A copy: reading it blocks no writer.
 pub struct Window {
     reach: Reach,
-    routes: usize,
+    /// The names of the routes; their places are their numbers in the slots.
+    names: Arc<Vec<RouteName>>,
     /// The number of the newest step.
     number: u64,
     /// In ascending order of their numbers.
@@ -78,10 +81,10 @@ impl Reach {
 }
 
 impl Window {
-    pub(super) fn new(reach: Reach, routes: usize, number: u64, mut slots: Vec<Slot>) -> Window {
+    pub(super) fn new(reach: Reach, names: Arc<Vec<RouteName>>, number: u64, mut slots: Vec<Slot>) -> Window {
         let first = (number / reach.slots()).saturating_sub(reach.points() - 1);
         slots.retain(|slot| slot.number / reach.slots() >= first);
-        Window { reach, routes, number, slots }
+        Window { reach, names, number, slots }
     }
 
     /// Returns all requests per point, oldest first. `None`: a gap.
@@ -89,12 +92,13 @@ impl Window {
         self.points(|slot| Some(slot.sums.counts.clone()))
     }
 
-    /// Returns the requests of some routes; the index after the last route stands for requests without one.
-    pub fn of(&self, is_meant: impl Fn(usize) -> bool) -> Vec<Option<Point>> {
+    /// Returns the requests of the routes whose names `is_meant` accepts; `None` is the name of requests without a route.
+    pub fn of(&self, is_meant: impl Fn(Option<&str>) -> bool) -> Vec<Option<Point>> {
+        let meant: Vec<bool> = self.names.iter().map(|name| is_meant(name.as_deref())).collect();
         self.points(|slot| {
             let mut sum = Counts::default();
             unpack(slot.routes.as_deref()?, |route, counts| {
-                if is_meant(route) {
+                if meant.get(route) == Some(&true) {
                     sum += counts;
                 }
             });
@@ -102,15 +106,15 @@ impl Window {
         })
     }
 
-    /// Returns the sums per route, then of requests without a route, and the time that they cover.
-    pub fn by_route(&self) -> (Vec<Counts>, Duration) {
-        let (mut sums, mut span) = (vec![Counts::default(); self.routes + 1], Duration::ZERO);
+    /// Returns the sums of each route that had requests, and the time that they cover.
+    pub fn by_route(&self) -> (BTreeMap<RouteName, Counts>, Duration) {
+        let (mut sums, mut span) = (BTreeMap::<RouteName, Counts>::new(), Duration::ZERO);
         for slot in &self.slots {
             let Some(routes) = slot.routes.as_deref() else { continue };
             span += slot.sums.span;
             unpack(routes, |route, counts| {
-                if let Some(sum) = sums.get_mut(route) {
-                    *sum += counts;
+                if let Some(name) = self.names.get(route) {
+                    *sums.entry(name.clone()).or_default() += counts;
                 }
             });
         }

@@ -1,4 +1,4 @@
-"""`manage.py COMMAND …`, or `manage.py - CODE`, which runs code with the names that it is likely to need."""
+"""`manage.py COMMAND …`, or `manage.py - CODE`, which runs code with common names imported."""
 
 import os
 import sys

@@ -53,7 +53,7 @@ impl PartialSchema for Time {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
-            .description(Some("A time as RFC 3339 has it."))
+            .description(Some("A time in RFC 3339 format."))
             .into()
     }
 }
@@ -91,7 +91,7 @@ fn id(name: &str, id: Option<i64>) -> Result<Option<i64>, Problem> {
 /// Refuses a search text that is longer than any value it could match.
 fn bounded(name: &str, text: Option<String>, longest: usize) -> Result<Option<String>, Problem> {
     if text.as_ref().is_some_and(|text| text.chars().count() > longest) {
-        return Err(Problem::invalid(name, format!("at most {longest} characters")));
+        return Err(Problem::invalid(name, format!("must have at most {longest} characters")));
     }
     Ok(text)
 }

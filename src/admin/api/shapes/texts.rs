@@ -33,17 +33,16 @@ pub(super) fn personal_name() -> ObjectBuilder {
 }
 
 pub(super) fn groups() -> ArrayBuilder {
-    let described =
-        "Those that do not exist are made. At most 1024 bytes together, percent-encoded and joined by commas.";
+    let described = "Missing groups are created. At most 1024 bytes together, percent-encoded and joined by commas.";
     ArrayBuilder::new().items(label(150)).description(Some(described))
 }
 
 pub(super) fn token_name() -> ObjectBuilder {
-    label(100).description(Some("What it is called."))
+    label(100).description(Some("The name of the token."))
 }
 
 pub(super) fn scopes() -> ArrayBuilder {
-    let described = "What it may be used for. At most 1024 characters together, with a blank between two.";
+    let described = "The permissions of the token. At most 1024 characters together, separated by spaces.";
     ArrayBuilder::new().items(text().pattern(Some(SCOPE))).description(Some(described))
 }
 

@@ -331,7 +331,7 @@ impl Pasted {
         if fits {
             Ok(&self.text)
         } else {
-            Err(Problem::invalid("text", format!("at most {LONGEST_PASTED} characters")))
+            Err(Problem::invalid("text", format!("must have at most {LONGEST_PASTED} characters")))
         }
     }
 }
@@ -355,7 +355,7 @@ fn set(scopes: Vec<ScopeWord>) -> ScopeSet {
     ScopeSet::new(scopes.into_iter().map(|ScopeWord(scope)| scope))
 }
 
-/// The one place where an answer gets a key.
+/// Serializes a key in plain text: the only place where a response contains a key.
 fn in_clear<S: Serializer>(key: &TokenKey, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(key.expose())
 }

@@ -34,13 +34,13 @@ impl TrafficParameters {
         let subject = match (self.route, self.upstream) {
             (None, None) => Subject::All,
             (Some(route), None) => {
-                monitor.route(&route).ok_or_else(|| Problem::invalid("route", "there is none of this name"))?
+                monitor.route(&route).ok_or_else(|| Problem::invalid("route", "there is no route of this name"))?
             }
-            (None, Some(upstream)) => {
-                monitor.upstream(&upstream).ok_or_else(|| Problem::invalid("upstream", "there is none of this name"))?
-            }
+            (None, Some(upstream)) => monitor
+                .upstream(&upstream)
+                .ok_or_else(|| Problem::invalid("upstream", "there is no upstream of this name"))?,
             (Some(_), Some(_)) => {
-                return Err(Problem::invalid("upstream", "ask for a route or for an upstream, not for both"));
+                return Err(Problem::invalid("upstream", "select a route or an upstream, not both"));
             }
         };
         Ok((subject, self.minutes.map_or(Reach::Minutes15, |Minutes(reach)| reach)))

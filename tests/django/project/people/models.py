@@ -1,4 +1,4 @@
-"""Users of a project's own, who log in with their e-mail address."""
+"""A custom user model whose users log in with their e-mail address."""
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models

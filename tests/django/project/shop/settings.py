@@ -1,4 +1,4 @@
-"""A project as `django-admin startproject` makes it, with DRF's tokens. The database comes from the environment."""
+"""A project as `django-admin startproject` creates it, with DRF's tokens. The database comes from the environment."""
 
 import json
 import os
@@ -7,7 +7,7 @@ DATABASES = {"default": json.loads(os.environ["DATABASE"])}
 if DATABASES["default"]["ENGINE"].endswith("mysql"):
     import pymysql
 
-    # Django asks for the version of another driver.
+    # Django checks the version of another driver.
     pymysql.version_info = (2, 2, 8, "final", 0)
     pymysql.__version__ = "2.2.8"
     pymysql.install_as_MySQLdb()
@@ -52,12 +52,12 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
 }
 
-# Users of its own.
+# The custom user model.
 if "PEOPLE" in os.environ:
     INSTALLED_APPS.append("people")
     AUTH_USER_MODEL = "people.Person"
 
-# What docs/DJANGO.md tells of.
+# The settings of docs/DJANGO.md.
 if "IDENTITY" in os.environ:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     AUTHENTICATION_BACKENDS = ["tokengate_identity.GatewayBackend", "django.contrib.auth.backends.ModelBackend"]

@@ -1,13 +1,13 @@
-//! The order of the modules, and what each may touch (docs/ARCHITECTURE.md, "Rules").
+//! The order of the modules, and the crates that each may use (docs/ARCHITECTURE.md, "Rules").
 //!
-//! Reads the sources as text: comments and literals are blanked, so that prose may name what code may not. A rule that
-//! is broken is told with file and line; [`rules_that_are_broken_are_found`] shows for each that it can be.
+//! Reads the sources as text. Comments and literals are blanked, so that they may name what code may not. A violation is
+//! reported with file and line; [`violations_are_found`] has one of each kind.
 
 use std::fs;
 use std::path::Path;
 
-/// Crates that few places may name, and those places.
-const FENCED: [(&str, &[&str]); 7] = [
+/// Crates that only some files may use, and these files.
+const CONFINED: [(&str, &[&str]); 7] = [
     ("hyper", &["upstream/", "gateway/", "listener/", "admin/door.rs"]),
     ("hyper_util", &["listener/", "admin/door.rs"]),
     ("h2", &["upstream/", "listener/"]),
@@ -17,10 +17,10 @@ const FENCED: [(&str, &[&str]); 7] = [
     ("rustls", &["tls/", "listener/tls.rs", "upstream/connect.rs"]),
 ];
 
-/// Code that decides by what it is given alone.
+/// Code without I/O and clock: its result depends only on its arguments.
 const PURE: [&str; 5] = ["token/", "identity.rs", "route/", "auth/permit.rs", "http1/"];
 
-/// What such code may not name: modules of `std` first, then types and crates.
+/// The names that such code may not use: modules of `std`, then types and crates.
 const IMPURE_STD: [&str; 5] = ["fs", "io", "env", "process", "thread"];
 const IMPURE: [&str; 8] =
     ["tokio", "Clock", "SystemTime", "Instant", "TcpStream", "TcpListener", "UdpSocket", "UnixStream"];
@@ -34,50 +34,50 @@ struct Source {
 }
 
 #[test]
-fn modules_import_only_from_floors_below_and_keep_to_their_tools() {
+fn modules_import_only_from_earlier_modules_and_allowed_crates() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
     read_sources(&root, &root, &mut sources);
     let order = order(&fs::read_to_string(root.join("lib.rs")).unwrap());
     assert!(order.len() > 10 && sources.len() > order.len(), "too little was read: {order:?}");
-    let broken = broken_rules(&order, &sources);
+    let broken = violations(&order, &sources);
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
 #[test]
-fn rules_that_are_broken_are_found() {
+fn violations_are_found() {
     let order = ["clock", "token", "store", "route", "gateway", "listener", "admin", "cli"].map(str::to_owned);
     let table = [
-        ("token/mod.rs", "use crate::store::Store;", "token imports store, which stands above it"),
-        ("token/key.rs", "fn f() {\n    crate::route::find();\n}", "token imports route, which stands above it"),
-        ("clock.rs", "use crate::{clock::Hand, token::Key};", "clock imports token, which stands above it"),
-        ("token/key.rs", "use super::super::store::Store;", "token imports store, which stands above it"),
-        ("clock.rs", "use super::token;", "clock imports token, which stands above it"),
+        ("token/mod.rs", "use crate::store::Store;", "token imports store, which comes later"),
+        ("token/key.rs", "fn f() {\n    crate::route::find();\n}", "token imports route, which comes later"),
+        ("clock.rs", "use crate::{clock::Hand, token::Key};", "clock imports token, which comes later"),
+        ("token/key.rs", "use super::super::store::Store;", "token imports store, which comes later"),
+        ("clock.rs", "use super::token;", "clock imports token, which comes later"),
         ("clock.rs", "#[cfg(test)]\nmod tests {\n    use crate::token::Key;\n}", "clock imports token"),
         ("admin/mod.rs", "use crate::listener::Peer;", "admin and listener never import one another"),
-        ("cli/mod.rs", "use crate::missing::X;", "crate::missing is not in the list of floors"),
-        ("extra.rs", "", "not in the list of floors"),
-        ("store/mod.rs", "use hyper::Request;", "hyper is fenced"),
-        ("gateway/mod.rs", "use tokio_rustls::rustls::ServerConfig;", "rustls is fenced"),
-        ("listener/accept.rs", "use rustls::ServerConfig;", "rustls is fenced"),
-        ("gateway/mod.rs", "use axum;", "axum is fenced"),
-        ("store/mod.rs", "use redis::Client;", "redis is fenced"),
-        ("route/mod.rs", "use std::{cmp, fs::File};", "names fs: pure code"),
-        ("route/mod.rs", "fn f(c: &Clock) {}", "names Clock: pure code"),
-        ("token/key.rs", "fn f() { std::io::stdin(); }", "names io: pure code"),
+        ("cli/mod.rs", "use crate::missing::X;", "crate::missing is not in the list of modules"),
+        ("extra.rs", "", "not in the list of modules"),
+        ("store/mod.rs", "use hyper::Request;", "hyper may only be used in"),
+        ("gateway/mod.rs", "use tokio_rustls::rustls::ServerConfig;", "rustls may only be used in"),
+        ("listener/accept.rs", "use rustls::ServerConfig;", "rustls may only be used in"),
+        ("gateway/mod.rs", "use axum;", "axum may only be used in"),
+        ("store/mod.rs", "use redis::Client;", "redis may only be used in"),
+        ("route/mod.rs", "use std::{cmp, fs::File};", "uses fs: this code"),
+        ("route/mod.rs", "fn f(c: &Clock) {}", "uses Clock: this code"),
+        ("token/key.rs", "fn f() { std::io::stdin(); }", "uses io: this code"),
         ("store/mod.rs", "fn f() { x.unwrap() }", "unwrap outside tests"),
         ("store/mod.rs", "#[expect(clippy::expect_used)]\nfn f() {\n}\nfn g() {\n    x.expect(\"\")\n}", "5: expect"),
         ("store/mod.rs", &"\n".repeat(401), "401 lines"),
     ];
     for (path, text, wanted) in table {
         let sources = [Source { path: path.to_owned(), text: text.to_owned() }];
-        let broken = broken_rules(&order, &sources);
+        let broken = violations(&order, &sources);
         assert!(broken.len() == 1 && broken[0].contains(wanted), "{path}: {text:?}\n{broken:?}");
     }
 }
 
 #[test]
-fn what_is_allowed_is_not_reported() {
+fn allowed_code_is_not_reported() {
     let order = ["clock", "tls", "token", "config", "store", "cli"].map(str::to_owned);
     let table = [
         (
@@ -94,7 +94,7 @@ fn what_is_allowed_is_not_reported() {
     ];
     for (path, text) in table {
         let sources = [Source { path: path.to_owned(), text: text.to_owned() }];
-        assert_eq!(broken_rules(&order, &sources), Vec::<String>::new(), "{path}: {text}");
+        assert_eq!(violations(&order, &sources), Vec::<String>::new(), "{path}: {text}");
     }
 }
 
@@ -111,14 +111,14 @@ fn read_sources(root: &Path, folder: &Path, into: &mut Vec<Source>) {
     into.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
-/// The modules that `src/lib.rs` lists, ground first.
+/// The modules in the order of `src/lib.rs`.
 fn order(library: &str) -> Vec<String> {
     let names = library.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     names.map(str::to_owned).collect()
 }
 
-/// Every rule that is broken, with its place.
-fn broken_rules(order: &[String], sources: &[Source]) -> Vec<String> {
+/// All violations, with their places.
+fn violations(order: &[String], sources: &[Source]) -> Vec<String> {
     let mut broken = Vec::new();
     for source in sources {
         let mut tell = |line: usize, what: String| broken.push(format!("src/{}:{line}: {what}", source.path));
@@ -154,24 +154,24 @@ fn check_panics(code: &str, tell: &mut impl FnMut(usize, String)) {
 
 fn check_imports(order: &[String], path: &str, all: &str, code: &str, tell: &mut impl FnMut(usize, String)) {
     let module = path.split('/').next().unwrap_or(path).trim_end_matches(".rs");
-    let floor = |name: &str| order.iter().position(|other| other == name);
-    let Some(own_floor) = floor(module) else {
-        return tell(1, "not in the list of floors in src/lib.rs".to_owned());
+    let place = |name: &str| order.iter().position(|other| other == name);
+    let Some(own_place) = place(module) else {
+        return tell(1, "not in the list of modules in src/lib.rs".to_owned());
     };
-    // `super` often enough is the crate; inside tests it means one module more, and they use it for their file alone.
+    // `super`, repeated by the depth of the file, is the crate. Tests are one module deeper and use it for their file only.
     let depth = path.split('/').count() - usize::from(path.ends_with("/mod.rs"));
     let by_crate = heads(all, "crate::");
     let by_super = heads(code, &"super::".repeat(depth));
     for (line, name) in by_crate.into_iter().chain(by_super) {
-        match floor(&name) {
+        match place(&name) {
             None if name == "super" => tell(line, "leaves the crate".to_owned()),
-            // A macro or a constant of the crate itself has no floor, but there are none.
-            None => tell(line, format!("crate::{name} is not in the list of floors in src/lib.rs")),
+            // A macro or constant of the crate root would have no place; there are none.
+            None => tell(line, format!("crate::{name} is not in the list of modules in src/lib.rs")),
             Some(_) if (module, name.as_str()) == ("admin", "listener") => {
                 tell(line, "admin and listener never import one another".to_owned());
             }
-            // That nobody imports `cli` follows from its place: it is the last.
-            Some(other) if other > own_floor => tell(line, format!("{module} imports {name}, which stands above it")),
+            // No module imports `cli`, since it is the last one.
+            Some(other) if other > own_place => tell(line, format!("{module} imports {name}, which comes later")),
             Some(_) => {}
         }
     }
@@ -179,22 +179,22 @@ fn check_imports(order: &[String], path: &str, all: &str, code: &str, tell: &mut
 
 fn check_tools(path: &str, code: &str, tell: &mut impl FnMut(usize, String)) {
     let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
-    for (name, places) in FENCED.iter().filter(|(_, places)| !is_in(places)) {
+    for (name, places) in CONFINED.iter().filter(|(_, places)| !is_in(places)) {
         let uses = words(code, name);
         for (line, _) in uses.filter(|(_, rest)| rest.starts_with("::") || rest.starts_with(';')) {
-            tell(line, format!("{name} is fenced: only {} may name it", places.join(", ")));
+            tell(line, format!("{name} may only be used in {}", places.join(", ")));
         }
     }
     if is_in(&PURE) {
         let std = heads(code, "std::").into_iter().filter(|(_, name)| IMPURE_STD.contains(&name.as_str()));
         let named = IMPURE.iter().flat_map(|name| words(code, name).map(|(line, _)| (line, (*name).to_owned())));
         for (line, name) in std.chain(named) {
-            tell(line, format!("names {name}: pure code does no input or output and reads no clock"));
+            tell(line, format!("uses {name}: this code must have no I/O and no clock"));
         }
     }
 }
 
-/// Where `word` stands by itself: the line, and the text after it.
+/// Each whole-word occurrence of `word`: the line, and the text after it.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
     let is_letter = |char: char| char.is_alphanumeric() || char == '_';
     code.match_indices(word).filter_map(move |(at, _)| {
@@ -268,7 +268,7 @@ fn blank(text: &str) -> String {
     out
 }
 
-/// How long the comment or literal is that `rest` begins with, if it does.
+/// The length of the comment or literal at the beginning of `rest`, if there is one.
 fn blank_length(before: &str, rest: &str) -> Option<usize> {
     let up_to = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
     if rest.starts_with("//") {
@@ -287,7 +287,7 @@ fn blank_length(before: &str, rest: &str) -> Option<usize> {
     if rest.starts_with('"') {
         return Some(quoted_length(rest, '"'));
     }
-    // A character, not a lifetime: escaped, or closed right behind it.
+    // A character, not a lifetime: escaped, or followed by a closing quote.
     let is_char = rest.starts_with('\'') && (rest[1..].starts_with('\\') || rest.chars().nth(2) == Some('\''));
     is_char.then(|| quoted_length(rest, '\''))
 }

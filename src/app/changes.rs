@@ -1,0 +1,101 @@
+//! What differs between two configurations.
+
+use std::fmt;
+
+use crate::config::Settings;
+use crate::config::settings::{Admin, Tokens};
+
+/// What a reload changed, one line each. Empty: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(pub Vec<String>);
+
+/// Returns the settings that differ and that only a restart can change.
+pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
+    let admin = |settings: &Settings| {
+        // The place of its certificate may differ; the certificate itself is taken over. The authority has no key.
+        settings.admin.clone().map(|admin| Admin { certificate: 0, authority: None, ..admin })
+    };
+    let tokens = |settings: &Settings| Tokens { schemes: Vec::new(), ..settings.tokens.clone() };
+    let parts = [
+        ("workers", before.workers != after.workers),
+        ("[store] and login.hash_parallelism", before.store != after.store),
+        ("[cache.memory]", before.memory != after.memory),
+        ("[cache.redis]", before.redis != after.redis),
+        ("[tokens] except tokens.schemes", tokens(before) != tokens(after)),
+        ("[admin]", admin(before) != admin(after)),
+        ("[log]", before.log != after.log),
+        ("[control]", before.control != after.control),
+    ];
+    parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+impl Changes {
+    /// Compares two configurations.
+    pub fn between(before: &Settings, after: &Settings) -> Changes {
+        let mut changes = Changes::default();
+        changes.named("listener", &before.listeners, &after.listeners, |one| &one.name);
+        changes.named("certificate", &before.certificates, &after.certificates, |one| &one.name);
+        changes.named("upstream", &before.upstreams, &after.upstreams, |one| &one.name);
+        let upstream = |settings: &Settings, index: usize| settings.upstreams.get(index).map(|one| one.name.clone());
+        changes.compared(
+            "route",
+            &before.routes,
+            &after.routes,
+            |one| &one.name,
+            |old, new| {
+                // An upstream's place may differ; its name decides.
+                let moved = upstream(before, old.upstream) != upstream(after, new.upstream);
+                let mut old = old.clone();
+                old.upstream = new.upstream;
+                !moved && old == *new
+            },
+        );
+        let parts = [
+            ("[identity]", before.identity != after.identity),
+            ("[login]", before.login != after.login),
+            ("tokens.schemes", before.tokens.schemes != after.tokens.schemes),
+            ("[limits]", before.limits != after.limits),
+            ("[timeouts]", before.timeouts != after.timeouts),
+            ("[spool]", before.spool != after.spool),
+            ("[shutdown]", before.grace != after.grace),
+            ("[reload]", before.reload != after.reload),
+        ];
+        changes.0.extend(parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("{name} changed")));
+        changes
+    }
+
+    /// Is everything the same?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn named<T: PartialEq>(&mut self, kind: &str, before: &[T], after: &[T], name: impl Fn(&T) -> &str) {
+        self.compared(kind, before, after, name, |old, new| old == new);
+    }
+
+    fn compared<T>(
+        &mut self,
+        kind: &str,
+        before: &[T],
+        after: &[T],
+        name: impl Fn(&T) -> &str,
+        is_equal: impl Fn(&T, &T) -> bool,
+    ) {
+        for new in after {
+            match before.iter().find(|old| name(old) == name(new)) {
+                None => self.0.push(format!("{kind} `{}` added", name(new))),
+                Some(old) if !is_equal(old, new) => self.0.push(format!("{kind} `{}` changed", name(new))),
+                Some(_) => {}
+            }
+        }
+        for old in before.iter().filter(|old| !after.iter().any(|new| name(new) == name(old))) {
+            self.0.push(format!("{kind} `{}` removed", name(old)));
+        }
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() { f.write_str("nothing changed") } else { f.write_str(&self.0.join("; ")) }
+    }
+}

@@ -1,0 +1,206 @@
+//! Builds a [`Generation`] from settings, with what goes on from the one before.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::StartError;
+use super::knowledge::Known;
+use crate::auth::{CredentialRules, Issuer, IssuerHandle, Refused};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::config::settings::{self, ExposedToken, ListenerRole, Plaintext, TlsListener};
+use crate::gateway::fields::FieldPolicy;
+use crate::gateway::{
+    self, Door, Forms, Generation, ListenerTls, LoginDesk, Member, Offers, PageDesk, PlaintextAnswer, ServedListener,
+    UpstreamSpec,
+};
+use crate::listener::tls;
+use crate::route::RouteTable;
+use crate::store::{Store, Via};
+use crate::upstream::{Addresses, EndpointSpec, Spool};
+
+/// What generations of one process are built with.
+pub(super) struct Builder {
+    pub store: Store,
+    pub clock: Clock,
+    pub known: Known,
+    /// One for the process, so that TLS sessions resume on every worker and after a reload.
+    pub ticketer: tls::Ticketer,
+}
+
+/// A generation with what the next one may take over.
+pub(super) struct Built {
+    pub settings: Arc<Settings>,
+    pub generation: Arc<Generation>,
+    /// The addresses of the listeners.
+    pub addresses: HashMap<String, SocketAddr>,
+    refused: Refused,
+    /// `None`: logins are not configured.
+    issuer: Option<IssuerHandle>,
+}
+
+impl Builder {
+    /// Builds the next generation. `addresses` are those of the listeners. Nothing that `before` uses is changed, so
+    /// that a failure leaves it as it is.
+    ///
+    /// Counts of rate limits, memory for forms and addresses of names go on where their settings are the same.
+    ///
+    /// # Errors
+    /// [`StartError`] says what cannot be had.
+    pub(super) async fn build(
+        &self,
+        settings: Settings,
+        before: Option<&Built>,
+        addresses: &HashMap<String, SocketAddr>,
+        control: &mut JoinSet<()>,
+    ) -> Result<Built, StartError> {
+        if let Err(none) = &self.store.sessions
+            && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
+        {
+            return Err(StartError::NoSessions(none.clone()));
+        }
+        let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
+            let conflict = conflicts.into_iter().next();
+            let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
+            StartError::Routes { first, second }
+        })?;
+        let listeners = self.listeners(&settings, addresses)?;
+        let same = |is_same: fn(&Settings, &Settings) -> bool| before.filter(|old| is_same(&old.settings, &settings));
+        let refused = match same(|a, b| a.limits.wrong_keys == b.limits.wrong_keys) {
+            Some(old) => old.refused.clone(),
+            None => Refused::new(settings.limits.wrong_keys),
+        };
+        let spool = match same(|a, b| a.spool == b.spool) {
+            Some(old) => old.generation.spool.clone(),
+            None => Spool::new(&settings.spool, Arc::clone(&self.known.counts)),
+        };
+        if settings.routes.iter().any(|route| route.buffer_request) {
+            spool.probe().map_err(|source| StartError::Spool { folder: settings.spool.folder.clone(), source })?;
+        }
+        let forms = match same(|a, b| a.login == b.login) {
+            Some(old) => old.generation.forms.clone(),
+            None => Forms::new(&settings.login.clone().unwrap_or_default()),
+        };
+        let upstreams = upstreams(&settings, before, control).await;
+        // From here on nothing fails.
+        let issuer = match same(|a, b| a.login == b.login) {
+            Some(old) => old.issuer.clone(),
+            None => settings.login.as_ref().map(|login| {
+                let (issuer, handle) = Issuer::new(self.store.clone(), Via::Gateway, login, self.clock.clone());
+                control.spawn(issuer.run());
+                handle
+            }),
+        };
+        let generation = Generation {
+            number: before.map_or(1, |old| old.generation.number + 1),
+            listeners,
+            routes,
+            fields: FieldPolicy::compile(&settings.identity),
+            credentials: CredentialRules::new(&settings.tokens.schemes, refused.clone()),
+            login: settings.login.clone().zip(issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
+            pages: pages(&settings, issuer.as_ref()),
+            forms,
+            spool,
+            upstreams,
+            limits: Arc::new(settings.limits.clone()),
+            timeouts: settings.timeouts,
+        };
+        let (settings, generation, addresses) = (Arc::new(settings), Arc::new(generation), addresses.clone());
+        Ok(Built { settings, generation, addresses, refused, issuer })
+    }
+
+    /// The TLS of the admin application, if there is one.
+    ///
+    /// # Errors
+    /// As [`tls::config`].
+    pub(super) fn admin_tls(&self, settings: &Settings) -> Result<Option<TlsAcceptor>, StartError> {
+        let Some(admin) = &settings.admin else { return Ok(None) };
+        let (http1, http2, tls12) = (true, false, true);
+        let certificates = vec![admin.certificate];
+        let listener =
+            TlsListener { certificates, http1, http2, tls12, hsts: None, exposed_token: ExposedToken::Ignore };
+        let config = tls::config(&listener, &settings.certificates, Arc::clone(&self.ticketer))?;
+        Ok(Some(config.into()))
+    }
+
+    fn listeners(
+        &self,
+        settings: &Settings,
+        addresses: &HashMap<String, SocketAddr>,
+    ) -> Result<Vec<ServedListener>, StartError> {
+        let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
+        let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
+        let served = |listener: &settings::Listener| {
+            let (door, tls) = match &listener.role {
+                ListenerRole::Internal { .. } => return Ok(None),
+                ListenerRole::Tls(settings_of) => {
+                    let config = tls::config(settings_of, &settings.certificates, Arc::clone(&self.ticketer))?;
+                    let names = Arc::new(tls::names(settings_of, &settings.certificates));
+                    let hsts = settings_of.hsts.map(|age| format!("max-age={}", age.as_secs()));
+                    let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
+                    let plaintext =
+                        gateway::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
+                    let unencrypted = Arc::new(Door { hsts: None, plaintext: Some(plaintext) });
+                    let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
+                    (Door { hsts, plaintext: None }, Some(tls))
+                }
+                ListenerRole::Plain(plain) => {
+                    (Door { hsts: None, plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port) }, None)
+                }
+            };
+            Ok(Some(ServedListener { name: listener.name.as_str().into(), door: Arc::new(door), tls }))
+        };
+        settings.listeners.iter().filter_map(|listener| served(listener).transpose()).collect()
+    }
+}
+
+fn plaintext(policy: Plaintext, exposed: ExposedToken, https_port: u16) -> Option<gateway::Plaintext> {
+    match policy {
+        Plaintext::Serve => None,
+        Plaintext::Refuse => Some(gateway::Plaintext { answer: PlaintextAnswer::Refuse, exposed }),
+        Plaintext::Redirect => Some(gateway::Plaintext { answer: PlaintextAnswer::Redirect(https_port), exposed }),
+    }
+}
+
+fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PageDesk> {
+    let login = settings.login.clone()?;
+    let offers = Offers { recoverable: settings.tokens.recoverable, named: settings.store.url.keeps_named_tokens() };
+    Some(PageDesk::new(login.browser.clone()?, login, issuer?.clone(), offers))
+}
+
+/// The upstreams with their endpoints. Endpoints of the generation before keep what is known of them; new names are
+/// looked up, in parallel. Names that cannot be resolved are retried until they can.
+async fn upstreams(settings: &Settings, before: Option<&Built>, control: &mut JoinSet<()>) -> Vec<UpstreamSpec> {
+    let mut asked = JoinSet::new();
+    let mut all = Vec::new();
+    for upstream in &settings.upstreams {
+        let old = before.and_then(|old| old.generation.upstreams.iter().find(|old| old.settings.name == upstream.name));
+        let mut members = Vec::new();
+        for endpoint in &upstream.endpoints {
+            let spec = EndpointSpec::of(endpoint);
+            let known = old.and_then(|old| old.members.iter().find(|member| *member.spec == spec));
+            members.push(known.cloned().unwrap_or_else(|| {
+                if let Some(addresses) = spec.addresses().cloned() {
+                    let upstream = upstream.name.clone();
+                    asked.spawn(async move {
+                        let found = addresses.look_up().await;
+                        found.map_err(|error| (addresses, upstream, error))
+                    });
+                }
+                Member { spec: Arc::new(spec), tally: Arc::default() }
+            }));
+        }
+        all.push(UpstreamSpec { settings: upstream.clone(), members });
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Err((addresses, upstream, error))) = answer {
+            control.spawn(Addresses::keep_looking_up(addresses, upstream, error));
+        }
+    }
+    all
+}

@@ -1,0 +1,284 @@
+//! Replaces the configuration of a running gateway.
+//!
+//! A reload has three parts: check that the process can change so far, build everything that the new configuration needs,
+//! switch. Only the first two can fail, and they change nothing that serves. Workers switch one after the other; each
+//! request sees one generation. The outcome goes to the log, to the metrics and to the status page.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::StartError;
+use super::changes::{self, Changes};
+use super::files;
+use super::generation::{Builder, Built};
+use super::internal::Internal;
+use super::sockets::Sockets;
+use super::worker::Switch;
+use crate::admin::monitor::status::ReloadStatus;
+use crate::clock::Timestamp;
+use crate::config::{self, Loaded, Problem, Settings};
+use crate::listener::Connections;
+use crate::telemetry::CertificateGauge;
+
+/// The trigger of reloads by a change of the file.
+pub(super) const FILE_CHANGED: &str = "its file changed";
+
+/// Why a configuration was not taken over. The running one stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The gateway was started without a file.
+    #[error("this gateway was not started from a configuration file")]
+    NoFile,
+    /// The file has these problems.
+    #[error("{}", lines(.0))]
+    Problems(Vec<Problem>),
+    /// It changes what only a restart can change.
+    #[error("these settings can only be changed by a restart: {}", .0.join(", "))]
+    Restart(Vec<&'static str>),
+    /// The gateway is shutting down.
+    #[error("the gateway is shutting down")]
+    Stopping,
+    /// Something that it needs cannot be had.
+    #[error("{}", chain(.0))]
+    Start(#[from] StartError),
+}
+
+/// Replaces the configuration of a running gateway.
+pub(super) struct Reloader {
+    pub builder: Builder,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    pub workers: Vec<mpsc::UnboundedSender<Switch>>,
+    pub connections: Arc<Connections>,
+    /// The TLS of the admin application; `None`: there is none.
+    pub admin: Option<watch::Sender<TlsAcceptor>>,
+    pub built: watch::Sender<Arc<Built>>,
+    /// The outcome of the last reload.
+    pub report: watch::Sender<ReloadStatus>,
+    /// Held for the whole of a reload: one at a time.
+    pub state: Mutex<State>,
+}
+
+/// What a reload changes in the control half.
+pub(super) struct State {
+    pub sockets: Sockets,
+    pub internal: Internal,
+    /// Tasks that belong to configurations, such as name lookups.
+    pub tasks: JoinSet<()>,
+    pub is_stopping: bool,
+}
+
+impl Reloader {
+    /// Reads the configuration file again and takes it over. `trigger` says in the log what asked for it.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub(super) async fn reload_file(&self, trigger: &str) -> Result<Changes, ReloadError> {
+        let reloaded = match self.file.clone() {
+            None => Err(ReloadError::NoFile),
+            Some(file) => match tokio::task::spawn_blocking(move || config::load(&file)).await {
+                Ok(Ok(Loaded { settings, warnings })) => {
+                    warnings.iter().for_each(|warning| tracing::warn!(code = "config_warning", "{warning}"));
+                    self.reload(settings).await
+                }
+                Ok(Err(problems)) => Err(ReloadError::Problems(problems)),
+                Err(_) => Err(ReloadError::Stopping),
+            },
+        };
+        self.tell(trigger, &reloaded);
+        reloaded
+    }
+
+    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub(super) async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        let mut state = self.state.lock().await;
+        self.switch(&mut state, settings).await
+    }
+
+    /// Reads the files of each certificate again. A pair that cannot be used keeps the one in use, and the others are
+    /// taken over all the same.
+    pub(super) async fn renew_certificates(&self) {
+        let mut state = self.state.lock().await;
+        let before = Arc::clone(&self.built.borrow().settings);
+        let certificates = before.certificates.clone();
+        let read = move || certificates.iter().map(config::read_again).collect::<Vec<_>>();
+        let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
+        let mut settings = Settings::clone(&before);
+        let mut failed = Vec::new();
+        for (certificate, read) in settings.certificates.iter_mut().zip(read) {
+            match read {
+                Ok(new) => *certificate = new,
+                Err(error) => {
+                    let name = &certificate.name;
+                    tracing::error!(code = "certificate_not_renewed", certificate = name, "{error}; the old one stays");
+                    failed.push(name.clone());
+                }
+            }
+        }
+        if settings.certificates != before.certificates {
+            match self.switch(&mut state, settings).await {
+                Ok(changes) => tracing::info!(code = "certificates_renewed", "{changes}"),
+                Err(error) => tracing::error!(code = "certificate_not_renewed", "{error}"),
+            }
+        }
+        drop(state);
+        self.measure_certificates(&failed);
+    }
+
+    async fn switch(&self, state: &mut State, settings: Settings) -> Result<Changes, ReloadError> {
+        if state.is_stopping {
+            return Err(ReloadError::Stopping);
+        }
+        let before = Arc::clone(&self.built.borrow());
+        let fixed = changes::fixed(&before.settings, &settings);
+        if !fixed.is_empty() {
+            return Err(ReloadError::Restart(fixed));
+        }
+        let changes = Changes::between(&before.settings, &settings);
+        if changes.is_empty() {
+            self.succeeded();
+            return Ok(changes);
+        }
+        files::reserve(&settings).map_err(StartError::from)?;
+        let mut prepared = state.sockets.prepare(&settings.listeners, self.workers.len())?;
+        let admin = self.builder.admin_tls(&settings)?;
+        let built = self.builder.build(settings, Some(&before), &prepared.addresses, &mut state.tasks).await?;
+        let built = Arc::new(built);
+
+        self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
+        let (for_workers, internal) =
+            (std::mem::take(&mut prepared.for_workers), std::mem::take(&mut prepared.internal));
+        let mut switched = Vec::new();
+        for (worker, opened) in self.workers.iter().zip(for_workers) {
+            let (done, is_done) = oneshot::channel();
+            let switch = Switch {
+                generation: Arc::clone(&built.generation),
+                closed: prepared.closed.clone(),
+                opened,
+                drain: built.settings.reload.drain,
+                done,
+            };
+            // Fails only if the worker has ended, which ends the process.
+            let _ = worker.send(switch);
+            switched.push(is_done);
+        }
+        for is_done in switched {
+            let _ = is_done.await;
+        }
+        prepared.closed.iter().for_each(|listener| state.internal.close(listener));
+        for (listener, socket) in internal {
+            state.internal.serve(&listener, socket, &mut state.tasks);
+        }
+        state.sockets.adopt(prepared);
+        if let Some((sender, acceptor)) = self.admin.as_ref().zip(admin) {
+            sender.send_replace(acceptor);
+        }
+        let now = self.builder.clock.now();
+        self.built.send_replace(built);
+        self.measure(now);
+        // The handles of the generation before are dropped by now, except those that exchanges still hold.
+        drop(before);
+        state.internal.recorders.iter().for_each(|recorder| recorder.forget_unused());
+        while state.tasks.try_join_next().is_some() {}
+        Ok(changes)
+    }
+
+    /// Sets the metrics of the configuration in use, which was loaded at `now`.
+    pub(super) fn measure(&self, now: Timestamp) {
+        let (counts, number) = (&self.builder.known.counts, self.built.borrow().generation.number);
+        counts.config_generation.set(number);
+        counts.config_loaded.set(u64::try_from(now.as_seconds()).unwrap_or(0));
+        self.report.send_modify(|report| (report.generation, report.loaded) = (number, now));
+        self.succeeded();
+        self.measure_certificates(&[]);
+    }
+
+    /// Records that the last reload did not fail.
+    fn succeeded(&self) {
+        self.builder.known.counts.config_reload_ok.set(1);
+        self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
+    }
+
+    /// Records that a reload has failed.
+    fn tell(&self, trigger: &str, reloaded: &Result<Changes, ReloadError>) {
+        let generation = self.built.borrow().generation.number;
+        match reloaded {
+            // The first look at a watched file is no news.
+            Ok(changes) if changes.is_empty() && trigger == FILE_CHANGED => {}
+            Ok(changes) => {
+                tracing::info!(
+                    code = "config_reloaded",
+                    trigger,
+                    generation,
+                    "the configuration was reloaded: {changes}"
+                );
+            }
+            Err(error) => {
+                let problems = error.lines();
+                tracing::error!(
+                    code = "config_reload_failed",
+                    trigger,
+                    generation,
+                    "the configuration was not reloaded, the running one stays: {}",
+                    problems.join(" | ")
+                );
+                self.builder.known.counts.config_reload_ok.set(0);
+                let now = self.builder.clock.now();
+                self.report.send_modify(|report| (report.failed, report.problems) = (Some(now), problems));
+            }
+        }
+    }
+
+    fn measure_certificates(&self, failed: &[String]) {
+        let settings = Arc::clone(&self.built.borrow().settings);
+        let gauges = settings.certificates.iter().map(|certificate| CertificateGauge {
+            name: certificate.name.clone(),
+            not_after: certificate.not_after,
+            is_current: !failed.contains(&certificate.name),
+        });
+        let gauges = gauges.collect();
+        *self.builder.known.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+    }
+
+    /// Refuses reloads from now on; waits for one that is under way.
+    pub(super) async fn stop(&self) {
+        self.state.lock().await.is_stopping = true;
+    }
+
+    /// Ends the tasks of the configurations.
+    pub(super) async fn shutdown(&self) {
+        self.state.lock().await.tasks.shutdown().await;
+    }
+}
+
+impl ReloadError {
+    /// Everything that is wrong, each on a line of its own.
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            ReloadError::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
+            other => vec![other.to_string()],
+        }
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// An error with its causes.
+fn chain(error: &StartError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,146 @@
+//! Notices that a file has changed.
+//!
+//! Files are looked at every half second, by what the name leads to now: this also sees files that an editor or `mv` has
+//! replaced, swapped symbolic links (Kubernetes mounts), and network file systems, which send no notices
+//! (docs/decisions/0046).
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::reload::{FILE_CHANGED, Reloader};
+
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// What a file is: another one, or changed contents, differ. `None`: it is missing.
+type Print = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+
+/// Some files, as they were when they were last looked at.
+struct Watched {
+    files: Vec<PathBuf>,
+    /// What was last reported.
+    settled: Vec<Print>,
+    seen: Vec<Print>,
+}
+
+/// Reloads certificates whose files change, and the configuration if its file changes and `reload.watch` is set. Runs
+/// until dropped.
+pub(super) async fn run(reloader: Arc<Reloader>) {
+    // All files are read once at the beginning too: they may have changed since they were read.
+    let mut certificates = Watched::unsettled(certificates_of(&reloader));
+    let mut configuration = Watched::unsettled(reloader.file.iter().cloned().collect());
+    let mut interval = tokio::time::interval(EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let watches = reloader.built.borrow().settings.reload.watch;
+        if configuration.has_changed(look(&configuration.files).await) && watches {
+            // A failure was logged.
+            let _ = reloader.reload_file(FILE_CHANGED).await;
+        }
+        let files = certificates_of(&reloader);
+        if files != certificates.files {
+            certificates = Watched::unsettled(files);
+        }
+        if certificates.has_changed(look(&certificates.files).await) {
+            reloader.renew_certificates().await;
+        }
+    }
+}
+
+fn certificates_of(reloader: &Reloader) -> Vec<PathBuf> {
+    let settings = Arc::clone(&reloader.built.borrow().settings);
+    settings.certificates.iter().flat_map(|certificate| certificate.files().map(PathBuf::from)).collect()
+}
+
+impl Watched {
+    /// Files whose first look is a change.
+    fn unsettled(files: Vec<PathBuf>) -> Watched {
+        Watched { files, settled: Vec::new(), seen: Vec::new() }
+    }
+
+    /// Has a file changed, and not again since the last look? Each change is reported once. So a file that is still
+    /// being written is left alone.
+    fn has_changed(&mut self, now: Vec<Print>) -> bool {
+        let is_quiet = now == self.seen;
+        self.seen = now;
+        let is_new = is_quiet && self.seen != self.settled;
+        if is_new {
+            self.settled.clone_from(&self.seen);
+        }
+        is_new
+    }
+}
+
+/// Looks at files on a thread that may wait for a disk or a network.
+async fn look(files: &[PathBuf]) -> Vec<Print> {
+    let files = files.to_vec();
+    tokio::task::spawn_blocking(move || prints(&files)).await.unwrap_or_default()
+}
+
+fn prints(files: &[PathBuf]) -> Vec<Print> {
+    let of = |metadata: Metadata| {
+        let (device, inode, size) = (metadata.dev(), metadata.ino(), metadata.size());
+        let (modified, changed) = (metadata.mtime(), metadata.ctime());
+        (device, inode, size, modified, metadata.mtime_nsec(), changed, metadata.ctime_nsec())
+    };
+    files.iter().map(|file| std::fs::metadata(file).ok().map(of)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Watched {
+        fn settled(files: Vec<PathBuf>) -> Watched {
+            let now = prints(&files);
+            Watched { files, settled: now.clone(), seen: now }
+        }
+
+        fn looks(&mut self) -> bool {
+            self.has_changed(prints(&self.files))
+        }
+    }
+
+    #[test]
+    fn a_change_is_reported_once_and_only_when_the_file_rests() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        std::fs::write(&file, "one").unwrap();
+        let mut watched = Watched::settled(vec![file.clone()]);
+        assert!(!watched.looks());
+        for text in ["two!", "three"] {
+            std::fs::write(&file, text).unwrap();
+            assert!(!watched.looks(), "it may go on");
+        }
+        assert!(watched.looks());
+        assert!(!watched.looks());
+        let other = folder.path().join("b");
+        std::fs::write(&other, "three").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        assert!(!watched.looks() && watched.looks(), "another file with the same contents");
+        std::fs::remove_file(&file).unwrap();
+        assert!(!watched.looks() && watched.looks(), "it is missing");
+    }
+
+    #[test]
+    fn a_symbolic_link_is_what_it_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for version in ["v1", "v2"] {
+            std::fs::create_dir(at(version)).unwrap();
+            std::fs::write(at(version).join("cert"), version).unwrap();
+        }
+        std::os::unix::fs::symlink("v1", at("data")).unwrap();
+        std::os::unix::fs::symlink("data/cert", at("cert")).unwrap();
+        let mut watched = Watched::settled(vec![at("cert")]);
+        std::os::unix::fs::symlink("v2", at("new")).unwrap();
+        std::fs::rename(at("new"), at("data")).unwrap();
+        assert!(!watched.looks() && watched.looks());
+    }
+}

@@ -1,0 +1,91 @@
+//! `tokengate reload` and `tokengate status`: commands to the running gateway, over its control socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::show;
+use crate::config;
+
+/// Makes the running gateway reload its configuration. Prints what changed, or all errors.
+///
+/// # Errors
+/// The gateway cannot be reached.
+pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
+    let answer = ask(file, "reload")?;
+    if json {
+        show::json(&answer)?;
+    } else if is_ok(&answer) {
+        let changes = texts(&answer, "changes");
+        if changes.is_empty() {
+            show::line("reloaded; nothing changed")?;
+        }
+        changes.iter().try_for_each(show::line)?;
+    } else {
+        texts(&answer, "problems").iter().for_each(|problem| show::note(format!("error: {problem}")));
+        show::note("the configuration was not reloaded; the running one stays");
+    }
+    Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the status of the running gateway.
+///
+/// # Errors
+/// The gateway cannot be reached.
+pub fn status(file: &Path, json: bool) -> Result<()> {
+    let answer = ask(file, "status")?;
+    if json {
+        return show::json(&answer);
+    }
+    let reload = |key: &str| answer.get("reload").and_then(|reload| reload.get(key)).cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    show::line(format!(
+        "tokengate {} (process {})",
+        text(answer.get("version").unwrap_or(&Value::Null)),
+        text(answer.get("pid").unwrap_or(&Value::Null))
+    ))?;
+    show::line(format!("configuration {} since {}", text(&reload("generation")), text(&reload("loaded"))))?;
+    if !reload("failed").is_null() {
+        show::line(format!("the last reload failed at {}:", text(&reload("failed"))))?;
+        let problems = reload("problems");
+        for problem in problems.as_array().into_iter().flatten() {
+            show::line(format!("  {}", text(problem)))?;
+        }
+    }
+    Ok(())
+}
+
+fn ask(file: &Path, command: &str) -> Result<Value> {
+    let socket = socket(file)?;
+    let mut stream = UnixStream::connect(&socket)
+        .with_context(|| format!("no gateway answers at {}; is it running, and as this user?", socket.display()))?;
+    writeln!(stream, "{command}")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    serde_json::from_str(&line).context("the gateway did not answer the command")
+}
+
+/// The path of the control socket. The rest of the file may be wrong: the gateway reports that.
+fn socket(file: &Path) -> Result<PathBuf> {
+    match config::control_socket(file) {
+        Ok(Some(socket)) => Ok(socket),
+        Ok(None) => bail!(
+            "{}: add `[control] socket = \"tokengate.sock\"` and restart the gateway, or send it SIGHUP",
+            file.display()
+        ),
+        Err(problem) => bail!("{problem}"),
+    }
+}
+
+fn is_ok(answer: &Value) -> bool {
+    answer.get("ok") == Some(&Value::Bool(true))
+}
+
+fn texts(answer: &Value, key: &str) -> Vec<String> {
+    let list = answer.get(key).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,191 @@
+//! A generation: everything that requests are judged by, from one configuration.
+//!
+//! The control half builds it; all workers share it. Each worker makes a [`Gateway`] of it, which adds the worker's own
+//! connection pools and counters. A request takes the current gateway once, when it begins, and keeps it until its
+//! exchange ends, so it never sees two configurations. What lives longer stands in [`Worker`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio_rustls::TlsAcceptor;
+
+use super::fields::FieldPolicy;
+use super::handle::{RouteHandle, UpstreamHandle};
+use super::{Callers, ClientConnection, Door, Forms, LoginDesk, PageDesk};
+use crate::auth::{Authenticator, CredentialRules};
+use crate::cache::ExposedTokens;
+use crate::clock::Clock;
+use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
+use crate::route::{Route, RouteTable, ServerNames};
+use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::upstream::{EndpointSpec, EndpointTally, Spool};
+
+/// Everything that requests are judged by. Immutable.
+pub struct Generation {
+    /// Counts the configurations of this process, from 1.
+    pub number: u64,
+    /// Where clients connect, without the internal listeners.
+    pub listeners: Vec<ServedListener>,
+    /// Decides which route takes a request.
+    pub routes: RouteTable,
+    /// What is removed from and added to requests.
+    pub fields: FieldPolicy,
+    /// How credentials are read.
+    pub credentials: CredentialRules,
+    /// `POST /gettoken/`; `None`: switched off.
+    pub login: Option<LoginDesk>,
+    /// Pages for browsers, and sessions; `None`: switched off.
+    pub pages: Option<PageDesk>,
+    /// Memory for logins and forms that have not arrived yet.
+    pub forms: Forms,
+    /// Buffers request bodies on routes that ask for it.
+    pub spool: Spool,
+    /// In the order of the settings.
+    pub upstreams: Vec<UpstreamSpec>,
+    /// Limits that hold before a route is known.
+    pub limits: Arc<Limits>,
+    /// Timeouts that hold before a route is known.
+    pub timeouts: ConnectionTimeouts,
+}
+
+/// A listener for clients.
+pub struct ServedListener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Common to its connections.
+    pub door: Arc<Door>,
+    /// `None`: the listener is unencrypted.
+    pub tls: Option<ListenerTls>,
+}
+
+/// The TLS of a listener.
+#[derive(Clone)]
+pub struct ListenerTls {
+    /// Performs handshakes.
+    pub acceptor: TlsAcceptor,
+    /// The names of its certificates.
+    pub names: Arc<ServerNames>,
+    /// For clients that send unencrypted HTTP to it.
+    pub unencrypted: Arc<Door>,
+}
+
+/// An upstream with its endpoints.
+pub struct UpstreamSpec {
+    /// Its settings.
+    pub settings: settings::Upstream,
+    /// Its endpoints, in the order of the settings.
+    pub members: Vec<Member>,
+}
+
+/// An endpoint and its state, shared by all workers.
+#[derive(Clone)]
+pub struct Member {
+    /// Where it is.
+    pub spec: Arc<EndpointSpec>,
+    /// Whether it can be reached.
+    pub tally: Arc<EndpointTally>,
+}
+
+/// What one worker keeps from one generation to the next.
+pub struct Worker {
+    /// Checks credentials.
+    pub authenticator: Authenticator,
+    /// The exchanges in flight that a token let in.
+    pub callers: Callers,
+    /// Where tokens that were sent unencrypted are reported.
+    pub exposed: ExposedTokens,
+    /// Wall time, for the log.
+    pub clock: Clock,
+    /// Counters.
+    pub recorder: Arc<Recorder>,
+    /// `None`: no line for each request.
+    pub access_log: Option<AccessLog>,
+    /// Makes the ids of requests.
+    pub ids: RequestIds,
+}
+
+/// The request pipeline of one worker under one generation.
+pub struct Gateway {
+    /// The generation.
+    pub generation: Arc<Generation>,
+    /// What this worker keeps from one generation to the next.
+    pub worker: Rc<Worker>,
+    pub(super) upstreams: Vec<Rc<UpstreamHandle>>,
+    /// In the order of the route table.
+    routes: Vec<Rc<RouteHandle>>,
+    pub(super) login: Rc<RouteHandle>,
+    pub(super) pages: Rc<RouteHandle>,
+}
+
+/// The gateway that a worker uses at the moment.
+pub struct Current(RefCell<Rc<Gateway>>);
+
+impl Generation {
+    /// Returns the listener with this name.
+    pub fn listener(&self, name: &str) -> Option<&ServedListener> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+
+    /// Returns what holds for a connection now: the settings of its listener, or those that it began with if this
+    /// generation has no such listener.
+    pub(super) fn door<'a>(&'a self, client: &'a ClientConnection) -> &'a Door {
+        let listener = client.listener.as_ref().and_then(|name| self.listener(name));
+        // A listener of the same name that changed between TLS and unencrypted is another one.
+        let same = listener.filter(|listener| listener.tls.is_some() == client.peer.secure);
+        same.map_or(&client.door, |listener| &listener.door)
+    }
+}
+
+impl Gateway {
+    /// Makes the pipeline of a worker for a generation. `before` is the worker's previous one: connections to endpoints,
+    /// what clients hold of them, and tunnels go on where the configuration still has them. `workers` is the number of
+    /// workers that share the limits.
+    pub fn new(
+        generation: Arc<Generation>,
+        worker: Rc<Worker>,
+        before: Option<&Gateway>,
+        workers: usize,
+    ) -> Rc<Gateway> {
+        let upstreams: Vec<_> = generation
+            .upstreams
+            .iter()
+            .map(|spec| UpstreamHandle::new(spec, &generation.limits, before, workers))
+            .collect();
+        let recorder = &worker.recorder;
+        let routes = generation.routes.routes().iter().map(|route| {
+            let upstream = upstreams.get(route.settings.upstream).map(Rc::clone);
+            RouteHandle::new(&route.settings, upstream, recorder, before)
+        });
+        let routes = routes.collect();
+        let [login, pages] = [Login::NAME, Browser::NAME].map(|name| RouteHandle::of_gateway(name, recorder));
+        Rc::new(Gateway { generation, worker, upstreams, routes, login, pages })
+    }
+
+    /// Returns the handle of a route of this generation.
+    pub(super) fn handle(&self, route: &Route) -> Option<&Rc<RouteHandle>> {
+        self.routes.get(route.index)
+    }
+
+    /// Returns the handles of all configured routes.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &Rc<RouteHandle>> {
+        self.routes.iter()
+    }
+}
+
+impl Current {
+    /// Begins with this gateway.
+    pub fn new(gateway: Rc<Gateway>) -> Rc<Current> {
+        Rc::new(Current(RefCell::new(gateway)))
+    }
+
+    /// Returns the gateway for a request or connection that begins now.
+    pub fn get(&self) -> Rc<Gateway> {
+        Rc::clone(&self.0.borrow())
+    }
+
+    /// Replaces the gateway for everything that begins from now on. Returns the previous one.
+    pub fn set(&self, gateway: Rc<Gateway>) -> Rc<Gateway> {
+        self.0.replace(gateway)
+    }
+}

@@ -1,0 +1,144 @@
+//! Handles of routes and upstreams: what one worker has of them.
+//!
+//! A handle is found once for each request and held by its exchange. Counters, connections and tunnels go on from one
+//! generation to the next under the same name.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::generation::UpstreamSpec;
+use super::{Gateway, Pulse, Share};
+use crate::config::settings::{self, Limits};
+use crate::http1;
+use crate::telemetry::{Recorder, RouteCounters};
+use crate::token::AuthMethod;
+use crate::upstream::{EndpointPool, PoolLimits, UpstreamPools};
+
+/// A route, as one worker uses it.
+pub struct RouteHandle {
+    /// Its name in the configuration, logs and metrics.
+    pub name: Arc<str>,
+    /// Its counters.
+    pub counters: Arc<RouteCounters>,
+    /// `None`: the gateway answers itself.
+    pub upstream: Option<Rc<UpstreamHandle>>,
+    /// It looks for a session before a token.
+    pub prefers_sessions: bool,
+    tunnels: Rc<Tunnels>,
+}
+
+/// The tunnels of one route, through all generations.
+#[derive(Default)]
+pub struct Tunnels(RefCell<Vec<Weak<Pulse>>>);
+
+/// An upstream, as one worker uses it.
+pub struct UpstreamHandle {
+    name: String,
+    /// The connections to its endpoints.
+    pub pools: UpstreamPools,
+    /// What clients hold of them.
+    pub share: Rc<Share>,
+}
+
+impl RouteHandle {
+    /// The handle of a configured route.
+    pub(super) fn new(
+        route: &settings::Route,
+        upstream: Option<Rc<UpstreamHandle>>,
+        recorder: &Recorder,
+        before: Option<&Gateway>,
+    ) -> Rc<RouteHandle> {
+        let name = &route.name;
+        let prefers_sessions = route.credentials.first() == Some(&AuthMethod::Session);
+        let before = before.and_then(|gateway| gateway.handles().find(|handle| handle.name == *name));
+        let tunnels = before.map(|handle| Rc::clone(&handle.tunnels)).unwrap_or_default();
+        Rc::new(RouteHandle {
+            name: Arc::clone(name),
+            counters: recorder.route(name),
+            upstream,
+            prefers_sessions,
+            tunnels,
+        })
+    }
+
+    /// The handle of a route that the gateway answers itself.
+    pub(super) fn of_gateway(name: &str, recorder: &Recorder) -> Rc<RouteHandle> {
+        let name: Arc<str> = name.into();
+        let counters = recorder.route(&name);
+        Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, tunnels: Rc::default() })
+    }
+
+    /// Adds a tunnel: the connection of its client.
+    pub(super) fn opens_tunnel(&self, connection: &Rc<Pulse>) {
+        let mut tunnels = self.tunnels.0.borrow_mut();
+        tunnels.retain(|tunnel| tunnel.strong_count() > 0);
+        tunnels.push(Rc::downgrade(connection));
+    }
+}
+
+impl Tunnels {
+    /// Ends all of them.
+    pub fn end(&self) {
+        self.0.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
+    }
+}
+
+impl UpstreamHandle {
+    pub(super) fn new(
+        spec: &UpstreamSpec,
+        limits: &Limits,
+        before: Option<&Gateway>,
+        workers: usize,
+    ) -> Rc<UpstreamHandle> {
+        let (settings, workers) = (&spec.settings, workers.max(1));
+        let answers =
+            http1::Limits { head_bytes: limits.response_header_bytes, head_count: limits.response_header_count };
+        let limits = PoolLimits {
+            connections: settings.max_connections.div_ceil(workers).max(1),
+            idle: settings.idle_timeout,
+            connect: settings.connect_timeout,
+            answers,
+        };
+        let before = before.and_then(|gateway| gateway.upstreams.iter().find(|one| one.name == settings.name));
+        let pools = spec.members.iter().map(|member| match before.and_then(|old| old.pools.of(&member.spec)) {
+            Some(pool) => {
+                pool.set_limits(limits);
+                Rc::clone(pool)
+            }
+            None => EndpointPool::new(Arc::clone(&member.spec), limits, Arc::clone(&member.tally)),
+        });
+        let pools = UpstreamPools::new(pools.collect(), settings.retry);
+        let share = Share::new(settings, workers);
+        let share = match before.filter(|old| old.share.has_limits_of(&share)) {
+            Some(old) => Rc::clone(&old.share),
+            None => Rc::new(share),
+        };
+        Rc::new(UpstreamHandle { name: settings.name.clone(), pools, share })
+    }
+}
+
+impl Gateway {
+    /// The worker's tick: closes idle connections to endpoints.
+    pub fn sweep_pools(&self, now: Instant) {
+        self.upstreams.iter().for_each(|upstream| upstream.pools.sweep(now));
+    }
+
+    /// Another gateway took this one's place: connections that it does not use are not kept.
+    pub fn retire(&self, next: &Gateway) {
+        for pool in self.upstreams.iter().flat_map(|upstream| upstream.pools.all()) {
+            let mut kept = next.upstreams.iter().flat_map(|upstream| upstream.pools.all());
+            if !kept.any(|other| Rc::ptr_eq(other, pool)) {
+                pool.retire();
+            }
+        }
+    }
+
+    /// The tunnels of routes that the next generation does not have.
+    pub fn tunnels_of_gone_routes(&self, next: &Gateway) -> Vec<Rc<Tunnels>> {
+        let is_gone = |handle: &&Rc<RouteHandle>| !next.handles().any(|other| other.name == handle.name);
+        self.handles().filter(is_gone).map(|handle| Rc::clone(&handle.tunnels)).collect()
+    }
+}

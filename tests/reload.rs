@@ -1,0 +1,303 @@
+//! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
+
+mod process;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokengate::app::ReloadError;
+use tokengate::config::settings::{Auth, ExposedToken, ListenerRole, PathPattern, Plaintext, Settings};
+
+use crate::support::client::BOTH;
+use crate::support::gateway::{listener, plain, route};
+use crate::support::origin::ok;
+use crate::support::{Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually};
+
+/// All routes lead to this endpoint, under the name `name`.
+fn leads_to(settings: &mut Settings, name: &str, origin: &Origin) {
+    let mut upstream = settings.upstreams[0].clone();
+    let address = origin.address();
+    upstream.name = name.to_owned();
+    upstream.endpoints = Site::before(origin).settings.upstreams[0].endpoints.clone();
+    assert_eq!(upstream.endpoints[0].authority, address.to_string());
+    settings.upstreams = vec![upstream];
+}
+
+#[tokio::test]
+async fn routes_upstreams_and_identity_headers_change_on_connections_that_are_open() {
+    for http in BOTH {
+        let (one, two) = (Origin::answering("one").await, Origin::answering("two").await);
+        let gateway = Gateway::before(&one).await;
+        let key = gateway.issue("alice").await;
+        assert_eq!(Ask::get("/api/x").token(&key).over(http, &gateway).await.text(), "one");
+        let changes = gateway
+            .reload(|settings| {
+                leads_to(settings, "other", &two);
+                settings.routes.retain(|route| &*route.name != "public");
+                settings.routes.push(route("new", "/new/", Auth::None));
+                settings.identity.user_name = Some("x-caller".parse().unwrap());
+            })
+            .await
+            .unwrap();
+        for change in
+            ["upstream `other` added", "upstream `origin` removed", "route `new` added", "route `public` removed"]
+        {
+            assert!(changes.0.iter().any(|line| line == change), "{changes}");
+        }
+        assert!(changes.0.contains(&"route `api` changed".to_owned()), "{changes}");
+        assert_eq!(Ask::get("/api/x").token(&key).over(http, &gateway).await.text(), "two");
+        assert_eq!(two.last().fields.all("x-caller"), ["alice"]);
+        assert!(!two.last().fields.has("x-user-name"));
+        assert_eq!(Ask::get("/new/x").over(http, &gateway).await.status, 200);
+        assert_eq!(Ask::get("/public/x").over(http, &gateway).await.status, 404);
+        one.is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_on_both_sides_and_each_request_sees_the_configuration_of_its_begin() {
+    let (one, two) = (Origin::answering("one").await, Origin::answering("two").await);
+    let gateway = Gateway::before(&one).await;
+    let mut wire = Wire::open(&gateway).await;
+    assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.text(), "one");
+    for _ in 0..3 {
+        gateway.reload(|settings| settings.identity.user_name = None).await.unwrap();
+        assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.text(), "one");
+    }
+    assert_eq!(one.connections(), 1, "the connection to an endpoint that did not change is kept");
+    gateway.reload(|settings| leads_to(settings, "origin", &two)).await.unwrap();
+    one.is_left().await;
+    assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.text(), "two");
+}
+
+#[tokio::test]
+async fn an_exchange_that_began_before_ends_as_it_began() {
+    let gate = Gate::closed();
+    let held = Arc::clone(&gate);
+    let one = Origin::scripted(move |_| vec![Step::Read, Step::Wait(Arc::clone(&held)), Step::Send(ok("old"))]).await;
+    let two = Origin::answering("new").await;
+    let gateway = Gateway::before(&one).await;
+    let mut asking = Wire::open(&gateway).await;
+    asking.send(Ask::get("/public/x").bytes()).await;
+    one.has_seen(1).await;
+    gateway
+        .reload(|settings| {
+            leads_to(settings, "origin", &two);
+            settings.routes.retain(|route| &*route.name != "public");
+        })
+        .await
+        .unwrap();
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 404);
+    gate.open();
+    assert_eq!(asking.answer().await.text(), "old");
+    one.is_left().await;
+    gateway.has_counted("public", "forwarded", 1).await;
+}
+
+/// Invariant 8 of the architecture.
+#[tokio::test]
+async fn invariant_8_a_reload_that_fails_changes_nothing() {
+    let (one, two) = (Origin::answering("one").await, Origin::answering("two").await);
+    let gateway = Gateway::before(&one).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    type Change = fn(&mut Settings, &std::net::TcpListener);
+    let broken: [(&str, Change); 4] = [
+        ("is another program using it", |settings, taken| {
+            let mut new = listener("taken", plain(Plaintext::Serve, ExposedToken::Mark));
+            new.address = taken.local_addr().unwrap();
+            settings.listeners.push(new);
+        }),
+        ("[store]", |settings, _| settings.store.max_connections = 99),
+        ("workers", |settings, _| settings.workers = 7),
+        ("limits.connections", |settings, _| settings.limits.connections = usize::MAX / 2),
+    ];
+    let (public, plain_at) = (gateway.address(), gateway.plain_address());
+    for (cause, change) in broken {
+        let refused = gateway
+            .reload(|settings| {
+                leads_to(settings, "other", &two);
+                settings.routes.clear();
+                settings.routes.push(route("new", "/new/", Auth::None));
+                settings.listeners.retain(|listener| listener.name != "plain");
+                change(settings, &taken);
+            })
+            .await;
+        let refused = refused.expect_err(cause).to_string();
+        assert!(refused.contains(cause), "{refused}");
+        assert_eq!((gateway.address(), gateway.plain_address()), (public, plain_at));
+        for http in BOTH {
+            assert_eq!(Ask::get("/public/x").over(http, &gateway).await.text(), "one");
+            assert_eq!(Ask::get("/new/x").over(http, &gateway).await.status, 404);
+        }
+        let mut wire = Wire::plain(&gateway).await;
+        assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.text(), "one");
+    }
+    assert_eq!(two.connections(), 0);
+}
+
+#[tokio::test]
+async fn what_only_a_restart_can_change_is_refused_by_name() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    let refused = gateway
+        .reload(|settings| {
+            settings.workers = 9;
+            settings.memory.max_entries = 7;
+            settings.log.json = true;
+        })
+        .await;
+    let Err(ReloadError::Restart(keys)) = refused else { panic!("{refused:?}") };
+    assert_eq!(keys, ["workers", "[cache.memory]", "[log]"]);
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_and_connections_of_those_that_stay_are_kept() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    let (mut kept, mut gone) = (Wire::open(&gateway).await, Wire::plain(&gateway).await);
+    for wire in [&mut kept, &mut gone] {
+        assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    }
+    let old = gateway.plain_address();
+    gateway
+        .reload(|settings| {
+            settings.listeners.retain(|listener| listener.name != "plain");
+            settings.listeners.push(listener("second", plain(Plaintext::Serve, ExposedToken::Mark)));
+        })
+        .await
+        .unwrap();
+    gone.ends().await;
+    assert!(gateway.listener("plain").is_none());
+    let closed = tokio::net::TcpStream::connect(old).await;
+    assert!(closed.is_err(), "nothing listens there any more");
+    assert_eq!(kept.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    let second = tokio::net::TcpStream::connect(gateway.listener("second").unwrap()).await.unwrap();
+    assert_eq!(Wire::over(second).ask(Ask::get("/public/x").bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_never_serves_when_it_is_gone() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut wire = Wire::plain(&gateway).await;
+    assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    let set = |settings: &mut Settings, plaintext| {
+        let plain = settings.listeners.iter_mut().find(|listener| listener.name == "plain").unwrap();
+        let ListenerRole::Plain(role) = &mut plain.role else { unreachable!() };
+        role.plaintext = plaintext;
+    };
+    gateway.reload(|settings| set(settings, Plaintext::Refuse)).await.unwrap();
+    assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.status, 403);
+    assert_eq!(origin.count(), 1);
+    // It has begun a request when its listener goes away.
+    let mut begun = Wire::plain(&gateway).await;
+    begun.send(b"GET /public/x HTTP/1.1\r\nHost: loc").await;
+    gateway.reload(|settings| settings.listeners.retain(|listener| listener.name != "plain")).await.unwrap();
+    if begun.try_send(b"alhost\r\n\r\n").await.is_ok() {
+        let rest = begun.rest().await;
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 403"), "{}", String::from_utf8_lossy(&rest));
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_used_for_new_connections_and_old_ones_live_on() {
+    let origin = Origin::answering("one").await;
+    let mut site = Site::before(&origin);
+    let second = site.add_certificate("second", &["one.test"]);
+    let new = site.settings.certificates[second].clone();
+    site.settings.certificates.truncate(1);
+    let gateway = site.start().await;
+    let tls = crate::support::client::Tls::default();
+    let mut old = Wire::over(tls.connect(&gateway).await.unwrap());
+    assert_eq!(old.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    let before = tls.connect(&gateway).await.unwrap();
+    let shown = |stream: &tokio_rustls::client::TlsStream<tokio::net::TcpStream>| {
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    };
+    let changes = gateway
+        .reload(|settings| {
+            let mut renewed = new.clone();
+            "default".clone_into(&mut renewed.name);
+            settings.certificates = vec![renewed];
+        })
+        .await
+        .unwrap();
+    assert_eq!(changes.0, ["certificate `default` changed"]);
+    let after = tls.connect(&gateway).await.unwrap();
+    assert_ne!(shown(&before), shown(&after));
+    assert_eq!(shown(&after), new.key.cert[0]);
+    assert_eq!(old.ask(Ask::get("/public/x").bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn counters_of_a_route_go_on_and_those_of_a_gone_one_are_dropped() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    for path in ["/public/x", "/optional/x"] {
+        assert_eq!(Ask::get(path).to(&gateway).await.status, 200);
+    }
+    gateway.has_counted("optional", "forwarded", 1).await;
+    for _ in 0..2 {
+        gateway.reload(|settings| settings.routes.retain(|route| &*route.name != "optional")).await.unwrap();
+    }
+    assert_eq!(Ask::get("/public/x").to(&gateway).await.status, 200);
+    gateway.has_counted("public", "forwarded", 2).await;
+    assert!(!gateway.metrics().contains("route=\"optional\""));
+}
+
+#[tokio::test]
+async fn a_limit_changes_for_new_connections() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    let mut first = Wire::plain(&gateway).await;
+    assert_eq!(first.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    gateway.reload(|settings| settings.limits.connections_per_ip = 1).await.unwrap();
+    Wire::plain(&gateway).await.ends().await;
+    assert_eq!(first.ask(Ask::get("/public/x").bytes()).await.status, 200);
+    gateway.reload(|settings| settings.limits.connections_per_ip = 100).await.unwrap();
+    assert_eq!(Wire::plain(&gateway).await.ask(Ask::get("/public/x").bytes()).await.status, 200);
+}
+
+/// Under steady load of both protocols no request fails, and each answer is of one generation.
+#[tokio::test]
+async fn a_hundred_reloads_under_load_fail_no_request_and_mix_nothing() {
+    let origins = [Origin::answering("even").await, Origin::answering("odd").await];
+    let gateway = Site::before(&origins[0]).with(|settings| settings.workers = 2).start().await;
+    let (over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let client = async |http| {
+        while !over.load(Ordering::Relaxed) {
+            let answer = Ask::get("/public/x").over(http, &gateway).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let generation = answer.fields.all("strict-transport-security").join(",");
+            let wanted = if answer.text() == "even" { ["max-age=2", "max-age=600"] } else { ["max-age=1"; 2] };
+            assert!(wanted.contains(&generation.as_str()), "{answer:?}");
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let reloads = async {
+        for number in 0_u64..100 {
+            if number % 5 == 4 {
+                gateway.reload(|settings| settings.workers = 99).await.unwrap_err();
+                continue;
+            }
+            let odd = number % 2 == 1;
+            let change = |settings: &mut Settings| {
+                leads_to(settings, "origin", &origins[usize::from(odd)]);
+                for listener in &mut settings.listeners {
+                    if let ListenerRole::Tls(tls) = &mut listener.role {
+                        tls.hsts = Some(Duration::from_secs(if odd { 1 } else { 2 }));
+                    }
+                }
+                let moved = settings.routes.iter_mut().find(|route| &*route.name == "optional").unwrap();
+                moved.path = PathPattern::Prefix(format!("/moved-{number}/"));
+            };
+            gateway.reload(change).await.unwrap();
+            let so_far = answers.load(Ordering::Relaxed);
+            eventually(PATIENCE, "answers", || async { answers.load(Ordering::Relaxed) > so_far + 2 }).await;
+        }
+        over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(client(Http::One), client(Http::One), client(Http::Two), client(Http::Two), reloads);
+}

@@ -1,0 +1,197 @@
+//! Reload of a gateway in a process of its own: by signal, by command, and by itself when files change.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokengate::clock::Clock;
+use tokengate::demo::certificate::{self, Wish};
+
+use crate::serve::{Gateway, status};
+use crate::support::client::{Tls, connect};
+use crate::support::{Ask, PATIENCE, Wire, eventually};
+
+const CONTROL: &str = "[control]\nsocket = \"control.sock\"\n";
+
+/// Adds a route without credentials to the file.
+fn add_route(gateway: &Gateway, name: &str) {
+    let route = format!("[routes.{name}]\npath_prefix = \"/{name}/\"\nupstream = \"products\"\nauth = \"none\"\n");
+    let text = fs::read_to_string(&gateway.config).unwrap();
+    fs::write(&gateway.config, text + &route).unwrap();
+}
+
+async fn becomes(gateway: &Gateway, path: &str, wanted: &[u16]) {
+    let what = format!("{path} answers {wanted:?}");
+    eventually(PATIENCE, &what, || async { wanted.contains(&status(gateway.address, path, "").await) }).await;
+}
+
+async fn has_metric(gateway: &Gateway, line: &str) {
+    eventually(PATIENCE, line, || async { gateway.metrics().await.lines().any(|found| found == line) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_over_the_file_and_a_broken_one_changes_nothing() {
+    let gateway = Gateway::serve_with("").await;
+    assert_eq!(status(gateway.address, "/new/", "").await, 401);
+    add_route(&gateway, "new");
+    gateway.signal(Signal::HUP);
+    // The product service knows no such path; the gateway did.
+    becomes(&gateway, "/new/", &[404]).await;
+    has_metric(&gateway, "tokengate_config_generation 2").await;
+    let good = fs::read_to_string(&gateway.config).unwrap();
+    fs::write(&gateway.config, format!("{good}[routes.broken]\npath_prefix = \"/x/\"\nupstraem = \"products\"\n"))
+        .unwrap();
+    gateway.signal(Signal::HUP);
+    has_metric(&gateway, "tokengate_config_reload_ok 0").await;
+    assert_eq!(status(gateway.address, "/new/", "").await, 404);
+    fs::write(&gateway.config, good).unwrap();
+    gateway.signal(Signal::HUP);
+    has_metric(&gateway, "tokengate_config_reload_ok 1").await;
+    has_metric(&gateway, "tokengate_config_generation 2").await;
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_prints_what_changed_or_every_problem() {
+    let gateway = Gateway::serve_with(CONTROL).await;
+    let socket = gateway.dir.path().join("control.sock");
+    assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(gateway.run("reload"), "reloaded; nothing changed\n");
+    add_route(&gateway, "new");
+    assert_eq!(gateway.run("reload"), "route `new` added\n");
+    assert_eq!(status(gateway.address, "/new/", "").await, 404);
+    let good = fs::read_to_string(&gateway.config).unwrap();
+    fs::write(&gateway.config, format!("workers = 9\n{good}")).unwrap();
+    let refused = gateway.try_run("reload");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("can only be changed by a restart: workers"), "{said}");
+    fs::write(&gateway.config, format!("{good}[routes.a]\nwrong = 1\n[routes.b]\nworse = 2\n")).unwrap();
+    let said = String::from_utf8(gateway.try_run("reload").stderr).unwrap();
+    assert!(said.contains("routes.a.wrong") && said.contains("routes.b.worse"), "{said}");
+    assert!(said.ends_with("the configuration was not reloaded; the running one stays\n"), "{said}");
+    let told = gateway.run("status");
+    assert!(told.contains("configuration 2 since") && told.contains("routes.b.worse"), "{told}");
+    let told: serde_json::Value = serde_json::from_str(&gateway.run("status --json")).unwrap();
+    assert_eq!(told["reload"]["generation"], 2);
+    gateway.stop(Signal::TERM).await;
+    assert!(!socket.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_file_is_taken_over_by_itself_when_it_rests() {
+    let gateway = Gateway::serve_with("[reload]\nwatch = true\n").await;
+    add_route(&gateway, "new");
+    becomes(&gateway, "/new/", &[404]).await;
+    // As editors do: a new file under the old name.
+    let other = gateway.dir.path().join("other.toml");
+    fs::copy(&gateway.config, &other).unwrap();
+    let text = fs::read_to_string(&other)
+        .unwrap()
+        .replace("[routes.new]\npath_prefix = \"/new/\"", "[routes.new]\npath_prefix = \"/newer/\"");
+    fs::write(&other, text).unwrap();
+    fs::rename(&other, &gateway.config).unwrap();
+    has_metric(&gateway, "tokengate_config_generation 3").await;
+    assert_eq!(status(gateway.address, "/newer/", "").await, 404);
+    has_metric(&gateway, "tokengate_requests_total{route=\"new\",outcome=\"forwarded\"} 2").await;
+    gateway.stop(Signal::TERM).await;
+}
+
+/// A gateway with HTTPS. Its certificate lies in `now/`, which leads to the folder `first/`.
+struct Secure {
+    gateway: Gateway,
+    address: SocketAddr,
+    roots: RootCertStore,
+}
+
+impl Secure {
+    async fn serve() -> Secure {
+        let dir = tempfile::tempdir().unwrap();
+        let mut roots = RootCertStore::empty();
+        for name in ["first", "second", "third", "fourth"] {
+            let wish = Wish { names: vec!["one.test".to_owned()], ..Wish::default() };
+            let made = certificate::make(&dir.path().join(name), &wish, Clock::system().now()).unwrap();
+            roots.add(CertificateDer::from_pem_file(&made.ca_file).unwrap()).unwrap();
+            fs::rename(made.cert_file, dir.path().join(name).join("cert.pem")).unwrap();
+            fs::rename(made.key_file, dir.path().join(name).join("key.pem")).unwrap();
+        }
+        symlink("first", dir.path().join("now")).unwrap();
+        let more = "[listeners.public]\naddress = \"127.0.0.1:0\"\ncertificates = [\"main\"]\n\
+                    [certificates.main]\ncert_file = \"now/cert.pem\"\nkey_file = \"now/key.pem\"\n";
+        let mut gateway = Gateway::serve_in(dir, more).await;
+        let address = gateway.https();
+        Secure { gateway, address, roots }
+    }
+
+    async fn connect(&self) -> Wire {
+        Wire::over(
+            connect(self.address, &Tls::default().trusting(&Arc::new(self.roots.clone())), "one.test").await.unwrap(),
+        )
+    }
+
+    /// Waits until a new connection is shown the certificate in this folder.
+    async fn shows(&self, folder: &str) {
+        let config = Tls::default().trusting(&Arc::new(self.roots.clone()));
+        let wanted = CertificateDer::from_pem_file(self.at(folder).join("cert.pem")).unwrap();
+        let shown = || async {
+            let stream = connect(self.address, &config, "one.test").await.unwrap();
+            stream.get_ref().1.peer_certificates().unwrap()[0] == wanted
+        };
+        eventually(PATIENCE, folder, shown).await;
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.gateway.dir.path().join(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_used_however_it_came_and_old_connections_live_on() {
+    let secure = Secure::serve().await;
+    let mut old = secure.connect().await;
+    let ask = Ask::get("/none").bytes();
+    assert_eq!(old.ask(&ask).await.status, 401);
+    secure.shows("first").await;
+    // A symbolic link is swapped, as Kubernetes does for mounted secrets.
+    symlink("second", secure.at("next")).unwrap();
+    fs::rename(secure.at("next"), secure.at("now")).unwrap();
+    secure.shows("second").await;
+    // Two files are moved over the old ones.
+    for file in ["key.pem", "cert.pem"] {
+        fs::copy(secure.at("third").join(file), secure.at("moved")).unwrap();
+        fs::rename(secure.at("moved"), secure.at("now").join(file)).unwrap();
+    }
+    secure.shows("third").await;
+    // The same files are written slowly.
+    for file in ["cert.pem", "key.pem"] {
+        let bytes = fs::read(secure.at("fourth").join(file)).unwrap();
+        let mut to = fs::File::create(secure.at("now").join(file)).unwrap();
+        for piece in bytes.chunks(bytes.len().div_ceil(4)) {
+            to.write_all(piece).unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+    }
+    secure.shows("fourth").await;
+    assert_eq!(old.ask(&ask).await.status, 401);
+    has_metric(&secure.gateway, "tokengate_certificate_reload_ok{certificate=\"main\"} 1").await;
+    secure.gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_does_not_fit_keeps_the_old_one_and_shows_in_the_metrics() {
+    let secure = Secure::serve().await;
+    fs::copy(secure.at("second/key.pem"), secure.at("first/key.pem")).unwrap();
+    has_metric(&secure.gateway, "tokengate_certificate_reload_ok{certificate=\"main\"} 0").await;
+    secure.shows("first").await;
+    fs::copy(secure.at("second/cert.pem"), secure.at("first/cert.pem")).unwrap();
+    secure.shows("second").await;
+    has_metric(&secure.gateway, "tokengate_certificate_reload_ok{certificate=\"main\"} 1").await;
+    secure.gateway.stop(Signal::TERM).await;
+}
