@@ -288,6 +288,10 @@ fn unsupported_stores_and_endpoints_are_refused() {
         ("http://a:80/x", "contains more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("unix:", "names no socket; write \"unix:PATH\""),
+        (
+            "unix:/run/app.sock ",
+            "begins or ends with a blank, or holds a line break or another control character; remove it",
+        ),
     ];
     let folder = Folder::new();
     for (endpoint, what) in each {

@@ -76,7 +76,7 @@ async fn every_cause_is_logged_correctly() {
     let untrusted = RedisCache { tls: Some(RedisTls { authorities: None }), ..with_tls(tls.port) };
     let (nowhere, denying, moving) = (free_port(), answering(DENIED).await, answering(MOVED).await);
     let (web, strict_web) = (speaking_http(false).await, speaking_http(true).await);
-    let web_told = |port: u16| format!("127.0.0.1:{port} answers as an HTTP server (its answer begins with \"HTTP/\")");
+    let web_told = |port: u16| format!("127.0.0.1:{port} answers as an HTTP server (its answer begins with HTTP/)");
     let (web_text, strict_text) = (web_told(web), web_told(strict_web));
     let advice = |part: &'static str| Some(part);
     // Settings, code, advice, and whether the advice is about TLS.

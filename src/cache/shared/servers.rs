@@ -189,7 +189,7 @@ impl Servers {
             for RedisHost(host, port) in self.hosts() {
                 if speaks_http(host, *port).await {
                     return format!(
-                        "{}: {host}:{port} answers as an HTTP server (its answer begins with \"HTTP/\"), not as Redis: \
+                        "{}: {host}:{port} answers as an HTTP server (its answer begins with HTTP/), not as Redis: \
                          correct host and port in `url`",
                         self.place()
                     );
