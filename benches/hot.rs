@@ -1,8 +1,8 @@
-//! What our own steps of a request cost on a cache hit, each by itself: reading the target, finding the route,
-//! establishing the caller, and the fields of the request that an endpoint gets.
+//! The cost of our own steps of a request on a cache hit, each measured separately: parsing the target, finding the
+//! route, establishing the caller, and the headers for the endpoint.
 //!
-//! `cargo bench --bench hot`. Wall time, so for the order of things and for comparisons on one quiet machine; what a
-//! whole request costs is measured by `bench/compare`.
+//! `cargo bench --bench hot`. Measures wall time: use it for orders of magnitude and for comparisons on one quiet
+//! machine. `bench/compare` measures whole requests.
 
 #![expect(clippy::unwrap_used, reason = "a panic here is a failed measurement")]
 
@@ -95,13 +95,13 @@ fn prepare(criterion: &mut Criterion) {
                 forwarded::set(fields, &peer, host.clone(), None, ids.next());
                 policy.add(fields, Some(&identity));
             },
-            // Few enough to stay in the cache, as a request that just arrived is.
+            // Few enough to stay in the CPU cache, like a request that has just arrived.
             BatchSize::NumIterations(32),
         );
     });
 }
 
-/// What an exchange pays for ending with its token, beside a thousand others.
+/// The cost of watching for the end of the token in an exchange, with a thousand others.
 fn callers(criterion: &mut Criterion) {
     let (callers, identity, head) = (Callers::default(), Arc::new(identity()), head("/product_api/7/"));
     let credentials = head.headers.get(AUTHORIZATION).unwrap();
@@ -113,7 +113,7 @@ fn callers(criterion: &mut Criterion) {
     criterion.bench_function("a place among the callers", |bench| {
         bench.iter(|| {
             let place = enter();
-            // Once for the head of the answer, twice for its body.
+            // Once for the head of the response, twice for its body.
             let ended = [(); 3].map(|()| callers.poll_ended(black_box(place), &cx));
             black_box((ended, callers.leave(place)));
         });
@@ -165,9 +165,9 @@ fn route_settings(number: usize) -> Route {
     }
 }
 
-/// Believes in [`KEY`] and in others, `tokens` in all.
+/// A cache with [`KEY`] and other tokens, `tokens` in all.
 fn memory(tokens: usize) -> Arc<IdentityCache> {
-    // Room for all, whichever shard they fall into.
+    // Room for all of them in every shard.
     let settings = MemoryCache { max_entries: tokens * 2 + 64, ..MemoryCache::default() };
     let store = Store::at(StoreUrl::Sqlite("unused".into()), "unused".into());
     let memory = IdentityCache::new(&settings, &store, NOW);

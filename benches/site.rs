@@ -1,11 +1,11 @@
-//! What a site does as a whole: how soon a revocation holds, what a token costs among millions, what a flood of unknown
-//! tokens does to the store, what the time of a failed login tells, what a storm of logins does to others, what a page
-//! of a list costs among a million users, what those who watch the traffic cost it.
+//! Measurements of a whole site: the delay of a revocation, the cost of a token among millions, the effect of a flood
+//! of unknown tokens on the store, the time of failed logins, the effect of many logins on other requests, the cost of
+//! a list page among a million users, and the cost of open traffic pages.
 //!
-//!     cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm | polling
-//!         [--tokens N] [--rounds N] [--users N]
+//! cargo bench --bench site -- revocation | scale | flood | lists | login-timing | login-storm | polling [--tokens N]
+//! [--rounds N] [--users N]
 //!
-//! Starts real servers as the tests do; figures of one run stand beside one another.
+//! Starts real servers, as the tests do. Compare only figures of the same run.
 
 #![expect(
     clippy::unwrap_used,
@@ -48,11 +48,11 @@ use std::time::Duration;
 use tokengate::config::Settings;
 use tokengate::config::settings;
 
-/// As the program itself.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// With the limits of its store as they come, not as ample as those of the tests.
+/// With the default limits of the store, which are lower than those of the tests.
 fn as_it_comes(settings: &mut Settings) {
     let store = settings::Store::at(settings.store.url.clone(), settings.store.key_file.clone());
     settings.store = settings::Store { max_connections: settings.store.max_connections, ..store };
@@ -79,14 +79,14 @@ fn main() {
     });
 }
 
-/// The middle, the 99th of a hundred, and the greatest.
+/// The median, the 99th percentile, and the maximum.
 fn spread(mut times: Vec<Duration>) -> (Duration, Duration, Duration) {
     times.sort_unstable();
     let at = |share: usize| times.get((times.len() * share / 100).min(times.len().saturating_sub(1))).copied();
     (at(50).unwrap_or_default(), at(99).unwrap_or_default(), times.last().copied().unwrap_or_default())
 }
 
-/// Bytes of memory that the process has now.
+/// Resident memory of the process in bytes.
 fn resident() -> usize {
     let pages: usize = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4096

@@ -1,17 +1,18 @@
 //! Endpoints by host name: several addresses, unresponsive ones, and unknown names.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderValue;
 use socket2::{Domain, Socket, Type};
 use tokengate::config::settings::{Endpoint, EndpointAddress};
 use tokengate::http1;
-use tokengate::upstream::{Addresses, EndpointPool, EndpointSpec, Place, PoolLimits};
+use tokengate::upstream::{Addresses, EndpointPool, EndpointSpec, Place, PoolLimits, Resolver};
 
 use crate::support::client::BOTH;
-use crate::support::{AMPLE, Ask, Origin, Site, nowhere, soon};
+use crate::support::{AMPLE, Ask, Origin, PATIENCE, Site, eventually, nowhere, soon};
 
 /// Limits of response heads.
 const ANSWERS: http1::Limits = http1::Limits { head_bytes: 65_536, head_count: 100 };
@@ -85,4 +86,55 @@ async fn an_endpoint_with_an_unknown_host_gets_no_request_while_another_is_avail
     for _ in 0..4 {
         assert_eq!(Ask::post("/public/x", "body").to(&gateway).await.text(), "hello");
     }
+}
+
+/// A resolver whose answer the test sets; `None`: it is down.
+#[derive(Clone, Default)]
+struct Told {
+    answer: Arc<Mutex<Option<Vec<SocketAddr>>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Told {
+    fn resolver(&self) -> Resolver {
+        let told = self.clone();
+        Resolver::new(move |_, _| {
+            told.asked.fetch_add(1, Ordering::Relaxed);
+            let answer = told.answer.lock().unwrap().clone();
+            std::future::ready(answer.ok_or_else(|| std::io::Error::other("the resolver is down")))
+        })
+    }
+
+    /// Sets the answer, and waits until it was given twice: then the first one is in use.
+    async fn says(&self, answer: Option<Vec<SocketAddr>>) {
+        *self.answer.lock().unwrap() = answer;
+        let before = self.asked.load(Ordering::Relaxed);
+        let asked = || async { self.asked.load(Ordering::Relaxed) >= before + 2 };
+        eventually(PATIENCE, "the resolver is asked twice", asked).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_under_another_address_is_found_and_a_resolver_that_is_down_changes_nothing() {
+    let (one, two) = (Origin::answering("one").await, Origin::answering("two").await);
+    let told = Told::default();
+    *told.answer.lock().unwrap() = Some(vec![one.address()]);
+    let mut site = Site::before(&one);
+    site.resolver = told.resolver();
+    site.settings.resolve_every = Duration::from_millis(1);
+    let address = EndpointAddress::Tcp("app.test".to_owned(), 80);
+    site.settings.upstreams[0].endpoints = vec![Endpoint { authority: "app.test:80".to_owned(), address }];
+    let gateway = site.start().await;
+    let text = async || Ask::get("/public/x").to(&gateway).await.text().to_owned();
+    assert_eq!(text().await, "one");
+    told.says(Some(vec![two.address()])).await;
+    // The unused connection to the old address is closed on the next tick of the worker.
+    one.is_left().await;
+    assert_eq!(text().await, "two");
+    told.says(None).await;
+    assert_eq!(text().await, "two");
+    let connections = two.connections();
+    told.says(Some(vec![one.address(), two.address()])).await;
+    assert_eq!(text().await, "two");
+    assert_eq!(two.connections(), connections, "a connection to an address that stays is kept");
 }

@@ -1,4 +1,4 @@
-//! A flood of random tokens: how many questions reach the store, and what becomes of a known token meanwhile.
+//! A flood of random tokens: how many lookups reach the store, and the latency of a cached token meanwhile.
 
 use tokio::time::Instant;
 

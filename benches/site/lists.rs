@@ -1,4 +1,4 @@
-//! What a page of a list costs among a million users and two million tokens: the store's part of it, then the whole.
+//! The cost of a list page among a million users and two million tokens: first the store's part, then the whole page.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use crate::million::Million;
 use crate::{pages, spread};
 
-/// How often each page is asked for.
+/// Number of requests per page.
 const ROUNDS: usize = 20;
-/// As the pages of the admin application.
+/// The page size of the admin application.
 const LIMIT: u32 = 50;
 
 pub async fn run(users: usize) {
@@ -50,7 +50,7 @@ pub async fn run(users: usize) {
     pages::run(&million).await;
 }
 
-/// Each with its name and where it lies.
+/// Each with its name and position.
 fn user_pages() -> Vec<(String, (Part, UserQuery))> {
     let page = || UserQuery { limit: LIMIT, ..UserQuery::default() };
     let search = |text: &str| UserQuery { search: text.to_owned(), ..page() };
@@ -158,22 +158,22 @@ fn audit(store: &Store) -> &dyn AuditTrail {
     &**store.audit.as_ref().unwrap()
 }
 
-/// Places far behind the first page.
+/// Positions far from the first page.
 async fn deep(store: &Store) -> (Place, Place) {
     let users = UserQuery { search: "user7".to_owned(), limit: 1_000, ..UserQuery::default() };
     let tokens = TokenQuery { limit: 100_000, ..TokenQuery::default() };
     (directory(store).users(&users).await.unwrap().next, directory(store).tokens(&tokens).await.unwrap().next)
 }
 
-/// Which part of a list.
+/// The position of a page in a list.
 #[derive(Clone, Copy)]
 enum Part {
     First,
-    /// The one behind an entry far from the first.
+    /// The page after an entry far from the first.
     Behind,
-    /// The one before that entry.
+    /// The page before that entry.
     Before,
-    /// The one before somebody among those who never logged in.
+    /// The page before a user who never logged in.
     Never,
 }
 

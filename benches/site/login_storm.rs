@@ -1,9 +1,9 @@
-//! What a storm of logins does to requests with tokens: their latency with and without it, in turns, and the memory of
-//! the process.
+//! The effect of many logins on requests with tokens: their latency with and without the logins, alternately, and the
+//! memory of the process.
 //!
-//! 200 clients log in without a pause, with right and wrong passwords under every kind of hash; who is told to come
-//! again does so when told. Beside them a few clients ask with a token, each a moment after its last answer, so that
-//! the machine is busy and not full without the storm.
+//! 200 clients log in without a pause, with right and wrong passwords and every kind of hash; a refused client retries
+//! after `Retry-After`. A few other clients send requests with a token, each shortly after its last response, so that
+//! the machine is busy but not saturated without the logins.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::{resident, spread};
 
 const STORMERS: usize = 200;
 const CALLERS: usize = 4;
-/// Between an answer and the next request of a caller.
+/// Pause between a response and the next request.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long each half of a round is measured.
+/// Duration of each half of a round.
 const HALF: Duration = Duration::from_secs(5);
-/// What comes before that, so that the storm is at its height.
+/// Warm-up before that.
 const RISE: Duration = Duration::from_secs(2);
 
-/// What became of logins.
+/// Outcomes of logins.
 #[derive(Default)]
 struct Counts {
     in_flight: AtomicUsize,
@@ -54,7 +54,7 @@ pub async fn run(rounds: usize) {
     println!("|---|---|---|---|---|---|---|");
     let (mut middles, mut lates) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // Which one is first changes with each round.
+        // The order changes with each round.
         let mut halves = [None, None];
         for is_storm in [round % 2 == 1, round % 2 == 0] {
             storm.send(is_storm).unwrap();
@@ -99,7 +99,7 @@ pub async fn run(rounds: usize) {
     );
 }
 
-/// Requests with a token for a while, and nothing else of ours.
+/// Sends requests with a token for some time.
 async fn half(fleet: &Fleet, key: &str) -> (Duration, Duration, Duration) {
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..CALLERS {
@@ -118,7 +118,7 @@ async fn half(fleet: &Fleet, key: &str) -> (Duration, Duration, Duration) {
     spread(callers.join_all().await.concat())
 }
 
-/// Logs in again and again while there is a storm, on one connection as long as it stands.
+/// Logs in repeatedly while the storm lasts, on one connection as long as it is open.
 async fn stormer(
     (address, tls): (SocketAddr, Arc<ClientConfig>),
     number: usize,
@@ -143,7 +143,7 @@ async fn stormer(
         counts.in_flight.fetch_add(1, Ordering::Relaxed);
         let answer = wire.ask(&ask).await;
         counts.in_flight.fetch_sub(1, Ordering::Relaxed);
-        // Whoever is put off comes again over a new connection, with a handshake.
+        // A refused client retries on a new connection, with a handshake.
         if answer.fields.get("connection") == Some("close") {
             connection = None;
         }
@@ -165,7 +165,7 @@ fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }
 
-/// The middle of some ratios, and the least and the greatest.
+/// The median, the minimum and the maximum of some ratios.
 fn range(mut ratios: Vec<f64>) -> String {
     ratios.sort_unstable_by(f64::total_cmp);
     let at = |place: usize| ratios.get(place).copied().unwrap_or(f64::NAN);

@@ -1,6 +1,6 @@
-//! What the time of a failed login tells: unknown users, wrong passwords under each kind of hash, users who may not log
-//! in, one after the other in an order that changes with each round. A moment later somebody comes whom nobody knows:
-//! what that one waits for must tell nothing either.
+//! What the time of a failed login reveals. Compares unknown users, wrong passwords with each kind of hash, and users
+//! who may not log in, in an order that changes with each round. Shortly after each, an unknown user logs in: the time
+//! that this login waits must reveal nothing either.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::people::{self, DJANGOS, INACTIVE, OURS, PASSWORD, UNUSABLE};
 use crate::spread;
 use crate::support::Wire;
 
-/// So many logins with the right password, which are not held back, show what there is to hide.
+/// This many logins with the right password, which are not delayed, show what must be hidden.
 const RIGHT: usize = 5;
-/// How much later somebody else comes.
+/// Delay of the second login.
 const LATER: Duration = Duration::from_millis(60);
 
 pub async fn run(rounds: usize) {
-    // One at a time, so that who comes later has to wait.
+    // One at a time, so that the second login has to wait.
     let fleet = people::fleet(|settings| settings.store.hashing.at_once = 1).await;
     let (mut wire, mut other) = (Wire::open(fleet.first()).await, Wire::open(fleet.first()).await);
     let with_hash: Vec<&str> = DJANGOS.iter().map(|(name, _)| *name).chain([OURS]).collect();
@@ -36,7 +36,7 @@ pub async fn run(rounds: usize) {
                 time(&mut other, "somebody else", "wrong horse 9", 400).await
             };
             let (took, behind) = tokio::join!(time(&mut wire, kinds[*kind], password, 400), behind);
-            // The first round warms up.
+            // The first round is a warm-up.
             if round > 0 {
                 times[*kind].0.push(took);
                 times[*kind].1.push(behind);
@@ -63,7 +63,7 @@ pub async fn run(rounds: usize) {
     println!("medians of {rounds} rounds, apart by at most {own:.2} %; of those who came later, {behind:.2} %");
 }
 
-/// By how many percent.
+/// The largest difference in percent.
 fn apart(middles: Vec<Duration>) -> f64 {
     let (least, most) = (middles.iter().min().unwrap(), middles.iter().max().unwrap());
     (most.as_secs_f64() / least.as_secs_f64() - 1.0) * 100.0

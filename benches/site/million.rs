@@ -11,14 +11,14 @@ use tokengate::store::{self, Store};
 
 use crate::support::postgres::{Postgres, options};
 
-/// One of ten thousand is staff, one of twenty switched off, half are in one group and a hundred in another.
+/// One of ten thousand is staff, one of twenty is inactive, half are in one group and a hundred in another.
 const USERS: &str = "INSERT INTO users (id, name, email, active, staff, created, last_login) \
     SELECT n, 'user' || CAST((CAST(n AS BIGINT) * 7919) % 1000003 AS TEXT), 'u' || CAST(n AS TEXT) || '@example.com', \
            CASE WHEN n % 20 = 0 THEN {false} ELSE {true} END, CASE WHEN n % 10000 = 0 THEN {true} ELSE {false} END, n, \
            CASE WHEN n % 3 = 0 THEN NULL ELSE n * 1000 END FROM {numbers}";
 const MEMBERS: &str = "INSERT INTO user_groups (user_id, group_id) \
     SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 2 END FROM {numbers} WHERE n % 2 = 0 OR n % 10000 = 1";
-/// A login token and a named one for each; some revoked, some expired, some soon to be.
+/// A login token and a named token for each; some are revoked, some expired, some expire soon.
 const TOKENS: &str = "INSERT INTO tokens (digest, hint, user_id, kind, created, expires, revoked, last_used) \
     SELECT {digest}, {hint}, (n + 1) / 2, CASE WHEN n % 2 = 0 THEN 'login' ELSE 'named' END, n, \
            CASE WHEN n % 10 = 0 THEN {now} + (n % 1000 - 500) * 86400000000 END, \
@@ -42,7 +42,7 @@ pub struct Filled {
 }
 
 impl Million {
-    /// So many users, and twice as many tokens.
+    /// Creates this many users, and twice as many tokens.
     pub async fn of(users: usize) -> Million {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tokengate.db");
@@ -72,7 +72,7 @@ impl Filled {
 async fn fill_sqlite(connection: &mut SqliteConnection, users: usize) {
     let now = Clock::system().now().as_micros();
     connection.execute("PRAGMA cache_size = -1000000; PRAGMA synchronous = OFF").await.unwrap();
-    // Nobody has to hear of these, and an index is built faster than it grows.
+    // These rows need no notifications, and building an index at the end is faster.
     let rest = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('trigger', 'index') AND sql IS NOT NULL";
     let rest = sqlx::query(rest).fetch_all(&mut *connection).await.unwrap();
     let rest: Vec<(String, String, String)> = rest.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();

@@ -1,4 +1,4 @@
-//! Somebody signed in to the admin application, on one connection.
+//! A user who is signed in to the admin application, on one connection.
 
 use tokengate::config::settings::Admin;
 use tokengate::store::{NewUser, Password};
@@ -15,16 +15,16 @@ pub struct Operator {
     cookie: String,
 }
 
-/// An admin application on any port.
+/// An admin application on any free port.
 pub fn admin() -> Admin {
     Admin { address: "127.0.0.1:0".parse().unwrap(), ..Admin::with(0) }
 }
 
 impl Operator {
-    /// A new superuser, signed in; each has another number.
+    /// A new superuser, signed in; `number` must be unique.
     pub async fn new(gateway: &Gateway, number: i64) -> Operator {
         let (name, password) = (format!("operator{number}"), Password::parse(PASSWORD).ok());
-        // Behind those with whom a database was filled, of whom it did not count.
+        // An id after those of the users that were inserted directly, without the sequence.
         let id = Some(SubjectId(1_000_000_000 + number));
         let user = NewUser { id, superuser: true, password, ..NewUser::named(&name) };
         gateway.store.accounts.create(user).await.unwrap();
@@ -46,7 +46,7 @@ impl Operator {
         operator
     }
 
-    /// A page, which must be there.
+    /// Loads a page, which must exist.
     pub async fn page(&mut self, path: &str) -> Answer {
         let ask = Ask::get(path).field("Cookie", &self.cookie);
         let answer = self.send(ask).await;
@@ -60,7 +60,7 @@ impl Operator {
     }
 }
 
-/// The cookie that an answer sets.
+/// The cookie that a response sets.
 fn cookie(answer: &Answer) -> String {
     answer.fields.get("set-cookie").unwrap().split(';').next().unwrap().to_owned()
 }

@@ -1,5 +1,5 @@
-//! What a whole page of the admin application costs among all of them: from the request to the last byte of the answer,
-//! over TLS.
+//! The cost of a whole page of the admin application among a million users: from the request to the last byte of the
+//! response, over TLS.
 
 use tokio::sync::Mutex;
 

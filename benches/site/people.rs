@@ -1,4 +1,4 @@
-//! Users for the benches of logins: one for each kind of password hash, with the costs that Django has today.
+//! Users for the login benches: one for each kind of password hash, with Django's current parameters.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,11 +11,11 @@ use tokengate::store::{NewUser, Password};
 use crate::as_it_comes;
 use crate::support::{Ask, Fleet, Gateway};
 
-/// Of all users.
+/// The password of all users.
 pub const PASSWORD: &str = "correct horse 9";
-/// The user whose hash we made.
+/// The user with a hash by tokengate.
 pub const OURS: &str = "argon2id of tokengate";
-/// Users with hashes that Django made, and which of the tests' it is.
+/// Users with hashes by Django, and the name of each in the tests' file.
 pub const DJANGOS: [(&str, &str); 5] = [
     ("pbkdf2_sha256, 1,500,000 rounds", "pbkdf2-sha256-current"),
     ("pbkdf2_sha1, 10,000 rounds", "pbkdf2-sha1"),
@@ -39,7 +39,7 @@ struct Good {
     password: String,
 }
 
-/// A gateway on which one can log in as often as one likes, otherwise as it comes, with a worker for each of two cores.
+/// A gateway without login rate limits, otherwise with defaults, and with two workers.
 pub async fn fleet(change: impl Fn(&mut Settings)) -> Fleet {
     let fleet = Fleet::over_sqlite(1, |settings| {
         as_it_comes(settings);

@@ -1,5 +1,4 @@
-//! What ten pages that show the traffic cost the traffic: requests in a second through a gateway that is busy all the
-//! time, with and without them, in turns.
+//! The cost of ten open traffic pages: requests per second of a saturated gateway, with and without them, alternately.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +14,9 @@ use crate::support::{Ask, Fleet, Wire};
 
 const CALLERS: usize = 32;
 const PAGES: i64 = 10;
-/// As the script of the page.
+/// The interval of the page's script.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long each half of a round is measured: several times [`EVERY`].
+/// Duration of each half of a round: several times [`EVERY`].
 const HALF: Duration = Duration::from_secs(8);
 
 pub async fn run(rounds: usize) {
@@ -57,7 +56,7 @@ pub async fn run(rounds: usize) {
     let mut ratios = Vec::new();
     for round in 0..rounds {
         let mut halves = [0.0, 0.0];
-        // Which one is first changes with each round.
+        // The order changes with each round.
         for is_polled in [round % 2 == 1, round % 2 == 0] {
             polls.send(is_polled).unwrap();
             halves[usize::from(is_polled)] = rate().await;
@@ -73,7 +72,7 @@ pub async fn run(rounds: usize) {
     println!("shown: {} times", shown.load(Ordering::Relaxed));
 }
 
-/// A page that is open while `polling`: the whole of it once, then its living part again and again.
+/// A page that is open while `polling`: loads all of it once, then its live part repeatedly.
 async fn poll(mut operator: Operator, mut polling: watch::Receiver<bool>, shown: Arc<AtomicU64>) {
     while polling.wait_for(|is_polled| *is_polled).await.is_ok() {
         operator.page("/traffic").await;

@@ -1,4 +1,4 @@
-//! From the commit of a revocation to the last 200 on any of three gateways that are under load.
+//! The time from the commit of a revocation to the last 200 on any of three gateways under load.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::support::{Ask, Fleet};
 use crate::{as_it_comes, spread};
 
 const GATEWAYS: usize = 3;
-/// Requests in flight at each gateway that have nothing to do with what is revoked.
+/// Concurrent requests at each gateway with other tokens.
 const LOAD: usize = 4;
 
 pub async fn run(rounds: usize) {
@@ -98,7 +98,7 @@ async fn measure(fleet: &Fleet, rounds: usize) -> (Vec<Duration>, f64) {
     (times, rate)
 }
 
-/// Asks again and again until it is refused; says when the last 200 came.
+/// Sends requests until one is refused; returns the time of the last 200.
 async fn probe(mut client: H2, ask: Ask, known: tokio::sync::mpsc::Sender<()>) -> Instant {
     let mut last = Instant::now();
     let mut known = Some(known);
@@ -107,7 +107,7 @@ async fn probe(mut client: H2, ask: Ask, known: tokio::sync::mpsc::Sender<()>) -
             200 => {
                 last = Instant::now();
                 if let Some(known) = known.take() {
-                    // Who counts does not leave before all have told.
+                    // The counting task ends only after all probes have reported.
                     let _ = known.send(()).await;
                 }
             }

@@ -1,4 +1,4 @@
-//! What a token costs among many: a question to the store, a request on a hit, and an identity in memory.
+//! The cost of a token among many: a lookup in the store, a request on a cache hit, and the memory of an identity.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::support::{Ask, Fleet};
 use crate::{resident, spread};
 
 const QUESTIONS: usize = 20_000;
-/// Tokens that requests come with: few, so that memory knows them all.
+/// Number of tokens in requests: few, so that all are cached.
 const HOT: usize = 100;
 const USERS: usize = 1_000;
 
@@ -92,7 +92,7 @@ fn key(number: usize) -> String {
     format!("{number:040x}")
 }
 
-/// The digests of all keys in order, so that an index grows at its end.
+/// The digests of all keys in order, so that the index grows at its end.
 fn digests(tokens: usize) -> Vec<[u8; 32]> {
     let mut all: Vec<[u8; 32]> =
         (0..tokens).map(|number| *TokenDigest::of(key(number).as_bytes()).as_bytes()).collect();
@@ -103,7 +103,7 @@ fn digests(tokens: usize) -> Vec<[u8; 32]> {
 async fn fill_sqlite(path: &Path, tokens: usize, first: i64) {
     let mut connection =
         SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(30)).connect().await.unwrap();
-    // The log of changes would be as long as the table, and nobody has to hear of these.
+    // The change log would be as long as the table, and these rows need no notifications.
     let triggers = sqlx::query("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'tokens'");
     let triggers: Vec<(String, String)> =
         triggers.fetch_all(&mut connection).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -152,7 +152,7 @@ async fn fill_postgres(server: PgConnectOptions, tokens: usize, first: i64) {
     pool.execute("ANALYZE tokens").await.unwrap();
 }
 
-/// By how much the process grows for each identity, all of them different.
+/// How much the process grows per identity in bytes, all of them different.
 fn bytes_of_an_identity(count: usize) -> usize {
     let settings = MemoryCache { max_entries: count * 2, ..MemoryCache::default() };
     let now = Clock::system().now();

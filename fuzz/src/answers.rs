@@ -1,4 +1,4 @@
-//! An answer of an endpoint is one message, however its bytes arrive; the HTTP library's own parser reads the same head.
+//! A response is parsed as one message, however its bytes arrive, and its head as by the HTTP library.
 
 use bytes::BytesMut;
 use tokengate::http1::{Answer, Asked, BadAnswer, Event, Limits};
@@ -7,7 +7,7 @@ use super::deliveries;
 
 const LIMITS: Limits = Limits { head_bytes: 1 << 10, head_count: 20 };
 
-/// What was read of an answer.
+/// What was parsed of a response.
 #[derive(Debug, Default, PartialEq)]
 struct Read {
     status: u16,
@@ -64,7 +64,7 @@ fn read(pieces: &[&[u8]], asked: Asked) -> Read {
     read
 }
 
-/// The fields of the final head, without the length, as the parser of the HTTP library reads them.
+/// The headers of the final head, without the length, as the HTTP library parses them.
 fn second_reading(mut bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut config = httparse::ParserConfig::default();
     config.allow_spaces_after_header_name_in_responses(true);

@@ -1,4 +1,4 @@
-//! A chunked body ends where a second reader says, however its bytes arrive.
+//! A chunked body ends where a second parser says, however its bytes arrive.
 
 use tokengate::listener::chunks::{Chunks, DamagedBody};
 
@@ -12,7 +12,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-/// The length of the body that the pieces begin with, if it is there as a whole.
+/// The length of the body at the beginning of the pieces, if it is complete.
 fn end(pieces: &[&[u8]]) -> Result<Option<usize>, DamagedBody> {
     let (mut chunks, mut before) = (Chunks::START, 0);
     for piece in pieces {
@@ -24,7 +24,7 @@ fn end(pieces: &[&[u8]]) -> Result<Option<usize>, DamagedBody> {
     Ok(None)
 }
 
-/// RFC 9112 §7.1, line by line: what a server makes of a whole chunked body. `None`: not one, or not whole.
+/// A second parser of a whole chunked body, line by line by RFC 9112 §7.1. `None`: malformed or incomplete.
 pub(super) fn whole_body(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -54,7 +54,7 @@ pub(super) fn whole_body(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// A line without its CR LF. `None` if a line feed stands alone, or a carriage return.
+/// A line without its CR LF. `None` for a line feed or a carriage return alone.
 fn line(bytes: &[u8]) -> Option<&[u8]> {
     let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
     (bytes.get(end..end + 2)? == b"\r\n").then(|| &bytes[..end])

@@ -1,4 +1,4 @@
-//! Whatever stands in `Authorization` and `Cookie`, what is taken for a key stands there word for word.
+//! Whatever `Authorization` and `Cookie` contain: a key that is found is literally part of them.
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderValue};
@@ -31,7 +31,8 @@ fn credentials(lines: &[HeaderValue]) {
     assert!(!key.expose().contains(|c: char| c.is_whitespace() || c.is_control()), "a key is one word for everybody");
 }
 
-/// Where parameters count, the key still stands in the line, as the only word of a bearer token or as the value of `token`.
+/// Where the parameter is accepted, the key is part of the line, as the only word of a bearer token or as the value of
+/// `token`.
 fn parameter(fields: &HeaderMap, schemes: &[Box<str>]) {
     let Ok(Some(key)) = Credentials::read(fields, schemes, KeyForm::Parameter) else { return };
     let bare = Credentials::read(fields, schemes, KeyForm::Bare);

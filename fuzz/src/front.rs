@@ -1,4 +1,4 @@
-//! What the strict front lets through, the HTTP library's own parser reads the same way, however the bytes arrive.
+//! What the strict front passes on, the HTTP library parses in the same way, however the bytes arrive.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -17,14 +17,14 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::chunks::whole_body;
 use super::deliveries;
 
-/// What the front made of a connection.
+/// What the front passed on of a connection.
 struct Passed {
     bytes: Vec<u8>,
     fault: Option<HeadFault>,
     damaged: bool,
 }
 
-/// What the front puts in place of a damaged head begins with this method.
+/// The method of the request with which the front replaces a malformed head.
 const REFUSED: &[u8] = b"TOKENGATE-REFUSED ";
 
 pub fn run(bytes: &[u8]) {
@@ -33,7 +33,7 @@ pub fn run(bytes: &[u8]) {
     for other in [pass(byte_by_byte, 8192), pass(uneven, 7)] {
         assert_eq!(whole.fault, other.fault, "the verdict depends on how the bytes arrive");
         assert_eq!(whole.damaged, other.damaged, "the verdict depends on how the bytes arrive");
-        // How much of a damaged body is passed on before the damage is seen may differ.
+        // The part of a malformed body that is passed on before the fault is found may differ.
         assert!(whole.damaged || whole.bytes == other.bytes, "what is passed on depends on how the bytes arrive");
         check(bytes, &other);
     }
@@ -51,7 +51,7 @@ fn check(bytes: &[u8], passed: &Passed) {
     assert!(passed.fault.is_none() || complete, "the stand-in stands within a request");
 }
 
-/// Reads requests as a server does. Is the last one complete?
+/// Parses requests as a server does. Returns whether the last one is complete.
 fn read_again(mut rest: &[u8]) -> bool {
     loop {
         while let Some(behind) = rest.strip_prefix(b"\r\n") {
@@ -93,7 +93,7 @@ fn read_again(mut rest: &[u8]) -> bool {
     }
 }
 
-/// Lets a front read what comes in `pieces`, into a buffer of so many bytes.
+/// Lets a front read `pieces`, into a buffer of `room` bytes.
 fn pass(pieces: Vec<&[u8]>, room: usize) -> Passed {
     let nowhere = ([127, 0, 0, 1], 1).into();
     let seconds = std::time::Duration::from_secs;
@@ -120,7 +120,7 @@ fn pass(pieces: Vec<&[u8]>, room: usize) -> Passed {
         match Pin::new(&mut front).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
             Poll::Ready(Ok(())) if !buf.filled().is_empty() => passed.bytes.extend_from_slice(buf.filled()),
             Poll::Ready(Ok(())) => panic!("the front says that an open connection has ended"),
-            // A client that sends more than it may behind a WebSocket handshake ends its connection too.
+            // A client that sends too much after a WebSocket handshake also ends its connection.
             Poll::Ready(Err(_)) => break passed.damaged = !client.held.get(),
             Poll::Pending => break,
         }
@@ -129,7 +129,7 @@ fn pass(pieces: Vec<&[u8]>, room: usize) -> Passed {
     passed
 }
 
-/// A connection that brings these pieces, and then stays open.
+/// A connection that delivers these pieces, and then stays open.
 struct Wire<'p>(VecDeque<&'p [u8]>);
 
 impl AsyncRead for Wire<'_> {

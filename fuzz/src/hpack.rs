@@ -1,10 +1,10 @@
-//! Header blocks of one HTTP/2 connection: what is read stays the same when it is written without any table.
+//! Header blocks of one HTTP/2 connection: headers stay the same when they are written again without a table.
 
 use tokengate::listener::hpack::{Decoder, write_literal};
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The input is a row of blocks, each behind one byte with its length.
+/// The input is a sequence of blocks, each after a byte with its length.
 pub fn run(mut bytes: &[u8]) {
     let mut decoder = Decoder::default();
     while let Some((length, rest)) = bytes.split_first() {

@@ -1,8 +1,8 @@
-//! What the fuzz targets do with the bytes that they are given.
+//! The functions of the fuzz targets.
 //!
-//! Each target reads its input with the gateway's own code and looks whether what came out keeps its promise, most often by
-//! reading it a second time in another way. A broken promise is a panic. The programs in `bin/` hand them what the fuzzer
-//! makes up; the test suite includes this file too, so that every seed passes at every change.
+//! Each target parses its input with the gateway's own code and checks properties of the result, usually by parsing it
+//! a second time in another way. A violated property is a panic. The programs in `bin/` pass the fuzzer's inputs; the
+//! test suite includes this file too, so that every seed is tested with every change.
 
 pub mod answers;
 pub mod chunks;
@@ -12,10 +12,10 @@ pub mod hpack;
 pub mod pem;
 pub mod target;
 
-/// The name of a target, which is also that of its program and of its folder in `seeds/`, and its function.
+/// The name of a target, its program and its folder in `seeds/`, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
@@ -26,11 +26,11 @@ pub const TARGETS: &[Target] = &[
     ("target", target::run),
 ];
 
-/// The input in pieces as a network could deliver it: whole, byte by byte, and cut where the input itself says.
+/// The input in pieces as a network could deliver it: whole, byte by byte, and split where the input itself determines.
 fn deliveries(bytes: &[u8]) -> [Vec<&[u8]>; 3] {
     let mut uneven = Vec::new();
     let mut rest = bytes;
-    // Any function of the input will do, as long as a seed stays readable and a finding can be repeated.
+    // Any function of the input is suitable, as long as a seed stays readable and a finding is reproducible.
     let mut chance = bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));

@@ -1,4 +1,4 @@
-//! What our reader of PEM accepts, the TLS library's reader finds too: every certificate and key, byte for byte.
+//! What our PEM parser accepts, the TLS library finds too: every certificate and key, byte for byte.
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use tokengate::tls::pem;

@@ -1,6 +1,6 @@
-//! A target that is taken means one thing only, and is forwarded as it came.
+//! An accepted target has one meaning, and is forwarded unchanged.
 //!
-//! The input is `METHOD URI`, then one `Host` field a line.
+//! The input is `METHOD URI`, then one `Host` header per line.
 
 use http::header::HOST;
 use http::request::Parts;
@@ -31,7 +31,7 @@ fn check(head: &Parts) {
     }
     let slashes = |text: &str| text.matches('/').count();
     assert_eq!(slashes(decoded), slashes(target.path()), "decoding made a slash");
-    // As it came, to the byte.
+    // Unchanged, byte for byte.
     let mut spelt = target.path().to_owned();
     if let Some(query) = target.query() {
         spelt = format!("{spelt}?{query}");
@@ -50,7 +50,7 @@ fn check(head: &Parts) {
     read_again(&target);
 }
 
-/// Spelling the decoded path out in escapes changes nothing of what it means.
+/// Percent-encoding the decoded path does not change its meaning.
 fn read_again(target: &Target<'_>) {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte);
     let escaped: String = target.decoded_path().bytes().fold(String::new(), |text, byte| match plain(&byte) {
@@ -66,7 +66,7 @@ fn read_again(target: &Target<'_>) {
     assert_eq!(again.decoded_path(), target.decoded_path());
 }
 
-/// The head as the HTTP library hands it over; `None` for what it refuses.
+/// The head as the HTTP library parses it; `None` if it refuses the input.
 fn head(bytes: &[u8], version: Version) -> Option<Parts> {
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let mut words = lines.next()?.splitn(2, |byte| *byte == b' ');

@@ -59,6 +59,7 @@ impl Changes {
             ("[spool]", before.spool != after.spool),
             ("[shutdown]", before.grace != after.grace),
             ("[reload]", before.reload != after.reload),
+            ("defaults.resolve_every", before.resolve_every != after.resolve_every),
         ];
         changes.0.extend(parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("{name} changed")));
         changes

@@ -22,7 +22,7 @@ use crate::gateway::{
 use crate::listener::tls;
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
-use crate::upstream::{Addresses, EndpointSpec, Spool};
+use crate::upstream::{EndpointSpec, Resolver, Spool};
 
 /// What generations of one process are built with.
 pub(super) struct Builder {
@@ -31,6 +31,8 @@ pub(super) struct Builder {
     pub known: Known,
     /// One for the process, so that TLS sessions resume on every worker and after a reload.
     pub ticketer: tls::Ticketer,
+    /// Resolves the names of endpoints.
+    pub resolver: Resolver,
 }
 
 /// A generation with what the next one may take over.
@@ -86,7 +88,7 @@ impl Builder {
             Some(old) => old.generation.forms.clone(),
             None => Forms::new(&settings.login.clone().unwrap_or_default()),
         };
-        let upstreams = upstreams(&settings, before, control).await;
+        let upstreams = upstreams(&settings, before, &self.resolver).await;
         // From here on nothing fails.
         let issuer = match same(|a, b| a.login == b.login) {
             Some(old) => old.issuer.clone(),
@@ -174,8 +176,8 @@ fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PageDesk>
 }
 
 /// The upstreams with their endpoints. Endpoints of the generation before keep what is known of them; new names are
-/// looked up, in parallel. Names that cannot be resolved are retried until they can.
-async fn upstreams(settings: &Settings, before: Option<&Built>, control: &mut JoinSet<()>) -> Vec<UpstreamSpec> {
+/// looked up, in parallel. Names that cannot be resolved are tried again later (`app/resolve.rs`).
+async fn upstreams(settings: &Settings, before: Option<&Built>, resolver: &Resolver) -> Vec<UpstreamSpec> {
     let mut asked = JoinSet::new();
     let mut all = Vec::new();
     for upstream in &settings.upstreams {
@@ -186,10 +188,10 @@ async fn upstreams(settings: &Settings, before: Option<&Built>, control: &mut Jo
             let known = old.and_then(|old| old.members.iter().find(|member| *member.spec == spec));
             members.push(known.cloned().unwrap_or_else(|| {
                 if let Some(addresses) = spec.addresses().cloned() {
-                    let upstream = upstream.name.clone();
+                    let (upstream, resolver) = (upstream.name.clone(), resolver.clone());
                     asked.spawn(async move {
-                        let found = addresses.look_up().await;
-                        found.map_err(|error| (addresses, upstream, error))
+                        let found = addresses.look_up(&resolver).await;
+                        found.map_err(|error| (addresses.name().0, upstream, error))
                     });
                 }
                 Member { spec: Arc::new(spec), tally: Arc::default() }
@@ -198,8 +200,8 @@ async fn upstreams(settings: &Settings, before: Option<&Built>, control: &mut Jo
         all.push(UpstreamSpec { settings: upstream.clone(), members });
     }
     while let Some(answer) = asked.join_next().await {
-        if let Ok(Err((addresses, upstream, error))) = answer {
-            control.spawn(Addresses::keep_looking_up(addresses, upstream, error));
+        if let Ok(Err((host, upstream, error))) = answer {
+            tracing::warn!(upstream, host, %error, "an endpoint's host cannot be resolved; requests for it get 503");
         }
     }
     all

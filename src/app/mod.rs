@@ -16,6 +16,7 @@ mod knowledge;
 mod monitor;
 mod prune;
 mod reload;
+mod resolve;
 mod signals;
 mod sockets;
 mod start;

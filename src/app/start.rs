@@ -22,6 +22,7 @@ use super::internal::Internal;
 use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
 use super::reload::{ReloadError, Reloader, State};
+use super::resolve;
 use super::sockets::Sockets;
 use super::watch as files_watch;
 use super::worker::{self, Phase, Plan, Share, Switch};
@@ -36,6 +37,7 @@ use crate::limits::TurnedAway;
 use crate::listener::{Connections, tls};
 use crate::store::Store;
 use crate::telemetry::{LogFormat, LogWriter, Recorder, RequestIds};
+use crate::upstream::Resolver;
 
 /// Time limit at shutdown for writing the last lines of the access log.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -51,8 +53,10 @@ pub struct World {
     pub store: Store,
     /// Destination of the access log.
     pub access_log: Box<dyn Write + Send>,
-    /// Path of the configuration file, for display only.
+    /// Path of the configuration file, for reloads; `None`: there is none.
     pub configuration: Option<PathBuf>,
+    /// Resolves the host names of endpoints.
+    pub resolver: Resolver,
 }
 
 /// A running gateway. Dropping it does not stop its threads; they end with the process.
@@ -85,7 +89,7 @@ pub struct Stopped {
 /// # Errors
 /// [`StartError`]; nothing keeps running in that case.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
-    let World { clock, store, access_log, configuration } = world;
+    let World { clock, store, access_log, configuration, resolver } = world;
     files::reserve(&settings)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
@@ -100,8 +104,13 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let control_socket = opened.transpose()?;
     let (mut control, mut tasks) = (JoinSet::new(), JoinSet::new());
     let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
-    let builder =
-        Builder { store: store.clone(), clock: clock.clone(), known: known.clone(), ticketer: tls::ticketer()? };
+    let builder = Builder {
+        store: store.clone(),
+        clock: clock.clone(),
+        known: known.clone(),
+        ticketer: tls::ticketer()?,
+        resolver: resolver.clone(),
+    };
     let admin_tls = builder.admin_tls(&settings)?.map(|acceptor| watch::channel(acceptor).0);
     let built = Arc::new(builder.build(settings, None, &prepared.addresses, &mut tasks).await?);
     let settings = Arc::clone(&built.settings);
@@ -121,6 +130,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         internal.serve(&listener, socket, &mut tasks);
     }
     let (built, in_use) = watch::channel(built);
+    control.spawn(resolve::run(in_use.clone(), resolver));
     let started = clock.now();
     let first = ReloadStatus { generation: 1, loaded: started, failed: None, problems: Vec::new() };
     let (report, reports) = watch::channel(first);

@@ -11,7 +11,7 @@ use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Problem, Settings, problem};
 use crate::store;
 use crate::units::HumanDuration;
-use crate::upstream::EndpointSpec;
+use crate::upstream::{EndpointSpec, Resolver};
 
 /// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it.
 pub fn run(config: &Path, json: bool) -> ExitCode {
@@ -90,7 +90,7 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         for upstream in &settings.upstreams {
             for endpoint in upstream.endpoints.iter().map(EndpointSpec::of) {
                 let Some(addresses) = endpoint.addresses() else { continue };
-                if let Err(error) = addresses.look_up().await {
+                if let Err(error) = addresses.look_up(&Resolver::system()).await {
                     unknown.push((upstream.name.as_str(), endpoint.authority.clone(), error));
                 }
             }

@@ -9,6 +9,7 @@ use super::check;
 use crate::app::{self, Signal, Signals, World};
 use crate::clock::Clock;
 use crate::config::settings::{Admin, ListenerRole};
+use crate::upstream::Resolver;
 use crate::{store, telemetry};
 
 /// Runs until SIGTERM or SIGINT, then drains requests in flight. A second one exits at once. SIGHUP reloads.
@@ -30,7 +31,7 @@ pub fn run(config: &Path) -> Result<()> {
         doors.extend(settings.admin.as_ref().map(|_| (Admin::NAME.to_owned(), "https")));
         let running = app::start(
             settings,
-            World { clock, store, access_log: Box::new(io::stdout()), configuration: Some(config.to_owned()) },
+            World { clock, store, access_log: Box::new(io::stdout()), configuration: Some(config.to_owned()), resolver: Resolver::system() },
         )
         .await?;
         for (name, scheme) in doors {

@@ -139,6 +139,7 @@ fn read(root: &Table<'_>) -> Settings {
         timeouts,
         log: basics::read_log(root),
         grace: basics::read_grace(root),
+        resolve_every: defaults.resolve_every,
         reload: basics::read_reload(root),
         control: basics::read_control(root),
     };

@@ -46,6 +46,8 @@ pub(super) struct Told<'a> {
 pub(super) struct RouteDefaults {
     /// Timeout of a connection attempt to an endpoint.
     pub connect: Duration,
+    /// How often the host names of endpoints are resolved again.
+    pub resolve_every: Duration,
     /// The values that the tables `timeouts` and `limits` of a route can set.
     pub bounds: Bounds,
 }
@@ -112,6 +114,7 @@ pub(super) fn read_defaults(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeo
             };
             let route = RouteDefaults {
                 connect: timeouts.key("connect").duration().unwrap_or(Duration::from_secs(5)),
+                resolve_every: table.key("resolve_every").duration().unwrap_or(Duration::from_secs(10)),
                 bounds: table.table("limits", |limits| BOUNDS.overridden_by(timeouts, limits)),
             };
             (route, connection)

@@ -64,6 +64,8 @@ pub struct Settings {
     pub log: Log,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
+    /// How often the host names of endpoints are resolved again.
+    pub resolve_every: Duration,
     /// How the configuration is replaced while the gateway runs.
     pub reload: Reload,
     /// The Unix socket for `tokengate reload` and `tokengate status`; `None`: there is none.

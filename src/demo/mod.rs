@@ -20,6 +20,7 @@ use crate::config::settings::Admin;
 use crate::config::{self, Loaded, Problem};
 use crate::store::{self, AccountError, LedgerError, NewUser, OpenError, Password, Store, StoreError};
 use crate::token::TokenKey;
+use crate::upstream::Resolver;
 use certificate::{CertError, Made, Wish};
 use products::{ProductsError, RunningProducts};
 
@@ -138,14 +139,18 @@ pub async fn start(
     let admin = user(&store, NewUser { staff: true, superuser: true, password, ..NewUser::named("admin") }).await?;
 
     let grace = settings.grace;
-    let gateway =
-        match app::start(settings, World { clock, store, access_log, configuration: Some(config.clone()) }).await {
-            Ok(gateway) => gateway,
-            Err(error) => {
-                products.stop().await;
-                return Err(port_taken(error));
-            }
-        };
+    let gateway = match app::start(
+        settings,
+        World { clock, store, access_log, configuration: Some(config.clone()), resolver: Resolver::system() },
+    )
+    .await
+    {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            products.stop().await;
+            return Err(port_taken(error));
+        }
+    };
     Ok(Demo { gateway, products, grace, config, ca_file: made.ca_file, alice, admin })
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -66,6 +66,11 @@ impl EndpointSpec {
     pub(super) fn is_known(&self) -> bool {
         self.addresses().is_none_or(Addresses::are_known)
     }
+
+    /// Changes when its addresses change.
+    pub(super) fn version(&self) -> u64 {
+        self.addresses().map_or(0, Addresses::version)
+    }
 }
 
 /// Opens a connection.
@@ -97,6 +102,14 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// The address at the other end; `None` for a Unix socket, and for a connection that is gone.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(stream) => stream.peer_addr().ok(),
+            Stream::Unix(_) => None,
+        }
+    }
+
     /// Ready when the socket may be readable.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -196,7 +209,7 @@ mod tests {
         taken.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let port = taken.local_addr().unwrap().as_socket().unwrap().port();
         let refusing = spec(EndpointAddress::Tcp("127.0.0.1".to_owned(), port));
-        refusing.addresses().unwrap().look_up().await.unwrap();
+        refusing.addresses().unwrap().look_up(&super::super::Resolver::system()).await.unwrap();
         let error = connect(&refusing).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().starts_with(&format!("127.0.0.1:{port}: ")), "{error}");

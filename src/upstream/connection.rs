@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -30,6 +31,8 @@ const SCANT: usize = 1 << 10;
 
 /// A connection to an endpoint. Dropping it closes the socket at once, even during an exchange.
 pub(super) struct Connection {
+    /// The version of the endpoint's addresses when it was opened.
+    pub(super) version: u64,
     outward: Rc<Outward>,
     limits: Limits,
     buffer: BytesMut,
@@ -49,10 +52,15 @@ struct Outward {
 
 impl Connection {
     /// `limits` apply to the heads of its responses.
-    pub(super) fn new(stream: Stream, limits: Limits) -> Connection {
+    pub(super) fn new(stream: Stream, limits: Limits, version: u64) -> Connection {
         let outward = Outward { stream: RefCell::new(stream), sending: RefCell::default(), unsent: Cell::default() };
         let buffer = BytesMut::new();
-        Connection { outward: Rc::new(outward), limits, buffer, read: SHORT_READ, answer: None, task: None }
+        Connection { version, outward: Rc::new(outward), limits, buffer, read: SHORT_READ, answer: None, task: None }
+    }
+
+    /// Whether its endpoint still has the address that the connection leads to.
+    pub(super) fn leads_to(&self, addresses: &[SocketAddr]) -> bool {
+        self.outward.stream.borrow().peer().is_none_or(|peer| addresses.contains(&peer))
     }
 
     /// Whether the connection is still open and has no unexpected bytes to read. `certainly` asks the system; otherwise
@@ -249,7 +257,7 @@ mod tests {
         for byte in [None, Some(b'x')] {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (far, _) = listener.accept().unwrap();
-            let connection = Connection::new(Stream::Tcp(stream), LIMITS);
+            let connection = Connection::new(Stream::Tcp(stream), LIMITS, 0);
             assert!(connection.stands(true) && connection.stands(false));
             // The runtime gets no turn, so it is not notified.
             if let Some(byte) = byte {

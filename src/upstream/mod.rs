@@ -17,7 +17,7 @@ mod sending;
 mod spool;
 mod tally;
 
-pub use addresses::Addresses;
+pub use addresses::{Addresses, Resolver};
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use client_body::{BrokenOff, ClientBody};
 pub use connect::{EndpointSpec, Place};

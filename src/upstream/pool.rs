@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::limits::Seldom;
 pub struct EndpointPool {
     spec: Arc<EndpointSpec>,
     limits: Cell<PoolLimits>,
+    /// The version of the endpoint's addresses that the connections were last compared with.
+    addresses: Cell<u64>,
     /// The configuration does not have it any more: connections are not kept after their last request.
     retired: Cell<bool>,
     tally: Arc<EndpointTally>,
@@ -57,6 +60,7 @@ impl EndpointPool {
         Rc::new(EndpointPool {
             spec,
             limits: Cell::new(limits),
+            addresses: Cell::new(0),
             retired: Cell::new(false),
             tally,
             idle: RefCell::default(),
@@ -132,9 +136,14 @@ impl EndpointPool {
 
     /// Closes connections that were unused for the idle time, and removes those that the endpoint has closed.
     pub fn sweep(&self, now: Instant) {
+        let addresses = self.moved();
         let mut idle = self.idle.borrow_mut();
         let before = idle.len();
-        idle.retain(|one| one.connection.stands(false) && now.duration_since(one.since) < self.limits.get().idle);
+        idle.retain_mut(|one| {
+            let has_moved = addresses.as_ref().is_some_and(|all| !one.connection.leads_to(all));
+            one.connection.version = self.addresses.get();
+            one.connection.stands(false) && now.duration_since(one.since) < self.limits.get().idle && !has_moved
+        });
         let gone = before - idle.len();
         drop(idle);
         for _ in 0..gone {
@@ -142,7 +151,18 @@ impl EndpointPool {
         }
     }
 
+    /// The addresses of the endpoint, if they have changed since the last call.
+    fn moved(&self) -> Option<Arc<[SocketAddr]>> {
+        let addresses = self.spec.addresses()?;
+        let version = addresses.version();
+        (self.addresses.replace(version) != version).then(|| addresses.all())
+    }
+
     pub(super) fn take_back(&self, connection: Box<Connection>) {
+        // Compared on the next tick, as all idle connections are, if the addresses have changed meanwhile.
+        if connection.version != self.spec.version() {
+            self.addresses.set(0);
+        }
         if self.retired.get() || self.open.get() > self.limits.get().connections {
             return self.lost_one();
         }
@@ -178,8 +198,9 @@ impl EndpointPool {
 
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
+        let version = self.spec.version();
         let connection = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.get().answers)),
+            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
             Ok(Err(error)) => {
                 self.tally.refused(&self.spec.authority, &error);
                 self.freed.notify_one();

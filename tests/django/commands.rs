@@ -142,7 +142,7 @@ async fn check_opens_the_database(project: Project) {
     let key = project.python("print(User.objects.create_user('alice').auth_token.key)").await;
     assert_eq!(run(&good, &["token", "create", "alice"]).1, format!("Generated token {key} for user alice\n"));
     let (done, text) = run(&good, &["token", "create", "alice", "--reset"]);
-    assert!(!done && text.contains("only read"), "{text}");
+    assert!(!done && text.contains("read-only Django database"), "{text}");
     for work in ["deactivate", "set-password", "create"] {
         let (done, text) = run(&good, &["user", work, "alice"]);
         assert!(!done && text.contains("manage them there"), "{work}: {text}");

@@ -270,7 +270,10 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     }
     assert_eq!(tables(), before, "nothing was ended");
     assert_eq!(tokens(&folder, "reset").len(), 2, "the new token was imported, in addition to the old one");
-    assert!(!import(&folder, &project, &["--allow-skipped"]).0, "the setting does not ignore the other column");
+    assert!(
+        !import(&folder, &project, &["--allow-skipped"]).0,
+        "--allow-skipped does not accept data that is still valid here"
+    );
     let (whole, report) = import(&folder, &project, &["--keep-gone", "--allow-skipped"]);
     assert!(whole, "{report}");
     assert_eq!(report["gone"], json!({ "users": 2, "tokens": 3, "ended": false }));

@@ -9,6 +9,7 @@ use tokengate::config::Settings;
 use tokengate::config::settings::{DjangoMode, Login};
 use tokengate::store::NoSessions;
 use tokengate::units::Rate;
+use tokengate::upstream::Resolver;
 
 use super::for_each_database;
 use super::project::Project;
@@ -297,7 +298,13 @@ async fn without_a_session_table_the_start_fails_with_advice() {
         let mut settings = site.settings;
         settings.store.django.session_table = table.to_owned();
         let store = project.try_open(&settings.store).await.unwrap();
-        let world = World { clock: Clock::system(), store, access_log: Box::new(std::io::sink()), configuration: None };
+        let world = World {
+            clock: Clock::system(),
+            store,
+            access_log: Box::new(std::io::sink()),
+            configuration: None,
+            resolver: Resolver::system(),
+        };
         match app::start(settings, world).await {
             Err(StartError::NoSessions(none)) => none,
             Err(other) => panic!("{other}"),

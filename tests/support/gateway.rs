@@ -23,6 +23,7 @@ use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
 use tokengate::tls::Certificate;
 use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
+use tokengate::upstream::Resolver;
 
 use super::{AMPLE, Origin, PATIENCE, eventually};
 
@@ -33,6 +34,8 @@ pub struct Site {
     pub hand: Hand,
     /// The file that a reload reads.
     pub configuration: Option<PathBuf>,
+    /// Resolves the names of endpoints.
+    pub resolver: Resolver,
     clock: Clock,
     folder: TempDir,
 }
@@ -86,9 +89,18 @@ impl Site {
             log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
             grace: Duration::from_secs(25),
             reload: Reload::default(),
+            resolve_every: AMPLE,
             control: None,
         };
-        let mut site = Site { settings, roots: RootCertStore::empty(), hand, configuration: None, clock, folder };
+        let mut site = Site {
+            settings,
+            roots: RootCertStore::empty(),
+            hand,
+            configuration: None,
+            resolver: Resolver::system(),
+            clock,
+            folder,
+        };
         site.add_certificate("default", &["one.test", "*.wild.test"]);
         site
     }
@@ -114,10 +126,11 @@ impl Site {
 
     /// Starts with the store that `wrap` returns; the test keeps the original store.
     pub async fn start_with(self, wrap: impl FnOnce(Store) -> Store) -> Gateway {
-        let Site { settings, roots, hand, configuration, clock, folder } = self;
+        let Site { settings, roots, hand, configuration, resolver, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world = World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration };
+        let world =
+            World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration, resolver };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),

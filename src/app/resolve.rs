@@ -1,0 +1,124 @@
+//! Resolves the host names of endpoints again and again.
+//!
+//! A name that is known is looked up every `defaults.resolve_every`; if that fails, its addresses stay. A name that was
+//! never resolved is tried sooner. Names follow the configuration in use, so a reload leaves no task behind.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::generation::Built;
+use crate::upstream::{Addresses, Resolver};
+
+/// How often it looks which names are due.
+const TICK: Duration = Duration::from_millis(250);
+/// Delay before a name that was never resolved is looked up again: the first one, and the longest one.
+const FIRST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Most lookups at once.
+const AT_ONCE: usize = 16;
+
+/// A name, by host and port.
+type Name = (String, u16);
+
+/// The state of a name between two lookups.
+struct Entry {
+    due: Instant,
+    /// Delay after the next failure, while the name was never resolved.
+    rest: Duration,
+    is_failing: bool,
+    is_asked: bool,
+}
+
+/// The result of a lookup.
+struct Answer {
+    name: Name,
+    addresses: Addresses,
+    upstream: String,
+    found: io::Result<bool>,
+}
+
+/// Resolves names until dropped.
+pub(super) async fn run(in_use: watch::Receiver<Arc<Built>>, resolver: Resolver) {
+    let mut names: HashMap<Name, Entry> = HashMap::new();
+    let mut asked = JoinSet::new();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => begin(&in_use, &resolver, &mut names, &mut asked),
+            Some(answer) = asked.join_next() => if let Ok(answer) = answer {
+                let every = in_use.borrow().settings.resolve_every;
+                end(answer, &mut names, every);
+            },
+        }
+    }
+}
+
+/// Begins the lookups that are due.
+fn begin(
+    in_use: &watch::Receiver<Arc<Built>>,
+    resolver: &Resolver,
+    names: &mut HashMap<Name, Entry>,
+    asked: &mut JoinSet<Answer>,
+) {
+    let (built, now) = (Arc::clone(&in_use.borrow()), Instant::now());
+    let mut present = HashMap::new();
+    for upstream in &built.generation.upstreams {
+        let named = upstream.members.iter().filter_map(|member| member.spec.addresses());
+        for addresses in named.filter(|addresses| !addresses.is_literal()) {
+            present.insert(addresses.name(), (addresses.clone(), upstream.settings.name.clone()));
+        }
+    }
+    names.retain(|name, _| present.contains_key(name));
+    for (name, (addresses, upstream)) in present {
+        let entry = names.entry(name.clone()).or_insert_with(|| {
+            // It was looked up when its configuration was built.
+            let is_failing = !addresses.are_known();
+            let due = now + if is_failing { FIRST_REST } else { built.settings.resolve_every };
+            Entry { due, rest: FIRST_REST, is_failing, is_asked: false }
+        });
+        if entry.due <= now && !entry.is_asked && asked.len() < AT_ONCE {
+            entry.is_asked = true;
+            let resolver = resolver.clone();
+            asked.spawn(async move {
+                let found = addresses.look_up(&resolver).await;
+                Answer { name, addresses, upstream, found }
+            });
+        }
+    }
+}
+
+/// Takes the result of a lookup.
+fn end(answer: Answer, names: &mut HashMap<Name, Entry>, every: Duration) {
+    let Answer { name, addresses, upstream, found } = answer;
+    // The configuration may have dropped the name meanwhile.
+    let Some(entry) = names.get_mut(&name) else { return };
+    let (now, host) = (Instant::now(), &name.0);
+    entry.is_asked = false;
+    match found {
+        Ok(has_changed) => {
+            if entry.is_failing {
+                tracing::info!(upstream, host, "the endpoint's host was resolved");
+            } else if has_changed {
+                tracing::info!(upstream, host, "the endpoint's host has other addresses");
+            }
+            (entry.is_failing, entry.rest, entry.due) = (false, FIRST_REST, now + every);
+        }
+        Err(error) if addresses.are_known() => {
+            if !entry.is_failing {
+                tracing::warn!(upstream, host, %error, "an endpoint's host cannot be resolved; its last addresses stay in use");
+            }
+            (entry.is_failing, entry.due) = (true, now + every);
+        }
+        Err(_) => {
+            entry.rest = (entry.rest * 2).min(LONGEST_REST);
+            entry.due = now + entry.rest;
+        }
+    }
+}
