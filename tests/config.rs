@@ -2,6 +2,7 @@
 
 mod refused;
 mod refused_admin;
+mod refused_keys;
 mod refused_login;
 mod refused_pem;
 mod refused_routes;

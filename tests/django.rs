@@ -9,6 +9,7 @@ mod reading;
 mod served;
 mod sessions;
 mod triggers;
+mod unreadable;
 mod writing;
 
 /// Runs tests on each kind of database that Django supports.

@@ -141,7 +141,8 @@ impl Desk {
 
     async fn tokens_of(&self, owner: SubjectId) -> Result<Vec<TokenDetails>, LoginFailure> {
         let filter = TokenFilter { owner: Some(owner), live: true };
-        self.store.ledger.list(filter, Page::first(SHOWN)).await.map_err(|error| unavailable(&error))
+        let tokens = self.store.ledger.list(filter, Page::first(SHOWN)).await.map_err(|error| unavailable(&error))?;
+        Ok(tokens.into_iter().collect())
     }
 
     async fn login_token(&self, user: Confirmed, fresh: bool) -> Result<TokenKey, LoginFailure> {

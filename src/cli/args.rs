@@ -221,6 +221,10 @@ pub enum ImportCommand {
         /// Keep users and tokens that are no longer valid in Django; do not exit 1 because of them
         #[arg(long)]
         keep_gone: bool,
+        /// Address that this database had at earlier imports, if it moved; or `none` if users or tokens of it came from
+        /// another database
+        #[arg(long, value_name = "ADDRESS")]
+        was: Option<String>,
         /// Do not exit 1 because of users or tokens that were skipped, left out or left different
         #[arg(long)]
         allow_skipped: bool,

@@ -74,8 +74,11 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
             "not all triggers tell of changes in this database, so none is relied on: {broken}. A token deleted in Django may work here for {ttl}"
         )
     };
-    let mend =
-        "shorten cache.memory.ttl, or on PostgreSQL make the triggers: `tokengate django triggers | psql DATABASE`";
+    let mend = if store.broken_triggers.is_empty() {
+        "shorten cache.memory.ttl, or on PostgreSQL make the triggers: `tokengate django triggers | psql DATABASE`"
+    } else {
+        "make the triggers anew: `tokengate django triggers | psql DATABASE`"
+    };
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
 }

@@ -8,16 +8,18 @@ use anyhow::{Context, Result, bail};
 
 use super::args::ImportCommand;
 use super::import_report::Report;
+use super::import_source::{self, source};
 use super::{check, store};
 use crate::config::settings::{DjangoUrl, StoreUrl};
 use crate::store::{DjangoUsers, Import, Page, Store};
+use crate::token::SubjectId;
 
 /// Number of users read from the store per query.
 const PAGE: u32 = 500;
 
 /// Runs a subcommand.
 pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
-    let ImportCommand::Django { url, prune, keep_gone, allow_skipped, json } = command;
+    let ImportCommand::Django { url, prune, keep_gone, was, allow_skipped, json } = command;
     let settings = check::settings(config)?;
     if matches!(settings.store.url, StoreUrl::Django(_)) {
         bail!("store.url is a Django database itself; set it to the store that receives the users");
@@ -26,14 +28,24 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         // The messages omit the value, which may be a password.
         anyhow::anyhow!("the address {}; {}", bad.what, bad.mend)
     })?;
-    let import = Import { source: source(&url), prune };
     store::with(config, async |store| {
         let mut users = DjangoUsers::open(&url, &settings.store).await?;
-        let mut report = Report::new(prune);
+        // Ends nothing if all of it seems to be gone.
+        let lack = users.lack().await?.filter(|_| prune);
+        let import = Import { source: source(&url), prune: prune && lack.is_none() };
+        let was = was.map(expanded).transpose()?;
+        let elsewhere = import_source::settle(&store, &mut users, (&import, prune), was.as_deref()).await?;
+        let mut report = Report::new(prune, import.prune, elsewhere);
         let done = take_all(&store, &mut users, &import, &mut report).await;
         // Changes before an error are kept; the next run continues from there.
         report.print(json)?;
         done?;
+        if let Some(lack) = lack.filter(|_| !report.nothing_stale()) {
+            bail!(
+                "the Django database has no {lack} at all; nothing was ended here. If that is right, end what is named \
+                 above with `tokengate token revoke ID` and `tokengate user deactivate NAME`"
+            );
+        }
         let is_whole = (allow_skipped || report.is_whole()) && (keep_gone || report.nothing_stale());
         Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
@@ -41,40 +53,39 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
 
 async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, report: &mut Report) -> Result<()> {
     let mut seen = HashSet::new();
-    loop {
-        let page = users.next().await?;
-        if page.is_empty() {
-            break;
+    // Ends nothing of a user whose token cannot be read: it may be the one that came from there.
+    let ends_nothing = Import { prune: false, ..import.clone() };
+    let mut all_known = true;
+    while let Some(page) = users.next().await? {
+        for row in page.unreadable {
+            all_known &= row.id.is_some();
+            seen.extend(row.id.map(SubjectId));
+            report.skip(&row);
         }
-        for arrival in page {
+        for (arrival, unreadable) in page.users {
             seen.insert(arrival.user.account.id);
-            let taken = store.accounts.take_in(&arrival, import).await?;
-            report.note(&arrival, taken);
+            let import = if unreadable.is_empty() { import } else { &ends_nothing };
+            let mut taken = store.accounts.take_in(&arrival, import).await?;
+            if !unreadable.is_empty() {
+                taken.stale.tokens.clear();
+            }
+            report.note(&arrival, taken, &unreadable);
         }
     }
-    // Deleted users are known only after the full read. A database without users is probably the wrong one.
-    let import = Import { prune: import.prune && !seen.is_empty(), ..import.clone() };
+    // Deleted users are known only after the full read, and only if each row says whose it is.
+    if !all_known {
+        return Ok(());
+    }
     let mut page = Page::first(PAGE);
     loop {
-        let known = store.accounts.imported(&import, page).await?;
+        let known = store.accounts.imported(import, page).await?;
         let Some(last) = known.last() else { break };
         page.after = last.0;
         for user in known.into_iter().filter(|user| !seen.contains(user)) {
-            if seen.is_empty() && report.prunes() {
-                bail!("the Django database has no users at all; nothing was ended here");
-            }
-            report.miss(&store.accounts.miss(user, &import).await?);
+            report.miss(&store.accounts.miss(user, import).await?);
         }
     }
     Ok(())
-}
-
-/// Identifies the source database in the store. A file's path does not depend on the working directory.
-fn source(url: &DjangoUrl) -> String {
-    match url {
-        DjangoUrl::Sqlite(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
-        DjangoUrl::Postgres(_) | DjangoUrl::Mysql(_) => url.to_string(),
-    }
 }
 
 /// Expands `${NAME}` from the environment, where other users of this machine cannot see a password.

@@ -3,12 +3,17 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::show;
-use crate::store::{Arrival, Gone, Stale, Taken, TokenLabel, TokenTaken, UserTaken};
+use super::{import_source, show};
+use crate::store::{Arrival, Gone, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
 
 /// Totals.
 pub(super) struct Report {
+    /// Was it asked to end what is gone?
+    asked: bool,
+    /// Does it?
     prunes: bool,
+    /// What came from other addresses, and is not compared with the rest there.
+    elsewhere: Vec<Origin>,
     users: Counts,
     tokens: Counts,
     /// Users that differ, and tokens that expire later here than in the source.
@@ -18,6 +23,8 @@ pub(super) struct Report {
     dead: u64,
     stale_users: u64,
     stale_tokens: u64,
+    /// Whether some of these still count here.
+    some_stay: bool,
     remarks: Vec<Remark>,
 }
 
@@ -35,10 +42,12 @@ struct Remark {
 }
 
 impl Report {
-    /// Creates an empty report; the flag says whether the import prunes.
-    pub(super) fn new(prunes: bool) -> Report {
+    /// Creates an empty report; the flags say whether the import was asked to prune, and whether it does.
+    pub(super) fn new(asked: bool, prunes: bool, elsewhere: Vec<Origin>) -> Report {
         Report {
+            asked,
             prunes,
+            elsewhere,
             users: Counts::default(),
             tokens: Counts::default(),
             different: 0,
@@ -46,12 +55,9 @@ impl Report {
             dead: 0,
             stale_users: 0,
             stale_tokens: 0,
+            some_stay: false,
             remarks: Vec::new(),
         }
-    }
-
-    pub(super) fn prunes(&self) -> bool {
-        self.prunes
     }
 
     /// Returns true if everything that is valid in the source is valid here too.
@@ -59,13 +65,19 @@ impl Report {
         self.users.skipped + self.tokens.skipped + self.different + self.passwords_lost == self.dead
     }
 
-    /// Returns true if nothing is valid here that is no longer valid in the source.
+    /// Returns true if nothing is valid here that is no longer valid in the source, as far as that is known.
     pub(super) fn nothing_stale(&self) -> bool {
-        self.prunes || self.stale_users + self.stale_tokens == 0
+        !self.some_stay && self.elsewhere.is_empty()
     }
 
-    /// Records the result for a user and the user's tokens.
-    pub(super) fn note(&mut self, arrival: &Arrival, taken: Taken) {
+    /// Records a user whose row cannot be read.
+    pub(super) fn skip(&mut self, row: &Unreadable) {
+        self.users.skipped += 1;
+        self.remark(row.id.unwrap_or(0), "?", format!("skipped: its row cannot be read ({})", row.cause));
+    }
+
+    /// Records the result for a user and the user's tokens, and for rows of tokens that cannot be read.
+    pub(super) fn note(&mut self, arrival: &Arrival, taken: Taken, unreadable: &[Unreadable]) {
         let account = &arrival.user.account;
         let (id, name) = (account.id.0, account.name.as_str());
         let was_skipped = matches!(taken.user, UserTaken::Skipped(_));
@@ -119,23 +131,28 @@ impl Report {
                 }
             }
         }
-        self.note_stale(id, name, &taken.stale, "inactive");
+        for row in unreadable {
+            self.tokens.skipped += 1;
+            self.remark(id, name, format!("a token skipped: its row cannot be read ({})", row.cause));
+        }
+        self.note_stale(id, name, &taken.stale, "inactive", self.prunes && unreadable.is_empty());
     }
 
     /// Records a user who was deleted in the source.
     pub(super) fn miss(&mut self, gone: &Gone) {
-        self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone");
+        self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone", self.prunes);
     }
 
-    fn note_stale(&mut self, id: i64, name: &str, stale: &Stale, there: &str) {
+    fn note_stale(&mut self, id: i64, name: &str, stale: &Stale, there: &str, ended: bool) {
+        self.some_stay |= !ended && (stale.user || !stale.tokens.is_empty());
         if stale.user {
             self.stale_users += 1;
-            let here = if self.prunes { "deactivated here" } else { "active here" };
+            let here = if ended { "deactivated here" } else { "active here" };
             self.remark(id, name, format!("is {there} in the Django database: {here}"));
         }
         for token in &stale.tokens {
             self.stale_tokens += 1;
-            let here = if self.prunes { "revoked here" } else { "valid here" };
+            let here = if ended { "revoked here" } else { "valid here" };
             self.remark(
                 id,
                 name,
@@ -154,11 +171,16 @@ impl Report {
         if json {
             let remarks = self.remarks.iter();
             let remarks = remarks.map(|Remark { id, user, text }| json!({ "id": id, "user": user, "remark": text }));
+            let elsewhere = self
+                .elsewhere
+                .iter()
+                .map(|Origin { source, users, tokens }| json!({ "source": source, "users": users, "tokens": tokens }));
             return show::json(&json!({
                 "users": self.users.as_json(),
                 "tokens": self.tokens.as_json(),
                 "different": different,
                 "passwords_left_out": passwords_lost,
+                "came_from_elsewhere": elsewhere.collect::<Vec<_>>(),
                 "gone": { "users": stale_users, "tokens": stale_tokens, "ended": prunes },
                 "remarks": remarks.collect::<Vec<_>>(),
             }));
@@ -173,9 +195,16 @@ impl Report {
             show::line(format!("passwords: {passwords_lost} cannot be verified and were left out"))?;
         }
         if stale_users + stale_tokens > 0 {
-            let then = if *prunes { "ended here" } else { "still valid here; --prune ends them" };
+            let then = match (prunes, self.asked) {
+                (true, _) => "ended here",
+                (false, true) => "still valid here",
+                (false, false) => "still valid here; --prune ends them",
+            };
             let what = format!("{}, {}", counted(*stale_users, "user"), counted(*stale_tokens, "token"));
             show::line(format!("gone from the Django database: {what}, {then}"))?;
+        }
+        for origin in &self.elsewhere {
+            show::line(import_source::told(origin))?;
         }
         for (what, counts) in [("users", &self.users), ("tokens", &self.tokens)] {
             let Counts { new, there, skipped } = counts;

@@ -12,6 +12,7 @@ mod django;
 mod health;
 mod import;
 mod import_report;
+mod import_source;
 mod serve;
 mod show;
 mod store;

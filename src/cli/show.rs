@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+
+use crate::store::Unreadable;
 
 /// Prints a line; returns an error on a closed pipe or a full disk.
 pub fn line(text: impl std::fmt::Display) -> Result<()> {
@@ -13,6 +15,27 @@ pub fn line(text: impl std::fmt::Display) -> Result<()> {
 /// Prints a JSON document.
 pub fn json(value: &serde_json::Value) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
+}
+
+/// Names rows of a list that cannot be read, on standard error, and returns their number.
+pub fn unreadable(what: &str, rows: &[Unreadable]) -> usize {
+    for Unreadable { id, cause } in rows {
+        let id = id.map_or_else(|| "without an id".to_owned(), |id| id.to_string());
+        note(format_args!("warning: the row of {what} {id} cannot be read ({cause})"));
+    }
+    rows.len()
+}
+
+/// Ends a list of which this many rows were unreadable.
+///
+/// # Errors
+/// If there were any.
+pub fn whole_list(unreadable: usize) -> Result<()> {
+    match unreadable {
+        0 => Ok(()),
+        1 => bail!("the list is incomplete: 1 row cannot be read"),
+        rows => bail!("the list is incomplete: {rows} rows cannot be read"),
+    }
 }
 
 /// Prints an error with its causes to standard error.

@@ -119,11 +119,12 @@ async fn list(store: &Store, user: Option<String>, json: bool) -> Result<()> {
         None => None,
     };
     let mut page = Page::first(PAGE);
-    let mut all = Vec::new();
+    let (mut all, mut unreadable) = (Vec::new(), 0);
     loop {
         let tokens = store.ledger.list(TokenFilter { owner, live: false }, page).await?;
-        let Some(last) = tokens.last() else { break };
-        page.after = last.record.id.0;
+        let Some(end) = tokens.end() else { break };
+        page.after = end;
+        unreadable += show::unreadable("token", tokens.unreadable());
         if json {
             all.extend(tokens.iter().map(as_json));
             continue;
@@ -134,7 +135,10 @@ async fn list(store: &Store, user: Option<String>, json: bool) -> Result<()> {
             show::line(format!("{id}\t{hint}…\t{name}\t{}\t{}\t{}", kind(token), token.name, state(token)))?;
         }
     }
-    if json { show::json(&Value::Array(all)) } else { Ok(()) }
+    if json {
+        show::json(&Value::Array(all))?;
+    }
+    show::whole_list(unreadable)
 }
 
 fn details(token: &TokenDetails) -> Result<()> {

@@ -79,11 +79,12 @@ fn create(config: &Path, order: UserCreate) -> Result<()> {
 
 async fn list(store: &Store, json: bool) -> Result<()> {
     let mut page = Page::first(PAGE);
-    let mut all = Vec::new();
+    let (mut all, mut unreadable) = (Vec::new(), 0);
     loop {
         let users = store.accounts.list(page).await?;
-        let Some(last) = users.last() else { break };
-        page.after = last.account.id.0;
+        let Some(end) = users.end() else { break };
+        page.after = end;
+        unreadable += show::unreadable("user", users.unreadable());
         if json {
             all.extend(users.iter().map(as_json));
             continue;
@@ -100,7 +101,10 @@ async fn list(store: &Store, json: bool) -> Result<()> {
             ))?;
         }
     }
-    if json { show::json(&Value::Array(all)) } else { Ok(()) }
+    if json {
+        show::json(&Value::Array(all))?;
+    }
+    show::whole_list(unreadable)
 }
 
 fn details(user: &User) -> Result<()> {

@@ -96,12 +96,23 @@ pub(super) fn scheme_of(text: &str) -> &'static str {
     SCHEMES.into_iter().find(|scheme| text.starts_with(scheme)).unwrap_or_default()
 }
 
+/// Refuses what a file or a variable leaves around an address, such as a line break: a name that ends with one is another name.
+pub(super) fn check_ends(text: &str) -> Result<(), BadDatabaseUrl> {
+    if text.trim() == text && !text.contains(char::is_control) {
+        return Ok(());
+    }
+    Err(fault("begins or ends with a blank, or holds a line break or another control character", "remove it"))
+}
+
 /// Splits what follows `SCHEME://`; `example` is a valid URL for the error message.
 pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadDatabaseUrl> {
     if rest.contains('#') {
         return Err(fault("holds a `#`", "write `#` as `%23`, also in a password"));
     }
     let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if server.contains(char::is_whitespace) {
+        return Err(fault("holds a blank", "remove it, or write it as `%20` if it belongs there"));
+    }
     // The part before the last `@` may contain a password with unescaped special characters.
     let (credentials, place) = server.rsplit_once('@').map_or((None, server), |(before, after)| (Some(before), after));
     if credentials.is_some_and(|credentials| credentials.contains(['/', '@', ' '])) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database_url::{BadDatabaseUrl, fault};
+use super::database_url::{BadDatabaseUrl, check_ends, fault};
 use super::django_columns::{self, Columns};
 use super::files::TlsFiles;
 use super::mysql::MysqlUrl;
@@ -95,6 +95,7 @@ impl DjangoUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDatabaseUrl> {
+        check_ends(text)?;
         let bare = text.strip_prefix(PREFIX);
         let bare = bare.ok_or_else(|| fault("is not the address of a Django database", EXAMPLE))?;
         if let Some(path) = bare.strip_prefix("sqlite:") {

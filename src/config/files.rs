@@ -14,6 +14,17 @@ pub(super) fn check_secret_file(key: &Key<'_>, file: &Path) {
     }
 }
 
+/// Warns of a file for certificates that holds a private key as well, which others can read.
+pub(super) fn warn_of_open_key(key: &Key<'_>, file: &Path) {
+    let Ok(metadata) = file.metadata() else { return };
+    if let Err(open) = secret_file::check(&metadata)
+        && tls::holds_a_key(file)
+    {
+        let what = format!("{}: holds a private key too, and is {open}", file.display());
+        key.warning(what, format!("take the key out of this file, or {}", open.mend(file)));
+    }
+}
+
 /// The PEM files that a database URL names. The driver reads them itself, and less strictly.
 pub(super) struct TlsFiles<'a> {
     /// CA certificates.
@@ -29,6 +40,9 @@ impl TlsFiles<'_> {
     pub(super) fn check(&self, key: &Key<'_>) {
         if let Some(file) = self.key {
             check_secret_file(key, file);
+        }
+        for file in [self.authorities, self.certificate].into_iter().flatten().filter(|file| Some(*file) != self.key) {
+            warn_of_open_key(key, file);
         }
         if let Some(Err(bad)) = self.authorities.map(tls::authorities) {
             report(key, &bad);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::document::Document;
-use super::files::{check_secret_file, report};
+use super::files::{check_secret_file, report, warn_of_open_key};
 use super::names::Names;
 use super::reader::{Named, Table};
 use super::settings::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
@@ -140,6 +140,9 @@ pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
             .map(|(key, file)| file.as_ref().is_some_and(|file| is_readable(key, file)));
         let (cert_file, key_file) = (cert_file?, key_file?);
         check_secret_file(&key, &key_file);
+        if cert_file != key_file {
+            warn_of_open_key(&cert, &cert_file);
+        }
         if readable.contains(&false) {
             return None;
         }

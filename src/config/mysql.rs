@@ -51,6 +51,7 @@ impl MysqlUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
+        database_url::check_ends(text)?;
         let rest =
             text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
         let mut parts = database_url::cut(rest, EXAMPLE)?;

@@ -66,6 +66,7 @@ impl PostgresUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
+        database_url::check_ends(text)?;
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
         read(rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::database_url::percent_decoded;
-use super::files::{check_secret_file, report};
+use super::files::{check_secret_file, report, warn_of_open_key};
 use super::reader::Table;
 use super::upstreams::is_host;
 use super::value::{Fault, Key};
@@ -126,6 +126,9 @@ impl RedisCache {
             timeout: Duration::from_millis(50),
             prefix: "tokengate:".to_owned(),
         };
+        if url.trim() != url || url.contains(char::is_control) {
+            return Err(bad("begins or ends with a blank, or holds a control character"));
+        }
         if let Some(path) = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix:")) {
             let path = path.strip_prefix("//").map_or(path, |rest| if rest.starts_with('/') { rest } else { path });
             // `redis+unix://USER:PASSWORD@…` would become a path, which is logged.
@@ -203,8 +206,10 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
         let username = username.parse(|text| Ok(text.to_owned()));
         let prefix = prefix.parse(check_prefix);
         let password = read_password(&password_file);
-        let authorities =
-            ca_file.file().and_then(|file| tls::authorities(&file).map_err(|bad| report(&ca_file, &bad)).ok());
+        let authorities = ca_file.file().and_then(|file| {
+            warn_of_open_key(&ca_file, &file);
+            tls::authorities(&file).map_err(|bad| report(&ca_file, &bad)).ok()
+        });
         let text = url.parse(|text| Ok(text.to_owned()))?;
         let default = match RedisCache::at(&text, &table.document().resolve("")) {
             Ok(default) => default,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use super::database_url::check_ends;
 use super::document::Document;
 use super::reader::{Named, Table};
 use super::routes::RouteDefaults;
@@ -35,6 +36,7 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
 }
 
 fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
+    check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
             return Err(Fault::new("names no socket", "write \"unix:PATH\""));

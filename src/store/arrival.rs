@@ -18,6 +18,17 @@ pub struct Import {
     pub prune: bool,
 }
 
+/// What an import finds here that came from another address before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// That address, as [`Import::source`].
+    pub source: String,
+    /// Users with the same id and name.
+    pub users: u64,
+    /// Tokens with the same key and owner.
+    pub tokens: u64,
+}
+
 /// A user of another system.
 pub struct Arrival {
     /// The user.

@@ -9,6 +9,7 @@
 
 mod arrival;
 mod audit;
+mod batch;
 mod changes;
 mod directory;
 mod django;
@@ -35,14 +36,17 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
-pub use arrival::{Arrival, ArrivingToken, Gone, Import, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld};
+pub use arrival::{
+    Arrival, ArrivingToken, Gone, Import, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld,
+};
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
+pub use batch::{Batch, Unreadable};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
     Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder,
     UserQuery,
 };
-pub use django::{DjangoUsers, django_triggers};
+pub use django::{Arrivals, DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
 pub use feed::{Hearing, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
@@ -184,7 +188,7 @@ pub trait TokenLedger: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
-    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError>;
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Batch<TokenDetails>, StoreError>;
 
     /// Returns one token, live or not.
     ///
@@ -221,7 +225,7 @@ pub trait AccountStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
-    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError>;
+    async fn list(&self, page: Page) -> Result<Batch<User>, StoreError>;
 
     /// Returns the active user of this name if the password is right. Takes as long for unknown users.
     ///
@@ -294,6 +298,24 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
     async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError>;
+
+    /// Returns the addresses that earlier imports came from ([`Import::source`]).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the answer is unknown.
+    async fn sources(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Notes the address `to` for everything that came from these, all or nothing.
+    ///
+    /// # Errors
+    /// [`AccountError::Store`].
+    async fn rename_sources(&self, from: &[String], to: &str) -> Result<(), AccountError>;
+
+    /// Returns what is here of an arrival, but came from other addresses than that of this import.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the answer is unknown.
+    async fn origins(&self, arrival: &Arrival, import: &Import) -> Result<Vec<Origin>, StoreError>;
 
     /// Reports what is still valid of a user whom the imported system deleted, and revokes it if the import says so.
     ///

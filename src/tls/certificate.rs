@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::sign::CertifiedKey;
 
 use super::file::{BadFile, FileFault, certificates, private_key};
+use super::key::UnfitKey;
 use super::x509::Link;
 use crate::clock::Timestamp;
 
@@ -62,8 +63,8 @@ impl Certificate {
         let key = private_key(key_file)?;
         let bad_cert = |line, fault| BadFile { path: cert_file.into(), line, fault };
         let bad_key = |fault| BadFile { path: key_file.into(), line: None, fault };
-        let signer =
-            aws_lc_rs::sign::any_supported_type(&key).map_err(|error| bad_key(FileFault::UnusableKey(error)))?;
+        let signer = aws_lc_rs::sign::any_supported_type(&key)
+            .map_err(|error| bad_key(UnfitKey::of(&key).map_or(FileFault::UnusableKey(error), FileFault::UnfitKey)))?;
         let Some(leaf) = chain.first() else { return Err(bad_key(FileFault::Mismatch { cert: cert_file.into() })) };
         if let Some(key) = signer.public_key().filter(|key| !leaf.has_key(key)) {
             return Err(match chain.iter().find(|link| link.has_key(&key)) {

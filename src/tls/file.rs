@@ -7,6 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, P
 use zeroize::Zeroizing;
 
 use super::Certificate;
+use super::key::UnfitKey;
 use super::pem::{self, Block, PemFault};
 use super::x509::Link;
 
@@ -70,7 +71,10 @@ pub enum FileFault {
     /// The TLS library rejects the certificate.
     #[error("this certificate cannot be used: {0}")]
     UnusableCertificate(rustls::Error),
-    /// The TLS library rejects the key.
+    /// The TLS library does not support such a key.
+    #[error("{0}")]
+    UnfitKey(UnfitKey),
+    /// The TLS library rejects the key for another reason.
     #[error("this private key cannot be used: {0}")]
     UnusableKey(rustls::Error),
 }
@@ -200,6 +204,7 @@ impl BadFile {
             FileFault::NotFirst { .. } => "put it first, and let the issuer follow each certificate".to_owned(),
             FileFault::Mismatch { .. } => "use the key that belongs to the certificate".to_owned(),
             FileFault::UnusableCertificate(_) => "request a new certificate".to_owned(),
+            FileFault::UnfitKey(unfit) => unfit.mend().to_owned(),
             FileFault::UnusableKey(_) => {
                 "use an RSA key of 2048 to 8192 bits, an ECDSA key on P-256, P-384 or P-521, or Ed25519".to_owned()
             }
@@ -244,6 +249,12 @@ pub fn authorities(path: &Path) -> Result<Vec<u8>, BadFile> {
 /// [`BadFile`], as [`Certificate::read`].
 pub fn check_identity(cert_file: &Path, key_file: &Path) -> Result<(), BadFile> {
     Certificate::read("", cert_file, key_file).map(|_| ())
+}
+
+/// Reports whether a file holds a private key that is not encrypted. `false` for a file that cannot be read.
+pub fn holds_a_key(path: &Path) -> bool {
+    let blocks = read(path).and_then(|text| blocks(path, &text, Wanted::Certificate));
+    blocks.is_ok_and(|blocks| blocks.iter().any(|block| matches!(Kind::of(&block.label), Kind::PrivateKey(_))))
 }
 
 /// All certificates of a file; never empty.

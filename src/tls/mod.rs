@@ -5,8 +5,10 @@
 
 mod certificate;
 mod file;
+mod key;
 pub mod pem;
 mod x509;
 
 pub use certificate::{Certificate, Note};
-pub use file::{BadFile, FileFault, KeyForm, Kind, Wanted, authorities, check_identity};
+pub use file::{BadFile, FileFault, KeyForm, Kind, Wanted, authorities, check_identity, holds_a_key};
+pub use key::UnfitKey;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 /// An address and a prefix length. IPv4-mapped IPv6 networks are stored as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -76,43 +78,47 @@ impl Networks {
         Networks(networks.into_iter().collect())
     }
 
-    /// Reads a list in the notations of databases: a PostgreSQL array (`{10.0.0.0/8,::1}`), a JSON list, or a text
-    /// separated by commas or spaces. `None`: the list is empty.
+    /// Reads a list separated by commas or spaces. `None`: the text is empty.
     ///
     /// # Errors
-    /// [`NoNetworks`] if any member cannot be read.
+    /// [`NoNetworks`] if any member cannot be read, and for a text of separators alone.
     pub fn parse(text: &str) -> Result<Option<Networks>, NoNetworks> {
-        let text = text.trim();
-        let networks: Vec<Network> = match text.as_bytes().first() {
-            None => return Ok(None),
-            Some(b'[') => {
-                let members: Vec<String> = serde_json::from_str(text).map_err(|_| NoNetworks)?;
-                all(members.iter().map(String::as_str))?
-            }
-            Some(b'"') => {
-                let member: String = serde_json::from_str(text).map_err(|_| NoNetworks)?;
-                return Networks::parse_bare(&member);
-            }
-            Some(b'{') => {
-                let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or(NoNetworks)?;
-                if inner.is_empty() {
-                    return Ok(None);
-                }
-                all(inner.split(',').map(unquoted))?
-            }
-            Some(_) if text == "null" => return Ok(None),
-            Some(_) => return Networks::parse_bare(text),
-        };
-        Ok((!networks.is_empty()).then(|| Networks::of(networks)))
-    }
-
-    fn parse_bare(text: &str) -> Result<Option<Networks>, NoNetworks> {
-        if text.trim().is_empty() {
+        if text.is_empty() {
             return Ok(None);
         }
         let members = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|member| !member.is_empty());
-        let networks = all(members)?;
-        if networks.is_empty() { Err(NoNetworks) } else { Ok(Some(Networks::of(networks))) }
+        Networks::all(members)?.ok_or(NoNetworks).map(Some)
+    }
+
+    /// Reads a PostgreSQL array: `{10.0.0.0/8,::1}`. `None`: the array is empty.
+    ///
+    /// # Errors
+    /// [`NoNetworks`] if any member cannot be read.
+    pub fn from_array(text: &str) -> Result<Option<Networks>, NoNetworks> {
+        let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).ok_or(NoNetworks)?;
+        if inner.is_empty() { Ok(None) } else { Networks::all(inner.split(',').map(unquoted)) }
+    }
+
+    /// Reads JSON: a list of texts, or one text as [`Networks::parse`] reads it. `None`: the list or text is empty, or the
+    /// value is `null`.
+    ///
+    /// # Errors
+    /// [`NoNetworks`] for every other value, and if any member cannot be read.
+    pub fn from_json(text: &str) -> Result<Option<Networks>, NoNetworks> {
+        match serde_json::from_str(text).map_err(|_| NoNetworks)? {
+            Value::Null => Ok(None),
+            Value::String(list) => Networks::parse(&list),
+            Value::Array(members) => {
+                let members = members.iter().map(|member| member.as_str().ok_or(NoNetworks));
+                Networks::all(members.collect::<Result<Vec<_>, _>>()?.into_iter())
+            }
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(NoNetworks),
+        }
+    }
+
+    fn all<'t>(members: impl Iterator<Item = &'t str>) -> Result<Option<Networks>, NoNetworks> {
+        let networks = members.map(|member| Network::parse(member.trim())).collect::<Result<Vec<_>, _>>()?;
+        Ok((!networks.is_empty()).then(|| Networks::of(networks)))
     }
 
     /// Reports whether one of the networks contains this address.
@@ -136,10 +142,6 @@ impl fmt::Display for Networks {
     }
 }
 
-fn all<'t>(members: impl Iterator<Item = &'t str>) -> Result<Vec<Network>, NoNetworks> {
-    members.map(|member| Network::parse(member.trim())).collect()
-}
-
 /// Removes the quotes around a member of a PostgreSQL array.
 fn unquoted(member: &str) -> &str {
     member.strip_prefix('"').and_then(|member| member.strip_suffix('"')).unwrap_or(member)
@@ -151,18 +153,20 @@ mod tests {
 
     #[test]
     fn networks_are_parsed_in_every_notation_and_contain_their_addresses() {
-        for list in [
-            "10.0.0.0/8",
-            "10.1.2.3/8",
-            "::ffff:10.0.0.0/104",
-            "192.0.2.1, 10.0.0.0/8",
-            "192.0.2.1\n10.0.0.0/8 ",
-            "{10.0.0.0/8}",
-            "{192.0.2.1/32,\"10.0.0.0/8\"}",
-            "[\"10.0.0.0/8\", \"2001:db8::/32\"]",
-            "\"10.0.0.0/8\"",
-        ] {
-            let networks = Networks::parse(list).unwrap().unwrap();
+        type Parse = fn(&str) -> Result<Option<Networks>, NoNetworks>;
+        let lists: [(Parse, &str); 9] = [
+            (Networks::parse, "10.0.0.0/8"),
+            (Networks::parse, "10.1.2.3/8"),
+            (Networks::parse, "::ffff:10.0.0.0/104"),
+            (Networks::parse, "192.0.2.1, 10.0.0.0/8"),
+            (Networks::parse, "192.0.2.1\n10.0.0.0/8 "),
+            (Networks::from_array, "{10.0.0.0/8}"),
+            (Networks::from_array, "{192.0.2.1/32,\"10.0.0.0/8\"}"),
+            (Networks::from_json, "[\"10.0.0.0/8\", \"2001:db8::/32\"]"),
+            (Networks::from_json, "\"10.0.0.0/8\""),
+        ];
+        for (parse, list) in lists {
+            let networks = parse(list).unwrap().unwrap();
             for (address, is_in) in
                 [("10.9.9.9", true), ("::ffff:10.9.9.9", true), ("11.0.0.0", false), ("2001:db9::1", false)]
             {
@@ -189,8 +193,10 @@ mod tests {
 
     #[test]
     fn an_empty_list_is_no_restriction_and_a_list_with_an_invalid_member_is_an_error() {
-        for empty in ["", "  ", "{}", "[]", "null", "\"\""] {
-            assert_eq!(Networks::parse(empty), Ok(None), "{empty:?}");
+        assert_eq!(Networks::parse(""), Ok(None));
+        assert_eq!(Networks::from_array("{}"), Ok(None));
+        for empty in ["[]", " [ ] ", "null", "\"\""] {
+            assert_eq!(Networks::from_json(empty), Ok(None), "{empty:?}");
         }
         for odd in [
             ",",
@@ -226,7 +232,19 @@ mod tests {
             "true",
             "10.0.0.0/8\0",
         ] {
+            for parse in [Networks::parse, Networks::from_array, Networks::from_json] {
+                assert_eq!(parse(odd), Err(NoNetworks), "{odd:?}");
+            }
+        }
+        // Each notation is that of its type alone: `{}` is an empty array, and no list in a text or in JSON.
+        for odd in ["{}", "[]", "{10.0.0.0/8}", "[\"10.0.0.0/8\"]", "null", "  "] {
             assert_eq!(Networks::parse(odd), Err(NoNetworks), "{odd:?}");
+        }
+        for odd in ["", " {}", "[]", "null", "10.0.0.0/8", "[\"10.0.0.0/8\"]"] {
+            assert_eq!(Networks::from_array(odd), Err(NoNetworks), "{odd:?}");
+        }
+        for odd in ["", "{}", "10.0.0.0/8", "{10.0.0.0/8}", "0", "false"] {
+            assert_eq!(Networks::from_json(odd), Err(NoNetworks), "{odd:?}");
         }
     }
 }

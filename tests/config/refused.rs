@@ -55,6 +55,18 @@ fn an_invalid_shared_cache_is_refused() {
              5: cache.redis.timeout: `11s` is out of bounds; write 1ms to 10s",
         ),
         (
+            "[cache.redis] | url = \"redis-sentinel://a/service \"",
+            "2: cache.redis.url: begins or ends with a blank, or holds a control character; write redis://HOST:PORT, \
+             rediss://HOST:PORT (TLS), unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or \
+             redis-cluster://HOST:PORT,HOST:PORT",
+        ),
+        (
+            "[cache.redis] | url = \"unix:/run/redis.sock\\n\"",
+            "2: cache.redis.url: begins or ends with a blank, or holds a control character; write redis://HOST:PORT, \
+             rediss://HOST:PORT (TLS), unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or \
+             redis-cluster://HOST:PORT,HOST:PORT",
+        ),
+        (
             "[cache.redis] | url = \"redis://a,b\"",
             "2: cache.redis.url: names more than one server; write redis://HOST:PORT, rediss://HOST:PORT (TLS), \
              unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT",
@@ -276,6 +288,10 @@ fn unsupported_stores_and_endpoints_are_refused() {
         ("http://a:80/x", "contains more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("unix:", "names no socket; write \"unix:PATH\""),
+        (
+            "unix:/run/app.sock ",
+            "begins or ends with a blank, or holds a line break or another control character; remove it",
+        ),
     ];
     let folder = Folder::new();
     for (endpoint, what) in each {
@@ -350,6 +366,10 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
     let example = "write \"postgres://USER@HOST/DATABASE\"";
     let kinds = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for \
                  the database of an existing Django project";
+    let blank = |scheme: &str| {
+        format!("{scheme}…` begins or ends with a blank, or holds a line break or another control character; remove it")
+    };
+    let inner = |scheme: &str| format!("{scheme}…` holds a blank; remove it, or write it as `%20` if it belongs there");
     let cases = [
         ("postgres://gw:secret@db", format!("postgres:…` names no database; {example}")),
         ("postgres://db/", format!("postgres:…` names no database; {example}")),
@@ -374,6 +394,20 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
         ("sqlite:secret?mode=ro", format!("sqlite:…` names no file; {kinds}")),
         ("django+oracle://gw:secret@db/a", "…` is not the address of a Django database; write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"".to_owned()),
         ("django+postgres://gw:sec%zzret@db/a", "django+postgres:…` is not percent-encoded as it should be; write `%` as `%25`, also in a password".to_owned()),
+        ("postgres://gw:secret@db/a ", blank("postgres:")),
+        ("postgres://gw:secret@db/a\\n", blank("postgres:")),
+        (" postgres://gw:secret@db/a", blank("")),
+        ("postgres://gw:secret@db/a?sslmode=verify-full\\t", blank("postgres:")),
+        ("sqlite:tokengate.db ", blank("sqlite:")),
+        ("sqlite:token\\ngate.db", blank("sqlite:")),
+        ("django+sqlite:db.sqlite3 ", blank("django+sqlite:")),
+        ("django+postgres://gw:secret@db/a\\u00a0", blank("django+postgres:")),
+        ("django+mysql://gw:secret@db/a ", blank("django+mysql:")),
+        ("postgres://gw:secret@db/a ?sslmode=verify-full", inner("postgres:")),
+        ("postgres://gw:secret@db/a b", inner("postgres:")),
+        ("postgres://gw:secret@db /a", inner("postgres:")),
+        ("postgres://gw: secret@db/a", inner("postgres:")),
+        ("django+mysql://gw:secret@db/ a", inner("django+mysql:")),
         ("django+mysql://gw:secret@db/a?ssl-ca=secret", "django+mysql:…` names an ssl-ca that is not there; correct its path".to_owned()),
     ];
     for (url, said) in cases {

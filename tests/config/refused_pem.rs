@@ -83,7 +83,7 @@ fn version_1(pem: &str) -> String {
     block("CERTIFICATE", &sequence(&[sequence(&kept), signature.to_vec()].concat()))
 }
 
-fn block(label: &str, bytes: &[u8]) -> String {
+pub fn block(label: &str, bytes: &[u8]) -> String {
     use base64ct::{Base64, Encoding};
     let text = Base64::encode_string(bytes);
     let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
@@ -269,10 +269,15 @@ fn all_certificates_of_a_file_are_served_or_the_file_is_refused_with_its_line() 
         ("line ends of Windows", chain.replace('\n', "\r\n")),
         ("text around", format!("subject=CN = leaf.test\n\n{leaf}\nissuer=CN = root.test\n{intermediate}\nend\n")),
         ("no last line end", chain.trim_end().to_owned()),
-        ("with the key", format!("{chain}{key}")),
     ] {
         assert_eq!(said(cert.as_bytes(), key.as_bytes()), (vec![], vec![]), "{what}");
     }
+    // With the key it works too, but others can read the file.
+    let (errors, warnings) = said(format!("{chain}{key}").as_bytes(), key.as_bytes());
+    assert!(
+        errors.is_empty() && warnings.len() == 1 && warnings[0].contains("holds a private key too"),
+        "{warnings:?}"
+    );
 }
 
 #[test]

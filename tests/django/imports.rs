@@ -4,10 +4,13 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
 
 use super::commands::{folder, run};
 use super::for_each_database;
 use super::project::Project;
+use crate::support::Postgres;
 
 for_each_database! {
     an_import_imports_everything_and_nothing_twice
@@ -313,10 +316,136 @@ async fn an_import_revokes_nothing_from_other_sources(project: Project) {
         assert_eq!(tokens(&folder, name)[0][2], "live");
     }
     let before = all();
-    // A database without users is probably the wrong one, or newly created.
+    // A database without users or tokens is probably the wrong one, or newly created.
+    project.python("Token.objects.all().delete(); User.objects.get(username='carol').delete()").await;
+    for more in [[].as_slice(), &["--keep-gone"]] {
+        let (_, report) = import(&folder, &project, more);
+        assert_eq!(report["gone"], json!({ "users": 1, "tokens": 3, "ended": false }), "{report}");
+    }
+    let (done, text) = told(&folder, &project, &["--prune", "--allow-skipped"]);
+    assert!(!done && text.contains("has no tokens at all; nothing was ended here"), "{text}");
+    assert!(text.contains("`tokengate token revoke ID`"), "{text}");
+    assert!(text.contains("gone from the Django database: 1 user, 3 tokens, still valid here\n"), "{text}");
+    assert_eq!(all(), before);
     project.python("User.objects.all().delete()").await;
     let (done, text) = told(&folder, &project, &["--prune"]);
     assert!(!done && text.contains("has no users at all; nothing was ended here"), "{text}");
     assert_eq!(all(), before);
     assert_eq!(user(&folder, "alice")["active"], true);
+    assert_eq!(tokens(&folder, "alice")[0][2], "live");
+}
+
+/// Where the file of a project on SQLite is.
+fn file(project: &Project) -> std::path::PathBuf {
+    project.address.strip_prefix("django+sqlite:").unwrap().into()
+}
+
+/// The address of a copy of a project on SQLite.
+fn copied(project: &Project, to: &TempDir) -> String {
+    let copy = to.path().join("copy.sqlite3");
+    fs::copy(file(project), &copy).unwrap();
+    format!("django+sqlite:{}", copy.display())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_moved_is_named_until_the_operator_says_so() {
+    let project = Project::on_sqlite().await;
+    project
+        .python("for n in ('stays', 'tokenless', 'gone', 'revoked'): User.objects.create_user(n)\nToken.objects.filter(user__username='tokenless').delete()")
+        .await;
+    let folder = folder("");
+    let before = file(&project).display().to_string();
+    assert!(import(&folder, &project, &[]).0);
+    project
+        .python("User.objects.get(username='gone').delete(); Token.objects.filter(user__username='revoked').delete()")
+        .await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let moved = copied(&project, &elsewhere);
+    let import = |more: &[&str]| run(&folder, &[&["import", "django", &moved], more].concat());
+    let all = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
+    let once = all();
+    let told = format!("3 users and 1 token that are in this database came from {before}");
+    let mend = format!("`--was {before}`");
+    // Without a flag it tells and exits with 1, with --prune it refuses before it ends or imports anything.
+    for more in [[].as_slice(), &["--allow-skipped"], &["--prune"], &["--prune", "--allow-skipped"]] {
+        let (done, text) = import(more);
+        assert!(!done && text.contains(&told) && text.contains(&mend), "{more:?}: {text}");
+        assert!(text.contains("nothing was ended here") == more.contains(&"--prune"), "{more:?}: {text}");
+        assert_eq!(all(), once, "{more:?}");
+    }
+    // It claims nothing either: for the former address all is as it was.
+    let (_, report) = self::import(&folder, &project, &[]);
+    assert_eq!(report["gone"], json!({ "users": 1, "tokens": 2, "ended": false }), "{report}");
+    let (done, text) = import(&["--keep-gone"]);
+    assert!(done && text.contains(&told), "{text}");
+    let (done, text) = import(&["--prune", "--was", "/elsewhere/db.sqlite3"]);
+    assert!(!done && text.contains("nothing here came from /elsewhere/db.sqlite3"), "{text}");
+    assert!(text.contains(&before), "it names the addresses that it knows: {text}");
+    assert_eq!(all(), once);
+
+    let (done, text) = import(&["--was", &format!("django+sqlite:{before}")]);
+    assert!(!done && !text.contains("came from"), "{text}");
+    assert!(
+        text.contains("gone from the Django database: 1 user, 2 tokens, still valid here; --prune ends them"),
+        "{text}"
+    );
+    let (done, text) = import(&["--prune"]);
+    assert!(done && text.contains("1 user, 2 tokens, ended here"), "{text}");
+    assert_eq!(user(&folder, "gone")["active"], false);
+    assert_eq!(tokens(&folder, "revoked")[0][2], "revoked");
+    assert_eq!(tokens(&folder, "stays")[0][2], "live");
+    assert!(import(&["--prune"]).0, "all is told once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_does_not_claim_what_came_from_the_original() {
+    let project = Project::on_sqlite().await;
+    project.python("for n in ('alice', 'bob'): User.objects.create_user(n)").await;
+    let folder = folder("");
+    assert!(import(&folder, &project, &[]).0);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = copied(&project, &elsewhere);
+    // They are two databases indeed: what is new in the copy comes over and belongs to it.
+    let from_copy = |more: &[&str]| run(&folder, &[&["import", "django", &copy, "--was", "none"], more].concat());
+    let (done, text) = from_copy(&["--prune"]);
+    assert!(done && !text.contains("came from"), "{text}");
+    project.python("User.objects.get(username='bob').delete()").await;
+    let (done, report) = import(&folder, &project, &["--prune"]);
+    assert!(done, "{report}");
+    assert_eq!(report["gone"], json!({ "users": 1, "tokens": 1, "ended": true }), "{report}");
+    assert_eq!(user(&folder, "bob")["active"], false);
+}
+
+/// A port of this machine at which this server can be reached as well.
+async fn over_tcp(server: &Postgres) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, socket) = (listener.local_addr().unwrap().port(), server.socket_folder().join(".s.PGSQL.5432"));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = UnixStream::connect(&socket).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_has_one_address_however_it_is_spelt() {
+    let server = Postgres::shared().await;
+    let project = Project::on(server).await;
+    project.python("for n in ('alice', 'bob'): User.objects.create_user(n)").await;
+    let name = project.psql("SELECT current_database()").1;
+    let (name, port) = (name.trim(), over_tcp(server).await);
+    let folder = folder("");
+    let import = |host: &str, more: &[&str]| {
+        let address = format!("django+postgres://postgres@{host}:{port}/{name}?sslmode=disable");
+        run(&folder, &[&["import", "django", &address], more].concat())
+    };
+    let (done, text) = import("127.0.0.1", &[]);
+    assert!(done, "{text}");
+    project.python("User.objects.get(username='bob').delete()").await;
+    let (done, text) = import("localhost", &["--prune"]);
+    assert!(done && text.contains("1 user, 1 token, ended here") && !text.contains("came from"), "{text}");
+    let (done, text) = import("LOCALHOST", &["--prune"]);
+    assert!(done && !text.contains("came from"), "{text}");
 }

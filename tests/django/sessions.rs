@@ -187,7 +187,7 @@ async fn an_invalid_row_is_no_session(project: Project) {
     let origin = Origin::answering("hello").await;
     let gateway = gateway(&project, &origin).await;
     let mut browsers = Vec::new();
-    for _ in 0..7 {
+    for _ in 0..14 {
         browsers.push(Browser::of(&gateway, "alice").await);
     }
     let code = "
@@ -204,7 +204,14 @@ Session.objects.filter(pk=rows[5].pk).update(expire_date=past)
 if connection.vendor != 'mysql':
     connection.cursor().execute(\"UPDATE django_session SET expire_date = 'infinity' WHERE session_key = %s\", [rows[6].pk])
 else:
-    rows[6].delete()";
+    rows[6].delete()
+odd = ['5373484', '5373484.5', '@4102444800000000', '2999-01-01', 'now', \"CAST('2999-01-01 00:00:00' AS BLOB)\", \"''\"]
+for row, end in zip(rows[7:], odd):
+    if connection.vendor == 'sqlite':
+        end = end if end[0] in '5C\\'' else f\"'{end}'\"
+        connection.cursor().execute(f\"UPDATE django_session SET expire_date = {end} WHERE session_key = %s\", [row.pk])
+    else:
+        row.delete()";
     project.python(code).await;
     gateway.hand.advance(TTL);
     for browser in &browsers {

@@ -3,10 +3,12 @@
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tempfile::TempDir;
 use tokengate::config::settings::{Django, DjangoMode};
+use tokengate::telemetry::log;
 use tokio::time::timeout;
 
 use super::commands::{folder, run};
 use super::project::Project;
+use crate::support::gateway::Captured;
 use crate::support::{Ask, Origin, PATIENCE, Postgres, eventually};
 
 const SCRIPT: &str = include_str!("../../docs/django/push-postgresql.sql");
@@ -233,4 +235,118 @@ async fn every_change_notifies_except_of_last_use_columns() {
         assert_eq!(heard(&project, &mut listener, quiet).await, Vec::<String>::new(), "{quiet}");
     }
     assert_eq!(heard(&project, &mut listener, "TRUNCATE auth_user CASCADE").await, ["all"]);
+}
+
+/// The functions of the script.
+const FUNCTIONS: [&str; 5] = [
+    "tokengate_token_changed",
+    "tokengate_user_changed",
+    "tokengate_membership_changed",
+    "tokengate_session_ended",
+    "tokengate_much_changed",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_date() {
+    let project = Project::on(Postgres::shared().await).await;
+    let folder = configured(&project, "[store.django]\nmode = \"read-write\"\n");
+    make(&project, &folder);
+    let settings = project.settings(DjangoMode::ReadWrite);
+    let empty = |name: &str, head: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql {head} AS $$ BEGIN RETURN NULL; END $$"
+        )
+    };
+    let mut harms: Vec<(String, &str)> = Vec::new();
+    for name in FUNCTIONS {
+        harms.push((empty(name, "SET search_path = pg_catalog"), name));
+    }
+    // The same words within an `IF`, another language's words, a path on which other functions have the right names.
+    harms.push((
+        "CREATE OR REPLACE FUNCTION tokengate_user_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
+         $$ BEGIN IF false THEN PERFORM pg_notify('tokengate', 'user ' || OLD.id); END IF; RETURN NULL; END $$"
+            .to_owned(),
+        "tokengate_user_changed",
+    ));
+    harms.push((
+        "ALTER FUNCTION tokengate_much_changed() SET search_path = public".to_owned(),
+        "tokengate_much_changed",
+    ));
+    harms.push(("ALTER FUNCTION tokengate_much_changed() RESET ALL".to_owned(), "tokengate_much_changed"));
+    for (harm, function) in harms {
+        let (done, text) = project.psql(&harm);
+        assert!(done, "{harm}: {text}");
+        let text = check(&folder);
+        assert!(text.contains(&format!("calls function {function}, which is out of date")), "{harm}: {text}");
+        assert!(text.contains("`tokengate django triggers | psql DATABASE`"), "{harm}: {text}");
+        let said = Captured::default();
+        let writer = said.clone();
+        let subscriber = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
+        let guard = tracing::subscriber::set_default(subscriber);
+        let store = project.try_open(&settings).await.unwrap();
+        drop(guard);
+        assert!(!store.is_told && !store.broken_triggers.is_empty(), "{harm}");
+        let text = said.text();
+        assert!(text.contains("django_triggers_out_of_date") && text.contains(function), "{text}");
+        assert!(text.contains("`tokengate django triggers | psql DATABASE`"), "{text}");
+        make(&project, &folder);
+        assert!(project.try_open(&settings).await.unwrap().is_told, "{harm}");
+    }
+    for (trigger, table, made) in [
+        (
+            "tokengate_user_changed",
+            "auth_user",
+            "AFTER UPDATE ON auth_user FOR EACH ROW WHEN (false) EXECUTE FUNCTION tokengate_user_changed(2)",
+        ),
+        (
+            "tokengate_user_changed",
+            "auth_user",
+            "AFTER UPDATE OF email ON auth_user FOR EACH ROW EXECUTE FUNCTION tokengate_user_changed(2)",
+        ),
+        (
+            "tokengate_user_changed",
+            "auth_user",
+            "AFTER INSERT ON auth_user FOR EACH ROW EXECUTE FUNCTION tokengate_user_changed(2)",
+        ),
+        (
+            "tokengate_user_gone",
+            "auth_user",
+            "AFTER DELETE ON auth_user FOR EACH ROW WHEN (OLD.id < 0) EXECUTE FUNCTION tokengate_user_changed(2)",
+        ),
+        (
+            "tokengate_users_gone",
+            "auth_user",
+            "AFTER TRUNCATE ON auth_user FOR EACH STATEMENT EXECUTE FUNCTION tokengate_user_changed(2)",
+        ),
+        (
+            "tokengate_group_changed",
+            "auth_group",
+            "AFTER UPDATE ON auth_group FOR EACH STATEMENT EXECUTE FUNCTION tokengate_much_changed(2)",
+        ),
+        (
+            "tokengate_token_came_or_went",
+            "authtoken_token",
+            "AFTER INSERT ON authtoken_token FOR EACH ROW EXECUTE FUNCTION tokengate_token_changed(2)",
+        ),
+        (
+            "tokengate_session_ended",
+            "django_session",
+            "AFTER UPDATE OR DELETE ON django_session FOR EACH ROW WHEN (OLD.session_data LIKE 'x%') EXECUTE FUNCTION tokengate_session_ended(2)",
+        ),
+    ] {
+        let (done, text) = project.psql(&format!("DROP TRIGGER {trigger} ON {table}; CREATE TRIGGER {trigger} {made}"));
+        assert!(done, "{made}: {text}");
+        let text = check(&folder);
+        assert!(text.contains(&format!("trigger {trigger} on table {table} ")), "{made}: {text}");
+        assert!(text.contains("out of date") && text.contains("so none is relied on"), "{made}: {text}");
+        make(&project, &folder);
+        assert!(!check(&folder).contains("may work here"), "{made}");
+    }
+    // The line ends of another editor, blanks and comments' places say nothing.
+    let (done, text) = project.psql(
+        "CREATE OR REPLACE FUNCTION tokengate_much_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
+         $$\nBEGIN\n\n  PERFORM pg_notify('tokengate', 'all');\r\n\tRETURN NULL;\nEND $$",
+    );
+    assert!(done, "{text}");
+    assert!(!check(&folder).contains("may work here"));
 }

@@ -75,6 +75,9 @@ async fn every_cause_is_logged_correctly() {
     };
     let untrusted = RedisCache { tls: Some(RedisTls { authorities: None }), ..with_tls(tls.port) };
     let (nowhere, denying, moving) = (free_port(), answering(DENIED).await, answering(MOVED).await);
+    let (web, strict_web) = (speaking_http(false).await, speaking_http(true).await);
+    let web_told = |port: u16| format!("127.0.0.1:{port} answers as an HTTP server (its answer begins with HTTP/)");
+    let (web_text, strict_text) = (web_told(web), web_told(strict_web));
     let advice = |part: &'static str| Some(part);
     // Settings, code, advice, and whether the advice is about TLS.
     let cases = [
@@ -91,6 +94,11 @@ async fn every_cause_is_logged_correctly() {
         (at(format!("redis://127.0.0.1:{denying}")), "shared_cache_away", advice("protected mode"), true),
         (at(replica.url()), "shared_cache_refused", advice("replica"), false),
         (at(format!("redis://127.0.0.1:{moving}")), "shared_cache_refused", advice("redis-cluster://"), false),
+        (at(format!("redis://127.0.0.1:{web}")), "shared_cache_away", Some(web_text.as_str()), false),
+        (at(format!("redis://127.0.0.1:{strict_web}")), "shared_cache_away", Some(strict_text.as_str()), false),
+        (at(format!("redis-cluster://127.0.0.1:{web}")), "shared_cache_away", Some(web_text.as_str()), false),
+        (at(format!("redis-sentinel://127.0.0.1:{web}/main")), "shared_cache_away", Some(web_text.as_str()), false),
+        (at(format!("rediss://127.0.0.1:{web}")), "shared_cache_away", Some(web_text.as_str()), false),
     ];
     for (settings, what, advice, about_tls) in cases {
         let (said, _guard) = listen();
@@ -114,6 +122,27 @@ async fn every_cause_is_logged_correctly() {
 const DENIED: &str =
     "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set\r\n";
 const MOVED: &str = "-MOVED 1 127.0.0.1:7001\r\n";
+
+/// An HTTP server: answers 400 to what is no HTTP, or closes the connection without a word if it is strict.
+async fn speaking_http(strict: bool) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut asked = [0; 4096];
+                let count = socket.read(&mut asked).await.unwrap_or(0);
+                let is_http = asked[..count].ends_with(b"\r\n\r\n") && asked.starts_with(b"GET / HTTP/1.");
+                if is_http || !strict {
+                    let status = if is_http { "404 Not Found" } else { "400 Bad Request" };
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    port
+}
 
 /// A server with one fixed response, such as that of Redis to other machines in protected mode, or to clients without
 /// cluster support. It answers greetings and pings if the response is the second one.

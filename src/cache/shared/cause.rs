@@ -36,6 +36,11 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
     }
 }
 
+/// Reports whether something other than Redis may have answered, or nothing did after the connection was made.
+pub(super) fn may_be_foreign(error: &RedisError) -> bool {
+    error.code().is_none() && !error.is_connection_refusal() && error.kind() != ErrorKind::AuthenticationFailed
+}
+
 /// Returns the advice for an error code of the server.
 fn advice_for_code(code: &str) -> Option<&'static str> {
     Some(match code {

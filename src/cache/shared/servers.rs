@@ -12,8 +12,11 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, TlsMode, Value,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use super::cause::{Moment, advice};
+use super::cause::{Moment, advice, may_be_foreign};
 use crate::config::settings::{RedisCache, RedisHost, RedisServers};
 
 /// The timeout of one connect.
@@ -182,8 +185,28 @@ impl Servers {
 
     /// Describes why there is no connection, and how to fix it.
     pub(super) async fn explain_connecting(&self, error: &RedisError) -> String {
+        if may_be_foreign(error) {
+            for RedisHost(host, port) in self.hosts() {
+                if speaks_http(host, *port).await {
+                    return format!(
+                        "{}: {host}:{port} answers as an HTTP server (its answer begins with HTTP/), not as Redis: \
+                         correct host and port in `url`",
+                        self.place()
+                    );
+                }
+            }
+        }
         let is_handshake = self.0.tls.is_some() && !error.is_connection_refusal() && self.is_open().await;
         self.told(error, if is_handshake { Moment::TlsHandshake } else { Moment::Connecting })
+    }
+
+    /// The servers that the configuration names, apart from a Unix socket.
+    fn hosts(&self) -> &[RedisHost] {
+        match &self.0.servers {
+            RedisServers::One(host) => std::slice::from_ref(host),
+            RedisServers::Unix(_) => &[],
+            RedisServers::Sentinel { sentinels: hosts, .. } | RedisServers::Cluster(hosts) => hosts,
+        }
     }
 
     fn told(&self, error: &RedisError, moment: Moment) -> String {
@@ -193,8 +216,7 @@ impl Servers {
     /// Reports whether a server accepts connections. `false` for several servers: another one may have failed.
     async fn is_open(&self) -> bool {
         let RedisServers::One(RedisHost(host, port)) = &self.0.servers else { return false };
-        let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
-        matches!(tokio::time::timeout(CONNECT, connecting).await, Ok(Ok(_)))
+        matches!(timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await, Ok(Ok(_)))
     }
 
     /// The addresses of the servers, for messages.
@@ -209,6 +231,18 @@ impl Servers {
             RedisServers::Cluster(nodes) => list(nodes),
         }
     }
+}
+
+/// Asks a server over HTTP, which Redis answers with an error.
+async fn speaks_http(host: &str, port: u16) -> bool {
+    let ask = async {
+        let mut socket = TcpStream::connect((host, port)).await?;
+        socket.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+        let mut answer = [0; 5];
+        socket.read_exact(&mut answer).await?;
+        std::io::Result::Ok(answer == *b"HTTP/")
+    };
+    matches!(timeout(CONNECT, ask).await, Ok(Ok(true)))
 }
 
 fn tcp() -> TcpSettings {

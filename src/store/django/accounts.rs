@@ -6,8 +6,8 @@ use super::database::DjangoDatabase;
 use super::rows::{Person, UserRow};
 use super::{DjangoStore, statement};
 use crate::store::{
-    AccountError, AccountStore, Arrival, DetailsChange, Gone, Import, Issued, NewUser, Page, Password, StoreError,
-    Taken, User,
+    AccountError, AccountStore, Arrival, Batch, DetailsChange, Gone, Import, Issued, NewUser, Origin, Page, Password,
+    StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -17,10 +17,9 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Ok(self.named(name).await?.map(|person| person.user))
     }
 
-    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
+    async fn list(&self, page: Page) -> Result<Batch<User>, StoreError> {
         let asked = statement(&self.texts.users).bind(page.after).bind(i64::from(page.limit));
-        let rows: Vec<UserRow> = self.rows(asked).await?;
-        Ok(self.people(rows).into_iter().map(|person| person.user).collect())
+        Ok(self.person_batch(self.rows(asked).await?).map(|person| person.user))
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
@@ -65,6 +64,18 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
     }
 
     async fn imported(&self, _import: &Import, _page: Page) -> Result<Vec<SubjectId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn sources(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn rename_sources(&self, _from: &[String], _to: &str) -> Result<(), AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn origins(&self, _arrival: &Arrival, _import: &Import) -> Result<Vec<Origin>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -11,7 +11,7 @@ use super::{DjangoStore, statement};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::store::postgres::PostgresDatabase;
-use crate::store::{Arrival, ArrivingToken, OpenError, StoreError, Withheld};
+use crate::store::{Arrival, ArrivingToken, OpenError, StoreError, Unreadable, Withheld};
 use crate::token::Restrictions;
 
 /// Number of users per query.
@@ -47,41 +47,81 @@ impl DjangoUsers {
         Ok(DjangoUsers { source, after: 0 })
     }
 
-    /// The next users; empty at the end.
+    /// What the database has none of, if that is so: "users" or "tokens". Such a database is probably the wrong one, or
+    /// one that is being restored.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it could not be read.
+    pub async fn lack(&self) -> Result<Option<&'static str>, StoreError> {
+        self.source.lack().await
+    }
+
+    /// The next users; `None` at the end, after which they begin again.
     ///
     /// # Errors
     /// [`StoreError`] if they could not be read.
-    pub async fn next(&mut self) -> Result<Vec<Arrival>, StoreError> {
-        let page = self.source.page(self.after).await?;
-        if let Some(last) = page.last() {
-            self.after = last.user.account.id.0;
-        }
-        Ok(page)
+    pub async fn next(&mut self) -> Result<Option<Arrivals>, StoreError> {
+        let (arrivals, end) = self.source.page(self.after).await?;
+        self.after = end.unwrap_or(0);
+        Ok(end.map(|_| arrivals))
     }
+}
+
+/// Some users.
+pub struct Arrivals {
+    /// Each with those rows of tokens that cannot be read.
+    pub users: Vec<(Arrival, Vec<Unreadable>)>,
+    /// The rows of users that cannot be read.
+    pub unreadable: Vec<Unreadable>,
 }
 
 #[async_trait]
 trait Source: Send + Sync {
-    async fn page(&self, after: i64) -> Result<Vec<Arrival>, StoreError>;
+    async fn lack(&self) -> Result<Option<&'static str>, StoreError>;
+
+    /// Users behind this id, and the last id among them.
+    async fn page(&self, after: i64) -> Result<(Arrivals, Option<i64>), StoreError>;
 }
 
 #[async_trait]
 impl<D: DjangoDatabase> Source for DjangoStore<D> {
-    async fn page(&self, after: i64) -> Result<Vec<Arrival>, StoreError> {
-        let people = self.people(self.rows(statement(&self.texts.users).bind(after).bind(PAGE)).await?);
-        let mut page = Vec::new();
+    async fn lack(&self) -> Result<Option<&'static str>, StoreError> {
+        for (what, text) in [("users", &self.texts.any_user), ("tokens", &self.texts.any_token)] {
+            let found: Vec<(i64,)> = self.rows(statement(text)).await?;
+            if found.is_empty() {
+                return Ok(Some(what));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn page(&self, after: i64) -> Result<(Arrivals, Option<i64>), StoreError> {
+        let people = self.person_batch(self.rows(statement(&self.texts.users).bind(after).bind(PAGE)).await?);
+        let end = people.end();
+        let (people, unreadable) = people.into_parts();
+        let mut users = Vec::new();
         for person in people {
             let id = person.user.account.id.0;
-            let tokens = self.tokens(self.rows(statement(&self.texts.tokens_of).bind(id)).await?);
+            let tokens = self.token_batch(self.rows(statement(&self.texts.tokens_of).bind(id)).await?);
+            let (tokens, odd) = tokens.into_parts();
             let now = self.clock.now();
             let mut arrivals = Vec::new();
             for token in tokens {
-                let is_shared = !self.keys_unique && self.with_key(&token.key).await?.len() > 1;
+                let is_shared = !self.keys_unique && self.is_shared(&token.key).await?;
                 arrivals.push(arriving(token, is_shared, now));
             }
-            page.push(Arrival { user: person.user, password: Zeroizing::new(person.password), tokens: arrivals });
+            let password = Zeroizing::new(person.password);
+            users.push((Arrival { user: person.user, password, tokens: arrivals }, odd));
         }
-        Ok(page)
+        Ok((Arrivals { users, unreadable }, end))
+    }
+}
+
+impl<D: DjangoDatabase> DjangoStore<D> {
+    /// Do several tokens have this key, as far as one can tell?
+    async fn is_shared(&self, key: &str) -> Result<bool, StoreError> {
+        let tokens = self.token_batch(self.rows(statement(&self.texts.token).bind(key)).await?);
+        Ok(tokens.iter().filter(|token| *token.key == key).count() + tokens.unreadable().len() > 1)
     }
 }
 

@@ -40,18 +40,31 @@ impl Dialect {
         format!("CAST({value} AS {})", if self == Dialect::Mysql { "CHAR" } else { "TEXT" })
     }
 
-    /// Converts a condition to 1 or 0.
+    /// Converts a value that restricts something to text. SQLite allows bytes in any column; they become a text that no
+    /// parser accepts.
+    pub(super) fn plain_text(self, value: &str) -> String {
+        let text = self.text(value);
+        if self == Dialect::Sqlite {
+            format!("CASE typeof({value}) WHEN 'blob' THEN '?' ELSE {text} END")
+        } else {
+            text
+        }
+    }
+
+    /// Converts a condition to 1 or 0. Only 1 is true in a column of numbers: Django writes no other one.
     pub(super) fn truth(self, value: &str) -> String {
-        self.number(&format!("CASE WHEN {value} THEN 1 ELSE 0 END"))
+        let is_one = if self == Dialect::Postgres { "" } else { " = 1" };
+        self.number(&format!("CASE WHEN {value}{is_one} THEN 1 ELSE 0 END"))
     }
 
     /// Microseconds since 1970 of a time that Django wrote; NULL if it is invalid.
     pub(super) fn micros(self, time: &str) -> String {
         match self {
-            // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing.
+            // `2026-11-24 05:53:04.123456` in UTC; the fraction may be missing. `strftime` also takes numbers and `now`.
             Dialect::Sqlite => format!(
-                "CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
-                 + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER)"
+                "CASE WHEN typeof({time}) = 'text' AND {time} GLOB '????-??-?? ??:??:??*' \
+                 THEN CAST(strftime('%s', {time}) AS INTEGER) * 1000000 \
+                      + CAST(substr(substr({time}, 21) || '000000', 1, 6) AS INTEGER) END"
             ),
             Dialect::Postgres => {
                 format!("CASE WHEN isfinite({time}) THEN CAST(extract(epoch FROM {time}) * 1000000 AS BIGINT) END")

@@ -16,7 +16,7 @@ use crate::config::settings::DjangoMode;
 use crate::store::error::broken;
 use crate::store::sql::Statement;
 use crate::store::{
-    Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenEvent,
+    Batch, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails, TokenEvent,
     TokenFilter, TokenLedger, TokenRef, TokenStore,
 };
 use crate::token::{SubjectId, TokenId, TokenKey};
@@ -94,14 +94,16 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         Err(LedgerError::OnlyLogin)
     }
 
-    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError> {
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Batch<TokenDetails>, StoreError> {
         let now = self.clock.now();
         let mut tokens = match filter.owner {
             None => self.page(page).await?,
-            Some(owner) => self.all_of(owner).await?,
+            Some(owner) => self
+                .token_batch(self.rows(statement(&self.texts.tokens_of).bind(owner.0)).await?)
+                .behind(page.after, |token| token.id.0),
         };
-        tokens.retain(|token| token.id.0 > page.after && (!filter.live || token.is_live(now)));
-        Ok(tokens.into_iter().map(Token::into_details).collect())
+        tokens.retain(|token| !filter.live || token.is_live(now));
+        Ok(tokens.map(Token::into_details))
     }
 
     async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {
@@ -138,9 +140,9 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         live.max_by_key(|token| (token.can_be_shown(), token.created, token.id))
     }
 
-    async fn page(&self, page: Page) -> Result<Vec<Token>, StoreError> {
+    async fn page(&self, page: Page) -> Result<Batch<Token>, StoreError> {
         let asked = statement(&self.texts.tokens).bind(page.after).bind(i64::from(page.limit));
-        Ok(self.tokens(self.rows(asked).await?))
+        Ok(self.token_batch(self.rows(asked).await?))
     }
 
     async fn token_at(&self, token: TokenRef) -> Result<Option<Token>, LedgerError> {
@@ -156,8 +158,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let mut page = Page::first(PAGE);
         loop {
             let tokens = self.page(page).await?;
-            let Some(last) = tokens.last() else { return Ok(None) };
-            page.after = last.id.0;
+            let Some(end) = tokens.end() else { return Ok(None) };
+            page.after = end;
             if let Some(found) = tokens.into_iter().find(|token| token.digest() == digest) {
                 return Ok(Some(found));
             }

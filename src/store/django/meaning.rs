@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::{Column, Kind};
 use super::dialect::Dialect;
+use super::values::{Odd, computed, truth, written};
 use crate::clock::Timestamp;
 use crate::config::settings::Columns;
 use crate::token::{Networks, Restrictions};
@@ -33,6 +34,8 @@ struct Meant {
     table: String,
     /// Whether a value that is set disables.
     disables: bool,
+    /// Whether the type of the column is a time. Otherwise a time in it is a text that any program can have written.
+    is_time: bool,
     /// Whether an invalid value was logged.
     told: AtomicBool,
 }
@@ -52,15 +55,13 @@ pub(super) struct Limits {
     pub(super) restrictions: Restrictions,
 }
 
-/// An invalid value.
-struct Odd;
-
 impl Meanings {
     /// Finds the columns that the settings name. `tokens` and `users`: all columns of the two tables.
     ///
     /// # Errors
     /// Each column that is missing, or has a type that the setting does not support.
     pub(super) fn find(
+        dialect: Dialect,
         columns: &Columns,
         tokens: (&str, &[Column]),
         users: (&str, &[Column]),
@@ -77,7 +78,8 @@ impl Meanings {
                 return None;
             }
             let (column, table) = (column.clone(), table.to_owned());
-            Some(Meant { column, table, disables, told: AtomicBool::new(false) })
+            let is_time = column.kind() == Kind::Time && dialect != Dialect::Sqlite;
+            Some(Meant { column, table, disables, is_time, told: AtomicBool::new(false) })
         };
         let truth: &[Kind] = &[Kind::Truth, Kind::Text];
         let set: &[Kind] = &[Kind::Truth, Kind::Text, Kind::Time, Kind::Date];
@@ -112,7 +114,7 @@ impl Meanings {
     pub(super) fn of_tokens(&self, dialect: Dialect) -> String {
         let nothing = dialect.text("NULL");
         let expires = self.expires.as_ref().map_or(nothing.clone(), |meant| meant.time(dialect));
-        let networks = self.networks.as_ref().map_or(nothing, |meant| dialect.text(&meant.place(dialect, "t")));
+        let networks = self.networks.as_ref().map_or(nothing, |meant| dialect.plain_text(&meant.place(dialect, "t")));
         let write_enabled = self.write_enabled.as_ref().map_or_else(|| dialect.text("'1'"), |m| m.flag(dialect, "t"));
         let flags = flags(dialect, "t", &self.token_flags);
         format!(
@@ -132,7 +134,7 @@ impl Meanings {
         limits.restrictions.read_only =
             self.write_enabled.as_ref().is_some_and(|meant| !meant.allows(&facts.write_enabled));
         if let (Some(meant), Some(text)) = (&self.expires, &facts.expires) {
-            match end(text) {
+            match meant.end(text) {
                 Ok(end) => limits.expires = end,
                 Err(Odd) => {
                     meant.tell();
@@ -141,9 +143,9 @@ impl Meanings {
             }
         }
         if let (Some(meant), Some(text)) = (&self.networks, &facts.networks) {
-            match Networks::parse(text) {
+            match meant.networks(text) {
                 Ok(networks) => limits.restrictions.networks = networks,
-                Err(_) => {
+                Err(Odd) => {
                     meant.tell();
                     limits.restrictions.disabled = true;
                 }
@@ -171,15 +173,15 @@ impl Meant {
                 dialect.text(&format!("CASE WHEN {place} IS NULL THEN '0' ELSE '1' END"))
             }
             // Not set.
-            (true, Kind::Text) => format!("COALESCE({}, '0')", dialect.text(&place)),
+            (true, Kind::Text) => format!("COALESCE({}, '0')", dialect.plain_text(&place)),
             _ if dialect == Dialect::Mysql && self.column.is_bits() => {
                 format!("COALESCE({}, '')", dialect.text(&format!("{place} + 0")))
             }
-            _ => format!("COALESCE({}, '')", dialect.text(&place)),
+            _ => format!("COALESCE({}, '')", dialect.plain_text(&place)),
         }
     }
 
-    /// A text for [`end`].
+    /// A text for [`Meant::end`].
     fn time(&self, dialect: Dialect) -> String {
         let place = self.place(dialect, "t");
         match (dialect, self.column.kind()) {
@@ -193,15 +195,33 @@ impl Meant {
                 "CASE WHEN {place} IS NULL THEN NULL ELSE \
                  COALESCE(CONCAT('@', TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {place})), '') END"
             )),
-            _ => dialect.text(&place),
+            _ => dialect.plain_text(&place),
         }
+    }
+
+    /// When the token ends; `None`: never.
+    fn end(&self, text: &str) -> Result<Option<Timestamp>, Odd> {
+        if self.is_time { computed(text) } else { written(text).map(Some) }
+    }
+
+    /// The networks that may use the token; `None`: all.
+    fn networks(&self, text: &str) -> Result<Option<Networks>, Odd> {
+        let kind = self.column.kind.to_ascii_lowercase();
+        // A text may hold JSON: SQLite and MariaDB have no type of its own for it.
+        let networks = match self.column.kind() {
+            Kind::Networks if kind.ends_with("[]") => Networks::from_array(text),
+            Kind::Networks if kind.starts_with("json") => Networks::from_json(text),
+            Kind::Text if text == "null" || text.starts_with(['[', '"']) => Networks::from_json(text),
+            _ => Networks::parse(text),
+        };
+        networks.map_err(|_| Odd)
     }
 
     fn allows(&self, value: &str) -> bool {
         match truth(value) {
             Ok(set) => set != self.disables,
             // A text that contains a time.
-            Err(Odd) if self.disables && end(value).is_ok() => false,
+            Err(Odd) if self.disables && written(value).is_ok() => false,
             Err(Odd) => {
                 self.tell();
                 false
@@ -243,32 +263,6 @@ fn all_allow(meant: &[Meant], values: &str) -> bool {
     fits && meant.iter().zip(values.split(BETWEEN)).all(|(meant, value)| meant.allows(value))
 }
 
-fn truth(value: &str) -> Result<bool, Odd> {
-    let is = |words: [&str; 3]| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
-    match (is(["1", "t", "true"]), is(["0", "f", "false"])) {
-        (true, _) => Ok(true),
-        (_, true) => Ok(false),
-        _ => Err(Odd),
-    }
-}
-
-/// Parses a time from [`Meant::time`], or one that Django wrote into a text; `None`: never.
-fn end(value: &str) -> Result<Option<Timestamp>, Odd> {
-    if let Some(micros) = value.strip_prefix('@') {
-        return micros.parse().map(|micros| Some(Timestamp::from_micros(micros))).map_err(|_| Odd);
-    }
-    match value {
-        "infinity" => return Ok(None),
-        "-infinity" => return Ok(Some(Timestamp::from_micros(i64::MIN))),
-        _ => {}
-    }
-    let text = value.trim().replacen(' ', "T", 1);
-    let has_zone =
-        text.ends_with(['Z', 'z']) || text.split_once('T').is_some_and(|(_, time)| time.contains(['+', '-']));
-    let text = if has_zone { text } else { format!("{text}Z") };
-    text.parse().map(Some).map_err(|_| Odd)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +280,7 @@ mod tests {
     fn an_invalid_value_restricts() {
         let settings = Columns { revoked: named("revoked"), write_enabled: named("write"), ..Columns::default() };
         let there = [column("revoked", "text"), column("write", "bool")];
-        let meanings = Meanings::find(&settings, ("t", &there), ("u", &[])).ok().unwrap();
+        let meanings = Meanings::find(Dialect::Sqlite, &settings, ("t", &there), ("u", &[])).ok().unwrap();
         let limits = |flags: &str, write: &str| {
             let facts =
                 Facts { expires: None, token_flags: flags.to_owned(), write_enabled: write.to_owned(), networks: None };
@@ -315,30 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn times_of_databases_and_of_django_are_parsed() {
-        let at = |micros| Some(Some(Timestamp::from_micros(micros)));
-        for (text, time) in [
-            ("@1795499584123456", at(1_795_499_584_123_456)),
-            ("2026-11-24 05:53:04.123456", at(1_795_499_584_123_456)),
-            ("2026-11-24 05:53:04", at(1_795_499_584_000_000)),
-            ("2026-11-24T05:53:04Z", at(1_795_499_584_000_000)),
-            ("2026-11-24 07:53:04+02:00", at(1_795_499_584_000_000)),
-            ("infinity", Some(None)),
-            ("-infinity", at(i64::MIN)),
-            ("", None),
-            ("@", None),
-            ("0", None),
-            ("1795499584", None),
-            ("2026-11-24", None),
-            ("0000-00-00 00:00:00", None),
-            ("tomorrow", None),
-            ("never", None),
-        ] {
-            assert_eq!(end(text).ok(), time, "{text:?}");
-        }
-    }
-
-    #[test]
     fn missing_columns_and_unsupported_types_are_named() {
         let settings = Columns {
             expires: named("day"),
@@ -349,7 +319,7 @@ mod tests {
         };
         let there = [column("day", "date"), column("since", "datetime")];
         assert_eq!(
-            Meanings::find(&settings, ("tokens", &there), ("users", &there)).err().unwrap(),
+            Meanings::find(Dialect::Sqlite, &settings, ("tokens", &there), ("users", &there)).err().unwrap(),
             [
                 "tokens.day is date, which store.django.expires_column cannot read",
                 "tokens.since is datetime, which store.django.enabled_column cannot read",

@@ -3,7 +3,7 @@
 //!
 //! [`DjangoDatabase`] is the interface to a kind of database, `dialect` has the SQL of each kind, `texts` the
 //! statements. At start, `schema` checks the tables, `columns` finds unknown columns, `meaning` reads the configured
-//! ones, `rights` checks permissions and `triggers` checks the triggers. `rows` reads rows. `find`, `ledger`,
+//! ones with the help of `values`, `rights` checks permissions and `triggers` checks the triggers. `rows` reads rows. `find`, `ledger`,
 //! `accounts` and `sessions` implement the traits; `arrivals` serves the import. The gateway creates no table, and
 //! Django can handle every row that it writes (docs/decisions/0021, 0025).
 //!
@@ -28,6 +28,7 @@ mod sessions;
 mod sqlite;
 mod texts;
 mod triggers;
+mod values;
 
 use std::future::Future;
 use std::sync::atomic::AtomicI64;
@@ -50,13 +51,13 @@ use super::error::unavailable;
 use super::outage::StoreOutage;
 use super::password::Hasher;
 use super::postgres::PostgresDatabase;
-use super::sql::{Row, Statement};
-use super::{NoSessions, OpenError, Store, StoreError, TokenEvent};
+use super::sql::{Read, Row, Statement, parted};
+use super::{Batch, NoSessions, OpenError, Store, StoreError, TokenEvent};
 use crate::clock::Clock;
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::token::{TokenFormat, TokenKey};
 
-pub use self::arrivals::DjangoUsers;
+pub use self::arrivals::{Arrivals, DjangoUsers};
 pub use self::triggers::script as django_triggers;
 
 /// Most own changes in the queue of a listener; if it lags further behind, it must discard everything.
@@ -149,6 +150,14 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         let all = Store::bare(DjangoStore { format, ..self });
         let is_told = told == Told::All;
         let broken_triggers = if let Told::Some(broken) = told { broken } else { Vec::new() };
+        if !broken_triggers.is_empty() {
+            tracing::warn!(
+                code = "django_triggers_out_of_date",
+                triggers = broken_triggers.join("; "),
+                "not all triggers of the Django database tell of changes, so none is relied on; make them anew: \
+                 `tokengate django triggers | psql DATABASE`"
+            );
+        }
         Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, broken_triggers, remarks, ..all }
     }
 
@@ -157,9 +166,21 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         rows::tokens(rows, &self.meanings)
     }
 
+    /// The same for a page of a list.
+    fn token_batch(&self, rows: Vec<Read<TokenRow>>) -> Batch<Token> {
+        let (rows, unreadable) = parted(rows);
+        Batch::of(self.tokens(rows), unreadable, |token| token.id.0)
+    }
+
     /// The users of these rows, without duplicates.
     fn people(&self, rows: Vec<UserRow>) -> Vec<Person> {
         rows::people(rows, &self.meanings)
+    }
+
+    /// The same for a page of a list.
+    fn person_batch(&self, rows: Vec<Read<UserRow>>) -> Batch<Person> {
+        let (rows, unreadable) = parted(rows);
+        Batch::of(self.people(rows), unreadable, |person| person.user.account.id.0)
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {

@@ -2,6 +2,7 @@
 
 use super::columns::{Column, Kind, TOKENS, Unexplained};
 use super::database::DjangoDatabase;
+use super::dialect::Dialect;
 use super::meaning::Meanings;
 use super::rights;
 use super::rows::{TokenRow, UserRow};
@@ -77,7 +78,7 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     if !wrong.is_empty() {
         return Err(OpenError::NotDjango { store: database.place(), wrong: wrong.join("; ") });
     }
-    let meanings = understand(names, &tokens, &users, &[name, email])
+    let meanings = understand(D::DIALECT, names, &tokens, &users, &[name, email])
         .map_err(|wrong| OpenError::NotUnderstood { store: database.place(), wrong: wrong.join("; ") })?;
     let asked = D::DIALECT.unique_columns(&names.token_table);
     let unique: Vec<(String,)> = database.rows(asked).await.map_err(failed)?;
@@ -111,9 +112,15 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
 ///
 /// # Errors
 /// Settings that do not match the columns, and all unknown columns.
-fn understand(names: &Django, tokens: &[Column], users: &[Column], named: &[&str]) -> Result<Meanings, Vec<String>> {
+fn understand(
+    dialect: Dialect,
+    names: &Django,
+    tokens: &[Column],
+    users: &[Column],
+    named: &[&str],
+) -> Result<Meanings, Vec<String>> {
     let (token_table, user_table) = (names.token_table.as_str(), names.user_table.as_str());
-    let meanings = Meanings::find(&names.columns, (token_table, tokens), (user_table, users));
+    let meanings = Meanings::find(dialect, &names.columns, (token_table, tokens), (user_table, users));
     let unexplained = Unexplained::of(tokens, users, named, &names.columns);
     let mut wrong = unexplained.told(token_table, user_table, &names.columns.ignored);
     wrong.extend(keys_that_do_not_fit(token_table, tokens));

@@ -30,6 +30,10 @@ pub(super) struct Texts {
     pub users: Arc<str>,
     /// A trivial query: checks that the database responds.
     pub alive: Arc<str>,
+    /// Gives one row if there is any user.
+    pub any_user: Arc<str>,
+    /// Gives one row if any user has a token.
+    pub any_token: Arc<str>,
     /// Key, time, id of the user. Does nothing if the user has a token or does not exist.
     pub insert: Arc<str>,
     /// New key, time, id of the user, old key: replaces the key.
@@ -134,6 +138,11 @@ impl Texts {
             user: finished(format!("{} WHERE u.id = $1 ORDER BY user_id", user_from(&users))),
             users: finished(format!("{} ORDER BY user_id", user_from(&page_of_users))),
             alive: finished(format!("SELECT {} FROM {tokens} LIMIT 1", dialect.number("user_id"))),
+            any_user: finished(format!("SELECT {} FROM {users} LIMIT 1", dialect.number("1"))),
+            any_token: finished(format!(
+                "SELECT {} FROM {tokens} AS t JOIN {users} AS u ON u.id = t.user_id LIMIT 1",
+                dialect.number("1")
+            )),
             insert: finished(insert),
             replace: finished(replace),
             delete: finished(format!("DELETE FROM {tokens} WHERE {key} = $1 AND user_id = $2")),
@@ -147,8 +156,10 @@ impl Texts {
 
 /// Further user columns, for commands and the import only.
 fn facts(dialect: Dialect, shape: &Shape<'_>) -> String {
+    // A project's own table may have no value there.
     let text = |column: &str| {
-        if shape.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") }
+        let value = if shape.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") };
+        format!("COALESCE({value}, '')")
     };
     let truth =
         |column: &str| if shape.has(column) { dialect.truth(&format!("u.{column}")) } else { dialect.number("0") };
@@ -156,7 +167,7 @@ fn facts(dialect: Dialect, shape: &Shape<'_>) -> String {
         |column: &str| if shape.has(column) { dialect.micros(&format!("u.{column}")) } else { dialect.number("NULL") };
     format!(
         "{} AS password, {} AS first_name, {} AS last_name, {} AS staff, {} AS superuser, {} AS joined, {} AS last_login",
-        dialect.text("u.password"),
+        text("password"),
         text("first_name"),
         text("last_name"),
         truth("is_staff"),

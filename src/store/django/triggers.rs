@@ -1,7 +1,7 @@
 //! The triggers that report changes in a Django database on PostgreSQL: their script, and checks that they exist.
 //!
-//! If triggers report all changes, the gateway keeps cached entries until it gets a notification. So a single missing
-//! or disabled trigger is as bad as none: then the gateway relies on no trigger.
+//! If triggers report all changes, the gateway keeps cached entries until it gets a notification. So a single trigger
+//! that is missing, disabled or changed is as bad as none: then the gateway relies on no trigger.
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;
@@ -25,12 +25,79 @@ pub(super) enum Told {
     Nothing,
 }
 
+/// A trigger as the script makes it.
+struct Wanted {
+    name: &'static str,
+    /// The bits of `pg_trigger.tgtype`: [`ROW`] and the events.
+    kind: i64,
+    /// Its condition.
+    when: &'static str,
+    function: &'static str,
+    /// Does it tell its function the column with the id of the user?
+    tells_column: bool,
+}
+
+/// A trigger and its function as the database keeps them.
 #[derive(sqlx::FromRow)]
 struct Found {
     name: String,
     enabled: String,
     arguments: String,
+    kind: i64,
+    /// The columns that it is limited to.
+    columns: String,
+    when: String,
+    function: String,
+    body: String,
+    language: String,
+    settings: String,
 }
+
+const ROW: i64 = 1;
+const INSERT: i64 = 4;
+const DELETE: i64 = 8;
+const UPDATE: i64 = 16;
+const TRUNCATE: i64 = 32;
+
+/// What the database has to say of a function, besides its body.
+const LANGUAGE: &str = "plpgsql";
+const SETTINGS: &str = "search_path=pg_catalog";
+
+/// The condition of triggers for updates, as the database writes it.
+const DIFFERS: &str = "to_jsonb(old.*) - '{last_login,last_used,last_used_at,last_used_ip,last_seen,last_activity}'::text[] \
+                       IS DISTINCT FROM \
+                       to_jsonb(new.*) - '{last_login,last_used,last_used_at,last_used_ip,last_seen,last_activity}'::text[]";
+
+/// The condition of the trigger on sessions.
+const IS_OURS: &str = "old.session_data ~~ 'tokengate:%'::text";
+
+const fn wanted(name: &'static str, kind: i64, when: &'static str, function: &'static str) -> Wanted {
+    Wanted { name, kind, when, function, tells_column: false }
+}
+
+const ON_TOKENS: [Wanted; 3] = [
+    wanted("tokengate_token_changed", ROW | UPDATE, DIFFERS, "tokengate_token_changed"),
+    wanted("tokengate_token_came_or_went", ROW | INSERT | DELETE, "", "tokengate_token_changed"),
+    wanted("tokengate_tokens_gone", TRUNCATE, "", "tokengate_much_changed"),
+];
+const ON_USERS: [Wanted; 3] = [
+    wanted("tokengate_user_changed", ROW | UPDATE, DIFFERS, "tokengate_user_changed"),
+    wanted("tokengate_user_gone", ROW | DELETE, "", "tokengate_user_changed"),
+    wanted("tokengate_users_gone", TRUNCATE, "", "tokengate_much_changed"),
+];
+const ON_MEMBERSHIPS: [Wanted; 2] = [
+    Wanted {
+        tells_column: true,
+        ..wanted("tokengate_membership_changed", ROW | INSERT | UPDATE | DELETE, "", "tokengate_membership_changed")
+    },
+    wanted("tokengate_memberships_gone", TRUNCATE, "", "tokengate_much_changed"),
+];
+const ON_GROUPS: [Wanted; 1] =
+    [wanted("tokengate_group_changed", UPDATE | DELETE | TRUNCATE, "", "tokengate_much_changed")];
+const ON_SESSIONS: [Wanted; 2] = [
+    wanted("tokengate_session_ended", ROW | UPDATE | DELETE, IS_OURS, "tokengate_session_ended"),
+    wanted("tokengate_sessions_gone", TRUNCATE, "", "tokengate_much_changed"),
+];
 
 /// The script for these tables and columns, as input for `psql`.
 pub fn script(names: &Django) -> String {
@@ -53,36 +120,33 @@ pub(super) async fn look<D: DjangoDatabase>(
     names: &Django,
     with_sessions: bool,
 ) -> Result<Told, StoreError> {
-    let member = names.membership_user_column.as_str();
-    let sessions = ["tokengate_session_ended", "tokengate_sessions_gone"].map(|name| (name, None));
-    let tables = [
-        (
-            &names.token_table,
-            &["tokengate_token_changed", "tokengate_token_came_or_went", "tokengate_tokens_gone"]
-                .map(|name| (name, None))[..],
-        ),
-        (
-            &names.user_table,
-            &["tokengate_user_changed", "tokengate_user_gone", "tokengate_users_gone"].map(|name| (name, None)),
-        ),
-        (
-            &names.membership_table,
-            &[("tokengate_membership_changed", Some(member)), ("tokengate_memberships_gone", None)],
-        ),
-        (&names.group_table, &[("tokengate_group_changed", None)]),
-        (&names.session_table, if with_sessions { &sessions } else { &[] }),
+    let tables: [(&String, &[Wanted]); 5] = [
+        (&names.token_table, &ON_TOKENS),
+        (&names.user_table, &ON_USERS),
+        (&names.membership_table, &ON_MEMBERSHIPS),
+        (&names.group_table, &ON_GROUPS),
+        (&names.session_table, if with_sessions { &ON_SESSIONS } else { &[] }),
     ];
     let (mut wrong, mut right) = (Vec::new(), 0);
     for (table, wanted) in tables {
         let statement = Statement::new(
-            "SELECT CAST(tgname AS TEXT) AS name, CAST(tgenabled AS TEXT) AS enabled, encode(tgargs, 'escape') AS arguments \
-             FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = to_regclass($1)",
+            "SELECT CAST(tgname AS TEXT) AS name, CAST(tgenabled AS TEXT) AS enabled, encode(tgargs, 'escape') AS arguments, \
+                    CAST(tgtype AS BIGINT) AS kind, CAST(tgattr AS TEXT) AS columns, \
+                    coalesce(substring(pg_get_triggerdef(t.oid) FROM ' WHEN [(](.*)[)] EXECUTE '), '') AS when, \
+                    CAST(proname AS TEXT) AS function, prosrc AS body, CAST(lanname AS TEXT) AS language, \
+                    coalesce(array_to_string(proconfig, ', '), '') AS settings \
+             FROM pg_trigger AS t JOIN pg_proc AS p ON p.oid = tgfoid JOIN pg_language AS l ON l.oid = prolang \
+             WHERE NOT tgisinternal AND tgrelid = to_regclass($1)",
         );
         let found: Vec<Found> = database.rows(statement.bind(D::DIALECT.quoted(table))).await?;
-        for (name, argument) in wanted {
-            let trigger = found.iter().find(|trigger| trigger.name == *name);
-            match trigger.map_or(Some("is missing"), |trigger| trigger.fault(*argument)) {
-                Some(fault) => wrong.push(format!("trigger {name} on table {table} {fault}")),
+        for wanted in wanted {
+            let trigger = found.iter().find(|trigger| trigger.name == wanted.name);
+            let fault = match trigger {
+                Some(trigger) => trigger.fault(wanted, &names.membership_user_column),
+                None => Some("is missing".to_owned()),
+            };
+            match fault {
+                Some(fault) => wrong.push(format!("trigger {} on table {table} {fault}", wanted.name)),
                 None => right += 1,
             }
         }
@@ -95,16 +159,42 @@ pub(super) async fn look<D: DjangoDatabase>(
 }
 
 impl Found {
-    fn fault(&self, argument: Option<&str>) -> Option<&'static str> {
+    fn fault(&self, wanted: &Wanted, member: &str) -> Option<String> {
         // Each argument ends in a NUL, which is written as `\000`.
-        let wanted: String =
-            [Some(VERSION), argument].into_iter().flatten().map(|text| format!("{text}\\000")).collect();
-        if self.arguments != wanted {
-            return Some("belongs to another version or configuration");
+        let column = wanted.tells_column.then_some(member);
+        let arguments: String =
+            [Some(VERSION), column].into_iter().flatten().map(|text| format!("{text}\\000")).collect();
+        if self.arguments != arguments {
+            return Some("belongs to another version or configuration".to_owned());
         }
         // `R`: only on a replica. `D`: disabled.
-        (!matches!(self.enabled.as_str(), "O" | "A")).then_some("is disabled")
+        if !matches!(self.enabled.as_str(), "O" | "A") {
+            return Some("is disabled".to_owned());
+        }
+        let is_same = self.kind == wanted.kind
+            && self.columns.is_empty()
+            && self.function == wanted.function
+            && bare(&self.when) == bare(wanted.when);
+        if !is_same {
+            return Some("is out of date: it was changed under its name".to_owned());
+        }
+        let is_same = self.language == LANGUAGE
+            && self.settings == SETTINGS
+            && body_of(wanted.function).is_some_and(|body| self.body.split_whitespace().eq(body.split_whitespace()));
+        (!is_same).then(|| format!("calls function {}, which is out of date", wanted.function))
     }
+}
+
+/// The body of a function of the script.
+fn body_of(function: &str) -> Option<&'static str> {
+    let (_, rest) = SCRIPT.split_once(&format!("FUNCTION {function}() RETURNS trigger"))?;
+    rest.split("$body$").nth(1)
+}
+
+/// A condition without what databases write in different ways.
+fn bare(condition: &str) -> String {
+    let kept = condition.replace("::text", "");
+    kept.chars().filter(|c| !c.is_whitespace() && !matches!(c, '(' | ')')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
@@ -130,21 +220,55 @@ mod tests {
         assert!(script.contains("\nSET tokengate.membership_user_column = 'person_id';\n"), "{script}");
     }
 
+    /// A trigger as it should be.
+    fn right(wanted: &Wanted) -> Found {
+        let column = if wanted.tells_column { "person_id\\000" } else { "" };
+        Found {
+            name: wanted.name.to_owned(),
+            enabled: "O".to_owned(),
+            arguments: format!("2\\000{column}"),
+            kind: wanted.kind,
+            columns: String::new(),
+            when: wanted.when.to_owned(),
+            function: wanted.function.to_owned(),
+            body: body_of(wanted.function).unwrap().replace('\n', "\r\n  "),
+            language: LANGUAGE.to_owned(),
+            settings: SETTINGS.to_owned(),
+        }
+    }
+
     #[test]
     fn a_trigger_must_be_enabled_and_of_this_version() {
-        let fault = |enabled: &str, arguments: &str, argument| {
-            let (enabled, arguments) = (enabled.to_owned(), arguments.to_owned());
-            Found { name: String::new(), enabled, arguments }.fault(argument)
-        };
-        for enabled in ["O", "A"] {
-            assert_eq!(fault(enabled, "2\\000", None), None);
-            assert_eq!(fault(enabled, "2\\000person_id\\000", Some("person_id")), None);
+        for wanted in ON_TOKENS.iter().chain(&ON_USERS).chain(&ON_MEMBERSHIPS).chain(&ON_GROUPS).chain(&ON_SESSIONS) {
+            let fault = |found: Found| found.fault(wanted, "person_id");
+            assert_eq!(fault(right(wanted)), None);
+            assert_eq!(fault(Found { enabled: "A".to_owned(), ..right(wanted) }), None);
+            for enabled in ["D", "R"] {
+                let found = Found { enabled: enabled.to_owned(), ..right(wanted) };
+                assert_eq!(fault(found).unwrap(), "is disabled");
+            }
+            for arguments in ["", "1\\000", "2\\000user_id\\000", "2"] {
+                assert!(fault(Found { arguments: arguments.to_owned(), ..right(wanted) }).is_some(), "{arguments}");
+            }
+            for found in [
+                Found { kind: 0, ..right(wanted) },
+                Found { columns: "3".to_owned(), ..right(wanted) },
+                Found { when: "false".to_owned(), ..right(wanted) },
+                Found { function: "other".to_owned(), ..right(wanted) },
+                Found { body: String::new(), ..right(wanted) },
+                Found { language: "sql".to_owned(), ..right(wanted) },
+                Found { settings: String::new(), ..right(wanted) },
+            ] {
+                assert!(fault(found).unwrap().contains("out of date"), "{}", wanted.name);
+            }
         }
-        for enabled in ["D", "R"] {
-            assert_eq!(fault(enabled, "2\\000", None), Some("is disabled"));
-        }
-        for arguments in ["", "1\\000", "2\\000user_id\\000", "2"] {
-            assert!(fault("O", arguments, None).is_some(), "{arguments}");
-        }
+    }
+
+    #[test]
+    fn the_conditions_are_those_of_the_script() {
+        let quiet = DIFFERS.split('\'').nth(1).unwrap();
+        assert!(SCRIPT.contains(&format!("quiet CONSTANT text := '{quiet}'")));
+        assert!(SCRIPT.contains("(to_jsonb(OLD) - %L::text[]) IS DISTINCT FROM (to_jsonb(NEW) - %L::text[])"));
+        assert!(SCRIPT.contains("WHEN (OLD.session_data LIKE %L)") && SCRIPT.contains("'tokengate:%'"));
     }
 }

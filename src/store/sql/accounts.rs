@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::ledger::written_id;
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement, detail};
+use super::{Change, Database, SqlStore, Statement, detail, origins};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
-    AccountError, AccountStore, Act, Arrival, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Page,
-    Password, StoreError, Taken, User,
+    AccountError, AccountStore, Act, Arrival, Batch, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Origin,
+    Page, Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -36,10 +36,9 @@ impl<D: Database> AccountStore for SqlStore<D> {
         self.row_of(name).await?.map(UserRow::into_user).transpose()
     }
 
-    async fn list(&self, page: Page) -> Result<Vec<User>, StoreError> {
+    async fn list(&self, page: Page) -> Result<Batch<User>, StoreError> {
         let statement = Statement::new("SELECT * FROM user_details WHERE id > $1 ORDER BY id LIMIT $2");
-        let rows: Vec<UserRow> = self.rows(statement.bind(page.after).bind(i64::from(page.limit))).await?;
-        rows.into_iter().map(UserRow::into_user).collect()
+        Ok(UserRow::batch(self.rows(statement.bind(page.after).bind(i64::from(page.limit))).await?))
     }
 
     async fn verify_password(&self, name: &str, password: Password) -> Result<Option<User>, AccountError> {
@@ -115,6 +114,26 @@ impl<D: Database> AccountStore for SqlStore<D> {
 
     async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError> {
         self.imported_users(import, page).await
+    }
+
+    async fn sources(&self) -> Result<Vec<String>, StoreError> {
+        self.known_sources().await
+    }
+
+    async fn rename_sources(&self, from: &[String], to: &str) -> Result<(), AccountError> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let renamed = origins::rename(&mut change, from, to).await;
+            Ok(change.finish(renamed).await?)
+        })
+        .await
+    }
+
+    async fn origins(&self, arrival: &Arrival, import: &Import) -> Result<Vec<Origin>, StoreError> {
+        self.foreign_origins(arrival, import).await
     }
 
     async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError> {

@@ -99,7 +99,7 @@ impl<D: Database> SqlStore<D> {
         if let Some(same) = find(change, TokenRef::Digest(key.digest())).await? {
             return match (same.record.owner.id == owner, counts(&same.record, now)) {
                 (true, true) => {
-                    stale::claim_token(change, (same.record.id, owner), import).await?;
+                    stale::claim_token(change, same.record.id, import).await?;
                     let outlived = token.expires.filter(|end| same.record.expires.is_none_or(|here| here > *end));
                     Ok(outlived.map_or(TokenTaken::There, TokenTaken::Outlives))
                 }

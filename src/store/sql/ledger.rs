@@ -14,7 +14,7 @@ use crate::identity::LONGEST_VALUE;
 use crate::store::error::broken;
 use crate::store::user::is_label;
 use crate::store::{
-    Act, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
+    Act, Batch, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
     TokenFilter, TokenKind, TokenLedger, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
@@ -118,7 +118,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         .await
     }
 
-    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Vec<TokenDetails>, StoreError> {
+    async fn list(&self, filter: TokenFilter, page: Page) -> Result<Batch<TokenDetails>, StoreError> {
         let statement = Statement::new(
             "SELECT * FROM token_details \
              WHERE id > $1 AND ($2 IS NULL OR user_id = $2) \
@@ -129,8 +129,7 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         .bind(filter.live)
         .bind(self.clock.now().as_micros())
         .bind(i64::from(page.limit));
-        let rows: Vec<TokenRow> = self.rows(statement).await?;
-        rows.into_iter().map(TokenRow::into_details).collect()
+        Ok(TokenRow::batch(self.rows(statement).await?))
     }
 
     async fn show(&self, token: TokenRef) -> Result<Option<TokenDetails>, StoreError> {

@@ -1,10 +1,10 @@
 //! The traits over any SQL database: the rules of issuing, importing and limits are in one place.
 //!
 //! [`Database`] is the interface to a kind of database, `statement` a statement with its arguments. `schema` migrates a
-//! database, `rows` reads rows. `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` implement the traits.
+//! database, `rows` reads rows, `read` also invalid ones. `find`, `ledger`, `accounts`, `sessions`, `directory` and `audit` implement the traits.
 //! `draft` builds the statement for a page of a list, `detail` the texts of the audit trail. `user_changes` and
-//! `token_changes` change existing users and tokens. `arrivals` imports users, and `stale` revokes what is gone in the
-//! other system. Triggers of the schema write the change log.
+//! `token_changes` change existing users and tokens. `arrivals` imports users, `stale` revokes what is gone in the
+//! other system, and `origins` records the address of that system. Triggers of the schema write the change log.
 
 mod accounts;
 mod arrivals;
@@ -15,6 +15,8 @@ mod directory;
 mod draft;
 mod find;
 mod ledger;
+mod origins;
+mod read;
 mod rows;
 mod schema;
 mod sessions;
@@ -41,6 +43,7 @@ use crate::store::{Actor, OpenError, StoreError};
 use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
+pub(super) use self::read::{Read, parted};
 pub(super) use self::schema::{LostKey, apply, prepare};
 pub(super) use self::statement::{Argument, Row, Statement};
 

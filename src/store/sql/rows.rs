@@ -2,9 +2,10 @@
 //!
 //! Every value is validated: an invalid row makes the query fail, and never makes a token valid.
 
+use super::{Read, Row, parted};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{StoreError, TokenDetails, TokenKind, User};
+use crate::store::{Batch, StoreError, TokenDetails, TokenKind, Unreadable, User};
 use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord,
 };
@@ -71,6 +72,11 @@ impl TokenRow {
         self.id
     }
 
+    /// A page of a list.
+    pub(super) fn batch(rows: Vec<Read<TokenRow>>) -> Batch<TokenDetails> {
+        batch(rows, TokenRow::id, TokenRow::into_details, |token| token.record.id.0)
+    }
+
     pub(super) fn into_record(self) -> Result<TokenRecord, StoreError> {
         Ok(self.into_details()?.record)
     }
@@ -116,6 +122,11 @@ impl UserRow {
         self.id
     }
 
+    /// A page of a list.
+    pub(super) fn batch(rows: Vec<Read<UserRow>>) -> Batch<User> {
+        batch(rows, UserRow::id, UserRow::into_user, |user| user.account.id.0)
+    }
+
     /// The stored password hash.
     pub(super) fn password(&self) -> &str {
         &self.password
@@ -145,6 +156,29 @@ impl UserRow {
             last_login: time(self.last_login),
         })
     }
+}
+
+/// Reads rows; one that says something impossible is as unreadable as one with broken text.
+fn batch<R: Row, T>(
+    rows: Vec<Read<R>>,
+    id: impl Fn(&R) -> i64,
+    read: impl Fn(R) -> Result<T, StoreError>,
+    id_of: impl Fn(&T) -> i64,
+) -> Batch<T> {
+    let (rows, mut unreadable) = parted(rows);
+    let mut entries = Vec::new();
+    for row in rows {
+        let id = id(&row);
+        match read(row) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                unreadable.push(Unreadable { id: Some(id), cause });
+            }
+        }
+    }
+    unreadable.sort_by_key(|row| row.id);
+    Batch::of(entries, unreadable, id_of)
 }
 
 /// Sorted, since the database guarantees no order within a group list.

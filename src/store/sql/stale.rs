@@ -141,18 +141,9 @@ pub(super) async fn claim_user<C: Change>(change: &mut C, user: SubjectId, impor
     change.execute(statement.bind(import.source.as_str()).bind(user.0)).await.map(|_| ())
 }
 
-/// Records the source of a token and its owner, if both were imported: a system that has the same key for the same user
-/// is the same system, even at another address.
-pub(super) async fn claim_token<C: Change>(
-    change: &mut C,
-    (token, owner): (TokenId, SubjectId),
-    import: &Import,
-) -> Result<(), StoreError> {
-    for (statement, id) in [
-        ("UPDATE imported_tokens SET source = $1 WHERE token_id = $2", token.0),
-        ("UPDATE imported_users SET source = $1 WHERE user_id = $2", owner.0),
-    ] {
-        change.execute(Statement::new(statement).bind(import.source.as_str()).bind(id)).await?;
-    }
-    Ok(())
+/// Records the source of a token that was imported before sources were recorded. A token from another address keeps that
+/// address (docs/decisions/0043).
+pub(super) async fn claim_token<C: Change>(change: &mut C, token: TokenId, import: &Import) -> Result<(), StoreError> {
+    let statement = Statement::new("UPDATE imported_tokens SET source = $1 WHERE token_id = $2 AND source = ''");
+    change.execute(statement.bind(import.source.as_str()).bind(token.0)).await.map(|_| ())
 }

@@ -1,0 +1,157 @@
+//! Why the TLS library refuses a private key: it only says that it does.
+
+use std::fmt;
+
+use rustls::pki_types::PrivateKeyDer;
+
+/// What a key is that the TLS library does not support.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnfitKey {
+    /// RSA with fewer than 2048 bits.
+    RsaTooShort {
+        /// Its bits.
+        bits: usize,
+    },
+    /// RSA with more than 8192 bits.
+    RsaTooLong {
+        /// Its bits.
+        bits: usize,
+    },
+    /// An elliptic curve: its name, or its object identifier.
+    Curve(String),
+    /// Another algorithm: its name, or its object identifier.
+    Algorithm(String),
+}
+
+impl UnfitKey {
+    /// Looks for the cause; `None` if the key looks supported.
+    pub(super) fn of(key: &PrivateKeyDer<'_>) -> Option<UnfitKey> {
+        match key {
+            PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
+            PrivateKeyDer::Sec1(key) => curve_in(key.secret_sec1_der()),
+            PrivateKeyDer::Pkcs8(key) => in_pkcs8(key.secret_pkcs8_der()),
+            _ => None,
+        }
+    }
+
+    /// How to mend it.
+    pub(super) fn mend(&self) -> &'static str {
+        match self {
+            UnfitKey::RsaTooShort { .. } => "make one of at least 2048 bits, and have its certificate issued",
+            UnfitKey::RsaTooLong { .. } => "make one of at most 8192 bits, and have its certificate issued",
+            UnfitKey::Curve(_) => "make one on P-256 (prime256v1), P-384 or P-521, and have its certificate issued",
+            UnfitKey::Algorithm(_) => {
+                "make an RSA key of 2048 to 8192 bits, an ECDSA key on P-256, P-384 or P-521, or an Ed25519 key"
+            }
+        }
+    }
+}
+
+impl fmt::Display for UnfitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UnfitKey::RsaTooShort { bits } => write!(f, "the RSA key of {bits} bits is too short"),
+            UnfitKey::RsaTooLong { bits } => write!(f, "the RSA key of {bits} bits is too long"),
+            UnfitKey::Curve(name) => write!(f, "the EC key is on the curve {name}, which TLS does not support here"),
+            UnfitKey::Algorithm(name) => write!(f, "the key is for {name}, which TLS does not support here"),
+        }
+    }
+}
+
+const INTEGER: u8 = 0x02;
+const OCTETS: u8 = 0x04;
+const OID: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
+/// The curve within a SEC 1 key.
+const PARAMETERS: u8 = 0xa0;
+
+/// `PrivateKeyInfo` (RFC 5208): version, algorithm with parameters, key.
+fn in_pkcs8(der: &[u8]) -> Option<UnfitKey> {
+    let (info, _) = expect(SEQUENCE, der)?;
+    let (_, rest) = expect(INTEGER, info)?;
+    let (algorithm, rest) = expect(SEQUENCE, rest)?;
+    let (oid, parameters) = expect(OID, algorithm)?;
+    match dotted(oid).as_str() {
+        "1.2.840.113549.1.1.1" => rsa(expect(OCTETS, rest)?.0),
+        "1.2.840.10045.2.1" => curve(parameters),
+        "1.3.101.112" => None,
+        "1.2.840.113549.1.1.10" => Some(UnfitKey::Algorithm("RSA-PSS".to_owned())),
+        "1.2.840.10040.4.1" => Some(UnfitKey::Algorithm("DSA".to_owned())),
+        "1.3.101.113" => Some(UnfitKey::Algorithm("Ed448".to_owned())),
+        "1.3.101.110" => Some(UnfitKey::Algorithm("X25519".to_owned())),
+        other => Some(UnfitKey::Algorithm(other.to_owned())),
+    }
+}
+
+/// `RSAPrivateKey` (RFC 8017): version, modulus, and more.
+fn rsa(der: &[u8]) -> Option<UnfitKey> {
+    let (key, _) = expect(SEQUENCE, der)?;
+    let (_, rest) = expect(INTEGER, key)?;
+    let (modulus, _) = expect(INTEGER, rest)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    let bits = (modulus.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
+    match bits {
+        ..2048 => Some(UnfitKey::RsaTooShort { bits }),
+        2048..=8192 => None,
+        _ => Some(UnfitKey::RsaTooLong { bits }),
+    }
+}
+
+/// `ECPrivateKey` (RFC 5915): version, key, curve, public key.
+fn curve_in(der: &[u8]) -> Option<UnfitKey> {
+    let (key, _) = expect(SEQUENCE, der)?;
+    let (_, rest) = expect(INTEGER, key)?;
+    let (_, rest) = expect(OCTETS, rest)?;
+    curve(expect(PARAMETERS, rest)?.0)
+}
+
+fn curve(parameters: &[u8]) -> Option<UnfitKey> {
+    let Some((oid, _)) = expect(OID, parameters) else {
+        return Some(UnfitKey::Curve("that it describes by numbers in place of a name".to_owned()));
+    };
+    let oid = dotted(oid);
+    let name = match oid.as_str() {
+        "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35" => return None,
+        "1.3.132.0.10" => "secp256k1",
+        "1.3.132.0.33" => "secp224r1",
+        "1.2.840.10045.3.1.1" => "prime192v1",
+        "1.3.36.3.3.2.8.1.1.7" => "brainpoolP256r1",
+        "1.3.36.3.3.2.8.1.1.11" => "brainpoolP384r1",
+        "1.3.36.3.3.2.8.1.1.13" => "brainpoolP512r1",
+        other => other,
+    };
+    Some(UnfitKey::Curve(name.to_owned()))
+}
+
+/// The content of a value of DER with this tag, and what follows it.
+fn expect(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (found, rest) = der.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match usize::from(*first) {
+        short @ ..0x80 => (short, rest),
+        long => {
+            let (length, rest) = rest.split_at_checked(long - 0x80)?;
+            let length =
+                length.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
+            (length, rest)
+        }
+    };
+    if *found == tag { rest.split_at_checked(length) } else { None }
+}
+
+/// `1.3.132.0.10`
+fn dotted(oid: &[u8]) -> String {
+    let (mut numbers, mut number) = (Vec::new(), 0_u64);
+    for byte in oid {
+        number = number.wrapping_mul(128).wrapping_add(u64::from(byte & 0x7f));
+        if byte & 0x80 == 0 {
+            if numbers.is_empty() {
+                numbers.push((number / 40).min(2));
+                number -= (number / 40).min(2) * 40;
+            }
+            numbers.push(std::mem::take(&mut number));
+        }
+    }
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
