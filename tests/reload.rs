@@ -1,18 +1,17 @@
 //! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
 
 mod process;
+mod soak;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tokengate::app::ReloadError;
-use tokengate::config::settings::{Auth, ExposedToken, ListenerRole, PathPattern, Plaintext, Settings};
+use tokengate::config::settings::{Auth, ExposedToken, ListenerRole, Plaintext, Settings};
 
 use crate::support::client::BOTH;
 use crate::support::gateway::{listener, plain, route};
 use crate::support::origin::ok;
-use crate::support::{Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually};
+use crate::support::{Ask, Gate, Gateway, Origin, Site, Step, Wire};
 
 /// All routes lead to this endpoint, under the name `name`.
 fn leads_to(settings: &mut Settings, name: &str, origin: &Origin) {
@@ -258,46 +257,4 @@ async fn a_limit_changes_for_new_connections() {
     assert_eq!(first.ask(Ask::get("/public/x").bytes()).await.status, 200);
     gateway.reload(|settings| settings.limits.connections_per_ip = 100).await.unwrap();
     assert_eq!(Wire::plain(&gateway).await.ask(Ask::get("/public/x").bytes()).await.status, 200);
-}
-
-/// Under steady load of both protocols no request fails, and each answer is of one generation.
-#[tokio::test]
-async fn a_hundred_reloads_under_load_fail_no_request_and_mix_nothing() {
-    let origins = [Origin::answering("even").await, Origin::answering("odd").await];
-    let gateway = Site::before(&origins[0]).with(|settings| settings.workers = 2).start().await;
-    let (over, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let client = async |http| {
-        while !over.load(Ordering::Relaxed) {
-            let answer = Ask::get("/public/x").over(http, &gateway).await;
-            assert_eq!(answer.status, 200, "{answer:?}");
-            let generation = answer.fields.all("strict-transport-security").join(",");
-            let wanted = if answer.text() == "even" { ["max-age=2", "max-age=600"] } else { ["max-age=1"; 2] };
-            assert!(wanted.contains(&generation.as_str()), "{answer:?}");
-            answers.fetch_add(1, Ordering::Relaxed);
-        }
-    };
-    let reloads = async {
-        for number in 0_u64..100 {
-            if number % 5 == 4 {
-                gateway.reload(|settings| settings.workers = 99).await.unwrap_err();
-                continue;
-            }
-            let odd = number % 2 == 1;
-            let change = |settings: &mut Settings| {
-                leads_to(settings, "origin", &origins[usize::from(odd)]);
-                for listener in &mut settings.listeners {
-                    if let ListenerRole::Tls(tls) = &mut listener.role {
-                        tls.hsts = Some(Duration::from_secs(if odd { 1 } else { 2 }));
-                    }
-                }
-                let moved = settings.routes.iter_mut().find(|route| &*route.name == "optional").unwrap();
-                moved.path = PathPattern::Prefix(format!("/moved-{number}/"));
-            };
-            gateway.reload(change).await.unwrap();
-            let so_far = answers.load(Ordering::Relaxed);
-            eventually(PATIENCE, "answers", || async { answers.load(Ordering::Relaxed) > so_far + 2 }).await;
-        }
-        over.store(true, Ordering::Relaxed);
-    };
-    tokio::join!(client(Http::One), client(Http::One), client(Http::Two), client(Http::Two), reloads);
 }

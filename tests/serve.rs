@@ -96,6 +96,11 @@ impl Gateway {
         command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process.0), signal).unwrap();
     }
