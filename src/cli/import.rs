@@ -30,7 +30,7 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
     })?;
     store::with(config, async |store| {
         let mut users = DjangoUsers::open(&url, &settings.store).await?;
-        // Ends nothing if all of it seems to be gone.
+        // Revokes nothing if the database has no users or no tokens.
         let lack = users.lack().await?.filter(|_| prune);
         let import = Import { source: source(&url), prune: prune && lack.is_none() };
         let was = was.map(expanded).transpose()?;
@@ -53,7 +53,7 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
 
 async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, report: &mut Report) -> Result<()> {
     let mut seen = HashSet::new();
-    // Ends nothing of a user whose token cannot be read: it may be the one that came from there.
+    // Revokes nothing of a user with an unreadable token: it may be the imported one.
     let ends_nothing = Import { prune: false, ..import.clone() };
     let mut all_known = true;
     while let Some(page) = users.next().await? {
@@ -72,7 +72,7 @@ async fn take_all(store: &Store, users: &mut DjangoUsers, import: &Import, repor
             report.note(&arrival, taken, &unreadable);
         }
     }
-    // Deleted users are known only after the full read, and only if each row says whose it is.
+    // Deleted users are known only after the whole database was read, and only if each row has a readable id.
     if !all_known {
         return Ok(());
     }

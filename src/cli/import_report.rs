@@ -8,11 +8,11 @@ use crate::store::{Arrival, Gone, Origin, Stale, Taken, TokenLabel, TokenTaken, 
 
 /// Totals.
 pub(super) struct Report {
-    /// Was it asked to end what is gone?
+    /// Whether the operator asked to prune.
     asked: bool,
-    /// Does it?
+    /// Whether the import prunes.
     prunes: bool,
-    /// What came from other addresses, and is not compared with the rest there.
+    /// Data from other addresses, which is not compared with the database.
     elsewhere: Vec<Origin>,
     users: Counts,
     tokens: Counts,
@@ -23,7 +23,7 @@ pub(super) struct Report {
     dead: u64,
     stale_users: u64,
     stale_tokens: u64,
-    /// Whether some of these still count here.
+    /// Whether some of these are still valid here.
     some_stay: bool,
     remarks: Vec<Remark>,
 }
@@ -42,7 +42,7 @@ struct Remark {
 }
 
 impl Report {
-    /// Creates an empty report; the flags say whether the import was asked to prune, and whether it does.
+    /// Creates an empty report; the flags say whether the operator asked to prune, and whether the import prunes.
     pub(super) fn new(asked: bool, prunes: bool, elsewhere: Vec<Origin>) -> Report {
         Report {
             asked,
@@ -65,18 +65,18 @@ impl Report {
         self.users.skipped + self.tokens.skipped + self.different + self.passwords_lost == self.dead
     }
 
-    /// Returns true if nothing is valid here that is no longer valid in the source, as far as that is known.
+    /// Whether nothing is valid here that is no longer valid in the source, as far as that is known.
     pub(super) fn nothing_stale(&self) -> bool {
         !self.some_stay && self.elsewhere.is_empty()
     }
 
-    /// Records a user whose row cannot be read.
+    /// Records a user with an unreadable row.
     pub(super) fn skip(&mut self, row: &Unreadable) {
         self.users.skipped += 1;
         self.remark(row.id.unwrap_or(0), "?", format!("skipped: its row cannot be read ({})", row.cause));
     }
 
-    /// Records the result for a user and the user's tokens, and for rows of tokens that cannot be read.
+    /// Records the results for a user, the user's tokens, and unreadable rows of tokens.
     pub(super) fn note(&mut self, arrival: &Arrival, taken: Taken, unreadable: &[Unreadable]) {
         let account = &arrival.user.account;
         let (id, name) = (account.id.0, account.name.as_str());

@@ -1,7 +1,7 @@
-//! Which database an import is from, and whether what it holds came from another address before.
+//! The source of an import, and whether its data was imported from another address before.
 //!
-//! The store notes the address of the database with all that an import brings, and `--prune` ends only what came from the
-//! same one. So a database that moved, and a copy of one, have to be told apart, which only the operator can do.
+//! The store records the address of the database with all imported data, and `--prune` revokes only data from the same
+//! address. So a database that moved must be distinguished from a copy, which only the operator can do.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,10 @@ use anyhow::{Result, bail};
 use crate::config::settings::DjangoUrl;
 use crate::store::{DjangoUsers, Import, Origin, Store};
 
-/// What `--was` takes where the databases are different ones.
+/// The value of `--was` if the databases are different ones.
 const NONE: &str = "none";
 
-/// The address of a database as the store notes it: without anything secret, and in one spelling. A file's path does not
-/// depend on the working directory.
+/// The recorded address of a database, without secrets and in one spelling. A file's path is absolute.
 pub(super) fn source(url: &DjangoUrl) -> String {
     match url {
         DjangoUrl::Sqlite(path) => absolute(path),
@@ -23,10 +22,11 @@ pub(super) fn source(url: &DjangoUrl) -> String {
     }
 }
 
-/// Finds out what of the database came from another address, and notes the new address for it if `was` says so.
+/// Finds the data of the database that was imported from another address, and records the new address for it if `was`
+/// asks for that.
 ///
 /// # Errors
-/// If the import is to prune and other addresses are left, or `was` names none of them.
+/// The import prunes and other addresses are left, or `was` names none of them.
 pub(super) async fn settle(
     store: &Store,
     users: &mut DjangoUsers,
@@ -58,7 +58,7 @@ pub(super) async fn settle(
     Ok(found)
 }
 
-/// For people, with the way out.
+/// The message for the operator, with the options.
 pub(super) fn told(Origin { source, users, tokens }: &Origin) -> String {
     let counted = |number: &u64, what: &str| format!("{number} {what}{}", if *number == 1 { "" } else { "s" });
     format!(
@@ -69,7 +69,7 @@ pub(super) fn told(Origin { source, users, tokens }: &Origin) -> String {
     )
 }
 
-/// Reads the whole database for this.
+/// Reads the whole database.
 async fn origins(store: &Store, users: &mut DjangoUsers, import: &Import) -> Result<BTreeMap<String, Origin>> {
     let mut found: BTreeMap<String, Origin> = BTreeMap::new();
     while let Some(page) = users.next().await? {
@@ -85,14 +85,14 @@ async fn origins(store: &Store, users: &mut DjangoUsers, import: &Import) -> Res
     Ok(found)
 }
 
-/// The noted address that `--was` means.
+/// The recorded address that `--was` refers to.
 fn chosen(was: &str, known: &[String]) -> Result<String> {
     let meant = named(was);
     let found = known.iter().find(|known| *known == was || meant.as_ref() == Some(&canonical(known)));
     match found {
         Some(known) => Ok(known.clone()),
         None => {
-            // An address may hold a password; what could be read shows none.
+            // An address may contain a password; a parsed one shows none.
             let was = meant.unwrap_or_else(|| "the address after `--was`".to_owned());
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             bail!("nothing here came from {was}; addresses of earlier imports: {known}")
@@ -100,7 +100,7 @@ fn chosen(was: &str, known: &[String]) -> Result<String> {
     }
 }
 
-/// An address as a person writes it: as the import takes it, or as it is shown.
+/// Parses an address in the form that the import accepts, or in the form that is shown.
 fn named(text: &str) -> Option<String> {
     let url = match (text.starts_with("django+"), text.contains("://")) {
         (true, _) => text.to_owned(),
@@ -114,7 +114,7 @@ fn absolute(path: &Path) -> String {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-/// One spelling for the names of this machine, for upper and lower case and for the usual port.
+/// Normalises names of this machine, upper and lower case, and the default port.
 fn canonical(source: &str) -> String {
     let unchanged = || source.to_owned();
     let Some((scheme, rest)) = source.split_once("://") else { return unchanged() };
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_server_has_one_address_however_it_is_spelt() {
+    fn one_server_has_one_address_in_all_spellings() {
         for (same, as_noted) in [
             (
                 &[

@@ -17,7 +17,7 @@ pub fn json(value: &serde_json::Value) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Names rows of a list that cannot be read, on standard error, and returns their number.
+/// Reports unreadable rows of a list on standard error, and returns their number.
 pub fn unreadable(what: &str, rows: &[Unreadable]) -> usize {
     for Unreadable { id, cause } in rows {
         let id = id.map_or_else(|| "without an id".to_owned(), |id| id.to_string());
@@ -26,10 +26,10 @@ pub fn unreadable(what: &str, rows: &[Unreadable]) -> usize {
     rows.len()
 }
 
-/// Ends a list of which this many rows were unreadable.
+/// Ends a list with this many unreadable rows.
 ///
 /// # Errors
-/// If there were any.
+/// There were unreadable rows.
 pub fn whole_list(unreadable: usize) -> Result<()> {
     match unreadable {
         0 => Ok(()),

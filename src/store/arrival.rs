@@ -18,14 +18,14 @@ pub struct Import {
     pub prune: bool,
 }
 
-/// What an import finds here that came from another address before.
+/// Data that was imported from another address before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// That address, as [`Import::source`].
+    /// The other address, as [`Import::source`].
     pub source: String,
-    /// Users with the same id and name.
+    /// Number of users with the same id and name.
     pub users: u64,
-    /// Tokens with the same key and owner.
+    /// Number of tokens with the same key and owner.
     pub tokens: u64,
 }
 

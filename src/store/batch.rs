@@ -1,11 +1,11 @@
 //! One page of a list by id, in which some rows may be unreadable.
 //!
-//! A row can hold what is no text in UTF-8, or nothing where a value has to be: SQLite keeps any bytes, and a Django
-//! project makes its own tables. A list names such rows and goes on. A lookup of one token or user does not: it fails.
+//! A row can contain invalid UTF-8, or NULL where a value is required: SQLite stores any bytes, and a Django project
+//! defines its own tables. A list reports such rows and continues. A lookup of one token or user fails.
 
 use std::ops::Deref;
 
-/// The entries of a page. It can be used as the slice of its entries.
+/// The entries of a page. Dereferences to a slice of the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch<T> {
     entries: Vec<T>,
@@ -16,15 +16,16 @@ pub struct Batch<T> {
 /// A row that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// The id of the token or user, if at least that can be read.
+    /// The id of the token or user, if it can be read.
     pub id: Option<i64>,
-    /// The column and what is wrong with its value. Shows nothing of the value.
+    /// The column, and what is wrong with its value. Does not show the value.
     pub cause: String,
 }
 
 impl<T> Batch<T> {
-    /// Puts a page together; `id` gives the id of an entry. What is said of an id whose row cannot be read is left out: a
-    /// token or user can have several rows, and a part of them would be another token or user.
+    /// Creates a page; `id` returns the id of an entry. If one row of an id cannot be read, all entries with this id
+    /// are left out: a token or user can have several rows, and some of them alone would describe another token or
+    /// user.
     pub(super) fn of(mut entries: Vec<T>, mut unreadable: Vec<Unreadable>, id: impl Fn(&T) -> i64) -> Batch<T> {
         unreadable.dedup_by(|row, before| row.id.is_some() && row.id == before.id);
         let end = entries.iter().map(&id).chain(unreadable.iter().filter_map(|row| row.id)).max();
@@ -37,18 +38,18 @@ impl<T> Batch<T> {
         &self.unreadable
     }
 
-    /// The last id of the page, of an unreadable row or not; `None`: there is nothing on the page.
+    /// The last id of the page, of an unreadable row or not; `None`: the page is empty.
     pub fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// The same page with something else in the place of each entry.
+    /// The same page with each entry converted.
     pub(super) fn map<U>(self, change: impl FnMut(T) -> U) -> Batch<U> {
         let Batch { entries, unreadable, end } = self;
         Batch { entries: entries.into_iter().map(change).collect(), unreadable, end }
     }
 
-    /// What has an id greater than this.
+    /// The part of the page with greater ids.
     pub(super) fn behind(self, after: i64, id: impl Fn(&T) -> i64) -> Batch<T> {
         let Batch { mut entries, mut unreadable, .. } = self;
         entries.retain(|entry| id(entry) > after);
@@ -56,7 +57,7 @@ impl<T> Batch<T> {
         Batch::of(entries, unreadable, id)
     }
 
-    /// Leaves out entries that are not asked for.
+    /// Keeps only the entries for which `keep` is true.
     pub(super) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         self.entries.retain(keep);
     }
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_goes_on_behind_rows_that_cannot_be_read_and_shows_no_half_of_one() {
+    fn a_page_continues_after_unreadable_rows_and_has_no_partial_entry() {
         let bad = |id| Unreadable { id, cause: String::new() };
         let page = Batch::of(vec![1, 2, 4], vec![bad(Some(2)), bad(Some(5)), bad(Some(5)), bad(None)], |id| *id);
         assert_eq!((&page[..], page.end()), (&[1, 4][..], Some(5)));

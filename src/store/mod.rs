@@ -299,19 +299,19 @@ pub trait AccountStore: Send + Sync {
     /// [`StoreError`] if the answer is unknown.
     async fn imported(&self, import: &Import, page: Page) -> Result<Vec<SubjectId>, StoreError>;
 
-    /// Returns the addresses that earlier imports came from ([`Import::source`]).
+    /// Returns the addresses of all earlier imports ([`Import::source`]).
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.
     async fn sources(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Notes the address `to` for everything that came from these, all or nothing.
+    /// Records the address `to` for all data from these addresses, in one transaction.
     ///
     /// # Errors
     /// [`AccountError::Store`].
     async fn rename_sources(&self, from: &[String], to: &str) -> Result<(), AccountError>;
 
-    /// Returns what is here of an arrival, but came from other addresses than that of this import.
+    /// Returns the existing data of an arrival that was imported from other addresses than that of this import.
     ///
     /// # Errors
     /// [`StoreError`] if the answer is unknown.

@@ -430,7 +430,7 @@ async fn over_tcp(server: &Postgres) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server_has_one_address_however_it_is_spelt() {
+async fn one_server_has_one_address_in_all_spellings() {
     let server = Postgres::shared().await;
     let project = Project::on(server).await;
     project.python("for n in ('alice', 'bob'): User.objects.create_user(n)").await;

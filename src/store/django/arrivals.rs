@@ -47,8 +47,8 @@ impl DjangoUsers {
         Ok(DjangoUsers { source, after: 0 })
     }
 
-    /// What the database has none of, if that is so: "users" or "tokens". Such a database is probably the wrong one, or
-    /// one that is being restored.
+    /// Returns "users" or "tokens" if the database has none of these. Such a database is probably the wrong one, or is
+    /// being restored.
     ///
     /// # Errors
     /// [`StoreError`] if it could not be read.
@@ -56,7 +56,7 @@ impl DjangoUsers {
         self.source.lack().await
     }
 
-    /// The next users; `None` at the end, after which they begin again.
+    /// The next users; `None` at the end, after which it starts again.
     ///
     /// # Errors
     /// [`StoreError`] if they could not be read.
@@ -67,11 +67,11 @@ impl DjangoUsers {
     }
 }
 
-/// Some users.
+/// A page of users.
 pub struct Arrivals {
-    /// Each with those rows of tokens that cannot be read.
+    /// The users, each with its unreadable token rows.
     pub users: Vec<(Arrival, Vec<Unreadable>)>,
-    /// The rows of users that cannot be read.
+    /// The unreadable user rows.
     pub unreadable: Vec<Unreadable>,
 }
 
@@ -79,7 +79,7 @@ pub struct Arrivals {
 trait Source: Send + Sync {
     async fn lack(&self) -> Result<Option<&'static str>, StoreError>;
 
-    /// Users behind this id, and the last id among them.
+    /// Users after this id, and the last id of the page.
     async fn page(&self, after: i64) -> Result<(Arrivals, Option<i64>), StoreError>;
 }
 
@@ -118,7 +118,7 @@ impl<D: DjangoDatabase> Source for DjangoStore<D> {
 }
 
 impl<D: DjangoDatabase> DjangoStore<D> {
-    /// Do several tokens have this key, as far as one can tell?
+    /// Whether several tokens have this key. An unreadable row counts as one that has it.
     async fn is_shared(&self, key: &str) -> Result<bool, StoreError> {
         let tokens = self.token_batch(self.rows(statement(&self.texts.token).bind(key)).await?);
         Ok(tokens.iter().filter(|token| *token.key == key).count() + tokens.unreadable().len() > 1)

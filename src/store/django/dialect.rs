@@ -51,7 +51,7 @@ impl Dialect {
         }
     }
 
-    /// Converts a condition to 1 or 0. Only 1 is true in a column of numbers: Django writes no other one.
+    /// Converts a condition to 1 or 0. In a number column only 1 is true: Django writes no other number.
     pub(super) fn truth(self, value: &str) -> String {
         let is_one = if self == Dialect::Postgres { "" } else { " = 1" };
         self.number(&format!("CASE WHEN {value}{is_one} THEN 1 ELSE 0 END"))

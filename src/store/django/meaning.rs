@@ -34,7 +34,7 @@ struct Meant {
     table: String,
     /// Whether a value that is set disables.
     disables: bool,
-    /// Whether the type of the column is a time. Otherwise a time in it is a text that any program can have written.
+    /// Whether the column has a time type. In a text column, any program may have written a time.
     is_time: bool,
     /// Whether an invalid value was logged.
     told: AtomicBool,
@@ -199,7 +199,7 @@ impl Meant {
         }
     }
 
-    /// When the token ends; `None`: never.
+    /// When the token expires; `None`: never.
     fn end(&self, text: &str) -> Result<Option<Timestamp>, Odd> {
         if self.is_time { computed(text) } else { written(text).map(Some) }
     }
@@ -207,7 +207,7 @@ impl Meant {
     /// The networks that may use the token; `None`: all.
     fn networks(&self, text: &str) -> Result<Option<Networks>, Odd> {
         let kind = self.column.kind.to_ascii_lowercase();
-        // A text may hold JSON: SQLite and MariaDB have no type of its own for it.
+        // A text can contain JSON: SQLite and MariaDB have no JSON type.
         let networks = match self.column.kind() {
             Kind::Networks if kind.ends_with("[]") => Networks::from_array(text),
             Kind::Networks if kind.starts_with("json") => Networks::from_json(text),

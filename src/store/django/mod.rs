@@ -3,9 +3,9 @@
 //!
 //! [`DjangoDatabase`] is the interface to a kind of database, `dialect` has the SQL of each kind, `texts` the
 //! statements. At start, `schema` checks the tables, `columns` finds unknown columns, `meaning` reads the configured
-//! ones with the help of `values`, `rights` checks permissions and `triggers` checks the triggers. `rows` reads rows. `find`, `ledger`,
-//! `accounts` and `sessions` implement the traits; `arrivals` serves the import. The gateway creates no table, and
-//! Django can handle every row that it writes (docs/decisions/0021, 0025).
+//! ones with the help of `values`, `rights` checks permissions and `triggers` checks the triggers. `rows` reads rows.
+//! `find`, `ledger`, `accounts` and `sessions` implement the traits; `arrivals` serves the import. The gateway creates
+//! no table, and Django can handle every row that it writes (docs/decisions/0021, 0025).
 //!
 //! Django keeps no change log. So a change takes effect when the cache entry expires, unless this gateway made it or
 //! triggers (docs/DJANGO.md) report it; see `feed`.
@@ -166,7 +166,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         rows::tokens(rows, &self.meanings)
     }
 
-    /// The same for a page of a list.
+    /// The same for a page.
     fn token_batch(&self, rows: Vec<Read<TokenRow>>) -> Batch<Token> {
         let (rows, unreadable) = parted(rows);
         Batch::of(self.tokens(rows), unreadable, |token| token.id.0)
@@ -177,7 +177,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
         rows::people(rows, &self.meanings)
     }
 
-    /// The same for a page of a list.
+    /// The same for a page.
     fn person_batch(&self, rows: Vec<Read<UserRow>>) -> Batch<Person> {
         let (rows, unreadable) = parted(rows);
         Batch::of(self.people(rows), unreadable, |person| person.user.account.id.0)

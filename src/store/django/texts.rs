@@ -30,9 +30,9 @@ pub(super) struct Texts {
     pub users: Arc<str>,
     /// A trivial query: checks that the database responds.
     pub alive: Arc<str>,
-    /// Gives one row if there is any user.
+    /// Returns one row if there is any user.
     pub any_user: Arc<str>,
-    /// Gives one row if any user has a token.
+    /// Returns one row if any user has a token.
     pub any_token: Arc<str>,
     /// Key, time, id of the user. Does nothing if the user has a token or does not exist.
     pub insert: Arc<str>,
@@ -156,7 +156,7 @@ impl Texts {
 
 /// Further user columns, for commands and the import only.
 fn facts(dialect: Dialect, shape: &Shape<'_>) -> String {
-    // A project's own table may have no value there.
+    // A custom table may have NULL there.
     let text = |column: &str| {
         let value = if shape.has(column) { dialect.text(&format!("u.{column}")) } else { dialect.text("''") };
         format!("COALESCE({value}, '')")

@@ -25,7 +25,7 @@ pub(super) enum Told {
     Nothing,
 }
 
-/// A trigger as the script makes it.
+/// A trigger of the script.
 struct Wanted {
     name: &'static str,
     /// The bits of `pg_trigger.tgtype`: [`ROW`] and the events.
@@ -33,18 +33,18 @@ struct Wanted {
     /// Its condition.
     when: &'static str,
     function: &'static str,
-    /// Does it tell its function the column with the id of the user?
+    /// Whether its arguments include the column with the user's id.
     tells_column: bool,
 }
 
-/// A trigger and its function as the database keeps them.
+/// A trigger of the database, with its function.
 #[derive(sqlx::FromRow)]
 struct Found {
     name: String,
     enabled: String,
     arguments: String,
     kind: i64,
-    /// The columns that it is limited to.
+    /// The columns that it is restricted to.
     columns: String,
     when: String,
     function: String,
@@ -59,11 +59,11 @@ const DELETE: i64 = 8;
 const UPDATE: i64 = 16;
 const TRUNCATE: i64 = 32;
 
-/// What the database has to say of a function, besides its body.
+/// The language and the settings of the functions.
 const LANGUAGE: &str = "plpgsql";
 const SETTINGS: &str = "search_path=pg_catalog";
 
-/// The condition of triggers for updates, as the database writes it.
+/// The condition of update triggers, in the notation of the database.
 const DIFFERS: &str = "to_jsonb(old.*) - '{last_login,last_used,last_used_at,last_used_ip,last_seen,last_activity}'::text[] \
                        IS DISTINCT FROM \
                        to_jsonb(new.*) - '{last_login,last_used,last_used_at,last_used_ip,last_seen,last_activity}'::text[]";
@@ -185,13 +185,13 @@ impl Found {
     }
 }
 
-/// The body of a function of the script.
+/// The body of a function in the script.
 fn body_of(function: &str) -> Option<&'static str> {
     let (_, rest) = SCRIPT.split_once(&format!("FUNCTION {function}() RETURNS trigger"))?;
     rest.split("$body$").nth(1)
 }
 
-/// A condition without what databases write in different ways.
+/// Removes differences in notation between versions of the database from a condition.
 fn bare(condition: &str) -> String {
     let kept = condition.replace("::text", "");
     kept.chars().filter(|c| !c.is_whitespace() && !matches!(c, '(' | ')')).map(|c| c.to_ascii_lowercase()).collect()
@@ -220,7 +220,7 @@ mod tests {
         assert!(script.contains("\nSET tokengate.membership_user_column = 'person_id';\n"), "{script}");
     }
 
-    /// A trigger as it should be.
+    /// A correct trigger.
     fn right(wanted: &Wanted) -> Found {
         let column = if wanted.tells_column { "person_id\\000" } else { "" };
         Found {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_conditions_are_those_of_the_script() {
+    fn the_conditions_match_the_script() {
         let quiet = DIFFERS.split('\'').nth(1).unwrap();
         assert!(SCRIPT.contains(&format!("quiet CONSTANT text := '{quiet}'")));
         assert!(SCRIPT.contains("(to_jsonb(OLD) - %L::text[]) IS DISTINCT FROM (to_jsonb(NEW) - %L::text[])"));

@@ -1,11 +1,11 @@
-//! Values of columns with a meaning, read from the texts that databases make of them.
+//! Parses the values of configured columns, which databases return as texts.
 
 use crate::clock::Timestamp;
 
-/// A value that cannot be understood.
+/// The error for an invalid value.
 pub(super) struct Odd;
 
-/// Reads a boolean, a number or a text.
+/// Parses a boolean, a number or a text.
 pub(super) fn truth(value: &str) -> Result<bool, Odd> {
     let is = |words: [&str; 3]| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
     match (is(["1", "t", "true"]), is(["0", "f", "false"])) {
@@ -15,7 +15,7 @@ pub(super) fn truth(value: &str) -> Result<bool, Odd> {
     }
 }
 
-/// A time as [`Meant::time`] gives it for a column of times; `None`: never.
+/// Parses a time from [`Meant::time`] for a time column; `None`: never.
 pub(super) fn computed(value: &str) -> Result<Option<Timestamp>, Odd> {
     match value {
         "infinity" => Ok(None),
@@ -27,7 +27,7 @@ pub(super) fn computed(value: &str) -> Result<Option<Timestamp>, Odd> {
     }
 }
 
-/// A time as Django writes it into a text.
+/// Parses a time that Django wrote into a text column.
 pub(super) fn written(value: &str) -> Result<Timestamp, Odd> {
     let text = value.replacen(' ', "T", 1);
     let has_zone =
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_databases_and_django_write_them() {
+    fn times_of_databases_and_of_django_are_parsed() {
         let at = |micros| Some(Timestamp::from_micros(micros));
         for (text, time) in [
             ("@1795499584123456", Some(at(1_795_499_584_123_456))),
@@ -50,7 +50,7 @@ mod tests {
             ("2026-11-24 05:53:04", None),
         ] {
             assert_eq!(computed(text).ok(), time, "{text:?}");
-            assert!(text.starts_with('2') || written(text).is_err(), "nobody can write it into a text: {text:?}");
+            assert!(text.starts_with('2') || written(text).is_err(), "not a valid text: {text:?}");
         }
         for (text, time) in [
             ("2026-11-24 05:53:04.123456", at(1_795_499_584_123_456)),
