@@ -1,5 +1,6 @@
 //! Configuration files and their meaning; invalid files are in the folder `config`.
 
+mod include;
 mod refused;
 mod refused_admin;
 mod refused_keys;

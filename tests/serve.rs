@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::redis::Redis;
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, eventually, soon};
 
 /// A gateway in a process of its own, in front of the product service.
 pub struct Gateway {
@@ -48,10 +48,15 @@ impl Gateway {
 
     /// The same in a folder that already has files for the configuration.
     pub async fn serve_in(dir: TempDir, more: &str) -> Gateway {
+        Gateway::serve_as(dir, "", more).await
+    }
+
+    /// With keys at the top of the file, and tables at its end.
+    pub async fn serve_as(dir: TempDir, top: &str, more: &str) -> Gateway {
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
         let text = format!(
-            "[listeners.plain]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n\
+            "{top}[listeners.plain]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n\
              [listeners.internal]\naddress = \"127.0.0.1:0\"\nservices = [\"metrics\"]\n\
              [upstreams.products]\nendpoints = [\"http://{}\"]\n\
              [routes.products]\npath_prefix = \"/product_api/\"\nupstream = \"products\"\n\
@@ -61,6 +66,7 @@ impl Gateway {
         fs::write(&config, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
         command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("NOTIFY_SOCKET", dir.path().join("systemd.sock"));
         let mut process = command.spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
         let mut address = |listener: &str| {
@@ -200,4 +206,23 @@ async fn a_command_notifies_running_gateways_through_the_shared_cache() {
     eventually(PATIENCE, "the token is known", || async { gateway.status(&key).await == 200 }).await;
     gateway.run("user deactivate alice");
     eventually(PATIENCE, "the gateway was notified", || async { gateway.status(&key).await == 401 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_of_the_start_of_reloads_and_of_the_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let systemd = tokio::net::UnixDatagram::bind(dir.path().join("systemd.sock")).unwrap();
+    let gateway = Gateway::serve_in(dir, "").await;
+    let told = async || {
+        let mut buffer = [0; 256];
+        let length = soon("a message", systemd.recv(&mut buffer)).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    assert_eq!(told().await.trim(), "READY=1");
+    gateway.signal(Signal::HUP);
+    let reloading = told().await;
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(told().await.trim(), "READY=1");
+    gateway.stop(Signal::TERM).await;
+    assert_eq!(told().await.trim(), "STOPPING=1");
 }

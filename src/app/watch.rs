@@ -33,12 +33,16 @@ struct Watched {
 pub(super) async fn run(reloader: Arc<Reloader>) {
     // All files are read once at the beginning too: they may have changed since they were read.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
-    let mut configuration = Watched::unsettled(reloader.file.iter().cloned().collect());
+    let mut configuration = Watched::unsettled(Vec::new());
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        let watches = reloader.built.borrow().settings.reload.watch;
+        let settings = Arc::clone(&reloader.built.borrow().settings);
+        let watches = settings.reload.watch;
+        if settings.files != configuration.files {
+            configuration = Watched::unsettled(settings.files.clone());
+        }
         if configuration.has_changed(look(&configuration.files).await) && watches {
             // A failure was logged.
             let _ = reloader.reload_file(FILE_CHANGED).await;
@@ -89,7 +93,16 @@ fn prints(files: &[PathBuf]) -> Vec<Print> {
         let (modified, changed) = (metadata.mtime(), metadata.ctime());
         (device, inode, size, modified, metadata.mtime_nsec(), changed, metadata.ctime_nsec())
     };
-    files.iter().map(|file| std::fs::metadata(file).ok().map(of)).collect()
+    let print = |file: &PathBuf| std::fs::metadata(file).ok().map(of);
+    let mut prints: Vec<Print> = files.iter().map(print).collect();
+    // What a folder has: a file that was added may have been broken, so that no configuration names it.
+    for folder in files.iter().filter(|file| file.is_dir()) {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let mut entries: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        entries.sort();
+        prints.extend(entries.iter().map(print));
+    }
+    prints
 }
 
 #[cfg(test)]

@@ -80,6 +80,9 @@ Revoke the token, and try again (401 within a second)
   echo {key} | {exe} token revoke --key-stdin --config {config}
   {exe} token create alice --config {config}
 
+Change a route: edit this file; the gateway uses it within a second
+  {config}
+
 alice's token  {key}
 admin's token  {admin}
 health         curl http://{internal}/health

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use sd_notify::NotifyState;
 
 use super::check;
 use crate::app::{self, Signal, Signals, World};
@@ -40,13 +41,21 @@ pub fn run(config: &Path) -> Result<()> {
         }
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
 
+        tell(&[NotifyState::Ready]);
         let signal = loop {
             match signals.next().await {
-                // The outcome is logged. A failure leaves everything as it is.
-                Signal::Hangup => drop(running.reload_file().await),
+                Signal::Hangup => {
+                    if let Ok(now) = NotifyState::monotonic_usec_now() {
+                        tell(&[NotifyState::Reloading, now]);
+                    }
+                    // The outcome is logged. A failure leaves everything as it is.
+                    drop(running.reload_file().await);
+                    tell(&[NotifyState::Ready]);
+                }
                 signal => break signal,
             }
         };
+        tell(&[NotifyState::Stopping]);
         let grace = running.settings().grace;
         tracing::info!(?signal, grace = ?grace, "shutting down: finishing running requests; a second signal stops at once");
         tokio::select! {
@@ -55,6 +64,13 @@ pub fn run(config: &Path) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Tells systemd, if it started the gateway (`Type=notify-reload`).
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd cannot be told");
+    }
 }
 
 /// Builds the runtime of the control half. Two threads suffice for tasks that mostly wait.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 use super::Problem;
+use super::source::Source;
 use crate::clock::Timestamp;
 
 /// What the meaning of a file depends on: the time, for certificates, and environment variables, for `"${NAME}"`.
@@ -20,10 +21,9 @@ pub struct Surroundings<'a> {
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// One file during reading.
+/// A configuration during reading.
 pub(super) struct Document<'a> {
-    file: &'a Path,
-    text: &'a str,
+    source: &'a Source,
     surroundings: &'a Surroundings<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
@@ -32,14 +32,14 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// A document with this text.
-    pub(super) fn new(file: &'a Path, text: &'a str, surroundings: &'a Surroundings<'a>) -> Document<'a> {
+    pub(super) fn new(source: &'a Source, surroundings: &'a Surroundings<'a>) -> Document<'a> {
         let (problems, warnings, asked) = Default::default();
-        Document { file, text, surroundings, problems, warnings, asked }
+        Document { source, surroundings, problems, warnings, asked }
     }
 
     /// Parses the text, and reports syntax errors. `None` if the rest cannot be read.
     pub(super) fn parse(&self) -> Option<DeTable<'a>> {
-        let (tree, errors) = DeTable::parse_recoverable(self.text);
+        let (tree, errors) = DeTable::parse_recoverable(self.source.text());
         // A key that is defined twice leaves a complete tree. After any other error the parser guesses values.
         let (twice, broken): (Vec<_>, Vec<_>) = errors.iter().partition(|error| error.message() == "duplicate key");
         if let Some(error) = broken.first() {
@@ -48,16 +48,16 @@ impl<'a> Document<'a> {
             return None;
         }
         for error in twice {
-            let name = error.span().and_then(|span| self.text.get(span)).unwrap_or("a name");
+            let name = error.span().and_then(|span| self.source.text().get(span)).unwrap_or("a name");
             let line = error.span().map(|span| self.line_at(span.start));
             self.problem(line, None, format!("`{name}` is defined twice"), Some("remove one".to_owned()));
         }
         Some(tree.into_inner())
     }
 
-    /// The line of an offset in the text, counted from 1.
+    /// The line of an offset in the text, counted from 1 through all files.
     pub(super) fn line_at(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        let before = self.source.text().as_bytes().get(..offset).unwrap_or_default();
         1 + memchr::memchr_iter(b'\n', before).count()
     }
 
@@ -72,7 +72,8 @@ impl<'a> Document<'a> {
     }
 
     fn note(&self, line: Option<usize>, key: Option<&str>, what: String, mend: Option<String>) -> Problem {
-        Problem { file: self.file.to_owned(), line, key: key.map(str::to_owned), what, mend }
+        // Lines are those of the whole text until all problems are sorted.
+        Problem { file: self.source.main().to_owned(), line, key: key.map(str::to_owned), what, mend }
     }
 
     /// Records that a key exists in the grammar, whether the file has it or not.
@@ -82,7 +83,7 @@ impl<'a> Document<'a> {
 
     /// Resolves a path relative to the configuration file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+        self.source.main().parent().unwrap_or(Path::new("")).join(path)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -96,9 +97,16 @@ impl<'a> Document<'a> {
 
     /// The known keys, and errors and warnings in the order of the file.
     pub(super) fn finish(self) -> (BTreeSet<String>, Vec<Problem>, Vec<Problem>) {
-        let (mut problems, mut warnings) = (self.problems.into_inner(), self.warnings.into_inner());
-        problems.sort_by_key(|problem| problem.line);
-        warnings.sort_by_key(|problem| problem.line);
-        (self.asked.into_inner(), problems, warnings)
+        let placed = |mut problems: Vec<Problem>| {
+            problems.sort_by_key(|problem| problem.line);
+            for problem in &mut problems {
+                if let Some(line) = problem.line {
+                    let (file, line) = self.source.place(line);
+                    (problem.file, problem.line) = (file.to_owned(), Some(line));
+                }
+            }
+            problems
+        };
+        (self.asked.into_inner(), placed(self.problems.into_inner()), placed(self.warnings.into_inner()))
     }
 }

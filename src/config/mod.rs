@@ -22,6 +22,7 @@ mod reader;
 mod routes;
 pub mod settings;
 mod shared_cache;
+mod source;
 mod store;
 mod store_files;
 mod upstreams;
@@ -38,6 +39,7 @@ use names::Names;
 pub use problem::Problem;
 use reader::{Named, Table};
 pub use settings::Settings;
+use source::Source;
 
 /// A valid configuration, with warnings.
 #[derive(Clone, Debug)]
@@ -64,11 +66,8 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// All errors at once, in the order of the file.
 pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Problem>> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        let mend = Some("name another file with --config".to_owned());
-        vec![Problem { file: file.to_owned(), line: None, key: None, what: format!("cannot be read: {error}"), mend }]
-    })?;
-    let (settings, _, problems, warnings) = interpret(file, &text, surroundings);
+    let source = Source::read(file)?;
+    let (settings, _, problems, warnings) = interpret(&source, surroundings);
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(problems),
@@ -80,28 +79,34 @@ pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, V
 /// # Errors
 /// The file cannot be read, or is not TOML.
 pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
-    let bad = |what| Problem { file: file.to_owned(), line: None, key: None, what, mend: None };
-    let text = std::fs::read_to_string(file).map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let source = Source::read(file).map_err(|problems| problems.into_iter().next());
+    let source = source.map_err(|problem| problem.unwrap_or_else(|| unreadable(file)))?;
     let variable = |name: &str| std::env::var(name).ok();
     let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
-    let document = Document::new(file, &text, &surroundings);
+    let document = Document::new(&source, &surroundings);
     let socket = document.parse().map(|tree| Table::root(&document, &tree, basics::read_control));
-    socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| bad("is not TOML".to_owned())))
+    socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| unreadable(file)))
+}
+
+fn unreadable(file: &Path) -> Problem {
+    Problem { file: file.to_owned(), line: None, key: None, what: "cannot be read".to_owned(), mend: None }
 }
 
 /// All keys that a file can have, such as `log.level` and `routes.NAME.upstream`.
 pub fn known_keys() -> BTreeSet<String> {
     let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n";
     let surroundings = Surroundings { now: crate::clock::Timestamp::from_micros(0), variable: &|_| None };
-    let (_, keys, _, _) = interpret(Path::new("gateway.toml"), one_of_each, &surroundings);
+    let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
+    let (_, keys, _, _) = interpret(&source, &surroundings);
     keys
 }
 
 type Interpreted = (Option<Settings>, BTreeSet<String>, Vec<Problem>, Vec<Problem>);
 
-fn interpret(file: &Path, text: &str, surroundings: &Surroundings<'_>) -> Interpreted {
-    let document = Document::new(file, text, surroundings);
+fn interpret(source: &Source, surroundings: &Surroundings<'_>) -> Interpreted {
+    let document = Document::new(source, surroundings);
     let settings = document.parse().map(|tree| Table::root(&document, &tree, read));
+    let settings = settings.map(|settings| Settings { files: source.files(), ..settings });
     let (keys, problems, warnings) = document.finish();
     (settings, keys, problems, warnings)
 }
@@ -109,6 +114,8 @@ fn interpret(file: &Path, text: &str, surroundings: &Surroundings<'_>) -> Interp
 /// Reads the whole file. Tables that others refer to come first.
 fn read(root: &Table<'_>) -> Settings {
     root.key("version").count::<u8>(1..=1);
+    // The files were read with the text; here only its type is checked.
+    root.key("include").parse_list(|text| Ok(text.to_owned()));
     let workers = basics::read_workers(root);
     let (defaults, mut timeouts) = routes::read_defaults(root);
     let certificates = listeners::read_certificates(root);
@@ -123,6 +130,7 @@ fn read(root: &Table<'_>) -> Settings {
     let store = settings::Store { hashing, ..store::read(root) };
     let (grace, shutdown_delay) = basics::read_shutdown(root);
     let settings = Settings {
+        files: Vec::new(),
         workers,
         admin: admin::read(root, &certificate_names, &listeners, &store.url),
         listeners,

@@ -30,6 +30,8 @@ use crate::units::Rate;
 /// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The files that they were read from, and the folders in which files were looked for.
+    pub files: Vec<PathBuf>,
     /// Number of threads that serve requests; at least one.
     pub workers: usize,
     /// The addresses that clients connect to; at least one.

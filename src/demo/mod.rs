@@ -235,6 +235,10 @@ endpoints = ["http://{products}"]
 path_prefix = "/product_api/"
 upstream    = "products"
 
+# Save this file, and the gateway uses it within a second.
+[reload]
+watch = true
+
 # As the seed project spells it.
 [routes.products_misspelt]
 path_prefix = "/porduct_api/"

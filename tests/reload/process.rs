@@ -104,6 +104,23 @@ async fn a_watched_file_is_taken_over_by_itself_when_it_rests() {
     gateway.stop(Signal::TERM).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn files_in_a_watched_folder_are_included_when_they_come_and_when_they_are_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("conf.d");
+    fs::create_dir(&folder).unwrap();
+    let gateway = Gateway::serve_as(dir, "include = [\"conf.d/*.toml\"]\n", "[reload]\nwatch = true\n").await;
+    fs::write(folder.join("new.toml"), "[routes.new]\npath_prefix = \"/new/\"\nupstream = \"nowhere\"\n").unwrap();
+    has_metric(&gateway, "tokengate_config_reload_ok 0").await;
+    let route = "[routes.new]\npath_prefix = \"/new/\"\nupstream = \"products\"\nauth = \"none\"\n";
+    fs::write(folder.join("new.toml"), route).unwrap();
+    becomes(&gateway, "/new/", &[404]).await;
+    has_metric(&gateway, "tokengate_config_reload_ok 1").await;
+    fs::remove_file(folder.join("new.toml")).unwrap();
+    becomes(&gateway, "/new/", &[401]).await;
+    gateway.stop(Signal::TERM).await;
+}
+
 /// A gateway with HTTPS. Its certificate lies in `now/`, which leads to the folder `first/`.
 struct Secure {
     gateway: Gateway,

@@ -53,6 +53,7 @@ impl Site {
         let (clock, hand) = Clock::by_hand(Clock::system().now());
         let database = settings::StoreUrl::Sqlite(folder.path().join("tokengate.db"));
         let settings = Settings {
+            files: Vec::new(),
             workers: 1,
             listeners: vec![
                 listener("public", ListenerRole::Tls(tls(vec![0]))),
