@@ -42,7 +42,7 @@ pub(super) enum Code {
     UnsupportedMediaType,
     /// 422: the values are not valid.
     Invalid,
-    /// 422: the configuration cannot be taken over; the running one stays.
+    /// 409: the configuration file cannot be taken over; the running one stays.
     NotReloaded,
     /// 409: this `Idempotency-Key` was used for a different request.
     KeyReused,
@@ -119,10 +119,10 @@ impl Problem {
             Code::NotAllowed => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Code::Conflict | Code::UnderWay | Code::KeyReused => StatusCode::CONFLICT,
+            Code::Conflict | Code::UnderWay | Code::KeyReused | Code::NotReloaded => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::Invalid | Code::NotReloaded => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Throttled => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -188,7 +188,7 @@ impl From<JsonRejection> for Problem {
             _ => Code::Malformed,
         };
         let detail = match code {
-            Code::Invalid | Code::NotReloaded => format!("the body is not acceptable: {}", cause(&rejection)),
+            Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
