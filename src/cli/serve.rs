@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::sync::Notify;
 
 use super::check;
 use crate::app::{self, Signal, Signals, World};
@@ -12,6 +14,9 @@ use crate::config::settings::{Admin, ListenerRole};
 use crate::upstream::Resolver;
 use crate::{store, telemetry};
 
+/// Time limit at the end for threads that read or write files.
+const LAST_FILES: Duration = Duration::from_secs(5);
+
 /// Runs until SIGTERM or SIGINT, then drains requests in flight. A second one exits at once. SIGHUP reloads.
 ///
 /// # Errors
@@ -19,7 +24,8 @@ use crate::{store, telemetry};
 pub fn run(config: &Path) -> Result<()> {
     let settings = check::settings(config)?;
     telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
-    control_runtime()?.block_on(async {
+    let runtime = control_runtime()?;
+    let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let clock = Clock::system();
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
@@ -40,12 +46,26 @@ pub fn run(config: &Path) -> Result<()> {
         }
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
 
-        let signal = loop {
-            match signals.next().await {
-                // The outcome is logged. A failure leaves everything as it is.
-                Signal::Hangup => drop(running.reload_file().await),
-                signal => break signal,
+        // The gateway can be stopped while a reload waits for a file or a name.
+        let hangups = Notify::new();
+        let stopping = async {
+            loop {
+                match signals.next().await {
+                    Signal::Hangup => hangups.notify_one(),
+                    signal => break signal,
+                }
             }
+        };
+        let reloading = async {
+            loop {
+                hangups.notified().await;
+                // The outcome is logged. A failure leaves everything as it is.
+                drop(running.reload_file().await);
+            }
+        };
+        let signal = tokio::select! {
+            signal = stopping => signal,
+            signal = reloading => signal,
         };
         let grace = running.settings().grace;
         tracing::info!(?signal, grace = ?grace, "shutting down: finishing running requests; a second signal stops at once");
@@ -54,7 +74,10 @@ pub fn run(config: &Path) -> Result<()> {
             () = signals.stop() => tracing::warn!("stopped at once"),
         }
         Ok(())
-    })
+    });
+    // A thread may still wait for a file system that does not answer.
+    runtime.shutdown_timeout(LAST_FILES);
+    ended
 }
 
 /// Builds the runtime of the control half. Two threads suffice for tasks that mostly wait.
