@@ -1,5 +1,6 @@
 //! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
 
+mod missed;
 mod process;
 mod soak;
 

@@ -18,7 +18,7 @@ pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
     let tokens = |settings: &Settings| Tokens { schemes: Vec::new(), ..settings.tokens.clone() };
     let parts = [
         ("workers", before.workers != after.workers),
-        ("[store] and login.hash_parallelism", before.store != after.store),
+        ("[store], login.hash_parallelism and login.failed_after", before.store != after.store),
         ("[cache.memory]", before.memory != after.memory),
         ("[cache.redis]", before.redis != after.redis),
         ("[tokens] except tokens.schemes", tokens(before) != tokens(after)),
@@ -50,7 +50,12 @@ impl Changes {
                 !moved && old == *new
             },
         );
+        let admin = |settings: &Settings| {
+            let place = settings.admin.as_ref()?.certificate;
+            settings.certificates.get(place).map(|certificate| certificate.name.clone())
+        };
         let parts = [
+            ("admin.certificate", admin(before) != admin(after)),
             ("[identity]", before.identity != after.identity),
             ("[login]", before.login != after.login),
             ("tokens.schemes", before.tokens.schemes != after.tokens.schemes),

@@ -4,7 +4,7 @@
 //! switch. Only the first two can fail, and they change nothing that serves. Workers switch one after the other; each
 //! request sees one generation. The outcome goes to the log, to the metrics and to the status page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
@@ -59,7 +59,9 @@ pub(super) struct Reloader {
     pub built: watch::Sender<Arc<Built>>,
     /// The outcome of the last reload.
     pub report: watch::Sender<ReloadStatus>,
-    /// Held for the whole of a reload: one at a time.
+    /// Held from reading the files to the switch: one reload at a time, so that what was read last is used last.
+    pub turn: Mutex<()>,
+    /// Held during a switch. A shutdown waits for it, and not for files.
     pub state: Mutex<State>,
 }
 
@@ -78,18 +80,20 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
     pub(super) async fn reload_file(&self, trigger: &str) -> Result<Changes, ReloadError> {
+        let turn = self.turn.lock().await;
         let reloaded = match self.file.clone() {
             None => Err(ReloadError::NoFile),
-            Some(file) => match tokio::task::spawn_blocking(move || config::load(&file)).await {
+            Some(file) => match tokio::task::spawn_blocking(move || load(&file)).await {
                 Ok(Ok(Loaded { settings, warnings })) => {
                     warnings.iter().for_each(|warning| tracing::warn!(code = "config_warning", "{warning}"));
-                    self.reload(settings).await
+                    self.take_over(settings).await
                 }
                 Ok(Err(problems)) => Err(ReloadError::Problems(problems)),
                 Err(_) => Err(ReloadError::Stopping),
             },
         };
         self.tell(trigger, &reloaded);
+        drop(turn);
         reloaded
     }
 
@@ -98,14 +102,20 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
     pub(super) async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
-        let mut state = self.state.lock().await;
-        self.switch(&mut state, settings).await
+        let _turn = self.turn.lock().await;
+        self.take_over(settings).await
+    }
+
+    async fn take_over(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        let changes = self.switch(settings).await?;
+        self.succeeded();
+        Ok(changes)
     }
 
     /// Reads the files of each certificate again. A pair that cannot be used keeps the one in use, and the others are
     /// taken over all the same.
     pub(super) async fn renew_certificates(&self) {
-        let mut state = self.state.lock().await;
+        let _turn = self.turn.lock().await;
         let before = Arc::clone(&self.built.borrow().settings);
         let certificates = before.certificates.clone();
         let read = move || certificates.iter().map(config::read_again).collect::<Vec<_>>();
@@ -123,16 +133,17 @@ impl Reloader {
             }
         }
         if settings.certificates != before.certificates {
-            match self.switch(&mut state, settings).await {
+            match self.switch(settings).await {
                 Ok(changes) => tracing::info!(code = "certificates_renewed", "{changes}"),
                 Err(error) => tracing::error!(code = "certificate_not_renewed", "{error}"),
             }
         }
-        drop(state);
         self.measure_certificates(&failed);
     }
 
-    async fn switch(&self, state: &mut State, settings: Settings) -> Result<Changes, ReloadError> {
+    async fn switch(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
         if state.is_stopping {
             return Err(ReloadError::Stopping);
         }
@@ -143,7 +154,6 @@ impl Reloader {
         }
         let changes = Changes::between(&before.settings, &settings);
         if changes.is_empty() {
-            self.succeeded();
             return Ok(changes);
         }
         files::reserve(&settings).map_err(StartError::from)?;
@@ -196,12 +206,11 @@ impl Reloader {
         counts.config_generation.set(number);
         counts.config_loaded.set(u64::try_from(now.as_seconds()).unwrap_or(0));
         self.report.send_modify(|report| (report.generation, report.loaded) = (number, now));
-        self.succeeded();
         self.measure_certificates(&[]);
     }
 
-    /// Records that the last reload did not fail.
-    fn succeeded(&self) {
+    /// Records that the last reload did not fail. A renewal of certificates says nothing about the file.
+    pub(super) fn succeeded(&self) {
         self.builder.known.counts.config_reload_ok.set(1);
         self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
     }
@@ -247,7 +256,7 @@ impl Reloader {
         *self.builder.known.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Refuses reloads from now on; waits for one that is under way.
+    /// Refuses reloads from now on; waits for a switch that is under way.
     pub(super) async fn stop(&self) {
         self.state.lock().await.is_stopping = true;
     }
@@ -266,6 +275,15 @@ impl ReloadError {
             other => vec![other.to_string()],
         }
     }
+}
+
+/// Reads the configuration. A file of another kind, such as a FIFO, could block the thread for ever.
+fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
+    if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+        let what = "cannot be read: it is not a regular file".to_owned();
+        return Err(vec![Problem { file: file.to_owned(), line: None, key: None, what, mend: None }]);
+    }
+    config::load(file)
 }
 
 fn lines(problems: &[Problem]) -> String {

@@ -23,8 +23,8 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 /// Most lookups at once.
 const AT_ONCE: usize = 16;
 
-/// A name, by host and port.
-type Name = (String, u16);
+/// A name of an upstream: the upstream, host and port. Each upstream has its own addresses of a name.
+type Name = (String, String, u16);
 
 /// The state of a name between two lookups.
 struct Entry {
@@ -39,7 +39,6 @@ struct Entry {
 struct Answer {
     name: Name,
     addresses: Addresses,
-    upstream: String,
     found: io::Result<bool>,
 }
 
@@ -72,11 +71,12 @@ fn begin(
     for upstream in &built.generation.upstreams {
         let named = upstream.members.iter().filter_map(|member| member.spec.addresses());
         for addresses in named.filter(|addresses| !addresses.is_literal()) {
-            present.insert(addresses.name(), (addresses.clone(), upstream.settings.name.clone()));
+            let (host, port) = addresses.name();
+            present.insert((upstream.settings.name.clone(), host, port), addresses.clone());
         }
     }
     names.retain(|name, _| present.contains_key(name));
-    for (name, (addresses, upstream)) in present {
+    for (name, addresses) in present {
         let entry = names.entry(name.clone()).or_insert_with(|| {
             // It was looked up when its configuration was built.
             let is_failing = !addresses.are_known();
@@ -88,7 +88,7 @@ fn begin(
             let resolver = resolver.clone();
             asked.spawn(async move {
                 let found = addresses.look_up(&resolver).await;
-                Answer { name, addresses, upstream, found }
+                Answer { name, addresses, found }
             });
         }
     }
@@ -96,10 +96,10 @@ fn begin(
 
 /// Takes the result of a lookup.
 fn end(answer: Answer, names: &mut HashMap<Name, Entry>, every: Duration) {
-    let Answer { name, addresses, upstream, found } = answer;
+    let Answer { name, addresses, found } = answer;
     // The configuration may have dropped the name meanwhile.
     let Some(entry) = names.get_mut(&name) else { return };
-    let (now, host) = (Instant::now(), &name.0);
+    let (now, (upstream, host, _)) = (Instant::now(), &name);
     entry.is_asked = false;
     match found {
         Ok(has_changed) => {

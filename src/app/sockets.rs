@@ -70,12 +70,17 @@ impl Sockets {
 
     fn open(&self, listener: &Listener, count: usize) -> Result<Vec<TcpListener>, StartError> {
         // An address of our own may be bound again, under another name or for another purpose.
-        let is_ours = self.0.iter().any(|open| open.listener.address == listener.address);
+        let is_ours = self.0.iter().any(|open| overlap(open.bound, listener.address));
         let probed = if is_ours { Ok(()) } else { socket::probe(listener.address) };
         let opened = probed.and_then(|()| socket::open(listener.address, count));
         let key = format!("listeners.{}", listener.name);
         opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
     }
+}
+
+/// Can sockets on these addresses get the same connections?
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 /// Can one listener go on as the other, with its sockets and connections?

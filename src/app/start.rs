@@ -181,10 +181,21 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let mut sockets = sockets;
     sockets.adopt(prepared);
     let state = Mutex::new(State { sockets, internal, tasks, is_stopping: false });
+    let turn = Mutex::new(());
     let file = configuration;
-    let reloader =
-        Arc::new(Reloader { builder, file, workers: orders, connections, admin: admin_tls, built, report, state });
+    let reloader = Arc::new(Reloader {
+        builder,
+        file,
+        workers: orders,
+        connections,
+        admin: admin_tls,
+        built,
+        report,
+        turn,
+        state,
+    });
     reloader.measure(started);
+    reloader.succeeded();
     control.spawn(files_watch::run(Arc::clone(&reloader)));
     control.spawn(serve_reloads(Arc::clone(&reloader), asked));
     if let Some(socket) = control_socket {
@@ -215,12 +226,15 @@ impl Running {
         self.reloader.reload(settings).await
     }
 
-    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged.
+    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged. Dropping the future
+    /// does not stop the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
     pub async fn reload_file(&self) -> Result<Changes, ReloadError> {
-        self.reloader.reload_file("SIGHUP").await
+        let reloader = Arc::clone(&self.reloader);
+        let reload = tokio::spawn(async move { reloader.reload_file("SIGHUP").await });
+        reload.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Returns the token cache of this process.

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
+use tokio::sync::Notify;
 
 use super::check;
 use crate::app::{self, Signal, Signals, World};
@@ -13,6 +15,9 @@ use crate::config::settings::{Admin, ListenerRole};
 use crate::upstream::Resolver;
 use crate::{store, telemetry};
 
+/// Time limit at the end for threads that read or write files.
+const LAST_FILES: Duration = Duration::from_secs(5);
+
 /// Runs until SIGTERM or SIGINT, then drains requests in flight. A second one exits at once. SIGHUP reloads.
 ///
 /// # Errors
@@ -20,7 +25,8 @@ use crate::{store, telemetry};
 pub fn run(config: &Path) -> Result<()> {
     let settings = check::settings(config)?;
     telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
-    control_runtime()?.block_on(async {
+    let runtime = control_runtime()?;
+    let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
         let clock = Clock::system();
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await?;
@@ -42,18 +48,30 @@ pub fn run(config: &Path) -> Result<()> {
         tracing::info!(config = %config.display(), version = env!("CARGO_PKG_VERSION"), "serving");
 
         tell(&[NotifyState::Ready]);
-        let signal = loop {
-            match signals.next().await {
-                Signal::Hangup => {
-                    if let Ok(now) = NotifyState::monotonic_usec_now() {
-                        tell(&[NotifyState::Reloading, now]);
-                    }
-                    // The outcome is logged. A failure leaves everything as it is.
-                    drop(running.reload_file().await);
-                    tell(&[NotifyState::Ready]);
+        // The gateway can be stopped while a reload waits for a file or a name.
+        let hangups = Notify::new();
+        let stopping = async {
+            loop {
+                match signals.next().await {
+                    Signal::Hangup => hangups.notify_one(),
+                    signal => break signal,
                 }
-                signal => break signal,
             }
+        };
+        let reloading = async {
+            loop {
+                hangups.notified().await;
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now]);
+                }
+                // The outcome is logged. A failure leaves everything as it is.
+                drop(running.reload_file().await);
+                tell(&[NotifyState::Ready]);
+            }
+        };
+        let signal = tokio::select! {
+            signal = stopping => signal,
+            signal = reloading => signal,
         };
         tell(&[NotifyState::Stopping]);
         let grace = running.settings().grace;
@@ -63,7 +81,10 @@ pub fn run(config: &Path) -> Result<()> {
             () = signals.stop() => tracing::warn!("stopped at once"),
         }
         Ok(())
-    })
+    });
+    // A thread may still wait for a file system that does not answer.
+    runtime.shutdown_timeout(LAST_FILES);
+    ended
 }
 
 /// Tells systemd, if it started the gateway (`Type=notify-reload`).

@@ -35,10 +35,10 @@ pub struct Certificate {
     chain: Arc<[Link]>,
 }
 
-/// The same certificates from the same file under the same name. The key belongs to the first of them.
+/// The same certificates from the same files under the same name. The key belongs to the first of them.
 impl PartialEq for Certificate {
     fn eq(&self, other: &Certificate) -> bool {
-        (&self.name, &self.file, &self.key.cert) == (&other.name, &other.file, &other.key.cert)
+        (&self.name, self.files(), &self.key.cert) == (&other.name, other.files(), &other.key.cert)
     }
 }
 

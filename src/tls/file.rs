@@ -326,6 +326,10 @@ fn key_of(form: KeyForm, block: &Block) -> PrivateKeyDer<'static> {
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, BadFile> {
     let bad = |error| BadFile { path: path.to_owned(), line: None, fault: FileFault::Unreadable(error) };
+    // A FIFO would block the reader until something writes to it.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(bad(std::io::Error::other("it is not a regular file")));
+    }
     std::fs::read(path).map(Zeroizing::new).map_err(bad)
 }
 

@@ -212,3 +212,18 @@ async fn a_pair_that_does_not_fit_keeps_the_old_one_and_shows_in_the_metrics() {
     has_metric(&secure.gateway, "tokengate_certificate_reload_ok{certificate=\"main\"} 1").await;
     secure.gateway.stop(Signal::TERM).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_does_not_hide_that_the_configuration_was_refused() {
+    let secure = Secure::serve().await;
+    let text = fs::read_to_string(&secure.gateway.config).unwrap();
+    fs::write(&secure.gateway.config, format!("wrong = 1\n{text}")).unwrap();
+    secure.gateway.signal(Signal::HUP);
+    has_metric(&secure.gateway, "tokengate_config_reload_ok 0").await;
+    symlink("second", secure.at("next")).unwrap();
+    fs::rename(secure.at("next"), secure.at("now")).unwrap();
+    secure.shows("second").await;
+    has_metric(&secure.gateway, "tokengate_config_generation 2").await;
+    has_metric(&secure.gateway, "tokengate_config_reload_ok 0").await;
+    secure.gateway.stop(Signal::TERM).await;
+}
