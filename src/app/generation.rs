@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 use crate::auth::{CredentialRules, Issuer, IssuerHandle, Refused};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -28,7 +28,7 @@ use crate::upstream::{EndpointSpec, Resolver, Spool};
 pub(super) struct Builder {
     pub store: Store,
     pub clock: Clock,
-    pub known: Known,
+    pub services: TokenServices,
     /// One for the process, so that TLS sessions resume on every worker and after a reload.
     pub ticketer: tls::Ticketer,
     /// Resolves the names of endpoints.
@@ -79,7 +79,7 @@ impl Builder {
         };
         let spool = match same(|a, b| a.spool == b.spool) {
             Some(old) => old.generation.spool.clone(),
-            None => Spool::new(&settings.spool, Arc::clone(&self.known.counts)),
+            None => Spool::new(&settings.spool, Arc::clone(&self.services.counts)),
         };
         if settings.routes.iter().any(|route| route.buffer_request) {
             spool.probe().map_err(|source| StartError::Spool { folder: settings.spool.folder.clone(), source })?;

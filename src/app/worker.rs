@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::gateway::{Callers, Current, Gateway, Generation, OpenConnections, Tunnels, Worker};
@@ -45,7 +45,7 @@ pub(super) enum Phase {
 pub(super) struct Plan {
     /// The number of workers.
     pub workers: usize,
-    pub known: Known,
+    pub services: TokenServices,
     pub connections: Arc<Connections>,
     pub clock: Clock,
     pub process_id: u64,
@@ -110,7 +110,7 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 
 async fn run(plan: Arc<Plan>, share: Share) -> usize {
     let Share { index, recorder, access_log, mut phase, first, mut switches } = share;
-    let mut events = plan.known.events.subscribe();
+    let mut events = plan.services.events.subscribe();
     let worker = worker(&plan, index, &recorder, access_log);
     let mut serving = Serving::begin(plan, worker, first);
     let mut tick = tokio::time::interval(TICK);
@@ -250,17 +250,17 @@ fn apply_events(
 }
 
 fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Rc<Worker> {
-    let known = &plan.known;
+    let services = &plan.services;
     Rc::new(Worker {
         authenticator: Authenticator::new(
-            Arc::clone(&known.memory),
-            known.resolver.clone(),
-            known.uses.clone(),
+            Arc::clone(&services.memory),
+            services.resolver.clone(),
+            services.uses.clone(),
             plan.clock.clone(),
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
-        exposed: known.exposed.clone(),
+        exposed: services.exposed.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),
         access_log,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Refusal;
 use crate::config::settings::{ClientShare, Upstream};
-use crate::limits::{Client, FAIR, Seldom};
+use crate::limits::{Client, FAIR, LogLimiter};
 
 /// What clients hold of the connections of one worker to one upstream.
 pub struct Share {
@@ -29,7 +29,7 @@ pub struct Share {
     all: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
-    told: Seldom,
+    refusals_logged: LogLimiter,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Share {
             all: Cell::new(0),
             waiting: Cell::new(0),
             freed: Notify::new(),
-            told: Seldom::default(),
+            refusals_logged: LogLimiter::default(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Share {
 
     fn refuse(&self) -> Refusal {
         let now = Instant::now().into_std();
-        if self.told.is_due(now) {
+        if self.refusals_logged.is_due(now) {
             let mend = "where it stands for many clients, raise upstreams.NAME.max_connections_per_client";
             let upstream = self.upstream.as_str();
             tracing::warn!(code = "upstream_share", upstream, mend, "a client holds its share of the connections");
