@@ -37,7 +37,7 @@ use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{
-    Arrival, ArrivingToken, Gone, Import, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld,
+    Arrival, ArrivingToken, DeletedUser, Import, NotImportable, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken,
 };
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use batch::{Batch, Unreadable};
@@ -321,7 +321,7 @@ pub trait AccountStore: Send + Sync {
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Store`].
-    async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError>;
+    async fn miss(&self, user: SubjectId, import: &Import) -> Result<DeletedUser, AccountError>;
 
     /// Deletes a user with all tokens. Their ids are never reused.
     ///
