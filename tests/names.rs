@@ -9,7 +9,7 @@ use http::HeaderValue;
 use socket2::{Domain, Socket, Type};
 use tokengate::config::settings::{Endpoint, EndpointAddress};
 use tokengate::http1;
-use tokengate::upstream::{Addresses, EndpointPool, EndpointSpec, Place, PoolLimits, Resolver};
+use tokengate::upstream::{Addresses, EndpointLocation, EndpointPool, EndpointSpec, PoolLimits, Resolver};
 
 use crate::support::client::BOTH;
 use crate::support::{AMPLE, Ask, Origin, PATIENCE, Site, eventually, nowhere, soon};
@@ -50,7 +50,7 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
         let spec = EndpointSpec {
             host: HeaderValue::from_static("two.test"),
             authority: "two.test:80".to_owned(),
-            place: Place::Tcp(Addresses::known("two.test", 80, addresses)),
+            location: EndpointLocation::Tcp(Addresses::known("two.test", 80, addresses)),
         };
         let limits = PoolLimits { connections: 10, idle: AMPLE, connect: Duration::from_secs(5), answers: ANSWERS };
         let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokengate::config::settings::{ConnectionTimeouts, Limits};
-use tokengate::gateway::{ClientConnection, Door, HeadFault, Roll};
+use tokengate::gateway::{ClientConnection, HeadFault, ListenerPolicy, OpenConnections};
 use tokengate::listener::front::Front;
 use tokengate::route::Peer;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -105,11 +105,11 @@ fn pass(pieces: Vec<&[u8]>, room: usize) -> Passed {
     };
     let client = Rc::new(ClientConnection {
         peer: Peer::plain(nowhere, nowhere),
-        pulse: Roll::new(timeouts).enter(&"fuzz".into()),
+        pulse: OpenConnections::new(timeouts).enter(&"fuzz".into()),
         fault: Cell::new(None),
         held: Cell::new(false),
         listener: None,
-        door: Arc::new(Door { hsts: None, plaintext: None }),
+        policy: Arc::new(ListenerPolicy { hsts: None, plaintext: None }),
     });
     let wire = Wire(pieces.into_iter().filter(|piece| !piece.is_empty()).collect());
     let mut front = Front::new(wire, Rc::clone(&client), Arc::new(Limits::default()));

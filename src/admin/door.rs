@@ -40,7 +40,7 @@ pub struct Client(pub SocketAddr);
 
 /// Shared state of all connections.
 #[derive(Clone)]
-pub struct Door {
+pub struct AdminListener {
     /// TLS; `None`: unencrypted.
     pub acceptor: Option<watch::Receiver<TlsAcceptor>>,
     /// Handles requests.
@@ -111,7 +111,7 @@ impl Bounds {
     }
 }
 
-impl Door {
+impl AdminListener {
     /// Serves until `stop` completes and the responses in flight are sent.
     ///
     /// Draining can take a minute: a caller with a deadline drops the future.

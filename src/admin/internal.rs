@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::door::{Bounds, Door};
+use super::door::{AdminListener, Bounds};
 use crate::limits::TurnedAway;
 
 /// Health of the gateway.
@@ -59,7 +59,7 @@ pub async fn serve(
 ) {
     // No keep-alive: a client that polls every ten seconds would run into the timeout of a request head.
     let bounds = Bounds { keep_alive: false, ..Bounds::new(Duration::ZERO) };
-    Door { acceptor: None, router, bounds, turned_away }.serve(listener, shutdown).await;
+    AdminListener { acceptor: None, router, bounds, turned_away }.serve(listener, shutdown).await;
 }
 
 async fn answer_health(State(health): State<AskHealth>) -> Response {

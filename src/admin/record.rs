@@ -33,7 +33,7 @@ pub(super) struct RequestId(HeaderValue);
 
 /// Caller of a request, once authenticated.
 #[derive(Clone, Default)]
-pub(super) struct Whose(Arc<OnceLock<(Caller, Option<TokenId>)>>);
+pub(super) struct CallerSlot(Arc<OnceLock<(Caller, Option<TokenId>)>>);
 
 impl Records {
     /// `ids` must not be used by a worker. Without a log, requests get an id only.
@@ -63,10 +63,10 @@ impl RequestId {
     }
 }
 
-impl Whose {
+impl CallerSlot {
     /// Records the user, and the token that authenticated the request.
     pub(super) fn note(extensions: &Extensions, caller: &Caller, token: Option<TokenId>) {
-        if let Some(from) = extensions.get::<Whose>() {
+        if let Some(from) = extensions.get::<CallerSlot>() {
             // Set once: a request has one caller.
             let _ = from.0.set((caller.clone(), token));
         }
@@ -75,7 +75,7 @@ impl Whose {
 
 /// Middleware around everything.
 pub(super) async fn record(State(records): State<Arc<Records>>, mut request: Request, next: Next) -> Response {
-    let (id, from, begun) = (records.next_id(), Whose::default(), records.clock.instant());
+    let (id, from, begun) = (records.next_id(), CallerSlot::default(), records.clock.instant());
     let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
     // The door inserts the client address; it is missing only in tests without a door.
     let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));

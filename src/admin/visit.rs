@@ -15,7 +15,7 @@ use axum::response::Response;
 use super::desk::{Acting, Caller, DeskError, Rights};
 use super::door::Client;
 use super::fields::Fields;
-use super::record::Whose;
+use super::record::CallerSlot;
 use super::session::Notice;
 use super::{Application, pages};
 use crate::auth::{CsrfSecret, cookies};
@@ -135,7 +135,7 @@ impl FromRequestParts<Arc<Application>> for Visit {
             app.sign_ins.end(digest);
             return Err(to_sign_in());
         };
-        Whose::note(&parts.extensions, &caller, None);
+        CallerSlot::note(&parts.extensions, &caller, None);
         let query = Fields::read(parts.uri.query().unwrap_or_default().as_bytes());
         let secret = CsrfSecret::of_session(key);
         Ok(Visit { app: Arc::clone(app), caller, query, sign_in: digest, secret })

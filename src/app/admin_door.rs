@@ -13,7 +13,7 @@ use super::StartError;
 use super::worker::Phase;
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
-use crate::admin::door::{Bounds, Door};
+use crate::admin::door::{AdminListener, Bounds};
 use crate::admin::monitor::Monitor;
 use crate::admin::{Application, Records};
 use crate::auth::{Issuer, WrongKeys};
@@ -51,7 +51,12 @@ pub(super) fn serve(
     let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
     let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api, records);
-    let door = Door { acceptor: Some(acceptor), router, bounds: Bounds::new(settings.timeouts.handshake), turned_away };
+    let door = AdminListener {
+        acceptor: Some(acceptor),
+        router,
+        bounds: Bounds::new(settings.timeouts.handshake),
+        turned_away,
+    };
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {

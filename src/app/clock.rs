@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, ClockLook, Step};
-use crate::telemetry::Knowledge;
+use crate::telemetry::ProcessCounters;
 
 /// Checks the clock every second until dropped. Logs each step once, and once more when the gateway adopts the new
 /// time.
-pub(super) async fn watch(clock: Clock, counts: Arc<Knowledge>) {
+pub(super) async fn watch(clock: Clock, counts: Arc<ProcessCounters>) {
     let (mut step, mut told) = (Step::default(), None::<i64>);
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     loop {

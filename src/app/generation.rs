@@ -9,15 +9,15 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 use crate::auth::{CredentialRules, Issuer, IssuerHandle, Refused};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{self, ExposedToken, ListenerRole, Plaintext, TlsListener};
 use crate::gateway::fields::FieldPolicy;
 use crate::gateway::{
-    self, Door, Forms, Generation, ListenerTls, LoginDesk, Member, Offers, PageDesk, PlaintextAnswer, ServedListener,
-    UpstreamSpec,
+    self, Forms, Generation, ListenerPolicy, ListenerTls, LoginEndpoint, Member, Offers, PagesEndpoint,
+    PlaintextAnswer, ServedListener, UpstreamSpec,
 };
 use crate::listener::tls;
 use crate::route::RouteTable;
@@ -28,7 +28,7 @@ use crate::upstream::{EndpointSpec, Resolver, Spool};
 pub(super) struct Builder {
     pub store: Store,
     pub clock: Clock,
-    pub known: Known,
+    pub services: TokenServices,
     /// One for the process, so that TLS sessions resume on every worker and after a reload.
     pub ticketer: tls::Ticketer,
     /// Resolves the names of endpoints.
@@ -79,7 +79,7 @@ impl Builder {
         };
         let spool = match same(|a, b| a.spool == b.spool) {
             Some(old) => old.generation.spool.clone(),
-            None => Spool::new(&settings.spool, Arc::clone(&self.known.counts)),
+            None => Spool::new(&settings.spool, Arc::clone(&self.services.counts)),
         };
         if settings.routes.iter().any(|route| route.buffer_request) {
             spool.probe().map_err(|source| StartError::Spool { folder: settings.spool.folder.clone(), source })?;
@@ -104,7 +104,11 @@ impl Builder {
             routes,
             fields: FieldPolicy::compile(&settings.identity),
             credentials: CredentialRules::new(&settings.tokens.schemes, refused.clone()),
-            login: settings.login.clone().zip(issuer.clone()).map(|(settings, issuer)| LoginDesk { settings, issuer }),
+            login: settings
+                .login
+                .clone()
+                .zip(issuer.clone())
+                .map(|(settings, issuer)| LoginEndpoint { settings, issuer }),
             pages: pages(&settings, issuer.as_ref()),
             forms,
             spool,
@@ -138,7 +142,7 @@ impl Builder {
         let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
         let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
         let served = |listener: &settings::Listener| {
-            let (door, tls) = match &listener.role {
+            let (policy, tls) = match &listener.role {
                 ListenerRole::Internal { .. } => return Ok(None),
                 ListenerRole::Tls(settings_of) => {
                     let config = tls::config(settings_of, &settings.certificates, Arc::clone(&self.ticketer))?;
@@ -147,15 +151,19 @@ impl Builder {
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
                     let plaintext =
                         gateway::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
-                    let unencrypted = Arc::new(Door { hsts: None, plaintext: Some(plaintext) });
+                    let unencrypted = Arc::new(ListenerPolicy { hsts: None, plaintext: Some(plaintext) });
                     let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
-                    (Door { hsts, plaintext: None }, Some(tls))
+                    (ListenerPolicy { hsts, plaintext: None }, Some(tls))
                 }
-                ListenerRole::Plain(plain) => {
-                    (Door { hsts: None, plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port) }, None)
-                }
+                ListenerRole::Plain(plain) => (
+                    ListenerPolicy {
+                        hsts: None,
+                        plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port),
+                    },
+                    None,
+                ),
             };
-            Ok(Some(ServedListener { name: listener.name.as_str().into(), door: Arc::new(door), tls }))
+            Ok(Some(ServedListener { name: listener.name.as_str().into(), policy: Arc::new(policy), tls }))
         };
         settings.listeners.iter().filter_map(|listener| served(listener).transpose()).collect()
     }
@@ -169,10 +177,10 @@ fn plaintext(policy: Plaintext, exposed: ExposedToken, https_port: u16) -> Optio
     }
 }
 
-fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PageDesk> {
+fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndpoint> {
     let login = settings.login.clone()?;
     let offers = Offers { recoverable: settings.tokens.recoverable, named: settings.store.url.keeps_named_tokens() };
-    Some(PageDesk::new(login.browser.clone()?, login, issuer?.clone(), offers))
+    Some(PagesEndpoint::new(login.browser.clone()?, login, issuer?.clone(), offers))
 }
 
 /// The upstreams with their endpoints. Endpoints of the generation before keep what is known of them; new names are

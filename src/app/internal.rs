@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 use super::worker::Phase;
 use crate::admin::{self, Health};
 use crate::config::settings::{Listener, ListenerRole};
@@ -15,7 +15,7 @@ use crate::telemetry::Recorder;
 
 /// Serves health and metrics, until the very end, so that monitoring can observe the shutdown.
 pub(super) struct Internal {
-    pub known: Known,
+    pub services: TokenServices,
     pub recorders: Vec<Arc<Recorder>>,
     pub phases: watch::Receiver<Phase>,
     pub serving: HashMap<String, AbortHandle>,
@@ -33,9 +33,9 @@ impl Internal {
             }
         };
         let ask = health.then(|| -> admin::AskHealth { Arc::new(ask) });
-        let turned_away = Arc::clone(&self.known.counts.turned_away);
-        let (recorders, known) = (self.recorders.clone(), self.known.clone());
-        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || known.metrics(&recorders)) });
+        let turned_away = Arc::clone(&self.services.counts.turned_away);
+        let (recorders, services) = (self.recorders.clone(), self.services.clone());
+        let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || services.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
         let name = listener.name.clone();
         let task = tasks.spawn(async move {

@@ -12,7 +12,7 @@ mod error;
 mod files;
 mod generation;
 mod internal;
-mod knowledge;
+mod token_services;
 mod monitor;
 mod prune;
 mod reload;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::generation::Built;
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 
 use crate::admin::monitor::status::{
     CertificateStatus, EndpointState, EndpointStatus, ReloadStatus, RouteStatus, SharedCacheStatus, StoreStatus,
@@ -41,7 +41,7 @@ pub(super) struct Sources<'a> {
     /// Asks for a reload.
     pub reloads: ReloadHandle,
     pub recorders: &'a [Arc<Recorder>],
-    pub known: &'a Known,
+    pub services: &'a TokenServices,
     pub clock: &'a Clock,
     /// Path of the configuration file.
     pub configuration: Option<PathBuf>,
@@ -72,19 +72,19 @@ impl Sampler {
 
 /// The monitor and the task that feeds it.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
-    let Sources { in_use, report, reloads, recorders, known, clock, configuration } = sources;
+    let Sources { in_use, report, reloads, recorders, services, clock, configuration } = sources;
     let history = Arc::new(History::new(clock.now()));
     let sampler = Sampler { history: Arc::clone(&history), recorders: recorders.to_vec(), clock: clock.clone() };
     let names = {
         let in_use = in_use.clone();
         move || names(&in_use.borrow().settings)
     };
-    let (known, clock, started) = (known.clone(), clock.clone(), clock.now());
+    let (services, clock, started) = (services.clone(), clock.clone(), clock.now());
     let ask = move || {
         let (built, now) = (Arc::clone(&in_use.borrow()), clock.now());
-        let mut status = status(&built, configuration.as_deref(), &known, started, now);
+        let mut status = status(&built, configuration.as_deref(), &services, started, now);
         status.reload = report.borrow().clone();
-        known.tell(&mut status, now);
+        services.tell(&mut status, now);
         status
     };
     (Arc::new(Monitor::new(history, Arc::new(names), Arc::new(ask), reloads)), sampler)
@@ -101,8 +101,14 @@ fn names(settings: &Settings) -> Names {
     }
 }
 
-/// The status of everything but the store and the shared cache, which [`Known::tell`] adds.
-fn status(built: &Built, configuration: Option<&Path>, known: &Known, started: Timestamp, now: Timestamp) -> Status {
+/// The status of everything but the store and the shared cache, which [`TokenServices::tell`] adds.
+fn status(
+    built: &Built,
+    configuration: Option<&Path>,
+    services: &TokenServices,
+    started: Timestamp,
+    now: Timestamp,
+) -> Status {
     let settings = &built.settings;
     let upstreams = built.generation.upstreams.iter().map(|upstream| UpstreamStatus {
         name: upstream.settings.name.clone(),
@@ -140,7 +146,7 @@ fn status(built: &Built, configuration: Option<&Path>, known: &Known, started: T
             questions: 0,
             failures: 0,
         },
-        shared_cache: known.shared_place().map(SharedCacheStatus::unused),
+        shared_cache: services.shared_place().map(SharedCacheStatus::unused),
         feeds: Vec::new(),
     }
 }

@@ -202,7 +202,7 @@ impl Reloader {
 
     /// Sets the metrics of the configuration in use, which was loaded at `now`.
     pub(super) fn measure(&self, now: Timestamp) {
-        let (counts, number) = (&self.builder.known.counts, self.built.borrow().generation.number);
+        let (counts, number) = (&self.builder.services.counts, self.built.borrow().generation.number);
         counts.config_generation.set(number);
         counts.config_loaded.set(u64::try_from(now.as_seconds()).unwrap_or(0));
         self.report.send_modify(|report| (report.generation, report.loaded) = (number, now));
@@ -211,7 +211,7 @@ impl Reloader {
 
     /// Records that the last reload did not fail. A renewal of certificates says nothing about the file.
     pub(super) fn succeeded(&self) {
-        self.builder.known.counts.config_reload_ok.set(1);
+        self.builder.services.counts.config_reload_ok.set(1);
         self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
     }
 
@@ -238,7 +238,7 @@ impl Reloader {
                     "the configuration was not reloaded, the running one stays: {}",
                     problems.join(" | ")
                 );
-                self.builder.known.counts.config_reload_ok.set(0);
+                self.builder.services.counts.config_reload_ok.set(0);
                 let now = self.builder.clock.now();
                 self.report.send_modify(|report| (report.failed, report.problems) = (Some(now), problems));
             }
@@ -253,7 +253,7 @@ impl Reloader {
             is_current: !failed.contains(&certificate.name),
         });
         let gauges = gauges.collect();
-        *self.builder.known.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        *self.builder.services.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
     /// Refuses reloads from now on; waits for a switch that is under way.

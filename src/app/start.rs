@@ -19,11 +19,11 @@ use super::error::StartError;
 use super::files;
 use super::generation::Builder;
 use super::internal::Internal;
-use super::knowledge::{self, Known};
 use super::monitor::{self, Sampler};
 use super::reload::{ReloadError, Reloader, State};
 use super::resolve;
 use super::sockets::Sockets;
+use super::token_services::{self, TokenServices};
 use super::watch as files_watch;
 use super::worker::{self, Phase, Plan, Share, Switch};
 use crate::admin::Records;
@@ -71,7 +71,7 @@ pub struct Running {
     /// Samples the traffic for the admin application.
     sampler: Option<Sampler>,
     log: Option<LogWriter>,
-    known: Known,
+    services: TokenServices,
     recorders: Vec<Arc<Recorder>>,
     /// Writes the last uses of tokens; ends after the last worker.
     last_uses: tokio::task::JoinHandle<()>,
@@ -103,11 +103,11 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         .map(|path| ControlSocket::open(path).map_err(|source| StartError::Control { path: path.to_owned(), source }));
     let control_socket = opened.transpose()?;
     let (mut control, mut tasks) = (JoinSet::new(), JoinSet::new());
-    let (known, last_uses) = knowledge::start(&settings, &store, &clock, &mut control).await?;
+    let (services, last_uses) = token_services::start(&settings, &store, &clock, &mut control).await?;
     let builder = Builder {
         store: store.clone(),
         clock: clock.clone(),
-        known: known.clone(),
+        services: services.clone(),
         ticketer: tls::ticketer()?,
         resolver: resolver.clone(),
     };
@@ -119,9 +119,9 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
     let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
     let (phase, phases) = watch::channel(Phase::Serving);
-    control.spawn(tell_turned_away(Arc::clone(&known.counts.turned_away)));
+    control.spawn(tell_turned_away(Arc::clone(&services.counts.turned_away)));
     let mut internal = Internal {
-        known: known.clone(),
+        services: services.clone(),
         recorders: recorders.clone(),
         phases: phases.clone(),
         serving: HashMap::new(),
@@ -138,13 +138,13 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     let (mut admin, mut sampler) = (None, None);
     let admin_address = admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
     if let Some((socket, acceptor)) = admin_socket.zip(admin_tls.as_ref()) {
-        let door = (socket, acceptor.subscribe(), Arc::clone(&known.counts.turned_away));
+        let door = (socket, acceptor.subscribe(), Arc::clone(&services.counts.turned_away));
         let sources = monitor::Sources {
             in_use,
             report: reports.clone(),
             reloads: reloads.clone(),
             recorders: &recorders,
-            known: &known,
+            services: &services,
             clock: &clock,
             configuration: configuration.clone(),
         };
@@ -154,13 +154,13 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         // Uses request ids that no worker uses. Lines lost by its log are not counted: only workers have counters.
         let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new()));
         let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
-        let from = (&store, &clock, known.uses.clone(), records);
+        let from = (&store, &clock, services.uses.clone(), records);
         admin = admin_door::serve(&settings, door, &prepared.addresses, from, monitor, &phases, &mut control);
     }
-    let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &known.counts.turned_away);
+    let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &services.counts.turned_away);
     let plan = Arc::new(Plan {
         workers: settings.workers,
-        known: known.clone(),
+        services: services.clone(),
         connections: Arc::clone(&connections),
         clock,
         process_id: process_id(),
@@ -201,7 +201,19 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     if let Some(socket) = control_socket {
         control.spawn(socket.serve(Control { reloads, report: reports }));
     }
-    Ok(Running { admin_address, reloader, phase, workers, control, admin, sampler, log, known, recorders, last_uses })
+    Ok(Running {
+        admin_address,
+        reloader,
+        phase,
+        workers,
+        control,
+        admin,
+        sampler,
+        log,
+        services,
+        recorders,
+        last_uses,
+    })
 }
 
 impl Running {
@@ -239,12 +251,12 @@ impl Running {
 
     /// Returns the token cache of this process.
     pub fn memory(&self) -> &Arc<IdentityCache> {
-        &self.known.memory
+        &self.services.memory
     }
 
     /// Renders the metrics page.
     pub fn metrics(&self) -> String {
-        self.known.metrics(&self.recorders)
+        self.services.metrics(&self.recorders)
     }
 
     /// Takes a traffic sample now, in addition to the regular one every two seconds.
@@ -295,7 +307,7 @@ impl Running {
         };
         self.reloader.shutdown().await;
         self.control.shutdown().await;
-        drop((self.known, self.reloader));
+        drop((self.services, self.reloader));
         if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
             tracing::warn!("the last uses of some tokens were not written");
         }
@@ -323,7 +335,7 @@ async fn tell_turned_away(turned_away: Arc<TurnedAway>) {
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
         seconds.tick().await;
-        for (limit, count) in turned_away.news() {
+        for (limit, count) in turned_away.since_last_call() {
             tracing::warn!(limit, count, "a limit turned connections away");
         }
     }

@@ -13,10 +13,10 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::knowledge::Known;
+use super::token_services::TokenServices;
 use crate::auth::Authenticator;
 use crate::clock::Clock;
-use crate::gateway::{Callers, Current, Gateway, Generation, Roll, Tunnels, Worker};
+use crate::gateway::{Callers, Current, Gateway, Generation, OpenConnections, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
@@ -45,7 +45,7 @@ pub(super) enum Phase {
 pub(super) struct Plan {
     /// The number of workers.
     pub workers: usize,
-    pub known: Known,
+    pub services: TokenServices,
     pub connections: Arc<Connections>,
     pub clock: Clock,
     pub process_id: u64,
@@ -80,7 +80,7 @@ pub(super) struct Switch {
 struct Serving {
     plan: Arc<Plan>,
     current: Rc<Current>,
-    roll: Rc<Roll>,
+    open_connections: Rc<OpenConnections>,
     accepting: HashMap<Arc<str>, Accepting>,
     /// Tunnels of routes that are gone, with the time when they end.
     ending: Vec<(Instant, Rc<Tunnels>)>,
@@ -110,33 +110,33 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
 
 async fn run(plan: Arc<Plan>, share: Share) -> usize {
     let Share { index, recorder, access_log, mut phase, first, mut switches } = share;
-    let mut events = plan.known.events.subscribe();
+    let mut events = plan.services.events.subscribe();
     let worker = worker(&plan, index, &recorder, access_log);
     let mut serving = Serving::begin(plan, worker, first);
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            _ = tick.tick() => serving.look_after(),
-            event = events.recv() => hear(&serving.worker(), event, &mut events),
+            _ = tick.tick() => serving.tick(),
+            event = events.recv() => apply_events(&serving.worker(), event, &mut events),
             Some(switch) = switches.recv() => serving.switch(switch).await,
             changed = phase.changed() => if changed.is_err() || *phase.borrow() >= Phase::Draining { break },
         }
     }
     serving.stop_accepting().await;
-    serving.roll.drain();
+    serving.open_connections.drain();
     let mut tick = tokio::time::interval(LAST_TICK);
-    while serving.roll.open() > 0 {
+    while serving.open_connections.count() > 0 {
         tokio::select! {
             biased;
             aborting = phase.wait_for(|phase| *phase == Phase::Aborting) => {
-                let cut = serving.roll.open();
+                let cut = serving.open_connections.count();
                 if aborting.is_ok() {
-                    serving.roll.abort();
+                    serving.open_connections.abort();
                 }
                 return cut;
             }
-            event = events.recv() => hear(&serving.worker(), event, &mut events),
-            _ = tick.tick() => serving.look_after(),
+            event = events.recv() => apply_events(&serving.worker(), event, &mut events),
+            _ = tick.tick() => serving.tick(),
         }
     }
     0
@@ -144,10 +144,10 @@ async fn run(plan: Arc<Plan>, share: Share) -> usize {
 
 impl Serving {
     fn begin(plan: Arc<Plan>, worker: Rc<Worker>, first: Switch) -> Serving {
-        let roll = Rc::new(Roll::new(first.generation.timeouts));
+        let open_connections = Rc::new(OpenConnections::new(first.generation.timeouts));
         let gateway = Gateway::new(first.generation, worker, None, plan.workers);
         let current = Current::new(gateway);
-        let mut serving = Serving { plan, current, roll, accepting: HashMap::new(), ending: Vec::new() };
+        let mut serving = Serving { plan, current, open_connections, accepting: HashMap::new(), ending: Vec::new() };
         first.opened.into_iter().for_each(|(listener, socket)| serving.accept(listener, socket));
         // Fails only if the start was given up.
         let _ = first.done.send(());
@@ -164,11 +164,11 @@ impl Serving {
             if let Some(accepting) = self.accepting.remove(listener) {
                 accepting.end().await;
             }
-            self.roll.drain_listener(listener);
+            self.open_connections.drain_listener(listener);
         }
         let before = self.current.get();
         let next = Gateway::new(switch.generation, Rc::clone(&before.worker), Some(&before), self.plan.workers);
-        self.roll.set_timeouts(next.generation.timeouts);
+        self.open_connections.set_timeouts(next.generation.timeouts);
         before.retire(&next);
         let end = Instant::now() + switch.drain;
         self.ending.extend(before.tunnels_of_gone_routes(&next).into_iter().map(|tunnels| (end, tunnels)));
@@ -187,7 +187,7 @@ impl Serving {
         let accept = Accept {
             listener: Arc::clone(&listener),
             current: Rc::clone(&self.current),
-            roll: Rc::clone(&self.roll),
+            open_connections: Rc::clone(&self.open_connections),
             connections: Arc::clone(&self.plan.connections),
         };
         let task = tokio::task::spawn_local(Rc::new(accept).run(socket, stopping));
@@ -206,10 +206,10 @@ impl Serving {
     }
 
     /// The worker's tick.
-    fn look_after(&mut self) {
+    fn tick(&mut self) {
         let (now, gateway) = (Instant::now(), self.current.get());
-        self.roll.sweep(now);
-        gateway.worker.look_after_callers();
+        self.open_connections.sweep(now);
+        gateway.worker.check_callers();
         gateway.sweep_pools(now);
         self.ending.retain(|(end, tunnels)| {
             if *end <= now {
@@ -232,31 +232,35 @@ impl Accepting {
 }
 
 /// Receives one event and all that are queued behind it.
-fn hear(worker: &Rc<Worker>, first: Result<TokenEvent, RecvError>, events: &mut broadcast::Receiver<TokenEvent>) {
+fn apply_events(
+    worker: &Rc<Worker>,
+    first: Result<TokenEvent, RecvError>,
+    events: &mut broadcast::Receiver<TokenEvent>,
+) {
     // The channel never closes, since the plan keeps a sender. A receiver that lagged has lost events.
-    worker.hear(first.unwrap_or(TokenEvent::Gap));
+    worker.apply_event(first.unwrap_or(TokenEvent::Gap));
     loop {
         match events.try_recv() {
-            Ok(event) => worker.hear(event),
-            Err(TryRecvError::Lagged(_)) => worker.hear(TokenEvent::Gap),
+            Ok(event) => worker.apply_event(event),
+            Err(TryRecvError::Lagged(_)) => worker.apply_event(TokenEvent::Gap),
             Err(TryRecvError::Empty | TryRecvError::Closed) => break,
         }
     }
-    worker.look_again();
+    worker.recheck();
 }
 
 fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Rc<Worker> {
-    let known = &plan.known;
+    let services = &plan.services;
     Rc::new(Worker {
         authenticator: Authenticator::new(
-            Arc::clone(&known.memory),
-            known.resolver.clone(),
-            known.uses.clone(),
+            Arc::clone(&services.memory),
+            services.resolver.clone(),
+            services.uses.clone(),
             plan.clock.clone(),
             Arc::clone(recorder),
         ),
         callers: Callers::default(),
-        exposed: known.exposed.clone(),
+        exposed: services.exposed.clone(),
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),
         access_log,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
 use super::attempts::Claimant;
-use super::issuer::{Desk, IssuerHandle, Login, LoginFailure, account_failure, ledger_failure, unavailable};
+use super::issuer::{IssuerHandle, Login, LoginFailure, LoginService, account_failure, ledger_failure, unavailable};
 use crate::identity;
 use crate::store::{
     Actor, LedgerError, NamedToken, Page, Password, PasswordMark, Store, TokenDetails, TokenFilter, TokenRef, User,
@@ -35,7 +35,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
-        self.ask(move |desk| async move { desk.open_session(login, former).await }).await
+        self.ask(move |service| async move { service.open_session(login, former).await }).await
     }
 
     /// Signs a staff user or superuser in to the admin application. Other users fail as if they did not exist. The
@@ -44,7 +44,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
-        self.ask(move |desk| async move { desk.sign_in(login).await }).await
+        self.ask(move |service| async move { service.sign_in(login).await }).await
     }
 
     /// Ends a session.
@@ -52,7 +52,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`]; the session may still be open.
     pub async fn end_session(&self, session: TokenDigest) -> Result<(), LoginFailure> {
-        self.ask(move |desk| async move { desk.end_session(session).await }).await
+        self.ask(move |service| async move { service.end_session(session).await }).await
     }
 
     /// The live tokens of a user.
@@ -60,7 +60,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn tokens_of(&self, owner: SubjectId) -> Result<Vec<TokenDetails>, LoginFailure> {
-        self.ask(move |desk| async move { desk.tokens_of(owner).await }).await
+        self.ask(move |service| async move { service.tokens_of(owner).await }).await
     }
 
     /// Returns the login token. `fresh`: revokes it and issues a new one.
@@ -68,7 +68,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn login_token(&self, user: Confirmed, fresh: bool) -> Result<TokenKey, LoginFailure> {
-        self.ask(move |desk| async move { desk.login_token(user, fresh).await }).await
+        self.ask(move |service| async move { service.login_token(user, fresh).await }).await
     }
 
     /// Issues a named token. Requires the password, because a token outlives the session that created it.
@@ -76,7 +76,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`]; `Unfulfilled` if the user has too many tokens or the name is invalid.
     pub async fn make_token(&self, user: Confirmed, name: String) -> Result<TokenKey, LoginFailure> {
-        self.ask(move |desk| async move { desk.make_token(user, name).await }).await
+        self.ask(move |service| async move { service.make_token(user, name).await }).await
     }
 
     /// Revokes a token of this user. A token of another user counts as unknown.
@@ -84,11 +84,11 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn revoke_token(&self, owner: SubjectId, token: TokenId, from: IpAddr) -> Result<(), LoginFailure> {
-        self.ask(move |desk| async move { desk.revoke_token(owner, token, from).await }).await
+        self.ask(move |service| async move { service.revoke_token(owner, token, from).await }).await
     }
 }
 
-impl Desk {
+impl LoginService {
     async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
         let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });

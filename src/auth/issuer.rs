@@ -53,7 +53,7 @@ pub struct Login {
 }
 
 /// A job for the issuer; it sends its own reply.
-type Errand = Box<dyn FnOnce(Arc<Desk>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Errand = Box<dyn FnOnce(Arc<LoginService>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// The workers' handle to the issuer.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
-        self.ask(|desk| async move { desk.log_in(login).await }).await
+        self.ask(|service| async move { service.log_in(login).await }).await
     }
 
     /// Checks the password of a user who is signed in. It is rate-limited and takes its time like every login, but
@@ -74,21 +74,21 @@ impl IssuerHandle {
     /// # Errors
     /// [`LoginFailure`].
     pub async fn confirm(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
-        self.ask(move |desk| async move { desk.is_password_of(who, login).await }).await
+        self.ask(move |service| async move { service.is_password_of(who, login).await }).await
     }
 
     /// Runs a job in the issuer.
     pub(super) async fn ask<T, F>(
         &self,
-        errand: impl FnOnce(Arc<Desk>) -> F + Send + 'static,
+        errand: impl FnOnce(Arc<LoginService>) -> F + Send + 'static,
     ) -> Result<T, LoginFailure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, LoginFailure>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let errand: Errand = Box::new(|desk| {
-            let work = errand(desk);
+        let errand: Errand = Box::new(|service| {
+            let work = errand(service);
             Box::pin(async move {
                 // The client may have disconnected.
                 let _ = reply.send(work.await);
@@ -101,12 +101,12 @@ impl IssuerHandle {
 
 /// Issues tokens and sessions for passwords.
 pub struct Issuer {
-    desk: Arc<Desk>,
+    service: Arc<LoginService>,
     errands: mpsc::Receiver<Errand>,
 }
 
 /// What every login job needs.
-pub(super) struct Desk {
+pub(super) struct LoginService {
     pub(super) store: Store,
     /// The entrance that logins come through; it appears in the audit trail.
     via: Via,
@@ -120,8 +120,8 @@ impl Issuer {
         let (sender, errands) = mpsc::channel(QUEUE);
         let attempts = Attempts::new(settings, clock);
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
-        let desk = Arc::new(Desk { store, via, attempts, session_ttl });
-        (Issuer { desk, errands }, IssuerHandle(sender))
+        let service = Arc::new(LoginService { store, via, attempts, session_ttl });
+        (Issuer { service, errands }, IssuerHandle(sender))
     }
 
     /// Runs until every handle is dropped.
@@ -132,14 +132,14 @@ impl Issuer {
                 Some(_) = under_way.join_next() => {}
                 errand = self.errands.recv(), if under_way.len() < IN_FLIGHT => {
                     let Some(errand) = errand else { break };
-                    under_way.spawn(errand(Arc::clone(&self.desk)));
+                    under_way.spawn(errand(Arc::clone(&self.service)));
                 }
             }
         }
     }
 }
 
-impl Desk {
+impl LoginService {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
         self.attempt(Claimant { name: &name, signed_in: None }, from, async {
@@ -229,7 +229,7 @@ pub(super) fn ledger_failure(error: &LedgerError) -> LoginFailure {
             tracing::warn!(code = "store_makes_no_tokens", %error, "a user without a token has logged in");
             LoginFailure::Unfulfilled("You have no token yet, and no token can be created here.".to_owned())
         }
-        LedgerError::NoneCounts(_) => {
+        LedgerError::NoValidToken(_) => {
             tracing::warn!(code = "no_live_token", %error, "a user without a valid token has logged in");
             let told = "Your token has expired or was revoked or disabled, and none can be made here.";
             LoginFailure::Unfulfilled(told.to_owned())

@@ -10,9 +10,9 @@ use super::shared::{Begun, Looked, SharedCache};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings;
 use crate::identity::{Denied, Identity, Verdict};
-use crate::limits::Seldom;
+use crate::limits::LogLimiter;
 use crate::store::{self, StoreError, TokenStore};
-use crate::telemetry::Knowledge;
+use crate::telemetry::ProcessCounters;
 use crate::token::{TokenDigest, TokenKey, TokenRecord};
 
 /// Longest pause between probes of an unreachable store; bounds how late the recovery is noticed.
@@ -41,8 +41,8 @@ pub(super) struct Lookup {
     sources: Sources,
     breaker: Breaker,
     budget: Budget,
-    counts: Arc<Knowledge>,
-    broken: Seldom,
+    counts: Arc<ProcessCounters>,
+    broken: LogLimiter,
 }
 
 /// Whether this process has seen the token as valid before.
@@ -53,9 +53,9 @@ pub(super) enum Asker {
 }
 
 impl Lookup {
-    pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> Lookup {
+    pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<ProcessCounters>) -> Lookup {
         let (breaker, budget) = (Breaker::new(LONGEST_PAUSE), Budget::new(settings.unknown_per_second));
-        Lookup { sources, breaker, budget, counts, broken: Seldom::default() }
+        Lookup { sources, breaker, budget, counts, broken: LogLimiter::default() }
     }
 
     /// Changes whenever the token is invalidated.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
-use super::sight::Sight;
+use super::change_log_state::ChangeLogState;
 use crate::clock::Timestamp;
 use crate::config::settings::{self, MemoryCache};
 use crate::identity::{Denied, Identity, Verdict};
@@ -28,7 +28,7 @@ pub struct IdentityCache {
     /// tokens.
     once_good: Cache<TokenDigest, ()>,
     epochs: [AtomicU64; EPOCHS],
-    sight: Sight,
+    change_log: ChangeLogState,
     ttl: Duration,
     negative_ttl: Duration,
     blind_ttl: Duration,
@@ -56,7 +56,7 @@ impl IdentityCache {
             denied: Cache::new((settings.max_entries / 8).max(16)),
             once_good: Cache::new(settings.max_entries),
             epochs: [const { AtomicU64::new(0) }; EPOCHS],
-            sight: Sight::new(settings, store, now),
+            change_log: ChangeLogState::new(settings, store, now),
             ttl: settings.ttl,
             negative_ttl: settings.negative_ttl,
             blind_ttl: settings.blind_ttl,
@@ -67,7 +67,7 @@ impl IdentityCache {
     pub fn get(&self, digest: TokenDigest, now: Timestamp) -> Option<Verdict> {
         if let Some(known) = self.known.get(&digest) {
             // An entry expires with its token at the latest, so one comparison checks both.
-            let counts = known.until > now && (self.sight.is_clear(now) || self.is_young(&known, now));
+            let counts = known.until > now && (self.change_log.is_clear(now) || self.is_young(&known, now));
             return counts.then_some(Verdict::Caller(known.identity));
         }
         let denied = self.denied.get(&digest)?;
@@ -79,17 +79,17 @@ impl IdentityCache {
     pub fn remembered(&self, digest: TokenDigest, now: Timestamp) -> Option<Arc<Identity>> {
         let known = self.known.get(&digest)?;
         let lives = known.identity.expires().is_none_or(|end| end > now);
-        (lives && self.sight.lets_known_pass(now)).then_some(known.identity)
+        (lives && self.change_log.lets_known_pass(now)).then_some(known.identity)
     }
 
     /// Reports whether revocations may have been missed because the change log was not read for a while.
     pub fn is_blind(&self, now: Timestamp) -> bool {
-        !self.sight.is_clear(now)
+        !self.change_log.is_clear(now)
     }
 
     /// Reports whether known callers pass although the store is unreachable.
     pub fn lets_known_pass(&self, now: Timestamp) -> bool {
-        self.sight.lets_known_pass(now)
+        self.change_log.lets_known_pass(now)
     }
 
     /// Reports whether this token was valid at its last lookup. It may be invalid now.
@@ -99,12 +99,12 @@ impl IdentityCache {
 
     /// Records that all changes before `at` have been applied.
     pub fn saw(&self, at: Timestamp) {
-        self.sight.saw(at);
+        self.change_log.saw(at);
     }
 
     /// The last time passed to [`IdentityCache::saw`].
-    pub fn last_sight(&self) -> Timestamp {
-        self.sight.last()
+    pub fn change_log_read(&self) -> Timestamp {
+        self.change_log.last()
     }
 
     /// Begins a fill; call it before the store is queried.
@@ -156,7 +156,7 @@ impl IdentityCache {
     }
 
     fn is_young(&self, known: &Known, now: Timestamp) -> bool {
-        self.sight.believes_the_young() && now.since(known.since) < self.blind_ttl
+        self.change_log.trusts_recent() && now.since(known.since) < self.blind_ttl
     }
 
     fn move_all_epochs(&self) {

@@ -11,7 +11,7 @@ mod lookup;
 mod memory;
 mod resolver;
 mod shared;
-mod sight;
+mod change_log_state;
 mod uses;
 mod watcher;
 

@@ -16,7 +16,7 @@ use super::lookup::{Asker, Lookup, Sources, StoreUnavailable};
 use super::memory::IdentityCache;
 use crate::config::settings;
 use crate::identity::Verdict;
-use crate::telemetry::Knowledge;
+use crate::telemetry::ProcessCounters;
 use crate::token::{TokenDigest, TokenKey};
 
 /// Maximum length of a queue.
@@ -83,7 +83,11 @@ pub struct Resolver {
 
 impl Resolver {
     /// Creates a resolver and its handle.
-    pub fn new(sources: Sources, settings: &settings::Store, counts: Arc<Knowledge>) -> (Resolver, ResolverHandle) {
+    pub fn new(
+        sources: Sources,
+        settings: &settings::Store,
+        counts: Arc<ProcessCounters>,
+    ) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let spare = Arc::new(Budget::new(settings.unknown_per_second / SPARE));
         let memory = Arc::clone(&sources.memory);

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::clock::{Clock, Timestamp};
 use crate::identity::Identity;
 use crate::store::TokenLedger;
-use crate::telemetry::Knowledge;
+use crate::telemetry::ProcessCounters;
 use crate::token::TokenId;
 
 /// Maximum number of queued uses.
@@ -29,7 +29,7 @@ const COLLECT: Duration = Duration::from_secs(2);
 pub struct Uses {
     every: Duration,
     queue: mpsc::Sender<(TokenId, Timestamp)>,
-    counts: Arc<Knowledge>,
+    counts: Arc<ProcessCounters>,
 }
 
 impl Uses {
@@ -38,7 +38,7 @@ impl Uses {
         ledger: Arc<dyn TokenLedger>,
         every: Duration,
         clock: Clock,
-        counts: Arc<Knowledge>,
+        counts: Arc<ProcessCounters>,
     ) -> (Uses, impl Future<Output = ()> + Send) {
         let (queue, uses) = mpsc::channel(QUEUE);
         let book = Book { ledger, every, counts: Arc::clone(&counts), due: HashMap::new(), written: HashMap::new() };
@@ -65,7 +65,7 @@ impl Uses {
 struct Book {
     ledger: Arc<dyn TokenLedger>,
     every: Duration,
-    counts: Arc<Knowledge>,
+    counts: Arc<ProcessCounters>,
     due: HashMap<TokenId, Timestamp>,
     /// Keeps the interval even if an identity was invalidated and looked up again, which resets its cell.
     written: HashMap<TokenId, Timestamp>,

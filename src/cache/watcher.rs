@@ -16,7 +16,7 @@ use super::lookup::Sources;
 use super::memory::IdentityCache;
 use super::shared::SharedCache;
 use crate::store::{self, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
-use crate::telemetry::{Knowledge, Outage};
+use crate::telemetry::{Outage, ProcessCounters};
 
 /// Reads the change log and passes its changes on.
 pub struct Watcher {
@@ -30,7 +30,7 @@ struct Spread {
     memory: Arc<IdentityCache>,
     /// Exchanges in flight.
     workers: broadcast::Sender<TokenEvent>,
-    counts: Arc<Knowledge>,
+    counts: Arc<ProcessCounters>,
 }
 
 impl Watcher {
@@ -39,7 +39,7 @@ impl Watcher {
         sources: Sources,
         since: Cursor,
         workers: broadcast::Sender<TokenEvent>,
-        counts: Arc<Knowledge>,
+        counts: Arc<ProcessCounters>,
     ) -> Watcher {
         let spread = Arc::new(Spread { memory: Arc::clone(&sources.memory), workers, counts });
         Watcher { sources, since, spread }
@@ -108,7 +108,7 @@ impl Watcher {
             shared.settled(heard);
         }
         self.spread.memory.saw(began);
-        self.spread.counts.last_sight.set(u64::try_from(began.as_seconds()).unwrap_or(0));
+        self.spread.counts.change_log_read.set(u64::try_from(began.as_seconds()).unwrap_or(0));
         Ok(())
     }
 

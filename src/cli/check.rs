@@ -62,7 +62,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     };
     let mut warnings: Vec<Problem> =
         store.remarks.into_iter().filter_map(|remark| problem("store.django", remark, None)).collect();
-    if store.is_told {
+    if store.pushes_changes {
         return (error, warnings);
     }
     let ttl = HumanDuration(settings.memory.ttl);

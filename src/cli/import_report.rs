@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{import_source, show};
-use crate::store::{Arrival, Gone, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
+use crate::store::{Arrival, DeletedUser, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
 
 /// Totals.
 pub(super) struct Report {
@@ -139,7 +139,7 @@ impl Report {
     }
 
     /// Records a user who was deleted in the source.
-    pub(super) fn miss(&mut self, gone: &Gone) {
+    pub(super) fn miss(&mut self, gone: &DeletedUser) {
         self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone", self.prunes);
     }
 

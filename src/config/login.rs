@@ -54,7 +54,7 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
         if login.browser.as_ref().is_some_and(|browser| browser.page(&login.path).is_some()) {
             path.problem("is a page of [login.browser]", "give one of them another path");
         }
-        refuse_rivals(table, &login, routes);
+        refuse_conflicting_routes(table, &login, routes);
         (Some(login), hashing)
     })
 }
@@ -84,7 +84,7 @@ fn refuse_sessions(table: &Table<'_>, routes: &[Route]) {
 
 /// Reports routes with the path of the login. The login takes precedence over all routes, so such a route would never
 /// get these requests.
-fn refuse_rivals(table: &Table<'_>, login: &Login, routes: &[Route]) {
+fn refuse_conflicting_routes(table: &Table<'_>, login: &Login, routes: &[Route]) {
     for route in routes {
         let (PathPattern::Exact(path) | PathPattern::Prefix(path)) = &route.path;
         let is_page = login.browser.as_ref().is_some_and(|browser| browser.page(path).is_some());

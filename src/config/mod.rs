@@ -123,7 +123,8 @@ fn read(root: &Table<'_>) -> Settings {
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
     let (identity, forwarding) = identity::read(root);
-    let routes = routes::read(root, &upstream_names, &defaults, &routes::Told { identity: &identity, forwarding });
+    let routes =
+        routes::read(root, &upstream_names, &defaults, &routes::RouteIdentity { identity: &identity, forwarding });
     let (login, hashing) = login::read(root, &routes, &defaults);
     let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
     let listeners = listeners::read(root, &certificate_names);

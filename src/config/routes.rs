@@ -35,7 +35,7 @@ const NEVER_PASSED: [&str; 13] = [
 ];
 
 /// The settings of `[identity]` that routes depend on.
-pub(super) struct Told<'a> {
+pub(super) struct RouteIdentity<'a> {
     /// The names of the identity headers.
     pub identity: &'a IdentityFields,
     /// The default of `forward_authorization` for all routes.
@@ -123,8 +123,13 @@ pub(super) fn read_defaults(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeo
 }
 
 /// `[routes]`
-pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults, told: &Told<'_>) -> Vec<Route> {
-    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults, told));
+pub(super) fn read(
+    root: &Table<'_>,
+    upstreams: &Names,
+    defaults: &RouteDefaults,
+    route_identity: &RouteIdentity<'_>,
+) -> Vec<Route> {
+    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults, route_identity));
     if named.is_empty() {
         let mend = "add [routes.NAME] with `path_prefix` and `upstream`".to_owned();
         root.document().warning(
@@ -138,7 +143,13 @@ pub(super) fn read(root: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults
     named.into_iter().filter_map(|route| route.value).collect()
 }
 
-fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefaults, told: &Told<'_>) -> Option<Route> {
+fn route(
+    name: &str,
+    table: &Table<'_>,
+    upstreams: &Names,
+    defaults: &RouteDefaults,
+    route_identity: &RouteIdentity<'_>,
+) -> Option<Route> {
     let streaming = table.key("streaming").bool().unwrap_or(false);
     let bounds = table.table("timeouts", |timeouts| {
         if streaming {
@@ -177,8 +188,13 @@ fn route(name: &str, table: &Table<'_>, upstreams: &Names, defaults: &RouteDefau
         token_parameter: token_parameter(table, auth, &credentials),
         credentials,
         scopes,
-        forward_authorization: forwarding(table).or(told.forwarding).unwrap_or(ForwardAuthorization::default_for(auth)),
-        pass_headers: table.key("pass_headers").parse_list(|text| passed(text, told.identity)).unwrap_or_default(),
+        forward_authorization: forwarding(table)
+            .or(route_identity.forwarding)
+            .unwrap_or(ForwardAuthorization::default_for(auth)),
+        pass_headers: table
+            .key("pass_headers")
+            .parse_list(|text| passed(text, route_identity.identity))
+            .unwrap_or_default(),
         strip_prefix: strips,
         upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
         empty_segments: keeps(table, "empty_segments"),

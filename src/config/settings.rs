@@ -5,7 +5,7 @@
 
 mod admin;
 mod fields;
-mod knowledge;
+mod store;
 mod login;
 mod route;
 
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 pub use self::admin::Admin;
 pub use self::fields::{IdentityFields, RESERVED_FIELDS, fold};
-pub use self::knowledge::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use self::login::{Browser, Hashing, Login};
 pub use self::route::{Auth, ForwardAuthorization, HostPattern, PathPattern, Route};
+pub use self::store::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use super::database_url::BadDatabaseUrl;
 pub use super::django::{Django, DjangoMode, DjangoUrl};
 pub use super::django_columns::{Columns, Flag, Ignored};

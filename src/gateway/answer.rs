@@ -84,9 +84,9 @@ impl Gateway {
             exchange.matched(&self.login);
             return Box::pin(self.log_in(login, &head, body, exchange)).await;
         }
-        if let Some((desk, page)) = self.page_at(&target)? {
+        if let Some((endpoint, page)) = self.page_at(&target)? {
             exchange.matched(&self.pages);
-            return Box::pin(self.show(desk, page, &head, body, &target, exchange)).await;
+            return Box::pin(self.show(endpoint, page, &head, body, &target, exchange)).await;
         }
         let from = exchange.peer().address.ip();
         let route = match self.generation.routes.find(&target) {

@@ -32,10 +32,10 @@ const AT_ONCE: usize = 8;
 /// The exchanges of one worker that a token let in. A place costs no memory of its own, as long as others were given
 /// up.
 #[derive(Default)]
-pub struct Callers(RefCell<Slab<Entry>>);
+pub struct Callers(RefCell<Slab<RunningExchange>>);
 
 /// One of them.
-struct Entry {
+struct RunningExchange {
     identity: Arc<Identity>,
     /// The line of `Authorization` or `Cookie`, in the buffer that it came in; no copy of the key is made unless the
     /// store is asked.
@@ -44,21 +44,21 @@ struct Entry {
     connection: Option<Rc<Pulse>>,
     /// A request body that the endpoint does not have whole.
     upload: Option<RequestBody>,
-    doubt: Doubt,
+    recheck: Recheck,
     ended: bool,
     answered: bool,
     waker: Option<Waker>,
 }
 
-/// Is it known that the token still means what it did?
+/// Whether the token has to be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doubt {
-    /// It does, as far as anybody has heard.
-    None,
-    /// It has to be looked at.
-    Open,
+enum Recheck {
+    /// No event has come since the last check.
+    NotNeeded,
+    /// An event may be about it, or it has not been checked yet.
+    Needed,
     /// The store is being asked.
-    Asked,
+    UnderWay,
 }
 
 impl Callers {
@@ -67,12 +67,12 @@ impl Callers {
     /// In doubt at first: who was asked about while the token changed has an identity that no event will speak of
     /// again. Short exchanges are gone before anybody looks.
     pub fn enter(&self, identity: Arc<Identity>, credentials: HeaderValue, connection: Option<Rc<Pulse>>) -> usize {
-        self.0.borrow_mut().insert(Entry {
+        self.0.borrow_mut().insert(RunningExchange {
             identity,
             credentials,
             connection,
             upload: None,
-            doubt: Doubt::Open,
+            recheck: Recheck::Needed,
             ended: false,
             answered: false,
             waker: None,
@@ -82,96 +82,96 @@ impl Callers {
     /// The exchange has ended, or its token is no matter to it any more. Gives its identity back.
     pub fn leave(&self, place: usize) -> Option<Arc<Identity>> {
         let left = self.0.borrow_mut().try_remove(place);
-        left.map(|entry| entry.identity)
+        left.map(|exchange| exchange.identity)
     }
 
     /// The endpoint is being sent a body.
     pub(super) fn uploads(&self, place: usize, body: RequestBody) {
-        if let Some(entry) = self.0.borrow_mut().get_mut(place) {
-            entry.upload = Some(body);
+        if let Some(exchange) = self.0.borrow_mut().get_mut(place) {
+            exchange.upload = Some(body);
         }
     }
 
     /// The answer of the endpoint has begun: from here on the exchange may be cut anywhere.
     pub(super) fn answered(&self, place: usize) {
-        if let Some(entry) = self.0.borrow_mut().get_mut(place) {
-            entry.answered = true;
+        if let Some(exchange) = self.0.borrow_mut().get_mut(place) {
+            exchange.answered = true;
         }
     }
 
     /// Has the token ended?
     pub fn has_ended(&self, place: usize) -> bool {
-        self.0.borrow().get(place).is_some_and(|entry| entry.ended)
+        self.0.borrow().get(place).is_some_and(|exchange| exchange.ended)
     }
 
     /// The same; remembers whom to wake when it does, and at each tick afterwards.
     pub fn poll_ended(&self, place: usize, cx: &Context<'_>) -> bool {
-        let mut entries = self.0.borrow_mut();
-        let Some(entry) = entries.get_mut(place) else { return false };
-        if !entry.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            entry.waker = Some(cx.waker().clone());
+        let mut exchanges = self.0.borrow_mut();
+        let Some(exchange) = exchanges.get_mut(place) else { return false };
+        if !exchange.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            exchange.waker = Some(cx.waker().clone());
         }
-        entry.ended
+        exchange.ended
     }
 
-    /// Marks whom an event may be about.
-    fn doubt(&self, event: TokenEvent) {
-        for (_, entry) in &mut *self.0.borrow_mut() {
-            let meant = match event {
-                TokenEvent::Changed(digest) => entry.identity.digest() == digest,
-                TokenEvent::SubjectChanged(subject) => entry.identity.subject() == subject,
+    /// Marks the exchanges that an event may be about.
+    fn mark_for_recheck(&self, event: TokenEvent) {
+        for (_, exchange) in &mut *self.0.borrow_mut() {
+            let affected = match event {
+                TokenEvent::Changed(digest) => exchange.identity.digest() == digest,
+                TokenEvent::SubjectChanged(subject) => exchange.identity.subject() == subject,
                 TokenEvent::Gap => true,
             };
-            if meant {
-                entry.doubt = Doubt::Open;
+            if affected {
+                exchange.recheck = Recheck::Needed;
             }
         }
     }
 
     /// The tokens that have to be looked at; they count as asked about from now on.
-    fn take_doubts(&self) -> HashMap<TokenDigest, (HeaderValue, AuthMethod)> {
-        let mut doubts = HashMap::new();
-        for (_, entry) in &mut *self.0.borrow_mut() {
-            if entry.doubt == Doubt::Open && !entry.ended {
-                entry.doubt = Doubt::Asked;
-                let credentials = || (entry.credentials.clone(), entry.identity.method());
-                doubts.entry(entry.identity.digest()).or_insert_with(credentials);
+    fn take_rechecks(&self) -> HashMap<TokenDigest, (HeaderValue, AuthMethod)> {
+        let mut rechecks = HashMap::new();
+        for (_, exchange) in &mut *self.0.borrow_mut() {
+            if exchange.recheck == Recheck::Needed && !exchange.ended {
+                exchange.recheck = Recheck::UnderWay;
+                let credentials = || (exchange.credentials.clone(), exchange.identity.method());
+                rechecks.entry(exchange.identity.digest()).or_insert_with(credentials);
             }
         }
-        doubts
+        rechecks
     }
 
     /// What a token means by now, or `None` if that is not known: then it has to be looked at again.
     fn judge(&self, digest: TokenDigest, verdict: Option<&Verdict>) {
-        for (_, entry) in &mut *self.0.borrow_mut() {
-            if entry.doubt == Doubt::None || entry.identity.digest() != digest {
+        for (_, exchange) in &mut *self.0.borrow_mut() {
+            if exchange.recheck == Recheck::NotNeeded || exchange.identity.digest() != digest {
                 continue;
             }
             match verdict {
-                Some(Verdict::Caller(now)) if entry.identity.means_the_same_as(now) => {
+                Some(Verdict::Caller(now)) if exchange.identity.means_the_same_as(now) => {
                     // Its end may be another one.
-                    entry.identity = Arc::clone(now);
-                    entry.doubt = Doubt::None;
+                    exchange.identity = Arc::clone(now);
+                    exchange.recheck = Recheck::NotNeeded;
                 }
-                Some(Verdict::Caller(_) | Verdict::Denied(_)) => entry.end(),
-                None => entry.doubt = Doubt::Open,
+                Some(Verdict::Caller(_) | Verdict::Denied(_)) => exchange.end(),
+                None => exchange.recheck = Recheck::Needed,
             }
         }
     }
 
     /// Ends those whose time is over, and makes those that have been told and go on nevertheless end.
     fn sweep(&self, now: Timestamp) {
-        for (_, entry) in &mut *self.0.borrow_mut() {
-            if entry.ended {
-                entry.insist();
-            } else if entry.identity.is_expired(now) {
-                entry.end();
+        for (_, exchange) in &mut *self.0.borrow_mut() {
+            if exchange.ended {
+                exchange.insist();
+            } else if exchange.identity.is_expired(now) {
+                exchange.end();
             }
         }
     }
 }
 
-impl Entry {
+impl RunningExchange {
     fn end(&mut self) {
         self.ended = true;
         // It has a reader of its own, and would go on while the answer is not taken.
@@ -194,20 +194,20 @@ impl Entry {
 }
 
 impl Worker {
-    /// Something changed; [`Worker::look_again`] has to follow.
-    pub fn hear(&self, event: TokenEvent) {
-        self.callers.doubt(event);
+    /// Something changed; [`Worker::recheck`] has to follow.
+    pub fn apply_event(&self, event: TokenEvent) {
+        self.callers.mark_for_recheck(event);
     }
 
     /// The worker's tick.
-    pub fn look_after_callers(self: &Rc<Self>) {
+    pub fn check_callers(self: &Rc<Self>) {
         self.callers.sweep(self.clock.now());
-        self.look_again();
+        self.recheck();
     }
 
     /// Looks at all tokens that are in doubt: at once where memory knows them, else after asking the store.
-    pub fn look_again(self: &Rc<Self>) {
-        let mut unknown = self.callers.take_doubts();
+    pub fn recheck(self: &Rc<Self>) {
+        let mut unknown = self.callers.take_rechecks();
         unknown.retain(|digest, _| match self.authenticator.believed(*digest) {
             Some(verdict) => {
                 self.callers.judge(*digest, Some(&verdict));

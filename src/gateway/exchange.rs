@@ -48,7 +48,7 @@ pub struct Exchange {
     upstream: Option<Duration>,
     bytes_out: u64,
     /// The connection to an endpoint that its sender may use for it.
-    share: Option<shares::Place>,
+    share: Option<shares::ShareGuard>,
     /// Where the tunnel leads that the answer opens.
     far_end: Option<Box<FarEnd>>,
 }
@@ -105,7 +105,7 @@ impl Exchange {
     }
 
     pub(super) fn hsts(&self) -> Option<&HeaderValue> {
-        self.gateway.generation.door(&self.client).hsts.as_ref()
+        self.gateway.generation.policy(&self.client).hsts.as_ref()
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -205,7 +205,7 @@ impl Exchange {
     }
 
     /// Its sender may use a connection to an endpoint until the exchange ends.
-    pub(super) fn holds(&mut self, place: shares::Place) {
+    pub(super) fn holds(&mut self, place: shares::ShareGuard) {
         self.share = Some(place);
     }
 

@@ -86,7 +86,7 @@ impl Gateway {
             request_body.succeeded();
         }
         if !lease.is_sent() {
-            lease.drive_apart();
+            lease.send_in_background();
         }
         exchange.ends(Outcome::Forwarded, answer.status());
         let timer = match last_word {

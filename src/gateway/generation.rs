@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
-use super::{Callers, ClientConnection, Door, Forms, LoginDesk, PageDesk};
+use super::{Callers, ClientConnection, Forms, ListenerPolicy, LoginEndpoint, PagesEndpoint};
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
 use crate::clock::Clock;
@@ -34,9 +34,9 @@ pub struct Generation {
     /// How credentials are read.
     pub credentials: CredentialRules,
     /// `POST /gettoken/`; `None`: switched off.
-    pub login: Option<LoginDesk>,
+    pub login: Option<LoginEndpoint>,
     /// Pages for browsers, and sessions; `None`: switched off.
-    pub pages: Option<PageDesk>,
+    pub pages: Option<PagesEndpoint>,
     /// Memory for logins and forms that have not arrived yet.
     pub forms: Forms,
     /// Buffers request bodies on routes that ask for it.
@@ -54,7 +54,7 @@ pub struct ServedListener {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Common to its connections.
-    pub door: Arc<Door>,
+    pub policy: Arc<ListenerPolicy>,
     /// `None`: the listener is unencrypted.
     pub tls: Option<ListenerTls>,
 }
@@ -67,7 +67,7 @@ pub struct ListenerTls {
     /// The names of its certificates.
     pub names: Arc<ServerNames>,
     /// For clients that send unencrypted HTTP to it.
-    pub unencrypted: Arc<Door>,
+    pub unencrypted: Arc<ListenerPolicy>,
 }
 
 /// An upstream with its endpoints.
@@ -129,11 +129,11 @@ impl Generation {
 
     /// Returns what holds for a connection now: the settings of its listener, or those that it began with if this
     /// generation has no such listener.
-    pub(super) fn door<'a>(&'a self, client: &'a ClientConnection) -> &'a Door {
+    pub(super) fn policy<'a>(&'a self, client: &'a ClientConnection) -> &'a ListenerPolicy {
         let listener = client.listener.as_ref().and_then(|name| self.listener(name));
         // A listener of the same name that changed between TLS and unencrypted is another one.
         let same = listener.filter(|listener| listener.tls.is_some() == client.peer.secure);
-        same.map_or(&client.door, |listener| &listener.door)
+        same.map_or(&client.policy, |listener| &listener.policy)
     }
 }
 

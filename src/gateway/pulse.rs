@@ -1,8 +1,8 @@
 //! Whether a client connection still lives.
 //!
-//! A connection notes what it is doing in a few cells; the worker's tick ([`Roll::sweep`]) looks at all of them and
-//! ends those that have been silent for too long. No connection has a timer of its own: a request that goes well costs
-//! none.
+//! A connection notes what it is doing in a few cells; the worker's tick ([`OpenConnections::sweep`]) looks at all of
+//! them and ends those that have been silent for too long. No connection has a timer of its own: a request that goes
+//! well costs none.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -200,18 +200,18 @@ impl Pulse {
 }
 
 /// All client connections of one worker.
-pub struct Roll {
+pub struct OpenConnections {
     now: Rc<Cell<Instant>>,
     all: RefCell<Vec<Weak<Pulse>>>,
     draining: Cell<bool>,
     limits: Cell<ConnectionTimeouts>,
 }
 
-impl Roll {
-    /// An empty roll.
-    pub fn new(limits: ConnectionTimeouts) -> Roll {
+impl OpenConnections {
+    /// No connections yet.
+    pub fn new(limits: ConnectionTimeouts) -> OpenConnections {
         let now = Rc::new(Cell::new(Instant::now()));
-        Roll { now, all: RefCell::default(), draining: Cell::new(false), limits: Cell::new(limits) }
+        OpenConnections { now, all: RefCell::default(), draining: Cell::new(false), limits: Cell::new(limits) }
     }
 
     /// Changes the timeouts of all connections.
@@ -274,7 +274,7 @@ impl Roll {
     }
 
     /// How many connections there are.
-    pub fn open(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.all.borrow().iter().filter(|pulse| pulse.strong_count() > 0).count()
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Refusal;
 use crate::config::settings::{ClientShare, Upstream};
-use crate::limits::{Client, FAIR, Seldom};
+use crate::limits::{Client, FAIR, LogLimiter};
 
 /// What clients hold of the connections of one worker to one upstream.
 pub struct Share {
@@ -29,7 +29,7 @@ pub struct Share {
     all: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
-    told: Seldom,
+    refusals_logged: LogLimiter,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ struct Held {
 }
 
 /// One connection that a client may use. Dropping it gives it back.
-pub(super) struct Place(Rc<Share>, Client);
+pub(super) struct ShareGuard(Rc<Share>, Client);
 
 /// One request that waits for its place.
 struct Waiting<'s>(&'s Share, Client);
@@ -70,7 +70,7 @@ impl Share {
             all: Cell::new(0),
             waiting: Cell::new(0),
             freed: Notify::new(),
-            told: Seldom::default(),
+            refusals_logged: LogLimiter::default(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Share {
     ///
     /// # Errors
     /// [`Refusal::Share`] if none came free in time, or as many requests of the client wait as there are connections.
-    pub(super) async fn enter(self: &Rc<Share>, client: Client) -> Result<Place, Refusal> {
+    pub(super) async fn enter(self: &Rc<Share>, client: Client) -> Result<ShareGuard, Refusal> {
         match self.take(client) {
             Some(place) => Ok(place),
             // Boxed: otherwise the future of every request would reserve space for this one.
@@ -91,7 +91,7 @@ impl Share {
         }
     }
 
-    fn take(self: &Rc<Share>, client: Client) -> Option<Place> {
+    fn take(self: &Rc<Share>, client: Client) -> Option<ShareGuard> {
         let mut held = self.held.borrow_mut();
         let mine = held.get(&client).copied().unwrap_or_default();
         let most = match self.most {
@@ -104,10 +104,10 @@ impl Share {
         }
         held.insert(client, Held { places: mine.places + 1, ..mine });
         self.all.set(self.all.get() + 1);
-        Some(Place(Rc::clone(self), client))
+        Some(ShareGuard(Rc::clone(self), client))
     }
 
-    async fn wait_for(self: &Rc<Share>, client: Client) -> Result<Place, Refusal> {
+    async fn wait_for(self: &Rc<Share>, client: Client) -> Result<ShareGuard, Refusal> {
         let waiting = Waiting::enter(self, client).ok_or_else(|| self.refuse())?;
         let deadline = Instant::now() + self.wait;
         loop {
@@ -126,7 +126,7 @@ impl Share {
 
     fn refuse(&self) -> Refusal {
         let now = Instant::now().into_std();
-        if self.told.is_due(now) {
+        if self.refusals_logged.is_due(now) {
             let mend = "where it stands for many clients, raise upstreams.NAME.max_connections_per_client";
             let upstream = self.upstream.as_str();
             tracing::warn!(code = "upstream_share", upstream, mend, "a client holds its share of the connections");
@@ -144,9 +144,9 @@ impl Share {
     }
 }
 
-impl Drop for Place {
+impl Drop for ShareGuard {
     fn drop(&mut self) {
-        let Place(share, client) = self;
+        let ShareGuard(share, client) = self;
         share.change(*client, |held| held.places = held.places.saturating_sub(1));
         share.all.set(share.all.get().saturating_sub(1));
         if share.waiting.get() > 0 {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     /// Takes as many places as there are.
-    fn take_all(share: &Rc<Share>, number: u8) -> Vec<Place> {
+    fn take_all(share: &Rc<Share>, number: u8) -> Vec<ShareGuard> {
         std::iter::from_fn(|| share.take(client(number))).take(10_000).collect()
     }
 

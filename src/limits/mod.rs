@@ -2,21 +2,21 @@
 //!
 //! [`Throttle`] is the keyed rate limiter. A [`Budget`] limits what all clients use together. A [`Room`] limits places
 //! and evicts provisional ones for newcomers. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
-//! refuse. [`Seldom`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
+//! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
 //! refuses.
 
 mod budget;
 mod client;
 mod room;
-mod seldom;
+mod log_limiter;
 mod throttle;
 mod turned_away;
 mod turns;
 
 pub use budget::{Budget, Full, Hold};
 pub use client::Client;
+pub use log_limiter::LogLimiter;
 pub use room::{Bounds, Place, Room};
-pub use seldom::Seldom;
 pub use throttle::Throttle;
 pub use turned_away::{Limit, TurnedAway};
 pub use turns::{Turn, Turns, Waiting};

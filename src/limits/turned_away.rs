@@ -39,7 +39,7 @@ pub struct TurnedAway([Count; Limit::ALL.len()]);
 struct Count {
     total: AtomicU64,
     /// How many of them were logged.
-    told: AtomicU64,
+    logged: AtomicU64,
 }
 
 impl TurnedAway {
@@ -59,10 +59,10 @@ impl TurnedAway {
 
     /// The refusals of each limit since the last call, without zeros. Called once a second for the log, so that a flood
     /// of clients does not flood the log.
-    pub fn news(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn since_last_call(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counts().zip(&self.0).filter_map(|((name, total), count)| {
-            let news = total.saturating_sub(count.told.swap(total, Ordering::Relaxed));
-            (news > 0).then_some((name, news))
+            let new = total.saturating_sub(count.logged.swap(total, Ordering::Relaxed));
+            (new > 0).then_some((name, new))
         })
     }
 }
@@ -74,14 +74,14 @@ mod tests {
     #[test]
     fn new_refusals_are_reported_once_and_counts_stay() {
         let turned_away = TurnedAway::default();
-        assert_eq!(turned_away.news().count(), 0);
+        assert_eq!(turned_away.since_last_call().count(), 0);
         for limit in [Limit::Handshakes, Limit::Connections, Limit::Handshakes] {
             turned_away.count(limit);
         }
-        assert_eq!(turned_away.news().collect::<Vec<_>>(), [("connections", 1), ("handshakes", 2)]);
+        assert_eq!(turned_away.since_last_call().collect::<Vec<_>>(), [("connections", 1), ("handshakes", 2)]);
         turned_away.count(Limit::Handshakes);
-        assert_eq!(turned_away.news().collect::<Vec<_>>(), [("handshakes", 1)]);
-        assert_eq!(turned_away.news().count(), 0);
+        assert_eq!(turned_away.since_last_call().collect::<Vec<_>>(), [("handshakes", 1)]);
+        assert_eq!(turned_away.since_last_call().count(), 0);
         let total: u64 = turned_away.counts().map(|(_, count)| count).sum();
         assert_eq!(total, 4);
     }

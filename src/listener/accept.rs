@@ -18,7 +18,9 @@ use tokio_rustls::server::TlsStream;
 use super::connections::Connections;
 use super::{http2, serve};
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Current, Door, Ending, Generation, ListenerTls, Pulse, Roll};
+use crate::gateway::{
+    ClientConnection, Current, Ending, Generation, ListenerPolicy, ListenerTls, OpenConnections, Pulse,
+};
 use crate::limits::{Client, Place};
 use crate::route::Peer;
 use crate::telemetry::Recorder;
@@ -34,7 +36,7 @@ pub struct Accept {
     /// The request pipeline.
     pub current: Rc<Current>,
     /// The worker's connections.
-    pub roll: Rc<Roll>,
+    pub open_connections: Rc<OpenConnections>,
     /// The limits of all connections.
     pub connections: Arc<Connections>,
 }
@@ -77,7 +79,7 @@ impl Accept {
         let recorder = Arc::clone(&gateway.worker.recorder);
         let this = Rc::clone(self);
         // Entered here and not in the task: a stop that comes before the task has run waits for it as well.
-        let pulse = self.roll.enter(&self.listener);
+        let pulse = self.open_connections.enter(&self.listener);
         tokio::task::spawn_local(async move {
             recorder.connection_accepted();
             this.serve(terms, &recorder, (stream, address), place, pulse).await;
@@ -95,14 +97,14 @@ impl Accept {
     ) {
         // Fails only on a connection that is gone.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
-        let Terms { door, tls, limits, handshake } = terms;
+        let Terms { policy, tls, limits, handshake } = terms;
         let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
         // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
         let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
             if unless_taken_away(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
             }
-            let client = client(Peer::plain(address, local), pulse, listener, door);
+            let client = client(Peer::plain(address, local), pulse, listener, policy);
             return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         };
         // A stop does not wait for a handshake: its client has not sent a request yet.
@@ -115,7 +117,7 @@ impl Accept {
             Some(Ok(None)) | None => return,
         };
         if first == Opening::Http {
-            let pulse = self.roll.enter(&self.listener);
+            let pulse = self.open_connections.enter(&self.listener);
             let client = client(Peer::plain(address, local), pulse, None, unencrypted);
             let refused = serve::http1(stream, current, client, limits, &self.connections);
             // The place stays provisional: such a connection gives way to others until its end.
@@ -131,7 +133,7 @@ impl Accept {
         }
         let (_, session) = stream.get_ref();
         let peer = Peer::tls(address, local, session.server_name(), names);
-        let client = client(peer, self.roll.enter(&self.listener), listener, door);
+        let client = client(peer, self.open_connections.enter(&self.listener), listener, policy);
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(http2::http2(stream, current, client, limits)).await;
         } else {
@@ -156,7 +158,7 @@ impl Accept {
 
 /// What holds for a connection when it begins.
 struct Terms {
-    door: Arc<Door>,
+    policy: Arc<ListenerPolicy>,
     tls: Option<ListenerTls>,
     limits: Arc<Limits>,
     handshake: Duration,
@@ -166,7 +168,7 @@ impl Terms {
     fn of(generation: &Generation, listener: &str) -> Option<Terms> {
         let listener = generation.listener(listener)?;
         Some(Terms {
-            door: Arc::clone(&listener.door),
+            policy: Arc::clone(&listener.policy),
             tls: listener.tls.clone(),
             limits: Arc::clone(&generation.limits),
             handshake: generation.timeouts.handshake,
@@ -174,8 +176,13 @@ impl Terms {
     }
 }
 
-fn client(peer: Peer, pulse: Rc<Pulse>, listener: Option<Arc<str>>, door: Arc<Door>) -> Rc<ClientConnection> {
-    Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, door })
+fn client(
+    peer: Peer,
+    pulse: Rc<Pulse>,
+    listener: Option<Arc<str>>,
+    policy: Arc<ListenerPolicy>,
+) -> Rc<ClientConnection> {
+    Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, policy })
 }
 
 /// What the future gives; `None` if the place is taken away before.

@@ -36,7 +36,7 @@ pub struct Connections {
 }
 
 /// A begun handshake. It counts until it is dropped.
-pub struct Handshake {
+pub struct BegunHandshake {
     place: Place,
     turn: Turn,
     stale: Duration,
@@ -72,11 +72,11 @@ impl Connections {
     }
 
     /// Waits until a handshake of `client` may begin.
-    pub async fn begin_handshake(&self, client: Client) -> Option<Handshake> {
+    pub async fn begin_handshake(&self, client: Client) -> Option<BegunHandshake> {
         let turn = self.turns.join(client).turn().await;
         let place = self.handshakes.enter(client)?;
         let stale = Duration::from_millis(self.stale.load(Ordering::Relaxed));
-        Some(Handshake { place, turn, stale, turned_away: Arc::clone(&self.turned_away) })
+        Some(BegunHandshake { place, turn, stale, turned_away: Arc::clone(&self.turned_away) })
     }
 
     /// A place for reading on what a client sends of a refused request.
@@ -100,7 +100,7 @@ fn stale(handshake: Duration) -> u64 {
     u64::try_from((handshake / STALE).as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Handshake {
+impl BegunHandshake {
     /// Completes when the handshake has to end, because others need its place.
     pub async fn gives_way(&mut self) {
         let is_stale = async {

@@ -48,12 +48,12 @@ pub struct ArrivingToken {
     /// When it expires in the other system; `None`: never.
     pub expires: Option<Timestamp>,
     /// Why it must not be imported as valid.
-    pub withheld: Option<Withheld>,
+    pub withheld: Option<NotImportable>,
 }
 
 /// Why a token of another system must not be valid in our store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Withheld {
+pub enum NotImportable {
     /// The other system does not accept it.
     #[error("it is revoked or disabled there, or its row is not understood")]
     Disabled,
@@ -71,10 +71,10 @@ pub enum Withheld {
     Networks,
 }
 
-impl Withheld {
+impl NotImportable {
     /// Whether the other system accepts it. Then its owner may miss it here.
     pub fn is_live(self) -> bool {
-        matches!(self, Withheld::ReadOnly | Withheld::Networks)
+        matches!(self, NotImportable::ReadOnly | NotImportable::Networks)
     }
 }
 
@@ -111,7 +111,7 @@ pub struct Stale {
 
 /// A user from an earlier import whom the other system has deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gone {
+pub struct DeletedUser {
     /// The id.
     pub id: SubjectId,
     /// The name.
@@ -146,7 +146,7 @@ pub enum TokenTaken {
     /// It already existed, and expires later than in the other system.
     Outlives(Timestamp),
     /// Not imported, because the other system does not accept it.
-    Dead(Withheld),
+    Dead(NotImportable),
     /// It cannot be imported, and why.
     Skipped(String),
     /// Not imported, because it would permit more than in the other system. If it already exists, the operator must

@@ -130,7 +130,7 @@ pub enum LedgerError {
     NotMade(String),
     /// All tokens of the user have expired or are revoked or disabled, and the Django database allows no new ones.
     #[error("user {0} has no valid token, and the gateway cannot create one; create it in Django")]
-    NoneCounts(SubjectId),
+    NoValidToken(SubjectId),
     /// Several tokens of the Django database have the same id.
     #[error("several tokens have the id {0}, the id of their user; specify the token by its key")]
     SeveralTokens(TokenId),

@@ -19,16 +19,16 @@ pub trait TokenFeed: Send {
 
     /// Reports whether the feed currently receives changes of other processes. `None`: it only reports this process's
     /// own changes.
-    fn hearing(&self) -> Option<Hearing> {
+    fn push_state(&self) -> Option<PushState> {
         None
     }
 }
 
 /// Whether a feed is connected. Copies share the state of their feed.
 #[derive(Clone, Debug, Default)]
-pub struct Hearing(Arc<AtomicBool>);
+pub struct PushState(Arc<AtomicBool>);
 
-impl Hearing {
+impl PushState {
     /// Returns whether the feed is connected.
     pub fn is_on(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -37,7 +37,7 @@ use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 pub use arrival::{
-    Arrival, ArrivingToken, Gone, Import, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken, Withheld,
+    Arrival, ArrivingToken, DeletedUser, Import, NotImportable, Origin, Stale, Taken, TokenLabel, TokenTaken, UserTaken,
 };
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use batch::{Batch, Unreadable};
@@ -48,7 +48,7 @@ pub use directory::{
 };
 pub use django::{Arrivals, DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
-pub use feed::{Hearing, TokenFeed};
+pub use feed::{PushState, TokenFeed};
 pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
@@ -321,7 +321,7 @@ pub trait AccountStore: Send + Sync {
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Store`].
-    async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError>;
+    async fn miss(&self, user: SubjectId, import: &Import) -> Result<DeletedUser, AccountError>;
 
     /// Deletes a user with all tokens. Their ids are never reused.
     ///
@@ -346,7 +346,7 @@ pub struct Store {
     /// The audit trail; `None`: the store has none.
     pub audit: Option<Arc<dyn AuditTrail>>,
     /// Whether the store reports changes by other programs. If not, cached entries stay in use until they expire.
-    pub is_told: bool,
+    pub pushes_changes: bool,
     /// The errors of incomplete change triggers. With such errors, the store does not report changes.
     pub broken_triggers: Vec<String>,
     /// Warnings for the operator: each a sentence without a full stop.
@@ -373,7 +373,7 @@ impl Store {
             sessions: Ok(Arc::<S>::clone(&store)),
             directory: Some(Arc::<S>::clone(&store)),
             audit: Some(store),
-            is_told: true,
+            pushes_changes: true,
             broken_triggers: Vec::new(),
             remarks: Vec::new(),
         }
@@ -389,7 +389,7 @@ impl Store {
             sessions: Ok(store),
             directory: None,
             audit: None,
-            is_told: true,
+            pushes_changes: true,
             broken_triggers: Vec::new(),
             remarks: Vec::new(),
         }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::{Arc, PoisonError};
 
-use super::knowledge::Knowledge;
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
+use super::process_counters::ProcessCounters;
 use super::recorder::{Recorder, RouteCounters};
 
 /// The media type of the output of [`prometheus`].
@@ -19,14 +19,14 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const NO_ROUTE: &str = "-";
 
 /// Formats the sum of all recorders and the counters of the control half.
-pub fn prometheus(recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> String {
+pub fn prometheus(recorders: &[Arc<Recorder>], counters: &ProcessCounters) -> String {
     let mut page = String::with_capacity(16 << 10);
     // Writing into a String cannot fail.
-    let _ = write_page(&mut page, recorders, knowledge);
+    let _ = write_page(&mut page, recorders, counters);
     page
 }
 
-fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowledge) -> fmt::Result {
+fn write_page(page: &mut String, recorders: &[Arc<Recorder>], counters: &ProcessCounters) -> fmt::Result {
     let mut routes: BTreeMap<Arc<str>, RouteSum> = BTreeMap::new();
     for (name, counters) in recorders.iter().flat_map(|recorder| recorder.routes()) {
         routes.entry(name.unwrap_or_else(|| NO_ROUTE.into())).or_default().add(&counters);
@@ -61,20 +61,20 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], knowledge: &Knowle
     for (route, sum) in &routes {
         sum.upstream.write(page, "tokengate_upstream_seconds", route)?;
     }
-    for (name, kind, help, value) in knowledge.all() {
+    for (name, kind, help, value) in counters.all() {
         family(page, name, kind, help)?;
         writeln!(page, "{name} {value}")?;
     }
     family(page, "tokengate_turned_away_total", "counter", "Connections and handshakes ended by a limit, by limit.")?;
-    for (limit, count) in knowledge.turned_away.counts() {
+    for (limit, count) in counters.turned_away.counts() {
         writeln!(page, "tokengate_turned_away_total{{limit=\"{limit}\"}} {count}")?;
     }
-    write_certificates(page, knowledge)?;
+    write_certificates(page, counters)?;
     write_process(page, recorders)
 }
 
-fn write_certificates(page: &mut String, knowledge: &Knowledge) -> fmt::Result {
-    let certificates = knowledge.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
+    let certificates = counters.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (name, help) = ("tokengate_certificate_not_after_timestamp_seconds", "When each certificate expires.");
     family(page, name, "gauge", help)?;
     for certificate in &certificates {
@@ -210,7 +210,7 @@ impl fmt::Display for Label<'_> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::knowledge::CertificateGauge;
+    use super::super::process_counters::CertificateGauge;
     use super::*;
 
     fn page() -> String {
@@ -233,11 +233,11 @@ mod tests {
         first.cache_miss();
         first.handshake_failed();
         first.log_lines_dropped(7);
-        let knowledge = Knowledge::default();
-        knowledge.store_questions.add(3);
+        let counters = ProcessCounters::default();
+        counters.store_questions.add(3);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
-        *knowledge.certificates.lock().unwrap() = vec![certificate];
-        prometheus(&workers, &knowledge)
+        *counters.certificates.lock().unwrap() = vec![certificate];
+        prometheus(&workers, &counters)
     }
 
     #[test]

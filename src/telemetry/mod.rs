@@ -8,7 +8,7 @@
 pub mod access_log;
 pub mod export;
 pub mod history;
-pub mod knowledge;
+pub mod process_counters;
 pub mod log;
 mod log_line;
 pub mod metrics;
@@ -19,8 +19,8 @@ mod second_text;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use history::History;
-pub use knowledge::{CertificateGauge, Knowledge};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
+pub use process_counters::{CertificateGauge, ProcessCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;

@@ -233,7 +233,7 @@ impl Drop for OutgoingBody {
                 .exact()
                 .is_none_or(|left| streaming.pace.taken().saturating_add(left) > AHEAD)
         {
-            streaming.incoming.let_go();
+            streaming.incoming.reset_on_drop();
         }
     }
 }

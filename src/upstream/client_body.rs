@@ -56,7 +56,7 @@ impl ClientBody {
     }
 
     /// Makes the drop of this body reset the stream at once, without reading what is left.
-    pub fn let_go(&mut self) {
+    pub fn reset_on_drop(&mut self) {
         self.lingers = false;
     }
 

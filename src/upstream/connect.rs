@@ -29,12 +29,12 @@ pub struct EndpointSpec {
     /// Host and port as written in the configuration, for messages.
     pub authority: String,
     /// Where to connect to.
-    pub place: Place,
+    pub location: EndpointLocation,
 }
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum EndpointLocation {
     /// TCP, to the addresses of a host name.
     Tcp(Addresses),
     /// A Unix socket.
@@ -44,21 +44,21 @@ pub enum Place {
 impl EndpointSpec {
     /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet.
     pub fn of(endpoint: &Endpoint) -> EndpointSpec {
-        let place = match &endpoint.address {
-            EndpointAddress::Tcp(host, port) => Place::Tcp(Addresses::of(host, *port)),
-            EndpointAddress::Unix(path) => Place::Unix(path.clone()),
+        let location = match &endpoint.address {
+            EndpointAddress::Tcp(host, port) => EndpointLocation::Tcp(Addresses::of(host, *port)),
+            EndpointAddress::Unix(path) => EndpointLocation::Unix(path.clone()),
         };
         // The configuration allows only hosts and ports that are valid header values.
         let host = HeaderValue::try_from(endpoint.authority.as_str());
         let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        EndpointSpec { host, authority: endpoint.authority.clone(), place }
+        EndpointSpec { host, authority: endpoint.authority.clone(), location }
     }
 
     /// The addresses of the host name; `None` for a Unix socket.
     pub fn addresses(&self) -> Option<&Addresses> {
-        match &self.place {
-            Place::Tcp(addresses) => Some(addresses),
-            Place::Unix(_) => None,
+        match &self.location {
+            EndpointLocation::Tcp(addresses) => Some(addresses),
+            EndpointLocation::Unix(_) => None,
         }
     }
 
@@ -75,8 +75,8 @@ impl EndpointSpec {
 
 /// Opens a connection.
 pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
-    Ok(match &spec.place {
-        Place::Tcp(addresses) => {
+    Ok(match &spec.location {
+        EndpointLocation::Tcp(addresses) => {
             let (stream, address) = race(&addresses.all(), TcpStream::connect).await?;
             addresses.answered(address);
             // Heads and bodies are written in large pieces; Nagle's algorithm would only add delay.
@@ -86,7 +86,9 @@ pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
                 .set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
             Stream::Tcp(stream)
         }
-        Place::Unix(path) => Stream::Unix(UnixStream::connect(path).await.map_err(|error| at(path, &error))?),
+        EndpointLocation::Unix(path) => {
+            Stream::Unix(UnixStream::connect(path).await.map_err(|error| at(path, &error))?)
+        }
     })
 }
 

@@ -33,7 +33,7 @@ const SCANT: usize = 1 << 10;
 pub(super) struct Connection {
     /// The version of the endpoint's addresses when it was opened.
     pub(super) version: u64,
-    outward: Rc<Outward>,
+    outgoing: Rc<Outgoing>,
     limits: Limits,
     buffer: BytesMut,
     /// Size of the next read, in bytes.
@@ -44,7 +44,7 @@ pub(super) struct Connection {
 }
 
 /// What is needed to send a request; shared with the task that sends the rest of one.
-struct Outward {
+struct Outgoing {
     stream: RefCell<Stream>,
     sending: RefCell<Sending>,
     unsent: Cell<Option<Unsent>>,
@@ -53,20 +53,20 @@ struct Outward {
 impl Connection {
     /// `limits` apply to the heads of its responses.
     pub(super) fn new(stream: Stream, limits: Limits, version: u64) -> Connection {
-        let outward = Outward { stream: RefCell::new(stream), sending: RefCell::default(), unsent: Cell::default() };
+        let outgoing = Outgoing { stream: RefCell::new(stream), sending: RefCell::default(), unsent: Cell::default() };
         let buffer = BytesMut::new();
-        Connection { version, outward: Rc::new(outward), limits, buffer, read: SHORT_READ, answer: None, task: None }
+        Connection { version, outgoing: Rc::new(outgoing), limits, buffer, read: SHORT_READ, answer: None, task: None }
     }
 
     /// Whether its endpoint still has the address that the connection leads to.
     pub(super) fn leads_to(&self, addresses: &[SocketAddr]) -> bool {
-        self.outward.stream.borrow().peer().is_none_or(|peer| addresses.contains(&peer))
+        self.outgoing.stream.borrow().peer().is_none_or(|peer| addresses.contains(&peer))
     }
 
     /// Whether the connection is still open and has no unexpected bytes to read. `certainly` asks the system; otherwise
     /// only what the runtime was notified of is considered, which costs no system call.
-    pub(super) fn stands(&self, certainly: bool) -> bool {
-        let stream = self.outward.stream.borrow();
+    pub(super) fn is_open(&self, certainly: bool) -> bool {
+        let stream = self.outgoing.stream.borrow();
         let looked = if certainly { stream.peek() } else { stream.try_read(&mut [0]) };
         matches!(looked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -75,7 +75,7 @@ impl Connection {
     pub(super) fn begin(&mut self, request: Request<OutgoingBody>, asks_to_switch: bool) {
         self.answer = Some(Answer::new(Asked::by(request.method(), asks_to_switch), self.limits));
         self.read = SHORT_READ;
-        self.outward.sending.borrow_mut().begin(request);
+        self.outgoing.sending.borrow_mut().begin(request);
     }
 
     /// Sends the request, and waits for the head of the response.
@@ -87,7 +87,7 @@ impl Connection {
             let Some(answer) = &mut self.answer else { return Poll::Ready(Err(SendFault::new(OriginFault::Reset))) };
             match answer.next(&mut self.buffer) {
                 Ok(Some(Event::Head(head))) => {
-                    self.outward.sending.borrow_mut().forget();
+                    self.outgoing.sending.borrow_mut().forget();
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(_)) => return Poll::Ready(Err(SendFault::new(OriginFault::Reset))),
@@ -96,7 +96,7 @@ impl Connection {
             }
             let untouched = !answer.has_begun() && self.buffer.is_empty();
             if !matches!(ready!(self.poll_read(cx)), Ok(count) if count > 0) {
-                let again = if untouched { self.outward.sending.borrow_mut().take_back() } else { None };
+                let again = if untouched { self.outgoing.sending.borrow_mut().take_back() } else { None };
                 return Poll::Ready(Err(SendFault { again, cause: OriginFault::Reset }));
             }
         }
@@ -119,7 +119,7 @@ impl Connection {
             match ready!(self.poll_read(cx)) {
                 Ok(count) if count > 0 => {}
                 // A response that is delimited by the end of the connection is incomplete if we closed the connection.
-                Ok(_) if self.outward.unsent.get() != Some(Unsent::Body) => {
+                Ok(_) if self.outgoing.unsent.get() != Some(Unsent::Body) => {
                     let end = self.answer.as_mut().map_or(Err(BadAnswer::Cut), Answer::close);
                     return Poll::Ready(end.err().map(Err));
                 }
@@ -135,20 +135,20 @@ impl Connection {
 
     /// Whether the whole request was sent.
     pub(super) fn is_sent(&self) -> bool {
-        self.outward.sending.borrow().is_done()
+        self.outgoing.sending.borrow().is_done()
     }
 
     /// Starts a task that sends the rest of the request: the response began before the request was sent completely.
-    pub(super) fn send_apart(&mut self) {
-        if self.outward.unsent.get().is_some() {
-            return self.outward.give_up();
+    pub(super) fn send_in_background(&mut self) {
+        if self.outgoing.unsent.get().is_some() {
+            return self.outgoing.give_up();
         }
-        let outward = Rc::clone(&self.outward);
+        let outgoing = Rc::clone(&self.outgoing);
         let task = tokio::task::spawn_local(async move {
-            let sent = std::future::poll_fn(|cx| outward.poll(cx)).await;
-            outward.note(sent);
+            let sent = std::future::poll_fn(|cx| outgoing.poll(cx)).await;
+            outgoing.note(sent);
             if sent.is_err() {
-                outward.give_up();
+                outgoing.give_up();
             }
         });
         self.task = Some(task.abort_handle());
@@ -159,11 +159,11 @@ impl Connection {
     pub(super) fn rest(&mut self) -> bool {
         let may = self.answer.take().is_some_and(|answer| answer.persists())
             && self.buffer.is_empty()
-            && self.outward.unsent.get().is_none()
+            && self.outgoing.unsent.get().is_none()
             && self.is_sent();
         // The last piece shares this memory and may wait for a slow client.
         self.buffer = BytesMut::new();
-        self.outward.sending.borrow_mut().forget();
+        self.outgoing.sending.borrow_mut().forget();
         self.task = None;
         may
     }
@@ -171,16 +171,16 @@ impl Connection {
     /// Sends more of the request, unless a task does.
     fn send(&self, cx: &mut Context<'_>) -> Option<Unsent> {
         if self.task.is_none()
-            && self.outward.unsent.get().is_none()
-            && let Poll::Ready(sent) = self.outward.poll(cx)
+            && self.outgoing.unsent.get().is_none()
+            && let Poll::Ready(sent) = self.outgoing.poll(cx)
         {
-            self.outward.note(sent);
+            self.outgoing.note(sent);
         }
-        self.outward.unsent.get()
+        self.outgoing.unsent.get()
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut stream = self.outward.stream.borrow_mut();
+        let mut stream = self.outgoing.stream.borrow_mut();
         if stream.poll_read_ready(cx)?.is_pending() {
             if self.buffer.is_empty() {
                 // A stream that waits for its next piece holds no buffer.
@@ -201,7 +201,7 @@ impl Connection {
 
     /// Ends HTTP on the connection. Returns the socket, and what was read after the response.
     pub(super) fn switch(&mut self) -> Switched<'_> {
-        Switched { stream: &self.outward.stream, early: &mut self.buffer }
+        Switched { stream: &self.outgoing.stream, early: &mut self.buffer }
     }
 }
 
@@ -211,7 +211,7 @@ pub(super) struct Switched<'a> {
     pub(super) early: &'a mut BytesMut,
 }
 
-impl Outward {
+impl Outgoing {
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), Unsent>> {
         self.sending.borrow_mut().poll(cx, &mut self.stream.borrow_mut())
     }
@@ -258,14 +258,14 @@ mod tests {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (far, _) = listener.accept().unwrap();
             let connection = Connection::new(Stream::Tcp(stream), LIMITS, 0);
-            assert!(connection.stands(true) && connection.stands(false));
+            assert!(connection.is_open(true) && connection.is_open(false));
             // The runtime gets no turn, so it is not notified.
             if let Some(byte) = byte {
                 io::Write::write_all(&mut &far, &[byte]).unwrap();
             }
             drop(far);
-            assert!(connection.stands(false), "the runtime was not notified");
-            assert!(!connection.stands(true), "closed, or with unexpected bytes: {byte:?}");
+            assert!(connection.is_open(false), "the runtime was not notified");
+            assert!(!connection.is_open(true), "closed, or with unexpected bytes: {byte:?}");
         }
     }
 }

@@ -63,7 +63,7 @@ impl Lease {
         };
         let answer = connection.poll_answer(cx);
         if let Poll::Ready(Err(SendFault { cause: OriginFault::BadResponse(bad), .. })) = &answer {
-            self.tell(bad);
+            self.log_invalid(bad);
         }
         answer
     }
@@ -73,7 +73,7 @@ impl Lease {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         let read = connection.poll_body(cx);
         if let Poll::Ready(Some(Err(bad))) = &read {
-            self.tell(bad);
+            self.log_invalid(bad);
         }
         read
     }
@@ -94,9 +94,9 @@ impl Lease {
     }
 
     /// Sends the rest of the request in a task of its own: the response began before the request was sent completely.
-    pub fn drive_apart(&mut self) {
+    pub fn send_in_background(&mut self) {
         if let Some(connection) = &mut self.connection {
-            connection.send_apart();
+            connection.send_in_background();
         }
     }
 
@@ -109,9 +109,9 @@ impl Lease {
         }
     }
 
-    fn tell(&self, bad: &BadAnswer) {
+    fn log_invalid(&self, bad: &BadAnswer) {
         if let Some(home) = self.home.upgrade() {
-            home.tell_bad(bad);
+            home.log_invalid(bad);
         }
     }
 

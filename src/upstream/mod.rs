@@ -20,7 +20,7 @@ mod tally;
 pub use addresses::{Addresses, Resolver};
 pub use body::{BodyFault, OutgoingBody, RequestBody};
 pub use client_body::{BrokenOff, ClientBody};
-pub use connect::{EndpointSpec, Place};
+pub use connect::{EndpointLocation, EndpointSpec};
 pub use inbox::Inbox;
 pub use lease::{Lease, SendFault, Tunneled};
 pub use pool::{EndpointPool, PoolLimits, UpstreamPools};

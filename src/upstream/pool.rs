@@ -17,7 +17,7 @@ use super::connect::{EndpointSpec, connect};
 use super::connection::Connection;
 use super::{EndpointTally, Lease, OriginFault};
 use crate::http1::{self, BadAnswer};
-use crate::limits::Seldom;
+use crate::limits::LogLimiter;
 
 /// The connections of one worker to one endpoint.
 pub struct EndpointPool {
@@ -33,7 +33,7 @@ pub struct EndpointPool {
     open: Cell<usize>,
     waiting: Cell<usize>,
     freed: Notify,
-    bad_answers: Seldom,
+    bad_answers: LogLimiter,
 }
 
 /// Limits of one pool.
@@ -67,7 +67,7 @@ impl EndpointPool {
             open: Cell::new(0),
             waiting: Cell::new(0),
             freed: Notify::new(),
-            bad_answers: Seldom::default(),
+            bad_answers: LogLimiter::default(),
         })
     }
 
@@ -142,7 +142,7 @@ impl EndpointPool {
         idle.retain_mut(|one| {
             let has_moved = addresses.as_ref().is_some_and(|all| !one.connection.leads_to(all));
             one.connection.version = self.addresses.get();
-            one.connection.stands(false) && now.duration_since(one.since) < self.limits.get().idle && !has_moved
+            one.connection.is_open(false) && now.duration_since(one.since) < self.limits.get().idle && !has_moved
         });
         let gone = before - idle.len();
         drop(idle);
@@ -172,7 +172,7 @@ impl EndpointPool {
 
     /// Logs an invalid response of the endpoint, at a limited rate; the access log has the cause of each. A response
     /// that ends early is not logged: that happens whenever an endpoint is stopped.
-    pub(super) fn tell_bad(&self, bad: &BadAnswer) {
+    pub(super) fn log_invalid(&self, bad: &BadAnswer) {
         if *bad != BadAnswer::Cut && self.bad_answers.is_due(Instant::now().into_std()) {
             let (endpoint, cause) = (&self.spec.authority, bad.word());
             tracing::warn!(endpoint, cause, error = %bad, "invalid response from the endpoint");
@@ -189,7 +189,7 @@ impl EndpointPool {
     fn warm(&self, certainly: bool) -> Option<Box<Connection>> {
         loop {
             let Idle { connection, .. } = self.idle.borrow_mut().pop_back()?;
-            if connection.stands(certainly) {
+            if connection.is_open(certainly) {
                 return Some(connection);
             }
             self.lost_one();

@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{BodyFault, OutgoingBody};
 use crate::config::settings;
-use crate::telemetry::{Knowledge, Outage};
+use crate::telemetry::{Outage, ProcessCounters};
 
 /// How much of a body is kept in memory, in bytes. A body in a file takes more than this of the spool, so the spool's
 /// limit bounds the number of files as well.
@@ -34,7 +34,7 @@ struct Shared {
     folder: PathBuf,
     most: u64,
     /// Counts the space in use.
-    counts: Arc<Knowledge>,
+    counts: Arc<ProcessCounters>,
     /// Logs each outage of the spool folder once.
     outage: Outage,
 }
@@ -74,7 +74,7 @@ enum Reading {
 
 impl Spool {
     /// An empty spool. `counts` shows the space in use.
-    pub fn new(settings: &settings::Spool, counts: Arc<Knowledge>) -> Spool {
+    pub fn new(settings: &settings::Spool, counts: Arc<ProcessCounters>) -> Spool {
         let (folder, most) = (settings.folder.clone(), settings.max_size);
         Spool(Arc::new(Shared { folder, most, counts, outage: Outage::default() }))
     }

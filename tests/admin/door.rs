@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use rustls::ClientConfig;
-use tokengate::admin::door::{Bounds, Door};
+use tokengate::admin::door::{AdminListener, Bounds};
 use tokengate::listener::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -63,7 +63,7 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = Door {
+        let door = AdminListener {
             acceptor: Some(tokio::sync::watch::channel(TlsAcceptor::from(config)).1),
             router,
             bounds,

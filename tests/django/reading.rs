@@ -185,7 +185,7 @@ async fn with_triggers_postgresql_pushes_changes() {
     let server = Postgres::start().await;
     let project = Project::on(&server).await;
     let quiet = project.try_open(&project.settings(DjangoMode::ReadOnly)).await.unwrap();
-    assert!(!quiet.is_told, "there are no triggers yet");
+    assert!(!quiet.pushes_changes, "there are no triggers yet");
     assert!(quiet.tokens.changes(Cursor(0)).await.unwrap().events.is_empty());
     project.python(&format!("connection.cursor().execute('''{TRIGGERS}''')")).await;
 

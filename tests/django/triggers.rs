@@ -105,9 +105,9 @@ async fn each_trigger_is_checked_on_its_table() {
                 "not all triggers tell of changes in this database, so none is relied on: trigger {trigger} on table {table} {fault}."
             );
             assert!(text.contains(&told) && text.contains("may work here for 1m"), "{harm}: {text}");
-            assert!(!project.try_open(&settings).await.unwrap().is_told, "{harm}");
+            assert!(!project.try_open(&settings).await.unwrap().pushes_changes, "{harm}");
             make(&project, &folder);
-            assert!(project.try_open(&settings).await.unwrap().is_told, "{harm}");
+            assert!(project.try_open(&settings).await.unwrap().pushes_changes, "{harm}");
         }
     }
     // Triggers with the right names on another table, or of an older version, are not accepted.
@@ -285,12 +285,12 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         let guard = tracing::subscriber::set_default(subscriber);
         let store = project.try_open(&settings).await.unwrap();
         drop(guard);
-        assert!(!store.is_told && !store.broken_triggers.is_empty(), "{harm}");
+        assert!(!store.pushes_changes && !store.broken_triggers.is_empty(), "{harm}");
         let text = said.text();
         assert!(text.contains("django_triggers_out_of_date") && text.contains(function), "{text}");
         assert!(text.contains("`tokengate django triggers | psql DATABASE`"), "{text}");
         make(&project, &folder);
-        assert!(project.try_open(&settings).await.unwrap().is_told, "{harm}");
+        assert!(project.try_open(&settings).await.unwrap().pushes_changes, "{harm}");
     }
     for (trigger, table, made) in [
         (

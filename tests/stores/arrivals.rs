@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokengate::clock::Timestamp;
 use tokengate::store::{
-    Arrival, ArrivingToken, Import, NewUser, Origin, Page, Store, TokenFilter, TokenTaken, User, UserTaken, Withheld,
+    Arrival, ArrivingToken, Import, NewUser, NotImportable, Origin, Page, Store, TokenFilter, TokenTaken, User,
+    UserTaken,
 };
 use tokengate::token::{Account, SubjectId};
 
@@ -55,9 +56,9 @@ async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: 
     let later = START.after(Duration::from_secs(60));
     let withheld = |key: &str, age, why| ArrivingToken { withheld: Some(why), ..token(key, age) };
     let tokens = vec![
-        withheld("disabled", 1, Withheld::Disabled),
-        withheld("read-only", 2, Withheld::ReadOnly),
-        withheld("networks", 3, Withheld::Networks),
+        withheld("disabled", 1, NotImportable::Disabled),
+        withheld("read-only", 2, NotImportable::ReadOnly),
+        withheld("networks", 3, NotImportable::Networks),
         ArrivingToken { expires: Some(START), ..token("expired", 4) },
         ArrivingToken { expires: Some(later), ..token("ends", 5) },
         token("two words", 6),
@@ -67,8 +68,8 @@ async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: 
     assert_eq!(taken.user, UserTaken::New);
     let tokens: Vec<TokenTaken> = taken.tokens.into_iter().map(|(_, taken)| taken).collect();
     let [disabled, read_only, networks, expired, ends, odd, endless] = &tokens[..] else { panic!("{tokens:?}") };
-    assert_eq!(*disabled, TokenTaken::Dead(Withheld::Disabled));
-    assert_eq!(*expired, TokenTaken::Dead(Withheld::Expired));
+    assert_eq!(*disabled, TokenTaken::Dead(NotImportable::Disabled));
+    assert_eq!(*expired, TokenTaken::Dead(NotImportable::Expired));
     for refused in [read_only, networks] {
         assert!(matches!(refused, TokenTaken::Refused(_)), "{refused:?}");
     }
@@ -90,10 +91,15 @@ async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: 
 
 async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_request(site: Site) {
     let store = site.open().await;
-    for (n, why) in
-        [None, Some(Withheld::Disabled), Some(Withheld::Expired), Some(Withheld::ReadOnly), Some(Withheld::Networks)]
-            .into_iter()
-            .enumerate()
+    for (n, why) in [
+        None,
+        Some(NotImportable::Disabled),
+        Some(NotImportable::Expired),
+        Some(NotImportable::ReadOnly),
+        Some(NotImportable::Networks),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let id = i64::try_from(n).unwrap() + 1;
         let (lost, kept) = (format!("lost{n}"), format!("kept{n}"));

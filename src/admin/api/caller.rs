@@ -15,7 +15,7 @@ use super::Api;
 use super::problem::{Code, Problem};
 use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
 use crate::admin::door::Client;
-use crate::admin::record::Whose;
+use crate::admin::record::CallerSlot;
 use crate::auth::{Credentials, KeyForm};
 use crate::identity::Identity;
 use crate::store::Via;
@@ -72,7 +72,7 @@ pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Reque
     let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
     match api.recognise(request.headers(), from).await {
         Ok(known) => {
-            Whose::note(request.extensions(), &known.caller, Some(known.token));
+            CallerSlot::note(request.extensions(), &known.caller, Some(known.token));
             request.extensions_mut().insert(known);
             next.run(request).await
         }

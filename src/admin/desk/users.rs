@@ -96,7 +96,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "you cannot change your own rights; ask another superuser")?;
+        self.needs_another_user(id, "you cannot change your own rights; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
 
@@ -105,7 +105,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "you cannot deactivate yourself; ask another superuser")?;
+        self.needs_another_user(id, "you cannot deactivate yourself; ask another superuser")?;
         let accounts = &self.store.accounts;
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
@@ -125,7 +125,7 @@ impl Acting<'_> {
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn delete_user(&self, id: SubjectId) -> Result<(), DeskError> {
-        self.needs_somebody_else(id, "you cannot delete yourself; ask another superuser")?;
+        self.needs_another_user(id, "you cannot delete yourself; ask another superuser")?;
         Ok(self.store.accounts.delete(id).await?)
     }
 
@@ -136,7 +136,7 @@ impl Acting<'_> {
         Err(DeskError::NotAllowed("staff cannot manage staff or superusers"))
     }
 
-    fn needs_somebody_else(&self, id: SubjectId, why: &'static str) -> Result<(), DeskError> {
+    fn needs_another_user(&self, id: SubjectId, why: &'static str) -> Result<(), DeskError> {
         self.caller.needs_superuser()?;
         if self.caller.user.account.id == id { Err(DeskError::NotAllowed(why)) } else { Ok(()) }
     }

@@ -18,7 +18,7 @@ use crate::admin::visit::Visit;
 
 /// Content of a message page.
 #[derive(Clone)]
-struct Told {
+struct Message {
     title: String,
     text: String,
 }
@@ -26,21 +26,21 @@ struct Told {
 #[derive(Template)]
 #[template(path = "message.html")]
 struct Plain<'a> {
-    told: &'a Told,
+    message: &'a Message,
 }
 
 #[derive(Template)]
 #[template(path = "message_framed.html")]
 struct Framed<'a> {
     shell: Shell,
-    told: &'a Told,
+    message: &'a Message,
 }
 
 /// A page that shows only a message.
 pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    let told = Told { title: title.to_owned(), text: text.to_owned() };
-    let mut response = page(status, &Plain { told: &told });
-    response.extensions_mut().insert(told);
+    let message = Message { title: title.to_owned(), text: text.to_owned() };
+    let mut response = page(status, &Plain { message: &message });
+    response.extensions_mut().insert(message);
     response
 }
 
@@ -48,7 +48,7 @@ pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> 
 pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let mut response = next.run(Request::from_parts(parts.clone(), body)).await;
-    let Some(told) = response.extensions_mut().remove::<Told>() else { return response };
+    let Some(message) = response.extensions_mut().remove::<Message>() else { return response };
     if response.status().is_server_error() {
         // Reading the user would query the store that is down.
         return response;
@@ -59,7 +59,7 @@ pub(in crate::admin) async fn framed(State(app): State<Arc<Application>>, reques
         .iter()
         .find(|(_, of, ..)| path.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
     let shell = Shell::of(&visit, part.map_or(Section::None, |(section, ..)| *section));
-    *response.body_mut() = page(response.status(), &Framed { shell, told: &told }).into_body();
+    *response.body_mut() = page(response.status(), &Framed { shell, message: &message }).into_body();
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response
 }

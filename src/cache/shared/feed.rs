@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{SharedCache, scripts};
-use crate::store::{Hearing, TokenEvent, TokenFeed};
+use crate::store::{PushState, TokenEvent, TokenFeed};
 use crate::token::TokenDigest;
 
 /// The interval between pings, and the timeout of each.
@@ -33,7 +33,7 @@ pub(super) struct ChannelFeed {
     /// Counts connections, so that the next one uses another node of a cluster.
     turn: AtomicUsize,
     pause: Duration,
-    hearing: Hearing,
+    push_state: PushState,
 }
 
 struct Subscription {
@@ -46,8 +46,8 @@ struct Subscription {
 
 impl ChannelFeed {
     pub(super) fn new(cache: Arc<SharedCache>) -> ChannelFeed {
-        let (turn, hearing) = (AtomicUsize::new(0), Hearing::default());
-        ChannelFeed { cache, subscription: None, turn, pause: SHORTEST_PAUSE, hearing }
+        let (turn, push_state) = (AtomicUsize::new(0), PushState::default());
+        ChannelFeed { cache, subscription: None, turn, pause: SHORTEST_PAUSE, push_state }
     }
 
     async fn subscribe(&self) -> Option<Subscription> {
@@ -114,12 +114,12 @@ impl TokenFeed for ChannelFeed {
                     None => self.subscription = None,
                 }
             }
-            self.hearing.set(false);
+            self.push_state.set(false);
             // The link decides when to retry a dead server.
             self.cache.link.until_up().await;
             self.subscription = self.subscribe().await;
             if self.subscription.is_some() {
-                self.hearing.set(true);
+                self.push_state.set(true);
                 self.pause = SHORTEST_PAUSE;
                 return TokenEvent::Gap;
             }
@@ -128,7 +128,7 @@ impl TokenFeed for ChannelFeed {
         }
     }
 
-    fn hearing(&self) -> Option<Hearing> {
-        Some(self.hearing.clone())
+    fn push_state(&self) -> Option<PushState> {
+        Some(self.push_state.clone())
     }
 }

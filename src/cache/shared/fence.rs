@@ -73,7 +73,7 @@ impl Fences {
     }
 
     /// Reports whether an entry whose lookup began at this time is accepted.
-    pub(super) fn let_through(&self, digest: TokenDigest, began: ServerTime) -> bool {
+    pub(super) fn allows(&self, digest: TokenDigest, began: ServerTime) -> bool {
         let after_floor = match self.floor {
             Floor::None => true,
             Floor::Owed(_) => false,
@@ -244,13 +244,13 @@ mod tests {
     #[test]
     fn no_entry_passes_while_a_hold_is_undelivered_and_later_only_newer_ones() {
         let (mut fences, now) = fences(9);
-        assert!(fences.let_through(digest(1), ServerTime(1)));
+        assert!(fences.allows(digest(1), ServerTime(1)));
         fences.changed(digest(1), Cursor(5), now);
-        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)));
-        assert!(fences.let_through(digest(2), ServerTime(1)));
+        assert!(!fences.allows(digest(1), ServerTime(u64::MAX)));
+        assert!(fences.allows(digest(2), ServerTime(1)));
         assert_eq!((deliver(&mut fences, 100, now), fences.owed()), (vec![(digest(1), Cursor(5))], 0));
-        assert!(!fences.let_through(digest(1), ServerTime(100)));
-        assert!(fences.let_through(digest(1), ServerTime(101)));
+        assert!(!fences.allows(digest(1), ServerTime(100)));
+        assert!(fences.allows(digest(1), ServerTime(101)));
     }
 
     #[test]
@@ -263,7 +263,7 @@ mod tests {
         // It changes again while the first hold is on its way.
         fences.changed(digest(1), Cursor(6), now);
         fences.held(digest(1), Cursor(5), ServerTime(100), now);
-        assert!(!fences.let_through(digest(1), ServerTime(101)));
+        assert!(!fences.allows(digest(1), ServerTime(101)));
         assert_eq!(deliver(&mut fences, 200, now), [(digest(1), Cursor(6))]);
         for known in [5, 6] {
             fences.changed(digest(1), Cursor(known), now);
@@ -290,31 +290,31 @@ mod tests {
     fn after_a_change_of_all_tokens_only_newer_lookups_pass() {
         let (mut fences, now) = fences(9);
         fences.all_changed();
-        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)));
+        assert!(!fences.allows(digest(1), ServerTime(u64::MAX)));
         let early = fences.take(9).floor.unwrap();
         fences.all_changed();
         fences.raised(early, ServerTime(50), now);
-        assert!(!fences.let_through(digest(1), ServerTime(u64::MAX)), "the answer came before the second time");
+        assert!(!fences.allows(digest(1), ServerTime(u64::MAX)), "the answer came before the second time");
         deliver(&mut fences, 100, now);
-        assert!(!fences.let_through(digest(1), ServerTime(100)));
-        assert!(fences.let_through(digest(1), ServerTime(101)));
+        assert!(!fences.allows(digest(1), ServerTime(100)));
+        assert!(fences.allows(digest(1), ServerTime(101)));
     }
 
     #[test]
     fn no_entry_from_before_the_start_passes_until_the_change_log_was_read() {
         let now = Clock::system().instant();
         let [mut closed, mut caught_up, mut missed] = [(); 3].map(|()| Fences::new(LIFETIME));
-        assert!(!closed.let_through(digest(1), ServerTime(u64::MAX)));
+        assert!(!closed.allows(digest(1), ServerTime(u64::MAX)));
         deliver(&mut closed, 100, now);
-        assert!(!closed.let_through(digest(1), ServerTime(100)));
-        assert!(closed.let_through(digest(1), ServerTime(101)));
+        assert!(!closed.allows(digest(1), ServerTime(100)));
+        assert!(closed.allows(digest(1), ServerTime(101)));
         for fences in [&mut closed, &mut caught_up] {
             fences.caught_up();
-            assert!(fences.let_through(digest(1), ServerTime(1)));
+            assert!(fences.allows(digest(1), ServerTime(1)));
         }
         missed.all_changed();
         missed.caught_up();
-        assert!(!missed.let_through(digest(1), ServerTime(1)));
+        assert!(!missed.allows(digest(1), ServerTime(1)));
     }
 
     #[test]
@@ -327,19 +327,19 @@ mod tests {
         fences.changed(digest(4), Cursor(6), now);
         assert!(fences.of.len() <= 4 && fences.held.is_empty());
         for number in [0, 3, 77] {
-            assert!(!fences.let_through(digest(number), ServerTime(103)), "{number}");
-            assert!(fences.let_through(digest(number), ServerTime(104)), "{number}");
+            assert!(!fences.allows(digest(number), ServerTime(103)), "{number}");
+            assert!(fences.allows(digest(number), ServerTime(104)), "{number}");
         }
-        assert!(!fences.let_through(digest(4), ServerTime(104)));
+        assert!(!fences.allows(digest(4), ServerTime(104)));
 
         for number in 10..20 {
             fences.changed(digest(number), Cursor(7), now);
             assert!(fences.of.len() <= 4 && fences.owed.len() <= 4);
         }
-        assert!(!fences.let_through(digest(77), ServerTime(u64::MAX)), "too many are owed");
+        assert!(!fences.allows(digest(77), ServerTime(u64::MAX)), "too many are owed");
         deliver(&mut fences, 200, now);
-        assert!(!fences.let_through(digest(10), ServerTime(200)));
-        assert!(fences.let_through(digest(77), ServerTime(201)));
+        assert!(!fences.allows(digest(10), ServerTime(200)));
+        assert!(fences.allows(digest(77), ServerTime(201)));
     }
 
     #[test]
@@ -349,10 +349,10 @@ mod tests {
         fences.all_changed();
         deliver(&mut fences, 100, now);
         fences.changed(digest(2), Cursor(6), now + LIFETIME);
-        assert!(!fences.let_through(digest(1), ServerTime(100)));
+        assert!(!fences.allows(digest(1), ServerTime(100)));
         let later = now + LIFETIME + Duration::from_secs(1);
         fences.changed(digest(3), Cursor(7), later);
-        assert!(fences.let_through(digest(1), ServerTime(100)));
-        assert!(!fences.let_through(digest(2), ServerTime(100)), "still owed");
+        assert!(fences.allows(digest(1), ServerTime(100)));
+        assert!(!fences.allows(digest(2), ServerTime(100)), "still owed");
     }
 }

@@ -9,7 +9,7 @@
 //! every gateway. The hold rejects late fills and publishes the change on the channel.
 
 mod cause;
-mod doubt;
+mod unconfirmed;
 mod entry;
 mod feed;
 mod fence;
@@ -26,15 +26,15 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::config::settings::RedisCache;
-use crate::limits::Seldom;
+use crate::limits::LogLimiter;
 use crate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
 use crate::token::{TokenDigest, TokenRecord};
-use doubt::{Doubts, Heard};
 use entry::{Entry, Opened};
 use fence::Fences;
 use link::{Failure, Link};
 use scripts::{Scripts, ServerTime};
 use servers::Servers;
+use unconfirmed::{Heard, Unconfirmed};
 
 /// Tolerated clock difference between gateways. An entry older than `ttl` by more than this, or from the future, is
 /// rejected. So an attacker who replays old entries gains no more time.
@@ -84,11 +84,11 @@ pub struct SharedCache {
     ttl: Duration,
     timeout: Duration,
     fences: Mutex<Fences>,
-    doubts: Mutex<Doubts>,
+    unconfirmed: Mutex<Unconfirmed>,
     work: Notify,
     counters: SharedCounters,
-    bad_entries: Seldom,
-    refusals: Seldom,
+    bad_entries: LogLimiter,
+    refusals: LogLimiter,
 }
 
 impl SharedCache {
@@ -110,11 +110,11 @@ impl SharedCache {
             timeout: settings.timeout,
             // Longer than any entry is accepted.
             fences: Mutex::new(Fences::new(settings.ttl + 2 * SKEW)),
-            doubts: Mutex::default(),
+            unconfirmed: Mutex::default(),
             work: Notify::new(),
             counters: SharedCounters::default(),
-            bad_entries: Seldom::default(),
-            refusals: Seldom::default(),
+            bad_entries: LogLimiter::default(),
+            refusals: LogLimiter::default(),
         });
         let task = Arc::clone(&cache);
         (cache, async move {
@@ -153,7 +153,7 @@ impl SharedCache {
     /// `timeout`.
     pub async fn keep(&self, begun: Begun, record: &TokenRecord) {
         let Begun { digest, at: began } = begun;
-        if record.digest != digest || !self.fences().let_through(digest, began) {
+        if record.digest != digest || !self.fences().allows(digest, began) {
             return;
         }
         let Ok(value) = entry::seal(self.key.expose(), record, began, self.clock.now()) else { return };
@@ -189,17 +189,17 @@ impl SharedCache {
     /// Records a change that a feed reported before the change log was read. Until [`SharedCache::settled`], this
     /// gateway rejects every entry that it may affect. Never waits.
     pub fn told(&self, event: TokenEvent) {
-        self.doubts().tell(event);
+        self.unconfirmed().tell(event);
     }
 
     /// The changes that feeds have reported so far.
     pub fn heard(&self) -> Heard {
-        self.doubts().heard()
+        self.unconfirmed().heard()
     }
 
     /// Records that the change log was read, and passed to [`SharedCache::changed`], after these reports.
     pub fn settled(&self, heard: Heard) {
-        self.doubts().settle(heard);
+        self.unconfirmed().settle(heard);
     }
 
     /// Delivers holds and tells other gateways now, for a process that does not run the task. Gives up after a second:
@@ -246,8 +246,8 @@ impl SharedCache {
         age.is_some_and(|age| age <= self.ttl + SKEW)
             && wall.since(*kept) <= self.ttl + SKEW
             && kept.since(wall) <= SKEW
-            && self.fences().let_through(digest, *began)
-            && !self.doubts().concern(digest, entry.record.owner.id)
+            && self.fences().allows(digest, *began)
+            && !self.unconfirmed().concern(digest, entry.record.owner.id)
     }
 
     fn report_bad_entry(&self, digest: TokenDigest) {
@@ -280,7 +280,7 @@ impl SharedCache {
         self.fences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn doubts(&self) -> MutexGuard<'_, Doubts> {
-        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unconfirmed(&self) -> MutexGuard<'_, Unconfirmed> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,7 +26,7 @@ use crate::telemetry::Outcome;
 use crate::upstream::ClientBody;
 
 /// The dependencies of the login.
-pub struct LoginDesk {
+pub struct LoginEndpoint {
     /// Its settings.
     pub settings: settings::Login,
     /// Issues the tokens.
@@ -49,12 +49,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Only some servers would read the target as the path of the login.
-    pub(super) fn login_at(&self, target: &Target<'_>) -> Result<Option<&LoginDesk>, NoRoute> {
-        let Some(desk) = &self.generation.login else { return Ok(None) };
-        if desk.settings.takes(target.decoded_path()) {
-            return Ok(Some(desk));
+    pub(super) fn login_at(&self, target: &Target<'_>) -> Result<Option<&LoginEndpoint>, NoRoute> {
+        let Some(endpoint) = &self.generation.login else { return Ok(None) };
+        if endpoint.settings.takes(target.decoded_path()) {
+            return Ok(Some(endpoint));
         }
-        match target.other_readings().any(|path| desk.settings.takes(path)) {
+        match target.other_readings().any(|path| endpoint.settings.takes(path)) {
             true => Err(NoRoute::TwoReadings),
             false => Ok(None),
         }
@@ -64,18 +64,18 @@ impl Gateway {
     /// first error is reported.
     pub(super) async fn log_in(
         &self,
-        desk: &LoginDesk,
+        endpoint: &LoginEndpoint,
         head: &request::Parts,
         body: ClientBody,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let unread = !body.is_end_stream();
         let mut response = match head.method {
-            Method::POST => match read(desk, head, body, self.generation.forms.begin(exchange.sender())?).await? {
+            Method::POST => match read(endpoint, head, body, self.generation.forms.begin(exchange.sender())?).await? {
                 Ok((name, password)) => {
                     exchange.has_read_body();
                     let login = Login { name, password, from: exchange.peer().address.ip() };
-                    self.give(desk, login, exchange).await?
+                    self.give(endpoint, login, exchange).await?
                 }
                 Err(bad) => {
                     exchange.ends(Outcome::LoginInvalid, bad.status());
@@ -101,8 +101,13 @@ impl Gateway {
         Ok(response)
     }
 
-    async fn give(&self, desk: &LoginDesk, login: Login, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
-        match desk.issuer.log_in(login).await {
+    async fn give(
+        &self,
+        endpoint: &LoginEndpoint,
+        login: Login,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        match endpoint.issuer.log_in(login).await {
             Ok(key) => {
                 exchange.ends(Outcome::LoggedIn, StatusCode::OK);
                 // Serialising a text cannot fail.
@@ -127,7 +132,7 @@ impl Gateway {
 
 /// Reads the form in any of its formats.
 async fn read(
-    desk: &LoginDesk,
+    endpoint: &LoginEndpoint,
     head: &request::Parts,
     body: ClientBody,
     expected: Expected,
@@ -138,10 +143,12 @@ async fn read(
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
         // An empty body needs no media type.
-        Err(_) if expected.is_empty(body, &head.headers, &desk.settings).await? => return Ok(Form::default().check()),
+        Err(_) if expected.is_empty(body, &head.headers, &endpoint.settings).await? => {
+            return Ok(Form::default().check());
+        }
         Err(bad) => return Ok(Err(bad)),
     };
-    let text = expected.read(body, &head.headers, &desk.settings).await?;
+    let text = expected.read(body, &head.headers, &endpoint.settings).await?;
     if text.is_empty() {
         return Ok(Form::default().check());
     }

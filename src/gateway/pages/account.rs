@@ -70,22 +70,22 @@ impl Gateway {
 
 impl Visit<'_> {
     fn to_login(&self) -> Answer {
-        let (login, account) = (self.desk.path(Page::Login), self.desk.path(Page::Account));
+        let (login, account) = (self.endpoint.path(Page::Login), self.endpoint.path(Page::Account));
         Answer::to(format!("{login}?next={}", identity::encode(&account, b"&+#")))
     }
 
     async fn account_page(&self, user: &Identity, status: StatusCode, notice: Notice<'_>) -> Result<Answer, Refusal> {
-        let tokens = match self.desk.issuer.tokens_of(user.subject()).await {
+        let tokens = match self.endpoint.issuer.tokens_of(user.subject()).await {
             Ok(tokens) => tokens,
             Err(failure) => return Ok(failed(&failure)),
         };
         let csrf = self.secret()?.masked().map_err(|_| Refusal::Internal)?;
-        let (account, logout) = (self.desk.path(Page::Account), self.desk.path(Page::Logout));
+        let (account, logout) = (self.endpoint.path(Page::Account), self.endpoint.path(Page::Logout));
         let name = identity::decode(user.values().user_name.to_str().unwrap_or_default());
         let page = AccountPage {
             user: &name,
             tokens: &tokens,
-            offers: self.desk.offers,
+            offers: self.endpoint.offers,
             seal: FormSeal { action: &account, csrf: &csrf },
             logout: FormSeal { action: &logout, csrf: &csrf },
             notice,
@@ -94,7 +94,7 @@ impl Visit<'_> {
     }
 
     async fn change(&self, user: &Identity, mut form: PageForm, exchange: &Exchange) -> Result<Done, LoginFailure> {
-        let issuer = &self.desk.issuer;
+        let issuer = &self.endpoint.issuer;
         if form.action == "revoke" {
             let token = form.token.parse().map(TokenId);
             let token = token.map_err(|_| LoginFailure::Unfulfilled("You do not have this token.".to_owned()))?;
@@ -108,14 +108,14 @@ impl Visit<'_> {
             from: exchange.peer().address.ip(),
         };
         match form.action.as_str() {
-            "reveal" if self.desk.offers.recoverable => {
+            "reveal" if self.endpoint.offers.recoverable => {
                 Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
             }
             "reset" => Ok(Done::Key(
                 "Your new login token; the old one no longer works:",
                 issuer.login_token(confirmed, true).await?,
             )),
-            "create" if self.desk.offers.named => {
+            "create" if self.endpoint.offers.named => {
                 let name = form.name.trim().to_owned();
                 Ok(Done::Key(
                     "Copy your new token now; it is not shown again:",

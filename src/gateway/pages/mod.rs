@@ -37,7 +37,7 @@ const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-p
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The dependencies of the pages.
-pub struct PageDesk {
+pub struct PagesEndpoint {
     settings: settings::Browser,
     login: settings::Login,
     issuer: IssuerHandle,
@@ -64,7 +64,7 @@ pub(super) enum Page {
 
 /// A request for a page.
 struct Visit<'r> {
-    desk: &'r PageDesk,
+    endpoint: &'r PagesEndpoint,
     head: &'r request::Parts,
     target: &'r Target<'r>,
     secure: bool,
@@ -81,12 +81,17 @@ struct Answer {
     retry_after: Option<u64>,
 }
 
-impl PageDesk {
+impl PagesEndpoint {
     /// Creates the dependencies for these settings.
-    pub fn new(settings: settings::Browser, login: settings::Login, issuer: IssuerHandle, offers: Offers) -> PageDesk {
+    pub fn new(
+        settings: settings::Browser,
+        login: settings::Login,
+        issuer: IssuerHandle,
+        offers: Offers,
+    ) -> PagesEndpoint {
         let policy = HeaderValue::try_from(html::policy());
         let policy = policy.unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
-        PageDesk { settings, login, issuer, offers, policy }
+        PagesEndpoint { settings, login, issuer, offers, policy }
     }
 
     fn path(&self, page: Page) -> String {
@@ -115,12 +120,12 @@ impl Gateway {
     ///
     /// # Errors
     /// Only some servers would read the target as the path of a page.
-    pub(super) fn page_at(&self, target: &Target<'_>) -> Result<Option<(&PageDesk, Page)>, NoRoute> {
-        let Some(desk) = &self.generation.pages else { return Ok(None) };
-        if let Some(page) = desk.page(target.decoded_path()) {
-            return Ok(Some((desk, page)));
+    pub(super) fn page_at(&self, target: &Target<'_>) -> Result<Option<(&PagesEndpoint, Page)>, NoRoute> {
+        let Some(endpoint) = &self.generation.pages else { return Ok(None) };
+        if let Some(page) = endpoint.page(target.decoded_path()) {
+            return Ok(Some((endpoint, page)));
         }
-        match target.other_readings().any(|path| desk.page(path).is_some()) {
+        match target.other_readings().any(|path| endpoint.page(path).is_some()) {
             true => Err(NoRoute::TwoReadings),
             false => Ok(None),
         }
@@ -129,14 +134,14 @@ impl Gateway {
     /// Handles a request for a page.
     pub(super) async fn show(
         &self,
-        desk: &PageDesk,
+        endpoint: &PagesEndpoint,
         page: Page,
         head: &request::Parts,
         body: ClientBody,
         target: &Target<'_>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let visit = Visit { desk, head, target, secure: exchange.peer().secure };
+        let visit = Visit { endpoint, head, target, secure: exchange.peer().secure };
         let methods = if page == Page::Logout { "POST, OPTIONS" } else { "GET, HEAD, POST, OPTIONS" };
         let unread = !http_body::Body::is_end_stream(&body);
         let was_read = head.method == Method::POST;
@@ -154,9 +159,13 @@ impl Gateway {
                 self.account(&visit, exchange).await?
             }
             (&Method::POST, page) => {
-                let form =
-                    PageForm::read(self.generation.forms.begin(exchange.sender())?, body, &head.headers, &desk.login)
-                        .await?;
+                let form = PageForm::read(
+                    self.generation.forms.begin(exchange.sender())?,
+                    body,
+                    &head.headers,
+                    &endpoint.login,
+                )
+                .await?;
                 match csrf::check_form(&head.headers, target, visit.secure, &form.csrf) {
                     Err(fault) => visit.forged(&fault),
                     Ok(()) => match page {
@@ -178,7 +187,7 @@ impl Gateway {
             }
         };
         exchange.ends(answer.outcome, answer.status);
-        let mut response = answer.into_response(desk, exchange);
+        let mut response = answer.into_response(endpoint, exchange);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         if unread && !was_read {
             reply::ends_connection(&mut response, exchange);
@@ -225,7 +234,7 @@ impl<'r> Visit<'r> {
     ) -> Result<Answer, Refusal> {
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
-        let action = self.desk.path(Page::Login);
+        let action = self.endpoint.path(Page::Login);
         let (seal, next) = (FormSeal { action: &action, csrf: &csrf }, next.as_deref().unwrap_or_default());
         let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, notice }));
         answer.cookies.push(csrf_cookie(&secret));
@@ -242,7 +251,7 @@ impl<'r> Visit<'r> {
         };
         let login = Login { name, password, from: exchange.peer().address.ip() };
         let former = self.session().map(ShownKey::digest);
-        match self.desk.issuer.open_session(login, former).await {
+        match self.endpoint.issuer.open_session(login, former).await {
             Ok(key) => Ok(self.welcome(&key, next)),
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
@@ -254,9 +263,9 @@ impl<'r> Visit<'r> {
     }
 
     fn welcome(&self, key: &TokenKey, next: Option<String>) -> Answer {
-        let mut answer = Answer::to(next.unwrap_or_else(|| self.desk.path(Page::Account)));
+        let mut answer = Answer::to(next.unwrap_or_else(|| self.endpoint.path(Page::Account)));
         answer.outcome = Outcome::LoggedIn;
-        let age = self.desk.settings.session_ttl.as_secs();
+        let age = self.endpoint.settings.session_ttl.as_secs();
         answer.cookies.push(session_cookie(key.expose(), age));
         answer.cookies.extend(ShownKey::parse(key.expose()).map(|key| csrf_cookie(&CsrfSecret::of_session(key))));
         answer
@@ -264,11 +273,11 @@ impl<'r> Visit<'r> {
 
     async fn log_out(&self, form: &PageForm) -> Answer {
         if let Some(session) = self.session()
-            && let Err(failure) = self.desk.issuer.end_session(session.digest()).await
+            && let Err(failure) = self.endpoint.issuer.end_session(session.digest()).await
         {
             return failed(&failure);
         }
-        let (login, here) = (self.desk.path(Page::Login), self.desk.path(Page::Logout));
+        let (login, here) = (self.endpoint.path(Page::Login), self.endpoint.path(Page::Logout));
         let mut answer = match self.next(form.next.as_deref()) {
             Some(next) if next != here => Answer::to(next),
             _ => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
@@ -280,7 +289,7 @@ impl<'r> Visit<'r> {
     }
 
     fn forged(&self, fault: &CsrfFault) -> Answer {
-        let login = self.desk.path(Page::Login);
+        let login = self.endpoint.path(Page::Login);
         let text = format!("CSRF verification failed. Request aborted. {fault}");
         let mut answer = message(StatusCode::FORBIDDEN, "Forbidden", &text, Some((&login, "Log in")));
         answer.outcome = Outcome::Csrf;
@@ -297,7 +306,7 @@ impl Answer {
         Answer { to: Some(path), ..Answer::new(StatusCode::FOUND, String::new()) }
     }
 
-    fn into_response(self, desk: &PageDesk, exchange: &Exchange) -> Response<Body> {
+    fn into_response(self, endpoint: &PagesEndpoint, exchange: &Exchange) -> Response<Body> {
         let mut response = reply::text(self.status, self.html, exchange);
         let fields = response.headers_mut();
         for (name, value) in [
@@ -312,7 +321,7 @@ impl Answer {
         ] {
             fields.insert(name, HeaderValue::from_static(value));
         }
-        fields.insert(CONTENT_SECURITY_POLICY, desk.policy.clone());
+        fields.insert(CONTENT_SECURITY_POLICY, endpoint.policy.clone());
         for cookie in self.cookies {
             if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
                 cookie.set_sensitive(true);

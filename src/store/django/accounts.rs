@@ -6,8 +6,8 @@ use super::database::DjangoDatabase;
 use super::rows::{Person, UserRow};
 use super::{DjangoStore, statement};
 use crate::store::{
-    AccountError, AccountStore, Arrival, Batch, DetailsChange, Gone, Import, Issued, NewUser, Origin, Page, Password,
-    StoreError, Taken, User,
+    AccountError, AccountStore, Arrival, Batch, DeletedUser, DetailsChange, Import, Issued, NewUser, Origin, Page,
+    Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -79,7 +79,7 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Ok(Vec::new())
     }
 
-    async fn miss(&self, _user: SubjectId, _import: &Import) -> Result<Gone, AccountError> {
+    async fn miss(&self, _user: SubjectId, _import: &Import) -> Result<DeletedUser, AccountError> {
         Err(AccountError::InDjango)
     }
 

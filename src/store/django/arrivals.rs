@@ -11,7 +11,7 @@ use super::{DjangoStore, statement};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{self, DjangoMode, DjangoUrl};
 use crate::store::postgres::PostgresDatabase;
-use crate::store::{Arrival, ArrivingToken, OpenError, StoreError, Unreadable, Withheld};
+use crate::store::{Arrival, ArrivingToken, NotImportable, OpenError, StoreError, Unreadable};
 use crate::token::Restrictions;
 
 /// Number of users per query.
@@ -129,11 +129,11 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
     let Restrictions { disabled, read_only, networks } = &token.restrictions;
     let withheld = match (token.is_live(now), disabled, read_only, networks) {
-        (false, true, ..) => Some(Withheld::Disabled),
-        (false, false, ..) => Some(Withheld::Expired),
-        (true, ..) if is_shared => Some(Withheld::Shared),
-        (true, _, true, _) => Some(Withheld::ReadOnly),
-        (true, _, false, Some(_)) => Some(Withheld::Networks),
+        (false, true, ..) => Some(NotImportable::Disabled),
+        (false, false, ..) => Some(NotImportable::Expired),
+        (true, ..) if is_shared => Some(NotImportable::Shared),
+        (true, _, true, _) => Some(NotImportable::ReadOnly),
+        (true, _, false, Some(_)) => Some(NotImportable::Networks),
         (true, _, false, None) => None,
     };
     ArrivingToken { key: token.key, created: token.created, expires: token.expires, withheld }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::store::{Hearing, TokenEvent, TokenFeed};
+use crate::store::{PushState, TokenEvent, TokenFeed};
 
 /// Passes events on, and counts possible losses.
 pub(super) struct DjangoFeed {
@@ -36,8 +36,8 @@ impl DjangoFeed {
 impl TokenFeed for DjangoFeed {
     async fn next(&mut self) -> TokenEvent {
         let event = tokio::select! {
-            event = heard(self.triggers.as_deref_mut()) => event,
-            event = told(&mut self.own) => event,
+            event = next_pushed(self.triggers.as_deref_mut()) => event,
+            event = next_own(&mut self.own) => event,
         };
         if event == TokenEvent::Gap {
             self.missed.fetch_add(1, Ordering::AcqRel);
@@ -45,19 +45,19 @@ impl TokenFeed for DjangoFeed {
         event
     }
 
-    fn hearing(&self) -> Option<Hearing> {
-        self.triggers.as_ref()?.hearing()
+    fn push_state(&self) -> Option<PushState> {
+        self.triggers.as_ref()?.push_state()
     }
 }
 
-async fn heard(triggers: Option<&mut (dyn TokenFeed + 'static)>) -> TokenEvent {
+async fn next_pushed(triggers: Option<&mut (dyn TokenFeed + 'static)>) -> TokenEvent {
     match triggers {
         Some(triggers) => triggers.next().await,
         None => std::future::pending().await,
     }
 }
 
-async fn told(own: &mut broadcast::Receiver<TokenEvent>) -> TokenEvent {
+async fn next_own(own: &mut broadcast::Receiver<TokenEvent>) -> TokenEvent {
     match own.recv().await {
         Ok(event) => event,
         Err(RecvError::Lagged(_)) => TokenEvent::Gap,

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::database::DjangoDatabase;
 use super::feed::DjangoFeed;
 use super::rows::{Token, TokenRow, check_fits};
-use super::triggers::Told;
+use super::triggers::TriggerCoverage;
 use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
@@ -68,7 +68,7 @@ impl<D: DjangoDatabase> TokenStore for DjangoStore<D> {
     }
 
     fn feed(&self) -> Option<Box<dyn TokenFeed>> {
-        let inner = self.database.feed().filter(|_| self.told == Told::All);
+        let inner = self.database.feed().filter(|_| self.triggers == TriggerCoverage::All);
         Some(Box::new(DjangoFeed::new(inner, self.own.subscribe(), Arc::clone(&self.missed))))
     }
 

@@ -170,7 +170,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
     async fn make(&self, owner: SubjectId, key: TokenKey, others: &[Token]) -> Result<Issued, LedgerError> {
         let may_write = self.may_write();
         if !others.is_empty() && (may_write.is_err() || self.one_each || self.no_new_tokens.is_some()) {
-            return Err(LedgerError::NoneCounts(owner));
+            return Err(LedgerError::NoValidToken(owner));
         }
         may_write?;
         if let Some(why) = &self.no_new_tokens {

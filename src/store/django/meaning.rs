@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::columns::{Column, Kind};
 use super::dialect::Dialect;
-use super::values::{Odd, computed, truth, written};
+use super::values::{InvalidValue, computed, truth, written};
 use crate::clock::Timestamp;
 use crate::config::settings::Columns;
 use crate::token::{Networks, Restrictions};
@@ -19,16 +19,16 @@ const BETWEEN: char = ',';
 /// The meanings of the columns of one token table and one user table.
 #[derive(Default)]
 pub(super) struct Meanings {
-    expires: Option<Meant>,
+    expires: Option<ConfiguredColumn>,
     /// Whether the token is enabled.
-    token_flags: Vec<Meant>,
-    write_enabled: Option<Meant>,
-    networks: Option<Meant>,
-    user_flags: Vec<Meant>,
+    token_flags: Vec<ConfiguredColumn>,
+    write_enabled: Option<ConfiguredColumn>,
+    networks: Option<ConfiguredColumn>,
+    user_flags: Vec<ConfiguredColumn>,
 }
 
 /// A column with a meaning.
-struct Meant {
+struct ConfiguredColumn {
     column: Column,
     /// The table, for the log.
     table: String,
@@ -79,7 +79,7 @@ impl Meanings {
             }
             let (column, table) = (column.clone(), table.to_owned());
             let is_time = column.kind() == Kind::Time && dialect != Dialect::Sqlite;
-            Some(Meant { column, table, disables, is_time, told: AtomicBool::new(false) })
+            Some(ConfiguredColumn { column, table, disables, is_time, told: AtomicBool::new(false) })
         };
         let truth: &[Kind] = &[Kind::Truth, Kind::Text];
         let set: &[Kind] = &[Kind::Truth, Kind::Text, Kind::Time, Kind::Date];
@@ -136,7 +136,7 @@ impl Meanings {
         if let (Some(meant), Some(text)) = (&self.expires, &facts.expires) {
             match meant.end(text) {
                 Ok(end) => limits.expires = end,
-                Err(Odd) => {
+                Err(InvalidValue) => {
                     meant.tell();
                     limits.restrictions.disabled = true;
                 }
@@ -145,7 +145,7 @@ impl Meanings {
         if let (Some(meant), Some(text)) = (&self.networks, &facts.networks) {
             match meant.networks(text) {
                 Ok(networks) => limits.restrictions.networks = networks,
-                Err(Odd) => {
+                Err(InvalidValue) => {
                     meant.tell();
                     limits.restrictions.disabled = true;
                 }
@@ -160,12 +160,12 @@ impl Meanings {
     }
 }
 
-impl Meant {
+impl ConfiguredColumn {
     fn place(&self, dialect: Dialect, table: &str) -> String {
         format!("{table}.{}", dialect.quoted(&self.column.name))
     }
 
-    /// A text for [`Meant::allows`], never NULL.
+    /// A text for [`ConfiguredColumn::allows`], never NULL.
     fn flag(&self, dialect: Dialect, table: &str) -> String {
         let place = self.place(dialect, table);
         match (self.disables, self.column.kind()) {
@@ -181,7 +181,7 @@ impl Meant {
         }
     }
 
-    /// A text for [`Meant::end`].
+    /// A text for [`ConfiguredColumn::end`].
     fn time(&self, dialect: Dialect) -> String {
         let place = self.place(dialect, "t");
         match (dialect, self.column.kind()) {
@@ -200,12 +200,12 @@ impl Meant {
     }
 
     /// When the token expires; `None`: never.
-    fn end(&self, text: &str) -> Result<Option<Timestamp>, Odd> {
+    fn end(&self, text: &str) -> Result<Option<Timestamp>, InvalidValue> {
         if self.is_time { computed(text) } else { written(text).map(Some) }
     }
 
     /// The networks that may use the token; `None`: all.
-    fn networks(&self, text: &str) -> Result<Option<Networks>, Odd> {
+    fn networks(&self, text: &str) -> Result<Option<Networks>, InvalidValue> {
         let kind = self.column.kind.to_ascii_lowercase();
         // A text can contain JSON: SQLite and MariaDB have no JSON type.
         let networks = match self.column.kind() {
@@ -214,15 +214,15 @@ impl Meant {
             Kind::Text if text == "null" || text.starts_with(['[', '"']) => Networks::from_json(text),
             _ => Networks::parse(text),
         };
-        networks.map_err(|_| Odd)
+        networks.map_err(|_| InvalidValue)
     }
 
     fn allows(&self, value: &str) -> bool {
         match truth(value) {
             Ok(set) => set != self.disables,
             // A text that contains a time.
-            Err(Odd) if self.disables && written(value).is_ok() => false,
-            Err(Odd) => {
+            Err(InvalidValue) if self.disables && written(value).is_ok() => false,
+            Err(InvalidValue) => {
                 self.tell();
                 false
             }
@@ -241,7 +241,7 @@ impl Meant {
     }
 }
 
-fn flags(dialect: Dialect, table: &str, all: &[Meant]) -> String {
+fn flags(dialect: Dialect, table: &str, all: &[ConfiguredColumn]) -> String {
     let all: Vec<String> = all.iter().map(|meant| meant.flag(dialect, table)).collect();
     match (all.as_slice(), dialect) {
         ([], _) => dialect.text("''"),
@@ -251,14 +251,14 @@ fn flags(dialect: Dialect, table: &str, all: &[Meant]) -> String {
 }
 
 /// Whether all these columns, with these values, allow it.
-fn all_allow(meant: &[Meant], values: &str) -> bool {
+fn all_allow(meant: &[ConfiguredColumn], values: &str) -> bool {
     if meant.is_empty() {
         return true;
     }
     // A text that contains a comma makes more values than there are columns.
     let fits = values.split(BETWEEN).count() == meant.len();
     if !fits {
-        meant.iter().for_each(Meant::tell);
+        meant.iter().for_each(ConfiguredColumn::tell);
     }
     fits && meant.iter().zip(values.split(BETWEEN)).all(|(meant, value)| meant.allows(value))
 }

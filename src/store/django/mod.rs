@@ -46,7 +46,7 @@ use self::mysql::MysqlDatabase;
 use self::rows::{Person, Token, TokenRow, UserRow};
 use self::sqlite::SqliteFile;
 use self::texts::Texts;
-use self::triggers::Told;
+use self::triggers::TriggerCoverage;
 use super::error::unavailable;
 use super::outage::StoreOutage;
 use super::password::Hasher;
@@ -89,7 +89,7 @@ struct DjangoStore<D> {
     /// Reports this process's own changes.
     own: broadcast::Sender<TokenEvent>,
     /// Which triggers report changes.
-    told: Told,
+    triggers: TriggerCoverage,
     /// How often notifications may have been lost.
     missed: Arc<AtomicI64>,
     outage: StoreOutage,
@@ -138,7 +138,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             clock,
             no_sessions: looked.no_sessions,
             own: broadcast::Sender::new(EVENTS),
-            told: looked.told,
+            triggers: looked.triggers,
             missed: Arc::default(),
             outage: StoreOutage::default(),
         })
@@ -146,10 +146,10 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 
     /// The store, for a process that issues tokens in this format.
     fn into_store(self, format: TokenFormat) -> Store {
-        let (no_sessions, told, remarks) = (self.no_sessions.clone(), self.told.clone(), self.remarks.clone());
+        let (no_sessions, triggers, remarks) = (self.no_sessions.clone(), self.triggers.clone(), self.remarks.clone());
         let all = Store::bare(DjangoStore { format, ..self });
-        let is_told = told == Told::All;
-        let broken_triggers = if let Told::Some(broken) = told { broken } else { Vec::new() };
+        let pushes_changes = triggers == TriggerCoverage::All;
+        let broken_triggers = if let TriggerCoverage::Some(broken) = triggers { broken } else { Vec::new() };
         if !broken_triggers.is_empty() {
             tracing::warn!(
                 code = "django_triggers_out_of_date",
@@ -158,7 +158,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
                  `tokengate django triggers | psql DATABASE`"
             );
         }
-        Store { sessions: no_sessions.map_or(all.sessions, Err), is_told, broken_triggers, remarks, ..all }
+        Store { sessions: no_sessions.map_or(all.sessions, Err), pushes_changes, broken_triggers, remarks, ..all }
     }
 
     /// The tokens of these rows, without duplicates.

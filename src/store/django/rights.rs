@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::sql::Statement;
 
 /// An id that no user has.
-const NOBODY: i64 = -1;
+const UNUSED_ID: i64 = -1;
 
 /// The missing permissions for a table.
 pub(super) struct Missing {
@@ -33,16 +33,16 @@ impl Missing {
 /// The missing permissions for tokens.
 pub(super) async fn of_tokens<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
     let never = D::DIALECT.written(Timestamp::from_micros(0));
-    let token = |text| statement(text).bind("").bind(never.clone()).bind(NOBODY);
+    let token = |text| statement(text).bind("").bind(never.clone()).bind(UNUSED_ID);
     let replace = token(&texts.replace).bind("");
-    let delete = statement(&texts.delete).bind("").bind(NOBODY);
+    let delete = statement(&texts.delete).bind("").bind(UNUSED_ID);
     missing(database, [("INSERT", token(&texts.insert)), ("UPDATE", replace), ("DELETE", delete)]).await
 }
 
 /// The missing permissions for sessions.
 pub(super) async fn of_sessions<D: DjangoDatabase>(database: &D, texts: &Texts) -> Option<Missing> {
     let never = D::DIALECT.written(Timestamp::from_micros(0));
-    let open = statement(&texts.open_session).bind("").bind("").bind(never).bind(NOBODY).bind("");
+    let open = statement(&texts.open_session).bind("").bind("").bind(never).bind(UNUSED_ID).bind("");
     missing(database, [("INSERT", open), ("DELETE", statement(&texts.end_session).bind(""))]).await
 }
 

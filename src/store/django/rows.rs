@@ -69,7 +69,7 @@ pub(super) struct Person {
 /// A value that Django allows but that does not fit into a header for upstreams.
 #[derive(Debug, thiserror::Error)]
 #[error("the {what} of the user with the id {id} takes more than {LONGEST_VALUE} bytes when percent-encoded")]
-struct Unfit {
+struct TooLong {
     id: SubjectId,
     what: &'static str,
 }
@@ -195,7 +195,7 @@ impl UserRow {
 /// # Errors
 /// [`StoreError::Broken`] if a value does not fit.
 pub(super) fn check_fits(account: &Account) -> Result<(), StoreError> {
-    let unfit = |what| Err(broken(Unfit { id: account.id, what }));
+    let unfit = |what| Err(broken(TooLong { id: account.id, what }));
     if account.name.is_empty() || encode(&account.name, b"").len() > LONGEST_VALUE {
         return unfit("name");
     }

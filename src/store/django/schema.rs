@@ -9,7 +9,7 @@ use super::rows::{TokenRow, UserRow};
 use super::sessions::SessionRow;
 use super::statement;
 use super::texts::{Shape, Texts};
-use super::triggers::{self, Told};
+use super::triggers::{self, TriggerCoverage};
 use crate::config::settings::{Django, DjangoMode};
 use crate::store::{NoSessions, OpenError, StoreError};
 use crate::token::TokenKey;
@@ -34,7 +34,7 @@ pub(super) struct Looked {
     /// Why the gateway can store no sessions here.
     pub(super) no_sessions: Option<NoSessions>,
     /// Which triggers report changes.
-    pub(super) told: Told,
+    pub(super) triggers: TriggerCoverage,
 }
 
 /// The requirements for a table.
@@ -94,8 +94,8 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
         return Err(OpenError::NotWritable { store: database.place(), wrong: missing.told(&names.token_table) });
     }
     let no_sessions = look_for_sessions(database, names, &texts).await.map_err(failed)?;
-    let told = match database.feed() {
-        None => Told::Nothing,
+    let triggers = match database.feed() {
+        None => TriggerCoverage::None,
         Some(_) => triggers::look(database, names, no_sessions.is_none()).await.map_err(failed)?,
     };
     let no_new_tokens = no_new_tokens(&names.token_table, &tokens, &meanings);
@@ -105,7 +105,7 @@ pub(super) async fn look<D: DjangoDatabase>(database: &D, names: &Django) -> Res
     }
     let (one_each, keys_unique) = (is_unique("user_id"), is_unique("key"));
     let key_width = tokens.iter().find(|column| column.name == "key").and_then(Column::width);
-    Ok(Looked { texts, meanings, key_width, one_each, keys_unique, no_new_tokens, remarks, no_sessions, told })
+    Ok(Looked { texts, meanings, key_width, one_each, keys_unique, no_new_tokens, remarks, no_sessions, triggers })
 }
 
 /// Finds the meaning of the token and user columns.

@@ -16,13 +16,13 @@ const VERSION: &str = "2";
 
 /// Which changes the triggers report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum TriggerCoverage {
     /// All changes.
     All,
     /// Some changes; the errors of the other triggers.
     Some(Vec<String>),
     /// No changes.
-    Nothing,
+    None,
 }
 
 /// A trigger of the script.
@@ -119,7 +119,7 @@ pub(super) async fn look<D: DjangoDatabase>(
     database: &D,
     names: &Django,
     with_sessions: bool,
-) -> Result<Told, StoreError> {
+) -> Result<TriggerCoverage, StoreError> {
     let tables: [(&String, &[Wanted]); 5] = [
         (&names.token_table, &ON_TOKENS),
         (&names.user_table, &ON_USERS),
@@ -152,9 +152,9 @@ pub(super) async fn look<D: DjangoDatabase>(
         }
     }
     Ok(match (wrong.is_empty(), right) {
-        (true, _) => Told::All,
-        (false, 0) => Told::Nothing,
-        (false, _) => Told::Some(wrong),
+        (true, _) => TriggerCoverage::All,
+        (false, 0) => TriggerCoverage::None,
+        (false, _) => TriggerCoverage::Some(wrong),
     })
 }
 

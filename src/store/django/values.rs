@@ -3,37 +3,37 @@
 use crate::clock::Timestamp;
 
 /// The error for an invalid value.
-pub(super) struct Odd;
+pub(super) struct InvalidValue;
 
 /// Parses a boolean, a number or a text.
-pub(super) fn truth(value: &str) -> Result<bool, Odd> {
+pub(super) fn truth(value: &str) -> Result<bool, InvalidValue> {
     let is = |words: [&str; 3]| words.iter().any(|word| value.trim().eq_ignore_ascii_case(word));
     match (is(["1", "t", "true"]), is(["0", "f", "false"])) {
         (true, _) => Ok(true),
         (_, true) => Ok(false),
-        _ => Err(Odd),
+        _ => Err(InvalidValue),
     }
 }
 
-/// Parses a time from [`Meant::time`] for a time column; `None`: never.
-pub(super) fn computed(value: &str) -> Result<Option<Timestamp>, Odd> {
+/// Parses a time from [`ConfiguredColumn::time`] for a time column; `None`: never.
+pub(super) fn computed(value: &str) -> Result<Option<Timestamp>, InvalidValue> {
     match value {
         "infinity" => Ok(None),
         "-infinity" => Ok(Some(Timestamp::from_micros(i64::MIN))),
         _ => {
             let micros = value.strip_prefix('@').and_then(|micros| micros.parse().ok());
-            micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(Odd)
+            micros.map(|micros| Some(Timestamp::from_micros(micros))).ok_or(InvalidValue)
         }
     }
 }
 
 /// Parses a time that Django wrote into a text column.
-pub(super) fn written(value: &str) -> Result<Timestamp, Odd> {
+pub(super) fn written(value: &str) -> Result<Timestamp, InvalidValue> {
     let text = value.replacen(' ', "T", 1);
     let has_zone =
         text.ends_with(['Z', 'z']) || text.split_once('T').is_some_and(|(_, time)| time.contains(['+', '-']));
     let text = if has_zone { text } else { format!("{text}Z") };
-    text.parse().map_err(|_| Odd)
+    text.parse().map_err(|_| InvalidValue)
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Passwords, and their stored hashes.
 //!
-//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`Kept`] also reads those of Django.
+//! New hashes are Argon2id PHC strings with the parameters that OWASP recommends; [`StoredHash`] also reads those of
+//! Django.
 //! Hashing deliberately takes tens of milliseconds and megabytes. The [`Hasher`] therefore runs a few at a time on its
 //! own threads, outside any transaction.
 
 mod hasher;
-mod kept;
+mod stored_hash;
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::hasher::Hasher;
 pub use self::hasher::HashingFailed;
-use self::kept::Kept;
+use self::stored_hash::StoredHash;
 
 /// OWASP, Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -59,7 +60,7 @@ impl fmt::Debug for Password {
 /// Returns the algorithm of a hash that is not supported. `None` for a supported hash, and for a deliberately unusable
 /// one: an empty text, or one that begins with `!`, as in Django.
 pub(super) fn unverifiable(kept: &str) -> Option<String> {
-    if kept.is_empty() || kept.starts_with('!') || Kept::read(kept).is_some() {
+    if kept.is_empty() || kept.starts_with('!') || StoredHash::read(kept).is_some() {
         return None;
     }
     let is_name =
@@ -77,7 +78,7 @@ fn hash(password: &Password) -> argon2::password_hash::Result<String> {
 
 /// `kept` is `None` for a user who is unknown or inactive.
 fn fits(password: &Password, kept: Option<&str>) -> bool {
-    match kept.and_then(Kept::read) {
+    match kept.and_then(StoredHash::read) {
         Some(kept) => kept.fits(password),
         None => {
             // Does the same work as for a user with a hash: otherwise the queue would reveal whether users exist.

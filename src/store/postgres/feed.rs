@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::store::{Hearing, TokenEvent, TokenFeed};
+use crate::store::{PushState, TokenEvent, TokenFeed};
 use crate::telemetry::Outage;
 use crate::token::{SubjectId, TokenDigest};
 
@@ -34,7 +34,7 @@ pub(super) struct PostgresFeed {
     /// The collecting task, until the first call starts it.
     collector: Option<Collector>,
     collecting: JoinSet<()>,
-    hearing: Hearing,
+    push_state: PushState,
 }
 
 struct Collector {
@@ -42,15 +42,15 @@ struct Collector {
     /// Longest wait for a response.
     timeout: Duration,
     events: mpsc::Sender<TokenEvent>,
-    hearing: Hearing,
+    push_state: PushState,
 }
 
 impl PostgresFeed {
     pub(super) fn new(options: PgConnectOptions, timeout: Duration) -> PostgresFeed {
         let (sender, events) = mpsc::channel(WAITING);
-        let hearing = Hearing::default();
-        let collector = Some(Collector { options, timeout, events: sender, hearing: hearing.clone() });
-        PostgresFeed { events, collector, collecting: JoinSet::new(), hearing }
+        let push_state = PushState::default();
+        let collector = Some(Collector { options, timeout, events: sender, push_state: push_state.clone() });
+        PostgresFeed { events, collector, collecting: JoinSet::new(), push_state }
     }
 }
 
@@ -67,8 +67,8 @@ impl TokenFeed for PostgresFeed {
         }
     }
 
-    fn hearing(&self) -> Option<Hearing> {
-        Some(self.hearing.clone())
+    fn push_state(&self) -> Option<PushState> {
+        Some(self.push_state.clone())
     }
 }
 
@@ -93,9 +93,9 @@ impl Collector {
                     if self.events.send(TokenEvent::Gap).await.is_err() {
                         return;
                     }
-                    self.hearing.set(true);
+                    self.push_state.set(true);
                     self.listen(listener).await;
-                    self.hearing.set(false);
+                    self.push_state.set(false);
                 }
                 Err(error) => {
                     if outage.failed() {

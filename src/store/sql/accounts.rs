@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
-    AccountError, AccountStore, Act, Arrival, Batch, DetailsChange, Gone, Import, Issued, LedgerError, NewUser, Origin,
-    Page, Password, StoreError, Taken, User,
+    AccountError, AccountStore, Act, Arrival, Batch, DeletedUser, DetailsChange, Import, Issued, LedgerError, NewUser,
+    Origin, Page, Password, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -136,7 +136,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
         self.foreign_origins(arrival, import).await
     }
 
-    async fn miss(&self, user: SubjectId, import: &Import) -> Result<Gone, AccountError> {
+    async fn miss(&self, user: SubjectId, import: &Import) -> Result<DeletedUser, AccountError> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let gone = self.end_gone(&mut change, user, import).await;

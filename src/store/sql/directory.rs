@@ -53,7 +53,7 @@ impl<D: Database> Directory for SqlStore<D> {
             let group = plain(group);
             let members =
                 "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
-            if let Some(few) = self.few(&format!("{members} $1"), vec![group.clone().into()]).await? {
+            if let Some(few) = self.selective(&format!("{members} $1"), vec![group.clone().into()]).await? {
                 draft.given::<D>(few, "l.id");
             } else {
                 let group = draft.argument(group);
@@ -105,7 +105,7 @@ impl<D: Database> Directory for SqlStore<D> {
             let [start, end] = [hint.clone(), format!("{hint}{LAST}")];
             let found = "SELECT id FROM token_hints WHERE hint >= $1 AND hint < $2";
             // PostgreSQL overestimates the number, and would search all entries in the order of the list.
-            if let Some(few) = self.few(found, vec![start.clone().into(), end.clone().into()]).await? {
+            if let Some(few) = self.selective(found, vec![start.clone().into(), end.clone().into()]).await? {
                 draft.given::<D>(few, "t.id");
             } else {
                 let (start, end) = (draft.argument(start), draft.argument(end));
@@ -114,7 +114,7 @@ impl<D: Database> Directory for SqlStore<D> {
             }
         }
         if !query.owner_name.is_empty() {
-            if let Some(few) = self.few_alike("folded_name", &query.owner_name).await? {
+            if let Some(few) = self.selective_prefix("folded_name", &query.owner_name).await? {
                 draft.given::<D>(few, "t.user_id");
             } else {
                 let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
@@ -151,8 +151,8 @@ impl<D: Database> SqlStore<D> {
             draft.among(&format!("{by_name} UNION {by_email}"), "l.id");
             return Ok(());
         }
-        let names = self.few_alike("folded_name", search).await?;
-        let emails = self.few_alike("folded_email", search).await?.unwrap_or_default();
+        let names = self.selective_prefix("folded_name", search).await?;
+        let emails = self.selective_prefix("folded_email", search).await?.unwrap_or_default();
         if let Some(mut few) = names {
             few.extend(emails);
             few.sort_unstable();
@@ -176,12 +176,12 @@ impl<D: Database> SqlStore<D> {
     }
 
     /// The users whose column begins with this text, if they are few.
-    async fn few_alike(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
-        self.few(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
+    async fn selective_prefix(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
+        self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
     /// These ids, if they are few. Passed to the database as a list, since it cannot estimate their number.
-    async fn few(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
+    async fn selective(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
         let text = format!("{ids} LIMIT {}", RARE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
         let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();

@@ -11,7 +11,8 @@ use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::{
-    AccountError, Arrival, ArrivingToken, Gone, Import, Page, Stale, StoreError, TokenDetails, TokenLabel, Withheld,
+    AccountError, Arrival, ArrivingToken, DeletedUser, Import, NotImportable, Page, Stale, StoreError, TokenDetails,
+    TokenLabel,
 };
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
@@ -39,7 +40,7 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         user: SubjectId,
         import: &Import,
-    ) -> Result<Gone, AccountError> {
+    ) -> Result<DeletedUser, AccountError> {
         let name = get(change, user).await?.account.name;
         let tokens = self.imported_tokens(change, user, import).await?;
         let is_stale = is_imported(change, user, import).await? && is_active(change, user).await?;
@@ -48,7 +49,7 @@ impl<D: Database> SqlStore<D> {
             // Tokens that were issued here belong to a deleted user as well.
             self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
         }
-        Ok(Gone { id: user, name, stale })
+        Ok(DeletedUser { id: user, name, stale })
     }
 
     async fn end(
@@ -105,8 +106,8 @@ impl<D: Database> SqlStore<D> {
 }
 
 /// Why an imported token must not be valid here.
-pub(super) fn withheld(token: &ArrivingToken, now: Timestamp) -> Option<Withheld> {
-    token.withheld.or_else(|| token.expires.filter(|end| *end <= now).map(|_| Withheld::Expired))
+pub(super) fn withheld(token: &ArrivingToken, now: Timestamp) -> Option<NotImportable> {
+    token.withheld.or_else(|| token.expires.filter(|end| *end <= now).map(|_| NotImportable::Expired))
 }
 
 pub(super) fn label(token: &ArrivingToken) -> TokenLabel {

@@ -26,7 +26,7 @@ impl<D: Database> SqlStore<D> {
 
     /// Ensures that a superuser remains who can sign in to the admin application. The check is part of the transaction,
     /// so two superusers cannot remove each other at the same moment. The command line needs no superuser.
-    async fn check_that_somebody_stays(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
+    async fn check_last_superuser(&self, change: &mut D::Change, leaving: SubjectId) -> Result<(), AccountError> {
         if !matches!(self.actor.via, Via::Admin | Via::Api) {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl<D: Database> SqlStore<D> {
         is_taken: bool,
     ) -> Result<(), AccountError> {
         if is_taken {
-            self.check_that_somebody_stays(change, user).await?;
+            self.check_last_superuser(change, user).await?;
         }
         let told = if is_taken { "no password" } else { "" };
         let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
@@ -73,7 +73,7 @@ impl<D: Database> SqlStore<D> {
             return Ok(());
         }
         if !active {
-            self.check_that_somebody_stays(change, user).await?;
+            self.check_last_superuser(change, user).await?;
         }
         let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
         let act = if active { Act::UserActivated } else { Act::UserDeactivated };
@@ -92,7 +92,7 @@ impl<D: Database> SqlStore<D> {
             return Ok(());
         }
         if !superuser {
-            self.check_that_somebody_stays(change, user).await?;
+            self.check_last_superuser(change, user).await?;
         }
         let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
         let told = detail::rights(staff, superuser);
@@ -143,7 +143,7 @@ impl<D: Database> SqlStore<D> {
 
     /// Recorded before the deletion: afterwards the name is gone.
     pub(super) async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
-        self.check_that_somebody_stays(change, user).await?;
+        self.check_last_superuser(change, user).await?;
         let live = count_live(change, user, self.clock.now()).await?;
         let all = self.note_tokens_of(change, user, "deleted with the user").await?;
         self.note_user(change, Act::UserDeleted, user, &format!("with {}", detail::tokens(all, live))).await?;

@@ -8,7 +8,7 @@ use crate::limits::TurnedAway;
 macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $metric:literal,)+) => {
     /// Counters of the process; shared by its tasks.
     #[derive(Default)]
-    pub struct Knowledge {
+    pub struct ProcessCounters {
         /// What limits turned away.
         pub turned_away: Arc<TurnedAway>,
         /// The certificates in use.
@@ -16,7 +16,7 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         $($(#[doc = $help])* pub $name: Count,)+
     }
 
-    impl Knowledge {
+    impl ProcessCounters {
         /// Name, kind, help and value of each.
         pub(super) fn all(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
             vec![$(($metric, $kind, concat!($($help),+).trim_ascii_start(), self.$name.get()),)+]
@@ -38,7 +38,7 @@ counts! {
     /// Looks at the change log that failed.
     change_failures: "counter" "tokengate_change_log_failures_total",
     /// Seconds since 1970 at which the change log was last read up to its end.
-    last_sight: "gauge" "tokengate_change_log_read_timestamp_seconds",
+    change_log_read: "gauge" "tokengate_change_log_read_timestamp_seconds",
     /// Tokens found in the shared cache.
     shared_hits: "counter" "tokengate_shared_cache_hits_total",
     /// Tokens not found in the shared cache.

@@ -8,9 +8,9 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Decides whether to log one kind of event; remembers the last log line.
 #[derive(Default)]
-pub struct Seldom(Mutex<Option<Instant>>);
+pub struct LogLimiter(Mutex<Option<Instant>>);
 
-impl Seldom {
+impl LogLimiter {
     /// Whether the event may be logged now. If so, records that it was logged.
     pub fn is_due(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -29,8 +29,8 @@ mod tests {
 
     #[test]
     fn an_event_is_logged_once_per_period() {
-        let (seldom, now) = (Seldom::default(), Clock::system().instant());
-        let due = [0, 1, 59, 60, 61, 200].map(|seconds| seldom.is_due(now + Duration::from_secs(seconds)));
+        let (limiter, now) = (LogLimiter::default(), Clock::system().instant());
+        let due = [0, 1, 59, 60, 61, 200].map(|seconds| limiter.is_due(now + Duration::from_secs(seconds)));
         assert_eq!(due, [true, false, false, true, false, true]);
     }
 }

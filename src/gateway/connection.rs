@@ -13,7 +13,7 @@ use crate::config::settings;
 use crate::route::{Peer, Target};
 
 /// What is common to the connections of one listener.
-pub struct Door {
+pub struct ListenerPolicy {
     /// `Strict-Transport-Security`, where it is sent.
     pub hsts: Option<HeaderValue>,
     /// `None`: requests are served.
@@ -50,17 +50,17 @@ pub struct ClientConnection {
     /// A WebSocket handshake is its last request: what follows is held until that is answered, and never read as a
     /// request.
     pub held: Cell<bool>,
-    /// The name of its listener, whose settings hold as they are now. `None`: `door` holds instead, because the client
+    /// The name of its listener, whose settings hold as they are now. `None`: `policy` holds instead, as the client
     /// sent unencrypted HTTP to a listener with TLS.
     pub listener: Option<Arc<str>>,
     /// What held when it began.
-    pub door: Arc<Door>,
+    pub policy: Arc<ListenerPolicy>,
 }
 
 impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {
-        let plaintext = gateway.generation.door(self).plaintext.as_ref();
+        let plaintext = gateway.generation.policy(self).plaintext.as_ref();
         let answer = plaintext.map(|plaintext| plaintext.answer);
         let fault = head.extensions.get().copied().or(self.fault.get());
         if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {

@@ -33,16 +33,16 @@ const SCRYPT_BYTES: usize = 64;
 const BCRYPT_BYTES: usize = 72;
 
 /// A stored password hash.
-pub(super) enum Kept {
+pub(super) enum StoredHash {
     Argon2(Box<PasswordHash>),
     Pbkdf2 { algorithm: pbkdf2::Algorithm, rounds: NonZeroU32, salt: String, digest: Vec<u8> },
     Scrypt { parameters: scrypt::Params, salt: String, digest: Vec<u8> },
     Bcrypt { of_sha256: bool, cost: u32, salt: [u8; 16], digest: Vec<u8> },
 }
 
-impl Kept {
+impl StoredHash {
     /// Returns `None` for a hash that no password matches.
-    pub(super) fn read(text: &str) -> Option<Kept> {
+    pub(super) fn read(text: &str) -> Option<StoredHash> {
         let (algorithm, rest) = text.split_once('$')?;
         match algorithm {
             "" => argon2(text, &["argon2id"]),
@@ -59,16 +59,16 @@ impl Kept {
 
     pub(super) fn fits(&self, password: &Password) -> bool {
         match self {
-            Kept::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
-            Kept::Pbkdf2 { algorithm, rounds, salt, digest } => {
+            StoredHash::Argon2(hash) => Argon2::default().verify_password(password.as_bytes(), &**hash).is_ok(),
+            StoredHash::Pbkdf2 { algorithm, rounds, salt, digest } => {
                 pbkdf2::verify(*algorithm, *rounds, salt.as_bytes(), password.as_bytes(), digest).is_ok()
             }
-            Kept::Scrypt { parameters, salt, digest } => {
+            StoredHash::Scrypt { parameters, salt, digest } => {
                 let mut computed = Zeroizing::new([0; SCRYPT_BYTES]);
                 scrypt::scrypt(password.as_bytes(), salt.as_bytes(), parameters, computed.as_mut_slice()).is_ok()
                     && computed.ct_eq(digest).into()
             }
-            Kept::Bcrypt { of_sha256, cost, salt, digest } => {
+            StoredHash::Bcrypt { of_sha256, cost, salt, digest } => {
                 let text = if *of_sha256 { sha256_hex(password) } else { Zeroizing::new(password.as_bytes().to_vec()) };
                 let text = bcrypt_text(&text);
                 let computed = Zeroizing::new(bcrypt::bcrypt(*cost, *salt, &text));
@@ -79,25 +79,25 @@ impl Kept {
     }
 }
 
-fn argon2(phc: &str, variants: &[&str]) -> Option<Kept> {
+fn argon2(phc: &str, variants: &[&str]) -> Option<StoredHash> {
     let hash = PasswordHash::new(phc).ok()?;
     let parameters = Params::try_from(&hash).ok()?;
     let affordable = parameters.m_cost() <= MOST_MEMORY_KIB
         && parameters.t_cost() <= MOST_ARGON2_PASSES
         && parameters.p_cost() <= MOST_ARGON2_LANES;
     let known = variants.contains(&hash.algorithm.as_str()) && hash.salt.is_some() && hash.hash.is_some();
-    (known && affordable).then(|| Kept::Argon2(Box::new(hash)))
+    (known && affordable).then(|| StoredHash::Argon2(Box::new(hash)))
 }
 
 /// `ROUNDS$SALT$DIGEST`; the salt is text.
-fn pbkdf2(text: &str, algorithm: pbkdf2::Algorithm, length: usize) -> Option<Kept> {
+fn pbkdf2(text: &str, algorithm: pbkdf2::Algorithm, length: usize) -> Option<StoredHash> {
     let [rounds, salt, digest] = parts(text)?;
     let rounds = NonZeroU32::new(number(rounds)?).filter(|rounds| rounds.get() <= MOST_PBKDF2_ROUNDS)?;
-    Some(Kept::Pbkdf2 { algorithm, rounds, salt: salted(salt)?, digest: decode(digest, length)? })
+    Some(StoredHash::Pbkdf2 { algorithm, rounds, salt: salted(salt)?, digest: decode(digest, length)? })
 }
 
 /// `N$SALT$R$P$DIGEST`.
-fn scrypt(text: &str) -> Option<Kept> {
+fn scrypt(text: &str) -> Option<StoredHash> {
     let [n, salt, r, p, digest] = parts(text)?;
     let (n, r, p) = (number(n)?, number(r)?, number(p)?);
     let kib = u64::from(n) * u64::from(r) / 8;
@@ -106,18 +106,18 @@ fn scrypt(text: &str) -> Option<Kept> {
         return None;
     }
     let parameters = scrypt::Params::new(u8::try_from(n.ilog2()).ok()?, r, p).ok()?;
-    Some(Kept::Scrypt { parameters, salt: salted(salt)?, digest: decode(digest, SCRYPT_BYTES)? })
+    Some(StoredHash::Scrypt { parameters, salt: salted(salt)?, digest: decode(digest, SCRYPT_BYTES)? })
 }
 
 /// `$2b$12$` and 53 characters: salt and digest.
-fn bcrypt(text: &str, of_sha256: bool) -> Option<Kept> {
+fn bcrypt(text: &str, of_sha256: bool) -> Option<StoredHash> {
     let rest = ["$2b$", "$2a$", "$2y$"].iter().find_map(|version| text.strip_prefix(version))?;
     let [cost, rest] = parts(rest)?;
     let (salt, digest) = rest.split_at_checked(22)?;
     let cost = number(cost).filter(|number| cost.len() == 2 && (4..=MOST_BCRYPT_COST).contains(number))?;
     let salt = Base64Bcrypt::decode_vec(salt).ok()?.try_into().ok()?;
     let digest = Base64Bcrypt::decode_vec(digest).ok().filter(|digest| digest.len() == 23)?;
-    Some(Kept::Bcrypt { of_sha256, cost, salt, digest })
+    Some(StoredHash::Bcrypt { of_sha256, cost, salt, digest })
 }
 
 fn parts<const N: usize>(text: &str) -> Option<[&str; N]> {
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn a_malformed_or_unknown_hash_matches_no_password() {
         let good = "pbkdf2_sha256$1000$salt$A+Pkljr7A4W/zbzUWSStAfjTCX2GWVTHwva2WigH9ow=";
-        assert!(Kept::read(good).is_some());
+        assert!(StoredHash::read(good).is_some());
         for cut in 0..good.len() {
-            assert!(Kept::read(&good[..cut]).is_none(), "cut at {cut}");
+            assert!(StoredHash::read(&good[..cut]).is_none(), "cut at {cut}");
         }
         for bad in [
             "",
@@ -188,7 +188,7 @@ mod tests {
             "$argon2i$v=19$m=64,t=1,p=1$WGszYlY5cUxtMlRh$kJV1pvDvxjeqzCCbV3Q1qODWot9diSiEEvlw2V7pGMU",
             "$argon2id$v=19$m=64,t=1,p=1$WGszYlY5cUxtMlRh",
         ] {
-            assert!(Kept::read(bad).is_none(), "{bad}");
+            assert!(StoredHash::read(bad).is_none(), "{bad}");
         }
     }
 
@@ -212,8 +212,8 @@ mod tests {
             ),
             (format!("$argon2id$v=19$m=64,t=4000000,p=1${argon2}"), format!("$argon2id$v=19$m=64,t=16,p=1${argon2}")),
         ] {
-            assert!(Kept::read(&dear).is_none(), "{dear}");
-            assert!(Kept::read(&affordable).is_some(), "{affordable}");
+            assert!(StoredHash::read(&dear).is_none(), "{dear}");
+            assert!(StoredHash::read(&affordable).is_some(), "{affordable}");
         }
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let (long, longer) = ("p".repeat(72), "p".repeat(300));
         assert_eq!(*bcrypt_text(long.as_bytes()), *bcrypt_text(longer.as_bytes()));
         assert_eq!(bcrypt_text(b"ab").as_slice(), b"ab\0");
-        let kept = Kept::read("bcrypt$$2b$04$N3UNgfDdwGsfr0hQU.pU5.EOsFTwjxQUJoA3Dv3Ibe5J2rX7dNTB2").unwrap();
+        let kept = StoredHash::read("bcrypt$$2b$04$N3UNgfDdwGsfr0hQU.pU5.EOsFTwjxQUJoA3Dv3Ibe5J2rX7dNTB2").unwrap();
         assert!(kept.fits(&password("correct horse 9")));
         assert!(!kept.fits(&password("correct horse 8")));
     }

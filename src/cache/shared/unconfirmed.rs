@@ -17,23 +17,23 @@ pub struct Heard(u64);
 
 /// The reported events: see the module.
 #[derive(Default)]
-pub(super) struct Doubts {
-    told: Vec<(Heard, TokenEvent)>,
+pub(super) struct Unconfirmed {
+    events: Vec<(Heard, TokenEvent)>,
     heard: Heard,
 }
 
-impl Doubts {
+impl Unconfirmed {
     /// Records an event of a feed. A gap only means that the log must be read; it affects no token.
     pub(super) fn tell(&mut self, event: TokenEvent) {
         if event == TokenEvent::Gap {
             return;
         }
         self.heard.0 += 1;
-        let event = if self.told.len() < MOST { event } else { TokenEvent::Gap };
+        let event = if self.events.len() < MOST { event } else { TokenEvent::Gap };
         if event == TokenEvent::Gap {
-            self.told.clear();
+            self.events.clear();
         }
-        self.told.push((self.heard, event));
+        self.events.push((self.heard, event));
     }
 
     /// The events so far; a log read that begins now includes them.
@@ -43,12 +43,12 @@ impl Doubts {
 
     /// Records that the log was read to its end after these events.
     pub(super) fn settle(&mut self, heard: Heard) {
-        self.told.retain(|(number, _)| *number > heard);
+        self.events.retain(|(number, _)| *number > heard);
     }
 
     /// Reports whether an event may affect this token of this user.
     pub(super) fn concern(&self, token: TokenDigest, owner: SubjectId) -> bool {
-        self.told.iter().any(|(_, event)| match *event {
+        self.events.iter().any(|(_, event)| match *event {
             TokenEvent::Changed(digest) => digest == token,
             TokenEvent::SubjectChanged(subject) => subject == owner,
             TokenEvent::Gap => true,
@@ -60,40 +60,40 @@ impl Doubts {
 mod tests {
     use super::*;
 
-    fn concern(doubts: &Doubts, key: &[u8], owner: i64) -> bool {
-        doubts.concern(TokenDigest::of(key), SubjectId(owner))
+    fn concern(unconfirmed: &Unconfirmed, key: &[u8], owner: i64) -> bool {
+        unconfirmed.concern(TokenDigest::of(key), SubjectId(owner))
     }
 
     #[test]
     fn a_notified_change_is_unconfirmed_until_the_log_was_read_after_it() {
-        let mut doubts = Doubts::default();
-        let before = doubts.heard();
-        doubts.tell(TokenEvent::Changed(TokenDigest::of(b"one")));
-        doubts.tell(TokenEvent::SubjectChanged(SubjectId(7)));
-        doubts.settle(before);
-        assert!(concern(&doubts, b"one", 1) && concern(&doubts, b"two", 7));
-        assert!(!concern(&doubts, b"two", 1));
-        doubts.settle(doubts.heard());
-        assert!(!concern(&doubts, b"one", 1) && !concern(&doubts, b"two", 7));
+        let mut unconfirmed = Unconfirmed::default();
+        let before = unconfirmed.heard();
+        unconfirmed.tell(TokenEvent::Changed(TokenDigest::of(b"one")));
+        unconfirmed.tell(TokenEvent::SubjectChanged(SubjectId(7)));
+        unconfirmed.settle(before);
+        assert!(concern(&unconfirmed, b"one", 1) && concern(&unconfirmed, b"two", 7));
+        assert!(!concern(&unconfirmed, b"two", 1));
+        unconfirmed.settle(unconfirmed.heard());
+        assert!(!concern(&unconfirmed, b"one", 1) && !concern(&unconfirmed, b"two", 7));
     }
 
     #[test]
     fn a_gap_is_about_no_single_token() {
-        let mut doubts = Doubts::default();
-        doubts.tell(TokenEvent::Gap);
-        assert!(!concern(&doubts, b"one", 1));
+        let mut unconfirmed = Unconfirmed::default();
+        unconfirmed.tell(TokenEvent::Gap);
+        assert!(!concern(&unconfirmed, b"one", 1));
     }
 
     #[test]
     fn too_many_events_become_one_for_all_tokens_until_all_are_confirmed() {
-        let mut doubts = Doubts::default();
+        let mut unconfirmed = Unconfirmed::default();
         for number in 0..=MOST {
-            doubts.tell(TokenEvent::SubjectChanged(SubjectId(i64::try_from(number).unwrap())));
+            unconfirmed.tell(TokenEvent::SubjectChanged(SubjectId(i64::try_from(number).unwrap())));
         }
-        let heard = doubts.heard();
-        assert!(doubts.told.len() <= MOST && concern(&doubts, b"one", -1));
-        doubts.tell(TokenEvent::SubjectChanged(SubjectId(-1)));
-        doubts.settle(heard);
-        assert!(concern(&doubts, b"one", -1) && !concern(&doubts, b"one", 1));
+        let heard = unconfirmed.heard();
+        assert!(unconfirmed.events.len() <= MOST && concern(&unconfirmed, b"one", -1));
+        unconfirmed.tell(TokenEvent::SubjectChanged(SubjectId(-1)));
+        unconfirmed.settle(heard);
+        assert!(concern(&unconfirmed, b"one", -1) && !concern(&unconfirmed, b"one", 1));
     }
 }

@@ -13,9 +13,9 @@ use crate::admin::monitor::status::FeedStatus;
 use crate::cache::{ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::store::{Hearing, SharedCacheKey, Store, TokenEvent, TokenFeed};
+use crate::store::{PushState, SharedCacheKey, Store, TokenEvent, TokenFeed};
 use crate::telemetry::history::share;
-use crate::telemetry::{Knowledge, Recorder, export};
+use crate::telemetry::{ProcessCounters, Recorder, export};
 
 /// Maximum number of events a worker may lag behind before it re-checks everything.
 const EVENTS: usize = 1_024;
@@ -24,17 +24,17 @@ const MARGIN: Duration = Duration::from_secs(180);
 
 /// Handles that each worker receives.
 #[derive(Clone)]
-pub(super) struct Known {
+pub(super) struct TokenServices {
     pub memory: Arc<IdentityCache>,
     pub resolver: ResolverHandle,
     pub uses: Uses,
     pub exposed: ExposedTokens,
     /// Events of the change log, sent after the memory cache has dropped the affected entries.
     pub events: broadcast::Sender<TokenEvent>,
-    pub counts: Arc<Knowledge>,
+    pub counts: Arc<ProcessCounters>,
     shared: Option<Arc<SharedCache>>,
     /// Name of each push feed, and whether it is connected.
-    feeds: Vec<(&'static str, Hearing)>,
+    feeds: Vec<(&'static str, PushState)>,
 }
 
 /// Starts every task that maintains token data. The returned task writes last uses; it ends when all senders are
@@ -44,8 +44,8 @@ pub(super) async fn start(
     store: &Store,
     clock: &Clock,
     control: &mut JoinSet<()>,
-) -> Result<(Known, JoinHandle<()>), StartError> {
-    let (tokens, counts) = (&store.tokens, Arc::new(Knowledge::default()));
+) -> Result<(TokenServices, JoinHandle<()>), StartError> {
+    let (tokens, counts) = (&store.tokens, Arc::new(ProcessCounters::default()));
     let memory = IdentityCache::new(&settings.memory, &settings.store, clock.now());
     let shared = match &settings.redis {
         None => None,
@@ -76,7 +76,7 @@ pub(super) async fn start(
     let from_store = tokens.feed().map(|feed| ("Push of the store", feed));
     let from_shared = shared.as_ref().map(|shared| ("Channel of the shared cache", shared.feed()));
     let named: Vec<(&str, Box<dyn TokenFeed>)> = from_store.into_iter().chain(from_shared).collect();
-    let hearing = named.iter().filter_map(|(name, feed)| Some((*name, feed.hearing()?))).collect();
+    let push_states = named.iter().filter_map(|(name, feed)| Some((*name, feed.push_state()?))).collect();
     let feeds = named.into_iter().map(|(_, feed)| feed).collect();
     let watcher = Watcher::new(sources, since, events.clone(), Arc::clone(&counts));
     control.spawn(resolver.run());
@@ -84,11 +84,12 @@ pub(super) async fn start(
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&counts)));
     control.spawn(watcher.run(feeds, settings.store.poll_every));
     control.spawn(prune::run(store.clone(), clock.clone(), prune::audit_keep(settings)));
-    let known = Known { memory, resolver: handle, uses, exposed, events, counts, shared, feeds: hearing };
-    Ok((known, tokio::spawn(writing)))
+    let services =
+        TokenServices { memory, resolver: handle, uses, exposed, events, counts, shared, feeds: push_states };
+    Ok((services, tokio::spawn(writing)))
 }
 
-impl Known {
+impl TokenServices {
     /// Address of the shared cache, if one is configured.
     pub(super) fn shared_place(&self) -> Option<String> {
         self.shared.as_ref().map(|shared| shared.place())
@@ -97,7 +98,7 @@ impl Known {
     /// Reports the state of the store, the shared cache and the push feeds.
     pub(super) fn tell(&self, status: &mut Status, now: Timestamp) {
         let store = &mut status.store;
-        (store.is_up, store.log_read) = (!self.memory.is_blind(now), self.memory.last_sight());
+        (store.is_up, store.log_read) = (!self.memory.is_blind(now), self.memory.change_log_read());
         (store.questions, store.failures) = (self.counts.store_questions.get(), self.counts.store_failures.get());
         if let Some((shown, shared)) = status.shared_cache.as_mut().zip(self.shared.as_ref()) {
             let [hits, misses, stale] = [&shared.counters().hits, &shared.counters().misses, &shared.counters().stale]
@@ -105,7 +106,7 @@ impl Known {
             (shown.is_up, shown.trouble, shown.owed) = (!shared.is_away(), shared.trouble(), shared.owed());
             shown.hit_rate = share(hits, hits.saturating_add(misses).saturating_add(stale));
         }
-        let feeds = self.feeds.iter().map(|(name, hearing)| FeedStatus { name, is_up: hearing.is_on() });
+        let feeds = self.feeds.iter().map(|(name, push_state)| FeedStatus { name, is_up: push_state.is_on() });
         status.feeds = feeds.collect();
     }
 

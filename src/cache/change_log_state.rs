@@ -11,17 +11,17 @@ use crate::clock::Timestamp;
 use crate::config::settings::{self, OnOutage};
 
 /// The time at which the change log was last read to its end, and the rules that depend on it.
-pub(super) struct Sight {
+pub(super) struct ChangeLogState {
     /// Microseconds since the epoch.
     last: AtomicI64,
     blind_after: Duration,
     serve_known_for: Option<Duration>,
 }
 
-impl Sight {
+impl ChangeLogState {
     /// Creates it as if the change log had been read at `now`.
-    pub(super) fn new(memory: &settings::MemoryCache, store: &settings::Store, now: Timestamp) -> Sight {
-        Sight {
+    pub(super) fn new(memory: &settings::MemoryCache, store: &settings::Store, now: Timestamp) -> ChangeLogState {
+        ChangeLogState {
             last: AtomicI64::new(now.as_micros()),
             // Two reads may fail, and the third may be late, before entries are looked up more often.
             blind_after: memory.blind_after.max(store.poll_every * 3),
@@ -37,7 +37,7 @@ impl Sight {
         self.last.store(at.as_micros(), Ordering::Relaxed);
     }
 
-    /// The time of the last [`Sight::saw`].
+    /// The time of the last [`ChangeLogState::saw`].
     pub(super) fn last(&self) -> Timestamp {
         Timestamp::from_micros(self.last.load(Ordering::Relaxed))
     }
@@ -53,7 +53,7 @@ impl Sight {
     }
 
     /// Reports whether a very recent lookup is trusted although the change log cannot be read.
-    pub(super) fn believes_the_young(&self) -> bool {
+    pub(super) fn trusts_recent(&self) -> bool {
         self.serve_known_for.is_some()
     }
 }
