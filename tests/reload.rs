@@ -5,6 +5,7 @@ mod process;
 mod soak;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokengate::app::ReloadError;
 use tokengate::config::settings::{Auth, ExposedToken, ListenerRole, Plaintext, Settings};
@@ -13,6 +14,7 @@ use crate::support::client::BOTH;
 use crate::support::gateway::{listener, plain, route};
 use crate::support::origin::ok;
 use crate::support::{Ask, Gate, Gateway, Origin, Site, Step, Wire};
+use crate::upgrade::{echo, echoes, handshake, streaming};
 
 /// All routes lead to this endpoint, under the name `name`.
 fn leads_to(settings: &mut Settings, name: &str, origin: &Origin) {
@@ -258,4 +260,42 @@ async fn a_limit_changes_for_new_connections() {
     assert_eq!(first.ask(Ask::get("/public/x").bytes()).await.status, 200);
     gateway.reload(|settings| settings.limits.connections_per_ip = 100).await.unwrap();
     assert_eq!(Wire::plain(&gateway).await.ask(Ask::get("/public/x").bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_tunnel_of_a_removed_route_or_listener_ends_after_the_drain_and_others_stay() {
+    let origin = echo().await;
+    type Remove = fn(&mut Settings);
+    let remove_route: Remove = |settings| settings.routes.retain(|route| &*route.name != "public");
+    let remove_listener: Remove = |settings| settings.listeners.retain(|listener| listener.name != "plain");
+    for remove in [remove_route, remove_listener] {
+        let gateway = Site::before(&origin).with(streaming).start().await;
+        let (key, mut tunnels) = (gateway.issue("alice").await, Vec::new());
+        for wire in [Wire::plain(&gateway).await, Wire::open(&gateway).await] {
+            let mut wire = wire;
+            // The route that stays over the listener that stays, and what goes over what goes.
+            let path = if tunnels.is_empty() { "/public/ws" } else { "/api/ws" };
+            wire.send(handshake(path).token(&key).bytes()).await;
+            assert_eq!(wire.next_head().await.unwrap().0, 101);
+            tunnels.push(wire);
+        }
+        gateway.reload(remove).await.unwrap();
+        for wire in &mut tunnels {
+            echoes(wire, b"still here").await;
+        }
+        gateway.reload(|settings| settings.reload.drain = Duration::from_millis(1)).await.unwrap();
+        echoes(&mut tunnels[0], b"its own drain is an hour").await;
+        let gateway = Site::before(&origin).with(streaming).start().await;
+        let mut gone = Wire::plain(&gateway).await;
+        gone.send(handshake("/public/ws").bytes()).await;
+        assert_eq!(gone.next_head().await.unwrap().0, 101);
+        gateway
+            .reload(|settings| {
+                settings.reload.drain = Duration::from_millis(1);
+                remove(settings);
+            })
+            .await
+            .unwrap();
+        gone.ends().await;
+    }
 }

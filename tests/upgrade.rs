@@ -17,7 +17,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const LONG: Duration = Duration::from_secs(3600);
 const SMUGGLED: &[u8] = b"GET /public/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-fn handshake(target: &str) -> Ask {
+pub fn handshake(target: &str) -> Ask {
     Ask::get(target)
         .field("Connection", "Upgrade")
         .field("Upgrade", "websocket")
@@ -35,7 +35,7 @@ fn asks_for_websocket(request: &Request) -> bool {
 }
 
 /// Switches protocols on request, and echoes; responds 200 otherwise.
-async fn echo() -> Origin {
+pub async fn echo() -> Origin {
     Origin::scripted(|request| {
         if asks_for_websocket(request) {
             vec![Step::Send(switching(ACCEPT)), Step::Echo]
@@ -47,7 +47,7 @@ async fn echo() -> Origin {
 }
 
 /// All routes except `/optional/` allow WebSocket.
-fn streaming(settings: &mut Settings) {
+pub fn streaming(settings: &mut Settings) {
     for route in &mut settings.routes {
         route.streaming = &*route.name != "optional";
     }
@@ -66,7 +66,7 @@ async fn tunnel(gateway: &Gateway, key: &str) -> Wire {
     wire
 }
 
-async fn echoes(wire: &mut Wire, bytes: &[u8]) {
+pub async fn echoes(wire: &mut Wire, bytes: &[u8]) {
     wire.send(bytes).await;
     comes(wire, bytes).await;
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::Settings;
-use crate::config::settings::{Admin, Tokens};
+use crate::config::settings::{Admin, ListenerRole, Tokens};
 
 /// What a reload changed, one line each. Empty: nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,30 @@ impl Changes {
     /// Compares two configurations.
     pub fn between(before: &Settings, after: &Settings) -> Changes {
         let mut changes = Changes::default();
-        changes.named("listener", &before.listeners, &after.listeners, |one| &one.name);
+        let certificates = |settings: &Settings, role: &ListenerRole| match role {
+            ListenerRole::Tls(tls) => tls
+                .certificates
+                .iter()
+                .filter_map(|place| settings.certificates.get(*place))
+                .map(|one| one.name.clone())
+                .collect(),
+            ListenerRole::Plain(_) | ListenerRole::Internal { .. } => Vec::new(),
+        };
+        changes.compared(
+            "listener",
+            &before.listeners,
+            &after.listeners,
+            |one| &one.name,
+            |old, new| {
+                // A certificate's place may differ; its name decides.
+                let same = certificates(before, &old.role) == certificates(after, &new.role);
+                let mut old = old.clone();
+                if let (ListenerRole::Tls(old), ListenerRole::Tls(new)) = (&mut old.role, &new.role) {
+                    old.certificates.clone_from(&new.certificates);
+                }
+                same && old == *new
+            },
+        );
         changes.named("certificate", &before.certificates, &after.certificates, |one| &one.name);
         changes.named("upstream", &before.upstreams, &after.upstreams, |one| &one.name);
         let upstream = |settings: &Settings, index: usize| settings.upstreams.get(index).map(|one| one.name.clone());

@@ -4,7 +4,7 @@
 //! socket has mode 0600.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) struct Control {
 pub(super) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Device and inode: another gateway may have replaced the file.
+    file: Option<(u64, u64)>,
 }
 
 impl ControlSocket {
@@ -48,7 +50,8 @@ impl ControlSocket {
             let is_left_behind = metadata.file_type().is_socket()
                 && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
             if !is_left_behind {
-                return Err(io::ErrorKind::AddrInUse.into());
+                let what = "another gateway answers there, or the file is not a socket";
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, what));
             }
             std::fs::remove_file(path)?;
         }
@@ -56,7 +59,7 @@ impl ControlSocket {
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(path);
         rustix::process::umask(before);
-        Ok(ControlSocket { listener: listener?, path: path.to_owned() })
+        Ok(ControlSocket { listener: listener?, path: path.to_owned(), file: file_at(path) })
     }
 
     /// Serves commands until dropped.
@@ -84,9 +87,15 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Fails if somebody has removed it.
-        let _ = std::fs::remove_file(&self.path);
+        if self.file == file_at(&self.path) {
+            // Fails if somebody has removed it.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Control {

@@ -33,7 +33,7 @@ pub enum StartError {
         second: String,
     },
     /// The control socket cannot be made.
-    #[error("control.socket: cannot listen on {path}; is another gateway using it?")]
+    #[error("control.socket: the socket {path} cannot be made")]
     Control {
         /// Its path.
         path: PathBuf,

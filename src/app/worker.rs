@@ -70,7 +70,7 @@ pub(super) struct Switch {
     pub closed: Vec<Arc<str>>,
     /// New listeners, with a socket for this worker.
     pub opened: Vec<(Arc<str>, TcpListener)>,
-    /// How long tunnels of routes that are gone may go on.
+    /// How long tunnels of routes and listeners that are gone may go on.
     pub drain: Duration,
     /// Told when the worker uses it.
     pub done: oneshot::Sender<()>,
@@ -82,7 +82,7 @@ struct Serving {
     current: Rc<Current>,
     open_connections: Rc<OpenConnections>,
     accepting: HashMap<Arc<str>, Accepting>,
-    /// Tunnels of routes that are gone, with the time when they end.
+    /// Tunnels of routes and listeners that are gone, with the time when they end.
     ending: Vec<(Instant, Rc<Tunnels>)>,
 }
 
@@ -160,18 +160,21 @@ impl Serving {
 
     /// Uses another generation for everything that begins from now on.
     async fn switch(&mut self, switch: Switch) {
+        let mut gone = Vec::new();
         for listener in &switch.closed {
             if let Some(accepting) = self.accepting.remove(listener) {
                 accepting.end().await;
             }
-            self.open_connections.drain_listener(listener);
+            // A tunnel takes no new request, so it does not end by itself.
+            gone.push(Tunnels::of(self.open_connections.drain_listener(listener)));
         }
         let before = self.current.get();
         let next = Gateway::new(switch.generation, Rc::clone(&before.worker), Some(&before), self.plan.workers);
         self.open_connections.set_timeouts(next.generation.timeouts);
         before.retire(&next);
         let end = Instant::now() + switch.drain;
-        self.ending.extend(before.tunnels_of_gone_routes(&next).into_iter().map(|tunnels| (end, tunnels)));
+        gone.extend(before.tunnels_of_gone_routes(&next));
+        self.ending.extend(gone.into_iter().map(|tunnels| (end, tunnels)));
         self.current.set(next);
         switch.opened.into_iter().for_each(|(listener, socket)| self.accept(listener, socket));
         // Fails only if nothing waits for it.

@@ -80,6 +80,11 @@ impl RouteHandle {
 }
 
 impl Tunnels {
+    /// Connections that may be tunnels.
+    pub fn of(connections: Vec<Weak<Pulse>>) -> Rc<Tunnels> {
+        Rc::new(Tunnels(RefCell::new(connections)))
+    }
+
     /// Ends all of them.
     pub fn end(&self) {
         self.0.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());

@@ -261,11 +261,12 @@ impl OpenConnections {
         self.ask_all(Ending::Gracefully);
     }
 
-    /// Asks the connections of one listener to finish.
-    pub fn drain_listener(&self, listener: &str) {
-        for pulse in self.all.borrow().iter().filter_map(Weak::upgrade).filter(|pulse| *pulse.listener == *listener) {
-            pulse.ask(Ending::Gracefully);
-        }
+    /// Asks the connections of one listener to finish, and returns them.
+    pub fn drain_listener(&self, listener: &str) -> Vec<Weak<Pulse>> {
+        let all = self.all.borrow();
+        let is_meant = |pulse: &Rc<Pulse>| *pulse.listener == *listener;
+        let meant = all.iter().filter_map(Weak::upgrade).filter(is_meant);
+        meant.inspect(|pulse| pulse.ask(Ending::Gracefully)).map(|pulse| Rc::downgrade(&pulse)).collect()
     }
 
     /// Ends every connection now.
