@@ -209,6 +209,7 @@ async fn reloads_under_load_fail_no_request_lose_no_connection_and_leave_nothing
             let text = format!("{}{}", site.base, more(site.endpoints, number));
             let text = if broken { format!("{text}wrong = 1\n") } else { text };
             assert_eq!(site.reload(text).await, !broken, "reload {number}");
+            [&even, &odd, &steady].into_iter().for_each(Origin::forget);
             // What the process holds settles in the first few.
             if number == 20.min(reloads) {
                 first = Some(site.holds());

@@ -126,6 +126,11 @@ impl Origin {
         self.seen.requests.lock().unwrap().clone()
     }
 
+    /// Drops the recorded requests, for tests with very many.
+    pub fn forget(&self) {
+        self.seen.requests.lock().unwrap().clear();
+    }
+
     pub fn count(&self) -> usize {
         self.seen.requests.lock().unwrap().len()
     }
