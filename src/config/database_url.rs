@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::host::is_host;
 use super::reader::nearest;
-use super::upstreams::is_host;
 
 /// What is wrong with a URL (a predicate whose subject is the URL), and how to fix it. Never shows the password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -11,6 +11,7 @@ mod django;
 mod django_columns;
 mod document;
 mod files;
+mod host;
 mod identity;
 mod listeners;
 mod login;

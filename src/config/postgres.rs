@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::parameters::{check_other, connect_timeout};
 use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, many_hosts, one_of};
 use super::files::TlsFiles;
-use super::upstreams::is_host;
+use super::host::is_host;
 
 /// An example for error messages.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";

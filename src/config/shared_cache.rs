@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::database_url::percent_decoded;
 use super::files::{check_secret_file, report, warn_of_open_key};
+use super::host::is_host;
 use super::reader::Table;
-use super::upstreams::is_host;
 use super::value::{Fault, Key};
 use crate::tls;
 
