@@ -1,10 +1,10 @@
 //! `tokengate serve` and the other commands: a running gateway follows their changes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use crate::support::{PATIENCE, eventually, soon};
 /// A gateway in a process of its own, in front of the product service.
 pub struct Gateway {
     process: Process,
-    log: Lines<BufReader<ChildStderr>>,
+    log: Box<dyn Iterator<Item = io::Result<String>> + Send>,
     pub address: SocketAddr,
     internal: SocketAddr,
     pub config: PathBuf,
@@ -68,7 +68,7 @@ impl Gateway {
         command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env("NOTIFY_SOCKET", dir.path().join("systemd.sock"));
         let mut process = command.spawn().unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut log = Box::new(BufReader::new(process.stderr.take().unwrap()).lines());
         let mut address = |listener: &str| {
             let named = log.find_map(|line| {
                 let line = line.unwrap();
@@ -100,6 +100,12 @@ impl Gateway {
     pub fn try_run(&self, line: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
         command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap()
+    }
+
+    /// Reads the log and drops it: a gateway that logs much would wait for its reader.
+    pub fn drop_log(&mut self) {
+        let log = std::mem::replace(&mut self.log, Box::new(std::iter::empty()));
+        std::thread::spawn(move || log.for_each(drop));
     }
 
     /// Its process id.

@@ -126,11 +126,6 @@ impl Origin {
         self.seen.requests.lock().unwrap().clone()
     }
 
-    /// Drops the recorded requests, for tests with very many.
-    pub fn forget(&self) {
-        self.seen.requests.lock().unwrap().clear();
-    }
-
     pub fn count(&self) -> usize {
         self.seen.requests.lock().unwrap().len()
     }
