@@ -57,6 +57,14 @@ pub struct ClientConnection {
     pub policy: Arc<ListenerPolicy>,
 }
 
+impl ListenerPolicy {
+    /// For unencrypted connections whose listener served requests and is gone.
+    pub(super) const GONE: ListenerPolicy = ListenerPolicy {
+        hsts: None,
+        plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
+    };
+}
+
 impl ClientConnection {
     /// Refuses what was damaged, and what came in clear.
     pub(super) fn admit(&self, head: &request::Parts, gateway: &Gateway) -> Result<(), Refusal> {

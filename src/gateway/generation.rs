@@ -127,13 +127,16 @@ impl Generation {
         self.listeners.iter().find(|listener| *listener.name == *name)
     }
 
-    /// Returns what holds for a connection now: the settings of its listener, or those that it began with if this
-    /// generation has no such listener.
+    /// Returns what holds for a connection now: the settings of its listener. If this generation has no such listener,
+    /// an encrypted connection keeps what held when it began, and an unencrypted one is refused.
     pub(super) fn policy<'a>(&'a self, client: &'a ClientConnection) -> &'a ListenerPolicy {
         let listener = client.listener.as_ref().and_then(|name| self.listener(name));
         // A listener of the same name that changed between TLS and unencrypted is another one.
-        let same = listener.filter(|listener| listener.tls.is_some() == client.peer.secure);
-        same.map_or(&client.policy, |listener| &listener.policy)
+        match listener.filter(|listener| listener.tls.is_some() == client.peer.secure) {
+            Some(listener) => &listener.policy,
+            None if client.peer.secure || client.policy.plaintext.is_some() => &client.policy,
+            None => &ListenerPolicy::GONE,
+        }
     }
 }
 
