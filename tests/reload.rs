@@ -204,20 +204,6 @@ async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_
 }
 
 #[tokio::test]
-async fn a_head_that_is_complete_after_its_plain_listener_is_gone_is_never_served() {
-    let origin = Origin::answering("one").await;
-    let gateway = Gateway::before(&origin).await;
-    let mut begun = Wire::plain(&gateway).await;
-    begun.send(b"GET /public/x HTTP/1.1\r\nHost: loc").await;
-    gateway.reload(|settings| settings.listeners.retain(|listener| listener.name != "plain")).await.unwrap();
-    if begun.try_send(b"alhost\r\n\r\n").await.is_ok() {
-        let rest = begun.rest().await;
-        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 403"), "{}", String::from_utf8_lossy(&rest));
-    }
-    assert_eq!(origin.count(), 0);
-}
-
-#[tokio::test]
 async fn a_new_certificate_is_used_for_new_connections_and_old_ones_live_on() {
     let origin = Origin::answering("one").await;
     let mut site = Site::before(&origin);

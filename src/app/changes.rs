@@ -1,5 +1,6 @@
 //! What differs between two configurations.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::Settings;
@@ -110,16 +111,15 @@ impl Changes {
         name: impl Fn(&T) -> &str,
         is_equal: impl Fn(&T, &T) -> bool,
     ) {
+        let mut gone: BTreeMap<&str, &T> = before.iter().map(|old| (name(old), old)).collect();
         for new in after {
-            match before.iter().find(|old| name(old) == name(new)) {
+            match gone.remove(name(new)) {
                 None => self.0.push(format!("{kind} `{}` added", name(new))),
                 Some(old) if !is_equal(old, new) => self.0.push(format!("{kind} `{}` changed", name(new))),
                 Some(_) => {}
             }
         }
-        for old in before.iter().filter(|old| !after.iter().any(|new| name(new) == name(old))) {
-            self.0.push(format!("{kind} `{}` removed", name(old)));
-        }
+        self.0.extend(gone.into_keys().map(|name| format!("{kind} `{name}` removed")));
     }
 }
 

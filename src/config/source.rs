@@ -100,6 +100,11 @@ impl Source {
     }
 
     fn append(&mut self, file: &Path) -> Result<(), Problem> {
+        // Another kind of file, such as a named pipe, could block for ever.
+        if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+            let what = "cannot be read: it is not a regular file".to_owned();
+            return Err(problem(file, None, None, what, "correct `include`"));
+        }
         let text = std::fs::read_to_string(file).map_err(|error| {
             problem(file, None, None, format!("cannot be read: {error}"), "correct `include`, or the permissions")
         })?;

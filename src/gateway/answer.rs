@@ -81,11 +81,11 @@ impl Gateway {
         }
         let target = Target::read(&head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some(login) = self.login_at(&target)? {
-            exchange.matched(&self.login);
+            exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?);
             return Box::pin(self.log_in(login, &head, body, exchange)).await;
         }
         if let Some((endpoint, page)) = self.page_at(&target)? {
-            exchange.matched(&self.pages);
+            exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?);
             return Box::pin(self.show(endpoint, page, &head, body, &target, exchange)).await;
         }
         let from = exchange.peer().address.ip();

@@ -114,8 +114,10 @@ pub struct Gateway {
     pub(super) upstreams: Vec<Rc<UpstreamHandle>>,
     /// In the order of the route table.
     routes: Vec<Rc<RouteHandle>>,
-    pub(super) login: Rc<RouteHandle>,
-    pub(super) pages: Rc<RouteHandle>,
+    /// `None`: switched off.
+    pub(super) login: Option<Rc<RouteHandle>>,
+    /// `None`: switched off.
+    pub(super) pages: Option<Rc<RouteHandle>>,
 }
 
 /// The gateway that a worker uses at the moment.
@@ -156,12 +158,14 @@ impl Gateway {
             .map(|spec| UpstreamHandle::new(spec, &generation.limits, before, workers))
             .collect();
         let recorder = &worker.recorder;
+        let tunnels = before.map(Gateway::tunnels).unwrap_or_default();
         let routes = generation.routes.routes().iter().map(|route| {
             let upstream = upstreams.get(route.settings.upstream).map(Rc::clone);
-            RouteHandle::new(&route.settings, upstream, recorder, before)
+            RouteHandle::new(&route.settings, upstream, recorder, tunnels.get(&route.settings.name))
         });
         let routes = routes.collect();
-        let [login, pages] = [Login::NAME, Browser::NAME].map(|name| RouteHandle::of_gateway(name, recorder));
+        let login = generation.login.as_ref().map(|_| RouteHandle::of_gateway(Login::NAME, recorder));
+        let pages = generation.pages.as_ref().map(|_| RouteHandle::of_gateway(Browser::NAME, recorder));
         Rc::new(Gateway { generation, worker, upstreams, routes, login, pages })
     }
 

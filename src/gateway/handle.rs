@@ -3,7 +3,8 @@
 //! A handle is found once for each request and held by its exchange. Counters, connections and tunnels go on from one
 //! generation to the next under the same name.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -32,7 +33,11 @@ pub struct RouteHandle {
 
 /// The tunnels of one route, through all generations.
 #[derive(Default)]
-pub struct Tunnels(RefCell<Vec<Weak<Pulse>>>);
+pub struct Tunnels {
+    connections: RefCell<Vec<Weak<Pulse>>>,
+    /// The route is gone, and so is the time that its tunnels had left.
+    is_over: Cell<bool>,
+}
 
 /// An upstream, as one worker uses it.
 pub struct UpstreamHandle {
@@ -44,23 +49,19 @@ pub struct UpstreamHandle {
 }
 
 impl RouteHandle {
-    /// The handle of a configured route.
+    /// The handle of a configured route. `tunnels` are those of the same name before.
     pub(super) fn new(
         route: &settings::Route,
         upstream: Option<Rc<UpstreamHandle>>,
         recorder: &Recorder,
-        before: Option<&Gateway>,
+        tunnels: Option<&Rc<Tunnels>>,
     ) -> Rc<RouteHandle> {
-        let name = &route.name;
-        let prefers_sessions = route.credentials.first() == Some(&AuthMethod::Session);
-        let before = before.and_then(|gateway| gateway.handles().find(|handle| handle.name == *name));
-        let tunnels = before.map(|handle| Rc::clone(&handle.tunnels)).unwrap_or_default();
         Rc::new(RouteHandle {
-            name: Arc::clone(name),
-            counters: recorder.route(name),
+            name: Arc::clone(&route.name),
+            counters: recorder.route(&route.name),
             upstream,
-            prefers_sessions,
-            tunnels,
+            prefers_sessions: route.credentials.first() == Some(&AuthMethod::Session),
+            tunnels: tunnels.map(Rc::clone).unwrap_or_default(),
         })
     }
 
@@ -73,7 +74,10 @@ impl RouteHandle {
 
     /// Adds a tunnel: the connection of its client.
     pub(super) fn opens_tunnel(&self, connection: &Rc<Pulse>) {
-        let mut tunnels = self.tunnels.0.borrow_mut();
+        if self.tunnels.is_over.get() {
+            return connection.cut();
+        }
+        let mut tunnels = self.tunnels.connections.borrow_mut();
         tunnels.retain(|tunnel| tunnel.strong_count() > 0);
         tunnels.push(Rc::downgrade(connection));
     }
@@ -82,12 +86,13 @@ impl RouteHandle {
 impl Tunnels {
     /// Connections that may be tunnels.
     pub fn of(connections: Vec<Weak<Pulse>>) -> Rc<Tunnels> {
-        Rc::new(Tunnels(RefCell::new(connections)))
+        Rc::new(Tunnels { connections: RefCell::new(connections), is_over: Cell::new(false) })
     }
 
-    /// Ends all of them.
+    /// Ends all of them, and those that still open.
     pub fn end(&self) {
-        self.0.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
+        self.is_over.set(true);
+        self.connections.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
     }
 }
 
@@ -133,17 +138,23 @@ impl Gateway {
 
     /// Another gateway took this one's place: connections that it does not use are not kept.
     pub fn retire(&self, next: &Gateway) {
-        for pool in self.upstreams.iter().flat_map(|upstream| upstream.pools.all()) {
-            let mut kept = next.upstreams.iter().flat_map(|upstream| upstream.pools.all());
-            if !kept.any(|other| Rc::ptr_eq(other, pool)) {
-                pool.retire();
-            }
-        }
+        let kept: HashSet<_> = next.pools().map(Rc::as_ptr).collect();
+        self.pools().filter(|pool| !kept.contains(&Rc::as_ptr(pool))).for_each(|pool| pool.retire());
     }
 
     /// The tunnels of routes that the next generation does not have.
     pub fn tunnels_of_gone_routes(&self, next: &Gateway) -> Vec<Rc<Tunnels>> {
-        let is_gone = |handle: &&Rc<RouteHandle>| !next.handles().any(|other| other.name == handle.name);
-        self.handles().filter(is_gone).map(|handle| Rc::clone(&handle.tunnels)).collect()
+        let mut tunnels = self.tunnels();
+        next.handles().for_each(|handle| drop(tunnels.remove(&handle.name)));
+        tunnels.into_values().collect()
+    }
+
+    /// The tunnels of each route.
+    pub(super) fn tunnels(&self) -> HashMap<Arc<str>, Rc<Tunnels>> {
+        self.handles().map(|handle| (Arc::clone(&handle.name), Rc::clone(&handle.tunnels))).collect()
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Rc<EndpointPool>> {
+        self.upstreams.iter().flat_map(|upstream| upstream.pools.all())
     }
 }

@@ -82,13 +82,17 @@ impl Room {
     /// Takes a provisional place for `client`. If none is left, evicts the oldest one of the client with the most.
     /// `None`: no place can be evicted.
     pub fn enter(self: &Arc<Self>, client: Client) -> Option<Place> {
-        let each = self.lock().bounds.each;
-        self.enter_within(client, each)
+        self.take(client, None)
     }
 
     /// Like [`Room::enter`], for a client with a maximum of `each` places.
     pub fn enter_within(self: &Arc<Self>, client: Client, each: usize) -> Option<Place> {
+        self.take(client, Some(each))
+    }
+
+    fn take(self: &Arc<Self>, client: Client, each: Option<usize>) -> Option<Place> {
         let mut state = self.lock();
+        let each = each.unwrap_or(state.bounds.each);
         let here = state.clients.get(&client).map_or(0, |held| held.places);
         let (full, from) = if here >= each {
             (Some(state.bounds.each_name), Some(client))

@@ -5,6 +5,7 @@
 //! workers never share a cache line.
 
 use std::array;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,7 @@ use super::metrics::{Counter, Histogram, Outcome, StatusClass, WATCHED};
 #[derive(Debug)]
 #[repr(align(128))] // 128: adjacent cache lines are fetched in pairs
 pub struct Recorder {
-    /// In the order in which they were first used.
-    routes: Mutex<Vec<(Arc<str>, Arc<RouteCounters>)>>,
+    routes: Mutex<BTreeMap<Arc<str>, Arc<RouteCounters>>>,
     unrouted: Arc<RouteCounters>,
     connections: ConnectionCounters,
     cache_hits: Counter,
@@ -63,13 +63,7 @@ impl Recorder {
 
     /// Returns the counters of the route with this name, which go on from one configuration to the next.
     pub fn route(&self, name: &Arc<str>) -> Arc<RouteCounters> {
-        let mut routes = self.lock();
-        if let Some((_, counters)) = routes.iter().find(|(known, _)| known == name) {
-            return Arc::clone(counters);
-        }
-        let counters = Arc::<RouteCounters>::default();
-        routes.push((Arc::clone(name), Arc::clone(&counters)));
-        counters
+        Arc::clone(self.lock().entry(Arc::clone(name)).or_default())
     }
 
     /// Returns the counters of requests that matched no route.
@@ -80,7 +74,7 @@ impl Recorder {
     /// Drops the counters of routes that nothing uses any more: their configuration was replaced, and their last request
     /// has ended.
     pub fn forget_unused(&self) {
-        self.lock().retain(|(_, counters)| Arc::strong_count(counters) > 1);
+        self.lock().retain(|_, counters| Arc::strong_count(counters) > 1);
     }
 
     /// Counts a connection that was accepted.
@@ -120,8 +114,8 @@ impl Recorder {
         named.chain([(None, Arc::clone(&self.unrouted))]).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<RouteCounters>)>> {
-        // Entries are added and removed whole, so a panic elsewhere does not corrupt the list.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<RouteCounters>>> {
+        // Entries are added and removed whole, so a panic elsewhere does not corrupt the map.
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

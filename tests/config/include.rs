@@ -87,6 +87,7 @@ fn what_cannot_be_included_is_an_error() {
     for (include, error) in [
         ("[\"none/*.toml\"]", "gateway.toml: include: `none/*.toml` cannot be searched"),
         ("[\"*/a.toml\"]", "gateway.toml: include: `*/a.toml` has a `*` in the name of a folder"),
+        ("[\"certs\"]", "certs: cannot be read: it is not a regular file"),
         ("[\"missing.toml\"]", "missing.toml: cannot be read"),
         ("\"conf.d\"", "gateway.toml:1: include: must not be a text"),
         ("[7]", "gateway.toml:1: include"),
