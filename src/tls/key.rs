@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rustls::pki_types::PrivateKeyDer;
+use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 
 /// What a key is that the TLS library does not support.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,21 +59,14 @@ impl fmt::Display for UnfitKey {
     }
 }
 
-const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
-const OID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-/// The curve within a SEC 1 key.
-const PARAMETERS: u8 = 0xa0;
-
 /// `PrivateKeyInfo` (RFC 5208): version, algorithm with parameters, key.
 fn in_pkcs8(der: &[u8]) -> Option<UnfitKey> {
-    let (info, _) = expect(SEQUENCE, der)?;
-    let (_, rest) = expect(INTEGER, info)?;
-    let (algorithm, rest) = expect(SEQUENCE, rest)?;
-    let (oid, parameters) = expect(OID, algorithm)?;
-    match dotted(oid).as_str() {
-        "1.2.840.113549.1.1.1" => rsa(expect(OCTETS, rest)?.0),
+    let info = value(Tag::Sequence, der)?.0;
+    let (_, rest) = value(Tag::Integer, info)?;
+    let (algorithm, rest) = value(Tag::Sequence, rest)?;
+    let (parameters, oid) = Oid::from_der(algorithm).ok()?;
+    match oid.to_id_string().as_str() {
+        "1.2.840.113549.1.1.1" => rsa(value(Tag::OctetString, rest)?.0),
         "1.2.840.10045.2.1" => curve(parameters),
         "1.3.101.112" => None,
         "1.2.840.113549.1.1.10" => Some(UnfitKey::Algorithm("RSA-PSS".to_owned())),
@@ -85,9 +79,8 @@ fn in_pkcs8(der: &[u8]) -> Option<UnfitKey> {
 
 /// `RSAPrivateKey` (RFC 8017): version, modulus, and more.
 fn rsa(der: &[u8]) -> Option<UnfitKey> {
-    let (key, _) = expect(SEQUENCE, der)?;
-    let (_, rest) = expect(INTEGER, key)?;
-    let (modulus, _) = expect(INTEGER, rest)?;
+    let (_, rest) = value(Tag::Integer, value(Tag::Sequence, der)?.0)?;
+    let (modulus, _) = value(Tag::Integer, rest)?;
     let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
     let first = modulus.get(zeros)?;
     let bits = (modulus.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).ok()?;
@@ -100,17 +93,17 @@ fn rsa(der: &[u8]) -> Option<UnfitKey> {
 
 /// `ECPrivateKey` (RFC 5915): version, key, curve, public key.
 fn curve_in(der: &[u8]) -> Option<UnfitKey> {
-    let (key, _) = expect(SEQUENCE, der)?;
-    let (_, rest) = expect(INTEGER, key)?;
-    let (_, rest) = expect(OCTETS, rest)?;
-    curve(expect(PARAMETERS, rest)?.0)
+    let (_, rest) = value(Tag::Integer, value(Tag::Sequence, der)?.0)?;
+    let (_, rest) = value(Tag::OctetString, rest)?;
+    // `[0]`
+    curve(value(Tag(0), rest)?.0)
 }
 
 fn curve(parameters: &[u8]) -> Option<UnfitKey> {
-    let Some((oid, _)) = expect(OID, parameters) else {
+    let Ok((_, oid)) = Oid::from_der(parameters) else {
         return Some(UnfitKey::Curve("that it describes by numbers in place of a name".to_owned()));
     };
-    let oid = dotted(oid);
+    let oid = oid.to_id_string();
     let name = match oid.as_str() {
         "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35" => return None,
         "1.3.132.0.10" => "secp256k1",
@@ -124,34 +117,8 @@ fn curve(parameters: &[u8]) -> Option<UnfitKey> {
     Some(UnfitKey::Curve(name.to_owned()))
 }
 
-/// The content of a value of DER with this tag, and what follows it.
-fn expect(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (found, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match usize::from(*first) {
-        short @ ..0x80 => (short, rest),
-        long => {
-            let (length, rest) = rest.split_at_checked(long - 0x80)?;
-            let length =
-                length.iter().try_fold(0_usize, |sum, byte| sum.checked_mul(256)?.checked_add((*byte).into()))?;
-            (length, rest)
-        }
-    };
-    if *found == tag { rest.split_at_checked(length) } else { None }
-}
-
-/// `1.3.132.0.10`
-fn dotted(oid: &[u8]) -> String {
-    let (mut numbers, mut number) = (Vec::new(), 0_u64);
-    for byte in oid {
-        number = number.wrapping_mul(128).wrapping_add(u64::from(byte & 0x7f));
-        if byte & 0x80 == 0 {
-            if numbers.is_empty() {
-                numbers.push((number / 40).min(2));
-                number -= (number / 40).min(2) * 40;
-            }
-            numbers.push(std::mem::take(&mut number));
-        }
-    }
-    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+/// The content of a value with this tag, and what follows it.
+fn value(tag: Tag, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, any) = Any::from_der(der).ok()?;
+    (any.tag() == tag).then_some((any.data, rest))
 }
