@@ -59,7 +59,6 @@ impl Builder {
         settings: Settings,
         before: Option<&Built>,
         addresses: &HashMap<String, SocketAddr>,
-        control: &mut JoinSet<()>,
     ) -> Result<Built, StartError> {
         if let Err(none) = &self.store.sessions
             && settings.login.as_ref().is_some_and(|login| login.browser.is_some())
@@ -94,7 +93,8 @@ impl Builder {
             Some(old) => old.issuer.clone(),
             None => settings.login.as_ref().map(|login| {
                 let (issuer, handle) = Issuer::new(self.store.clone(), Via::Gateway, login, self.clock.clone());
-                control.spawn(issuer.run());
+                // Ends when the last generation that uses it is gone.
+                tokio::spawn(issuer.run());
                 handle
             }),
         };

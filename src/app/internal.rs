@@ -19,11 +19,12 @@ pub(super) struct Internal {
     pub recorders: Vec<Arc<Recorder>>,
     pub phases: watch::Receiver<Phase>,
     pub serving: HashMap<String, AbortHandle>,
+    pub tasks: JoinSet<()>,
 }
 
 impl Internal {
     /// Serves a listener.
-    pub(super) fn serve(&mut self, listener: &Listener, socket: TcpListener, tasks: &mut JoinSet<()>) {
+    pub(super) fn serve(&mut self, listener: &Listener, socket: TcpListener) {
         let ListenerRole::Internal { health, metrics } = listener.role else { return };
         let phase = self.phases.clone();
         let ask = move || match *phase.borrow() {
@@ -38,7 +39,7 @@ impl Internal {
         let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || services.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
         let name = listener.name.clone();
-        let task = tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => admin::serve(socket, router, turned_away, std::future::pending()).await,
                 Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
@@ -52,5 +53,7 @@ impl Internal {
         if let Some(task) = self.serving.remove(listener) {
             task.abort();
         }
+        // Forgets those that have ended.
+        while self.tasks.try_join_next().is_some() {}
     }
 }

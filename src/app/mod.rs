@@ -9,6 +9,7 @@ mod changes;
 mod clock;
 mod control;
 mod error;
+mod file_watch;
 mod files;
 mod generation;
 mod internal;
@@ -20,7 +21,6 @@ mod resolve;
 mod signals;
 mod sockets;
 mod start;
-mod watch;
 mod worker;
 
 pub use changes::Changes;

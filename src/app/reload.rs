@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
@@ -22,7 +21,7 @@ use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
-use crate::telemetry::CertificateGauge;
+use crate::telemetry::{self, CertificateGauge};
 
 /// The trigger of reloads by a change of the file.
 pub(super) const FILE_CHANGED: &str = "its file changed";
@@ -43,7 +42,7 @@ pub enum ReloadError {
     #[error("the gateway is shutting down")]
     Stopping,
     /// Something that it needs cannot be had.
-    #[error("{}", chain(.0))]
+    #[error("{}", telemetry::causes(.0))]
     Start(#[from] StartError),
 }
 
@@ -61,7 +60,7 @@ pub(super) struct Reloader {
     pub report: watch::Sender<ReloadStatus>,
     /// Held from reading the files to the switch: one reload at a time, so that what was read last is used last.
     pub turn: Mutex<()>,
-    /// Held during a switch. A shutdown waits for it, and not for files.
+    /// Held during a switch. A shutdown waits for it, and not for files or names.
     pub state: Mutex<State>,
 }
 
@@ -69,8 +68,6 @@ pub(super) struct Reloader {
 pub(super) struct State {
     pub sockets: Sockets,
     pub internal: Internal,
-    /// Tasks that belong to configurations, such as name lookups.
-    pub tasks: JoinSet<()>,
     pub is_stopping: bool,
 }
 
@@ -142,11 +139,6 @@ impl Reloader {
     }
 
     async fn switch(&self, settings: Settings) -> Result<Changes, ReloadError> {
-        let mut state = self.state.lock().await;
-        let state = &mut *state;
-        if state.is_stopping {
-            return Err(ReloadError::Stopping);
-        }
         let before = Arc::clone(&self.built.borrow());
         let fixed = changes::fixed(&before.settings, &settings);
         if !fixed.is_empty() {
@@ -157,11 +149,14 @@ impl Reloader {
             return Ok(changes);
         }
         files::reserve(&settings).map_err(StartError::from)?;
-        let mut prepared = state.sockets.prepare(&settings.listeners, self.workers.len())?;
+        let mut prepared = self.state.lock().await.sockets.prepare(&settings.listeners, self.workers.len())?;
         let admin = self.builder.admin_tls(&settings)?;
-        let built = self.builder.build(settings, Some(&before), &prepared.addresses, &mut state.tasks).await?;
-        let built = Arc::new(built);
+        let built = Arc::new(self.builder.build(settings, Some(&before), &prepared.addresses).await?);
 
+        let mut state = self.state.lock().await;
+        if state.is_stopping {
+            return Err(ReloadError::Stopping);
+        }
         self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
         let (for_workers, internal) =
             (std::mem::take(&mut prepared.for_workers), std::mem::take(&mut prepared.internal));
@@ -184,7 +179,7 @@ impl Reloader {
         }
         prepared.closed.iter().for_each(|listener| state.internal.close(listener));
         for (listener, socket) in internal {
-            state.internal.serve(&listener, socket, &mut state.tasks);
+            state.internal.serve(&listener, socket);
         }
         state.sockets.adopt(prepared);
         if let Some((sender, acceptor)) = self.admin.as_ref().zip(admin) {
@@ -196,7 +191,6 @@ impl Reloader {
         // The handles of the generation before are dropped by now, except those that exchanges still hold.
         drop(before);
         state.internal.recorders.iter().for_each(|recorder| recorder.forget_unused());
-        while state.tasks.try_join_next().is_some() {}
         Ok(changes)
     }
 
@@ -261,9 +255,9 @@ impl Reloader {
         self.state.lock().await.is_stopping = true;
     }
 
-    /// Ends the tasks of the configurations.
+    /// Ends the internal listeners.
     pub(super) async fn shutdown(&self) {
-        self.state.lock().await.tasks.shutdown().await;
+        self.state.lock().await.internal.tasks.shutdown().await;
     }
 }
 
@@ -288,15 +282,4 @@ fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
 
 fn lines(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// An error with its causes.
-fn chain(error: &StartError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

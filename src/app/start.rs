@@ -16,6 +16,7 @@ use super::admin_door;
 use super::changes::Changes;
 use super::control::{Control, ControlSocket};
 use super::error::StartError;
+use super::file_watch;
 use super::files;
 use super::generation::Builder;
 use super::internal::Internal;
@@ -24,8 +25,7 @@ use super::reload::{ReloadError, Reloader, State};
 use super::resolve;
 use super::sockets::Sockets;
 use super::token_services::{self, TokenServices};
-use super::watch as files_watch;
-use super::worker::{self, Phase, Plan, Share, Switch};
+use super::worker::{self, Inputs, Phase, Plan, Switch};
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{ReloadHandle, ReloadRequest};
@@ -94,7 +94,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
     }
-    let sockets = Sockets::default();
+    let mut sockets = Sockets::default();
     let mut prepared = sockets.prepare(&settings.listeners, settings.workers)?;
     let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
     let opened = settings
@@ -102,7 +102,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         .as_deref()
         .map(|path| ControlSocket::open(path).map_err(|source| StartError::Control { path: path.to_owned(), source }));
     let control_socket = opened.transpose()?;
-    let (mut control, mut tasks) = (JoinSet::new(), JoinSet::new());
+    let mut control = JoinSet::new();
     let (services, last_uses) = token_services::start(&settings, &store, &clock, &mut control).await?;
     let builder = Builder {
         store: store.clone(),
@@ -112,7 +112,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         resolver: resolver.clone(),
     };
     let admin_tls = builder.admin_tls(&settings)?.map(|acceptor| watch::channel(acceptor).0);
-    let built = Arc::new(builder.build(settings, None, &prepared.addresses, &mut tasks).await?);
+    let built = Arc::new(builder.build(settings, None, &prepared.addresses).await?);
     let settings = Arc::clone(&built.settings);
 
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new()).collect();
@@ -125,9 +125,10 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
         recorders: recorders.clone(),
         phases: phases.clone(),
         serving: HashMap::new(),
+        tasks: JoinSet::new(),
     };
     for (listener, socket) in std::mem::take(&mut prepared.internal) {
-        internal.serve(&listener, socket, &mut tasks);
+        internal.serve(&listener, socket);
     }
     let (built, in_use) = watch::channel(built);
     control.spawn(resolve::run(in_use.clone(), resolver));
@@ -175,12 +176,11 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
             Switch { generation, closed: Vec::new(), opened, drain: Duration::ZERO, done: oneshot::channel().0 };
         let access_log = log.as_ref().map(|log| log.worker(format, recorder));
         let (recorder, phase) = (Arc::clone(recorder), phases.clone());
-        workers.push(worker::spawn(Arc::clone(&plan), Share { index, recorder, access_log, phase, first, switches })?);
+        workers.push(worker::spawn(Arc::clone(&plan), Inputs { index, recorder, access_log, phase, first, switches })?);
         orders.push(switch);
     }
-    let mut sockets = sockets;
     sockets.adopt(prepared);
-    let state = Mutex::new(State { sockets, internal, tasks, is_stopping: false });
+    let state = Mutex::new(State { sockets, internal, is_stopping: false });
     let turn = Mutex::new(());
     let file = configuration;
     let reloader = Arc::new(Reloader {
@@ -196,7 +196,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
     });
     reloader.measure(started);
     reloader.succeeded();
-    control.spawn(files_watch::run(Arc::clone(&reloader)));
+    control.spawn(file_watch::run(Arc::clone(&reloader)));
     control.spawn(serve_reloads(Arc::clone(&reloader), asked));
     if let Some(socket) = control_socket {
         control.spawn(socket.serve(Control { reloads, report: reports }));
@@ -230,12 +230,15 @@ impl Running {
         Arc::clone(&self.reloader.built.borrow().settings)
     }
 
-    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it.
+    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it. Dropping the
+    /// future does not stop the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
     pub async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
-        self.reloader.reload(settings).await
+        let reloader = Arc::clone(&self.reloader);
+        let reload = tokio::spawn(async move { reloader.reload(settings).await });
+        reload.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged. Dropping the future

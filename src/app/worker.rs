@@ -52,7 +52,7 @@ pub(super) struct Plan {
 }
 
 /// Inputs of a single worker.
-pub(super) struct Share {
+pub(super) struct Inputs {
     pub index: u16,
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
@@ -94,13 +94,13 @@ struct Accepting {
 
 /// Starts a worker's thread. The worker ends when it has drained or when the phase is abort. It returns the number of
 /// connections that it closed.
-pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usize>> {
+pub(super) fn spawn(plan: Arc<Plan>, inputs: Inputs) -> io::Result<JoinHandle<usize>> {
     let runtime = || {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().max_blocking_threads(SPOOLING).build_local(LocalOptions::default())
     };
-    thread::Builder::new().name(format!("worker-{}", share.index)).spawn(move || match runtime() {
-        Ok(runtime) => runtime.block_on(run(plan, share)),
+    thread::Builder::new().name(format!("worker-{}", inputs.index)).spawn(move || match runtime() {
+        Ok(runtime) => runtime.block_on(run(plan, inputs)),
         Err(error) => {
             tracing::error!(%error, "a worker could not start its runtime");
             0
@@ -108,8 +108,8 @@ pub(super) fn spawn(plan: Arc<Plan>, share: Share) -> io::Result<JoinHandle<usiz
     })
 }
 
-async fn run(plan: Arc<Plan>, share: Share) -> usize {
-    let Share { index, recorder, access_log, mut phase, first, mut switches } = share;
+async fn run(plan: Arc<Plan>, inputs: Inputs) -> usize {
+    let Inputs { index, recorder, access_log, mut phase, first, mut switches } = inputs;
     let mut events = plan.services.events.subscribe();
     let worker = worker(&plan, index, &recorder, access_log);
     let mut serving = Serving::begin(plan, worker, first);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::{Result, bail};
 
 use crate::store::Unreadable;
+use crate::telemetry;
 
 /// Prints a line; returns an error on a closed pipe or a full disk.
 pub fn line(text: impl std::fmt::Display) -> Result<()> {
@@ -43,17 +44,9 @@ pub fn error(error: &anyhow::Error) {
     note(chain(error));
 }
 
-/// Formats an error and its causes in one line, without repetition.
+/// Formats an error and its causes in one line.
 pub fn chain(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        // Some errors include their cause in their own text.
-        if !text.contains(&cause) {
-            text.push_str(if text.is_empty() { "" } else { ": " });
-            text.push_str(&cause);
-        }
-    }
-    text
+    telemetry::causes(error.as_ref())
 }
 
 /// Prints a line to standard error; ignores failures.

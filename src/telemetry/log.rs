@@ -4,6 +4,7 @@
 //! warnings and errors only, so that their messages do not bury ours. Requests go to the access log, on standard
 //! output.
 
+use std::error::Error;
 use std::io;
 
 use tracing::{Level, Subscriber};
@@ -34,6 +35,21 @@ where
     let layer = fmt::layer().with_writer(writer);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.boxed() };
     Registry::default().with(layer.with_filter(filter))
+}
+
+/// Formats an error and its causes in one line, without repetition.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut next) = (String::new(), Some(error));
+    while let Some(error) = next {
+        let cause = error.to_string();
+        // Some errors include their cause in their own text.
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+        next = error.source();
+    }
+    text
 }
 
 #[cfg(test)]

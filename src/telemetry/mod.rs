@@ -19,6 +19,7 @@ mod second_text;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use history::History;
+pub use log::causes;
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
 pub use process_counters::{CertificateGauge, ProcessCounters};

@@ -1,11 +1,13 @@
 //! Changes that a reload could miss, and what a reload must not disturb.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{fs, io, process};
 
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 use tokengate::config::settings::{Admin, Endpoint, EndpointAddress, Upstream};
 use tokengate::tls::Certificate;
 use tokengate::upstream::Resolver;
@@ -45,7 +47,12 @@ async fn another_path_of_the_same_key_is_a_change_because_renewals_are_read_ther
 async fn a_listener_can_be_opened_to_all_addresses_and_closed_again() {
     let origin = Origin::answering("one").await;
     let gateway = Site::before(&origin).start().await;
-    let port = gateway.plain_address().port();
+    // Bound to all addresses and not listening, so that no other test gets the port on one of them.
+    let reserved = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    reserved.set_reuse_address(true).unwrap();
+    reserved.set_reuse_port(true).unwrap();
+    reserved.bind(&SocketAddr::from(([0, 0, 0, 0], 0)).into()).unwrap();
+    let port = reserved.local_addr().unwrap().as_socket().unwrap().port();
     for address in [[127, 0, 0, 1], [0, 0, 0, 0], [127, 0, 0, 1]] {
         gateway
             .reload(|settings| {

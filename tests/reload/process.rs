@@ -192,6 +192,7 @@ async fn a_renewed_certificate_is_used_however_it_came_and_old_connections_live_
         let mut to = fs::File::create(secure.at("now").join(file)).unwrap();
         for piece in bytes.chunks(bytes.len().div_ceil(4)) {
             to.write_all(piece).unwrap();
+            // The pace of the writer.
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         }
     }
