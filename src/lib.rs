@@ -14,9 +14,11 @@
 //! | common types and settings | [`token`], [`identity`], [`config`] |
 //! | users and tokens | [`store`], [`cache`] |
 //! | decisions, without sockets | [`route`], [`auth`] |
+//! | logins | [`login`] |
+//! | connections of clients, without sockets | [`client`] |
 //! | connections to endpoints | [`http1`], [`upstream`] |
 //! | requests | [`gateway`]: start reading at `gateway/answer.rs` |
-//! | connections of clients | [`listener`], [`admin`] |
+//! | sockets of clients | [`listener`], [`admin`] |
 //! | process and commands | [`app`], [`demo`], [`cli`] |
 //!
 //! The process has two halves. *Workers* serve requests: one single-threaded runtime per core, with almost no shared
@@ -38,6 +40,8 @@ pub mod cache;
 
 pub mod route;
 pub mod auth;
+pub mod login;
+pub mod client;
 
 pub mod http1;
 pub mod upstream;

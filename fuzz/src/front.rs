@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokengate::client::{ClientConnection, HeadFault, ListenerPolicy, OpenConnections};
 use tokengate::config::settings::{ConnectionTimeouts, Limits};
-use tokengate::gateway::{ClientConnection, HeadFault, ListenerPolicy, OpenConnections};
 use tokengate::listener::front::Front;
 use tokengate::route::Peer;
 use tokio::io::{AsyncRead, ReadBuf};

@@ -16,13 +16,14 @@ use crate::admin::desk::Desk;
 use crate::admin::door::{AdminListener, Bounds};
 use crate::admin::monitor::Monitor;
 use crate::admin::{Application, Records};
-use crate::auth::{Issuer, WrongKeys};
+use crate::auth::WrongKeys;
 use crate::cache::Uses;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
 use crate::limits::TurnedAway;
 use crate::listener::socket;
+use crate::login::Issuer;
 use crate::store::{Store, Via};
 
 /// The bound socket.

@@ -10,16 +10,17 @@ use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
 use super::token_services::TokenServices;
-use crate::auth::{CredentialRules, Issuer, IssuerHandle, Refused};
+use crate::auth::{CredentialRules, Refused};
+use crate::client::{self, ListenerPolicy, PlaintextAnswer};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{self, ExposedToken, ListenerRole, Plaintext, TlsListener};
 use crate::gateway::fields::FieldPolicy;
 use crate::gateway::{
-    self, Forms, Generation, ListenerPolicy, ListenerTls, LoginEndpoint, Member, Offers, PagesEndpoint,
-    PlaintextAnswer, ServedListener, UpstreamSpec,
+    Forms, Generation, ListenerTls, LoginEndpoint, Member, PagesEndpoint, ServedListener, UpstreamSpec,
 };
 use crate::listener::tls;
+use crate::login::{Issuer, IssuerHandle, Offers};
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
 use crate::upstream::{EndpointSpec, Resolver, Spool};
@@ -150,7 +151,7 @@ impl Builder {
                     let hsts = settings_of.hsts.map(|age| format!("max-age={}", age.as_secs()));
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
                     let plaintext =
-                        gateway::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
+                        client::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
                     let unencrypted = Arc::new(ListenerPolicy { hsts: None, plaintext: Some(plaintext) });
                     let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
                     (ListenerPolicy { hsts, plaintext: None }, Some(tls))
@@ -169,11 +170,11 @@ impl Builder {
     }
 }
 
-fn plaintext(policy: Plaintext, exposed: ExposedToken, https_port: u16) -> Option<gateway::Plaintext> {
+fn plaintext(policy: Plaintext, exposed: ExposedToken, https_port: u16) -> Option<client::Plaintext> {
     match policy {
         Plaintext::Serve => None,
-        Plaintext::Refuse => Some(gateway::Plaintext { answer: PlaintextAnswer::Refuse, exposed }),
-        Plaintext::Redirect => Some(gateway::Plaintext { answer: PlaintextAnswer::Redirect(https_port), exposed }),
+        Plaintext::Refuse => Some(client::Plaintext { answer: PlaintextAnswer::Refuse, exposed }),
+        Plaintext::Redirect => Some(client::Plaintext { answer: PlaintextAnswer::Redirect(https_port), exposed }),
     }
 }
 

@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use super::token_services::TokenServices;
 use crate::auth::Authenticator;
+use crate::client::OpenConnections;
 use crate::clock::Clock;
-use crate::gateway::{Callers, Current, Gateway, Generation, OpenConnections, Tunnels, Worker};
+use crate::gateway::{Callers, Current, Gateway, Generation, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};

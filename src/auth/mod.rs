@@ -2,25 +2,20 @@
 //!
 //! [`Credentials`] parses the `Authorization` header, [`cookies`] reads sessions, and [`csrf`] protects them.
 //! [`Authenticator`] establishes the caller. A [`Permit`] proves that a route admits the caller; no request is
-//! forwarded without one. [`Issuer`] issues tokens and sessions for passwords.
+//! forwarded without one. Tokens and sessions for passwords are issued in [`login`](crate::login).
 
-mod account;
-mod attempts;
 mod authenticator;
 pub mod cookies;
 mod credentials;
 pub mod csrf;
-mod issuer;
 mod own;
 mod permit;
 mod rules;
 mod wrong_keys;
 
-pub use account::Confirmed;
 pub use authenticator::{Accepted, AuthFailure, Authenticator};
 pub use credentials::{BadCredentials, Credentials, KeyForm};
 pub use csrf::{CsrfFault, CsrfSecret};
-pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
 pub use permit::{Asked, NotPermitted, Permit};
 pub use rules::CredentialRules;
 pub use wrong_keys::{Refused, WrongKeys};

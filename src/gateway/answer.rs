@@ -11,57 +11,13 @@ use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
 use super::websocket::{self, Handshake};
-use super::{Body, Exchange, Gateway, Refusal, framing, outgoing, reply};
+use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
+use crate::client::{ClientBody, framing};
 use crate::identity::Identity;
 use crate::route::{Access, NoRoute, Route, Target};
 use crate::telemetry::Outcome;
 use crate::token::{AuthMethod, ScopeSet};
-use crate::upstream::ClientBody;
-
-/// What is wrong with the bytes of a request head; found before it was parsed (`listener/front.rs`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum HeadFault {
-    /// A line that ends in LF alone, or a CR that ends none.
-    #[error("each line of the head must end with CR LF")]
-    LineEnd,
-    /// The request line is not `method SP target SP HTTP/1.x`.
-    #[error("the request line must be a method, a target and HTTP/1.0 or HTTP/1.1, with one blank between them")]
-    RequestLine,
-    /// No URI.
-    #[error("the target must be a path or a URI, with all other characters percent-encoded")]
-    Target,
-    /// HTTP/2: `:scheme` is not that of the connection.
-    #[error(":scheme must be https on this connection")]
-    Scheme,
-    /// HTTP/2: `:authority` is no host with a port.
-    #[error(":authority must be a host, with a port if any")]
-    Authority,
-    /// A field line without a name, or with a name that has other characters than names have.
-    #[error("each field line must begin with its name and a colon")]
-    FieldLine,
-    /// A control character in a value.
-    #[error("a field value may have no control characters")]
-    FieldValue,
-    /// A field that may come only once came twice.
-    #[error("Host, Content-Length, Transfer-Encoding and Authorization may each be sent only once")]
-    Repeated,
-    /// `Content-Length` is not one number.
-    #[error("Content-Length must be one decimal number")]
-    Length,
-    /// `Transfer-Encoding` is not `chunked`, or came where it means nothing.
-    #[error("Transfer-Encoding must be `chunked`, without Content-Length, in HTTP/1.1")]
-    Coding,
-    /// The head is longer than the limit.
-    #[error("the head of the request is too long")]
-    TooLong,
-    /// More field lines than the limit.
-    #[error("there are too many fields")]
-    TooManyFields,
-    /// The target is longer than the limit.
-    #[error("the target is too long")]
-    TargetTooLong,
-}
 
 /// What routes take that list no methods.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -74,7 +30,7 @@ impl Gateway {
         body: ClientBody,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        exchange.client().admit(&head, self)?; // 400 · 403 · 308
+        self.admit(&head, exchange.client())?; // 400 · 403 · 308
         framing::check(&head, self.generation.limits.header_count)?; // 400 · 417 · 431
         if Target::is_server_wide(&head, exchange.peer())? {
             return Ok(describe_server(exchange));
@@ -107,7 +63,7 @@ impl Gateway {
         // A tunnel carries messages both ways, so that asking for one is more than reading.
         let reads = reads && !(route.settings.streaming && websocket::is_asked_for(&head));
         let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
-        let body = outgoing::body(body, &head.headers, route)?; // 413
+        let body = outgoing::body(body, route)?; // 413
         let body = match route.settings.buffer_request {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
             false => body,

@@ -19,7 +19,8 @@ use http::HeaderValue;
 use slab::Slab;
 use tokio::task::JoinSet;
 
-use super::{Pulse, Worker};
+use super::Worker;
+use crate::client::Pulse;
 use crate::clock::Timestamp;
 use crate::identity::{Identity, Verdict};
 use crate::store::TokenEvent;

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::handle::RouteHandle;
 use super::tunnel::FarEnd;
-use super::{ClientConnection, Gateway, shares};
+use super::{Gateway, shares};
 use crate::auth::cookies;
+use crate::client::ClientConnection;
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::limits::Client;

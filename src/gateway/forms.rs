@@ -7,15 +7,14 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http_body::Body as _;
 use zeroize::Zeroizing;
 
 use super::Refusal;
-use super::outgoing::declared_length;
+use crate::client::ClientBody;
 use crate::config::settings;
 use crate::limits::{Budget, Client, Full, Hold};
-use crate::upstream::{BodyFault, ClientBody, OutgoingBody};
+use crate::upstream::{BodyFault, OutgoingBody};
 
 /// Bytes of all bodies that have not come whole, and of those of one client; more if one body alone may be longer.
 const BYTES: usize = 32 << 20;
@@ -67,13 +66,8 @@ impl Expected {
     ///
     /// # Errors
     /// [`Refusal::Body`] if it is too long, too slow or damaged, [`Refusal::Pending`] if there is no room for it.
-    pub(super) async fn read(
-        self,
-        body: ClientBody,
-        fields: &HeaderMap,
-        settings: &settings::Login,
-    ) -> Result<Text, Refusal> {
-        if declared_length(fields).is_some_and(|length| length > settings.max_body) {
+    pub(super) async fn read(self, body: ClientBody, settings: &settings::Login) -> Result<Text, Refusal> {
+        if body.declared_length().is_some_and(|length| length > settings.max_body) {
             return Err(BodyFault::TooLarge.into());
         }
         let most = usize::try_from(settings.max_body).unwrap_or(usize::MAX);
@@ -91,13 +85,8 @@ impl Expected {
     ///
     /// # Errors
     /// As [`Expected::read`].
-    pub(super) async fn is_empty(
-        &self,
-        body: ClientBody,
-        fields: &HeaderMap,
-        settings: &settings::Login,
-    ) -> Result<bool, Refusal> {
-        if let Some(length) = declared_length(fields) {
+    pub(super) async fn is_empty(&self, body: ClientBody, settings: &settings::Login) -> Result<bool, Refusal> {
+        if let Some(length) = body.declared_length() {
             return Ok(length == 0);
         }
         let mut body = pin!(streaming(body, settings));

@@ -12,9 +12,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
-use super::{Callers, ClientConnection, Forms, ListenerPolicy, LoginEndpoint, PagesEndpoint};
+use super::{Callers, Forms, LoginEndpoint, PagesEndpoint};
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
+use crate::client::{ClientConnection, ListenerPolicy};
 use crate::clock::Clock;
 use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
 use crate::route::{Route, RouteTable, ServerNames};

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::generation::UpstreamSpec;
-use super::{Gateway, Pulse, Share};
+use super::{Gateway, Share};
+use crate::client::Pulse;
 use crate::config::settings::{self, Limits};
 use crate::http1;
 use crate::telemetry::{Recorder, RouteCounters};

@@ -4,21 +4,19 @@
 //! only: opens the [`Exchange`], turns a [`Refusal`] into a response, and hands the exchange to the response's body,
 //! whose end settles everything exactly once. A gateway belongs to one worker and is deliberately not `Send`.
 
+mod admit;
 mod answer;
 mod body;
 mod callers;
-mod connection;
 mod exchange;
 pub mod fields;
 mod forms;
 mod forward;
-pub mod framing;
 pub mod generation;
 mod handle;
 mod login;
 mod outgoing;
 mod pages;
-mod pulse;
 mod refusal;
 mod reply;
 mod shares;
@@ -32,21 +30,17 @@ use std::rc::Rc;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 
+use crate::client::{ClientBody, ClientConnection};
 use crate::telemetry::Outcome;
-use crate::upstream::ClientBody;
 
-pub use answer::HeadFault;
 pub use body::Body;
 pub use callers::Callers;
-pub(crate) use connection::REFUSED_METHOD;
-pub use connection::{ClientConnection, ListenerPolicy, Plaintext, PlaintextAnswer};
 pub use exchange::Exchange;
 pub use forms::Forms;
 pub use generation::{Current, Gateway, Generation, ListenerTls, Member, ServedListener, UpstreamSpec, Worker};
 pub use handle::Tunnels;
 pub use login::LoginEndpoint;
-pub use pages::{Offers, PagesEndpoint};
-pub use pulse::{Ending, OpenConnections, Pulse};
+pub use pages::PagesEndpoint;
 pub use refusal::Refusal;
 pub use shares::Share;
 pub use timer::Timer;

@@ -6,15 +6,16 @@
 use std::task::{Context, Poll};
 
 use http::header::{CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, Request, Uri, Version, request};
+use http::{HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
 
 use super::fields::forwarded;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
+use crate::client::ClientBody;
 use crate::config::settings::{ForwardAuthorization, PathPattern};
 use crate::route::{NoRoute, Route, Target};
-use crate::upstream::{BodyFault, ClientBody, OutgoingBody, Spool};
+use crate::upstream::{BodyFault, OutgoingBody, Spool};
 
 impl Gateway {
     /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target,
@@ -61,19 +62,15 @@ impl Gateway {
 }
 
 /// The client's body, as far as its declared length lets it pass.
-pub(super) fn body(body: ClientBody, fields: &HeaderMap, route: &Route) -> Result<OutgoingBody, Refusal> {
+pub(super) fn body(body: ClientBody, route: &Route) -> Result<OutgoingBody, Refusal> {
     let settings = &route.settings;
     if body.is_end_stream() {
         return Ok(OutgoingBody::empty());
     }
-    if declared_length(fields).is_some_and(|length| length > settings.body_limit) {
+    if body.declared_length().is_some_and(|length| length > settings.body_limit) {
         return Err(BodyFault::TooLarge.into());
     }
     Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate))
-}
-
-pub(super) fn declared_length(fields: &HeaderMap) -> Option<u64> {
-    fields.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads a body to its end, unless the caller's token ends before.

@@ -10,9 +10,9 @@ use http::header::{ALLOW, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::fields::BadField;
-use super::framing::BadFraming;
-use super::{Body, Exchange, HeadFault, reply};
+use super::{Body, Exchange, reply};
 use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
+use crate::client::HeadFault;
 use crate::identity::Denied;
 use crate::limits::Full;
 use crate::route::{BadTarget, NoRoute};
@@ -22,10 +22,8 @@ use crate::upstream::{BodyFault, OriginFault};
 /// Why a request is not forwarded, or not answered by its endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The bytes of its head are damaged.
+    /// Its head is damaged, or does not say clearly where the request ends.
     Head(HeadFault),
-    /// It does not say clearly where it ends.
-    Framing(BadFraming),
     /// Two servers could read its target differently.
     Target(BadTarget),
     /// No route takes it.
@@ -67,22 +65,11 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Refusal::Head(fault) => {
-                let (status, outcome) = match fault {
-                    HeadFault::TooLong | HeadFault::TooManyFields => {
-                        (S::REQUEST_HEADER_FIELDS_TOO_LARGE, Outcome::HeadTooLarge)
-                    }
-                    HeadFault::TargetTooLong => (S::URI_TOO_LONG, Outcome::TargetTooLong),
-                    HeadFault::Target | HeadFault::Scheme | HeadFault::Authority => {
-                        (S::BAD_REQUEST, Outcome::TargetAmbiguous)
-                    }
-                    _ => (S::BAD_REQUEST, Outcome::BadFraming),
-                };
-                (status, outcome, sentence(fault))
-            }
-            Refusal::Framing(fault) => {
                 let outcome = match fault {
-                    BadFraming::TooManyFields => Outcome::HeadTooLarge,
-                    BadFraming::Expectation => Outcome::ExpectationFailed,
+                    HeadFault::TooLong | HeadFault::TooManyFields => Outcome::HeadTooLarge,
+                    HeadFault::TargetTooLong => Outcome::TargetTooLong,
+                    HeadFault::Target | HeadFault::Scheme | HeadFault::Authority => Outcome::TargetAmbiguous,
+                    HeadFault::Expectation => Outcome::ExpectationFailed,
                     _ => Outcome::BadFraming,
                 };
                 (fault.status(), outcome, sentence(fault))
@@ -163,15 +150,7 @@ impl Refusal {
 
     /// Is the connection in a state in which nothing more may be read from it?
     fn ends_connection(&self) -> bool {
-        matches!(
-            self,
-            Refusal::Head(_)
-                | Refusal::Framing(_)
-                | Refusal::Field(_)
-                | Refusal::Body(_)
-                | Refusal::Plaintext
-                | Refusal::NotTls
-        )
+        matches!(self, Refusal::Head(_) | Refusal::Field(_) | Refusal::Body(_) | Refusal::Plaintext | Refusal::NotTls)
     }
 
     /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
@@ -290,7 +269,7 @@ macro_rules! from { ($($error:ty => $variant:ident)+) => { $(
 )+ } }
 
 from! {
-    BadFraming => Framing
+    HeadFault => Head
     BadTarget => Target
     NoRoute => NoRoute
     AuthFailure => Auth

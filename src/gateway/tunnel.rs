@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Instant;
 
+use super::Exchange;
 use super::timer::Timer;
-use super::{Ending, Exchange};
+use crate::client::Ending;
 use crate::telemetry::Outcome;
 use crate::upstream::Tunneled;
 

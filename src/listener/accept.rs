@@ -17,10 +17,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::{http2, serve};
+use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
-use crate::gateway::{
-    ClientConnection, Current, Ending, Generation, ListenerPolicy, ListenerTls, OpenConnections, Pulse,
-};
+use crate::gateway::{Current, Generation, ListenerTls};
 use crate::limits::{Client, Place};
 use crate::route::Peer;
 use crate::telemetry::Recorder;

@@ -14,8 +14,8 @@ use http::uri::Authority;
 
 use super::head;
 use super::hpack::{BadBlock, Decoder, write_literal};
+use crate::client::{HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
-use crate::gateway::{HeadFault, REFUSED_METHOD};
 
 /// What a field costs beside its bytes (RFC 9113 §6.5.2).
 const FIELD: usize = 32;

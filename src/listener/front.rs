@@ -2,7 +2,7 @@
 //!
 //! Stands between the socket and the HTTP library. Judges the bytes of each request head before the library sees them;
 //! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and
-//! nothing after it is read. Also tells the connection's [`Pulse`](crate::gateway::Pulse) when a head begins and ends.
+//! nothing after it is read. Also tells the connection's [`Pulse`](crate::client::Pulse) when a head begins and ends.
 
 use std::io;
 use std::pin::Pin;
@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunks::Chunks;
 use super::head::{Framing, HeadSearch, judge};
+use crate::client::{ClientConnection, HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, HeadFault, REFUSED_METHOD};
 
 /// How much a client may send ahead of the answer to a WebSocket handshake; it has no reason to send anything.
 const HELD_BYTES: usize = 16 << 10;

@@ -8,8 +8,8 @@
 use http::Uri;
 use memchr::memchr;
 
+use crate::client::HeadFault;
 use crate::config::settings::Limits;
-use crate::gateway::HeadFault;
 
 /// Where the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,9 +19,9 @@ use super::blocks;
 use super::serve::{drive, poll_until, sockets_are_looked_at};
 use super::stream::Stream;
 use super::watched::{Verdict, Watched};
+use crate::client::{ClientBody, ClientConnection, Ending, Inbox};
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Current, Ending};
-use crate::upstream::{ClientBody, Inbox};
+use crate::gateway::Current;
 
 /// What a client may send ahead on one stream, and on all of a connection (Envoy's values for the edge).
 const STREAM_WINDOW: u32 = 64 << 10;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep};
 
-use crate::gateway::{Ending, Pulse};
+use crate::client::{Ending, Pulse};
 use crate::limits::Place;
 
 /// For how long in all. Together with [`MOST`] it allows uploads of 11 MiB at 3 Mbit/s.

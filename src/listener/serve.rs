@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::connections::Connections;
 use super::front::Front;
 use super::linger::linger;
+use crate::client::{ClientBody, ClientConnection, Ending, Pulse};
 use crate::config::settings::Limits;
-use crate::gateway::{ClientConnection, Current, Ending, Pulse, Tunnel};
+use crate::gateway::{Current, Tunnel};
 use crate::limits::Client;
-use crate::upstream::ClientBody;
 
 /// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much. A head
 /// that the settings allow must fit as well.

@@ -15,8 +15,8 @@ use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Body as HttpBody;
 
-use crate::gateway::{Body, ClientConnection, Gateway, Timer, Unanswered};
-use crate::upstream::Inbox;
+use crate::client::{ClientConnection, Inbox};
+use crate::gateway::{Body, Gateway, Timer, Unanswered};
 
 /// A stream and how far it has come.
 pub struct Stream<F> {

@@ -1,7 +1,7 @@
 //! The bytes of an HTTP/2 connection on their way to the HTTP library and back.
 //!
 //! Every frame is counted ([`Tally`]), and every header block is held back until it is whole and then judged
-//! ([`Blocks`]). The connection's [`Pulse`](crate::gateway::Pulse) is told when something comes, when a header block
+//! ([`Blocks`]). The connection's [`Pulse`](crate::client::Pulse) is told when something comes, when a header block
 //! begins and ends, and when the client takes nothing.
 
 use std::cell::Cell;
@@ -18,8 +18,8 @@ use super::blocks::Blocks;
 use super::frames::{
     ACK, CONTINUATION, END_HEADERS, END_STREAM, Frame, HEADERS, PADDED, PRIORITY, Piece, SETTINGS, Tally, Walk,
 };
+use crate::client::Pulse;
 use crate::config::settings::Limits;
-use crate::gateway::Pulse;
 
 /// Length of the preface that a client begins with (RFC 9113 §3.4).
 const PREFACE: usize = 24;

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::ClientBody;
 use super::pace::Pace;
 use super::spool::Spooled;
+use crate::client::ClientBody;
 
 /// How many bytes a client can send before it reads the response: the window of a stream (`listener/serve.rs`).
 const AHEAD: u64 = 64 << 10;

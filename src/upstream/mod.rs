@@ -5,10 +5,8 @@
 
 mod addresses;
 mod body;
-mod client_body;
 mod connect;
 mod connection;
-mod inbox;
 mod lease;
 mod pace;
 mod pool;
@@ -19,9 +17,7 @@ mod tally;
 
 pub use addresses::{Addresses, Resolver};
 pub use body::{BodyFault, OutgoingBody, RequestBody};
-pub use client_body::{BrokenOff, ClientBody};
 pub use connect::{EndpointLocation, EndpointSpec};
-pub use inbox::Inbox;
 pub use lease::{Lease, SendFault, Tunneled};
 pub use pool::{EndpointPool, PoolLimits, UpstreamPools};
 pub use sending::is_repeatable;

@@ -1,8 +1,8 @@
 //! The desk itself, without a page or the API.
 
 use tokengate::admin::desk::{Caller, Desk, DeskError, Rights};
-use tokengate::auth::{Issuer, Login as AuthLogin};
 use tokengate::config::settings::Login;
+use tokengate::login::{Issuer, Login as AuthLogin};
 use tokengate::store::{NamedToken, Terms, Via};
 use tokengate::token::{ScopeSet, TokenKey};
 

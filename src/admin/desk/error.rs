@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::auth::LoginFailure;
+use crate::login::LoginFailure;
 use crate::store::{self, AccountError, HashingFailed, LedgerError, StoreError};
 use crate::token::SubjectId;
 

@@ -21,8 +21,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{IssuerHandle, Login};
 use crate::clock::Clock;
+use crate::login::{IssuerHandle, Login};
 use crate::store::{
     Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, ListId, Listing, NoPlace, Password, PasswordMark, Place,
     Store, User, Via,

@@ -13,7 +13,8 @@ use super::super::desk::DeskError;
 use super::super::fields::Fields;
 use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
 use super::{failed, page, see_other, status_of, told};
-use crate::auth::{CsrfSecret, Login};
+use crate::auth::CsrfSecret;
+use crate::login::{Login, next};
 use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
@@ -34,7 +35,7 @@ struct Page<'a> {
 
 pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request: Request) -> Response {
     let query = Fields::read(request.uri().query().unwrap_or_default().as_bytes());
-    let next = own_path(query.get("next"));
+    let next = &own_path(query.get("next"));
     let (mut parts, _) = request.into_parts();
     let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
     match Visit::from_request_parts(&mut parts, &app).await {
@@ -52,7 +53,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         Err(response) => return response,
     };
     // Names are compared exactly as typed.
-    let (next, name) = (own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
+    let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
         return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));
     }
@@ -116,10 +117,8 @@ async fn sign_in(
 const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// Returns a path of this application; anything that could lead elsewhere becomes the home page.
-fn own_path(next: &str) -> &str {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-?=&%+~".contains(&byte);
-    let is_ours = next.starts_with('/') && !next.starts_with("//") && next.bytes().all(plain);
-    if is_ours { next } else { "/" }
+fn own_path(next: &str) -> String {
+    next::safe_path(next).unwrap_or_else(|| "/".to_owned())
 }
 
 #[cfg(test)]

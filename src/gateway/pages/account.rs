@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::html::{self, AccountPage, FormSeal, Notice};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
-use crate::auth::{Accepted, AuthFailure, Confirmed, KeyForm, LoginFailure};
+use crate::auth::{Accepted, AuthFailure, KeyForm};
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
+use crate::login::html::{self, AccountPage, FormSeal, Notice};
+use crate::login::{Confirmed, LoginFailure};
 use crate::route::Access;
 use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};

@@ -3,13 +3,11 @@
 use http::HeaderMap;
 use zeroize::Zeroizing;
 
+use crate::client::ClientBody;
 use crate::config::settings;
 use crate::gateway::Refusal;
 use crate::gateway::forms::Expected;
-use crate::gateway::login::form::{Field, Form};
-use crate::gateway::login::media_type::MediaType;
-use crate::gateway::login::urlencoded;
-use crate::upstream::ClientBody;
+use crate::login::form::{Field, Form, MediaType, urlencoded};
 
 /// The fields of all forms; empty if they were not sent, except `next`. Of two fields with the same name the last one
 /// is used.
@@ -33,7 +31,7 @@ impl PageForm {
         fields: &HeaderMap,
         settings: &settings::Login,
     ) -> Result<PageForm, Refusal> {
-        let text = expected.read(body, fields, settings).await?;
+        let text = expected.read(body, settings).await?;
         let mut form = PageForm::default();
         if !matches!(MediaType::of(fields), Ok(MediaType::UrlEncoded)) {
             return Ok(form);

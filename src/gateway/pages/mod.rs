@@ -6,8 +6,6 @@
 
 mod account;
 mod form;
-mod html;
-mod next;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
@@ -16,17 +14,18 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 use self::form::PageForm;
-use self::html::{FormSeal, LoginPage, MessagePage, Notice};
-use super::login::urlencoded;
 use super::refusal::whole_seconds;
 use super::{Body, Exchange, Gateway, Refusal, reply};
 use crate::auth::cookies::{CSRF_COOKIE, SESSION_COOKIE};
-use crate::auth::{CsrfFault, CsrfSecret, IssuerHandle, Login, LoginFailure, cookies, csrf};
+use crate::auth::{CsrfFault, CsrfSecret, cookies, csrf};
+use crate::client::ClientBody;
 use crate::config::settings;
+use crate::login::form::urlencoded;
+use crate::login::html::{self, FormSeal, LoginPage, MessagePage, Notice, Offers};
+use crate::login::{IssuerHandle, Login, LoginFailure, next};
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
 use crate::token::{ShownKey, TokenKey};
-use crate::upstream::ClientBody;
 
 /// As in Django: a year.
 const CSRF_AGE: u64 = 31_449_600;
@@ -43,15 +42,6 @@ pub struct PagesEndpoint {
     issuer: IssuerHandle,
     offers: Offers,
     policy: HeaderValue,
-}
-
-/// The features of the account page.
-#[derive(Clone, Copy, Debug)]
-pub struct Offers {
-    /// Whether the login token can be shown again.
-    pub recoverable: bool,
-    /// Whether there can be tokens besides the login token.
-    pub named: bool,
 }
 
 /// One of the pages.

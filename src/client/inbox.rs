@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http_body::SizeHint;
 
-use super::client_body::BrokenOff;
+use super::BrokenOff;
 
 /// Frames below this size, in bytes, are joined.
 const SMALL: usize = 1_024;

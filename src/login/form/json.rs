@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use super::form::{BadForm, Field, Form, Text};
+use super::{BadForm, Field, Form, Text};
 
 pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
     let text = std::str::from_utf8(body).map_err(|error| unreadable(&error))?;

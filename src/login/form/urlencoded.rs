@@ -1,7 +1,7 @@
 //! Parses `application/x-www-form-urlencoded` as Django does: `;` is no separator, `%zz` is literal, empty pairs are
 //! skipped.
 
-use super::form::{BadForm, Field, Form};
+use super::{BadForm, Field, Form};
 
 /// Most fields, as in Django.
 const MOST_FIELDS: usize = 1_000;
@@ -17,7 +17,7 @@ pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
 }
 
 /// Passes each pair to `take`: its name, and its value, which is still encoded.
-pub(in crate::gateway) fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), BadForm> {
+pub fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), BadForm> {
     for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
         if count >= MOST_FIELDS {
             return Err(BadForm::Unreadable("There are too many fields.".to_owned()));
@@ -30,7 +30,7 @@ pub(in crate::gateway) fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) 
 }
 
 /// Decodes once. Reserves enough memory first, so that a reallocation leaves no copy.
-pub(in crate::gateway) fn decode(text: &[u8]) -> Vec<u8> {
+pub fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

@@ -6,22 +6,30 @@ use askama::Template;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding};
 
-use super::Offers;
 use crate::clock::Timestamp;
 use crate::store::{TokenDetails, TokenKind};
 
 /// The style sheet, as it is in each page.
-pub(super) const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = include_str!("style.css");
+
+/// The features of the account page.
+#[derive(Clone, Copy, Debug)]
+pub struct Offers {
+    /// Whether the login token can be shown again.
+    pub recoverable: bool,
+    /// Whether there can be tokens besides the login token.
+    pub named: bool,
+}
 
 /// The target of a form, and the secret that proves that the form comes from one of our pages.
-pub(super) struct FormSeal<'a> {
+pub struct FormSeal<'a> {
     pub action: &'a str,
     /// The CSRF secret, masked.
     pub csrf: &'a str,
 }
 
 /// The message above a form.
-pub(super) enum Notice<'a> {
+pub enum Notice<'a> {
     None,
     Error(&'a str),
     Done(&'a str),
@@ -35,7 +43,7 @@ pub(super) enum Notice<'a> {
 /// The login page.
 #[derive(Template)]
 #[template(path = "public/login.html")]
-pub(super) struct LoginPage<'a> {
+pub struct LoginPage<'a> {
     pub seal: FormSeal<'a>,
     /// The page after the login; empty: the account page.
     pub next: &'a str,
@@ -47,7 +55,7 @@ pub(super) struct LoginPage<'a> {
 /// A page with a message and a link.
 #[derive(Template)]
 #[template(path = "public/message.html")]
-pub(super) struct MessagePage<'a> {
+pub struct MessagePage<'a> {
     pub title: &'a str,
     pub text: &'a str,
     /// The address and the text of the link.
@@ -57,7 +65,7 @@ pub(super) struct MessagePage<'a> {
 /// The page of a user's tokens.
 #[derive(Template)]
 #[template(path = "public/account.html")]
-pub(super) struct AccountPage<'a> {
+pub struct AccountPage<'a> {
     pub user: &'a str,
     pub tokens: &'a [TokenDetails],
     pub offers: Offers,
@@ -68,7 +76,7 @@ pub(super) struct AccountPage<'a> {
 
 /// The page as text. Writing to a `String` cannot fail, so an error is a defect in a template: it is logged, and the
 /// page is empty.
-pub(super) fn render(page: &impl Template) -> String {
+pub fn render(page: &impl Template) -> String {
     page.render().unwrap_or_else(|error| {
         tracing::error!(%error, "a page could not be rendered");
         String::new()
@@ -77,7 +85,7 @@ pub(super) fn render(page: &impl Template) -> String {
 
 /// The Content-Security-Policy of all pages: nothing is loaded, nothing runs, no site may frame the page, and forms are
 /// sent to this origin only.
-pub(super) fn policy() -> String {
+pub fn policy() -> String {
     let style = Base64::encode_string(digest(&SHA256, STYLE.as_bytes()).as_ref());
     format!(
         "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

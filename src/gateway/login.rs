@@ -5,25 +5,19 @@
 //! UTF-8, and attempts are limited. Passwords are wiped after the comparison. Neither passwords nor usernames are logged,
 //! because people type passwords into the username field.
 
-pub(super) mod form;
-mod json;
-pub(super) mod media_type;
-mod multipart;
-pub(super) mod urlencoded;
-
 use http::header::ALLOW;
 use http::{HeaderValue, Method, Response, StatusCode, request};
 use http_body::Body as _;
 
-use self::form::{BadForm, Form};
-use self::media_type::MediaType;
 use super::forms::Expected;
 use super::{Body, Exchange, Gateway, Refusal, reply};
-use crate::auth::{AuthFailure, IssuerHandle, Login, LoginFailure};
+use crate::auth::AuthFailure;
+use crate::client::ClientBody;
 use crate::config::settings;
+use crate::login::form::{BadForm, Form, MediaType, Wanted};
+use crate::login::{IssuerHandle, Login, LoginFailure};
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
-use crate::upstream::ClientBody;
 
 /// The dependencies of the login.
 pub struct LoginEndpoint {
@@ -136,19 +130,19 @@ async fn read(
     head: &request::Parts,
     body: ClientBody,
     expected: Expected,
-) -> Result<Result<form::Wanted, BadForm>, Refusal> {
+) -> Result<Result<Wanted, BadForm>, Refusal> {
     if body.is_end_stream() {
         return Ok(Form::default().check());
     }
     let media_type = match MediaType::of(&head.headers) {
         Ok(media_type) => media_type,
         // An empty body needs no media type.
-        Err(_) if expected.is_empty(body, &head.headers, &endpoint.settings).await? => {
+        Err(_) if expected.is_empty(body, &endpoint.settings).await? => {
             return Ok(Form::default().check());
         }
         Err(bad) => return Ok(Err(bad)),
     };
-    let text = expected.read(body, &head.headers, &endpoint.settings).await?;
+    let text = expected.read(body, &endpoint.settings).await?;
     if text.is_empty() {
         return Ok(Form::default().check());
     }

@@ -4,8 +4,8 @@
 
 use memchr::memmem;
 
-use super::form::{BadForm, Field, Form};
 use super::media_type::{parameter, parameters};
+use super::{BadForm, Field, Form};
 
 pub(super) fn read(body: &[u8], boundary: &str) -> Result<Form, BadForm> {
     let mut form = Form::default();

@@ -3,12 +3,11 @@
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use super::form::{BadForm, Form};
-use super::{json, multipart, urlencoded};
+use super::{BadForm, Form, json, multipart, urlencoded};
 
 /// The format of a form.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum MediaType {
+pub enum MediaType {
     Json,
     UrlEncoded,
     /// With its `boundary`, or the reason why it has no valid one.
@@ -17,7 +16,7 @@ pub(in crate::gateway) enum MediaType {
 
 impl MediaType {
     /// Parses `Content-Type`. All texts are UTF-8; other charsets are not supported.
-    pub(in crate::gateway) fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
+    pub fn of(fields: &HeaderMap) -> Result<MediaType, BadForm> {
         let mut lines = fields.get_all(CONTENT_TYPE).iter();
         // The error shows bytes beyond ASCII as Latin-1, as in Django.
         let line = lines.next().map_or(&[][..], |line| line.as_bytes());
@@ -35,7 +34,8 @@ impl MediaType {
         }
     }
 
-    pub(super) fn read(&self, body: &[u8]) -> Result<Form, BadForm> {
+    /// Parses a body in this format.
+    pub fn read(&self, body: &[u8]) -> Result<Form, BadForm> {
         match self {
             MediaType::Json => json::read(body),
             MediaType::UrlEncoded => urlencoded::read(body),

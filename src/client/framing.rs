@@ -6,53 +6,20 @@
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-/// The rule that the framing of a request breaks. The text is meant for the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum BadFraming {
-    /// Neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
-    #[error("this version of HTTP is not served here")]
-    Version,
-    /// More field lines than allowed.
-    #[error("there are too many fields")]
-    TooManyFields,
-    /// A field that may be sent only once came twice.
-    #[error("Content-Length, Transfer-Encoding, Authorization and Expect may each be sent only once")]
-    Repeated,
-    /// `Content-Length` is not one number.
-    #[error("Content-Length must be one decimal number")]
-    Length,
-    /// `Transfer-Encoding` is something else than `chunked`, or came where it means nothing.
-    #[error("Transfer-Encoding must be `chunked`, without Content-Length, in HTTP/1.1")]
-    Coding,
-    /// `Expect` is something else than `100-continue`.
-    #[error("the only expectation that is met here is 100-continue")]
-    Expectation,
-}
-
-impl BadFraming {
-    /// The status of the answer. The connection has to be closed after it.
-    pub fn status(self) -> StatusCode {
-        match self {
-            BadFraming::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            BadFraming::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            BadFraming::Expectation => StatusCode::EXPECTATION_FAILED,
-            _ => StatusCode::BAD_REQUEST,
-        }
-    }
-}
+use super::HeadFault;
 
 /// Checks the framing of a request; `header_count` is the most field lines that it may have.
 ///
 /// # Errors
-/// [`BadFraming`] names the rule that it breaks.
-pub fn check(head: &Parts, header_count: usize) -> Result<(), BadFraming> {
+/// [`HeadFault`] names the rule that it breaks.
+pub fn check(head: &Parts, header_count: usize) -> Result<(), HeadFault> {
     if !matches!(head.version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
-        return Err(BadFraming::Version);
+        return Err(HeadFault::Version);
     }
     if head.headers.len() > header_count {
-        return Err(BadFraming::TooManyFields);
+        return Err(HeadFault::TooManyFields);
     }
     let length = only(&head.headers, &CONTENT_LENGTH)?;
     let coding = only(&head.headers, &TRANSFER_ENCODING)?;
@@ -61,23 +28,23 @@ pub fn check(head: &Parts, header_count: usize) -> Result<(), BadFraming> {
     if let Some(coding) = coding {
         let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
         if !chunked || length.is_some() || head.version != Version::HTTP_11 {
-            return Err(BadFraming::Coding);
+            return Err(HeadFault::Coding);
         }
     }
     if length.is_some_and(|length| !is_number(length)) {
-        return Err(BadFraming::Length);
+        return Err(HeadFault::Length);
     }
     if expectation.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return Err(BadFraming::Expectation);
+        return Err(HeadFault::Expectation);
     }
     Ok(())
 }
 
 /// The value of a field that may have one line at most.
-fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Result<Option<&'f HeaderValue>, BadFraming> {
+fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Result<Option<&'f HeaderValue>, HeadFault> {
     let mut lines = fields.get_all(name).iter();
     match (lines.next(), lines.next()) {
-        (_, Some(_)) => Err(BadFraming::Repeated),
+        (_, Some(_)) => Err(HeadFault::Repeated),
         (line, None) => Ok(line),
     }
 }
@@ -94,7 +61,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(version: Version, fields: &[(&str, &[u8])]) -> Result<(), BadFraming> {
+    fn judged(version: Version, fields: &[(&str, &[u8])]) -> Result<(), HeadFault> {
         let mut request = Request::builder().version(version);
         for (name, value) in fields {
             request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
@@ -140,7 +107,7 @@ mod tests {
             "18446744073709551621",
         ] {
             let judged = judged(Version::HTTP_11, &[("content-length", length.as_bytes())]);
-            assert_eq!(judged, Err(BadFraming::Length), "{length}");
+            assert_eq!(judged, Err(HeadFault::Length), "{length}");
         }
     }
 
@@ -162,13 +129,13 @@ mod tests {
             "cow",
         ] {
             let judged = judged(Version::HTTP_11, &[("transfer-encoding", coding.as_bytes())]);
-            assert_eq!(judged, Err(BadFraming::Coding), "{coding}");
+            assert_eq!(judged, Err(HeadFault::Coding), "{coding}");
         }
         for version in [Version::HTTP_10, Version::HTTP_2] {
-            assert_eq!(judged(version, &[("transfer-encoding", b"chunked")]), Err(BadFraming::Coding));
+            assert_eq!(judged(version, &[("transfer-encoding", b"chunked")]), Err(HeadFault::Coding));
         }
         let both: [(&str, &[u8]); 2] = [("content-length", b"0"), ("transfer-encoding", b"chunked")];
-        assert_eq!(judged(Version::HTTP_11, &both), Err(BadFraming::Coding));
+        assert_eq!(judged(Version::HTTP_11, &both), Err(HeadFault::Coding));
     }
 
     #[test]
@@ -180,7 +147,7 @@ mod tests {
             ("expect", "100-continue"),
         ] {
             let twice = [(name, value.as_bytes()), (name, value.as_bytes())];
-            assert_eq!(judged(Version::HTTP_11, &twice), Err(BadFraming::Repeated), "{name}");
+            assert_eq!(judged(Version::HTTP_11, &twice), Err(HeadFault::Repeated), "{name}");
         }
         assert_eq!(judged(Version::HTTP_11, &[("x-two", b"1"), ("x-two", b"2")]), Ok(()));
     }

@@ -62,18 +62,18 @@ pub enum Ending {
 
 impl Pulse {
     /// A request begins.
-    pub(super) fn begin(&self) {
+    pub fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
     }
 
     /// A request has ended.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
         self.idle_since.set(self.now.get());
     }
 
     /// A piece of an answer waits for the client.
-    pub(super) fn offer(&self) {
+    pub fn offer(&self) {
         if self.multiplexed.get() {
             return;
         }
@@ -84,7 +84,7 @@ impl Pulse {
     }
 
     /// The client has taken it, or will never.
-    pub(super) fn take(&self) {
+    pub fn take(&self) {
         if self.multiplexed.get() {
             return;
         }
@@ -154,7 +154,7 @@ impl Pulse {
     }
 
     /// Ends the connection with what is in flight on it.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.ask(Ending::Now);
     }
 

@@ -1,42 +1,51 @@
-//! The two fields of a login, and their validation errors in the words of DRF.
+//! The two fields of a login, and their validation errors in the words of DRF; in each of the three formats of a body.
+
+mod json;
+mod media_type;
+mod multipart;
+pub mod urlencoded;
 
 use http::StatusCode;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+pub use self::media_type::MediaType;
 use crate::store::Password;
 
 /// The fields as sent. Of two with the same name the last one is used.
 #[derive(Default)]
-pub(in crate::gateway) struct Form {
+pub struct Form {
     username: Field,
     password: Field,
 }
 
 /// The value of a field.
 #[derive(Default)]
-pub(in crate::gateway) enum Field {
+pub enum Field {
+    /// Not sent.
     #[default]
     Missing,
+    /// `null` in JSON.
     Null,
     /// A list, an object, a boolean, a file.
     NotText,
+    /// A text.
     Text(Text),
 }
 
 /// A text; wiped when dropped.
-pub(in crate::gateway) struct Text {
+pub struct Text {
     pub(super) text: Zeroizing<String>,
     /// The first half of a surrogate pair without the second, which is not valid in a text.
     pub(super) surrogate: Option<u16>,
 }
 
 /// The user name and password of a login.
-pub(in crate::gateway) type Wanted = (String, Password);
+pub type Wanted = (String, Password);
 
 /// Why a login has no valid user name and password.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::gateway) enum BadForm {
+pub enum BadForm {
     /// The media type is not supported; contains the header as sent.
     Unsupported(String),
     /// The body does not conform to its media type.
@@ -49,7 +58,7 @@ pub(in crate::gateway) enum BadForm {
 
 /// The errors, in the order of the response.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(in crate::gateway) struct FieldErrors {
+pub struct FieldErrors {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     username: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +67,7 @@ pub(in crate::gateway) struct FieldErrors {
 
 impl Form {
     /// Sets a field; other names are ignored.
-    pub(in crate::gateway) fn set(&mut self, name: &str, field: Field) {
+    pub fn set(&mut self, name: &str, field: Field) {
         match name {
             "username" => self.username = field,
             "password" => self.password = field,
@@ -67,7 +76,7 @@ impl Form {
     }
 
     /// The user name as sent; empty if it is not a text.
-    pub(in crate::gateway) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         match &self.username {
             Field::Text(Text { text, .. }) => text,
             Field::Missing | Field::Null | Field::NotText => "",
@@ -75,7 +84,7 @@ impl Form {
     }
 
     /// Returns the user name without surrounding white space, and the unchanged password.
-    pub(in crate::gateway) fn check(self) -> Result<Wanted, BadForm> {
+    pub fn check(self) -> Result<Wanted, BadForm> {
         let (name, password) = (self.username.check(strip), self.password.check(|text| text));
         let password = password.and_then(|mut text| Password::parse(std::mem::take(&mut *text)).map_err(|_| blank()));
         match (name, password) {
@@ -90,7 +99,7 @@ impl Form {
 
 impl Field {
     /// A text; invalid UTF-8 is replaced by U+FFFD.
-    pub(in crate::gateway) fn text(bytes: Vec<u8>) -> Field {
+    pub fn text(bytes: Vec<u8>) -> Field {
         let text = String::from_utf8(bytes).unwrap_or_else(|error| {
             let bytes = Zeroizing::new(error.into_bytes());
             String::from_utf8_lossy(&bytes).into_owned()
@@ -124,7 +133,7 @@ impl Field {
 }
 
 impl BadForm {
-    pub(super) fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
             BadForm::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             _ => StatusCode::BAD_REQUEST,
@@ -132,7 +141,7 @@ impl BadForm {
     }
 
     /// The body of the response, in the format of DRF.
-    pub(super) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         #[derive(Serialize)]
         struct Detail<'a> {
             detail: &'a str,

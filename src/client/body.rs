@@ -55,6 +55,12 @@ impl ClientBody {
         ClientBody { source: Some(Source::Http2(inbox)), lingers: true }
     }
 
+    /// The length in bytes that the client declared, less what was read. `None`: the body is chunked, or an HTTP/2 body
+    /// without `Content-Length`.
+    pub fn declared_length(&self) -> Option<u64> {
+        self.size_hint().exact()
+    }
+
     /// Makes the drop of this body reset the stream at once, without reading what is left.
     pub fn reset_on_drop(&mut self) {
         self.lingers = false;

@@ -5,14 +5,18 @@
 
 use crate::route::Target;
 
-/// The value of `next` as a `Location`; `None` if it is not safe.
-pub(super) fn safe(next: &str, target: &Target<'_>, secure: bool) -> Option<String> {
+/// The value of `next` as a `Location`; `None` if it is not safe. It may be a URL of this origin.
+pub fn safe(next: &str, target: &Target<'_>, secure: bool) -> Option<String> {
     let scheme = if secure { "https" } else { "http" };
     let own = format!("{scheme}://{}", target.authority());
-    let path = match next.get(..own.len()) {
-        Some(begin) if begin.eq_ignore_ascii_case(&own) => next.get(own.len()..)?,
-        _ => next,
-    };
+    match next.get(..own.len()) {
+        Some(begin) if begin.eq_ignore_ascii_case(&own) => safe_path(next.get(own.len()..)?),
+        _ => safe_path(next),
+    }
+}
+
+/// As [`safe`], for values that must be a path.
+pub fn safe_path(path: &str) -> Option<String> {
     let plain = path.split(['?', '#']).next().unwrap_or_default();
     let is_path = path.starts_with('/') && !path.starts_with("//");
     let is_dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");

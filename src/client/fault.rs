@@ -1,0 +1,71 @@
+//! What can be wrong with the head of a request.
+
+use http::StatusCode;
+
+/// What is wrong with the head of a request: with its bytes, before they were parsed (`listener/`), or with how it says
+/// where the request ends ([`framing`](super::framing)). The text is for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HeadFault {
+    /// A line that ends in LF alone, or a CR that ends none.
+    #[error("each line of the head must end with CR LF")]
+    LineEnd,
+    /// The request line is not `method SP target SP HTTP/1.x`.
+    #[error("the request line must be a method, a target and HTTP/1.0 or HTTP/1.1, with one blank between them")]
+    RequestLine,
+    /// No URI.
+    #[error("the target must be a path or a URI, with all other characters percent-encoded")]
+    Target,
+    /// HTTP/2: `:scheme` is not that of the connection.
+    #[error(":scheme must be https on this connection")]
+    Scheme,
+    /// HTTP/2: `:authority` is no host with a port.
+    #[error(":authority must be a host, with a port if any")]
+    Authority,
+    /// A field line without a name, or with a name that has other characters than names have.
+    #[error("each field line must begin with its name and a colon")]
+    FieldLine,
+    /// A control character in a value.
+    #[error("a field value may have no control characters")]
+    FieldValue,
+    /// A field that may come only once came twice.
+    #[error("Host, Content-Length, Transfer-Encoding, Authorization and Expect may each be sent only once")]
+    Repeated,
+    /// `Content-Length` is not one number.
+    #[error("Content-Length must be one decimal number")]
+    Length,
+    /// `Transfer-Encoding` is not `chunked`, or came where it means nothing.
+    #[error("Transfer-Encoding must be `chunked`, without Content-Length, in HTTP/1.1")]
+    Coding,
+    /// `Expect` is not `100-continue`.
+    #[error("the only expectation that is met here is 100-continue")]
+    Expectation,
+    /// Neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
+    #[error("this version of HTTP is not served here")]
+    Version,
+    /// The head is longer than the limit.
+    #[error("the head of the request is too long")]
+    TooLong,
+    /// More field lines than the limit.
+    #[error("there are too many fields")]
+    TooManyFields,
+    /// The target is longer than the limit.
+    #[error("the target is too long")]
+    TargetTooLong,
+}
+
+impl HeadFault {
+    /// The status of the response. The connection has to be closed after it.
+    pub fn status(self) -> StatusCode {
+        match self {
+            HeadFault::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            HeadFault::TooLong | HeadFault::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            HeadFault::TargetTooLong => StatusCode::URI_TOO_LONG,
+            HeadFault::Expectation => StatusCode::EXPECTATION_FAILED,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// The method of the request that the strict front puts in place of a damaged one. No client can make good use of it:
+/// it is refused whether or not there was a fault.
+pub const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";

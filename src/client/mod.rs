@@ -1,0 +1,18 @@
+//! A client's connection, and the requests on it as far as they are common to HTTP/1.1 and HTTP/2.
+//!
+//! [`ClientConnection`] is one connection with the policy of its listener. [`Pulse`] tells whether it is still alive,
+//! for the timeouts. [`ClientBody`] is the body of one of its requests. [`HeadFault`] is what can be wrong with the head
+//! of a request, and [`framing`] checks how a request says where it ends.
+
+mod body;
+mod connection;
+mod fault;
+pub mod framing;
+mod inbox;
+mod pulse;
+
+pub use body::{BrokenOff, ClientBody};
+pub use connection::{ClientConnection, ListenerPolicy, Plaintext, PlaintextAnswer};
+pub use fault::{HeadFault, REFUSED_METHOD};
+pub use inbox::Inbox;
+pub use pulse::{Ending, OpenConnections, Pulse};

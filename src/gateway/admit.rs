@@ -1,0 +1,58 @@
+//! Requests that are refused before anything of them is read: damaged heads, and unencrypted requests.
+
+use std::net::IpAddr;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{Method, request};
+
+use super::{Gateway, Refusal};
+use crate::client::{ClientConnection, PlaintextAnswer, REFUSED_METHOD};
+use crate::config::settings;
+use crate::route::Target;
+
+/// Most keys of one request that are reported: one for each reading of an ordinary line, twice.
+const MOST_REPORTS: usize = 4;
+
+impl Gateway {
+    /// Refuses what was damaged, and what came in clear.
+    pub(super) fn admit(&self, head: &request::Parts, client: &ClientConnection) -> Result<(), Refusal> {
+        let plaintext = self.generation.policy(client).plaintext.as_ref();
+        let answer = plaintext.map(|plaintext| plaintext.answer);
+        let fault = head.extensions.get().copied().or(client.fault.get());
+        if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {
+            let is_misplaced = answer == Some(PlaintextAnswer::WrongPort);
+            return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(fault) });
+        }
+        let Some(plaintext) = plaintext else { return Ok(()) };
+        let fields = &head.headers;
+        let carries_credentials =
+            [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| fields.contains_key(name));
+        if carries_credentials {
+            self.report_exposed(head, client.peer.address.ip(), plaintext.exposed);
+        }
+        match plaintext.answer {
+            PlaintextAnswer::WrongPort => Err(Refusal::NotTls),
+            PlaintextAnswer::Redirect(port)
+                if !carries_credentials && matches!(head.method, Method::GET | Method::HEAD) =>
+            {
+                let target = Target::read(head, self.generation.limits.uri_bytes, &client.peer)?;
+                Err(Refusal::Redirect(location(&target, port)))
+            }
+            PlaintextAnswer::Redirect(_) | PlaintextAnswer::Refuse => Err(Refusal::Plaintext),
+        }
+    }
+
+    fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
+        // What counts depends on the route, which is not supported here; an exposed key is exposed on any.
+        for shown in self.generation.credentials.readings(&head.headers).take(MOST_REPORTS) {
+            self.worker.exposed.report(shown.digest(), from, then);
+        }
+    }
+}
+
+fn location(target: &Target<'_>, port: u16) -> String {
+    let host = target.host();
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = target.query().map(|query| format!("?{query}")).unwrap_or_default();
+    format!("https://{host}{port}{}{query}", target.path())
+}

@@ -1,0 +1,17 @@
+//! Logins: tokens and sessions for a username and a password.
+//!
+//! The [`Issuer`] runs in the control half: it checks the rate limits (`attempts`), compares the password, and fetches
+//! or creates the token. It also carries out what a user asks for on the account page (`account`). `form` parses what
+//! clients send, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a
+//! request and stand in `gateway/login.rs` and `gateway/pages/`.
+
+mod account;
+mod attempts;
+pub(crate) mod form;
+pub(crate) mod html;
+mod issuer;
+pub(crate) mod next;
+
+pub use account::Confirmed;
+pub use html::Offers;
+pub use issuer::{Issuer, IssuerHandle, Login, LoginFailure};
