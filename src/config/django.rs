@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database_url::{BadDatabaseUrl, check_ends, fault};
 use super::django_columns::{self, Columns};
 use super::files::TlsFiles;
-use super::mysql::MysqlUrl;
-use super::postgres::PostgresUrl;
 use super::reader::Table;
+use super::url::mysql::MysqlUrl;
+use super::url::postgres::PostgresUrl;
+use super::url::{BadDatabaseUrl, check_ends, fault};
 use super::value::Fault;
 
 /// The beginning of a Django database URL.

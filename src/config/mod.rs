@@ -6,18 +6,14 @@
 
 mod admin;
 mod basics;
-mod database_url;
 mod django;
 mod django_columns;
 mod document;
 mod files;
-mod host;
 mod identity;
 mod listeners;
 mod login;
-mod mysql;
 mod names;
-mod postgres;
 pub mod problem;
 mod reader;
 mod routes;
@@ -27,6 +23,7 @@ mod source;
 mod store;
 mod store_files;
 mod upstreams;
+mod url;
 mod value;
 
 use std::collections::BTreeSet;

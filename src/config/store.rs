@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::basics::MANY;
-use super::database_url;
 use super::django::{self, DjangoUrl};
 use super::document::Document;
 use super::files::check_secret_file;
-use super::postgres::PostgresUrl;
 use super::reader::Table;
 use super::settings::{OnOutage, Store, StoreUrl};
 use super::store_files::{warn_of_database, warn_of_folder};
+use super::url;
+use super::url::postgres::PostgresUrl;
 use super::value::{Fault, Key};
 
 /// `[store]`
@@ -78,7 +78,7 @@ fn on_outage(table: &Table<'_>) -> OnOutage {
 fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
     let mend = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \
                 \"django+…\" for the database of an existing Django project";
-    database_url::check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
+    url::check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
     if let Some(path) = text.strip_prefix("sqlite:") {
         let file = django::sqlite_file(path).ok_or_else(|| Fault::new("names no file", mend))?;
         return Ok(StoreUrl::Sqlite(document.resolve(file)));

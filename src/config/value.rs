@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::database_url::scheme_of;
 use super::document::Document;
 use super::reader::{a, nearest};
+use super::url::scheme_of;
 use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
 
 /// A key with its value, if it has one.

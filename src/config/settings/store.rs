@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Hashing;
 use crate::config::django::{Django, DjangoUrl};
-use crate::config::postgres::PostgresUrl;
+use crate::config::url::postgres::PostgresUrl;
 use crate::token::TokenFormat;
 
 /// The store of users and tokens.

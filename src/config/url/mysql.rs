@@ -5,8 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, one_of, unknown_parameter};
-use super::files::TlsFiles;
+use super::{BadDatabaseUrl, DatabaseServer, check_ends, cut, fault, file, is_here, one_of, unknown_parameter};
+use crate::config::files::TlsFiles;
 
 /// An example for error messages.
 const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
@@ -33,12 +33,12 @@ pub struct MysqlUrl {
     /// The key of the client certificate (PEM).
     pub key: Option<PathBuf>,
     /// Whether the server is remote and not authenticated.
-    pub(super) unproven: bool,
+    pub(in crate::config) unproven: bool,
 }
 
 impl MysqlUrl {
     /// The certificate and key files that the URL names.
-    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
+    pub(in crate::config) fn tls_files(&self) -> TlsFiles<'_> {
         TlsFiles {
             authorities: self.root_certificates.as_deref(),
             certificate: self.certificate.as_deref(),
@@ -51,10 +51,10 @@ impl MysqlUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
-        database_url::check_ends(text)?;
+        check_ends(text)?;
         let rest =
             text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
-        let mut parts = database_url::cut(rest, EXAMPLE)?;
+        let mut parts = cut(rest, EXAMPLE)?;
         let (parameters, port, host) = (std::mem::take(&mut parts.parameters), parts.port, parts.own_host()?);
         let mut url = MysqlUrl {
             server: parts.server("mysql://", host, port)?,
@@ -79,7 +79,7 @@ impl MysqlUrl {
         if url.server.host.is_empty() && url.socket.is_none() {
             return Err(fault("names no host", "name one, or a socket with `?socket=/run/mysqld/mysqld.sock`"));
         }
-        let local = url.socket.is_some() || database_url::is_here(&url.server.host);
+        let local = url.socket.is_some() || is_here(&url.server.host);
         url.unproven = !local && !matches!(url.tls, "VERIFY_CA" | "VERIFY_IDENTITY");
         Ok(url)
     }

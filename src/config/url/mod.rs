@@ -4,13 +4,17 @@
 //! contain a password. So an error about a URL shows its scheme at most, and of a valid URL only [`DatabaseServer`] is
 //! kept, which shows only the server's location.
 
+pub(super) mod host;
+pub(super) mod mysql;
+pub(super) mod postgres;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::host::is_host;
+use self::host::is_host;
 use super::reader::nearest;
 
 /// What is wrong with a URL (a predicate whose subject is the URL), and how to fix it. Never shows the password.

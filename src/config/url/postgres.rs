@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::parameters::{check_other, connect_timeout};
-use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, many_hosts, one_of};
-use super::files::TlsFiles;
 use super::host::is_host;
+use super::{BadDatabaseUrl, DatabaseServer, check_ends, cut, fault, file, is_here, many_hosts, one_of};
+use crate::config::files::TlsFiles;
 
 /// An example for error messages.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
@@ -43,17 +43,17 @@ pub struct PostgresUrl {
     /// Timeout of a connection attempt, if the URL has one.
     pub connect_timeout: Option<Duration>,
     /// Whether the server is remote and not authenticated.
-    pub(super) unproven: bool,
+    pub(in crate::config) unproven: bool,
 }
 
 impl PostgresUrl {
     /// Whether the text is meant as a PostgreSQL URL.
-    pub(super) fn is_meant(text: &str) -> bool {
+    pub(in crate::config) fn is_meant(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))
     }
 
     /// The certificate and key files that the URL names.
-    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
+    pub(in crate::config) fn tls_files(&self) -> TlsFiles<'_> {
         TlsFiles {
             authorities: self.root_certificates.as_deref(),
             certificate: self.certificate.as_deref(),
@@ -66,7 +66,7 @@ impl PostgresUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
-        database_url::check_ends(text)?;
+        check_ends(text)?;
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
         read(rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }
@@ -86,7 +86,7 @@ impl fmt::Debug for PostgresUrl {
 }
 
 fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
-    let mut parts = database_url::cut(rest, EXAMPLE)?;
+    let mut parts = cut(rest, EXAMPLE)?;
     let parameters = std::mem::take(&mut parts.parameters);
     let (mut host, mut port, own_host) = (None, None, parts.own_host()?);
     let (mut mode, mut binds_channel, mut fallback_name) = (None, false, None);
@@ -138,7 +138,7 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
     }
     let port = port.or(parts.port);
     Ok(PostgresUrl {
-        unproven: !database_url::is_here(&host) && !matches!(mode, Some("verify-ca" | "verify-full")),
+        unproven: !is_here(&host) && !matches!(mode, Some("verify-ca" | "verify-full")),
         server: parts.server("postgres://", host, port)?,
         tls: mode,
         root_certificates,
