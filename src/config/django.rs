@@ -1,36 +1,8 @@
-//! `[store.django]`: table and column names of an existing Django database, and URLs that begin with `django+`.
+//! `[store.django]`: table and column names of an existing Django database, and how it is used.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use super::database_url::{BadDatabaseUrl, check_ends, fault};
 use super::django_columns::{self, Columns};
-use super::files::TlsFiles;
-use super::mysql::MysqlUrl;
-use super::postgres::PostgresUrl;
 use super::reader::Table;
-use super::value::Fault;
-
-/// The beginning of a Django database URL.
-const PREFIX: &str = "django+";
-
-/// Examples for error messages.
-const EXAMPLE: &str = "write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \
-                       \"django+mysql://USER@HOST/DATABASE\"";
-
-/// The longest name in characters that all supported databases accept.
-const LONGEST_NAME: usize = 63;
-
-/// The database of an existing Django project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DjangoUrl {
-    /// An SQLite file.
-    Sqlite(PathBuf),
-    /// A PostgreSQL server.
-    Postgres(PostgresUrl),
-    /// A MySQL or MariaDB server.
-    Mysql(MysqlUrl),
-}
+use super::sql_name::checked_name;
 
 /// Table and column names of a Django database, and the access mode. Names are letters, digits and `_`; a table name
 /// may begin with a schema and a dot.
@@ -84,74 +56,6 @@ impl Default for Django {
     }
 }
 
-impl DjangoUrl {
-    /// Whether the text is meant as a Django database URL.
-    pub(super) fn is_meant(text: &str) -> bool {
-        text.starts_with(PREFIX)
-    }
-
-    /// Parses a URL. `resolve` makes paths of files absolute.
-    ///
-    /// # Errors
-    /// [`BadDatabaseUrl`] if a part would be misread or ignored.
-    pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<DjangoUrl, BadDatabaseUrl> {
-        check_ends(text)?;
-        let bare = text.strip_prefix(PREFIX);
-        let bare = bare.ok_or_else(|| fault("is not the address of a Django database", EXAMPLE))?;
-        if let Some(path) = bare.strip_prefix("sqlite:") {
-            return match sqlite_file(path) {
-                Some(path) => Ok(DjangoUrl::Sqlite(resolve(path))),
-                None => Err(fault("names no file", EXAMPLE)),
-            };
-        }
-        if PostgresUrl::is_meant(bare) {
-            return Ok(DjangoUrl::Postgres(PostgresUrl::parse(bare, resolve)?));
-        }
-        if bare.starts_with("mysql://") {
-            return Ok(DjangoUrl::Mysql(MysqlUrl::parse(bare, resolve)?));
-        }
-        Err(fault("is not the address of a Django database", EXAMPLE))
-    }
-
-    /// The TLS certificate and key files that the URL names.
-    pub(super) fn tls_files(&self) -> Option<TlsFiles<'_>> {
-        match self {
-            DjangoUrl::Sqlite(_) => None,
-            DjangoUrl::Postgres(url) => Some(url.tls_files()),
-            DjangoUrl::Mysql(url) => Some(url.tls_files()),
-        }
-    }
-
-    /// How to enable server authentication, if the server is remote and the URL does not ask for it.
-    pub(super) fn proof_missing(&self) -> Option<&'static str> {
-        match self {
-            DjangoUrl::Postgres(url) if url.unproven => {
-                Some("add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own")
-            }
-            DjangoUrl::Mysql(url) if url.unproven => {
-                Some("add `ssl-mode=VERIFY_IDENTITY`, and `ssl-ca=FILE` for an authority of your own")
-            }
-            DjangoUrl::Sqlite(_) | DjangoUrl::Postgres(_) | DjangoUrl::Mysql(_) => None,
-        }
-    }
-}
-
-/// The location without secrets: the file, or the server.
-impl fmt::Display for DjangoUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DjangoUrl::Sqlite(path) => path.display().fmt(f),
-            DjangoUrl::Postgres(url) => url.fmt(f),
-            DjangoUrl::Mysql(url) => url.fmt(f),
-        }
-    }
-}
-
-/// The path in `sqlite:PATH`; `None` if it is empty or ambiguous.
-pub(super) fn sqlite_file(path: &str) -> Option<&str> {
-    (!path.is_empty() && !path.starts_with("//") && !path.contains([':', '?'])).then_some(path)
-}
-
 /// `[store.django]`
 pub(super) fn read(store: &Table<'_>) -> Django {
     store.table("django", |table| {
@@ -170,56 +74,7 @@ pub(super) fn read(store: &Table<'_>) -> Django {
             user_email_column: name("user_email_column", 0, default.user_email_column),
             columns: default.columns,
         };
-        let columns = django_columns::read(table, &names);
+        let columns = django_columns::read(table, &names.token_table, &names.user_table);
         Django { columns, ..names }
     })
-}
-
-/// A name that is safe inside SQL quotes of every database.
-pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
-    let is_part = |part: &str| {
-        let fits =
-            !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
-        fits && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    if text.matches('.').count() <= dots && text.split('.').all(is_part) {
-        return Ok(text.to_owned());
-    }
-    let schema = if dots == 0 { "" } else { ", a schema may stand before a dot" };
-    Err(Fault::new(
-        "is not a valid table or column name",
-        format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}"),
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_names_the_kind_of_database() {
-        let read = |text: &str| DjangoUrl::parse(text, |path| PathBuf::from("/here").join(path));
-        assert_eq!(read("django+sqlite:db.sqlite3"), Ok(DjangoUrl::Sqlite("/here/db.sqlite3".into())));
-        for (text, place) in [
-            ("django+postgres://gw:secret@db/shop", "postgres://db/shop"),
-            ("django+postgresql://gw:secret@db/shop", "postgres://db/shop"),
-            ("django+mysql://gw:secret@db/shop", "mysql://db/shop"),
-        ] {
-            assert_eq!(read(text).map(|url| url.to_string()).as_deref(), Ok(place));
-        }
-        for text in ["django+sqlite:", "django+sqlite://x", "django+oracle://db/shop", "django+postgres://db", "x"] {
-            assert!(read(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_cannot_leave_their_quotes() {
-        for good in ["auth_user", "Users2", "shop.auth_user", &"a".repeat(63)] {
-            assert!(checked_name(good, 1).is_ok(), "{good}");
-        }
-        for bad in ["", ".", "a.", "a.b.c", "a b", "a\"b", "a`b", "a'b", "1a", "$1", "naïve", "a;b", &"a".repeat(64)] {
-            assert!(checked_name(bad, 1).is_err(), "{bad}");
-        }
-        assert!(checked_name("a.b", 0).is_err());
-    }
 }

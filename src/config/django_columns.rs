@@ -1,8 +1,8 @@
 //! `[store.django]`: the additional columns of a project's own token and user tables. The operator states what each
 //! column means, or that the gateway can ignore it.
 
-use super::django::{Django, checked_name};
 use super::reader::Table;
+use super::sql_name::checked_name;
 use super::value::Fault;
 
 /// The meaning of additional columns.
@@ -61,8 +61,8 @@ impl Columns {
     }
 }
 
-/// Reads the keys of `[store.django]` about columns. `names` has the table names already.
-pub(super) fn read(table: &Table<'_>, names: &Django) -> Columns {
+/// Reads the keys of `[store.django]` about columns of these two tables.
+pub(super) fn read(table: &Table<'_>, token_table: &str, user_table: &str) -> Columns {
     let column = |key| table.key(key).parse(|text| checked_name(text, 0));
     let columns = Columns {
         expires: column("expires_column"),
@@ -74,13 +74,13 @@ pub(super) fn read(table: &Table<'_>, names: &Django) -> Columns {
         ignored: Vec::new(),
     };
     let ignored = table.key("ignore_columns");
-    let waivers = ignored.parse_list(|text| waiver(text, names)).unwrap_or_default();
+    let waivers = ignored.parse_list(|text| waiver(text, token_table, user_table)).unwrap_or_default();
     for Ignored { table, column } in &waivers {
         let is_in = |other: &str| table.as_deref().is_none_or(|table| table == other);
         let meant_twice = columns
             .of_tokens()
-            .filter(|_| is_in(&names.token_table))
-            .chain(columns.of_users().filter(|_| is_in(&names.user_table)))
+            .filter(|_| is_in(token_table))
+            .chain(columns.of_users().filter(|_| is_in(user_table)))
             .find(|(meant, _)| meant == column);
         if let Some((_, setting)) = meant_twice {
             let what = format!("`{column}` has a meaning (store.django.{setting}) and is ignored");
@@ -97,15 +97,14 @@ fn flag(text: &str) -> Result<Flag, Fault> {
     column.map(|column| Flag { column, disables }).map_err(|_| Fault::new("is no name of a column", mend))
 }
 
-fn waiver(text: &str, names: &Django) -> Result<Ignored, Fault> {
+fn waiver(text: &str, token_table: &str, user_table: &str) -> Result<Ignored, Fault> {
     // Ignored names appear in no SQL statement, so any name is allowed.
     let Some((table, column)) = text.rsplit_once('.') else {
         return Ok(Ignored { table: None, column: text.to_owned() });
     };
-    if table != names.token_table && table != names.user_table {
+    if table != token_table && table != user_table {
         let mend = format!(
-            "name a column, or {}.COLUMN or {}.COLUMN if both tables have one of that name",
-            names.token_table, names.user_table
+            "name a column, or {token_table}.COLUMN or {user_table}.COLUMN if both tables have one of that name"
         );
         return Err(Fault::new("is in neither of the tables of tokens and users", mend));
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::url::tls::DatabaseTls;
 use super::value::Key;
 use crate::secret_file;
 use crate::tls::{self, BadFile, Certificate};
@@ -25,33 +26,23 @@ pub(super) fn warn_of_open_key(key: &Key<'_>, file: &Path) {
     }
 }
 
-/// The PEM files that a database URL names. The driver reads them itself, and less strictly.
-pub(super) struct TlsFiles<'a> {
-    /// CA certificates.
-    pub authorities: Option<&'a Path>,
-    /// The client certificate.
-    pub certificate: Option<&'a Path>,
-    /// Its key.
-    pub key: Option<&'a Path>,
-}
-
-impl TlsFiles<'_> {
-    /// Reports files that the driver would misread, and a key that others can read.
-    pub(super) fn check(&self, key: &Key<'_>) {
-        if let Some(file) = self.key {
-            check_secret_file(key, file);
-        }
-        for file in [self.authorities, self.certificate].into_iter().flatten().filter(|file| Some(*file) != self.key) {
-            warn_of_open_key(key, file);
-        }
-        if let Some(Err(bad)) = self.authorities.map(tls::authorities) {
-            report(key, &bad);
-        }
-        if let (Some(certificate), Some(own_key)) = (self.certificate, self.key)
-            && let Err(bad) = tls::check_identity(certificate, own_key)
-        {
-            report(key, &bad);
-        }
+/// Reports PEM files of a database URL that the driver, which reads them itself, would misread, and a key that others
+/// can read.
+pub(super) fn check_database_tls(key: &Key<'_>, tls: &DatabaseTls) {
+    let DatabaseTls { mode: _, authorities, certificate, key: own_key } = tls;
+    if let Some(file) = own_key {
+        check_secret_file(key, file);
+    }
+    for file in [authorities, certificate].into_iter().flatten().filter(|file| Some(*file) != own_key.as_ref()) {
+        warn_of_open_key(key, file);
+    }
+    if let Some(Err(bad)) = authorities.as_deref().map(tls::authorities) {
+        report(key, &bad);
+    }
+    if let (Some(certificate), Some(own_key)) = (certificate, own_key)
+        && let Err(bad) = tls::check_identity(certificate, own_key)
+    {
+        report(key, &bad);
     }
 }
 

@@ -6,27 +6,27 @@
 
 mod admin;
 mod basics;
-mod database_url;
 mod django;
 mod django_columns;
 mod document;
 mod files;
-mod host;
 mod identity;
 mod listeners;
 mod login;
-mod mysql;
 mod names;
-mod postgres;
+mod nearest;
 pub mod problem;
 mod reader;
 mod routes;
+mod secret;
 pub mod settings;
 mod shared_cache;
 mod source;
+mod sql_name;
 mod store;
 mod store_files;
 mod upstreams;
+mod url;
 mod value;
 
 use std::collections::BTreeSet;

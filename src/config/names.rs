@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::document::Document;
-use super::reader::{Named, nearest};
+use super::nearest::nearest;
+use super::reader::Named;
 use super::value::{Fault, Key};
 
 /// The names of one table, and which of them are referred to.

@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use toml::de::{DeTable, DeValue};
 
 use super::document::Document;
-use super::value::Key;
+use super::nearest::nearest;
+use super::value::{Key, a};
 
 /// Placeholder in key paths for a name that the operator chose, such as `orders` in `[routes.orders]`.
 const ANY_NAME: &str = "NAME";
@@ -121,41 +122,6 @@ impl<'d> Table<'d> {
     }
 }
 
-/// "did you mean …?", if one of `known` is similar enough.
-pub(super) fn nearest(text: &str, known: &[&str]) -> Option<String> {
-    let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
-    let name = known.iter().copied().min_by_key(|name| distance(name))?;
-    (distance(&name) <= (text.chars().count() / 3).max(1)).then(|| format!("did you mean `{name}`?"))
-}
-
-/// The type of a value with its article.
-pub(super) fn a(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::nearest;
-
-    #[test]
-    fn only_a_similar_name_is_suggested() {
-        let known = ["upstream", "path", "path_prefix", "host"];
-        assert_eq!(nearest("upsteam", &known).as_deref(), Some("did you mean `upstream`?"));
-        assert_eq!(nearest("pathprefix", &known).as_deref(), Some("did you mean `path_prefix`?"));
-        assert_eq!(nearest("hsot", &known).as_deref(), Some("did you mean `host`?"));
-        assert_eq!(nearest("cors", &known), None);
-        assert_eq!(nearest("x", &[]), None);
-    }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::document::Document;
-use super::host::is_host;
 use super::names::Names;
 use super::reader::{Named, Table};
 use super::settings::{
     Auth, ConnectionTimeouts, ForwardAuthorization, HostPattern, IdentityFields, PathPattern, RESERVED_FIELDS, Route,
     fold,
 };
+use super::url::host::is_host;
 use super::value::{Fault, Key};
 use crate::token::{AuthMethod, Scope, ScopeSet};
 use crate::units::ByteSize;

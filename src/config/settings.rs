@@ -18,12 +18,14 @@ pub use self::fields::{IdentityFields, RESERVED_FIELDS, fold};
 pub use self::login::{Browser, Hashing, Login};
 pub use self::route::{Auth, ForwardAuthorization, HostPattern, PathPattern, Route};
 pub use self::store::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
-pub use super::database_url::BadDatabaseUrl;
-pub use super::django::{Django, DjangoMode, DjangoUrl};
+pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
-pub use super::mysql::MysqlUrl;
-pub use super::postgres::PostgresUrl;
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
+pub use super::url::BadDatabaseUrl;
+pub use super::url::django::DjangoUrl;
+pub use super::url::mysql::MysqlUrl;
+pub use super::url::postgres::PostgresUrl;
+pub use super::url::tls::{DatabaseTls, TlsMode};
 use crate::tls::Certificate;
 use crate::units::Rate;
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::database_url::percent_decoded;
 use super::files::{check_secret_file, report, warn_of_open_key};
-use super::host::is_host;
 use super::reader::Table;
+use super::url::host::is_host;
+use super::url::percent_decoded;
 use super::value::{Fault, Key};
 use crate::tls;
 

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::basics::MANY;
-use super::database_url;
-use super::django::{self, DjangoUrl};
+use super::django;
 use super::document::Document;
-use super::files::check_secret_file;
-use super::postgres::PostgresUrl;
+use super::files::{check_database_tls, check_secret_file};
 use super::reader::Table;
 use super::settings::{OnOutage, Store, StoreUrl};
 use super::store_files::{warn_of_database, warn_of_folder};
+use super::url::django::{DjangoUrl, sqlite_file};
+use super::url::postgres::PostgresUrl;
+use super::url::{self};
 use super::value::{Fault, Key};
 
 /// `[store]`
@@ -49,8 +50,8 @@ fn is_beside(secret: &Path, url: &StoreUrl) -> bool {
 }
 
 fn check_server(key: &Key<'_>, url: &PostgresUrl) {
-    url.tls_files().check(key);
-    if url.unproven {
+    check_database_tls(key, &url.tls);
+    if url.is_unproven() {
         let mend = "add `sslmode=verify-full`, and `sslrootcert=FILE` for an authority of your own";
         key.warning("the connection to this server is not authenticated or not encrypted", mend);
     }
@@ -60,8 +61,8 @@ fn check_django(key: &Key<'_>, url: &DjangoUrl) {
     if let DjangoUrl::Sqlite(path) = url {
         warn_of_database(key, path);
     }
-    if let Some(files) = url.tls_files() {
-        files.check(key);
+    if let Some(tls) = url.tls() {
+        check_database_tls(key, tls);
     }
     if let Some(mend) = url.proof_missing() {
         key.warning("the connection to this server is not authenticated or not encrypted", mend);
@@ -78,9 +79,9 @@ fn on_outage(table: &Table<'_>) -> OnOutage {
 fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {
     let mend = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \
                 \"django+…\" for the database of an existing Django project";
-    database_url::check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
+    url::check_ends(text).map_err(|bad| Fault::new(bad.what, bad.mend))?;
     if let Some(path) = text.strip_prefix("sqlite:") {
-        let file = django::sqlite_file(path).ok_or_else(|| Fault::new("names no file", mend))?;
+        let file = sqlite_file(path).ok_or_else(|| Fault::new("names no file", mend))?;
         return Ok(StoreUrl::Sqlite(document.resolve(file)));
     }
     if PostgresUrl::is_meant(text) {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
-use super::database_url::check_ends;
 use super::document::Document;
-use super::host::is_host;
 use super::reader::{Named, Table};
 use super::routes::RouteDefaults;
 use super::settings::{ClientShare, Endpoint, EndpointAddress, Upstream};
+use super::url::check_ends;
+use super::url::host::is_host;
 use super::value::Fault;
 
 /// `[upstreams]`

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::database_url::scheme_of;
 use super::document::Document;
-use super::reader::{a, nearest};
+use super::nearest::nearest;
+use super::secret::scheme_of;
 use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
 
 /// A key with its value, if it has one.
@@ -256,5 +256,18 @@ impl<'d> Key<'d> {
             self.problem(format!("must not be {}", a(value)), mend);
         }
         read
+    }
+}
+
+/// The type of a value with its article.
+pub(super) fn a(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Hashing;
-use crate::config::django::{Django, DjangoUrl};
-use crate::config::postgres::PostgresUrl;
+use crate::config::django::Django;
+use crate::config::url::django::DjangoUrl;
+use crate::config::url::postgres::PostgresUrl;
 use crate::token::TokenFormat;
 
 /// The store of users and tokens.

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, MySql};
 
 use super::database::DjangoDatabase;
 use super::dialect::Dialect;
-use crate::config::settings::{self, MysqlUrl};
+use crate::config::settings::{self, MysqlUrl, TlsMode};
 use crate::store::error::{broken, unavailable};
 use crate::store::pool::{Pool, Server};
 use crate::store::sql::{Row, Statement};
@@ -82,12 +82,12 @@ impl DjangoDatabase for MysqlDatabase {
 
 fn options(url: &MysqlUrl) -> MySqlConnectOptions {
     let server = &url.server;
-    let mode = match url.tls {
-        "DISABLED" => MySqlSslMode::Disabled,
-        "REQUIRED" => MySqlSslMode::Required,
-        "VERIFY_CA" => MySqlSslMode::VerifyCa,
-        "VERIFY_IDENTITY" => MySqlSslMode::VerifyIdentity,
-        _ => MySqlSslMode::Preferred,
+    let mode = match url.tls.mode {
+        Some(TlsMode::Disable) => MySqlSslMode::Disabled,
+        Some(TlsMode::Require) => MySqlSslMode::Required,
+        Some(TlsMode::VerifyCa) => MySqlSslMode::VerifyCa,
+        Some(TlsMode::VerifyFull) => MySqlSslMode::VerifyIdentity,
+        None | Some(TlsMode::Allow | TlsMode::Prefer) => MySqlSslMode::Preferred,
     };
     let mut options = MySqlConnectOptions::new().database(&server.database).ssl_mode(mode);
     if !server.host.is_empty() {
@@ -105,13 +105,13 @@ fn options(url: &MysqlUrl) -> MySqlConnectOptions {
     if let Some(socket) = &url.socket {
         options = options.socket(socket);
     }
-    if let Some(file) = &url.root_certificates {
+    if let Some(file) = &url.tls.authorities {
         options = options.ssl_ca(file);
     }
-    if let Some(file) = &url.certificate {
+    if let Some(file) = &url.tls.certificate {
         options = options.ssl_client_cert(file);
     }
-    if let Some(file) = &url.key {
+    if let Some(file) = &url.tls.key {
         options = options.ssl_client_key(file);
     }
     options.disable_statement_logging()

@@ -6,7 +6,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use super::errors::sorted;
-use crate::config::settings::PostgresUrl;
+use crate::config::settings::{PostgresUrl, TlsMode};
 use crate::store::StoreError;
 use crate::store::error::{broken, unavailable};
 use crate::store::pool::Server;
@@ -97,14 +97,14 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     if let Some(password) = server.password() {
         options = options.password(password);
     }
-    let mode = match url.tls {
-        Some("disable") => PgSslMode::Disable,
-        Some("allow") => PgSslMode::Allow,
-        Some("prefer") => PgSslMode::Prefer,
-        Some("require") => PgSslMode::Require,
-        Some("verify-ca") => PgSslMode::VerifyCa,
-        Some("verify-full") => PgSslMode::VerifyFull,
-        _ => options.get_ssl_mode(),
+    let mode = match url.tls.mode {
+        Some(TlsMode::Disable) => PgSslMode::Disable,
+        Some(TlsMode::Allow) => PgSslMode::Allow,
+        Some(TlsMode::Prefer) => PgSslMode::Prefer,
+        Some(TlsMode::Require) => PgSslMode::Require,
+        Some(TlsMode::VerifyCa) => PgSslMode::VerifyCa,
+        Some(TlsMode::VerifyFull) => PgSslMode::VerifyFull,
+        None => options.get_ssl_mode(),
     };
     options = options.ssl_mode(mode);
     if let Some(name) = &url.application_name {
@@ -112,13 +112,13 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
     } else if options.get_application_name().is_none() {
         options = options.application_name("tokengate");
     }
-    if let Some(file) = &url.root_certificates {
+    if let Some(file) = &url.tls.authorities {
         options = options.ssl_root_cert(file);
     }
-    if let Some(file) = &url.certificate {
+    if let Some(file) = &url.tls.certificate {
         options = options.ssl_client_cert(file);
     }
-    if let Some(file) = &url.key {
+    if let Some(file) = &url.tls.key {
         options = options.ssl_client_key(file);
     }
     // Later options override earlier ones, so ours come last. The server's timeouts equal ours: otherwise a statement

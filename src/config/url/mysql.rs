@@ -5,8 +5,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, one_of, unknown_parameter};
-use super::files::TlsFiles;
+use super::tls::{DatabaseTls, TlsMode};
+use super::{BadDatabaseUrl, DatabaseServer, check_ends, cut, fault, file, is_here, one_of, unknown_parameter};
 
 /// An example for error messages.
 const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
@@ -15,35 +15,29 @@ const EXAMPLE: &str = "write \"mysql://USER@HOST/DATABASE\"";
 const PARAMETERS: [&str; 5] = ["socket", "ssl-mode", "ssl-ca", "ssl-cert", "ssl-key"];
 
 /// As in MySQL's own clients.
-const SSL_MODES: [&str; 5] = ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"];
+const SSL_MODES: [(&str, TlsMode); 5] = [
+    ("DISABLED", TlsMode::Disable),
+    ("PREFERRED", TlsMode::Prefer),
+    ("REQUIRED", TlsMode::Require),
+    ("VERIFY_CA", TlsMode::VerifyCa),
+    ("VERIFY_IDENTITY", TlsMode::VerifyFull),
+];
 
 /// The URL of a MySQL or MariaDB server. May contain a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MysqlUrl {
     /// The server.
     pub server: DatabaseServer,
-    /// The TLS mode, one of `SSL_MODES`.
-    pub tls: &'static str,
+    /// TLS to the server.
+    pub tls: DatabaseTls,
     /// The Unix socket of the server, in place of host and port.
     pub socket: Option<PathBuf>,
-    /// CA certificates that the server's certificate must chain to (PEM).
-    pub root_certificates: Option<PathBuf>,
-    /// The client certificate (PEM).
-    pub certificate: Option<PathBuf>,
-    /// The key of the client certificate (PEM).
-    pub key: Option<PathBuf>,
-    /// Whether the server is remote and not authenticated.
-    pub(super) unproven: bool,
 }
 
 impl MysqlUrl {
-    /// The certificate and key files that the URL names.
-    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
-        TlsFiles {
-            authorities: self.root_certificates.as_deref(),
-            certificate: self.certificate.as_deref(),
-            key: self.key.as_deref(),
-        }
+    /// Whether the server is remote and not authenticated.
+    pub(in crate::config) fn is_unproven(&self) -> bool {
+        self.socket.is_none() && !is_here(&self.server.host) && !self.tls.proves_server()
     }
 
     /// Parses a URL. `resolve` makes paths of files absolute.
@@ -51,36 +45,30 @@ impl MysqlUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<MysqlUrl, BadDatabaseUrl> {
-        database_url::check_ends(text)?;
+        check_ends(text)?;
         let rest =
             text.strip_prefix("mysql://").ok_or_else(|| fault("is not the address of a MySQL server", EXAMPLE))?;
-        let mut parts = database_url::cut(rest, EXAMPLE)?;
+        let mut parts = cut(rest, EXAMPLE)?;
         let (parameters, port, host) = (std::mem::take(&mut parts.parameters), parts.port, parts.own_host()?);
         let mut url = MysqlUrl {
             server: parts.server("mysql://", host, port)?,
-            tls: "PREFERRED",
+            tls: DatabaseTls { mode: Some(TlsMode::Prefer), ..DatabaseTls::default() },
             socket: None,
-            root_certificates: None,
-            certificate: None,
-            key: None,
-            unproven: false,
         };
         for (name, value) in parameters {
             let file = || file(name, resolve(&value));
             match name {
                 "socket" => url.socket = Some(PathBuf::from(value)),
-                "ssl-mode" => url.tls = one_of(name, &value, &SSL_MODES)?,
-                "ssl-ca" => url.root_certificates = Some(file()?),
-                "ssl-cert" => url.certificate = Some(file()?),
-                "ssl-key" => url.key = Some(file()?),
+                "ssl-mode" => url.tls.mode = Some(one_of(name, &value, &SSL_MODES)?),
+                "ssl-ca" => url.tls.authorities = Some(file()?),
+                "ssl-cert" => url.tls.certificate = Some(file()?),
+                "ssl-key" => url.tls.key = Some(file()?),
                 unknown => return Err(unknown_parameter(unknown, &PARAMETERS)),
             }
         }
         if url.server.host.is_empty() && url.socket.is_none() {
             return Err(fault("names no host", "name one, or a socket with `?socket=/run/mysqld/mysqld.sock`"));
         }
-        let local = url.socket.is_some() || database_url::is_here(&url.server.host);
-        url.unproven = !local && !matches!(url.tls, "VERIFY_CA" | "VERIFY_IDENTITY");
         Ok(url)
     }
 }
@@ -116,7 +104,7 @@ mod tests {
         ] {
             let url = read(text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(
-                (url.to_string().as_str(), url.server.password(), url.unproven),
+                (url.to_string().as_str(), url.server.password(), url.is_unproven()),
                 (place, Some("s@cret"), unproven)
             );
             assert_eq!(format!("{url:?}"), format!("MysqlUrl({place})"));

@@ -4,14 +4,20 @@
 //! contain a password. So an error about a URL shows its scheme at most, and of a valid URL only [`DatabaseServer`] is
 //! kept, which shows only the server's location.
 
+pub(super) mod django;
+pub(super) mod host;
+pub(super) mod mysql;
+pub(super) mod postgres;
+pub(super) mod tls;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::host::is_host;
-use super::reader::nearest;
+use self::host::is_host;
+use super::nearest::nearest;
 
 /// What is wrong with a URL (a predicate whose subject is the URL), and how to fix it. Never shows the password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,30 +76,6 @@ pub(super) struct Parts<'t> {
 
 pub(super) fn fault(what: impl Into<String>, mend: impl Into<String>) -> BadDatabaseUrl {
     BadDatabaseUrl { what: what.into(), mend: mend.into() }
-}
-
-/// The part of an invalid URL that a message may show: its scheme, if it is a known one.
-pub(super) fn scheme_of(text: &str) -> &'static str {
-    const SCHEMES: [&str; 17] = [
-        "django+postgresql:",
-        "django+postgres:",
-        "django+sqlite:",
-        "django+mysql:",
-        "postgresql:",
-        "postgres:",
-        "sqlite:",
-        "mysql:",
-        "mariadb:",
-        "rediss-sentinel:",
-        "redis-sentinel:",
-        "rediss-cluster:",
-        "redis-cluster:",
-        "redis+unix:",
-        "rediss:",
-        "redis:",
-        "unix:",
-    ];
-    SCHEMES.into_iter().find(|scheme| text.starts_with(scheme)).unwrap_or_default()
 }
 
 /// Refuses what a file or a variable leaves around an address, such as a line break: a name that ends with one is another name.
@@ -209,11 +191,12 @@ pub(super) fn is_here(host: &str) -> bool {
 }
 
 /// The value of a parameter with a fixed list of values.
-pub(super) fn one_of(name: &str, value: &str, words: &[&'static str]) -> Result<&'static str, BadDatabaseUrl> {
-    if let Some(word) = words.iter().find(|word| **word == value) {
-        return Ok(word);
+pub(super) fn one_of<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, BadDatabaseUrl> {
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == value) {
+        return Ok(*meaning);
     }
-    let mend = nearest(value, words).unwrap_or_else(|| format!("write one of {}", words.join(", ")));
+    let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let mend = nearest(value, &words).unwrap_or_else(|| format!("write one of {}", words.join(", ")));
     Err(fault(format!("has an unknown {name}"), mend))
 }
 

@@ -1,7 +1,7 @@
 //! What a host may look like.
 
 /// Whether `host` is a host name, an IPv4 address, or an IPv6 address in brackets.
-pub(super) fn is_host(host: &str) -> bool {
+pub(in crate::config) fn is_host(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<std::net::Ipv6Addr>().is_ok();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::database_url::{BadDatabaseUrl, fault, unknown_parameter};
+use crate::config::url::{BadDatabaseUrl, fault, unknown_parameter};
 
 /// The supported parameters.
 const KNOWN: [&str; 16] = [

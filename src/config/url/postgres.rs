@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::parameters::{check_other, connect_timeout};
-use super::database_url::{self, BadDatabaseUrl, DatabaseServer, fault, file, many_hosts, one_of};
-use super::files::TlsFiles;
 use super::host::is_host;
+use super::tls::{DatabaseTls, TlsMode};
+use super::{BadDatabaseUrl, DatabaseServer, check_ends, cut, fault, file, is_here, many_hosts, one_of};
 
 /// An example for error messages.
 const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
@@ -21,44 +21,39 @@ const EXAMPLE: &str = "write \"postgres://USER@HOST/DATABASE\"";
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// As in libpq.
-const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+const SSL_MODES: [(&str, TlsMode); 6] = [
+    ("disable", TlsMode::Disable),
+    ("allow", TlsMode::Allow),
+    ("prefer", TlsMode::Prefer),
+    ("require", TlsMode::Require),
+    ("verify-ca", TlsMode::VerifyCa),
+    ("verify-full", TlsMode::VerifyFull),
+];
 
 /// The URL of a PostgreSQL server. May contain a password. `Display` shows only the location.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     /// The server.
     pub server: DatabaseServer,
-    /// The TLS mode, as `sslmode`; `None`: the driver's default.
-    pub tls: Option<&'static str>,
-    /// CA certificates that the server's certificate must chain to (PEM).
-    pub root_certificates: Option<PathBuf>,
-    /// The client certificate (PEM).
-    pub certificate: Option<PathBuf>,
-    /// The key of the client certificate (PEM).
-    pub key: Option<PathBuf>,
+    /// TLS to the server.
+    pub tls: DatabaseTls,
     /// The application name of our sessions at the server.
     pub application_name: Option<String>,
     /// Server settings for our sessions, in the form of the server's command line.
     pub options: Option<String>,
     /// Timeout of a connection attempt, if the URL has one.
     pub connect_timeout: Option<Duration>,
-    /// Whether the server is remote and not authenticated.
-    pub(super) unproven: bool,
 }
 
 impl PostgresUrl {
     /// Whether the text is meant as a PostgreSQL URL.
-    pub(super) fn is_meant(text: &str) -> bool {
+    pub(in crate::config) fn is_meant(text: &str) -> bool {
         SCHEMES.iter().any(|scheme| text.starts_with(scheme))
     }
 
-    /// The certificate and key files that the URL names.
-    pub(super) fn tls_files(&self) -> TlsFiles<'_> {
-        TlsFiles {
-            authorities: self.root_certificates.as_deref(),
-            certificate: self.certificate.as_deref(),
-            key: self.key.as_deref(),
-        }
+    /// Whether the server is remote and not authenticated.
+    pub(in crate::config) fn is_unproven(&self) -> bool {
+        !is_here(&self.server.host) && !self.tls.proves_server()
     }
 
     /// Parses a URL. `resolve` makes paths of files absolute.
@@ -66,7 +61,7 @@ impl PostgresUrl {
     /// # Errors
     /// [`BadDatabaseUrl`] if a part would be misread or ignored.
     pub fn parse(text: &str, resolve: impl Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
-        database_url::check_ends(text)?;
+        check_ends(text)?;
         let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme));
         read(rest.ok_or_else(|| fault("is not the address of a PostgreSQL server", EXAMPLE))?, &resolve)
     }
@@ -86,11 +81,10 @@ impl fmt::Debug for PostgresUrl {
 }
 
 fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, BadDatabaseUrl> {
-    let mut parts = database_url::cut(rest, EXAMPLE)?;
+    let mut parts = cut(rest, EXAMPLE)?;
     let parameters = std::mem::take(&mut parts.parameters);
     let (mut host, mut port, own_host) = (None, None, parts.own_host()?);
-    let (mut mode, mut binds_channel, mut fallback_name) = (None, false, None);
-    let (mut root_certificates, mut certificate, mut key) = (None, None, None);
+    let (mut tls, mut binds_channel, mut fallback_name) = (DatabaseTls::default(), false, None);
     let (mut application_name, mut options, mut timeout) = (None, None, None);
     for (name, value) in &parameters {
         let (name, value) = (*name, value.as_str());
@@ -102,13 +96,13 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
             "password" => {
                 return Err(fault("has its password after `?`", "write \"postgres://USER:PASSWORD@HOST/DATABASE\""));
             }
-            "sslmode" => mode = Some(one_of(name, value, &SSL_MODES)?),
-            "sslrootcert" if value == "system" => mode = mode.or(Some("verify-full")),
-            "sslrootcert" => root_certificates = Some(file()?),
-            "sslcert" => certificate = Some(file()?),
-            "sslkey" => key = Some(file()?),
+            "sslmode" => tls.mode = Some(one_of(name, value, &SSL_MODES)?),
+            "sslrootcert" if value == "system" => tls.mode = tls.mode.or(Some(TlsMode::VerifyFull)),
+            "sslrootcert" => tls.authorities = Some(file()?),
+            "sslcert" => tls.certificate = Some(file()?),
+            "sslkey" => tls.key = Some(file()?),
             "channel_binding" => {
-                binds_channel = one_of(name, value, &["disable", "prefer", "require"])? == "require";
+                binds_channel = one_of(name, value, &[("disable", false), ("prefer", false), ("require", true)])?;
             }
             "connect_timeout" => timeout = connect_timeout(value)?,
             "application_name" => application_name = Some(value.to_owned()),
@@ -118,7 +112,7 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
         }
     }
     let system = parameters.iter().any(|(name, value)| *name == "sslrootcert" && value == "system");
-    let proves = mode == Some("verify-full");
+    let proves = tls.mode == Some(TlsMode::VerifyFull);
     if system && !proves {
         return Err(fault("trusts the authorities of the system, which needs more", "write `sslmode=verify-full`"));
     }
@@ -138,12 +132,8 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
     }
     let port = port.or(parts.port);
     Ok(PostgresUrl {
-        unproven: !database_url::is_here(&host) && !matches!(mode, Some("verify-ca" | "verify-full")),
         server: parts.server("postgres://", host, port)?,
-        tls: mode,
-        root_certificates,
-        certificate,
-        key,
+        tls,
         application_name: application_name.or(fallback_name),
         options,
         connect_timeout: timeout,
@@ -200,7 +190,7 @@ mod tests {
             ("postgres://gw@%2Frun%2Fpg/a", false),
             ("postgres://localhost/a?host=db", true),
         ] {
-            assert_eq!(read_text(text).map(|url| url.unproven), Ok(unproven), "{text}");
+            assert_eq!(read_text(text).map(|url| url.is_unproven()), Ok(unproven), "{text}");
         }
     }
 
