@@ -264,6 +264,10 @@ fn expected(table: &Table<'_>, routes: &[&str], upstreams: &[&str]) -> Expected 
             upstream: one_of(upstream, "upstream", upstreams),
             headers: headers(&table.key("headers")),
         };
+        let compares = ["status", "route", "upstream", "headers"].iter().any(|name| table.has(name));
+        if table.is_set() && !compares {
+            table.problem("expects nothing", "add `status`, `route` or `upstream`");
+        }
         expected
     })
 }

@@ -69,6 +69,10 @@ fn invalid_tests_are_refused() {
              5: tests.from: `x` is not an IP address; write one such as \"192.0.2.7\"",
         ),
         (
+            "[[tests]] | name = \"a\" | request = \"GET https://a/\" | expect = {}",
+            "4: tests.expect: expects nothing; add `status`, `route` or `upstream`",
+        ),
+        (
             "[[tests]] | name = \"a\" | request = \"GET https://a/\" | as = { scope = [\"A\"], scopes = [\"A\"] } | \
              headers = [\"a\"] | expect = { status = 401, upstream = \"base\" }",
             "4: tests.as.scopes: `A` is not a valid scope; use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:` | \
