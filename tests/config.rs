@@ -7,6 +7,7 @@ mod refused_keys;
 mod refused_login;
 mod refused_pem;
 mod refused_routes;
+mod refused_tests;
 mod secret_files;
 
 use std::collections::BTreeSet;
@@ -106,9 +107,13 @@ fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
         let named = ["listeners", "certificates", "upstreams", "routes"].contains(&path);
         let key = if named { "NAME" } else { key };
         let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-        match value.as_table() {
-            Some(table) => leaves(table, &path, out),
-            None => drop(out.insert(path)),
+        let is_table = |value: &toml::Value| value.is_table();
+        match value {
+            toml::Value::Table(table) => leaves(table, &path, out),
+            toml::Value::Array(list) if list.iter().any(is_table) => {
+                list.iter().filter_map(toml::Value::as_table).for_each(|table| leaves(table, &path, out));
+            }
+            _ => drop(out.insert(path)),
         }
     }
 }

@@ -61,6 +61,12 @@ impl<'a> Document<'a> {
         1 + memchr::memchr_iter(b'\n', before).count()
     }
 
+    /// The file of a line of the whole text, and its line there.
+    pub(super) fn place(&self, line: usize) -> (PathBuf, usize) {
+        let (file, line) = self.source.place(line);
+        (file.to_owned(), line)
+    }
+
     /// Reports an error: the file cannot be used.
     pub(super) fn problem(&self, line: Option<usize>, key: Option<&str>, what: String, mend: Option<String>) {
         self.problems.borrow_mut().push(self.note(line, key, what, mend));

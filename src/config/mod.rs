@@ -9,6 +9,7 @@ mod basics;
 mod django;
 mod django_columns;
 mod document;
+mod file_tests;
 mod files;
 mod identity;
 mod listeners;
@@ -95,7 +96,7 @@ fn unreadable(file: &Path) -> Problem {
 
 /// All keys that a file can have, such as `log.level` and `routes.NAME.upstream`.
 pub fn known_keys() -> BTreeSet<String> {
-    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n";
+    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n[[tests]]\n";
     let surroundings = Surroundings { now: crate::clock::Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
     let (_, keys, _, _) = interpret(&source, &surroundings);
@@ -131,6 +132,8 @@ fn read(root: &Table<'_>) -> Settings {
     let listeners = listeners::read(root, &certificate_names);
     let store = settings::Store { hashing, ..store::read(root) };
     let (grace, shutdown_delay) = basics::read_shutdown(root);
+    let upstreams = values(upstreams);
+    let tests = file_tests::read(root, &routes, login.as_ref(), &upstreams);
     let settings = Settings {
         files: Vec::new(),
         workers,
@@ -143,7 +146,8 @@ fn read(root: &Table<'_>) -> Settings {
         tokens: basics::read_tokens(root),
         login,
         identity,
-        upstreams: values(upstreams),
+        tests,
+        upstreams,
         spool: basics::read_spool(root, &routes),
         routes,
         limits: basics::read_limits(root, &mut timeouts.handshake),

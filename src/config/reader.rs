@@ -4,6 +4,7 @@
 //! From these records come the errors for unknown keys, the suggestions, and the list of all keys.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
@@ -78,6 +79,34 @@ impl<'d> Table<'d> {
             out.push(Named { name: name.to_owned(), line: Some(line), value });
         }
         out
+    }
+
+    /// A list of tables, `[[name]]`, in the order of the file.
+    pub(super) fn array<T>(&self, name: &'static str, read: impl Fn(&Table<'d>) -> Option<T>) -> Vec<Named<T>> {
+        let (line, value) = self.entry(name).unzip();
+        let path = join(&self.path, name);
+        let list = value.and_then(DeValue::as_array);
+        if let Some(value) = value.filter(|value| !value.is_array()) {
+            let mend = Some(format!("write [[{path}]] with its keys below it"));
+            self.document.problem(line, Some(&path), format!("must be a list of tables, not {}", a(value)), mend);
+        }
+        let mut out = Vec::new();
+        for value in list.into_iter().flatten() {
+            let line = Some(self.document.line_at(value.span().start));
+            let child = self.child(name, name, line, Some(value.get_ref()));
+            out.push(Named { name: name.to_owned(), line, value: child.read_with(&read) });
+        }
+        out
+    }
+
+    /// Whether the table has this key.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(name))
+    }
+
+    /// The file and line of the table.
+    pub(super) fn place(&self) -> Option<(PathBuf, usize)> {
+        self.line.map(|line| self.document.place(line))
     }
 
     /// Reports a problem with the table itself.

@@ -20,6 +20,7 @@ pub use self::route::{Auth, ForwardAuthorization, HostPattern, PathPattern, Rout
 pub use self::store::{MemoryCache, OnOutage, Store, StoreUrl, Tokens};
 pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
+pub use super::file_tests::{BadSample, Expected, FileTest, SampleCaller, SampleRequest};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 pub use super::url::BadDatabaseUrl;
 pub use super::url::django::DjangoUrl;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub resolve_every: Duration,
     /// How the configuration is replaced while the gateway runs.
     pub reload: Reload,
+    /// What the file expects of some requests.
+    pub tests: Vec<FileTest>,
     /// The Unix socket for `tokengate reload` and `tokengate status`; `None`: there is none.
     pub control: Option<PathBuf>,
 }

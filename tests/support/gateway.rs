@@ -92,6 +92,7 @@ impl Site {
             shutdown_delay: Duration::ZERO,
             reload: Reload::default(),
             resolve_every: AMPLE,
+            tests: Vec::new(),
             control: None,
         };
         let mut site = Site {
