@@ -58,9 +58,7 @@ pub(super) struct Inputs {
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
     pub phase: watch::Receiver<Phase>,
-    /// The generation to begin with, and its sockets.
-    pub first: Switch,
-    /// Later generations.
+    /// Generations; the worker begins with the first.
     pub switches: mpsc::UnboundedReceiver<Switch>,
 }
 
@@ -110,7 +108,9 @@ pub(super) fn spawn(plan: Arc<Plan>, inputs: Inputs) -> io::Result<JoinHandle<us
 }
 
 async fn run(plan: Arc<Plan>, inputs: Inputs) -> usize {
-    let Inputs { index, recorder, access_log, mut phase, first, mut switches } = inputs;
+    let Inputs { index, recorder, access_log, mut phase, mut switches } = inputs;
+    // `None`: the start was given up.
+    let Some(first) = switches.recv().await else { return 0 };
     let mut events = plan.services.events.subscribe();
     let worker = worker(&plan, index, &recorder, access_log);
     let mut serving = Serving::begin(plan, worker, first);
