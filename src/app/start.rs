@@ -18,6 +18,7 @@ use super::error::StartError;
 use super::file_watch;
 use super::files;
 use super::generation::Builder;
+use super::inherited::Inherited;
 use super::internal::Internal;
 use super::monitor;
 use super::reload::{Reloader, State};
@@ -25,7 +26,7 @@ use super::resolve;
 use super::running::Running;
 use super::sockets::{Prepared, Sockets};
 use super::token_services;
-use super::worker::{self, Inputs, Phase, Plan, Switch};
+use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{ReloadHandle, ReloadRequest};
@@ -72,22 +73,22 @@ pub struct Ready {
 /// # Errors
 /// [`StartError`]; nothing keeps running in that case.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
-    Ok(prepare(settings, world).await?.serve())
+    Ok(prepare(settings, world, Inherited::default()).await?.serve())
 }
 
 /// Does everything of a start that can fail: opens sockets, caches and logs, builds the generation, starts the threads.
 ///
 /// # Errors
 /// [`StartError`]; nothing keeps running in that case.
-pub async fn prepare(settings: Settings, world: World) -> Result<Ready, StartError> {
+pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited) -> Result<Ready, StartError> {
     let World { clock, store, access_log, configuration, resolver } = world;
     files::reserve(&settings)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
     }
     let sockets = Sockets::default();
-    let prepared = sockets.prepare(&settings.listeners, settings.workers)?;
-    let admin_socket = settings.admin.as_ref().map(admin_door::open).transpose()?;
+    let prepared = sockets.prepare(&settings.listeners, settings.workers, &mut inherited)?;
+    let admin_socket = settings.admin.as_ref().map(|admin| admin_door::open(admin, &mut inherited)).transpose()?;
     let opened = settings
         .control
         .as_deref()
@@ -116,11 +117,12 @@ pub async fn prepare(settings: Settings, world: World) -> Result<Ready, StartErr
     });
     let (mut workers, mut orders) = (Vec::new(), Vec::new());
     for (index, recorder) in (0_u16..).zip(&recorders) {
-        let (switch, switches) = mpsc::unbounded_channel();
+        let (order, orders_of) = mpsc::unbounded_channel();
         let access_log = log.as_ref().map(|log| log.worker(format, recorder));
-        let inputs = Inputs { index, recorder: Arc::clone(recorder), access_log, phase: phases.clone(), switches };
+        let inputs =
+            Inputs { index, recorder: Arc::clone(recorder), access_log, phase: phases.clone(), orders: orders_of };
         workers.push(worker::spawn(Arc::clone(&plan), inputs)?);
-        orders.push(switch);
+        orders.push(order);
     }
     let internal =
         Internal { services, recorders: recorders.clone(), phases, serving: HashMap::new(), tasks: JoinSet::new() };
@@ -165,7 +167,8 @@ impl Ready {
             let generation = Arc::clone(&built.generation);
             let (done, _) = oneshot::channel();
             // Fails only if the worker has ended, which ends the process.
-            let _ = worker.send(Switch { generation, closed: Vec::new(), opened, drain: Duration::ZERO, done });
+            let switch = Switch { generation, closed: Vec::new(), opened, drain: Duration::ZERO, done };
+            let _ = worker.send(Order::Switch(switch));
         }
         let state = reloader.state.get_mut();
         for (listener, socket) in std::mem::take(&mut prepared.internal) {
