@@ -10,6 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
+use super::inherited::Inherited;
 use super::worker::Phase;
 use crate::admin::api::Api;
 use crate::admin::desk::Desk;
@@ -22,15 +23,14 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::config::settings::{Admin, Auth, HostPattern, ListenerRole, PathPattern};
 use crate::limits::TurnedAway;
-use crate::listener::socket;
 use crate::login::Issuer;
 use crate::store::{Store, Via};
 
 /// The bound socket.
-pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
-    let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
+pub(super) fn open(admin: &Admin, inherited: &mut Inherited) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
-    opened.map_err(failed)?.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
+    let opened = inherited.open(Admin::NAME, admin.address, 1, false).map_err(failed)?;
+    opened.into_iter().next().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))
 }
 
 /// Serves the admin application until shutdown, then finishes requests in flight.

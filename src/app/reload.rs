@@ -14,9 +14,10 @@ use super::StartError;
 use super::changes::{self, Changes};
 use super::files;
 use super::generation::{Builder, Built};
+use super::inherited::Inherited;
 use super::internal::Internal;
 use super::sockets::Sockets;
-use super::worker::Switch;
+use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
 use crate::config::{self, Loaded, Problem, Settings};
@@ -51,7 +52,7 @@ pub(super) struct Reloader {
     pub builder: Builder,
     /// The configuration file.
     pub file: Option<PathBuf>,
-    pub workers: Vec<mpsc::UnboundedSender<Switch>>,
+    pub workers: Vec<mpsc::UnboundedSender<Order>>,
     pub connections: Arc<Connections>,
     /// The TLS of the admin application; `None`: there is none.
     pub admin: Option<watch::Sender<TlsAcceptor>>,
@@ -149,7 +150,11 @@ impl Reloader {
             return Ok(changes);
         }
         files::reserve(&settings).map_err(StartError::from)?;
-        let mut prepared = self.state.lock().await.sockets.prepare(&settings.listeners, self.workers.len())?;
+        let mut prepared = self.state.lock().await.sockets.prepare(
+            &settings.listeners,
+            self.workers.len(),
+            &mut Inherited::default(),
+        )?;
         let admin = self.builder.admin_tls(&settings)?;
         let built = Arc::new(self.builder.build(settings, Some(&before), &prepared.addresses).await?);
 
@@ -171,7 +176,7 @@ impl Reloader {
                 done,
             };
             // Fails only if the worker has ended, which ends the process.
-            let _ = worker.send(switch);
+            let _ = worker.send(Order::Switch(switch));
             switched.push(is_done);
         }
         for is_done in switched {

@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::StartError;
+use super::inherited::{Inherited, overlap};
 use crate::config::settings::{Listener, ListenerRole};
-use crate::listener::socket;
 
 /// The listeners whose sockets are open.
 #[derive(Default)]
@@ -32,11 +32,17 @@ pub(super) struct Prepared {
 }
 
 impl Sockets {
-    /// Opens what `listeners` has and this has not. Closes nothing.
+    /// Opens what `listeners` has and this has not: with sockets of another process if there are, else anew. Closes
+    /// nothing.
     ///
     /// # Errors
     /// [`StartError::Listen`] for an address that cannot be used.
-    pub(super) fn prepare(&self, listeners: &[Listener], workers: usize) -> Result<Prepared, StartError> {
+    pub(super) fn prepare(
+        &self,
+        listeners: &[Listener],
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Prepared, StartError> {
         let mut next = Vec::new();
         let mut for_workers: Vec<Vec<(Arc<str>, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
         let mut internal = Vec::new();
@@ -46,13 +52,14 @@ impl Sockets {
                 continue;
             }
             let is_internal = matches!(listener.role, ListenerRole::Internal { .. });
-            let sockets = self.open(listener, if is_internal { 1 } else { workers })?;
+            let sockets = self.open(listener, if is_internal { 1 } else { workers }, inherited)?;
             let Some(bound) = sockets.first().and_then(|socket| socket.local_addr().ok()) else { continue };
-            if is_internal {
-                internal.extend(sockets.into_iter().map(|socket| (listener.clone(), socket)));
-            } else {
-                for (share, socket) in for_workers.iter_mut().zip(sockets) {
-                    share.push((listener.name.as_str().into(), socket));
+            for (place, socket) in sockets.into_iter().enumerate() {
+                match for_workers.get_mut(place % workers.max(1)) {
+                    Some(share) if !is_internal => share.push((listener.name.as_str().into(), socket)),
+                    _ if place == 0 => internal.push((listener.clone(), socket)),
+                    // The process that has passed it empties its queue.
+                    _ => {}
                 }
             }
             next.push(Open { listener: listener.clone(), bound });
@@ -68,19 +75,23 @@ impl Sockets {
         self.0 = prepared.next;
     }
 
-    fn open(&self, listener: &Listener, count: usize) -> Result<Vec<TcpListener>, StartError> {
+    fn open(
+        &self,
+        listener: &Listener,
+        count: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Vec<TcpListener>, StartError> {
         // An address of our own may be bound again, under another name or for another purpose.
         let is_ours = self.0.iter().any(|open| overlap(open.bound, listener.address));
-        let probed = if is_ours { Ok(()) } else { socket::probe(listener.address) };
-        let opened = probed.and_then(|()| socket::open(listener.address, count));
-        let key = format!("listeners.{}", listener.name);
-        opened.map_err(|source| StartError::Listen { key, address: listener.address, source })
+        let key = || format!("listeners.{}", listener.name);
+        let opened = inherited.open(&listener.name, listener.address, count, is_ours);
+        opened.map_err(|source| StartError::Listen { key: key(), address: listener.address, source })
     }
-}
 
-/// Can sockets on these addresses get the same connections?
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    /// The address of a listener in the file.
+    pub(super) fn address_of(&self, listener: &str) -> Option<SocketAddr> {
+        self.0.iter().find(|open| open.listener.name == listener).map(|open| open.listener.address)
+    }
 }
 
 /// Can one listener go on as the other, with its sockets and connections?

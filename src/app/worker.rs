@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -58,10 +59,16 @@ pub(super) struct Inputs {
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
     pub phase: watch::Receiver<Phase>,
-    /// The generation to begin with, and its sockets.
-    pub first: Switch,
-    /// Later generations.
-    pub switches: mpsc::UnboundedReceiver<Switch>,
+    /// What the worker is told; it begins with the first generation.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+}
+
+/// What a worker is told.
+pub(super) enum Order {
+    /// Use another generation.
+    Switch(Switch),
+    /// Give a copy of each listening socket, with the listener's name, to the process that takes over.
+    Copy(oneshot::Sender<io::Result<Vec<(Arc<str>, TcpListener)>>>),
 }
 
 /// Tells a worker to use another generation.
@@ -69,7 +76,7 @@ pub(super) struct Switch {
     pub generation: Arc<Generation>,
     /// Listeners that are gone: their connections finish what they are doing.
     pub closed: Vec<Arc<str>>,
-    /// New listeners, with a socket for this worker.
+    /// New listeners, with a socket for this worker. A listener has several if another process had more workers.
     pub opened: Vec<(Arc<str>, TcpListener)>,
     /// How long tunnels of routes and listeners that are gone may go on.
     pub drain: Duration,
@@ -82,13 +89,14 @@ struct Serving {
     plan: Arc<Plan>,
     current: Rc<Current>,
     open_connections: Rc<OpenConnections>,
-    accepting: HashMap<Arc<str>, Accepting>,
+    accepting: HashMap<Arc<str>, Vec<Accepting>>,
     /// Tunnels of routes and listeners that are gone, with the time when they end.
     ending: Vec<(Instant, Rc<Tunnels>)>,
 }
 
 /// An accept loop.
 struct Accepting {
+    socket: Rc<tokio::net::TcpListener>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -110,7 +118,9 @@ pub(super) fn spawn(plan: Arc<Plan>, inputs: Inputs) -> io::Result<JoinHandle<us
 }
 
 async fn run(plan: Arc<Plan>, inputs: Inputs) -> usize {
-    let Inputs { index, recorder, access_log, mut phase, first, mut switches } = inputs;
+    let Inputs { index, recorder, access_log, mut phase, mut orders } = inputs;
+    // `None`: the start was given up.
+    let Some(Order::Switch(first)) = orders.recv().await else { return 0 };
     let mut events = plan.services.events.subscribe();
     let worker = worker(&plan, index, &recorder, access_log);
     let mut serving = Serving::begin(plan, worker, first);
@@ -119,7 +129,7 @@ async fn run(plan: Arc<Plan>, inputs: Inputs) -> usize {
         tokio::select! {
             _ = tick.tick() => serving.tick(),
             event = events.recv() => apply_events(&serving.worker(), event, &mut events),
-            Some(switch) = switches.recv() => serving.switch(switch).await,
+            Some(order) = orders.recv() => serving.obey(order).await,
             changed = phase.changed() => if changed.is_err() || *phase.borrow() >= Phase::Draining { break },
         }
     }
@@ -159,11 +169,27 @@ impl Serving {
         Rc::clone(&self.current.get().worker)
     }
 
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Switch(switch) => self.switch(switch).await,
+            // Fails only if nothing waits for it.
+            Order::Copy(to) => drop(to.send(self.copies())),
+        }
+    }
+
+    fn copies(&self) -> io::Result<Vec<(Arc<str>, TcpListener)>> {
+        let all = self.accepting.iter().flat_map(|(name, accepting)| accepting.iter().map(move |one| (name, one)));
+        let copy = |(name, accepting): (&Arc<str>, &Accepting)| {
+            Ok((Arc::clone(name), accepting.socket.as_fd().try_clone_to_owned()?.into()))
+        };
+        all.map(copy).collect()
+    }
+
     /// Uses another generation for everything that begins from now on.
     async fn switch(&mut self, switch: Switch) {
         let mut gone = Vec::new();
         for listener in &switch.closed {
-            if let Some(accepting) = self.accepting.remove(listener) {
+            for accepting in self.accepting.remove(listener).into_iter().flatten() {
                 accepting.end().await;
             }
             // A tunnel takes no new request, so it does not end by itself.
@@ -184,7 +210,7 @@ impl Serving {
 
     fn accept(&mut self, listener: Arc<str>, socket: TcpListener) {
         let socket = match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => socket,
+            Ok(socket) => Rc::new(socket),
             Err(error) => return tracing::error!(listener = &*listener, %error, "a worker cannot listen"),
         };
         let (stop, stopping) = watch::channel(false);
@@ -194,17 +220,17 @@ impl Serving {
             open_connections: Rc::clone(&self.open_connections),
             connections: Arc::clone(&self.plan.connections),
         };
-        let task = tokio::task::spawn_local(Rc::new(accept).run(socket, stopping));
-        self.accepting.insert(listener, Accepting { stop, task });
+        let task = tokio::task::spawn_local(Rc::new(accept).run(Rc::clone(&socket), stopping));
+        self.accepting.entry(listener).or_default().push(Accepting { socket, stop, task });
     }
 
     async fn stop_accepting(&mut self) {
         let accepting = std::mem::take(&mut self.accepting);
-        for accepting in accepting.values() {
+        for accepting in accepting.values().flatten() {
             // Fails only if the task has ended.
             let _ = accepting.stop.send(true);
         }
-        for accepting in accepting.into_values() {
+        for accepting in accepting.into_values().flatten() {
             accepting.end().await;
         }
     }

@@ -41,8 +41,9 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Accepts until `stop` says `true`, then takes what the kernel has already accepted for us, and closes the socket.
-    pub async fn run(self: Rc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    /// Accepts until `stop` says `true`, then takes what the kernel has already accepted for us.
+    /// The socket is closed with its last reference.
+    pub async fn run(self: Rc<Self>, listener: Rc<TcpListener>, mut stop: watch::Receiver<bool>) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -54,7 +55,7 @@ impl Accept {
                 Err(error) => Self::after_failure(&error).await,
             }
         }
-        // Closing the socket would reset the connections that wait in its queue. The runtime asks for
+        // The end of the socket would reset the connections that wait in its queue. The runtime asks for
         // news of it between two turns.
         tokio::task::yield_now().await;
         while let Some(Ok((stream, address))) = now_or_never(listener.accept()).await {

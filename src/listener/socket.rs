@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -29,17 +29,37 @@ pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(all)
 }
 
+/// Opens one more socket on an address that this process has sockets on.
+///
+/// # Errors
+/// What the system says; for instance, that the sockets there do not share their address.
+pub fn further(bound: SocketAddr) -> io::Result<TcpListener> {
+    bind(bound)
+}
+
+/// Gives a socket that another process has opened the options of our own.
+///
+/// # Errors
+/// What the system says.
+pub fn prepare(socket: &TcpListener) -> io::Result<()> {
+    set_options(&SockRef::from(socket))
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream
-    // would stay for ever.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
+    set_options(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn set_options(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream
+    // would stay for ever.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))
 }
 
 /// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word,

@@ -1,0 +1,94 @@
+//! Listening sockets that another process has opened: the predecessor of this one, or the service manager.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::listener::socket;
+
+/// Listening sockets that this process has got and not yet used.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<Given>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub socket: TcpListener,
+    /// The address that it is bound to.
+    pub bound: SocketAddr,
+    pub meant_for: MeantFor,
+}
+
+/// Which listener a socket is meant for, other than by the address that it is bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum MeantFor {
+    /// The predecessor used it for the listener with this name, whose address was this in the file.
+    Listener { name: String, address: SocketAddr },
+    /// The service manager calls it so.
+    Name(String),
+}
+
+impl Inherited {
+    /// These sockets.
+    pub(super) fn of(sockets: Vec<Given>) -> Inherited {
+        Inherited(sockets)
+    }
+
+    /// Sockets of a listener: those that are meant for it, and so many new ones that there are at least `count`.
+    ///
+    /// Opens all by itself if none are meant for it. `is_shared`: the address is one of the process's own, so that another
+    /// program cannot be using it.
+    ///
+    /// # Errors
+    /// What the system says, for instance that the address is in use.
+    pub(super) fn open(
+        &mut self,
+        name: &str,
+        address: SocketAddr,
+        count: usize,
+        is_shared: bool,
+    ) -> io::Result<Vec<TcpListener>> {
+        let is_shared = is_shared || self.0.iter().any(|given| overlap(given.bound, address));
+        let mine = self.0.extract_if(.., |given| given.is_for(name, address));
+        let mut sockets: Vec<TcpListener> = mine.map(|given| given.socket).collect();
+        let Some(first) = sockets.first() else {
+            if !is_shared {
+                socket::probe(address)?;
+            }
+            return socket::open(address, count);
+        };
+        let bound = first.local_addr()?;
+        sockets.iter().try_for_each(socket::prepare)?;
+        while sockets.len() < count {
+            let further = socket::further(bound).or_else(|_| copy(&sockets))?;
+            sockets.push(further);
+        }
+        Ok(sockets)
+    }
+
+    /// The sockets that no listener has used.
+    pub(super) fn unused(&self) -> impl Iterator<Item = &Given> {
+        self.0.iter()
+    }
+}
+
+impl Given {
+    fn is_for(&self, listener: &str, wanted: SocketAddr) -> bool {
+        self.bound == wanted
+            || match &self.meant_for {
+                // Port 0 means any free port, so that the address alone says nothing.
+                MeantFor::Listener { name, address } => *address == wanted && (address.port() != 0 || name == listener),
+                MeantFor::Name(name) => name == listener,
+            }
+    }
+}
+
+/// One more handle of a socket that cannot be opened again: not made for sharing (`ReusePort=` of systemd), or a port
+/// that only the service manager may use. Its workers then take turns at one queue.
+fn copy(sockets: &[TcpListener]) -> io::Result<TcpListener> {
+    sockets.first().ok_or(io::ErrorKind::AddrNotAvailable)?.try_clone()
+}
+
+/// Can sockets on these addresses get the same connections?
+pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}

@@ -1,0 +1,158 @@
+//! A running gateway, and its shutdown.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::changes::Changes;
+use super::monitor::Sampler;
+use super::reload::{ReloadError, Reloader};
+use super::token_services::TokenServices;
+use super::worker::Phase;
+use crate::cache::IdentityCache;
+use crate::config::Settings;
+use crate::config::settings::Admin;
+use crate::telemetry::{LogWriter, Recorder};
+
+/// Time limit at shutdown for writing the last lines of the access log.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Time limit at shutdown for writing the last uses of tokens.
+const LAST_USES: Duration = Duration::from_secs(2);
+
+/// A running gateway. Dropping it does not stop its threads; they end with the process.
+pub struct Running {
+    pub(super) admin_address: Option<SocketAddr>,
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) workers: Vec<JoinHandle<usize>>,
+    pub(super) control: JoinSet<()>,
+    /// Serves the admin application until shutdown, then finishes requests in flight.
+    pub(super) admin: Option<tokio::task::JoinHandle<()>>,
+    /// Samples the traffic for the admin application.
+    pub(super) sampler: Option<Sampler>,
+    pub(super) log: Option<LogWriter>,
+    pub(super) services: TokenServices,
+    pub(super) recorders: Vec<Arc<Recorder>>,
+    /// Writes the last uses of tokens; ends after the last worker.
+    pub(super) last_uses: tokio::task::JoinHandle<()>,
+}
+
+/// Outcome of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections that were closed because the grace period was over.
+    pub cut: usize,
+}
+
+impl Running {
+    /// Returns the address of a listener. `None` for one that does not exist.
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        if listener == Admin::NAME {
+            return self.admin_address;
+        }
+        self.reloader.built.borrow().addresses.get(listener).copied()
+    }
+
+    /// Returns the settings in use.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.reloader.built.borrow().settings)
+    }
+
+    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it. Dropping the
+    /// future does not stop the reload.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
+        let reloader = Arc::clone(&self.reloader);
+        let reload = tokio::spawn(async move { reloader.reload(settings).await });
+        reload.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged. Dropping the future
+    /// does not stop the reload.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; the running configuration stays as it is.
+    pub async fn reload_file(&self) -> Result<Changes, ReloadError> {
+        let reloader = Arc::clone(&self.reloader);
+        let reload = tokio::spawn(async move { reloader.reload_file("SIGHUP").await });
+        reload.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// Returns the token cache of this process.
+    pub fn memory(&self) -> &Arc<IdentityCache> {
+        &self.services.memory
+    }
+
+    /// Renders the metrics page.
+    pub fn metrics(&self) -> String {
+        self.services.metrics(&self.recorders)
+    }
+
+    /// Takes a traffic sample now, in addition to the regular one every two seconds.
+    pub fn sample_traffic(&self) {
+        if let Some(sampler) = &self.sampler {
+            sampler.step();
+        }
+    }
+
+    /// Returns true if every worker has ended; before shutdown that is a fault.
+    pub fn is_dead(&self) -> bool {
+        self.workers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Shuts down: readiness fails, and after `shutdown.delay` the gateway accepts nothing new, drains for at most
+    /// `grace`, then closes what is left.
+    ///
+    /// Dropping the future closes all connections at once.
+    pub async fn stop(mut self, grace: Duration) -> Stopped {
+        self.reloader.stop().await;
+        let delay = self.settings().shutdown_delay;
+        if !delay.is_zero() {
+            let _ = self.phase.send(Phase::Leaving);
+            tokio::time::sleep(delay).await;
+        }
+        // Sending fails only if all workers have ended already.
+        let _ = self.phase.send(Phase::Draining);
+        let workers = std::mem::take(&mut self.workers);
+        let mut ended = tokio::task::spawn_blocking(move || {
+            workers.into_iter().map(|worker| worker.join().unwrap_or(0)).sum::<usize>()
+        });
+        let admin = self.admin.take();
+        let cut_admin = admin.as_ref().map(tokio::task::JoinHandle::abort_handle);
+        let in_flight = async {
+            if let Some(admin) = admin {
+                let _ = admin.await;
+            }
+            // Must be last: the workers' future must not be polled after it has returned the count.
+            (&mut ended).await
+        };
+        let cut = match tokio::time::timeout(grace, in_flight).await {
+            Ok(cut) => cut.unwrap_or(0),
+            Err(_) => {
+                let _ = self.phase.send(Phase::Aborting);
+                cut_admin.inspect(tokio::task::AbortHandle::abort);
+                ended.await.unwrap_or(0)
+            }
+        };
+        self.reloader.shutdown().await;
+        self.control.shutdown().await;
+        drop((self.services, self.reloader));
+        if tokio::time::timeout(LAST_USES, self.last_uses).await.is_err() {
+            tracing::warn!("the last uses of some tokens were not written");
+        }
+        if let Some(log) = self.log.take() {
+            let written = tokio::task::spawn_blocking(move || log.stop(LAST_LINES)).await;
+            if !written.unwrap_or(false) {
+                tracing::warn!("the last lines of the access log were not written");
+            }
+        }
+        Stopped { cut }
+    }
+}
