@@ -1,4 +1,4 @@
-//! The admin application: its socket, its door, and what it alone needs.
+//! Opens the socket of the admin application and serves it.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +26,7 @@ use crate::listener::socket;
 use crate::login::Issuer;
 use crate::store::{Store, Via};
 
-/// The bound socket.
+/// Opens the socket.
 pub(super) fn open(admin: &Admin) -> Result<TcpListener, StartError> {
     let opened = socket::probe(admin.address).and_then(|()| socket::open(admin.address, 1));
     let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };

@@ -18,11 +18,11 @@ struct Open {
     bound: SocketAddr,
 }
 
-/// Sockets that another configuration needs. Dropping it closes the new ones.
+/// The sockets for a new configuration. Dropping it closes the new sockets.
 pub(super) struct Prepared {
-    /// Listeners that the configuration does not have, or has differently.
+    /// Removed listeners, and those with a changed address or kind.
     pub closed: Vec<Arc<str>>,
-    /// New sockets for clients: for each worker its own, with the listener's name.
+    /// New sockets for clients: one per worker, with the listener's name.
     pub for_workers: Vec<Vec<(Arc<str>, TcpListener)>>,
     /// New internal listeners.
     pub internal: Vec<(Listener, TcpListener)>,
@@ -32,7 +32,7 @@ pub(super) struct Prepared {
 }
 
 impl Sockets {
-    /// Opens what `listeners` has and this has not. Closes nothing.
+    /// Opens the sockets of new listeners. Closes nothing.
     ///
     /// # Errors
     /// [`StartError::Listen`] for an address that cannot be used.
@@ -69,7 +69,7 @@ impl Sockets {
     }
 
     fn open(&self, listener: &Listener, count: usize) -> Result<Vec<TcpListener>, StartError> {
-        // An address of our own may be bound again, under another name or for another purpose.
+        // An address that this process uses already may be bound again, under another name or for another purpose.
         let is_ours = self.0.iter().any(|open| overlap(open.bound, listener.address));
         let probed = if is_ours { Ok(()) } else { socket::probe(listener.address) };
         let opened = probed.and_then(|()| socket::open(listener.address, count));
@@ -78,12 +78,12 @@ impl Sockets {
     }
 }
 
-/// Can sockets on these addresses get the same connections?
+/// Whether sockets on these addresses could get the same connections.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-/// Can one listener go on as the other, with its sockets and connections?
+/// Whether one listener can continue as the other, with its sockets and connections.
 fn is_same(a: &Listener, b: &Listener) -> bool {
     let role = match (&a.role, &b.role) {
         (ListenerRole::Tls(_), ListenerRole::Tls(_)) | (ListenerRole::Plain(_), ListenerRole::Plain(_)) => true,

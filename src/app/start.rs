@@ -230,8 +230,8 @@ impl Running {
         Arc::clone(&self.reloader.built.borrow().settings)
     }
 
-    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it. Dropping the
-    /// future does not stop the reload.
+    /// Loads a checked configuration. Returns the changes when every worker uses it. Dropping the future does not stop
+    /// the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
@@ -241,8 +241,8 @@ impl Running {
         reload.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
-    /// Reads the configuration file again and takes it over, as for SIGHUP. The outcome is logged. Dropping the future
-    /// does not stop the reload.
+    /// Reads the configuration file again and loads it, as for SIGHUP. The outcome is logged. Dropping the future does
+    /// not stop the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
@@ -324,11 +324,11 @@ impl Running {
     }
 }
 
-/// Carries out the reloads that the admin application and the control socket ask for.
+/// Runs the reloads that the admin application and the control socket request.
 async fn serve_reloads(reloader: Arc<Reloader>, mut asked: mpsc::Receiver<ReloadRequest>) {
     while let Some(ReloadRequest { trigger, reply }) = asked.recv().await {
         let reloaded = reloader.reload_file(&trigger).await;
-        // Fails only if nobody waits any more.
+        // Fails only if the caller has stopped waiting.
         let _ = reply.send(reloaded.map(|changes| changes.0).map_err(|error| error.lines()));
     }
 }

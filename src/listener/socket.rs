@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn`.
+/// Maximum number of connections that wait to be accepted. The kernel limits it with `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// A connection on which nothing comes for so long is asked whether it still stands,
+/// TCP keep-alive: idle time before the first probe,
 const PROBE_AFTER: Duration = Duration::from_secs(60);
-/// again and again, as often as the kernel thinks right (9 times).
+/// and the interval between probes. The kernel sends 9 by default.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// Opens `count` sockets on one address; the kernel spreads new connections over them.
+/// Opens `count` sockets on one address; the kernel distributes new connections over them.
 ///
-/// Port 0 takes any free one, the same for all.
+/// Port 0 takes any free port, the same for all sockets.
 ///
 /// # Errors
-/// What the system says, for instance that the address is in use.
+/// The error of the system, for instance that the address is in use.
 pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let first = bind(address)?;
     let bound = first.local_addr()?;
@@ -34,19 +34,19 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream
-    // would stay for ever.
+    // Accepted connections inherit TCP keep-alive from the listening socket. Without it, a silent stream to a machine
+    // that has vanished would stay open forever.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word,
-/// which is not what somebody means who starts a second gateway.
+/// Checks that no other process listens on this address. `SO_REUSEPORT` lets two processes of one user share a port
+/// silently, so a second gateway started by mistake would take part of the traffic.
 ///
 /// # Errors
-/// `AddrInUse` if so, and whatever else forbids binding.
+/// `AddrInUse` if a process listens there, and any other error of binding.
 pub fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
