@@ -40,7 +40,7 @@ pub struct Identity {
 pub struct FieldValues {
     /// [`SubjectId`] in decimal.
     pub user_id: HeaderValue,
-    /// User name.
+    /// Username.
     pub user_name: HeaderValue,
     /// E-mail address; `None` if the user has none.
     pub user_email: Option<HeaderValue>,

@@ -124,7 +124,7 @@ async fn a_password_never_appears_in_any_output() {
     });
     let gateway = site.start().await;
     let (right, wrong) = ("hushhushhush one", "hushhushhush two");
-    // Users type passwords into the user name field.
+    // Users type passwords into the username field.
     let (name, misplaced) = ("alice", "hushhushhush three");
     let password = Some(Password::parse(right).unwrap());
     gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap();

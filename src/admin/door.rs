@@ -1,6 +1,7 @@
 //! TCP and TLS front end of the admin application and of internal listeners (HTTP/1.1).
 //!
-//! Operators are few, so connection limits are low, also per client, and each phase has its own timeout.
+//! There are only a few operators, so connection limits are low, also per client. Each phase of a connection has its
+//! own timeout.
 
 use std::future::Future;
 use std::io;
@@ -27,7 +28,7 @@ use tokio_rustls::server::TlsStream;
 use crate::limits::{self, Limit, Place, Room, TurnedAway};
 use crate::telemetry::Outage;
 
-/// Longest request head in bytes.
+/// Maximum size of a request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
 /// Timeout of a request head, including the idle time before it.
 const HEAD: Duration = Duration::from_secs(10);
@@ -67,7 +68,7 @@ pub struct Bounds {
     pub head: Duration,
     /// Whether connections are kept alive.
     pub keep_alive: bool,
-    /// Maximum age of a connection; the next response closes it, so that no client keeps its place indefinitely.
+    /// Maximum age of a connection: the next response closes it, so that no client uses its place indefinitely.
     pub connection: Duration,
     /// Timeout for sending that last response.
     pub last_answer: Duration,

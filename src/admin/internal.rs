@@ -72,7 +72,7 @@ async fn answer_health(State(health): State<AskHealth>) -> Response {
     (status, [UNCACHED], Json(body)).into_response()
 }
 
-/// The process runs; restarting it would not help whatever is wrong.
+/// Always 200: the process runs, and a restart would not solve any problem.
 async fn answer_live() -> Response {
     (StatusCode::OK, [UNCACHED], Json(json!({"status": "ok"}))).into_response()
 }
@@ -81,5 +81,5 @@ async fn answer_metrics(State(metrics): State<WriteMetrics>) -> Response {
     ([UNCACHED, (header::CONTENT_TYPE, METRICS_TYPE)], metrics()).into_response()
 }
 
-/// Both responses describe one moment and must not be cached.
+/// The responses describe one moment and must not be cached.
 const UNCACHED: (HeaderName, &str) = (header::CACHE_CONTROL, "no-store");

@@ -1,7 +1,7 @@
 //! Sign-ins of the admin application.
 //!
 //! A sign-in is kept in the memory of this process under the digest of its cookie, and expires. Each request reads its
-//! user from the store (`visit`): a new password ends the sign-in, and so does the loss of the right to sign in.
+//! user from the store (`visit`): a new password ends the sign-in, and so does the loss of the permission to sign in.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

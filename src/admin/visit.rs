@@ -92,7 +92,7 @@ impl Visit {
         self.app.desk.clock().now()
     }
 
-    /// Returns the caller at the desk.
+    /// Returns the caller, who can run operations.
     pub(super) fn acting(&self) -> Acting<'_> {
         self.app.desk.act_for(&self.caller)
     }
@@ -181,6 +181,6 @@ pub(super) fn shown(fields: &HeaderMap) -> Option<ShownKey<'_>> {
 
 /// Returns the client's address.
 pub(super) fn client(parts: &Parts) -> IpAddr {
-    // The door inserts it; it is missing only in tests without a door.
+    // The server inserts it; it is missing only in tests without a server.
     parts.extensions.get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip())
 }

@@ -1,4 +1,4 @@
-//! The admin application: its socket, its door, and what it alone needs.
+//! Opens the socket of the admin application and serves it.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,7 +26,7 @@ use crate::limits::TurnedAway;
 use crate::login::Issuer;
 use crate::store::{Store, Via};
 
-/// The bound socket.
+/// Opens the socket.
 pub(super) fn open(admin: &Admin, inherited: &mut Inherited) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Listen { key: Admin::NAME.to_owned(), address: admin.address, source };
     let opened = inherited.open(Admin::NAME, admin.address, 1, false).map_err(failed)?;

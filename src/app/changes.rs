@@ -1,4 +1,4 @@
-//! What differs between two configurations.
+//! The differences between two configurations.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,14 +6,15 @@ use std::fmt;
 use crate::config::Settings;
 use crate::config::settings::{Admin, ListenerRole, Tokens};
 
-/// What a reload changed, one line each. Empty: nothing.
+/// The changes of a reload, one line each; empty if nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(pub Vec<String>);
 
 /// Returns the settings that differ and that only a restart can change.
 pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
     let admin = |settings: &Settings| {
-        // The place of its certificate may differ; the certificate itself is taken over. The authority has no key.
+        // The index of its certificate may differ; the certificate itself can be reloaded. `authority` has no key in
+        // the file.
         settings.admin.clone().map(|admin| Admin { certificate: 0, authority: None, ..admin })
     };
     let tokens = |settings: &Settings| Tokens { schemes: Vec::new(), ..settings.tokens.clone() };
@@ -49,7 +50,7 @@ impl Changes {
             &after.listeners,
             |one| &one.name,
             |old, new| {
-                // A certificate's place may differ; its name decides.
+                // Compares certificates by name, because their indices may differ.
                 let same = certificates(before, &old.role) == certificates(after, &new.role);
                 let mut old = old.clone();
                 if let (ListenerRole::Tls(old), ListenerRole::Tls(new)) = (&mut old.role, &new.role) {
@@ -67,7 +68,7 @@ impl Changes {
             &after.routes,
             |one| &one.name,
             |old, new| {
-                // An upstream's place may differ; its name decides.
+                // Compares upstreams by name, because their indices may differ.
                 let moved = upstream(before, old.upstream) != upstream(after, new.upstream);
                 let mut old = old.clone();
                 old.upstream = new.upstream;
@@ -94,7 +95,7 @@ impl Changes {
         changes
     }
 
-    /// Is everything the same?
+    /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

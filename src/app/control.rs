@@ -44,7 +44,7 @@ impl ControlSocket {
     /// Binds the socket. A file that a gateway left behind is replaced.
     ///
     /// # Errors
-    /// What the system says; `AddrInUse` if another gateway answers there, or if the file is no socket.
+    /// The error of the system; `AddrInUse` if another gateway answers there, or if the file is not a socket.
     pub(super) fn open(path: &Path) -> io::Result<ControlSocket> {
         if let Ok(metadata) = path.symlink_metadata() {
             let is_left_behind = metadata.file_type().is_socket()
@@ -55,7 +55,7 @@ impl ControlSocket {
             }
             std::fs::remove_file(path)?;
         }
-        // Between bind and chmod another user could connect, so the mode has to be right from the beginning.
+        // Another user could connect between bind and chmod, so the file is created with the right mode.
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(path);
         rustix::process::umask(before);
@@ -71,7 +71,7 @@ impl ControlSocket {
                 Ok((stream, _)) => {
                     let control = Arc::clone(&control);
                     tokio::spawn(async move {
-                        // Fails only if the client has left.
+                        // Fails only if the client has disconnected.
                         let _ = control.answer(stream).await;
                         drop(place);
                     });
@@ -88,7 +88,7 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         if self.file == file_at(&self.path) {
-            // Fails if somebody has removed it.
+            // Fails if the file was already removed.
             let _ = std::fs::remove_file(&self.path);
         }
     }

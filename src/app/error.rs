@@ -17,7 +17,7 @@ pub enum StartError {
     /// A listener's address cannot be used.
     #[error("{key}: cannot listen on {address}; is another program using it?")]
     Listen {
-        /// Where the address stands in the file, such as `listeners.public`.
+        /// The key of the address in the file, such as `listeners.public`.
         key: String,
         /// Its address.
         address: SocketAddr,
@@ -32,7 +32,7 @@ pub enum StartError {
         /// The other.
         second: String,
     },
-    /// The control socket cannot be made.
+    /// The control socket cannot be created.
     #[error("control.socket: the socket {path} cannot be made")]
     Control {
         /// Its path.

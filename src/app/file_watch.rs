@@ -1,7 +1,7 @@
-//! Notices that a file has changed.
+//! Detects changed files.
 //!
-//! Files are looked at every half second, by what the name leads to now: this also sees files that an editor or `mv` has
-//! replaced, swapped symbolic links (Kubernetes mounts), and network file systems, which send no notices
+//! Checks files every half second, by the path: this also detects files that an editor or `mv` has replaced, swapped
+//! symbolic links (Kubernetes mounts), and changes on network file systems, which send no notifications
 //! (docs/decisions/0046).
 
 use std::fs::Metadata;
@@ -14,16 +14,16 @@ use tokio::time::MissedTickBehavior;
 
 use super::reload::{FILE_CHANGED, Reloader};
 
-/// How often files are looked at.
+/// How often files are checked.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// What a file is: another one, or changed contents, differ. `None`: it is missing.
+/// The identity and state of a file: differs for another file and for changed content. `None`: the file is missing.
 type Print = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
-/// Some files, as they were when they were last looked at.
+/// A set of files, and their states at the last check.
 struct Watched {
     files: Vec<PathBuf>,
-    /// What was last reported.
+    /// The states that were last reported.
     settled: Vec<Print>,
     seen: Vec<Print>,
 }
@@ -31,7 +31,7 @@ struct Watched {
 /// Reloads certificates whose files change, and the configuration if its file changes and `reload.watch` is set. Runs
 /// until dropped.
 pub(super) async fn run(reloader: Arc<Reloader>) {
-    // All files are read once at the beginning too: they may have changed since they were read.
+    // Reads all files once at the beginning: they may have changed since the start read them.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
     let mut configuration = Watched::unsettled(Vec::new());
     let mut interval = tokio::time::interval(EVERY);
@@ -63,13 +63,13 @@ fn certificates_of(reloader: &Reloader) -> Vec<PathBuf> {
 }
 
 impl Watched {
-    /// Files whose first look is a change.
+    /// Watches files; the first check reports a change.
     fn unsettled(files: Vec<PathBuf>) -> Watched {
         Watched { files, settled: Vec::new(), seen: Vec::new() }
     }
 
-    /// Has a file changed, and not again since the last look? Each change is reported once. So a file that is still
-    /// being written is left alone.
+    /// Whether a file has changed, and two checks in a row found the same state, so that a file which is still being
+    /// written is ignored. Reports each change once.
     fn has_changed(&mut self, now: Vec<Print>) -> bool {
         let is_quiet = now == self.seen;
         self.seen = now;
@@ -81,7 +81,7 @@ impl Watched {
     }
 }
 
-/// Looks at files on a thread that may wait for a disk or a network.
+/// Checks files on a thread of its own, because a disk or network may block.
 async fn look(files: &[PathBuf]) -> Vec<Print> {
     let files = files.to_vec();
     tokio::task::spawn_blocking(move || prints(&files)).await.unwrap_or_default()
@@ -95,7 +95,7 @@ fn prints(files: &[PathBuf]) -> Vec<Print> {
     };
     let print = |file: &PathBuf| std::fs::metadata(file).ok().map(of);
     let mut prints: Vec<Print> = files.iter().map(print).collect();
-    // What a folder has: a file that was added may have been broken, so that no configuration names it.
+    // Folders are checked by their entries: a file that was added may have been invalid, so no configuration names it.
     for folder in files.iter().filter(|file| file.is_dir()) {
         let entries = std::fs::read_dir(folder).into_iter().flatten();
         let mut entries: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

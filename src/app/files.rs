@@ -28,7 +28,7 @@ pub fn reserve(settings: &Settings) -> Result<(), OutOfFiles> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        // If the system refuses, the check below judges the current limit.
+        // If the system refuses, the check below uses the current limit.
         let _ = setrlimit(Resource::Nofile, limit);
         limit = getrlimit(Resource::Nofile);
     }

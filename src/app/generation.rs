@@ -1,4 +1,4 @@
-//! Builds a [`Generation`] from settings, with what goes on from the one before.
+//! Builds a [`Generation`] from settings, reusing state of the previous one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -25,18 +25,18 @@ use crate::route::RouteTable;
 use crate::store::{Store, Via};
 use crate::upstream::{EndpointSpec, Resolver, Spool};
 
-/// What generations of one process are built with.
+/// The inputs that all generations of one process share.
 pub(super) struct Builder {
     pub store: Store,
     pub clock: Clock,
     pub services: TokenServices,
-    /// One for the process, so that TLS sessions resume on every worker and after a reload.
+    /// One ticketer for the process, so that TLS sessions can be resumed on every worker and after a reload.
     pub ticketer: tls::Ticketer,
     /// Resolves the names of endpoints.
     pub resolver: Resolver,
 }
 
-/// A generation with what the next one may take over.
+/// A generation, and the state that the next one may reuse.
 pub(super) struct Built {
     pub settings: Arc<Settings>,
     pub generation: Arc<Generation>,
@@ -48,13 +48,13 @@ pub(super) struct Built {
 }
 
 impl Builder {
-    /// Builds the next generation. `addresses` are those of the listeners. Nothing that `before` uses is changed, so
-    /// that a failure leaves it as it is.
+    /// Builds the next generation. `addresses` are those of the listeners. Changes nothing that `before` uses, so a
+    /// failure has no effect on it.
     ///
-    /// Counts of rate limits, memory for forms and addresses of names go on where their settings are the same.
+    /// Reuses counters of rate limits, memory for forms, and resolved addresses if their settings are unchanged.
     ///
     /// # Errors
-    /// [`StartError`] says what cannot be had.
+    /// [`StartError`] names the part that cannot be built.
     pub(super) async fn build(
         &self,
         settings: Settings,
@@ -89,12 +89,12 @@ impl Builder {
             None => Forms::new(&settings.login.clone().unwrap_or_default()),
         };
         let upstreams = upstreams(&settings, before, &self.resolver).await;
-        // From here on nothing fails.
+        // Nothing below can fail.
         let issuer = match same(|a, b| a.login == b.login) {
             Some(old) => old.issuer.clone(),
             None => settings.login.as_ref().map(|login| {
                 let (issuer, handle) = Issuer::new(self.store.clone(), Via::Gateway, login, self.clock.clone());
-                // Ends when the last generation that uses it is gone.
+                // Ends when the last generation that uses it is dropped.
                 tokio::spawn(issuer.run());
                 handle
             }),
@@ -121,7 +121,7 @@ impl Builder {
         Ok(Built { settings, generation, addresses, refused, issuer })
     }
 
-    /// The TLS of the admin application, if there is one.
+    /// Builds the TLS configuration of the admin application, if there is one.
     ///
     /// # Errors
     /// As [`tls::config`].
@@ -184,8 +184,8 @@ fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndp
     Some(PagesEndpoint::new(login.browser.clone()?, login, issuer?.clone(), offers))
 }
 
-/// The upstreams with their endpoints. Endpoints of the generation before keep what is known of them; new names are
-/// looked up, in parallel. Names that cannot be resolved are tried again later (`app/resolve.rs`).
+/// The upstreams with their endpoints. Endpoints of the previous generation keep their state. New names are resolved in
+/// parallel. Names that cannot be resolved are retried later (`app/resolve.rs`).
 async fn upstreams(settings: &Settings, before: Option<&Built>, resolver: &Resolver) -> Vec<UpstreamSpec> {
     let mut asked = JoinSet::new();
     let mut all = Vec::new();

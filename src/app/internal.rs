@@ -13,7 +13,7 @@ use crate::admin::{self, Health};
 use crate::config::settings::{Listener, ListenerRole};
 use crate::telemetry::Recorder;
 
-/// Serves health and metrics, until the very end, so that monitoring can observe the shutdown.
+/// Serves health and metrics until the shutdown has ended, so that monitoring can observe it.
 pub(super) struct Internal {
     pub services: TokenServices,
     pub recorders: Vec<Arc<Recorder>>,
@@ -23,7 +23,7 @@ pub(super) struct Internal {
 }
 
 impl Internal {
-    /// Serves a listener.
+    /// Starts to serve a listener.
     pub(super) fn serve(&mut self, listener: &Listener, socket: TcpListener) {
         let ListenerRole::Internal { health, metrics } = listener.role else { return };
         let phase = self.phases.clone();
@@ -48,12 +48,12 @@ impl Internal {
         self.serving.insert(listener.name.clone(), task);
     }
 
-    /// Closes a listener, if it is internal.
+    /// Closes the listener with this name, if it is internal.
     pub(super) fn close(&mut self, listener: &str) {
         if let Some(task) = self.serving.remove(listener) {
             task.abort();
         }
-        // Forgets those that have ended.
+        // Removes listeners that have ended.
         while self.tasks.try_join_next().is_some() {}
     }
 }

@@ -32,13 +32,13 @@ pub(super) struct Sampler {
     clock: Clock,
 }
 
-/// What the monitor is made of.
+/// The inputs of the monitor.
 pub(super) struct Sources<'a> {
     /// The configuration in use.
     pub in_use: watch::Receiver<Arc<Built>>,
-    /// How it was last reloaded.
+    /// The outcome of the last reload.
     pub report: watch::Receiver<ReloadStatus>,
-    /// Asks for a reload.
+    /// Requests a reload.
     pub reloads: ReloadHandle,
     pub recorders: &'a [Arc<Recorder>],
     pub services: &'a TokenServices,
@@ -70,7 +70,7 @@ impl Sampler {
     }
 }
 
-/// The monitor and the task that feeds it.
+/// Creates the monitor, and the task that takes its samples.
 pub(super) fn new(sources: Sources<'_>) -> (Arc<Monitor>, Sampler) {
     let Sources { in_use, report, reloads, recorders, services, clock, configuration } = sources;
     let history = Arc::new(History::new(clock.now()));

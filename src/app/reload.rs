@@ -1,8 +1,8 @@
 //! Replaces the configuration of a running gateway.
 //!
-//! A reload has three parts: check that the process can change so far, build everything that the new configuration needs,
-//! switch. Only the first two can fail, and they change nothing that serves. Workers switch one after the other; each
-//! request sees one generation. The outcome goes to the log, to the metrics and to the status page.
+//! A reload has three steps: check that no changed setting needs a restart, build everything that the new configuration
+//! needs, switch. Only the first two can fail, and they do not affect running traffic. Workers switch one after the
+//! other; each request uses one generation. The outcome goes to the log, to the metrics and to the status page.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -24,10 +24,10 @@ use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
 use crate::telemetry::{self, CertificateGauge};
 
-/// The trigger of reloads by a change of the file.
+/// The trigger name of reloads because of a changed file.
 pub(super) const FILE_CHANGED: &str = "its file changed";
 
-/// Why a configuration was not taken over. The running one stays as it is.
+/// Why a configuration was not loaded. The running configuration stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The gateway was started without a file.
@@ -36,13 +36,13 @@ pub enum ReloadError {
     /// The file has these problems.
     #[error("{}", lines(.0))]
     Problems(Vec<Problem>),
-    /// It changes what only a restart can change.
+    /// It changes settings that need a restart.
     #[error("these settings can only be changed by a restart: {}", .0.join(", "))]
     Restart(Vec<&'static str>),
     /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     Stopping,
-    /// Something that it needs cannot be had.
+    /// A part of it could not be built.
     #[error("{}", telemetry::causes(.0))]
     Start(#[from] StartError),
 }
@@ -59,13 +59,14 @@ pub(super) struct Reloader {
     pub built: watch::Sender<Arc<Built>>,
     /// The outcome of the last reload.
     pub report: watch::Sender<ReloadStatus>,
-    /// Held from reading the files to the switch: one reload at a time, so that what was read last is used last.
+    /// Locked from reading the files to the end of the switch: one reload runs at a time, so the configuration that was
+    /// read last is in use at the end.
     pub turn: Mutex<()>,
-    /// Held during a switch. A shutdown waits for it, and not for files or names.
+    /// Locked during a switch. A shutdown waits for the switch, but not for files or name lookups.
     pub state: Mutex<State>,
 }
 
-/// What a reload changes in the control half.
+/// The state of the control half that a reload changes.
 pub(super) struct State {
     pub sockets: Sockets,
     pub internal: Internal,
@@ -73,7 +74,7 @@ pub(super) struct State {
 }
 
 impl Reloader {
-    /// Reads the configuration file again and takes it over. `trigger` says in the log what asked for it.
+    /// Reads the configuration file again and loads it. `trigger` names in the log what requested the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
@@ -95,7 +96,7 @@ impl Reloader {
         reloaded
     }
 
-    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it.
+    /// Loads a checked configuration. Returns the changes when every worker uses it.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
@@ -110,8 +111,8 @@ impl Reloader {
         Ok(changes)
     }
 
-    /// Reads the files of each certificate again. A pair that cannot be used keeps the one in use, and the others are
-    /// taken over all the same.
+    /// Reads the files of each certificate again. If a pair cannot be used, the previous pair stays in use; the other
+    /// certificates are renewed.
     pub(super) async fn renew_certificates(&self) {
         let _turn = self.turn.lock().await;
         let before = Arc::clone(&self.built.borrow().settings);
@@ -193,7 +194,7 @@ impl Reloader {
         let now = self.builder.clock.now();
         self.built.send_replace(built);
         self.measure(now);
-        // The handles of the generation before are dropped by now, except those that exchanges still hold.
+        // The handles of the previous generation are dropped by now, except those that running exchanges hold.
         drop(before);
         state.internal.recorders.iter().for_each(|recorder| recorder.forget_unused());
         Ok(changes)
@@ -208,7 +209,8 @@ impl Reloader {
         self.measure_certificates(&[]);
     }
 
-    /// Records that the last reload did not fail. A renewal of certificates says nothing about the file.
+    /// Records a successful reload. A renewal of certificates does not change the result of the last reload of the
+    /// file.
     pub(super) fn succeeded(&self) {
         self.builder.services.counts.config_reload_ok.set(1);
         self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
@@ -218,7 +220,7 @@ impl Reloader {
     fn tell(&self, trigger: &str, reloaded: &Result<Changes, ReloadError>) {
         let generation = self.built.borrow().generation.number;
         match reloaded {
-            // The first look at a watched file is no news.
+            // The first check of a watched file is not a change.
             Ok(changes) if changes.is_empty() && trigger == FILE_CHANGED => {}
             Ok(changes) => {
                 tracing::info!(
@@ -255,7 +257,7 @@ impl Reloader {
         *self.builder.services.counts.certificates.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Refuses reloads from now on; waits for a switch that is under way.
+    /// Refuses reloads from now on, and waits for a running switch.
     pub(super) async fn stop(&self) {
         self.state.lock().await.is_stopping = true;
     }
@@ -267,7 +269,7 @@ impl Reloader {
 }
 
 impl ReloadError {
-    /// Everything that is wrong, each on a line of its own.
+    /// All problems, one per line.
     pub fn lines(&self) -> Vec<String> {
         match self {
             ReloadError::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
@@ -276,7 +278,7 @@ impl ReloadError {
     }
 }
 
-/// Reads the configuration. A file of another kind, such as a FIFO, could block the thread for ever.
+/// Reads the configuration. Refuses other kinds of files: a FIFO could block the thread forever.
 fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
     if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
         let what = "cannot be read: it is not a regular file".to_owned();

@@ -1,7 +1,7 @@
-//! Resolves the host names of endpoints again and again.
+//! Resolves the host names of endpoints periodically.
 //!
-//! A name that is known is looked up every `defaults.resolve_every`; if that fails, its addresses stay. A name that was
-//! never resolved is tried sooner. Names follow the configuration in use, so a reload leaves no task behind.
+//! A resolved name is looked up every `defaults.resolve_every`; if the lookup fails, its addresses stay in use. A name
+//! that was never resolved is retried sooner. The names are always those of the configuration in use.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,12 +15,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::generation::Built;
 use crate::upstream::{Addresses, Resolver};
 
-/// How often it looks which names are due.
+/// How often the due names are determined.
 const TICK: Duration = Duration::from_millis(250);
-/// Delay before a name that was never resolved is looked up again: the first one, and the longest one.
+/// Backoff before a name that was never resolved is looked up again: the first and the longest.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
-/// Most lookups at once.
+/// Maximum number of concurrent lookups.
 const AT_ONCE: usize = 16;
 
 /// A name of an upstream: the upstream, host and port. Each upstream has its own addresses of a name.
@@ -59,7 +59,7 @@ pub(super) async fn run(in_use: watch::Receiver<Arc<Built>>, resolver: Resolver)
     }
 }
 
-/// Begins the lookups that are due.
+/// Starts the lookups that are due.
 fn begin(
     in_use: &watch::Receiver<Arc<Built>>,
     resolver: &Resolver,
@@ -78,7 +78,7 @@ fn begin(
     names.retain(|name, _| present.contains_key(name));
     for (name, addresses) in present {
         let entry = names.entry(name.clone()).or_insert_with(|| {
-            // It was looked up when its configuration was built.
+            // The name was looked up when its configuration was built.
             let is_failing = !addresses.are_known();
             let due = now + if is_failing { FIRST_REST } else { built.settings.resolve_every };
             Entry { due, rest: FIRST_REST, is_failing, is_asked: false }
@@ -94,10 +94,10 @@ fn begin(
     }
 }
 
-/// Takes the result of a lookup.
+/// Records the result of a lookup.
 fn end(answer: Answer, names: &mut HashMap<Name, Entry>, every: Duration) {
     let Answer { name, addresses, found } = answer;
-    // The configuration may have dropped the name meanwhile.
+    // A reload may have removed the name meanwhile.
     let Some(entry) = names.get_mut(&name) else { return };
     let (now, (upstream, host, _)) = (Instant::now(), &name);
     entry.is_asked = false;

@@ -18,11 +18,11 @@ struct Open {
     bound: SocketAddr,
 }
 
-/// Sockets that another configuration needs. Dropping it closes the new ones.
+/// The sockets for a new configuration. Dropping it closes the new sockets.
 pub(super) struct Prepared {
-    /// Listeners that the configuration does not have, or has differently.
+    /// Removed listeners, and those with a changed address or kind.
     pub closed: Vec<Arc<str>>,
-    /// New sockets for clients: for each worker its own, with the listener's name.
+    /// New sockets for clients: one per worker, with the listener's name.
     pub for_workers: Vec<Vec<(Arc<str>, TcpListener)>>,
     /// New internal listeners.
     pub internal: Vec<(Listener, TcpListener)>,
@@ -32,8 +32,7 @@ pub(super) struct Prepared {
 }
 
 impl Sockets {
-    /// Opens what `listeners` has and this has not: with sockets of another process if there are, else anew. Closes
-    /// nothing.
+    /// Opens the sockets of new listeners: those of another process if there are any, else new ones. Closes nothing.
     ///
     /// # Errors
     /// [`StartError::Listen`] for an address that cannot be used.
@@ -81,7 +80,7 @@ impl Sockets {
         count: usize,
         inherited: &mut Inherited,
     ) -> Result<Vec<TcpListener>, StartError> {
-        // An address of our own may be bound again, under another name or for another purpose.
+        // An address that this process uses already may be bound again, under another name or for another purpose.
         let is_ours = self.0.iter().any(|open| overlap(open.bound, listener.address));
         let key = || format!("listeners.{}", listener.name);
         let opened = inherited.open(&listener.name, listener.address, count, is_ours);
@@ -94,7 +93,7 @@ impl Sockets {
     }
 }
 
-/// Can one listener go on as the other, with its sockets and connections?
+/// Whether one listener can continue as the other, with its sockets and connections.
 fn is_same(a: &Listener, b: &Listener) -> bool {
     let role = match (&a.role, &b.role) {
         (ListenerRole::Tls(_), ListenerRole::Tls(_)) | (ListenerRole::Plain(_), ListenerRole::Plain(_)) => true,

@@ -225,11 +225,11 @@ impl Ready {
     }
 }
 
-/// Carries out the reloads that the admin application and the control socket ask for.
+/// Runs the reloads that the admin application and the control socket request.
 async fn serve_reloads(reloader: Arc<Reloader>, mut asked: mpsc::Receiver<ReloadRequest>) {
     while let Some(ReloadRequest { trigger, reply }) = asked.recv().await {
         let reloaded = reloader.reload_file(&trigger).await;
-        // Fails only if nobody waits any more.
+        // Fails only if the caller has stopped waiting.
         let _ = reply.send(reloaded.map(|changes| changes.0).map_err(|error| error.lines()));
     }
 }

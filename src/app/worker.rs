@@ -33,13 +33,13 @@ const LAST_TICK: Duration = Duration::from_millis(10);
 /// Phase of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// Serve.
+    /// Serving.
     Serving,
     /// Still serving, but readiness fails: load balancers stop sending requests.
     Leaving,
     /// Draining: accept nothing new, finish requests in flight.
     Draining,
-    /// Abort: close everything.
+    /// Aborting: close everything.
     Aborting,
 }
 
@@ -59,11 +59,11 @@ pub(super) struct Inputs {
     pub recorder: Arc<Recorder>,
     pub access_log: Option<AccessLog>,
     pub phase: watch::Receiver<Phase>,
-    /// What the worker is told; it begins with the first generation.
+    /// Orders of the control half; the first one brings the first generation.
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
 
-/// What a worker is told.
+/// An order of the control half to a worker.
 pub(super) enum Order {
     /// Use another generation.
     Switch(Switch),
@@ -71,26 +71,26 @@ pub(super) enum Order {
     Copy(oneshot::Sender<io::Result<Vec<(Arc<str>, TcpListener)>>>),
 }
 
-/// Tells a worker to use another generation.
+/// Makes a worker use another generation.
 pub(super) struct Switch {
     pub generation: Arc<Generation>,
-    /// Listeners that are gone: their connections finish what they are doing.
+    /// Removed listeners: their connections finish the current request.
     pub closed: Vec<Arc<str>>,
     /// New listeners, with a socket for this worker. A listener has several if another process had more workers.
     pub opened: Vec<(Arc<str>, TcpListener)>,
-    /// How long tunnels of routes and listeners that are gone may go on.
+    /// How long tunnels of removed routes and listeners may stay open.
     pub drain: Duration,
-    /// Told when the worker uses it.
+    /// Notified when the worker uses it.
     pub done: oneshot::Sender<()>,
 }
 
-/// One worker: its connections, and what it accepts.
+/// One worker: its connections and its accept loops.
 struct Serving {
     plan: Arc<Plan>,
     current: Rc<Current>,
     open_connections: Rc<OpenConnections>,
     accepting: HashMap<Arc<str>, Vec<Accepting>>,
-    /// Tunnels of routes and listeners that are gone, with the time when they end.
+    /// Tunnels of removed routes and listeners, with their deadlines.
     ending: Vec<(Instant, Rc<Tunnels>)>,
 }
 
@@ -160,7 +160,7 @@ impl Serving {
         let current = Current::new(gateway);
         let mut serving = Serving { plan, current, open_connections, accepting: HashMap::new(), ending: Vec::new() };
         first.opened.into_iter().for_each(|(listener, socket)| serving.accept(listener, socket));
-        // Fails only if the start was given up.
+        // Fails only if the start was aborted.
         let _ = first.done.send(());
         serving
     }
@@ -172,7 +172,7 @@ impl Serving {
     async fn obey(&mut self, order: Order) {
         match order {
             Order::Switch(switch) => self.switch(switch).await,
-            // Fails only if nothing waits for it.
+            // Fails only if the receiver was dropped.
             Order::Copy(to) => drop(to.send(self.copies())),
         }
     }
@@ -185,14 +185,14 @@ impl Serving {
         all.map(copy).collect()
     }
 
-    /// Uses another generation for everything that begins from now on.
+    /// Uses another generation for all requests that begin from now on.
     async fn switch(&mut self, switch: Switch) {
         let mut gone = Vec::new();
         for listener in &switch.closed {
             for accepting in self.accepting.remove(listener).into_iter().flatten() {
                 accepting.end().await;
             }
-            // A tunnel takes no new request, so it does not end by itself.
+            // A tunnel has no next request, so it would not end by itself.
             gone.push(Tunnels::of(self.open_connections.drain_listener(listener)));
         }
         let before = self.current.get();
@@ -204,7 +204,7 @@ impl Serving {
         self.ending.extend(gone.into_iter().map(|tunnels| (end, tunnels)));
         self.current.set(next);
         switch.opened.into_iter().for_each(|(listener, socket)| self.accept(listener, socket));
-        // Fails only if nothing waits for it.
+        // Fails only if the receiver was dropped.
         let _ = switch.done.send(());
     }
 

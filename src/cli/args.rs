@@ -126,7 +126,7 @@ pub enum UserCommand {
     },
     /// Show one user, with the id that upstreams see
     Show {
-        /// User name
+        /// Username
         name: String,
         /// Print JSON
         #[arg(long)]
@@ -134,7 +134,7 @@ pub enum UserCommand {
     },
     /// Set a password; asks twice on a terminal
     SetPassword {
-        /// User name
+        /// Username
         name: String,
         /// Where the password comes from.
         #[command(flatten)]
@@ -142,17 +142,17 @@ pub enum UserCommand {
     },
     /// Reactivate a user
     Activate {
-        /// User name
+        /// Username
         name: String,
     },
     /// Deactivate a user: their tokens stop working
     Deactivate {
-        /// User name
+        /// Username
         name: String,
     },
     /// Delete a user and all their tokens
     Delete {
-        /// User name
+        /// Username
         name: String,
     },
 }
@@ -160,7 +160,7 @@ pub enum UserCommand {
 /// Arguments of `user create`.
 #[derive(Debug, Args)]
 pub struct UserCreate {
-    /// User name; case-sensitive
+    /// Username; case-sensitive
     pub name: String,
     /// The id that upstreams see; default: the next free id
     #[arg(long)]
@@ -247,7 +247,7 @@ pub enum DjangoCommand {
 pub enum TokenCommand {
     /// Print the login token of a user, creating it if missing; or create a named token
     Create {
-        /// User name
+        /// Username
         user: String,
         /// Revoke the login token and create a new one
         #[arg(long, short, conflicts_with = "name")]
@@ -267,7 +267,7 @@ pub enum TokenCommand {
     },
     /// Import an existing key as a user's login token, or as a further, named token
     Import {
-        /// User name
+        /// Username
         user: String,
         /// Read the key from the first line of standard input
         #[arg(long, required = true)]

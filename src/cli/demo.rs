@@ -53,7 +53,7 @@ fn tell(demo: &Demo) -> Result<()> {
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
 
 Users, tokens and the audit trail, in a browser (trust {ca}, or accept the browser warning)
-  https://{desk}/  user name admin, password {admin_password}
+  https://{desk}/  username admin, password {admin_password}
 
 With a token: the product list (200)
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/

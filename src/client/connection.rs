@@ -1,4 +1,4 @@
-//! What holds for all requests of one client connection, and of one listener.
+//! The settings that all requests of one client connection, and of one listener, share.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,15 +10,15 @@ use super::{HeadFault, Pulse};
 use crate::config::settings;
 use crate::route::Peer;
 
-/// What is common to the connections of one listener.
+/// The settings of all connections of one listener.
 pub struct ListenerPolicy {
-    /// `Strict-Transport-Security`, where it is sent.
+    /// `Strict-Transport-Security`; `None`: not sent.
     pub hsts: Option<HeaderValue>,
     /// `None`: requests are served.
     pub plaintext: Option<Plaintext>,
 }
 
-/// What a listener does with unencrypted requests in place of serving them.
+/// How a listener refuses unencrypted requests.
 pub struct Plaintext {
     /// The answer.
     pub answer: PlaintextAnswer,
@@ -26,37 +26,37 @@ pub struct Plaintext {
     pub exposed: settings::ExposedToken,
 }
 
-/// How an unencrypted request is answered that is not served.
+/// The response to an unencrypted request that is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlaintextAnswer {
     /// 403 for every request.
     Refuse,
     /// 308 to `https` on this port for GET and HEAD without credentials, 403 for the rest.
     Redirect(u16),
-    /// 400 for every request, however it looks: it came to a port that speaks TLS.
+    /// 400 for every request, valid or not: it was sent to a TLS port.
     WrongPort,
 }
 
 /// One connection of a client.
 pub struct ClientConnection {
-    /// Who is at the other end.
+    /// The other end of the connection.
     pub peer: Peer,
-    /// Whether it lives, for the worker's tick.
+    /// The activity of the connection, for the worker's tick.
     pub pulse: Rc<Pulse>,
-    /// What the strict front found; the request that it put in place of the damaged one must be refused.
+    /// The fault that the strict front found. The request that replaces the damaged one must be refused.
     pub fault: Cell<Option<HeadFault>>,
-    /// A WebSocket handshake is its last request: what follows is held until that is answered, and never read as a
-    /// request.
+    /// Whether its last request is a WebSocket handshake: the bytes after it wait for the response, and are never read
+    /// as a request.
     pub held: Cell<bool>,
-    /// The name of its listener, whose settings hold as they are now. `None`: `policy` holds instead, as the client
-    /// sent unencrypted HTTP to a listener with TLS.
+    /// The name of its listener, whose current settings apply. `None`: `policy` applies, because the client sent
+    /// unencrypted HTTP to a TLS listener.
     pub listener: Option<Arc<str>>,
-    /// What held when it began.
+    /// The settings when it began.
     pub policy: Arc<ListenerPolicy>,
 }
 
 impl ListenerPolicy {
-    /// For unencrypted connections whose listener served requests and is gone.
+    /// For unencrypted connections whose listener served requests and was removed.
     pub const GONE: ListenerPolicy = ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),

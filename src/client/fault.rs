@@ -6,7 +6,7 @@ use http::StatusCode;
 /// where the request ends ([`framing`](super::framing)). The text is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HeadFault {
-    /// A line that ends in LF alone, or a CR that ends none.
+    /// A line that ends in LF only, or a CR that does not end a line.
     #[error("each line of the head must end with CR LF")]
     LineEnd,
     /// The request line is not `method SP target SP HTTP/1.x`.
@@ -18,28 +18,28 @@ pub enum HeadFault {
     /// HTTP/2: `:scheme` is not that of the connection.
     #[error(":scheme must be https on this connection")]
     Scheme,
-    /// HTTP/2: `:authority` is no host with a port.
+    /// HTTP/2: `:authority` is not a host with an optional port.
     #[error(":authority must be a host, with a port if any")]
     Authority,
-    /// A field line without a name, or with a name that has other characters than names have.
+    /// A field line without a name, or with an invalid name.
     #[error("each field line must begin with its name and a colon")]
     FieldLine,
-    /// A control character in a value.
+    /// A control character in a header value.
     #[error("a field value may have no control characters")]
     FieldValue,
-    /// A field that may come only once came twice.
+    /// A header that may occur only once is repeated.
     #[error("Host, Content-Length, Transfer-Encoding, Authorization and Expect may each be sent only once")]
     Repeated,
     /// `Content-Length` is not one number.
     #[error("Content-Length must be one decimal number")]
     Length,
-    /// `Transfer-Encoding` is not `chunked`, or came where it means nothing.
+    /// `Transfer-Encoding` is not `chunked`, or is not allowed in this request.
     #[error("Transfer-Encoding must be `chunked`, without Content-Length, in HTTP/1.1")]
     Coding,
     /// `Expect` is not `100-continue`.
     #[error("the only expectation that is met here is 100-continue")]
     Expectation,
-    /// Neither HTTP/1.0, HTTP/1.1 nor HTTP/2.
+    /// The version is not HTTP/1.0, HTTP/1.1 or HTTP/2.
     #[error("this version of HTTP is not served here")]
     Version,
     /// The head is longer than the limit.
@@ -66,6 +66,6 @@ impl HeadFault {
     }
 }
 
-/// The method of the request that the strict front puts in place of a damaged one. No client can make good use of it:
-/// it is refused whether or not there was a fault.
+/// The method of the request that replaces a damaged one. It is of no use to clients: such a request is refused even
+/// without a fault.
 pub const REFUSED_METHOD: &str = "TOKENGATE-REFUSED";

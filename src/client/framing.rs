@@ -1,8 +1,8 @@
-//! Checks how a request says where it ends.
+//! Checks the framing of a request: where its body ends.
 //!
-//! The second line of defence behind the check of the raw bytes: it sees the parsed fields, for every HTTP version,
-//! right before anything else reads them. A framing that two servers could read differently is refused, never repaired
-//! (RFC 9112 §6.3).
+//! This is the second check, after that of the raw bytes. It checks the parsed headers, for every HTTP version, before
+//! any other code reads them. A framing that two servers could read differently is refused, never repaired (RFC 9112
+//! §6.3).
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::HeadFault;
 
-/// Checks the framing of a request; `header_count` is the most field lines that it may have.
+/// Checks the framing of a request; `header_count` is the maximum number of field lines.
 ///
 /// # Errors
 /// [`HeadFault`] names the rule that it breaks.
@@ -40,7 +40,7 @@ pub fn check(head: &Parts, header_count: usize) -> Result<(), HeadFault> {
     Ok(())
 }
 
-/// The value of a field that may have one line at most.
+/// The value of a header that may have at most one line.
 fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Result<Option<&'f HeaderValue>, HeadFault> {
     let mut lines = fields.get_all(name).iter();
     match (lines.next(), lines.next()) {
@@ -49,7 +49,7 @@ fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Result<Option<&'f Heade
     }
 }
 
-/// Digits alone (`str::parse` takes a `+` as well), and few enough that the number fits.
+/// Digits only (`str::parse` accepts a `+` as well), at most as many as fit into the number.
 fn is_number(value: &HeaderValue) -> bool {
     let digits = value.as_bytes().iter().all(u8::is_ascii_digit);
     digits && value.to_str().is_ok_and(|text| text.parse::<u64>().is_ok())

@@ -1,8 +1,8 @@
-//! Whether a client connection still lives.
+//! Timeouts of client connections.
 //!
-//! A connection notes what it is doing in a few cells; the worker's tick ([`OpenConnections::sweep`]) looks at all of
-//! them and ends those that have been silent for too long. No connection has a timer of its own: a request that goes
-//! well costs none.
+//! A connection records its activity in some cells. The worker's tick ([`OpenConnections::sweep`]) checks all
+//! connections and ends those that have exceeded a timeout. So no connection needs a timer of its own, and a request
+//! costs none.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -14,23 +14,23 @@ use tokio::time::Instant;
 
 use crate::config::settings::ConnectionTimeouts;
 
-/// A connection of HTTP/2 that has been silent for so long is asked for a sign of life.
+/// Silence on an HTTP/2 connection before a ping is sent.
 const PROBE_AFTER: Duration = Duration::from_secs(30);
-/// How long that sign may take.
+/// Timeout of the answer to that ping.
 const PROBE_ANSWER: Duration = Duration::from_secs(10);
 
-/// What one connection is doing.
+/// The activity of one connection.
 pub struct Pulse {
     now: Rc<Cell<Instant>>,
     requests: Cell<u32>,
-    /// When the first byte of an unfinished head came; the first head is awaited from the start.
+    /// When the first byte of an incomplete head arrived; for the first head, when the connection began.
     head_since: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
-    /// Answers of which the client has not taken the last piece. HTTP/2: 1 while the socket takes nothing; each stream
-    /// has a clock of its own.
+    /// Number of responses whose last piece the client has not read. HTTP/2: 1 while the socket accepts nothing; each
+    /// stream has its own timeout.
     untaken: Cell<u32>,
     taken_at: Cell<Instant>,
-    /// HTTP/2 alone.
+    /// HTTP/2 only.
     multiplexed: Cell<bool>,
     heard_at: Cell<Instant>,
     probe: Cell<Probe>,
@@ -41,7 +41,7 @@ pub struct Pulse {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Whether a silent client was asked for a sign of life.
+/// Whether a ping was sent to a silent client.
 #[derive(Clone, Copy)]
 enum Probe {
     None,
@@ -49,30 +49,30 @@ enum Probe {
     Sent(Instant),
 }
 
-/// What a connection is asked to do.
+/// What a connection must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// Go on.
     Not,
-    /// Finish what is in flight, take nothing new.
+    /// Finish running requests, accept no new ones.
     Gracefully,
     /// End now.
     Now,
 }
 
 impl Pulse {
-    /// A request begins.
+    /// Records the begin of a request.
     pub fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
     }
 
-    /// A request has ended.
+    /// Records the end of a request.
     pub fn end(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
         self.idle_since.set(self.now.get());
     }
 
-    /// A piece of an answer waits for the client.
+    /// Records that a piece of a response waits for the client.
     pub fn offer(&self) {
         if self.multiplexed.get() {
             return;
@@ -83,7 +83,7 @@ impl Pulse {
         self.untaken.set(self.untaken.get() + 1);
     }
 
-    /// The client has taken it, or will never.
+    /// Records that the client has read the piece, or never will.
     pub fn take(&self) {
         if self.multiplexed.get() {
             return;
@@ -92,19 +92,19 @@ impl Pulse {
         self.taken_at.set(self.now.get());
     }
 
-    /// The connection speaks HTTP/2: its streams have clocks of their own, heads come while others are served, and a
-    /// silent client is asked for a sign of life.
+    /// Records that the connection uses HTTP/2: its streams have their own timeouts, heads arrive while requests are
+    /// served, and a silent client is pinged.
     pub fn is_multiplexed(&self) {
         self.multiplexed.set(true);
         self.heard_at.set(self.now.get());
     }
 
-    /// How long a client may take nothing of an answer.
+    /// How long a client may read nothing of a response.
     pub fn write_timeout(&self) -> Duration {
         self.write
     }
 
-    /// HTTP/2: bytes for the client wait, and the socket takes none (`true`), or it takes some again.
+    /// HTTP/2: records whether bytes for the client wait because the socket accepts none.
     pub fn socket_is_full(&self, full: bool) {
         if full && self.untaken.get() == 0 {
             self.taken_at.set(self.now.get());
@@ -112,13 +112,13 @@ impl Pulse {
         self.untaken.set(u32::from(full));
     }
 
-    /// HTTP/2: something has come from the client.
+    /// HTTP/2: records that bytes have arrived from the client.
     pub fn hears(&self) {
         self.heard_at.set(self.now.get());
         self.probe.set(Probe::None);
     }
 
-    /// HTTP/2: is a ping to be sent?
+    /// HTTP/2: whether a ping must be sent now.
     pub fn take_probe(&self) -> bool {
         let due = matches!(self.probe.get(), Probe::Due);
         if due {
@@ -132,19 +132,19 @@ impl Pulse {
         self.now.get()
     }
 
-    /// A head has begun.
+    /// Records the first byte of a head.
     pub fn head_begins(&self) {
         if self.head_since.get().is_none() {
             self.head_since.set(Some(self.now.get()));
         }
     }
 
-    /// A head is complete.
+    /// Records the end of a head.
     pub fn head_ends(&self) {
         self.head_since.set(None);
     }
 
-    /// What the connection is asked to do; remembers whom to wake when that changes.
+    /// Returns what the connection must do; wakes the task when that changes.
     pub fn ending(&self, waker: &Waker) -> Ending {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -153,7 +153,7 @@ impl Pulse {
         self.end.get()
     }
 
-    /// Ends the connection with what is in flight on it.
+    /// Ends the connection and its running requests.
     pub fn cut(&self) {
         self.ask(Ending::Now);
     }
@@ -208,7 +208,7 @@ pub struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// No connections yet.
+    /// Creates the list, without connections.
     pub fn new(limits: ConnectionTimeouts) -> OpenConnections {
         let now = Rc::new(Cell::new(Instant::now()));
         OpenConnections { now, all: RefCell::default(), draining: Cell::new(false), limits: Cell::new(limits) }
@@ -219,7 +219,7 @@ impl OpenConnections {
         self.limits.set(limits);
     }
 
-    /// Adds a connection of a listener; dropping it removes it.
+    /// Adds a connection of a listener; dropping the result removes it.
     pub fn enter(&self, listener: &Arc<str>) -> Rc<Pulse> {
         let now = self.now.get();
         let pulse = Rc::new(Pulse {
@@ -241,7 +241,7 @@ impl OpenConnections {
         pulse
     }
 
-    /// The worker's tick: ends connections that have been silent for too long, forgets those that are gone.
+    /// The worker's tick: ends connections that have exceeded a timeout, and removes those that have ended.
     pub fn sweep(&self, now: Instant) {
         self.now.set(now);
         let limits = self.limits.get();
@@ -255,13 +255,13 @@ impl OpenConnections {
         });
     }
 
-    /// Asks every connection, and those that still come, to finish.
+    /// Makes every connection, and each later one, finish its running requests and end.
     pub fn drain(&self) {
         self.draining.set(true);
         self.ask_all(Ending::Gracefully);
     }
 
-    /// Asks the connections of one listener to finish, and returns them.
+    /// Makes the connections of one listener finish their running requests and end; returns them.
     pub fn drain_listener(&self, listener: &str) -> Vec<Weak<Pulse>> {
         let all = self.all.borrow();
         let is_meant = |pulse: &Rc<Pulse>| *pulse.listener == *listener;
@@ -274,7 +274,7 @@ impl OpenConnections {
         self.ask_all(Ending::Now);
     }
 
-    /// How many connections there are.
+    /// The number of connections.
     pub fn count(&self) -> usize {
         self.all.borrow().iter().filter(|pulse| pulse.strong_count() > 0).count()
     }

@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::reader::{Named, Table, nearest};
+use super::nearest::nearest;
+use super::reader::{Named, Table};
 use super::settings::{Browser, Login, Route, Upstream};
 use super::value::{Fault, Key};
 use crate::token::{Networks, Scope, ScopeSet};

@@ -86,7 +86,7 @@ pub struct Settings {
 pub struct Reload {
     /// Reload when the file, or a file that it names, changes.
     pub watch: bool,
-    /// How long tunnels of routes that are gone may go on.
+    /// How long tunnels of removed routes may stay open.
     pub drain: Duration,
 }
 
@@ -172,9 +172,9 @@ pub struct Upstream {
     pub name: String,
     /// Its members; never empty.
     pub endpoints: Vec<Endpoint>,
-    /// Most connections to each endpoint, over all workers.
+    /// Maximum number of connections to each endpoint, over all workers.
     pub max_connections: usize,
-    /// How many of these connections one client may use at once.
+    /// Maximum number of these connections that one client can use at once.
     pub client_share: ClientShare,
     /// How long an unused connection is kept; must be shorter than the endpoint's own timeout.
     pub idle_timeout: Duration,
@@ -225,25 +225,25 @@ pub struct Spool {
 /// Limits that apply before a route is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest request head in bytes.
+    /// Maximum size of a request head in bytes.
     pub header_bytes: usize,
-    /// Most field lines of a request.
+    /// Maximum number of field lines of a request.
     pub header_count: usize,
-    /// Longest target in bytes.
+    /// Maximum length of a target in bytes.
     pub uri_bytes: usize,
-    /// Longest head of an upstream's response in bytes.
+    /// Maximum size of the head of an upstream's response in bytes.
     pub response_header_bytes: usize,
-    /// Most field lines of an upstream's response.
+    /// Maximum number of field lines of an upstream's response.
     pub response_header_count: usize,
-    /// Most connections of the process.
+    /// Maximum number of connections of the process.
     pub connections: usize,
-    /// Most connections of one client (an IPv4 address or an IPv6 /64 network).
+    /// Maximum number of connections of one client (an IPv4 address or an IPv6 /64 network).
     pub connections_per_ip: usize,
-    /// Most unfinished TLS handshakes of the process.
+    /// Maximum number of unfinished TLS handshakes of the process.
     pub handshakes: usize,
-    /// Most unfinished TLS handshakes of one client; further ones wait.
+    /// Maximum number of unfinished TLS handshakes of one client; further ones wait.
     pub handshakes_per_ip: usize,
-    /// Most concurrent streams of one HTTP/2 connection.
+    /// Maximum number of concurrent streams of one HTTP/2 connection.
     pub h2_streams: u32,
     /// Rate limit of invalid keys per client. Above it, keys that are not in this process's cache are not looked up for
     /// that client. `None`: no limit.

@@ -23,7 +23,7 @@ const SENTINEL_PORT: u16 = 26379;
 const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
 
-/// The shared cache in Redis. `Debug` hides the user name.
+/// The shared cache in Redis. `Debug` hides the username.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RedisCache {
     /// The servers.

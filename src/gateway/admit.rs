@@ -10,11 +10,11 @@ use crate::client::{ClientConnection, PlaintextAnswer, REFUSED_METHOD};
 use crate::config::settings;
 use crate::route::Target;
 
-/// Most keys of one request that are reported: one for each reading of an ordinary line, twice.
+/// Maximum number of reported keys of one request: twice the number of readings of an ordinary line.
 const MOST_REPORTS: usize = 4;
 
 impl Gateway {
-    /// Refuses what was damaged, and what came in clear.
+    /// Refuses damaged and unencrypted requests.
     pub(super) fn admit(&self, head: &request::Parts, client: &ClientConnection) -> Result<(), Refusal> {
         let plaintext = self.generation.policy(client).plaintext.as_ref();
         let answer = plaintext.map(|plaintext| plaintext.answer);
@@ -43,7 +43,8 @@ impl Gateway {
     }
 
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
-        // What counts depends on the route, which is not supported here; an exposed key is exposed on any.
+        // Which notation of a key is accepted depends on the route, which is unknown here; an exposed key is exposed in
+        // any notation.
         for shown in self.generation.credentials.readings(&head.headers).take(MOST_REPORTS) {
             self.worker.exposed.report(shown.digest(), from, then);
         }

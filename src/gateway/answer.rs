@@ -1,8 +1,7 @@
 //! The request function.
 //!
-//! One straight line: the target is read, its route found, the caller established, permission granted, the request
-//! prepared and forwarded. No step calls back into an earlier one, and nothing crosses steps but what the arguments
-//! show.
+//! It is one sequence of steps: read the target, find the route, establish the caller, grant permission, prepare the
+//! request, forward it. No step calls an earlier one, and steps share only their arguments.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,11 +18,11 @@ use crate::route::{Access, NoRoute, Route, Target};
 use crate::telemetry::Outcome;
 use crate::token::{AuthMethod, ScopeSet};
 
-/// What routes take that list no methods.
+/// The methods of routes that list none.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Gateway {
-    /// Reads the target, finds the route, asks who is calling, decides, forwards.
+    /// Reads the target, finds the route, establishes the caller, checks permission, and forwards the request.
     pub(super) async fn answer(
         &self,
         head: request::Parts,
@@ -60,7 +59,7 @@ impl Gateway {
             check_csrf(&head, &target, exchange.peer().secure)?; // 403
         }
         let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
-        // A tunnel carries messages both ways, so that asking for one is more than reading.
+        // A tunnel carries messages in both directions, so opening one is not a read-only request.
         let reads = reads && !(route.settings.streaming && websocket::is_asked_for(&head));
         let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
         let body = outgoing::body(body, route)?; // 413
@@ -77,7 +76,7 @@ impl Gateway {
         self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504
     }
 
-    /// Asks who is calling.
+    /// Establishes the caller.
     pub(super) async fn authenticate(
         &self,
         access: &Access,
@@ -89,7 +88,7 @@ impl Gateway {
         self.worker.authenticator.authenticate(rules, access, accepted, fields, from).await
     }
 
-    /// What anybody could have.
+    /// A caller without credentials.
     fn known_credentials(&self) -> Accepted<'static> {
         let methods: &[AuthMethod] = if self.generation.pages.is_some() {
             &[AuthMethod::Token, AuthMethod::Session]
@@ -99,8 +98,8 @@ impl Gateway {
         Accepted { methods, form: KeyForm::Bare }
     }
 
-    /// The answer to a request that no route matches. Where every route needs a token, a client without one gets 401 and
-    /// does not learn which paths exist.
+    /// Refuses a request that no route matches. If every route requires a token, a client without one gets 401 and does
+    /// not learn which paths exist.
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
         if self.generation.routes.all_protected() {
             let access = Access::Required { scopes: ScopeSet::default() };
@@ -112,13 +111,13 @@ impl Gateway {
     }
 }
 
-/// What a route accepts as credentials.
+/// The credentials that a route accepts.
 fn accepted(route: &Route) -> Accepted<'_> {
     let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
     Accepted { methods: &route.settings.credentials, form }
 }
 
-/// The answer to `OPTIONS *`, which is for no route and needs no token.
+/// The response to `OPTIONS *`, which belongs to no route and needs no token.
 fn describe_server(exchange: &mut Exchange) -> Response<Body> {
     exchange.ends(Outcome::Answered, StatusCode::NO_CONTENT);
     let mut response = reply::text(StatusCode::NO_CONTENT, String::new(), exchange).map(|_| Body::empty());
@@ -126,7 +125,7 @@ fn describe_server(exchange: &mut Exchange) -> Response<Body> {
     response
 }
 
-/// A browser sends its session whoever asks it to.
+/// CSRF check: a browser sends its session with requests of any page.
 fn check_csrf(head: &request::Parts, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
     if websocket::is_asked_for(head) {
         csrf::check_handshake(&head.headers, target, secure)?;

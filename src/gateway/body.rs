@@ -1,7 +1,7 @@
 //! The body of a response on its way to the client.
 //!
-//! An enum, no box: frames of the endpoint pass as they came. It carries the exchange and the lease, so that its end
-//! settles both, exactly once, however it comes: the last frame, a broken endpoint, a client that left.
+//! An enum instead of a box; frames of the endpoint pass unchanged. The body owns the exchange and the lease, so both
+//! end exactly once: after the last frame, when the endpoint fails, or when the client disconnects.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,7 +20,7 @@ use crate::upstream::{Lease, RequestBody};
 pub struct Body {
     source: Source,
     exchange: Option<Box<Exchange>>,
-    /// The client has not taken the last frame yet.
+    /// The client has not received the last frame yet.
     offered: bool,
 }
 
@@ -37,21 +37,21 @@ struct FromEndpoint {
     broken: Option<BadAnswer>,
 }
 
-/// Why an answer ends before it is complete.
+/// Why a response ends before it is complete.
 enum Break {
     TokenEnded,
     Timeout,
     Answer(BadAnswer),
 }
 
-/// The endpoint's answer broke off. The client sees a connection or stream that ends before the body does.
+/// The endpoint's response broke off. The client's connection or stream ends before the body does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer of the endpoint broke off")]
 pub struct BrokenOff;
 
 impl Body {
-    /// Nothing, not even an empty frame: over HTTP/2 the library sends whatever frames there are, also in answer to
-    /// `HEAD`.
+    /// A body without any frame. Even an empty frame would be wrong: over HTTP/2 the library sends all frames, also in
+    /// response to `HEAD`.
     pub(super) fn empty() -> Body {
         Body { source: Source::Full(None), exchange: None, offered: false }
     }
@@ -71,20 +71,20 @@ impl Body {
         self
     }
 
-    /// Has the caller's token ended? The task is woken when it does. For a task that waits for the client to take a
-    /// piece, and so does not ask for the next one.
+    /// Whether the caller's token has ended; wakes the task when it does. For a task that waits for the client and so
+    /// does not poll the next frame.
     pub fn poll_token_end(&self, cx: &Context<'_>) -> bool {
         self.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx))
     }
 
-    /// The client did not take the piece that it was last given.
+    /// The client has not read the last piece.
     pub fn was_not_taken(&mut self) {
         if let Some(exchange) = &mut self.exchange {
             exchange.leaves();
         }
     }
 
-    /// Was everything handed over?
+    /// Whether all frames were passed on.
     fn is_complete(&self) -> bool {
         match &self.source {
             Source::Full(_) => true,
@@ -106,7 +106,8 @@ impl HttpBody for Body {
         }
         let frame = match &mut this.source {
             Source::Full(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
-            // Before the endpoint is asked: with its token a caller loses what lies ready, too.
+            // Checked before the next frame is polled: when the token ends, the caller does not get frames that are
+            // ready either.
             Source::Endpoint(_) if this.exchange.as_ref().is_some_and(|exchange| exchange.poll_token_end(cx)) => {
                 Some(Err(Break::TokenEnded))
             }
@@ -171,7 +172,8 @@ impl FromEndpoint {
                 }
                 Poll::Ready(Some(Err(bad))) => {
                     self.broken = Some(bad);
-                    // What came before goes to the client first: the library drops what it has not flushed on an error.
+                    // Passes earlier frames to the client first, because the library drops unflushed frames on an
+                    // error.
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -181,7 +183,7 @@ impl FromEndpoint {
         }
     }
 
-    /// Was all of it handed over?
+    /// Whether the whole body was passed on.
     fn has_ended(&self) -> bool {
         self.broken.is_none() && self.lease.as_ref().is_none_or(Lease::has_ended)
     }

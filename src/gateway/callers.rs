@@ -1,13 +1,13 @@
-//! Whose requests are under way, so that they end when their tokens do.
+//! Ends running exchanges when their tokens end.
 //!
-//! Every exchange that a token let in has a place here until it ends: a stream, an upload or a tunnel can outlive its
-//! token by days. The worker hears of each change that the store's log tells and looks at the tokens in question again;
-//! its tick looks at their expiry. What a token means now is taken from memory alone, which is filled from the store
-//! where it is empty: memory keeps nothing that is older than the last change (`cache/memory.rs`), so that an answer
-//! that was under way when the change came cannot be taken for news.
+//! Every exchange that was admitted by a token has an entry here until it ends, because a stream, an upload or a tunnel
+//! could outlive its token by days. The worker receives each change of the change log and checks the affected tokens
+//! again; its tick checks their expiry. The check reads only memory, which is filled from the store on a miss. Memory
+//! holds nothing that is older than the last change (`cache/memory.rs`), so a lookup that was running when the change
+//! came cannot bring back the old state.
 //!
-//! News that something *may* have changed ends nothing: only a token that no longer counts, or that now means somebody
-//! else. While the store cannot be asked, exchanges go on, and each tick asks again.
+//! An event alone ends no exchange. An exchange ends only if its token is no longer valid or now belongs to another
+//! identity. While the store is unavailable, exchanges go on, and each tick tries again.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,23 +27,23 @@ use crate::store::TokenEvent;
 use crate::token::{AuthMethod, TokenDigest};
 use crate::upstream::RequestBody;
 
-/// Most questions at once that come out of one look: the rest of the queue is for requests.
+/// Maximum number of concurrent lookups of one check; the rest of the resolver's queue is for requests.
 const AT_ONCE: usize = 8;
 
-/// The exchanges of one worker that a token let in. A place costs no memory of its own, as long as others were given
-/// up.
+/// The exchanges of one worker that were admitted by a token. Entries are reused, so a new one usually needs no
+/// allocation.
 #[derive(Default)]
 pub struct Callers(RefCell<Slab<RunningExchange>>);
 
-/// One of them.
+/// One exchange.
 struct RunningExchange {
     identity: Arc<Identity>,
-    /// The line of `Authorization` or `Cookie`, in the buffer that it came in; no copy of the key is made unless the
-    /// store is asked.
+    /// The `Authorization` or `Cookie` line, in its original buffer; the key is copied only for a lookup in the store.
     credentials: HeaderValue,
-    /// What is closed when nothing else helps. HTTP/1 only: there a connection serves one request at a time.
+    /// The connection to close if the exchange does not end otherwise. HTTP/1 only, where a connection serves one
+    /// request at a time.
     connection: Option<Rc<Pulse>>,
-    /// A request body that the endpoint does not have whole.
+    /// A request body that was not sent to the endpoint completely.
     upload: Option<RequestBody>,
     recheck: Recheck,
     ended: bool,
@@ -56,17 +56,17 @@ struct RunningExchange {
 enum Recheck {
     /// No event has come since the last check.
     NotNeeded,
-    /// An event may be about it, or it has not been checked yet.
+    /// An event may concern it, or it has not been checked yet.
     Needed,
-    /// The store is being asked.
+    /// A lookup in the store is running.
     UnderWay,
 }
 
 impl Callers {
-    /// Enters an exchange and gives its place.
+    /// Adds an exchange and returns its entry.
     ///
-    /// In doubt at first: who was asked about while the token changed has an identity that no event will speak of
-    /// again. Short exchanges are gone before anybody looks.
+    /// It starts in doubt: if the token changed during its lookup, no later event reports that change. Short exchanges
+    /// end before the next check.
     pub fn enter(&self, identity: Arc<Identity>, credentials: HeaderValue, connection: Option<Rc<Pulse>>) -> usize {
         self.0.borrow_mut().insert(RunningExchange {
             identity,
@@ -80,20 +80,20 @@ impl Callers {
         })
     }
 
-    /// The exchange has ended, or its token is no matter to it any more. Gives its identity back.
+    /// Removes an exchange that has ended or no longer depends on its token. Returns its identity.
     pub fn leave(&self, place: usize) -> Option<Arc<Identity>> {
         let left = self.0.borrow_mut().try_remove(place);
         left.map(|exchange| exchange.identity)
     }
 
-    /// The endpoint is being sent a body.
+    /// Records that a body is being sent to the endpoint.
     pub(super) fn uploads(&self, place: usize, body: RequestBody) {
         if let Some(exchange) = self.0.borrow_mut().get_mut(place) {
             exchange.upload = Some(body);
         }
     }
 
-    /// The answer of the endpoint has begun: from here on the exchange may be cut anywhere.
+    /// Records that the endpoint's response has begun: from now on the exchange can be cut at any point.
     pub(super) fn answered(&self, place: usize) {
         if let Some(exchange) = self.0.borrow_mut().get_mut(place) {
             exchange.answered = true;
@@ -105,7 +105,7 @@ impl Callers {
         self.0.borrow().get(place).is_some_and(|exchange| exchange.ended)
     }
 
-    /// The same; remembers whom to wake when it does, and at each tick afterwards.
+    /// The same; also wakes the task when the token ends, and at each tick afterwards.
     pub fn poll_ended(&self, place: usize, cx: &Context<'_>) -> bool {
         let mut exchanges = self.0.borrow_mut();
         let Some(exchange) = exchanges.get_mut(place) else { return false };
@@ -115,7 +115,7 @@ impl Callers {
         exchange.ended
     }
 
-    /// Marks the exchanges that an event may be about.
+    /// Marks the exchanges that an event may concern.
     fn mark_for_recheck(&self, event: TokenEvent) {
         for (_, exchange) in &mut *self.0.borrow_mut() {
             let affected = match event {
@@ -129,7 +129,7 @@ impl Callers {
         }
     }
 
-    /// The tokens that have to be looked at; they count as asked about from now on.
+    /// The tokens that must be checked; marks them as being looked up.
     fn take_rechecks(&self) -> HashMap<TokenDigest, (HeaderValue, AuthMethod)> {
         let mut rechecks = HashMap::new();
         for (_, exchange) in &mut *self.0.borrow_mut() {
@@ -142,7 +142,7 @@ impl Callers {
         rechecks
     }
 
-    /// What a token means by now, or `None` if that is not known: then it has to be looked at again.
+    /// The current verdict on a token; `None` if it is unknown and must be checked again.
     fn judge(&self, digest: TokenDigest, verdict: Option<&Verdict>) {
         for (_, exchange) in &mut *self.0.borrow_mut() {
             if exchange.recheck == Recheck::NotNeeded || exchange.identity.digest() != digest {
@@ -150,7 +150,7 @@ impl Callers {
             }
             match verdict {
                 Some(Verdict::Caller(now)) if exchange.identity.means_the_same_as(now) => {
-                    // Its end may be another one.
+                    // Its expiry may have changed.
                     exchange.identity = Arc::clone(now);
                     exchange.recheck = Recheck::NotNeeded;
                 }
@@ -160,7 +160,7 @@ impl Callers {
         }
     }
 
-    /// Ends those whose time is over, and makes those that have been told and go on nevertheless end.
+    /// Ends exchanges whose token has expired, and closes those that did not end after they were told to.
     fn sweep(&self, now: Timestamp) {
         for (_, exchange) in &mut *self.0.borrow_mut() {
             if exchange.ended {
@@ -175,7 +175,7 @@ impl Callers {
 impl RunningExchange {
     fn end(&mut self) {
         self.ended = true;
-        // It has a reader of its own, and would go on while the answer is not taken.
+        // The request body has a reader of its own, which would go on while the client does not read the response.
         if let Some(upload) = self.upload.take() {
             upload.cut();
         }
@@ -184,8 +184,8 @@ impl RunningExchange {
         }
     }
 
-    /// Over HTTP/1 an answer that its client does not take is not asked for its next piece, and so cannot hear that it
-    /// has ended.
+    /// Over HTTP/1, the next piece of a response is not polled while the client does not read, so the response does not
+    /// notice that its token has ended.
     fn insist(&mut self) {
         if let (true, Some(connection)) = (self.answered, &self.connection) {
             connection.cut();
@@ -195,7 +195,7 @@ impl RunningExchange {
 }
 
 impl Worker {
-    /// Something changed; [`Worker::recheck`] has to follow.
+    /// Records an event; [`Worker::recheck`] must be called next.
     pub fn apply_event(&self, event: TokenEvent) {
         self.callers.mark_for_recheck(event);
     }
@@ -206,7 +206,7 @@ impl Worker {
         self.recheck();
     }
 
-    /// Looks at all tokens that are in doubt: at once where memory knows them, else after asking the store.
+    /// Checks all tokens that are in doubt: at once if they are in memory, otherwise after a lookup in the store.
     pub fn recheck(self: &Rc<Self>) {
         let mut unknown = self.callers.take_rechecks();
         unknown.retain(|digest, _| match self.authenticator.believed(*digest) {
@@ -231,8 +231,8 @@ impl Worker {
             asking.spawn_local(async move {
                 let asked = worker.authenticator.ask_again(&credentials, method, digest).await;
                 let verdict = match asked {
-                    // A refusal can only be too old for a token that counts again since; who was let in before that has
-                    // to end all the same.
+                    // A refusal can be outdated only if the token became valid again since. Exchanges admitted before
+                    // that must end all the same.
                     Ok(Verdict::Denied(why)) => Some(Verdict::Denied(why)),
                     Ok(Verdict::Caller(_)) | Err(_) => worker.authenticator.believed(digest),
                 };

@@ -1,6 +1,7 @@
-//! The record of one request, from its head to the end of its answer.
+//! One exchange: a request from its head to the end of its response.
 //!
-//! Counts and logs exactly once, when it is dropped: at the end of the response's body, or when the client has left.
+//! It is counted and logged exactly once, when it is dropped: at the end of the response body, or when the client has
+//! disconnected.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::telemetry::{Entry, Outcome};
 use crate::token::AuthMethod;
 use crate::upstream::RequestBody;
 
-/// The record of one request.
+/// One exchange.
 pub struct Exchange {
     gateway: Rc<Gateway>,
     client: Rc<ClientConnection>,
@@ -34,28 +35,28 @@ pub struct Exchange {
     uri: Uri,
     version: Version,
     route: Option<Rc<RouteHandle>>,
-    /// Who is calling; while the exchange has a place among [`Callers`](super::Callers), that has it.
+    /// The caller; `None` while the exchange has an entry in [`Callers`](super::Callers), which holds the caller then.
     caller: Option<Arc<Identity>>,
     place: Option<usize>,
-    /// Its token has ended before its answer began, which is let through for a moment.
+    /// Whether its token ended before its response began; the response then has a short time to end.
     late: bool,
-    /// Nothing of its body is left on the connection.
+    /// Whether the whole request body was read from the connection.
     read_whole: bool,
-    /// Stays as it is while nothing has been decided: then the client left.
+    /// The initial value stays if the client disconnects before a decision.
     outcome: Outcome,
-    /// What was wrong with the endpoint's answer.
+    /// The fault in the endpoint's response.
     cause: Option<BadAnswer>,
     status: Option<StatusCode>,
     upstream: Option<Duration>,
     bytes_out: u64,
-    /// The connection to an endpoint that its sender may use for it.
+    /// The client's share of the upstream's connections that it uses.
     share: Option<shares::ShareGuard>,
-    /// Where the tunnel leads that the answer opens.
+    /// The tunnel that the response opens.
     far_end: Option<Box<FarEnd>>,
 }
 
 impl Exchange {
-    /// Opens the record. Boxed: it is handed on several times, from the request's future to the response's body.
+    /// Creates the exchange. Boxed, because it is moved several times, from the request's future to the response body.
     pub(super) fn open(gateway: &Rc<Gateway>, client: &Rc<ClientConnection>, head: &request::Parts) -> Box<Exchange> {
         client.pulse.begin();
         Box::new(Exchange {
@@ -81,22 +82,22 @@ impl Exchange {
         })
     }
 
-    /// The id of the request, for its fields and its log line.
+    /// The id of the request, for its headers and its log line.
     pub fn id(&self) -> &HeaderValue {
         &self.id
     }
 
-    /// When the head of the request was complete.
+    /// When the request head was complete.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// Who sent it.
+    /// The sender.
     pub fn peer(&self) -> &Peer {
         &self.client.peer
     }
 
-    /// As what limits count its sender.
+    /// The sender, as limits count it.
     pub(super) fn sender(&self) -> Client {
         Client::of(self.client.peer.address.ip())
     }
@@ -117,12 +118,12 @@ impl Exchange {
         self.version == Version::HTTP_2
     }
 
-    /// The route that the request takes.
+    /// Sets the route of the request.
     pub(super) fn matched(&mut self, route: &Rc<RouteHandle>) {
         self.route = Some(Rc::clone(route));
     }
 
-    /// It is known who is calling, by the credentials in `fields`.
+    /// Sets the caller, who was established by the credentials in `fields`.
     pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
         let Some(caller) = caller.map(Arc::clone) else { return };
         let credentials = match caller.method() {
@@ -138,24 +139,25 @@ impl Exchange {
         }
     }
 
-    /// Does its route look for a session before a token?
+    /// Whether its route checks for a session before a token.
     pub(super) fn prefers_sessions(&self) -> bool {
         self.route.as_ref().is_some_and(|route| route.prefers_sessions)
     }
 
-    /// Are there sessions at all?
+    /// Whether sessions are configured.
     pub(super) fn knows_sessions(&self) -> bool {
         self.gateway.generation.pages.is_some()
     }
 
-    /// The endpoint is being sent the request.
+    /// Records that the request is being sent to the endpoint.
     pub(super) fn sends(&self, body: &RequestBody) {
         if let Some(place) = self.place.filter(|_| !body.has_ended()) {
             self.gateway.worker.callers.uploads(place, body.clone());
         }
     }
 
-    /// The endpoint's answer has begun. `true`: the token has ended meanwhile, and the answer is the last word.
+    /// Records that the endpoint's response has begun. `true`: the token has ended meanwhile, and the response has only
+    /// a short time to end.
     pub(super) fn answered(&mut self, asked: Instant) -> bool {
         self.upstream = Some(Instant::now().duration_since(asked));
         self.late = self.token_has_ended();
@@ -167,12 +169,12 @@ impl Exchange {
         self.late
     }
 
-    /// Has the caller's token ended since it was let in?
+    /// Whether the caller's token has ended since the exchange was admitted.
     pub(super) fn token_has_ended(&self) -> bool {
         self.place.is_some_and(|place| self.gateway.worker.callers.has_ended(place))
     }
 
-    /// The same; the task is woken when it does.
+    /// The same; also wakes the task when the token ends.
     pub(super) fn poll_token_end(&self, cx: &Context<'_>) -> bool {
         self.place.is_some_and(|place| self.gateway.worker.callers.poll_ended(place, cx))
     }
@@ -183,34 +185,34 @@ impl Exchange {
         }
     }
 
-    /// The status that the client gets, and how the request ends if nothing goes wrong from here on.
+    /// Sets the status that the client gets, and the outcome if nothing fails from now on.
     pub(super) fn ends(&mut self, outcome: Outcome, status: StatusCode) {
         (self.outcome, self.status) = (outcome, Some(status));
     }
 
-    /// The endpoint's answer breaks this rule.
+    /// Records the rule that the endpoint's response breaks.
     pub(super) fn blames(&mut self, cause: BadAnswer) {
         self.cause = Some(cause);
     }
 
-    /// The endpoint did not bring its answer to an end.
+    /// Records that the endpoint's response broke off.
     pub(super) fn breaks_off(&mut self, outcome: Outcome) {
         self.outcome = if self.late { Outcome::TokenEnded } else { outcome };
     }
 
-    /// The client did not take its answer to the end, unless the endpoint broke it off.
+    /// Records that the client did not read the whole response, unless the endpoint's response broke off.
     pub(super) fn leaves(&mut self) {
         if self.outcome == Outcome::Forwarded {
             self.outcome = if self.token_has_ended() { Outcome::TokenEnded } else { Outcome::ClientGone };
         }
     }
 
-    /// Its sender may use a connection to an endpoint until the exchange ends.
+    /// Holds a share of the upstream's connections until the exchange ends.
     pub(super) fn holds(&mut self, place: shares::ShareGuard) {
         self.share = Some(place);
     }
 
-    /// The answer opens a tunnel to the endpoint.
+    /// Sets the tunnel that the response opens.
     pub(super) fn switches(&mut self, far_end: FarEnd) {
         if let Some(route) = &self.route {
             route.opens_tunnel(&self.client.pulse);
@@ -218,17 +220,18 @@ impl Exchange {
         self.far_end = Some(Box::new(far_end));
     }
 
-    /// The gateway has read the body itself, to its end: the connection may be used again, whatever the answer.
+    /// Records that the gateway itself has read the whole body: the connection can be used again, whatever the
+    /// response.
     pub(super) fn has_read_body(&mut self) {
         self.read_whole = true;
     }
 
-    /// Is nothing of the body left on the connection?
+    /// Whether the whole request body was read from the connection.
     pub(super) fn is_read_whole(&self) -> bool {
         self.read_whole
     }
 
-    /// The tunnel that the answer opens, if it opens one.
+    /// Takes the tunnel that the response opens, if there is one.
     pub(super) fn far_end(&mut self) -> Option<Box<FarEnd>> {
         self.far_end.take()
     }

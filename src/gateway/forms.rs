@@ -1,7 +1,7 @@
-//! Reads the bodies of logins and forms, which the gateway answers itself: whole, into memory that is wiped.
+//! Reads the bodies of logins and forms completely, into memory that is wiped.
 //!
-//! Memory grows with what has come: what a client announces costs nothing. Bodies that have not come yet are bounded in
-//! number and in bytes, for each client and for all together, since a login can begin without credentials.
+//! Memory grows only with the bytes that arrive, not with the announced length. A login needs no credentials to begin.
+//! So the number and the bytes of incomplete bodies are limited, per client and for all together.
 
 use std::ops::Deref;
 use std::pin::pin;
@@ -16,33 +16,33 @@ use crate::config::settings;
 use crate::limits::{Budget, Client, Full, Hold};
 use crate::upstream::{BodyFault, OutgoingBody};
 
-/// Bytes of all bodies that have not come whole, and of those of one client; more if one body alone may be longer.
+/// Maximum size of all incomplete bodies, and of those of one client, in bytes; raised if `login.max_body` is larger.
 const BYTES: usize = 32 << 20;
 const BYTES_OF_CLIENT: usize = 4 << 20;
-/// The first piece of memory.
+/// The first allocation in bytes.
 const FIRST: usize = 512;
 
-/// The room for bodies that have not come yet; shared by all workers.
+/// The limits for incomplete bodies; shared by all workers.
 #[derive(Clone)]
 pub struct Forms {
     places: Arc<Budget>,
     bytes: Arc<Budget>,
 }
 
-/// The place of one body, which has not come yet.
+/// The place of one incomplete body.
 pub(super) struct Expected {
     _place: Hold,
     bytes: Hold,
 }
 
-/// A body that has come; wiped when dropped.
+/// A complete body; wiped when dropped.
 pub(super) struct Text {
     text: Zeroizing<Vec<u8>>,
     expected: Expected,
 }
 
 impl Forms {
-    /// As much room as the settings say.
+    /// Creates the limits of these settings.
     pub fn new(settings: &settings::Login) -> Forms {
         let longest = usize::try_from(settings.max_body).unwrap_or(usize::MAX).saturating_mul(2);
         Forms {
@@ -51,10 +51,10 @@ impl Forms {
         }
     }
 
-    /// A client is about to send a body.
+    /// Takes a place for a body of this client.
     ///
     /// # Errors
-    /// [`Refusal::Pending`] if too many have not come yet.
+    /// [`Refusal::Pending`] if there are too many incomplete bodies.
     pub(super) fn begin(&self, client: Client) -> Result<Expected, Refusal> {
         let place = self.places.take(client, 1).map_err(Refusal::Pending)?;
         Ok(Expected { _place: place, bytes: self.bytes.take(client, 0).map_err(Refusal::Pending)? })
@@ -65,7 +65,7 @@ impl Expected {
     /// Reads a body to its end.
     ///
     /// # Errors
-    /// [`Refusal::Body`] if it is too long, too slow or damaged, [`Refusal::Pending`] if there is no room for it.
+    /// [`Refusal::Body`] if it is too long, too slow or damaged, [`Refusal::Pending`] if it exceeds the memory limits.
     pub(super) async fn read(self, body: ClientBody, settings: &settings::Login) -> Result<Text, Refusal> {
         if body.declared_length().is_some_and(|length| length > settings.max_body) {
             return Err(BodyFault::TooLarge.into());
@@ -81,7 +81,7 @@ impl Expected {
         Ok(text)
     }
 
-    /// Is nothing in a body? Waits for its first byte if it does not say.
+    /// Whether a body is empty. Waits for its first byte if the length is not announced.
     ///
     /// # Errors
     /// As [`Expected::read`].
@@ -100,13 +100,13 @@ impl Expected {
 }
 
 impl Text {
-    /// Adds a piece; `most` is the length that the whole has at most.
+    /// Adds a piece; `most` is the maximum length of the body.
     fn push(&mut self, piece: &[u8], most: usize) -> Result<(), Full> {
         let length = self.text.len().saturating_add(piece.len());
         if length > self.text.capacity() {
             let room = length.saturating_mul(2).clamp(FIRST, most.max(FIRST)).max(length);
             self.expected.bytes.grow(room - self.text.capacity())?;
-            // Not `reserve`, which would leave a copy behind that nothing wipes.
+            // Does not use `reserve`, which would leave behind a copy that is not wiped.
             let mut larger = Zeroizing::new(Vec::with_capacity(room));
             larger.extend_from_slice(&self.text);
             self.text = larger;

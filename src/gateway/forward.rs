@@ -1,7 +1,8 @@
-//! Sends a request to an endpoint and begins its answer.
+//! Sends a request to an endpoint and waits for the head of the response.
 //!
-//! A request with effects is never sent twice. A request is sent once more if its reused connection ended before a byte
-//! of the answer came, and if nothing of it was sent, or it is a GET, HEAD or OPTIONS request without a body.
+//! A request with effects is never sent twice. A request is sent once more only if its reused connection ended before a
+//! byte of the response arrived, and if no byte of the request was sent or it is a GET, HEAD or OPTIONS request without
+//! a body.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -25,13 +26,14 @@ use crate::upstream::{
     EndpointPool, Lease, OriginFault, OutgoingBody, RequestBody, SendFault, UpstreamPools, is_repeatable,
 };
 
-/// How old an exchange may be whose answer may still begin when its caller's token has ended.
+/// If a token ends while its exchange waits for the response, the response may still begin until the exchange has this
+/// age.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long such an answer may take from there: enough for one that is an answer and no stream.
+/// How long such a response may take from its first byte: enough for any response that is not a stream.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Gateway {
-    /// Forwards a request that has its permit, and gives the answer as it begins.
+    /// Forwards a request that has a permit, and returns the response when it begins.
     pub(super) async fn forward(
         &self,
         mut request: Request<OutgoingBody>,
@@ -43,7 +45,7 @@ impl Gateway {
         let route = &permit.route().settings;
         let request_body = request.body().state();
         let chosen = pools.choose().ok_or(Refusal::Internal)?;
-        // A connection that its endpoint has just closed costs a request that may be sent twice nothing.
+        // If the endpoint has just closed the connection, a request that may be sent twice is sent again.
         let certainly = !(pools.retries() && is_repeatable(&request));
         let (mut lease, pool) = match chosen.lease_warm(certainly) {
             Some(lease) => (lease, Rc::clone(chosen)),
@@ -74,7 +76,8 @@ impl Gateway {
         let last_word = exchange.answered(asked);
         let deadline = route.total_timeout.map(|total| exchange.started() + total);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // Only what was asked for; else the endpoint takes something for a handshake that is none.
+            // Accepts a 101 only if the request asked for it; otherwise the endpoint has read something else as a
+            // handshake.
             let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
             return match (accepted && lease.is_sent(), last_word) {
                 (true, false) => Ok(switch(answer, lease, deadline, exchange)),
@@ -98,7 +101,7 @@ impl Gateway {
     }
 }
 
-/// What goes to the client: the head of the endpoint's answer without what was meant for this hop.
+/// Builds the response for the client: the head of the endpoint's response without hop-by-hop headers.
 fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
     let (mut head, ()) = answer.into_parts();
     fields::response::finish(&mut head.headers, exchange.hsts());
@@ -109,7 +112,8 @@ fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
     head
 }
 
-/// The endpoint speaks WebSocket from here on: prepares the tunnel, which begins once the client has its answer.
+/// Prepares the tunnel after the endpoint has switched to WebSocket. The tunnel begins when the client has its
+/// response.
 fn switch(answer: Response<()>, lease: Lease, deadline: Option<Instant>, exchange: &mut Exchange) -> Response<Body> {
     exchange.ends(Outcome::Forwarded, answer.status());
     let mut head = finish(answer, exchange);
@@ -118,7 +122,7 @@ fn switch(answer: Response<()>, lease: Lease, deadline: Option<Instant>, exchang
     Response::from_parts(head, Body::full(Bytes::new()))
 }
 
-/// A connection to the chosen endpoint; if that cannot be reached, to the first other one that can.
+/// Leases a connection to the chosen endpoint; if that is unreachable, to the first other endpoint that is reachable.
 async fn lease(
     pools: &UpstreamPools,
     chosen: &Rc<EndpointPool>,
@@ -145,7 +149,7 @@ fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool:
     }
 }
 
-/// Waits for the head of an answer as long as `timer` allows after the last piece of the request body.
+/// Waits for the head of a response, at most as long as `timer` allows after the last piece of the request body.
 async fn wait(
     lease: &mut Lease,
     timer: &mut Timer,
@@ -163,11 +167,12 @@ async fn wait(
             Poll::Pending => timer.poll(cx).map(|()| Waited::Enough),
         });
         match waited.await {
-            // Whatever it was, its cause is the end of the token.
+            // Whatever the error, its cause is the end of the token.
             Waited::Answer(Err(_)) if exchange.token_has_ended() => return Err(Refusal::TokenEnded),
             Waited::Answer(answer) => return Ok(answer),
             Waited::TokenEnded => return Err(Refusal::TokenEnded),
-            // The endpoint takes what there is of the body; the client's own silence is watched by the body.
+            // The endpoint has received all of the body that has arrived; the body itself checks the silence of the
+            // client.
             Waited::Enough if (body.is_awaited() || body.pieces() != pieces) && !timer.is_over() => timer.start(),
             Waited::Enough => return Ok(Err(SendFault::new(OriginFault::Timeout))),
         }
@@ -180,13 +185,13 @@ enum Waited {
     Enough,
 }
 
-/// May the answer still come, though the caller's token has ended? The endpoint has the whole request and will act on
-/// it in any case.
+/// Whether the response may still begin although the caller's token has ended: the endpoint has the whole request and
+/// acts on it in any case.
 fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
     body.has_ended() && exchange.started().elapsed() < PATIENCE
 }
 
-/// The second and last try, on a connection of its own.
+/// The second and last attempt, on a new connection.
 async fn send_again(
     pools: &UpstreamPools,
     mut request: Box<Request<OutgoingBody>>,
@@ -209,7 +214,7 @@ async fn send_again(
     }
 }
 
-/// A body that the client broke is the client's fault, whatever it looked like from the connection.
+/// If the request body failed, the client is at fault, whatever error the connection reports.
 fn why(cause: OriginFault, body: &RequestBody) -> Refusal {
     body.fault().map_or(Refusal::Origin(cause), Refusal::Body)
 }

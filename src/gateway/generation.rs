@@ -24,13 +24,13 @@ use crate::upstream::{EndpointSpec, EndpointTally, Spool};
 
 /// Everything that requests are judged by. Immutable.
 pub struct Generation {
-    /// Counts the configurations of this process, from 1.
+    /// The number of the configuration; 1 is the one of the start.
     pub number: u64,
-    /// Where clients connect, without the internal listeners.
+    /// The listeners for clients, without the internal ones.
     pub listeners: Vec<ServedListener>,
-    /// Decides which route takes a request.
+    /// Finds the route of a request.
     pub routes: RouteTable,
-    /// What is removed from and added to requests.
+    /// Which headers are removed from requests and added to them.
     pub fields: FieldPolicy,
     /// How credentials are read.
     pub credentials: CredentialRules,
@@ -38,11 +38,11 @@ pub struct Generation {
     pub login: Option<LoginEndpoint>,
     /// Pages for browsers, and sessions; `None`: switched off.
     pub pages: Option<PagesEndpoint>,
-    /// Memory for logins and forms that have not arrived yet.
+    /// Limits for incomplete bodies of logins and forms.
     pub forms: Forms,
     /// Buffers request bodies on routes that ask for it.
     pub spool: Spool,
-    /// In the order of the settings.
+    /// Upstreams, in the order of the settings.
     pub upstreams: Vec<UpstreamSpec>,
     /// Limits that hold before a route is known.
     pub limits: Arc<Limits>,
@@ -54,7 +54,7 @@ pub struct Generation {
 pub struct ServedListener {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Common to its connections.
+    /// The settings that its connections share.
     pub policy: Arc<ListenerPolicy>,
     /// `None`: the listener is unencrypted.
     pub tls: Option<ListenerTls>,
@@ -82,17 +82,17 @@ pub struct UpstreamSpec {
 /// An endpoint and its state, shared by all workers.
 #[derive(Clone)]
 pub struct Member {
-    /// Where it is.
+    /// Its address.
     pub spec: Arc<EndpointSpec>,
     /// Whether it can be reached.
     pub tally: Arc<EndpointTally>,
 }
 
-/// What one worker keeps from one generation to the next.
+/// The state of one worker that outlives generations.
 pub struct Worker {
     /// Checks credentials.
     pub authenticator: Authenticator,
-    /// The exchanges in flight that a token let in.
+    /// The running exchanges that were admitted by a token.
     pub callers: Callers,
     /// Where tokens that were sent unencrypted are reported.
     pub exposed: ExposedTokens,
@@ -100,7 +100,7 @@ pub struct Worker {
     pub clock: Clock,
     /// Counters.
     pub recorder: Arc<Recorder>,
-    /// `None`: no line for each request.
+    /// The access log; `None`: switched off.
     pub access_log: Option<AccessLog>,
     /// Makes the ids of requests.
     pub ids: RequestIds,
@@ -110,10 +110,10 @@ pub struct Worker {
 pub struct Gateway {
     /// The generation.
     pub generation: Arc<Generation>,
-    /// What this worker keeps from one generation to the next.
+    /// The state of the worker that outlives generations.
     pub worker: Rc<Worker>,
     pub(super) upstreams: Vec<Rc<UpstreamHandle>>,
-    /// In the order of the route table.
+    /// Route handles, in the order of the route table.
     routes: Vec<Rc<RouteHandle>>,
     /// `None`: switched off.
     pub(super) login: Option<Rc<RouteHandle>>,
@@ -130,11 +130,11 @@ impl Generation {
         self.listeners.iter().find(|listener| *listener.name == *name)
     }
 
-    /// Returns what holds for a connection now: the settings of its listener. If this generation has no such listener,
-    /// an encrypted connection keeps what held when it began, and an unencrypted one is refused.
+    /// Returns the current settings of a connection's listener. If this generation has no such listener, an encrypted
+    /// connection keeps the settings with which it began, and an unencrypted one is refused.
     pub(super) fn policy<'a>(&'a self, client: &'a ClientConnection) -> &'a ListenerPolicy {
         let listener = client.listener.as_ref().and_then(|name| self.listener(name));
-        // A listener of the same name that changed between TLS and unencrypted is another one.
+        // If a listener of the same name changed between TLS and unencrypted, it is a different listener.
         match listener.filter(|listener| listener.tls.is_some() == client.peer.secure) {
             Some(listener) => &listener.policy,
             None if client.peer.secure || client.policy.plaintext.is_some() => &client.policy,
@@ -144,9 +144,9 @@ impl Generation {
 }
 
 impl Gateway {
-    /// Makes the pipeline of a worker for a generation. `before` is the worker's previous one: connections to endpoints,
-    /// what clients hold of them, and tunnels go on where the configuration still has them. `workers` is the number of
-    /// workers that share the limits.
+    /// Creates the pipeline of a worker for a generation. `before` is the worker's previous one: connections to
+    /// endpoints, shares of clients and tunnels continue if the configuration still has their endpoint, upstream or
+    /// route. `workers` is the number of workers that share the limits.
     pub fn new(
         generation: Arc<Generation>,
         worker: Rc<Worker>,
@@ -182,7 +182,7 @@ impl Gateway {
 }
 
 impl Current {
-    /// Begins with this gateway.
+    /// Creates it with this gateway.
     pub fn new(gateway: Rc<Gateway>) -> Rc<Current> {
         Rc::new(Current(RefCell::new(gateway)))
     }

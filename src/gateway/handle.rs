@@ -1,7 +1,7 @@
-//! Handles of routes and upstreams: what one worker has of them.
+//! Handles of routes and upstreams in one worker.
 //!
-//! A handle is found once for each request and held by its exchange. Counters, connections and tunnels go on from one
-//! generation to the next under the same name.
+//! A handle is found once for each request and held by its exchange. Counters, connections and tunnels of a name
+//! continue from one generation to the next.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
@@ -25,18 +25,18 @@ pub struct RouteHandle {
     pub name: Arc<str>,
     /// Its counters.
     pub counters: Arc<RouteCounters>,
-    /// `None`: the gateway answers itself.
+    /// The upstream; `None`: the gateway answers itself.
     pub upstream: Option<Rc<UpstreamHandle>>,
-    /// It looks for a session before a token.
+    /// Whether it checks for a session before a token.
     pub prefers_sessions: bool,
     tunnels: Rc<Tunnels>,
 }
 
-/// The tunnels of one route, through all generations.
+/// The tunnels of one route, in all generations.
 #[derive(Default)]
 pub struct Tunnels {
     connections: RefCell<Vec<Weak<Pulse>>>,
-    /// The route is gone, and so is the time that its tunnels had left.
+    /// Whether the route was removed and the time of its tunnels (`reload.drain`) is over.
     is_over: Cell<bool>,
 }
 
@@ -45,12 +45,12 @@ pub struct UpstreamHandle {
     name: String,
     /// The connections to its endpoints.
     pub pools: UpstreamPools,
-    /// What clients hold of them.
+    /// The shares of clients.
     pub share: Rc<Share>,
 }
 
 impl RouteHandle {
-    /// The handle of a configured route. `tunnels` are those of the same name before.
+    /// Creates the handle of a configured route. `tunnels` are those of the same name in the previous generation.
     pub(super) fn new(
         route: &settings::Route,
         upstream: Option<Rc<UpstreamHandle>>,
@@ -66,14 +66,14 @@ impl RouteHandle {
         })
     }
 
-    /// The handle of a route that the gateway answers itself.
+    /// Creates the handle of a route that the gateway answers itself.
     pub(super) fn of_gateway(name: &str, recorder: &Recorder) -> Rc<RouteHandle> {
         let name: Arc<str> = name.into();
         let counters = recorder.route(&name);
         Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, tunnels: Rc::default() })
     }
 
-    /// Adds a tunnel: the connection of its client.
+    /// Adds a tunnel by its client connection.
     pub(super) fn opens_tunnel(&self, connection: &Rc<Pulse>) {
         if self.tunnels.is_over.get() {
             return connection.cut();
@@ -85,12 +85,12 @@ impl RouteHandle {
 }
 
 impl Tunnels {
-    /// Connections that may be tunnels.
+    /// Number of connections that may be tunnels.
     pub fn of(connections: Vec<Weak<Pulse>>) -> Rc<Tunnels> {
         Rc::new(Tunnels { connections: RefCell::new(connections), is_over: Cell::new(false) })
     }
 
-    /// Ends all of them, and those that still open.
+    /// Ends all tunnels, and those that are still being opened.
     pub fn end(&self) {
         self.is_over.set(true);
         self.connections.take().iter().filter_map(Weak::upgrade).for_each(|connection| connection.cut());
@@ -137,20 +137,20 @@ impl Gateway {
         self.upstreams.iter().for_each(|upstream| upstream.pools.sweep(now));
     }
 
-    /// Another gateway took this one's place: connections that it does not use are not kept.
+    /// Called when another gateway has replaced this one: closes connections that the new one does not use.
     pub fn retire(&self, next: &Gateway) {
         let kept: HashSet<_> = next.pools().map(Rc::as_ptr).collect();
         self.pools().filter(|pool| !kept.contains(&Rc::as_ptr(pool))).for_each(|pool| pool.retire());
     }
 
-    /// The tunnels of routes that the next generation does not have.
+    /// Returns the tunnels of routes that the next generation does not have.
     pub fn tunnels_of_gone_routes(&self, next: &Gateway) -> Vec<Rc<Tunnels>> {
         let mut tunnels = self.tunnels();
         next.handles().for_each(|handle| drop(tunnels.remove(&handle.name)));
         tunnels.into_values().collect()
     }
 
-    /// The tunnels of each route.
+    /// Returns the tunnels of each route.
     pub(super) fn tunnels(&self) -> HashMap<Arc<str>, Rc<Tunnels>> {
         self.handles().map(|handle| (Arc::clone(&handle.name), Rc::clone(&handle.tunnels))).collect()
     }

@@ -1,8 +1,8 @@
-//! The request: from its head to its answer, as one line.
+//! The request pipeline, from the head of a request to its response.
 //!
-//! Start reading at [`answer`](Gateway): it is the request function. Around it, [`Gateway::serve`] does bookkeeping
-//! only: opens the [`Exchange`], turns a [`Refusal`] into a response, and hands the exchange to the response's body,
-//! whose end settles everything exactly once. A gateway belongs to one worker and is deliberately not `Send`.
+//! Start reading at `answer.rs`: it is the request function. Around it, [`Gateway::serve`] creates the [`Exchange`],
+//! turns a [`Refusal`] into a response, and passes the exchange to the response body. When that body ends, the exchange
+//! is counted and logged exactly once. A gateway belongs to one worker and is deliberately not `Send`.
 
 mod admit;
 mod answer;
@@ -46,20 +46,20 @@ pub use shares::Share;
 pub use timer::Timer;
 pub use tunnel::Tunnel;
 
-/// The caller's token ended while the request was under way. What its endpoint has made of it is not known, so that
-/// every answer would say too much.
+/// The caller's token ended during the exchange. It is unknown whether the endpoint has acted on the request, so every
+/// response could be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the caller's token has ended")]
 pub struct Unanswered;
 
 impl Gateway {
-    /// Serves one request of a client. An answer that switches to WebSocket leaves its tunnel in `opened`.
+    /// Serves one request of a client. A response that switches to WebSocket leaves its tunnel in `opened`.
     ///
-    /// What goes wrong is an answer too. Dropping the future (the client left) ends the exchange. A plain function in
-    /// front of the future, which then has no room for the request as it came.
+    /// Failures are responses too. Dropping the future (the client disconnected) ends the exchange. A plain function
+    /// and not `async`, so that the future does not reserve space for the original request.
     ///
     /// # Errors
-    /// [`Unanswered`]: the connection, or the stream of HTTP/2, has to end without an answer.
+    /// [`Unanswered`]: the connection, or the HTTP/2 stream, must end without a response.
     pub fn serve(
         self: Rc<Self>,
         client: &Rc<ClientConnection>,
@@ -68,7 +68,7 @@ impl Gateway {
     ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::open(&self, client, &head);
-        // What comes behind it is not read as a request, so that there is no other one.
+        // The bytes after it are not read as a request, so it is the last one of its connection.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
         let has_body = !http_body::Body::is_end_stream(&body);
         let opened = Rc::clone(opened);
@@ -101,7 +101,7 @@ impl Gateway {
 mod tests {
     use super::*;
 
-    /// The size of what a function gives whose future is not named.
+    /// The size of the future that a function returns.
     fn size<F>(
         _: impl Fn(Rc<Gateway>, &Rc<ClientConnection>, &Rc<Cell<Option<Tunnel>>>, Request<ClientBody>) -> F,
     ) -> usize {
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_future_of_a_request_and_what_it_moves_stay_small() {
-        // Each is moved several times for each request.
+        // Each of these is moved several times per request.
         let sizes = (size(Gateway::serve), size_of::<Body>(), size_of::<crate::upstream::Lease>());
         assert!(sizes.0 <= 2_560 && sizes.1 <= 160 && sizes.2 <= 32, "{sizes:?}");
     }

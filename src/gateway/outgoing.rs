@@ -1,7 +1,8 @@
-//! Makes the request that an endpoint gets.
+//! Builds the request for the endpoint.
 //!
-//! The order is law (ARCHITECTURE §7): what a client may not say is taken away first, then ours is added, and nothing
-//! removes afterwards. The client's own `HeaderMap` is changed in place and moved on.
+//! The order matters (docs/ARCHITECTURE.md, "A request"): first the headers that a client may not send are removed,
+//! then those of the gateway are added, and nothing is removed afterwards. The client's own `HeaderMap` is changed in
+//! place and moved on.
 
 use std::task::{Context, Poll};
 
@@ -18,8 +19,8 @@ use crate::route::{NoRoute, Route, Target};
 use crate::upstream::{BodyFault, OutgoingBody, Spool};
 
 impl Gateway {
-    /// Makes the request that an endpoint gets, `Host` still the client's; for `below` in place of its own target,
-    /// where the route cuts its prefix off.
+    /// Builds the request for the endpoint, still with the client's `Host`. `below` is the target without the prefix,
+    /// if the route strips it.
     pub(super) fn prepare(
         &self,
         head: request::Parts,
@@ -32,7 +33,7 @@ impl Gateway {
 
         let host = match fields.get(HOST) {
             Some(host) => host.clone(),
-            // HTTP/2 has it in the target.
+            // HTTP/2 has the host in the target.
             None => uri.authority().and_then(|a| HeaderValue::try_from(a.as_str()).ok()).ok_or(Refusal::Internal)?,
         };
         let route = permit.route();
@@ -61,7 +62,7 @@ impl Gateway {
     }
 }
 
-/// The client's body, as far as its declared length lets it pass.
+/// The client's body, unless its declared length exceeds the limit.
 pub(super) fn body(body: ClientBody, route: &Route) -> Result<OutgoingBody, Refusal> {
     let settings = &route.settings;
     if body.is_end_stream() {
@@ -73,12 +74,12 @@ pub(super) fn body(body: ClientBody, route: &Route) -> Result<OutgoingBody, Refu
     Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate))
 }
 
-/// Reads a body to its end, unless the caller's token ends before.
+/// Reads the whole body, unless the caller's token ends before.
 pub(super) async fn gather(body: OutgoingBody, spool: &Spool, exchange: &Exchange) -> Result<OutgoingBody, Refusal> {
     if body.is_empty() {
         return Ok(body);
     }
-    // Before the first byte is asked for, so that a client that waits for a 100 need not send any.
+    // Checked before the first byte is read, so that a client which waits for a 100 sends none.
     let mut gathered = spool.begin(body.size_hint().lower())?;
     let mut body = std::pin::pin!(body);
     let mut next = |cx: &mut Context<'_>| match exchange.poll_token_end(cx) {
@@ -93,13 +94,13 @@ pub(super) async fn gather(body: OutgoingBody, spool: &Spool, exchange: &Exchang
     Ok(gathered.finish().await?)
 }
 
-/// What a route with `strip_prefix` asks its endpoint for: the target without the prefix, otherwise as it came.
+/// The target for the endpoint of a route with `strip_prefix`: without the prefix, otherwise unchanged.
 pub(super) fn below_prefix(target: &Target<'_>, pattern: &PathPattern) -> Result<Uri, Refusal> {
     let path = match pattern {
         PathPattern::Prefix(prefix) => target.path_below(prefix).ok_or(Refusal::Internal)?,
         PathPattern::Exact(_) => target.path(),
     };
-    // `//host` at the begin of a target is an authority to some servers.
+    // Some servers read `//host` at the start of a target as an authority.
     if Target::has_authority(path) {
         return Err(NoRoute::EmptySegment.into());
     }
@@ -107,7 +108,7 @@ pub(super) fn below_prefix(target: &Target<'_>, pattern: &PathPattern) -> Result
     Uri::try_from(format!("{path}{query}")).map_err(|_| Refusal::Internal)
 }
 
-/// Path and query only, as they came: HTTP/2 and the absolute form bring more.
+/// Unchanged path and query only: HTTP/2 and the absolute form also have scheme and authority.
 fn origin_form(uri: Uri) -> Result<Uri, Refusal> {
     if uri.scheme().is_none() && uri.authority().is_none() {
         return Ok(uri);

@@ -1,7 +1,7 @@
-//! The one table from what went wrong to what the client gets.
+//! The table that turns each refusal into a response; no other code does.
 //!
-//! Bodies are those of Django REST Framework: `{"detail": "…"}`. The client learns the rule that it broke, never
-//! anything of the inside; the code goes to the log and to the counters.
+//! Bodies are those of Django REST Framework: `{"detail": "…"}`. The client learns the rule that it broke, and nothing
+//! internal. The outcome code goes to the log and the counters.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,48 +19,48 @@ use crate::route::{BadTarget, NoRoute};
 use crate::telemetry::Outcome;
 use crate::upstream::{BodyFault, OriginFault};
 
-/// Why a request is not forwarded, or not answered by its endpoint.
+/// Why a request is not forwarded, or gets no response of its endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Its head is damaged, or does not say clearly where the request ends.
     Head(HeadFault),
-    /// Two servers could read its target differently.
+    /// Two servers could read the target differently.
     Target(BadTarget),
-    /// No route takes it.
+    /// No route matches the request.
     NoRoute(NoRoute),
-    /// It is not known who is calling.
+    /// The caller is not authenticated.
     Auth(AuthFailure),
-    /// It comes with a session, and perhaps from a page that may not send it.
+    /// The request has a session and may come from a foreign page (CSRF).
     Csrf(CsrfFault),
-    /// The caller may not.
+    /// The caller lacks permission.
     NotPermitted(NotPermitted),
-    /// Its fields contradict one another.
+    /// The headers contradict one another.
     Field(BadField),
-    /// Its body is too long, too slow or damaged, or could not be gathered.
+    /// The body is too long, too slow or damaged, or could not be buffered.
     Body(BodyFault),
-    /// It came too often, or too many came at once; may be tried again after this time.
+    /// A rate limit was exceeded, or too many requests run at once; the client can retry after this time.
     Throttled(Duration),
-    /// Too many logins and forms have begun whose bodies have not come.
+    /// Too many logins and forms have begun whose bodies have not arrived.
     Pending(Full),
-    /// Its sender holds its share of the upstream's connections.
+    /// The client uses its whole share of the upstream's connections.
     Share,
-    /// It came in clear.
+    /// The request was sent unencrypted.
     Plaintext,
-    /// It came unencrypted to a port that speaks TLS.
+    /// The request was sent unencrypted to a TLS port.
     NotTls,
-    /// It came in clear and may try again there.
+    /// The request was sent unencrypted and is redirected to this URL.
     Redirect(String),
-    /// The caller's token ended while the request was under way. The one refusal that is no answer: it would say that
+    /// The caller's token ended during the exchange. The only refusal without a response: a response would claim that
     /// nothing was done.
     TokenEnded,
     /// The endpoint failed.
     Origin(OriginFault),
-    /// A defect of ours.
+    /// An internal error.
     Internal,
 }
 
 impl Refusal {
-    /// Status, code and text of the answer.
+    /// Status, outcome and text of the response.
     fn row(&self, method: &Method) -> (StatusCode, Outcome, Cow<'static, str>) {
         use StatusCode as S;
         match self {
@@ -148,15 +148,17 @@ impl Refusal {
         }
     }
 
-    /// Is the connection in a state in which nothing more may be read from it?
+    /// Whether no further request may be read from the connection.
     fn ends_connection(&self) -> bool {
         matches!(self, Refusal::Head(_) | Refusal::Field(_) | Refusal::Body(_) | Refusal::Plaintext | Refusal::NotTls)
     }
 
-    /// Makes the response and settles the exchange with it. `close`: nothing more can be read of its connection.
+    /// Builds the response and sets the outcome of the exchange. `close`: no further request may be read from the
+    /// connection.
     pub(super) fn respond(self, mut exchange: Box<Exchange>, close: bool, challenge: &str) -> Response<Body> {
         let (status, outcome, detail) = self.row(exchange.method());
-        // No challenge fits a session, and without one there is no 401; Django REST Framework has it so too.
+        // There is no challenge for a session, and a 401 requires a challenge. So the status is 403, as in Django REST
+        // Framework.
         let status = match status {
             StatusCode::UNAUTHORIZED if exchange.prefers_sessions() => StatusCode::FORBIDDEN,
             status => status,
@@ -204,7 +206,7 @@ fn failure_row(failure: AuthFailure) -> (StatusCode, Outcome, Cow<'static, str>)
         }
         AuthFailure::Malformed(BadCredentials::NotAKey) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
         AuthFailure::Malformed(fault) => (fault.status(), Outcome::MalformedCredentials, fault.to_string().into()),
-        // One text for the three, so that nobody can tell a revoked token from one that never was.
+        // One text for all three, so that a client cannot distinguish a revoked token from one that never existed.
         AuthFailure::Denied(Denied::Unknown) => (S::UNAUTHORIZED, Outcome::Unknown, "Invalid token.".into()),
         AuthFailure::Denied(Denied::Revoked) => (S::UNAUTHORIZED, Outcome::Revoked, "Invalid token.".into()),
         AuthFailure::Denied(Denied::Expired) => (S::UNAUTHORIZED, Outcome::Expired, "Invalid token.".into()),
@@ -227,7 +229,7 @@ fn throttled_row(wait: Duration) -> (StatusCode, Outcome, Cow<'static, str>) {
     (StatusCode::TOO_MANY_REQUESTS, Outcome::TooManyRequests, detail)
 }
 
-/// Rounded up, so that nobody comes too early.
+/// Rounded up, so that a client that waits exactly this long is not too early.
 pub(super) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
@@ -252,7 +254,7 @@ fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
     }
 }
 
-/// An error's text as a sentence for people.
+/// Turns an error text into a sentence.
 fn sentence(error: &dyn std::error::Error) -> Cow<'static, str> {
     let text = error.to_string();
     let mut letters = text.chars();

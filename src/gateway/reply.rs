@@ -1,4 +1,4 @@
-//! Answers of our own: JSON and pages, never kept by anybody, with the id of the request.
+//! Responses of the gateway itself: JSON and pages, with the request id, never cached.
 
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -8,14 +8,14 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::fields::forwarded::X_REQUEST_ID;
 use super::{Body, Exchange};
 
-/// An answer with this JSON text.
+/// A response with this JSON text.
 pub(super) fn json(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
     let mut response = self::text(status, text, exchange);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// An answer with this text, of a type that is still to be named. `HEAD` gets its length alone.
+/// A response with this text; the caller sets `Content-Type`. A response to `HEAD` has only the length.
 pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Response<Body> {
     let (length, is_head) = (text.len(), *exchange.method() == Method::HEAD);
     let mut response = Response::new(if is_head { Body::empty() } else { Body::full(text.into()) });
@@ -33,16 +33,16 @@ pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Res
     response
 }
 
-/// `{"detail": "…"}`, as Django REST Framework says what is wrong.
+/// `{"detail": "…"}`, the form of errors in Django REST Framework.
 pub(super) fn detail(status: StatusCode, detail: &str, exchange: &Exchange) -> Response<Body> {
     // Serialising a text cannot fail.
     let detail = serde_json::to_string(detail).unwrap_or_default();
     json(status, format!("{{\"detail\":{detail}}}"), exchange)
 }
 
-/// The connection ends with this answer: what else came on it was not read, or means nothing.
+/// Ends the connection after this response: the bytes that follow were not read, or have no meaning.
 pub(super) fn ends_connection(response: &mut Response<Body>, exchange: &Exchange) {
-    // HTTP/2 ends the stream instead; there the field is forbidden.
+    // HTTP/2 ends the stream instead, and forbids the header.
     if !exchange.is_http2() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

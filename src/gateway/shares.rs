@@ -1,9 +1,9 @@
-//! How many connections of an upstream one client may use at once.
+//! Limits how many connections of an upstream one client can use at once.
 //!
-//! A stream of HTTP/2 costs its client next to nothing and holds a connection to an endpoint for as long as it lasts.
-//! So a client may hold three times as many as are free, and no more: alone it gets three quarters, a second one three
-//! quarters of the rest, and so on. A request beyond that waits as one does for a connection, and is refused then.
-//! Counted for each worker, since its connections are its own.
+//! An HTTP/2 stream costs its client almost nothing and uses a connection to an endpoint until it ends. So a client can
+//! use at most three times as many connections as are free: a single client gets three quarters, a second one three
+//! quarters of the rest, and so on. A request beyond that waits up to the connect timeout, and is then refused. Each
+//! worker counts its own connections.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,11 +18,11 @@ use super::Refusal;
 use crate::config::settings::{ClientShare, Upstream};
 use crate::limits::{Client, FAIR, LogLimiter};
 
-/// What clients hold of the connections of one worker to one upstream.
+/// The shares of clients in the connections of one worker to one upstream.
 pub struct Share {
     upstream: String,
     most: Most,
-    /// Connections of this worker to all endpoints together.
+    /// Maximum number of connections of this worker to all endpoints together.
     connections: usize,
     wait: Duration,
     held: RefCell<HashMap<Client, Held>>,
@@ -34,7 +34,7 @@ pub struct Share {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Most {
-    /// So many times as many as are free.
+    /// This multiple of the free connections.
     Free,
     /// This number.
     Of(usize),
@@ -46,14 +46,15 @@ struct Held {
     waiting: usize,
 }
 
-/// One connection that a client may use. Dropping it gives it back.
+/// A connection that a client may use. Dropping it releases the connection.
 pub(super) struct ShareGuard(Rc<Share>, Client);
 
-/// One request that waits for its place.
+/// A request that waits for a connection.
 struct Waiting<'s>(&'s Share, Client);
 
 impl Share {
-    /// No client holds anything. `workers` is the number of workers that share the upstream's limits.
+    /// Creates the shares; no client uses a connection. `workers` is the number of workers that share the upstream's
+    /// limits.
     pub fn new(upstream: &Upstream, workers: usize) -> Share {
         let workers = workers.max(1);
         let each = upstream.max_connections.div_ceil(workers).max(1);
@@ -74,15 +75,16 @@ impl Share {
         }
     }
 
-    /// Are the limits those of `other`?
+    /// Whether the limits equal those of `other`.
     pub(super) fn has_limits_of(&self, other: &Share) -> bool {
         (self.most, self.connections, self.wait) == (other.most, other.connections, other.wait)
     }
 
-    /// Takes a place for a request of `client`; waits for one if the client holds its share.
+    /// Takes a connection for a request of `client`; waits if the client uses its whole share.
     ///
     /// # Errors
-    /// [`Refusal::Share`] if none came free in time, or as many requests of the client wait as there are connections.
+    /// [`Refusal::Share`] if none became free in time, or if as many requests of the client wait as there are
+    /// connections.
     pub(super) async fn enter(self: &Rc<Share>, client: Client) -> Result<ShareGuard, Refusal> {
         match self.take(client) {
             Some(place) => Ok(place),
@@ -98,7 +100,8 @@ impl Share {
             Most::Of(most) => most,
             Most::Free => self.connections.saturating_sub(self.all.get()).saturating_mul(FAIR),
         };
-        // The first one waits for its connection with all others: no client is refused here that holds nothing.
+        // A client that uses no connection is never refused here: its first request waits for a connection like all
+        // others.
         if mine.places >= most.max(1) {
             return None;
         }
@@ -112,7 +115,7 @@ impl Share {
         let deadline = Instant::now() + self.wait;
         loop {
             let mut freed = pin!(self.freed.notified());
-            // From here on no release is missed.
+            // No release is missed from now on.
             freed.as_mut().enable();
             if let Some(place) = self.take(client) {
                 drop(waiting);
@@ -198,7 +201,7 @@ mod tests {
         Rc::new(Share::new(&upstream, workers))
     }
 
-    /// Takes as many places as there are.
+    /// Takes all connections.
     fn take_all(share: &Rc<Share>, number: u8) -> Vec<ShareGuard> {
         std::iter::from_fn(|| share.take(client(number))).take(10_000).collect()
     }

@@ -1,7 +1,7 @@
-//! The one timer of an exchange.
+//! The timer of an exchange.
 //!
-//! Waits for an endpoint: first for the head of its answer, then for each piece of its body. It is registered once for
-//! a request; every further wait only moves its end, which costs next to nothing.
+//! It limits the waits for an endpoint: first for the head of the response, then for each piece of the body. It is
+//! registered once per request; a further wait only moves its deadline, which is cheap.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,39 +9,39 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// A timer that is started again and again.
+/// A timer that can be restarted.
 pub struct Timer {
-    /// `None`: a wait may take as long as it likes.
+    /// Maximum duration of a wait; `None`: unlimited.
     span: Option<Duration>,
-    /// Whatever happens, not beyond this.
+    /// The deadline of all waits together.
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
     running: bool,
 }
 
 impl Timer {
-    /// A timer for waits of `span`, none of which goes beyond `deadline`.
+    /// Creates a timer for waits of `span`, none of which lasts beyond `deadline`.
     pub fn new(span: Option<Duration>, deadline: Option<Instant>) -> Timer {
         Timer { span, deadline, sleep: None, running: false }
     }
 
-    /// The same timer, for waits of another kind.
+    /// Changes the duration of the following waits.
     pub fn for_body(self, span: Option<Duration>, deadline: Option<Instant>) -> Timer {
         let sleep = if span.is_some() || deadline.is_some() { self.sleep } else { None };
         Timer { span, deadline, sleep, running: false }
     }
 
-    /// Is the time over for waits of any kind?
+    /// Whether the deadline has passed.
     pub fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// A wait begins with the next [`Timer::poll`].
+    /// Starts a wait with the next [`Timer::poll`].
     pub fn start(&mut self) {
         self.running = false;
     }
 
-    /// Ready when the wait has taken too long.
+    /// Ready when the wait has exceeded its maximum.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !std::mem::replace(&mut self.running, true) {
             let end = self.span.map(|span| Instant::now() + span);

@@ -1,7 +1,7 @@
-//! A tunnel: after a switch of protocols bytes go both ways as they are, until one side ends, the time is over, or the
-//! caller's token ends.
+//! A tunnel: after a switch to WebSocket it passes bytes in both directions unchanged, until one side ends, a timeout
+//! expires, or the caller's token ends.
 //!
-//! It is the rest of its exchange, which counts and logs at the tunnel's end. An idle tunnel holds no buffer.
+//! It is the rest of its exchange, which is counted and logged when the tunnel ends. An idle tunnel has no buffer.
 
 use std::io;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use crate::client::Ending;
 use crate::telemetry::Outcome;
 use crate::upstream::Tunneled;
 
-/// Most bytes that one read takes.
+/// Maximum size of one read in bytes.
 const PIECE: usize = 8 << 10;
-/// How long a side may take to leave after the other one has; until then what it still sends is read and dropped, so
-/// that the last bytes that went to it are not lost to a reset.
+/// How long one side may take to close after the other one has closed. Until then its bytes are read and discarded,
+/// because a reset would lose the last bytes that were sent to it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Where a tunnel leads: the endpoint's connection, which its pool counts for as long.
+/// The far end of a tunnel: the endpoint's connection, which its pool counts until the tunnel ends.
 pub struct FarEnd {
     stream: Tunneled,
     timer: Timer,
@@ -39,7 +39,7 @@ impl FarEnd {
 pub struct Tunnel {
     far_end: Box<FarEnd>,
     exchange: Box<Exchange>,
-    /// The client has not taken everything that was sent to it.
+    /// Whether the client has not read all bytes that were sent to it.
     offered: bool,
     ended: bool,
 }
@@ -49,14 +49,14 @@ impl Tunnel {
         Tunnel { far_end, exchange, offered: false, ended: false }
     }
 
-    /// Passes bytes on until the tunnel ends; `early` is what the client has sent already. Dropping the future closes
-    /// both connections.
+    /// Passes bytes on until the tunnel ends; `early` are the bytes that the client has sent already. Dropping the
+    /// future closes both connections.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut client: S, early: Vec<u8>) {
         let (mut up, mut down) = (Pump::holding(early), Pump::default());
         let outcome = std::future::poll_fn(|cx| self.poll(cx, &mut client, &mut up, &mut down)).await;
         self.ended = true;
         if outcome == Outcome::Forwarded {
-            // No news if they take longer.
+            // It does not matter if they take longer.
             let _ = tokio::time::timeout(FAREWELL, async {
                 tokio::join!(part(&mut client), part(&mut self.far_end.stream));
             })
@@ -82,7 +82,7 @@ impl Tunnel {
         if self.far_end.timer.poll(cx).is_ready() {
             return Poll::Ready(Outcome::OriginTimeout);
         }
-        // First what the endpoint sends: its last bytes are there although it takes none any more.
+        // Polls the endpoint's bytes first: its last bytes may be readable although it accepts none.
         let passed = down.passed;
         let ended = down.poll(cx, &mut self.far_end.stream, client);
         self.note(down.passed - passed, down.holds());
@@ -93,7 +93,7 @@ impl Tunnel {
             .map(|ended| outcome(ended, Outcome::ClientGone, Outcome::OriginReset))
     }
 
-    /// Tells the connection's pulse whether its client takes what it is sent.
+    /// Reports to the connection's pulse whether its client reads.
     fn note(&mut self, passed: usize, holds: bool) {
         self.exchange.sent(passed);
         if self.offered && (passed > 0 || !holds) {
@@ -118,15 +118,15 @@ impl Drop for Tunnel {
     }
 }
 
-/// Says that nothing more comes, and waits until the other side does the same.
+/// Closes our direction, and waits until the other side closes its own.
 async fn part<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     let mut scratch = [0; 512];
-    // Whoever is gone already needs no farewell.
+    // Fails if the other side has closed already.
     let _ = stream.shutdown().await;
     while stream.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
 }
 
-/// Which end of one direction broke.
+/// The end of one direction that failed.
 enum Broken {
     From,
     To,
@@ -143,7 +143,7 @@ fn outcome(ended: Result<(), Broken>, from: Outcome, to: Outcome) -> Outcome {
 /// One direction.
 #[derive(Default)]
 struct Pump {
-    /// What was read and not yet written, from `at` on.
+    /// The bytes that were read and not yet written, from `at` on.
     waiting: Vec<u8>,
     at: usize,
     unflushed: bool,
@@ -156,12 +156,12 @@ impl Pump {
         Pump { waiting, ..Pump::default() }
     }
 
-    /// Has it something that the other side has not taken?
+    /// Whether some bytes were not written yet.
     fn holds(&self) -> bool {
         self.at < self.waiting.len() || self.unflushed
     }
 
-    /// Ready when one side has ended and the other one has everything that came before.
+    /// Ready when one side has ended and all of its bytes were sent to the other one.
     fn poll<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<Result<(), Broken>>
     where
         R: AsyncRead + Unpin,
@@ -177,7 +177,7 @@ impl Pump {
             match Pin::new(&mut *from).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if piece.filled().is_empty() => self.ended = true,
                 Poll::Ready(Ok(())) => self.waiting.extend_from_slice(piece.filled()),
-                // TLS without its farewell: many clients leave so.
+                // The end of TLS without a close notify: many clients close like that.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.ended = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::From)),
                 Poll::Pending => {
@@ -192,7 +192,7 @@ impl Pump {
         }
     }
 
-    /// Writes what waits.
+    /// Writes the waiting bytes.
     fn poll_write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
         while let Some(rest) = self.waiting.get(self.at..).filter(|rest| !rest.is_empty()) {
             let count = ready!(Pin::new(&mut *to).poll_write(cx, rest))?;

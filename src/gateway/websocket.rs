@@ -1,8 +1,9 @@
-//! The handshake of WebSocket over HTTP/1.1 (RFC 6455 §4), as far as a gateway has to understand it.
+//! The WebSocket handshake over HTTP/1.1 (RFC 6455 §4), as far as a gateway must understand it.
 //!
-//! A switch of protocols is all that request smuggling needs: whoever believes in one that the other side has not made
-//! passes requests on unread. So it is passed on only where it is beyond doubt, and believed in only with the answer
-//! that nobody can give who has not understood the request. No other protocol than `websocket` is ever switched to.
+//! A switch of protocols permits request smuggling: if the gateway assumes a switch that the endpoint has not made, it
+//! forwards further requests unchecked. So a handshake is forwarded only if it is valid, and a 101 is accepted only
+//! with the correct `Sec-WebSocket-Accept`, which proves that the endpoint has understood the request. The gateway
+//! never switches to any other protocol.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64ct::{Base64, Encoding};
@@ -13,28 +14,28 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use super::fields::nominated;
 use crate::client::ClientConnection;
 
-/// What a server hashes with the key, to show that it speaks WebSocket (RFC 6455 §1.3).
+/// The text that a server hashes together with the key, to prove that it supports WebSocket (RFC 6455 §1.3).
 const SERVER_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-/// The length of 16 bytes in Base64, with what fills up the end.
+/// The length of 16 bytes in base64, with padding.
 const KEY_LENGTH: usize = 24;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const SWITCH: HeaderValue = HeaderValue::from_static("upgrade");
 
-/// A handshake that may be passed on.
+/// A valid handshake, which may be forwarded.
 pub(super) struct Handshake {
-    /// What an endpoint has to answer that takes it.
+    /// The `Sec-WebSocket-Accept` of an endpoint that accepts it.
     accept: String,
 }
 
-/// Does a request name WebSocket at all? Then the connection brings no other request, whatever is answered: what its
-/// client sends next may be meant as something else. The front judges by the same rule (`listener/head.rs`).
+/// Whether a request names WebSocket at all. Then it is the last request of its connection, whatever the response: the
+/// client's next bytes may not be HTTP. The front applies the same rule (`listener/head.rs`).
 pub(super) fn is_asked_for(head: &Parts) -> bool {
     head.version == Version::HTTP_11 && head.headers.get_all(UPGRADE).iter().any(is_websocket)
 }
 
 impl Handshake {
-    /// The handshake that a request is, if it is one without fault and the front holds back what follows it.
+    /// Returns the handshake of a request, if it is valid and the front holds back the bytes that follow it.
     pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<Handshake> {
         let asks = client.held.get() && head.version == Version::HTTP_11 && head.method == Method::GET;
         let key = Some(&head.headers).filter(|_| asks).and_then(|fields| {
@@ -46,13 +47,13 @@ impl Handshake {
         Some(Handshake { accept: accept(key) })
     }
 
-    /// Says that the protocol is to be switched, or has been.
+    /// Adds the headers that request or confirm the switch.
     pub(super) fn ask(fields: &mut HeaderMap) {
         fields.insert(CONNECTION, SWITCH);
         fields.insert(UPGRADE, WEBSOCKET);
     }
 
-    /// Has an endpoint with this 101 taken the handshake?
+    /// Whether this 101 of an endpoint accepts the handshake.
     pub(super) fn is_accepted_by(&self, fields: &HeaderMap) -> bool {
         only(fields, &UPGRADE).is_some_and(is_websocket)
             && nominated(fields).any(|name| name.eq_ignore_ascii_case(b"upgrade"))
@@ -64,13 +65,13 @@ fn is_websocket(value: &HeaderValue) -> bool {
     value.as_bytes().trim_ascii().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
 }
 
-/// The value of a field that has one line.
+/// The value of a header that has exactly one line.
 fn only<'f>(fields: &'f HeaderMap, name: &HeaderName) -> Option<&'f HeaderValue> {
     let mut lines = fields.get_all(name).iter();
     lines.next().filter(|_| lines.next().is_none())
 }
 
-/// What answers a key (RFC 6455 §4.2.2).
+/// The `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2).
 fn accept(key: &str) -> String {
     Base64::encode_string(digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{key}{SERVER_GUID}").as_bytes()).as_ref())
 }

@@ -8,10 +8,11 @@ use super::chunks::{Chunk, Chunks};
 use super::fields::{self, Search};
 use super::{BadAnswer, Framing, Limits, decimal};
 
-/// Most interim responses (1xx) before the final one. One every ten seconds is allowed for a quarter of an hour.
+/// Maximum number of interim responses (1xx) before the final one: enough for one every ten seconds during a quarter of
+/// an hour.
 const MOST_INTERIM: u16 = 100;
 
-/// What a response parser has to know about the request.
+/// The facts about the request that the parser of its response needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     /// The request was `HEAD`: the response has no body, whatever its headers say.

@@ -7,10 +7,10 @@ use memchr::memchr;
 use super::fields::{self, Search, is_blank};
 use super::{BadAnswer, Limits};
 
-/// The longest size line of a chunk, extensions included, in bytes.
+/// Maximum length of the size line of a chunk, extensions included, in bytes.
 const LONGEST_LINE: usize = 4 << 10;
-/// The most bytes of extensions in one body. They are dropped. Without a limit, a body of one-byte chunks could bring
-/// 4,000 times its length in extensions.
+/// Maximum size of all extensions in one body, in bytes. They are dropped. Without a limit, the extensions of a body of
+/// one-byte chunks could have 4,000 times the length of the body.
 const MOST_EXTENSIONS: usize = 16 << 10;
 
 /// Parser of a chunked body.

@@ -67,9 +67,9 @@ pub enum Framing {
 /// Limits of a response head, and of trailers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes.
+    /// Maximum size in bytes.
     pub head_bytes: usize,
-    /// Most field lines.
+    /// Maximum number of field lines.
     pub head_count: usize,
 }
 

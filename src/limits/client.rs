@@ -8,7 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Client(IpAddr);
 
 impl Client {
-    /// All programs of this machine together: each of them can connect from 127.0.0.2, 127.0.0.3 and so on.
+    /// All loopback addresses count as one client, because a program on this machine can connect from 127.0.0.2,
+    /// 127.0.0.3 and so on.
     pub const THIS_MACHINE: Client = Client(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     /// The client that this address belongs to. An IPv4-mapped IPv6 address is the IPv4 address.

@@ -1,7 +1,7 @@
 //! Limits: how often something may happen, and how much one client may use at once.
 //!
 //! [`Throttle`] is the keyed rate limiter. A [`Budget`] limits what all clients use together. A [`Room`] limits places
-//! and evicts provisional ones for newcomers. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
+//! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
 //! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
 //! refuses.
 

@@ -1,9 +1,9 @@
-//! Limits how many places all clients together and each client may have, and evicts idle holders for newcomers.
+//! Limits the number of places of all clients together and of each client, and evicts idle holders for new ones.
 //!
 //! A place is *provisional* until its holder has made progress, for instance finished a handshake. When no place is
-//! left, the oldest provisional place of the client with the most provisional places is taken away. So a client that
-//! takes many places without using them displaces only itself. The cost of each operation is logarithmic in the number
-//! of places.
+//! left, the oldest provisional place of the client with the most provisional places is evicted. So a client that takes
+//! many places without using them displaces only itself. The cost of each operation is logarithmic in the number of
+//! places.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +15,11 @@ use super::{Client, Limit, TurnedAway};
 /// The limits of one kind of place.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Most places of all clients.
+    /// Maximum number of places of all clients.
     pub all: usize,
     /// The name of this limit in the counters.
     pub all_name: Limit,
-    /// Most places of one client.
+    /// Maximum number of places of one client.
     pub each: usize,
     /// The name of this limit in the counters.
     pub each_name: Limit,
@@ -46,7 +46,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Held {
     places: usize,
-    /// The provisional places, oldest first. Dropping a sender takes its place away.
+    /// The provisional places, oldest first. Dropping a sender evicts its place.
     provisional: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
@@ -55,12 +55,12 @@ struct Held {
 pub struct Place {
     room: Arc<Room>,
     client: Client,
-    /// `None`: the place can no longer be taken away.
+    /// `None`: the place can no longer be evicted.
     provisional: Option<(u64, oneshot::Receiver<()>)>,
 }
 
 impl Bounds {
-    /// One client may not hold more than all.
+    /// The maximum of one client is at most that of all clients.
     fn in_order(self) -> Bounds {
         Bounds { each: self.each.min(self.all), ..self }
     }
@@ -74,7 +74,7 @@ impl Room {
         Arc::new(Room { turned_away, state: Mutex::new(state) })
     }
 
-    /// Changes the bounds. Places beyond them stay until they are given back.
+    /// Changes the limits. Places beyond them stay until they are released.
     pub fn set_bounds(&self, bounds: Bounds) {
         self.lock().bounds = bounds.in_order();
     }
@@ -157,7 +157,7 @@ impl State {
 }
 
 impl Place {
-    /// Completes when the place is taken away. Never completes for a confirmed place.
+    /// Completes when the place is evicted. Never completes for a confirmed place.
     pub async fn taken_away(&mut self) {
         match &mut self.provisional {
             // Receives an error when the sender is dropped; no value is ever sent.
@@ -166,7 +166,7 @@ impl Place {
         }
     }
 
-    /// Makes the place permanent until it is dropped. `false`: it was taken away just before.
+    /// Confirms the place: it can no longer be evicted. `false`: it was evicted just before.
     pub fn confirm(&mut self) -> bool {
         let Some((number, _)) = &self.provisional else { return true };
         let number = *number;
@@ -183,7 +183,7 @@ impl Drop for Place {
         let mut state = self.room.lock();
         let number = self.provisional.as_ref().map(|(number, _)| *number);
         let given_back = state.change(self.client, |held| {
-            // A place that was taken away is released already.
+            // An evicted place is released already.
             let is_held = number.is_none_or(|number| held.provisional.remove(&number).is_some());
             held.places -= usize::from(is_held);
             is_held

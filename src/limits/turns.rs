@@ -18,7 +18,7 @@ pub struct Turns {
 #[derive(Debug)]
 struct Line {
     turns: Arc<Semaphore>,
-    /// How many tasks have a turn or wait for one.
+    /// Number of tasks that have a turn or wait for one.
     members: usize,
 }
 
@@ -44,7 +44,7 @@ impl Turns {
         Arc::new(Turns { each: each.into(), clients: Mutex::default() })
     }
 
-    /// Changes how many turns a client has. Lines that exist keep theirs.
+    /// Changes how many turns a client has. Existing queues keep their number.
     pub fn set_each(&self, each: usize) {
         self.each.store(each, Ordering::Relaxed);
     }

@@ -24,11 +24,11 @@ use crate::limits::{Client, Place};
 use crate::route::Peer;
 use crate::telemetry::Recorder;
 
-/// How long accepting rests when the process has no descriptor left.
+/// Pause of the accept loop when the process has run out of file descriptors.
 const REST: Duration = Duration::from_millis(200);
 
-/// Accepts the connections of one listener on one worker. What the listener does is looked up in the worker's current
-/// generation for each connection.
+/// Accepts the connections of one listener on one worker. Each connection uses the listener's settings of the worker's
+/// current generation.
 pub struct Accept {
     /// The listener's name.
     pub listener: Arc<str>,
@@ -41,8 +41,8 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// Accepts until `stop` says `true`, then takes what the kernel has already accepted for us.
-    /// The socket is closed with its last reference.
+    /// Accepts until `stop` is `true`, then takes the connections that the kernel has already accepted. The socket is
+    /// closed with its last reference.
     pub async fn run(self: Rc<Self>, listener: Rc<TcpListener>, mut stop: watch::Receiver<bool>) {
         loop {
             let accepted = tokio::select! {
@@ -55,8 +55,8 @@ impl Accept {
                 Err(error) => Self::after_failure(&error).await,
             }
         }
-        // The end of the socket would reset the connections that wait in its queue. The runtime asks for
-        // news of it between two turns.
+        // Closing the socket would reset the connections that wait in its queue. The runtime polls the socket between
+        // two turns of its tasks, so yield first.
         tokio::task::yield_now().await;
         while let Some(Ok((stream, address))) = now_or_never(listener.accept()).await {
             self.take(stream, address);
@@ -64,7 +64,7 @@ impl Accept {
     }
 
     async fn after_failure(error: &io::Error) {
-        // A client that left before it was accepted is no failure of ours.
+        // A client that disconnected before it was accepted is not an error.
         if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             tracing::warn!(%error, "cannot accept connections");
             tokio::time::sleep(REST).await;
@@ -78,7 +78,8 @@ impl Accept {
         let Some(terms) = Terms::of(&gateway.generation, &self.listener) else { return };
         let recorder = Arc::clone(&gateway.worker.recorder);
         let this = Rc::clone(self);
-        // Entered here and not in the task: a stop that comes before the task has run waits for it as well.
+        // Registered here and not in the task, so that a shutdown which begins before the task has run waits for it
+        // too.
         let pulse = self.open_connections.enter(&self.listener);
         tokio::task::spawn_local(async move {
             recorder.connection_accepted();
@@ -95,11 +96,11 @@ impl Accept {
         mut place: Place,
         pulse: Rc<Pulse>,
     ) {
-        // Fails only on a connection that is gone.
+        // Fails only if the connection has ended.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let Terms { policy, tls, limits, handshake } = terms;
         let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
-        // Each stage is boxed, so that an idle connection holds the memory of its own stage only.
+        // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
         let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
             if unless_taken_away(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
@@ -107,7 +108,7 @@ impl Accept {
             let client = client(Peer::plain(address, local), pulse, listener, policy);
             return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         };
-        // A stop does not wait for a handshake: its client has not sent a request yet.
+        // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
         drop(pulse);
         let deadline = Instant::now() + handshake;
         let silent = timeout_at(deadline, opening(&stream));
@@ -120,7 +121,7 @@ impl Accept {
             let pulse = self.open_connections.enter(&self.listener);
             let client = client(Peer::plain(address, local), pulse, None, unencrypted);
             let refused = serve::http1(stream, current, client, limits, &self.connections);
-            // The place stays provisional: such a connection gives way to others until its end.
+            // The place stays provisional: the connection can be evicted for a new one until it ends.
             let _ = Box::pin(unless_taken_away(&mut place, refused)).await;
             return;
         }
@@ -156,7 +157,7 @@ impl Accept {
     }
 }
 
-/// What holds for a connection when it begins.
+/// The settings of a new connection.
 struct Terms {
     policy: Arc<ListenerPolicy>,
     tls: Option<ListenerTls>,
@@ -185,7 +186,7 @@ fn client(
     Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, policy })
 }
 
-/// What the future gives; `None` if the place is taken away before.
+/// Returns the result of the future; `None` if the place is evicted before it completes.
 async fn unless_taken_away<F: Future>(place: &mut Place, future: F) -> Option<F::Output> {
     tokio::select! {
         biased;
@@ -197,13 +198,13 @@ async fn unless_taken_away<F: Future>(place: &mut Place, future: F) -> Option<F:
 /// The protocol that the first bytes of a client belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
-    /// A TLS record, or anything that TLS answers with an alert.
+    /// A TLS record, or any bytes that TLS answers with an alert.
     Tls,
-    /// A letter, as a method begins, and no version of TLS behind it.
+    /// A letter, like the first byte of a method, not followed by a TLS version.
     Http,
 }
 
-/// Waits for the first bytes of a client and leaves them unread. `None`: the client left.
+/// Waits for the first bytes of a client and leaves them unread. `None`: the client disconnected.
 async fn opening(stream: &TcpStream) -> Option<Opening> {
     let mut first = [0; 2];
     let count = stream.peek(&mut first).await.ok()?;
@@ -216,17 +217,18 @@ async fn opening(stream: &TcpStream) -> Option<Opening> {
     }
 }
 
-/// Waits until a client has sent something or has left, or until its connection is asked to end.
+/// Waits until the client has sent something or has disconnected, or until the connection must end.
 async fn first_byte_or_end(stream: &TcpStream, pulse: &Pulse) {
     std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
-        // Peeks, because the runtime may call a socket readable that has nothing to read. The next read sees an error.
+        // Peeks, because the runtime may report a socket as readable that has no bytes to read. The next read returns
+        // any error.
         Ending::Not => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
         Ending::Gracefully | Ending::Now => Poll::Ready(()),
     })
     .await;
 }
 
-/// What the future gives at once, if it does.
+/// Polls the future once; returns its result if it is ready.
 async fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {

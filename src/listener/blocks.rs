@@ -1,11 +1,12 @@
 //! Judges the header blocks of HTTP/2 requests.
 //!
-//! The HTTP library drops the fragment of `:path`, forgets `:scheme` and the pseudo-fields of trailers, and resets a
-//! stream without a word for a character that it does not take. So blocks are read here first, as the strict front
-//! reads the heads of HTTP/1 ([`head`](super::head)). A block that breaks no rule goes to the library as it came. One
-//! that does is replaced: a head by a request that the gateway refuses, trailers by some that the library refuses.
+//! The HTTP library drops the fragment of `:path`, `:scheme` and the pseudo-headers of trailers, and resets a stream
+//! without a response for a character that it does not accept. So header blocks are read here first, as the strict
+//! front reads the heads of HTTP/1 ([`head`](super::head)). A valid block is passed to the library unchanged. An
+//! invalid one is replaced: a head by a request that the gateway refuses, trailers by trailers that the library
+//! refuses.
 //!
-//! What a replaced block would have put into the library's table is missing there. From the first one on, the library
+//! The library's HPACK table lacks the entries of a replaced block. From the first replaced block on, the library
 //! therefore gets every block of the connection in a form that needs no table.
 
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use super::hpack::{BadBlock, Decoder, write_literal};
 use crate::client::{HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
 
-/// What a field costs beside its bytes (RFC 9113 §6.5.2).
+/// The overhead of a field that counts toward the size of a header list (RFC 9113 §6.5.2).
 const FIELD: usize = 32;
-/// How many times the limit of a head a block may decode to. Beyond that it is a decompression bomb, and the connection
+/// A block may decode to this multiple of the limit of a head. A larger one is a decompression bomb, and the connection
 /// ends.
 const BOMB: usize = 4;
 
@@ -38,10 +39,10 @@ impl Blocks {
         Blocks { decoder: Decoder::default(), limits, literals: Vec::new(), replaces: false }
     }
 
-    /// Judges a block, and gives what the library is to read in its place; `None`: the block as it came.
+    /// Checks a block, and returns what the library must read instead; `None`: the unchanged block.
     ///
     /// # Errors
-    /// [`BadBlock`]: nothing more can be read of this connection.
+    /// [`BadBlock`]: the rest of the connection cannot be read.
     pub fn judge(&mut self, block: &[u8], is_head: bool) -> Result<Option<&[u8]>, BadBlock> {
         let Blocks { decoder, limits, literals, replaces } = self;
         literals.clear();
@@ -53,7 +54,7 @@ impl Blocks {
             } else if name.first() == Some(&b':') {
                 verdict.fault = Some(HeadFault::FieldLine);
             }
-            // A few bytes of a block can stand for megabytes: what is over the limit is counted and not kept.
+            // A few bytes of a block can decode to megabytes: bytes beyond the limit are counted and not stored.
             if verdict.size <= limits.header_bytes {
                 write_literal(literals, name, value);
             }
@@ -82,7 +83,7 @@ impl Blocks {
     }
 }
 
-/// The request that is refused for `fault`.
+/// The request that the gateway refuses because of `fault`.
 fn stand_in(block: &mut Vec<u8>, fault: HeadFault) {
     let place = FAULTS.iter().position(|known| *known == fault).unwrap_or(0);
     let path = format!("/{place}");
@@ -93,11 +94,11 @@ fn stand_in(block: &mut Vec<u8>, fault: HeadFault) {
     }
 }
 
-/// What a stand-in stands for, by the number in its path.
+/// The faults of stand-ins, by the number in the path of the stand-in.
 const FAULTS: [HeadFault; 4] = [HeadFault::Target, HeadFault::Scheme, HeadFault::Authority, HeadFault::TooLong];
 
-/// Why a request is to be refused that a stand-in was put in place of. A client that sends such a request itself gets
-/// the same.
+/// The fault because of which a request was replaced by a stand-in. A client that sends the stand-in itself gets the
+/// same refusal.
 pub fn fault(method: &http::Method, path: &str) -> Option<HeadFault> {
     let place = || path.strip_prefix('/').and_then(|place| place.parse::<usize>().ok());
     let refused = method.as_str() == REFUSED_METHOD;
@@ -113,14 +114,14 @@ struct Verdict {
 
 impl Verdict {
     fn count(&mut self, name: &[u8], value: &[u8]) {
-        // The pieces of a cookie are one field (RFC 9113 §8.2.3).
+        // Several `cookie` fields are one header (RFC 9113 §8.2.3).
         let joined = name == b"cookie" && std::mem::replace(&mut self.cookies, true);
         self.size += if joined { value.len() + 2 } else { name.len() + value.len() + FIELD };
     }
 
     fn head(&mut self, name: &[u8], value: &[u8]) {
         let good = match name {
-            // An empty one is no request at all, which the library says by a reset.
+            // The library resets the stream of an empty block.
             b":path" => value.is_empty() || is_path(value),
             b":scheme" => value.eq_ignore_ascii_case(b"https"),
             b":authority" => is_authority(value),
@@ -136,12 +137,12 @@ impl Verdict {
     }
 }
 
-/// Is it a path with or without a query, or the asterisk?
+/// Whether it is a path, with or without a query, or the asterisk.
 fn is_path(value: &[u8]) -> bool {
     (value.starts_with(b"/") && head::is_target(value)) || value == b"*"
 }
 
-/// Would the library take it? What it says is judged with the target.
+/// Whether the library accepts it. `Target::read` checks its content.
 fn is_authority(value: &[u8]) -> bool {
     let name = value.strip_suffix(b":443").unwrap_or(value);
     let ordinary = !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte));
@@ -156,7 +157,7 @@ mod tests {
     fn a_block_that_decodes_to_far_more_than_it_has_bytes_ends_the_connection_and_is_not_kept() {
         let limits = Limits { header_bytes: 64 << 10, ..Limits::default() };
         let mut blocks = Blocks::new(Arc::new(limits));
-        // A field of 4,000 bytes goes into the table; then a byte stands for it.
+        // A field of 4,000 bytes enters the table; afterwards one byte refers to it.
         let field = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4_000]].concat();
         let bomb = |times: usize| [field.clone(), vec![0xbe; times]].concat();
         assert!(matches!(blocks.judge(&bomb(20), true), Ok(Some(_))), "too long, and answered");

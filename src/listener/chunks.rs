@@ -1,70 +1,70 @@
-//! Follows a chunked body to its end, and judges every line of it (RFC 9112 §7.1).
+//! Finds the end of a chunked request body, and checks each of its lines (RFC 9112 §7.1).
 //!
-//! Finds where the next request begins; the HTTP library reads the chunks. The library takes chunk lines that the
-//! grammar does not have. Two servers could read such a body differently, so it counts as damaged here, and nothing
-//! after it is read.
+//! It only finds where the next request begins; the HTTP library reads the chunks. The library accepts chunk lines that
+//! the grammar forbids. Two servers could read such a body differently, so it is treated as damaged, and the rest of
+//! the connection is not read.
 
 use super::head::{is_name_byte, is_text_byte};
 
-/// Most bytes of chunk extensions in one body. They mean nothing to us.
+/// Maximum size of all chunk extensions in one body, in bytes. They are ignored.
 const EXTENSIONS: u32 = 16 << 10;
-/// Most bytes of trailer fields in one body.
+/// Maximum size of the trailers of one body, in bytes.
 const TRAILERS: u32 = 16 << 10;
-/// Most digits of a size, leading zeros included. Fifteen digits fit into 64 bits.
+/// Maximum number of digits of a size, leading zeros included. Fifteen digits fit into 64 bits.
 const DIGITS: u8 = 15;
 
-/// How far a chunked body was followed.
+/// Parser of a chunked request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
     place: Place,
-    /// Bytes of the present chunk that are still to come.
+    /// Remaining bytes of the current chunk.
     left: u64,
     extensions: u32,
     trailers: u32,
 }
 
-/// Where in a chunked body the next byte stands.
+/// The position of the next byte in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// In the size of a chunk, after this many digits.
     Size(u8),
-    /// In blanks that only another extension may follow.
+    /// In white space that only another extension may follow.
     Blank,
-    /// Behind the `;` of an extension.
+    /// After the `;` of an extension.
     NameBegin,
     /// In the name of an extension.
     Name,
-    /// In blanks behind the name of an extension.
+    /// In white space after the name of an extension.
     NameEnd,
-    /// Behind the `=` of an extension.
+    /// After the `=` of an extension.
     ValueBegin,
     /// In the value of an extension.
     Value,
     /// In a quoted value.
     Quoted,
-    /// Behind a backslash in a quoted value.
+    /// After a backslash in a quoted value.
     Escaped,
-    /// Behind a quoted value.
+    /// After a quoted value.
     QuotedEnd,
-    /// Behind the CR of a size line.
+    /// After the CR of a size line.
     SizeLf,
     /// In the data of a chunk.
     Data,
-    /// Behind the data of a chunk.
+    /// After the data of a chunk.
     DataCr,
-    /// Behind the CR behind the data.
+    /// After the CR that follows the data.
     DataLf,
-    /// At the begin of a trailer line, or of the last empty line.
+    /// At the start of a trailer line, or of the final empty line.
     TrailerStart,
     /// In the name of a trailer field.
     TrailerName,
     /// In the value of a trailer field.
     TrailerValue,
-    /// Behind the CR of a trailer line.
+    /// After the CR of a trailer line.
     TrailerLf,
-    /// Behind the CR of the last empty line.
+    /// After the CR of the final empty line.
     EndLf,
-    /// Behind the body.
+    /// After the body.
     End,
 }
 
@@ -76,10 +76,10 @@ impl Chunks {
     /// Before the first chunk.
     pub const START: Chunks = Chunks { place: Place::Size(0), left: 0, extensions: 0, trailers: 0 };
 
-    /// Goes on through `bytes`. `Ok(Some(n))`: the body ended after `n` of them.
+    /// Parses `bytes`. `Ok(Some(n))`: the body ended after `n` of them.
     ///
     /// # Errors
-    /// [`DamagedBody`] for anything that the grammar does not have.
+    /// [`DamagedBody`] for anything that the grammar does not allow.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, DamagedBody> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -102,7 +102,7 @@ impl Chunks {
         Ok(None)
     }
 
-    /// The place behind `byte`; `None`: it may not stand here.
+    /// The position after `byte`; `None`: the byte is not allowed here.
     fn after(&mut self, byte: u8) -> Option<Place> {
         use Place as P;
         match self.place {
@@ -110,7 +110,7 @@ impl Chunks {
             P::Blank | P::NameBegin | P::Name | P::NameEnd | P::ValueBegin | P::Value => self.extension(byte),
             P::Quoted | P::Escaped | P::QuotedEnd => self.extension(byte),
             P::SizeLf => (byte == b'\n').then_some(if self.left == 0 { P::TrailerStart } else { P::Data }),
-            // Data is passed over as a whole.
+            // The data of a chunk is skipped as a whole.
             P::Data | P::DataCr => (byte == b'\r').then_some(P::DataLf),
             P::DataLf => (byte == b'\n').then_some(P::Size(0)),
             P::TrailerStart | P::TrailerName | P::TrailerValue => self.trailer(byte),

@@ -1,4 +1,4 @@
-//! The bounds of client connections, shared by all workers and listeners.
+//! Limits of client connections, shared by all workers and listeners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,25 +9,27 @@ use tokio::time::sleep;
 use crate::config::settings::Limits;
 use crate::limits::{Bounds, Client, Limit, Place, Room, Turn, TurnedAway, Turns};
 
-/// The part of the time for a handshake after which it is stale if its client has too many of them: by default one
-/// second, and a whole handshake takes two round trips.
+/// A handshake is slow after one part in this many of its timeout, by default after one second. A whole handshake takes
+/// two round trips. A slow handshake ends if other handshakes of its client wait.
 const STALE: u32 = 10;
-/// How often a stale handshake looks whether others of its client wait.
+/// How often a slow handshake checks whether other handshakes of its client wait.
 const LOOK: Duration = Duration::from_millis(250);
-/// Most connections whose refused request is read on and thrown away, of the process and of one client.
+/// Maximum number of connections on which the rest of a refused request is read and discarded: of the process, and of
+/// one client.
 const UNREAD: usize = 512;
 const UNREAD_EACH: usize = 32;
 
-/// The bounds of client connections.
+/// The limits of client connections.
 ///
-/// A connection has a place from its accept to its end. Until its client has finished a handshake, or has sent
-/// something on an unencrypted listener, the place is provisional: it gives way when places run out. A handshake has a
-/// place of its own from the first byte of its client to its end.
+/// A connection has a place from its accept to its end. The place is provisional until the client has finished a
+/// handshake, or has sent something on an unencrypted listener: a provisional place is evicted when no place is left. A
+/// handshake has a place of its own from the first byte of its client to its end.
 #[derive(Debug)]
 pub struct Connections {
     places: Arc<Room>,
     handshakes: Arc<Room>,
-    /// Handshakes of one client beyond its share wait: an honest client that opens many connections at once loses none.
+    /// Handshakes of one client beyond its limit wait, so that a client which opens many connections at once loses
+    /// none.
     turns: Arc<Turns>,
     /// In milliseconds.
     stale: AtomicU64,
@@ -35,7 +37,7 @@ pub struct Connections {
     unread: Arc<Room>,
 }
 
-/// A begun handshake. It counts until it is dropped.
+/// A running TLS handshake. It uses its place until it is dropped.
 pub struct BegunHandshake {
     place: Place,
     turn: Turn,
@@ -44,7 +46,8 @@ pub struct BegunHandshake {
 }
 
 impl Connections {
-    /// No connections yet. `handshake` is the time for a handshake; what the limits turn away is counted in `turned_away`.
+    /// Creates the limits, without connections. `handshake` is the timeout of a handshake; `turned_away` counts the
+    /// refusals.
     pub fn new(limits: &Limits, handshake: Duration, turned_away: &Arc<TurnedAway>) -> Arc<Connections> {
         let room = |bounds| Room::new(bounds, Arc::clone(turned_away));
         let (all_name, each_name) = (Limit::UnreadBodies, Limit::UnreadBodies);
@@ -58,7 +61,7 @@ impl Connections {
         })
     }
 
-    /// Changes the limits. Connections beyond them stay.
+    /// Changes the limits. Open connections beyond the new limits stay open.
     pub fn set_limits(&self, limits: &Limits, handshake: Duration) {
         self.places.set_bounds(of_connections(limits));
         self.handshakes.set_bounds(of_handshakes(limits));
@@ -66,7 +69,7 @@ impl Connections {
         self.stale.store(stale(handshake), Ordering::Relaxed);
     }
 
-    /// A provisional place for a connection that was just accepted. `None`: the connection has to be closed.
+    /// Takes a provisional place for a connection that was just accepted. `None`: the connection must be closed.
     pub fn enter(&self, client: Client) -> Option<Place> {
         self.places.enter(client)
     }
@@ -79,7 +82,7 @@ impl Connections {
         Some(BegunHandshake { place, turn, stale, turned_away: Arc::clone(&self.turned_away) })
     }
 
-    /// A place for reading on what a client sends of a refused request.
+    /// Takes a place for reading and discarding the rest of a refused request.
     pub fn read_on(&self, client: Client) -> Option<Place> {
         self.unread.enter(client)
     }
@@ -101,7 +104,7 @@ fn stale(handshake: Duration) -> u64 {
 }
 
 impl BegunHandshake {
-    /// Completes when the handshake has to end, because others need its place.
+    /// Completes when the handshake must end because another one needs its place.
     pub async fn gives_way(&mut self) {
         let is_stale = async {
             sleep(self.stale).await;

@@ -1,33 +1,33 @@
-//! Counts the frames of an HTTP/2 connection to tell floods.
+//! Counts the frames of an HTTP/2 connection to detect floods.
 //!
-//! The HTTP library bounds what it holds for a client, not what a client may keep it busy with: pings, settings, window
-//! updates, empty data, streams that are opened and reset. Here frames are counted by their headers alone, in windows
-//! of ten seconds. A connection that sends more than a client has reason to is ended.
+//! The HTTP library limits the memory that a client uses, but not the work that a client causes: pings, settings,
+//! window updates, empty data, streams that are opened and reset. This module counts frames by their headers, in
+//! windows of ten seconds. A connection that sends more frames than any ordinary client is closed.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(10);
-/// Frames that carry no request, in one window.
+/// Maximum number of frames without a request in one window.
 const IDLE_FRAMES: u64 = 1_000;
-/// As many more for each request: its window updates and its priority.
+/// Additional frames for each request: its window updates and its priority.
 const FOR_A_REQUEST: u64 = 16;
-/// As many more for each DATA frame that went to the client, which acknowledges it for the stream and for the
+/// Additional frames for each DATA frame sent to the client, which acknowledges it for the stream and for the
 /// connection.
 const FOR_DATA: u64 = 2;
-/// One more for each full so many bytes of such frames: some clients acknowledge a long frame in pieces.
+/// One additional frame for each of these bytes of DATA: some clients acknowledge a long frame in pieces.
 const BYTES_FOR_A_FRAME: u64 = 1_024;
-/// Streams reset in one window, by either side.
+/// Maximum number of streams reset in one window, by either side.
 const RESETS: u64 = 200;
-/// Small DATA frames after which the tasks of the streams have their turn before more is read.
+/// After this many small DATA frames, the tasks of the streams run before more is read.
 const SMALL_AT_ONCE: u32 = 256;
 const SMALL: usize = 256;
 
 /// Length of a frame's header (RFC 9113 §4.1).
 pub const HEADER: usize = 9;
 
-/// The types of frames that matter here (RFC 9113 §6).
+/// The frame types that are counted (RFC 9113 §6).
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
@@ -42,12 +42,12 @@ pub const PRIORITY: u8 = 0x20;
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Bytes behind the header.
+    /// Length of the payload in bytes.
     pub length: usize,
-    /// Its type.
+    /// The type.
     pub kind: u8,
     pub flags: u8,
-    /// 0: the connection.
+    /// The stream; 0: the connection.
     pub stream: u32,
 }
 
@@ -66,32 +66,32 @@ impl Frame {
     }
 }
 
-/// Finds the frames in a stream of bytes, wherever those are cut.
+/// Finds the frames in a stream of bytes that arrives in any pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
     header: [u8; HEADER],
-    /// Bytes of the next header that are there.
+    /// Number of bytes of the next header that have arrived.
     have: usize,
-    /// Bytes to pass over before it.
+    /// Number of bytes to skip before it.
     skip: usize,
 }
 
-/// What the next bytes are.
+/// The meaning of the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'b> {
     /// A header is complete.
     Header(Frame),
-    /// The preface, or a part of what belongs to the last header.
+    /// The preface, or a part of the payload of the last header.
     Payload(&'b [u8]),
 }
 
 impl Walk {
-    /// Begins behind `skip` bytes.
+    /// Starts after `skip` bytes.
     pub fn behind(skip: usize) -> Walk {
         Walk { header: [0; HEADER], have: 0, skip }
     }
 
-    /// The first piece of `bytes`, and what follows it; `None`: the bytes are used up.
+    /// Returns the first piece of `bytes` and the rest; `None`: no bytes are left.
     pub fn next<'b>(&mut self, bytes: &'b [u8]) -> Option<(Piece<'b>, &'b [u8])> {
         if self.skip > 0 && !bytes.is_empty() {
             let (payload, rest) = bytes.split_at_checked(self.skip).unwrap_or((bytes, &[]));
@@ -110,53 +110,53 @@ impl Walk {
         })
     }
 
-    /// How many bytes of a header are there whose rest has not come.
+    /// Number of bytes of an incomplete header.
     pub fn unfinished(&self) -> usize {
         self.have
     }
 
-    /// Has all of the last frame come?
+    /// Whether the last frame has arrived completely.
     pub fn is_between_frames(&self) -> bool {
         self.skip == 0 && self.have == 0
     }
 }
 
-/// Counts the frames that go in both directions.
+/// Counts the frames of both directions.
 #[derive(Debug)]
 pub struct Tally {
     since: Instant,
     idle: u64,
     allowed: u64,
     resets: u64,
-    /// Bytes of DATA frames to the client that have not made a full [`BYTES_FOR_A_FRAME`].
+    /// Bytes of DATA frames to the client since the last full [`BYTES_FOR_A_FRAME`].
     bytes: u64,
     small: u32,
     sent: Walk,
 }
 
 impl Tally {
-    /// Counts from the begin of a connection.
+    /// Counters of a new connection.
     pub fn new(now: Instant) -> Tally {
         Tally { since: now, idle: 0, allowed: IDLE_FRAMES, resets: 0, bytes: 0, small: 0, sent: Walk::behind(0) }
     }
 
-    /// A new window begins when the last one is over.
+    /// Starts a new window if the last one has ended.
     pub fn turn(&mut self, now: Instant) {
         if now.duration_since(self.since) >= WINDOW {
             (self.since, self.idle, self.allowed, self.resets) = (now, 0, IDLE_FRAMES, 0);
         }
     }
 
-    /// A frame has come.
+    /// Counts a frame from the client.
     pub fn came(&mut self, frame: Frame) {
         match frame.kind {
-            // DATA that carries something is bounded by the windows; CONTINUATION by the length of heads.
+            // Flow control limits DATA frames that are not empty; the size limit of heads limits CONTINUATION frames.
             DATA if frame.length > 0 => {
                 if frame.length < SMALL {
                     self.small += 1;
                 }
             }
-            // The one that ends a stream belongs to its request.
+            // An empty DATA frame that ends a stream belongs to its request.
             DATA if frame.flags & END_STREAM != 0 => {}
             CONTINUATION => {}
             HEADERS => self.allowed = self.allowed.saturating_add(FOR_A_REQUEST),
@@ -165,7 +165,7 @@ impl Tally {
         }
     }
 
-    /// Bytes went to the client.
+    /// Counts bytes sent to the client.
     pub fn sent(&mut self, mut bytes: &[u8]) {
         while let Some((piece, rest)) = self.sent.next(bytes) {
             bytes = rest;
@@ -182,12 +182,13 @@ impl Tally {
         }
     }
 
-    /// Has more come than a client has reason to send?
+    /// Whether the client has sent more frames than the limits allow.
     pub fn is_flood(&self) -> bool {
         self.idle > self.allowed || self.resets > RESETS
     }
 
-    /// Have so many small DATA frames come that their streams should have their turn? Counts from anew if so.
+    /// Whether so many small DATA frames have arrived that the tasks of their streams must run. If so, the count starts
+    /// again.
     pub fn should_rest(&mut self) -> bool {
         let rest = self.small >= SMALL_AT_ONCE;
         if rest {
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Whatever a flood consists of, at whatever pace it comes, and in whatever pieces the answers to it go out.
+    /// A flood of any kind of frame, at any rate, with responses in pieces of any size.
     #[test]
     fn floods_are_told_whatever_their_pace() {
         let kinds = [(PING, 8), (SETTINGS, 0), (2, 5), (WINDOW_UPDATE, 4), (DATA, 0), (99, 3)];
@@ -296,7 +297,7 @@ mod tests {
             for _ in 0..18 {
                 download.came(frame(WINDOW_UPDATE, 4));
             }
-            // Many short events, each acknowledged for its stream and for the connection.
+            // Many short events; the client acknowledges each for its stream and for the connection.
             events.sent(&bytes(frame(DATA, 20)));
             events.came(frame(WINDOW_UPDATE, 4));
             events.came(frame(WINDOW_UPDATE, 4));

@@ -1,8 +1,9 @@
 //! The strict front of an HTTP/1 connection.
 //!
-//! Stands between the socket and the HTTP library. Judges the bytes of each request head before the library sees them;
-//! a damaged head is replaced by a request that the gateway refuses, so that the client gets a proper answer, and
-//! nothing after it is read. Also tells the connection's [`Pulse`](crate::client::Pulse) when a head begins and ends.
+//! It is between the socket and the HTTP library and checks the bytes of each request head before the library reads
+//! them. It replaces a damaged head by a request that the gateway refuses, so that the client gets a proper response;
+//! the bytes after it are not read. It also reports to the connection's [`Pulse`](crate::client::Pulse) when a head
+//! begins and ends.
 
 use std::io;
 use std::pin::Pin;
@@ -17,9 +18,9 @@ use super::head::{Framing, HeadSearch, judge};
 use crate::client::{ClientConnection, HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
 
-/// How much a client may send ahead of the answer to a WebSocket handshake; it has no reason to send anything.
+/// How many bytes a client may send before the response to a WebSocket handshake. Ordinary clients send none.
 const HELD_BYTES: usize = 16 << 10;
-/// Empty lines that may stand before a request line (RFC 9112 §2.2 asks for at least one).
+/// Maximum number of empty lines before a request line (RFC 9112 §2.2 asks for at least one).
 const EMPTY_LINES: u8 = 2;
 
 /// The strict front of one connection.
@@ -28,14 +29,14 @@ pub struct Front<S> {
     client: Rc<ClientConnection>,
     limits: Arc<Limits>,
     state: State,
-    /// The begin of a head whose end has not come; the library gets heads whole. After a handshake: what waits for its
-    /// answer.
+    /// The start of an incomplete head, because the library gets complete heads only. After a WebSocket handshake: the
+    /// bytes that wait for its response.
     partial: Vec<u8>,
     search: HeadSearch,
     empty_lines: u8,
-    /// Judged bytes that did not fit into the library's buffer.
+    /// Checked bytes that did not fit into the library's buffer.
     ready: Vec<u8>,
-    /// Our direction was closed.
+    /// Whether our direction of the connection was closed.
     is_shut: bool,
 }
 
@@ -44,16 +45,16 @@ enum State {
     Head,
     Body(u64),
     Chunked(Chunks),
-    /// A WebSocket handshake was handed over. What comes after it is not read as HTTP, whatever the answer: it waits
-    /// for a 101, or for the end.
+    /// A WebSocket handshake was passed to the library. The bytes after it are never read as HTTP: they wait for a 101
+    /// or for the end of the connection.
     Held,
-    /// A head was damaged: the stand-in was handed over, nothing more comes.
+    /// A head was damaged: the stand-in was passed to the library, and nothing follows it.
     Refused,
-    /// A body was damaged: the library hears of an error, and says so to whoever reads the body.
+    /// A body was damaged: the library gets an error and passes it to the reader of the body.
     Damaged,
 }
 
-/// How far judged bytes go, and what stopped the judging.
+/// The end of the checked bytes, and why checking stopped there.
 struct Judged {
     pass: usize,
     stop: Option<Stop>,
@@ -65,7 +66,7 @@ enum Stop {
 }
 
 impl<S> Front<S> {
-    /// A front on a fresh connection.
+    /// Creates the front of a new connection.
     pub fn new(stream: S, client: Rc<ClientConnection>, limits: Arc<Limits>) -> Front<S> {
         Front {
             stream,
@@ -80,7 +81,7 @@ impl<S> Front<S> {
         }
     }
 
-    /// Goes through `bytes` as far as they are complete.
+    /// Checks `bytes` up to the last complete part.
     fn judge(&mut self, bytes: &[u8]) -> Judged {
         let mut pass = 0;
         loop {
@@ -114,7 +115,8 @@ impl<S> Front<S> {
                         pass += length;
                     }
                     Ok(None) => return Judged { pass: bytes.len(), stop: None },
-                    // Nothing of it: the library may see no damage where we do, and take the body for whole.
+                    // No byte of it is passed on: the library may not notice the damage, and treat the body as
+                    // complete.
                     Err(_) => return Judged { pass, stop: Some(Stop::Body) },
                 },
                 State::Held | State::Refused | State::Damaged => return Judged { pass, stop: None },
@@ -139,10 +141,11 @@ impl<S> Front<S> {
         Ok(())
     }
 
-    /// Judges what was just read into `buf` behind `before`. Leaves there what the library may have now.
+    /// Checks the bytes that were just read into `buf` after `before`. Leaves in `buf` only the bytes that the library
+    /// may read now.
     fn judge_read(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         if self.partial.is_empty() {
-            // The ordinary case: whole heads, judged where they lie.
+            // The usual case: complete heads, checked in place.
             let fresh = buf.filled().get(before..).unwrap_or_default();
             let Judged { pass, stop } = self.judge(fresh);
             if stop.is_none() {
@@ -164,7 +167,7 @@ impl<S> Front<S> {
         }
     }
 
-    /// Keeps the begin of a head until its end comes, or what comes after a handshake.
+    /// Stores the start of a head until its end arrives, or the bytes after a WebSocket handshake.
     fn hold(&mut self, head: &[u8]) {
         if !head.is_empty() {
             self.partial.extend_from_slice(head);
@@ -201,19 +204,19 @@ impl<S> Front<S> {
 }
 
 impl<S: AsyncRead + Unpin> Front<S> {
-    /// Gets out of the way: the connection, and what its client has sent behind the handshake.
+    /// Returns the connection, and the bytes that the client has sent after the handshake.
     pub fn into_tunnel(self) -> (S, Vec<u8>) {
         (self.stream, self.partial)
     }
 
-    /// The connection, if our direction was closed while the client may still be sending: a request was not read to its
-    /// end, or another one had begun.
+    /// Returns the connection if our direction was closed while the client may still be sending: a request was not read
+    /// completely, or another one had begun.
     pub fn into_unread(self) -> Option<S> {
         let is_unread = self.state != State::Head || !self.partial.is_empty() || !self.ready.is_empty();
         (self.is_shut && is_unread).then_some(self.stream)
     }
 
-    /// Looks only whether the client leaves before its handshake is answered.
+    /// Only checks whether the client disconnects before the response to its handshake.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut scratch = [0_u8; 2048];
         loop {
@@ -229,7 +232,7 @@ impl<S: AsyncRead + Unpin> Front<S> {
         }
     }
 
-    /// Ready when the client has sent something, which is then read as usual; `false`: it left.
+    /// Ready when the client has sent something, which is then read as usual; `false`: the client disconnected.
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut first = [0_u8; 2048];
         let mut buf = ReadBuf::new(&mut first);
@@ -259,7 +262,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.state {
-                // Not the end of the stream: seeing that, the library would give the answer up.
+                // Does not report the end of the stream: the library would then drop the response.
                 State::Refused => return Poll::Pending,
                 State::Damaged => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 State::Held => return this.poll_held(cx),
@@ -298,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Front<S> {
         Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
-    /// Closes our direction alone; what the client still sends is read by [`linger`](super::linger).
+    /// Closes only our direction; [`linger`](super::linger) reads what the client still sends.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.is_shut = true;

@@ -1,9 +1,9 @@
-//! Judges the raw bytes of an HTTP/1 request head.
+//! Checks the raw bytes of an HTTP/1 request head.
 //!
-//! The HTTP library repairs what two servers could read differently: lines that end in LF alone, `Content-Length`
-//! beside
-//! `Transfer-Encoding`, a field twice. Here it is refused, before the library sees it (docs/decisions/0012). So is what
-//! the library refuses by itself, such as a control character in a value: it would do so without a word to the client.
+//! The HTTP library repairs heads that two servers could read differently: lines that end in LF only,
+//! `Content-Length` together with `Transfer-Encoding`, a repeated header. This module refuses them before the library
+//! reads them (docs/decisions/0012). It also refuses heads that the library would refuse without a response, such as a
+//! control character in a value.
 
 use http::Uri;
 use memchr::memchr;
@@ -18,11 +18,11 @@ pub enum Framing {
     Length(u64),
     /// After the last chunk.
     Chunked,
-    /// It has none, and what comes after the head may belong to another protocol: WebSocket is asked for.
+    /// There is no body, and the bytes after the head may belong to another protocol: the request asks for WebSocket.
     Handshake,
 }
 
-/// Looks for the end of a head, as its bytes arrive.
+/// Searches for the end of a head while its bytes arrive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadSearch {
     line_start: usize,
@@ -30,10 +30,11 @@ pub struct HeadSearch {
 }
 
 impl HeadSearch {
-    /// The length of the head that `bytes` begin with, if it is complete. `bytes` may only grow between two calls.
+    /// Returns the length of the head at the start of `bytes`, if it is complete. Between two calls `bytes` may only
+    /// grow.
     ///
     /// # Errors
-    /// [`HeadFault::LineEnd`] as soon as a line ends in LF alone, [`HeadFault::TooLong`] beyond `limit` bytes.
+    /// [`HeadFault::LineEnd`] as soon as a line ends in LF only, [`HeadFault::TooLong`] beyond `limit` bytes.
     pub fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadFault> {
         while let Some(found) = bytes.get(self.scanned..).and_then(|rest| memchr(b'\n', rest)) {
             let line_feed = self.scanned + found;
@@ -55,10 +56,10 @@ impl HeadSearch {
     }
 }
 
-/// Judges a whole head, its empty line included, and says where its body ends.
+/// Checks a complete head, including its empty line, and returns where its body ends.
 ///
 /// # Errors
-/// [`HeadFault`] names the first rule that it breaks.
+/// [`HeadFault`] names the first rule that the head breaks.
 pub fn judge(head: &[u8], limits: &Limits) -> Result<Framing, HeadFault> {
     let mut lines = Lines(head);
     let version = request_line(lines.next().ok_or(HeadFault::RequestLine)??, limits)?;
@@ -127,16 +128,16 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
     }
 }
 
-/// Is it a target for the library, without a fragment? The library would drop that.
+/// Whether the library accepts this target and it has no fragment, which the library would drop.
 pub fn is_target(target: &[u8]) -> bool {
-    // A path of these alone is one for the library as well; the rest it is asked about.
+    // The library accepts a path of only these characters. For other paths, the library is called.
     let ordinary = target.starts_with(b"/")
         && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
     let graphic = || target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
     ordinary || (graphic() && Uri::try_from(target).is_ok())
 }
 
-/// The fields that may come only once, and what they say.
+/// The headers that may occur only once, and their values.
 #[derive(Default)]
 struct Seen {
     host: bool,
@@ -179,7 +180,7 @@ impl Seen {
     }
 }
 
-/// A token of RFC 9110 §5.6.2: what methods and names of fields are.
+/// A token of RFC 9110 §5.6.2, such as a method or a header name.
 fn is_name(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_name_byte(*byte))
 }
@@ -208,7 +209,8 @@ const fn in_names() -> [bool; 256] {
     table
 }
 
-/// No control character but the tab. Looks at every byte, which compilers turn into a few wide steps.
+/// Whether it has no control character except the tab. Reads every byte without an early exit, so that the compiler can
+/// vectorise it.
 fn is_text(value: &[u8]) -> bool {
     value.iter().fold(true, |good, byte| good & is_text_byte(*byte))
 }
@@ -218,7 +220,7 @@ pub fn is_text_byte(byte: u8) -> bool {
     !(((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
-/// Digits only; 18 of them fit every length that is meant.
+/// Digits only; 18 digits are enough for any real length.
 fn number(text: &[u8]) -> Option<u64> {
     let digits = text.trim_ascii();
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {

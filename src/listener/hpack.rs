@@ -1,24 +1,24 @@
 //! Reads header blocks (HPACK, RFC 7541).
 //!
-//! The HTTP library reads them as well, but drops some of what they say before anything of ours can look at it. This
-//! decoder sees the same blocks in the same order and keeps the same table. It hands each field to its caller as bytes
-//! and judges nothing.
+//! The HTTP library reads them as well, but drops parts of them before our code can check them. This decoder reads the
+//! same blocks in the same order and has the same table. It passes each field to its caller as bytes and checks
+//! nothing.
 
 mod huffman;
 mod statics;
 
 use std::collections::VecDeque;
 
-/// What the table may hold, since nothing else is announced (RFC 9113 §6.5.2).
+/// Maximum size of the table: the default, since no other size is announced (RFC 9113 §6.5.2).
 const TABLE: usize = 4_096;
-/// What an entry costs beside its bytes (RFC 7541 §4.1).
+/// The overhead of a table entry in bytes (RFC 7541 §4.1).
 const ENTRY: usize = 32;
 
-/// The block cannot be read; nothing that follows on its connection can be.
+/// The block cannot be decoded, nor can anything after it on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadBlock;
 
-/// The state of one connection.
+/// The decoder of one connection.
 #[derive(Debug)]
 pub struct Decoder {
     table: VecDeque<Entry>,
@@ -28,7 +28,7 @@ pub struct Decoder {
     value: Vec<u8>,
 }
 
-/// Name and value, one behind the other.
+/// The name, followed by the value.
 #[derive(Debug)]
 struct Entry {
     text: Box<[u8]>,
@@ -46,17 +46,17 @@ impl Entry {
 }
 
 impl Default for Decoder {
-    /// The state at the begin of a connection.
+    /// Creates the decoder of a new connection.
     fn default() -> Decoder {
         Decoder { table: VecDeque::new(), size: 0, limit: TABLE, name: Vec::new(), value: Vec::new() }
     }
 }
 
 impl Decoder {
-    /// Reads a whole block and hands out its fields in order.
+    /// Decodes a complete block and passes its fields to the caller in order.
     ///
     /// # Errors
-    /// [`BadBlock`]; some fields may have been handed out.
+    /// [`BadBlock`]; some fields may have been passed on before.
     pub fn read(&mut self, mut block: &[u8], mut field: impl FnMut(&[u8], &[u8])) -> Result<(), BadBlock> {
         let mut begun = false;
         while let Some(first) = block.first().copied() {
@@ -122,7 +122,7 @@ impl Decoder {
     fn insert(&mut self, name: &[u8], value: &[u8]) {
         let size = name.len() + value.len() + ENTRY;
         self.make_room(size);
-        // One that is too long empties the table and is not kept (RFC 7541 §4.4).
+        // An entry that is larger than the table empties it and is not stored (RFC 7541 §4.4).
         if size <= self.limit {
             self.table.push_front(Entry { text: [name, value].concat().into(), name: name.len() });
             self.size += size;
@@ -138,14 +138,14 @@ impl Decoder {
     }
 }
 
-/// An integer whose first `prefix` bits stand in the first byte (RFC 7541 §5.1).
+/// Decodes an integer whose first `prefix` bits are in the first byte (RFC 7541 §5.1).
 fn number(block: &mut &[u8], prefix: u8) -> Result<usize, BadBlock> {
     let mask = 0xff_u8 >> (8 - prefix);
     let mut value = usize::from(take(block)? & mask);
     if value < usize::from(mask) {
         return Ok(value);
     }
-    // Four more bytes: beyond that no index and no length is of any use.
+    // At most four more bytes: no valid index or length is longer.
     for shift in [0, 7, 14, 21] {
         let byte = take(block)?;
         value += usize::from(byte & 0x7f) << shift;
@@ -162,7 +162,7 @@ fn take(block: &mut &[u8]) -> Result<u8, BadBlock> {
     Ok(*first)
 }
 
-/// A text, in the Huffman code or not (RFC 7541 §5.2).
+/// Decodes a text, with or without the Huffman code (RFC 7541 §5.2).
 fn text(block: &mut &[u8], into: &mut Vec<u8>) -> Result<(), BadBlock> {
     let coded = block.first().ok_or(BadBlock)? & 0x80 != 0;
     let length = number(block, 7)?;
@@ -177,7 +177,7 @@ fn text(block: &mut &[u8], into: &mut Vec<u8>) -> Result<(), BadBlock> {
     }
 }
 
-/// Writes a field as a literal that touches no table (RFC 7541 §6.2.2).
+/// Encodes a field as a literal that does not use the table (RFC 7541 §6.2.2).
 pub fn write_literal(into: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     into.push(0);
     for text in [name, value] {
@@ -264,7 +264,7 @@ mod tests {
         }
         assert_eq!(decoder.table.len(), TABLE / 133);
         assert_eq!(read(&mut decoder, &[0xbe]).unwrap(), [format!("a={:0>100}", 199)]);
-        // One that is too long, then a smaller limit.
+        // An entry that is too large, then a smaller limit.
         let long = [&[0x40, 1, b'b', 0x7f, 0xa1, 0x1e][..], &[b'x'; 4_000]].concat();
         assert_eq!(read(&mut decoder, &long).map(|_| decoder.table.len()), Ok(1));
         assert_eq!(read(&mut decoder, &[0x20]).map(|_| decoder.table.len()), Ok(0));
@@ -280,8 +280,8 @@ mod tests {
             "40",                // no name
             "40 05 61",          // cut short
             "00 01 61",          // no value
-            "82 20",             // a limit behind a field
-            "3f e2 1f",          // a limit beyond what is allowed
+            "82 20",             // a limit after a field
+            "3f e2 1f",          // a limit above the allowed one
             "00 01 61 81 00",    // padding of zeros
             "00 01 61 82 1f ff", // padding of more than seven bits
             "00 01 61 84 ff ff ff ff",

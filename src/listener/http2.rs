@@ -1,7 +1,7 @@
-//! Serves HTTP/2 on an accepted connection: the one place with settings of its library.
+//! Serves HTTP/2 on an accepted connection. All settings of the HTTP/2 library are here.
 //!
-//! The connection's task accepts streams and runs one task for each ([`Stream`]). What it is told by the worker's tick
-//! and by [`Watched`] it passes on to the library: a ping for a silent client, the end for one that floods.
+//! The connection's task accepts streams and runs one task for each ([`Stream`]). On request of the worker's tick it
+//! pings a silent client, and on request of [`Watched`] it closes the connection of a client that floods.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -23,13 +23,14 @@ use crate::client::{ClientBody, ClientConnection, Ending, Inbox};
 use crate::config::settings::Limits;
 use crate::gateway::Current;
 
-/// What a client may send ahead on one stream, and on all of a connection (Envoy's values for the edge).
+/// Flow-control windows of one stream and of a connection (Envoy's values for edge proxies).
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// What we hold for one stream that its client does not take; the library's own 400 KiB would be 40 MB a connection.
+/// Maximum bytes buffered for one stream that its client does not read. The library's default of 400 KiB would be 40 MB
+/// per connection.
 const SEND_BUFFER: usize = 64 << 10;
-/// What small DATA frames may cost that the tasks of their streams have not taken yet, by the library's count of some
-/// 250 bytes for each. Enough for what one read can bring; [`Watched`] gives those tasks their turn between two reads.
+/// Maximum cost of small DATA frames that the tasks of their streams have not read yet; the library counts some 250
+/// bytes for each. This is enough for one read of the socket; [`Watched`] lets those tasks run between two reads.
 const SMALL_FRAMES: usize = 4 << 20;
 
 /// Serves HTTP/2 until the connection ends.
@@ -70,11 +71,11 @@ where
     drive(serving.as_mut(), &pulse, |mut serving| serving.connection.graceful_shutdown()).await;
 }
 
-/// A connection and what its streams are served with.
+/// A connection, and what its streams need.
 struct Serving<S> {
     connection: Connection<Watched<S>, Bytes>,
     pings: Option<PingPong>,
-    /// Why the connection is ended; `None` once the library knows.
+    /// Why the connection must end; `None` once the library knows.
     verdict: Option<Verdict>,
     current: Rc<Current>,
     client: Rc<ClientConnection>,
@@ -88,7 +89,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Serving<S> {
         if this.client.pulse.take_probe()
             && let Some(pings) = &mut this.pings
         {
-            // Any sign of life will do, so that the answer is not looked at; but the next ping needs the last one gone.
+            // Any bytes from the client prove that it is alive, so the content of the PONG does not matter. But the
+            // library sends a new ping only after the last PONG was received.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping(Ping::opaque());
         }
@@ -107,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Serving<S> {
 }
 
 impl<S> Serving<S> {
-    /// Serves one request in a task of its own.
+    /// Starts a task that serves one request.
     fn begin(&self, mut request: Request<RecvStream>, reply: SendResponse<Bytes>) {
         if let Some(fault) = blocks::fault(request.method(), request.uri().path()) {
             request.extensions_mut().insert(fault);
@@ -121,7 +123,7 @@ impl<S> Serving<S> {
         });
         let arriving = inbox.as_ref().map(Rc::downgrade);
         let body = inbox.map_or_else(ClientBody::none, ClientBody::http2);
-        // No handshake of WebSocket comes over HTTP/2.
+        // There are no WebSocket handshakes over HTTP/2.
         let opened = Rc::default();
         let (gateway, client) = (self.current.get(), Rc::clone(&self.client));
         let served = Rc::clone(&gateway).serve(&client, &opened, Request::from_parts(head, body));
@@ -129,8 +131,7 @@ impl<S> Serving<S> {
     }
 }
 
-/// The pieces of a cookie, which HTTP/2 allows for the sake of compression, are one field for everything that follows
-/// (RFC 9113 §8.2.3).
+/// HTTP/2 allows a cookie in several fields, for better compression. They are joined to one header (RFC 9113 §8.2.3).
 fn join_cookie(fields: &mut HeaderMap) {
     let mut pieces = fields.get_all(COOKIE).iter();
     if pieces.next().is_none() || pieces.next().is_none() {

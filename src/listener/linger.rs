@@ -1,9 +1,9 @@
-//! Reads on after the last answer of a connection, and throws away what comes (RFC 9112 §9.6).
+//! Reads and discards what a client sends after the last response of a connection (RFC 9112 §9.6).
 //!
-//! Many clients send their request whole before they look for an answer. If the connection were closed at once, the
-//! system would answer what they send with a reset, and the reset would take the answer with it: they would report a
-//! broken connection in place of a 401 or 413. So only our direction is closed, and the rest of the request is read
-//! within bounds. The answer does not wait for any of this.
+//! Many clients send their whole request before they read the response. If the connection were closed at once, the
+//! system would answer these bytes with a reset, and the client would lose the response: it would report a broken
+//! connection instead of a 401 or 413. So only our direction is closed, and the rest of the request is read within
+//! limits. The response does not wait for this.
 
 use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
@@ -16,18 +16,18 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Ending, Pulse};
 use crate::limits::Place;
 
-/// For how long in all. Together with [`MOST`] it allows uploads of 11 MiB at 3 Mbit/s.
+/// Timeout of the whole. Together with [`MOST`] it allows uploads of 11 MiB at 3 Mbit/s.
 const IN_ALL: Duration = Duration::from_secs(30);
-/// For how long without a byte.
+/// Timeout without a byte.
 const SILENCE: Duration = Duration::from_secs(5);
-/// For how long once the process is asked to stop.
+/// Timeout of the whole during a shutdown.
 const WHEN_STOPPING: Duration = Duration::from_secs(1);
-/// How many bytes.
+/// Maximum number of bytes.
 const MOST: usize = 128 << 20;
-/// How many bytes at once.
+/// Size of one read in bytes.
 const AT_ONCE: usize = 16 << 10;
 
-/// Reads on until the client closes its direction, a bound is reached, or the place is taken away.
+/// Reads until the client closes its direction, a limit is reached, or the place is evicted.
 pub async fn linger<S: AsyncRead + Unpin>(mut stream: S, pulse: &Pulse, mut place: Place) {
     tokio::select! {
         biased;
@@ -64,7 +64,7 @@ async fn throw_away<S: AsyncRead + Unpin>(stream: &mut S, pulse: &Pulse) {
     .await;
 }
 
-/// Reads some bytes; 0 at the end and after an error.
+/// Reads some bytes; returns 0 at the end and after an error.
 fn poll_some<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<usize> {
     let mut scratch = [MaybeUninit::uninit(); AT_ONCE];
     let mut buf = ReadBuf::uninit(&mut scratch);

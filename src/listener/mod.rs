@@ -1,8 +1,8 @@
-//! Doors for clients: sockets, TLS, HTTP.
+//! Accepts connections of clients: sockets, TLS, HTTP.
 //!
-//! A worker opens one socket per listener ([`socket`]), accepts ([`accept`]) within the bounds of all [`connections`],
-//! shakes hands ([`tls`]), and serves HTTP ([`serve`], [`http2`]): HTTP/1.1 behind a [`front`] that judges the raw bytes
-//! of each head, or HTTP/2 with its frames counted and its header blocks judged ([`watched`]).
+//! A worker opens one socket per listener ([`socket`]), accepts connections ([`accept`]) within the limits of all
+//! [`connections`], performs the TLS handshake ([`tls`]), and serves HTTP ([`serve`], [`http2`]). For HTTP/1.1, a
+//! [`front`] checks the raw bytes of each head. For HTTP/2, [`watched`] counts frames and checks header blocks.
 
 pub mod accept;
 mod blocks;

@@ -1,4 +1,4 @@
-//! Serves HTTP/1 on an accepted connection, and drives connections of any version to their end.
+//! Serves HTTP/1 on an accepted connection, and polls connections of any version to their end.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,8 +21,8 @@ use crate::config::settings::Limits;
 use crate::gateway::{Current, Tunnel};
 use crate::limits::Client;
 
-/// HTTP/1: writes are gathered up to this much, and one read of a body takes at most as much. A head
-/// that the settings allow must fit as well.
+/// HTTP/1: the size of the write buffer, and the maximum size of one read of a body. It is raised if
+/// `limits.header_bytes` is larger.
 const BUFFER: usize = 64 << 10;
 
 /// Serves HTTP/1 until the connection ends.
@@ -38,7 +38,8 @@ pub async fn http1<S>(
     let pulse = Rc::clone(&client.pulse);
     let buffer = BUFFER.max(limits.header_bytes);
     let mut front = Front::new(stream, Rc::clone(&client), limits);
-    // The library holds 16 KiB for a connection from its begin; many connections are opened long before they are used.
+    // The library allocates 16 KiB when it begins to serve a connection, and many connections are opened long before
+    // they are used. So it begins with the first bytes.
     if let Beginning::Ended = begin(&mut front, &pulse).await {
         return;
     }
@@ -47,7 +48,7 @@ pub async fn http1<S>(
     let service =
         service_fn(|request: Request<Incoming>| current.get().serve(&client, &opened, request.map(ClientBody::http1)));
     let mut connection = http1::Builder::new()
-        // The pulse has the timers, with one tick for all connections of the worker.
+        // The pulse has the timeouts, with one tick for all connections of the worker.
         .header_read_timeout(None)
         .max_buf_size(buffer)
         .serve_connection(io, service);
@@ -57,7 +58,8 @@ pub async fn http1<S>(
     if ended && client.held.get() {
         match opened.take() {
             Some(tunnel) => return Box::pin(through(tunnel, front, parts.read_buf)).await,
-            // The library leaves a connection open whose upgrade was refused. Closing fails only if the client is gone.
+            // The library does not close a connection whose upgrade was refused. Closing fails only if the client has
+            // disconnected.
             None => drop(front.shutdown().await),
         }
     }
@@ -68,13 +70,14 @@ pub async fn http1<S>(
     }
 }
 
-/// The tunnel that a WebSocket handshake has opened.
+/// Runs the tunnel that a WebSocket handshake has opened.
 async fn through<S>(tunnel: Tunnel, front: Front<S>, unread: Bytes)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (stream, held) = front.into_tunnel();
-    // The library was given nothing behind the handshake, so that this adds nothing; but were it so, it came first.
+    // The library was given no bytes after the handshake, so its buffer is empty. If it were not, its bytes would come
+    // first.
     tunnel.run(stream, [unread.as_ref(), &held].concat()).await;
 }
 
@@ -99,16 +102,16 @@ async fn begin<S: AsyncRead + Unpin>(front: &mut Front<S>, pulse: &Pulse) -> Beg
     if begun { Beginning::Begun } else { Beginning::Ended }
 }
 
-/// Polls a connection to its end, or to the end that its pulse asks for. `true`: it ended by itself, and well.
+/// Polls a connection to its end, or until its pulse ends it. `true`: it ended by itself without an error.
 pub async fn drive<C, E>(mut connection: Pin<&mut C>, pulse: &Pulse, shut_down: fn(Pin<&mut C>)) -> bool
 where
     C: Future<Output = Result<(), E>>,
 {
-    // A connection's error concerns its client alone; the exchange has it in its record.
+    // An error of a connection concerns only its client; the access log line of the exchange shows it.
     if let Some(ended) = poll_until(connection.as_mut(), pulse, Ending::Gracefully).await {
         return ended.is_ok();
     }
-    // A request that came before is finished, not cut off.
+    // A request that arrived before is finished, not cut.
     sockets_are_looked_at().await;
     if let Poll::Ready(ended) = std::future::poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
         return ended.is_ok();
@@ -125,7 +128,7 @@ pub async fn poll_until<C: Future>(mut connection: Pin<&mut C>, pulse: &Pulse, e
     .await
 }
 
-/// What a client has sent lies in the kernel until the runtime asks for news, which it does between two turns.
+/// Bytes from a client wait in the kernel until the runtime polls the socket, between two turns of its tasks.
 pub async fn sockets_are_looked_at() {
     tokio::task::yield_now().await;
 }

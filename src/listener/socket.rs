@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// Connections that wait to be accepted. The kernel caps it with `net.core.somaxconn`.
+/// Maximum number of connections that wait to be accepted. The kernel limits it with `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// A connection on which nothing comes for so long is asked whether it still stands,
+/// TCP keep-alive: idle time before the first probe,
 const PROBE_AFTER: Duration = Duration::from_secs(60);
-/// again and again, as often as the kernel thinks right (9 times).
+/// and the interval between probes. The kernel sends 9 by default.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// Opens `count` sockets on one address; the kernel spreads new connections over them.
+/// Opens `count` sockets on one address; the kernel distributes new connections over them.
 ///
-/// Port 0 takes any free one, the same for all.
+/// Port 0 takes any free port, the same for all sockets.
 ///
 /// # Errors
-/// What the system says, for instance that the address is in use.
+/// The error of the system, for instance that the address is in use.
 pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     let first = bind(address)?;
     let bound = first.local_addr()?;
@@ -66,7 +66,7 @@ fn set_options(socket: &Socket) -> io::Result<()> {
 /// which is not what somebody means who starts a second gateway.
 ///
 /// # Errors
-/// `AddrInUse` if so, and whatever else forbids binding.
+/// `AddrInUse` if a process listens there, and any other error of binding.
 pub fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());

@@ -1,8 +1,8 @@
-//! One stream of an HTTP/2 connection: a request and its answer, in a task of their own.
+//! One stream of an HTTP/2 connection: a request and its response, in a task of their own.
 //!
-//! Each stream has its own clock: an answer of which the client takes nothing ends after `timeouts.write`, whatever
-//! other streams do. While a piece waits for the client, the task also hears when the caller's token ends. Dropping the
-//! body of the answer gives back the connection to the endpoint.
+//! Each stream has its own write timeout: if the client reads nothing of the response for `timeouts.write`, the stream
+//! ends, and other streams are not affected. While a piece waits for the client, the task also waits for the end of the
+//! caller's token. Dropping the response body releases the connection to the endpoint.
 
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -18,10 +18,10 @@ use http_body::Body as HttpBody;
 use crate::client::{ClientConnection, Inbox};
 use crate::gateway::{Body, Gateway, Timer, Unanswered};
 
-/// A stream and how far it has come.
+/// A stream and its state.
 pub struct Stream<F> {
     state: State<F>,
-    /// The body of the request, while it is needed.
+    /// The request body, while it is needed.
     arriving: Arriving,
     gateway: Rc<Gateway>,
     client: Rc<ClientConnection>,
@@ -31,25 +31,25 @@ struct Arriving(Option<Weak<Inbox>>);
 
 #[expect(clippy::large_enum_variant, reason = "a box more for each answer costs more than the room")]
 enum State<F> {
-    /// Boxed, so that its memory is free once the answer begins.
+    /// Boxed, so that its memory is freed when the response begins.
     Served(Pin<Box<F>>, SendResponse<Bytes>),
     Answered(Answer),
-    /// The answer has gone out. What is left is a body that somebody still reads.
+    /// The response was sent. A task may still be reading the request body.
     Over,
 }
 
-/// An answer on its way to the client.
+/// A response on its way to the client.
 struct Answer {
     body: Body,
     to: SendStream<Bytes>,
-    /// What the client has not taken of the last piece, and whether nothing follows.
+    /// The part of the last piece that was not sent yet, and whether it is the last one.
     piece: Bytes,
     is_last: bool,
     timer: Timer,
 }
 
 impl<F> Stream<F> {
-    /// The stream that `served` answers.
+    /// Creates the stream to which `served` responds.
     pub fn new(
         served: F,
         reply: SendResponse<Bytes>,
@@ -81,7 +81,7 @@ where
                         if arriving.keep(cx) {
                             send_continue(reply);
                         }
-                        // Ready: the client has left, or the connection has ended.
+                        // Ready: the client has reset the stream, or the connection has ended.
                         if reply.poll_reset(cx).is_pending() {
                             return Poll::Pending;
                         }
@@ -105,7 +105,7 @@ where
 }
 
 impl Arriving {
-    /// Takes what has arrived of the request's body. `true`: the client is to be sent a 100.
+    /// Takes the arrived part of the request body. `true`: a 100 must be sent to the client.
     fn keep(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(inbox) = self.0.as_ref().and_then(Weak::upgrade) else {
             self.0 = None;
@@ -119,7 +119,7 @@ impl Arriving {
     }
 }
 
-/// Sends the head of an answer.
+/// Sends the head of a response.
 fn begin<F>(
     mut response: Response<Body>,
     reply: &mut SendResponse<Bytes>,
@@ -157,14 +157,15 @@ fn send_continue(reply: &mut SendResponse<Bytes>) {
 }
 
 impl Answer {
-    /// Ready when the stream has ended, in whatever way.
+    /// Ready when the stream has ended in any way.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.to.poll_reset(cx).is_ready() {
                 return self.was_not_taken();
             }
             if !self.piece.is_empty() {
-                // No more than the client has given room for: what it has not is ours to keep an eye on.
+                // Sends at most as much as the client's window allows. The rest stays here, where its timeout is
+                // checked.
                 self.to.reserve_capacity(self.piece.len());
                 let room = self.to.capacity().min(self.piece.len());
                 if room == 0 {
@@ -215,7 +216,7 @@ impl Answer {
         Poll::Ready(())
     }
 
-    /// A piece waits for the client.
+    /// Waits until the client can receive more of a piece.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.body.poll_token_end(cx) || self.timer.poll(cx).is_ready() {
             self.to.send_reset(Reason::CANCEL);

@@ -1,7 +1,8 @@
 //! The server side of TLS.
 //!
-//! One configuration per listener, shared by all workers: certificates by SNI, one ticketer per process (so that a
-//! session resumes on every worker), ALPN. No 0-RTT: requests carry credentials.
+//! One configuration per listener, shared by all workers: certificates by SNI, ALPN, one ticketer per process, so that
+//! a TLS session can be resumed on every worker. No 0-RTT: its requests can be replayed, and requests carry
+//! credentials.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,24 +16,24 @@ use crate::config::settings::TlsListener;
 use crate::route::ServerNames;
 use crate::tls::Certificate;
 
-/// TLS cannot be set up.
+/// The error of setting up TLS.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TlsError(#[from] rustls::Error);
 
-/// The names of a listener's certificates, in the listener's order; what SNI chooses by.
+/// The names of a listener's certificates in the order of the listener, for the choice by SNI.
 pub fn names(listener: &TlsListener, certificates: &[Certificate]) -> ServerNames {
     let chosen = listener.certificates.iter().filter_map(|index| certificates.get(*index));
     ServerNames::new(&chosen.map(|certificate| certificate.names.clone()).collect::<Vec<_>>())
 }
 
-/// Encrypts the tickets by which clients resume TLS sessions.
+/// Encrypts the tickets with which clients resume TLS sessions.
 pub type Ticketer = Arc<dyn ProducesTickets>;
 
-/// The ticketer of this process; rotated every six hours, tickets are good for twice that.
+/// Creates the ticketer of this process. Its key is rotated every six hours; a ticket is valid for up to twelve.
 ///
 /// # Errors
-/// If the system gives no randomness.
+/// If the system provides no random numbers.
 pub fn ticketer() -> Result<Ticketer, TlsError> {
     Ok(aws_lc_rs::Ticketer::new()?)
 }
@@ -40,7 +41,7 @@ pub fn ticketer() -> Result<Ticketer, TlsError> {
 /// The configuration of one listener.
 ///
 /// # Errors
-/// If a protocol version is not supported by the provider, which none of ours is.
+/// If the provider does not support a protocol version; ours supports all.
 pub fn config(
     listener: &TlsListener,
     certificates: &[Certificate],
@@ -58,25 +59,26 @@ pub fn config(
         .with_cert_resolver(Arc::new(chooser));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = ticketer;
-    // One: clients of an API open a connection again, they do not race several.
+    // One ticket per handshake: API clients open one connection after another, not several at once.
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
-    // Our order of the suites holds, see `provider`.
+    // The order of cipher suites is ours, see `provider`.
     config.ignore_client_order = true;
     let offered = [(listener.http2, &b"h2"[..]), (listener.http1, b"http/1.1")];
     config.alpn_protocols = offered.iter().filter(|(on, _)| *on).map(|(_, name)| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
-/// The provider's own suites, those with AES-128 and SHA-256 first: processors have instructions for SHA-256, rarely
-/// for SHA-384, and a handshake of TLS 1.3 hashes more than it encrypts.
+/// The provider's cipher suites, those with AES-128 and SHA-256 first. Processors have instructions for SHA-256, but
+/// rarely for SHA-384, and a TLS 1.3 handshake hashes more than it encrypts.
 fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.sort_by_key(|suite| suite.suite().as_str().is_some_and(|name| !name.contains("AES_128")));
     provider
 }
 
-/// Chooses a certificate by SNI, and among those for the same name the first whose signatures the client can verify.
+/// Chooses a certificate by SNI. Of several certificates for a name it chooses the first whose signatures the client
+/// can verify.
 struct Chooser {
     names: ServerNames,
     keys: Vec<Arc<CertifiedKey>>,
@@ -90,7 +92,7 @@ impl ResolvesServerCert for Chooser {
         let named = || hello.server_name().into_iter().flat_map(|name| self.names.all_of(name)).filter_map(keys);
         let chosen = match named().next() {
             Some(first) => named().find(fits).unwrap_or(first),
-            // No name, or one that nobody has: any certificate is as good as the first, if the client can verify it.
+            // No name, or a name of no certificate: chooses the first certificate that the client can verify.
             None => self.keys.iter().find(fits).or(self.keys.first())?,
         };
         Some(Arc::clone(chosen))

@@ -1,8 +1,8 @@
-//! The bytes of an HTTP/2 connection on their way to the HTTP library and back.
+//! The byte stream between the socket of an HTTP/2 connection and the HTTP library.
 //!
-//! Every frame is counted ([`Tally`]), and every header block is held back until it is whole and then judged
-//! ([`Blocks`]). The connection's [`Pulse`](crate::client::Pulse) is told when something comes, when a header block
-//! begins and ends, and when the client takes nothing.
+//! It counts every frame ([`Tally`]), and holds back every header block until it is complete and checked ([`Blocks`]).
+//! It reports to the connection's [`Pulse`](crate::client::Pulse) when bytes arrive, when a header block begins and
+//! ends, and when the client does not read.
 
 use std::cell::Cell;
 use std::io;
@@ -21,16 +21,16 @@ use super::frames::{
 use crate::client::Pulse;
 use crate::config::settings::Limits;
 
-/// Length of the preface that a client begins with (RFC 9113 §3.4).
+/// Length of the client's connection preface (RFC 9113 §3.4).
 const PREFACE: usize = 24;
-/// The longest frame that the library takes, since nothing else is announced (RFC 9113 §6.5.2).
+/// Maximum length of a frame: the default, since no other value is announced (RFC 9113 §6.5.2).
 const LONGEST: usize = 16_384;
-/// A header block may be longer than the limit of heads by so much, since the library refuses it in its own way then.
+/// A header block may be this much longer than the limit of heads; the library then refuses it.
 const BLOCK: usize = 4;
-/// Frames of one header block.
+/// Maximum number of frames of one header block.
 const CONTINUATIONS: usize = 64;
 
-/// Why the connection is to be ended; set by [`Watched`], looked at by what polls the connection.
+/// Why the connection must end. [`Watched`] sets it, and the task that polls the connection reads it.
 pub type Verdict = Rc<Cell<Option<Reason>>>;
 
 /// A stream whose frames are watched.
@@ -44,12 +44,12 @@ pub struct Watched<S> {
     blocks: Blocks,
     longest: usize,
     block: Block,
-    /// What the library is to have next, and how much of it it has.
+    /// The bytes for the library, and how many of them it has read.
     out: Vec<u8>,
     given: usize,
 }
 
-/// The first SETTINGS of the client, which belong to its preface (RFC 9113 §3.4).
+/// How much has arrived of the client's first SETTINGS frame, which belongs to the preface (RFC 9113 §3.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Greeting {
     Awaited,
@@ -57,26 +57,26 @@ enum Greeting {
     Complete,
 }
 
-/// A header block that is being gathered.
+/// An incomplete header block.
 #[derive(Default)]
 struct Block {
     open: bool,
-    /// That of the HEADERS frame.
+    /// The header of the HEADERS frame.
     first: Option<Frame>,
-    /// All of its frames as they came.
+    /// All of its frames, unchanged.
     raw: Vec<u8>,
-    /// Where the payload of the present frame begins in `raw`.
+    /// The start of the current frame's payload in `raw`.
     payload: usize,
-    /// The header block itself.
+    /// The header block, without frame headers.
     fields: Vec<u8>,
     last: bool,
     frames: usize,
-    /// The highest stream that a head was seen on.
+    /// The highest stream number of a request head.
     newest: u32,
 }
 
 impl<S> Watched<S> {
-    /// Watches a connection from its first byte.
+    /// Wraps a new connection.
     pub fn new(stream: S, pulse: Rc<Pulse>, limits: Arc<Limits>, verdict: Verdict) -> Watched<S> {
         Watched {
             stream,
@@ -93,7 +93,8 @@ impl<S> Watched<S> {
         }
     }
 
-    /// Does the library get these bytes as they are? They have neither a header block nor a part of a frame's header.
+    /// Whether the library can get these bytes unchanged: they contain neither a header block nor a part of a frame
+    /// header.
     fn passes(&self, mut bytes: &[u8]) -> bool {
         let mut walk = self.walk;
         if self.block.open || walk.unfinished() > 0 {
@@ -108,7 +109,7 @@ impl<S> Watched<S> {
         walk.unfinished() == 0
     }
 
-    /// Goes through what came. What the library is to have is left in `out`, unless it gets the bytes as they are.
+    /// Processes bytes from the client. The bytes for the library are in `out`, unless it gets them unchanged.
     fn go_through(&mut self, mut bytes: &[u8], rewrite: bool) -> Result<(), Reason> {
         self.pulse.hears();
         self.tally.turn(self.pulse.now());
@@ -159,7 +160,7 @@ impl<S> Watched<S> {
         Ok(())
     }
 
-    /// All of a frame has come.
+    /// A frame has arrived completely.
     fn end_frame(&mut self) -> Result<(), Reason> {
         if self.greeting == Greeting::Begun {
             self.greeting = Greeting::Complete;
@@ -216,7 +217,7 @@ impl Block {
         (self.open, self.first, self.frames) = (true, Some(frame), 0);
     }
 
-    /// Keeps no memory for blocks of unusual length.
+    /// Frees the memory of unusually long blocks.
     fn forget(&mut self) {
         for bytes in [&mut self.raw, &mut self.fields] {
             if bytes.capacity() > LONGEST {
@@ -225,7 +226,8 @@ impl Block {
         }
     }
 
-    /// Takes the fields out of the frame that has just ended; `false`: its padding or priority do not fit into it.
+    /// Extracts the header block fragment of the frame that has just ended; `false`: its padding or priority does not
+    /// fit into it.
     fn take_fields(&mut self) -> bool {
         let mut payload = self.raw.get(self.payload..).unwrap_or_default();
         let flags = self.first.filter(|_| self.frames == 1).map_or(0, |frame| frame.flags);
@@ -246,11 +248,11 @@ impl Block {
     }
 }
 
-/// Writes a header block in place of the one that began with `first`.
+/// Writes a header block that replaces the one which began with the frame `first`.
 fn write_block(out: &mut Vec<u8>, first: Frame, fields: &[u8]) {
     let mut pieces = fields.chunks(LONGEST).peekable();
     let mut frame = Frame { flags: first.flags & END_STREAM, ..first };
-    // A block is never empty that was replaced.
+    // A replaced block is never empty.
     while let Some(piece) = pieces.next() {
         frame.length = piece.len();
         if pieces.peek().is_none() {
@@ -307,9 +309,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(written))
     }
 
-    /// No: then the library copies small data frames into its buffer and sends the answers of many streams in one
-    /// record and one write, in place of one each. No: the library then gathers the head and the data of an answer into
-    /// one buffer, which becomes one TLS record.
+    /// Returns `false`: the library then copies small DATA frames into its buffer. It sends the responses of many
+    /// streams, and the head and data of one response, in one TLS record and one write.
     fn is_write_vectored(&self) -> bool {
         false
     }

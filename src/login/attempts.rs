@@ -32,7 +32,7 @@ pub(super) struct Attempts {
 pub(super) struct Claimant<'a> {
     /// The username.
     pub name: &'a str,
-    /// The user who is already signed in and confirms the password. Counted separately, so that strangers who guess
+    /// The user who is already signed in and confirms the password. Counted separately, so that attackers who guess
     /// passwords do not lock the user out.
     pub signed_in: Option<SubjectId>,
 }

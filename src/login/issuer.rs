@@ -108,14 +108,14 @@ pub struct Issuer {
 /// What every login job needs.
 pub(super) struct LoginService {
     pub(super) store: Store,
-    /// The entrance that logins come through; it appears in the audit trail.
+    /// The interface through which users log in; it appears in the audit trail.
     via: Via,
     attempts: Attempts,
     pub(super) session_ttl: Duration,
 }
 
 impl Issuer {
-    /// Creates an issuer for one entrance, and its handle.
+    /// Creates an issuer for one interface, and its handle.
     pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, errands) = mpsc::channel(QUEUE);
         let attempts = Attempts::new(settings, clock);

@@ -19,13 +19,13 @@ pub struct Actor {
     pub id: Option<SubjectId>,
     /// The username, or the name of the part of the gateway that acts.
     pub name: String,
-    /// The entrance that the change came through.
+    /// The interface through which the change was made.
     pub via: Via,
     /// The address of the client; `None`: the command line on this machine.
     pub from: Option<IpAddr>,
 }
 
-/// The entrance that a change came through.
+/// The interface through which a change was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Via {
     /// The gateway itself: `POST /gettoken/`, the account pages, keys that were sent unencrypted.
@@ -171,7 +171,7 @@ impl Actor {
 }
 
 impl Via {
-    /// All entrances.
+    /// All interfaces.
     pub const ALL: [Via; 4] = [Via::Gateway, Via::CommandLine, Via::Admin, Via::Api];
 
     /// Its name in the store and in lists.

@@ -83,7 +83,7 @@ pub enum LedgerError {
     #[error("no such token")]
     UnknownToken,
     /// The owner has the maximum number of live tokens.
-    #[error("user {owner} has {most} live tokens, the most that `tokens.max_per_user` allows; revoke one first")]
+    #[error("user {owner} has {most} live tokens, the maximum (`tokens.max_per_user`); revoke one first")]
     TooMany {
         /// The owner.
         owner: SubjectId,

@@ -93,13 +93,13 @@ pub enum InvalidUser {
     Id,
     /// The username is invalid.
     #[error(
-        "a user name has 1 to 150 characters, no control characters, not only white space, and at most 1024 bytes when \
+        "a username has 1 to 150 characters, no control characters, not only white space, and at most 1024 bytes when \
          percent-encoded"
     )]
     Name,
     /// The username contains invisible characters.
     #[error(
-        "a user name has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)"
+        "a username has no invisible characters (such as U+200B) and none that change the direction (such as U+202E)"
     )]
     Invisible,
     /// The e-mail address is invalid.

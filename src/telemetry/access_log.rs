@@ -154,7 +154,7 @@ impl LogWriter {
     }
 }
 
-/// Runs until the last sender is gone.
+/// Runs until the last sender is dropped.
 fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
     let outage = Outage::default();
     for Batch { mut bytes, lines, home } in batches {
@@ -194,7 +194,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(60);
 
-    /// A sink that a test reads, and that waits for leave before each write where `leave` is there.
+    /// A sink that a test reads. With `leave`, it waits for a message before each write.
     #[derive(Clone, Default)]
     struct Sink {
         written: Arc<Mutex<Vec<u8>>>,
@@ -211,7 +211,7 @@ mod tests {
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if let Some(leave) = &self.leave {
-                // An error: whoever gives leave is gone, and everything may pass.
+                // An error: the sender was dropped, so all writes may proceed.
                 let _ = leave.lock().unwrap().recv();
             }
             if self.broken { Err(io::ErrorKind::BrokenPipe.into()) } else { self.written.lock().unwrap().write(bytes) }

@@ -1,15 +1,15 @@
-//! The fixed list of what is counted.
+//! The fixed lists of outcomes, status classes and histogram buckets.
 //!
-//! Every label value but the route's name comes from an enum here, so that a worker counts by a small index into a
-//! preallocated array, and so that nothing a client sends can become a label. Used by [`super::Recorder`], by the
-//! access log and by the refusals of the gateway, which share the codes.
+//! Every label value except the name of a route comes from an enum here. So a worker counts with an index into a
+//! preallocated array, and no text of a client can become a label. [`super::Recorder`], the access log and the refusals
+//! of the gateway share these codes.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 macro_rules! outcomes { ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
-    /// How a request ended: one for each kind of refusal, and [`Outcome::Forwarded`].
+    /// How an exchange ended: one outcome for each kind of refusal, and [`Outcome::Forwarded`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub enum Outcome { $($(#[$doc])* $name,)+ }
 
@@ -20,7 +20,7 @@ macro_rules! outcomes { ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
         /// How many there are.
         pub const COUNT: usize = Outcome::ALL.len();
 
-        /// The stable word for it in logs and metrics.
+        /// The stable code in logs and metrics.
         pub const fn code(self) -> &'static str {
             match self { $(Outcome::$name => $code,)+ }
         }
@@ -28,45 +28,45 @@ macro_rules! outcomes { ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
 } }
 
 outcomes! {
-    /// The upstream's answer went to the client, whatever its status.
+    /// The upstream's response was sent to the client, whatever its status.
     Forwarded = "forwarded",
-    /// The gateway itself answered, as it was asked to.
+    /// The gateway itself answered the request successfully.
     Answered = "answered",
-    /// A password was right and its user got a token.
+    /// A login succeeded: the password was correct and the user got a token or session.
     LoggedIn = "logged_in",
-    /// There is no active user with this name and password.
+    /// A login failed: no active user has this name and password.
     LoginFailed = "login_failed",
-    /// A password was right, and its user has no token and gets none, since the store is only read.
+    /// The password was correct, but the user has no token and the store is read-only.
     NoToken = "no_token",
-    /// A login that does not say who wants to log in.
+    /// A login request without a valid username and password.
     LoginInvalid = "login_invalid",
-    /// The route needs a token and none was shown.
+    /// The route needs credentials and the request has none.
     NoCredentials = "no_credentials",
-    /// The `Authorization` field cannot be read as credentials.
+    /// The `Authorization` header is not valid credentials.
     MalformedCredentials = "malformed_credentials",
-    /// No store knows the token.
+    /// The store does not know the token.
     Unknown = "unknown",
-    /// The token was withdrawn.
+    /// The token was revoked.
     Revoked = "revoked",
-    /// The token's time is over.
+    /// The token has expired.
     Expired = "expired",
-    /// The token's owner is switched off.
+    /// The owner of the token is inactive.
     Inactive = "inactive",
-    /// The token ceased to count, or now means somebody else, while the request was under way.
+    /// The token was revoked or expired, or its user changed, during the exchange.
     TokenEnded = "token_ended",
-    /// A request with a session that another page may have sent.
+    /// A request with a session failed the CSRF check.
     Csrf = "csrf",
     /// The token lacks a scope of the route.
     Scope = "scope",
-    /// The token may only be used to read, or not from this address.
+    /// The token is read-only, or is not allowed from this address.
     Restricted = "restricted",
     /// Two servers could read the target differently.
     TargetAmbiguous = "target_ambiguous",
-    /// The authority is not one that this connection may ask for.
+    /// The host does not belong to this connection (421).
     Misdirected = "misdirected",
-    /// No route takes this target.
+    /// No route matches the target.
     NoRoute = "no_route",
-    /// The route does not take this method.
+    /// The route does not accept this method.
     Method = "method",
     /// The request body is longer than the route allows.
     BodyTooLarge = "body_too_large",
@@ -74,41 +74,41 @@ outcomes! {
     HeadTooLarge = "head_too_large",
     /// The target is longer than the limit.
     TargetTooLong = "target_too_long",
-    /// An `Expect` field asks for something other than `100-continue`.
+    /// The `Expect` header asks for something other than `100-continue`.
     ExpectationFailed = "expectation_failed",
-    /// The client asks too often.
+    /// The client exceeded a rate limit.
     TooManyRequests = "too_many_requests",
-    /// Too many logins and forms have begun whose bodies have not come.
+    /// Too many logins and forms have begun whose bodies have not arrived (`login.max_pending`).
     TooManyPending = "too_many_pending",
-    /// The client did not send its request in time.
+    /// The client did not send its request body in time.
     RequestTimeout = "request_timeout",
     /// The bytes of the request do not say clearly where it ends.
     BadFraming = "bad_framing",
-    /// The request came in clear where that is not allowed.
+    /// The request was sent unencrypted, which the listener refuses.
     PlaintextRefused = "plaintext_refused",
-    /// The request came in clear and was sent to the same target on `https`.
+    /// The request was sent unencrypted and was redirected to `https`.
     PlaintextRedirected = "plaintext_redirected",
-    /// No connection to an endpoint could be made.
+    /// No connection to an endpoint could be opened.
     OriginConnect = "origin_connect",
-    /// The endpoint closed the connection before its answer was complete.
+    /// The endpoint closed the connection before its response was complete.
     OriginReset = "origin_reset",
-    /// The endpoint's answer is not HTTP that we may pass on.
+    /// The endpoint's response is invalid or ambiguous HTTP.
     OriginBadResponse = "origin_bad_response",
-    /// The endpoint did not answer in time.
+    /// The endpoint did not respond in time.
     OriginTimeout = "origin_timeout",
-    /// As many requests as allowed wait for the upstream already.
+    /// The upstream has no free connection, and the maximum number of requests is waiting.
     OriginOverloaded = "origin_overloaded",
-    /// The client holds its share of the upstream's connections.
+    /// The client uses its whole share of the upstream's connections.
     UpstreamShare = "upstream_share",
-    /// Whether the token counts could not be found out.
+    /// The store is unavailable, so the token could not be checked.
     StoreUnavailable = "store_unavailable",
-    /// There was no room for a request body that had to be gathered.
+    /// The spool is full, so the request body could not be buffered.
     SpoolFull = "spool_full",
-    /// The disk failed on which a request body was gathered.
+    /// The request body could not be written to the spool folder.
     SpoolFailed = "spool_failed",
-    /// A defect of the gateway.
+    /// An internal error of the gateway.
     Internal = "internal",
-    /// The client went away before its answer was complete.
+    /// The client disconnected before its response was complete.
     ClientGone = "client_gone",
 }
 
@@ -119,7 +119,7 @@ impl Outcome {
         self as usize
     }
 
-    /// Did an endpoint fail, or could none be asked?
+    /// Whether an endpoint failed or could not be reached.
     pub const fn is_origin_failure(self) -> bool {
         matches!(
             self,
@@ -143,7 +143,7 @@ pub enum StatusClass {
     Redirection,
     /// 4xx.
     ClientError,
-    /// 5xx, and what is no status at all.
+    /// 5xx, and any number that is not a status.
     ServerError,
 }
 
@@ -168,7 +168,7 @@ impl StatusClass {
         }
     }
 
-    /// How metrics write it.
+    /// The label value in metrics.
     pub const fn label(self) -> &'static str {
         match self {
             StatusClass::Informational => "1xx",
@@ -186,28 +186,27 @@ impl StatusClass {
     }
 }
 
-/// Statuses that are counted by themselves, beside their class.
+/// Statuses that have a counter of their own, in addition to that of their class.
 pub const WATCHED: [u16; 4] = [401, 403, 429, 503];
 
-/// A number that one thread counts up and others read.
+/// A counter that one thread increments and others read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `amount`. For the one thread that writes; a second writer would lose counts.
+    /// Adds `amount`. Only the one writing thread may call this; a second writer would lose counts.
     pub fn add(&self, amount: u64) {
-        // A load and a store, no atomic addition: with a single writer nothing can come between, and it costs no bus
-        // lock.
+        // A load and a store instead of an atomic addition: there is a single writer, and this needs no bus lock.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
-    /// The count so far.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Upper bounds of the buckets of a [`Histogram`]: microseconds, and seconds as metrics write them.
+/// Upper bounds of the buckets of a [`Histogram`]: in microseconds, and as text in seconds for metrics.
 pub const BUCKETS: [(u64, &str); 18] = [
     (100, "0.0001"),
     (250, "0.00025"),
@@ -229,10 +228,10 @@ pub const BUCKETS: [(u64, &str); 18] = [
     (60_000_000, "60"),
 ];
 
-/// How long things took, in fixed buckets from 0.1 ms to a minute, and one for what took longer.
+/// A histogram of durations with fixed buckets from 0.1 ms to a minute, and one bucket for longer durations.
 #[derive(Debug)]
 pub struct Histogram {
-    /// One for each of [`BUCKETS`], not cumulative, and a last one for the rest.
+    /// One counter for each of [`BUCKETS`], not cumulative, and a last one for longer durations.
     counts: [Counter; BUCKETS.len() + 1],
     micros: Counter,
 }
@@ -254,12 +253,12 @@ impl Histogram {
         self.micros.add(micros);
     }
 
-    /// The count of each bucket, not cumulative; the last is for what took longer than all bounds.
+    /// The counter of each bucket, not cumulative; the last one counts longer durations.
     pub fn counts(&self) -> [u64; BUCKETS.len() + 1] {
         array::from_fn(|bucket| self.counts.get(bucket).map_or(0, Counter::get))
     }
 
-    /// All durations together, in microseconds.
+    /// The sum of all durations, in microseconds.
     pub fn micros(&self) -> u64 {
         self.micros.get()
     }

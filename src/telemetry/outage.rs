@@ -9,8 +9,8 @@ use tokio::time::Instant;
 /// A dependency that keeps failing and recovering is logged at most this often.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// The state of one dependency, and what the log has of it. All workers share one, so that an outage is one line and not
-/// one for each worker. The caller writes the line where a method says so.
+/// The state of one dependency, and what was logged about it. All workers share one `Outage`, so that an outage is one
+/// log line and not one per worker. The caller writes the line when a method says so.
 #[derive(Debug, Default)]
 pub struct Outage {
     /// Avoids the lock while nothing fails.
@@ -24,24 +24,24 @@ struct State {
     since: Option<Instant>,
     /// Failed attempts since the last logged end.
     failures: u64,
-    /// Was the beginning of this outage logged?
+    /// Whether the beginning of this outage was logged.
     told: bool,
     /// When the last end was logged.
     ended: Option<Instant>,
 }
 
-/// A logged outage that is over.
+/// A logged outage that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// Attempts that failed since the last logged end.
+    /// Number of failed attempts since the last logged end.
     pub failures: u64,
     /// How long it lasted.
     pub lasted: Duration,
 }
 
 impl Outage {
-    /// Notes a failed attempt. Returns `true` if the caller should log it: the outage is new, and the last one did not
-    /// end a moment ago.
+    /// Records a failed attempt. Returns `true` if the caller should log it: the outage is new, and the end of the last
+    /// one was not logged within [`QUIET`].
     #[must_use]
     pub fn failed(&self) -> bool {
         let (mut state, now) = (self.state(), Instant::now());
@@ -54,7 +54,7 @@ impl Outage {
         tells
     }
 
-    /// Notes a successful attempt. Returns what the caller should log if that ended a logged outage.
+    /// Records a successful attempt. Returns what the caller should log if this ended a logged outage.
     #[must_use]
     pub fn succeeded(&self) -> Option<Ended> {
         if !self.failing.load(Ordering::Relaxed) {
@@ -71,13 +71,13 @@ impl Outage {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Numbers are never left half-way, so a panic elsewhere spoils nothing.
+        // Each change is complete, so a panic elsewhere does not corrupt the state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ended {
-    /// How long it lasted, for the log: milliseconds.
+    /// The duration for the log, in milliseconds.
     pub fn lasted_ms(self) -> u64 {
         u64::try_from(self.lasted.as_millis()).unwrap_or(u64::MAX)
     }

@@ -9,7 +9,7 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
     /// Counters of the process; shared by its tasks.
     #[derive(Default)]
     pub struct ProcessCounters {
-        /// What limits turned away.
+        /// The refusals of limits.
         pub turned_away: Arc<TurnedAway>,
         /// The certificates in use.
         pub certificates: Mutex<Vec<CertificateGauge>>,
@@ -25,47 +25,47 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
 } }
 
 counts! {
-    /// Questions to the store about tokens.
+    /// Token lookups in the store.
     store_questions: "counter" "tokengate_store_questions_total",
-    /// Questions to the store that were not answered.
+    /// Token lookups in the store that failed.
     store_failures: "counter" "tokengate_store_failures_total",
-    /// Questions about unknown tokens that were not asked, since there were too many.
+    /// Lookups of unknown tokens that were skipped because of `store.unknown_per_second`.
     strangers_put_off: "counter" "tokengate_unknown_not_asked_total",
-    /// Identities served although nobody could be asked.
+    /// Requests of cached callers served while the store was unavailable.
     served_unasked: "counter" "tokengate_served_unasked_total",
     /// Entries of the change log that were applied.
     changes: "counter" "tokengate_changes_applied_total",
-    /// Looks at the change log that failed.
+    /// Failed reads of the change log.
     change_failures: "counter" "tokengate_change_log_failures_total",
-    /// Seconds since 1970 at which the change log was last read up to its end.
+    /// When the change log was last read to its end, in seconds since 1970.
     change_log_read: "gauge" "tokengate_change_log_read_timestamp_seconds",
     /// Tokens found in the shared cache.
     shared_hits: "counter" "tokengate_shared_cache_hits_total",
     /// Tokens not found in the shared cache.
     shared_misses: "counter" "tokengate_shared_cache_misses_total",
-    /// Entries of the shared cache from before a change.
+    /// Entries of the shared cache that were older than a change.
     shared_stale: "counter" "tokengate_shared_cache_stale_total",
     /// Entries of the shared cache that were forged, damaged or foreign.
     shared_rejected: "counter" "tokengate_shared_cache_rejected_total",
-    /// Questions to the shared cache that were not answered.
+    /// Lookups in the shared cache that failed.
     shared_errors: "counter" "tokengate_shared_cache_errors_total",
     /// Holds delivered to the shared cache.
     shared_holds: "counter" "tokengate_shared_cache_holds_total",
     /// Holds that wait to be delivered to the shared cache.
     shared_owed: "gauge" "tokengate_shared_cache_holds_owed",
-    /// Whether the shared cache can be asked; 0 also if there is none.
+    /// Whether the shared cache is connected; 0 also if there is none.
     shared_up: "gauge" "tokengate_shared_cache_up",
-    /// Uses of tokens written down.
+    /// Last uses of tokens that were stored.
     uses_written: "counter" "tokengate_uses_written_total",
-    /// Uses of tokens that were lost, since too many waited to be written.
+    /// Last uses of tokens that were lost because the queue was full.
     uses_lost: "counter" "tokengate_uses_lost_total",
-    /// Seconds by which the machine's clock was moved and is not followed yet.
+    /// Seconds by which the clock of the machine was moved and that token expiry does not follow yet.
     clock_step: "gauge" "tokengate_clock_step_seconds",
     /// Whether the last reload succeeded; 1 also before the first one.
     config_reload_ok: "gauge" "tokengate_config_reload_ok",
-    /// Number of the configuration in use, from 1 for the one of the start.
+    /// Number of the configuration in use; 1 is the one of the start.
     config_generation: "gauge" "tokengate_config_generation",
-    /// Seconds since 1970 at which the configuration in use was loaded.
+    /// When the configuration in use was loaded, in seconds since 1970.
     config_loaded: "gauge" "tokengate_config_loaded_timestamp_seconds",
     /// Bytes of request bodies that wait in the spool.
     spooled: "gauge" "tokengate_spooled_bytes",
@@ -82,7 +82,7 @@ pub struct CertificateGauge {
     pub is_current: bool,
 }
 
-/// One number.
+/// One counter or gauge.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
 
@@ -97,7 +97,7 @@ impl Count {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Adds an amount, unless the sum would exceed `most`. Returns whether it was added.
+    /// Adds an amount, unless the sum would exceed `most`. Returns `true` if the amount was added.
     pub fn add_within(&self, count: u64, most: u64) -> bool {
         let more = |value: u64| value.checked_add(count).filter(|value| *value <= most);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()

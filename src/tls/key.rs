@@ -1,21 +1,21 @@
-//! Why the TLS library refuses a private key: it only says that it does.
+//! Finds out why the TLS library refuses a private key, because the library does not say.
 
 use std::fmt;
 
 use rustls::pki_types::PrivateKeyDer;
 use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 
-/// What a key is that the TLS library does not support.
+/// The property of a key that the TLS library does not support.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnfitKey {
     /// RSA with fewer than 2048 bits.
     RsaTooShort {
-        /// Its bits.
+        /// Number of bits.
         bits: usize,
     },
     /// RSA with more than 8192 bits.
     RsaTooLong {
-        /// Its bits.
+        /// Number of bits.
         bits: usize,
     },
     /// An elliptic curve: its name, or its object identifier.
@@ -25,7 +25,7 @@ pub enum UnfitKey {
 }
 
 impl UnfitKey {
-    /// Looks for the cause; `None` if the key looks supported.
+    /// Finds the cause; `None` if the key appears to be supported.
     pub(super) fn of(key: &PrivateKeyDer<'_>) -> Option<UnfitKey> {
         match key {
             PrivateKeyDer::Pkcs1(key) => rsa(key.secret_pkcs1_der()),
@@ -35,7 +35,7 @@ impl UnfitKey {
         }
     }
 
-    /// How to mend it.
+    /// How to fix it.
     pub(super) fn mend(&self) -> &'static str {
         match self {
             UnfitKey::RsaTooShort { .. } => "make one of at least 2048 bits, and have its certificate issued",
@@ -117,7 +117,7 @@ fn curve(parameters: &[u8]) -> Option<UnfitKey> {
     Some(UnfitKey::Curve(name.to_owned()))
 }
 
-/// The content of a value with this tag, and what follows it.
+/// Returns the content of a value with this tag, and the bytes after it.
 fn value(tag: Tag, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (rest, any) = Any::from_der(der).ok()?;
     (any.tag() == tag).then_some((any.data, rest))

@@ -30,7 +30,7 @@ impl fmt::Display for TokenId {
 pub struct Account {
     /// Stable id.
     pub id: SubjectId,
-    /// User name, exactly as stored.
+    /// Username, exactly as stored.
     pub name: String,
     /// E-mail address; may be empty.
     pub email: String,

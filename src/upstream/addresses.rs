@@ -109,7 +109,7 @@ impl Addresses {
         }
     }
 
-    /// Replaces the addresses. Returns whether they are others than before, in whatever order.
+    /// Replaces the addresses. Returns whether the set of addresses has changed; their order does not matter.
     fn set(&self, new: Vec<SocketAddr>) -> bool {
         let mut all = self.0.all.write().unwrap_or_else(PoisonError::into_inner);
         let is_new = all.iter().collect::<BTreeSet<_>>() != new.iter().collect::<BTreeSet<_>>();

@@ -259,7 +259,7 @@ mod tests {
             let (far, _) = listener.accept().unwrap();
             let connection = Connection::new(Stream::Tcp(stream), LIMITS, 0);
             assert!(connection.is_open(true) && connection.is_open(false));
-            // The runtime gets no turn, so it is not notified.
+            // The runtime does not run in this test, so it does not notify the socket.
             if let Some(byte) = byte {
                 io::Write::write_all(&mut &far, &[byte]).unwrap();
             }

@@ -33,7 +33,7 @@ pub enum OriginFault {
     Unresolved,
     /// No connection could be opened.
     Connect,
-    /// No connection was free or could be opened in time.
+    /// No connection became free in time, or too many requests are waiting already.
     Overloaded,
     /// The connection ended before the response began.
     Reset,

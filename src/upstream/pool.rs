@@ -25,7 +25,7 @@ pub struct EndpointPool {
     limits: Cell<PoolLimits>,
     /// The version of the endpoint's addresses that the connections were last compared with.
     addresses: Cell<u64>,
-    /// The configuration does not have it any more: connections are not kept after their last request.
+    /// The configuration no longer has this endpoint: connections close after their current request.
     retired: Cell<bool>,
     tally: Arc<EndpointTally>,
     idle: RefCell<VecDeque<Idle>>,
@@ -39,7 +39,7 @@ pub struct EndpointPool {
 /// Limits of one pool.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolLimits {
-    /// Most connections.
+    /// Maximum number of connections.
     pub connections: usize,
     /// How long an unused connection is kept.
     pub idle: Duration,

@@ -20,7 +20,7 @@ async fn each_page_has_a_title_one_heading_landmarks_and_labels() {
         (at("edit"), "Edit alice", "alice@example.test"),
         (at("groups"), "Groups of alice", "Member of"),
         (at("password"), "Password of alice", "New password"),
-        (at("rights"), "Rights of alice", "Superuser"),
+        (at("rights"), "Permissions of alice", "Superuser"),
         (at("delete"), "Delete alice", "cannot be undone"),
         (at("tokens/add"), "New token for alice", "Login token"),
         ("/tokens".to_owned(), "Tokens", "Unused for 90 days"),

@@ -33,14 +33,14 @@ def becomes(wanted, key):
 
 def sign_in(page, typed=password, name=user, to="/"):
     page.goto(f"{admin}{to}")
-    page.get_by_label("User name").fill(name)
+    page.get_by_label("Username").fill(name)
     page.get_by_label("Password").fill(typed)
     follow(page, page.get_by_role("button", name="Sign in"))
 
 
 def sign_in_by_keys(page):
     page.goto(admin)
-    expect(page.get_by_label("User name")).to_be_focused()
+    expect(page.get_by_label("Username")).to_be_focused()
     page.keyboard.type(user)
     page.keyboard.press("Tab")
     page.keyboard.type(password)
@@ -74,7 +74,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     sign_in_by_keys(page)
     expect(page).to_have_url(f"{admin}/users")
     page.get_by_role("link", name="Add a user").click()
-    page.get_by_label("User name").fill("bob")
+    page.get_by_label("Username").fill("bob")
     page.get_by_label("Groups").fill("editors\nauthors")
     page.get_by_label("Your own password").fill(password)
     page.get_by_role("button", name="Add the user").click()
@@ -117,7 +117,7 @@ def a_user_is_made_and_gets_tokens(page, scripts):
     becomes(200, new)
 
     follow(page, page.get_by_role("link", name="Tokens", exact=True).first)
-    page.get_by_label("Owner's user name").fill("bob")
+    page.get_by_label("Owner's username").fill("bob")
     follow(page, page.get_by_role("button", name="Search"))
     page.get_by_label(f"Select token {new[:8]} of bob").check()
     page.locator("summary", has_text="Revoke the selected tokens").click()

@@ -78,7 +78,7 @@ print(User.objects.get(username='alice').pk, *Token.objects.filter(user__usernam
     let [dave] = remarks(&first, "dave")[..] else { panic!("{first}") };
     assert!(dave.ends_with("skipped: the key contains characters that cannot be sent in a header, or is too long"));
     let [eve, token] = remarks(&first, "eve\n")[..] else { panic!("{first}") };
-    assert!(eve.starts_with("skipped: a user name has") && token.ends_with("skipped: the user was skipped"), "{first}");
+    assert!(eve.starts_with("skipped: a username has") && token.ends_with("skipped: the user was skipped"), "{first}");
 
     let shown = user(&folder, "alice");
     assert_eq!(shown["id"].to_string(), id);

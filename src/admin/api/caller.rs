@@ -40,7 +40,7 @@ struct Known {
 }
 
 impl Call {
-    /// The caller with access to the desk.
+    /// The caller, who can run operations.
     pub(super) fn acting(&self) -> Acting<'_> {
         self.api.desk.act_for(self.caller())
     }
@@ -68,7 +68,7 @@ impl FromRequestParts<Arc<Api>> for Call {
 
 /// Refuses requests whose token does not allow its owner to use the API.
 pub(super) async fn authenticate(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    // The door inserts the client address; it is missing only in tests without a door.
+    // The server inserts the client address; it is missing only in tests without a server.
     let from = request.extensions().get::<Client>().map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0.ip());
     match api.recognise(request.headers(), from).await {
         Ok(known) => {

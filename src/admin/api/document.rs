@@ -40,7 +40,7 @@ const ALWAYS: [(&str, &str, &str); 6] = [
     (
         "403",
         "NotAllowed",
-        "The token or its owner may not do that, or the request is for an unknown host or comes from another site.",
+        "The token or its owner has no permission for this, or the request is for an unknown host or comes from another site.",
     ),
     ("422", "Invalid", "The request is well-formed, but a value is not valid."),
     ("429", "Throttled", "Too many attempts, or too much at once."),

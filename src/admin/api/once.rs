@@ -3,7 +3,7 @@
 //! A client that lost the response retries with the same `Idempotency-Key` and gets the same response. Responses are
 //! kept in the memory of this process: a restart drops them, and other gateways do not have them.
 //!
-//! A replay reveals a key. [`Call::once`] therefore checks the caller's current rights first, and replays only
+//! A replay reveals a key. [`Call::once`] therefore checks the caller's current permissions first, and replays only
 //! resources that still exist and are still valid.
 
 use std::collections::HashMap;
@@ -93,7 +93,7 @@ impl Call {
     /// Creates a resource, or replays the response if the same token sent the same request before.
     ///
     /// # Errors
-    /// [`Problem`], also if the caller has lost the right to create it, or if the created resource is gone.
+    /// [`Problem`], also if the caller has lost the permission to create it, or if the created resource was deleted.
     pub(super) async fn once<C: Creation>(self, Name(name): Name, creation: C) -> Result<Response, Problem> {
         creation.may(&self.acting()).await?;
         let Some((key, request)) = name else { return Ok(creation.make(&self.acting()).await?.answer()) };

@@ -26,7 +26,7 @@ pub(super) enum Code {
     Malformed,
     /// 401: no valid token.
     Unauthenticated,
-    /// 403: the token, or its owner, may not do that.
+    /// 403: the token, or its owner, has no permission for the request.
     NotAllowed,
     /// 404: there is no such user, token or path.
     NotFound,

@@ -147,7 +147,7 @@ async fn revoke_all(call: Call, id: Id) -> Result<Json<Revoked>, Problem> {
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses(
         (status = 200, description = "The token already existed.", body = Issued),
-        (status = 201, description = "It was made.", body = Issued,
+        (status = 201, description = "The token was created.", body = Issued,
             headers(("Location" = String, description = "The path of the token.")))))]
 async fn login(call: Call, id: Id) -> Result<(StatusCode, [(HeaderName, String); 1], Json<Issued>), Problem> {
     let issued = call.acting().login_token(id.of_user()).await?;

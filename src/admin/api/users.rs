@@ -114,7 +114,7 @@ async fn set_active(call: Call, id: Id, Body(Active { active }): Body<Active>) -
     found(&call, id.of_user()).await
 }
 
-/// Sets or removes staff and superuser rights
+/// Sets or removes staff and superuser permissions
 ///
 /// For superusers. Callers cannot change themselves.
 #[utoipa::path(put, path = "/users/{id}/rights", operation_id = "set_user_rights", tag = "users", request_body = Rights,

@@ -9,7 +9,7 @@ use crate::token::SubjectId;
 /// Reason why an action failed. The text may be shown to the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
-    /// The caller may not do it.
+    /// The caller has no permission.
     #[error("{0}")]
     NotAllowed(&'static str),
     /// There is no such user.
@@ -28,7 +28,7 @@ pub enum DeskError {
     #[error("this is the last active superuser with a password; at least one must remain")]
     LastSuperuser,
     /// The password is wrong, or the user may not use the admin application.
-    #[error("wrong password, or the user may not do that")]
+    #[error("wrong password, or the user has no permission")]
     WrongPassword,
     /// Too many attempts, or the server is busy. Retry after this time.
     #[error("too many attempts")]

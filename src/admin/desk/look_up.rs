@@ -45,7 +45,7 @@ impl Acting<'_> {
         }
         if found.others && found.tokens.is_empty() {
             return Err(DeskError::NotAllowed(
-                "only superusers may manage the owner of this key; tell a superuser at once",
+                "only superusers can manage the owner of this key; tell a superuser at once",
             ));
         }
         Ok(found)

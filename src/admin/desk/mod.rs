@@ -3,7 +3,7 @@
 //! The pages and the JSON API both act through an [`Acting`], a caller at the [`Desk`]. It checks permissions, acts on
 //! the caller's behalf for the audit trail, and reports failures as one error type.
 //!
-//! | who | may |
+//! | role | permissions |
 //! |---|---|
 //! | superuser
 //! everything, except deactivating, demoting or deleting themselves |
@@ -57,7 +57,7 @@ pub struct Desk {
 pub enum Rights {
     /// Manages tokens of ordinary users.
     Staff,
-    /// May do everything.
+    /// Has all permissions.
     Superuser,
 }
 
@@ -151,7 +151,7 @@ impl Caller {
     pub fn needs_superuser(&self) -> Result<(), DeskError> {
         match self.rights {
             Rights::Superuser => Ok(()),
-            Rights::Staff => Err(DeskError::NotAllowed("only superusers may do that")),
+            Rights::Staff => Err(DeskError::NotAllowed("only superusers can do this")),
         }
     }
 }
@@ -178,7 +178,7 @@ impl Acting<'_> {
         if self.caller.rights == Rights::Superuser {
             return Ok(self.desk.audit.entries(query).await?);
         }
-        let user = query.user.ok_or(DeskError::NotAllowed("only superusers may see the whole audit trail"))?;
+        let user = query.user.ok_or(DeskError::NotAllowed("only superusers can see the whole audit trail"))?;
         self.user(user).await?;
         // The name may have belonged to a different user before.
         Ok(self.desk.audit.entries(&AuditQuery { user_name: None, ..query.clone() }).await?)

@@ -91,12 +91,12 @@ impl Acting<'_> {
         Ok(self.store.accounts.set_groups(id, groups).await?)
     }
 
-    /// Sets or removes another user's staff and superuser rights.
+    /// Sets or removes another user's staff and superuser permissions.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
     pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
-        self.needs_another_user(id, "you cannot change your own rights; ask another superuser")?;
+        self.needs_another_user(id, "you cannot change your own permissions; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
 

@@ -1,60 +1,60 @@
 //! Lines over time, drawn as SVG.
 //!
-//! No script, no style but the classes of the style sheet, and words for those who do not see it. The drawing is
-//! stretched to its place; what stands at its axes is text of the page, so that it has one size everywhere and no line
-//! runs over it. A value that is no finite number is a gap.
+//! A chart uses no script, and no style except the classes of the style sheet. It has a text description for screen
+//! readers. The browser stretches the drawing. The labels of the axes are text of the page, so that they keep their
+//! size. A value that is not a finite number is a gap.
 
 use std::fmt::{self, Write};
 
 use crate::telemetry::history::float;
 
-/// The drawing, in units of its own; the page stretches it. The highest value is on top, 0 at the bottom.
+/// The size of the drawing in its own units; the page stretches it. The highest value is at the top, 0 at the bottom.
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 200.0;
 
-/// Lines over time.
+/// A chart of lines over time.
 #[derive(Clone, Debug)]
 pub struct Chart {
-    /// Tells it from other charts of the page; letters only.
+    /// Identifies the chart on its page; letters only.
     pub id: &'static str,
-    /// What it shows.
+    /// The name.
     pub title: &'static str,
-    /// What its values are.
+    /// The unit of the values.
     pub unit: Unit,
-    /// The lines, the most important last. All have as many values.
+    /// The lines, the most important last. All have the same number of values.
     pub lines: Vec<Line>,
-    /// How far back it reaches.
+    /// The period, in minutes.
     pub minutes: u64,
 }
 
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What it shows.
+    /// The name.
     pub name: &'static str,
-    /// Its class in the style sheet.
+    /// The class in the style sheet.
     pub look: &'static str,
-    /// Is the space beneath it filled?
+    /// Whether the space below the line is filled.
     pub filled: bool,
-    /// Oldest first; `None` is a gap.
+    /// The values, oldest first; `None` is a gap.
     pub values: Vec<Option<f64>>,
 }
 
-/// What values are.
+/// The unit of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// So many in a second.
+    /// Events per second.
     PerSecond,
     /// A share, from 0 to 1.
     Share,
-    /// A time in seconds.
+    /// A duration in seconds.
     Seconds,
-    /// A number of things.
+    /// A number.
     Count,
 }
 
 impl Chart {
-    /// The drawing.
+    /// Returns the drawing as SVG.
     pub fn svg(&self) -> String {
         let mut svg = String::with_capacity(8 << 10);
         // Writing into a String cannot fail.
@@ -62,13 +62,14 @@ impl Chart {
         svg
     }
 
-    /// For each line its look, its name, and in words its newest value and its highest, if there is any.
+    /// Returns, for each line, the class, the name, the formatted newest value and, if there is one, the formatted
+    /// highest value.
     pub fn legend(&self) -> Vec<(&'static str, &'static str, String, Option<String>)> {
         let peak = |line: &Line| bounds(&line.values).map(|(_, most)| self.unit.words(most));
         self.lines.iter().map(|line| (line.look, line.name, self.newest(line), peak(line))).collect()
     }
 
-    /// What stands below the drawing, from the left to the right, at places that are as far from one another.
+    /// Returns the labels of the time axis from left to right, at equal distances.
     pub fn times(&self) -> Vec<String> {
         let (minutes, parts) = (self.minutes, self.parts());
         let ago = |part: u64| format!("−{}", minutes.saturating_sub(part * minutes / parts));
@@ -76,24 +77,24 @@ impl Chart {
         [format!("−{minutes} min")].into_iter().chain(rest).collect()
     }
 
-    /// Into how many parts of whole minutes the time is divided.
+    /// The number of parts, of whole minutes, into which the time axis is divided.
     fn parts(&self) -> u64 {
         (3..=5).rev().find(|parts| self.minutes.is_multiple_of(*parts)).unwrap_or(1)
     }
 
-    /// What the lines of the grid stand for, from the top to the bottom.
+    /// Returns the labels of the horizontal grid lines from top to bottom.
     pub fn scale(&self) -> [String; 3] {
         let top = self.top();
         [self.unit.words(top), self.unit.words(top / 2.0), "0".to_owned()]
     }
 
-    /// The value on top.
+    /// The value of the upper edge.
     fn top(&self) -> f64 {
         self.unit.top(bounds(self.lines.iter().flat_map(|line| &line.values)).map_or(0.0, |(_, most)| most))
     }
 
     fn newest(&self, line: &Line) -> String {
-        // Where nothing happened in the newest point there is no value, and that is what is to be said.
+        // If the newest point has no value, the legend shows a dash and not an older value.
         let newest = line.values.last().copied().flatten().filter(|value| value.is_finite());
         newest.map_or("–".to_owned(), |value| self.unit.words(value))
     }
@@ -133,7 +134,7 @@ impl Chart {
     }
 }
 
-/// Piece by piece between gaps: a path, or a dot where a value stands alone.
+/// Draws each piece between two gaps: a path, or a dot if the piece is a single value.
 fn draw_line(svg: &mut String, line: &Line, top: f64) -> fmt::Result {
     let steps = u64::try_from(line.values.len()).unwrap_or(u64::MAX).saturating_sub(1).max(1);
     let step = WIDTH / float(steps);
@@ -152,7 +153,7 @@ fn draw_piece(svg: &mut String, line: &Line, piece: &[(f64, f64)]) -> fmt::Resul
     let look = line.look;
     let (first, last) = match piece {
         [] => return Ok(()),
-        // A line without length, whose ends are round however the drawing is stretched.
+        // A line of length zero has round ends, so it stays a dot even if the drawing is stretched.
         [(x, y)] => return write!(svg, "<path class=\"dot {look}\" d=\"M{x:.1} {y:.1}H{x:.1}\"/>"),
         [(first, _), .., (last, _)] => (first, last),
     };
@@ -166,7 +167,7 @@ fn draw_piece(svg: &mut String, line: &Line, piece: &[(f64, f64)]) -> fmt::Resul
     write!(svg, "<path class=\"line {look}\" d=\"{path}\"/>")
 }
 
-/// The least and the most of the values that are there.
+/// The lowest and the highest value; `None` if there is none.
 fn bounds<'a>(values: impl IntoIterator<Item = &'a Option<f64>>) -> Option<(f64, f64)> {
     let values = values.into_iter().flatten().copied().filter(|value| value.is_finite());
     values.fold(None, |bounds, value| {
@@ -176,7 +177,7 @@ fn bounds<'a>(values: impl IntoIterator<Item = &'a Option<f64>>) -> Option<(f64,
 }
 
 impl Unit {
-    /// A value in words: `12.5/s`, `0.4%`, `3.2 ms`.
+    /// Formats a value: `12.5/s`, `0.4%`, `3.2 ms`.
     pub fn words(self, value: f64) -> String {
         match self {
             Unit::PerSecond => format!("{}/s", short(value)),
@@ -188,7 +189,7 @@ impl Unit {
         }
     }
 
-    /// The end of an axis on which this value is the highest: a round number that is not below it.
+    /// The upper end of an axis whose highest value is this one: a round number that is not below it.
     fn top(self, highest: f64) -> f64 {
         let least = match self {
             Unit::PerSecond => 1.0,
@@ -205,10 +206,10 @@ impl Unit {
     }
 }
 
-/// A number in three digits or so: `0.25`, `12.5`, `980`, `1.2k`, `35M`.
+/// Formats a number with about three digits: `0.25`, `12.5`, `980`, `1.2k`, `35M`.
 fn short(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    // From where it would be written as 1000 of the smaller unit.
+    // From this value on, rounding would give 1000 of the smaller unit.
     let (value, unit) =
         units.iter().find(|(size, _)| value >= size * 0.9995).map_or((value, ""), |(size, unit)| (value / size, *unit));
     let text = match value {
@@ -221,7 +222,7 @@ fn short(value: f64) -> String {
     if text == "0" && value > 0.0 { format!("<0.01{unit}") } else { format!("{text}{unit}") }
 }
 
-/// Text within the drawing.
+/// Text in the drawing, escaped for SVG.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -252,7 +253,7 @@ mod tests {
         of(unit, values).svg()
     }
 
-    /// All numbers within attributes of places, each of which must be within the drawing.
+    /// All coordinates in attributes; each must be inside the drawing.
     fn places(svg: &str) -> Vec<f64> {
         let texts = svg.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next());
         let numbers =

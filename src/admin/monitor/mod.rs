@@ -1,6 +1,7 @@
-//! What the gateway is doing: its traffic ([`traffic`]) and its state ([`status`]), and how that is drawn ([`chart`]).
+//! The traffic ([`traffic`]) and the status ([`status`]) of the gateway, and the charts of the traffic ([`chart`]).
 //!
-//! Many pages and programs may ask at once: what they are shown is made once for each sample and kept until the next.
+//! Many pages and programs can request the traffic at once. So each text is rendered once per sample and cached until
+//! the next sample.
 
 pub mod chart;
 mod reload;
@@ -20,16 +21,16 @@ pub use status::Status;
 use traffic::NO_ROUTE;
 pub use traffic::{Figures, Moment, Names, Row, Subject, Traffic};
 
-/// Most texts that are kept; one has up to 100 KB.
+/// Maximum number of cached texts; one has up to 100 KB.
 const KEPT: usize = 16;
 
 /// Returns the present state of the gateway.
 pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
 
-/// Returns the routes and upstreams of the present configuration.
+/// Returns the routes and upstreams of the configuration in use.
 pub type AskNames = Arc<dyn Fn() -> Names + Send + Sync>;
 
-/// What the gateway is doing.
+/// Traffic and status of the gateway.
 pub struct Monitor {
     history: Arc<History>,
     names: AskNames,
@@ -38,33 +39,33 @@ pub struct Monitor {
     shown: Mutex<Shown>,
 }
 
-/// What was shown last.
+/// The rendered texts of one sample.
 #[derive(Default)]
 struct Shown {
-    /// Of which sample it is.
+    /// The number of the sample.
     version: u64,
     texts: HashMap<(Form, Subject, Reach), Arc<str>>,
 }
 
-/// In which form traffic is shown.
+/// The form in which the traffic is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Form {
-    /// The living part of a page.
+    /// The part of a page that the browser refreshes.
     Page,
-    /// The answer to a program.
+    /// JSON, for programs.
     Json,
 }
 
 impl Monitor {
-    /// A monitor of the traffic in `history`.
+    /// Creates a monitor of the traffic in `history`.
     pub fn new(history: Arc<History>, names: AskNames, status: AskStatus, reloads: ReloadHandle) -> Monitor {
         Monitor { history, names, status, reloads, shown: Mutex::default() }
     }
 
-    /// Has the gateway reload its configuration, for this user.
+    /// Reloads the configuration on behalf of this user.
     ///
     /// # Errors
-    /// Everything that is wrong; the running configuration stays.
+    /// All problems; the running configuration stays in use.
     pub async fn reload(&self, user: &str) -> Outcome {
         self.reloads.reload(format!("the admin application, by {user}")).await
     }
@@ -92,10 +93,10 @@ impl Monitor {
         (self.names)().upstreams.into_iter().find(|upstream| upstream == name).map(Subject::Upstream)
     }
 
-    /// What is shown of a subject: made by `draw`, once for each sample and form.
+    /// Returns the text for a subject. `draw` renders it once per sample and form.
     ///
     /// # Errors
-    /// What `draw` says.
+    /// The error of `draw`.
     pub(super) async fn shown<E>(
         &self,
         form: Form,
@@ -119,7 +120,7 @@ impl Monitor {
 }
 
 impl Traffic {
-    /// The charts of what was asked for.
+    /// Returns the charts for a subject.
     pub fn charts(&self, subject: &Subject) -> Vec<Chart> {
         let is_upstream = matches!(subject, Subject::Upstream(_));
         let figure = |pick: fn(&Figures) -> Option<f64>| self.values(|moment| pick(&moment.figures));

@@ -1,4 +1,4 @@
-//! What the gateway is set up to do and how it is, as plain data. Nothing secret is in it.
+//! Configuration and state of the gateway, as plain data without secrets.
 
 use std::fmt::Display;
 
@@ -7,52 +7,52 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 
-/// A certificate that ends in fewer days is worth a warning.
+/// A certificate that expires within this number of days gets a warning.
 const SOON: i64 = 21;
 
-/// What the gateway is set up to do, and how it is.
+/// Configuration and state of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
-    /// The running version.
+    /// The version of the program.
     pub version: &'static str,
-    /// Since when.
+    /// When the process started.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, format = DateTime)]
     pub started: Timestamp,
-    /// The file that its configuration was read from then; `None`: there is none.
+    /// The configuration file; `None`: the configuration is not from a file.
     pub configuration: Option<String>,
-    /// How it was last reloaded.
+    /// The outcome of the last reload.
     pub reload: ReloadStatus,
     /// Threads that serve requests.
     pub workers: usize,
-    /// What the gateway answers itself, then in the order of the configuration.
+    /// Routes: first those that the gateway answers itself, then the others in the order of the configuration.
     pub routes: Vec<RouteStatus>,
-    /// In the order of the configuration.
+    /// Upstreams, in the order of the configuration.
     pub upstreams: Vec<UpstreamStatus>,
-    /// In the order of their names.
+    /// Certificates, ordered by name.
     pub certificates: Vec<CertificateStatus>,
-    /// Users and tokens.
+    /// The store of users and tokens.
     pub store: StoreStatus,
-    /// The cache that gateways share; `None`: there is none.
+    /// The shared cache; `None`: there is none.
     pub shared_cache: Option<SharedCacheStatus>,
-    /// What tells of the changes of others as they happen.
+    /// The feeds: connections on which changes are pushed.
     pub feeds: Vec<FeedStatus>,
 }
 
 /// The configuration in use, and the outcome of the last reload.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReloadStatus {
-    /// Counts configurations, from 1 for the one of the start.
+    /// The number of this configuration; 1 is the one of the start.
     pub generation: u64,
     /// When the configuration in use was loaded.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, format = DateTime)]
     pub loaded: Timestamp,
-    /// When a reload failed after that; `None`: none did.
+    /// When a later reload failed; `None`: none has failed.
     #[serde(serialize_with = "as_optional_text")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub failed: Option<Timestamp>,
-    /// What was wrong.
+    /// The problems of that reload.
     pub problems: Vec<String>,
 }
 
@@ -65,17 +65,17 @@ pub struct RouteStatus {
     pub host: String,
     /// The path, with `*` behind a prefix.
     pub path: String,
-    /// Methods; empty: all usual ones.
+    /// Methods; empty: the default methods.
     pub methods: Vec<String>,
     /// `required`, `optional` or `none`.
     pub auth: &'static str,
-    /// What is accepted: `token`, `session`.
+    /// Accepted credentials: `token`, `session`.
     pub credentials: Vec<&'static str>,
-    /// Scopes that a token needs, all of them.
+    /// The scopes that a token needs, all of them.
     pub scopes: Vec<String>,
-    /// Where it leads; empty: the gateway answers itself.
+    /// The upstream; empty: the gateway answers itself.
     pub upstream: String,
-    /// What else is special: limits and ways, in words.
+    /// Limits and other settings that differ from the default, as text.
     pub limits: Vec<String>,
 }
 
@@ -84,22 +84,22 @@ pub struct RouteStatus {
 pub struct UpstreamStatus {
     /// Its name.
     pub name: String,
-    /// Most connections to each endpoint.
+    /// Maximum number of connections to each endpoint.
     pub max_connections: usize,
-    /// Its members.
+    /// The endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }
 
-/// A member of an upstream.
+/// An endpoint of an upstream.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct EndpointStatus {
     /// `host:port`, or a Unix socket.
     pub address: String,
     /// Whether it can be reached.
     pub state: EndpointState,
-    /// Connections that are open.
+    /// Number of open connections.
     pub connections: u64,
-    /// Attempts to connect that failed, since the start.
+    /// Number of failed connection attempts since the start.
     pub failures: u64,
 }
 
@@ -107,11 +107,11 @@ pub struct EndpointStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointState {
-    /// Nobody has tried.
+    /// No connection was attempted yet.
     Untried,
-    /// The last attempt to connect succeeded.
+    /// The last connection attempt succeeded.
     Reachable,
-    /// The last attempt failed.
+    /// The last connection attempt failed.
     Unreachable,
 }
 
@@ -120,15 +120,15 @@ pub enum EndpointState {
 pub struct CertificateStatus {
     /// Its name in the configuration.
     pub name: String,
-    /// Hosts that it is for: names and addresses.
+    /// The names and addresses of its hosts.
     pub hosts: Vec<String>,
-    /// When it ends.
+    /// When it expires.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
-    /// How many whole days are left; negative once it has ended.
+    /// Whole days until it expires; negative after that.
     pub days_left: i64,
-    /// Will it end soon, or has it?
+    /// Whether it expires soon or has expired.
     pub ends_soon: bool,
 }
 
@@ -137,53 +137,53 @@ pub struct CertificateStatus {
 pub struct StoreStatus {
     /// `SQLite`, `PostgreSQL` or `Django database`.
     pub kind: &'static str,
-    /// Where it is, without anything secret.
+    /// The address, without secrets.
     pub place: String,
     /// Does it answer?
     pub is_up: bool,
-    /// When its log of changes was last read to the end.
+    /// When the change log was last read to its end.
     #[serde(serialize_with = "as_text")]
     #[schema(value_type = String, format = DateTime)]
     pub log_read: Timestamp,
-    /// Questions about tokens since the start.
+    /// Number of token lookups since the start.
     pub questions: u64,
-    /// Those that were not answered.
+    /// Number of failed lookups.
     pub failures: u64,
 }
 
-/// The cache that gateways share.
+/// The shared cache.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SharedCacheStatus {
-    /// Where it is.
+    /// The address, without secrets.
     pub place: String,
     /// Does it answer?
     pub is_up: bool,
-    /// Why it does not, once that is known.
+    /// Why it is down, once that is known.
     pub trouble: Option<String>,
-    /// Share of tokens that it knew.
+    /// Hit rate, from 0 to 1.
     pub hit_rate: Option<f64>,
-    /// Changes that it is still to be told of.
+    /// Number of changes that are not delivered to it yet.
     pub owed: usize,
 }
 
-/// What tells of changes as they happen; without one the log is read now and then.
+/// A feed of changes. Without one, the gateway polls the change log.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct FeedStatus {
-    /// Whose.
+    /// The name.
     pub name: &'static str,
-    /// Does it hear?
+    /// Whether it is connected.
     pub is_up: bool,
 }
 
 impl SharedCacheStatus {
-    /// A cache that nobody has asked.
+    /// A shared cache without lookups.
     pub fn unused(place: String) -> SharedCacheStatus {
         SharedCacheStatus { place, is_up: false, trouble: None, hit_rate: None, owed: 0 }
     }
 }
 
 impl CertificateStatus {
-    /// A certificate as it is at `now`.
+    /// Describes a certificate at the time `now`.
     pub fn new(name: &str, hosts: &[String], not_after: Timestamp, now: Timestamp) -> CertificateStatus {
         let days_left = not_after.as_seconds().saturating_sub(now.as_seconds()).div_euclid(86_400);
         CertificateStatus {

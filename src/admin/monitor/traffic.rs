@@ -1,4 +1,4 @@
-//! The traffic of the last minutes as plain figures: what the page draws, and what a program may read.
+//! The traffic of the last minutes as plain figures, for the page and for the API.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,41 +13,41 @@ use crate::telemetry::history::{Counts, Durations, Point, Reach, RouteName, Wind
 /// Shown in place of a name for requests that matched no route.
 pub(super) const NO_ROUTE: &str = "-";
 
-/// What is looked at.
+/// The requests that are shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// All requests.
     All,
     /// Requests of the route with this name; `None` stands for requests that matched no route.
     Route(RouteName),
-    /// Requests for the upstream with this name.
+    /// Requests sent to the upstream with this name.
     Upstream(String),
 }
 
 /// The traffic of the last minutes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Traffic {
-    /// How far back it reaches.
+    /// The period, in minutes.
     pub minutes: u64,
-    /// How long each point lasts.
+    /// The length of each point, in seconds.
     pub seconds_per_point: u64,
-    /// Of what was asked for, oldest first; `null` where nothing is known.
+    /// The points of the selected requests, oldest first; `null` for a gap.
     pub points: Vec<Option<Moment>>,
-    /// All of that time together, of each route that had requests, the busiest first.
+    /// The totals of the period for each route that had requests, the busiest first.
     pub routes: Vec<Row>,
-    /// The same of each upstream, in the order of the configuration.
+    /// The totals of the period for each upstream, in the order of the configuration.
     pub upstreams: Vec<Row>,
 }
 
-/// What happened in the time of one point.
+/// One point.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Moment {
-    /// Of requests.
+    /// The figures of the requests.
     #[serde(flatten)]
     pub figures: Figures,
-    /// Share of tokens whose meaning was in memory; of all requests alone.
+    /// Cache hit rate of token lookups; only for all requests.
     pub cache_hit_rate: Option<f64>,
-    /// Client connections that were open; of all requests alone.
+    /// Number of open client connections; only for all requests.
     pub connections: Option<u64>,
 }
 
@@ -55,41 +55,41 @@ pub struct Moment {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = TrafficRow)]
 pub struct Row {
-    /// Its name; of requests that matched no route `-`.
+    /// The name; `-` for requests that matched no route.
     pub name: String,
-    /// How many requests.
+    /// Number of requests.
     pub requests: u64,
-    /// The rest.
+    /// The other figures.
     #[serde(flatten)]
     pub figures: Figures,
 }
 
-/// Figures of some requests in some time. Shares are from 0 to 1, times in seconds; `None` where there was no request.
+/// Figures of a set of requests in a period. Shares are from 0 to 1, durations in seconds; `None` without requests.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Figures {
-    /// Requests in a second.
+    /// Requests per second.
     pub per_second: f64,
-    /// Answers with a 4xx in a second.
+    /// 4xx responses per second.
     pub client_errors_per_second: f64,
-    /// Answers with a 5xx in a second.
+    /// 5xx responses per second.
     pub server_errors_per_second: f64,
-    /// Share of answers with 401.
+    /// Share of 401 responses.
     pub unauthorized: Option<f64>,
-    /// Share of answers with 403.
+    /// Share of 403 responses.
     pub forbidden: Option<f64>,
-    /// Share of answers with 429.
+    /// Share of 429 responses.
     pub limited: Option<f64>,
-    /// Share of answers with a 5xx; of an upstream, of requests that it failed, with or without such an answer.
+    /// Share of 5xx responses; for an upstream, share of requests that failed there, with or without a response.
     pub failed: Option<f64>,
-    /// The time that half of the requests did not pass; of an upstream, until its answer began.
+    /// Median duration (50th percentile); for an upstream, of the time to first byte.
     pub p50: Option<f64>,
-    /// The same of 95 in 100.
+    /// The 95th percentile.
     pub p95: Option<f64>,
-    /// The same of 99 in 100.
+    /// The 99th percentile.
     pub p99: Option<f64>,
 }
 
-/// The routes and upstreams that the gateway has now.
+/// The routes and upstreams of the configuration in use.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     /// The name of each route, with the name of its upstream if it has one.
@@ -154,13 +154,13 @@ impl Moment {
 }
 
 impl Figures {
-    /// As clients see it.
+    /// Figures from the point of view of clients.
     fn of_clients(counts: &Counts, span: Duration) -> Figures {
         let failed = counts.status(StatusClass::ServerError);
         Figures::new(counts, span, counts.requests(), failed, &counts.total)
     }
 
-    /// As the gateway sees an upstream.
+    /// Figures of an upstream.
     fn of_upstream(counts: &Counts, span: Duration) -> Figures {
         Figures::new(counts, span, counts.asked(), counts.origin_failures, &counts.upstream)
     }
@@ -183,7 +183,7 @@ impl Figures {
 }
 
 impl Moment {
-    /// The connections, as a chart has them.
+    /// The number of connections, as a value of a chart.
     pub(super) fn open(&self) -> Option<f64> {
         self.connections.map(float)
     }

@@ -1,4 +1,4 @@
-//! Pages. Each consists of a handler that uses the desk, and a template.
+//! Pages. Each consists of a handler that runs operations, and a template.
 //!
 //! To add one: a handler in a file of its own, its paths in [`routes`], and, if it has a place in the navigation, a
 //! [`Section`] with its line in [`NAVIGATION`].

@@ -17,7 +17,7 @@ use crate::auth::CsrfSecret;
 use crate::login::{Login, next};
 use crate::store::{Act, Password, Via};
 
-const REFUSED: &str = "Please enter the user name and password of an active staff account. Both are case-sensitive.";
+const REFUSED: &str = "Please enter the username and password of an active staff account. Both are case-sensitive.";
 
 const STALE: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 

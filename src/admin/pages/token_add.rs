@@ -65,7 +65,7 @@ async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
         "" => None,
         days => Some(after_days(days, visit.now())?),
     };
-    // Checked before the password is: without the right to do this, the password is not needed.
+    // Checks the permission before the password: without the permission, no password is needed.
     visit.acting().user(SubjectId(id)).await?;
     sent.confirm().await?;
     let order = NamedToken { name: fields.get("name").to_owned(), expires, scopes };

@@ -16,7 +16,7 @@ use crate::admin::monitor::{Form, Monitor, Subject, Traffic};
 use crate::admin::visit::Visit;
 use crate::telemetry::history::Reach;
 
-/// Most routes in the table.
+/// Maximum number of routes in the table.
 const ROWS: usize = 100;
 
 #[derive(Template)]

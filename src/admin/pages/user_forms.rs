@@ -12,7 +12,7 @@ use crate::admin::visit::{Sent, Visit};
 use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
-/// Most live tokens that are counted before a user is deleted.
+/// Maximum number of live tokens that are counted before a user is deleted.
 const COUNTED: u32 = 200;
 
 #[derive(Template)]
@@ -139,7 +139,7 @@ pub(in crate::admin) async fn set_rights(Id(id): Id, sent: Sent) -> Response {
         visit.acting().set_rights(SubjectId(id), ticked("staff"), ticked("superuser")).await
     };
     match done.await {
-        Ok(()) => visit.done(&format!("/users/{id}"), "The rights were changed."),
+        Ok(()) => visit.done(&format!("/users/{id}"), "The permissions were changed."),
         Err(error) => visit.refused(&format!("/users/{id}/rights"), error),
     }
 }

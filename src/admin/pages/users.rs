@@ -12,7 +12,7 @@ use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{Listing, NewUser, Place, User, UserOrder, UserQuery};
 
-/// Most groups in the filter's menu.
+/// Maximum number of groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
 
 #[derive(Template)]

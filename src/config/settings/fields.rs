@@ -7,7 +7,7 @@ use http::HeaderName;
 pub struct IdentityFields {
     /// Stable id of the user.
     pub user_id: Option<HeaderName>,
-    /// User name.
+    /// Username.
     pub user_name: Option<HeaderName>,
     /// E-mail address.
     pub user_email: Option<HeaderName>,

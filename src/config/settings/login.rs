@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use crate::units::Rate;
 
-/// The login: `POST` user name and password, and get the login token.
+/// The login: `POST` username and password, and get the login token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The path, on every host, with and without a trailing slash. Takes precedence over all routes.
     pub path: String,
-    /// Rate limit of failed attempts per user name, in all its spellings; `None`: no limit.
+    /// Rate limit of failed attempts per username, in all its spellings; `None`: no limit.
     pub per_user: Option<Rate>,
     /// Rate limit of failed attempts per client; `None`: no limit.
     pub per_address: Option<Rate>,
-    /// Longest request body in bytes.
+    /// Maximum size of a request body in bytes.
     pub max_body: u64,
-    /// Most incomplete bodies of logins and forms at once.
+    /// Maximum number of incomplete bodies of logins and forms at once.
     pub max_pending: usize,
-    /// Most of these per client.
+    /// Maximum number of these per client.
     pub max_pending_per_client: usize,
     /// Longest pause of the client within a request body.
     pub request_body_timeout: Duration,
@@ -89,7 +89,7 @@ impl Default for Browser {
 /// How passwords are hashed and verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hashing {
-    /// Most hash computations at once.
+    /// Maximum number of concurrent hash computations.
     pub at_once: usize,
     /// A failed comparison responds after this time, or after a multiple of it.
     pub failed_after: Duration,

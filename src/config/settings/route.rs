@@ -48,7 +48,7 @@ pub struct Route {
     /// WebSocket and endless responses: the endpoint has no timeout before or within its response, and WebSocket
     /// handshakes are passed on.
     pub streaming: bool,
-    /// Longest request body in bytes.
+    /// Maximum size of a request body in bytes.
     pub body_limit: u64,
     /// Minimum rate of a request body in bytes per second, on average; `None`: no minimum. Not on a streaming route.
     pub body_rate: Option<u64>,

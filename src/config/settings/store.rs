@@ -19,7 +19,7 @@ pub struct Store {
     pub django: Django,
     /// The key file: 32 random bytes that encrypt login tokens; created on first start.
     pub key_file: PathBuf,
-    /// Most connections to the database.
+    /// Maximum number of connections to the database.
     pub max_connections: u32,
     /// Timeout of one query.
     pub timeout: Duration,
@@ -91,7 +91,7 @@ impl fmt::Display for StoreUrl {
 /// The token cache of each process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryCache {
-    /// Most entries.
+    /// Maximum number of entries.
     pub max_entries: usize,
     /// How long an identity is cached.
     pub ttl: Duration,
@@ -130,7 +130,7 @@ pub struct Tokens {
     pub revoke_on_password_change: bool,
     /// Lifetime of a new token; `None`: it does not expire.
     pub default_ttl: Option<Duration>,
-    /// Most live tokens of one user.
+    /// Maximum number of live tokens of one user.
     pub max_per_user: u32,
     /// Shortest time between two updates of a token's last use.
     pub last_used_every: Duration,

@@ -1,11 +1,11 @@
 //! The Huffman code of HPACK (RFC 7541, appendix B).
 //!
-//! The code is canonical: codes of one length follow one another in the order of their symbols, and longer ones follow
-//! shorter ones. So the lengths say all of it.
+//! The code is canonical: codes of one length are consecutive in the order of their symbols, and longer codes follow
+//! shorter ones. So the lengths determine the whole code.
 
 use std::sync::LazyLock;
 
-/// How many bits the code of each byte has, and last that of the end of the text.
+/// The length of each byte's code in bits; the last one is that of the end-of-text symbol.
 const LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
     28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
@@ -17,7 +17,7 @@ const LENGTHS: [u8; 257] = [
     27, 27, 27, 20, 24, 20, 21, 22, 21, 21, 23, 22, 22, 25, 25, 24, 24, 26, 23, 26, 27, 26, 26, 27, 27, 27, 27, 27, 28,
     27, 27, 27, 27, 27, 26, 30,
 ];
-/// Most bytes of texts have codes of at most so many bits, which are looked up at once.
+/// Codes of at most this many bits are decoded with one table lookup. Most bytes of texts have such codes.
 const SHORT: u8 = 8;
 const LONGEST: u8 = 30;
 
@@ -26,7 +26,7 @@ static CODE: LazyLock<Code> = LazyLock::new(Code::new);
 struct Code {
     /// Symbol and length for each value that the next eight bits can have; length 0: the code is longer.
     short: Vec<(u8, u8)>,
-    /// For each length: where its codes end, at the upper end of 32 bits, and the first of them.
+    /// For each length: the first value beyond its codes, left-aligned in 32 bits, and the first code.
     ends: Vec<Length>,
     /// Symbols in the order of their codes.
     symbols: Vec<u8>,
@@ -34,10 +34,10 @@ struct Code {
 
 struct Length {
     bits: u8,
-    /// The first code of this length and the first one beyond, as 32 bits from the left.
+    /// The first code of this length and the first value beyond, left-aligned in 32 bits.
     first: u64,
     end: u64,
-    /// The place of the first symbol.
+    /// The index of the first symbol.
     place: usize,
 }
 
@@ -47,7 +47,7 @@ impl Code {
         let mut first = 0_u64;
         for bits in 1..=LONGEST {
             let place = symbols.len();
-            // The end of the text is the very last code and stands for no byte.
+            // The end-of-text symbol has the last code; it is not a byte.
             let of_this_length = (0..=u8::MAX).zip(LENGTHS).filter(|(_, length)| *length == bits);
             symbols.extend(of_this_length.map(|(symbol, _)| symbol));
             let count = u64::try_from(symbols.len() - place).unwrap_or(0);
@@ -66,7 +66,7 @@ impl Code {
         Code { short, ends, symbols }
     }
 
-    /// The symbol that 32 bits begin with, and the length of its code.
+    /// Returns the symbol whose code these 32 bits begin with, and the length of the code.
     fn find(&self, window: u32) -> Option<(u8, u8)> {
         let [next, ..] = window.to_be_bytes();
         match self.short.get(usize::from(next)) {
@@ -81,7 +81,7 @@ impl Code {
     }
 }
 
-/// Decodes a text and appends it to `into`; `None`: it is damaged.
+/// Decodes a text and appends it to `into`; `None`: the text is invalid.
 pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
     let code = &*CODE;
     // The `have` lowest bits of `bits` have not been decoded yet.
@@ -89,7 +89,7 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
     for byte in coded {
         bits = bits << 8 | u64::from(*byte);
         have += 8;
-        // Decided by the bits that are there: a code that is longer than those waits for the next byte.
+        // Decodes only complete codes: a longer code needs the next byte.
         while have >= 5 {
             let window = u32::try_from(bits << (64 - have) >> 32).ok()?;
             match code.find(window) {
@@ -102,7 +102,7 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
             }
         }
     }
-    // Fewer than eight bits are left, all of them 1: the begin of the code for the end (RFC 7541 §5.2).
+    // Fewer than eight bits are left, all of them 1: the start of the end-of-text code (RFC 7541 §5.2).
     let padding = (1_u64 << have) - 1;
     (have < 8 && bits & padding == padding).then_some(())
 }

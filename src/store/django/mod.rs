@@ -60,7 +60,8 @@ use crate::token::{TokenFormat, TokenKey};
 pub use self::arrivals::{Arrivals, DjangoUsers};
 pub use self::triggers::script as django_triggers;
 
-/// Most own changes in the queue of a listener; if it lags further behind, it must discard everything.
+/// Maximum number of own changes in the queue of a listener. A listener that lags further behind must discard
+/// everything.
 const EVENTS: usize = 1_024;
 
 /// All traits over one Django database.

@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// Delay before reconnecting: the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Most events in the queue; the server buffers further ones.
+/// Maximum number of events in the queue; the server buffers further ones.
 const WAITING: usize = 1_024;
 
 /// The events of one server.

@@ -36,7 +36,8 @@ const BEGIN_MIGRATION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
                                SET LOCAL client_min_messages = warning; \
                                SELECT pg_advisory_xact_lock(8390042714202661236)";
 
-/// Longer than a start waits for another gateway's migration: after this time the server does not respond.
+/// Timeout of a migration's connection: longer than the wait for another gateway's migration, so a server that exceeds
+/// it does not respond.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server.

@@ -122,7 +122,7 @@ fn options(url: &PostgresUrl, timeout: Duration) -> Result<PgConnectOptions, Sto
         options = options.ssl_client_key(file);
     }
     // Later options override earlier ones, so ours come last. The server's timeouts equal ours: otherwise a statement
-    // or transaction of a gateway that is gone could hold the global lock until TCP times out. The other options
+    // or transaction of a gateway that has vanished could hold the global lock until TCP times out. The other options
     // override settings of the role that would change the meaning of our statements.
     let limit = format!("{}ms", timeout.as_millis());
     let ours = [

@@ -11,7 +11,7 @@ use crate::store::{
 };
 use crate::token::{SubjectId, TokenId};
 
-/// Most entries that one transaction deletes: few enough that other writers do not wait long.
+/// Maximum number of entries that one transaction deletes, so that other writers do not wait long.
 const SWEEP: u64 = 10_000;
 
 const COLUMNS: &str = "at, actor_id, actor, via, from_address, act, detail, user_id, user_name, token_id";

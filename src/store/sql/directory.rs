@@ -18,7 +18,7 @@ use crate::store::{
 };
 use crate::token::SubjectId;
 
-/// Most entries for a filter to be selective: these are looked up first, and sorted.
+/// Maximum number of matches of a selective filter: these are looked up first, and sorted.
 const RARE: usize = 2_000;
 
 /// Sorts after every text with the same prefix, in code point order.
@@ -175,12 +175,13 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// The users whose column begins with this text, if they are few.
+    /// The users whose column begins with this text, unless there are more than [`RARE`].
     async fn selective_prefix(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
         self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
-    /// These ids, if they are few. Passed to the database as a list, since it cannot estimate their number.
+    /// These ids, unless there are more than [`RARE`]. Passed to the database as a list, since it cannot estimate their
+    /// number.
     async fn selective(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
         let text = format!("{ids} LIMIT {}", RARE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;

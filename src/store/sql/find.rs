@@ -11,10 +11,10 @@ use crate::store::error::broken;
 use crate::store::{Actor, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
 use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
-/// Most events of one page.
+/// Maximum number of events of one page.
 const PAGE: i64 = 1_000;
 
-/// Most entries that one transaction deletes: few enough that other writers do not wait long.
+/// Maximum number of entries that one transaction deletes, so that other writers do not wait long.
 const SWEEP: u64 = 10_000;
 
 /// A row of the change log, with the oldest and the newest id.

@@ -7,7 +7,7 @@ use crate::store::{Arrival, Import, Origin, StoreError};
 use crate::token::TokenDigest;
 
 impl<D: Database> SqlStore<D> {
-    /// All addresses that are noted.
+    /// All recorded addresses.
     pub(super) async fn known_sources(&self) -> Result<Vec<String>, StoreError> {
         let statement = Statement::new(
             "SELECT source FROM imported_users WHERE source <> '' \
@@ -17,7 +17,7 @@ impl<D: Database> SqlStore<D> {
         Ok(rows.into_iter().map(|(source,)| source).collect())
     }
 
-    /// What is here of an arrival, but noted as having come from another address.
+    /// The existing data of an arrival that is recorded as imported from another address.
     pub(super) async fn foreign_origins(&self, arrival: &Arrival, import: &Import) -> Result<Vec<Origin>, StoreError> {
         let (id, name) = (arrival.user.account.id.0, arrival.user.account.name.as_str());
         let user = Statement::new(
@@ -46,7 +46,7 @@ impl<D: Database> SqlStore<D> {
     }
 }
 
-/// Notes another address for everything that came from these.
+/// Records another address for all data that came from these.
 pub(super) async fn rename<C: Change>(change: &mut C, from: &[String], to: &str) -> Result<(), StoreError> {
     for source in from {
         for text in [

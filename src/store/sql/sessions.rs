@@ -19,7 +19,7 @@ use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
 };
 
-/// Most sessions of one user; one more ends the oldest.
+/// Maximum number of sessions of one user; a further one ends the oldest.
 const MOST: i64 = 50;
 
 #[derive(sqlx::FromRow)]

@@ -1,6 +1,6 @@
 //! Changes of existing tokens, and their audit entries.
 //!
-//! Each reads what it changes within the transaction, so no other writer comes in between.
+//! Each reads what it changes within the same transaction, so no concurrent change is lost.
 
 use super::ledger::{check_owner, count_live, counts, find};
 use super::{Change, Database, SqlStore, Statement, detail};

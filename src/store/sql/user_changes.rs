@@ -1,6 +1,6 @@
 //! Changes of existing users, and their audit entries.
 //!
-//! Each reads what it changes within the transaction, so no other writer comes in between.
+//! Each reads what it changes within the same transaction, so no concurrent change is lost.
 
 use super::accounts::{account_error, get, id_of, join_groups};
 use super::ledger::count_live;
@@ -141,7 +141,7 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// Recorded before the deletion: afterwards the name is gone.
+    /// Recorded before the deletion, because the entry needs the name.
     pub(super) async fn write_deletion(&self, change: &mut D::Change, user: SubjectId) -> Result<(), AccountError> {
         self.check_last_superuser(change, user).await?;
         let live = count_live(change, user, self.clock.now()).await?;

@@ -192,7 +192,7 @@ impl Kept {
             return *number;
         }
         if self.names.len() >= most {
-            // Configurations with ever new names must not add up. Their totals stay.
+            // Reloads that use new names each time must not fill the memory. The totals stay.
             self.slots.iter_mut().for_each(|slot| slot.routes = None);
             (self.names, self.numbers, self.bytes) = (Arc::default(), HashMap::new(), 0);
         }

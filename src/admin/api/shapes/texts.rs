@@ -20,7 +20,7 @@ const PLAIN: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 const SCOPE: &str = "^[a-z0-9._:-]{1,64}$";
 
 pub(super) fn user_name() -> ObjectBuilder {
-    let described = "User name, without invisible characters (Unicode Cf). At most 1024 bytes when percent-encoded.";
+    let described = "Username, without invisible characters (Unicode Cf). At most 1024 bytes when percent-encoded.";
     label(150).pattern(Some(USER_NAME)).description(Some(described))
 }
 

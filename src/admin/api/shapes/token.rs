@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
 
-/// Maximum length of an owner search: a user name.
+/// Maximum length of an owner search: a username.
 const LONGEST_OWNER: usize = 150;
 /// Maximum length of a look-up text: a line of a log.
 const LONGEST_PASTED: usize = 4_096;
@@ -97,7 +97,7 @@ pub(in crate::admin::api) struct Issued {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct TokenParameters {
-    /// Prefix of the owner's user name, case-insensitive.
+    /// Prefix of the owner's username, case-insensitive.
     #[param(nullable = false, max_length = 150)]
     owner_name: Option<String>,
     /// Prefix of the key, at most as long as its hint.
@@ -209,7 +209,7 @@ pub(in crate::admin::api) struct Pasted {
 pub(in crate::admin::api) struct Found {
     /// Empty: no word that was looked up is a key of this store.
     tokens: Vec<Token>,
-    /// True if it also contains keys of users whom only superusers may manage. Tell a superuser at once.
+    /// True if the text also contains keys of users whom only superusers can manage. Tell a superuser at once.
     others: bool,
     /// True if the text was too long and only the likeliest words were checked. Send the rest separately.
     cut: bool,

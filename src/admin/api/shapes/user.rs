@@ -19,7 +19,7 @@ pub(in crate::admin::api) struct User {
     /// Id that upstreams see; never reused.
     #[schema(minimum = 1)]
     id: i64,
-    /// User name.
+    /// Username.
     name: String,
     /// E-mail address; may be empty.
     email: String,
@@ -31,7 +31,7 @@ pub(in crate::admin::api) struct User {
     active: bool,
     /// True if the user may manage tokens of ordinary users.
     staff: bool,
-    /// True if the user may do everything.
+    /// True if the user has all permissions.
     superuser: bool,
     /// Names of the groups, sorted.
     groups: Vec<String>,
@@ -59,7 +59,7 @@ pub(in crate::admin::api) struct UserList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// Prefix of the user name or e-mail address, case-insensitive. If more than 2,000 addresses match, only user names
+    /// Prefix of the username or e-mail address, case-insensitive. If more than 2,000 addresses match, only usernames
     /// are searched, unless the text contains an `@`.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
@@ -87,7 +87,7 @@ pub(in crate::admin::api) struct UserParameters {
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Order {
-    /// By user name, case-insensitive.
+    /// By username, case-insensitive.
     Name,
     /// By creation time, newest first.
     Newest,
@@ -159,13 +159,13 @@ pub(in crate::admin::api) struct Active {
     pub active: bool,
 }
 
-/// Rights of a user in the admin application.
+/// Permissions of a user in the admin application.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::admin::api) struct Rights {
     /// Manages tokens of ordinary users.
     pub staff: bool,
-    /// May do everything.
+    /// Has all permissions.
     pub superuser: bool,
 }
 
