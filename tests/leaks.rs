@@ -18,7 +18,7 @@ fn said() -> Captured {
     SAID.get_or_init(|| {
         let said = Captured::default();
         let writer = said.clone();
-        let subscriber = log::subscriber(tracing::Level::TRACE, false, move || writer.clone());
+        let (subscriber, _log) = log::subscriber(tracing::Level::TRACE, false, move || writer.clone());
         // Set for the whole process, since all workers have their own threads.
         tracing::subscriber::set_global_default(subscriber).unwrap();
         said

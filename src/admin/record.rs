@@ -22,7 +22,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Destination of the log lines.
 pub struct Records {
-    log: Option<Mutex<AccessLog>>,
+    log: Mutex<AccessLog>,
     ids: Mutex<RequestIds>,
     clock: Clock,
 }
@@ -36,9 +36,9 @@ pub(super) struct RequestId(HeaderValue);
 pub(super) struct CallerSlot(Arc<OnceLock<(Caller, Option<TokenId>)>>);
 
 impl Records {
-    /// `ids` must not be used by a worker. Without a log, requests get an id only.
-    pub fn new(log: Option<AccessLog>, ids: RequestIds, clock: Clock) -> Records {
-        Records { log: log.map(Mutex::new), ids: Mutex::new(ids), clock }
+    /// `ids` must not be used by a worker.
+    pub fn new(log: AccessLog, ids: RequestIds, clock: Clock) -> Records {
+        Records { log: Mutex::new(log), ids: Mutex::new(ids), clock }
     }
 
     fn next_id(&self) -> HeaderValue {
@@ -46,12 +46,10 @@ impl Records {
     }
 
     fn write(&self, entry: &Entry<'_>) {
-        if let Some(log) = &self.log {
-            let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.write(entry);
-            // Traffic is low, so each line is written at once.
-            log.flush();
-        }
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.write(entry);
+        // Traffic is low, so each line is written at once.
+        log.flush();
     }
 }
 

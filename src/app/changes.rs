@@ -25,7 +25,6 @@ pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
         ("[cache.redis]", before.redis != after.redis),
         ("[tokens] except tokens.schemes", tokens(before) != tokens(after)),
         ("[admin]", admin(before) != admin(after)),
-        ("[log]", before.log != after.log),
         ("[control]", before.control != after.control),
     ];
     parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
@@ -87,6 +86,7 @@ impl Changes {
             ("[limits]", before.limits != after.limits),
             ("[timeouts]", before.timeouts != after.timeouts),
             ("[spool]", before.spool != after.spool),
+            ("[log]", before.log != after.log),
             ("[shutdown]", (before.grace, before.shutdown_delay) != (after.grace, after.shutdown_delay)),
             ("[reload]", before.reload != after.reload),
             ("defaults.resolve_every", before.resolve_every != after.resolve_every),

@@ -20,9 +20,11 @@ use super::sockets::Sockets;
 use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
+use crate::config::settings::Log;
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
-use crate::telemetry::{self, CertificateGauge};
+use crate::telemetry::log::ProcessLog;
+use crate::telemetry::{self, AccessLogFormat, CertificateGauge, LogFormat};
 
 /// The trigger name of reloads because of a changed file.
 pub(super) const FILE_CHANGED: &str = "its file changed";
@@ -54,6 +56,7 @@ pub(super) struct Reloader {
     pub file: Option<PathBuf>,
     pub workers: Vec<mpsc::UnboundedSender<Order>>,
     pub connections: Arc<Connections>,
+    pub logs: Logs,
     /// The TLS of the admin application; `None`: there is none.
     pub admin: Option<watch::Sender<TlsAcceptor>>,
     pub built: watch::Sender<Arc<Built>>,
@@ -66,11 +69,28 @@ pub(super) struct Reloader {
     pub state: Mutex<State>,
 }
 
+/// The logs, whose settings a reload changes.
+pub(super) struct Logs {
+    pub access: AccessLogFormat,
+    pub process: Option<ProcessLog>,
+}
+
 /// The state of the control half that a reload changes.
 pub(super) struct State {
     pub sockets: Sockets,
     pub internal: Internal,
     pub is_stopping: bool,
+}
+
+impl Logs {
+    /// Uses these settings from now on.
+    pub(super) fn set(&self, log: &Log) {
+        let format = if log.json { LogFormat::Json } else { LogFormat::Text };
+        self.access.set(log.access.then_some(format));
+        if let Some(process) = &self.process {
+            process.set(log.level, log.json);
+        }
+    }
 }
 
 impl Reloader {
@@ -164,6 +184,7 @@ impl Reloader {
             return Err(ReloadError::Stopping);
         }
         self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
+        self.logs.set(&built.settings.log);
         let (for_workers, internal) =
             (std::mem::take(&mut prepared.for_workers), std::mem::take(&mut prepared.internal));
         let mut switched = Vec::new();

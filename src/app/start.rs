@@ -21,7 +21,7 @@ use super::generation::Builder;
 use super::inherited::Inherited;
 use super::internal::Internal;
 use super::monitor;
-use super::reload::{Reloader, State};
+use super::reload::{Logs, Reloader, State};
 use super::resolve;
 use super::running::Running;
 use super::sockets::{Prepared, Sockets};
@@ -35,7 +35,8 @@ use crate::config::Settings;
 use crate::limits::TurnedAway;
 use crate::listener::{Connections, tls};
 use crate::store::Store;
-use crate::telemetry::{LogFormat, LogWriter, Recorder, RequestIds};
+use crate::telemetry::log::ProcessLog;
+use crate::telemetry::{AccessLogFormat, LogWriter, Recorder, RequestIds};
 use crate::upstream::Resolver;
 
 /// External inputs of the gateway.
@@ -46,6 +47,8 @@ pub struct World {
     pub store: Store,
     /// Destination of the access log.
     pub access_log: Box<dyn Write + Send>,
+    /// The log of the process, whose level and format a reload can change; `None`: something else sets it up.
+    pub process_log: Option<ProcessLog>,
     /// Path of the configuration file, for reloads; `None`: there is none.
     pub configuration: Option<PathBuf>,
     /// Resolves the host names of endpoints.
@@ -57,8 +60,7 @@ pub struct Ready {
     control: JoinSet<()>,
     last_uses: tokio::task::JoinHandle<()>,
     recorders: Vec<Arc<Recorder>>,
-    log: Option<LogWriter>,
-    format: LogFormat,
+    log: LogWriter,
     phase: watch::Sender<Phase>,
     reloader: Reloader,
     workers: Vec<JoinHandle<usize>>,
@@ -81,7 +83,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 /// # Errors
 /// [`StartError`]; nothing keeps running in that case.
 pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited) -> Result<Ready, StartError> {
-    let World { clock, store, access_log, configuration, resolver } = world;
+    let World { clock, store, access_log, process_log, configuration, resolver } = world;
     files::reserve(&settings)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
@@ -103,8 +105,10 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     let settings = Arc::clone(&built.settings);
 
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new()).collect();
-    let log = settings.log.access.then(|| LogWriter::start(access_log)).transpose()?;
-    let format = if settings.log.json { LogFormat::Json } else { LogFormat::Text };
+    let access = AccessLogFormat::default();
+    let log = LogWriter::start(access_log, access.clone())?;
+    let logs = Logs { access, process: process_log };
+    logs.set(&settings.log);
     let (phase, phases) = watch::channel(Phase::Serving);
     let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &services.counts.turned_away);
     let first = ReloadStatus { generation: 1, loaded: builder.clock.now(), failed: None, problems: Vec::new() };
@@ -118,7 +122,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     let (mut workers, mut orders) = (Vec::new(), Vec::new());
     for (index, recorder) in (0_u16..).zip(&recorders) {
         let (order, orders_of) = mpsc::unbounded_channel();
-        let access_log = log.as_ref().map(|log| log.worker(format, recorder));
+        let access_log = log.worker(recorder);
         let inputs =
             Inputs { index, recorder: Arc::clone(recorder), access_log, phase: phases.clone(), orders: orders_of };
         workers.push(worker::spawn(Arc::clone(&plan), inputs)?);
@@ -132,6 +136,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         file: configuration,
         workers: orders,
         connections,
+        logs,
         admin,
         built: watch::channel(built).0,
         report,
@@ -143,7 +148,6 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         last_uses,
         recorders,
         log,
-        format,
         phase,
         reloader,
         workers,
@@ -157,7 +161,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
 impl Ready {
     /// Begins to accept.
     pub fn serve(self) -> Running {
-        let Ready { mut control, last_uses, recorders, log, format, phase, mut reloader, .. } = self;
+        let Ready { mut control, last_uses, recorders, log, phase, mut reloader, .. } = self;
         let (mut prepared, report) = (self.prepared, self.report);
         let Builder { store, clock, services, .. } = &reloader.builder;
         let built = Arc::clone(&reloader.built.borrow());
@@ -194,7 +198,7 @@ impl Ready {
             control.spawn(sampling.clone().run());
             sampler = Some(sampling);
             // Uses request ids that no worker uses. Lines lost by its log are not counted: only workers have counters.
-            let lines = log.as_ref().map(|log| log.worker(format, &Recorder::new()));
+            let lines = log.worker(&Recorder::new());
             let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
             let from = (store, clock, services.uses.clone(), records);
             let phases = phase.subscribe();
@@ -217,7 +221,7 @@ impl Ready {
             control,
             admin,
             sampler,
-            log,
+            log: Some(log),
             services,
             recorders,
             last_uses,

@@ -57,7 +57,7 @@ pub(super) struct Plan {
 pub(super) struct Inputs {
     pub index: u16,
     pub recorder: Arc<Recorder>,
-    pub access_log: Option<AccessLog>,
+    pub access_log: AccessLog,
     pub phase: watch::Receiver<Phase>,
     /// Orders of the control half; the first one brings the first generation.
     pub orders: mpsc::UnboundedReceiver<Order>,
@@ -247,9 +247,7 @@ impl Serving {
             }
             *end > now
         });
-        if let Some(log) = &gateway.worker.access_log {
-            log.flush();
-        }
+        gateway.worker.access_log.flush();
     }
 }
 
@@ -279,7 +277,7 @@ fn apply_events(
     worker.recheck();
 }
 
-fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: Option<AccessLog>) -> Rc<Worker> {
+fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: AccessLog) -> Rc<Worker> {
     let services = &plan.services;
     Rc::new(Worker {
         authenticator: Authenticator::new(

@@ -24,7 +24,7 @@ const LAST_FILES: Duration = Duration::from_secs(5);
 /// Any error that prevents a start.
 pub fn run(config: &Path) -> Result<()> {
     let settings = check::settings(config)?;
-    telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
+    let log = telemetry::log::init(settings.log.level, settings.log.json).context("the log cannot be set up")?;
     let runtime = control_runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::listen().context("signals cannot be received")?;
@@ -38,7 +38,7 @@ pub fn run(config: &Path) -> Result<()> {
         doors.extend(settings.admin.as_ref().map(|_| (Admin::NAME.to_owned(), "https")));
         let running = app::start(
             settings,
-            World { clock, store, access_log: Box::new(io::stdout()), configuration: Some(config.to_owned()), resolver: Resolver::system() },
+            World { clock, store, access_log: Box::new(io::stdout()), process_log: Some(log), configuration: Some(config.to_owned()), resolver: Resolver::system() },
         )
         .await?;
         for (name, scheme) in doors {

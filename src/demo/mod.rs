@@ -141,7 +141,14 @@ pub async fn start(
     let grace = settings.grace;
     let gateway = match app::start(
         settings,
-        World { clock, store, access_log, configuration: Some(config.clone()), resolver: Resolver::system() },
+        World {
+            clock,
+            store,
+            access_log,
+            process_log: None,
+            configuration: Some(config.clone()),
+            resolver: Resolver::system(),
+        },
     )
     .await
     {

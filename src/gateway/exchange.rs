@@ -250,7 +250,10 @@ impl Drop for Exchange {
         let counters = self.route.as_ref().map_or(worker.recorder.unrouted(), |route| &route.counters);
         let status = self.status.map(|status| status.as_u16());
         counters.request(self.outcome, status, total, self.upstream);
-        let Some(log) = &worker.access_log else { return };
+        let log = &worker.access_log;
+        if !log.is_on() {
+            return;
+        }
         let caller = self.caller.as_deref();
         let cause = self.cause.as_ref().map(BadAnswer::place);
         log.write(&Entry {

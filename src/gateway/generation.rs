@@ -100,8 +100,8 @@ pub struct Worker {
     pub clock: Clock,
     /// Counters.
     pub recorder: Arc<Recorder>,
-    /// The access log; `None`: switched off.
-    pub access_log: Option<AccessLog>,
+    /// The access log.
+    pub access_log: AccessLog,
     /// Makes the ids of requests.
     pub ids: RequestIds,
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
@@ -31,10 +31,14 @@ const WAITING: usize = 64;
 /// Maximum number of empty buffers waiting for their worker.
 const SPARE: usize = 4;
 
+/// The format of the lines of all workers, which a reload can change. Off: no lines are written.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLogFormat(Arc<AtomicU8>);
+
 /// The access log of one worker.
 #[derive(Debug)]
 pub struct AccessLog {
-    format: LogFormat,
+    format: AccessLogFormat,
     recorder: Arc<Recorder>,
     queue: SyncSender<Batch>,
     home: Arc<Home>,
@@ -65,12 +69,33 @@ struct Home {
     lost: AtomicU64,
 }
 
+impl AccessLogFormat {
+    /// Sets the format of the lines from now on; `None` switches the log off.
+    pub fn set(&self, format: Option<LogFormat>) {
+        self.0.store(format.map_or(0, |format| if format == LogFormat::Text { 1 } else { 2 }), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<LogFormat> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(LogFormat::Text),
+            _ => Some(LogFormat::Json),
+        }
+    }
+}
+
 impl AccessLog {
-    /// Adds a line.
+    /// Whether lines are written.
+    pub fn is_on(&self) -> bool {
+        self.format.get().is_some()
+    }
+
+    /// Adds a line, unless the log is off.
     pub fn write(&self, entry: &Entry<'_>) {
+        let Some(format) = self.format.get() else { return };
         let mut state = self.state.borrow_mut();
         let State { buffer, lines, second } = &mut *state;
-        entry.write(buffer, self.format, second);
+        entry.write(buffer, format, second);
         *lines += 1;
         if buffer.len() >= FULL {
             self.hand_over(&mut state);
@@ -111,31 +136,32 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 pub struct LogWriter {
     queue: SyncSender<Batch>,
+    format: AccessLogFormat,
     /// Never carries a message: it disconnects when the thread has ended.
     ended: Receiver<()>,
 }
 
 impl LogWriter {
-    /// Starts the thread, writing to `sink`.
+    /// Starts the thread, writing to `sink`. `format` is what its workers obey.
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub fn start(sink: impl Write + Send + 'static) -> io::Result<LogWriter> {
+    pub fn start(sink: impl Write + Send + 'static, format: AccessLogFormat) -> io::Result<LogWriter> {
         let (queue, batches) = mpsc::sync_channel(WAITING);
         let (end, ended) = mpsc::sync_channel(0);
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             write_batches(sink, &batches);
             drop(end);
         })?;
-        Ok(LogWriter { queue, ended })
+        Ok(LogWriter { queue, format, ended })
     }
 
     /// Creates the log of one worker, which counts dropped lines in `recorder`.
-    pub fn worker(&self, format: LogFormat, recorder: &Arc<Recorder>) -> AccessLog {
+    pub fn worker(&self, recorder: &Arc<Recorder>) -> AccessLog {
         let (to_worker, spares) = mpsc::sync_channel(SPARE);
-        let state = State { buffer: Vec::with_capacity(FULL + SLACK), lines: 0, second: SecondText::new() };
+        let state = State { buffer: Vec::new(), lines: 0, second: SecondText::new() };
         AccessLog {
-            format,
+            format: self.format.clone(),
             recorder: Arc::clone(recorder),
             queue: SyncSender::clone(&self.queue),
             home: Arc::new(Home { spares: to_worker, lost: AtomicU64::new(0) }),
@@ -148,7 +174,7 @@ impl LogWriter {
     ///
     /// `false`: timeout, because the sink accepts nothing or a worker still has its log.
     pub fn stop(self, within: Duration) -> bool {
-        let LogWriter { queue, ended } = self;
+        let LogWriter { queue, ended, .. } = self;
         drop(queue);
         ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected)
     }
@@ -222,28 +248,38 @@ mod tests {
         }
     }
 
+    fn text() -> AccessLogFormat {
+        let format = AccessLogFormat::default();
+        format.set(Some(LogFormat::Text));
+        format
+    }
+
     #[test]
     fn a_stop_writes_every_line_of_every_worker_whole() {
         let sink = Sink::default();
-        let writer = LogWriter::start(sink.clone()).unwrap();
+        let format = text();
+        let writer = LogWriter::start(sink.clone(), format.clone()).unwrap();
         let recorder = Recorder::new();
-        let logs = [writer.worker(LogFormat::Text, &recorder), writer.worker(LogFormat::Json, &recorder)];
-        for _ in 0..1_000 {
-            logs.iter().for_each(|log| log.write(&entry()));
+        let logs = [writer.worker(&recorder), writer.worker(&recorder)];
+        for next in [Some(LogFormat::Json), None, Some(LogFormat::Text)] {
+            (0..500).for_each(|_| logs.iter().for_each(|log| log.write(&entry())));
+            format.set(next);
         }
         drop(logs);
         assert!(writer.stop(SOON));
         assert_eq!((sink.lines(), recorder.dropped_log_lines()), (2_000, 0));
         let written = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
-        assert!(written.lines().all(|line| line.starts_with("time=") || line.ends_with('}')));
+        let json = written.lines().filter(|line| line.starts_with('{') && line.ends_with('}')).count();
+        let text = written.lines().filter(|line| line.starts_with("time=")).count();
+        assert_eq!((text, json), (1_000, 1_000), "no line while the log is off");
     }
 
     #[test]
     fn a_flush_hands_over_a_single_line() {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
-        let writer = LogWriter::start(sink.clone()).unwrap();
-        let log = writer.worker(LogFormat::Text, &Recorder::new());
+        let writer = LogWriter::start(sink.clone(), text()).unwrap();
+        let log = writer.worker(&Recorder::new());
         log.write(&entry());
         log.flush();
         log.flush();
@@ -257,9 +293,9 @@ mod tests {
     fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
-        let writer = LogWriter::start(sink.clone()).unwrap();
+        let writer = LogWriter::start(sink.clone(), text()).unwrap();
         let recorder = Recorder::new();
-        let log = writer.worker(LogFormat::Text, &recorder);
+        let log = writer.worker(&recorder);
         let sent = 200;
         for _ in 0..sent {
             log.write(&entry());
@@ -274,9 +310,9 @@ mod tests {
 
     #[test]
     fn lines_that_the_sink_refuses_are_counted() {
-        let writer = LogWriter::start(Sink { broken: true, ..Sink::default() }).unwrap();
+        let writer = LogWriter::start(Sink { broken: true, ..Sink::default() }, text()).unwrap();
         let recorder = Recorder::new();
-        let log = writer.worker(LogFormat::Text, &recorder);
+        let log = writer.worker(&recorder);
         log.write(&entry());
         log.flush();
         // A buffer comes back once its line has been tried; the flush may have met it on its way out already.
@@ -293,8 +329,9 @@ mod tests {
     #[test]
     fn a_stop_does_not_wait_for_a_stuck_sink() {
         let (leave, waits) = mpsc::channel();
-        let writer = LogWriter::start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }).unwrap();
-        let log = writer.worker(LogFormat::Text, &Recorder::new());
+        let writer =
+            LogWriter::start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }, text()).unwrap();
+        let log = writer.worker(&Recorder::new());
         log.write(&entry());
         drop(log);
         assert!(!writer.stop(Duration::from_millis(1)));

@@ -17,7 +17,7 @@ pub mod recorder;
 pub mod request_id;
 mod second_text;
 
-pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
+pub use access_log::{AccessLog, AccessLogFormat, Entry, LogFormat, LogWriter};
 pub use history::History;
 pub use log::causes;
 pub use metrics::{Outcome, StatusClass};

@@ -302,6 +302,7 @@ async fn without_a_session_table_the_start_fails_with_advice() {
             clock: Clock::system(),
             store,
             access_log: Box::new(std::io::sink()),
+            process_log: None,
             configuration: None,
             resolver: Resolver::system(),
         };

@@ -281,7 +281,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         assert!(text.contains("`tokengate django triggers | psql DATABASE`"), "{harm}: {text}");
         let said = Captured::default();
         let writer = said.clone();
-        let subscriber = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
+        let (subscriber, _log) = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
         let guard = tracing::subscriber::set_default(subscriber);
         let store = project.try_open(&settings).await.unwrap();
         drop(guard);

@@ -17,7 +17,7 @@ const TLS_ADVICE: [&str; 3] = ["rediss://", "speaks TLS", "redis:// in"];
 fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
     let said = Captured::default();
     let writer = said.clone();
-    let subscriber = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
+    let (subscriber, _log) = log::subscriber(tracing::Level::INFO, false, move || writer.clone());
     (said, tracing::subscriber::set_default(subscriber))
 }
 

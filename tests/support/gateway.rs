@@ -132,8 +132,14 @@ impl Site {
         let Site { settings, roots, hand, configuration, resolver, clock, folder } = self;
         let store = store::open(&settings.store, &settings.tokens, clock.clone()).await.unwrap();
         let log = Captured::default();
-        let world =
-            World { clock, store: wrap(store.clone()), access_log: Box::new(log.clone()), configuration, resolver };
+        let world = World {
+            clock,
+            store: wrap(store.clone()),
+            access_log: Box::new(log.clone()),
+            process_log: None,
+            configuration,
+            resolver,
+        };
         let database = match &settings.store.url {
             settings::StoreUrl::Sqlite(path) => path.clone(),
             settings::StoreUrl::Postgres(_) | settings::StoreUrl::Django(_) => PathBuf::new(),
