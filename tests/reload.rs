@@ -146,11 +146,34 @@ async fn what_only_a_restart_can_change_is_refused_by_name() {
         .reload(|settings| {
             settings.workers = 9;
             settings.memory.max_entries = 7;
-            settings.log.json = true;
         })
         .await;
     let Err(ReloadError::Restart(keys)) = refused else { panic!("{refused:?}") };
-    assert_eq!(keys, ["workers", "[cache.memory]", "[log]"]);
+    assert_eq!(keys, ["workers", "[cache.memory]"]);
+}
+
+#[tokio::test]
+async fn the_access_log_is_switched_off_and_on_and_changes_its_format() {
+    let origin = Origin::answering("one").await;
+    let gateway = Gateway::before(&origin).await;
+    for (path, access, json) in
+        [("/public/text", true, false), ("/public/off", false, false), ("/public/json", true, true)]
+    {
+        gateway.reload(|settings| (settings.log.access, settings.log.json) = (access, json)).await.unwrap();
+        Ask::get(path).to(&gateway).await;
+    }
+    gateway.has_counted("public", "forwarded", 3).await;
+    let log = gateway.log.clone();
+    gateway.stop(Duration::from_secs(60)).await;
+    let lines = log.text();
+    let of = |path: &str| {
+        lines.lines().filter(|line| line.contains(path)).map(|line| line.starts_with('{')).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of("/public/text"), of("/public/off"), of("/public/json")),
+        (vec![false], vec![], vec![true]),
+        "{lines}"
+    );
 }
 
 #[tokio::test]

@@ -4,30 +4,132 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::Settings;
-use crate::config::settings::{Admin, ListenerRole, Tokens};
+use crate::config::settings::{Admin, ListenerRole, StoreUrl, Tokens};
 
 /// The changes of a reload, one line each; empty if nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes(pub Vec<String>);
 
+/// The outcome of a reload, or of a comparison: what differs from the configuration in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// What a reload changes.
+    pub changes: Changes,
+    /// Settings that differ and that only a restart can change.
+    pub restart: Vec<&'static str>,
+}
+
+/// Settings that only a restart can change.
+struct Fixed {
+    name: &'static str,
+    differs: fn(&Settings, &Settings) -> bool,
+    /// Copies them from the configuration in use. The error says why that is not possible.
+    keep: fn(&Settings, &mut Settings) -> Result<(), String>,
+}
+
+/// All settings that only a restart can change.
+const FIXED: [Fixed; 7] = [
+    Fixed {
+        name: "workers",
+        differs: |before, after| before.workers != after.workers,
+        keep: |before, after| {
+            after.workers = before.workers;
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[store], login.hash_parallelism and login.failed_after",
+        differs: |before, after| before.store != after.store,
+        keep: |before, after| {
+            let is_django = |settings: &Settings| matches!(settings.store.url, StoreUrl::Django(_));
+            if is_django(before) != is_django(after) {
+                return Err("the other settings were written for another kind of store".to_owned());
+            }
+            after.store = before.store.clone();
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[cache.memory]",
+        differs: |before, after| before.memory != after.memory,
+        keep: |before, after| {
+            after.memory = before.memory.clone();
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[cache.redis]",
+        differs: |before, after| before.redis != after.redis,
+        keep: |before, after| {
+            after.redis.clone_from(&before.redis);
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[tokens] except tokens.schemes",
+        differs: |before, after| tokens(before) != tokens(after),
+        keep: |before, after| {
+            after.tokens = Tokens { schemes: std::mem::take(&mut after.tokens.schemes), ..before.tokens.clone() };
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[admin]",
+        differs: |before, after| admin(before) != admin(after),
+        keep: |before, after| {
+            let Some(admin) = &before.admin else {
+                after.admin = None;
+                return Ok(());
+            };
+            let name = before.certificates.get(admin.certificate).map(|certificate| &certificate.name);
+            let certificate = after.certificates.iter().position(|certificate| Some(&certificate.name) == name);
+            let Some(certificate) = certificate else {
+                return Err("the file does not have the certificate of the admin application that runs".to_owned());
+            };
+            if after.listeners.iter().any(|listener| listener.address == admin.address) {
+                return Err("a listener of the file has the address of the admin application that runs".to_owned());
+            }
+            after.admin = Some(Admin { certificate, ..admin.clone() });
+            Ok(())
+        },
+    },
+    Fixed {
+        name: "[control]",
+        differs: |before, after| before.control != after.control,
+        keep: |before, after| {
+            after.control.clone_from(&before.control);
+            Ok(())
+        },
+    },
+];
+
+/// `[tokens]` without the part that can be reloaded.
+fn tokens(settings: &Settings) -> Tokens {
+    Tokens { schemes: Vec::new(), ..settings.tokens.clone() }
+}
+
+/// `[admin]` without the index of its certificate, which may differ: the certificate itself can be reloaded.
+/// `authority` has no key in the file.
+fn admin(settings: &Settings) -> Option<Admin> {
+    settings.admin.clone().map(|admin| Admin { certificate: 0, authority: None, ..admin })
+}
+
 /// Returns the settings that differ and that only a restart can change.
 pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
-    let admin = |settings: &Settings| {
-        // The index of its certificate may differ; the certificate itself can be reloaded. `authority` has no key in
-        // the file.
-        settings.admin.clone().map(|admin| Admin { certificate: 0, authority: None, ..admin })
-    };
-    let tokens = |settings: &Settings| Tokens { schemes: Vec::new(), ..settings.tokens.clone() };
-    let parts = [
-        ("workers", before.workers != after.workers),
-        ("[store], login.hash_parallelism and login.failed_after", before.store != after.store),
-        ("[cache.memory]", before.memory != after.memory),
-        ("[cache.redis]", before.redis != after.redis),
-        ("[tokens] except tokens.schemes", tokens(before) != tokens(after)),
-        ("[admin]", admin(before) != admin(after)),
-        ("[control]", before.control != after.control),
-    ];
-    parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    FIXED.iter().filter(|fixed| (fixed.differs)(before, after)).map(|fixed| fixed.name).collect()
+}
+
+/// Copies the settings that only a restart can change from `before` to `after`, and returns those that differed.
+///
+/// # Errors
+/// The configuration in use has a setting that does not fit the rest of the new one.
+pub fn keep_fixed(before: &Settings, after: &mut Settings) -> Result<Vec<&'static str>, String> {
+    let mut kept = Vec::new();
+    for Fixed { name, keep, .. } in FIXED.iter().filter(|fixed| (fixed.differs)(before, after)).collect::<Vec<_>>() {
+        keep(before, after).map_err(|why| format!("{name} can only be changed by a restart: {why}"))?;
+        kept.push(*name);
+    }
+    Ok(kept)
 }
 
 impl Changes {
@@ -127,5 +229,52 @@ impl Changes {
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() { f.write_str("nothing changed") } else { f.write_str(&self.0.join("; ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config;
+
+    fn settings(folder: &Path, text: &str) -> Settings {
+        let file = folder.join("gateway.toml");
+        let rest = "[listeners.public]\naddress = \"127.0.0.1:0\"\nplaintext = \"serve\"\n";
+        std::fs::write(&file, format!("{text}\n{rest}")).unwrap();
+        config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}")).settings
+    }
+
+    /// One change of each setting that needs a restart. `[admin]` has a certificate, see `tests/reload/process.rs`.
+    const CHANGED: [(&str, &str); 6] = [
+        ("workers", "workers = 9"),
+        ("[store], login.hash_parallelism and login.failed_after", "[store]\nmax_connections = 99"),
+        ("[cache.memory]", "[cache.memory]\nmax_entries = 7"),
+        ("[cache.redis]", "[cache.redis]\nurl = \"redis://127.0.0.1\""),
+        ("[tokens] except tokens.schemes", "[tokens]\nmax_per_user = 7\nschemes = [\"Bearer\"]"),
+        ("[control]", "[control]\nsocket = \"c.sock\""),
+    ];
+
+    #[test]
+    fn each_setting_that_needs_a_restart_is_named_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = settings(folder.path(), "");
+        for (name, text) in CHANGED {
+            let mut after = settings(folder.path(), text);
+            assert_eq!(fixed(&before, &after), [name]);
+            assert_eq!(keep_fixed(&before, &mut after), Ok(vec![name]));
+            assert_eq!(fixed(&before, &after), Vec::<&str>::new(), "{name}");
+            assert_eq!(after.tokens.schemes == before.tokens.schemes, !text.contains("schemes"), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_for_another_kind_of_store_are_not_used_with_the_present_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = settings(folder.path(), "");
+        let mut after = settings(folder.path(), "[store]\nurl = \"django+sqlite:db.sqlite3\"");
+        let refused = keep_fixed(&before, &mut after).unwrap_err();
+        assert!(refused.contains("another kind of store"), "{refused}");
     }
 }

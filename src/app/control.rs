@@ -16,11 +16,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::admin::monitor::ReloadHandle;
 use crate::admin::monitor::status::ReloadStatus;
+use crate::admin::monitor::{Asked, Outcome, ReloadHandle, Reloaded};
 
 /// Longest command in bytes.
-const LONGEST: u64 = 64;
+const LONGEST: u64 = 8_192;
 /// Time limit for sending a command.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Maximum number of connections.
@@ -109,16 +109,25 @@ impl Control {
     }
 
     async fn carry_out(&self, command: &str) -> Value {
+        let trigger = "tokengate reload".to_owned();
+        if let Some(file) = command.strip_prefix("compare ") {
+            return told(self.reloads.ask(Asked::Compare { file: file.into() }).await);
+        }
         match command {
-            "reload" => match self.reloads.reload("tokengate reload".to_owned()).await {
-                Ok(changes) => json!({ "ok": true, "changes": changes }),
-                Err(problems) => json!({ "ok": false, "problems": problems }),
-            },
+            "reload" => told(self.reloads.ask(Asked::Reload { trigger }).await),
+            "reload partly" => told(self.reloads.ask(Asked::ReloadPartly { trigger }).await),
             "status" => {
                 let report = self.report.borrow().clone();
                 json!({ "ok": true, "version": env!("CARGO_PKG_VERSION"), "pid": std::process::id(), "reload": report })
             }
             _ => json!({ "ok": false, "problems": ["unknown command; this gateway knows `reload` and `status`"] }),
         }
+    }
+}
+
+fn told(outcome: Outcome) -> Value {
+    match outcome {
+        Ok(Reloaded { changes, restart }) => json!({ "ok": true, "changes": changes, "restart": restart }),
+        Err(problems) => json!({ "ok": false, "problems": problems }),
     }
 }

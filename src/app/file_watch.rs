@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::reload::{FILE_CHANGED, Reloader};
+use super::reload::{Extent, FILE_CHANGED, Reloader};
 
 /// How often files are checked.
 const EVERY: Duration = Duration::from_millis(500);
@@ -45,7 +45,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
         }
         if configuration.has_changed(look(&configuration.files).await) && watches {
             // A failure was logged.
-            let _ = reloader.reload_file(FILE_CHANGED).await;
+            let _ = reloader.reload_file(FILE_CHANGED, Extent::Whole).await;
         }
         let files = certificates_of(&reloader);
         if files != certificates.files {

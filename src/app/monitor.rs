@@ -129,7 +129,7 @@ fn status(
         version: env!("CARGO_PKG_VERSION"),
         started,
         configuration: configuration.map(|file| file.display().to_string()),
-        reload: ReloadStatus { generation: 0, loaded: now, failed: None, problems: Vec::new() },
+        reload: ReloadStatus { generation: 0, loaded: now, failed: None, problems: Vec::new(), restart: Vec::new() },
         workers: settings.workers,
         routes: own_routes(settings).chain(settings.routes.iter().map(|route| route_status(route, settings))).collect(),
         upstreams: upstreams.collect(),

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
-use super::changes::{self, Changes};
+use super::changes::{self, Changes, Difference};
 use super::files;
 use super::generation::{Builder, Built};
 use super::inherited::Inherited;
@@ -41,6 +41,9 @@ pub enum ReloadError {
     /// It changes settings that need a restart.
     #[error("these settings can only be changed by a restart: {}", .0.join(", "))]
     Restart(Vec<&'static str>),
+    /// The rest of it cannot be used without the settings that need a restart.
+    #[error("{0}")]
+    Apart(String),
     /// The gateway is shutting down.
     #[error("the gateway is shutting down")]
     Stopping,
@@ -98,22 +101,28 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.
-    pub(super) async fn reload_file(&self, trigger: &str) -> Result<Changes, ReloadError> {
+    pub(super) async fn reload_file(&self, trigger: &str, extent: Extent) -> Result<Difference, ReloadError> {
         let turn = self.turn.lock().await;
-        let reloaded = match self.file.clone() {
-            None => Err(ReloadError::NoFile),
-            Some(file) => match tokio::task::spawn_blocking(move || load(&file)).await {
-                Ok(Ok(Loaded { settings, warnings })) => {
-                    warnings.iter().for_each(|warning| tracing::warn!(code = "config_warning", "{warning}"));
-                    self.take_over(settings).await
-                }
-                Ok(Err(problems)) => Err(ReloadError::Problems(problems)),
-                Err(_) => Err(ReloadError::Stopping),
-            },
+        let reloaded = match read(self.file.clone()).await {
+            Ok(Loaded { settings, warnings }) => {
+                warnings.iter().for_each(|warning| tracing::warn!(code = "config_warning", "{warning}"));
+                self.take_over(settings, extent).await
+            }
+            Err(error) => Err(error),
         };
         self.tell(trigger, &reloaded);
         drop(turn);
         reloaded
+    }
+
+    /// Reads a configuration file and compares it with the configuration in use. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ReloadError::Problems`].
+    pub(super) async fn compare(&self, file: PathBuf) -> Result<Difference, ReloadError> {
+        let after = read(Some(file)).await?.settings;
+        let before = Arc::clone(&self.built.borrow().settings);
+        Ok(Difference { changes: Changes::between(&before, &after), restart: changes::fixed(&before, &after) })
     }
 
     /// Loads a checked configuration. Returns the changes when every worker uses it.
@@ -122,13 +131,19 @@ impl Reloader {
     /// [`ReloadError`]; the running configuration stays as it is.
     pub(super) async fn reload(&self, settings: Settings) -> Result<Changes, ReloadError> {
         let _turn = self.turn.lock().await;
-        self.take_over(settings).await
+        Ok(self.take_over(settings, Extent::Whole).await?.changes)
     }
 
-    async fn take_over(&self, settings: Settings) -> Result<Changes, ReloadError> {
+    async fn take_over(&self, mut settings: Settings, extent: Extent) -> Result<Difference, ReloadError> {
+        let before = Arc::clone(&self.built.borrow().settings);
+        let restart = match extent {
+            Extent::Whole => Vec::new(),
+            Extent::WithoutRestart => changes::keep_fixed(&before, &mut settings).map_err(ReloadError::Apart)?,
+        };
+        drop(before);
         let changes = self.switch(settings).await?;
-        self.succeeded();
-        Ok(changes)
+        self.succeeded(&restart);
+        Ok(Difference { changes, restart })
     }
 
     /// Reads the files of each certificate again. If a pair cannot be used, the previous pair stays in use; the other
@@ -232,18 +247,26 @@ impl Reloader {
 
     /// Records a successful reload. A renewal of certificates does not change the result of the last reload of the
     /// file.
-    pub(super) fn succeeded(&self) {
+    pub(super) fn succeeded(&self, restart: &[&str]) {
         self.builder.services.counts.config_reload_ok.set(1);
-        self.report.send_modify(|report| (report.failed, report.problems) = (None, Vec::new()));
+        self.report.send_modify(|report| {
+            (report.failed, report.problems) = (None, Vec::new());
+            report.restart = restart.iter().map(|name| (*name).to_owned()).collect();
+        });
     }
 
     /// Records that a reload has failed.
-    fn tell(&self, trigger: &str, reloaded: &Result<Changes, ReloadError>) {
+    fn tell(&self, trigger: &str, reloaded: &Result<Difference, ReloadError>) {
         let generation = self.built.borrow().generation.number;
         match reloaded {
             // The first check of a watched file is not a change.
-            Ok(changes) if changes.is_empty() && trigger == FILE_CHANGED => {}
-            Ok(changes) => {
+            Ok(Difference { changes, restart })
+                if changes.is_empty() && restart.is_empty() && trigger == FILE_CHANGED => {}
+            Ok(Difference { changes, restart }) => {
+                if !restart.is_empty() {
+                    let what = restart.join(", ");
+                    tracing::warn!(code = "config_restart_needed", "these settings of the file need a restart: {what}");
+                }
                 tracing::info!(
                     code = "config_reloaded",
                     trigger,
@@ -289,6 +312,15 @@ impl Reloader {
     }
 }
 
+/// Which settings of a file a reload uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All. A file that changes a setting that needs a restart is refused.
+    Whole,
+    /// All except those that need a restart.
+    WithoutRestart,
+}
+
 impl ReloadError {
     /// All problems, one per line.
     pub fn lines(&self) -> Vec<String> {
@@ -297,6 +329,13 @@ impl ReloadError {
             other => vec![other.to_string()],
         }
     }
+}
+
+/// Reads a configuration on a thread that may wait for the disk.
+async fn read(file: Option<PathBuf>) -> Result<Loaded, ReloadError> {
+    let file = file.ok_or(ReloadError::NoFile)?;
+    let read = tokio::task::spawn_blocking(move || load(&file)).await;
+    read.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Problems)
 }
 
 /// Reads the configuration. Refuses other kinds of files: a FIFO could block the thread forever.

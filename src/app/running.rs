@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::changes::Changes;
 use super::monitor::Sampler;
-use super::reload::{ReloadError, Reloader};
+use super::reload::{Extent, ReloadError, Reloader};
 use super::token_services::TokenServices;
 use super::worker::Phase;
 use crate::cache::IdentityCache;
@@ -81,7 +81,7 @@ impl Running {
     /// [`ReloadError`]; the running configuration stays as it is.
     pub async fn reload_file(&self) -> Result<Changes, ReloadError> {
         let reloader = Arc::clone(&self.reloader);
-        let reload = tokio::spawn(async move { reloader.reload_file("SIGHUP").await });
+        let reload = tokio::spawn(async move { Ok(reloader.reload_file("SIGHUP", Extent::Whole).await?.changes) });
         reload.await.unwrap_or(Err(ReloadError::Stopping))
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::admin_door;
+use super::changes::Difference;
 use super::control::{Control, ControlSocket};
 use super::error::StartError;
 use super::file_watch;
@@ -21,7 +22,7 @@ use super::generation::Builder;
 use super::inherited::Inherited;
 use super::internal::Internal;
 use super::monitor;
-use super::reload::{Logs, Reloader, State};
+use super::reload::{Extent, Logs, Reloader, State};
 use super::resolve;
 use super::running::Running;
 use super::sockets::{Prepared, Sockets};
@@ -29,7 +30,7 @@ use super::token_services;
 use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
-use crate::admin::monitor::{ReloadHandle, ReloadRequest};
+use crate::admin::monitor::{Asked, ReloadHandle, ReloadRequest, Reloaded};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::limits::TurnedAway;
@@ -111,7 +112,13 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     logs.set(&settings.log);
     let (phase, phases) = watch::channel(Phase::Serving);
     let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &services.counts.turned_away);
-    let first = ReloadStatus { generation: 1, loaded: builder.clock.now(), failed: None, problems: Vec::new() };
+    let first = ReloadStatus {
+        generation: 1,
+        loaded: builder.clock.now(),
+        failed: None,
+        problems: Vec::new(),
+        restart: Vec::new(),
+    };
     let plan = Arc::new(Plan {
         workers: settings.workers,
         services: services.clone(),
@@ -206,7 +213,7 @@ impl Ready {
         }
         state.sockets.adopt(prepared);
         reloader.measure(clock.now());
-        reloader.succeeded();
+        reloader.succeeded(&[]);
         let (services, reloader) = (services.clone(), Arc::new(reloader));
         control.spawn(file_watch::run(Arc::clone(&reloader)));
         control.spawn(serve_reloads(Arc::clone(&reloader), asked));
@@ -231,10 +238,16 @@ impl Ready {
 
 /// Runs the reloads that the admin application and the control socket request.
 async fn serve_reloads(reloader: Arc<Reloader>, mut asked: mpsc::Receiver<ReloadRequest>) {
-    while let Some(ReloadRequest { trigger, reply }) = asked.recv().await {
-        let reloaded = reloader.reload_file(&trigger).await;
+    while let Some(ReloadRequest { what, reply }) = asked.recv().await {
+        let outcome = match what {
+            Asked::Reload { trigger } => reloader.reload_file(&trigger, Extent::Whole).await,
+            Asked::ReloadPartly { trigger } => reloader.reload_file(&trigger, Extent::WithoutRestart).await,
+            Asked::Compare { file } => reloader.compare(file).await,
+        };
+        let names = |restart: Vec<&str>| restart.into_iter().map(str::to_owned).collect();
+        let told = |Difference { changes, restart }| Reloaded { changes: changes.0, restart: names(restart) };
         // Fails only if the caller has stopped waiting.
-        let _ = reply.send(reloaded.map(|changes| changes.0).map_err(|error| error.lines()));
+        let _ = reply.send(outcome.map(told).map_err(|error| error.lines()));
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Command {
     Serve,
     /// Have the running gateway reload its configuration; print what changed, or every problem
     Reload {
+        /// Leave the settings that need a restart as they are, and use the rest of the file
+        #[arg(long)]
+        force_partial: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -38,6 +41,9 @@ pub enum Command {
     },
     /// Check the configuration and report every problem
     Check {
+        /// Compare it with the configuration of the running gateway: what a reload would change, and what needs a restart
+        #[arg(long)]
+        against_running: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

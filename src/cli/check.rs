@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde::Serialize;
 
-use super::show;
+use super::{control, show};
 use crate::clock::Clock;
 use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Problem, Settings, problem};
@@ -13,8 +13,12 @@ use crate::store;
 use crate::units::HumanDuration;
 use crate::upstream::{EndpointSpec, Resolver};
 
-/// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it.
-pub fn run(config: &Path, json: bool) -> ExitCode {
+/// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it; with
+/// `against_running`, if the running gateway can change to it by a reload.
+///
+/// # Errors
+/// The running gateway cannot be reached.
+pub fn run(config: &Path, against_running: bool, json: bool) -> anyhow::Result<ExitCode> {
     let (errors, warnings) = match config::load(config) {
         Ok(Loaded { settings, mut warnings }) => {
             let (error, warning) = look_at_django(config, &settings);
@@ -24,19 +28,46 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
         }
         Err(errors) => (errors, Vec::new()),
     };
-    let ok = errors.is_empty();
-    let printed = if json {
-        show::json(&json!({ "ok": ok, "errors": errors, "warnings": warnings }))
-    } else if ok {
-        if !warnings.is_empty() {
+    let is_good = errors.is_empty();
+    let compared = if is_good && against_running { Some(control::compare(config)?) } else { None };
+    let ok = is_good && compared.as_ref().is_none_or(|(_, restart)| restart.is_empty());
+    if json {
+        let (changes, restart) = compared.unzip();
+        show::json(&serde_json::to_value(Answer { ok, errors, warnings, changes, restart })?)?;
+    } else {
+        if !errors.is_empty() || !warnings.is_empty() {
             show::note(problem::render(&errors, &warnings).trim_end());
         }
-        show::line(format!("{}: good", config.display()))
-    } else {
-        show::note(problem::render(&errors, &warnings).trim_end());
-        Ok(())
-    };
-    if ok && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if is_good {
+            show::line(format!("{}: good", config.display()))?;
+        }
+        if let Some((changes, restart)) = compared {
+            show_differences(&changes, &restart)?;
+        }
+    }
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The outcome as JSON.
+#[derive(Serialize)]
+struct Answer {
+    ok: bool,
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+    /// With `--against-running`: what a reload changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<String>>,
+    /// With `--against-running`: what needs a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart: Option<Vec<String>>,
+}
+
+fn show_differences(changes: &[String], restart: &[String]) -> anyhow::Result<()> {
+    if changes.is_empty() && restart.is_empty() {
+        return show::line("the running gateway uses the same settings");
+    }
+    changes.iter().try_for_each(|change| show::line(format!("a reload changes: {change}")))?;
+    restart.iter().try_for_each(|name| show::line(format!("needs a restart: {name}")))
 }
 
 /// Checks that a Django database has the required tables, and a session table if sessions are configured. Prints how

@@ -15,8 +15,8 @@ use crate::config;
 ///
 /// # Errors
 /// The gateway cannot be reached.
-pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
-    let answer = ask(file, "reload")?;
+pub fn reload(file: &Path, partly: bool, json: bool) -> Result<ExitCode> {
+    let answer = ask(file, if partly { "reload partly" } else { "reload" })?;
     if json {
         show::json(&answer)?;
     } else if is_ok(&answer) {
@@ -25,11 +25,27 @@ pub fn reload(file: &Path, json: bool) -> Result<ExitCode> {
             show::line("reloaded; nothing changed")?;
         }
         changes.iter().try_for_each(show::line)?;
+        texts(&answer, "restart").iter().for_each(|name| show::note(format!("not changed, needs a restart: {name}")));
     } else {
         texts(&answer, "problems").iter().for_each(|problem| show::note(format!("error: {problem}")));
         show::note("the configuration was not reloaded; the running one stays");
     }
     Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Compares a configuration with that of the running gateway: what a reload would change, and what needs a restart.
+///
+/// # Errors
+/// The gateway cannot be reached, or cannot read the file.
+pub fn compare(file: &Path) -> Result<(Vec<String>, Vec<String>)> {
+    let path = std::path::absolute(file)?;
+    let path =
+        path.to_str().filter(|path| !path.contains('\n')).context("the path of the file is not a line of text")?;
+    let answer = ask(file, &format!("compare {path}"))?;
+    if !is_ok(&answer) {
+        bail!("the running gateway cannot use this file: {}", texts(&answer, "problems").join("; "));
+    }
+    Ok((texts(&answer, "changes"), texts(&answer, "restart")))
 }
 
 /// Prints the status of the running gateway.
@@ -49,6 +65,10 @@ pub fn status(file: &Path, json: bool) -> Result<()> {
         text(answer.get("pid").unwrap_or(&Value::Null))
     ))?;
     show::line(format!("configuration {} since {}", text(&reload("generation")), text(&reload("loaded"))))?;
+    let restart = reload("restart");
+    for name in restart.as_array().into_iter().flatten() {
+        show::line(format!("not changed, needs a restart: {}", text(name)))?;
+    }
     if !reload("failed").is_null() {
         show::line(format!("the last reload failed at {}:", text(&reload("failed"))))?;
         let problems = reload("problems");

@@ -32,8 +32,8 @@ pub fn run() -> ExitCode {
     // Exits with 2 on bad usage.
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Check { json } => return check::run(&cli.config, json),
-        Command::Reload { json } => return ended(control::reload(&cli.config, json)),
+        Command::Check { against_running, json } => return ended(check::run(&cli.config, against_running, json)),
+        Command::Reload { force_partial, json } => return ended(control::reload(&cli.config, force_partial, json)),
         Command::Status { json } => control::status(&cli.config, json),
         Command::Serve => serve::run(&cli.config),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),

@@ -86,6 +86,41 @@ async fn the_command_prints_what_changed_or_every_problem() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_need_a_restart_are_told_beforehand_and_may_be_left_out() {
+    let gateway = Gateway::serve_with(CONTROL).await;
+    assert!(gateway.run("check --against-running").ends_with("good\nthe running gateway uses the same settings\n"));
+    add_route(&gateway, "new");
+    let compared = gateway.run("check --against-running");
+    assert!(compared.ends_with("good\na reload changes: route `new` added\n"), "{compared}");
+    let text = fs::read_to_string(&gateway.config).unwrap();
+    fs::write(&gateway.config, format!("workers = 9\n{text}[cache.memory]\nmax_entries = 5_000\n")).unwrap();
+    let compared = gateway.try_run("check --against-running");
+    let said = String::from_utf8(compared.stdout).unwrap();
+    assert!(said.ends_with("route `new` added\nneeds a restart: workers\nneeds a restart: [cache.memory]\n"), "{said}");
+    assert_eq!(compared.status.code(), Some(1));
+    let compared = gateway.try_run("check --against-running --json");
+    let told: serde_json::Value = serde_json::from_slice(&compared.stdout).unwrap();
+    assert_eq!(
+        (&told["ok"], &told["restart"][0], &told["changes"][0]),
+        (&false.into(), &"workers".into(), &"route `new` added".into())
+    );
+    assert_eq!(status(gateway.address, "/new/", "").await, 401, "a comparison changes nothing");
+
+    assert_eq!(gateway.try_run("reload").status.code(), Some(1));
+    let partly = gateway.try_run("reload --force-partial");
+    assert_eq!((partly.status.code(), partly.stdout), (Some(0), b"route `new` added\n".to_vec()));
+    let said = String::from_utf8(partly.stderr).unwrap();
+    assert_eq!(said, "not changed, needs a restart: workers\nnot changed, needs a restart: [cache.memory]\n");
+    assert_eq!(status(gateway.address, "/new/", "").await, 404);
+    has_metric(&gateway, "tokengate_config_reload_ok 1").await;
+    assert!(gateway.run("status").contains("not changed, needs a restart: workers\n"));
+    fs::write(&gateway.config, text).unwrap();
+    assert_eq!(gateway.run("reload"), "reloaded; nothing changed\n");
+    assert!(!gateway.run("status").contains("restart"));
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watched_file_is_taken_over_by_itself_when_it_rests() {
     let gateway = Gateway::serve_with("[reload]\nwatch = true\n").await;
     add_route(&gateway, "new");

@@ -3,8 +3,6 @@
 use axum::Json;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,7 +11,7 @@ use super::caller::Call;
 use super::problem::{Code, Problem};
 use super::request::Asked;
 use super::shapes::TrafficParameters;
-use crate::admin::monitor::{Form, Status, Traffic};
+use crate::admin::monitor::{Form, Reloaded, Status, Traffic};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(traffic)).routes(routes!(status)).routes(routes!(reload))
@@ -54,14 +52,7 @@ async fn status(call: Call) -> Result<Json<Status>, Problem> {
 async fn reload(call: Call) -> Result<Json<Reloaded>, Problem> {
     call.caller().needs_superuser()?;
     match call.api.monitor.reload(&call.caller().user.account.name).await {
-        Ok(changes) => Ok(Json(Reloaded { changes })),
+        Ok(reloaded) => Ok(Json(reloaded)),
         Err(problems) => Err(Problem::new(Code::NotReloaded, problems.join("\n"))),
     }
-}
-
-/// What a reload changed.
-#[derive(Serialize, ToSchema)]
-struct Reloaded {
-    /// One line each; empty if the configuration is the same.
-    changes: Vec<String>,
 }

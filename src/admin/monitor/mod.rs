@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::telemetry::History;
 use crate::telemetry::history::Reach;
 use chart::{Chart, Line, Unit};
-pub use reload::{Outcome, ReloadHandle, ReloadRequest};
+pub use reload::{Asked, Outcome, ReloadHandle, ReloadRequest, Reloaded};
 pub use status::Status;
 use traffic::NO_ROUTE;
 pub use traffic::{Figures, Moment, Names, Row, Subject, Traffic};
@@ -67,7 +67,7 @@ impl Monitor {
     /// # Errors
     /// All problems; the running configuration stays in use.
     pub async fn reload(&self, user: &str) -> Outcome {
-        self.reloads.reload(format!("the admin application, by {user}")).await
+        self.reloads.ask(Asked::Reload { trigger: format!("the admin application, by {user}") }).await
     }
 
     /// Returns the present state of the gateway.

@@ -1,20 +1,52 @@
-//! Asks the gateway to reload its configuration.
+//! Asks the gateway to reload its configuration, or to compare it with a file.
 
+use std::path::PathBuf;
+
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
+use utoipa::ToSchema;
 
-/// What a reload changed, one line each; or all problems.
-pub type Outcome = Result<Vec<String>, Vec<String>>;
+/// How a configuration differs from the one in use before.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct Reloaded {
+    /// What a reload changes, one line each; empty if nothing differs.
+    pub changes: Vec<String>,
+    /// Settings that differ and that only a restart can change.
+    pub restart: Vec<String>,
+}
+
+/// The differences; or all problems.
+pub type Outcome = Result<Reloaded, Vec<String>>;
 
 /// Asks the gateway to reload its configuration.
 #[derive(Clone)]
 pub struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 
-/// A request for a reload.
+/// A request to the gateway.
 pub struct ReloadRequest {
-    /// What triggered the reload, for the log.
-    pub trigger: String,
+    /// The request.
+    pub what: Asked,
     /// Receives the outcome.
     pub reply: oneshot::Sender<Outcome>,
+}
+
+/// What is asked for. `trigger` names for the log what triggered a reload.
+pub enum Asked {
+    /// A reload. A file that changes a setting that needs a restart is refused.
+    Reload {
+        /// For the log.
+        trigger: String,
+    },
+    /// A reload of all settings except those that need a restart.
+    ReloadPartly {
+        /// For the log.
+        trigger: String,
+    },
+    /// Compares a file with the configuration in use.
+    Compare {
+        /// The configuration file.
+        file: PathBuf,
+    },
 }
 
 impl ReloadHandle {
@@ -24,14 +56,14 @@ impl ReloadHandle {
         (ReloadHandle(asks), asked)
     }
 
-    /// Reloads, and waits until the configuration is in use. `trigger` is for the log: what triggered the reload.
+    /// Asks, and waits for the outcome: after a reload, until the configuration is in use.
     ///
     /// # Errors
     /// All problems; the running configuration stays in use.
-    pub async fn reload(&self, trigger: String) -> Outcome {
+    pub async fn ask(&self, what: Asked) -> Outcome {
         let (reply, outcome) = oneshot::channel();
         let stopping = || Err(vec!["the gateway is shutting down".to_owned()]);
-        if self.0.send(ReloadRequest { trigger, reply }).await.is_err() {
+        if self.0.send(ReloadRequest { what, reply }).await.is_err() {
             return stopping();
         }
         outcome.await.unwrap_or_else(|_| stopping())

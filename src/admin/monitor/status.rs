@@ -54,6 +54,8 @@ pub struct ReloadStatus {
     pub failed: Option<Timestamp>,
     /// The problems of that reload.
     pub problems: Vec<String>,
+    /// Settings that the file changes and that only a restart can change; a partial reload left them as they were.
+    pub restart: Vec<String>,
 }
 
 /// A route and its policy.

@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, text};
-use crate::admin::monitor::Status;
 use crate::admin::monitor::chart::Unit;
 use crate::admin::monitor::status::{CertificateStatus, EndpointState, SharedCacheStatus};
+use crate::admin::monitor::{Reloaded, Status};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 
@@ -62,8 +62,12 @@ pub(in crate::admin) async fn reload(Sent { visit, .. }: Sent) -> Answer {
     visit.caller.needs_superuser()?;
     let path = "/status";
     Ok(match visit.app.monitor.reload(&visit.caller.user.account.name).await {
-        Ok(changes) if changes.is_empty() => visit.done(path, "The configuration was reloaded. Nothing has changed."),
-        Ok(changes) => visit.done(path, format!("The configuration was reloaded: {}.", changes.join("; "))),
+        Ok(Reloaded { changes, .. }) if changes.is_empty() => {
+            visit.done(path, "The configuration was reloaded. Nothing has changed.")
+        }
+        Ok(Reloaded { changes, .. }) => {
+            visit.done(path, format!("The configuration was reloaded: {}.", changes.join("; ")))
+        }
         Err(_) => visit.failed(path, "The configuration was not reloaded. The problems are listed below."),
     })
 }
