@@ -5,9 +5,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use super::login::{Browser, Login};
 use super::nearest::nearest;
 use super::reader::{Named, Table};
-use super::settings::{Browser, Login, Route, Upstream};
+use super::routes::Route;
+use super::upstreams::Upstream;
 use super::value::{Fault, Key};
 use crate::token::{Networks, Scope, ScopeSet};
 
@@ -56,7 +58,7 @@ pub struct SampleRequest {
 /// A caller that no store needs to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SampleCaller {
-    /// User name.
+    /// Username.
     pub user: String,
     /// The groups of the user, sorted.
     pub groups: Vec<String>,

@@ -1,18 +1,97 @@
-//! `[listeners.NAME]` and `[certificates.NAME]`: the addresses that clients connect to, and the certificates.
+//! `[listeners.NAME]`: the addresses that clients connect to.
 
-use std::fs::File;
-use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::document::Document;
-use super::files::{check_secret_file, report, warn_of_open_key};
 use super::names::Names;
 use super::reader::{Named, Table};
-use super::settings::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
 use super::value::{Fault, Key};
-use crate::tls::Certificate;
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name in the file.
+    pub name: String,
+    /// The local address; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// What the listener does.
+    pub role: ListenerRole,
+}
+
+/// What a listener does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// HTTPS.
+    Tls(TlsListener),
+    /// Unencrypted HTTP.
+    Plain(PlainListener),
+    /// Health and metrics for operators; never requests for upstreams.
+    Internal {
+        /// Whether it serves `/health`.
+        health: bool,
+        /// Whether it serves `/metrics`.
+        metrics: bool,
+    },
+}
+
+/// Settings of an HTTPS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsListener {
+    /// Indices into [`super::Settings::certificates`]; clients without SNI get the first. Never empty.
+    pub certificates: Vec<usize>,
+    /// Whether it offers HTTP/1.1.
+    pub http1: bool,
+    /// Whether it offers HTTP/2.
+    pub http2: bool,
+    /// Whether it accepts TLS 1.2 in addition to 1.3.
+    pub tls12: bool,
+    /// `Strict-Transport-Security: max-age`; `None`: not sent.
+    pub hsts: Option<Duration>,
+    /// What happens to a live token that was sent to the TLS port without TLS.
+    pub exposed_token: ExposedToken,
+}
+
+/// Settings of an unencrypted listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainListener {
+    /// What happens to requests.
+    pub plaintext: Plaintext,
+    /// What happens to a live token that was sent unencrypted.
+    pub exposed_token: ExposedToken,
+}
+
+/// What an unencrypted listener does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plaintext {
+    /// Responds 403 to every request.
+    Refuse,
+    /// Redirects GET and HEAD without credentials to the same target on `https` (308); responds 403 to all others.
+    Redirect,
+    /// Serves requests as an HTTPS listener does; loopback addresses only.
+    Serve,
+}
+
+/// What happens to a live token that was sent unencrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExposedToken {
+    /// No action.
+    Ignore,
+    /// The store records when the token was exposed.
+    Mark,
+    /// The token is revoked.
+    Revoke,
+}
+
+impl Listener {
+    /// Whether the address is a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        match self.address.ip() {
+            IpAddr::V4(ip) => ip.is_loopback(),
+            IpAddr::V6(ip) => ip.is_loopback(),
+        }
+    }
+}
 
 /// `[listeners]`
 pub(super) fn read(root: &Table<'_>, certificates: &Names) -> Vec<Listener> {
@@ -127,46 +206,4 @@ fn refuse_equal_addresses(document: &Document<'_>, listeners: &[Named<Listener>]
             document.problem(named.line, Some(&key), what, Some("choose another port".to_owned()));
         }
     }
-}
-
-/// `[certificates]`
-pub(super) fn read_certificates(root: &Table<'_>) -> Vec<Named<Certificate>> {
-    root.named("certificates", |name, table| {
-        let (cert, key) = (table.key("cert_file"), table.key("key_file"));
-        cert.require("add `cert_file`: the certificate and its chain, in PEM format");
-        key.require("add `key_file`: the private key, in PEM format");
-        let (cert_file, key_file) = (cert.file(), key.file());
-        let readable = [(&cert, &cert_file), (&key, &key_file)]
-            .map(|(key, file)| file.as_ref().is_some_and(|file| is_readable(key, file)));
-        let (cert_file, key_file) = (cert_file?, key_file?);
-        check_secret_file(&key, &key_file);
-        if cert_file != key_file {
-            warn_of_open_key(&cert, &cert_file);
-        }
-        if readable.contains(&false) {
-            return None;
-        }
-        match Certificate::read(name, &cert_file, &key_file) {
-            Ok(certificate) => {
-                for note in certificate.notes(table.document().now()) {
-                    cert.warning(note.what, note.mend);
-                }
-                Some(certificate)
-            }
-            Err(error) => {
-                report(if error.path == cert_file { &cert } else { &key }, &error);
-                None
-            }
-        }
-    })
-}
-
-fn is_readable(key: &Key<'_>, file: &Path) -> bool {
-    let Err(error) = File::open(file) else { return true };
-    let mend = match error.kind() {
-        ErrorKind::NotFound => "correct the path; `tokengate cert` creates development certificates".to_owned(),
-        _ => "let the user that runs the gateway read it".to_owned(),
-    };
-    key.problem(format!("{}: cannot be read: {error}", file.display()), mend);
-    false
 }

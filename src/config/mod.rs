@@ -1,21 +1,26 @@
 //! `gateway.toml`: its meaning ([`Settings`]), and all its errors at once ([`Problem`]).
 //!
 //! Data flows in one direction: text → tree with the line of every value (`document`) → tables. One function per table
-//! reads all its keys and applies the defaults (`reader`, `value`; `listeners`, `upstreams`, `routes`, `identity`,
-//! `store`, `django`, `basics`, `shared_cache`, `admin`) → [`Settings`]. Only this module reads configuration text.
+//! reads all its keys and applies the defaults (`reader`, `value`) → [`Settings`]. Only this module reads configuration text.
 
 mod admin;
-mod basics;
+mod certificates;
+mod defaults;
 mod django;
 mod django_columns;
 mod document;
 mod file_tests;
 mod files;
 mod identity;
+mod lifecycle;
+mod limits;
 mod listeners;
+mod log;
 mod login;
+mod memory_cache;
 mod names;
 mod nearest;
+mod patterns;
 pub mod problem;
 mod reader;
 mod routes;
@@ -23,9 +28,11 @@ mod secret;
 pub mod settings;
 mod shared_cache;
 mod source;
+mod spool;
 mod sql_name;
 mod store;
 mod store_files;
+mod tokens;
 mod upstreams;
 mod url;
 mod value;
@@ -86,7 +93,7 @@ pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
     let variable = |name: &str| std::env::var(name).ok();
     let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
     let document = Document::new(&source, &surroundings);
-    let socket = document.parse().map(|tree| Table::root(&document, &tree, basics::read_control));
+    let socket = document.parse().map(|tree| Table::root(&document, &tree, lifecycle::read_control));
     socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| unreadable(file)))
 }
 
@@ -118,9 +125,9 @@ fn read(root: &Table<'_>) -> Settings {
     root.key("version").count::<u8>(1..=1);
     // The files were read with the text; here only its type is checked.
     root.key("include").parse_list(|text| Ok(text.to_owned()));
-    let workers = basics::read_workers(root);
-    let (defaults, mut timeouts) = routes::read_defaults(root);
-    let certificates = listeners::read_certificates(root);
+    let workers = lifecycle::read_workers(root);
+    let (defaults, mut timeouts) = defaults::read(root);
+    let certificates = certificates::read(root);
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
@@ -128,10 +135,10 @@ fn read(root: &Table<'_>) -> Settings {
     let routes =
         routes::read(root, &upstream_names, &defaults, &routes::RouteIdentity { identity: &identity, forwarding });
     let (login, hashing) = login::read(root, &routes, &defaults);
-    let (memory, redis) = root.table("cache", |cache| (basics::read_memory(cache), shared_cache::read(cache)));
+    let (memory, redis) = root.table("cache", |cache| (memory_cache::read(cache), shared_cache::read(cache)));
     let listeners = listeners::read(root, &certificate_names);
     let store = settings::Store { hashing, ..store::read(root) };
-    let (grace, shutdown_delay) = basics::read_shutdown(root);
+    let (grace, shutdown_delay) = lifecycle::read_shutdown(root);
     let upstreams = values(upstreams);
     let tests = file_tests::read(root, &routes, login.as_ref(), &upstreams);
     let settings = Settings {
@@ -143,21 +150,21 @@ fn read(root: &Table<'_>) -> Settings {
         store,
         memory,
         redis,
-        tokens: basics::read_tokens(root),
+        tokens: tokens::read(root),
         login,
         identity,
         tests,
         upstreams,
-        spool: basics::read_spool(root, &routes),
+        spool: spool::read(root, &routes),
         routes,
-        limits: basics::read_limits(root, &mut timeouts.handshake),
+        limits: limits::read(root, &mut timeouts.handshake),
         timeouts,
-        log: basics::read_log(root),
+        log: log::read(root),
         grace,
         shutdown_delay,
         resolve_every: defaults.resolve_every,
-        reload: basics::read_reload(root),
-        control: basics::read_control(root),
+        reload: lifecycle::read_reload(root),
+        control: lifecycle::read_control(root),
     };
     check_django(root, &settings);
     certificate_names.warn_unused(root.document());

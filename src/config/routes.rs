@@ -1,21 +1,148 @@
-//! `[routes.NAME]` and `[defaults]`: which requests go to which upstream, with which limits.
+//! `[routes.NAME]`: which requests go to which upstream, with which limits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::defaults::{BOUNDS, RouteDefaults};
 use super::document::Document;
+use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 use super::names::Names;
+use super::patterns::{self, HostPattern, PathPattern};
 use super::reader::{Named, Table};
-use super::settings::{
-    Auth, ConnectionTimeouts, ForwardAuthorization, HostPattern, IdentityFields, PathPattern, RESERVED_FIELDS, Route,
-    fold,
-};
-use super::url::host::is_host;
-use super::value::{Fault, Key};
+use super::value::Fault;
 use crate::token::{AuthMethod, Scope, ScopeSet};
-use crate::units::ByteSize;
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// The hosts that it matches.
+    pub host: HostPattern,
+    /// The paths that it matches.
+    pub path: PathPattern,
+    /// The methods that it matches; empty: all.
+    pub methods: Vec<Method>,
+    /// Index into [`Settings::upstreams`](super::Settings::upstreams).
+    pub upstream: usize,
+    /// Which callers may use it.
+    pub auth: Auth,
+    /// The accepted credentials, in the order of the checks; never empty. The first one decides the form of the refusal
+    /// for requests without credentials.
+    pub credentials: Vec<AuthMethod>,
+    /// Whether `Token token="KEY"` is accepted too.
+    pub token_parameter: bool,
+    /// Scopes that the token must have. Only with [`Auth::Required`].
+    pub scopes: ScopeSet,
+    /// Which `Authorization` the upstream gets.
+    pub forward_authorization: ForwardAuthorization,
+    /// Headers with the meaning of an identity in other systems that clients may send here.
+    pub pass_headers: Vec<HeaderName>,
+    /// Whether the prefix is stripped before forwarding.
+    pub strip_prefix: bool,
+    /// Whether the upstream gets the endpoint's own `Host` in place of the client's.
+    pub upstream_host: bool,
+    /// Whether empty path segments (`//`) are allowed.
+    pub empty_segments: bool,
+    /// Whether encoded slashes (`%2F`) are allowed.
+    pub encoded_slashes: bool,
+    /// Whether slashes, dots and percent signs may be encoded more than once (`%252F`).
+    pub encoded_percent: bool,
+    /// Whether the whole request body is read first and sent with `Content-Length` (DRF ignores chunked bodies).
+    pub buffer_request: bool,
+    /// WebSocket and endless responses: the endpoint has no timeout before or within its response, and WebSocket
+    /// handshakes are passed on.
+    pub streaming: bool,
+    /// Maximum size of a request body in bytes.
+    pub body_limit: u64,
+    /// Minimum rate of a request body in bytes per second, on average; `None`: no minimum. Not on a streaming route.
+    pub body_rate: Option<u64>,
+    /// Longest pause of the client within a request body.
+    pub request_body_timeout: Duration,
+    /// Timeout of the response head. Not on a streaming route.
+    pub response_headers_timeout: Duration,
+    /// Longest pause of the endpoint within a response body. Not on a streaming route.
+    pub response_body_timeout: Duration,
+    /// Timeout of the whole exchange; `None`: no timeout.
+    pub total_timeout: Option<Duration>,
+}
+
+/// Which callers may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Only callers with valid credentials.
+    Required,
+    /// Requests without credentials are anonymous; invalid credentials are refused.
+    Optional,
+    /// All requests; credentials are not checked.
+    None,
+}
+
+/// Which `Authorization` header is forwarded to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardAuthorization {
+    /// None.
+    Never,
+    /// Only credentials that the gateway does not read, for an application that checks them itself.
+    Foreign,
+    /// Every one, tokens included.
+    Always,
+}
+
+impl ForwardAuthorization {
+    /// The default for a route that does not set it.
+    pub const fn default_for(auth: Auth) -> ForwardAuthorization {
+        match auth {
+            Auth::Required => ForwardAuthorization::Never,
+            Auth::Optional | Auth::None => ForwardAuthorization::Foreign,
+        }
+    }
+}
+
+impl Route {
+    /// A route to the first upstream with defaults for everything else.
+    pub fn to(name: &str, path: PathPattern) -> Route {
+        Route {
+            name: Arc::from(name),
+            host: HostPattern::Any,
+            path,
+            methods: Vec::new(),
+            upstream: 0,
+            auth: Auth::Required,
+            credentials: vec![AuthMethod::Token],
+            token_parameter: false,
+            scopes: ScopeSet::default(),
+            forward_authorization: ForwardAuthorization::default_for(Auth::Required),
+            pass_headers: Vec::new(),
+            strip_prefix: false,
+            upstream_host: false,
+            empty_segments: false,
+            encoded_slashes: false,
+            encoded_percent: false,
+            buffer_request: false,
+            streaming: false,
+            body_limit: BOUNDS.body,
+            body_rate: BOUNDS.body_rate,
+            request_body_timeout: BOUNDS.request_body,
+            response_headers_timeout: BOUNDS.response_headers,
+            response_body_timeout: BOUNDS.response_body,
+            total_timeout: BOUNDS.total,
+        }
+    }
+
+    /// Whether there are requests that both routes match and for which neither takes precedence.
+    fn rivals(&self, other: &Route) -> bool {
+        // A route that lists methods is more specific than one that lists none.
+        let methods_meet = match (self.methods.is_empty(), other.methods.is_empty()) {
+            (true, true) => true,
+            (false, false) => self.methods.iter().any(|method| other.methods.contains(method)),
+            _ => false,
+        };
+        methods_meet && self.host == other.host && self.path == other.path
+    }
+}
 
 /// Hop-by-hop and framing headers besides [`RESERVED_FIELDS`]: no route can pass them on.
 const NEVER_PASSED: [&str; 13] = [
@@ -40,86 +167,6 @@ pub(super) struct RouteIdentity<'a> {
     pub identity: &'a IdentityFields,
     /// The default of `forward_authorization` for all routes.
     pub forwarding: Option<ForwardAuthorization>,
-}
-
-/// The values for a route that does not set its own.
-pub(super) struct RouteDefaults {
-    /// Timeout of a connection attempt to an endpoint.
-    pub connect: Duration,
-    /// How often the host names of endpoints are resolved again.
-    pub resolve_every: Duration,
-    /// The values that the tables `timeouts` and `limits` of a route can set.
-    pub bounds: Bounds,
-}
-
-/// The values that the tables `timeouts` and `limits` of a route can set.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    request_body: Duration,
-    response_headers: Duration,
-    response_body: Duration,
-    total: Option<Duration>,
-    body: u64,
-    body_rate: Option<u64>,
-}
-
-/// The defaults: those of hardened nginx, HAProxy and Envoy configurations at the edge.
-const BOUNDS: Bounds = Bounds {
-    request_body: Duration::from_secs(30),
-    response_headers: Duration::from_secs(30),
-    response_body: Duration::from_secs(60),
-    total: None,
-    body: 10 << 20,
-    body_rate: Some(50),
-};
-
-impl RouteDefaults {
-    /// Longest pause of a client within a request body.
-    pub(super) fn request_body_timeout(&self) -> Duration {
-        self.bounds.request_body
-    }
-
-    /// Minimum rate of a request body in bytes per second.
-    pub(super) fn body_rate(&self) -> Option<u64> {
-        self.bounds.body_rate
-    }
-}
-
-impl Bounds {
-    /// These values, overridden by those in the tables `timeouts` and `limits`.
-    fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
-        let body = limits.key("body").or_word("unlimited");
-        let rate = limits.key("body_rate").or_word("off");
-        Bounds {
-            request_body: timeouts.key("request_body").duration().unwrap_or(self.request_body),
-            response_headers: timeouts.key("response_headers").duration().unwrap_or(self.response_headers),
-            response_body: timeouts.key("response_body").duration().unwrap_or(self.response_body),
-            total: timeouts.key("total").or_word("unlimited").optional_duration(self.total),
-            body: if body.is_word() { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
-            body_rate: if rate.is_word() { None } else { rate.parse(byte_rate).or(self.body_rate) },
-        }
-    }
-}
-
-/// `[defaults]`
-pub(super) fn read_defaults(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeouts) {
-    root.table("defaults", |table| {
-        table.table("timeouts", |timeouts| {
-            let defaults = ConnectionTimeouts::default();
-            let connection = ConnectionTimeouts {
-                request_headers: timeouts.key("request_headers").duration().unwrap_or(defaults.request_headers),
-                idle: timeouts.key("idle").duration().unwrap_or(defaults.idle),
-                write: timeouts.key("write").duration().unwrap_or(defaults.write),
-                ..defaults
-            };
-            let route = RouteDefaults {
-                connect: timeouts.key("connect").duration().unwrap_or(Duration::from_secs(5)),
-                resolve_every: table.key("resolve_every").duration().unwrap_or(Duration::from_secs(10)),
-                bounds: table.table("limits", |limits| BOUNDS.overridden_by(timeouts, limits)),
-            };
-            (route, connection)
-        })
-    })
 }
 
 /// `[routes]`
@@ -163,7 +210,7 @@ fn route(
             defaults.bounds.overridden_by(timeouts, limits)
         })
     });
-    let path = path(table);
+    let path = patterns::path(table);
     let strip_prefix = table.key("strip_prefix");
     let strips = strip_prefix.bool().unwrap_or(false);
     if strips && matches!(path, Some(PathPattern::Exact(_))) {
@@ -178,7 +225,7 @@ fn route(
     let credentials = credentials(table, auth);
     let upstream = table.key("upstream");
     upstream.require("add `upstream = \"NAME\"`: one of [upstreams]");
-    let host = table.key("host").parse(host).unwrap_or(HostPattern::Any);
+    let host = table.key("host").parse(patterns::host).unwrap_or(HostPattern::Any);
     Some(Route {
         name: Arc::from(name),
         host,
@@ -240,13 +287,6 @@ fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
     Ok(name)
 }
 
-/// Bytes per second.
-fn byte_rate(text: &str) -> Result<u64, Fault> {
-    let size = text.strip_suffix("/s").and_then(|size| size.parse::<ByteSize>().ok()).filter(|size| size.0 > 0);
-    size.map(|size| size.0)
-        .ok_or_else(|| Fault::new("is not a size per second", "write one such as \"50B/s\", or \"off\""))
-}
-
 /// Reports response timeouts on a streaming route: they would have no effect, although the operator may rely on them.
 fn refuse_response_timeouts(timeouts: &Table<'_>) {
     for key in [timeouts.key("response_headers"), timeouts.key("response_body")] {
@@ -293,57 +333,6 @@ fn token_parameter(table: &Table<'_>, auth: Auth, credentials: &[AuthMethod]) ->
     wanted
 }
 
-fn path(table: &Table<'_>) -> Option<PathPattern> {
-    let (exact, prefix) = (table.key("path"), table.key("path_prefix"));
-    match (exact.is_set(), prefix.is_set()) {
-        (true, false) => plain_path(&exact).map(PathPattern::Exact),
-        (false, true) => plain_path(&prefix).map(PathPattern::Prefix),
-        (true, true) => {
-            prefix.problem("`path` and `path_prefix` cannot be combined", "remove one");
-            None
-        }
-        (false, false) => {
-            let mend = "add `path_prefix = \"/\"` for a whole tree or `path` for exactly one";
-            table.problem("this route has no path", mend);
-            None
-        }
-    }
-}
-
-/// A path in the form in which requests are compared. Any other form would never match, although the operator may rely
-/// on it.
-pub(super) fn plain_path(key: &Key<'_>) -> Option<String> {
-    key.parse(|text| {
-        let is_dots = |segment: &str| segment == "." || segment == "..";
-        if !text.starts_with('/') {
-            Err(Fault::new("does not begin with `/`", format!("write \"/{text}\"")))
-        } else if text.contains('%') {
-            Err(Fault::new("contains `%`", "write the path decoded; requests are compared decoded"))
-        } else if text.contains("//") {
-            Err(Fault::new("contains an empty segment", "write one `/`"))
-        } else if text.split('/').any(is_dots) {
-            Err(Fault::new("contains a `.` or `..` segment", "write the path without them"))
-        } else if text.contains(['?', '#', '\\', '*']) || text.chars().any(char::is_control) {
-            Err(Fault::new(
-                "contains a character that a path cannot contain",
-                "leave out `?`, `#`, `\\`, `*` and control characters",
-            ))
-        } else {
-            Ok(text.to_owned())
-        }
-    })
-}
-
-fn host(text: &str) -> Result<HostPattern, Fault> {
-    let mend = "write a name without port, such as \"api.example.com\" or \"*.example.com\"";
-    let lower = text.to_ascii_lowercase();
-    match lower.strip_prefix("*.") {
-        Some(below) if is_host(below) && !below.starts_with('[') => Ok(HostPattern::Below(below.to_owned())),
-        None if is_host(&lower) => Ok(HostPattern::Exact(lower)),
-        _ => Err(Fault::new("is not a valid host", mend)),
-    }
-}
-
 fn method(text: &str) -> Result<Method, Fault> {
     let upper = text.to_ascii_uppercase();
     match Method::from_bytes(text.as_bytes()) {
@@ -359,20 +348,10 @@ fn refuse_equal_routes(document: &Document<'_>, routes: &[Named<Route>]) {
     let mut placed: Vec<_> = routes.iter().filter_map(|named| Some((named, named.value.as_ref()?))).collect();
     placed.sort_by_key(|(named, _)| named.line);
     for (index, (named, route)) in placed.iter().enumerate() {
-        if let Some((other, _)) = placed.iter().take(index).find(|(_, other)| rivals(route, other)) {
+        if let Some((other, _)) = placed.iter().take(index).find(|(_, other)| route.rivals(other)) {
             let what = format!("overlaps with routes.{}", other.name);
             let mend = "give them different hosts, paths or methods".to_owned();
             document.problem(named.line, Some(&format!("routes.{}", named.name)), what, Some(mend));
         }
     }
-}
-
-fn rivals(one: &Route, other: &Route) -> bool {
-    // A route that lists methods is more specific than one that lists none.
-    let methods_meet = match (one.methods.is_empty(), other.methods.is_empty()) {
-        (true, true) => true,
-        (false, false) => one.methods.iter().any(|method| other.methods.contains(method)),
-        _ => false,
-    };
-    methods_meet && one.host == other.host && one.path == other.path
 }

@@ -1,19 +1,97 @@
 //! `[store]`: the database of users and tokens, and the behaviour during its outages.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::basics::MANY;
-use super::django;
+use super::django::{self, Django};
 use super::document::Document;
 use super::files::{check_database_tls, check_secret_file};
+use super::login::Hashing;
 use super::reader::Table;
-use super::settings::{OnOutage, Store, StoreUrl};
 use super::store_files::{warn_of_database, warn_of_folder};
 use super::url::django::{DjangoUrl, sqlite_file};
 use super::url::postgres::PostgresUrl;
 use super::url::{self};
-use super::value::{Fault, Key};
+use super::value::{Fault, Key, MANY};
+
+/// The store of users and tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The database.
+    pub url: StoreUrl,
+    /// Table names of a Django database, and the access mode.
+    pub django: Django,
+    /// The key file: 32 random bytes that encrypt login tokens; created on first start.
+    pub key_file: PathBuf,
+    /// Maximum number of connections to the database.
+    pub max_connections: u32,
+    /// Timeout of one query.
+    pub timeout: Duration,
+    /// Interval for reading the change log, which reports revocations.
+    pub poll_every: Duration,
+    /// What happens to requests while the store is unavailable.
+    pub on_outage: OnOutage,
+    /// Limit of lookups per second whose token turned out to be unknown. Above it such lookups are refused.
+    pub unknown_per_second: u32,
+    /// How passwords are hashed and verified; from `[login]`.
+    pub hashing: Hashing,
+}
+
+/// What happens to requests while the store is unavailable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOutage {
+    /// Requests whose credentials must be checked get 503, as soon as the outage is detected.
+    Refuse,
+    /// Cached callers pass for this time after the last successful query; all others get 503.
+    ServeKnown(Duration),
+}
+
+impl Store {
+    /// A store with defaults for everything else.
+    pub fn at(url: StoreUrl, key_file: PathBuf) -> Store {
+        Store {
+            url,
+            django: Django::default(),
+            key_file,
+            max_connections: 16,
+            timeout: Duration::from_secs(1),
+            poll_every: Duration::from_millis(250),
+            on_outage: OnOutage::ServeKnown(Duration::from_secs(300)),
+            unknown_per_second: 1_000,
+            hashing: Hashing::default(),
+        }
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+    /// The database of an existing Django project.
+    Django(DjangoUrl),
+}
+
+impl StoreUrl {
+    /// Whether users can have tokens besides the login token.
+    pub fn keeps_named_tokens(&self) -> bool {
+        !matches!(self, StoreUrl::Django(_))
+    }
+}
+
+/// The location without secrets: the file, or the server.
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Sqlite(path) => path.display().fmt(f),
+            StoreUrl::Postgres(url) => url.fmt(f),
+            StoreUrl::Django(url) => url.fmt(f),
+        }
+    }
+}
 
 /// `[store]`
 pub(super) fn read(root: &Table<'_>) -> Store {

@@ -1,16 +1,64 @@
 //! `[upstreams.NAME]`: groups of endpoints.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::uri::Authority;
 
+use super::defaults::RouteDefaults;
 use super::document::Document;
 use super::reader::{Named, Table};
-use super::routes::RouteDefaults;
-use super::settings::{ClientShare, Endpoint, EndpointAddress, Upstream};
 use super::url::check_ends;
 use super::url::host::is_host;
 use super::value::Fault;
+
+/// A named group of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name in the file.
+    pub name: String,
+    /// Its members; never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// Maximum number of connections to each endpoint, over all workers.
+    pub max_connections: usize,
+    /// Maximum number of these connections that one client can use at once.
+    pub client_share: ClientShare,
+    /// How long an unused connection is kept; must be shorter than the endpoint's own timeout.
+    pub idle_timeout: Duration,
+    /// Timeout of a connection attempt.
+    pub connect_timeout: Duration,
+    /// Whether a request is sent once more if no byte of it was sent, or if it has neither effects nor a body.
+    pub retry: bool,
+}
+
+/// How many connections of an upstream one client may use at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientShare {
+    /// Three times the number of free connections.
+    Fair,
+    /// This number, over all workers.
+    Most(usize),
+    /// All of them.
+    Unlimited,
+}
+
+/// One member of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// `host:port` as configured, for `Host` on routes with `host_header = "upstream"`, and for messages.
+    pub authority: String,
+    /// The address to connect to.
+    pub address: EndpointAddress,
+}
+
+/// The address of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    /// A host (name or IP address) and a port. A name is resolved at start.
+    Tcp(String, u16),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
 
 /// `[upstreams]`
 pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upstream>> {

@@ -18,6 +18,9 @@ use super::nearest::nearest;
 use super::secret::scheme_of;
 use crate::units::{BadQuantity, ByteSize, HumanDuration, Rate};
 
+/// Upper bound for counts; far from overflow everywhere.
+pub(super) const MANY: u64 = 100_000_000;
+
 /// A key with its value, if it has one.
 pub(super) struct Key<'d> {
     document: &'d Document<'d>,

@@ -1,0 +1,54 @@
+//! The keys outside of tables, `[shutdown]`, `[reload]` and `[control]`: how the process runs, changes and ends.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reader::Table;
+
+/// No known machine has more cores; a larger number is a typing error.
+const MOST_WORKERS: u64 = 1_024;
+
+/// How the configuration is replaced while the gateway runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Reload when the file, or a file that it names, changes.
+    pub watch: bool,
+    /// How long tunnels of removed routes may stay open.
+    pub drain: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload { watch: false, drain: Duration::from_secs(3_600) }
+    }
+}
+
+/// `workers`; `auto` is one per core.
+pub(super) fn read_workers(root: &Table<'_>) -> usize {
+    let workers = root.key("workers").or_word("auto");
+    let written = if workers.is_word() { None } else { workers.count(1..=MOST_WORKERS) };
+    written.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// `[shutdown]`: the grace period and the delay before it.
+pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
+    root.table("shutdown", |table| {
+        let grace = table.key("grace").duration().unwrap_or(Duration::from_secs(25));
+        let delay = table.key("delay").or_word("off").optional_duration(None);
+        (grace, delay.unwrap_or_default())
+    })
+}
+
+/// `[control]`
+pub(super) fn read_control(root: &Table<'_>) -> Option<PathBuf> {
+    root.table("control", |table| table.key("socket").file())
+}
+
+/// `[reload]`
+pub(super) fn read_reload(root: &Table<'_>) -> Reload {
+    let default = Reload::default();
+    root.table("reload", |table| Reload {
+        watch: table.key("watch").bool().unwrap_or(default.watch),
+        drain: table.key("drain").duration().unwrap_or(default.drain),
+    })
+}

@@ -1,0 +1,77 @@
+//! `[tokens]`: how tokens are issued and read.
+
+use std::time::Duration;
+
+use super::reader::Table;
+use super::value::{Fault, Key, MANY};
+use crate::token::TokenFormat;
+
+/// How tokens are issued and read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens {
+    /// Accepted schemes in `Authorization`, case-insensitive; the first one is used in the challenge.
+    pub schemes: Vec<String>,
+    /// The format of new keys.
+    pub format: TokenFormat,
+    /// Whether the login token is stored encrypted, so that it can be shown again.
+    pub recoverable: bool,
+    /// Whether a new user gets a login token at once.
+    pub issue_on_user_create: bool,
+    /// Whether a change of the password revokes all tokens of the user.
+    pub revoke_on_password_change: bool,
+    /// Lifetime of a new token; `None`: it does not expire.
+    pub default_ttl: Option<Duration>,
+    /// Maximum number of live tokens of one user.
+    pub max_per_user: u32,
+    /// Shortest time between two updates of a token's last use.
+    pub last_used_every: Duration,
+}
+
+impl Default for Tokens {
+    fn default() -> Tokens {
+        Tokens {
+            schemes: vec!["Token".to_owned()],
+            format: TokenFormat::Drf,
+            recoverable: true,
+            issue_on_user_create: true,
+            revoke_on_password_change: false,
+            default_ttl: None,
+            max_per_user: 20,
+            last_used_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// `[tokens]`
+pub(super) fn read(root: &Table<'_>) -> Tokens {
+    root.table("tokens", |table| {
+        let default = Tokens::default();
+        let last_used_every = table.key("last_used_every").duration().unwrap_or(default.last_used_every);
+        let formats = [("drf", TokenFormat::Drf), ("prefixed", TokenFormat::Prefixed)];
+        Tokens {
+            format: table.key("format").choice(&formats).unwrap_or(default.format),
+            schemes: schemes(&table.key("schemes")).unwrap_or(default.schemes),
+            recoverable: table.key("recoverable").bool().unwrap_or(default.recoverable),
+            issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(default.issue_on_user_create),
+            revoke_on_password_change: table
+                .key("revoke_on_password_change")
+                .bool()
+                .unwrap_or(default.revoke_on_password_change),
+            default_ttl: table.key("default_ttl").or_word("never").optional_duration(default.default_ttl),
+            max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(default.max_per_user),
+            last_used_every,
+        }
+    })
+}
+
+fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
+    // RFC 9110 §5.6.2: the characters of a token.
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    key.parse_list(|text| {
+        if !text.is_empty() && text.bytes().all(is_token) {
+            Ok(text.to_owned())
+        } else {
+            Err(Fault::new("is not a valid scheme", "write one word such as \"Token\""))
+        }
+    })
+}
