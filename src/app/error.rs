@@ -24,14 +24,6 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
-    /// Two routes match the same requests.
-    #[error("routes.{first} and routes.{second} match the same requests")]
-    Routes {
-        /// One of them.
-        first: String,
-        /// The other.
-        second: String,
-    },
     /// The control socket cannot be created.
     #[error("control.socket: the socket {path} cannot be made")]
     Control {

@@ -66,11 +66,7 @@ impl Builder {
         {
             return Err(StartError::NoSessions(none.clone()));
         }
-        let routes = RouteTable::build(settings.routes.clone()).map_err(|conflicts| {
-            let conflict = conflicts.into_iter().next();
-            let (first, second) = conflict.map(|c| (c.first.to_string(), c.second.to_string())).unwrap_or_default();
-            StartError::Routes { first, second }
-        })?;
+        let routes = RouteTable::build(settings.routes.clone());
         let listeners = self.listeners(&settings, addresses)?;
         let same = |is_same: fn(&Settings, &Settings) -> bool| before.filter(|old| is_same(&old.settings, &settings));
         let refused = match same(|a, b| a.limits.wrong_keys == b.limits.wrong_keys) {

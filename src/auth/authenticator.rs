@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue};
 use super::{BadCredentials, CredentialRules, Credentials, KeyForm, cookies, own};
 use crate::cache::{IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::clock::{Clock, Timestamp};
+use crate::config::settings::Auth;
 use crate::identity::{Denied, Identity, Verdict};
-use crate::route::Access;
 use crate::telemetry::Recorder;
 use crate::token::{AuthMethod, ShownKey, TokenDigest};
 
@@ -68,12 +68,12 @@ impl Authenticator {
     pub async fn authenticate(
         &self,
         rules: &CredentialRules,
-        access: &Access,
+        auth: Auth,
         accepted: Accepted<'_>,
         fields: &HeaderMap,
         from: IpAddr,
     ) -> Result<Option<Arc<Identity>>, AuthFailure> {
-        if matches!(access, Access::None) {
+        if auth == Auth::None {
             return Ok(None);
         }
         let mut held_back = None;
@@ -94,7 +94,7 @@ impl Authenticator {
         if let Some(wait) = held_back {
             return Err(AuthFailure::Throttled(wait));
         }
-        if matches!(access, Access::Optional) { Ok(None) } else { Err(AuthFailure::NoCredentials) }
+        if auth == Auth::Optional { Ok(None) } else { Err(AuthFailure::NoCredentials) }
     }
 
     async fn identify(

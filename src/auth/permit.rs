@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::config::settings::Auth;
 use crate::identity::Identity;
-use crate::route::{Access, Route};
+use crate::route::Route;
 use crate::token::Scope;
 
 /// Proof that this route admits this caller.
@@ -51,12 +52,13 @@ impl<'g> Permit<'g> {
     /// # Errors
     /// [`NotPermitted`] says what is missing.
     pub fn grant(route: &'g Route, caller: Option<Arc<Identity>>, asked: Asked) -> Result<Permit<'g>, NotPermitted> {
-        let caller = match &route.access {
-            Access::None => None,
-            Access::Optional => caller,
-            Access::Required { scopes } => {
+        let caller = match route.settings.auth {
+            Auth::None => None,
+            Auth::Optional => caller,
+            Auth::Required => {
                 let caller = caller.ok_or(NotPermitted::Anonymous)?;
-                if let Some(missing) = scopes.iter().find(|scope| !caller.scopes().contains(scope)) {
+                let needed = &route.settings.scopes;
+                if let Some(missing) = needed.iter().find(|scope| !caller.scopes().contains(scope)) {
                     return Err(NotPermitted::MissingScope(missing.clone()));
                 }
                 Some(caller)
@@ -86,43 +88,21 @@ impl<'g> Permit<'g> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::config::settings::{self, Auth, HostPattern, PathPattern};
+    use crate::config::settings::{self, PathPattern};
     use crate::token::{
         Account, AuthMethod, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
     };
 
     fn route(auth: Auth, scopes: &str) -> Route {
         let settings = settings::Route {
-            name: "test".into(),
-            host: HostPattern::Any,
-            path: PathPattern::Prefix("/".to_owned()),
-            methods: Vec::new(),
-            upstream: 0,
             auth,
-            credentials: vec![AuthMethod::Token],
-            token_parameter: false,
             scopes: ScopeSet::parse(scopes).unwrap(),
-            forward_authorization: settings::ForwardAuthorization::Never,
-            pass_headers: Vec::new(),
-            strip_prefix: false,
-            upstream_host: false,
-            empty_segments: false,
-            encoded_slashes: false,
-            encoded_percent: false,
-            buffer_request: false,
-            streaming: false,
-            body_limit: 1,
-            body_rate: None,
-            request_body_timeout: Duration::from_secs(1),
-            response_headers_timeout: Duration::from_secs(1),
-            response_body_timeout: Duration::from_secs(1),
-            total_timeout: None,
+            ..settings::Route::to("test", PathPattern::Prefix("/".to_owned()))
         };
-        Route { index: 0, access: Access::of(&settings), cut_prefix: None, settings }
+        Route { index: 0, cut_prefix: None, settings }
     }
 
     fn asked(reads: bool, from: &str) -> Asked {

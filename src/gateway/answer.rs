@@ -13,10 +13,11 @@ use super::websocket::{self, Handshake};
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::{ClientBody, framing};
+use crate::config::settings::Auth;
 use crate::identity::Identity;
-use crate::route::{Access, NoRoute, Route, Target};
+use crate::route::{NoRoute, Route, Target};
 use crate::telemetry::Outcome;
-use crate::token::{AuthMethod, ScopeSet};
+use crate::token::AuthMethod;
 
 /// The methods of routes that list none.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -53,7 +54,7 @@ impl Gateway {
         exchange.matched(handle);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticate(&route.access, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
+        let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(&head, &target, exchange.peer().secure)?; // 403
@@ -79,13 +80,13 @@ impl Gateway {
     /// Establishes the caller.
     pub(super) async fn authenticate(
         &self,
-        access: &Access,
+        auth: Auth,
         accepted: Accepted<'_>,
         fields: &HeaderMap,
         from: IpAddr,
     ) -> Result<Option<Arc<Identity>>, AuthFailure> {
         let rules = &self.generation.credentials;
-        self.worker.authenticator.authenticate(rules, access, accepted, fields, from).await
+        self.worker.authenticator.authenticate(rules, auth, accepted, fields, from).await
     }
 
     /// A caller without credentials.
@@ -101,11 +102,10 @@ impl Gateway {
     /// Refuses a request that no route matches. If every route requires a token, a client without one gets 401 and does
     /// not learn which paths exist.
     async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
-        if self.generation.routes.all_protected() {
-            let access = Access::Required { scopes: ScopeSet::default() };
-            if let Err(failure) = self.authenticate(&access, self.known_credentials(), fields, from).await {
-                return failure.into();
-            }
+        if self.generation.routes.all_protected()
+            && let Err(failure) = self.authenticate(Auth::Required, self.known_credentials(), fields, from).await
+        {
+            return failure.into();
         }
         missing.into()
     }

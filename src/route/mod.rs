@@ -4,7 +4,6 @@
 //! [`RouteTable::find`] finds the one [`Route`] that all later steps use. [`Peer`] is the other end of the client
 //! connection. [`ServerNames`] maps names to certificates.
 
-pub mod access;
 mod escapes;
 mod host;
 mod path;
@@ -14,8 +13,7 @@ pub mod server_names;
 pub mod table;
 pub mod target;
 
-pub use access::Access;
 pub use peer::Peer;
 pub use server_names::ServerNames;
-pub use table::{Conflict, NoRoute, Route, RouteTable};
+pub use table::{NoRoute, Route, RouteTable};
 pub use target::{BadTarget, Target};

@@ -6,13 +6,12 @@
 //! expressions, no scan: the cost does not grow with the number of routes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
 use super::paths::{Paths, Routes};
-use super::{Access, Target, path};
-use crate::config::settings::{self, HostPattern, PathPattern};
+use super::{Target, path};
+use crate::config::settings::{self, Auth, HostPattern, PathPattern};
 
 /// The methods of a route that lists none. Other methods pass only where a route lists them.
 pub const STANDARD_METHODS: [Method; 7] =
@@ -25,8 +24,6 @@ pub struct Route {
     pub index: usize,
     /// Its settings.
     pub settings: settings::Route,
-    /// Which callers may use it.
-    pub access: Access,
     /// The prefix that the route strips, as a header value for the upstream; `None` if it strips none.
     pub cut_prefix: Option<HeaderValue>,
 }
@@ -38,16 +35,6 @@ pub struct RouteTable {
     exact: HashMap<String, Paths>,
     below: HashMap<String, Paths>,
     any: Paths,
-}
-
-/// Two routes that match the same requests.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("routes `{first}` and `{second}` match the same host, path and method; change or remove one of them")]
-pub struct Conflict {
-    /// The name of the first one.
-    pub first: Arc<str>,
-    /// The name of the second one.
-    pub second: Arc<str>,
 }
 
 /// Why no route matches a request.
@@ -78,33 +65,20 @@ pub enum NoRoute {
 }
 
 impl RouteTable {
-    /// Builds the table.
-    ///
-    /// # Errors
-    /// Every pair of routes that match the same requests.
-    pub fn build(routes: Vec<settings::Route>) -> Result<RouteTable, Vec<Conflict>> {
-        let routes: Vec<Route> =
-            routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
+    /// Builds the table. The configuration has no two routes that match the same requests equally well.
+    pub fn build(routes: Vec<settings::Route>) -> RouteTable {
+        let routes = routes.into_iter().enumerate().map(|(index, route)| Route::new(index, route)).collect();
         let (exact, below, any) = (HashMap::new(), HashMap::new(), Paths::default());
-        let mut table = RouteTable { routes: Vec::new(), exact, below, any };
-        let mut conflicts = Vec::new();
-        for route in &routes {
-            let paths = match &route.settings.host {
+        let mut table = RouteTable { routes, exact, below, any };
+        for Route { index, settings, .. } in &table.routes {
+            let paths = match &settings.host {
                 HostPattern::Exact(host) => table.exact.entry(host.clone()).or_default(),
                 HostPattern::Below(domain) => table.below.entry(domain.clone()).or_default(),
                 HostPattern::Any => &mut table.any,
             };
-            let same_path = paths.routes_of(&route.settings.path);
-            for other in same_path.iter().filter_map(|index| routes.get(*index)) {
-                if other.conflicts_with(route) {
-                    let (first, second) = (Arc::clone(&other.settings.name), Arc::clone(&route.settings.name));
-                    conflicts.push(Conflict { first, second });
-                }
-            }
-            same_path.push(route.index);
+            paths.routes_of(&settings.path).push(*index);
         }
-        table.routes = routes;
-        if conflicts.is_empty() { Ok(table) } else { Err(conflicts) }
+        table
     }
 
     /// The route for a target.
@@ -141,7 +115,7 @@ impl RouteTable {
 
     /// Whether every route requires a token.
     pub fn all_protected(&self) -> bool {
-        self.routes.iter().all(|route| matches!(route.access, Access::Required { .. }))
+        self.routes.iter().all(|route| route.settings.auth == Auth::Required)
     }
 
     fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<&Route, NoRoute> {
@@ -172,7 +146,7 @@ impl RouteTable {
 
 impl Route {
     fn new(index: usize, settings: settings::Route) -> Route {
-        Route { index, access: Access::of(&settings), cut_prefix: cut_prefix(&settings), settings }
+        Route { index, cut_prefix: cut_prefix(&settings), settings }
     }
 
     fn methods(&self) -> &[Method] {
@@ -181,15 +155,6 @@ impl Route {
 
     fn takes(&self, method: &Method) -> bool {
         self.methods().contains(method)
-    }
-
-    /// For routes with the same host and path: whether there is a method for which neither takes precedence.
-    fn conflicts_with(&self, other: &Route) -> bool {
-        match (self.settings.methods.as_slice(), other.settings.methods.as_slice()) {
-            ([], []) => true,
-            ([], _) | (_, []) => false,
-            (mine, theirs) => mine.iter().any(|method| theirs.contains(method)),
-        }
     }
 }
 

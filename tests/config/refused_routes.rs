@@ -169,4 +169,11 @@ fn two_routes_with_equal_precedence_are_refused() {
     ] {
         assert_eq!(two(some, other), [""; 0], "{other}");
     }
+    for (one, other) in [
+        ("path_prefix = \"/a\"", "path_prefix = \"/a/\""),
+        ("path_prefix = \"/a\"", "path = \"/a\""),
+        ("path = \"/a\"\nhost = \"*.a.example\"", "path = \"/a\"\nhost = \"a.example\""),
+    ] {
+        assert_eq!(two(one, other), [""; 0], "{one} {other}");
+    }
 }

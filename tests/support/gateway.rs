@@ -16,13 +16,13 @@ use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::settings::{
     self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
-    HostPattern, IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route,
-    TlsListener, Upstream,
+    IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route, TlsListener,
+    Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
 use tokengate::tls::Certificate;
-use tokengate::token::{AuthMethod, ScopeSet, SubjectId, TokenKey};
+use tokengate::token::{ScopeSet, SubjectId, TokenKey};
 use tokengate::upstream::Resolver;
 
 use super::{AMPLE, Origin, PATIENCE, eventually};
@@ -339,29 +339,11 @@ fn upstream(endpoints: &[SocketAddr]) -> Upstream {
 
 pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {
     Route {
-        name: name.into(),
-        host: HostPattern::Any,
-        path: PathPattern::Prefix(prefix.to_owned()),
-        methods: Vec::new(),
-        upstream: 0,
         auth,
-        credentials: vec![AuthMethod::Token],
-        token_parameter: false,
-        scopes: ScopeSet::default(),
         forward_authorization: ForwardAuthorization::default_for(auth),
-        pass_headers: Vec::new(),
-        strip_prefix: false,
-        upstream_host: false,
-        empty_segments: false,
-        encoded_slashes: false,
-        encoded_percent: false,
-        buffer_request: false,
-        streaming: false,
-        body_limit: 10 << 20,
-        body_rate: Some(50),
         request_body_timeout: AMPLE,
         response_headers_timeout: AMPLE,
         response_body_timeout: AMPLE,
-        total_timeout: None,
+        ..Route::to(name, PathPattern::Prefix(prefix.to_owned()))
     }
 }

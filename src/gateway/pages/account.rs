@@ -9,11 +9,11 @@ use http::StatusCode;
 
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
 use crate::auth::{Accepted, AuthFailure, KeyForm};
+use crate::config::settings::Auth;
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
 use crate::login::html::{self, AccountPage, FormSeal, Notice};
 use crate::login::{Confirmed, LoginFailure};
-use crate::route::Access;
 use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};
 
@@ -59,7 +59,7 @@ impl Gateway {
         let from = exchange.peer().address.ip();
         let fields = visit.fields();
         let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
-        let user = match self.authenticate(&Access::Optional, accepted, fields, from).await {
+        let user = match self.authenticate(Auth::Optional, accepted, fields, from).await {
             // A client over its rate limit can still log in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,

@@ -1,14 +1,10 @@
 //! Which route is found; the tests identify routes by name.
 
-use std::time::Duration;
-
 use http::Request;
 use http::header::HOST;
 
 use super::*;
-use crate::config::settings::{Auth, PathPattern};
 use crate::route::Peer;
-use crate::token::{AuthMethod, ScopeSet};
 
 /// `host path methods`: host `-` is any host, `*.` a pattern; a path that ends in `$` is exact; methods are separated
 /// by commas.
@@ -16,43 +12,23 @@ fn route(text: &str) -> settings::Route {
     let mut words = text.split(' ');
     let (host, path) = (words.next().unwrap(), words.next().unwrap());
     let methods = words.next().map(|list| list.split(',').map(|name| name.parse().unwrap()).collect());
+    let path = match path.strip_suffix('$') {
+        Some(path) => PathPattern::Exact(path.to_owned()),
+        None => PathPattern::Prefix(path.to_owned()),
+    };
     settings::Route {
-        name: text.into(),
         host: match host.strip_prefix("*.") {
             _ if host == "-" => HostPattern::Any,
             Some(domain) => HostPattern::Below(domain.to_owned()),
             None => HostPattern::Exact(host.to_owned()),
         },
-        path: match path.strip_suffix('$') {
-            Some(path) => PathPattern::Exact(path.to_owned()),
-            None => PathPattern::Prefix(path.to_owned()),
-        },
         methods: methods.unwrap_or_default(),
-        upstream: 0,
-        auth: Auth::Required,
-        credentials: vec![AuthMethod::Token],
-        token_parameter: false,
-        scopes: ScopeSet::default(),
-        forward_authorization: settings::ForwardAuthorization::Never,
-        pass_headers: Vec::new(),
-        strip_prefix: false,
-        upstream_host: false,
-        empty_segments: false,
-        encoded_slashes: false,
-        encoded_percent: false,
-        buffer_request: false,
-        streaming: false,
-        body_limit: 1,
-        body_rate: None,
-        request_body_timeout: Duration::from_secs(1),
-        response_headers_timeout: Duration::from_secs(1),
-        response_body_timeout: Duration::from_secs(1),
-        total_timeout: None,
+        ..settings::Route::to(text, path)
     }
 }
 
 fn table(routes: &[&str]) -> RouteTable {
-    RouteTable::build(routes.iter().map(|text| route(text)).collect()).unwrap()
+    RouteTable::build(routes.iter().map(|text| route(text)).collect())
 }
 
 /// The name of the route, or a text for the `NoRoute`.
@@ -154,7 +130,7 @@ fn a_path_that_an_upstream_may_read_as_another_route_is_refused() {
     let mut routes: Vec<_> = ["- /", "- /admin/", "- /api/"].map(route).into();
     routes[0].empty_segments = true;
     routes[2].empty_segments = true;
-    let table = RouteTable::build(routes).unwrap();
+    let table = RouteTable::build(routes);
     for (path, name) in [
         ("/x//y", "- /"),
         ("//admin/x", "TwoReadings"),
@@ -181,7 +157,7 @@ fn an_encoded_delimiter_passes_where_its_route_allows_it_for_every_reading() {
     routes[2].encoded_slashes = true;
     routes[3].encoded_slashes = true;
     routes[4].encoded_percent = true;
-    let table = RouteTable::build(routes).unwrap();
+    let table = RouteTable::build(routes);
     for (path, name) in [
         ("/files/a%2Fb", "- /files/"),
         ("/files/a%2fb", "- /files/"),
@@ -217,20 +193,9 @@ fn an_encoded_delimiter_passes_where_its_route_allows_it_for_every_reading() {
 }
 
 #[test]
-fn routes_that_match_the_same_requests_are_all_named() {
-    let build = |routes: &[&str]| RouteTable::build(routes.iter().map(|text| route(text)).collect());
-    let conflicts = build(&["- /a", "- /a/", "- /a$", "a /a", "*.a /a", "- /a GET", "- /a PUT,POST"]);
-    assert!(conflicts.is_ok());
-    let conflicts = build(&["- /a GET,PUT", "- /b", "- /a PUT", "- /b", "- /b GET"]).unwrap_err();
-    let pairs: Vec<_> = conflicts.iter().map(|c| (&*c.first, &*c.second)).collect();
-    assert_eq!(pairs, [("- /a GET,PUT", "- /a PUT"), ("- /b", "- /b")]);
-    assert!(conflicts[0].to_string().contains("`- /a GET,PUT` and `- /a PUT`"));
-}
-
-#[test]
 fn one_public_route_means_not_all_protected() {
     assert!(table(&["- /a", "- /b"]).all_protected());
     let mut open = route("- /b");
     open.auth = Auth::Optional;
-    assert!(!RouteTable::build(vec![route("- /a"), open]).unwrap().all_protected());
+    assert!(!RouteTable::build(vec![route("- /a"), open]).all_protected());
 }
