@@ -52,6 +52,27 @@ const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), (
 /// Bytes in each unit, largest first.
 const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
+impl HumanDuration {
+    /// A regular expression for durations, without anchors. It also matches zero.
+    pub fn pattern() -> String {
+        let parts = (0..DURATION_UNITS.len()).map(|first| {
+            let units = DURATION_UNITS.iter().skip(first).enumerate();
+            let part = |(place, (unit, _)): (usize, &(&str, u64))| {
+                if place == 0 { format!("[0-9]+{unit}") } else { format!("([0-9]+{unit})?") }
+            };
+            units.map(part).collect::<String>()
+        });
+        format!("({})", parts.collect::<Vec<_>>().join("|"))
+    }
+}
+
+impl ByteSize {
+    /// A regular expression for sizes, without anchors.
+    pub fn pattern() -> String {
+        format!("[0-9]+({})", SIZE_UNITS.map(|(unit, _)| unit).join("|"))
+    }
+}
+
 impl FromStr for HumanDuration {
     type Err = BadQuantity;
 
@@ -100,6 +121,11 @@ impl Rate {
     /// A rate of this many per minute.
     pub const fn per_minute(count: u32) -> Rate {
         Rate { count, per: Duration::from_secs(60) }
+    }
+
+    /// A regular expression for rates, without anchors. It also matches zero.
+    pub fn pattern() -> String {
+        format!("[0-9]+/({})", RATE_UNITS.map(|(unit, _)| unit).join("|"))
     }
 }
 

@@ -48,6 +48,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print the configuration in effect: every value, and where it comes from. Secrets are hidden
+    Config {
+        /// Every value in effect, with defaults. This is what the command does without it, too
+        #[arg(long)]
+        effective: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the configuration file, for editors
+    Schema,
     /// Create or upgrade the database
     Migrate {
         /// The key file is lost: create a new one. Tokens stay valid; existing login tokens can no longer be shown

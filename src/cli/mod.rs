@@ -6,6 +6,7 @@
 mod args;
 mod cert;
 mod check;
+mod config;
 mod control;
 mod demo;
 mod django;
@@ -36,6 +37,8 @@ pub fn run() -> ExitCode {
         Command::Reload { force_partial, json } => return ended(control::reload(&cli.config, force_partial, json)),
         Command::Status { json } => control::status(&cli.config, json),
         Command::Serve => serve::run(&cli.config),
+        Command::Config { effective: _, json } => config::run(&cli.config, json),
+        Command::Schema => config::schema(),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
         Command::Health => health::run(&cli.config),
         Command::Cert(args) => cert::run(&args),

@@ -8,8 +8,7 @@ use super::listeners::Listener;
 use super::names::Names;
 use super::reader::Table;
 use super::store::StoreUrl;
-use super::value::{Fault, Key};
-use crate::units::HumanDuration;
+use super::value::Fault;
 
 const SHORTEST_SESSION: Duration = Duration::from_secs(60);
 const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
@@ -63,27 +62,28 @@ impl Admin {
 
 /// Reads `[admin]`; without the table there is no admin application.
 pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener], store: &StoreUrl) -> Option<Admin> {
-    root.table("admin", |table| {
-        let (address, certificate, hosts) = (table.key("address"), table.key("certificate"), table.key("hosts"));
+    root.switch("admin", |table| {
+        let (address, hosts) = (table.key("address"), table.key("hosts"));
+        let mend = "add `certificate = \"NAME\"`: one of [certificates]";
+        let certificate = table.key("certificate").required_if(table.is_set(), mend);
         let default = Admin::with(0);
         let read_address = |text: &str| {
             let example = "write an IP address with a port, such as \"127.0.0.1:8444\"";
             text.parse::<SocketAddr>().map_err(|_| Fault::new("is not an address with a port", example))
         };
         let admin = Admin {
-            address: address.parse(read_address).unwrap_or(default.address),
+            address: address.parse_or(default.address, read_address),
             certificate: certificates.find(&certificate).unwrap_or_default(),
-            hosts: hosts.parse_list(host).unwrap_or_default(),
-            session_ttl: bounded(&table.key("session_ttl"), (SHORTEST_SESSION, LONGEST_SESSION), "1m to 30d")
-                .unwrap_or(default.session_ttl),
-            audit_keep: bounded(&table.key("audit_keep"), (SHORTEST_KEEP, Duration::MAX), "1d or more")
-                .unwrap_or(default.audit_keep),
+            hosts: hosts.parse_list(host),
+            session_ttl: table
+                .key("session_ttl")
+                .duration_within(SHORTEST_SESSION..=LONGEST_SESSION, default.session_ttl),
+            audit_keep: table.key("audit_keep").duration_within(SHORTEST_KEEP..=Duration::MAX, default.audit_keep),
             authority: None,
         };
         if !table.is_set() {
             return None;
         }
-        certificate.require("add `certificate = \"NAME\"`: one of [certificates]");
         if admin.address.ip().is_unspecified() && !hosts.is_set() {
             address.problem("needs the host names that browsers use", "add `hosts = [\"NAME\"]`");
         }
@@ -107,14 +107,6 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
         }
         Some(admin)
     })
-}
-
-fn bounded(key: &Key<'_>, (least, most): (Duration, Duration), words: &str) -> Option<Duration> {
-    let span = key.duration()?;
-    if span < least || span > most {
-        key.problem(format!("`{}` is out of bounds", HumanDuration(span)), format!("write {words}"));
-    }
-    Some(span)
 }
 
 /// A host as in the `Host` header, without port.

@@ -12,10 +12,9 @@ use crate::tls::Certificate;
 /// `[certificates]`
 pub(super) fn read(root: &Table<'_>) -> Vec<Named<Certificate>> {
     root.named("certificates", |name, table| {
-        let (cert, key) = (table.key("cert_file"), table.key("key_file"));
-        cert.require("add `cert_file`: the certificate and its chain, in PEM format");
-        key.require("add `key_file`: the private key, in PEM format");
-        let (cert_file, key_file) = (cert.file(), key.file());
+        let cert = table.key("cert_file").required("add `cert_file`: the certificate and its chain, in PEM format");
+        let key = table.key("key_file").required("add `key_file`: the private key, in PEM format");
+        let (cert_file, key_file) = (cert.optional_file(), key.optional_file());
         let readable = [(&cert, &cert_file), (&key, &key_file)]
             .map(|(key, file)| file.as_ref().is_some_and(|file| is_readable(key, file)));
         let (cert_file, key_file) = (cert_file?, key_file?);

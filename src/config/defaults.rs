@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Table;
-use super::value::Fault;
-use crate::units::ByteSize;
+use super::value::Key;
 
 /// Timeouts that apply before a route is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,19 +79,31 @@ impl RouteDefaults {
 }
 
 impl Bounds {
-    /// These values, overridden by those in the tables `timeouts` and `limits`.
-    pub(super) fn overridden_by(self, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
-        let body = limits.key("body").or_word("unlimited");
-        let rate = limits.key("body_rate").or_word("off");
+    /// These values, overridden by those in the tables `timeouts` and `limits` of a route. A streaming route has no
+    /// timeouts of the response and no minimum rate.
+    pub(super) fn of_route(self, streaming: bool, timeouts: &Table<'_>, limits: &Table<'_>) -> Bounds {
+        let time = |name, like| timeouts.key(name).like(Some(like));
+        let response = |name, like| time(name, like).only_if(!streaming);
         Bounds {
-            request_body: timeouts.key("request_body").duration().unwrap_or(self.request_body),
-            response_headers: timeouts.key("response_headers").duration().unwrap_or(self.response_headers),
-            response_body: timeouts.key("response_body").duration().unwrap_or(self.response_body),
-            total: timeouts.key("total").or_word("unlimited").optional_duration(self.total),
-            body: if body.is_word() { u64::MAX } else { body.bytes(0..=1 << 50).unwrap_or(self.body) },
-            body_rate: if rate.is_word() { None } else { rate.parse(byte_rate).or(self.body_rate) },
+            request_body: time("request_body", "defaults.timeouts.request_body").duration(self.request_body),
+            response_headers: response("response_headers", "defaults.timeouts.response_headers")
+                .duration(self.response_headers),
+            response_body: response("response_body", "defaults.timeouts.response_body").duration(self.response_body),
+            total: time("total", "defaults.timeouts.total").or_word("unlimited").optional_duration(self.total),
+            body: read_body(limits.key("body").like(Some("defaults.limits.body")), self.body),
+            body_rate: limits
+                .key("body_rate")
+                .like(Some("defaults.limits.body_rate"))
+                .only_if(!streaming)
+                .or_word("off")
+                .optional_byte_rate(self.body_rate),
         }
     }
+}
+
+fn read_body(key: Key<'_>, default: u64) -> u64 {
+    let default = Some(default).filter(|body| *body < u64::MAX);
+    key.or_word("unlimited").optional_bytes(0..=1 << 50, default).unwrap_or(u64::MAX)
 }
 
 /// `[defaults]`
@@ -101,24 +112,27 @@ pub(super) fn read(root: &Table<'_>) -> (RouteDefaults, ConnectionTimeouts) {
         table.table("timeouts", |timeouts| {
             let defaults = ConnectionTimeouts::default();
             let connection = ConnectionTimeouts {
-                request_headers: timeouts.key("request_headers").duration().unwrap_or(defaults.request_headers),
-                idle: timeouts.key("idle").duration().unwrap_or(defaults.idle),
-                write: timeouts.key("write").duration().unwrap_or(defaults.write),
+                request_headers: timeouts.key("request_headers").duration(defaults.request_headers),
+                idle: timeouts.key("idle").duration(defaults.idle),
+                write: timeouts.key("write").duration(defaults.write),
                 ..defaults
             };
             let route = RouteDefaults {
-                connect: timeouts.key("connect").duration().unwrap_or(Duration::from_secs(5)),
-                resolve_every: table.key("resolve_every").duration().unwrap_or(Duration::from_secs(10)),
-                bounds: table.table("limits", |limits| BOUNDS.overridden_by(timeouts, limits)),
+                connect: timeouts.key("connect").duration(Duration::from_secs(5)),
+                resolve_every: table.key("resolve_every").duration(Duration::from_secs(10)),
+                bounds: Bounds {
+                    request_body: timeouts.key("request_body").duration(BOUNDS.request_body),
+                    response_headers: timeouts.key("response_headers").duration(BOUNDS.response_headers),
+                    response_body: timeouts.key("response_body").duration(BOUNDS.response_body),
+                    total: timeouts.key("total").or_word("unlimited").optional_duration(BOUNDS.total),
+                    ..table.table("limits", |limits| Bounds {
+                        body: read_body(limits.key("body"), BOUNDS.body),
+                        body_rate: limits.key("body_rate").or_word("off").optional_byte_rate(BOUNDS.body_rate),
+                        ..BOUNDS
+                    })
+                },
             };
             (route, connection)
         })
     })
-}
-
-/// Bytes per second.
-fn byte_rate(text: &str) -> Result<u64, Fault> {
-    let size = text.strip_suffix("/s").and_then(|size| size.parse::<ByteSize>().ok()).filter(|size| size.0 > 0);
-    size.map(|size| size.0)
-        .ok_or_else(|| Fault::new("is not a size per second", "write one such as \"50B/s\", or \"off\""))
 }

@@ -56,14 +56,14 @@ impl Default for Django {
     }
 }
 
-/// `[store.django]`
-pub(super) fn read(store: &Table<'_>) -> Django {
-    store.table("django", |table| {
+/// `[store.django]`; `in_use`: whether the store is a Django database.
+pub(super) fn read(store: &Table<'_>, in_use: bool) -> Django {
+    store.table_if(in_use, "django", |table| {
         let default = Django::default();
-        let name = |key, dots, default| table.key(key).parse(|text| checked_name(text, dots)).unwrap_or(default);
+        let name = |key, dots, default| table.key(key).parse_or(default, |text| checked_name(text, dots));
         let modes = [("read-only", DjangoMode::ReadOnly), ("read-write", DjangoMode::ReadWrite)];
         let names = Django {
-            mode: table.key("mode").choice(&modes).unwrap_or(default.mode),
+            mode: table.key("mode").choice(&modes, default.mode),
             user_table: name("user_table", 1, default.user_table),
             token_table: name("token_table", 1, default.token_table),
             group_table: name("group_table", 1, default.group_table),

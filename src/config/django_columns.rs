@@ -70,11 +70,11 @@ pub(super) fn read(table: &Table<'_>, token_table: &str, user_table: &str) -> Co
         enabled: column("enabled_column"),
         write_enabled: column("write_enabled_column"),
         allowed_networks: column("allowed_networks_column"),
-        user_enabled: table.key("user_enabled_columns").parse_list(flag).unwrap_or_default(),
+        user_enabled: table.key("user_enabled_columns").parse_list(flag),
         ignored: Vec::new(),
     };
     let ignored = table.key("ignore_columns");
-    let waivers = ignored.parse_list(|text| waiver(text, token_table, user_table)).unwrap_or_default();
+    let waivers = ignored.parse_list(|text| waiver(text, token_table, user_table));
     for Ignored { table, column } in &waivers {
         let is_in = |other: &str| table.as_deref().is_none_or(|table| table == other);
         let meant_twice = columns

@@ -4,12 +4,12 @@
 //! Used through [`super::reader`]. Never prints.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::Problem;
+use super::record::Record;
 use super::source::Source;
 use crate::clock::Timestamp;
 
@@ -27,14 +27,24 @@ pub(super) struct Document<'a> {
     surroundings: &'a Surroundings<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
-    asked: RefCell<BTreeSet<String>>,
+    record: Option<Record>,
 }
 
 impl<'a> Document<'a> {
     /// A document with this text.
     pub(super) fn new(source: &'a Source, surroundings: &'a Surroundings<'a>) -> Document<'a> {
-        let (problems, warnings, asked) = Default::default();
-        Document { source, surroundings, problems, warnings, asked }
+        let (problems, warnings) = Default::default();
+        Document { source, surroundings, problems, warnings, record: None }
+    }
+
+    /// Notes what reading tells about the configuration.
+    pub(super) fn recorded(self) -> Document<'a> {
+        Document { record: Some(Record::default()), ..self }
+    }
+
+    /// The notes, if they are wanted.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Parses the text, and reports syntax errors. `None` if the rest cannot be read.
@@ -82,11 +92,6 @@ impl<'a> Document<'a> {
         Problem { file: self.source.main().to_owned(), line, key: key.map(str::to_owned), what, mend }
     }
 
-    /// Records that a key exists in the grammar, whether the file has it or not.
-    pub(super) fn ask(&self, pattern: String) {
-        self.asked.borrow_mut().insert(pattern);
-    }
-
     /// Resolves a path relative to the configuration file.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {
         self.source.main().parent().unwrap_or(Path::new("")).join(path)
@@ -101,8 +106,8 @@ impl<'a> Document<'a> {
         (self.surroundings.variable)(name)
     }
 
-    /// The known keys, and errors and warnings in the order of the file.
-    pub(super) fn finish(self) -> (BTreeSet<String>, Vec<Problem>, Vec<Problem>) {
+    /// The notes, and errors and warnings in the order of the file.
+    pub(super) fn finish(self) -> (Record, Vec<Problem>, Vec<Problem>) {
         let placed = |mut problems: Vec<Problem>| {
             problems.sort_by_key(|problem| problem.line);
             for problem in &mut problems {
@@ -113,6 +118,6 @@ impl<'a> Document<'a> {
             }
             problems
         };
-        (self.asked.into_inner(), placed(self.problems.into_inner()), placed(self.warnings.into_inner()))
+        (self.record.unwrap_or_default(), placed(self.problems.into_inner()), placed(self.warnings.into_inner()))
     }
 }

@@ -9,6 +9,7 @@ use super::login::{Browser, Login};
 use super::nearest::nearest;
 use super::reader::{Named, Table};
 use super::routes::Route;
+use super::secret::Secrecy;
 use super::upstreams::Upstream;
 use super::value::{Fault, Key};
 use crate::token::{Networks, Scope, ScopeSet};
@@ -200,31 +201,29 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], login: Option<&Login>, up
 }
 
 fn test(table: &Table<'_>, routes: &[&str], upstreams: &[&str]) -> Option<FileTest> {
-    let name = table.key("name");
-    name.require("add `name = \"…\"`: what this test is about");
-    let request = table.key("request");
-    request.require("add `request = \"GET https://HOST/PATH\"`");
+    let name = table.key("name").required("add `name = \"…\"`: what this test is about");
+    let request = table.key("request").required("add `request = \"GET https://HOST/PATH\"`").secret(Secrecy::Query);
     let sample = |read: Result<SampleRequest, BadSample>| read.map_err(|bad| Fault::new(bad.to_string(), bad.mend()));
     let (line, read) = (table.place(), request.parse(|text| sample(SampleRequest::parse(text))));
-    let (name, headers) = (name.parse(|text| Ok(text.to_owned())), headers(&table.key("headers")));
-    let from = table
-        .key("from")
-        .parse(|text| text.parse().map_err(|_| Fault::new("is not an IP address", "write one such as \"192.0.2.7\"")));
-    let listener = table.key("listener").parse(|text| Ok(text.to_owned()));
+    let (name, headers) = (name.text(), headers(&table.key("headers").secret(Secrecy::Header)));
+    let from = table.key("from").parse_or(SOMEWHERE, |text| {
+        text.parse().map_err(|_| Fault::new("is not an IP address", "write one such as \"192.0.2.7\""))
+    });
+    let listener = table.key("listener").text();
     let caller = caller(table);
     let expected = expected(table, routes, upstreams);
     if !table.has("expect") {
         table.problem("expects nothing", "add `expect = { status = 401 }`, or `route` or `upstream`");
     }
     let (file, line) = line?;
-    let request = SampleRequest { headers, from: from.unwrap_or(SOMEWHERE), listener, ..read? };
+    let request = SampleRequest { headers, from, listener, ..read? };
     Some(FileTest { file, line, name: name?, request, caller, expected })
 }
 
 fn caller(table: &Table<'_>) -> Option<SampleCaller> {
-    table.table("as", |table| {
-        let texts = |name| table.key(name).parse_list(|text| Ok(text.to_owned())).unwrap_or_default();
-        let user = table.key("user").parse(|text| Ok(text.to_owned())).unwrap_or_else(|| "somebody".to_owned());
+    table.switch("as", |table| {
+        let texts = |name| table.key(name).parse_list(|text| Ok(text.to_owned()));
+        let user = table.key("user").parse_or("somebody".to_owned(), |text| Ok(text.to_owned()));
         let mut groups = texts("groups");
         groups.sort();
         let scopes = table.key("scopes").parse_list(|text| {
@@ -237,9 +236,9 @@ fn caller(table: &Table<'_>) -> Option<SampleCaller> {
         let caller = SampleCaller {
             user,
             groups,
-            scopes: ScopeSet::new(scopes.unwrap_or_default()),
-            session: table.key("session").bool().unwrap_or(false),
-            read_only: table.key("read_only").bool().unwrap_or(false),
+            scopes: ScopeSet::new(scopes),
+            session: table.key("session").bool(false),
+            read_only: table.key("read_only").bool(false),
             networks: networks.flatten(),
         };
         table.is_set().then_some(caller)
@@ -262,10 +261,10 @@ fn expected(table: &Table<'_>, routes: &[&str], upstreams: &[&str]) -> Expected 
             status.problem("a forwarded request is answered by its upstream", "remove `status` or `upstream`");
         }
         let expected = Expected {
-            status: status.count(100..=599),
+            status: status.optional_count(100..=599),
             route: one_of(table.key("route"), "route", routes),
             upstream: one_of(upstream, "upstream", upstreams),
-            headers: headers(&table.key("headers")),
+            headers: headers(&table.key("headers").secret(Secrecy::Header)),
         };
         let compares = ["status", "route", "upstream", "headers"].iter().any(|name| table.has(name));
         if table.is_set() && !compares {
@@ -277,7 +276,7 @@ fn expected(table: &Table<'_>, routes: &[&str], upstreams: &[&str]) -> Expected 
 
 fn headers(key: &Key<'_>) -> Vec<String> {
     let line = |text: &str| SampleRequest::header(text).map_err(|bad| Fault::new(bad.to_string(), bad.mend()));
-    key.parse_list(line).unwrap_or_default()
+    key.parse_list(line)
 }
 
 #[cfg(test)]

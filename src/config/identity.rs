@@ -123,7 +123,7 @@ const RESERVED: [&str; 33] = [
 pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthorization>) {
     root.table("identity", |table| {
         let forward = table.key("forward_authorization");
-        let forwards_all = forward.bool().unwrap_or(false);
+        let forwards_all = forward.bool(false);
         if forwards_all {
             let mend =
                 "write `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves";
@@ -136,10 +136,10 @@ pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthoriza
 fn fields(table: &Table<'_>) -> IdentityFields {
     let default = IdentityFields::default();
     let mut taken: Vec<(Key<'_>, HeaderName)> = Vec::new();
-    let mut field = |name: &'static str, default: Option<HeaderName>| {
+    let mut field = |name: &'static str, default: &str| {
         let key = table.key(name);
-        let written = if key.is_text("") { Some(None) } else { key.parse(field_name).map(Some) };
-        let chosen = written.unwrap_or(default)?;
+        let off_or_name = |text: &str| if text.is_empty() { Ok(None) } else { field_name(text).map(Some) };
+        let chosen = key.parse_text_or(default, off_or_name).flatten()?;
         if let Some((other, _)) = taken.iter().find(|(_, other)| *other == chosen) {
             // At least one of two equal names was written, since the defaults differ.
             let (at, other) = if key.is_set() { (&key, other) } else { (other, &key) };
@@ -149,13 +149,13 @@ fn fields(table: &Table<'_>) -> IdentityFields {
         Some(chosen)
     };
     let names = IdentityFields {
-        user_id: field("user_id", default.user_id),
-        user_name: field("user_name", default.user_name),
-        user_email: field("user_email", default.user_email),
-        user_groups: field("user_groups", default.user_groups),
-        token_id: field("token_id", default.token_id),
-        scopes: field("scopes", default.scopes),
-        method: field("method", Some(default.method.clone())).unwrap_or(default.method),
+        user_id: field("user_id", "X-User-Id"),
+        user_name: field("user_name", "X-User-Name"),
+        user_email: field("user_email", ""),
+        user_groups: field("user_groups", ""),
+        token_id: field("token_id", "X-Token-Id"),
+        scopes: field("scopes", "X-Token-Scopes"),
+        method: field("method", "X-Auth-Method").unwrap_or(default.method),
     };
     let method = table.key("method");
     if method.is_text("") {

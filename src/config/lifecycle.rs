@@ -25,15 +25,14 @@ impl Default for Reload {
 
 /// `workers`; `auto` is one per core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
-    let workers = root.key("workers").or_word("auto");
-    let written = if workers.is_word() { None } else { workers.count(1..=MOST_WORKERS) };
-    written.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    let workers = root.key("workers").or_word("auto").count_or_word(1..=MOST_WORKERS);
+    workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// `[shutdown]`: the grace period and the delay before it.
 pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
     root.table("shutdown", |table| {
-        let grace = table.key("grace").duration().unwrap_or(Duration::from_secs(25));
+        let grace = table.key("grace").duration(Duration::from_secs(25));
         let delay = table.key("delay").or_word("off").optional_duration(None);
         (grace, delay.unwrap_or_default())
     })
@@ -41,14 +40,14 @@ pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
 
 /// `[control]`
 pub(super) fn read_control(root: &Table<'_>) -> Option<PathBuf> {
-    root.table("control", |table| table.key("socket").file())
+    root.table("control", |table| table.key("socket").optional_file())
 }
 
 /// `[reload]`
 pub(super) fn read_reload(root: &Table<'_>) -> Reload {
     let default = Reload::default();
     root.table("reload", |table| Reload {
-        watch: table.key("watch").bool().unwrap_or(default.watch),
-        drain: table.key("drain").duration().unwrap_or(default.drain),
+        watch: table.key("watch").bool(default.watch),
+        drain: table.key("drain").duration(default.drain),
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Table;
-use super::value::{Key, MANY};
+use super::value::MANY;
 use crate::units::Rate;
 
 /// Limits that apply before a route is known.
@@ -56,36 +56,29 @@ impl Default for Limits {
 /// `[limits]`, and the timeout of a TLS handshake.
 pub(super) fn read(root: &Table<'_>, handshake: &mut Duration) -> Limits {
     root.table("limits", |table| {
-        *handshake = table.key("handshake_timeout").duration().unwrap_or(*handshake);
+        *handshake = table.key("handshake_timeout").duration(*handshake);
         let default = Limits::default();
         // hyper refuses a read buffer below 8 KiB.
-        let header_bytes = size(&table.key("header_bytes"), 8 << 10..=1 << 20, default.header_bytes);
+        let header_bytes = table.key("header_bytes").size(8 << 10..=1 << 20, default.header_bytes);
         let why = ": the HTTP library reads no more without a copy of them all";
-        let header_count = table.key("header_count").count_because(1..=100, why);
+        let header_count = table.key("header_count").count_because(1..=100, why, default.header_count);
         // 65,534 bytes: the longest target that the `http` crate can hold.
-        let uri_bytes = size(&table.key("uri_bytes"), 64..=65_534, default.uri_bytes);
-        // Requests and responses use the same header map, which has room for 32,768.
-        let response_count = table.key("response_header_count").count(1..=10_000);
+        let uri_bytes = table.key("uri_bytes").size(64..=65_534, default.uri_bytes);
         Limits {
-            response_header_bytes: size(
-                &table.key("response_header_bytes"),
-                1 << 10..=1 << 20,
-                default.response_header_bytes,
-            ),
-            response_header_count: response_count.unwrap_or(default.response_header_count),
+            response_header_bytes: table
+                .key("response_header_bytes")
+                .size(1 << 10..=1 << 20, default.response_header_bytes),
+            // Requests and responses use the same header map, which has room for 32,768.
+            response_header_count: table.key("response_header_count").count(1..=10_000, default.response_header_count),
             header_bytes,
-            header_count: header_count.unwrap_or(default.header_count),
+            header_count,
             uri_bytes,
-            connections: table.key("connections").count(1..=MANY).unwrap_or(default.connections),
-            connections_per_ip: table.key("connections_per_ip").count(1..=MANY).unwrap_or(default.connections_per_ip),
-            handshakes: table.key("handshakes").count(1..=MANY).unwrap_or(default.handshakes),
-            handshakes_per_ip: table.key("handshakes_per_ip").count(1..=MANY).unwrap_or(default.handshakes_per_ip),
-            h2_streams: table.key("h2_streams").count(1..=10_000).unwrap_or(default.h2_streams),
+            connections: table.key("connections").count(1..=MANY, default.connections),
+            connections_per_ip: table.key("connections_per_ip").count(1..=MANY, default.connections_per_ip),
+            handshakes: table.key("handshakes").count(1..=MANY, default.handshakes),
+            handshakes_per_ip: table.key("handshakes_per_ip").count(1..=MANY, default.handshakes_per_ip),
+            h2_streams: table.key("h2_streams").count(1..=10_000, default.h2_streams),
             wrong_keys: table.key("wrong_keys").or_word("unlimited").optional_rate(default.wrong_keys),
         }
     })
-}
-
-fn size(key: &Key<'_>, bounds: std::ops::RangeInclusive<u64>, default: usize) -> usize {
-    key.bytes(bounds).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(default)
 }

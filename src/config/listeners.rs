@@ -105,30 +105,33 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names) -> Vec<Listener> {
 }
 
 fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Listener> {
-    let address = table.key("address");
-    address.require("add `address = \"0.0.0.0:443\"`");
-    let address = address.parse(|text| {
+    let address = table.key("address").required("add `address = \"0.0.0.0:443\"`").parse(|text| {
         let example = "write an IP address with a port, such as \"0.0.0.0:443\" or \"[::]:443\"";
         text.parse::<SocketAddr>().map_err(|_| Fault::new("is not an address with a port", example))
     });
-    let (chain, protocols) = (table.key("certificates"), table.key("protocols"));
-    let (min_tls, hsts) = (table.key("min_tls"), table.key("hsts").or_word("off"));
-    let (plaintext, exposed_token) = (table.key("plaintext"), table.key("exposed_token"));
-    let services = table.key("services");
+    table.needs_one_of(&["certificates", "plaintext", "services"]);
+    let (chain, plaintext, services) = (table.key("certificates"), table.key("plaintext"), table.key("services"));
+    let (is_tls, is_internal) = (chain.is_set(), services.is_set());
+    let for_tls = |name| table.key(name).only_if(is_tls);
+    let (protocols, min_tls, hsts) = (for_tls("protocols"), for_tls("min_tls"), for_tls("hsts").or_word("off"));
+    let exposed_token = table.key("exposed_token").only_if(!is_internal);
+    // All keys are read, whatever the listener does, so that all of them are known.
+    let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
+    let plain = plain(&plaintext, address);
+    let internal = internal(&services);
+    let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
+    let fate = exposed_token.choice(&fates, ExposedToken::Mark);
 
     let role = match (chain.is_set(), plaintext.is_set(), services.is_set()) {
-        (true, false, false) => {
-            let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
-            ListenerRole::Tls(TlsListener { exposed_token: fate(&exposed_token), ..tls })
-        }
+        (true, false, false) => ListenerRole::Tls(TlsListener { exposed_token: fate, ..tls }),
         (false, true, false) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
-            ListenerRole::Plain(plain(&plaintext, &exposed_token, address))
+            ListenerRole::Plain(PlainListener { plaintext: plain, exposed_token: fate })
         }
         (false, false, true) => {
             only_for("certificates", &[&protocols, &min_tls, &hsts]);
             only_for("certificates` or `plaintext", &[&exposed_token]);
-            internal(&services)
+            internal
         }
         (false, false, false) => {
             let mend =
@@ -152,15 +155,14 @@ fn only_for(role: &str, keys: &[&Key<'_>]) {
 }
 
 fn tls(chain: &Key<'_>, protocols: &Key<'_>, min_tls: &Key<'_>, hsts: &Key<'_>, names: &Names) -> TlsListener {
-    let chosen = protocols.list().map(|list| {
-        list.iter().filter_map(|protocol| protocol.choice(&[("h1", Protocol::H1), ("h2", Protocol::H2)])).collect()
-    });
-    let chosen: Vec<Protocol> = chosen.unwrap_or_else(|| vec![Protocol::H1, Protocol::H2]);
+    let certificates = names.find_all(chain);
+    let both = [Protocol::H1, Protocol::H2];
+    let chosen = protocols.choices(&[("h1", Protocol::H1), ("h2", Protocol::H2)], &both);
     TlsListener {
-        certificates: chain.list().unwrap_or_default().iter().filter_map(|name| names.find(name)).collect(),
+        certificates,
         http1: chosen.contains(&Protocol::H1),
         http2: chosen.contains(&Protocol::H2),
-        tls12: min_tls.choice(&[("1.2", true), ("1.3", false)]).unwrap_or(true),
+        tls12: min_tls.choice(&[("1.2", true), ("1.3", false)], true),
         hsts: hsts.optional_duration(Some(Duration::from_secs(365 * 86_400))),
         exposed_token: ExposedToken::Mark,
     }
@@ -172,25 +174,18 @@ enum Protocol {
     H2,
 }
 
-fn plain(plaintext: &Key<'_>, exposed_token: &Key<'_>, address: Option<SocketAddr>) -> PlainListener {
+fn plain(plaintext: &Key<'_>, address: Option<SocketAddr>) -> Plaintext {
     let ways = [("refuse", Plaintext::Refuse), ("redirect", Plaintext::Redirect), ("serve", Plaintext::Serve)];
-    let way = plaintext.choice(&ways).unwrap_or(Plaintext::Refuse);
+    let way = plaintext.optional_choice(&ways).unwrap_or(Plaintext::Refuse);
     if way == Plaintext::Serve && address.is_some_and(|address| !address.ip().is_loopback()) {
         let mend = "use \"refuse\" or \"redirect\", or listen on 127.0.0.1";
         plaintext.problem("`serve` would send tokens over the network unencrypted", mend);
     }
-    PlainListener { plaintext: way, exposed_token: fate(exposed_token) }
-}
-
-fn fate(exposed_token: &Key<'_>) -> ExposedToken {
-    let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
-    exposed_token.choice(&fates).unwrap_or(ExposedToken::Mark)
+    way
 }
 
 fn internal(services: &Key<'_>) -> ListenerRole {
-    let list = services.list().unwrap_or_default();
-    let chosen: Vec<bool> =
-        list.iter().filter_map(|service| service.choice(&[("health", true), ("metrics", false)])).collect();
+    let chosen = services.choices(&[("health", true), ("metrics", false)], &[]);
     ListenerRole::Internal { health: chosen.contains(&true), metrics: chosen.contains(&false) }
 }
 

@@ -18,8 +18,8 @@ pub(super) fn read(root: &Table<'_>) -> Log {
     use tracing::Level;
     let levels = [("error", Level::ERROR), ("warn", Level::WARN), ("info", Level::INFO), ("debug", Level::DEBUG)];
     root.table("log", |table| Log {
-        level: table.key("level").choice(&levels).unwrap_or(Level::INFO),
-        json: table.key("format").choice(&[("text", false), ("json", true)]).unwrap_or(false),
-        access: table.key("access").bool().unwrap_or(true),
+        level: table.key("level").choice(&levels, Level::INFO),
+        json: table.key("format").choice(&[("text", false), ("json", true)], false),
+        access: table.key("access").bool(true),
     })
 }

@@ -7,7 +7,7 @@ use super::patterns::{PathPattern, plain_path};
 use super::reader::Table;
 use super::routes::Route;
 use crate::token::AuthMethod;
-use crate::units::{HumanDuration, Rate};
+use crate::units::Rate;
 
 /// The login: `POST` username and password, and get the login token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,30 +118,30 @@ const LONGEST_SESSION: Duration = Duration::from_secs(400 * 86_400);
 /// Reads `[login]`; without the table users cannot log in. The settings for hashing apply either way: passwords are
 /// also hashed when users are created.
 pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults) -> (Option<Login>, Hashing) {
-    root.table("login", |table| {
+    root.switch("login", |table| {
         let (default, hashing) = (Login::default(), Hashing::default());
         let path = table.key("path");
         let (per_user, per_address) = table.table("attempts", |attempts| {
             let rate = |name, default| attempts.key(name).or_word("unlimited").optional_rate(default);
             (rate("per_user", default.per_user), rate("per_address", default.per_address))
         });
-        let share = table.key("max_pending_per_client").count(1..=100_000);
         let login = Login {
-            path: plain_path(&path).unwrap_or(default.path),
+            path: path.parse_or(default.path, plain_path),
             per_user,
             per_address,
-            max_body: table.key("max_body").bytes(256..=1 << 20).unwrap_or(default.max_body),
-            max_pending: table.key("max_pending").count(1..=100_000).unwrap_or(default.max_pending),
-            max_pending_per_client: share.unwrap_or(default.max_pending_per_client),
+            max_body: table.key("max_body").bytes(256..=1 << 20, default.max_body),
+            max_pending: table.key("max_pending").count(1..=100_000, default.max_pending),
+            max_pending_per_client: table
+                .key("max_pending_per_client")
+                .count(1..=100_000, default.max_pending_per_client),
             request_body_timeout: defaults.request_body_timeout(),
             body_rate: defaults.body_rate(),
-            browser: table.table("browser", read_browser),
+            browser: table.switch("browser", read_browser),
         };
-        let at_once = table.key("hash_parallelism").or_word("auto");
-        let written = if at_once.is_word() { None } else { at_once.count(1..=MOST_AT_ONCE) };
+        let at_once = table.key("hash_parallelism").or_word("auto").count_or_word(1..=MOST_AT_ONCE);
         let hashing = Hashing {
-            at_once: written.unwrap_or(hashing.at_once),
-            failed_after: table.key("failed_after").duration().unwrap_or(hashing.failed_after),
+            at_once: at_once.unwrap_or(hashing.at_once),
+            failed_after: table.key("failed_after").duration(hashing.failed_after),
         };
         if login.browser.is_none() {
             refuse_sessions(table, routes);
@@ -162,15 +162,12 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
 
 /// Reads `[login.browser]`; without the table there are no pages and no sessions.
 fn read_browser(table: &Table<'_>) -> Option<Browser> {
-    let (default, ttl) = (Browser::default(), table.key("session_ttl"));
-    let path = plain_path(&table.key("path")).unwrap_or(default.path);
+    let default = Browser::default();
+    let path = table.key("path").parse_or(default.path, plain_path);
     let browser = Browser {
         path: format!("{}/", path.strip_suffix('/').unwrap_or(&path)),
-        session_ttl: ttl.duration().unwrap_or(default.session_ttl),
+        session_ttl: table.key("session_ttl").duration_within(SHORTEST_SESSION..=LONGEST_SESSION, default.session_ttl),
     };
-    if browser.session_ttl < SHORTEST_SESSION || browser.session_ttl > LONGEST_SESSION {
-        ttl.problem(format!("`{}` is out of bounds", HumanDuration(browser.session_ttl)), "write 1m to 400d");
-    }
     table.is_set().then_some(browser)
 }
 

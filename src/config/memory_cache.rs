@@ -37,11 +37,11 @@ pub(super) fn read(cache: &Table<'_>) -> MemoryCache {
     cache.table("memory", |table| {
         let default = MemoryCache::default();
         MemoryCache {
-            max_entries: table.key("max_entries").count(1..=MANY).unwrap_or(default.max_entries),
-            ttl: table.key("ttl").duration().unwrap_or(default.ttl),
-            negative_ttl: table.key("negative_ttl").duration().unwrap_or(default.negative_ttl),
-            blind_after: table.key("blind_after").duration().unwrap_or(default.blind_after),
-            blind_ttl: table.key("blind_ttl").duration().unwrap_or(default.blind_ttl),
+            max_entries: table.key("max_entries").count(1..=MANY, default.max_entries),
+            ttl: table.key("ttl").duration(default.ttl),
+            negative_ttl: table.key("negative_ttl").duration(default.negative_ttl),
+            blind_after: table.key("blind_after").duration(default.blind_after),
+            blind_ttl: table.key("blind_ttl").duration(default.blind_ttl),
         }
     })
 }

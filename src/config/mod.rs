@@ -9,6 +9,7 @@ mod defaults;
 mod django;
 mod django_columns;
 mod document;
+mod effective;
 mod file_tests;
 mod files;
 mod identity;
@@ -17,13 +18,16 @@ mod limits;
 mod listeners;
 mod log;
 mod login;
+mod manual;
 mod memory_cache;
 mod names;
 mod nearest;
 mod patterns;
 pub mod problem;
 mod reader;
+mod record;
 mod routes;
+mod schema;
 mod secret;
 pub mod settings;
 mod shared_cache;
@@ -40,13 +44,15 @@ mod value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use document::Document;
 pub use document::Surroundings;
+pub use effective::{Effective, EffectiveTable, EffectiveValue, ValueOrigin};
 pub use files::read_again;
 use names::Names;
 pub use problem::Problem;
 use reader::{Named, Table};
+use record::{Grammar, Record};
 pub use settings::Settings;
 use source::Source;
 
@@ -76,7 +82,7 @@ pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
 /// All errors at once, in the order of the file.
 pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Problem>> {
     let source = Source::read(file)?;
-    let (settings, _, problems, warnings) = interpret(&source, surroundings);
+    let (settings, _, problems, warnings) = interpret(&source, Document::new(&source, surroundings));
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(problems),
@@ -101,30 +107,58 @@ fn unreadable(file: &Path) -> Problem {
     Problem { file: file.to_owned(), line: None, key: None, what: "cannot be read".to_owned(), mend: None }
 }
 
-/// All keys that a file can have, such as `log.level` and `routes.NAME.upstream`.
-pub fn known_keys() -> BTreeSet<String> {
-    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n[[tests]]\n";
-    let surroundings = Surroundings { now: crate::clock::Timestamp::from_micros(0), variable: &|_| None };
-    let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
-    let (_, keys, _, _) = interpret(&source, &surroundings);
-    keys
+/// The JSON Schema of a configuration file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::of(&grammar())
 }
 
-type Interpreted = (Option<Settings>, BTreeSet<String>, Vec<Problem>, Vec<Problem>);
+/// All keys that a file can have, such as `log.level` and `routes.NAME.upstream`.
+pub fn known_keys() -> BTreeSet<String> {
+    grammar().keys.into_keys().collect()
+}
 
-fn interpret(source: &Source, surroundings: &Surroundings<'_>) -> Interpreted {
-    let document = Document::new(source, surroundings);
+/// Every value that holds, with where it comes from.
+///
+/// # Errors
+/// All errors at once, in the order of the file.
+pub fn effective(file: &Path, surroundings: &Surroundings<'_>) -> Result<Effective, Vec<Problem>> {
+    let source = Source::read(file)?;
+    let (_, record, problems, _) = interpret(&source, Document::new(&source, surroundings).recorded());
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let (_, tables, readings) = record.finish();
+    let place = |line| {
+        let (file, line) = source.place(line);
+        (file.to_owned(), line)
+    };
+    Ok(Effective::of(tables, readings, place))
+}
+
+/// The definition of all keys and tables.
+fn grammar() -> Grammar {
+    // The file has one of each table whose name the operator chooses.
+    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n[[tests]]\n";
+    let surroundings = Surroundings { now: Timestamp::from_micros(0), variable: &|_| None };
+    let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
+    let (_, record, _, _) = interpret(&source, Document::new(&source, &surroundings).recorded());
+    record.finish().0
+}
+
+type Interpreted = (Option<Settings>, Record, Vec<Problem>, Vec<Problem>);
+
+fn interpret(source: &Source, document: Document<'_>) -> Interpreted {
     let settings = document.parse().map(|tree| Table::root(&document, &tree, read));
     let settings = settings.map(|settings| Settings { files: source.files(), ..settings });
-    let (keys, problems, warnings) = document.finish();
-    (settings, keys, problems, warnings)
+    let (record, problems, warnings) = document.finish();
+    (settings, record, problems, warnings)
 }
 
 /// Reads the whole file. Tables that others refer to come first.
 fn read(root: &Table<'_>) -> Settings {
-    root.key("version").count::<u8>(1..=1);
-    // The files were read with the text; here only its type is checked.
-    root.key("include").parse_list(|text| Ok(text.to_owned()));
+    root.key("version").count(1..=1, 1_u8);
+    // The files were read with the text; here only its type is checked. Their tables are part of what is in effect.
+    root.key("include").only_if(false).parse_list(|text| Ok(text.to_owned()));
     let workers = lifecycle::read_workers(root);
     let (defaults, mut timeouts) = defaults::read(root);
     let certificates = certificates::read(root);

@@ -37,6 +37,11 @@ impl Names {
         Some(index)
     }
 
+    /// The indices of the names in a list.
+    pub(super) fn find_all(&self, key: &Key<'_>) -> Vec<usize> {
+        key.each(|name| self.find(name))
+    }
+
     /// Warns of every unused name.
     pub(super) fn warn_unused(&self, document: &Document<'_>) {
         for (index, (name, line)) in self.all.iter().enumerate() {

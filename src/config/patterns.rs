@@ -2,7 +2,7 @@
 
 use super::reader::Table;
 use super::url::host::is_host;
-use super::value::{Fault, Key};
+use super::value::Fault;
 
 /// The hosts that a route matches. Names are in lower case, without port and trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,9 +28,11 @@ pub enum PathPattern {
 /// `path` or `path_prefix`.
 pub(super) fn path(table: &Table<'_>) -> Option<PathPattern> {
     let (exact, prefix) = (table.key("path"), table.key("path_prefix"));
+    table.needs_one_of(&["path_prefix", "path"]);
+    let patterns = (exact.parse(plain_path), prefix.parse(plain_path));
     match (exact.is_set(), prefix.is_set()) {
-        (true, false) => plain_path(&exact).map(PathPattern::Exact),
-        (false, true) => plain_path(&prefix).map(PathPattern::Prefix),
+        (true, false) => patterns.0.map(PathPattern::Exact),
+        (false, true) => patterns.1.map(PathPattern::Prefix),
         (true, true) => {
             prefix.problem("`path` and `path_prefix` cannot be combined", "remove one");
             None
@@ -45,26 +47,24 @@ pub(super) fn path(table: &Table<'_>) -> Option<PathPattern> {
 
 /// A path in the form in which requests are compared. Any other form would never match, although the operator may rely
 /// on it.
-pub(super) fn plain_path(key: &Key<'_>) -> Option<String> {
-    key.parse(|text| {
-        let is_dots = |segment: &str| segment == "." || segment == "..";
-        if !text.starts_with('/') {
-            Err(Fault::new("does not begin with `/`", format!("write \"/{text}\"")))
-        } else if text.contains('%') {
-            Err(Fault::new("contains `%`", "write the path decoded; requests are compared decoded"))
-        } else if text.contains("//") {
-            Err(Fault::new("contains an empty segment", "write one `/`"))
-        } else if text.split('/').any(is_dots) {
-            Err(Fault::new("contains a `.` or `..` segment", "write the path without them"))
-        } else if text.contains(['?', '#', '\\', '*']) || text.chars().any(char::is_control) {
-            Err(Fault::new(
-                "contains a character that a path cannot contain",
-                "leave out `?`, `#`, `\\`, `*` and control characters",
-            ))
-        } else {
-            Ok(text.to_owned())
-        }
-    })
+pub(super) fn plain_path(text: &str) -> Result<String, Fault> {
+    let is_dots = |segment: &str| segment == "." || segment == "..";
+    if !text.starts_with('/') {
+        Err(Fault::new("does not begin with `/`", format!("write \"/{text}\"")))
+    } else if text.contains('%') {
+        Err(Fault::new("contains `%`", "write the path decoded; requests are compared decoded"))
+    } else if text.contains("//") {
+        Err(Fault::new("contains an empty segment", "write one `/`"))
+    } else if text.split('/').any(is_dots) {
+        Err(Fault::new("contains a `.` or `..` segment", "write the path without them"))
+    } else if text.contains(['?', '#', '\\', '*']) || text.chars().any(char::is_control) {
+        Err(Fault::new(
+            "contains a character that a path cannot contain",
+            "leave out `?`, `#`, `\\`, `*` and control characters",
+        ))
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// A host name, or `*.` and the domain that it is below.

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
 
 use super::document::Document;
+use super::effective::toml_text;
 use super::nearest::nearest;
-use super::value::{Key, a};
+use super::record::{Shape, TableReading};
+use super::value::{Key, Place, a};
 
 /// Placeholder in key paths for a name that the operator chose, such as `orders` in `[routes.orders]`.
 const ANY_NAME: &str = "NAME";
@@ -23,6 +25,12 @@ pub(super) struct Table<'d> {
     line: Option<usize>,
     entries: Option<&'d DeTable<'d>>,
     known: RefCell<Vec<&'static str>>,
+    /// As in brackets in the file.
+    header: String,
+    /// The line, or that of the table around it.
+    near: Option<usize>,
+    /// Its index in the record; `None`: it is not in use, or nothing is recorded.
+    index: Option<usize>,
 }
 
 /// A table whose name the operator chose.
@@ -38,8 +46,11 @@ pub(super) struct Named<T> {
 impl<'d> Table<'d> {
     /// Reads the whole file with `read`.
     pub(super) fn root<T>(document: &'d Document<'d>, tree: &'d DeTable<'d>, read: impl FnOnce(&Table<'d>) -> T) -> T {
-        let (path, pattern, known) = Default::default();
-        Table { document, path, pattern, line: None, entries: Some(tree), known }.read_with(read)
+        let (path, pattern, known, header) = Default::default();
+        let (line, near, entries, index) = (None, None, Some(tree), None);
+        let mut table = Table { document, path, pattern, line, entries, known, header, near, index };
+        table.enter(false, true, false);
+        table.read_with(read)
     }
 
     pub(super) fn document(&self) -> &'d Document<'d> {
@@ -53,28 +64,48 @@ impl<'d> Table<'d> {
 
     /// A key of this table.
     pub(super) fn key(&self, name: &'static str) -> Key<'d> {
-        self.document.ask(join(&self.pattern, name));
-        let path = join(&self.path, name);
-        match self.entry(name) {
-            Some((line, value)) => Key::new(self.document, path, Some(line), Some(value)),
-            None => Key::new(self.document, path, self.line, None),
+        let (path, pattern) = (join(&self.path, name), join(&self.pattern, name));
+        let (line, value) = self.entry(name).unzip();
+        let place = Place { path, pattern, line: line.or(self.line), table: self.index };
+        Key::new(self.document, name, place, value)
+    }
+
+    /// Notes that the table needs exactly one of these keys. Its reader checks that.
+    pub(super) fn needs_one_of(&self, keys: &[&'static str]) {
+        if let Some(record) = self.document.record() {
+            record.one_of(&self.pattern, keys);
         }
     }
 
-    /// A table within this table.
+    /// A table within this table, whose defaults hold if it is absent.
     pub(super) fn table<T>(&self, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
+        self.table_if(true, name, read)
+    }
+
+    /// A table within this table that switches something on.
+    pub(super) fn switch<T>(&self, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
+        self.table_if(false, name, read)
+    }
+
+    /// A table within this table. If it is absent, its defaults hold under a condition.
+    pub(super) fn table_if<T>(&self, condition: bool, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
         let (line, value) = self.entry(name).unzip();
-        self.child(name, name, line, value).read_with(read)
+        let mut child = self.child(name, name, line, value);
+        child.enter(false, condition && self.index.is_some(), !condition);
+        self.shape(&child.pattern, Shape::Table);
+        child.read_with(read)
     }
 
     /// A table whose keys are names that the operator chose, each with a table of its own. Ordered by name.
     pub(super) fn named<T>(&self, name: &'static str, read: impl Fn(&str, &Table<'d>) -> Option<T>) -> Vec<Named<T>> {
         let (line, value) = self.entry(name).unzip();
         let all = self.child(name, name, line, value);
+        self.shape(&all.pattern, Shape::Named);
         let mut out = Vec::new();
         for (name, value) in all.entries.into_iter().flatten() {
             let (name, line) = (name.get_ref().as_ref(), self.document.line_at(name.span().start));
-            let child = all.child(name, ANY_NAME, Some(line), Some(value.get_ref()));
+            let mut child = all.child(name, ANY_NAME, Some(line), Some(value.get_ref()));
+            child.enter(false, true, true);
             let value = child.read_with(|table| read(name, table));
             out.push(Named { name: name.to_owned(), line: Some(line), value });
         }
@@ -93,7 +124,9 @@ impl<'d> Table<'d> {
         let mut out = Vec::new();
         for value in list.into_iter().flatten() {
             let line = Some(self.document.line_at(value.span().start));
-            let child = self.child(name, name, line, Some(value.get_ref()));
+            let mut child = self.child(name, name, line, Some(value.get_ref()));
+            child.enter(true, true, true);
+            self.shape(&child.pattern, Shape::List);
             out.push(Named { name: name.to_owned(), line, value: child.read_with(&read) });
         }
         out
@@ -133,6 +166,22 @@ impl<'d> Table<'d> {
             line,
             entries: value.and_then(DeValue::as_table),
             known: RefCell::default(),
+            header: join(&self.header, &quoted(name)),
+            near: line.or(self.near),
+            index: None,
+        }
+    }
+
+    /// Notes that the table is in use: the file has it, or it is `used` without. `switches`: to have it means something.
+    fn enter(&mut self, is_listed: bool, used: bool, switches: bool) {
+        let Some(record) = self.document.record().filter(|_| used || self.is_set()) else { return };
+        let (header, line, switches) = (self.header.clone(), self.near, switches && self.is_set());
+        self.index = Some(record.table(TableReading { header, is_listed, line, switches }));
+    }
+
+    fn shape(&self, pattern: &str, shape: Shape) {
+        if let Some(record) = self.document.record() {
+            record.shape(pattern, shape);
         }
     }
 
@@ -153,4 +202,10 @@ impl<'d> Table<'d> {
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// A name as TOML writes it.
+fn quoted(name: &str) -> String {
+    let is_bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if is_bare { name.to_owned() } else { toml_text(&name.into()) }
 }

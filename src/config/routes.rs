@@ -197,7 +197,13 @@ fn route(
     defaults: &RouteDefaults,
     route_identity: &RouteIdentity<'_>,
 ) -> Option<Route> {
-    let streaming = table.key("streaming").bool().unwrap_or(false);
+    let path = patterns::path(table);
+    let host = table.key("host").parse(patterns::host).unwrap_or(HostPattern::Any);
+    let methods = table.key("methods").parse_list(method);
+    let upstream = upstreams.find(&table.key("upstream").required("add `upstream = \"NAME\"`: one of [upstreams]"));
+    let (auth, scopes) = access(table);
+    let credentials = credentials(table, auth);
+    let streaming = table.key("streaming").bool(false);
     let bounds = table.table("timeouts", |timeouts| {
         if streaming {
             refuse_response_timeouts(timeouts);
@@ -207,43 +213,33 @@ fn route(
             if streaming && rate.is_set() {
                 rate.problem("a `streaming` route has no least rate", "remove it");
             }
-            defaults.bounds.overridden_by(timeouts, limits)
+            defaults.bounds.of_route(streaming, timeouts, limits)
         })
     });
-    let path = patterns::path(table);
     let strip_prefix = table.key("strip_prefix");
-    let strips = strip_prefix.bool().unwrap_or(false);
+    let strips = strip_prefix.bool(false);
     if strips && matches!(path, Some(PathPattern::Exact(_))) {
         strip_prefix.problem("there is no prefix to strip", "use `path_prefix`, or remove it");
     }
     let request_body = table.key("request_body");
-    let buffers = request_body.choice(&[("stream", false), ("buffer", true)]).unwrap_or(false);
+    let buffers = request_body.choice(&[("stream", false), ("buffer", true)], false);
     if buffers && bounds.body == u64::MAX {
         request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
     }
-    let (auth, scopes) = access(table);
-    let credentials = credentials(table, auth);
-    let upstream = table.key("upstream");
-    upstream.require("add `upstream = \"NAME\"`: one of [upstreams]");
-    let host = table.key("host").parse(patterns::host).unwrap_or(HostPattern::Any);
+    let forwarding = route_identity.forwarding.unwrap_or(ForwardAuthorization::default_for(auth));
     Some(Route {
         name: Arc::from(name),
         host,
-        methods: table.key("methods").parse_list(method).unwrap_or_default(),
-        upstream: upstreams.find(&upstream).unwrap_or_default(),
+        methods,
+        upstream: upstream.unwrap_or_default(),
         auth,
         token_parameter: token_parameter(table, auth, &credentials),
         credentials,
         scopes,
-        forward_authorization: forwarding(table)
-            .or(route_identity.forwarding)
-            .unwrap_or(ForwardAuthorization::default_for(auth)),
-        pass_headers: table
-            .key("pass_headers")
-            .parse_list(|text| passed(text, route_identity.identity))
-            .unwrap_or_default(),
+        forward_authorization: forward_authorization(table, forwarding),
+        pass_headers: table.key("pass_headers").parse_list(|text| passed(text, route_identity.identity)),
         strip_prefix: strips,
-        upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)]).unwrap_or(false),
+        upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)], false),
         empty_segments: keeps(table, "empty_segments"),
         encoded_slashes: keeps(table, "encoded_slashes"),
         encoded_percent: keeps(table, "encoded_percent"),
@@ -261,15 +257,16 @@ fn route(
 }
 
 fn keeps(table: &Table<'_>, name: &'static str) -> bool {
-    table.key(name).choice(&[("reject", false), ("keep", true)]).unwrap_or(false)
+    table.key(name).choice(&[("reject", false), ("keep", true)], false)
 }
 
-fn forwarding(table: &Table<'_>) -> Option<ForwardAuthorization> {
-    table.key("forward_authorization").choice(&[
+fn forward_authorization(table: &Table<'_>, default: ForwardAuthorization) -> ForwardAuthorization {
+    let words = [
         ("never", ForwardAuthorization::Never),
         ("foreign", ForwardAuthorization::Foreign),
         ("always", ForwardAuthorization::Always),
-    ])
+    ];
+    table.key("forward_authorization").choice(&words, default)
 }
 
 /// The name of a client's header that a route passes on.
@@ -302,28 +299,26 @@ fn refuse_response_timeouts(timeouts: &Table<'_>) {
 fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
     let (auth, scopes) = (table.key("auth"), table.key("scopes"));
     let ways = [("required", Auth::Required), ("optional", Auth::Optional), ("none", Auth::None)];
-    let way = auth.choice(&ways).unwrap_or(Auth::Required);
+    let way = auth.choice(&ways, Auth::Required);
     if scopes.is_set() && way != Auth::Required {
         scopes.problem("scopes need a required token", "use `auth = \"required\"`, or remove the scopes");
     }
     let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
     let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is not a valid scope", grammar)));
-    (way, ScopeSet::new(needed.unwrap_or_default()))
+    (way, ScopeSet::new(needed))
 }
 
 fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {
-    let key = table.key("credentials");
+    let key = table.key("credentials").only_if(auth != Auth::None);
     if key.is_set() && auth == Auth::None {
         key.problem("this route does not check credentials", "use `auth = \"optional\"` or \"required\", or remove it");
     }
-    let words = [("token", AuthMethod::Token), ("session", AuthMethod::Session)];
-    let listed = key.list().map(|list| list.iter().filter_map(|member| member.choice(&words)).collect::<Vec<_>>());
-    listed.filter(|list| !list.is_empty()).unwrap_or_else(|| vec![AuthMethod::Token])
+    key.choices(&[("token", AuthMethod::Token), ("session", AuthMethod::Session)], &[AuthMethod::Token])
 }
 
 fn token_parameter(table: &Table<'_>, auth: Auth, credentials: &[AuthMethod]) -> bool {
     let key = table.key("token_parameter");
-    let wanted = key.bool().unwrap_or(false);
+    let wanted = key.bool(false);
     if wanted && (auth == Auth::None || !credentials.contains(&AuthMethod::Token)) {
         key.problem(
             "this route accepts no tokens",

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::files::{check_secret_file, report, warn_of_open_key};
 use super::reader::Table;
+use super::secret::Secrecy;
 use super::url::host::is_host;
 use super::url::percent_decoded;
 use super::value::{Fault, Key};
@@ -19,6 +20,13 @@ use crate::tls;
 const PORT: u16 = 6379;
 /// Default port of Sentinel.
 const SENTINEL_PORT: u16 = 26379;
+
+/// Default lifetime of an entry.
+const TTL: Duration = Duration::from_secs(600);
+/// Default timeout of one command.
+const TIMEOUT: Duration = Duration::from_millis(50);
+/// Default prefix of all keys.
+const PREFIX: &str = "tokengate:";
 
 const EXAMPLE: &str = "write redis://HOST:PORT, rediss://HOST:PORT (TLS), unix:PATH, \
                        redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or redis-cluster://HOST:PORT,HOST:PORT";
@@ -122,9 +130,9 @@ impl RedisCache {
             username: None,
             password: None,
             database: 0,
-            ttl: Duration::from_secs(600),
-            timeout: Duration::from_millis(50),
-            prefix: "tokengate:".to_owned(),
+            ttl: TTL,
+            timeout: TIMEOUT,
+            prefix: PREFIX.to_owned(),
         };
         if url.trim() != url || url.contains(char::is_control) {
             return Err(bad("begins or ends with a blank, or holds a control character"));
@@ -194,23 +202,26 @@ fn host(text: &str, port: u16) -> Result<RedisHost, BadRedisUrl> {
 /// Reads `[cache.redis]`; `None` if it has no URL.
 pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
     cache.table("redis", |table| {
-        let (url, username, prefix) = (table.key("url").secret(), table.key("username"), table.key("prefix"));
-        let (password_file, ca_file) = (table.key("password_file"), table.key("ca_file"));
-        let (ttl, timeout) = (table.key("ttl"), table.key("timeout"));
+        let url = table.key("url").secret(Secrecy::Url);
+        let key = |name| table.key(name).only_if(url.is_set());
+        let (username, prefix) = (key("username").secret(Secrecy::Whole), key("prefix"));
+        let (password_file, ca_file, ttl, timeout) = (key("password_file"), key("ca_file"), key("ttl"), key("timeout"));
         let others = [&username, &password_file, &ca_file, &ttl, &timeout, &prefix];
-        if others.iter().any(|key| key.is_set()) {
-            url.require("add `url = \"${REDIS_URL}\"`");
+        if others.iter().any(|key| key.is_set()) && !url.is_set() {
+            url.problem("missing", "add `url = \"${REDIS_URL}\"`");
         }
         // Read before any early return, so that all errors are reported at once.
-        let (ttl, timeout) = (span(&ttl, 1..=86_400_000), span(&timeout, 1..=10_000));
-        let username = username.parse(|text| Ok(text.to_owned()));
-        let prefix = prefix.parse(check_prefix);
+        let least = Duration::from_millis(1);
+        let ttl = ttl.duration_within(least..=Duration::from_secs(86_400), TTL);
+        let timeout = timeout.duration_within(least..=Duration::from_secs(10), TIMEOUT);
+        let username = username.text();
+        let prefix = prefix.parse_or(PREFIX.to_owned(), check_prefix);
         let password = read_password(&password_file);
-        let authorities = ca_file.file().and_then(|file| {
+        let authorities = ca_file.optional_file().and_then(|file| {
             warn_of_open_key(&ca_file, &file);
             tls::authorities(&file).map_err(|bad| report(&ca_file, &bad)).ok()
         });
-        let text = url.parse(|text| Ok(text.to_owned()))?;
+        let text = url.text()?;
         let default = match RedisCache::at(&text, &table.document().resolve("")) {
             Ok(default) => default,
             Err(BadRedisUrl(what)) => {
@@ -228,26 +239,12 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
             tls: default.tls.map(|_| RedisTls { authorities }),
             username: username.or(default.username),
             password: password.or(default.password),
-            ttl: ttl.unwrap_or(default.ttl),
-            timeout: timeout.unwrap_or(default.timeout),
-            prefix: prefix.unwrap_or(default.prefix),
+            ttl,
+            timeout,
+            prefix,
             ..default
         })
     })
-}
-
-/// A duration within bounds, which are in milliseconds.
-fn span(key: &Key<'_>, bounds: std::ops::RangeInclusive<u128>) -> Option<Duration> {
-    let span = key.duration()?;
-    if !bounds.contains(&span.as_millis()) {
-        let most = Duration::from_millis(u64::try_from(*bounds.end()).unwrap_or(u64::MAX));
-        key.problem(
-            format!("`{}` is out of bounds", crate::units::HumanDuration(span)),
-            format!("write 1ms to {}", crate::units::HumanDuration(most)),
-        );
-        return None;
-    }
-    Some(span)
 }
 
 fn check_prefix(text: &str) -> Result<String, Fault> {
@@ -260,7 +257,7 @@ fn check_prefix(text: &str) -> Result<String, Fault> {
 }
 
 fn read_password(key: &Key<'_>) -> Option<RedisPassword> {
-    let file = key.file()?;
+    let file = key.optional_file()?;
     check_secret_file(key, &file);
     let bytes = Zeroizing::new(read_file(key, &file)?);
     match std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n'])) {

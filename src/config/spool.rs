@@ -25,10 +25,10 @@ impl Default for Spool {
 pub(super) fn read(root: &Table<'_>, routes: &[Route]) -> Spool {
     root.table("spool", |table| {
         let default = Spool::default();
-        let (folder, max_size) = (table.key("folder"), table.key("max_size"));
+        let (folder, max_size) = (table.key("folder").varies(), table.key("max_size"));
         let spool = Spool {
-            folder: folder.file().unwrap_or(default.folder),
-            max_size: max_size.bytes(1 << 20..=1 << 50).unwrap_or(default.max_size),
+            folder: folder.file(&default.folder.to_string_lossy()),
+            max_size: max_size.bytes(1 << 20..=1 << 50, default.max_size),
         };
         if folder.is_set() && !spool.folder.is_dir() {
             folder.problem("the folder does not exist", "create it for the user that runs the gateway");

@@ -9,6 +9,7 @@ use super::document::Document;
 use super::files::{check_database_tls, check_secret_file};
 use super::login::Hashing;
 use super::reader::Table;
+use super::secret::Secrecy;
 use super::store_files::{warn_of_database, warn_of_folder};
 use super::url::django::{DjangoUrl, sqlite_file};
 use super::url::postgres::PostgresUrl;
@@ -96,27 +97,29 @@ impl fmt::Display for StoreUrl {
 /// `[store]`
 pub(super) fn read(root: &Table<'_>) -> Store {
     root.table("store", |table| {
-        let (key, key_file, document) = (table.key("url").secret(), table.key("key_file"), table.document());
-        let url = key.parse(|text| store_url(text, document));
+        let (key, key_file, document) =
+            (table.key("url").secret(Secrecy::Url), table.key("key_file"), table.document());
+        let url = key.parse_text_or("sqlite:tokengate.db", |text| store_url(text, document));
         let url = url.unwrap_or_else(|| StoreUrl::Sqlite(document.resolve("tokengate.db")));
         match &url {
             StoreUrl::Sqlite(path) => warn_of_database(&key, path),
             StoreUrl::Postgres(url) => check_server(&key, url),
             StoreUrl::Django(url) => check_django(&key, url),
         }
-        let secret: PathBuf = key_file.file().unwrap_or_else(|| document.resolve("tokengate.key"));
+        let secret: PathBuf = key_file.file("tokengate.key");
         check_secret_file(&key_file, &secret);
         if secret.exists() && !is_beside(&secret, &url) {
             warn_of_folder(&key_file, &secret);
         }
+        let is_django = matches!(url, StoreUrl::Django(_));
         let default = Store::at(url, secret);
         Store {
-            max_connections: table.key("max_connections").count(1..=1_000).unwrap_or(default.max_connections),
-            timeout: table.key("timeout").duration().unwrap_or(default.timeout),
-            poll_every: table.key("poll_every").duration().unwrap_or(default.poll_every),
+            max_connections: table.key("max_connections").count(1..=1_000, default.max_connections),
+            timeout: table.key("timeout").duration(default.timeout),
+            poll_every: table.key("poll_every").duration(default.poll_every),
             on_outage: on_outage(table),
-            django: django::read(table),
-            unknown_per_second: table.key("unknown_per_second").count(1..=MANY).unwrap_or(default.unknown_per_second),
+            django: django::read(table, is_django),
+            unknown_per_second: table.key("unknown_per_second").count(1..=MANY, default.unknown_per_second),
             ..default
         }
     })
@@ -148,10 +151,9 @@ fn check_django(key: &Key<'_>, url: &DjangoUrl) {
 }
 
 fn on_outage(table: &Table<'_>) -> OnOutage {
-    let known_for = table.key("serve_known_for").duration().unwrap_or(Duration::from_secs(300));
-    let serve_known = OnOutage::ServeKnown(known_for);
-    let words = [("serve-known", serve_known), ("refuse", OnOutage::Refuse)];
-    table.key("on_outage").choice(&words).unwrap_or(serve_known)
+    let serves_known = table.key("on_outage").choice(&[("serve-known", true), ("refuse", false)], true);
+    let known_for = table.key("serve_known_for").only_if(serves_known).duration(Duration::from_secs(300));
+    if serves_known { OnOutage::ServeKnown(known_for) } else { OnOutage::Refuse }
 }
 
 fn store_url(text: &str, document: &Document<'_>) -> Result<StoreUrl, Fault> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reader::Table;
-use super::value::{Fault, Key, MANY};
+use super::value::{Fault, MANY};
 use crate::token::TokenFormat;
 
 /// How tokens are issued and read.
@@ -46,32 +46,26 @@ impl Default for Tokens {
 pub(super) fn read(root: &Table<'_>) -> Tokens {
     root.table("tokens", |table| {
         let default = Tokens::default();
-        let last_used_every = table.key("last_used_every").duration().unwrap_or(default.last_used_every);
         let formats = [("drf", TokenFormat::Drf), ("prefixed", TokenFormat::Prefixed)];
         Tokens {
-            format: table.key("format").choice(&formats).unwrap_or(default.format),
-            schemes: schemes(&table.key("schemes")).unwrap_or(default.schemes),
-            recoverable: table.key("recoverable").bool().unwrap_or(default.recoverable),
-            issue_on_user_create: table.key("issue_on_user_create").bool().unwrap_or(default.issue_on_user_create),
-            revoke_on_password_change: table
-                .key("revoke_on_password_change")
-                .bool()
-                .unwrap_or(default.revoke_on_password_change),
+            schemes: table.key("schemes").parse_list_or(default.schemes, scheme),
+            format: table.key("format").choice(&formats, default.format),
+            recoverable: table.key("recoverable").bool(default.recoverable),
+            issue_on_user_create: table.key("issue_on_user_create").bool(default.issue_on_user_create),
+            revoke_on_password_change: table.key("revoke_on_password_change").bool(default.revoke_on_password_change),
             default_ttl: table.key("default_ttl").or_word("never").optional_duration(default.default_ttl),
-            max_per_user: table.key("max_per_user").count(1..=MANY).unwrap_or(default.max_per_user),
-            last_used_every,
+            max_per_user: table.key("max_per_user").count(1..=MANY, default.max_per_user),
+            last_used_every: table.key("last_used_every").duration(default.last_used_every),
         }
     })
 }
 
-fn schemes(key: &Key<'_>) -> Option<Vec<String>> {
+fn scheme(text: &str) -> Result<String, Fault> {
     // RFC 9110 §5.6.2: the characters of a token.
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    key.parse_list(|text| {
-        if !text.is_empty() && text.bytes().all(is_token) {
-            Ok(text.to_owned())
-        } else {
-            Err(Fault::new("is not a valid scheme", "write one word such as \"Token\""))
-        }
-    })
+    if !text.is_empty() && text.bytes().all(is_token) {
+        Ok(text.to_owned())
+    } else {
+        Err(Fault::new("is not a valid scheme", "write one word such as \"Token\""))
+    }
 }

@@ -64,22 +64,26 @@ pub enum EndpointAddress {
 pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upstream>> {
     root.named("upstreams", |name, table| {
         let (endpoints, document) = (table.key("endpoints"), table.document());
-        endpoints.require("add `endpoints = [\"http://127.0.0.1:8000\"]`");
-        let max_connections = table.key("max_connections").count(1..=1_000_000).unwrap_or(1_000);
+        let endpoints = endpoints.required("add `endpoints = [\"http://127.0.0.1:8000\"]`");
+        let endpoints = endpoints.parse_list(|text| endpoint(text, document));
+        let max_connections = table.key("max_connections").count(1..=1_000_000, 1_000);
         let share = table.key("max_connections_per_client").or_word("unlimited");
-        let most = if share.is_word() { None } else { share.count(1..=1_000_000) };
+        let most = share.optional_count(1..=1_000_000);
         Some(Upstream {
             name: name.to_owned(),
-            endpoints: endpoints.parse_list(|text| endpoint(text, document)).unwrap_or_default(),
+            endpoints,
             max_connections,
             client_share: match most {
                 _ if share.is_word() => ClientShare::Unlimited,
                 Some(most) => ClientShare::Most(most),
                 None => ClientShare::Fair,
             },
-            idle_timeout: table.key("idle_timeout").duration().unwrap_or(Duration::from_secs(30)),
-            connect_timeout: table.key("connect_timeout").duration().unwrap_or(defaults.connect),
-            retry: table.key("retries").count::<u8>(0..=1).unwrap_or(1) == 1,
+            idle_timeout: table.key("idle_timeout").duration(Duration::from_secs(30)),
+            connect_timeout: table
+                .key("connect_timeout")
+                .like(Some("defaults.timeouts.connect"))
+                .duration(defaults.connect),
+            retry: table.key("retries").count(0..=1, 1_u8) == 1,
         })
     })
 }

@@ -1,0 +1,33 @@
+//! `tokengate config` and `tokengate schema`: what a configuration means, and what it may contain.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::show;
+use crate::clock::Clock;
+use crate::config::{self, Surroundings, problem};
+
+/// Prints every value in effect, with where it comes from.
+///
+/// # Errors
+/// All problems of the file.
+pub fn run(file: &Path, json: bool) -> Result<()> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
+    let effective = config::effective(file, &surroundings)
+        .map_err(|errors| anyhow::anyhow!("{}", problem::render(&errors, &[]).trim_end().to_owned()))?;
+    if json {
+        return show::json(&serde_json::to_value(&effective)?);
+    }
+    Ok(io::stdout().write_all(effective.to_toml().as_bytes())?)
+}
+
+/// Prints the JSON Schema of the file.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn schema() -> Result<()> {
+    show::json(&config::schema())
+}

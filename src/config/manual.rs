@@ -1,0 +1,79 @@
+//! What `docs/CONFIGURATION.md` says about each key. The page is the one place for these sentences; the schema repeats
+//! them for editors.
+
+use std::collections::BTreeMap;
+
+/// The page.
+const PAGE: &str = include_str!("../../docs/CONFIGURATION.md");
+
+/// A row of a table of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The cell "type".
+    pub kind: String,
+    /// The cell "default".
+    pub default: String,
+    /// The cell "meaning".
+    pub meaning: String,
+}
+
+/// The rows of the page, by the full name of the key, such as `routes.NAME.upstream`.
+///
+/// The heading above a table has the names of the tables in the file, such as `[login]` and `[login.attempts]`; a row
+/// then stands for a key in each of them. Where the first cell of a table's head is "key of `as`", its rows are those
+/// of the table `as` below.
+pub(super) fn entries() -> BTreeMap<String, Entry> {
+    let mut out = BTreeMap::new();
+    let (mut heading, mut tables): (Vec<String>, Vec<String>) = Default::default();
+    for line in PAGE.lines() {
+        if line.starts_with('#') {
+            heading = if line == "## Top" { vec![String::new()] } else { names(line) };
+            continue;
+        }
+        let [first, kind, default, meaning] = cells(line)[..] else { continue };
+        if first.starts_with("key") {
+            tables = tables_of(&heading, first);
+            continue;
+        }
+        let keys = first.split(", ").filter_map(|key| key.strip_prefix('`')?.strip_suffix('`'));
+        for (key, table) in keys.flat_map(|key| tables.iter().map(move |table| (key, table))) {
+            let name = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+            let [kind, default, meaning] = [kind, default, meaning].map(str::to_owned);
+            out.entry(name).or_insert(Entry { kind, default, meaning });
+        }
+    }
+    out
+}
+
+/// The names of tables in a heading: `[login]` and `[[tests]]`.
+fn names(heading: &str) -> Vec<String> {
+    let quoted = heading.split('`').skip(1).step_by(2);
+    quoted.filter(|text| text.starts_with('[')).map(|text| text.trim_matches(['[', ']']).to_owned()).collect()
+}
+
+/// The tables that the rows below this head belong to.
+fn tables_of(heading: &[String], first: &str) -> Vec<String> {
+    let Some(part) = first.split('`').nth(1) else { return heading.to_vec() };
+    let end = format!(".{part}");
+    let ending: Vec<String> = heading.iter().filter(|table| table.ends_with(&end)).cloned().collect();
+    if ending.is_empty() { heading.iter().map(|table| format!("{table}{end}")).collect() } else { ending }
+}
+
+/// The cells of a row.
+fn cells(line: &str) -> Vec<&str> {
+    let row = line.strip_prefix('|').and_then(|rest| rest.strip_suffix('|'));
+    row.map(|row| row.split('|').map(str::trim).collect()).unwrap_or_default()
+}
+
+/// The text with `[words](target)` as `words`.
+pub(super) fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("](") {
+        let (ahead, words) = before.rsplit_once('[').unwrap_or(("", before));
+        out.push_str(ahead);
+        out.push_str(words);
+        rest = link.split_once(')').map_or("", |(_, after)| after);
+    }
+    out + rest
+}
