@@ -33,7 +33,7 @@ pub enum StartError {
         second: String,
     },
     /// The control socket cannot be created.
-    #[error("control.socket: the socket {path} cannot be made")]
+    #[error("control.socket: the socket {path} cannot be created")]
     Control {
         /// Its path.
         path: PathBuf,

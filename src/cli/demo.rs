@@ -16,11 +16,14 @@ use crate::telemetry;
 pub fn run(args: &DemoArgs) -> Result<()> {
     telemetry::log::init(tracing::Level::WARN, false).context("the log cannot be set up")?;
     // Keeps a temporary folder alive until the end.
-    let temporary =
-        if args.dir.is_none() { Some(tempfile::tempdir().context("no temporary folder can be made")?) } else { None };
+    let temporary = if args.dir.is_none() {
+        Some(tempfile::tempdir().context("no temporary folder can be created")?)
+    } else {
+        None
+    };
     let dir = match (&args.dir, &temporary) {
         (Some(dir), _) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+            std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be created", dir.display()))?;
             dir.as_path()
         }
         (None, Some(temporary)) => temporary.path(),

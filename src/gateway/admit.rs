@@ -1,4 +1,4 @@
-//! Requests that are refused before anything of them is read: damaged heads, and unencrypted requests.
+//! Refuses requests before their headers are used: damaged heads, and unencrypted requests.
 
 use std::net::IpAddr;
 

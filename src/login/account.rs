@@ -106,8 +106,8 @@ impl LoginService {
         .await
     }
 
-    /// Returns the typed username if a user has exactly this name, otherwise its NFKC normal form. Django's login form
-    /// always normalises: keyboards and operating systems produce full-width and decomposed characters.
+    /// Returns the entered username if a user has exactly this name, otherwise its NFKC normal form. Django's login
+    /// form always normalises: keyboards and operating systems produce full-width and decomposed characters.
     async fn meant_by<'n>(&self, typed: &'n str) -> Result<Cow<'n, str>, LoginFailure> {
         if is_nfkc(typed) || self.store.accounts.find(typed).await.map_err(|error| unavailable(&error))?.is_some() {
             return Ok(typed.into());

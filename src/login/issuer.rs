@@ -69,7 +69,7 @@ impl IssuerHandle {
     }
 
     /// Checks the password of a user who is signed in. It is rate-limited and takes its time like every login, but
-    /// attempts by strangers on the same name do not count against it.
+    /// failed attempts of other clients with the same name do not count.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -105,7 +105,7 @@ pub struct Issuer {
     errands: mpsc::Receiver<Errand>,
 }
 
-/// What every login job needs.
+/// The dependencies of a login job.
 pub(super) struct LoginService {
     pub(super) store: Store,
     /// The interface through which users log in; it appears in the audit trail.

@@ -200,7 +200,7 @@ fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
             Err(error) => {
                 home.lost.fetch_add(lines, Ordering::Relaxed);
                 if outage.failed() {
-                    let lost = "lines are lost until it can";
+                    let lost = "lines are lost until it can be written again";
                     tracing::error!(code = "access_log_failed", %error, lost, "the access log cannot be written");
                 }
             }

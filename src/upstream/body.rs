@@ -41,9 +41,9 @@ impl fmt::Display for BodyFault {
         f.write_str(match self {
             BodyFault::TooLarge => "request body too large",
             BodyFault::TooSlow => "request body too slow",
-            BodyFault::Broken => "request body broken off",
-            BodyFault::NoRoom => "no room for the request body",
-            BodyFault::NotKept => "request body could not be kept",
+            BodyFault::Broken => "request body incomplete",
+            BodyFault::NoRoom => "the spool has no room for the request body",
+            BodyFault::NotKept => "request body could not be buffered",
         })
     }
 }

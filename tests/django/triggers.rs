@@ -102,7 +102,8 @@ async fn each_trigger_is_checked_on_its_table() {
             assert!(done, "{harm}: {text}");
             let text = check(&folder);
             let told = format!(
-                "not all triggers tell of changes in this database, so none is relied on: trigger {trigger} on table {table} {fault}."
+                "not all triggers report changes in this database, so the gateway relies on none: trigger {trigger} \
+                 on table {table} {fault}."
             );
             assert!(text.contains(&told) && text.contains("may work here for 1m"), "{harm}: {text}");
             assert!(!project.try_open(&settings).await.unwrap().pushes_changes, "{harm}");
@@ -338,7 +339,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         assert!(done, "{made}: {text}");
         let text = check(&folder);
         assert!(text.contains(&format!("trigger {trigger} on table {table} ")), "{made}: {text}");
-        assert!(text.contains("out of date") && text.contains("so none is relied on"), "{made}: {text}");
+        assert!(text.contains("out of date") && text.contains("so the gateway relies on none"), "{made}: {text}");
         make(&project, &folder);
         assert!(!check(&folder).contains("may work here"), "{made}");
     }

@@ -1,4 +1,5 @@
-//! Authentication of API requests: the caller is the owner of the token, read from the store on each request. ||
+//! Authentication of API requests: the caller is the owner of the token, read from the store on each request.
+//!
 //! Cookies are ignored, which rules out cross-site request forgery. No cache is used: a revoked token stops working at
 //! once.
 

@@ -5,10 +5,8 @@
 //!
 //! | role | permissions |
 //! |---|---|
-//! | superuser
-//! everything, except deactivating, demoting or deleting themselves |
-//! | staff
-//! see users who are neither staff nor superusers, and manage their tokens, except tokens with [`SCOPE`] |
+//! | superuser | everything, except deactivating, demoting or deleting themselves |
+//! | staff | see users who are neither staff nor superusers, and manage their tokens, except tokens with [`SCOPE`] |
 //!
 //! The store prevents two superusers from removing each other at the same moment: the last one stays.
 

@@ -3,7 +3,7 @@
 
 use super::{BadForm, Field, Form};
 
-/// Most fields, as in Django.
+/// Maximum number of fields, as in Django.
 const MOST_FIELDS: usize = 1_000;
 
 pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
