@@ -229,7 +229,7 @@ fn cert_creates_a_pair_that_the_configuration_accepts_and_never_overwrites() {
     assert_eq!(folder.run("check").code, 0);
 
     let before = fs::read(folder.path("certs/dev-key.pem")).unwrap();
-    folder.refused("cert", "certs/dev-ca.pem: exists already; add --force to replace it");
+    folder.refused("cert", "certs/dev-ca.pem: already exists; add --force to replace it");
     assert_eq!(fs::read(folder.path("certs/dev-key.pem")).unwrap(), before);
     folder.say("cert --force --keep-ca-key");
     assert_ne!(fs::read(folder.path("certs/dev-key.pem")).unwrap(), before);

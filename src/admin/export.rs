@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::desk::{Caller, Desk, DeskError};
+use super::operations::{Caller, OperationError, Operations};
 use crate::store::{AuditEntry, AuditQuery, Place};
 
 /// Number of entries read per query.
@@ -54,16 +54,16 @@ impl Format {
 /// Streams all matching entries that the caller may see, from the first one.
 ///
 /// # Errors
-/// Errors of [`Acting::audit`](super::desk::Acting::audit) for the first page.
+/// Errors of [`Acting::audit`](super::operations::Acting::audit) for the first page.
 pub(super) async fn export(
-    desk: Desk,
+    operations: Operations,
     caller: Caller,
     query: AuditQuery,
     format: Format,
-) -> Result<Response, DeskError> {
+) -> Result<Response, OperationError> {
     let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
     // The first page is read before the response starts, so that a refusal gets its own status.
-    let mut part = desk.act_for(&caller).audit(&query).await?;
+    let mut part = operations.act_for(&caller).audit(&query).await?;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let mut text = if format == Format::Csv { COLUMNS.to_owned() } else { String::new() };
@@ -74,7 +74,7 @@ pub(super) async fn export(
                 break;
             }
             query.place = part.next;
-            part = match desk.act_for(&caller).audit(&query).await {
+            part = match operations.act_for(&caller).audit(&query).await {
                 Ok(part) => part,
                 Err(error) => {
                     let _ = sender.send(Err(error)).await;
@@ -89,13 +89,16 @@ pub(super) async fn export(
 }
 
 /// A streamed body.
-struct Parts(mpsc::Receiver<Result<Bytes, DeskError>>);
+struct Parts(mpsc::Receiver<Result<Bytes, OperationError>>);
 
 impl HttpBody for Parts {
     type Data = Bytes;
-    type Error = DeskError;
+    type Error = OperationError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DeskError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, OperationError>>> {
         self.0.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data)))
     }
 }

@@ -11,8 +11,8 @@ use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::desk::Caller;
-use super::door::Client;
+use super::operations::Caller;
+use super::server::Client;
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::telemetry::{AccessLog, Entry, Outcome, RequestIds};

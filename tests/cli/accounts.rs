@@ -59,7 +59,7 @@ fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see()
 fn users_that_cannot_be_created_are_refused() {
     let folder = Folder::new();
     folder.create_user("alice");
-    folder.refused("user create alice --no-password", "user alice exists");
+    folder.refused("user create alice --no-password", "user alice already exists");
     folder.refused("user create bob --no-password --id 1", "a user with the id 1 already exists");
     let asked = folder.run("user create bob");
     assert_eq!((asked.code, asked.out.as_str()), (1, ""));

@@ -134,7 +134,7 @@ fn a_file_of_certificates_that_others_can_read_and_that_holds_a_key_is_a_warning
             redis.clone(),
         ] {
             let said = folder.warnings(&format!("{text}{BASE}"));
-            let part = format!("both.pem: holds a private key too, and is open to others (mode {mode:04o}); ");
+            let part = format!("both.pem: contains a private key too, and is open to others (mode {mode:04o}); ");
             let found = said.iter().filter(|warning| warning.contains(&part)).count();
             assert_eq!(found, usize::from(warned), "{mode:o} {text}: {said:?}");
             assert!(!warned || said.iter().any(|warning| warning.contains("chmod 600")), "{said:?}");

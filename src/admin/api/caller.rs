@@ -14,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::{Code, Problem};
-use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
-use crate::admin::door::Client;
+use crate::admin::operations::{Acting, Caller, OperationError, SCOPE};
 use crate::admin::record::CallerSlot;
+use crate::admin::server::Client;
 use crate::auth::{Credentials, KeyForm};
 use crate::identity::Identity;
 use crate::store::Via;
@@ -43,7 +43,7 @@ struct Known {
 impl Call {
     /// The caller, who can run operations.
     pub(super) fn acting(&self) -> Acting<'_> {
-        self.api.desk.act_for(self.caller())
+        self.api.operations.act_for(self.caller())
     }
 
     /// The calling user.
@@ -88,9 +88,9 @@ impl Api {
             Problem::new(if twice { Code::Malformed } else { Code::Unauthenticated }, bad.to_string())
         })?;
         let key = shown.ok_or_else(nobody)?.to_key();
-        let now = self.desk.clock().now();
+        let now = self.operations.clock().now();
         self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
-        let found = self.desk.store().tokens.find(&key).await.map_err(DeskError::from)?;
+        let found = self.operations.store().tokens.find(&key).await.map_err(OperationError::from)?;
         // Restricted tokens are refused: each restriction would have to be checked for each operation.
         let unrestricted = |caller: &Identity| caller.may_come_from(from) && !caller.is_read_only();
         let counts = |record: &TokenRecord| Identity::establish(record, now).is_ok_and(|caller| unrestricted(&caller));
@@ -101,7 +101,7 @@ impl Api {
         if !Scope::parse(SCOPE).is_ok_and(|scope| record.scopes.contains(&scope)) {
             return Err(Problem::new(Code::NotAllowed, format!("the token needs the scope {SCOPE}")));
         }
-        let standing = self.desk.known(record.owner.id, Via::Api, from).await?;
+        let standing = self.operations.known(record.owner.id, Via::Api, from).await?;
         let (caller, _) =
             standing.ok_or(Problem::new(Code::NotAllowed, "only staff and superusers can manage users and tokens"))?;
         self.uses.note_token(record.id, now);

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::caller::Call;
 use super::problem::{Code, Problem};
 use super::{at, request};
-use crate::admin::desk::{Acting, DeskError, TokenState};
+use crate::admin::operations::{Acting, OperationError, TokenState};
 use crate::clock::{Clock, Timestamp};
 use crate::token::{SubjectId, TokenId};
 
@@ -44,10 +44,10 @@ type Digest = [u8; 32];
 /// A user or token that a request creates.
 pub(super) trait Creation: Send + 'static {
     /// Checks whether the caller may create it now.
-    fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), DeskError>> + Send;
+    fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), OperationError>> + Send;
 
     /// Creates it.
-    fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, DeskError>> + Send;
+    fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, OperationError>> + Send;
 }
 
 /// The created resource and its response. Wiped on drop, since the response may contain a key.
@@ -127,7 +127,7 @@ impl Made {
     }
 
     async fn again(&self, call: &Call) -> Result<Response, Problem> {
-        self.check_still(&call.acting(), call.api.desk.clock().now()).await?;
+        self.check_still(&call.acting(), call.api.operations.clock().now()).await?;
         let mut response = self.answer();
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
@@ -141,13 +141,13 @@ impl Made {
         };
         if let Some(id) = self.user {
             match acting.user(id).await {
-                Err(DeskError::UnknownUser(_)) => return Err(gone(format!("user {id} was deleted"))),
+                Err(OperationError::UnknownUser(_)) => return Err(gone(format!("user {id} was deleted"))),
                 user => drop(user?),
             }
         }
         let Some(id) = self.token else { return Ok(()) };
         let state = match acting.token(id).await {
-            Err(DeskError::UnknownToken) => return Err(gone(format!("token {id} was deleted"))),
+            Err(OperationError::UnknownToken) => return Err(gone(format!("token {id} was deleted"))),
             token => TokenState::of(&token?, now),
         };
         match state {

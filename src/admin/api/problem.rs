@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::admin::LONGEST_BODY;
-use crate::admin::desk::DeskError;
+use crate::admin::operations::OperationError;
 
 /// Media type.
 const TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -165,15 +165,15 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<DeskError> for Problem {
-    fn from(error: DeskError) -> Problem {
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Problem {
         let code = match error {
-            DeskError::Throttled(wait) => return Problem::throttled(wait),
-            DeskError::Unavailable => return Problem::unavailable(),
-            DeskError::NotAllowed(_) | DeskError::WrongPassword => Code::NotAllowed,
-            DeskError::UnknownUser(_) | DeskError::UnknownToken => Code::NotFound,
-            DeskError::Invalid(_) => Code::Invalid,
-            DeskError::Conflict(_) | DeskError::LastSuperuser => Code::Conflict,
+            OperationError::Throttled(wait) => return Problem::throttled(wait),
+            OperationError::Unavailable => return Problem::unavailable(),
+            OperationError::NotAllowed(_) | OperationError::WrongPassword => Code::NotAllowed,
+            OperationError::UnknownUser(_) | OperationError::UnknownToken => Code::NotFound,
+            OperationError::Invalid(_) => Code::Invalid,
+            OperationError::Conflict(_) | OperationError::LastSuperuser => Code::Conflict,
         };
         Problem::new(code, error.to_string())
     }

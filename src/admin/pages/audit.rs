@@ -5,9 +5,9 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, text};
-use crate::admin::desk::DeskError;
 use crate::admin::export::{self, Format};
 use crate::admin::fields::Fields;
+use crate::admin::operations::OperationError;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
 use crate::store::{Act, AuditEntry, AuditQuery, Listing, Place};
@@ -54,9 +54,9 @@ impl Ask {
         [&self.actor, &self.user, &self.act, &self.since, &self.until].iter().any(|field| !field.is_empty())
     }
 
-    async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
+    async fn query(&self, visit: &Visit) -> Result<AuditQuery, OperationError> {
         let place: Place =
-            visit.query.get("page").parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+            visit.query.get("page").parse().map_err(|_| OperationError::Invalid(crate::store::NoPlace.to_string()))?;
         let (user, user_name) = self.user(visit).await?;
         Ok(AuditQuery {
             actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
@@ -73,17 +73,18 @@ impl Ask {
 
     /// Parses `#7` as an id, anything else as a name: of the current user with this name, and of users who had it at
     /// the time of an entry.
-    async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), DeskError> {
+    async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), OperationError> {
         if self.user.is_empty() {
             return Ok((None, None));
         }
         if let Some(id) = self.user.strip_prefix('#') {
-            let id = id.parse().map_err(|_| DeskError::Invalid("write # and the user id, such as #7".to_owned()))?;
+            let id =
+                id.parse().map_err(|_| OperationError::Invalid("write # and the user id, such as #7".to_owned()))?;
             return Ok((Some(SubjectId(id)), None));
         }
         let user = visit.acting().user_named(&self.user).await?;
         if user.is_none() && !visit.is_superuser() {
-            return Err(DeskError::Invalid(format!("no user is called {}", self.user)));
+            return Err(OperationError::Invalid(format!("no user is called {}", self.user)));
         }
         Ok((user.map(|user| user.account.id), Some(self.user.clone())))
     }
@@ -102,18 +103,18 @@ impl Ask {
 }
 
 /// Parses a word of a fixed list; `None` for an empty field.
-fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, DeskError> {
+fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, OperationError> {
     if written.is_empty() {
         return Ok(None);
     }
-    parse(written).map(Some).ok_or_else(|| DeskError::Invalid(format!("unknown {what}")))
+    parse(written).map(Some).ok_or_else(|| OperationError::Invalid(format!("unknown {what}")))
 }
 
-fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
+fn date(written: &str) -> Result<Option<Timestamp>, OperationError> {
     if written.is_empty() {
         return Ok(None);
     }
-    let bad = || DeskError::Invalid("write the date as 2026-11-24".to_owned());
+    let bad = || OperationError::Invalid("write the date as 2026-11-24".to_owned());
     text::read_day(written).map(Some).ok_or_else(bad)
 }
 
@@ -129,5 +130,5 @@ pub(in crate::admin) async fn export(visit: Visit) -> Answer {
     let named = |name: &str| Format::ALL.into_iter().find(|format| format.as_str() == name);
     let format = word(visit.query.get("format"), named, "format")?;
     let query = Ask::of(&visit.query).query(&visit).await?;
-    Ok(export::export(visit.app.desk.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
+    Ok(export::export(visit.app.operations.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
 }

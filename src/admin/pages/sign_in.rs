@@ -9,8 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::super::Application;
-use super::super::desk::DeskError;
 use super::super::fields::Fields;
+use super::super::operations::OperationError;
 use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
 use super::{failed, page, see_other, status_of, told};
 use crate::auth::CsrfSecret;
@@ -67,7 +67,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         }
         Err(error) => {
             let problem =
-                if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
+                if matches!(error, OperationError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
             told(&error, form(secret, status_of(&error), next, name, Some(problem)))
         }
     }
@@ -77,7 +77,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
 fn form(secret: Option<CsrfSecret>, status: StatusCode, next: &str, name: &str, problem: Option<String>) -> Response {
     let secret = secret.map_or_else(CsrfSecret::draw, Ok);
     let Ok((secret, csrf)) = secret.and_then(|secret| secret.masked().map(|csrf| (secret, csrf))) else {
-        return failed(DeskError::Unavailable);
+        return failed(OperationError::Unavailable);
     };
     let mut response = page(status, &Page { csrf, next, name, problem });
     let cookie = format!("{FORM_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", secret.expose());
@@ -102,15 +102,15 @@ async fn sign_in(
     name: &str,
     password: Option<Password>,
     from: IpAddr,
-) -> Result<HeaderValue, DeskError> {
-    let password = password.ok_or(DeskError::WrongPassword)?;
+) -> Result<HeaderValue, OperationError> {
+    let password = password.ok_or(OperationError::WrongPassword)?;
     let login = Login { name: name.to_owned(), password, from };
-    let (caller, mark) = app.desk.sign_in(login, Via::Admin).await?;
-    let key = app.sign_ins.open(caller.user.account.id, mark, app.desk.clock().now());
-    let key = key.map_err(|_| DeskError::Unavailable)?;
+    let (caller, mark) = app.operations.sign_in(login, Via::Admin).await?;
+    let key = app.sign_ins.open(caller.user.account.id, mark, app.operations.clock().now());
+    let key = key.map_err(|_| OperationError::Unavailable)?;
     let age = app.settings.session_ttl.as_secs();
     let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
-    HeaderValue::try_from(cookie).map_err(|_| DeskError::Unavailable)
+    HeaderValue::try_from(cookie).map_err(|_| OperationError::Unavailable)
 }
 
 /// Removes the cookie.

@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, status_of, text, told, words};
-use crate::admin::desk::{DeskError, ENDING_WITHIN, UNUSED_AFTER};
 use crate::admin::fields::Fields;
+use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
@@ -67,11 +67,12 @@ impl Ask {
         self.view == view
     }
 
-    fn query(&self, now: Timestamp) -> Result<TokenQuery, DeskError> {
-        let place: Place = self.place.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+    fn query(&self, now: Timestamp) -> Result<TokenQuery, OperationError> {
+        let place: Place =
+            self.place.parse().map_err(|_| OperationError::Invalid(crate::store::NoPlace.to_string()))?;
         let owner = match self.user.as_str() {
             "" => None,
-            id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("not a user id".to_owned()))?)),
+            id => Some(SubjectId(id.parse().map_err(|_| OperationError::Invalid("not a user id".to_owned()))?)),
         };
         Ok(TokenQuery {
             owner_name: self.owner.clone(),
@@ -134,7 +135,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
 }
 
 /// Renders the list, with the error of a failed bulk revocation.
-async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&DeskError>) -> Answer {
+async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&OperationError>) -> Answer {
     let (query, acting) = (ask.query(visit.now())?, visit.acting());
     let owner = match query.owner {
         Some(owner) => Some(acting.user(owner).await?),
@@ -161,7 +162,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     match sent.confirm().await {
         Ok(()) => {}
         // Ticked boxes stay ticked.
-        Err(error @ (DeskError::WrongPassword | DeskError::Throttled(_))) => {
+        Err(error @ (OperationError::WrongPassword | OperationError::Throttled(_))) => {
             return Ok(told(&error, show(visit, ask, ids, Some(&error)).await?));
         }
         Err(error) => return Err(error.into()),
@@ -171,7 +172,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
         match visit.acting().revoke(*id).await {
             Ok(revocation) => ended += usize::from(revocation.was_live),
             // Deleted, or not the caller's to manage: the other tokens are still revoked.
-            Err(DeskError::UnknownToken | DeskError::NotAllowed(_) | DeskError::UnknownUser(_)) => {}
+            Err(OperationError::UnknownToken | OperationError::NotAllowed(_) | OperationError::UnknownUser(_)) => {}
             Err(error) => {
                 let so_far = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());
                 return Ok(visit.failed(&back, so_far));

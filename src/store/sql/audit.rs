@@ -195,7 +195,7 @@ impl EntryRow {
         };
         let actor = Actor {
             id: self.actor_id.map(SubjectId),
-            via: Via::parse(&self.via).ok_or_else(|| impossible("door"))?,
+            via: Via::parse(&self.via).ok_or_else(|| impossible("interface"))?,
             from,
             name: self.actor,
         };

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::word::word;
 use super::{Time, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
-use crate::admin::desk::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
+use crate::admin::operations::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
@@ -337,7 +337,7 @@ impl Pasted {
 }
 
 impl Found {
-    pub(in crate::admin::api) fn of(found: desk::Found, now: Timestamp) -> Found {
+    pub(in crate::admin::api) fn of(found: operations::Found, now: Timestamp) -> Found {
         let tokens = found.tokens.into_iter().map(|token| Token::of(token, now)).collect();
         Found { tokens, others: found.others, cut: found.cut }
     }

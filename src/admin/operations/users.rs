@@ -1,6 +1,6 @@
 //! User operations: find, create, change, delete.
 
-use super::{Acting, DeskError, Rights, check_place};
+use super::{Acting, OperationError, Rights, check_place};
 use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, Place, User, UserQuery};
 use crate::token::SubjectId;
 
@@ -12,8 +12,8 @@ impl Acting<'_> {
     /// Lists users. Staff sees only users who are neither staff nor superusers.
     ///
     /// # Errors
-    /// [`DeskError::Invalid`] for a page token of another sort order, [`DeskError::Unavailable`].
-    pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, DeskError> {
+    /// [`OperationError::Invalid`] for a page token of another sort order, [`OperationError::Unavailable`].
+    pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, OperationError> {
         check_place(&query.place, query.order.list())?;
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
@@ -22,15 +22,15 @@ impl Acting<'_> {
             }
             query.staff = Some(false);
         }
-        Ok(self.desk.directory.users(&query).await?)
+        Ok(self.operations.directory.users(&query).await?)
     }
 
     /// Returns one user.
     ///
     /// # Errors
-    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
-    pub async fn user(&self, id: SubjectId) -> Result<User, DeskError> {
-        let user = self.desk.directory.user(id).await?.ok_or(DeskError::UnknownUser(id))?;
+    /// [`OperationError::UnknownUser`], [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn user(&self, id: SubjectId) -> Result<User, OperationError> {
+        let user = self.operations.directory.user(id).await?.ok_or(OperationError::UnknownUser(id))?;
         self.may_look_after(&user)?;
         Ok(user)
     }
@@ -38,8 +38,8 @@ impl Acting<'_> {
     /// Finds the user with exactly this name.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
-    pub async fn user_named(&self, name: &str) -> Result<Option<User>, DeskError> {
+    /// [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn user_named(&self, name: &str) -> Result<Option<User>, OperationError> {
         let user = self.store.accounts.find(name).await?;
         user.as_ref().map_or(Ok(()), |user| self.may_look_after(user))?;
         Ok(user)
@@ -48,25 +48,25 @@ impl Acting<'_> {
     /// Returns group names, up to a limit.
     ///
     /// # Errors
-    /// [`DeskError::Unavailable`].
-    pub async fn groups(&self, limit: u32) -> Result<Vec<String>, DeskError> {
-        Ok(self.desk.directory.groups(limit).await?)
+    /// [`OperationError::Unavailable`].
+    pub async fn groups(&self, limit: u32) -> Result<Vec<String>, OperationError> {
+        Ok(self.operations.directory.groups(limit).await?)
     }
 
     /// Checks whether the caller may create users.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`].
-    pub fn may_create_users(&self) -> Result<(), DeskError> {
+    /// [`OperationError::NotAllowed`].
+    pub fn may_create_users(&self) -> Result<(), OperationError> {
         self.caller.needs_superuser()
     }
 
     /// Creates a user, with a login token if the settings say so.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::Conflict`] if the name or id is taken, [`DeskError::Invalid`],
-    /// [`DeskError::Throttled`], [`DeskError::Unavailable`].
-    pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), DeskError> {
+    /// [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the name or id is taken, [`OperationError::Invalid`],
+    /// [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), OperationError> {
         self.may_create_users()?;
         user.password.as_ref().map_or(Ok(()), check_new_password)?;
         Ok(self.store.accounts.create(user).await?)
@@ -75,9 +75,9 @@ impl Acting<'_> {
     /// Changes a user's name, e-mail address or personal names.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Conflict`], [`DeskError::Invalid`],
-    /// [`DeskError::Unavailable`].
-    pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<(), DeskError> {
+    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Conflict`], [`OperationError::Invalid`],
+    /// [`OperationError::Unavailable`].
+    pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<(), OperationError> {
         self.caller.needs_superuser()?;
         Ok(self.store.accounts.edit(id, &asked.into()).await?)
     }
@@ -86,7 +86,7 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::edit_user`].
-    pub async fn set_groups(&self, id: SubjectId, groups: &[String]) -> Result<(), DeskError> {
+    pub async fn set_groups(&self, id: SubjectId, groups: &[String]) -> Result<(), OperationError> {
         self.caller.needs_superuser()?;
         Ok(self.store.accounts.set_groups(id, groups).await?)
     }
@@ -94,8 +94,8 @@ impl Acting<'_> {
     /// Sets or removes another user's staff and superuser permissions.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
-    pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), DeskError> {
+    /// As [`Acting::edit_user`], and [`OperationError::LastSuperuser`].
+    pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), OperationError> {
         self.needs_another_user(id, "you cannot change your own permissions; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
@@ -103,8 +103,8 @@ impl Acting<'_> {
     /// Activates or deactivates a user. Callers cannot deactivate themselves.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
-    pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), DeskError> {
+    /// As [`Acting::edit_user`], and [`OperationError::LastSuperuser`].
+    pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), OperationError> {
         self.needs_another_user(id, "you cannot deactivate yourself; ask another superuser")?;
         let accounts = &self.store.accounts;
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
@@ -113,8 +113,8 @@ impl Acting<'_> {
     /// Sets a password of at least [`SHORTEST_PASSWORD`] characters; `None` removes the password.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`], and [`DeskError::Throttled`].
-    pub async fn set_password(&self, id: SubjectId, password: Option<Password>) -> Result<(), DeskError> {
+    /// As [`Acting::edit_user`], and [`OperationError::Throttled`].
+    pub async fn set_password(&self, id: SubjectId, password: Option<Password>) -> Result<(), OperationError> {
         self.caller.needs_superuser()?;
         password.as_ref().map_or(Ok(()), check_new_password)?;
         Ok(self.store.accounts.set_password(id, password).await?)
@@ -123,28 +123,28 @@ impl Acting<'_> {
     /// Deletes another user and all their tokens.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`], and [`DeskError::LastSuperuser`].
-    pub async fn delete_user(&self, id: SubjectId) -> Result<(), DeskError> {
+    /// As [`Acting::edit_user`], and [`OperationError::LastSuperuser`].
+    pub async fn delete_user(&self, id: SubjectId) -> Result<(), OperationError> {
         self.needs_another_user(id, "you cannot delete yourself; ask another superuser")?;
         Ok(self.store.accounts.delete(id).await?)
     }
 
-    pub(super) fn may_look_after(&self, user: &User) -> Result<(), DeskError> {
+    pub(super) fn may_look_after(&self, user: &User) -> Result<(), OperationError> {
         if self.caller.rights == Rights::Superuser || !(user.staff || user.superuser) {
             return Ok(());
         }
-        Err(DeskError::NotAllowed("staff cannot manage staff or superusers"))
+        Err(OperationError::NotAllowed("staff cannot manage staff or superusers"))
     }
 
-    fn needs_another_user(&self, id: SubjectId, why: &'static str) -> Result<(), DeskError> {
+    fn needs_another_user(&self, id: SubjectId, why: &'static str) -> Result<(), OperationError> {
         self.caller.needs_superuser()?;
-        if self.caller.user.account.id == id { Err(DeskError::NotAllowed(why)) } else { Ok(()) }
+        if self.caller.user.account.id == id { Err(OperationError::NotAllowed(why)) } else { Ok(()) }
     }
 }
 
-fn check_new_password(password: &Password) -> Result<(), DeskError> {
+fn check_new_password(password: &Password) -> Result<(), OperationError> {
     if password.characters() >= SHORTEST_PASSWORD {
         return Ok(());
     }
-    Err(DeskError::Invalid(format!("a password has at least {SHORTEST_PASSWORD} characters")))
+    Err(OperationError::Invalid(format!("a password has at least {SHORTEST_PASSWORD} characters")))
 }
