@@ -177,7 +177,7 @@ async fn the_access_log_is_switched_off_and_on_and_changes_its_format() {
 }
 
 #[tokio::test]
-async fn listeners_come_and_go_and_connections_of_those_that_stay_are_kept() {
+async fn listeners_are_added_and_removed_and_connections_of_the_others_stay_open() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let (mut kept, mut gone) = (Wire::open(&gateway).await, Wire::plain(&gateway).await);
@@ -202,7 +202,7 @@ async fn listeners_come_and_go_and_connections_of_those_that_stay_are_kept() {
 }
 
 #[tokio::test]
-async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_never_serves_when_it_is_gone() {
+async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_after_its_removal() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::plain(&gateway).await;
@@ -257,7 +257,7 @@ async fn a_new_certificate_is_used_for_new_connections_and_old_ones_live_on() {
 }
 
 #[tokio::test]
-async fn counters_of_a_route_go_on_and_those_of_a_gone_one_are_dropped() {
+async fn counters_of_a_route_continue_and_those_of_a_removed_one_are_dropped() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     for path in ["/public/x", "/optional/x"] {

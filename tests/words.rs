@@ -97,7 +97,7 @@ fn has(text: &str, phrase: &str) -> bool {
 }
 
 /// Longest cell of a table in the documents, in characters. What is longer is a paragraph below the table.
-const LONGEST_CELL: usize = 160;
+const MAX_CELL: usize = 160;
 
 /// The documents of the project: their paths from the root, and their texts.
 fn documents() -> Vec<(String, String)> {
@@ -161,7 +161,7 @@ fn cells_of_tables_are_short() {
     let mut wrong = Vec::new();
     for (name, text) in documents() {
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with('|')) {
-            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > LONGEST_CELL) {
+            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > MAX_CELL) {
                 wrong.push(format!("{name}:{line}: {}", cell.trim()));
             }
         }

@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::operations::{Caller, OperationError, Operations};
-use crate::store::{AuditEntry, AuditQuery, Place};
+use crate::store::{AuditEntry, AuditQuery, PagePosition};
 
 /// Number of entries read per query.
-const AT_ONCE: u32 = 1_000;
+const ENTRIES_PER_QUERY: u32 = 1_000;
 
 const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
 
@@ -61,7 +61,7 @@ pub(super) async fn export(
     query: AuditQuery,
     format: Format,
 ) -> Result<Response, OperationError> {
-    let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
+    let mut query = AuditQuery { position: PagePosition::Start, limit: ENTRIES_PER_QUERY, ..query };
     // The first page is read before the response starts, so that a refusal gets its own status.
     let mut part = operations.act_for(&caller).audit(&query).await?;
     let (sender, receiver) = mpsc::channel(2);
@@ -70,10 +70,10 @@ pub(super) async fn export(
         loop {
             part.entries.iter().for_each(|entry| write(&mut text, entry, format));
             // The client has disconnected.
-            if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == Place::Start {
+            if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == PagePosition::Start {
                 break;
             }
-            query.place = part.next;
+            query.position = part.next;
             part = match operations.act_for(&caller).audit(&query).await {
                 Ok(part) => part,
                 Err(error) => {
@@ -148,11 +148,11 @@ fn cell(text: &str) -> String {
         // Otherwise it would look like the inserted mark.
         cell.push('\'');
     }
-    for (place, c) in text.char_indices() {
+    for (position, c) in text.char_indices() {
         if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹢' | '﹣' | '﹦' | '﹫' | '−')
         {
             // Spreadsheets know an apostrophe as a mark. Inside a text a reader could take it for a quote.
-            cell.push(if place == 0 { '\'' } else { '’' });
+            cell.push(if position == 0 { '\'' } else { '’' });
         }
         begins = match c {
             ',' | ';' | '|' => true,

@@ -36,7 +36,7 @@ pub use record::Records;
 use session::SignIns;
 
 /// Maximum size of a request body in bytes.
-const LONGEST_BODY: usize = 64 << 10;
+const MAX_BODY: usize = 64 << 10;
 
 /// Shared state of the application.
 pub struct Application {
@@ -82,7 +82,7 @@ impl Application {
             .with_state(app);
         let api = api.router(|router| router.layer(from_fn_with_state(of_api, guard::every_request)));
         pages
-            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(guard, guard::every_request))
             .nest(api::PREFIX, api)
             .layer(from_fn_with_state(Arc::new(records), record::record))

@@ -138,7 +138,7 @@ impl Generation {
         match listener.filter(|listener| listener.tls.is_some() == client.peer.secure) {
             Some(listener) => &listener.policy,
             None if client.peer.secure || client.policy.plaintext.is_some() => &client.policy,
-            None => &ListenerPolicy::GONE,
+            None => &ListenerPolicy::REMOVED,
         }
     }
 }

@@ -64,7 +64,7 @@ async fn sessions_end_on_each_gateway_of_a_fleet() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_cookie_is_invalid_after_the_log_out() {
+async fn a_copy_of_the_cookie_is_invalid_after_the_sign_out() {
     let fleet = Fleet::over_sqlite(2, with_pages).await;
     user(fleet.first(), "alice").await;
     let mut alice = Browser::of(fleet.first(), "alice").await;

@@ -37,7 +37,7 @@ async fn has_metric(gateway: &Gateway, line: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_takes_over_the_file_and_a_broken_one_changes_nothing() {
+async fn sighup_reloads_the_file_and_an_invalid_one_changes_nothing() {
     let gateway = Gateway::serve_with("").await;
     assert_eq!(status(gateway.address, "/new/", "").await, 401);
     add_route(&gateway, "new");

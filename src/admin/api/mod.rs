@@ -28,7 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::once::Once;
 use self::problem::{Code, Problem};
-use super::LONGEST_BODY;
+use super::MAX_BODY;
 use super::monitor::Monitor;
 use super::operations::Operations;
 use super::record::RequestId;
@@ -74,7 +74,7 @@ impl Api {
             .route("/openapi.json", get(move || show(Arc::clone(&document))))
             .method_not_allowed_fallback(not_allowed)
             .fallback(not_found)
-            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(Arc::clone(&api));
         guarded(router).layer(from_fn(complete))
     }

@@ -32,9 +32,9 @@ pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Maximum length of the header in characters.
-const LONGEST_KEY: usize = 255;
+const MAX_KEY: usize = 255;
 /// How long a response is kept.
-const KEEP: Duration = Duration::from_secs(86_400);
+const RETENTION: Duration = Duration::from_secs(86_400);
 /// Maximum number of kept responses; the oldest is evicted.
 const ANSWERS: usize = 1_000;
 
@@ -193,7 +193,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
 fn key(fields: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
     let mut lines = fields.get_all(KEY).iter();
     let Some(key) = lines.next() else { return Ok(None) };
-    let fits = (1..=LONGEST_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    let fits = (1..=MAX_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     if lines.next().is_some() || !fits {
         return Err(Problem::invalid("Idempotency-Key", "send one header with 1 to 255 visible ASCII characters"));
     }
@@ -220,7 +220,7 @@ impl Once {
     fn begin(self: &Arc<Once>, place: Digest, request: Digest) -> Result<Begun, Problem> {
         let now = self.clock.now();
         let mut entries = self.entries();
-        entries.retain(|_, entry| entry.made.is_none() || now.since(entry.since) < KEEP);
+        entries.retain(|_, entry| entry.made.is_none() || now.since(entry.since) < RETENTION);
         if let Some(entry) = entries.get(&place) {
             if entry.request != request {
                 return Err(Problem::new(
@@ -280,11 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_kept_for_a_day() {
+    fn a_response_is_stored_for_a_day() {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(0));
         let once = Once::new(clock);
         finish(&once, 1);
-        hand.advance(KEEP - Duration::from_secs(1));
+        hand.advance(RETENTION - Duration::from_secs(1));
         assert!(matches!(once.begin([1; 32], [0; 32]), Ok(Begun::Again(_))));
         hand.advance(Duration::from_secs(1));
         assert!(matches!(once.begin([1; 32], [0; 32]), Ok(Begun::First(_))));

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admin::LONGEST_BODY;
+use crate::admin::MAX_BODY;
 use crate::admin::operations::OperationError;
 
 /// Media type.
@@ -98,7 +98,7 @@ impl Problem {
 
     /// The body exceeds the maximum size.
     pub(super) fn too_large() -> Problem {
-        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", LONGEST_BODY >> 10))
+        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", MAX_BODY >> 10))
     }
 
     /// The store is unavailable.

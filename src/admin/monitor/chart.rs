@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn its_times_are_whole_minutes_and_its_legend_tells_what_was_when_nothing_is() {
+    fn its_time_labels_are_whole_minutes_and_its_legend_shows_a_dash_for_a_missing_value() {
         let chart = |minutes| Chart { minutes, ..of(Unit::PerSecond, &[Some(3.0), Some(1.0), None]) };
         assert_eq!(chart(5).times(), ["−5 min", "−4", "−3", "−2", "−1", "now"]);
         assert_eq!(chart(15).times(), ["−15 min", "−12", "−9", "−6", "−3", "now"]);

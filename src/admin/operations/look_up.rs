@@ -11,7 +11,7 @@ use crate::store::{TokenDetails, TokenRef};
 use crate::token::{ShownKey, TokenFormat};
 
 /// Maximum number of words looked up in one text.
-const MOST: usize = 50;
+const MAX_WORDS: usize = 50;
 
 /// Result of a look-up.
 #[derive(Debug, Default)]
@@ -31,8 +31,8 @@ impl Acting<'_> {
     /// [`OperationError::NotAllowed`] if the caller may not manage any of their owners, [`OperationError::Unavailable`].
     pub async fn look_up(&self, pasted: &str) -> Result<Found, OperationError> {
         let mut words = words(pasted);
-        let mut found = Found { cut: words.len() > MOST, ..Found::default() };
-        words.truncate(MOST);
+        let mut found = Found { cut: words.len() > MAX_WORDS, ..Found::default() };
+        words.truncate(MAX_WORDS);
         for key in words {
             let Some(token) = self.store.ledger.show(TokenRef::Digest(key.digest())).await? else { continue };
             match self.user(token.record.owner.id).await {

@@ -22,15 +22,15 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::login::{IssuerHandle, Login};
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, ListId, Listing, NoPlace, Password, PasswordMark, Place,
-    Store, User, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, BadPosition, Directory, ListId, Listing, PagePosition, Password,
+    PasswordMark, Store, User, Via,
 };
 use crate::token::SubjectId;
 
 pub use self::error::OperationError;
 pub use self::look_up::Found;
 pub use self::tokens::TokenState;
-pub use self::users::SHORTEST_PASSWORD;
+pub use self::users::MIN_PASSWORD;
 
 /// Scope required by the admin API. Only superusers grant it: the issuer has seen the key, and its owner may become
 /// staff or superuser later.
@@ -172,7 +172,7 @@ impl Acting<'_> {
     /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Invalid`] for a page token of another list,
     /// [`OperationError::Unavailable`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, OperationError> {
-        check_place(&query.place, ListId::AUDIT)?;
+        check_position(&query.position, ListId::AUDIT)?;
         if self.caller.rights == Rights::Superuser {
             return Ok(self.operations.audit.entries(query).await?);
         }
@@ -195,6 +195,6 @@ impl Acting<'_> {
 }
 
 /// Rejects a page token of another list; the store would report it as an internal error.
-fn check_place(place: &Place, list: ListId) -> Result<(), OperationError> {
-    if place.suits(list) { Ok(()) } else { Err(OperationError::Invalid(NoPlace.to_string())) }
+fn check_position(position: &PagePosition, list: ListId) -> Result<(), OperationError> {
+    if position.suits(list) { Ok(()) } else { Err(OperationError::Invalid(BadPosition.to_string())) }
 }

@@ -1,6 +1,6 @@
 //! Token operations: list, issue, revoke.
 
-use super::{Acting, OperationError, Rights, SCOPE, check_place};
+use super::{Acting, OperationError, Rights, SCOPE, check_position};
 use crate::clock::Timestamp;
 use crate::store::{
     End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
@@ -56,7 +56,7 @@ impl Acting<'_> {
     /// # Errors
     /// [`OperationError::Invalid`] for a page token of another list, [`OperationError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, OperationError> {
-        check_place(&query.place, query.view.list())?;
+        check_position(&query.position, query.view.list())?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
         Ok(self.operations.directory.tokens(&query).await?)

@@ -1,12 +1,12 @@
 //! User operations: find, create, change, delete.
 
-use super::{Acting, OperationError, Rights, check_place};
-use crate::store::{DetailsChange, Issued, Listing, NewUser, Password, Place, User, UserQuery};
+use super::{Acting, OperationError, Rights, check_position};
+use crate::store::{DetailsChange, Issued, Listing, NewUser, PagePosition, Password, User, UserQuery};
 use crate::token::SubjectId;
 
 /// Minimum length of a new password in characters (NIST SP 800-63B §5.1.1.2). Imported passwords and those set on the
 /// command line are exempt.
-pub const SHORTEST_PASSWORD: usize = 8;
+pub const MIN_PASSWORD: usize = 8;
 
 impl Acting<'_> {
     /// Lists users. Staff sees only users who are neither staff nor superusers.
@@ -14,11 +14,11 @@ impl Acting<'_> {
     /// # Errors
     /// [`OperationError::Invalid`] for a page token of another sort order, [`OperationError::Unavailable`].
     pub async fn users(&self, query: &UserQuery) -> Result<Listing<User>, OperationError> {
-        check_place(&query.place, query.order.list())?;
+        check_position(&query.position, query.order.list())?;
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
             if query.staff == Some(true) {
-                return Ok(Listing { entries: Vec::new(), previous: Place::Start, next: Place::Start });
+                return Ok(Listing { entries: Vec::new(), previous: PagePosition::Start, next: PagePosition::Start });
             }
             query.staff = Some(false);
         }
@@ -110,7 +110,7 @@ impl Acting<'_> {
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
 
-    /// Sets a password of at least [`SHORTEST_PASSWORD`] characters; `None` removes the password.
+    /// Sets a password of at least [`MIN_PASSWORD`] characters; `None` removes the password.
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`OperationError::Throttled`].
@@ -143,8 +143,8 @@ impl Acting<'_> {
 }
 
 fn check_new_password(password: &Password) -> Result<(), OperationError> {
-    if password.characters() >= SHORTEST_PASSWORD {
+    if password.characters() >= MIN_PASSWORD {
         return Ok(());
     }
-    Err(OperationError::Invalid(format!("a password has at least {SHORTEST_PASSWORD} characters")))
+    Err(OperationError::Invalid(format!("a password has at least {MIN_PASSWORD} characters")))
 }

@@ -10,7 +10,7 @@ use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Listing, Place};
+use crate::store::{Act, AuditEntry, AuditQuery, Listing, PagePosition};
 use crate::token::SubjectId;
 
 #[derive(Template)]
@@ -55,8 +55,11 @@ impl Ask {
     }
 
     async fn query(&self, visit: &Visit) -> Result<AuditQuery, OperationError> {
-        let place: Place =
-            visit.query.get("page").parse().map_err(|_| OperationError::Invalid(crate::store::NoPlace.to_string()))?;
+        let position: PagePosition = visit
+            .query
+            .get("page")
+            .parse()
+            .map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         let (user, user_name) = self.user(visit).await?;
         Ok(AuditQuery {
             actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
@@ -65,7 +68,7 @@ impl Ask {
             act: word(&self.act, Act::parse, "act")?,
             since: date(&self.since)?,
             until: date(&self.until)?.map(|day| day.after(text::days(1))),
-            place,
+            position,
             limit: ENTRIES,
             ..AuditQuery::default()
         })
@@ -122,7 +125,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
     let Listing { entries, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
     let shell = Shell::of(&visit, Section::Audit);
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     Ok(page(StatusCode::OK, &Page { shell, ask, entries, previous, next, now: visit.now() }))
 }
 

@@ -19,7 +19,7 @@ use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the username and password of an active staff account. Both are case-sensitive.";
 
-const STALE: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
+const EXPIRED_FORM: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 
 /// Cookie with the CSRF secret of the sign-in form: before the sign-in there is no other secret.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
@@ -55,7 +55,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     // Names are compared exactly as typed.
     let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
-        return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));
+        return form(secret, StatusCode::FORBIDDEN, next, name, Some(EXPIRED_FORM.to_owned()));
     }
     match sign_in(&app, name, fields.password("password"), from).await {
         Ok(cookie) => {
@@ -93,7 +93,7 @@ pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
         tracing::warn!(code = "audit_failed", %error, "a sign-out is missing in the audit trail");
     }
     let mut response = see_other("/sign-in");
-    response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(OVER));
+    response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(REMOVED_COOKIE));
     response
 }
 
@@ -114,7 +114,7 @@ async fn sign_in(
 }
 
 /// Removes the cookie.
-const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
+const REMOVED_COOKIE: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// Returns a path of this application; anything that could lead elsewhere becomes the home page.
 fn own_path(next: &str) -> String {
@@ -126,7 +126,7 @@ mod tests {
     use super::own_path;
 
     #[test]
-    fn a_sign_in_goes_on_to_own_pages_only() {
+    fn a_sign_in_redirects_only_to_own_pages() {
         for own in ["/", "/users", "/tokens?view=live&kind=named", "/users/7"] {
             assert_eq!(own_path(own), own);
         }

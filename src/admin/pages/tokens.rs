@@ -9,7 +9,7 @@ use crate::admin::fields::Fields;
 use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
+use crate::store::{Listing, PagePosition, TokenDetails, TokenKind, TokenQuery, TokenView, User};
 use crate::token::{SubjectId, TokenHint, TokenId};
 
 /// The views in the order of the menu, with their labels.
@@ -48,7 +48,7 @@ struct Ask {
     view: String,
     kind: String,
     /// Page token; empty: first page.
-    place: String,
+    position: String,
 }
 
 impl Ask {
@@ -56,7 +56,14 @@ impl Ask {
         let get = |name| fields.get(name).to_owned();
         // If a whole key was pasted, only its hint is used and shown again.
         let hint: String = TokenHint::sought(fields.get("hint").trim_end_matches('…')).as_str().to_owned();
-        Ask { user: get("user"), owner: get("owner"), hint, view: get("view"), kind: get("kind"), place: get("page") }
+        Ask {
+            user: get("user"),
+            owner: get("owner"),
+            hint,
+            view: get("view"),
+            kind: get("kind"),
+            position: get("page"),
+        }
     }
 
     fn is_filtered(&self) -> bool {
@@ -68,8 +75,8 @@ impl Ask {
     }
 
     fn query(&self, now: Timestamp) -> Result<TokenQuery, OperationError> {
-        let place: Place =
-            self.place.parse().map_err(|_| OperationError::Invalid(crate::store::NoPlace.to_string()))?;
+        let position: PagePosition =
+            self.position.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         let owner = match self.user.as_str() {
             "" => None,
             id => Some(SubjectId(id.parse().map_err(|_| OperationError::Invalid("not a user id".to_owned()))?)),
@@ -92,7 +99,7 @@ impl Ask {
                 "named" => Some(TokenKind::Named),
                 _ => None,
             },
-            place,
+            position,
             limit: ENTRIES,
             ..TokenQuery::default()
         })
@@ -120,12 +127,12 @@ impl Ask {
         if self.is_first() {
             self.to_query()
         } else {
-            format!("{}page={}", self.to_query(), text::escaped(&self.place))
+            format!("{}page={}", self.to_query(), text::escaped(&self.position))
         }
     }
 
     fn is_first(&self) -> bool {
-        self.place.is_empty()
+        self.position.is_empty()
     }
 }
 
@@ -146,7 +153,7 @@ async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&Ope
         None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
         Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
     };
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     let list = Page { shell, ask, owner, tokens: entries, ticked, previous, next, now: visit.now() };
     Ok(page(status, &list))
 }

@@ -40,7 +40,7 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
     let shell = Shell::of(&visit, Section::Users);
-    let (now, more_tokens) = (visit.now(), tokens.next != crate::store::Place::Start);
+    let (now, more_tokens) = (visit.now(), tokens.next != crate::store::PagePosition::Start);
     Ok(page(
         StatusCode::OK,
         &Page {

@@ -7,13 +7,13 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::users::{self, GROUPS};
 use super::{Answer, Id, status_of, words};
-use crate::admin::operations::{OperationError, SHORTEST_PASSWORD};
+use crate::admin::operations::{MIN_PASSWORD, OperationError};
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
 /// Maximum number of live tokens that are counted before a user is deleted.
-const COUNTED: u32 = 200;
+const MAX_COUNTED: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "user_form.html")]
@@ -68,9 +68,9 @@ pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
 pub(in crate::admin) async fn show_delete(Id(id): Id, visit: Visit) -> Answer {
     show(id, &visit, async |user| {
         let owner = Some(user.account.id);
-        let query = TokenQuery { owner, view: TokenView::Live, limit: COUNTED, ..TokenQuery::default() };
+        let query = TokenQuery { owner, view: TokenView::Live, limit: MAX_COUNTED, ..TokenQuery::default() };
         let live = visit.acting().tokens(&query).await?;
-        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::Place::Start })
+        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::PagePosition::Start })
     })
     .await
 }

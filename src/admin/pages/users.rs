@@ -7,10 +7,10 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, Failure, status_of, text, told, words};
 use crate::admin::fields::Fields;
-use crate::admin::operations::{OperationError, SHORTEST_PASSWORD};
+use crate::admin::operations::{MIN_PASSWORD, OperationError};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, NewUser, Place, User, UserOrder, UserQuery};
+use crate::store::{Listing, NewUser, PagePosition, User, UserOrder, UserQuery};
 
 /// Maximum number of groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
@@ -66,7 +66,8 @@ impl Ask {
     }
 
     fn query(&self, page: &str) -> Result<UserQuery, OperationError> {
-        let place: Place = page.parse().map_err(|_| OperationError::Invalid(crate::store::NoPlace.to_string()))?;
+        let position: PagePosition =
+            page.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         Ok(UserQuery {
             search: self.search.clone(),
             active: choice(&self.active, "yes", "no"),
@@ -77,7 +78,7 @@ impl Ask {
                 "last_login" => UserOrder::LastLogin,
                 _ => UserOrder::Name,
             },
-            place,
+            position,
             limit: ENTRIES,
         })
     }
@@ -106,7 +107,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let Listing { entries, previous, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
     let groups = acting.groups(GROUPS).await?;
     let shell = Shell::of(&visit, Section::Users);
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, previous, next, now: visit.now() }))
 }
 

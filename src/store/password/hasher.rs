@@ -15,14 +15,14 @@ const QUEUE: usize = 8;
 
 /// The `nice` value of hashing threads. On a busy machine each gets about a tenth of a core; on an idle one it has no
 /// effect.
-const STAND_BACK: i32 = 10;
+const NICE: i32 = 10;
 
 /// How long a slow comparison is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Maximum remembered duration, in multiples of `failed_after`: a longer one means that the machine was suspended, not
 /// that the hash is expensive.
-const MOST_REMEMBERED: u32 = 10;
+const MAX_REMEMBERED: u32 = 10;
 
 /// A password was neither hashed nor compared.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +94,7 @@ impl Hasher {
             // On Linux it applies to this thread only, elsewhere to the whole process. If refused, hashing runs at
             // normal priority.
             if cfg!(target_os = "linux") {
-                let _ = rustix::process::nice(STAND_BACK);
+                let _ = rustix::process::nice(NICE);
             }
             // The caller may have gone.
             let _ = reply.send(Done { result: work(), begun, permit });
@@ -127,7 +127,7 @@ impl Pace {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(Duration::ZERO, |(known, _)| known);
         if elapsed >= known {
-            *slowest = Some((elapsed.min(self.span.saturating_mul(MOST_REMEMBERED)), now));
+            *slowest = Some((elapsed.min(self.span.saturating_mul(MAX_REMEMBERED)), now));
         }
         elapsed.max(known)
     }

@@ -13,13 +13,13 @@ use super::rows::{TokenRow, UserRow};
 use super::{Argument, Database, SqlStore, Statement};
 use crate::store::error::broken;
 use crate::store::{
-    Directory, ListId, Listing, Mark, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView,
-    User, UserOrder, UserQuery,
+    Directory, ListId, Listing, Mark, PagePosition, PasswordMark, SortKey, StoreError, TokenDetails, TokenQuery,
+    TokenView, User, UserOrder, UserQuery,
 };
 use crate::token::SubjectId;
 
 /// Maximum number of matches of a selective filter: these are looked up first, and sorted.
-const RARE: usize = 2_000;
+const MAX_SELECTIVE: usize = 2_000;
 
 /// Sorts after every text with the same prefix, in code point order.
 const LAST: &str = "\u{10FFFF}";
@@ -65,11 +65,11 @@ impl<D: Database> Directory for SqlStore<D> {
             UserOrder::Newest => Sorting { text: "''", number: "l.id", descending: true },
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
-        let page = draft.page("l.id", &sorting, &query.place, query.limit);
-        let list = (query.order.list(), &query.place, query.limit);
+        let page = draft.page("l.id", &sorting, &query.position, query.limit);
+        let list = (query.order.list(), &query.position, query.limit);
         let listing = self.listing::<UserRow>("user_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.place) {
-            return self.users(&UserQuery { place: Place::Start, ..query.clone() }).await;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.users(&UserQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
         listing.map(UserRow::into_user)
     }
@@ -125,11 +125,11 @@ impl<D: Database> Directory for SqlStore<D> {
         if query.ordinary {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
-        let page = draft.page("t.id", &sorting, &query.place, query.limit);
-        let list = (query.view.list(), &query.place, query.limit);
+        let page = draft.page("t.id", &sorting, &query.position, query.limit);
+        let list = (query.view.list(), &query.position, query.limit);
         let listing = self.listing::<TokenRow>("token_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.place) {
-            return self.tokens(&TokenQuery { place: Place::Start, ..query.clone() }).await;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.tokens(&TokenQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
         listing.map(TokenRow::into_details)
     }
@@ -175,18 +175,18 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// The users whose column begins with this text, unless there are more than [`RARE`].
+    /// The users whose column begins with this text, unless there are more than [`MAX_SELECTIVE`].
     async fn selective_prefix(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
         self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
-    /// These ids, unless there are more than [`RARE`]. Passed to the database as a list, since it cannot estimate their
+    /// These ids, unless there are more than [`MAX_SELECTIVE`]. Passed to the database as a list, since it cannot estimate their
     /// number.
     async fn selective(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
-        let text = format!("{ids} LIMIT {}", RARE + 1);
+        let text = format!("{ids} LIMIT {}", MAX_SELECTIVE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
         let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
-        Ok((few.len() <= RARE).then_some(few))
+        Ok((few.len() <= MAX_SELECTIVE).then_some(few))
     }
 
     /// The rows of `view` for the ids of a page, in its order.
@@ -195,13 +195,13 @@ impl<D: Database> SqlStore<D> {
         view: &str,
         page: Statement,
         sorting: &Sorting,
-        (list, place, limit): (ListId, &Place, u32),
+        (list, position, limit): (ListId, &PagePosition, u32),
     ) -> Result<Listing<R>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
     {
-        let way = sorting.way(&Place::Start);
+        let way = sorting.way(&PagePosition::Start);
         let page = page.around(|page| {
             format!(
                 "SELECT d.*, page.sort_text, page.sort_number FROM ({page}) AS page JOIN {view} AS d ON d.id = page.id \
@@ -210,7 +210,7 @@ impl<D: Database> SqlStore<D> {
         });
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
-        let cut = Listing::cut(rows, limit, place, |sorted| {
+        let cut = Listing::cut(rows, limit, position, |sorted| {
             let key =
                 if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
             Mark { list, key, id: sorted.row.id() }

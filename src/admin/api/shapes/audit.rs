@@ -11,7 +11,7 @@ use crate::store::{self, Act, AuditQuery, Listing, Via};
 use crate::token::{SubjectId, TokenId};
 
 /// Maximum length of an actor's name.
-const LONGEST_ACTOR: usize = 150;
+const MAX_ACTOR: usize = 150;
 
 word! {
     /// The action.
@@ -164,15 +164,15 @@ impl TryFrom<AuditParameters> for AuditQuery {
     type Error = Problem;
 
     fn try_from(asked: AuditParameters) -> Result<AuditQuery, Problem> {
-        let (limit, place) = part(asked.limit, asked.page_token.as_deref())?;
+        let (limit, position) = part(asked.limit, asked.page_token.as_deref())?;
         Ok(AuditQuery {
-            actor: bounded("actor", asked.actor, LONGEST_ACTOR)?,
+            actor: bounded("actor", asked.actor, MAX_ACTOR)?,
             user: id("user_id", asked.user_id)?.map(SubjectId),
             token: id("token_id", asked.token_id)?.map(TokenId),
             act: asked.act.map(|Action(act)| act),
             since: asked.since.map(|Time(at)| at),
             until: asked.until.map(|Time(at)| at),
-            place,
+            position,
             limit,
             ..AuditQuery::default()
         })
