@@ -62,7 +62,7 @@ impl FromRequestParts<Arc<Api>> for Call {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Call, Problem> {
         // Only [`authenticate`] inserts one.
-        let known = parts.extensions.get::<Known>().cloned().ok_or_else(nobody)?;
+        let known = parts.extensions.get::<Known>().cloned().ok_or_else(unauthenticated)?;
         Ok(Call { api: Arc::clone(api), known })
     }
 }
@@ -87,7 +87,7 @@ impl Api {
             let twice = bad.status() == StatusCode::BAD_REQUEST;
             Problem::new(if twice { Code::Malformed } else { Code::Unauthenticated }, bad.to_string())
         })?;
-        let key = shown.ok_or_else(nobody)?.to_key();
+        let key = shown.ok_or_else(unauthenticated)?.to_key();
         let now = self.operations.clock().now();
         self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
         let found = self.operations.store().tokens.find(&key).await.map_err(OperationError::from)?;
@@ -109,6 +109,6 @@ impl Api {
     }
 }
 
-fn nobody() -> Problem {
+fn unauthenticated() -> Problem {
     Problem::new(Code::Unauthenticated, "send a token: `Authorization: Token <key>`")
 }

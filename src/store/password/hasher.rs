@@ -59,15 +59,19 @@ impl Hasher {
         hashed.map_err(|error| HashingFailed::Failed(error.into()))
     }
 
-    /// Compares a password. `kept` is `None` for a user who is unknown or inactive.
+    /// Compares a password. `stored` is `None` for a user who is unknown or inactive.
     ///
     /// "No" is returned `failed_after` the request, or a multiple of that. It also holds its place in the queue until
     /// the slowest recent comparison would have ended. So neither its own time nor the waiting time of others reveals
     /// the kind of hash, or whether one exists. Waiting uses no thread.
-    pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
+    pub(in crate::store) async fn fits(
+        &self,
+        password: Password,
+        stored: Option<String>,
+    ) -> Result<bool, HashingFailed> {
         let asked = Instant::now();
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
-        let Done { result: fits, begun, permit } = self.run(move || fits(&password, kept.as_deref())).await?;
+        let Done { result: fits, begun, permit } = self.run(move || fits(&password, stored.as_deref())).await?;
         let now = Instant::now();
         let slowest = self.pace.slowest(now - begun, now);
         if !fits {
@@ -221,7 +225,7 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(1), hashing.as_mut()).await;
         assert!(waited.is_err());
         drop(permit);
-        let kept = hashing.await.unwrap();
-        assert!(hasher.fits(password(), Some(kept)).await.unwrap());
+        let stored = hashing.await.unwrap();
+        assert!(hasher.fits(password(), Some(stored)).await.unwrap());
     }
 }

@@ -53,8 +53,8 @@ impl<D: Database> Directory for SqlStore<D> {
             let group = plain(group);
             let members =
                 "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
-            if let Some(few) = self.selective(&format!("{members} $1"), vec![group.clone().into()]).await? {
-                draft.given::<D>(few, "l.id");
+            if let Some(ids) = self.selective(&format!("{members} $1"), vec![group.clone().into()]).await? {
+                draft.given::<D>(ids, "l.id");
             } else {
                 let group = draft.argument(group);
                 draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
@@ -105,8 +105,8 @@ impl<D: Database> Directory for SqlStore<D> {
             let [start, end] = [hint.clone(), format!("{hint}{LAST}")];
             let found = "SELECT id FROM token_hints WHERE hint >= $1 AND hint < $2";
             // PostgreSQL overestimates the number, and would search all entries in the order of the list.
-            if let Some(few) = self.selective(found, vec![start.clone().into(), end.clone().into()]).await? {
-                draft.given::<D>(few, "t.id");
+            if let Some(ids) = self.selective(found, vec![start.clone().into(), end.clone().into()]).await? {
+                draft.given::<D>(ids, "t.id");
             } else {
                 let (start, end) = (draft.argument(start), draft.argument(end));
                 let hint = format!("hint >= {start} AND hint < {end}");
@@ -114,8 +114,8 @@ impl<D: Database> Directory for SqlStore<D> {
             }
         }
         if !query.owner_name.is_empty() {
-            if let Some(few) = self.selective_prefix("folded_name", &query.owner_name).await? {
-                draft.given::<D>(few, "t.user_id");
+            if let Some(ids) = self.selective_prefix("folded_name", &query.owner_name).await? {
+                draft.given::<D>(ids, "t.user_id");
             } else {
                 let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
                 let owner = begins("folded_name", &start, &end);
@@ -143,7 +143,7 @@ impl<D: Database> Directory for SqlStore<D> {
 
 impl<D: Database> SqlStore<D> {
     /// Only users whose name or e-mail address begins with the text. Without an `@`, e-mail addresses are searched only
-    /// if few match: no index has them in the order of the list.
+    /// if at most [`MAX_SELECTIVE`] match: no index has them in the order of the list.
     async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
         if search.contains('@') {
             let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -153,11 +153,11 @@ impl<D: Database> SqlStore<D> {
         }
         let names = self.selective_prefix("folded_name", search).await?;
         let emails = self.selective_prefix("folded_email", search).await?.unwrap_or_default();
-        if let Some(mut few) = names {
-            few.extend(emails);
-            few.sort_unstable();
-            few.dedup();
-            draft.given::<D>(few, "l.id");
+        if let Some(mut ids) = names {
+            ids.extend(emails);
+            ids.sort_unstable();
+            ids.dedup();
+            draft.given::<D>(ids, "l.id");
             return Ok(());
         }
         let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -180,13 +180,13 @@ impl<D: Database> SqlStore<D> {
         self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
-    /// These ids, unless there are more than [`MAX_SELECTIVE`]. Passed to the database as a list, since it cannot estimate their
-    /// number.
+    /// These ids, unless there are more than [`MAX_SELECTIVE`]. They are passed on as a list, since the database cannot
+    /// estimate their number.
     async fn selective(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
         let text = format!("{ids} LIMIT {}", MAX_SELECTIVE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
-        let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
-        Ok((few.len() <= MAX_SELECTIVE).then_some(few))
+        let ids: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+        Ok((ids.len() <= MAX_SELECTIVE).then_some(ids))
     }
 
     /// The rows of `view` for the ids of a page, in its order.

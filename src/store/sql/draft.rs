@@ -51,26 +51,26 @@ impl Draft {
         }
     }
 
-    /// Only rows whose `column` is one of these few ids. They are read first: a cross join runs in the written order.
+    /// Only rows whose `column` is one of these ids. They are read first: a cross join runs in the written order.
     pub(super) fn among(&mut self, ids: &str, column: &str) {
         if self.is_led {
             self.only(format!("{column} IN ({ids})"));
         } else {
             self.is_led = true;
-            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
-            self.only(format!("{column} = few.id"));
+            self.from = format!("({ids}) AS chosen CROSS JOIN {}", self.from);
+            self.only(format!("{column} = chosen.id"));
         }
     }
 
     /// Only rows whose `column` is one of these.
-    pub(super) fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
-        let list = self.list(&few);
+    pub(super) fn given<D: Database>(&mut self, ids: Vec<i64>, column: &str) {
+        let list = self.list(&ids);
         self.among(&D::ids_at(&list), column);
     }
 
     /// The placeholder of a list of ids.
-    pub(super) fn list(&mut self, few: &[i64]) -> String {
-        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    pub(super) fn list(&mut self, ids: &[i64]) -> String {
+        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         self.argument(format!("[{list}]"))
     }
 
