@@ -137,7 +137,7 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         line: None,
         key: Some(format!("upstreams.{upstream}.endpoints")),
         what: format!("the host of {authority} cannot be resolved ({error}); requests for it get 503"),
-        mend: Some("correct the name, or see that the resolver of this machine knows it".to_owned()),
+        mend: Some("correct the name, or check that the resolver of this machine knows it".to_owned()),
     };
     let unknown: Vec<(&str, String, std::io::Error)> = runtime.block_on(look_up);
     // A resolver that hangs must not block the command's exit.

@@ -54,7 +54,7 @@ struct RunningExchange {
 /// Whether the token has to be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recheck {
-    /// No event has come since the last check.
+    /// No event has arrived since the last check.
     NotNeeded,
     /// An event may concern it, or it has not been checked yet.
     Needed,

@@ -27,8 +27,14 @@ pub(super) fn each_is_refused(table: &[(&str, &str)]) {
 #[test]
 fn a_syntax_error_is_one_error_with_its_line() {
     each_is_refused(&[
-        ("workers = 1 | [log | level = \"info\"", "2: not TOML: unclosed table, expected `]`"),
-        ("workers = ", "1: not TOML: string values must be quoted, expected literal string"),
+        (
+            "workers = 1 | [log | level = \"info\"",
+            "2: syntax error: unclosed table, expected `]`; correct the line; texts need quotes",
+        ),
+        (
+            "workers = ",
+            "1: syntax error: string values must be quoted, expected literal string; correct the line; texts need quotes",
+        ),
     ]);
 }
 

@@ -22,7 +22,7 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
         return "; check `username` and the password";
     }
     if error.to_string().contains("invalid peer certificate") {
-        return "; name the authority of the server's certificate in `ca_file`";
+        return "; set `ca_file` to the CA of the server's certificate";
     }
     match moment {
         Moment::TlsHandshake if error.is_io_error() || error.is_timeout() => {

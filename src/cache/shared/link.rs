@@ -29,10 +29,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no connection.
-    #[error("it is away")]
+    #[error("there is no connection")]
     Away,
     /// The request timed out.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Slow,
     /// The connection broke, or the server refuses all requests.
     #[error("{0}")]
@@ -224,7 +224,7 @@ impl Link {
         match connected {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(self.servers.explain_connecting(&error).await),
-            Err(_) => Err(format!("{}: no answer in time", self.servers.place())),
+            Err(_) => Err(format!("{}: no response in time", self.servers.place())),
         }
     }
 }
