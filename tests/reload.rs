@@ -1,4 +1,4 @@
-//! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
+//! Reload: another configuration is loaded while the gateway serves, completely or not at all.
 
 mod missed;
 mod process;
@@ -139,7 +139,7 @@ async fn invariant_8_a_reload_that_fails_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_only_a_restart_can_change_is_refused_by_name() {
+async fn settings_that_need_a_restart_are_refused_by_name() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let refused = gateway
@@ -215,7 +215,7 @@ async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_
     gateway.reload(|settings| set(settings, Plaintext::Refuse)).await.unwrap();
     assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.status, 403);
     assert_eq!(origin.count(), 1);
-    // It has begun a request when its listener goes away.
+    // It has begun a request when its listener is removed.
     let mut begun = Wire::plain(&gateway).await;
     begun.send(b"GET /public/x HTTP/1.1\r\nHost: loc").await;
     gateway.reload(|settings| settings.listeners.retain(|listener| listener.name != "plain")).await.unwrap();
@@ -296,7 +296,7 @@ async fn a_tunnel_of_a_removed_route_or_listener_ends_after_the_drain_and_others
         let (key, mut tunnels) = (gateway.issue("alice").await, Vec::new());
         for wire in [Wire::plain(&gateway).await, Wire::open(&gateway).await] {
             let mut wire = wire;
-            // The route that stays over the listener that stays, and what goes over what goes.
+            // The remaining route over the remaining listener, and the removed route over the removed listener.
             let path = if tunnels.is_empty() { "/public/ws" } else { "/api/ws" };
             wire.send(handshake(path).token(&key).bytes()).await;
             assert_eq!(wire.next_head().await.unwrap().0, 101);

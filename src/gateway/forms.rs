@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_what_has_come() {
+    fn memory_grows_with_the_bytes_that_have_arrived() {
         let settings = settings::Login { max_body: 1 << 20, ..settings::Login::default() };
         let most = 1 << 20;
         let mut text = text(&Forms::new(&settings), 1);

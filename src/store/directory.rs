@@ -327,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_parsed_as_it_was_written() {
+    fn a_position_is_parsed_as_it_was_written() {
         let (texts, numbers) = (UserOrder::Name.list(), TokenView::Exposed.list());
         for (list, key) in [
             (texts, SortKey::Text("zoë.x\n".to_owned())),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_place_is_refused() {
+    fn a_malformed_position_is_refused() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
         for bad in [
             "!",

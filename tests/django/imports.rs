@@ -373,7 +373,7 @@ async fn a_database_that_moved_is_named_until_the_operator_says_so() {
         assert!(text.contains("nothing was revoked here") == more.contains(&"--prune"), "{more:?}: {text}");
         assert_eq!(all(), once, "{more:?}");
     }
-    // It claims nothing either: for the former address all is as it was.
+    // It records no new address either: the data of the former address are unchanged.
     let (_, report) = self::import(&folder, &project, &[]);
     assert_eq!(report["gone"], json!({ "users": 1, "tokens": 2, "ended": false }), "{report}");
     let (done, text) = import(&["--keep-gone"]);
@@ -407,7 +407,7 @@ async fn a_copy_does_not_claim_what_came_from_the_original() {
     assert!(import(&folder, &project, &[]).0);
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = copied(&project, &elsewhere);
-    // They are two databases indeed: what is new in the copy comes over and belongs to it.
+    // They are two databases: new users of the copy are imported and belong to the copy.
     let from_copy = |more: &[&str]| run(&folder, &[&["import", "django", &copy, "--was", "none"], more].concat());
     let (done, text) = from_copy(&["--prune"]);
     assert!(done && !text.contains("imported from"), "{text}");

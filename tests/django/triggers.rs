@@ -262,7 +262,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
     for name in FUNCTIONS {
         harms.push((empty(name, "SET search_path = pg_catalog"), name));
     }
-    // The same words within an `IF`, another language's words, a path on which other functions have the right names.
+    // The same body within an `IF`, a body in another language, a search path with other functions of these names.
     harms.push((
         "CREATE OR REPLACE FUNCTION tokengate_user_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
          $$ BEGIN IF false THEN PERFORM pg_notify('tokengate', 'user ' || OLD.id); END IF; RETURN NULL; END $$"
@@ -343,7 +343,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         make(&project, &folder);
         assert!(!check(&folder).contains("may work here"), "{made}");
     }
-    // The line ends of another editor, blanks and comments' places say nothing.
+    // Other line endings, blanks and moved comments are not differences.
     let (done, text) = project.psql(
         "CREATE OR REPLACE FUNCTION tokengate_much_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
          $$\nBEGIN\n\n  PERFORM pg_notify('tokengate', 'all');\r\n\tRETURN NULL;\nEND $$",

@@ -112,7 +112,7 @@ async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_reque
         let told = store.accounts.take_in(&now().await, &KEEPING("a")).await.unwrap().stale;
         assert_eq!((told.user, told.tokens.len()), (false, 1), "{why:?}");
         assert_eq!(live(&store, id).await, [true, true], "{why:?}");
-        // What came from another address is not compared, however often that is imported.
+        // Data from another address is not compared, however often that is imported.
         for _ in 0..2 {
             let other = store.accounts.take_in(&now().await, &PRUNING("b")).await.unwrap().stale;
             assert!(other.tokens.is_empty() && live(&store, id).await == [true, true], "{why:?}");
@@ -159,7 +159,7 @@ async fn a_moved_database_has_its_old_address_until_that_is_renamed(site: Site) 
     assert_eq!(origins("new").await, [of("old", 1, 2)]);
     assert_eq!(origins("old").await, [of("new", 0, 1)]);
     assert_eq!(origins("third").await, [of("new", 0, 1), of("old", 1, 2)]);
-    // The same id with another name, and the key of somebody else, say nothing.
+    // The same id with another name, and a key of another user, are not matches.
     let mut other = arrival(&store, 1, true, vec![token("fourth", 1)]).await;
     other.user.account.name = "somebody".to_owned();
     assert_eq!(store.accounts.origins(&other, &KEEPING("third")).await.unwrap(), []);

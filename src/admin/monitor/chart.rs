@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_values_are_everything_is_drawn_within_the_drawing() {
+    fn every_value_is_drawn_within_the_drawing() {
         let odd = [
             f64::NAN,
             f64::INFINITY,
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_in_words_what_it_shows() {
+    fn a_chart_has_a_text_description() {
         let svg = chart(Unit::Seconds, &[Some(0.25), Some(0.0031), Some(0.0005)]);
         assert!(svg.contains("role=\"img\" aria-labelledby=\"rate-title rate-desc\""));
         assert!(svg.contains("<title id=\"rate-title\">Requests</title>"));

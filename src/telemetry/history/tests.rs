@@ -131,7 +131,7 @@ fn requests_in_a_long_gap_are_dropped_and_lower_no_rate() {
 }
 
 #[test]
-fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
+fn a_clock_that_stops_or_goes_back_gives_valid_figures() {
     let site = Site::new(MAX_BYTES);
     for back in [0, 3_600] {
         site.answer(0, 0, 200, 4);
