@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::token::{AuthMethod, Networks, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 /// Maximum length in bytes of one header value for upstreams.
-pub const LONGEST_VALUE: usize = 1024;
+pub const MAX_VALUE: usize = 1024;
 
 /// A caller, established from one token or session.
 #[derive(Debug)]
@@ -222,9 +222,9 @@ pub fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Returns `None` for an empty text and for one longer than [`LONGEST_VALUE`]; stores refuse the latter at creation.
+/// Returns `None` for an empty text and for one longer than [`MAX_VALUE`]; stores refuse the latter at creation.
 fn value(text: String) -> Option<HeaderValue> {
-    if text.is_empty() || text.len() > LONGEST_VALUE { None } else { HeaderValue::try_from(text).ok() }
+    if text.is_empty() || text.len() > MAX_VALUE { None } else { HeaderValue::try_from(text).ok() }
 }
 
 #[cfg(test)]

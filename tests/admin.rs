@@ -13,11 +13,11 @@
 //! | its paths, health, metrics, profiles on a public listener | `guards::no_path_of_it_…`, `api::access::there_is_no_api_…` |
 //! | learning whether a user exists | `sign_in::only_staff_can_sign_in_…`, `login::answers::all_failed_logins_…`; timing: `benches/site/login_timing.rs` |
 //! | a hundred concurrent attempts under many spellings | `login::throttles::a_hundred_concurrent_…`, `…::beyond_a_short_queue_…`, `sign_in::attempts_are_bounded_…` |
-//! | slow clients, too many connections, large requests | `door` |
+//! | slow clients, too many connections, large requests | `server` |
 //! | superusers who remove each other | `last_superuser`, `stores::accounts::of_two_superusers_…` |
 
-mod desk;
-mod door;
+mod operations;
+mod server;
 mod guards;
 mod last_superuser;
 mod outage;

@@ -67,7 +67,7 @@ async fn an_ambiguous_response_is_a_502_whose_cause_is_logged() {
             for ask in [Ask::get("/public/odd"), Ask::post("/public/odd", "body")] {
                 let answer = ask.over(http, &gateway).await;
                 assert_eq!((answer.status, answer.complete), (502, true), "{http:?} {head:?}");
-                assert_eq!(answer.detail(), "The upstream's answer cannot be passed on.", "{head:?}");
+                assert_eq!(answer.detail(), "The upstream's response is invalid.", "{head:?}");
             }
         }
         gateway.has_counted("public", "origin_bad_response", 4).await;

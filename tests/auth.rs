@@ -45,7 +45,7 @@ fn assert_refused(answer: &Answer, text: &str, what: &str) {
 }
 
 #[tokio::test]
-async fn credentials_are_judged_as_drf_judges_them() {
+async fn credentials_are_read_as_drf_reads_them() {
     let (origin, long) = (Origin::answering("hello").await, [b"Token ", [b'a'; 1000].as_slice()].concat());
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;

@@ -161,7 +161,7 @@ fn help_version_and_completions_need_no_configuration() {
 fn check_reports_every_problem_at_once_with_its_place() {
     let folder = Folder::new();
     let good = folder.run("check");
-    assert_eq!((good.code, good.out.as_str()), (0, "gateway.toml: good\n"), "{good:?}");
+    assert_eq!((good.code, good.out.as_str()), (0, "gateway.toml: OK\n"), "{good:?}");
     assert_eq!(folder.json("check --json"), json!({"ok": true, "errors": [], "warnings": []}));
 
     fs::write(folder.path("bad.toml"), CONFIG.replace("upstream =", "upsteam =") + "[log]\nlevel = 7\n").unwrap();
@@ -229,7 +229,7 @@ fn cert_creates_a_pair_that_the_configuration_accepts_and_never_overwrites() {
     assert_eq!(folder.run("check").code, 0);
 
     let before = fs::read(folder.path("certs/dev-key.pem")).unwrap();
-    folder.refused("cert", "certs/dev-ca.pem: exists already; add --force to replace it");
+    folder.refused("cert", "certs/dev-ca.pem: already exists; add --force to replace it");
     assert_eq!(fs::read(folder.path("certs/dev-key.pem")).unwrap(), before);
     folder.say("cert --force --keep-ca-key");
     assert_ne!(fs::read(folder.path("certs/dev-key.pem")).unwrap(), before);

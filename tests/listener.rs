@@ -181,7 +181,7 @@ async fn http_on_the_https_port_gets_an_explanation_only() {
         let answer = on_the_wrong_port(&gateway, &bytes).await;
         let shown = String::from_utf8_lossy(&bytes[..40.min(bytes.len())]).into_owned();
         assert_eq!(answer.status, 400, "{shown}");
-        assert_eq!(answer.detail(), "This port speaks HTTPS only, and the request came without TLS.", "{shown}");
+        assert_eq!(answer.detail(), "This port accepts HTTPS only, but the request was sent without TLS.", "{shown}");
         assert_eq!(answer.fields.get("connection"), Some("close"), "{shown}");
         for absent in ["strict-transport-security", "location"] {
             assert!(!answer.fields.has(absent), "{shown}: {absent}");
@@ -189,7 +189,7 @@ async fn http_on_the_https_port_gets_an_explanation_only() {
     }
     let mut old = Wire::over(TcpStream::connect(gateway.address()).await.unwrap());
     let text = old.ask_raw("GET /public/x HTTP/1.0\r\n\r\n").await;
-    assert!(text.starts_with("HTTP/1.0 400 ") && text.contains("speaks HTTPS only"), "{text}");
+    assert!(text.starts_with("HTTP/1.0 400 ") && text.contains("accepts HTTPS only"), "{text}");
     assert_eq!(origin.connections(), 0);
     assert_eq!(gateway.metric("tokengate_handshake_failures_total"), 0);
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Crates that only some files may use, and these files.
 const CONFINED: [(&str, &[&str]); 7] = [
-    ("hyper", &["client/", "upstream/", "gateway/", "listener/", "admin/door.rs"]),
-    ("hyper_util", &["listener/", "admin/door.rs"]),
+    ("hyper", &["client/", "upstream/", "gateway/", "listener/", "admin/server.rs"]),
+    ("hyper_util", &["listener/", "admin/server.rs"]),
     ("h2", &["client/", "upstream/", "listener/"]),
     ("axum", &["admin/", "demo/"]),
     ("sqlx", &["store/", "demo/"]),
@@ -25,7 +25,7 @@ const IMPURE_STD: [&str; 5] = ["fs", "io", "env", "process", "thread"];
 const IMPURE: [&str; 8] =
     ["tokio", "Clock", "SystemTime", "Instant", "TcpStream", "TcpListener", "UdpSocket", "UnixStream"];
 
-const LONGEST_FILE: usize = 400;
+const MAX_FILE: usize = 400;
 
 /// A file under `src/`: its path from there, and its text.
 struct Source {
@@ -123,8 +123,8 @@ fn violations(order: &[String], sources: &[Source]) -> Vec<String> {
     for source in sources {
         let mut tell = |line: usize, what: String| broken.push(format!("src/{}:{line}: {what}", source.path));
         let lines = source.text.lines().count();
-        if lines > LONGEST_FILE {
-            tell(LONGEST_FILE, format!("{lines} lines; at most {LONGEST_FILE}: split by topic"));
+        if lines > MAX_FILE {
+            tell(MAX_FILE, format!("{lines} lines; at most {MAX_FILE}: split by topic"));
         }
         let all = blank(&source.text);
         // `mod tests;` under `#[cfg(test)]` is a file by this name.

@@ -86,7 +86,7 @@ async fn an_endpoint_that_does_not_respond_times_out() {
         for http in BOTH {
             for ask in [Ask::get("/public/x"), Ask::post("/public/x", "body")] {
                 let answer = ask.over(http, &gateway).await;
-                assert_eq!((answer.status, answer.detail()), (504, "The upstream did not answer in time.".to_owned()));
+                assert_eq!((answer.status, answer.detail()), (504, "The upstream did not respond in time.".to_owned()));
             }
         }
         origin.is_left().await;

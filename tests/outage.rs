@@ -17,7 +17,7 @@ fn assert_unavailable(answer: &Answer, what: &str) {
 }
 
 #[tokio::test]
-async fn invariant_5_a_store_outage_never_lets_in_and_never_says_401() {
+async fn invariant_5_a_store_outage_never_admits_a_caller_and_never_causes_401() {
     let origin = Origin::answering("hello").await;
     let (gateway, store) = Watched::start(Site::before(&origin)).await;
     let (known, unasked) = (gateway.issue("alice").await, gateway.issue("bob").await);

@@ -1,4 +1,4 @@
-//! Reload: another configuration is taken over while the gateway serves, as a whole or not at all.
+//! Reload: another configuration is loaded while the gateway serves, completely or not at all.
 
 mod missed;
 mod process;
@@ -139,7 +139,7 @@ async fn invariant_8_a_reload_that_fails_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_only_a_restart_can_change_is_refused_by_name() {
+async fn settings_that_need_a_restart_are_refused_by_name() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let refused = gateway
@@ -177,7 +177,7 @@ async fn the_access_log_is_switched_off_and_on_and_changes_its_format() {
 }
 
 #[tokio::test]
-async fn listeners_come_and_go_and_connections_of_those_that_stay_are_kept() {
+async fn listeners_are_added_and_removed_and_connections_of_the_others_stay_open() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let (mut kept, mut gone) = (Wire::open(&gateway).await, Wire::plain(&gateway).await);
@@ -202,7 +202,7 @@ async fn listeners_come_and_go_and_connections_of_those_that_stay_are_kept() {
 }
 
 #[tokio::test]
-async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_never_serves_when_it_is_gone() {
+async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_after_its_removal() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     let mut wire = Wire::plain(&gateway).await;
@@ -215,7 +215,7 @@ async fn a_listener_that_refuses_plain_http_does_so_on_open_connections_too_and_
     gateway.reload(|settings| set(settings, Plaintext::Refuse)).await.unwrap();
     assert_eq!(wire.ask(Ask::get("/public/x").bytes()).await.status, 403);
     assert_eq!(origin.count(), 1);
-    // It has begun a request when its listener goes away.
+    // It has begun a request when its listener is removed.
     let mut begun = Wire::plain(&gateway).await;
     begun.send(b"GET /public/x HTTP/1.1\r\nHost: loc").await;
     gateway.reload(|settings| settings.listeners.retain(|listener| listener.name != "plain")).await.unwrap();
@@ -257,7 +257,7 @@ async fn a_new_certificate_is_used_for_new_connections_and_old_ones_live_on() {
 }
 
 #[tokio::test]
-async fn counters_of_a_route_go_on_and_those_of_a_gone_one_are_dropped() {
+async fn counters_of_a_route_continue_and_those_of_a_removed_one_are_dropped() {
     let origin = Origin::answering("one").await;
     let gateway = Gateway::before(&origin).await;
     for path in ["/public/x", "/optional/x"] {
@@ -296,7 +296,7 @@ async fn a_tunnel_of_a_removed_route_or_listener_ends_after_the_drain_and_others
         let (key, mut tunnels) = (gateway.issue("alice").await, Vec::new());
         for wire in [Wire::plain(&gateway).await, Wire::open(&gateway).await] {
             let mut wire = wire;
-            // The route that stays over the listener that stays, and what goes over what goes.
+            // The remaining route over the remaining listener, and the removed route over the removed listener.
             let path = if tunnels.is_empty() { "/public/ws" } else { "/api/ws" };
             wire.send(handshake(path).token(&key).bytes()).await;
             assert_eq!(wire.next_head().await.unwrap().0, 101);

@@ -215,7 +215,7 @@ async fn a_command_notifies_running_gateways_through_the_shared_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told_of_the_start_of_reloads_and_of_the_shutdown() {
+async fn systemd_is_notified_of_the_start_of_reloads_and_of_the_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let systemd = tokio::net::UnixDatagram::bind(dir.path().join("systemd.sock")).unwrap();
     let gateway = Gateway::serve_in(dir, "").await;

@@ -14,8 +14,8 @@ use crate::support::http2::{H2, collect, streaming};
 use crate::support::{Answer, Ask, Gate, Gateway, Http, Origin, PATIENCE, Site, Step, Wire, eventually, settled, soon};
 
 const MIB: usize = 1 << 20;
-const NO_ROOM: &str = "Too many request bodies are under way. Try again.";
-const NOT_KEPT: &str = "The request body cannot be taken at the moment. Try again.";
+const NO_ROOM: &str = "Too many request bodies are in progress. Try again.";
+const NOT_KEPT: &str = "The request body cannot be buffered at the moment. Try again.";
 
 /// `/public/` buffers request bodies, in a folder of the test.
 fn site(origin: &Origin) -> (Site, TempDir) {

@@ -257,7 +257,7 @@ async fn continue_is_sent_only_if_the_body_is_accepted() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_byte_by_byte_is_one_request() {
+async fn a_request_that_arrives_byte_by_byte_is_one_request() {
     let origin = Origin::answering("hello").await;
     let gateway = Gateway::before(&origin).await;
     let key = gateway.issue("alice").await;

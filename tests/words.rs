@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Phrases that are hard to understand, in lower case, and what to write in their place.
-const BANNED: [(&str, &str); 13] = [
+const BANNED: [(&str, &str); 30] = [
     ("count no more", "stop working"),
     ("counts no more", "no longer works"),
+    ("counts here", "is valid here"),
     ("for good", "permanently"),
+    ("for ever", "forever"),
     ("in clear", "unencrypted"),
     ("nobody is", "no user is"),
     ("that nobody", "that no user"),
@@ -18,6 +20,42 @@ const BANNED: [(&str, &str); 13] = [
     ("looks after", "manages"),
     ("is no scope", "is not a valid scope"),
     ("is no address", "is not an address"),
+    ("is no name", "is not a name"),
+    ("is gone", "was deleted, was removed"),
+    ("are gone", "were deleted, were removed"),
+    ("anew", "again"),
+    ("see that", "check that"),
+    ("cannot be made", "cannot be created"),
+    ("cannot be had", "cannot be built"),
+    ("cannot be told", "cannot be notified"),
+    ("tell of", "report"),
+    ("tells of", "reports"),
+    ("under way", "in progress"),
+    ("user name", "username"),
+    ("user names", "usernames"),
+    ("the most that", "the maximum"),
+    ("beyond what is", "above the limit"),
+];
+
+/// Phrases that no comment of the program contains, and what to write in their place: they leave out the subject, or are
+/// pictures where the field has a term.
+const BANNED_IN_COMMENTS: [(&str, &str); 16] = [
+    ("nobody", "no client"),
+    ("somebody", "a client, another process"),
+    ("anybody", "any client"),
+    ("whoever", "a client that"),
+    ("for good", "permanently"),
+    ("for ever", "forever"),
+    ("in clear", "unencrypted"),
+    ("anew", "again"),
+    ("farewell", "close, close notify"),
+    ("let in", "admitted"),
+    ("lets in", "admits"),
+    ("as it came", "unchanged"),
+    ("as they came", "unchanged"),
+    ("without a word", "silently, without a response"),
+    ("so many in so long", "N per period"),
+    ("counts no more", "is no longer valid"),
 ];
 
 /// Documents outside of the repository, by the names with which comments could cite them.
@@ -97,7 +135,7 @@ fn has(text: &str, phrase: &str) -> bool {
 }
 
 /// Longest cell of a table in the documents, in characters. What is longer is a paragraph below the table.
-const LONGEST_CELL: usize = 160;
+const MAX_CELL: usize = 160;
 
 /// The documents of the project: their paths from the root, and their texts.
 fn documents() -> Vec<(String, String)> {
@@ -127,6 +165,11 @@ fn banned(text: &str) -> Option<&'static str> {
     BANNED.iter().find(|(phrase, _)| has(text, phrase)).map(|(phrase, _)| *phrase)
 }
 
+/// The comment in a line of code, if the line is one.
+fn comment(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("//")
+}
+
 #[test]
 fn messages_and_pages_use_plain_words() {
     let mut wrong = Vec::new();
@@ -147,6 +190,18 @@ fn messages_and_pages_use_plain_words() {
 }
 
 #[test]
+fn comments_use_plain_words() {
+    let mut wrong = Vec::new();
+    for (name, code) in files("src", &["rs"]) {
+        for (line, text) in (1..).zip(code.lines()).filter_map(|(line, text)| Some((line, comment(text)?))) {
+            let found = BANNED_IN_COMMENTS.iter().find(|(phrase, _)| has(text, phrase));
+            wrong.extend(found.map(|(phrase, better)| format!("{name}:{line}: `{phrase}`; say: {better}")));
+        }
+    }
+    assert!(wrong.is_empty(), "say it plainly (the table in tests/words.rs):\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn banned_phrases_are_found() {
     for (text, phrase) in [("It counts no more, for good.", "counts no more"), ("Whoever asks", "whoever")] {
         assert_eq!(banned(text), Some(phrase));
@@ -161,7 +216,7 @@ fn cells_of_tables_are_short() {
     let mut wrong = Vec::new();
     for (name, text) in documents() {
         for (line, text) in (1..).zip(text.lines()).filter(|(_, text)| text.starts_with('|')) {
-            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > LONGEST_CELL) {
+            for cell in text.replace("\\|", "/").split('|').filter(|cell| cell.trim().chars().count() > MAX_CELL) {
                 wrong.push(format!("{name}:{line}: {}", cell.trim()));
             }
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokengate::clock::Clock;
 use tokengate::store::{
-    self, AuditQuery, AuditTrail, Directory, Mark, Place, SortKey, Store, TokenKind, TokenQuery, TokenView, UserOrder,
-    UserQuery,
+    self, AuditQuery, AuditTrail, Directory, Mark, PagePosition, SortKey, Store, TokenKind, TokenQuery, TokenView,
+    UserOrder, UserQuery,
 };
 use tokengate::token::SubjectId;
 use tokio::time::Instant;
@@ -29,16 +29,16 @@ pub async fn run(users: usize) {
     let ((users_here, tokens_here), (users_there, tokens_there)) = (deep(&sqlite).await, deep(&server).await);
     for (name, query) in user_pages() {
         let (here, there) = (
-            UserQuery { place: begin(query.0, &users_here), ..query.1.clone() },
-            UserQuery { place: begin(query.0, &users_there), ..query.1 },
+            UserQuery { position: begin(query.0, &users_here), ..query.1.clone() },
+            UserQuery { position: begin(query.0, &users_there), ..query.1 },
         );
         let here = measure(async || drop(directory(&sqlite).users(&here).await.unwrap())).await;
         tell(&name, here, measure(async || drop(directory(&server).users(&there).await.unwrap())).await);
     }
     for (name, query) in token_pages() {
         let (here, there) = (
-            TokenQuery { place: begin(query.0, &tokens_here), ..query.1.clone() },
-            TokenQuery { place: begin(query.0, &tokens_there), ..query.1 },
+            TokenQuery { position: begin(query.0, &tokens_here), ..query.1.clone() },
+            TokenQuery { position: begin(query.0, &tokens_there), ..query.1 },
         );
         let here = measure(async || drop(directory(&sqlite).tokens(&here).await.unwrap())).await;
         tell(&name, here, measure(async || drop(directory(&server).tokens(&there).await.unwrap())).await);
@@ -159,7 +159,7 @@ fn audit(store: &Store) -> &dyn AuditTrail {
 }
 
 /// Positions far from the first page.
-async fn deep(store: &Store) -> (Place, Place) {
+async fn deep(store: &Store) -> (PagePosition, PagePosition) {
     let users = UserQuery { search: "user7".to_owned(), limit: 1_000, ..UserQuery::default() };
     let tokens = TokenQuery { limit: 100_000, ..TokenQuery::default() };
     (directory(store).users(&users).await.unwrap().next, directory(store).tokens(&tokens).await.unwrap().next)
@@ -177,14 +177,14 @@ enum Part {
     Never,
 }
 
-fn begin(part: Part, far: &Place) -> Place {
+fn begin(part: Part, far: &PagePosition) -> PagePosition {
     match (part, far) {
         (Part::Behind, far) => far.clone(),
-        (Part::Before, Place::Behind(mark)) => Place::Before(mark.clone()),
-        (Part::Never, Place::Behind(mark)) => {
-            Place::Before(Mark { list: UserOrder::LastLogin.list(), key: SortKey::Number(0), id: mark.id })
+        (Part::Before, PagePosition::Behind(mark)) => PagePosition::Before(mark.clone()),
+        (Part::Never, PagePosition::Behind(mark)) => {
+            PagePosition::Before(Mark { list: UserOrder::LastLogin.list(), key: SortKey::Number(0), id: mark.id })
         }
-        (Part::First | Part::Before | Part::Never, _) => Place::Start,
+        (Part::First | Part::Before | Part::Never, _) => PagePosition::Start,
     }
 }
 

@@ -13,11 +13,11 @@ use http_body::{Body as HttpBody, Frame};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::desk::{Caller, Desk, DeskError};
-use crate::store::{AuditEntry, AuditQuery, Place};
+use super::operations::{Caller, OperationError, Operations};
+use crate::store::{AuditEntry, AuditQuery, PagePosition};
 
 /// Number of entries read per query.
-const AT_ONCE: u32 = 1_000;
+const ENTRIES_PER_QUERY: u32 = 1_000;
 
 const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
 
@@ -54,27 +54,27 @@ impl Format {
 /// Streams all matching entries that the caller may see, from the first one.
 ///
 /// # Errors
-/// Errors of [`Acting::audit`](super::desk::Acting::audit) for the first page.
+/// Errors of [`Acting::audit`](super::operations::Acting::audit) for the first page.
 pub(super) async fn export(
-    desk: Desk,
+    operations: Operations,
     caller: Caller,
     query: AuditQuery,
     format: Format,
-) -> Result<Response, DeskError> {
-    let mut query = AuditQuery { place: Place::Start, limit: AT_ONCE, ..query };
+) -> Result<Response, OperationError> {
+    let mut query = AuditQuery { position: PagePosition::Start, limit: ENTRIES_PER_QUERY, ..query };
     // The first page is read before the response starts, so that a refusal gets its own status.
-    let mut part = desk.act_for(&caller).audit(&query).await?;
+    let mut part = operations.act_for(&caller).audit(&query).await?;
     let (sender, receiver) = mpsc::channel(2);
     tokio::spawn(async move {
         let mut text = if format == Format::Csv { COLUMNS.to_owned() } else { String::new() };
         loop {
             part.entries.iter().for_each(|entry| write(&mut text, entry, format));
             // The client has disconnected.
-            if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == Place::Start {
+            if sender.send(Ok(std::mem::take(&mut text).into())).await.is_err() || part.next == PagePosition::Start {
                 break;
             }
-            query.place = part.next;
-            part = match desk.act_for(&caller).audit(&query).await {
+            query.position = part.next;
+            part = match operations.act_for(&caller).audit(&query).await {
                 Ok(part) => part,
                 Err(error) => {
                     let _ = sender.send(Err(error)).await;
@@ -89,13 +89,16 @@ pub(super) async fn export(
 }
 
 /// A streamed body.
-struct Parts(mpsc::Receiver<Result<Bytes, DeskError>>);
+struct Parts(mpsc::Receiver<Result<Bytes, OperationError>>);
 
 impl HttpBody for Parts {
     type Data = Bytes;
-    type Error = DeskError;
+    type Error = OperationError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, DeskError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, OperationError>>> {
         self.0.poll_recv(cx).map(|part| part.map(|part| part.map(Frame::data)))
     }
 }
@@ -145,11 +148,11 @@ fn cell(text: &str) -> String {
         // Otherwise it would look like the inserted mark.
         cell.push('\'');
     }
-    for (place, c) in text.char_indices() {
+    for (position, c) in text.char_indices() {
         if begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '﹢' | '﹣' | '﹦' | '﹫' | '−')
         {
             // Spreadsheets know an apostrophe as a mark. Inside a text a reader could take it for a quote.
-            cell.push(if place == 0 { '\'' } else { '’' });
+            cell.push(if position == 0 { '\'' } else { '’' });
         }
         begins = match c {
             ',' | ';' | '|' => true,

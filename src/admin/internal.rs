@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::door::{AdminListener, Bounds};
+use super::server::{AdminListener, Bounds};
 use crate::limits::TurnedAway;
 
 /// Health of the gateway.

@@ -2,14 +2,14 @@
 //!
 //! Runs in the control half. Never handles requests meant for an upstream.
 //!
-//! The [`door`] (TLS, HTTP/1.1) accepts a request, and [`record`] gives it an id and an access log line. It passes the
+//! The [`server`] (TLS, HTTP/1.1) accepts a request, and [`record`] gives it an id and an access log line. It passes the
 //! [`guard`] (host, origin) and is authenticated by a sign-in ([`session`], read by [`visit`]). One of the [`pages`]
-//! handles it: it runs operations of the [`desk`] and shows data of the [`monitor`]. The [`api`] runs the same
+//! handles it: it runs operations of the [`operations`] and shows data of the [`monitor`]. The [`api`] runs the same
 //! operations, for programs.
 
 pub mod api;
-pub mod desk;
-pub mod door;
+pub mod operations;
+pub mod server;
 mod export;
 mod fields;
 mod guard;
@@ -28,21 +28,21 @@ use axum::middleware::{from_fn, from_fn_with_state};
 
 use crate::config::settings;
 use api::Api;
-use desk::Desk;
 use guard::Guard;
 pub use internal::{AskHealth, Health, WriteMetrics, internal_router, serve};
 use monitor::Monitor;
+use operations::Operations;
 pub use record::Records;
 use session::SignIns;
 
 /// Maximum size of a request body in bytes.
-const LONGEST_BODY: usize = 64 << 10;
+const MAX_BODY: usize = 64 << 10;
 
 /// Shared state of the application.
 pub struct Application {
     settings: settings::Admin,
     tokens: settings::Tokens,
-    desk: Desk,
+    operations: Operations,
     sign_ins: SignIns,
     monitor: Arc<Monitor>,
     /// URL behind the gateway, to try a token with.
@@ -54,12 +54,12 @@ impl Application {
     pub fn new(
         settings: settings::Admin,
         tokens: settings::Tokens,
-        desk: Desk,
+        operations: Operations,
         monitor: Arc<Monitor>,
         example: String,
     ) -> Application {
         let sign_ins = SignIns::new(settings.session_ttl);
-        Application { settings, tokens, desk, sign_ins, monitor, example }
+        Application { settings, tokens, operations, sign_ins, monitor, example }
     }
 
     /// Builds the router of the pages and the API.
@@ -82,7 +82,7 @@ impl Application {
             .with_state(app);
         let api = api.router(|router| router.layer(from_fn_with_state(of_api, guard::every_request)));
         pages
-            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(guard, guard::every_request))
             .nest(api::PREFIX, api)
             .layer(from_fn_with_state(Arc::new(records), record::record))

@@ -11,8 +11,8 @@ use axum::http::{Extensions, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::desk::Caller;
-use super::door::Client;
+use super::operations::Caller;
+use super::server::Client;
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::telemetry::{AccessLog, Entry, Outcome, RequestIds};
@@ -76,8 +76,8 @@ pub(super) async fn record(State(records): State<Arc<Records>>, mut request: Req
     let (id, from, begun) = (records.next_id(), CallerSlot::default(), records.clock.instant());
     let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
     // The server inserts the client address; it is missing only in tests without a server.
-    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let peer = request.extensions().get::<Client>().map_or(nobody, |client| client.0);
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let peer = request.extensions().get::<Client>().map_or(unknown, |client| client.0);
     request.extensions_mut().insert(RequestId(id.clone()));
     request.extensions_mut().insert(from.clone());
     let mut response = next.run(request).await;

@@ -16,9 +16,9 @@ use crate::store::PasswordMark;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Maximum number of sign-ins; beyond it, the one that expires first ends.
-const MOST: usize = 1_024;
+const MAX_SIGN_INS: usize = 1_024;
 /// Maximum number per user; beyond it, the user's own oldest ends, so one user cannot sign out all others.
-const EACH: usize = 32;
+const MAX_PER_USER: usize = 32;
 
 /// All sign-ins.
 pub(super) struct SignIns {
@@ -75,8 +75,8 @@ impl SignIns {
         let mut entries = self.entries();
         entries.retain(|_, entry| entry.sign_in.ends > now);
         let theirs = entries.values().filter(|entry| entry.sign_in.user == user).count();
-        if theirs >= EACH || entries.len() >= MOST {
-            let may_go = entries.iter().filter(|(_, entry)| theirs < EACH || entry.sign_in.user == user);
+        if theirs >= MAX_PER_USER || entries.len() >= MAX_SIGN_INS {
+            let may_go = entries.iter().filter(|(_, entry)| theirs < MAX_PER_USER || entry.sign_in.user == user);
             let first = may_go.min_by_key(|(_, entry)| entry.sign_in.ends).map(|(digest, _)| *digest);
             first.map(|digest| entries.remove(&digest));
         }

@@ -12,10 +12,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::Response;
 
-use super::desk::{Acting, Caller, DeskError, Rights};
-use super::door::Client;
 use super::fields::Fields;
+use super::operations::{Acting, Caller, OperationError, Rights};
 use super::record::CallerSlot;
+use super::server::Client;
 use super::session::Notice;
 use super::{Application, pages};
 use crate::auth::{CsrfSecret, cookies};
@@ -89,12 +89,12 @@ impl Visit {
 
     /// Returns the current time.
     pub(super) fn now(&self) -> Timestamp {
-        self.app.desk.clock().now()
+        self.app.operations.clock().now()
     }
 
     /// Returns the caller, who can run operations.
     pub(super) fn acting(&self) -> Acting<'_> {
-        self.app.desk.act_for(&self.caller)
+        self.app.operations.act_for(&self.caller)
     }
 
     /// Whether the user is a superuser.
@@ -112,9 +112,9 @@ impl Sent {
     /// Checks the caller's own password, which irreversible or privileged actions require.
     ///
     /// # Errors
-    /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
-    pub(super) async fn confirm(&self) -> Result<(), DeskError> {
-        let password = self.fields.password(OWN_PASSWORD).ok_or(DeskError::WrongPassword)?;
+    /// [`OperationError::WrongPassword`], [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    pub(super) async fn confirm(&self) -> Result<(), OperationError> {
+        let password = self.fields.password(OWN_PASSWORD).ok_or(OperationError::WrongPassword)?;
         self.visit.acting().confirm(password).await
     }
 }
@@ -129,8 +129,8 @@ impl FromRequestParts<Arc<Application>> for Visit {
         };
         let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
         let digest = key.digest();
-        let sign_in = app.sign_ins.find(digest, app.desk.clock().now()).ok_or_else(to_sign_in)?;
-        let known = app.desk.known(sign_in.user, Via::Admin, client(parts)).await.map_err(pages::failed)?;
+        let sign_in = app.sign_ins.find(digest, app.operations.clock().now()).ok_or_else(to_sign_in)?;
+        let known = app.operations.known(sign_in.user, Via::Admin, client(parts)).await.map_err(pages::failed)?;
         let Some((caller, _)) = known.filter(|(_, password)| *password == sign_in.password) else {
             app.sign_ins.end(digest);
             return Err(to_sign_in());

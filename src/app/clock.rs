@@ -23,8 +23,8 @@ pub(super) async fn watch(clock: Clock, counts: Arc<ProcessCounters>) {
             ClockLook::Stepped(_) if told.is_none_or(|told| told.abs_diff(by) > 2) => tracing::error!(
                 code = "clock_stepped",
                 seconds = by,
-                "the clock of this machine was moved; tokens are judged by the old one for ten minutes more, then by the \
-                 new one; restart the gateway to follow it at once"
+                "the system clock was moved; token expiry follows the old time for ten minutes, then the new time; \
+                 restart the gateway to follow the new time at once"
             ),
             ClockLook::Followed(_) => {
                 tracing::warn!(

@@ -25,7 +25,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The control socket cannot be created.
-    #[error("control.socket: the socket {path} cannot be made")]
+    #[error("control.socket: the socket {path} cannot be created")]
     Control {
         /// Its path.
         path: PathBuf,

@@ -15,7 +15,7 @@ use tokio::time::MissedTickBehavior;
 use super::reload::{Extent, FILE_CHANGED, Reloader};
 
 /// How often files are checked.
-const EVERY: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// The identity and state of a file: differs for another file and for changed content. `None`: the file is missing.
 type Print = Option<(u64, u64, u64, i64, i64, i64, i64)>;
@@ -34,7 +34,7 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
     // Reads all files once at the beginning: they may have changed since the start read them.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
     let mut configuration = Watched::unsettled(Vec::new());
-    let mut interval = tokio::time::interval(EVERY);
+    let mut interval = tokio::time::interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;

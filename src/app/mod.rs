@@ -4,7 +4,7 @@
 //! sockets are bound, so tests can use port 0 and read the address. Control tasks run on the runtime that calls
 //! `start`; each worker has its own thread and runtime.
 
-mod admin_door;
+mod admin_server;
 mod changes;
 mod clock;
 mod control;

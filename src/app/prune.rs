@@ -8,9 +8,9 @@ use crate::config::settings::Admin;
 use crate::store::Store;
 
 /// Retention of the change log. A gateway that was cut off for longer has already dropped its whole cache.
-const KEEP_CHANGES: Duration = Duration::from_secs(7 * 86_400);
+const CHANGES_RETENTION: Duration = Duration::from_secs(7 * 86_400);
 /// How often old entries are removed.
-const EVERY: Duration = Duration::from_secs(3_600);
+const INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Retention of the audit trail. Every failed login adds an entry, even without an admin application.
 pub(super) fn audit_keep(settings: &Settings) -> Duration {
@@ -19,10 +19,10 @@ pub(super) fn audit_keep(settings: &Settings) -> Duration {
 
 /// Prunes until dropped.
 pub(super) async fn run(store: Store, clock: Clock, audit_keep: Duration) {
-    let mut interval = tokio::time::interval(EVERY);
+    let mut interval = tokio::time::interval(INTERVAL);
     loop {
         interval.tick().await;
-        if let Err(error) = store.tokens.prune_changes(clock.now().before(KEEP_CHANGES)).await {
+        if let Err(error) = store.tokens.prune_changes(clock.now().before(CHANGES_RETENTION)).await {
             tracing::debug!(%error, "the change log could not be pruned");
         }
         if let Some(audit) = &store.audit

@@ -18,10 +18,10 @@ use crate::upstream::{Addresses, Resolver};
 /// How often the due names are determined.
 const TICK: Duration = Duration::from_millis(250);
 /// Backoff before a name that was never resolved is looked up again: the first and the longest.
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(30);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Maximum number of concurrent lookups.
-const AT_ONCE: usize = 16;
+const MAX_LOOKUPS: usize = 16;
 
 /// A name of an upstream: the upstream, host and port. Each upstream has its own addresses of a name.
 type Name = (String, String, u16);
@@ -80,10 +80,10 @@ fn begin(
         let entry = names.entry(name.clone()).or_insert_with(|| {
             // The name was looked up when its configuration was built.
             let is_failing = !addresses.are_known();
-            let due = now + if is_failing { FIRST_REST } else { built.settings.resolve_every };
-            Entry { due, rest: FIRST_REST, is_failing, is_asked: false }
+            let due = now + if is_failing { MIN_BACKOFF } else { built.settings.resolve_every };
+            Entry { due, rest: MIN_BACKOFF, is_failing, is_asked: false }
         });
-        if entry.due <= now && !entry.is_asked && asked.len() < AT_ONCE {
+        if entry.due <= now && !entry.is_asked && asked.len() < MAX_LOOKUPS {
             entry.is_asked = true;
             let resolver = resolver.clone();
             asked.spawn(async move {
@@ -108,7 +108,7 @@ fn end(answer: Answer, names: &mut HashMap<Name, Entry>, every: Duration) {
             } else if has_changed {
                 tracing::info!(upstream, host, "the endpoint's host has other addresses");
             }
-            (entry.is_failing, entry.rest, entry.due) = (false, FIRST_REST, now + every);
+            (entry.is_failing, entry.rest, entry.due) = (false, MIN_BACKOFF, now + every);
         }
         Err(error) if addresses.are_known() => {
             if !entry.is_failing {
@@ -117,7 +117,7 @@ fn end(answer: Answer, names: &mut HashMap<Name, Entry>, every: Duration) {
             (entry.is_failing, entry.due) = (true, now + every);
         }
         Err(_) => {
-            entry.rest = (entry.rest * 2).min(LONGEST_REST);
+            entry.rest = (entry.rest * 2).min(MAX_BACKOFF);
             entry.due = now + entry.rest;
         }
     }

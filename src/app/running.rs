@@ -63,8 +63,8 @@ impl Running {
         Arc::clone(&self.reloader.built.borrow().settings)
     }
 
-    /// Takes over a configuration that was checked. Returns what it changes, when every worker uses it. Dropping the
-    /// future does not stop the reload.
+    /// Loads a checked configuration. Returns the changes when every worker uses it. Dropping the future does not stop
+    /// the reload.
     ///
     /// # Errors
     /// [`ReloadError`]; the running configuration stays as it is.

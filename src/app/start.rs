@@ -12,7 +12,7 @@ use rand::RngExt;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::admin_door;
+use super::admin_server;
 use super::changes::Difference;
 use super::control::{Control, ControlSocket};
 use super::error::StartError;
@@ -91,7 +91,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     }
     let sockets = Sockets::default();
     let prepared = sockets.prepare(&settings.listeners, settings.workers, &mut inherited)?;
-    let admin_socket = settings.admin.as_ref().map(|admin| admin_door::open(admin, &mut inherited)).transpose()?;
+    let admin_socket = settings.admin.as_ref().map(|admin| admin_server::open(admin, &mut inherited)).transpose()?;
     let opened = settings
         .control
         .as_deref()
@@ -191,7 +191,7 @@ impl Ready {
         let (mut admin, mut sampler) = (None, None);
         let admin_address = self.admin_socket.as_ref().and_then(|socket| socket.local_addr().ok());
         if let Some((socket, acceptor)) = self.admin_socket.zip(reloader.admin.as_ref()) {
-            let door = (socket, acceptor.subscribe(), Arc::clone(&services.counts.turned_away));
+            let sockets = (socket, acceptor.subscribe(), Arc::clone(&services.counts.turned_away));
             let sources = monitor::Sources {
                 in_use: reloader.built.subscribe(),
                 report: report.clone(),
@@ -209,7 +209,7 @@ impl Ready {
             let records = Records::new(lines, RequestIds::new(process_id(), 0), clock.clone());
             let from = (store, clock, services.uses.clone(), records);
             let phases = phase.subscribe();
-            admin = admin_door::serve(settings, door, &prepared.addresses, from, monitor, &phases, &mut control);
+            admin = admin_server::serve(settings, sockets, &prepared.addresses, from, monitor, &phases, &mut control);
         }
         state.sockets.adopt(prepared);
         reloader.measure(clock.now());

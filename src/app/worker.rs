@@ -259,7 +259,7 @@ impl Accepting {
     }
 }
 
-/// Receives one event and all that are queued behind it.
+/// Receives one event and all that are queued after it.
 fn apply_events(
     worker: &Rc<Worker>,
     first: Result<TokenEvent, RecvError>,

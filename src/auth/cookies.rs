@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies_come_in_one_line_and_only_the_session_is_taken_out() {
+    fn cookies_are_joined_to_one_line_and_only_the_session_is_removed() {
         let ours = format!("{SESSION_COOKIE}=abc");
         let table: [(&[&str], Option<&str>, Option<&str>); 6] = [
             (&[], None, None),

@@ -16,7 +16,7 @@ pub struct Credentials;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BadCredentials {
     /// More than one `Authorization` line. Proxies and servers differ in which one they read, so none is used.
-    #[error("The Authorization field may be sent only once.")]
+    #[error("The Authorization header may be sent only once.")]
     Twice,
     /// A scheme without a key.
     #[error("Invalid token header. No credentials provided.")]

@@ -28,10 +28,10 @@ pub enum NotPermitted {
     #[error("the token lacks the scope `{0}`")]
     MissingScope(Scope),
     /// The token is read-only, and the request may have side effects.
-    #[error("the token may only be used to read")]
+    #[error("the token is read-only")]
     ReadOnly,
     /// The client's address is outside the networks of the token.
-    #[error("the token may not be used from this address")]
+    #[error("the token is not allowed from this address")]
     Network,
 }
 

@@ -16,7 +16,7 @@ use crate::telemetry::ProcessCounters;
 use crate::token::{TokenDigest, TokenKey, TokenRecord};
 
 /// Longest pause between probes of an unreachable store; bounds how late the recovery is noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The validity of the token is unknown. Never means that the token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(super) enum Asker {
 
 impl Lookup {
     pub(super) fn new(sources: Sources, settings: &settings::Store, counts: Arc<ProcessCounters>) -> Lookup {
-        let (breaker, budget) = (Breaker::new(LONGEST_PAUSE), Budget::new(settings.unknown_per_second));
+        let (breaker, budget) = (Breaker::new(MAX_BACKOFF), Budget::new(settings.unknown_per_second));
         Lookup { sources, breaker, budget, counts, broken: LogLimiter::default() }
     }
 

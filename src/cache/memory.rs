@@ -325,7 +325,7 @@ mod tests {
         let cache = cache_that(OnOutage::Refuse);
         cache.begin_fill(digest).keep(&caller(1, None), at(0));
         assert!(cache.get(digest, at(2)).is_some());
-        assert!(cache.get(digest, at(3)).is_none(), "nobody is believed blindly");
+        assert!(cache.get(digest, at(3)).is_none(), "the change log is unread for too long");
     }
 
     #[test]

@@ -22,10 +22,10 @@ use crate::token::{TokenDigest, TokenKey};
 /// Maximum length of a queue.
 const QUEUE: usize = 1024;
 /// Maximum number of concurrent lookups of a queue.
-const IN_FLIGHT: usize = 32;
+const MAX_CONCURRENT: usize = 32;
 
 /// Rate-limited clients share one part in this many of the lookup rate for unknown tokens.
-const SPARE: u32 = 10;
+const LIMITED_SHARE: u32 = 10;
 
 type Answer = Result<Verdict, StoreUnavailable>;
 
@@ -89,7 +89,7 @@ impl Resolver {
         counts: Arc<ProcessCounters>,
     ) -> (Resolver, ResolverHandle) {
         let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
-        let spare = Arc::new(Budget::new(settings.unknown_per_second / SPARE));
+        let spare = Arc::new(Budget::new(settings.unknown_per_second / LIMITED_SHARE));
         let memory = Arc::clone(&sources.memory);
         let handle = ResolverHandle { memory, known: to_known, strangers: to_strangers, spare };
         let lookup = Arc::new(Lookup::new(sources, settings, counts));
@@ -109,7 +109,7 @@ async fn serve(lookup: Arc<Lookup>, mut questions: mpsc::Receiver<Question>, ask
     loop {
         tokio::select! {
             Some(done) = lane.lookups.join_next_with_id() => lane.answer(done),
-            question = questions.recv(), if lane.lookups.len() < IN_FLIGHT => match question {
+            question = questions.recv(), if lane.lookups.len() < MAX_CONCURRENT => match question {
                 Some(question) => lane.ask(question),
                 None => break,
             },

@@ -20,7 +20,7 @@ const QUEUE: usize = 4_096;
 /// Maximum number of tokens in one batch.
 const BATCH: usize = 1_000;
 /// Maximum number of tokens whose uses are kept while the store is unreachable.
-const WAITING: usize = 100_000;
+const MAX_WAITING: usize = 100_000;
 /// How long uses are collected before they are written.
 const COLLECT: Duration = Duration::from_secs(2);
 
@@ -94,7 +94,7 @@ impl Book {
         if self.written.get(&token).is_some_and(|last| at.since(*last) < self.every) {
             return;
         }
-        if self.due.len() >= WAITING && !self.due.contains_key(&token) {
+        if self.due.len() >= MAX_WAITING && !self.due.contains_key(&token) {
             self.counts.uses_lost.more();
             return;
         }

@@ -11,7 +11,7 @@ use crate::units::HumanDuration;
 #[derive(Debug, Parser)]
 #[command(name = "tokengate", version, propagate_version = true)]
 pub struct Cli {
-    /// The configuration
+    /// The configuration file
     #[arg(long, global = true, value_name = "FILE", default_value = "gateway.toml")]
     pub config: PathBuf,
     /// The subcommand.
@@ -83,7 +83,7 @@ pub enum Command {
     /// Import users and tokens; existing ones are kept
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Help with an existing Django database
+    /// Commands for an existing Django database
     #[command(subcommand)]
     Django(DjangoCommand),
     /// Print completions for a shell
@@ -226,12 +226,12 @@ pub struct PasswordSource {
 /// Where users and tokens may come from.
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// Import users, groups, password hashes and tokens of a Django project; existing ones are kept. Exits 1 while something
-    /// could not be taken over, or counts here and not in Django
+    /// Import users, groups, password hashes and tokens of a Django project; existing ones are kept. Exits 1 if something
+    /// could not be imported, or is valid here but not in Django
     Django {
         /// django+sqlite:FILE, django+postgres://… or django+mysql://…; or '${NAME}', taken from the environment
         url: String,
-        /// Revoke tokens and deactivate users that an earlier import brought and that are gone or no longer valid in
+        /// Revoke tokens and deactivate users of an earlier import that were deleted or are no longer valid in
         /// Django
         #[arg(long, conflicts_with = "keep_gone")]
         prune: bool,
@@ -254,7 +254,7 @@ pub enum ImportCommand {
 /// The commands for Django databases.
 #[derive(Debug, Subcommand)]
 pub enum DjangoCommand {
-    /// Print the SQL of the triggers that tell gateways of changes, for the tables of [store.django] on PostgreSQL:
+    /// Print the SQL of the triggers that notify gateways of changes, for the tables of [store.django] on PostgreSQL:
     /// tokengate django triggers | psql DATABASE
     Triggers,
 }

@@ -39,7 +39,7 @@ pub fn run(config: &Path, against_running: bool, json: bool) -> anyhow::Result<E
             show::note(problem::render(&errors, &warnings).trim_end());
         }
         if is_good {
-            show::line(format!("{}: good", config.display()))?;
+            show::line(format!("{}: OK", config.display()))?;
         }
         if let Some((changes, restart)) = compared {
             show_differences(&changes, &restart)?;
@@ -70,8 +70,10 @@ fn show_differences(changes: &[String], restart: &[String]) -> anyhow::Result<()
     restart.iter().try_for_each(|name| show::line(format!("needs a restart: {name}")))
 }
 
-/// Checks that a Django database has the required tables, and a session table if sessions are configured. Prints how
-/// long a deleted token stays valid. || The gateway's own store is not checked: opening it would create it.
+/// Checks that a Django database has the required tables, and a session table if sessions are configured. Warns how
+/// long a deleted token stays valid.
+///
+/// The gateway's own store is not checked: opening it would create it.
 fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<Problem>) {
     if !matches!(settings.store.url, StoreUrl::Django(_)) {
         return (None, Vec::new());
@@ -102,13 +104,14 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     } else {
         let broken = store.broken_triggers.join("; ");
         format!(
-            "not all triggers tell of changes in this database, so none is relied on: {broken}. A token deleted in Django may work here for {ttl}"
+            "not all triggers report changes in this database, so the gateway relies on none: {broken}. A token \
+             deleted in Django may work here for {ttl}"
         )
     };
     let mend = if store.broken_triggers.is_empty() {
-        "shorten cache.memory.ttl, or on PostgreSQL make the triggers: `tokengate django triggers | psql DATABASE`"
+        "shorten cache.memory.ttl, or on PostgreSQL create the triggers: `tokengate django triggers | psql DATABASE`"
     } else {
-        "make the triggers anew: `tokengate django triggers | psql DATABASE`"
+        "create the triggers again: `tokengate django triggers | psql DATABASE`"
     };
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
@@ -134,7 +137,7 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         line: None,
         key: Some(format!("upstreams.{upstream}.endpoints")),
         what: format!("the host of {authority} cannot be resolved ({error}); requests for it get 503"),
-        mend: Some("correct the name, or see that the resolver of this machine knows it".to_owned()),
+        mend: Some("correct the name, or check that the resolver of this machine knows it".to_owned()),
     };
     let unknown: Vec<(&str, String, std::io::Error)> = runtime.block_on(look_up);
     // A resolver that hangs must not block the command's exit.

@@ -16,11 +16,14 @@ use crate::telemetry;
 pub fn run(args: &DemoArgs) -> Result<()> {
     telemetry::log::init(tracing::Level::WARN, false).context("the log cannot be set up")?;
     // Keeps a temporary folder alive until the end.
-    let temporary =
-        if args.dir.is_none() { Some(tempfile::tempdir().context("no temporary folder can be made")?) } else { None };
+    let temporary = if args.dir.is_none() {
+        Some(tempfile::tempdir().context("no temporary folder can be created")?)
+    } else {
+        None
+    };
     let dir = match (&args.dir, &temporary) {
         (Some(dir), _) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be made", dir.display()))?;
+            std::fs::create_dir_all(dir).with_context(|| format!("{}: cannot be created", dir.display()))?;
             dir.as_path()
         }
         (None, Some(temporary)) => temporary.path(),
@@ -44,7 +47,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 fn tell(demo: &Demo) -> Result<()> {
     let address = |listener| demo.address(listener).with_context(|| format!("the listener {listener} is missing"));
     let (secure, plain, internal) = (address("public")?, address("plain")?, address("internal")?);
-    let desk = address("admin")?;
+    let admin_application = address("admin")?;
     let (ca, key) = (demo.ca_file.display(), demo.alice.expose());
     let config = demo.config.display();
     let exe = std::env::current_exe().map_or_else(|_| "tokengate".into(), |exe| exe.display().to_string());
@@ -53,7 +56,7 @@ fn tell(demo: &Demo) -> Result<()> {
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
 
 Users, tokens and the audit trail, in a browser (trust {ca}, or accept the browser warning)
-  https://{desk}/  username admin, password {admin_password}
+  https://{admin_application}/  username admin, password {admin_password}
 
 With a token: the product list (200)
   curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/

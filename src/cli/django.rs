@@ -17,8 +17,6 @@ pub fn run(config: &Path, command: &DjangoCommand) -> Result<()> {
         StoreUrl::Django(DjangoUrl::Postgres(_)) => {
             show::line(store::django_triggers(&settings.store.django).trim_end())
         }
-        _ => bail!(
-            "store.url is no Django database on PostgreSQL, and only those have triggers that gateways can hear of"
-        ),
+        _ => bail!("store.url is not a Django database on PostgreSQL; only PostgreSQL triggers can notify gateways"),
     }
 }

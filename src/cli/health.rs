@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::config::settings::ListenerRole;
 
 /// Timeout of the whole response.
-const LIMIT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum size of a response; real ones are smaller.
-const LONGEST: usize = 64 << 10;
+const MAX_RESPONSE: usize = 64 << 10;
 
 /// Queries the first internal listener that serves health.
 pub fn run(config: &Path) -> Result<()> {
@@ -46,17 +46,17 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn ask(address: SocketAddr) -> Result<String> {
     let clock = Clock::system();
-    let deadline = clock.instant() + LIMIT;
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    let deadline = clock.instant() + TIMEOUT;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
-    while answer.len() < LONGEST {
+    while answer.len() < MAX_RESPONSE {
         // Use the remaining time, not the whole limit: a response that trickles in must time out too.
         let left = deadline.saturating_duration_since(clock.instant());
         if left.is_zero() {
-            bail!("no complete response within {} s", LIMIT.as_secs());
+            bail!("no complete response within {} s", TIMEOUT.as_secs());
         }
         stream.set_read_timeout(Some(left))?;
         match stream.read(&mut piece) {

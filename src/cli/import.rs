@@ -42,8 +42,8 @@ pub fn run(config: &Path, command: ImportCommand) -> Result<ExitCode> {
         done?;
         if let Some(lack) = lack.filter(|_| !report.nothing_stale()) {
             bail!(
-                "the Django database has no {lack} at all; nothing was ended here. If that is right, end what is named \
-                 above with `tokengate token revoke ID` and `tokengate user deactivate NAME`"
+                "the Django database has no {lack} at all, so nothing was revoked here. If that is correct, revoke \
+                 what is listed above with `tokengate token revoke ID` and `tokengate user deactivate NAME`"
             );
         }
         let is_whole = (allow_skipped || report.is_whole()) && (keep_gone || report.nothing_stale());

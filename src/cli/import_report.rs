@@ -140,7 +140,7 @@ impl Report {
 
     /// Records a user who was deleted in the source.
     pub(super) fn miss(&mut self, gone: &DeletedUser) {
-        self.note_stale(gone.id.0, &gone.name, &gone.stale, "gone", self.prunes);
+        self.note_stale(gone.id.0, &gone.name, &gone.stale, "deleted", self.prunes);
     }
 
     fn note_stale(&mut self, id: i64, name: &str, stale: &Stale, there: &str, ended: bool) {
@@ -156,7 +156,7 @@ impl Report {
             self.remark(
                 id,
                 name,
-                format!("{} does not count, or counts for less, in the Django database: {here}", called(token)),
+                format!("{} is invalid or more restricted in the Django database: {here}", called(token)),
             );
         }
     }
@@ -196,12 +196,12 @@ impl Report {
         }
         if stale_users + stale_tokens > 0 {
             let then = match (prunes, self.asked) {
-                (true, _) => "ended here",
+                (true, _) => "deactivated or revoked here",
                 (false, true) => "still valid here",
-                (false, false) => "still valid here; --prune ends them",
+                (false, false) => "still valid here; --prune revokes them",
             };
             let what = format!("{}, {}", counted(*stale_users, "user"), counted(*stale_tokens, "token"));
-            show::line(format!("gone from the Django database: {what}, {then}"))?;
+            show::line(format!("no longer valid in the Django database: {what}, {then}"))?;
         }
         for origin in &self.elsewhere {
             show::line(import_source::told(origin))?;

@@ -53,7 +53,7 @@ pub(super) async fn settle(
     let found: Vec<Origin> = found.into_values().collect();
     if asked && !found.is_empty() {
         let told: Vec<String> = found.iter().map(told).collect();
-        bail!("{}; nothing was ended here", told.join("; "));
+        bail!("{}; nothing was revoked here", told.join("; "));
     }
     Ok(found)
 }
@@ -62,8 +62,8 @@ pub(super) async fn settle(
 pub(super) fn told(Origin { source, users, tokens }: &Origin) -> String {
     let counted = |number: &u64, what: &str| format!("{number} {what}{}", if *number == 1 { "" } else { "s" });
     format!(
-        "{} and {} that are in this database came from {source} before, and what was deleted since is not compared; if the \
-         database moved, add `--was {source}`, and if it is another one, `--was {NONE}`",
+        "{} and {} in this database were imported from {source} before, and what was deleted since is not compared; \
+         if the database moved, add `--was {source}`; if it is another database, add `--was {NONE}`",
         counted(users, "user"),
         counted(tokens, "token"),
     )

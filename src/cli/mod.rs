@@ -55,8 +55,7 @@ pub fn run() -> ExitCode {
 fn ended(done: Result<ExitCode>) -> ExitCode {
     match done {
         Ok(code) => code,
-        // The reader closed the pipe, as in `tokengate user list
-        // head`.
+        // The reader closed the pipe, as in `tokengate user list | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             show::error(&error);

@@ -90,7 +90,7 @@ pub fn run(config: &Path) -> Result<()> {
 /// Tells systemd, if it started the gateway (`Type=notify-reload`).
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "systemd cannot be told");
+        tracing::debug!(%error, "systemd cannot be notified");
     }
 }
 

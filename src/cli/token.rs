@@ -70,8 +70,10 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
             };
             store::with(config, async |store| {
                 let met = store.ledger.revoke(which).await?;
-                let before = if met.was_live { "" } else { " (already revoked or expired)" };
-                show::line(format!("Revoked token {}{before}", met.id))
+                match met.was_live {
+                    true => show::line(format!("Revoked token {}", met.id)),
+                    false => show::line(format!("Token {} was already revoked or expired", met.id)),
+                }
             })
         }
     }

@@ -121,7 +121,7 @@ fn details(user: &User) -> Result<()> {
         ("groups", user.account.groups.join(", ")),
         ("password", yes(user.has_password).to_owned()),
         ("created", user.created.to_string()),
-        ("last login", user.last_login.map_or_else(|| "never".to_owned(), |at| at.to_string())),
+        ("last sign-in", user.last_login.map_or_else(|| "never".to_owned(), |at| at.to_string())),
     ];
     rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<12}{value}")))
 }

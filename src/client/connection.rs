@@ -57,7 +57,7 @@ pub struct ClientConnection {
 
 impl ListenerPolicy {
     /// For unencrypted connections whose listener served requests and was removed.
-    pub const GONE: ListenerPolicy = ListenerPolicy {
+    pub const REMOVED: ListenerPolicy = ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
     };

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_come_once_may_not_come_twice() {
+    fn a_header_that_may_occur_once_is_refused_twice() {
         for (name, value) in [
             ("content-length", "5"),
             ("transfer-encoding", "chunked"),

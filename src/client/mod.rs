@@ -1,8 +1,8 @@
 //! A client's connection, and the requests on it as far as they are common to HTTP/1.1 and HTTP/2.
 //!
-//! [`ClientConnection`] is one connection with the policy of its listener. [`Pulse`] tells whether it is still alive,
-//! for the timeouts. [`ClientBody`] is the body of one of its requests. [`HeadFault`] is what can be wrong with the head
-//! of a request, and [`framing`] checks how a request says where it ends.
+//! [`ClientConnection`] is one connection with the policy of its listener. [`Pulse`] records its activity, for the
+//! timeouts. [`ClientBody`] is the body of one of its requests. [`HeadFault`] is a fault in the head of a request, and
+//! [`framing`] checks where the body of a request ends.
 
 mod body;
 mod connection;

@@ -61,7 +61,7 @@ pub enum Ending {
 }
 
 impl Pulse {
-    /// Records the begin of a request.
+    /// Records the start of a request.
     pub fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
     }

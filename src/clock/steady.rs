@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Corrections up to this, in microseconds, are followed at once: time servers adjust clocks in small steps, and leap
 /// seconds happen.
-const SMALL: i64 = 1_000_000;
+const MAX_CORRECTION: i64 = 1_000_000;
 /// A step that lasts this long, in microseconds, is followed: ten minutes.
-const MEANT: i64 = 600 * 1_000_000;
+const FOLLOW_AFTER: i64 = 600 * 1_000_000;
 
 /// The offset from the monotonic clock to the wall time used for expiry.
 #[derive(Debug)]
@@ -49,14 +49,14 @@ impl Steady {
     pub(super) fn look(&self, wall: i64, monotonic: i64, step: &mut Step) -> ClockLook {
         let (offset, seen) = (self.offset.load(Ordering::Relaxed), wall.saturating_sub(monotonic));
         let by = seen.saturating_sub(offset);
-        if by.abs() <= SMALL {
+        if by.abs() <= MAX_CORRECTION {
             *step = Step(None);
             self.offset.store(seen, Ordering::Relaxed);
             return ClockLook::Steady;
         }
         match step.0 {
-            Some((to, since)) if seen.saturating_sub(to).abs() <= SMALL => {
-                if monotonic.saturating_sub(since) < MEANT {
+            Some((to, since)) if seen.saturating_sub(to).abs() <= MAX_CORRECTION => {
+                if monotonic.saturating_sub(since) < FOLLOW_AFTER {
                     return ClockLook::Stepped(by);
                 }
                 *step = Step(None);

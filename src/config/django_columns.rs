@@ -94,7 +94,7 @@ fn flag(text: &str) -> Result<Flag, Fault> {
     let disables = text.starts_with('!');
     let column = checked_name(text.strip_prefix('!').unwrap_or(text), 0);
     let mend = "name a column, with `!` before it if it disables a user where it is set, as in \"!is_banned\"";
-    column.map(|column| Flag { column, disables }).map_err(|_| Fault::new("is no name of a column", mend))
+    column.map(|column| Flag { column, disables }).map_err(|_| Fault::new("is not a column name", mend))
 }
 
 fn waiver(text: &str, token_table: &str, user_table: &str) -> Result<Ignored, Fault> {

@@ -54,7 +54,12 @@ impl<'a> Document<'a> {
         let (twice, broken): (Vec<_>, Vec<_>) = errors.iter().partition(|error| error.message() == "duplicate key");
         if let Some(error) = broken.first() {
             let line = error.span().map(|span| self.line_at(span.start));
-            self.problem(line, None, format!("not TOML: {}", error.message()), None);
+            self.problem(
+                line,
+                None,
+                format!("syntax error: {}", error.message()),
+                Some("correct the line; texts need quotes".into()),
+            );
             return None;
         }
         for error in twice {

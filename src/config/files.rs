@@ -21,7 +21,7 @@ pub(super) fn warn_of_open_key(key: &Key<'_>, file: &Path) {
     if let Err(open) = secret_file::check(&metadata)
         && tls::holds_a_key(file)
     {
-        let what = format!("{}: holds a private key too, and is {open}", file.display());
+        let what = format!("{}: contains a private key too, and is {open}", file.display());
         key.warning(what, format!("take the key out of this file, or {}", open.mend(file)));
     }
 }

@@ -159,7 +159,10 @@ fn fields(table: &Table<'_>) -> IdentityFields {
     };
     let method = table.key("method");
     if method.is_text("") {
-        method.problem("cannot be switched off", "name a field: upstreams need it to tell anonymous from forged");
+        method.problem(
+            "cannot be switched off",
+            "name a header: upstreams need it to distinguish anonymous from forged requests",
+        );
     }
     names
 }

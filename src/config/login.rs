@@ -189,7 +189,7 @@ fn refuse_conflicting_routes(table: &Table<'_>, login: &Login, routes: &[Route])
         if login.takes(path) || is_page {
             table.problem(
                 format!("takes requests for `{path}` away from routes.{}", route.name),
-                "give the route another path, or log in elsewhere with `path` here",
+                "give the route another path, or set another `login.path`",
             );
         }
         let names = [Some(Login::NAME), login.browser.as_ref().map(|_| Browser::NAME)];

@@ -211,7 +211,7 @@ fn route(
         table.table("limits", |limits| {
             let rate = limits.key("body_rate");
             if streaming && rate.is_set() {
-                rate.problem("a `streaming` route has no least rate", "remove it");
+                rate.problem("a `streaming` route has no minimum rate", "remove it");
             }
             defaults.bounds.of_route(streaming, timeouts, limits)
         })
@@ -272,14 +272,18 @@ fn forward_authorization(table: &Table<'_>, default: ForwardAuthorization) -> Fo
 /// The name of a client's header that a route passes on.
 fn passed(text: &str, identity: &IdentityFields) -> Result<HeaderName, Fault> {
     let name = HeaderName::try_from(text);
-    let name = name.map_err(|_| Fault::new("is not a field name", "write one name, such as \"X-Original-User\""))?;
+    let name =
+        name.map_err(|_| Fault::new("is not a valid header name", "write one name, such as \"X-Original-User\""))?;
     let folded: Vec<u8> = fold(text.as_bytes()).collect();
     let is_own = folded.starts_with(b"xtokengate")
         || identity.names().any(|own| fold(own.as_str().as_bytes()).eq(folded.iter().copied()));
     let is_reserved =
         RESERVED_FIELDS.iter().chain(&NEVER_PASSED).any(|own| fold(own.as_bytes()).eq(folded.iter().copied()));
     if is_own || is_reserved {
-        return Err(Fault::new("is set or read by the gateway itself", "remove it; no client's copy is passed on"));
+        return Err(Fault::new(
+            "is set or read by the gateway itself",
+            "remove it; the gateway always removes a client's copy",
+        ));
     }
     Ok(name)
 }

@@ -135,7 +135,7 @@ impl RedisCache {
             prefix: PREFIX.to_owned(),
         };
         if url.trim() != url || url.contains(char::is_control) {
-            return Err(bad("begins or ends with a blank, or holds a control character"));
+            return Err(bad("begins or ends with a blank, or contains a control character"));
         }
         if let Some(path) = url.strip_prefix("redis+unix://").or_else(|| url.strip_prefix("unix:")) {
             let path = path.strip_prefix("//").map_or(path, |rest| if rest.starts_with('/') { rest } else { path });

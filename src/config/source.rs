@@ -100,7 +100,7 @@ impl Source {
     }
 
     fn append(&mut self, file: &Path) -> Result<(), Problem> {
-        // Another kind of file, such as a named pipe, could block for ever.
+        // Another kind of file, such as a named pipe, could block forever.
         if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
             let what = "cannot be read: it is not a regular file".to_owned();
             return Err(problem(file, None, None, what, "correct `include`"));
@@ -121,7 +121,13 @@ impl Source {
         if let Some(error) = errors.iter().find(|error| error.message() != "duplicate key") {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map(|before| 1 + before.matches('\n').count());
-            return Err(problem(file, line, None, format!("not TOML: {}", error.message()), "correct the line"));
+            return Err(problem(
+                file,
+                line,
+                None,
+                format!("syntax error: {}", error.message()),
+                "correct the line; texts need quotes",
+            ));
         }
         if !self.text.ends_with('\n') {
             self.text.push('\n');

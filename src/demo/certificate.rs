@@ -56,7 +56,7 @@ pub struct Made {
 #[derive(Debug, thiserror::Error)]
 pub enum CertError {
     /// A file exists already.
-    #[error("{0}: exists already; add --force to replace it")]
+    #[error("{0}: already exists; add --force to replace it")]
     Exists(PathBuf),
     /// A file cannot be written.
     #[error("{path}: cannot be written")]

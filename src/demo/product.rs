@@ -48,9 +48,9 @@ pub enum Completeness {
 }
 
 /// Longest name in characters.
-const LONGEST_NAME: usize = 200;
+const MAX_NAME: usize = 200;
 /// The greatest stock: a 32-bit column.
-const GREATEST_STOCK: i64 = 2_147_483_647;
+const MAX_STOCK: i64 = 2_147_483_647;
 /// Digits of a price, two of them after the point.
 const PRICE_DIGITS: usize = 10;
 
@@ -108,8 +108,8 @@ fn read_name(value: &Value) -> Result<String, String> {
     let name = read_text(value)?;
     match name.chars().count() {
         0 => Err("This field may not be blank.".to_owned()),
-        1..=LONGEST_NAME => Ok(name),
-        _ => Err(format!("Ensure this field has no more than {LONGEST_NAME} characters.")),
+        1..=MAX_NAME => Ok(name),
+        _ => Err(format!("Ensure this field has no more than {MAX_NAME} characters.")),
     }
 }
 
@@ -164,8 +164,8 @@ fn read_stock(value: &Value) -> Result<i64, String> {
     match stock {
         None => Err("A valid integer is required.".to_owned()),
         Some(..0) => Err(NEGATIVE.to_owned()),
-        Some(stock @ 0..=GREATEST_STOCK) => Ok(stock),
-        Some(_) => Err(format!("Ensure this value is less than or equal to {GREATEST_STOCK}.")),
+        Some(stock @ 0..=MAX_STOCK) => Ok(stock),
+        Some(_) => Err(format!("Ensure this value is less than or equal to {MAX_STOCK}.")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests that are refused before anything of them is read: damaged heads, and unencrypted requests.
+//! Refuses requests before their headers are used: damaged heads, and unencrypted requests.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::config::settings;
 use crate::route::Target;
 
 /// Maximum number of reported keys of one request: twice the number of readings of an ordinary line.
-const MOST_REPORTS: usize = 4;
+const MAX_REPORTS: usize = 4;
 
 impl Gateway {
     /// Refuses damaged and unencrypted requests.
@@ -45,7 +45,7 @@ impl Gateway {
     fn report_exposed(&self, head: &request::Parts, from: IpAddr, then: settings::ExposedToken) {
         // Which notation of a key is accepted depends on the route, which is unknown here; an exposed key is exposed in
         // any notation.
-        for shown in self.generation.credentials.readings(&head.headers).take(MOST_REPORTS) {
+        for shown in self.generation.credentials.readings(&head.headers).take(MAX_REPORTS) {
             self.worker.exposed.report(shown.digest(), from, then);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
-use super::websocket::{self, Handshake};
+use super::websocket::{self, WebSocketHandshake};
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::{ClientBody, framing};
@@ -68,10 +68,11 @@ impl Gateway {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
             false => body,
         };
-        let handshake = if route.settings.streaming { Handshake::read(&head, exchange.client()) } else { None };
+        let handshake =
+            if route.settings.streaming { WebSocketHandshake::read(&head, exchange.client()) } else { None };
         let mut request = self.prepare(head, body, below, &permit, exchange)?; // 400
         if handshake.is_some() {
-            Handshake::ask(request.headers_mut());
+            WebSocketHandshake::ask(request.headers_mut());
         }
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
         self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504

@@ -46,7 +46,7 @@ enum Break {
 
 /// The endpoint's response broke off. The client's connection or stream ends before the body does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer of the endpoint broke off")]
+#[error("the response of the endpoint broke off")]
 pub struct BrokenOff;
 
 impl Body {

@@ -28,7 +28,7 @@ use crate::token::{AuthMethod, TokenDigest};
 use crate::upstream::RequestBody;
 
 /// Maximum number of concurrent lookups of one check; the rest of the resolver's queue is for requests.
-const AT_ONCE: usize = 8;
+const MAX_LOOKUPS: usize = 8;
 
 /// The exchanges of one worker that were admitted by a token. Entries are reused, so a new one usually needs no
 /// allocation.
@@ -54,7 +54,7 @@ struct RunningExchange {
 /// Whether the token has to be checked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recheck {
-    /// No event has come since the last check.
+    /// No event has arrived since the last check.
     NotNeeded,
     /// An event may concern it, or it has not been checked yet.
     Needed,
@@ -224,7 +224,7 @@ impl Worker {
     async fn ask_about(self: Rc<Self>, unknown: HashMap<TokenDigest, (HeaderValue, AuthMethod)>) {
         let mut asking = JoinSet::new();
         for (digest, (credentials, method)) in unknown {
-            if asking.len() >= AT_ONCE {
+            if asking.len() >= MAX_LOOKUPS {
                 let _ = asking.join_next().await;
             }
             let worker = Rc::clone(&self);

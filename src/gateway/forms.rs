@@ -17,10 +17,10 @@ use crate::limits::{Budget, Client, Full, Hold};
 use crate::upstream::{BodyFault, OutgoingBody};
 
 /// Maximum size of all incomplete bodies, and of those of one client, in bytes; raised if `login.max_body` is larger.
-const BYTES: usize = 32 << 20;
-const BYTES_OF_CLIENT: usize = 4 << 20;
+const MAX_BYTES: usize = 32 << 20;
+const MAX_BYTES_PER_CLIENT: usize = 4 << 20;
 /// The first allocation in bytes.
-const FIRST: usize = 512;
+const FIRST_ALLOCATION: usize = 512;
 
 /// The limits for incomplete bodies; shared by all workers.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Forms {
         let longest = usize::try_from(settings.max_body).unwrap_or(usize::MAX).saturating_mul(2);
         Forms {
             places: Budget::new(settings.max_pending, settings.max_pending_per_client),
-            bytes: Budget::new(BYTES.max(longest), BYTES_OF_CLIENT.max(longest)),
+            bytes: Budget::new(MAX_BYTES.max(longest), MAX_BYTES_PER_CLIENT.max(longest)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Text {
     fn push(&mut self, piece: &[u8], most: usize) -> Result<(), Full> {
         let length = self.text.len().saturating_add(piece.len());
         if length > self.text.capacity() {
-            let room = length.saturating_mul(2).clamp(FIRST, most.max(FIRST)).max(length);
+            let room = length.saturating_mul(2).clamp(FIRST_ALLOCATION, most.max(FIRST_ALLOCATION)).max(length);
             self.expected.bytes.grow(room - self.text.capacity())?;
             // Does not use `reserve`, which would leave behind a copy that is not wiped.
             let mut larger = Zeroizing::new(Vec::with_capacity(room));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_with_what_has_come() {
+    fn memory_grows_with_the_bytes_that_have_arrived() {
         let settings = settings::Login { max_body: 1 << 20, ..settings::Login::default() };
         let most = 1 << 20;
         let mut text = text(&Forms::new(&settings), 1);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::fields::{self, forwarded::X_REQUEST_ID};
 use super::timer::Timer;
 use super::tunnel::FarEnd;
-use super::websocket::Handshake;
+use super::websocket::WebSocketHandshake;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
 use crate::config::settings;
@@ -28,9 +28,9 @@ use crate::upstream::{
 
 /// If a token ends while its exchange waits for the response, the response may still begin until the exchange has this
 /// age.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RESPONSE_GRACE: Duration = Duration::from_secs(60);
 /// How long such a response may take from its first byte: enough for any response that is not a stream.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const RESPONSE_END_GRACE: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Forwards a request that has a permit, and returns the response when it begins.
@@ -39,7 +39,7 @@ impl Gateway {
         mut request: Request<OutgoingBody>,
         pools: &UpstreamPools,
         permit: &Permit<'_>,
-        handshake: Option<Handshake>,
+        handshake: Option<WebSocketHandshake>,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let route = &permit.route().settings;
@@ -93,7 +93,7 @@ impl Gateway {
         }
         exchange.ends(Outcome::Forwarded, answer.status());
         let timer = match last_word {
-            true => timer.for_body(None, Some(Instant::now() + LAST_WORD)),
+            true => timer.for_body(None, Some(Instant::now() + RESPONSE_END_GRACE)),
             false => timer.for_body((!route.streaming).then_some(route.response_body_timeout), deadline),
         };
         let head = finish(answer, exchange);
@@ -117,7 +117,7 @@ fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
 fn switch(answer: Response<()>, lease: Lease, deadline: Option<Instant>, exchange: &mut Exchange) -> Response<Body> {
     exchange.ends(Outcome::Forwarded, answer.status());
     let mut head = finish(answer, exchange);
-    Handshake::ask(&mut head.headers);
+    WebSocketHandshake::ask(&mut head.headers);
     exchange.switches(FarEnd::new(lease.into_tunnel(), deadline));
     Response::from_parts(head, Body::full(Bytes::new()))
 }
@@ -188,7 +188,7 @@ enum Waited {
 /// Whether the response may still begin although the caller's token has ended: the endpoint has the whole request and
 /// acts on it in any case.
 fn may_answer(exchange: &Exchange, body: &RequestBody) -> bool {
-    body.has_ended() && exchange.started().elapsed() < PATIENCE
+    body.has_ended() && exchange.started().elapsed() < RESPONSE_GRACE
 }
 
 /// The second and last attempt, on a new connection.

@@ -2,7 +2,7 @@
 //!
 //! The control half builds it; all workers share it. Each worker makes a [`Gateway`] of it, which adds the worker's own
 //! connection pools and counters. A request takes the current gateway once, when it begins, and keeps it until its
-//! exchange ends, so it never sees two configurations. What lives longer stands in [`Worker`].
+//! exchange ends, so it never sees two configurations. State that outlives a generation is in [`Worker`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -138,7 +138,7 @@ impl Generation {
         match listener.filter(|listener| listener.tls.is_some() == client.peer.secure) {
             Some(listener) => &listener.policy,
             None if client.peer.secure || client.policy.plaintext.is_some() => &client.policy,
-            None => &ListenerPolicy::GONE,
+            None => &ListenerPolicy::REMOVED,
         }
     }
 }

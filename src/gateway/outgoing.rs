@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_asked_for_path_and_query_as_they_came() {
+    fn path_and_query_are_forwarded_unchanged() {
         for (uri, asked) in [("/a%2Bb?x=%26", "/a%2Bb?x=%26"), ("https://h/a%2Bb?x=%26", "/a%2Bb?x=%26")] {
             assert_eq!(origin_form(uri.parse().unwrap()).unwrap().to_string(), asked);
         }

@@ -107,25 +107,25 @@ impl Refusal {
             Refusal::Body(BodyFault::Broken) => {
                 (S::BAD_REQUEST, Outcome::BadFraming, "The request body is damaged or incomplete.".into())
             }
-            Refusal::Body(BodyFault::NoRoom) => {
-                (S::SERVICE_UNAVAILABLE, Outcome::SpoolFull, "Too many request bodies are under way. Try again.".into())
-            }
+            Refusal::Body(BodyFault::NoRoom) => (
+                S::SERVICE_UNAVAILABLE,
+                Outcome::SpoolFull,
+                "Too many request bodies are in progress. Try again.".into(),
+            ),
             Refusal::Body(BodyFault::NotKept) => (
                 S::SERVICE_UNAVAILABLE,
                 Outcome::SpoolFailed,
-                "The request body cannot be taken at the moment. Try again.".into(),
+                "The request body cannot be buffered at the moment. Try again.".into(),
             ),
             Refusal::Throttled(wait) => throttled_row(*wait),
             Refusal::Pending(Full::ForClient) => (
                 S::TOO_MANY_REQUESTS,
                 Outcome::TooManyPending,
-                "Too many logins from this address have begun and not arrived. Try again.".into(),
+                "Too many logins from this address are incomplete. Try again.".into(),
             ),
-            Refusal::Pending(Full::ForAll) => (
-                S::SERVICE_UNAVAILABLE,
-                Outcome::TooManyPending,
-                "Too many logins have begun and not arrived. Try again.".into(),
-            ),
+            Refusal::Pending(Full::ForAll) => {
+                (S::SERVICE_UNAVAILABLE, Outcome::TooManyPending, "Too many logins are incomplete. Try again.".into())
+            }
             Refusal::Share => (
                 S::TOO_MANY_REQUESTS,
                 Outcome::UpstreamShare,
@@ -139,7 +139,7 @@ impl Refusal {
             Refusal::NotTls => (
                 S::BAD_REQUEST,
                 Outcome::PlaintextRefused,
-                "This port speaks HTTPS only, and the request came without TLS.".into(),
+                "This port accepts HTTPS only, but the request was sent without TLS.".into(),
             ),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
@@ -243,10 +243,10 @@ fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
         OriginFault::Reset => (S::BAD_GATEWAY, Outcome::OriginReset, "The upstream closed the connection.".into()),
         OriginFault::BadResponse(_) => {
-            (S::BAD_GATEWAY, Outcome::OriginBadResponse, "The upstream's answer cannot be passed on.".into())
+            (S::BAD_GATEWAY, Outcome::OriginBadResponse, "The upstream's response is invalid.".into())
         }
         OriginFault::Timeout => {
-            (S::GATEWAY_TIMEOUT, Outcome::OriginTimeout, "The upstream did not answer in time.".into())
+            (S::GATEWAY_TIMEOUT, Outcome::OriginTimeout, "The upstream did not respond in time.".into())
         }
         OriginFault::Overloaded => {
             (S::SERVICE_UNAVAILABLE, Outcome::OriginOverloaded, "The upstream is overloaded. Try again.".into())

@@ -132,7 +132,7 @@ impl Share {
         if self.refusals_logged.is_due(now) {
             let mend = "where it stands for many clients, raise upstreams.NAME.max_connections_per_client";
             let upstream = self.upstream.as_str();
-            tracing::warn!(code = "upstream_share", upstream, mend, "a client holds its share of the connections");
+            tracing::warn!(code = "upstream_share", upstream, mend, "a client uses its whole share of the connections");
         }
         Refusal::Share
     }

@@ -18,10 +18,10 @@ use crate::telemetry::Outcome;
 use crate::upstream::Tunneled;
 
 /// Maximum size of one read in bytes.
-const PIECE: usize = 8 << 10;
+const READ_SIZE: usize = 8 << 10;
 /// How long one side may take to close after the other one has closed. Until then its bytes are read and discarded,
 /// because a reset would lose the last bytes that were sent to it.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The far end of a tunnel: the endpoint's connection, which its pool counts until the tunnel ends.
 pub struct FarEnd {
@@ -57,7 +57,7 @@ impl Tunnel {
         self.ended = true;
         if outcome == Outcome::Forwarded {
             // It does not matter if they take longer.
-            let _ = tokio::time::timeout(FAREWELL, async {
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, async {
                 tokio::join!(part(&mut client), part(&mut self.far_end.stream));
             })
             .await;
@@ -172,7 +172,7 @@ impl Pump {
             if self.ended {
                 return Pin::new(to).poll_flush(cx).map_err(|_| Broken::To);
             }
-            let mut scratch = [0; PIECE];
+            let mut scratch = [0; READ_SIZE];
             let mut piece = ReadBuf::new(&mut scratch);
             match Pin::new(&mut *from).poll_read(cx, &mut piece) {
                 Poll::Ready(Ok(())) if piece.filled().is_empty() => self.ended = true,

@@ -23,7 +23,7 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const SWITCH: HeaderValue = HeaderValue::from_static("upgrade");
 
 /// A valid handshake, which may be forwarded.
-pub(super) struct Handshake {
+pub(super) struct WebSocketHandshake {
     /// The `Sec-WebSocket-Accept` of an endpoint that accepts it.
     accept: String,
 }
@@ -34,9 +34,9 @@ pub(super) fn is_asked_for(head: &Parts) -> bool {
     head.version == Version::HTTP_11 && head.headers.get_all(UPGRADE).iter().any(is_websocket)
 }
 
-impl Handshake {
+impl WebSocketHandshake {
     /// Returns the handshake of a request, if it is valid and the front holds back the bytes that follow it.
-    pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<Handshake> {
+    pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<WebSocketHandshake> {
         let asks = client.held.get() && head.version == Version::HTTP_11 && head.method == Method::GET;
         let key = Some(&head.headers).filter(|_| asks).and_then(|fields| {
             only(fields, &UPGRADE).filter(|value| is_websocket(value))?;
@@ -44,7 +44,7 @@ impl Handshake {
             only(fields, &SEC_WEBSOCKET_KEY)
         })?;
         let key = key.to_str().ok().filter(|key| key.len() == KEY_LENGTH)?;
-        Some(Handshake { accept: accept(key) })
+        Some(WebSocketHandshake { accept: accept(key) })
     }
 
     /// Adds the headers that request or confirm the switch.
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_answered_as_the_example_of_the_rfc_is() {
+    fn a_key_gets_the_answer_of_the_example_in_the_rfc() {
         assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -10,7 +10,7 @@ use super::{BadAnswer, Framing, Limits, decimal};
 
 /// Maximum number of interim responses (1xx) before the final one: enough for one every ten seconds during a quarter of
 /// an hour.
-const MOST_INTERIM: u16 = 100;
+const MAX_INTERIM: u16 = 100;
 
 /// The facts about the request that the parser of its response needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -145,8 +145,8 @@ impl Answer {
             let mut fields = fields::read(&block, start, self.limits.head_count)?;
             if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
                 self.interim += 1;
-                if self.interim > MOST_INTERIM {
-                    return Err(BadAnswer::TooManyInterim(MOST_INTERIM));
+                if self.interim > MAX_INTERIM {
+                    return Err(BadAnswer::TooManyInterim(MAX_INTERIM));
                 }
                 continue;
             }

@@ -8,10 +8,10 @@ use super::fields::{self, Search, is_blank};
 use super::{BadAnswer, Limits};
 
 /// Maximum length of the size line of a chunk, extensions included, in bytes.
-const LONGEST_LINE: usize = 4 << 10;
+const MAX_LINE: usize = 4 << 10;
 /// Maximum size of all extensions in one body, in bytes. They are dropped. Without a limit, the extensions of a body of
 /// one-byte chunks could have 4,000 times the length of the body.
-const MOST_EXTENSIONS: usize = 16 << 10;
+const MAX_EXTENSIONS: usize = 16 << 10;
 
 /// Parser of a chunked body.
 #[derive(Default)]
@@ -78,14 +78,14 @@ impl Chunks {
     fn step(&mut self, buffer: &mut BytesMut) -> Result<bool, BadAnswer> {
         match self.at {
             At::Line => {
-                let within = buffer.get(..LONGEST_LINE).unwrap_or(buffer);
+                let within = buffer.get(..MAX_LINE).unwrap_or(buffer);
                 let Some(end) = memchr(b'\n', within) else {
-                    return if buffer.len() < LONGEST_LINE { Ok(false) } else { Err(BadAnswer::ChunkLine) };
+                    return if buffer.len() < MAX_LINE { Ok(false) } else { Err(BadAnswer::ChunkLine) };
                 };
                 let line = within.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(BadAnswer::ChunkLine)?;
                 let (size, extensions) = size(line)?;
                 self.extensions += extensions;
-                if self.extensions > MOST_EXTENSIONS {
+                if self.extensions > MAX_EXTENSIONS {
                     return Err(BadAnswer::ChunkLine);
                 }
                 buffer.advance(end + 1);

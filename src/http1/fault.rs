@@ -8,7 +8,7 @@ use http::HeaderName;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAnswer {
     /// The response does not begin with `HTTP/1.1` or `HTTP/1.0`.
-    #[error("the answer does not begin with HTTP/1.1 or HTTP/1.0")]
+    #[error("the response does not begin with HTTP/1.1 or HTTP/1.0")]
     Version,
     /// The status line is not a version, a status of three digits and a reason.
     #[error("the status line is not a version, a status of three digits and a reason")]
@@ -38,7 +38,7 @@ pub enum BadAnswer {
     #[error("Transfer-Encoding is not exactly `chunked`")]
     Coding,
     /// `Transfer-Encoding` in an HTTP/1.0 response.
-    #[error("Transfer-Encoding in an HTTP/1.0 answer")]
+    #[error("Transfer-Encoding in an HTTP/1.0 response")]
     CodingInOldVersion,
     /// Both `Content-Length` and `Transfer-Encoding`.
     #[error("the response has both Content-Length and Transfer-Encoding")]

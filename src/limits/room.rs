@@ -107,7 +107,7 @@ impl Room {
                 return None;
             }
         }
-        let (keep, taken_away) = oneshot::channel();
+        let (keep, evicted) = oneshot::channel();
         let number = state.next;
         state.next += 1;
         state.held += 1;
@@ -116,7 +116,7 @@ impl Room {
             held.provisional.insert(number, keep);
         });
         drop(state);
-        Some(Place { room: Arc::clone(self), client, provisional: Some((number, taken_away)) })
+        Some(Place { room: Arc::clone(self), client, provisional: Some((number, evicted)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -158,10 +158,10 @@ impl State {
 
 impl Place {
     /// Completes when the place is evicted. Never completes for a confirmed place.
-    pub async fn taken_away(&mut self) {
+    pub async fn evicted(&mut self) {
         match &mut self.provisional {
             // Receives an error when the sender is dropped; no value is ever sent.
-            Some((_, taken_away)) => drop(taken_away.await),
+            Some((_, evicted)) => drop(evicted.await),
             None => std::future::pending().await,
         }
     }
@@ -206,11 +206,11 @@ mod tests {
         Client::of([192, 0, 2, number].into())
     }
 
-    fn is_taken_away(place: &mut Place) -> bool {
+    fn is_evicted(place: &mut Place) -> bool {
         place
             .provisional
             .as_mut()
-            .is_some_and(|(_, taken_away)| taken_away.try_recv() == Err(oneshot::error::TryRecvError::Closed))
+            .is_some_and(|(_, evicted)| evicted.try_recv() == Err(oneshot::error::TryRecvError::Closed))
     }
 
     #[test]
@@ -219,9 +219,9 @@ mod tests {
         let mut greedy: Vec<_> = (0..4).map(|_| room.enter(client(1)).unwrap()).collect();
         let mut modest = room.enter(client(2)).unwrap();
         let mut newcomer = room.enter(client(3)).unwrap();
-        let taken: Vec<_> = greedy.iter_mut().map(is_taken_away).collect();
+        let taken: Vec<_> = greedy.iter_mut().map(is_evicted).collect();
         assert_eq!(taken, [true, false, false, false]);
-        assert!(!is_taken_away(&mut modest) && !is_taken_away(&mut newcomer));
+        assert!(!is_evicted(&mut modest) && !is_evicted(&mut newcomer));
         assert!(newcomer.confirm() && modest.confirm());
         assert!(!greedy[0].confirm(), "it was taken away");
         drop(greedy);
@@ -248,7 +248,7 @@ mod tests {
         let (room, _) = room(100, 2);
         let mut other: Vec<_> = (0..2).map(|_| room.enter(client(2)).unwrap()).collect();
         let mut held: Vec<_> = (0..9).map(|_| room.enter(client(1)).unwrap()).collect();
-        assert_eq!(held.iter_mut().filter_map(|place| is_taken_away(place).then_some(())).count(), 7);
-        assert!(!other.iter_mut().any(is_taken_away));
+        assert_eq!(held.iter_mut().filter_map(|place| is_evicted(place).then_some(())).count(), 7);
+        assert!(!other.iter_mut().any(is_evicted));
     }
 }

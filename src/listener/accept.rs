@@ -25,7 +25,7 @@ use crate::route::Peer;
 use crate::telemetry::Recorder;
 
 /// Pause of the accept loop when the process has run out of file descriptors.
-const REST: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Accepts the connections of one listener on one worker. Each connection uses the listener's settings of the worker's
 /// current generation.
@@ -67,7 +67,7 @@ impl Accept {
         // A client that disconnected before it was accepted is not an error.
         if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             tracing::warn!(%error, "cannot accept connections");
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 
@@ -102,7 +102,7 @@ impl Accept {
         let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
         // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
         let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
-            if unless_taken_away(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
+            if unless_evicted(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
             }
             let client = client(Peer::plain(address, local), pulse, listener, policy);
@@ -112,7 +112,7 @@ impl Accept {
         drop(pulse);
         let deadline = Instant::now() + handshake;
         let silent = timeout_at(deadline, opening(&stream));
-        let first = match unless_taken_away(&mut place, silent).await {
+        let first = match unless_evicted(&mut place, silent).await {
             Some(Ok(Some(first))) => first,
             Some(Err(_)) => return recorder.handshake_failed(),
             Some(Ok(None)) | None => return,
@@ -122,11 +122,11 @@ impl Accept {
             let client = client(Peer::plain(address, local), pulse, None, unencrypted);
             let refused = serve::http1(stream, current, client, limits, &self.connections);
             // The place stays provisional: the connection can be evicted for a new one until it ends.
-            let _ = Box::pin(unless_taken_away(&mut place, refused)).await;
+            let _ = Box::pin(unless_evicted(&mut place, refused)).await;
             return;
         }
         let handshake = timeout_at(deadline, self.shake_hands(&acceptor, stream, Client::of(address.ip())));
-        let Some(Ok(Some(stream))) = Box::pin(unless_taken_away(&mut place, handshake)).await else {
+        let Some(Ok(Some(stream))) = Box::pin(unless_evicted(&mut place, handshake)).await else {
             return recorder.handshake_failed();
         };
         if !place.confirm() {
@@ -187,10 +187,10 @@ fn client(
 }
 
 /// Returns the result of the future; `None` if the place is evicted before it completes.
-async fn unless_taken_away<F: Future>(place: &mut Place, future: F) -> Option<F::Output> {
+async fn unless_evicted<F: Future>(place: &mut Place, future: F) -> Option<F::Output> {
     tokio::select! {
         biased;
-        () = place.taken_away() => None,
+        () = place.evicted() => None,
         output = future => Some(output),
     }
 }

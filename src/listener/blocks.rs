@@ -19,10 +19,10 @@ use crate::client::{HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
 
 /// The overhead of a field that counts toward the size of a header list (RFC 9113 §6.5.2).
-const FIELD: usize = 32;
+const FIELD_OVERHEAD: usize = 32;
 /// A block may decode to this multiple of the limit of a head. A larger one is a decompression bomb, and the connection
 /// ends.
-const BOMB: usize = 4;
+const MAX_EXPANSION: usize = 4;
 
 /// The header blocks of one connection.
 pub struct Blocks {
@@ -59,7 +59,7 @@ impl Blocks {
                 write_literal(literals, name, value);
             }
         })?;
-        if verdict.size > limits.header_bytes.saturating_mul(BOMB) {
+        if verdict.size > limits.header_bytes.saturating_mul(MAX_EXPANSION) {
             return Err(BadBlock);
         }
         if verdict.size > limits.header_bytes {
@@ -116,7 +116,7 @@ impl Verdict {
     fn count(&mut self, name: &[u8], value: &[u8]) {
         // Several `cookie` fields are one header (RFC 9113 §8.2.3).
         let joined = name == b"cookie" && std::mem::replace(&mut self.cookies, true);
-        self.size += if joined { value.len() + 2 } else { name.len() + value.len() + FIELD };
+        self.size += if joined { value.len() + 2 } else { name.len() + value.len() + FIELD_OVERHEAD };
     }
 
     fn head(&mut self, name: &[u8], value: &[u8]) {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_that_decodes_to_far_more_than_it_has_bytes_ends_the_connection_and_is_not_kept() {
+    fn a_block_that_decodes_to_far_more_than_its_bytes_ends_the_connection_and_is_not_stored() {
         let limits = Limits { header_bytes: 64 << 10, ..Limits::default() };
         let mut blocks = Blocks::new(Arc::new(limits));
         // A field of 4,000 bytes enters the table; afterwards one byte refers to it.

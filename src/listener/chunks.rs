@@ -16,7 +16,7 @@ const DIGITS: u8 = 15;
 /// Parser of a chunked request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
-    place: Place,
+    state: State,
     /// Remaining bytes of the current chunk.
     left: u64,
     extensions: u32,
@@ -25,7 +25,7 @@ pub struct Chunks {
 
 /// The position of the next byte in a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum State {
     /// In the size of a chunk, after this many digits.
     Size(u8),
     /// In white space that only another extension may follow.
@@ -74,7 +74,7 @@ pub struct DamagedBody;
 
 impl Chunks {
     /// Before the first chunk.
-    pub const START: Chunks = Chunks { place: Place::Size(0), left: 0, extensions: 0, trailers: 0 };
+    pub const START: Chunks = Chunks { state: State::Size(0), left: 0, extensions: 0, trailers: 0 };
 
     /// Parses `bytes`. `Ok(Some(n))`: the body ended after `n` of them.
     ///
@@ -83,18 +83,18 @@ impl Chunks {
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, DamagedBody> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            if self.place == Place::Data {
+            if self.state == State::Data {
                 let here = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(self.left);
                 at += usize::try_from(here).unwrap_or(usize::MAX);
                 self.left -= here;
                 if self.left == 0 {
-                    self.place = Place::DataCr;
+                    self.state = State::DataCr;
                 }
                 continue;
             }
             at += 1;
-            self.place = self.after(byte).ok_or(DamagedBody)?;
-            if self.place == Place::End {
+            self.state = self.after(byte).ok_or(DamagedBody)?;
+            if self.state == State::End {
                 *self = Chunks::START;
                 return Ok(Some(at));
             }
@@ -103,9 +103,9 @@ impl Chunks {
     }
 
     /// The position after `byte`; `None`: the byte is not allowed here.
-    fn after(&mut self, byte: u8) -> Option<Place> {
-        use Place as P;
-        match self.place {
+    fn after(&mut self, byte: u8) -> Option<State> {
+        use State as P;
+        match self.state {
             P::Size(digits) => self.size(digits, byte),
             P::Blank | P::NameBegin | P::Name | P::NameEnd | P::ValueBegin | P::Value => self.extension(byte),
             P::Quoted | P::Escaped | P::QuotedEnd => self.extension(byte),
@@ -119,12 +119,12 @@ impl Chunks {
         }
     }
 
-    fn size(&mut self, digits: u8, byte: u8) -> Option<Place> {
+    fn size(&mut self, digits: u8, byte: u8) -> Option<State> {
         match byte {
             byte if byte.is_ascii_hexdigit() && digits < DIGITS => {
                 let before = if digits == 0 { 0 } else { self.left };
                 self.left = before * 16 + u64::from(char::from(byte).to_digit(16)?);
-                Some(Place::Size(digits + 1))
+                Some(State::Size(digits + 1))
             }
             _ if digits == 0 => None,
             byte => self.line_goes_on(byte),
@@ -132,21 +132,21 @@ impl Chunks {
     }
 
     /// The end of a size line, or another extension.
-    fn line_goes_on(&mut self, byte: u8) -> Option<Place> {
+    fn line_goes_on(&mut self, byte: u8) -> Option<State> {
         match byte {
-            b'\r' => Some(Place::SizeLf),
-            b';' => self.extends(Place::NameBegin),
-            b' ' | b'\t' => self.extends(Place::Blank),
+            b'\r' => Some(State::SizeLf),
+            b';' => self.extends(State::NameBegin),
+            b' ' | b'\t' => self.extends(State::Blank),
             _ => None,
         }
     }
 
-    fn extension(&mut self, byte: u8) -> Option<Place> {
-        use Place as P;
+    fn extension(&mut self, byte: u8) -> Option<State> {
+        use State as P;
         let is_blank = byte == b' ' || byte == b'\t';
-        let next = match (self.place, byte) {
+        let next = match (self.state, byte) {
             (P::Blank, b';') => P::NameBegin,
-            (P::Blank | P::NameBegin | P::NameEnd | P::ValueBegin, _) if is_blank => self.place,
+            (P::Blank | P::NameBegin | P::NameEnd | P::ValueBegin, _) if is_blank => self.state,
             (P::NameBegin | P::Name, byte) if is_name_byte(byte) => P::Name,
             (P::Name, _) if is_blank => P::NameEnd,
             (P::Name | P::NameEnd, b'=') => P::ValueBegin,
@@ -163,15 +163,15 @@ impl Chunks {
     }
 
     /// One more byte of extensions.
-    fn extends(&mut self, next: Place) -> Option<Place> {
+    fn extends(&mut self, next: State) -> Option<State> {
         self.extensions += 1;
         (self.extensions <= EXTENSIONS).then_some(next)
     }
 
-    fn trailer(&mut self, byte: u8) -> Option<Place> {
-        use Place as P;
+    fn trailer(&mut self, byte: u8) -> Option<State> {
+        use State as P;
         self.trailers += 1;
-        let next = match (self.place, byte) {
+        let next = match (self.state, byte) {
             (P::TrailerStart, b'\r') => P::EndLf,
             (P::TrailerStart | P::TrailerName, byte) if is_name_byte(byte) => P::TrailerName,
             (P::TrailerName, b':') => P::TrailerValue,

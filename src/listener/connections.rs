@@ -11,13 +11,13 @@ use crate::limits::{Bounds, Client, Limit, Place, Room, Turn, TurnedAway, Turns}
 
 /// A handshake is slow after one part in this many of its timeout, by default after one second. A whole handshake takes
 /// two round trips. A slow handshake ends if other handshakes of its client wait.
-const STALE: u32 = 10;
+const SLOW: u32 = 10;
 /// How often a slow handshake checks whether other handshakes of its client wait.
-const LOOK: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Maximum number of connections on which the rest of a refused request is read and discarded: of the process, and of
 /// one client.
-const UNREAD: usize = 512;
-const UNREAD_EACH: usize = 32;
+const MAX_UNREAD: usize = 512;
+const MAX_UNREAD_PER_CLIENT: usize = 32;
 
 /// The limits of client connections.
 ///
@@ -32,16 +32,16 @@ pub struct Connections {
     /// none.
     turns: Arc<Turns>,
     /// In milliseconds.
-    stale: AtomicU64,
+    slow: AtomicU64,
     turned_away: Arc<TurnedAway>,
     unread: Arc<Room>,
 }
 
 /// A running TLS handshake. It uses its place until it is dropped.
-pub struct BegunHandshake {
+pub struct TlsHandshake {
     place: Place,
     turn: Turn,
-    stale: Duration,
+    slow: Duration,
     turned_away: Arc<TurnedAway>,
 }
 
@@ -55,9 +55,9 @@ impl Connections {
             places: room(of_connections(limits)),
             handshakes: room(of_handshakes(limits)),
             turns: Turns::new(of_handshakes(limits).each),
-            stale: AtomicU64::new(stale(handshake)),
+            slow: AtomicU64::new(slow(handshake)),
             turned_away: Arc::clone(turned_away),
-            unread: room(Bounds { all: UNREAD, all_name, each: UNREAD_EACH, each_name }),
+            unread: room(Bounds { all: MAX_UNREAD, all_name, each: MAX_UNREAD_PER_CLIENT, each_name }),
         })
     }
 
@@ -66,7 +66,7 @@ impl Connections {
         self.places.set_bounds(of_connections(limits));
         self.handshakes.set_bounds(of_handshakes(limits));
         self.turns.set_each(of_handshakes(limits).each);
-        self.stale.store(stale(handshake), Ordering::Relaxed);
+        self.slow.store(slow(handshake), Ordering::Relaxed);
     }
 
     /// Takes a provisional place for a connection that was just accepted. `None`: the connection must be closed.
@@ -75,11 +75,11 @@ impl Connections {
     }
 
     /// Waits until a handshake of `client` may begin.
-    pub async fn begin_handshake(&self, client: Client) -> Option<BegunHandshake> {
+    pub async fn begin_handshake(&self, client: Client) -> Option<TlsHandshake> {
         let turn = self.turns.join(client).turn().await;
         let place = self.handshakes.enter(client)?;
-        let stale = Duration::from_millis(self.stale.load(Ordering::Relaxed));
-        Some(BegunHandshake { place, turn, stale, turned_away: Arc::clone(&self.turned_away) })
+        let slow = Duration::from_millis(self.slow.load(Ordering::Relaxed));
+        Some(TlsHandshake { place, turn, slow, turned_away: Arc::clone(&self.turned_away) })
     }
 
     /// Takes a place for reading and discarding the rest of a refused request.
@@ -99,24 +99,24 @@ fn of_handshakes(limits: &Limits) -> Bounds {
     Bounds { all: limits.handshakes, all_name, each, each_name }
 }
 
-fn stale(handshake: Duration) -> u64 {
-    u64::try_from((handshake / STALE).as_millis()).unwrap_or(u64::MAX)
+fn slow(handshake: Duration) -> u64 {
+    u64::try_from((handshake / SLOW).as_millis()).unwrap_or(u64::MAX)
 }
 
-impl BegunHandshake {
+impl TlsHandshake {
     /// Completes when the handshake must end because another one needs its place.
     pub async fn gives_way(&mut self) {
-        let is_stale = async {
-            sleep(self.stale).await;
+        let is_slow = async {
+            sleep(self.slow).await;
             while !self.turn.is_awaited() {
-                sleep(LOOK).await;
+                sleep(CHECK_INTERVAL).await;
             }
             self.turned_away.count(Limit::HandshakesPerIp);
         };
         tokio::select! {
             biased;
-            () = self.place.taken_away() => {}
-            () = is_stale => {}
+            () = self.place.evicted() => {}
+            () = is_slow => {}
         }
     }
 }

@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 const WINDOW: Duration = Duration::from_secs(10);
 /// Maximum number of frames without a request in one window.
-const IDLE_FRAMES: u64 = 1_000;
+const MAX_IDLE_FRAMES: u64 = 1_000;
 /// Additional frames for each request: its window updates and its priority.
-const FOR_A_REQUEST: u64 = 16;
+const FRAMES_PER_REQUEST: u64 = 16;
 /// Additional frames for each DATA frame sent to the client, which acknowledges it for the stream and for the
 /// connection.
-const FOR_DATA: u64 = 2;
+const FRAMES_PER_DATA: u64 = 2;
 /// One additional frame for each of these bytes of DATA: some clients acknowledge a long frame in pieces.
 const BYTES_FOR_A_FRAME: u64 = 1_024;
 /// Maximum number of streams reset in one window, by either side.
-const RESETS: u64 = 200;
+const MAX_RESETS: u64 = 200;
 /// After this many small DATA frames, the tasks of the streams run before more is read.
-const SMALL_AT_ONCE: u32 = 256;
+const SMALL_PER_TURN: u32 = 256;
 const SMALL: usize = 256;
 
 /// Length of a frame's header (RFC 9113 §4.1).
@@ -137,13 +137,13 @@ pub struct Tally {
 impl Tally {
     /// Counters of a new connection.
     pub fn new(now: Instant) -> Tally {
-        Tally { since: now, idle: 0, allowed: IDLE_FRAMES, resets: 0, bytes: 0, small: 0, sent: Walk::behind(0) }
+        Tally { since: now, idle: 0, allowed: MAX_IDLE_FRAMES, resets: 0, bytes: 0, small: 0, sent: Walk::behind(0) }
     }
 
     /// Starts a new window if the last one has ended.
     pub fn turn(&mut self, now: Instant) {
         if now.duration_since(self.since) >= WINDOW {
-            (self.since, self.idle, self.allowed, self.resets) = (now, 0, IDLE_FRAMES, 0);
+            (self.since, self.idle, self.allowed, self.resets) = (now, 0, MAX_IDLE_FRAMES, 0);
         }
     }
 
@@ -159,7 +159,7 @@ impl Tally {
             // An empty DATA frame that ends a stream belongs to its request.
             DATA if frame.flags & END_STREAM != 0 => {}
             CONTINUATION => {}
-            HEADERS => self.allowed = self.allowed.saturating_add(FOR_A_REQUEST),
+            HEADERS => self.allowed = self.allowed.saturating_add(FRAMES_PER_REQUEST),
             RST_STREAM => self.resets += 1,
             _ => self.idle += 1,
         }
@@ -173,7 +173,7 @@ impl Tally {
             match frame.kind {
                 DATA if frame.length > 0 => {
                     self.bytes = self.bytes.saturating_add(u64::try_from(frame.length).unwrap_or(u64::MAX));
-                    self.allowed = self.allowed.saturating_add(FOR_DATA + self.bytes / BYTES_FOR_A_FRAME);
+                    self.allowed = self.allowed.saturating_add(FRAMES_PER_DATA + self.bytes / BYTES_FOR_A_FRAME);
                     self.bytes %= BYTES_FOR_A_FRAME;
                 }
                 RST_STREAM => self.resets += 1,
@@ -184,13 +184,13 @@ impl Tally {
 
     /// Whether the client has sent more frames than the limits allow.
     pub fn is_flood(&self) -> bool {
-        self.idle > self.allowed || self.resets > RESETS
+        self.idle > self.allowed || self.resets > MAX_RESETS
     }
 
     /// Whether so many small DATA frames have arrived that the tasks of their streams must run. If so, the count starts
     /// again.
     pub fn should_rest(&mut self) -> bool {
-        let rest = self.small >= SMALL_AT_ONCE;
+        let rest = self.small >= SMALL_PER_TURN;
         if rest {
             self.small = 0;
         }
@@ -239,7 +239,7 @@ mod tests {
 
     /// A flood of any kind of frame, at any rate, with responses in pieces of any size.
     #[test]
-    fn floods_are_told_whatever_their_pace() {
+    fn floods_are_detected_at_any_rate() {
         let kinds = [(PING, 8), (SETTINGS, 0), (2, 5), (WINDOW_UPDATE, 4), (DATA, 0), (99, 3)];
         for (kind, length) in kinds {
             for at_once in [1, 2, 3, 10, 100, 1_001] {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn resets_by_either_side_are_told() {
+    fn resets_by_either_side_are_detected() {
         for (ours, theirs) in [(0, 201), (201, 0), (100, 101)] {
             let mut tally = tally();
             for _ in 0..ours {

@@ -134,7 +134,7 @@ impl<S> Front<S> {
             Framing::Length(0) => State::Head,
             Framing::Length(length) => State::Body(length),
             Framing::Chunked => State::Chunked(Chunks::START),
-            Framing::Handshake => State::Held,
+            Framing::WebSocketHandshake => State::Held,
         };
         self.client.held.set(self.state == State::Held);
         self.client.pulse.head_ends();

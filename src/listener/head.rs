@@ -19,7 +19,7 @@ pub enum Framing {
     /// After the last chunk.
     Chunked,
     /// There is no body, and the bytes after the head may belong to another protocol: the request asks for WebSocket.
-    Handshake,
+    WebSocketHandshake,
 }
 
 /// Searches for the end of a head while its bytes arrive.
@@ -77,7 +77,7 @@ pub fn judge(head: &[u8], limits: &Limits) -> Result<Framing, HeadFault> {
         return Err(HeadFault::TooManyFields);
     }
     match (seen.coding, seen.length) {
-        (false, None | Some(0)) if seen.websocket && version == Version::Http11 => Ok(Framing::Handshake),
+        (false, None | Some(0)) if seen.websocket && version == Version::Http11 => Ok(Framing::WebSocketHandshake),
         (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         (true, None) if version == Version::Http11 => Ok(Framing::Chunked),
         (true, _) => Err(HeadFault::Coding),

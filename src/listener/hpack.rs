@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_holds_no_more_than_it_may() {
+    fn the_table_stays_within_its_limit() {
         let mut decoder = Decoder::default();
         for count in 0..200_u32 {
             let mut block = vec![0x40, 1, b'a', 100];

@@ -16,36 +16,36 @@ use tokio::time::{Instant, sleep};
 use crate::client::{Ending, Pulse};
 use crate::limits::Place;
 
-/// Timeout of the whole. Together with [`MOST`] it allows uploads of 11 MiB at 3 Mbit/s.
-const IN_ALL: Duration = Duration::from_secs(30);
+/// Timeout of the whole. Together with [`MAX_BYTES`] it allows uploads of 11 MiB at 3 Mbit/s.
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Timeout without a byte.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of the whole during a shutdown.
-const WHEN_STOPPING: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of bytes.
-const MOST: usize = 128 << 20;
+const MAX_BYTES: usize = 128 << 20;
 /// Size of one read in bytes.
-const AT_ONCE: usize = 16 << 10;
+const READ_SIZE: usize = 16 << 10;
 
 /// Reads until the client closes its direction, a limit is reached, or the place is evicted.
 pub async fn linger<S: AsyncRead + Unpin>(mut stream: S, pulse: &Pulse, mut place: Place) {
     tokio::select! {
         biased;
-        () = place.taken_away() => {}
+        () = place.evicted() => {}
         () = throw_away(&mut stream, pulse) => {}
     }
 }
 
 async fn throw_away<S: AsyncRead + Unpin>(stream: &mut S, pulse: &Pulse) {
-    let (mut end, mut silence) = (pin!(sleep(IN_ALL)), pin!(sleep(SILENCE)));
-    let (mut left, mut stops) = (MOST, false);
+    let (mut end, mut silence) = (pin!(sleep(TIMEOUT)), pin!(sleep(SILENCE_TIMEOUT)));
+    let (mut left, mut stops) = (MAX_BYTES, false);
     std::future::poll_fn(|cx| {
         match pulse.ending(cx.waker()) {
             Ending::Not => {}
             Ending::Gracefully if stops => {}
             Ending::Gracefully => {
                 stops = true;
-                end.as_mut().reset(Instant::now() + WHEN_STOPPING);
+                end.as_mut().reset(Instant::now() + SHUTDOWN_TIMEOUT);
             }
             Ending::Now => return Poll::Ready(()),
         }
@@ -57,7 +57,7 @@ async fn throw_away<S: AsyncRead + Unpin>(stream: &mut S, pulse: &Pulse) {
             if count == 0 || left == 0 {
                 return Poll::Ready(());
             }
-            silence.as_mut().reset(Instant::now() + SILENCE);
+            silence.as_mut().reset(Instant::now() + SILENCE_TIMEOUT);
         }
         silence.as_mut().poll(cx)
     })
@@ -66,7 +66,7 @@ async fn throw_away<S: AsyncRead + Unpin>(stream: &mut S, pulse: &Pulse) {
 
 /// Reads some bytes; returns 0 at the end and after an error.
 fn poll_some<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Poll<usize> {
-    let mut scratch = [MaybeUninit::uninit(); AT_ONCE];
+    let mut scratch = [MaybeUninit::uninit(); READ_SIZE];
     let mut buf = ReadBuf::uninit(&mut scratch);
     let read = ready!(Pin::new(stream).poll_read(cx, &mut buf));
     Poll::Ready(if read.is_err() { 0 } else { buf.filled().len() })

@@ -57,13 +57,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    // Connections have it from their listener. Without it a client whose machine has vanished from a silent stream
-    // would stay for ever.
+    // Accepted connections inherit TCP keep-alive from the listening socket. Without it, a silent stream to a machine
+    // that has vanished would stay open forever.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))
 }
 
-/// Is somebody listening there already? `SO_REUSEPORT` lets two processes of one user share a port without a word,
-/// which is not what somebody means who starts a second gateway.
+/// Checks that no other process listens on this address. `SO_REUSEPORT` lets two processes of one user share a port
+/// silently, so a second gateway started by mistake would take part of the traffic.
 ///
 /// # Errors
 /// `AddrInUse` if a process listens there, and any other error of binding.

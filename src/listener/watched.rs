@@ -24,7 +24,7 @@ use crate::config::settings::Limits;
 /// Length of the client's connection preface (RFC 9113 §3.4).
 const PREFACE: usize = 24;
 /// Maximum length of a frame: the default, since no other value is announced (RFC 9113 §6.5.2).
-const LONGEST: usize = 16_384;
+const MAX_FRAME: usize = 16_384;
 /// A header block may be this much longer than the limit of heads; the library then refuses it.
 const BLOCK: usize = 4;
 /// Maximum number of frames of one header block.
@@ -84,7 +84,7 @@ impl<S> Watched<S> {
             walk: Walk::behind(PREFACE),
             greeting: Greeting::Awaited,
             tally: Tally::new(pulse.now()),
-            longest: limits.header_bytes.saturating_mul(BLOCK).saturating_add(LONGEST),
+            longest: limits.header_bytes.saturating_mul(BLOCK).saturating_add(MAX_FRAME),
             blocks: Blocks::new(limits),
             block: Block::default(),
             out: Vec::new(),
@@ -142,7 +142,7 @@ impl<S> Watched<S> {
         if continues && (frame.kind != CONTINUATION || self.block.first.is_none_or(|f| f.stream != frame.stream)) {
             return Err(Reason::PROTOCOL_ERROR);
         }
-        if continues || (frame.kind == HEADERS && frame.length <= LONGEST) {
+        if continues || (frame.kind == HEADERS && frame.length <= MAX_FRAME) {
             if !continues {
                 self.block.begin(frame);
                 self.pulse.head_begins();
@@ -199,7 +199,7 @@ impl<S> Watched<S> {
         if self.given == self.out.len() {
             self.given = 0;
             self.out.clear();
-            self.out.shrink_to(LONGEST);
+            self.out.shrink_to(MAX_FRAME);
         }
         some
     }
@@ -220,7 +220,7 @@ impl Block {
     /// Frees the memory of unusually long blocks.
     fn forget(&mut self) {
         for bytes in [&mut self.raw, &mut self.fields] {
-            if bytes.capacity() > LONGEST {
+            if bytes.capacity() > MAX_FRAME {
                 *bytes = Vec::new();
             }
         }
@@ -250,7 +250,7 @@ impl Block {
 
 /// Writes a header block that replaces the one which began with the frame `first`.
 fn write_block(out: &mut Vec<u8>, first: Frame, fields: &[u8]) {
-    let mut pieces = fields.chunks(LONGEST).peekable();
+    let mut pieces = fields.chunks(MAX_FRAME).peekable();
     let mut frame = Frame { flags: first.flags & END_STREAM, ..first };
     // A replaced block is never empty.
     while let Some(piece) = pieces.next() {

@@ -16,7 +16,7 @@ use crate::store::{
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
 
 /// Maximum number of tokens on the account page.
-const SHOWN: u32 = 200;
+const MAX_SHOWN: u32 = 200;
 
 /// A signed-in user who confirms an action with the password.
 pub struct Confirmed {
@@ -106,8 +106,8 @@ impl LoginService {
         .await
     }
 
-    /// Returns the typed username if a user has exactly this name, otherwise its NFKC normal form. Django's login form
-    /// always normalises: keyboards and operating systems produce full-width and decomposed characters.
+    /// Returns the entered username if a user has exactly this name, otherwise its NFKC normal form. Django's login
+    /// form always normalises: keyboards and operating systems produce full-width and decomposed characters.
     async fn meant_by<'n>(&self, typed: &'n str) -> Result<Cow<'n, str>, LoginFailure> {
         if is_nfkc(typed) || self.store.accounts.find(typed).await.map_err(|error| unavailable(&error))?.is_some() {
             return Ok(typed.into());
@@ -141,7 +141,8 @@ impl LoginService {
 
     async fn tokens_of(&self, owner: SubjectId) -> Result<Vec<TokenDetails>, LoginFailure> {
         let filter = TokenFilter { owner: Some(owner), live: true };
-        let tokens = self.store.ledger.list(filter, Page::first(SHOWN)).await.map_err(|error| unavailable(&error))?;
+        let tokens =
+            self.store.ledger.list(filter, Page::first(MAX_SHOWN)).await.map_err(|error| unavailable(&error))?;
         Ok(tokens.into_iter().collect())
     }
 

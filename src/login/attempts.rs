@@ -201,7 +201,7 @@ mod tests {
             assert!(now(third.as_mut()).is_none(), "the other may still be right");
             drop(other);
             assert!(now(third).unwrap().is_err());
-            assert!(begin(&attempts, "alice").is_none(), "at once, since nobody is under way");
+            assert!(begin(&attempts, "alice").is_none(), "at once, since no attempt is undecided");
             assert!(attempts.under_way().is_empty());
         }
     }

@@ -47,7 +47,7 @@ pub struct LoginPage<'a> {
     pub seal: FormSeal<'a>,
     /// The page after the login; empty: the account page.
     pub next: &'a str,
-    /// The username that was typed before.
+    /// The username that was entered before.
     pub user: &'a str,
     pub notice: &'a Notice<'a>,
 }

@@ -21,9 +21,9 @@ use crate::token::{SubjectId, TokenKey};
 /// Maximum number of queued logins.
 const QUEUE: usize = 64;
 /// Maximum number of concurrent logins. Nearly all of them have failed and wait for `login.failed_after`.
-const IN_FLIGHT: usize = 512;
+const MAX_CONCURRENT: usize = 512;
 /// Longest `Retry-After` when the queue is full: about the time that the queued logins need.
-const SOON: u64 = 4;
+const MAX_RETRY_AFTER: u64 = 4;
 
 /// Why a login or an account action failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +69,7 @@ impl IssuerHandle {
     }
 
     /// Checks the password of a user who is signed in. It is rate-limited and takes its time like every login, but
-    /// attempts by strangers on the same name do not count against it.
+    /// failed attempts of other clients with the same name do not count.
     ///
     /// # Errors
     /// [`LoginFailure`].
@@ -105,7 +105,7 @@ pub struct Issuer {
     errands: mpsc::Receiver<Errand>,
 }
 
-/// What every login job needs.
+/// The dependencies of a login job.
 pub(super) struct LoginService {
     pub(super) store: Store,
     /// The interface through which users log in; it appears in the audit trail.
@@ -130,7 +130,7 @@ impl Issuer {
         loop {
             tokio::select! {
                 Some(_) = under_way.join_next() => {}
-                errand = self.errands.recv(), if under_way.len() < IN_FLIGHT => {
+                errand = self.errands.recv(), if under_way.len() < MAX_CONCURRENT => {
                     let Some(errand) = errand else { break };
                     under_way.spawn(errand(Arc::clone(&self.service)));
                 }
@@ -207,7 +207,7 @@ impl LoginService {
 /// The `Retry-After` for a full queue, spread over several seconds so that clients do not all return at once.
 fn soon() -> Duration {
     static TURN: AtomicU64 = AtomicU64::new(0);
-    Duration::from_secs(1 + TURN.fetch_add(1, Ordering::Relaxed) % SOON)
+    Duration::from_secs(1 + TURN.fetch_add(1, Ordering::Relaxed) % MAX_RETRY_AFTER)
 }
 
 pub(super) fn account_failure(error: &AccountError) -> LoginFailure {
@@ -250,11 +250,11 @@ pub(super) fn unavailable(error: &(dyn std::error::Error + 'static)) -> LoginFai
 mod tests {
     use std::collections::HashSet;
 
-    use super::{SOON, soon};
+    use super::{MAX_RETRY_AFTER, soon};
 
     #[test]
     fn clients_that_are_refused_together_get_different_delays() {
-        let told: HashSet<_> = (0..SOON).map(|_| soon().as_secs()).collect();
-        assert!(told.iter().all(|seconds| (1..=SOON).contains(seconds)) && told.len() > 1, "{told:?}");
+        let told: HashSet<_> = (0..MAX_RETRY_AFTER).map(|_| soon().as_secs()).collect();
+        assert!(told.iter().all(|seconds| (1..=MAX_RETRY_AFTER).contains(seconds)) && told.len() > 1, "{told:?}");
     }
 }

@@ -1,9 +1,9 @@
 //! Logins: tokens and sessions for a username and a password.
 //!
 //! The [`Issuer`] runs in the control half: it checks the rate limits (`attempts`), compares the password, and fetches
-//! or creates the token. It also carries out what a user asks for on the account page (`account`). `form` parses what
-//! clients send, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a
-//! request and stand in `gateway/login.rs` and `gateway/pages/`.
+//! or creates the token. It also performs the actions of the account page (`account`). `form` parses the bodies of
+//! clients, and `html` renders the pages; both are pure. The endpoint and the pages themselves are steps of a request:
+//! see `gateway/login.rs` and `gateway/pages/`.
 
 mod account;
 mod attempts;

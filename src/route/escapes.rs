@@ -8,7 +8,7 @@ use super::BadTarget;
 
 /// How many further times a path may be encoded. Applications put one URL into another, and sometimes that one into a
 /// third.
-const DEEPEST: usize = 4;
+const MAX_ENCODINGS: usize = 4;
 
 /// How [`Escapes::decoded`] writes an encoded slash.
 const SLASH: &[u8] = b"%2F";
@@ -35,7 +35,7 @@ pub(super) fn decode(raw: &str) -> Result<Escapes, BadTarget> {
     let mut others = if has_slash { vec![decode_once(raw, b"/")?] } else { Vec::new() };
     let mut has_percent = false;
     while let Some((again, of_delimiter)) = decode_again(others.last().unwrap_or(&decoded))? {
-        if others.len() >= DEEPEST {
+        if others.len() >= MAX_ENCODINGS {
             return Err(BadTarget::DoubleEncoding);
         }
         has_percent |= of_delimiter;
@@ -139,14 +139,14 @@ mod tests {
         for depth in 0..20 {
             let raw = format!("/a%{}2f", "25".repeat(depth));
             let is_read = decode(&raw).is_ok();
-            assert_eq!(is_read, depth <= DEEPEST, "{raw}");
+            assert_eq!(is_read, depth <= MAX_ENCODINGS, "{raw}");
         }
     }
 
     #[test]
     fn a_forbidden_byte_is_found_however_often_it_is_encoded() {
         for byte in ["5c", "5C", "00", "0d", "7f"] {
-            for depth in 0..=DEEPEST {
+            for depth in 0..=MAX_ENCODINGS {
                 let raw = format!("/a%{}{byte}", "25".repeat(depth));
                 let fault = if depth == 0 { BadTarget::HiddenByte } else { BadTarget::DoubleEncoding };
                 assert_eq!(decode(&raw).err(), Some(fault), "{raw}");

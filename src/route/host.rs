@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::server_names::plain;
 
 /// Longest DNS name in characters (RFC 1035 §2.3.4, written with dots).
-const LONGEST: usize = 253;
+const MAX_NAME: usize = 253;
 
 /// Host and port of an authority; `None` if it is malformed.
 ///
@@ -46,7 +46,7 @@ fn is_host(name: &str) -> bool {
         after_dot = dot;
     }
     // `after_dot` is still true for the empty name, and for a name that ends in two dots.
-    !after_dot && name.len() <= LONGEST && (!ends_in_a_number(name) || name.parse::<Ipv4Addr>().is_ok())
+    !after_dot && name.len() <= MAX_NAME && (!ends_in_a_number(name) || name.parse::<Ipv4Addr>().is_ok())
 }
 
 /// Whether some resolvers take it for an address, such as `127.1`, `0x7f.1`, `2130706433`.

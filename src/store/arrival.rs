@@ -48,7 +48,7 @@ pub struct ArrivingToken {
     /// When it expires in the other system; `None`: never.
     pub expires: Option<Timestamp>,
     /// Why it must not be imported as valid.
-    pub withheld: Option<NotImportable>,
+    pub not_importable: Option<NotImportable>,
 }
 
 /// Why a token of another system must not be valid in our store.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use async_trait::async_trait;
 
-use super::{Listing, Place, Store, StoreError};
+use super::{Listing, PagePosition, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenId};
 
@@ -121,7 +121,7 @@ pub struct AuditQuery {
     /// Only entries before this time.
     pub until: Option<Timestamp>,
     /// The position of the page.
-    pub place: Place,
+    pub position: PagePosition,
     /// Maximum number of entries.
     pub limit: u32,
 }

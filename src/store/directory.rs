@@ -1,6 +1,6 @@
 //! Lists of users and tokens for administrators: search, filters, order, pages.
 //!
-//! Keyset pagination: a page starts after an entry or ends before one ([`Place`]), never at an offset. So every page
+//! Keyset pagination: a page starts after an entry or ends before one ([`PagePosition`]), never at an offset. So every page
 //! costs the same, however long the list is. Each combination of filters uses an index.
 
 use std::fmt;
@@ -13,10 +13,10 @@ use super::{StoreError, TokenDetails, TokenKind, User};
 use crate::clock::Timestamp;
 use crate::token::SubjectId;
 
-/// Maximum length of the text of a [`Place`].
-const LONGEST_PLACE: usize = 2_048;
+/// Maximum length of the text of a [`PagePosition`].
+const MAX_POSITION: usize = 2_048;
 
-/// Precedes the text of a [`Place::Before`].
+/// Precedes the text of a [`PagePosition::Before`].
 const BEFORE: &str = "-";
 
 /// Searches users and tokens.
@@ -71,15 +71,15 @@ impl PasswordMark {
 pub struct Listing<T> {
     /// The entries.
     pub entries: Vec<T>,
-    /// The previous page; [`Place::Start`]: there is none.
-    pub previous: Place,
-    /// The next page; [`Place::Start`]: there is none.
-    pub next: Place,
+    /// The previous page; [`PagePosition::Start`]: there is none.
+    pub previous: PagePosition,
+    /// The next page; [`PagePosition::Start`]: there is none.
+    pub next: PagePosition,
 }
 
 /// The position of a page. Its text form is valid only for the list that returned it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum PagePosition {
     /// The page starts with the first entry.
     #[default]
     Start,
@@ -113,10 +113,10 @@ pub enum SortKey {
     Number(i64),
 }
 
-/// The error for a text that is not a valid [`Place`].
+/// The error for a text that is not a valid [`PagePosition`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this page link is no longer valid; start at the first page")]
-pub struct NoPlace;
+pub struct BadPosition;
 
 /// The order of users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub struct UserQuery {
     /// The order.
     pub order: UserOrder,
     /// The position of the page.
-    pub place: Place,
+    pub position: PagePosition,
     /// Maximum number of entries.
     pub limit: u32,
 }
@@ -186,7 +186,7 @@ pub struct TokenQuery {
     /// Only tokens of users who are neither staff nor superusers.
     pub ordinary: bool,
     /// The position of the page.
-    pub place: Place,
+    pub position: PagePosition,
     /// Maximum number of entries.
     pub limit: u32,
 }
@@ -228,29 +228,35 @@ impl TokenView {
 
 impl<T> Listing<T> {
     /// Creates a page of at most `limit` entries; `entries` has one more if the list continues.
-    pub(super) fn cut(mut entries: Vec<T>, limit: u32, place: &Place, mark: impl Fn(&T) -> Mark) -> Listing<T> {
+    pub(super) fn cut(
+        mut entries: Vec<T>,
+        limit: u32,
+        position: &PagePosition,
+        mark: impl Fn(&T) -> Mark,
+    ) -> Listing<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = entries.len() > limit;
-        let (has_previous, has_next) = match place {
-            Place::Start => (false, more),
-            Place::Behind(_) => (true, more),
-            Place::Before(_) => (more, true),
+        let (has_previous, has_next) = match position {
+            PagePosition::Start => (false, more),
+            PagePosition::Behind(_) => (true, more),
+            PagePosition::Before(_) => (more, true),
         };
-        if matches!(place, Place::Before(_)) {
+        if matches!(position, PagePosition::Before(_)) {
             entries.drain(..entries.len().saturating_sub(limit));
         } else {
             entries.truncate(limit);
         }
         let first = entries.first().filter(|_| has_previous);
-        let previous = first.map_or(Place::Start, |entry| Place::Before(mark(entry)));
+        let previous = first.map_or(PagePosition::Start, |entry| PagePosition::Before(mark(entry)));
         let last = entries.last().filter(|_| has_next);
-        let next = last.map_or(Place::Start, |entry| Place::Behind(mark(entry)));
+        let next = last.map_or(PagePosition::Start, |entry| PagePosition::Behind(mark(entry)));
         Listing { entries, previous, next }
     }
 
     /// Whether fewer entries than a full page precede the position. Then the first page is shown.
-    pub(super) fn falls_short(&self, limit: u32, place: &Place) -> bool {
-        matches!(place, Place::Before(_)) && u32::try_from(self.entries.len()).is_ok_and(|found| found < limit)
+    pub(super) fn falls_short(&self, limit: u32, position: &PagePosition) -> bool {
+        matches!(position, PagePosition::Before(_))
+            && u32::try_from(self.entries.len()).is_ok_and(|found| found < limit)
     }
 
     pub(super) fn map<U, E>(self, each: impl FnMut(T) -> Result<U, E>) -> Result<Listing<U>, E> {
@@ -259,22 +265,22 @@ impl<T> Listing<T> {
     }
 }
 
-impl Place {
+impl PagePosition {
     /// Whether the position belongs to this list.
     pub fn suits(&self, wanted: ListId) -> bool {
         match self {
-            Place::Start => true,
-            Place::Behind(mark) | Place::Before(mark) => mark.list == wanted,
+            PagePosition::Start => true,
+            PagePosition::Behind(mark) | PagePosition::Before(mark) => mark.list == wanted,
         }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for PagePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (way, Mark { list, key, id }) = match self {
-            Place::Start => return Ok(()),
-            Place::Behind(mark) => ("", mark),
-            Place::Before(mark) => (BEFORE, mark),
+            PagePosition::Start => return Ok(()),
+            PagePosition::Behind(mark) => ("", mark),
+            PagePosition::Before(mark) => (BEFORE, mark),
         };
         let text = match key {
             SortKey::Text(text) => format!("{way}{}{id}.{text}", list.0),
@@ -284,33 +290,35 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
-    type Err = NoPlace;
+impl FromStr for PagePosition {
+    type Err = BadPosition;
 
-    fn from_str(text: &str) -> Result<Place, NoPlace> {
+    fn from_str(text: &str) -> Result<PagePosition, BadPosition> {
         if text.is_empty() {
-            return Ok(Place::Start);
+            return Ok(PagePosition::Start);
         }
-        if text.len() > LONGEST_PLACE {
-            return Err(NoPlace);
+        if text.len() > MAX_POSITION {
+            return Err(BadPosition);
         }
-        let text =
-            Base64UrlUnpadded::decode_vec(text).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or(NoPlace)?;
+        let text = Base64UrlUnpadded::decode_vec(text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .ok_or(BadPosition)?;
         let (before, text) = text.strip_prefix(BEFORE).map_or((false, &*text), |rest| (true, rest));
         let mut rest = text.chars();
-        let list = rest.next().filter(|letter| ListId::LETTERS.contains(letter)).map(ListId).ok_or(NoPlace)?;
+        let list = rest.next().filter(|letter| ListId::LETTERS.contains(letter)).map(ListId).ok_or(BadPosition)?;
         let rest = rest.as_str();
-        let (id, key) = rest.split_once('.').ok_or(NoPlace)?;
-        let id = id.parse().map_err(|_| NoPlace)?;
+        let (id, key) = rest.split_once('.').ok_or(BadPosition)?;
+        let id = id.parse().map_err(|_| BadPosition)?;
         let key = if list != ListId::USERS_BY_NAME {
-            SortKey::Number(key.parse().map_err(|_| NoPlace)?)
+            SortKey::Number(key.parse().map_err(|_| BadPosition)?)
         } else if key.contains('\0') {
-            return Err(NoPlace);
+            return Err(BadPosition);
         } else {
             SortKey::Text(key.to_owned())
         };
         let mark = Mark { list, key, id };
-        Ok(if before { Place::Before(mark) } else { Place::Behind(mark) })
+        Ok(if before { PagePosition::Before(mark) } else { PagePosition::Behind(mark) })
     }
 }
 
@@ -319,7 +327,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_parsed_as_it_was_written() {
+    fn a_position_is_parsed_as_it_was_written() {
         let (texts, numbers) = (UserOrder::Name.list(), TokenView::Exposed.list());
         for (list, key) in [
             (texts, SortKey::Text("zoë.x\n".to_owned())),
@@ -327,15 +335,15 @@ mod tests {
             (numbers, SortKey::Number(-5)),
         ] {
             let mark = Mark { list, key, id: 7 };
-            for place in [Place::Behind(mark.clone()), Place::Before(mark)] {
-                assert_eq!(place.to_string().parse(), Ok(place));
+            for position in [PagePosition::Behind(mark.clone()), PagePosition::Before(mark)] {
+                assert_eq!(position.to_string().parse(), Ok(position));
             }
         }
-        assert_eq!("".parse(), Ok(Place::Start));
+        assert_eq!("".parse(), Ok(PagePosition::Start));
     }
 
     #[test]
-    fn a_malformed_place_is_refused() {
+    fn a_malformed_position_is_refused() {
         let written = |text: &str| Base64UrlUnpadded::encode_string(text.as_bytes());
         for bad in [
             "!",
@@ -349,8 +357,8 @@ mod tests {
             &written("-"),
             &written("--c1.2"),
         ] {
-            assert_eq!(bad.parse::<Place>(), Err(NoPlace), "{bad}");
+            assert_eq!(bad.parse::<PagePosition>(), Err(BadPosition), "{bad}");
         }
-        assert_eq!("A".repeat(4_096).parse::<Place>(), Err(NoPlace));
+        assert_eq!("A".repeat(4_096).parse::<PagePosition>(), Err(BadPosition));
     }
 }

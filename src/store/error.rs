@@ -149,7 +149,7 @@ pub enum AccountError {
     #[error("user {0} does not exist")]
     UnknownUser(SubjectId),
     /// Another user has this name.
-    #[error("user {0} exists")]
+    #[error("user {0} already exists")]
     NameTaken(String),
     /// Another user has this id.
     #[error("a user with the id {0} already exists")]

@@ -60,7 +60,7 @@ pub enum KeyFileError {
         length: u64,
     },
     /// The cryptographic library failed.
-    #[error("no subkey could be made from the key file")]
+    #[error("no subkey could be derived from the key file")]
     NoSubkey,
 }
 

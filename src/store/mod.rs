@@ -43,8 +43,8 @@ pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use batch::{Batch, Unreadable};
 pub use changes::{Changes, Cursor, TokenEvent};
 pub use directory::{
-    Directory, ListId, Listing, Mark, NoPlace, PasswordMark, Place, SortKey, TokenQuery, TokenView, UserOrder,
-    UserQuery,
+    BadPosition, Directory, ListId, Listing, Mark, PagePosition, PasswordMark, SortKey, TokenQuery, TokenView,
+    UserOrder, UserQuery,
 };
 pub use django::{Arrivals, DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};

@@ -14,11 +14,11 @@ use super::StoreError;
 use super::error::unavailable;
 
 /// The idle timeout: shorter than the usual connection tracking of firewalls.
-const IDLE: Duration = Duration::from_secs(240);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The pause after a failed connect. Without it, thousands of attempts per second from many gateways would delay the
 /// server's recovery.
-const REST: Duration = Duration::from_millis(100);
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates connections.
 pub(super) trait Server: Send + Sync + 'static {
@@ -86,7 +86,7 @@ impl<S: Server> Pool<S> {
 
     async fn connect(&self) -> Result<S::Connection, StoreError> {
         let last_failure = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if last_failure().is_some_and(|at| at.elapsed() < REST) {
+        if last_failure().is_some_and(|at| at.elapsed() < CONNECT_PAUSE) {
             return Err(unavailable(JustFailed));
         }
         let connected = tokio::time::timeout(self.timeout, self.server.connect()).await;
@@ -97,7 +97,7 @@ impl<S: Server> Pool<S> {
 
     fn take_idle(&self) -> Option<S::Connection> {
         self.with_idle(|idle| {
-            idle.retain(|idle| idle.since.elapsed() < IDLE);
+            idle.retain(|idle| idle.since.elapsed() < IDLE_TIMEOUT);
             idle.pop().map(|idle| idle.connection)
         })
     }

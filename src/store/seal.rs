@@ -18,7 +18,7 @@ const CHECK: &[u8] = b"tokengate store";
 /// The error for a sealed value that does not open: damaged, of another token, or under another key. Deliberately not
 /// more specific.
 #[derive(Debug, thiserror::Error)]
-#[error("a sealed value does not open")]
+#[error("an encrypted value cannot be decrypted")]
 pub(super) struct Unsealable;
 
 /// Seals and opens with the subkeys of one key file.

@@ -4,13 +4,13 @@
 
 use super::password::Password;
 use crate::clock::Timestamp;
-use crate::identity::{LONGEST_VALUE, encode};
+use crate::identity::{MAX_VALUE, encode};
 use crate::token::{Account, SubjectId};
 
 /// Maximum length of a username, a personal name and a group name, as in Django.
-const LONGEST_NAME: usize = 150;
+const MAX_NAME: usize = 150;
 /// Maximum length of an e-mail address, as in Django.
-const LONGEST_EMAIL: usize = 254;
+const MAX_EMAIL: usize = 254;
 
 /// A user to create. [`NewUser::named`] fills in everything but the name.
 #[derive(Debug)]
@@ -191,12 +191,12 @@ impl DetailsChange {
 }
 
 fn check_email(email: &str) -> Result<(), InvalidUser> {
-    let fits = is_plain(email, LONGEST_EMAIL) && encode(email, b"").len() <= LONGEST_VALUE;
+    let fits = is_plain(email, MAX_EMAIL) && encode(email, b"").len() <= MAX_VALUE;
     if fits { Ok(()) } else { Err(InvalidUser::Email) }
 }
 
 fn check_personal_name(name: &str) -> Result<(), InvalidUser> {
-    if is_plain(name, LONGEST_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
+    if is_plain(name, MAX_NAME) { Ok(()) } else { Err(InvalidUser::PersonalName) }
 }
 
 /// Validates a username: two different users must not have names that look the same.
@@ -206,17 +206,17 @@ fn check_name(name: &str) -> Result<(), InvalidUser> {
 }
 
 fn check_former_name(name: &str) -> Result<(), InvalidUser> {
-    let fits = is_label(name, LONGEST_NAME) && encode(name, b"").len() <= LONGEST_VALUE;
+    let fits = is_label(name, MAX_NAME) && encode(name, b"").len() <= MAX_VALUE;
     if fits { Ok(()) } else { Err(InvalidUser::Name) }
 }
 
 pub(super) fn check_groups(groups: &[String]) -> Result<(), InvalidUser> {
-    if !groups.iter().all(|group| is_label(group, LONGEST_NAME)) {
+    if !groups.iter().all(|group| is_label(group, MAX_NAME)) {
         return Err(InvalidUser::Group);
     }
     // Encoded as in identity.rs: commas within a name are encoded, one comma separates names.
     let encoded: usize = groups.iter().map(|group| encode(group, b",").len() + 1).sum();
-    if encoded > LONGEST_VALUE + 1 { Err(InvalidUser::Groups) } else { Ok(()) }
+    if encoded > MAX_VALUE + 1 { Err(InvalidUser::Groups) } else { Ok(()) }
 }
 
 /// Whether a name is neither empty nor only white space.

@@ -19,17 +19,17 @@ use super::recorder::Recorder;
 use super::second_text::SecondText;
 
 /// The size at which a buffer is passed on: large enough to make that rare, small enough for a CPU cache.
-const FULL: usize = 32 << 10;
+const FLUSH_SIZE: usize = 32 << 10;
 
 /// Extra room for the line that exceeds that size.
-const SLACK: usize = 4 << 10;
+const LINE_RESERVE: usize = 4 << 10;
 
 /// Maximum number of full buffers in the queue, for all workers together: some 2 MiB, a second's worth on a busy
 /// machine.
-const WAITING: usize = 64;
+const MAX_QUEUED: usize = 64;
 
 /// Maximum number of empty buffers waiting for their worker.
-const SPARE: usize = 4;
+const MAX_EMPTY_BUFFERS: usize = 4;
 
 /// The format of the lines of all workers, which a reload can change. Off: no lines are written.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +97,7 @@ impl AccessLog {
         let State { buffer, lines, second } = &mut *state;
         entry.write(buffer, format, second);
         *lines += 1;
-        if buffer.len() >= FULL {
+        if buffer.len() >= FLUSH_SIZE {
             self.hand_over(&mut state);
         }
     }
@@ -116,7 +116,7 @@ impl AccessLog {
         let lines = mem::take(&mut state.lines);
         let batch = Batch { bytes: mem::take(&mut state.buffer), lines, home: Arc::clone(&self.home) };
         state.buffer = match self.queue.try_send(batch) {
-            Ok(()) => self.spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(FULL + SLACK)),
+            Ok(()) => self.spares.try_recv().unwrap_or_else(|_| Vec::with_capacity(FLUSH_SIZE + LINE_RESERVE)),
             Err(TrySendError::Full(mut refused) | TrySendError::Disconnected(mut refused)) => {
                 self.recorder.log_lines_dropped(lines);
                 refused.bytes.clear();
@@ -147,7 +147,7 @@ impl LogWriter {
     /// # Errors
     /// If the system cannot start a thread.
     pub fn start(sink: impl Write + Send + 'static, format: AccessLogFormat) -> io::Result<LogWriter> {
-        let (queue, batches) = mpsc::sync_channel(WAITING);
+        let (queue, batches) = mpsc::sync_channel(MAX_QUEUED);
         let (end, ended) = mpsc::sync_channel(0);
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             write_batches(sink, &batches);
@@ -158,7 +158,7 @@ impl LogWriter {
 
     /// Creates the log of one worker, which counts dropped lines in `recorder`.
     pub fn worker(&self, recorder: &Arc<Recorder>) -> AccessLog {
-        let (to_worker, spares) = mpsc::sync_channel(SPARE);
+        let (to_worker, spares) = mpsc::sync_channel(MAX_EMPTY_BUFFERS);
         let state = State { buffer: Vec::new(), lines: 0, second: SecondText::new() };
         AccessLog {
             format: self.format.clone(),
@@ -200,7 +200,7 @@ fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
             Err(error) => {
                 home.lost.fetch_add(lines, Ordering::Relaxed);
                 if outage.failed() {
-                    let lost = "lines are lost until it can";
+                    let lost = "lines are lost until it can be written again";
                     tracing::error!(code = "access_log_failed", %error, lost, "the access log cannot be written");
                 }
             }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_takes_nothing_costs_lines_and_no_time() {
+    fn a_blocked_sink_loses_lines_and_delays_no_worker() {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
         let writer = LogWriter::start(sink.clone(), text()).unwrap();

@@ -80,7 +80,7 @@ fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Res
     for certificate in &certificates {
         writeln!(page, "{name}{{certificate=\"{}\"}} {}", Label(&certificate.name), certificate.not_after)?;
     }
-    let (name, help) = ("tokengate_certificate_reload_ok", "Whether each certificate is that of its files.");
+    let (name, help) = ("tokengate_certificate_reload_ok", "Whether the certificate in use is the one in its files.");
     family(page, name, "gauge", help)?;
     for certificate in &certificates {
         let is_current = u8::from(certificate.is_current);
@@ -93,7 +93,7 @@ fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Res
 fn write_process(page: &mut String, recorders: &[Arc<Recorder>]) -> fmt::Result {
     type Read = fn(&Recorder) -> u64;
     let numbers: [(&str, &str, &str, Read); 6] = [
-        ("tokengate_connections_open", "gauge", "Client connections now open.", Recorder::connections_open),
+        ("tokengate_connections_open", "gauge", "Open client connections.", Recorder::connections_open),
         (
             "tokengate_connections_accepted_total",
             "counter",

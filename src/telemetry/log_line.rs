@@ -262,8 +262,8 @@ fn write_text(out: &mut Vec<u8>, text: &str, plain: bool) {
 
 /// Appends a number with at least `places` digits.
 fn write_decimal(out: &mut Vec<u8>, mut number: u64, places: usize) {
-    const LONGEST: usize = 20; // digits of u64::MAX
-    let mut digits = [b'0'; LONGEST];
+    const MAX_DIGITS: usize = 20; // digits of u64::MAX
+    let mut digits = [b'0'; MAX_DIGITS];
     let mut used = 0;
     for place in digits.iter_mut().rev() {
         if number == 0 {
@@ -273,7 +273,7 @@ fn write_decimal(out: &mut Vec<u8>, mut number: u64, places: usize) {
         number /= 10;
         used += 1;
     }
-    let start = LONGEST.saturating_sub(used.max(places));
+    let start = MAX_DIGITS.saturating_sub(used.max(places));
     out.extend_from_slice(digits.get(start..).unwrap_or_default());
 }
 
@@ -310,7 +310,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_line_tells_the_request_in_text() {
+    fn a_line_describes_the_request_in_text() {
         let wanted = "time=2026-11-24T05:53:04.023Z id=0001 peer=192.0.2.7:50123 http=2 method=GET path=/api/products/? \
                       status=200 outcome=forwarded route=products user_id=1001 user=alice token_id=7 bytes=4096 \
                       ms=12.345 upstream_ms=11.007\n";
@@ -329,7 +329,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_facts_are_omitted() {
         let peer = "[2001:db8::1]:9".parse().unwrap();
         let outcome = Outcome::BadFraming;
         let entry = Entry { peer, version: None, status: None, route: None, upstream: None, outcome, ..entry() };

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_is_counted_in_the_first_bucket_whose_bound_it_does_not_pass() {
+    fn a_duration_is_counted_in_the_first_bucket_whose_bound_it_does_not_exceed() {
         let table = [(0, 0), (100, 0), (101, 1), (1_000, 3), (1_001, 4), (60_000_000, 17), (60_000_001, 18)];
         for (micros, bucket) in table {
             let histogram = Histogram::default();

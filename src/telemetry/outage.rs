@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A dependency that keeps failing and recovering is logged at most this often.
-const QUIET: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The state of one dependency, and what was logged about it. All workers share one `Outage`, so that an outage is one
 /// log line and not one per worker. The caller writes the line when a method says so.
@@ -41,14 +41,14 @@ pub struct Ended {
 
 impl Outage {
     /// Records a failed attempt. Returns `true` if the caller should log it: the outage is new, and the end of the last
-    /// one was not logged within [`QUIET`].
+    /// one was not logged within [`LOG_INTERVAL`].
     #[must_use]
     pub fn failed(&self) -> bool {
         let (mut state, now) = (self.state(), Instant::now());
         self.failing.store(true, Ordering::Relaxed);
         state.since.get_or_insert(now);
         state.failures = state.failures.saturating_add(1);
-        let is_quiet = state.ended.is_some_and(|ended| now.duration_since(ended) < QUIET);
+        let is_quiet = state.ended.is_some_and(|ended| now.duration_since(ended) < LOG_INTERVAL);
         let tells = !state.told && !is_quiet;
         state.told |= tells;
         tells
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_is_told_once_at_its_beginning_and_once_at_its_end() {
+    async fn an_outage_is_logged_once_at_its_beginning_and_once_at_its_end() {
         let outage = Outage::default();
         assert_eq!(outage.succeeded(), None, "nothing had failed");
         let told: Vec<bool> = (0..1_000).map(|_| outage.failed()).collect();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_and_recovers_all_the_time_is_told_of_now_and_then() {
+    async fn a_dependency_that_keeps_failing_and_recovering_is_logged_rarely() {
         let outage = Outage::default();
         let (mut began, mut ended, mut failures) = (0, 0, 0);
         for _ in 0..1_000 {
@@ -118,13 +118,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_that_begins_in_the_quiet_time_is_told_of_behind_it() {
+    async fn an_outage_that_begins_in_the_quiet_time_is_logged_after_it() {
         let outage = Outage::default();
         assert!(outage.failed());
         assert!(outage.succeeded().is_some());
         assert!(!outage.failed());
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(LOG_INTERVAL).await;
         assert!(outage.failed());
-        assert_eq!(outage.succeeded(), Some(Ended { failures: 2, lasted: QUIET }));
+        assert_eq!(outage.succeeded(), Some(Ended { failures: 2, lasted: LOG_INTERVAL }));
     }
 }

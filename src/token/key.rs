@@ -9,7 +9,7 @@ use super::format::{self, TokenFormat};
 use super::{AuthMethod, TokenDigest};
 
 /// Maximum length of a key that may contain any characters: the width of `authtoken_token.key` in Django.
-const LONGEST_TEXT: usize = 40;
+const MAX_TEXT: usize = 40;
 
 /// Maximum length of the hint of a key without a prefix.
 const HINT: usize = 8;
@@ -42,7 +42,7 @@ impl<'a> ShownKey<'a> {
     /// [`MalformedToken`] for an empty or over-long text, for one with white space or control characters, and for one
     /// that has the shape of [`TokenFormat::Prefixed`] but not its checksum.
     pub fn parse(text: &'a str) -> Result<ShownKey<'a>, MalformedToken> {
-        let fits = is_short_text(text) || (text.len() <= TokenKey::LONGEST && is_token68(text));
+        let fits = is_short_text(text) || (text.len() <= TokenKey::MAX_LENGTH && is_token68(text));
         if !fits || format::is_misspelt(text) {
             return Err(MalformedToken);
         }
@@ -77,7 +77,7 @@ impl<'a> ShownKey<'a> {
 
 impl TokenKey {
     /// Maximum length in characters of a key in the alphabet of bearer tokens; other keys have at most 40.
-    pub const LONGEST: usize = 255;
+    pub const MAX_LENGTH: usize = 255;
 
     /// Accepts a text that could be a key.
     ///
@@ -132,7 +132,7 @@ pub struct TokenHint(Box<str>);
 
 impl TokenHint {
     /// Maximum length of a hint.
-    pub const LONGEST: usize = HINT + TokenFormat::PREFIX.len();
+    pub const MAX_LENGTH: usize = HINT + TokenFormat::PREFIX.len();
 
     /// Cuts the beginning of a key that a user typed or pasted to the length of a hint, for searches.
     pub fn sought(beginning: &str) -> TokenHint {
@@ -152,7 +152,7 @@ impl TokenHint {
 
 /// The maximum number of a key's characters that its hint shows.
 fn shown(key: &str) -> usize {
-    if key.starts_with(TokenFormat::PREFIX) { TokenHint::LONGEST } else { HINT }
+    if key.starts_with(TokenFormat::PREFIX) { TokenHint::MAX_LENGTH } else { HINT }
 }
 
 impl fmt::Display for TokenHint {
@@ -163,7 +163,7 @@ impl fmt::Display for TokenHint {
 
 /// Reports whether a text fits in Django's key column and is a single word of a header.
 fn is_short_text(text: &str) -> bool {
-    let fits = !text.is_empty() && text.len() <= LONGEST_TEXT * 4 && text.chars().count() <= LONGEST_TEXT;
+    let fits = !text.is_empty() && text.len() <= MAX_TEXT * 4 && text.chars().count() <= MAX_TEXT;
     fits && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 

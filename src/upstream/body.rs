@@ -19,7 +19,7 @@ use super::spool::Spooled;
 use crate::client::ClientBody;
 
 /// How many bytes a client can send before it reads the response: the window of a stream (`listener/serve.rs`).
-const AHEAD: u64 = 64 << 10;
+const WINDOW: u64 = 64 << 10;
 
 /// Why the gateway gave up a request body. The fault is not the endpoint's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,9 @@ impl fmt::Display for BodyFault {
         f.write_str(match self {
             BodyFault::TooLarge => "request body too large",
             BodyFault::TooSlow => "request body too slow",
-            BodyFault::Broken => "request body broken off",
-            BodyFault::NoRoom => "no room for the request body",
-            BodyFault::NotKept => "request body could not be kept",
+            BodyFault::Broken => "request body incomplete",
+            BodyFault::NoRoom => "the spool has no room for the request body",
+            BodyFault::NotKept => "request body could not be buffered",
         })
     }
 }
@@ -231,7 +231,7 @@ impl Drop for OutgoingBody {
                 .incoming
                 .size_hint()
                 .exact()
-                .is_none_or(|left| streaming.pace.taken().saturating_add(left) > AHEAD)
+                .is_none_or(|left| streaming.pace.taken().saturating_add(left) > WINDOW)
         {
             streaming.incoming.reset_on_drop();
         }

@@ -104,7 +104,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// The address at the other end; `None` for a Unix socket, and for a connection that is gone.
+    /// The address at the other end; `None` for a Unix socket, and for a connection that has ended.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().ok(),

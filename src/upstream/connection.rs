@@ -27,7 +27,7 @@ use crate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 const SHORT_READ: usize = 8 << 10;
 const LONG_READ: usize = 64 << 10;
 /// A buffer with less free space than this is grown before a read.
-const SCANT: usize = 1 << 10;
+const MIN_FREE: usize = 1 << 10;
 
 /// A connection to an endpoint. Dropping it closes the socket at once, even during an exchange.
 pub(super) struct Connection {
@@ -188,7 +188,7 @@ impl Connection {
             }
             return Poll::Pending;
         }
-        if self.buffer.capacity() - self.buffer.len() < SCANT {
+        if self.buffer.capacity() - self.buffer.len() < MIN_FREE {
             self.buffer.reserve(self.read);
         }
         let room = self.buffer.capacity() - self.buffer.len();

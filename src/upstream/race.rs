@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Delay before the next address is tried in parallel (recommended by RFC 8305 §5).
-const HEAD_START: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Returns the result of the first attempt that succeeded, and its address.
 ///
@@ -27,7 +27,7 @@ where
     let mut running: Vec<(SocketAddr, Pin<Box<F>>)> = Vec::new();
     let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
     loop {
-        let alone_until = Instant::now() + HEAD_START;
+        let alone_until = Instant::now() + ATTEMPT_DELAY;
         if let Some(address) = next.next() {
             running.push((address, Box::pin(dial(address))));
         } else if running.is_empty() {

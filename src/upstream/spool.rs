@@ -41,14 +41,14 @@ struct Shared {
 
 /// A request body that is being buffered.
 pub struct Gathering {
-    place: Place,
+    space: SpoolSpace,
     /// The part of the body that is not in the file.
     buffer: Vec<u8>,
     length: u64,
 }
 
 /// What one body uses of the spool: space, and a file if the body is long. Dropping it releases both.
-struct Place {
+struct SpoolSpace {
     spool: Spool,
     taken: u64,
     file: Option<File>,
@@ -57,7 +57,7 @@ struct Place {
 /// A short body; its space is released with the last of its bytes.
 struct InMemory {
     bytes: Vec<u8>,
-    _place: Place,
+    _space: SpoolSpace,
 }
 
 /// A long body that is being sent.
@@ -68,8 +68,8 @@ pub(super) struct Spooled {
 }
 
 enum Reading {
-    Next(Place),
-    UnderWay(JoinHandle<Result<(Place, Bytes), BodyFault>>),
+    Next(SpoolSpace),
+    UnderWay(JoinHandle<Result<(SpoolSpace, Bytes), BodyFault>>),
 }
 
 impl Spool {
@@ -96,8 +96,8 @@ impl Spool {
         if self.0.counts.spooled.get().saturating_add(expected) > self.0.most {
             return Err(BodyFault::NoRoom);
         }
-        let place = Place { spool: self.clone(), taken: 0, file: None };
-        Ok(Gathering { place, buffer: Vec::new(), length: 0 })
+        let space = SpoolSpace { spool: self.clone(), taken: 0, file: None };
+        Ok(Gathering { space, buffer: Vec::new(), length: 0 })
     }
 
     /// Converts the result of a file operation. Logs the begin and the end of each outage.
@@ -131,7 +131,7 @@ impl Gathering {
     /// [`BodyFault::NoRoom`] or [`BodyFault::NotKept`]; the body is given up.
     pub async fn push(mut self, piece: &[u8]) -> Result<Gathering, BodyFault> {
         let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
-        self.place.take(length)?;
+        self.space.take(length)?;
         if self.buffer.len().saturating_add(piece.len()) > IN_MEMORY {
             self = self.off_the_worker(Gathering::spill).await?;
         }
@@ -145,19 +145,19 @@ impl Gathering {
     /// # Errors
     /// [`BodyFault::NotKept`].
     pub async fn finish(mut self) -> Result<OutgoingBody, BodyFault> {
-        if self.place.file.is_none() {
-            let whole = InMemory { bytes: self.buffer, _place: self.place };
+        if self.space.file.is_none() {
+            let whole = InMemory { bytes: self.buffer, _space: self.space };
             return Ok(OutgoingBody::full(Bytes::from_owner(whole)));
         }
         self = self.off_the_worker(|this| this.spill().and_then(|()| this.rewind())).await?;
-        Ok(OutgoingBody::spooled(Spooled { left: self.length, reading: Some(Reading::Next(self.place)) }))
+        Ok(OutgoingBody::spooled(Spooled { left: self.length, reading: Some(Reading::Next(self.space)) }))
     }
 
     /// Moves the bytes in memory to the file. Blocks.
     fn spill(&mut self) -> io::Result<()> {
-        let file = match &mut self.place.file {
+        let file = match &mut self.space.file {
             Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&self.place.spool.0.folder)?),
+            none => none.insert(tempfile::tempfile_in(&self.space.spool.0.folder)?),
         };
         file.write_all(&self.buffer)?;
         self.buffer.clear();
@@ -165,7 +165,7 @@ impl Gathering {
     }
 
     fn rewind(&mut self) -> io::Result<()> {
-        self.place.file.as_mut().map_or(Ok(()), File::rewind)
+        self.space.file.as_mut().map_or(Ok(()), File::rewind)
     }
 
     /// Runs blocking work in a thread. If the caller stops waiting, the body is dropped when the work is done.
@@ -175,7 +175,7 @@ impl Gathering {
     ) -> Result<Gathering, BodyFault> {
         let done = spawn_blocking(move || {
             let done = work(&mut self);
-            self.place.spool.judge(done)?;
+            self.space.spool.judge(done)?;
             Ok(self)
         });
         // The task fails only if its runtime shuts down.
@@ -183,7 +183,7 @@ impl Gathering {
     }
 }
 
-impl Place {
+impl SpoolSpace {
     fn take(&mut self, bytes: u64) -> Result<(), BodyFault> {
         let shared = &self.spool.0;
         if !shared.counts.spooled.add_within(bytes, shared.most) {
@@ -194,7 +194,7 @@ impl Place {
     }
 
     /// Reads the next piece of the file. Blocks.
-    fn read(mut self, length: u64) -> Result<(Place, Bytes), BodyFault> {
+    fn read(mut self, length: u64) -> Result<(SpoolSpace, Bytes), BodyFault> {
         let mut piece = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         let read = match &mut self.file {
             Some(file) => file.take(length).read_to_end(&mut piece),
@@ -209,7 +209,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SpoolSpace {
     fn drop(&mut self) {
         let (spool, taken) = (self.spool.clone(), self.taken);
         let give_back = move || spool.0.counts.spooled.sub(taken);
@@ -240,9 +240,9 @@ impl Spooled {
         loop {
             match self.reading.take() {
                 None => return Poll::Ready(None),
-                Some(Reading::Next(place)) if self.left > 0 => {
+                Some(Reading::Next(space)) if self.left > 0 => {
                     let length = self.left.min(PIECE);
-                    self.reading = Some(Reading::UnderWay(spawn_blocking(move || place.read(length))));
+                    self.reading = Some(Reading::UnderWay(spawn_blocking(move || space.read(length))));
                 }
                 Some(Reading::Next(_)) => {}
                 Some(Reading::UnderWay(mut read)) => {
@@ -250,12 +250,12 @@ impl Spooled {
                         self.reading = Some(Reading::UnderWay(read));
                         return Poll::Pending;
                     };
-                    let (place, piece) = match done.unwrap_or(Err(BodyFault::NotKept)) {
+                    let (space, piece) = match done.unwrap_or(Err(BodyFault::NotKept)) {
                         Ok(read) => read,
                         Err(fault) => return Poll::Ready(Some(Err(fault))),
                     };
                     self.left = self.left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
-                    self.reading = Some(Reading::Next(place)).filter(|_| self.left > 0);
+                    self.reading = Some(Reading::Next(space)).filter(|_| self.left > 0);
                     return Poll::Ready(Some(Ok(piece)));
                 }
             }
@@ -281,7 +281,7 @@ mod tests {
     async fn a_full_disk_gives_the_body_up_and_releases_its_space() {
         let spool = spool(1 << 30);
         let mut gathering = spool.begin(0).unwrap();
-        gathering.place.file = Some(File::options().write(true).open("/dev/full").unwrap());
+        gathering.space.file = Some(File::options().write(true).open("/dev/full").unwrap());
         gathering = gathering.push(&[b'x'; IN_MEMORY]).await.unwrap();
         assert_eq!(taken(&spool), 1 << 20);
         assert_eq!(gathering.push(b"x").await.err(), Some(BodyFault::NotKept));
@@ -293,9 +293,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_cannot_be_read_back_is_our_fault() {
         let spool = spool(1 << 30);
-        let mut place = Place { spool: spool.clone(), taken: 0, file: Some(tempfile::tempfile().unwrap()) };
-        place.take(10).unwrap();
-        let spooled = Spooled { left: 10, reading: Some(Reading::Next(place)) };
+        let mut space = SpoolSpace { spool: spool.clone(), taken: 0, file: Some(tempfile::tempfile().unwrap()) };
+        space.take(10).unwrap();
+        let spooled = Spooled { left: 10, reading: Some(Reading::Next(space)) };
         let mut body = OutgoingBody::spooled(spooled);
         let piece = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         assert!(matches!(piece, Some(Err(BodyFault::NotKept))));

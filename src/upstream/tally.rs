@@ -49,7 +49,7 @@ impl EndpointTally {
         self.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a failed attempt to connect. Logs the begin of an outage.
+    /// Counts a failed attempt to connect. Logs the start of an outage.
     pub(super) fn refused(&self, endpoint: &str, error: &dyn Display) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         self.refused_in_a_row.fetch_add(1, Ordering::Relaxed);

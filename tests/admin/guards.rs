@@ -32,7 +32,7 @@ async fn only_configured_hosts_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_must_come_from_an_own_page() {
+async fn a_change_must_come_from_a_page_of_the_application() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;

@@ -52,7 +52,7 @@ async fn the_curl_command_names_the_ca_file_where_one_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn showing_and_resetting_the_login_token_requires_the_own_password() {
+async fn showing_and_resetting_the_login_token_requires_the_callers_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -87,7 +87,7 @@ async fn an_invalid_expiry_is_refused_with_the_allowed_range() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changing_expiry_and_scopes_requires_the_own_password() {
+async fn changing_expiry_and_scopes_requires_the_callers_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;
@@ -126,7 +126,7 @@ async fn changing_expiry_and_scopes_requires_the_own_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_tokens_of_a_user_are_revoked_with_the_own_password() {
+async fn revoking_all_tokens_of_a_user_requires_the_callers_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "helper").await;

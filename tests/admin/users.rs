@@ -138,7 +138,7 @@ async fn a_user_is_edited_grouped_promoted_deactivated_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn setting_or_removing_a_password_requires_the_own_one() {
+async fn setting_or_removing_a_password_requires_the_callers_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;
@@ -274,7 +274,7 @@ async fn the_list_is_searched_filtered_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn privileged_and_irreversible_actions_require_the_own_password() {
+async fn privileged_and_irreversible_actions_require_the_callers_password() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let browser = Browser::of(&gateway, "root").await;

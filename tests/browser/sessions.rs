@@ -64,7 +64,7 @@ async fn sessions_end_on_each_gateway_of_a_fleet() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_cookie_is_invalid_after_the_log_out() {
+async fn a_copy_of_the_cookie_is_invalid_after_the_sign_out() {
     let fleet = Fleet::over_sqlite(2, with_pages).await;
     user(fleet.first(), "alice").await;
     let mut alice = Browser::of(fleet.first(), "alice").await;
@@ -151,7 +151,7 @@ async fn a_password_that_changes_during_a_login_opens_no_session() {
     let sessions = gateway.store.sessions.clone().unwrap();
     let id = gateway.user("alice").await;
     let ttl = Duration::from_secs(60);
-    // In either order: a session that was opened with the old password is gone when the new one is set.
+    // In either order: a session that was opened with the old password ends when the new one is set.
     for round in 0..6 {
         let old =
             Password::parse(if round == 0 { PASSWORD.to_owned() } else { format!("pass {}", round - 1) }).unwrap();

@@ -59,7 +59,7 @@ fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see()
 fn users_that_cannot_be_created_are_refused() {
     let folder = Folder::new();
     folder.create_user("alice");
-    folder.refused("user create alice --no-password", "user alice exists");
+    folder.refused("user create alice --no-password", "user alice already exists");
     folder.refused("user create bob --no-password --id 1", "a user with the id 1 already exists");
     let asked = folder.run("user create bob");
     assert_eq!((asked.code, asked.out.as_str()), (1, ""));
@@ -121,7 +121,7 @@ fn after_a_revocation_token_create_issues_a_fresh_token() {
     let folder = Folder::new();
     let first = folder.create_user("alice");
     assert_eq!(folder.say("token revoke 1"), "Revoked token 1\n");
-    assert!(folder.say("token revoke 1").starts_with("Revoked token 1 ("));
+    assert_eq!(folder.say("token revoke 1"), "Token 1 was already revoked or expired\n");
     let second = key_of(folder.say("token create alice").trim_end(), "alice");
     assert_ne!(second, first);
 

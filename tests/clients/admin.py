@@ -225,7 +225,7 @@ def a_wrong_password_is_reported(page, look):
     looked_at(page, f"admin-sign-in-refused-{look}")
 
 
-def who_may_not_is_told(page, look):
+def a_refused_user_is_told(page, look):
     sign_in(page, name="helper", to="/status")
     expect(page.get_by_role("heading", level=1)).to_have_text("Not allowed")
     looked_at(page, f"admin-not-allowed-{look}")
@@ -263,7 +263,7 @@ def tables_are_tables(page):
         assert roles.count(role) == page.locator(f"{tag}:visible").count(), (role, page.url)
 
 
-def pages_are_for_everybody(page, look):
+def pages_are_accessible(page, look):
     def look_at(name):
         looked_at(page, f"admin-{name}-{look}")
         tables_are_tables(page)
@@ -342,8 +342,8 @@ with chromium(authority) as browser:
         case "looks":
             for look, settings in LOOKS.items():
                 visit(browser, a_wrong_password_is_reported, look, refusals=1, **settings)
-                visit(browser, who_may_not_is_told, look, refusals=1, **settings)
-                visit(browser, pages_are_for_everybody, look, **settings)
+                visit(browser, a_refused_user_is_told, look, refusals=1, **settings)
+                visit(browser, pages_are_accessible, look, **settings)
         case _:
             sys.exit(f"no such scenario: {scenario}")
 print("done")

@@ -51,7 +51,7 @@ async fn a_hundred_thousand_users_are_searched_filtered_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_traffic_page_shows_load_while_it_comes() {
+async fn the_traffic_page_shows_live_traffic() {
     let origin = Origin::answering("fine").await;
     let gateway = gateway(&origin).await;
     let key = gateway.issue("alice").await;

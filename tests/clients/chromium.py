@@ -34,7 +34,7 @@ def log_in(page, typed=password):
     page.goto(f"{gateway}/auth/account/")
     page.get_by_label("Username").fill(user)
     page.get_by_label("Password").fill(typed)
-    follow(page, page.get_by_role("button", name="Log in"))
+    follow(page, page.get_by_role("button", name="Sign in"))
 
 
 def section(page, name):
@@ -48,21 +48,21 @@ def key_for_password(page, name, button, typed=password):
     return page.get_by_role("status").locator("code").inner_text()
 
 
-def a_user_looks_after_tokens(page):
+def a_user_manages_tokens(page):
     log_in(page)
     expect(page).to_have_url(f"{gateway}/auth/account/")
     expect(page.get_by_role("heading", level=1)).to_have_text(user)
-    old = key_for_password(page, "Login token", "Show")
+    old = key_for_password(page, "Login token", "Show the key")
     assert status(key=old) == 200
     assert old not in page.goto(f"{gateway}/auth/account/").text()
-    assert key_for_password(page, "Login token", "Show") == old
+    assert key_for_password(page, "Login token", "Show the key") == old
 
-    new = key_for_password(page, "Login token", "Reset")
+    new = key_for_password(page, "Login token", "Reset the token")
     becomes(200, key=new)
     becomes(401, key=old)
 
     section(page, "New token").get_by_label("Name").fill("laptop")
-    named = key_for_password(page, "New token", "Create")
+    named = key_for_password(page, "New token", "Create the token")
     becomes(200, key=named)
     page.get_by_role("row", name="laptop").get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("status")).to_have_text("The token was revoked and no longer works.")
@@ -73,8 +73,8 @@ def a_user_looks_after_tokens(page):
     session = cookies[SESSION]
     assert session["httpOnly"] and session["secure"] and session["sameSite"] == "Lax", session
     assert status(cookie=session["value"]) == 200
-    page.get_by_role("button", name="Log out").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Logged out")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Signed out")
     assert SESSION not in [cookie["name"] for cookie in page.context.cookies()]
     becomes(401, cookie=session["value"])
     page.context.add_cookies([session])
@@ -88,7 +88,7 @@ def a_wrong_password_is_reported(page):
     expect(page.get_by_role("alert")).to_contain_text(WRONG)
     log_in(page)
     expect(page.get_by_role("heading", level=1)).to_have_text(user)
-    for name, button in [("Login token", "Show"), ("Login token", "Reset")]:
+    for name, button in [("Login token", "Show the key"), ("Login token", "Reset the token")]:
         form = section(page, name)
         form.get_by_label("Password").fill("wrong")
         follow(page, form.get_by_role("button", name=button))
@@ -102,7 +102,7 @@ def everything_works_by_keyboard(page):
             page.keyboard.press("Tab")
             ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
             # A page that has just loaded may not have the key yet.
-            assert ring != "none" or page.evaluate("document.activeElement === document.body"), "the place of the keyboard is seen"
+            assert ring != "none" or page.evaluate("document.activeElement === document.body"), "the focus is visible"
             if target.evaluate("it => it === document.activeElement"):
                 return
         raise AssertionError(f"Tab does not reach {target}")
@@ -119,7 +119,7 @@ def everything_works_by_keyboard(page):
     page.keyboard.type("by keyboard")
     steps_to(form.get_by_label("Password"))
     page.keyboard.type(password)
-    steps_to(form.get_by_role("button", name="Create"))
+    steps_to(form.get_by_role("button", name="Create the token"))
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("Copy your new token")
     row = page.get_by_role("row", name="by keyboard")
@@ -127,12 +127,12 @@ def everything_works_by_keyboard(page):
     page.keyboard.press("Space")
     expect(page.get_by_role("status")).to_have_text("The token was revoked and no longer works.")
     expect(row).to_have_count(0)
-    steps_to(page.get_by_role("button", name="Log out"))
+    steps_to(page.get_by_role("button", name="Sign out"))
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Logged out")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Signed out")
 
 
-def pages_are_for_everybody(page, look):
+def pages_are_accessible(page, look):
     log_in(page, "wrong")
     looked_at(page, f"login-refused-{look}")
     page.goto(f"{gateway}/auth/login/")
@@ -140,28 +140,39 @@ def pages_are_for_everybody(page, look):
     log_in(page)
     for name in ["laptop", "continuous integration"]:
         section(page, "New token").get_by_label("Name").fill(name)
-        key_for_password(page, "New token", "Create")
+        key_for_password(page, "New token", "Create the token")
     looked_at(page, f"account-{look}")
+    form = section(page, "Login token")
+    form.get_by_label("Password").fill("wrong")
+    follow(page, form.get_by_role("button", name="Show the key"))
+    looked_at(page, f"account-refused-{look}")
     follow(page, page.get_by_role("row", name="laptop").get_by_role("button", name="Revoke"))
     looked_at(page, f"account-revoked-{look}")
     follow(page, page.get_by_role("row", name="continuous").get_by_role("button", name="Revoke"))
-    follow(page, page.get_by_role("button", name="Log out"))
-    looked_at(page, f"logged-out-{look}")
+    follow(page, page.get_by_role("button", name="Sign out"))
+    looked_at(page, f"signed-out-{look}")
+    page.goto(f"{gateway}/auth/login/")
+    page.evaluate("document.querySelector('[name=csrfmiddlewaretoken]').value = 'forged'")
+    page.get_by_label("Username").fill(user)
+    page.get_by_label("Password").fill(password)
+    follow(page, page.get_by_role("button", name="Sign in"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("Forbidden")
+    looked_at(page, f"login-forbidden-{look}")
 
 
 with chromium(authority) as browser:
     match scenario:
         case "account":
-            visit(browser, a_user_looks_after_tokens)
+            visit(browser, a_user_manages_tokens)
         case "without_scripts":
-            visit(browser, a_user_looks_after_tokens, java_script_enabled=False)
+            visit(browser, a_user_manages_tokens, java_script_enabled=False)
         case "wrong_password":
             visit(browser, a_wrong_password_is_reported)
         case "keyboard":
             visit(browser, everything_works_by_keyboard)
         case "looks":
             for look, settings in LOOKS.items():
-                visit(browser, pages_are_for_everybody, look, **settings)
+                visit(browser, pages_are_accessible, look, refusals=1, **settings)
         case _:
             sys.exit(f"no such scenario: {scenario}")
 print("done")

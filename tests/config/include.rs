@@ -69,7 +69,7 @@ fn a_problem_names_the_file_and_line_that_it_is_in() {
              [routes.NAME]",
             ],
         ),
-        ("[routes.b]\npath = \"/b\n", vec!["conf.d/b.toml:2: not TOML: invalid basic string"]),
+        ("[routes.b]\npath = \"/b\n", vec!["conf.d/b.toml:2: syntax error: invalid basic string"]),
         ("[routes.b]\ninclude = [\"x\"]\n", vec!["conf.d/b.toml:2: routes.b.include: unknown key"]),
     ] {
         let folder = Folder::new();

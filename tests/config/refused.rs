@@ -27,8 +27,14 @@ pub(super) fn each_is_refused(table: &[(&str, &str)]) {
 #[test]
 fn a_syntax_error_is_one_error_with_its_line() {
     each_is_refused(&[
-        ("workers = 1 | [log | level = \"info\"", "2: not TOML: unclosed table, expected `]`"),
-        ("workers = ", "1: not TOML: string values must be quoted, expected literal string"),
+        (
+            "workers = 1 | [log | level = \"info\"",
+            "2: syntax error: unclosed table, expected `]`; correct the line; texts need quotes",
+        ),
+        (
+            "workers = ",
+            "1: syntax error: string values must be quoted, expected literal string; correct the line; texts need quotes",
+        ),
     ]);
 }
 
@@ -56,13 +62,15 @@ fn an_invalid_shared_cache_is_refused() {
         ),
         (
             "[cache.redis] | url = \"redis-sentinel://a/service \"",
-            "2: cache.redis.url: begins or ends with a blank, or holds a control character; write redis://HOST:PORT, \
+            "2: cache.redis.url: begins or ends with a blank, or contains a control character; write \
+             redis://HOST:PORT, \
              rediss://HOST:PORT (TLS), unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or \
              redis-cluster://HOST:PORT,HOST:PORT",
         ),
         (
             "[cache.redis] | url = \"unix:/run/redis.sock\\n\"",
-            "2: cache.redis.url: begins or ends with a blank, or holds a control character; write redis://HOST:PORT, \
+            "2: cache.redis.url: begins or ends with a blank, or contains a control character; write \
+             redis://HOST:PORT, \
              rediss://HOST:PORT (TLS), unix:PATH, redis-sentinel://HOST:PORT,HOST:PORT/SERVICE or \
              redis-cluster://HOST:PORT,HOST:PORT",
         ),
@@ -290,7 +298,7 @@ fn unsupported_stores_and_endpoints_are_refused() {
         ("unix:", "names no socket; write \"unix:PATH\""),
         (
             "unix:/run/app.sock ",
-            "begins or ends with a blank, or holds a line break or another control character; remove it",
+            "begins or ends with a blank, or contains a line break or another control character; remove it",
         ),
     ];
     let folder = Folder::new();
@@ -340,7 +348,7 @@ fn settings_that_a_django_database_does_not_support_are_refused() {
         ),
         (
             "[store.django] | user_enabled_columns = [\"!\"]",
-            "2: store.django.user_enabled_columns: `!` is no name of a column; name a column, with `!` before it if it \
+            "2: store.django.user_enabled_columns: `!` is not a column name; name a column, with `!` before it if it \
              disables a user where it is set, as in \"!is_banned\"",
         ),
         (
@@ -367,14 +375,17 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
     let kinds = "write \"sqlite:FILE\", the path relative to this file, \"postgres://USER@HOST/DATABASE\", or \"django+…\" for \
                  the database of an existing Django project";
     let blank = |scheme: &str| {
-        format!("{scheme}…` begins or ends with a blank, or holds a line break or another control character; remove it")
+        format!(
+            "{scheme}…` begins or ends with a blank, or contains a line break or another control character; remove it"
+        )
     };
-    let inner = |scheme: &str| format!("{scheme}…` holds a blank; remove it, or write it as `%20` if it belongs there");
+    let inner =
+        |scheme: &str| format!("{scheme}…` contains a blank; remove it, or write it as `%20` if it belongs there");
     let cases = [
         ("postgres://gw:secret@db", format!("postgres:…` names no database; {example}")),
         ("postgres://db/", format!("postgres:…` names no database; {example}")),
         ("postgres://gw:sec/ret@db/a", "postgres:…` has a user or password with special characters; write `/` as `%2F`, `@` as `%40`".to_owned()),
-        ("postgres://gw:sec#ret@db/a", "postgres:…` holds a `#`; write `#` as `%23`, also in a password".to_owned()),
+        ("postgres://gw:sec#ret@db/a", "postgres:…` contains a `#`; write `#` as `%23`, also in a password".to_owned()),
         ("postgres://a,b/gateway", "postgres:…` names more than one host; name the one address that always leads to the primary, such as the provider's own or that of a proxy".to_owned()),
         ("postgres://db:99999/a", "postgres:…` has no valid port; write a number from 1 to 65535, or leave it out".to_owned()),
         ("postgres:///a", "postgres:…` names no host; name one, or the folder of a socket with `?host=/run/postgresql`".to_owned()),
@@ -393,7 +404,7 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
         ("secret:", format!("…` is not a store URL; {kinds}")),
         ("sqlite:secret?mode=ro", format!("sqlite:…` names no file; {kinds}")),
         ("django+oracle://gw:secret@db/a", "…` is not the address of a Django database; write \"django+sqlite:FILE\", \"django+postgres://USER@HOST/DATABASE\" or \"django+mysql://USER@HOST/DATABASE\"".to_owned()),
-        ("django+postgres://gw:sec%zzret@db/a", "django+postgres:…` is not percent-encoded as it should be; write `%` as `%25`, also in a password".to_owned()),
+        ("django+postgres://gw:sec%zzret@db/a", "django+postgres:…` is not correctly percent-encoded; write `%` as `%25`, also in a password".to_owned()),
         ("postgres://gw:secret@db/a ", blank("postgres:")),
         ("postgres://gw:secret@db/a\\n", blank("postgres:")),
         (" postgres://gw:secret@db/a", blank("")),
@@ -408,7 +419,7 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
         ("postgres://gw:secret@db /a", inner("postgres:")),
         ("postgres://gw: secret@db/a", inner("postgres:")),
         ("django+mysql://gw:secret@db/ a", inner("django+mysql:")),
-        ("django+mysql://gw:secret@db/a?ssl-ca=secret", "django+mysql:…` names an ssl-ca that is not there; correct its path".to_owned()),
+        ("django+mysql://gw:secret@db/a?ssl-ca=secret", "django+mysql:…` names an ssl-ca that does not exist; correct its path".to_owned()),
     ];
     for (url, said) in cases {
         each_is_refused(&[(&format!("[store] | url = \"{url}\""), &format!("2: store.url: `{said}"))]);
@@ -421,7 +432,7 @@ fn an_invalid_database_url_is_refused_without_showing_its_password() {
     );
     assert_eq!(
         folder.errors(&format!("[store]\nurl = \"postgres://db/a?sslrootcert=missing.pem\"{BASE}")),
-        ["gateway.toml:2: store.url: `postgres:…` names an sslrootcert that is not there; correct its path"]
+        ["gateway.toml:2: store.url: `postgres:…` names an sslrootcert that does not exist; correct its path"]
     );
 }
 
@@ -453,8 +464,8 @@ fn identity_headers_have_unique_unreserved_names() {
         ),
         (
             "method = \"\"",
-            "2: identity.headers.method: cannot be switched off; name a field: upstreams need it to tell anonymous \
-             from forged"
+            "2: identity.headers.method: cannot be switched off; name a header: upstreams need it to distinguish \
+             anonymous from forged requests"
                 .to_owned(),
         ),
     ];

@@ -1,5 +1,5 @@
 //! Private keys that TLS does not support are refused with their true cause, and files of certificates that hold a key
-//! are looked at like files of keys.
+//! are checked like files of keys.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -58,7 +58,7 @@ kB2GIQ+u/Ur53vio9ZQCn43Xu6KGxLMMxQ==
 -----END PRIVATE KEY-----
 ";
 
-/// The beginning of an RSA key with this many bits, which is all that is looked at.
+/// The beginning of an RSA key with this many bits; only the beginning is parsed.
 fn rsa(bits: usize) -> String {
     let modulus = [&[0x00][..], &vec![0xff; bits / 8]].concat();
     let long = |tag: u8, content: &[u8]| {
@@ -122,7 +122,7 @@ fn a_file_of_certificates_that_others_can_read_and_that_holds_a_key_is_a_warning
         (format!("{cert}{key}"), 0o606, true),
         (format!("{cert}{key}"), 0o600, false),
         (cert.clone(), 0o644, false),
-        // Nobody can use it without its passphrase.
+        // No program can use it without its passphrase.
         (format!("{cert}{encrypted}"), 0o644, false),
     ] {
         folder.write("both.pem", &content, mode);
@@ -134,7 +134,7 @@ fn a_file_of_certificates_that_others_can_read_and_that_holds_a_key_is_a_warning
             redis.clone(),
         ] {
             let said = folder.warnings(&format!("{text}{BASE}"));
-            let part = format!("both.pem: holds a private key too, and is open to others (mode {mode:04o}); ");
+            let part = format!("both.pem: contains a private key too, and is open to others (mode {mode:04o}); ");
             let found = said.iter().filter(|warning| warning.contains(&part)).count();
             assert_eq!(found, usize::from(warned), "{mode:o} {text}: {said:?}");
             assert!(!warned || said.iter().any(|warning| warning.contains("chmod 600")), "{said:?}");

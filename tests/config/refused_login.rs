@@ -21,8 +21,8 @@ fn a_login_that_would_take_requests_from_a_route_is_refused() {
         each_is_refused(&[(
             &format!("[login] | path = \"{login}\" | [routes.a] | {route} | upstream = \"base\""),
             &format!(
-                "1: login: takes requests for `{path}` away from routes.a; give the route another path, or log in elsewhere \
-                 with `path` here"
+                "1: login: takes requests for `{path}` away from routes.a; give the route another path, or set \
+                 another `login.path`"
             ),
         )]);
     }
@@ -50,8 +50,8 @@ fn invalid_pages_and_sessions_are_refused() {
         ),
         (
             "[login.browser] | [routes.a] | path = \"/auth/login\" | upstream = \"base\"",
-            "1: login: takes requests for `/auth/login` away from routes.a; give the route another path, or log in elsewhere \
-             with `path` here",
+            "1: login: takes requests for `/auth/login` away from routes.a; give the route another path, or set \
+             another `login.path`",
         ),
         (
             "[login.browser] | [routes.auth] | path_prefix = \"/auth/\" | upstream = \"base\"",

@@ -275,7 +275,7 @@ fn all_certificates_of_a_file_are_served_or_the_file_is_refused_with_its_line() 
     // With the key it works too, but others can read the file.
     let (errors, warnings) = said(format!("{chain}{key}").as_bytes(), key.as_bytes());
     assert!(
-        errors.is_empty() && warnings.len() == 1 && warnings[0].contains("holds a private key too"),
+        errors.is_empty() && warnings.len() == 1 && warnings[0].contains("contains a private key too"),
         "{warnings:?}"
     );
 }

@@ -80,7 +80,7 @@ fn routes_that_never_match_or_permit_too_much_are_refused() {
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | streaming = true | limits.body_rate = \"50B/s\"",
-            "5: routes.a.limits.body_rate: a `streaming` route has no least rate; remove it",
+            "5: routes.a.limits.body_rate: a `streaming` route has no minimum rate; remove it",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | host = \"a.example:443\"",
@@ -130,19 +130,19 @@ fn pass_headers_cannot_name_headers_of_the_gateway() {
     ] {
         let fragment =
             format!("[routes.a] | path = \"/a\" | upstream = \"base\" | pass_headers = [\"Proxy\", \"{name}\"]");
-        let what = "is set or read by the gateway itself; remove it; no client's copy is passed on";
+        let what = "is set or read by the gateway itself; remove it; the gateway always removes a client's copy";
         each_is_refused(&[(&fragment, &format!("4: routes.a.pass_headers: `{name}` {what}"))]);
     }
     each_is_refused(&[
         (
             "[identity.headers] | user_name = \"Remote-User\" | [routes.a] | path = \"/a\" | upstream = \"base\" | \
              pass_headers = [\"REMOTE_USER\"]",
-            "6: routes.a.pass_headers: `REMOTE_USER` is set or read by the gateway itself; remove it; no client's copy is \
-             passed on",
+            "6: routes.a.pass_headers: `REMOTE_USER` is set or read by the gateway itself; remove it; the gateway \
+             always removes a client's copy",
         ),
         (
             "[routes.a] | path = \"/a\" | upstream = \"base\" | pass_headers = [\"X Y\"]",
-            "4: routes.a.pass_headers: `X Y` is not a field name; write one name, such as \"X-Original-User\"",
+            "4: routes.a.pass_headers: `X Y` is not a valid header name; write one name, such as \"X-Original-User\"",
         ),
     ]);
 }

@@ -587,7 +587,7 @@ async fn key_columns_that_do_not_contain_the_secret_are_refused(project: Project
     }
     // Keys that no request can send.
     sql(&project, &["DROP TABLE users_token".to_owned()]).await;
-    let wide = TokenKey::LONGEST + 1;
+    let wide = TokenKey::MAX_LENGTH + 1;
     several_each(&project, &format!("varchar({wide})")).await;
     let wrong = not_understood(project.try_open(&settings).await.err());
     assert!(wrong.contains(&format!("({wide})")) && wrong.contains("no request can send"), "{wrong}");

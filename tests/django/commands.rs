@@ -120,7 +120,7 @@ async fn check_opens_the_database(project: Project) {
     let url = &project.address;
     let good = folder(&format!("url = \"{url}\""));
     let (fine, text) = run(&good, &["check"]);
-    assert!(fine && text.contains("may work here for 1m") && text.contains("gateway.toml: good"), "{text}");
+    assert!(fine && text.contains("may work here for 1m") && text.contains("gateway.toml: OK"), "{text}");
     let (fine, text) = run(&folder(&format!("url = \"{url}\"\n[store.django]\ntoken_table = \"knox\"")), &["check"]);
     assert!(!fine && text.contains("table knox is missing (store.django.token_table)"), "{text}");
     let wrong = url.replace("db.sqlite3", "gone.sqlite3").replace("/store_", "/gone_").replace("/shop_", "/gone_");

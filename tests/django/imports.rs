@@ -259,11 +259,11 @@ print(Token.objects.create(user=User.objects.get(username='reset')).key)";
     let (whole, text) = told(&folder, &project, &[]);
     assert!(!whole, "{text}");
     for part in [
-        "user gone (id 2): is gone in the Django database: active here\n",
+        "user gone (id 2): is deleted in the Django database: active here\n",
         "): token ",
-        "does not count, or counts for less, in the Django database: valid here\n",
+        "is invalid or more restricted in the Django database: valid here\n",
         "is inactive in the Django database: active here\n",
-        "gone from the Django database: 2 users, 3 tokens, still valid here; --prune ends them\n",
+        "no longer valid in the Django database: 2 users, 3 tokens, still valid here; --prune revokes them\n",
     ] {
         let part = part.replace("(id 2)", &format!("(id {})", user(&folder, "gone")["id"]));
         assert!(text.contains(&part), "{part}: {text}");
@@ -323,13 +323,13 @@ async fn an_import_revokes_nothing_from_other_sources(project: Project) {
         assert_eq!(report["gone"], json!({ "users": 1, "tokens": 3, "ended": false }), "{report}");
     }
     let (done, text) = told(&folder, &project, &["--prune", "--allow-skipped"]);
-    assert!(!done && text.contains("has no tokens at all; nothing was ended here"), "{text}");
+    assert!(!done && text.contains("has no tokens at all, so nothing was revoked here"), "{text}");
     assert!(text.contains("`tokengate token revoke ID`"), "{text}");
-    assert!(text.contains("gone from the Django database: 1 user, 3 tokens, still valid here\n"), "{text}");
+    assert!(text.contains("no longer valid in the Django database: 1 user, 3 tokens, still valid here\n"), "{text}");
     assert_eq!(all(), before);
     project.python("User.objects.all().delete()").await;
     let (done, text) = told(&folder, &project, &["--prune"]);
-    assert!(!done && text.contains("has no users at all; nothing was ended here"), "{text}");
+    assert!(!done && text.contains("has no users at all, so nothing was revoked here"), "{text}");
     assert_eq!(all(), before);
     assert_eq!(user(&folder, "alice")["active"], true);
     assert_eq!(tokens(&folder, "alice")[0][2], "live");
@@ -364,16 +364,16 @@ async fn a_database_that_moved_is_named_until_the_operator_says_so() {
     let import = |more: &[&str]| run(&folder, &[&["import", "django", &moved], more].concat());
     let all = || run(&folder, &["user", "list", "--json"]).1 + &run(&folder, &["token", "list", "--json"]).1;
     let once = all();
-    let told = format!("3 users and 1 token that are in this database came from {before}");
+    let told = format!("3 users and 1 token in this database were imported from {before} before");
     let mend = format!("`--was {before}`");
-    // Without a flag it tells and exits with 1, with --prune it refuses before it ends or imports anything.
+    // Without a flag it reports the tokens and exits with 1. With --prune it refuses before it revokes or imports anything.
     for more in [[].as_slice(), &["--allow-skipped"], &["--prune"], &["--prune", "--allow-skipped"]] {
         let (done, text) = import(more);
         assert!(!done && text.contains(&told) && text.contains(&mend), "{more:?}: {text}");
-        assert!(text.contains("nothing was ended here") == more.contains(&"--prune"), "{more:?}: {text}");
+        assert!(text.contains("nothing was revoked here") == more.contains(&"--prune"), "{more:?}: {text}");
         assert_eq!(all(), once, "{more:?}");
     }
-    // It claims nothing either: for the former address all is as it was.
+    // It records no new address either: the data of the former address are unchanged.
     let (_, report) = self::import(&folder, &project, &[]);
     assert_eq!(report["gone"], json!({ "users": 1, "tokens": 2, "ended": false }), "{report}");
     let (done, text) = import(&["--keep-gone"]);
@@ -384,13 +384,15 @@ async fn a_database_that_moved_is_named_until_the_operator_says_so() {
     assert_eq!(all(), once);
 
     let (done, text) = import(&["--was", &format!("django+sqlite:{before}")]);
-    assert!(!done && !text.contains("came from"), "{text}");
+    assert!(!done && !text.contains("imported from"), "{text}");
     assert!(
-        text.contains("gone from the Django database: 1 user, 2 tokens, still valid here; --prune ends them"),
+        text.contains(
+            "no longer valid in the Django database: 1 user, 2 tokens, still valid here; --prune revokes them"
+        ),
         "{text}"
     );
     let (done, text) = import(&["--prune"]);
-    assert!(done && text.contains("1 user, 2 tokens, ended here"), "{text}");
+    assert!(done && text.contains("1 user, 2 tokens, deactivated or revoked here"), "{text}");
     assert_eq!(user(&folder, "gone")["active"], false);
     assert_eq!(tokens(&folder, "revoked")[0][2], "revoked");
     assert_eq!(tokens(&folder, "stays")[0][2], "live");
@@ -405,10 +407,10 @@ async fn a_copy_does_not_claim_what_came_from_the_original() {
     assert!(import(&folder, &project, &[]).0);
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = copied(&project, &elsewhere);
-    // They are two databases indeed: what is new in the copy comes over and belongs to it.
+    // They are two databases: new users of the copy are imported and belong to the copy.
     let from_copy = |more: &[&str]| run(&folder, &[&["import", "django", &copy, "--was", "none"], more].concat());
     let (done, text) = from_copy(&["--prune"]);
-    assert!(done && !text.contains("came from"), "{text}");
+    assert!(done && !text.contains("imported from"), "{text}");
     project.python("User.objects.get(username='bob').delete()").await;
     let (done, report) = import(&folder, &project, &["--prune"]);
     assert!(done, "{report}");
@@ -445,7 +447,10 @@ async fn one_server_has_one_address_in_all_spellings() {
     assert!(done, "{text}");
     project.python("User.objects.get(username='bob').delete()").await;
     let (done, text) = import("localhost", &["--prune"]);
-    assert!(done && text.contains("1 user, 1 token, ended here") && !text.contains("came from"), "{text}");
+    assert!(
+        done && text.contains("1 user, 1 token, deactivated or revoked here") && !text.contains("imported from"),
+        "{text}"
+    );
     let (done, text) = import("LOCALHOST", &["--prune"]);
-    assert!(done && !text.contains("came from"), "{text}");
+    assert!(done && !text.contains("imported from"), "{text}");
 }

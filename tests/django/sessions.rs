@@ -273,7 +273,7 @@ async fn a_login_without_a_valid_token_is_explained(project: Project) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_end_with_the_log_out() {
+async fn streams_end_with_the_sign_out() {
     let project = Project::on_sqlite().await;
     users(&project, &["alice"]).await;
     let gate = Gate::closed();

@@ -102,7 +102,8 @@ async fn each_trigger_is_checked_on_its_table() {
             assert!(done, "{harm}: {text}");
             let text = check(&folder);
             let told = format!(
-                "not all triggers tell of changes in this database, so none is relied on: trigger {trigger} on table {table} {fault}."
+                "not all triggers report changes in this database, so the gateway relies on none: trigger {trigger} \
+                 on table {table} {fault}."
             );
             assert!(text.contains(&told) && text.contains("may work here for 1m"), "{harm}: {text}");
             assert!(!project.try_open(&settings).await.unwrap().pushes_changes, "{harm}");
@@ -261,7 +262,7 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
     for name in FUNCTIONS {
         harms.push((empty(name, "SET search_path = pg_catalog"), name));
     }
-    // The same words within an `IF`, another language's words, a path on which other functions have the right names.
+    // The same body within an `IF`, a body in another language, a search path with other functions of these names.
     harms.push((
         "CREATE OR REPLACE FUNCTION tokengate_user_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
          $$ BEGIN IF false THEN PERFORM pg_notify('tokengate', 'user ' || OLD.id); END IF; RETURN NULL; END $$"
@@ -338,11 +339,11 @@ async fn a_function_or_trigger_that_was_changed_under_its_own_name_is_out_of_dat
         assert!(done, "{made}: {text}");
         let text = check(&folder);
         assert!(text.contains(&format!("trigger {trigger} on table {table} ")), "{made}: {text}");
-        assert!(text.contains("out of date") && text.contains("so none is relied on"), "{made}: {text}");
+        assert!(text.contains("out of date") && text.contains("so the gateway relies on none"), "{made}: {text}");
         make(&project, &folder);
         assert!(!check(&folder).contains("may work here"), "{made}");
     }
-    // The line ends of another editor, blanks and comments' places say nothing.
+    // Other line endings, blanks and moved comments are not differences.
     let (done, text) = project.psql(
         "CREATE OR REPLACE FUNCTION tokengate_much_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS \
          $$\nBEGIN\n\n  PERFORM pg_notify('tokengate', 'all');\r\n\tRETURN NULL;\nEND $$",

@@ -1,4 +1,5 @@
-//! Rows of a Django database that cannot be read: the others are listed and come over, and these are named.
+//! Rows of a Django database that cannot be read: the other rows are listed and imported, and the unreadable ones are
+//! reported.
 
 use std::process::Command;
 
@@ -22,7 +23,7 @@ fn run(folder: &TempDir, arguments: &[&str]) -> Said {
     Said { done: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-/// Alice, Bob, Carol and Dave with a token each; what is odd is done to the rows of Bob and Carol.
+/// Alice, Bob, Carol and Dave with a token each; the rows of Bob and Carol are damaged.
 async fn project() -> (Project, Vec<i64>) {
     let project = Project::on_sqlite().await;
     let ids = project
@@ -42,7 +43,7 @@ fn names(said: &Said, key: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_cannot_be_read_are_named_and_the_others_listed() {
-    // What is done to the rows, who is not in the list of users, and who is not in that of tokens.
+    // The damage to the rows, the users missing from the list of users, and those missing from the list of tokens.
     for (harm, bad_users, bad_tokens) in [
         ("UPDATE auth_user SET username = CAST(x'ff' AS TEXT) WHERE username = 'bob'", vec![1], vec![1]),
         (
@@ -101,7 +102,7 @@ async fn an_import_skips_rows_that_cannot_be_read_and_ends_nothing_of_theirs() {
     };
     let (done, report) = import(&[]);
     assert!(done, "{report}");
-    // Bob's row and the row of Carol's token cannot be read, Dave's token is gone.
+    // Bob's row and the row of Carol's token cannot be read; Dave's token was deleted.
     for text in [
         "UPDATE auth_user SET username = CAST(x'ff' AS TEXT) WHERE username = 'bob'",
         "UPDATE authtoken_token SET key = CAST(x'ff' AS TEXT) WHERE user_id = (SELECT id FROM auth_user WHERE username = 'carol')",
@@ -119,7 +120,7 @@ async fn an_import_skips_rows_that_cannot_be_read_and_ends_nothing_of_theirs() {
     };
     assert_eq!(remark(ids[1], "skipped: its row cannot be read (user_name: "), 1, "{report}");
     assert_eq!(remark(ids[2], "a token skipped: its row cannot be read (token_key: "), 1, "{report}");
-    // What cannot be read is not gone. It may be the token that came from there.
+    // An unreadable row does not count as deleted: it may be the imported token.
     let states = |name: &str| {
         let said = run(&folder, &["token", "list", "--user", name, "--json"]);
         let listed: Value = serde_json::from_str(&said.out).unwrap();

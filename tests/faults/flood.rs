@@ -14,7 +14,7 @@ const FLOOD: usize = 4_000;
 const AT_ONCE: usize = 80;
 /// Few enough for the slowest machine.
 const PER_SECOND: u32 = 25;
-const MOST_ENTRIES: usize = 400;
+const MAX_ENTRIES: usize = 400;
 const KNOWN: usize = 20;
 
 /// Sends this many random tokens; returns the number of 401s. All others must be 503.
@@ -41,7 +41,7 @@ async fn flood(gateway: &Gateway, count: usize) -> usize {
 #[tokio::test]
 async fn a_flood_of_random_tokens_is_limited_in_memory_and_at_the_store_and_affects_no_other_caller() {
     let redis = Redis::start().await;
-    let place = Place::with_flood_limits(&redis, PER_SECOND, MOST_ENTRIES).await;
+    let place = Place::with_flood_limits(&redis, PER_SECOND, MAX_ENTRIES).await;
     let known = place.issue("alice", KNOWN).await;
     place.fleet.changes_are_applied().await;
     let gateway = place.fleet.first();
@@ -68,7 +68,7 @@ async fn a_flood_of_random_tokens_is_limited_in_memory_and_at_the_store_and_affe
     assert!(questions() - asked <= budget, "{} questions, where {budget} are allowed", questions() - asked);
     assert_eq!(misses() - missed, u64::try_from(FLOOD).unwrap(), "of {served} known ones every one was a hit");
     assert!(refused < FLOOD && gateway.metric("tokengate_unknown_not_asked_total") > 0, "{refused} were refused");
-    assert!(gateway.cached_tokens() <= MOST_ENTRIES + MOST_ENTRIES / 8, "{} entries", gateway.cached_tokens());
+    assert!(gateway.cached_tokens() <= MAX_ENTRIES + MAX_ENTRIES / 8, "{} entries", gateway.cached_tokens());
     assert!(redis.contents().await.len() <= KNOWN, "Redis has no entries for unknown tokens");
 
     // They are served also after their entries have expired: their lookups have a queue of their own, without a budget.

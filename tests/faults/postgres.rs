@@ -111,7 +111,7 @@ async fn postgres_partitioned_from_one_gateway() {
     }
 }
 
-/// The notification arrives, and then the store is gone: the change log, which has the number for the fence, cannot be
+/// The notification arrives, and then the store fails: the change log, which has the number for the fence, cannot be
 /// read.
 #[tokio::test]
 async fn a_notified_revocation_is_not_undone_by_redis() {

@@ -32,7 +32,7 @@ async fn flood(gateway: &Gateway, kind: u8, stream: u32, payload: &[u8], answere
 }
 
 #[tokio::test]
-async fn floods_are_cut_off_whatever_their_pace() {
+async fn floods_are_cut_off_at_any_rate() {
     let origin = Origin::doing(vec![Step::Hang]).await;
     let gateway = Gateway::before(&origin).await;
     for (kind, stream, payload, answered) in [

@@ -1,4 +1,4 @@
-//! Changes that a reload could miss, and what a reload must not disturb.
+//! Changes that a reload could miss, and traffic that a reload must not disturb.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ async fn a_name_that_two_upstreams_have_is_resolved_for_both() {
     }
 }
 
-/// Replaces a file by a FIFO, which blocks its reader as a network file system does that does not answer.
+/// Replaces a file by a FIFO, which blocks its reader like an unresponsive network file system.
 fn block(gateway: &Gateway, file: &str) {
     let path = gateway.dir.path().join(file);
     fs::remove_file(&path).unwrap();

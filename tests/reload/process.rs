@@ -37,7 +37,7 @@ async fn has_metric(gateway: &Gateway, line: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sighup_takes_over_the_file_and_a_broken_one_changes_nothing() {
+async fn sighup_reloads_the_file_and_an_invalid_one_changes_nothing() {
     let gateway = Gateway::serve_with("").await;
     assert_eq!(status(gateway.address, "/new/", "").await, 401);
     add_route(&gateway, "new");
@@ -88,10 +88,10 @@ async fn the_command_prints_what_changed_or_every_problem() {
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_that_need_a_restart_are_told_beforehand_and_may_be_left_out() {
     let gateway = Gateway::serve_with(CONTROL).await;
-    assert!(gateway.run("check --against-running").ends_with("good\nthe running gateway uses the same settings\n"));
+    assert!(gateway.run("check --against-running").ends_with("OK\nthe running gateway uses the same settings\n"));
     add_route(&gateway, "new");
     let compared = gateway.run("check --against-running");
-    assert!(compared.ends_with("good\na reload changes: route `new` added\n"), "{compared}");
+    assert!(compared.ends_with("OK\na reload changes: route `new` added\n"), "{compared}");
     let text = fs::read_to_string(&gateway.config).unwrap();
     fs::write(&gateway.config, format!("workers = 9\n{text}[cache.memory]\nmax_entries = 5_000\n")).unwrap();
     let compared = gateway.try_run("check --against-running");
@@ -121,7 +121,7 @@ async fn settings_that_need_a_restart_are_told_beforehand_and_may_be_left_out() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watched_file_is_taken_over_by_itself_when_it_rests() {
+async fn a_watched_file_is_reloaded_once_it_stops_changing() {
     let gateway = Gateway::serve_with("[reload]\nwatch = true\n").await;
     add_route(&gateway, "new");
     becomes(&gateway, "/new/", &[404]).await;
@@ -140,7 +140,7 @@ async fn a_watched_file_is_taken_over_by_itself_when_it_rests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_in_a_watched_folder_are_included_when_they_come_and_when_they_are_mended() {
+async fn files_in_a_watched_folder_are_included_when_they_appear_and_when_they_are_fixed() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("conf.d");
     fs::create_dir(&folder).unwrap();
@@ -156,7 +156,7 @@ async fn files_in_a_watched_folder_are_included_when_they_come_and_when_they_are
     gateway.stop(Signal::TERM).await;
 }
 
-/// A gateway with HTTPS. Its certificate lies in `now/`, which leads to the folder `first/`.
+/// A gateway with HTTPS. Its certificate is in `now/`, a symbolic link to the folder `first/`.
 struct Secure {
     gateway: Gateway,
     address: SocketAddr,
@@ -188,7 +188,7 @@ impl Secure {
         )
     }
 
-    /// Waits until a new connection is shown the certificate in this folder.
+    /// Waits until a new connection gets the certificate in this folder.
     async fn shows(&self, folder: &str) {
         let config = Tls::default().trusting(&Arc::new(self.roots.clone()));
         let wanted = CertificateDer::from_pem_file(self.at(folder).join("cert.pem")).unwrap();
@@ -238,7 +238,7 @@ async fn a_renewed_certificate_is_used_however_it_came_and_old_connections_live_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pair_that_does_not_fit_keeps_the_old_one_and_shows_in_the_metrics() {
+async fn a_pair_that_does_not_match_leaves_the_previous_one_in_use_and_shows_in_the_metrics() {
     let secure = Secure::serve().await;
     fs::copy(secure.at("second/key.pem"), secure.at("first/key.pem")).unwrap();
     has_metric(&secure.gateway, "tokengate_certificate_reload_ok{certificate=\"main\"} 0").await;

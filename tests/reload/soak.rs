@@ -71,7 +71,7 @@ impl Site {
         Site { gateway, address, tls, base, endpoints }
     }
 
-    /// Reloads by the control socket; returns whether the configuration was taken over.
+    /// Reloads by the control socket; returns whether the configuration was loaded.
     async fn reload(&self, text: String) -> bool {
         fs::write(&self.gateway.config, text).unwrap();
         let socket = self.gateway.dir.path().join("control.sock");
@@ -210,7 +210,7 @@ async fn reloads_under_load_fail_no_request_lose_no_connection_and_leave_nothing
             let text = format!("{}{}", site.base, more(site.endpoints, number));
             let text = if broken { format!("{text}wrong = 1\n") } else { text };
             assert_eq!(site.reload(text).await, !broken, "reload {number}");
-            // What the process holds settles in the first few.
+            // Memory and open files settle during the first reloads.
             if number == 20.min(reloads) {
                 first = Some(site.holds());
             }

@@ -10,7 +10,7 @@ use crate::support::gateway::Captured;
 use crate::support::redis::{Redis, command, free_port};
 use crate::support::{PATIENCE, eventually};
 
-/// Advice that is right only if one side alone uses TLS.
+/// Advice that is right only if one of the two sides uses TLS.
 const TLS_ADVICE: [&str; 3] = ["rediss://", "speaks TLS", "redis:// in"];
 
 /// Captures the log of this thread; the runtime of each test has only this thread.
@@ -123,7 +123,8 @@ const DENIED: &str =
     "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set\r\n";
 const MOVED: &str = "-MOVED 1 127.0.0.1:7001\r\n";
 
-/// An HTTP server: answers 400 to what is no HTTP, or closes the connection without a word if it is strict.
+/// An HTTP server: responds 400 to bytes that are not HTTP, or closes the connection without a response if it is
+/// strict.
 async fn speaking_http(strict: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -70,7 +70,7 @@ async fn tls_works_with_a_trusted_ca_and_is_reported_otherwise() {
         ..fleet.settings(&url)
     };
     works(&fleet.gateway(&trusting)).await;
-    says(&fleet.gateway(&fleet.settings(&url)), "name the authority of the server's certificate in `ca_file`").await;
+    says(&fleet.gateway(&fleet.settings(&url)), "set `ca_file` to the CA of the server's certificate").await;
     let in_clear = fleet.settings(&format!("redis://localhost:{}", redis.port));
     says(&fleet.gateway(&in_clear), "write rediss://").await;
     let plain = Redis::start().await;

@@ -24,7 +24,7 @@ const PRUNING: fn(&str) -> Import = |source| Import { source: source.to_owned(),
 
 fn token(key: &str, age: u64) -> ArrivingToken {
     let created = Timestamp::from_micros(START.as_micros() - i64::try_from(age).unwrap() * 86_400_000_000);
-    ArrivingToken { key: key.to_owned().into(), created, expires: None, withheld: None }
+    ArrivingToken { key: key.to_owned().into(), created, expires: None, not_importable: None }
 }
 
 /// A user with this id and these tokens.
@@ -54,11 +54,11 @@ async fn is_active(store: &Store, id: i64) -> bool {
 async fn invalid_and_restricted_tokens_are_not_imported_and_the_expiry_is(site: Site) {
     let store = site.open().await;
     let later = START.after(Duration::from_secs(60));
-    let withheld = |key: &str, age, why| ArrivingToken { withheld: Some(why), ..token(key, age) };
+    let not_importable = |key: &str, age, why| ArrivingToken { not_importable: Some(why), ..token(key, age) };
     let tokens = vec![
-        withheld("disabled", 1, NotImportable::Disabled),
-        withheld("read-only", 2, NotImportable::ReadOnly),
-        withheld("networks", 3, NotImportable::Networks),
+        not_importable("disabled", 1, NotImportable::Disabled),
+        not_importable("read-only", 2, NotImportable::ReadOnly),
+        not_importable("networks", 3, NotImportable::Networks),
         ArrivingToken { expires: Some(START), ..token("expired", 4) },
         ArrivingToken { expires: Some(later), ..token("ends", 5) },
         token("two words", 6),
@@ -106,13 +106,13 @@ async fn tokens_that_are_no_longer_valid_there_are_reported_and_revoked_on_reque
         let both = vec![token(&lost, 1), token(&kept, 2)];
         store.accounts.take_in(&arrival(&store, id, true, both).await, &KEEPING("a")).await.unwrap();
         let now = async || {
-            let lost = why.map(|why| ArrivingToken { withheld: Some(why), ..token(&lost, 1) });
+            let lost = why.map(|why| ArrivingToken { not_importable: Some(why), ..token(&lost, 1) });
             arrival(&store, id, true, lost.into_iter().chain([token(&kept, 2)]).collect()).await
         };
         let told = store.accounts.take_in(&now().await, &KEEPING("a")).await.unwrap().stale;
         assert_eq!((told.user, told.tokens.len()), (false, 1), "{why:?}");
         assert_eq!(live(&store, id).await, [true, true], "{why:?}");
-        // What came from another address is not compared, however often that is imported.
+        // Data from another address is not compared, however often that is imported.
         for _ in 0..2 {
             let other = store.accounts.take_in(&now().await, &PRUNING("b")).await.unwrap().stale;
             assert!(other.tokens.is_empty() && live(&store, id).await == [true, true], "{why:?}");
@@ -159,7 +159,7 @@ async fn a_moved_database_has_its_old_address_until_that_is_renamed(site: Site) 
     assert_eq!(origins("new").await, [of("old", 1, 2)]);
     assert_eq!(origins("old").await, [of("new", 0, 1)]);
     assert_eq!(origins("third").await, [of("new", 0, 1), of("old", 1, 2)]);
-    // The same id with another name, and the key of somebody else, say nothing.
+    // The same id with another name, and a key of another user, are not matches.
     let mut other = arrival(&store, 1, true, vec![token("fourth", 1)]).await;
     other.user.account.name = "somebody".to_owned();
     assert_eq!(store.accounts.origins(&other, &KEEPING("third")).await.unwrap(), []);

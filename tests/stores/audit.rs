@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokengate::config::settings::StoreUrl;
 use tokengate::store::{
     Act, Actor, Arrival, AuditEntry, AuditQuery, DetailsChange, End, Import, Issued, NamedToken, NewUser, OnConflict,
-    Password, Place, Store, Terms, TokenRef, User, Via,
+    PagePosition, Password, Store, Terms, TokenRef, User, Via,
 };
 use tokengate::token::{Account, ScopeSet, SubjectId};
 
@@ -343,13 +343,13 @@ async fn entries_are_filtered_and_on_exactly_one_page(site: Site) {
     let mut query = AuditQuery { limit: 3, ..AuditQuery::default() };
     let audit = store.audit.as_ref().unwrap();
     let first = audit.entries(&query).await.unwrap();
-    query.place = first.next;
+    query.position = first.next;
     let second = audit.entries(&query).await.unwrap();
-    assert_eq!((first.entries.len(), second.entries.len(), &second.next), (3, 1, &Place::Start));
+    assert_eq!((first.entries.len(), second.entries.len(), &second.next), (3, 1, &PagePosition::Start));
     assert_eq!(second.entries[0].user_name, "user0");
-    query.place = second.previous;
+    query.position = second.previous;
     let back = audit.entries(&query).await.unwrap();
-    assert_eq!((back.entries, back.previous), (first.entries, Place::Start));
+    assert_eq!((back.entries, back.previous), (first.entries, PagePosition::Start));
 }
 
 async fn entries_are_never_altered_and_are_deleted_after_their_retention(site: Site) {

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use tokengate::store::{
-    Directory, End, Listing, NamedToken, NewUser, OnConflict, Password, Place, Store, Terms, TokenDetails, TokenKind,
-    TokenQuery, TokenRef, TokenView, UserOrder, UserQuery,
+    Directory, End, Listing, NamedToken, NewUser, OnConflict, PagePosition, Password, Store, Terms, TokenDetails,
+    TokenKind, TokenQuery, TokenRef, TokenView, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -38,7 +38,7 @@ fn directory(store: &Store) -> &dyn Directory {
 async fn names(store: &Store, query: UserQuery) -> Vec<String> {
     let query = UserQuery { limit: ALL, ..query };
     let users = directory(store).users(&query).await.unwrap();
-    assert_eq!(users.next, Place::Start);
+    assert_eq!(users.next, PagePosition::Start);
     users.entries.into_iter().map(|user| user.account.name).collect()
 }
 
@@ -49,7 +49,7 @@ async fn search(store: &Store, text: &str) -> Vec<String> {
 async fn ids(store: &Store, query: TokenQuery) -> Vec<TokenId> {
     let query = TokenQuery { limit: ALL, ..query };
     let tokens = directory(store).tokens(&query).await.unwrap();
-    assert_eq!(tokens.next, Place::Start);
+    assert_eq!(tokens.next, PagePosition::Start);
     tokens.entries.into_iter().map(|token| token.record.id).collect()
 }
 
@@ -65,24 +65,24 @@ async fn tokens(store: &Store, query: TokenQuery) -> Listing<TokenId> {
 }
 
 /// All entries of a list, page by page. The way back has the same pages.
-async fn paged<T: Clone + Debug + PartialEq>(part: impl AsyncFn(Place) -> Listing<T>) -> Vec<T> {
+async fn paged<T: Clone + Debug + PartialEq>(part: impl AsyncFn(PagePosition) -> Listing<T>) -> Vec<T> {
     // The form in a link.
-    let sent = |place: &Place| place.to_string().parse::<Place>().unwrap();
-    let mut parts = vec![part(Place::Start).await];
-    while let Some(last) = parts.last().filter(|last| last.next != Place::Start) {
+    let sent = |position: &PagePosition| position.to_string().parse::<PagePosition>().unwrap();
+    let mut parts = vec![part(PagePosition::Start).await];
+    while let Some(last) = parts.last().filter(|last| last.next != PagePosition::Start) {
         let next = part(sent(&last.next)).await;
         parts.push(next);
     }
-    let mut previous = Place::Start;
+    let mut previous = PagePosition::Start;
     for there in parts.iter().rev() {
-        if previous != Place::Start {
+        if previous != PagePosition::Start {
             let back = part(sent(&previous)).await;
             assert_eq!((&back.entries, &back.next), (&there.entries, &there.next));
             assert_eq!(back.previous, there.previous);
         }
         previous = there.previous.clone();
     }
-    assert_eq!(previous, Place::Start, "nothing is before the first");
+    assert_eq!(previous, PagePosition::Start, "nothing is before the first");
     parts.into_iter().flat_map(|part| part.entries).collect()
 }
 
@@ -138,7 +138,7 @@ async fn addresses_are_found_together_with_many_names(site: Site) {
     }
     for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
         let query = UserQuery { search: "MANY".to_owned(), order, limit: 500, ..UserQuery::default() };
-        let mut paged = paged(async |place| users(&store, UserQuery { place, ..query.clone() }).await).await;
+        let mut paged = paged(async |position| users(&store, UserQuery { position, ..query.clone() }).await).await;
         assert_eq!(paged.len(), 2_103, "{order:?}");
         if order == UserOrder::Name {
             assert!(
@@ -223,7 +223,8 @@ async fn every_user_is_on_exactly_one_page_in_each_order(site: Site) {
     }
     for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
         let all = names(&store, UserQuery { order, ..UserQuery::default() }).await;
-        let part = async |place| users(&store, UserQuery { order, limit: 3, place, ..UserQuery::default() }).await;
+        let part =
+            async |position| users(&store, UserQuery { order, limit: 3, position, ..UserQuery::default() }).await;
         assert_eq!(paged(part).await, all, "{order:?}");
         assert_eq!(all.len(), 10);
     }
@@ -239,8 +240,8 @@ async fn previous_pages_show_the_current_entries(site: Site) {
     for name in ["b", "c", "d", "e", "f", "g"] {
         ids.push(create(&store, NewUser::named(name)).await);
     }
-    let part = async |place| users(&store, UserQuery { limit: 2, place, ..UserQuery::default() }).await;
-    let second = part(part(Place::Start).await.next).await;
+    let part = async |position| users(&store, UserQuery { limit: 2, position, ..UserQuery::default() }).await;
+    let second = part(part(PagePosition::Start).await.next).await;
     assert_eq!(second.entries, ["d", "e"]);
     create(&store, NewUser::named("a")).await;
     let back = part(second.previous.clone()).await;
@@ -248,7 +249,7 @@ async fn previous_pages_show_the_current_entries(site: Site) {
     let first = part(back.previous).await;
     assert_eq!(
         (&*first.entries, &first.previous),
-        (&["a".to_owned(), "b".to_owned()][..], &Place::Start),
+        (&["a".to_owned(), "b".to_owned()][..], &PagePosition::Start),
         "a first part is whole"
     );
     assert_eq!(part(first.next).await.entries, ["c", "d"]);
@@ -256,7 +257,7 @@ async fn previous_pages_show_the_current_entries(site: Site) {
         store.accounts.delete(*id).await.unwrap();
     }
     let first = part(second.previous).await;
-    assert_eq!((&*first.entries, first.previous), (&["a".to_owned(), "d".to_owned()][..], Place::Start));
+    assert_eq!((&*first.entries, first.previous), (&["a".to_owned(), "d".to_owned()][..], PagePosition::Start));
 }
 
 async fn each_view_of_the_tokens_shows_its_own_in_its_order(site: Site) {
@@ -366,7 +367,8 @@ async fn every_token_is_on_exactly_one_page_in_each_view(site: Site) {
         TokenView::EndingBefore(START.after(99 * DAY)),
     ] {
         let all = ids(&store, TokenQuery { view, ..TokenQuery::default() }).await;
-        let part = async |place| tokens(&store, TokenQuery { view, limit: 2, place, ..TokenQuery::default() }).await;
+        let part =
+            async |position| tokens(&store, TokenQuery { view, limit: 2, position, ..TokenQuery::default() }).await;
         assert_eq!(paged(part).await, all, "{view:?}");
         assert_eq!(all.len(), 9);
     }

@@ -34,5 +34,5 @@ async fn list(call: Call, Asked(asked): Asked<AuditParameters>) -> Result<Json<A
         headers(("Content-Disposition" = String, description = "A name for the file.")))))]
 async fn export(call: Call, Asked(asked): Asked<ExportParameters>) -> Result<Response, Problem> {
     let (query, format) = asked.read()?;
-    Ok(export::export(call.api.desk.clone(), call.caller().clone(), query, format).await?)
+    Ok(export::export(call.api.operations.clone(), call.caller().clone(), query, format).await?)
 }

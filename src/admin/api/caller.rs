@@ -1,4 +1,5 @@
-//! Authentication of API requests: the caller is the owner of the token, read from the store on each request. ||
+//! Authentication of API requests: the caller is the owner of the token, read from the store on each request.
+//!
 //! Cookies are ignored, which rules out cross-site request forgery. No cache is used: a revoked token stops working at
 //! once.
 
@@ -13,9 +14,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use super::problem::{Code, Problem};
-use crate::admin::desk::{Acting, Caller, DeskError, SCOPE};
-use crate::admin::door::Client;
+use crate::admin::operations::{Acting, Caller, OperationError, SCOPE};
 use crate::admin::record::CallerSlot;
+use crate::admin::server::Client;
 use crate::auth::{Credentials, KeyForm};
 use crate::identity::Identity;
 use crate::store::Via;
@@ -42,7 +43,7 @@ struct Known {
 impl Call {
     /// The caller, who can run operations.
     pub(super) fn acting(&self) -> Acting<'_> {
-        self.api.desk.act_for(self.caller())
+        self.api.operations.act_for(self.caller())
     }
 
     /// The calling user.
@@ -61,7 +62,7 @@ impl FromRequestParts<Arc<Api>> for Call {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Call, Problem> {
         // Only [`authenticate`] inserts one.
-        let known = parts.extensions.get::<Known>().cloned().ok_or_else(nobody)?;
+        let known = parts.extensions.get::<Known>().cloned().ok_or_else(unauthenticated)?;
         Ok(Call { api: Arc::clone(api), known })
     }
 }
@@ -86,10 +87,10 @@ impl Api {
             let twice = bad.status() == StatusCode::BAD_REQUEST;
             Problem::new(if twice { Code::Malformed } else { Code::Unauthenticated }, bad.to_string())
         })?;
-        let key = shown.ok_or_else(nobody)?.to_key();
-        let now = self.desk.clock().now();
+        let key = shown.ok_or_else(unauthenticated)?.to_key();
+        let now = self.operations.clock().now();
         self.wrong_keys.check(from, now).map_err(Problem::throttled)?;
-        let found = self.desk.store().tokens.find(&key).await.map_err(DeskError::from)?;
+        let found = self.operations.store().tokens.find(&key).await.map_err(OperationError::from)?;
         // Restricted tokens are refused: each restriction would have to be checked for each operation.
         let unrestricted = |caller: &Identity| caller.may_come_from(from) && !caller.is_read_only();
         let counts = |record: &TokenRecord| Identity::establish(record, now).is_ok_and(|caller| unrestricted(&caller));
@@ -100,7 +101,7 @@ impl Api {
         if !Scope::parse(SCOPE).is_ok_and(|scope| record.scopes.contains(&scope)) {
             return Err(Problem::new(Code::NotAllowed, format!("the token needs the scope {SCOPE}")));
         }
-        let standing = self.desk.known(record.owner.id, Via::Api, from).await?;
+        let standing = self.operations.known(record.owner.id, Via::Api, from).await?;
         let (caller, _) =
             standing.ok_or(Problem::new(Code::NotAllowed, "only staff and superusers can manage users and tokens"))?;
         self.uses.note_token(record.id, now);
@@ -108,6 +109,6 @@ impl Api {
     }
 }
 
-fn nobody() -> Problem {
+fn unauthenticated() -> Problem {
     Problem::new(Code::Unauthenticated, "send a token: `Authorization: Token <key>`")
 }

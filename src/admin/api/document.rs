@@ -9,7 +9,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBu
 
 use super::problem::Written;
 use super::{PREFIX, once};
-use crate::admin::desk::SCOPE;
+use crate::admin::operations::SCOPE;
 
 /// The static part of the document.
 #[derive(OpenApi)]

@@ -1,7 +1,7 @@
 //! JSON API: the operations of the pages, for programs.
 //!
 //! A request passes the [`guard`](super::guard), is authenticated by its token ([`caller`]), and acts through the
-//! [`desk`](super::desk). The response is one of the [`shapes`] or a [`problem`]. One list of routes and descriptions
+//! [`operations`](super::operations). The response is one of the [`shapes`] or a [`problem`]. One list of routes and descriptions
 //! also produces the [`document`].
 
 mod audit;
@@ -28,9 +28,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::once::Once;
 use self::problem::{Code, Problem};
-use super::LONGEST_BODY;
-use super::desk::Desk;
+use super::MAX_BODY;
 use super::monitor::Monitor;
+use super::operations::Operations;
 use super::record::RequestId;
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
@@ -40,7 +40,7 @@ pub(super) const PREFIX: &str = "/api/v1";
 
 /// Shared state of the API.
 pub struct Api {
-    desk: Desk,
+    operations: Operations,
     monitor: Arc<Monitor>,
     wrong_keys: WrongKeys,
     uses: Uses,
@@ -51,9 +51,9 @@ type Shared = Arc<Api>;
 
 impl Api {
     /// Its own `wrong_keys` limit, so requests to the public listeners cannot lock operators out.
-    pub fn new(desk: Desk, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses) -> Api {
-        let once = Once::new(desk.clock().clone());
-        Api { desk, monitor, wrong_keys, uses, once }
+    pub fn new(operations: Operations, monitor: Arc<Monitor>, wrong_keys: WrongKeys, uses: Uses) -> Api {
+        let once = Once::new(operations.clock().clone());
+        Api { operations, monitor, wrong_keys, uses, once }
     }
 
     /// Returns all routes below [`PREFIX`], without the prefix. The guard wraps `guarded`.
@@ -74,7 +74,7 @@ impl Api {
             .route("/openapi.json", get(move || show(Arc::clone(&document))))
             .method_not_allowed_fallback(not_allowed)
             .fallback(not_found)
-            .layer(DefaultBodyLimit::max(LONGEST_BODY))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(Arc::clone(&api));
         guarded(router).layer(from_fn(complete))
     }

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::caller::Call;
 use super::problem::{Code, Problem};
 use super::{at, request};
-use crate::admin::desk::{Acting, DeskError, TokenState};
+use crate::admin::operations::{Acting, OperationError, TokenState};
 use crate::clock::{Clock, Timestamp};
 use crate::token::{SubjectId, TokenId};
 
@@ -32,9 +32,9 @@ pub(super) const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Maximum length of the header in characters.
-const LONGEST_KEY: usize = 255;
+const MAX_KEY: usize = 255;
 /// How long a response is kept.
-const KEEP: Duration = Duration::from_secs(86_400);
+const RETENTION: Duration = Duration::from_secs(86_400);
 /// Maximum number of kept responses; the oldest is evicted.
 const ANSWERS: usize = 1_000;
 
@@ -44,10 +44,10 @@ type Digest = [u8; 32];
 /// A user or token that a request creates.
 pub(super) trait Creation: Send + 'static {
     /// Checks whether the caller may create it now.
-    fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), DeskError>> + Send;
+    fn may(&self, acting: &Acting<'_>) -> impl Future<Output = Result<(), OperationError>> + Send;
 
     /// Creates it.
-    fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, DeskError>> + Send;
+    fn make(self, acting: &Acting<'_>) -> impl Future<Output = Result<Made, OperationError>> + Send;
 }
 
 /// The created resource and its response. Wiped on drop, since the response may contain a key.
@@ -127,7 +127,7 @@ impl Made {
     }
 
     async fn again(&self, call: &Call) -> Result<Response, Problem> {
-        self.check_still(&call.acting(), call.api.desk.clock().now()).await?;
+        self.check_still(&call.acting(), call.api.operations.clock().now()).await?;
         let mut response = self.answer();
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
@@ -141,13 +141,13 @@ impl Made {
         };
         if let Some(id) = self.user {
             match acting.user(id).await {
-                Err(DeskError::UnknownUser(_)) => return Err(gone(format!("user {id} was deleted"))),
+                Err(OperationError::UnknownUser(_)) => return Err(gone(format!("user {id} was deleted"))),
                 user => drop(user?),
             }
         }
         let Some(id) = self.token else { return Ok(()) };
         let state = match acting.token(id).await {
-            Err(DeskError::UnknownToken) => return Err(gone(format!("token {id} was deleted"))),
+            Err(OperationError::UnknownToken) => return Err(gone(format!("token {id} was deleted"))),
             token => TokenState::of(&token?, now),
         };
         match state {
@@ -193,7 +193,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
 fn key(fields: &HeaderMap) -> Result<Option<HeaderValue>, Problem> {
     let mut lines = fields.get_all(KEY).iter();
     let Some(key) = lines.next() else { return Ok(None) };
-    let fits = (1..=LONGEST_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
+    let fits = (1..=MAX_KEY).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     if lines.next().is_some() || !fits {
         return Err(Problem::invalid("Idempotency-Key", "send one header with 1 to 255 visible ASCII characters"));
     }
@@ -220,7 +220,7 @@ impl Once {
     fn begin(self: &Arc<Once>, place: Digest, request: Digest) -> Result<Begun, Problem> {
         let now = self.clock.now();
         let mut entries = self.entries();
-        entries.retain(|_, entry| entry.made.is_none() || now.since(entry.since) < KEEP);
+        entries.retain(|_, entry| entry.made.is_none() || now.since(entry.since) < RETENTION);
         if let Some(entry) = entries.get(&place) {
             if entry.request != request {
                 return Err(Problem::new(
@@ -280,11 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_response_is_kept_for_a_day() {
+    fn a_response_is_stored_for_a_day() {
         let (clock, hand) = Clock::by_hand(Timestamp::from_micros(0));
         let once = Once::new(clock);
         finish(&once, 1);
-        hand.advance(KEEP - Duration::from_secs(1));
+        hand.advance(RETENTION - Duration::from_secs(1));
         assert!(matches!(once.begin([1; 32], [0; 32]), Ok(Begun::Again(_))));
         hand.advance(Duration::from_secs(1));
         assert!(matches!(once.begin([1; 32], [0; 32]), Ok(Begun::First(_))));

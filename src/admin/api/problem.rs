@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admin::LONGEST_BODY;
-use crate::admin::desk::DeskError;
+use crate::admin::MAX_BODY;
+use crate::admin::operations::OperationError;
 
 /// Media type.
 const TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -98,7 +98,7 @@ impl Problem {
 
     /// The body exceeds the maximum size.
     pub(super) fn too_large() -> Problem {
-        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", LONGEST_BODY >> 10))
+        Problem::new(Code::TooLarge, format!("a body can have at most {} KiB", MAX_BODY >> 10))
     }
 
     /// The store is unavailable.
@@ -165,15 +165,15 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<DeskError> for Problem {
-    fn from(error: DeskError) -> Problem {
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Problem {
         let code = match error {
-            DeskError::Throttled(wait) => return Problem::throttled(wait),
-            DeskError::Unavailable => return Problem::unavailable(),
-            DeskError::NotAllowed(_) | DeskError::WrongPassword => Code::NotAllowed,
-            DeskError::UnknownUser(_) | DeskError::UnknownToken => Code::NotFound,
-            DeskError::Invalid(_) => Code::Invalid,
-            DeskError::Conflict(_) | DeskError::LastSuperuser => Code::Conflict,
+            OperationError::Throttled(wait) => return Problem::throttled(wait),
+            OperationError::Unavailable => return Problem::unavailable(),
+            OperationError::NotAllowed(_) | OperationError::WrongPassword => Code::NotAllowed,
+            OperationError::UnknownUser(_) | OperationError::UnknownToken => Code::NotFound,
+            OperationError::Invalid(_) => Code::Invalid,
+            OperationError::Conflict(_) | OperationError::LastSuperuser => Code::Conflict,
         };
         Problem::new(code, error.to_string())
     }

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::request::{Asked, Body, Id};
 use super::shapes::{Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
 use super::{Shared, at};
-use crate::admin::desk::{Acting, DeskError};
+use crate::admin::operations::{Acting, OperationError};
 use crate::clock::Timestamp;
 use crate::store::NamedToken;
 use crate::token::{SubjectId, TokenId};
@@ -24,22 +24,22 @@ struct Named(SubjectId, NamedToken);
 struct Reset(SubjectId);
 
 impl Creation for Named {
-    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), OperationError> {
         acting.may_issue_named(self.0, &self.1).await
     }
 
-    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, OperationError> {
         let issued = acting.issue_named(self.0, &self.1).await?;
         Ok(Made::token(issued.id, &Issued::from(issued)))
     }
 }
 
 impl Creation for Reset {
-    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), OperationError> {
         acting.user(self.0).await.map(drop)
     }
 
-    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, OperationError> {
         let issued = acting.reset_login(self.0).await?;
         Ok(Made::token(issued.id, &Issued::from(issued)))
     }
@@ -172,5 +172,5 @@ async fn found(call: &Call, id: TokenId) -> Result<Json<Token>, Problem> {
 }
 
 fn now(call: &Call) -> Timestamp {
-    call.api.desk.clock().now()
+    call.api.operations.clock().now()
 }

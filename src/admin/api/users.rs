@@ -15,7 +15,7 @@ use super::shapes::{
     Active, CreatedUser, Details, GroupList, Groups, Issued, NewPassword, NewUser, Rights, User, UserList,
     UserParameters,
 };
-use crate::admin::desk::{Acting, DeskError};
+use crate::admin::operations::{Acting, OperationError};
 use crate::store;
 use crate::token::SubjectId;
 
@@ -26,11 +26,11 @@ const GROUPS: u32 = 10_000;
 struct Created(store::NewUser);
 
 impl Creation for Created {
-    async fn may(&self, acting: &Acting<'_>) -> Result<(), DeskError> {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), OperationError> {
         acting.may_create_users()
     }
 
-    async fn make(self, acting: &Acting<'_>) -> Result<Made, DeskError> {
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, OperationError> {
         let (user, token) = acting.create_user(self.0).await?;
         let (id, token_id) = (user.account.id, token.as_ref().map(|token| token.id));
         let created = CreatedUser { user: user.into(), token: token.map(Issued::from) };

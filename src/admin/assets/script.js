@@ -1,4 +1,4 @@
-// Everything works without this. It adds buttons that copy and select, and keeps what is live up to date.
+// All pages work without this script. It adds buttons that copy and select, and refreshes live parts of pages.
 "use strict";
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const source = document.getElementById(button.dataset.copy);
@@ -17,7 +17,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
-// Selects all of a list, and counts what is selected.
+// Selects all entries of a list, and counts the selected ones.
 for (const all of document.querySelectorAll("[data-all]")) {
   const boxes = [...all.closest("form").querySelectorAll("input[type=checkbox]")];
   const [button, count] = [all.querySelector("button"), all.parentElement.querySelector("[data-count]")];
@@ -36,7 +36,7 @@ for (const all of document.querySelectorAll("[data-all]")) {
   tell();
 }
 
-// A part of the page that is asked for again and again, unless nobody looks or wants it.
+// Refreshes a part of the page periodically, unless the page is hidden or paused.
 for (const part of document.querySelectorAll("[data-live]")) {
   const every = matchMedia("(prefers-reduced-motion: reduce)").matches ? 10000 : 2000;
   const note = document.getElementById("live-note");
@@ -52,7 +52,7 @@ for (const part of document.querySelectorAll("[data-live]")) {
     asking = true;
     try {
       const answer = await fetch(part.dataset.live, { redirect: "manual", signal: AbortSignal.timeout(10000) });
-      // To the sign-in, most likely.
+      // Probably a redirect to the sign-in page.
       if (answer.type === "opaqueredirect") return location.reload();
       if (!answer.ok) throw new Error(String(answer.status));
       const parsed = new DOMParser().parseFromString(`<div>${await answer.text()}</div>`, "text/html");
@@ -80,8 +80,8 @@ for (const part of document.querySelectorAll("[data-live]")) {
   later();
 }
 
-// Makes the children of one element those of another, and touches only what differs: what has the focus keeps it, what is
-// scrolled stays, and nothing is read out again.
+// Replaces the children of one element by those of another, and changes only the differences: the focus and the scroll
+// position stay, and a screen reader does not read the part again.
 function become(old, fresh) {
   const [olds, news] = [[...old.childNodes], [...fresh.childNodes]];
   if (olds.length !== news.length) return old.replaceChildren(...news);

@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_values_are_everything_is_drawn_within_the_drawing() {
+    fn every_value_is_drawn_within_the_drawing() {
         let odd = [
             f64::NAN,
             f64::INFINITY,
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn its_times_are_whole_minutes_and_its_legend_tells_what_was_when_nothing_is() {
+    fn its_time_labels_are_whole_minutes_and_its_legend_shows_a_dash_for_a_missing_value() {
         let chart = |minutes| Chart { minutes, ..of(Unit::PerSecond, &[Some(3.0), Some(1.0), None]) };
         assert_eq!(chart(5).times(), ["−5 min", "−4", "−3", "−2", "−1", "now"]);
         assert_eq!(chart(15).times(), ["−15 min", "−12", "−9", "−6", "−3", "now"]);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_in_words_what_it_shows() {
+    fn a_chart_has_a_text_description() {
         let svg = chart(Unit::Seconds, &[Some(0.25), Some(0.0031), Some(0.0005)]);
         assert!(svg.contains("role=\"img\" aria-labelledby=\"rate-title rate-desc\""));
         assert!(svg.contains("<title id=\"rate-title\">Requests</title>"));

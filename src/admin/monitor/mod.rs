@@ -22,7 +22,7 @@ use traffic::NO_ROUTE;
 pub use traffic::{Figures, Moment, Names, Row, Subject, Traffic};
 
 /// Maximum number of cached texts; one has up to 100 KB.
-const KEPT: usize = 16;
+const MAX_TEXTS: usize = 16;
 
 /// Returns the present state of the gateway.
 pub type AskStatus = Arc<dyn Fn() -> Status + Send + Sync>;
@@ -106,7 +106,7 @@ impl Monitor {
     ) -> Result<Arc<str>, E> {
         let mut shown = self.shown.lock().await;
         let version = self.history.version();
-        if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= KEPT {
+        if std::mem::replace(&mut shown.version, version) != version || shown.texts.len() >= MAX_TEXTS {
             shown.texts.clear();
         }
         let key = (form, subject.clone(), reach);

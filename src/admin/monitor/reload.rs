@@ -1,4 +1,4 @@
-//! Asks the gateway to reload its configuration, or to compare it with a file.
+//! Requests a reload of the configuration, or a comparison with a file.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub struct Reloaded {
 /// The differences; or all problems.
 pub type Outcome = Result<Reloaded, Vec<String>>;
 
-/// Asks the gateway to reload its configuration.
+/// Requests a reload of the configuration.
 #[derive(Clone)]
 pub struct ReloadHandle(mpsc::Sender<ReloadRequest>);
 

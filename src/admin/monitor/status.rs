@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 
 /// A certificate that expires within this number of days gets a warning.
-const SOON: i64 = 21;
+const EXPIRY_WARNING_DAYS: i64 = 21;
 
 /// Configuration and state of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -193,7 +193,7 @@ impl CertificateStatus {
             hosts: hosts.to_vec(),
             not_after,
             days_left,
-            ends_soon: days_left < SOON,
+            ends_soon: days_left < EXPIRY_WARNING_DAYS,
         }
     }
 }

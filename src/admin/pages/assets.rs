@@ -19,7 +19,7 @@ pub(super) const ICON: &str = "/assets/icon.svg";
 static STYLE_PATH: LazyLock<String> = LazyLock::new(|| path("style", STYLE, "css"));
 static SCRIPT_PATH: LazyLock<String> = LazyLock::new(|| path("script", SCRIPT, "js"));
 
-const FOR_EVER: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
+const IMMUTABLE: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
 
 /// The path of the style sheet.
 pub(super) fn style() -> &'static str {
@@ -37,11 +37,11 @@ fn path(name: &str, text: &str, ending: &str) -> String {
 }
 
 pub(super) async fn answer_style() -> Response {
-    ([FOR_EVER, (header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+    ([IMMUTABLE, (header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
 }
 
 pub(super) async fn answer_script() -> Response {
-    ([FOR_EVER, (header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
+    ([IMMUTABLE, (header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
 pub(super) async fn answer_icon() -> Response {

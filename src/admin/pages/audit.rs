@@ -5,12 +5,12 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, text};
-use crate::admin::desk::DeskError;
 use crate::admin::export::{self, Format};
 use crate::admin::fields::Fields;
+use crate::admin::operations::OperationError;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Listing, Place};
+use crate::store::{Act, AuditEntry, AuditQuery, Listing, PagePosition};
 use crate::token::SubjectId;
 
 #[derive(Template)]
@@ -54,9 +54,12 @@ impl Ask {
         [&self.actor, &self.user, &self.act, &self.since, &self.until].iter().any(|field| !field.is_empty())
     }
 
-    async fn query(&self, visit: &Visit) -> Result<AuditQuery, DeskError> {
-        let place: Place =
-            visit.query.get("page").parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+    async fn query(&self, visit: &Visit) -> Result<AuditQuery, OperationError> {
+        let position: PagePosition = visit
+            .query
+            .get("page")
+            .parse()
+            .map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         let (user, user_name) = self.user(visit).await?;
         Ok(AuditQuery {
             actor: Some(self.actor.clone()).filter(|actor| !actor.is_empty()),
@@ -65,7 +68,7 @@ impl Ask {
             act: word(&self.act, Act::parse, "act")?,
             since: date(&self.since)?,
             until: date(&self.until)?.map(|day| day.after(text::days(1))),
-            place,
+            position,
             limit: ENTRIES,
             ..AuditQuery::default()
         })
@@ -73,17 +76,18 @@ impl Ask {
 
     /// Parses `#7` as an id, anything else as a name: of the current user with this name, and of users who had it at
     /// the time of an entry.
-    async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), DeskError> {
+    async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), OperationError> {
         if self.user.is_empty() {
             return Ok((None, None));
         }
         if let Some(id) = self.user.strip_prefix('#') {
-            let id = id.parse().map_err(|_| DeskError::Invalid("write # and the user id, such as #7".to_owned()))?;
+            let id =
+                id.parse().map_err(|_| OperationError::Invalid("write # and the user id, such as #7".to_owned()))?;
             return Ok((Some(SubjectId(id)), None));
         }
         let user = visit.acting().user_named(&self.user).await?;
         if user.is_none() && !visit.is_superuser() {
-            return Err(DeskError::Invalid(format!("no user is called {}", self.user)));
+            return Err(OperationError::Invalid(format!("no user is called {}", self.user)));
         }
         Ok((user.map(|user| user.account.id), Some(self.user.clone())))
     }
@@ -102,18 +106,18 @@ impl Ask {
 }
 
 /// Parses a word of a fixed list; `None` for an empty field.
-fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, DeskError> {
+fn word<T>(written: &str, parse: impl Fn(&str) -> Option<T>, what: &str) -> Result<Option<T>, OperationError> {
     if written.is_empty() {
         return Ok(None);
     }
-    parse(written).map(Some).ok_or_else(|| DeskError::Invalid(format!("unknown {what}")))
+    parse(written).map(Some).ok_or_else(|| OperationError::Invalid(format!("unknown {what}")))
 }
 
-fn date(written: &str) -> Result<Option<Timestamp>, DeskError> {
+fn date(written: &str) -> Result<Option<Timestamp>, OperationError> {
     if written.is_empty() {
         return Ok(None);
     }
-    let bad = || DeskError::Invalid("write the date as 2026-11-24".to_owned());
+    let bad = || OperationError::Invalid("write the date as 2026-11-24".to_owned());
     text::read_day(written).map(Some).ok_or_else(bad)
 }
 
@@ -121,7 +125,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
     let Listing { entries, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
     let shell = Shell::of(&visit, Section::Audit);
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     Ok(page(StatusCode::OK, &Page { shell, ask, entries, previous, next, now: visit.now() }))
 }
 
@@ -129,5 +133,5 @@ pub(in crate::admin) async fn export(visit: Visit) -> Answer {
     let named = |name: &str| Format::ALL.into_iter().find(|format| format.as_str() == name);
     let format = word(visit.query.get("format"), named, "format")?;
     let query = Ask::of(&visit.query).query(&visit).await?;
-    Ok(export::export(visit.app.desk.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
+    Ok(export::export(visit.app.operations.clone(), visit.caller, query, format.unwrap_or(Format::Csv)).await?)
 }

@@ -30,7 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::Application;
-use super::desk::DeskError;
+use super::operations::OperationError;
 use super::visit::Visit;
 pub(super) use message::{framed, message};
 use shell::{Section, page};
@@ -101,10 +101,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 pub(super) type Answer = Result<Response, Failure>;
 
 /// A failed request.
-pub(super) struct Failure(DeskError);
+pub(super) struct Failure(OperationError);
 
-impl From<DeskError> for Failure {
-    fn from(error: DeskError) -> Failure {
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Failure {
         Failure(error)
     }
 }
@@ -116,7 +116,7 @@ impl IntoResponse for Failure {
 }
 
 /// Renders a failed request as a page.
-pub(super) fn failed(error: DeskError) -> Response {
+pub(super) fn failed(error: OperationError) -> Response {
     let status = status_of(&error);
     let title = match status {
         StatusCode::NOT_FOUND => "Not found",
@@ -128,8 +128,8 @@ pub(super) fn failed(error: DeskError) -> Response {
 }
 
 /// Builds the response to an error, with `Retry-After`.
-fn told(error: &DeskError, mut response: Response) -> Response {
-    if let DeskError::Throttled(wait) = error {
+fn told(error: &OperationError, mut response: Response) -> Response {
+    if let OperationError::Throttled(wait) = error {
         // Rounded up like the text, so that a retry exactly at that second is not too early.
         response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
     }
@@ -137,22 +137,22 @@ fn told(error: &DeskError, mut response: Response) -> Response {
 }
 
 /// Returns the status of an error.
-fn status_of(error: &DeskError) -> StatusCode {
+fn status_of(error: &OperationError) -> StatusCode {
     match error {
-        DeskError::NotAllowed(_) | DeskError::WrongPassword => StatusCode::FORBIDDEN,
-        DeskError::UnknownUser(_) | DeskError::UnknownToken => StatusCode::NOT_FOUND,
-        DeskError::Invalid(_) => StatusCode::BAD_REQUEST,
-        DeskError::Conflict(_) | DeskError::LastSuperuser => StatusCode::CONFLICT,
-        DeskError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
-        DeskError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        OperationError::NotAllowed(_) | OperationError::WrongPassword => StatusCode::FORBIDDEN,
+        OperationError::UnknownUser(_) | OperationError::UnknownToken => StatusCode::NOT_FOUND,
+        OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
+        OperationError::Conflict(_) | OperationError::LastSuperuser => StatusCode::CONFLICT,
+        OperationError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        OperationError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
 /// Formats an error as a sentence.
-fn words(error: &DeskError) -> String {
+fn words(error: &OperationError) -> String {
     match error {
-        DeskError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
-        DeskError::Throttled(wait) => {
+        OperationError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
+        OperationError::Throttled(wait) => {
             format!("Too many attempts. Please try again in {} s.", wait.as_secs().saturating_add(1))
         }
         error => text::sentence(&error.to_string()),
@@ -161,11 +161,12 @@ fn words(error: &DeskError) -> String {
 
 impl Visit {
     /// Response to a failed form: redirects back to its page if that helps.
-    fn refused(&self, path: &str, error: DeskError) -> Response {
+    fn refused(&self, path: &str, error: OperationError) -> Response {
         match error {
-            DeskError::WrongPassword | DeskError::Invalid(_) | DeskError::Conflict(_) | DeskError::Throttled(_) => {
-                self.failed(path, words(&error))
-            }
+            OperationError::WrongPassword
+            | OperationError::Invalid(_)
+            | OperationError::Conflict(_)
+            | OperationError::Throttled(_) => self.failed(path, words(&error)),
             error => failed(error),
         }
     }

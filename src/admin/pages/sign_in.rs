@@ -9,8 +9,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 
 use super::super::Application;
-use super::super::desk::DeskError;
 use super::super::fields::Fields;
+use super::super::operations::OperationError;
 use super::super::visit::{self, COOKIE, CSRF_FIELD, Sent, Visit};
 use super::{failed, page, see_other, status_of, told};
 use crate::auth::CsrfSecret;
@@ -19,7 +19,7 @@ use crate::store::{Act, Password, Via};
 
 const REFUSED: &str = "Please enter the username and password of an active staff account. Both are case-sensitive.";
 
-const STALE: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
+const EXPIRED_FORM: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 
 /// Cookie with the CSRF secret of the sign-in form: before the sign-in there is no other secret.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
@@ -55,7 +55,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     // Names are compared exactly as typed.
     let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
-        return form(secret, StatusCode::FORBIDDEN, next, name, Some(STALE.to_owned()));
+        return form(secret, StatusCode::FORBIDDEN, next, name, Some(EXPIRED_FORM.to_owned()));
     }
     match sign_in(&app, name, fields.password("password"), from).await {
         Ok(cookie) => {
@@ -67,7 +67,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         }
         Err(error) => {
             let problem =
-                if matches!(error, DeskError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
+                if matches!(error, OperationError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
             told(&error, form(secret, status_of(&error), next, name, Some(problem)))
         }
     }
@@ -77,7 +77,7 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
 fn form(secret: Option<CsrfSecret>, status: StatusCode, next: &str, name: &str, problem: Option<String>) -> Response {
     let secret = secret.map_or_else(CsrfSecret::draw, Ok);
     let Ok((secret, csrf)) = secret.and_then(|secret| secret.masked().map(|csrf| (secret, csrf))) else {
-        return failed(DeskError::Unavailable);
+        return failed(OperationError::Unavailable);
     };
     let mut response = page(status, &Page { csrf, next, name, problem });
     let cookie = format!("{FORM_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", secret.expose());
@@ -93,7 +93,7 @@ pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
         tracing::warn!(code = "audit_failed", %error, "a sign-out is missing in the audit trail");
     }
     let mut response = see_other("/sign-in");
-    response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(OVER));
+    response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(REMOVED_COOKIE));
     response
 }
 
@@ -102,19 +102,19 @@ async fn sign_in(
     name: &str,
     password: Option<Password>,
     from: IpAddr,
-) -> Result<HeaderValue, DeskError> {
-    let password = password.ok_or(DeskError::WrongPassword)?;
+) -> Result<HeaderValue, OperationError> {
+    let password = password.ok_or(OperationError::WrongPassword)?;
     let login = Login { name: name.to_owned(), password, from };
-    let (caller, mark) = app.desk.sign_in(login, Via::Admin).await?;
-    let key = app.sign_ins.open(caller.user.account.id, mark, app.desk.clock().now());
-    let key = key.map_err(|_| DeskError::Unavailable)?;
+    let (caller, mark) = app.operations.sign_in(login, Via::Admin).await?;
+    let key = app.sign_ins.open(caller.user.account.id, mark, app.operations.clock().now());
+    let key = key.map_err(|_| OperationError::Unavailable)?;
     let age = app.settings.session_ttl.as_secs();
     let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
-    HeaderValue::try_from(cookie).map_err(|_| DeskError::Unavailable)
+    HeaderValue::try_from(cookie).map_err(|_| OperationError::Unavailable)
 }
 
 /// Removes the cookie.
-const OVER: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
+const REMOVED_COOKIE: &str = "__Host-tokengate-admin=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Strict";
 
 /// Returns a path of this application; anything that could lead elsewhere becomes the home page.
 fn own_path(next: &str) -> String {
@@ -126,7 +126,7 @@ mod tests {
     use super::own_path;
 
     #[test]
-    fn a_sign_in_goes_on_to_own_pages_only() {
+    fn a_sign_in_redirects_only_to_own_pages() {
         for own in ["/", "/users", "/tokens?view=live&kind=named", "/users/7"] {
             assert_eq!(own_path(own), own);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::admin::desk::TokenState;
+use crate::admin::operations::TokenState;
 use crate::clock::Timestamp;
 use crate::store::{Act, TokenDetails, TokenKind, Via};
 

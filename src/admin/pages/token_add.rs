@@ -8,8 +8,8 @@ use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, Id, status_of, text, told, words};
-use crate::admin::desk::DeskError;
 use crate::admin::fields::Fields;
+use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{Issued, NamedToken, User};
@@ -48,7 +48,7 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
     let Sent { visit, fields } = &sent;
     match issue(id, &sent).await {
         Ok(issued) => Ok(visit.show_key(issued.id, issued.key, "The token was issued.")),
-        Err(error @ (DeskError::NotAllowed(_) | DeskError::UnknownUser(_) | DeskError::Unavailable)) => {
+        Err(error @ (OperationError::NotAllowed(_) | OperationError::UnknownUser(_) | OperationError::Unavailable)) => {
             Err(error.into())
         }
         Err(error) => {
@@ -58,7 +58,7 @@ pub(in crate::admin) async fn add(Id(id): Id, sent: Sent) -> Answer {
     }
 }
 
-async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
+async fn issue(id: i64, sent: &Sent) -> Result<Issued, OperationError> {
     let Sent { visit, fields } = sent;
     let scopes = read_scopes(fields.get("scopes"))?;
     let expires = match fields.get("ends") {
@@ -72,13 +72,13 @@ async fn issue(id: i64, sent: &Sent) -> Result<Issued, DeskError> {
     visit.acting().issue_named(SubjectId(id), &order).await
 }
 
-pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, DeskError> {
-    ScopeSet::parse(text).map_err(|error| DeskError::Invalid(error.to_string()))
+pub(super) fn read_scopes(text: &str) -> Result<ScopeSet, OperationError> {
+    ScopeSet::parse(text).map_err(|error| OperationError::Invalid(error.to_string()))
 }
 
 /// A time this many days from now.
-pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, DeskError> {
-    let days = days.parse().map_err(|_| DeskError::Invalid("not a number of days".to_owned()))?;
+pub(super) fn after_days(days: &str, now: Timestamp) -> Result<Timestamp, OperationError> {
+    let days = days.parse().map_err(|_| OperationError::Invalid("not a number of days".to_owned()))?;
     Ok(now.after(text::days(days)))
 }
 

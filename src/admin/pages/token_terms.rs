@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::token_add::{DAYS, after_days, read_scopes};
 use super::{Answer, Id, status_of, text, told, words};
-use crate::admin::desk::DeskError;
+use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{End, Terms, TokenDetails};
 use crate::token::TokenId;
@@ -41,7 +41,7 @@ pub(in crate::admin) async fn set(Id(id): Id, sent: Sent) -> Answer {
     let token = visit.acting().token(TokenId(id)).await?;
     match change(&sent, &token).await {
         Ok(()) => Ok(visit.done(&format!("/tokens/{id}"), "The token was changed.")),
-        Err(error @ (DeskError::Invalid(_) | DeskError::WrongPassword | DeskError::Throttled(_))) => {
+        Err(error @ (OperationError::Invalid(_) | OperationError::WrongPassword | OperationError::Throttled(_))) => {
             let shell = Shell::failing(visit, Section::Tokens, words(&error));
             let form = terms_page(shell, status_of(&error), &token, fields.get("scopes"), fields.get("ends"));
             Ok(told(&error, form))
@@ -50,7 +50,7 @@ pub(in crate::admin) async fn set(Id(id): Id, sent: Sent) -> Answer {
     }
 }
 
-async fn change(sent: &Sent, token: &TokenDetails) -> Result<(), DeskError> {
+async fn change(sent: &Sent, token: &TokenDetails) -> Result<(), OperationError> {
     let Sent { visit, fields } = sent;
     let scopes = Some(read_scopes(fields.get("scopes"))?);
     let end = match fields.get("ends") {

@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, status_of, text, told, words};
-use crate::admin::desk::{DeskError, ENDING_WITHIN, UNUSED_AFTER};
 use crate::admin::fields::Fields;
+use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, Place, TokenDetails, TokenKind, TokenQuery, TokenView, User};
+use crate::store::{Listing, PagePosition, TokenDetails, TokenKind, TokenQuery, TokenView, User};
 use crate::token::{SubjectId, TokenHint, TokenId};
 
 /// The views in the order of the menu, with their labels.
@@ -48,7 +48,7 @@ struct Ask {
     view: String,
     kind: String,
     /// Page token; empty: first page.
-    place: String,
+    position: String,
 }
 
 impl Ask {
@@ -56,7 +56,14 @@ impl Ask {
         let get = |name| fields.get(name).to_owned();
         // If a whole key was pasted, only its hint is used and shown again.
         let hint: String = TokenHint::sought(fields.get("hint").trim_end_matches('…')).as_str().to_owned();
-        Ask { user: get("user"), owner: get("owner"), hint, view: get("view"), kind: get("kind"), place: get("page") }
+        Ask {
+            user: get("user"),
+            owner: get("owner"),
+            hint,
+            view: get("view"),
+            kind: get("kind"),
+            position: get("page"),
+        }
     }
 
     fn is_filtered(&self) -> bool {
@@ -67,11 +74,12 @@ impl Ask {
         self.view == view
     }
 
-    fn query(&self, now: Timestamp) -> Result<TokenQuery, DeskError> {
-        let place: Place = self.place.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+    fn query(&self, now: Timestamp) -> Result<TokenQuery, OperationError> {
+        let position: PagePosition =
+            self.position.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         let owner = match self.user.as_str() {
             "" => None,
-            id => Some(SubjectId(id.parse().map_err(|_| DeskError::Invalid("not a user id".to_owned()))?)),
+            id => Some(SubjectId(id.parse().map_err(|_| OperationError::Invalid("not a user id".to_owned()))?)),
         };
         Ok(TokenQuery {
             owner_name: self.owner.clone(),
@@ -91,7 +99,7 @@ impl Ask {
                 "named" => Some(TokenKind::Named),
                 _ => None,
             },
-            place,
+            position,
             limit: ENTRIES,
             ..TokenQuery::default()
         })
@@ -119,12 +127,12 @@ impl Ask {
         if self.is_first() {
             self.to_query()
         } else {
-            format!("{}page={}", self.to_query(), text::escaped(&self.place))
+            format!("{}page={}", self.to_query(), text::escaped(&self.position))
         }
     }
 
     fn is_first(&self) -> bool {
-        self.place.is_empty()
+        self.position.is_empty()
     }
 }
 
@@ -134,7 +142,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
 }
 
 /// Renders the list, with the error of a failed bulk revocation.
-async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&DeskError>) -> Answer {
+async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&OperationError>) -> Answer {
     let (query, acting) = (ask.query(visit.now())?, visit.acting());
     let owner = match query.owner {
         Some(owner) => Some(acting.user(owner).await?),
@@ -145,7 +153,7 @@ async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&Des
         None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
         Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
     };
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     let list = Page { shell, ask, owner, tokens: entries, ticked, previous, next, now: visit.now() };
     Ok(page(status, &list))
 }
@@ -161,7 +169,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
     match sent.confirm().await {
         Ok(()) => {}
         // Ticked boxes stay ticked.
-        Err(error @ (DeskError::WrongPassword | DeskError::Throttled(_))) => {
+        Err(error @ (OperationError::WrongPassword | OperationError::Throttled(_))) => {
             return Ok(told(&error, show(visit, ask, ids, Some(&error)).await?));
         }
         Err(error) => return Err(error.into()),
@@ -171,7 +179,7 @@ pub(in crate::admin) async fn revoke(sent: Sent) -> Answer {
         match visit.acting().revoke(*id).await {
             Ok(revocation) => ended += usize::from(revocation.was_live),
             // Deleted, or not the caller's to manage: the other tokens are still revoked.
-            Err(DeskError::UnknownToken | DeskError::NotAllowed(_) | DeskError::UnknownUser(_)) => {}
+            Err(OperationError::UnknownToken | OperationError::NotAllowed(_) | OperationError::UnknownUser(_)) => {}
             Err(error) => {
                 let so_far = format!("{ended} of {} tokens were revoked; then: {error}.", ids.len());
                 return Ok(visit.failed(&back, so_far));

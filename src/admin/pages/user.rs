@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, Id, text};
-use crate::admin::desk::DeskError;
+use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
 use crate::store::{AuditEntry, AuditQuery, TokenDetails, TokenQuery, User};
@@ -34,13 +34,13 @@ struct Page {
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let (id, acting) = (SubjectId(id), visit.acting());
     let user = match acting.user(id).await {
-        Err(DeskError::UnknownUser(_)) if visit.is_superuser() => return what_was_done(id, &visit).await,
+        Err(OperationError::UnknownUser(_)) if visit.is_superuser() => return what_was_done(id, &visit).await,
         user => user?,
     };
     let tokens = acting.tokens(&TokenQuery { owner: Some(id), limit: TOKENS, ..TokenQuery::default() }).await?;
     let entries = acting.audit(&AuditQuery { user: Some(id), limit: ENTRIES, ..AuditQuery::default() }).await?;
     let shell = Shell::of(&visit, Section::Users);
-    let (now, more_tokens) = (visit.now(), tokens.next != crate::store::Place::Start);
+    let (now, more_tokens) = (visit.now(), tokens.next != crate::store::PagePosition::Start);
     Ok(page(
         StatusCode::OK,
         &Page {
@@ -60,7 +60,7 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
 async fn what_was_done(id: SubjectId, visit: &Visit) -> Answer {
     let query = AuditQuery { user: Some(id), limit: 1, ..AuditQuery::default() };
     if visit.acting().audit(&query).await?.entries.is_empty() {
-        return Err(DeskError::UnknownUser(id).into());
+        return Err(OperationError::UnknownUser(id).into());
     }
     Ok(visit.done(&format!("/audit?user=%23{id}"), format!("User {id} was deleted. This is their history.")))
 }

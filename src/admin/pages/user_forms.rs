@@ -7,13 +7,13 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::users::{self, GROUPS};
 use super::{Answer, Id, status_of, words};
-use crate::admin::desk::{DeskError, SHORTEST_PASSWORD};
+use crate::admin::operations::{MIN_PASSWORD, OperationError};
 use crate::admin::visit::{Sent, Visit};
 use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
 /// Maximum number of live tokens that are counted before a user is deleted.
-const COUNTED: u32 = 200;
+const MAX_COUNTED: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "user_form.html")]
@@ -32,7 +32,7 @@ enum Form {
     Delete { tokens: usize, or_more: bool },
 }
 
-async fn show(id: i64, visit: &Visit, form: impl AsyncFnOnce(&User) -> Result<Form, DeskError>) -> Answer {
+async fn show(id: i64, visit: &Visit, form: impl AsyncFnOnce(&User) -> Result<Form, OperationError>) -> Answer {
     visit.caller.needs_superuser()?;
     let user = visit.acting().user(SubjectId(id)).await?;
     let form = form(&user).await?;
@@ -68,9 +68,9 @@ pub(in crate::admin) async fn show_rights(Id(id): Id, visit: Visit) -> Answer {
 pub(in crate::admin) async fn show_delete(Id(id): Id, visit: Visit) -> Answer {
     show(id, &visit, async |user| {
         let owner = Some(user.account.id);
-        let query = TokenQuery { owner, view: TokenView::Live, limit: COUNTED, ..TokenQuery::default() };
+        let query = TokenQuery { owner, view: TokenView::Live, limit: MAX_COUNTED, ..TokenQuery::default() };
         let live = visit.acting().tokens(&query).await?;
-        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::Place::Start })
+        Ok(Form::Delete { tokens: live.entries.len(), or_more: live.next != crate::store::PagePosition::Start })
     })
     .await
 }
@@ -85,7 +85,7 @@ pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> 
     };
     match visit.acting().edit_user(SubjectId(id), &details).await {
         Ok(()) => Ok(visit.done(&format!("/users/{id}"), "The details were changed.")),
-        Err(error @ (DeskError::Invalid(_) | DeskError::Conflict(_))) => {
+        Err(error @ (OperationError::Invalid(_) | OperationError::Conflict(_))) => {
             let user = visit.acting().user(SubjectId(id)).await?;
             let shell = Shell::failing(&visit, Section::Users, words(&error));
             Ok(page(status_of(&error), &Page { shell, user, form: Form::Edit(details) }))
@@ -110,7 +110,7 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
         let password = users::new_password(&sent.fields)?;
         if password.is_none() && !sent.fields.is_ticked("none") {
             let why = "enter a new password, or tick \"No password\"".to_owned();
-            return Err(DeskError::Invalid(why));
+            return Err(OperationError::Invalid(why));
         }
         let password = password.filter(|_| !sent.fields.is_ticked("none"));
         sent.confirm().await?;

@@ -6,11 +6,11 @@ use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, Failure, status_of, text, told, words};
-use crate::admin::desk::{DeskError, SHORTEST_PASSWORD};
 use crate::admin::fields::Fields;
+use crate::admin::operations::{MIN_PASSWORD, OperationError};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, NewUser, Place, User, UserOrder, UserQuery};
+use crate::store::{Listing, NewUser, PagePosition, User, UserOrder, UserQuery};
 
 /// Maximum number of groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
@@ -65,8 +65,9 @@ impl Ask {
         [&self.search, &self.active, &self.role, &self.group].iter().any(|field| !field.is_empty())
     }
 
-    fn query(&self, page: &str) -> Result<UserQuery, DeskError> {
-        let place: Place = page.parse().map_err(|_| DeskError::Invalid(crate::store::NoPlace.to_string()))?;
+    fn query(&self, page: &str) -> Result<UserQuery, OperationError> {
+        let position: PagePosition =
+            page.parse().map_err(|_| OperationError::Invalid(crate::store::BadPosition.to_string()))?;
         Ok(UserQuery {
             search: self.search.clone(),
             active: choice(&self.active, "yes", "no"),
@@ -77,7 +78,7 @@ impl Ask {
                 "last_login" => UserOrder::LastLogin,
                 _ => UserOrder::Name,
             },
-            place,
+            position,
             limit: ENTRIES,
         })
     }
@@ -106,7 +107,7 @@ pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let Listing { entries, previous, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
     let groups = acting.groups(GROUPS).await?;
     let shell = Shell::of(&visit, Section::Users);
-    let [previous, next] = [previous, next].map(|place| place.to_string());
+    let [previous, next] = [previous, next].map(|position| position.to_string());
     Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, previous, next, now: visit.now() }))
 }
 
@@ -120,7 +121,7 @@ pub(in crate::admin) async fn add(sent: Sent) -> Answer {
     visit.caller.needs_superuser().map_err(Failure::from)?;
     match create(&sent).await {
         Ok(response) => Ok(response),
-        Err(error @ (DeskError::NotAllowed(_) | DeskError::Unavailable)) => Err(error.into()),
+        Err(error @ (OperationError::NotAllowed(_) | OperationError::Unavailable)) => Err(error.into()),
         Err(error) => {
             let shell = Shell::failing(visit, Section::Users, words(&error));
             Ok(told(&error, add_page(visit, shell, fields, status_of(&error))))
@@ -132,7 +133,7 @@ fn add_page(visit: &Visit, shell: Shell, fields: &Fields, status: StatusCode) ->
     page(status, &AddPage { shell, fields, issues_token: visit.app.tokens.issue_on_user_create })
 }
 
-async fn create(sent: &Sent) -> Result<Response, DeskError> {
+async fn create(sent: &Sent) -> Result<Response, OperationError> {
     let Sent { visit, fields } = sent;
     let password = new_password(fields)?;
     sent.confirm().await?;
@@ -156,10 +157,10 @@ async fn create(sent: &Sent) -> Result<Response, DeskError> {
 }
 
 /// Returns a password that was typed twice; `None`: remove the password.
-pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, DeskError> {
+pub(super) fn new_password(fields: &Fields) -> Result<Option<crate::store::Password>, OperationError> {
     let typed = |name| fields.all(name).next().unwrap_or_default();
     if typed("password") != typed("password_again") {
-        return Err(DeskError::Invalid("the passwords do not match; enter them again".to_owned()));
+        return Err(OperationError::Invalid("the passwords do not match; enter them again".to_owned()));
     }
     Ok(fields.password("password"))
 }

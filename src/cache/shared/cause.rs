@@ -19,17 +19,18 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
         return advice;
     }
     if error.kind() == ErrorKind::AuthenticationFailed {
-        return "; see that `username` and the password are right";
+        return "; check `username` and the password";
     }
     if error.to_string().contains("invalid peer certificate") {
-        return "; name the authority of the server's certificate in `ca_file`";
+        return "; set `ca_file` to the CA of the server's certificate";
     }
     match moment {
         Moment::TlsHandshake if error.is_io_error() || error.is_timeout() => {
-            "; the TLS handshake failed: see that it speaks TLS, else write redis:// in `url`"
+            "; the TLS handshake failed: if the server does not use TLS, write redis:// in `url`"
         }
         Moment::Connecting if is_cut(error) => {
-            "; it ended the connection at once: if it speaks TLS only, write rediss:// in `url`; if it is in protected \
+            "; it closed the connection at once: if it accepts only TLS, write rediss:// in `url`; if it is in \
+             protected \
              mode, set a password there"
         }
         Moment::TlsHandshake | Moment::Connecting | Moment::Connected => "",
@@ -44,10 +45,10 @@ pub(super) fn may_be_foreign(error: &RedisError) -> bool {
 /// Returns the advice for an error code of the server.
 fn advice_for_code(code: &str) -> Option<&'static str> {
     Some(match code {
-        "NOAUTH" => "; it wants a password: name a file with it in `password_file`",
-        "WRONGPASS" => "; see that `username` and the password are right",
-        "NOPERM" => "; see that the access list allows this",
-        "DENIED" => "; its protected mode lets in programs of its own machine alone: set a password there",
+        "NOAUTH" => "; it requires a password: name a file that contains it in `password_file`",
+        "WRONGPASS" => "; check `username` and the password",
+        "NOPERM" => "; check that the access list allows this",
+        "DENIED" => "; its protected mode accepts only clients on its own machine: set a password there",
         "READONLY" => "; it is a replica: name the primary in `url`, or the sentinels that know it",
         "MOVED" | "ASK" => "; it is a node of a cluster: write redis-cluster:// in `url`",
         _ => return None,

@@ -233,7 +233,7 @@ mod tests {
             assert!(!opens(&key, &sealed[..place], record.digest), "cut at {place}");
         }
         let dated = [b"e100".as_slice(), &sealed[3..]].concat();
-        assert!(!opens(&key, &dated, record.digest), "dated anew");
+        assert!(!opens(&key, &dated, record.digest), "another date");
         for rubbish in [b"".as_slice(), b"x", b"e", b"e:", b"e1:", b"e1:\x01", b"\xff\xff"] {
             assert!(matches!(open(&key, rubbish.to_vec(), record.digest), Opened::Bad), "{rubbish:?}");
         }

@@ -21,8 +21,8 @@ const PING: Duration = Duration::from_millis(500);
 /// The timeout for a new subscription.
 const SUBSCRIBE: Duration = Duration::from_secs(5);
 /// The backoff before another attempt, doubled each time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(2);
 /// Maximum number of queued messages. Beyond it, everything is invalidated at once, which is cheaper.
 const QUEUE: usize = 4_096;
 
@@ -47,7 +47,7 @@ struct Subscription {
 impl ChannelFeed {
     pub(super) fn new(cache: Arc<SharedCache>) -> ChannelFeed {
         let (turn, push_state) = (AtomicUsize::new(0), PushState::default());
-        ChannelFeed { cache, subscription: None, turn, pause: SHORTEST_PAUSE, push_state }
+        ChannelFeed { cache, subscription: None, turn, pause: MIN_BACKOFF, push_state }
     }
 
     async fn subscribe(&self) -> Option<Subscription> {
@@ -120,11 +120,11 @@ impl TokenFeed for ChannelFeed {
             self.subscription = self.subscribe().await;
             if self.subscription.is_some() {
                 self.push_state.set(true);
-                self.pause = SHORTEST_PAUSE;
+                self.pause = MIN_BACKOFF;
                 return TokenEvent::Gap;
             }
             sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 2).min(MAX_BACKOFF);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::store::Cursor;
 use crate::token::TokenDigest;
 
 /// Maximum number of tokens with their own fence: some 15 MB. Beyond it, one floor replaces many fences.
-const MOST: usize = 100_000;
+const MAX_FENCES: usize = 100_000;
 
 /// A change, and whether its hold was delivered.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ impl Fences {
     /// `lifetime`, which is longer than any entry lives.
     pub(super) fn new(lifetime: Duration) -> Fences {
         let (of, held, owed) = Default::default();
-        Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MOST }
+        Fences { of, held, owed, floor: Floor::Owed(0), floors: 0, is_first: true, lifetime, most: MAX_FENCES }
     }
 
     /// Reports whether an entry whose lookup began at this time is accepted.

@@ -19,9 +19,9 @@ use crate::telemetry::Outage;
 /// Timeouts in a row that open the circuit breaker.
 const FAILURES: u32 = 3;
 /// The first backoff.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
 /// The longest backoff.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// The timeout of a complete connect, which may ask several sentinels or cluster nodes in turn.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -29,10 +29,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// There is no connection.
-    #[error("it is away")]
+    #[error("there is no connection")]
     Away,
     /// The request timed out.
-    #[error("no answer in time")]
+    #[error("no response in time")]
     Slow,
     /// The connection broke, or the server refuses all requests.
     #[error("{0}")]
@@ -175,7 +175,7 @@ impl Link {
     /// Keeps a connection up until dropped.
     pub(super) async fn keep_up(&self) {
         let mut number = 0;
-        let mut pause = SHORTEST_PAUSE;
+        let mut pause = MIN_BACKOFF;
         loop {
             match self.connect_and_probe().await {
                 Ok(connection) => {
@@ -196,8 +196,8 @@ impl Link {
                     self.up.send_replace(Some(Up { number, connection, failures: Arc::clone(&failures), answered }));
                     let _ = self.up.subscribe().wait_for(Option::is_none).await;
                     // The connection had lasted long: reconnect at once, unless the server is slow.
-                    if up.elapsed() > LONGEST_PAUSE {
-                        pause = SHORTEST_PAUSE;
+                    if up.elapsed() > MAX_BACKOFF {
+                        pause = MIN_BACKOFF;
                         if failures.load(Ordering::Relaxed) < FAILURES {
                             continue;
                         }
@@ -206,7 +206,7 @@ impl Link {
                 Err(what) => self.note_trouble(what),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 
@@ -224,7 +224,7 @@ impl Link {
         match connected {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(self.servers.explain_connecting(&error).await),
-            Err(_) => Err(format!("{}: no answer in time", self.servers.place())),
+            Err(_) => Err(format!("{}: no response in time", self.servers.place())),
         }
     }
 }

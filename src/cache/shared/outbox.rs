@@ -14,23 +14,23 @@ use crate::store::Cursor;
 use crate::token::TokenDigest;
 
 /// Maximum number of concurrent deliveries.
-const AT_ONCE: usize = 64;
+const MAX_DELIVERIES: usize = 64;
 /// The timeout of one delivery. No request waits for it, so it may exceed that of a lookup.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The timeout of [`announce`].
 const ANNOUNCE: Duration = Duration::from_secs(1);
 /// The backoff after a failed delivery while the server answers, doubled each time.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MIN_BACKOFF: Duration = Duration::from_millis(250);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Milliseconds added to the floor under all tokens: several servers have different clocks.
 const SKEW_OF_SERVERS: u64 = 1_000;
 
 /// Delivers owed holds until dropped.
 pub(super) async fn deliver(cache: Arc<SharedCache>) {
-    let mut pause = SHORTEST_PAUSE;
+    let mut pause = MIN_BACKOFF;
     loop {
         cache.link.until_up().await;
-        let work = cache.fences().take(AT_ONCE);
+        let work = cache.fences().take(MAX_DELIVERIES);
         if work.floor.is_none() && work.holds.is_empty() {
             cache.work.notified().await;
             continue;
@@ -48,17 +48,17 @@ pub(super) async fn deliver(cache: Arc<SharedCache>) {
             all_done &= done.unwrap_or(false);
         }
         if all_done {
-            pause = SHORTEST_PAUSE;
+            pause = MIN_BACKOFF;
         } else {
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 }
 
 /// Delivers one hold; returns whether that succeeded.
 async fn hold(cache: &SharedCache, digest: TokenDigest, change: Cursor) -> bool {
-    let answer = cache.link.ask(&cache.scripts.hold(digest, change.0), PATIENCE).await;
+    let answer = cache.link.ask(&cache.scripts.hold(digest, change.0), DELIVERY_TIMEOUT).await;
     match answer.and_then(|value| Ok(scripts::read_time(value)?)) {
         Ok(at) => {
             cache.fences().held(digest, change, at, cache.clock.instant());
@@ -76,7 +76,7 @@ async fn hold(cache: &SharedCache, digest: TokenDigest, change: Cursor) -> bool 
 /// Raises the floor under all tokens; returns whether that succeeded.
 async fn raise(cache: &SharedCache, number: u64) -> bool {
     // Looks up an impossible key: no token has this digest, and the answer includes the server's time.
-    let answer = cache.link.ask(&cache.scripts.look(TokenDigest::of(b"")), PATIENCE).await;
+    let answer = cache.link.ask(&cache.scripts.look(TokenDigest::of(b"")), DELIVERY_TIMEOUT).await;
     match answer.and_then(|value| Ok(scripts::read_look(value)?)) {
         Ok((_, ServerTime(now))) => {
             let skew = if cache.link.servers().is_one() { 0 } else { SKEW_OF_SERVERS };
@@ -96,7 +96,7 @@ pub(super) async fn announce(cache: &SharedCache, changes: &[(TokenDigest, Curso
         let connection = cache.link.connect().await?;
         let mut holds = JoinSet::new();
         for (digest, change) in changes {
-            if holds.len() >= AT_ONCE {
+            if holds.len() >= MAX_DELIVERIES {
                 holds.join_next().await;
             }
             let (connection, call) = (connection.clone(), cache.scripts.hold(*digest, change.0));

@@ -7,13 +7,13 @@ use redis::{Cmd, FromRedisValue, RedisError, Script, Value};
 use crate::token::TokenDigest;
 
 /// Longest time from the start of a lookup to its fill, in milliseconds. A slower lookup is not cached.
-const LONGEST_LOOKUP: u64 = 2_000;
+const MAX_LOOKUP: u64 = 2_000;
 
 /// How long a hold rejects fills, in milliseconds: far longer than any lookup that began before it.
 const HOLD: u64 = 10_000;
 
 /// Maximum size of a value that is read, in bytes. The largest record takes a few thousand.
-const LONGEST_VALUE: u64 = 65_536;
+const MAX_VALUE: u64 = 65_536;
 
 /// A time by the clock of the Redis server: milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,14 +27,14 @@ local there = redis.pcall('GET', KEYS[1])
 ";
 
 /// Returns the value and the time. A value that is not a string, or too long, counts as invalid.
-const LOOK: &str = "
+const LOOK_UP: &str = "
 if type(there) == 'table' or (there and #there > tonumber(ARGV[1])) then there = 'x' end
 return {there, now}
 ";
 
 /// Stores an entry, unless the lookup took too long, or a hold or a later entry exists. A lookup that began in the
 /// future is rejected too: the clock was set back.
-const KEEP: &str = "
+const FILL: &str = "
 local began = tonumber(ARGV[1])
 if began > now or now - began > tonumber(ARGV[4]) then return 0 end
 if there then
@@ -107,7 +107,7 @@ impl Call {
 impl Scripts {
     /// Creates the scripts for keys that begin with `prefix`.
     pub(super) fn new(prefix: &str) -> Scripts {
-        let [look, keep, hold] = [LOOK, KEEP, HOLD_KEY].map(Named::new);
+        let [look, keep, hold] = [LOOK_UP, FILL, HOLD_KEY].map(Named::new);
         Scripts { prefix: prefix.to_owned(), look, keep, hold }
     }
 
@@ -117,12 +117,12 @@ impl Scripts {
     }
 
     pub(super) fn look(&self, digest: TokenDigest) -> Call {
-        self.look.call(&self.key(digest)).arg(LONGEST_VALUE)
+        self.look.call(&self.key(digest)).arg(MAX_VALUE)
     }
 
     /// Returns 1 if the entry was stored.
     pub(super) fn keep(&self, digest: TokenDigest, began: ServerTime, value: &[u8], ttl: u64) -> Call {
-        self.keep.call(&self.key(digest)).arg(began.0).arg(value).arg(ttl).arg(LONGEST_LOOKUP)
+        self.keep.call(&self.key(digest)).arg(began.0).arg(value).arg(ttl).arg(MAX_LOOKUP)
     }
 
     /// Returns the server's time.

@@ -124,7 +124,7 @@ impl Servers {
         Ok(info.set_redis_settings(redis).set_tcp_settings(tcp()))
     }
 
-    /// Asks the sentinels anew each time: they know the current master.
+    /// Asks the sentinels each time, because only they know the current master.
     fn sentinel(&self, sentinels: &[RedisHost], service: &str) -> RedisResult<SentinelClient> {
         let addresses = sentinels.iter().map(|host| self.address(host));
         let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?

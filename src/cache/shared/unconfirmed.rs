@@ -9,7 +9,7 @@ use crate::store::TokenEvent;
 use crate::token::{SubjectId, TokenDigest};
 
 /// Maximum number of separate events. Beyond it, one event stands for all tokens.
-const MOST: usize = 1_000;
+const MAX_EVENTS: usize = 1_000;
 
 /// The number of events reported up to some moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +29,7 @@ impl Unconfirmed {
             return;
         }
         self.heard.0 += 1;
-        let event = if self.events.len() < MOST { event } else { TokenEvent::Gap };
+        let event = if self.events.len() < MAX_EVENTS { event } else { TokenEvent::Gap };
         if event == TokenEvent::Gap {
             self.events.clear();
         }
@@ -87,11 +87,11 @@ mod tests {
     #[test]
     fn too_many_events_become_one_for_all_tokens_until_all_are_confirmed() {
         let mut unconfirmed = Unconfirmed::default();
-        for number in 0..=MOST {
+        for number in 0..=MAX_EVENTS {
             unconfirmed.tell(TokenEvent::SubjectChanged(SubjectId(i64::try_from(number).unwrap())));
         }
         let heard = unconfirmed.heard();
-        assert!(unconfirmed.events.len() <= MOST && concern(&unconfirmed, b"one", -1));
+        assert!(unconfirmed.events.len() <= MAX_EVENTS && concern(&unconfirmed, b"one", -1));
         unconfirmed.tell(TokenEvent::SubjectChanged(SubjectId(-1)));
         unconfirmed.settle(heard);
         assert!(concern(&unconfirmed, b"one", -1) && !concern(&unconfirmed, b"one", 1));

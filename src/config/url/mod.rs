@@ -83,17 +83,17 @@ pub(super) fn check_ends(text: &str) -> Result<(), BadDatabaseUrl> {
     if text.trim() == text && !text.contains(char::is_control) {
         return Ok(());
     }
-    Err(fault("begins or ends with a blank, or holds a line break or another control character", "remove it"))
+    Err(fault("begins or ends with a blank, or contains a line break or another control character", "remove it"))
 }
 
 /// Splits what follows `SCHEME://`; `example` is a valid URL for the error message.
 pub(super) fn cut<'t>(rest: &'t str, example: &str) -> Result<Parts<'t>, BadDatabaseUrl> {
     if rest.contains('#') {
-        return Err(fault("holds a `#`", "write `#` as `%23`, also in a password"));
+        return Err(fault("contains a `#`", "write `#` as `%23`, also in a password"));
     }
     let (server, query) = rest.split_once('?').unwrap_or((rest, ""));
     if server.contains(char::is_whitespace) {
-        return Err(fault("holds a blank", "remove it, or write it as `%20` if it belongs there"));
+        return Err(fault("contains a blank", "remove it, or write it as `%20` if it belongs there"));
     }
     // The part before the last `@` may contain a password with unescaped special characters.
     let (credentials, place) = server.rsplit_once('@').map_or((None, server), |(before, after)| (Some(before), after));
@@ -182,7 +182,7 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
 /// Like [`percent_decoded`], but refuses a zero byte, which would end a text early in the database protocols.
 fn decoded(text: &str) -> Result<String, BadDatabaseUrl> {
     let decoded = percent_decoded(text).filter(|text| !text.contains('\0'));
-    decoded.ok_or_else(|| fault("is not percent-encoded as it should be", "write `%` as `%25`, also in a password"))
+    decoded.ok_or_else(|| fault("is not correctly percent-encoded", "write `%` as `%25`, also in a password"))
 }
 
 /// Whether `host` is a Unix socket or a loopback address.
@@ -205,7 +205,7 @@ pub(super) fn file(parameter: &str, path: PathBuf) -> Result<PathBuf, BadDatabas
     if path.is_file() {
         return Ok(path);
     }
-    Err(fault(format!("names an {parameter} that is not there"), "correct its path"))
+    Err(fault(format!("names an {parameter} that does not exist"), "correct its path"))
 }
 
 pub(super) fn unknown_parameter(name: &str, known: &[&str]) -> BadDatabaseUrl {

@@ -118,7 +118,7 @@ fn read(rest: &str, resolve: &dyn Fn(&str) -> PathBuf) -> Result<PostgresUrl, Ba
     }
     if binds_channel && !proves {
         let mend = "write `sslmode=verify-full` in its place, which also proves the identity of the server";
-        return Err(fault("asks for `channel_binding=require`, which the gateway cannot do", mend));
+        return Err(fault("asks for `channel_binding=require`, which the gateway does not support", mend));
     }
     if [host, port].iter().flatten().any(|value| value.contains(',')) {
         return Err(many_hosts());

@@ -6,12 +6,12 @@
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-const KEPT: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+const PASSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
 /// Removes all trailers except those of gRPC.
 pub fn keep_known(trailers: &mut HeaderMap) {
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    doomed.extend(trailers.keys().filter(|name| !KEPT.contains(&name.as_str())).cloned());
+    doomed.extend(trailers.keys().filter(|name| !PASSED.contains(&name.as_str())).cloned());
     for name in doomed {
         trailers.remove(name);
     }

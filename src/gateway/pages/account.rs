@@ -60,7 +60,7 @@ impl Gateway {
         let fields = visit.fields();
         let accepted = Accepted { methods: &[AuthMethod::Session], form: KeyForm::Bare };
         let user = match self.authenticate(Auth::Optional, accepted, fields, from).await {
-            // A client over its rate limit can still log in.
+            // A client over its rate limit can still sign in.
             Err(AuthFailure::Throttled(_)) => None,
             user => user?,
         };

@@ -19,7 +19,7 @@ pub(super) struct PageForm {
     pub name: String,
     pub token: String,
     pub password: Zeroizing<String>,
-    /// User name and password, validated like those of a login.
+    /// Username and password, validated like those of a login.
     pub login: Form,
 }
 

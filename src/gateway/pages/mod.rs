@@ -1,4 +1,4 @@
-//! Pages for browsers: log in, log out, manage tokens.
+//! Pages for browsers: sign in, sign out, manage tokens.
 //!
 //! Like the login, they take precedence over all routes. They follow Django's rules and work without scripts. Every
 //! form must contain a secret that other sites do not know (`auth/csrf.rs`); otherwise it is not read. A login always
@@ -169,7 +169,7 @@ impl Gateway {
                 let mut answer = message(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "Method not allowed",
-                    "This page does not accept GET.",
+                    "This page does not accept this method.",
                     None,
                 );
                 answer.outcome = Outcome::Method;
@@ -270,7 +270,7 @@ impl<'r> Visit<'r> {
         let (login, here) = (self.endpoint.path(Page::Login), self.endpoint.path(Page::Logout));
         let mut answer = match self.next(form.next.as_deref()) {
             Some(next) if next != here => Answer::to(next),
-            _ => message(StatusCode::OK, "Logged out", "Your session has ended.", Some((&login, "Log in again"))),
+            _ => message(StatusCode::OK, "Signed out", "Your session has ended.", Some((&login, "Sign in again"))),
         };
         answer
             .cookies
@@ -280,8 +280,10 @@ impl<'r> Visit<'r> {
 
     fn forged(&self, fault: &CsrfFault) -> Answer {
         let login = self.endpoint.path(Page::Login);
-        let text = format!("CSRF verification failed. Request aborted. {fault}");
-        let mut answer = message(StatusCode::FORBIDDEN, "Forbidden", &text, Some((&login, "Log in")));
+        let text = format!(
+            "This form has expired, or was sent from another site. Go back, reload the page and try again. ({fault})"
+        );
+        let mut answer = message(StatusCode::FORBIDDEN, "Forbidden", &text, Some((&login, "Sign in")));
         answer.outcome = Outcome::Csrf;
         answer
     }

@@ -18,8 +18,8 @@ const LENGTHS: [u8; 257] = [
     27, 27, 27, 27, 27, 26, 30,
 ];
 /// Codes of at most this many bits are decoded with one table lookup. Most bytes of texts have such codes.
-const SHORT: u8 = 8;
-const LONGEST: u8 = 30;
+const SHORT_BITS: u8 = 8;
+const MAX_BITS: u8 = 30;
 
 static CODE: LazyLock<Code> = LazyLock::new(Code::new);
 
@@ -45,16 +45,16 @@ impl Code {
     fn new() -> Code {
         let (mut short, mut ends, mut symbols) = (Vec::new(), Vec::new(), Vec::new());
         let mut first = 0_u64;
-        for bits in 1..=LONGEST {
+        for bits in 1..=MAX_BITS {
             let place = symbols.len();
             // The end-of-text symbol has the last code; it is not a byte.
             let of_this_length = (0..=u8::MAX).zip(LENGTHS).filter(|(_, length)| *length == bits);
             symbols.extend(of_this_length.map(|(symbol, _)| symbol));
             let count = u64::try_from(symbols.len() - place).unwrap_or(0);
             let end = first + (count << (32 - bits));
-            if bits <= SHORT {
+            if bits <= SHORT_BITS {
                 for symbol in symbols.iter().skip(place) {
-                    short.extend(std::iter::repeat_n((*symbol, bits), 1 << (SHORT - bits)));
+                    short.extend(std::iter::repeat_n((*symbol, bits), 1 << (SHORT_BITS - bits)));
                 }
             }
             if count > 0 {
@@ -62,7 +62,7 @@ impl Code {
             }
             first = end;
         }
-        short.resize(1 << SHORT, (0, 0));
+        short.resize(1 << SHORT_BITS, (0, 0));
         Code { short, ends, symbols }
     }
 
@@ -97,7 +97,7 @@ pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Option<()> {
                     into.push(symbol);
                     have -= length;
                 }
-                _ if have >= LONGEST => return None,
+                _ if have >= MAX_BITS => return None,
                 _ => break,
             }
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_comes_back_beside_every_kind_of_neighbour() {
+    fn every_byte_is_decoded_next_to_every_kind_of_neighbour() {
         let all: Vec<u8> = (0..=u8::MAX).collect();
         let mut texts: Vec<Vec<u8>> = all.iter().map(|byte| vec![*byte]).collect();
         texts.extend(all.iter().flat_map(|byte| [vec![b'0', *byte, b'X'], vec![*byte, 255, *byte], vec![b'&', *byte]]));

@@ -40,10 +40,10 @@ pub struct Text {
     pub(super) surrogate: Option<u16>,
 }
 
-/// The user name and password of a login.
+/// The username and password of a login.
 pub type Wanted = (String, Password);
 
-/// Why a login has no valid user name and password.
+/// Why a login has no valid username and password.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BadForm {
     /// The media type is not supported; contains the header as sent.
@@ -75,7 +75,7 @@ impl Form {
         }
     }
 
-    /// The user name as sent; empty if it is not a text.
+    /// The username as sent; empty if it is not a text.
     pub fn name(&self) -> &str {
         match &self.username {
             Field::Text(Text { text, .. }) => text,
@@ -83,7 +83,7 @@ impl Form {
         }
     }
 
-    /// Returns the user name without surrounding white space, and the unchanged password.
+    /// Returns the username without surrounding white space, and the unchanged password.
     pub fn check(self) -> Result<Wanted, BadForm> {
         let (name, password) = (self.username.check(strip), self.password.check(|text| text));
         let password = password.and_then(|mut text| Password::parse(std::mem::take(&mut *text)).map_err(|_| blank()));

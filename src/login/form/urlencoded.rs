@@ -3,8 +3,8 @@
 
 use super::{BadForm, Field, Form};
 
-/// Most fields, as in Django.
-const MOST_FIELDS: usize = 1_000;
+/// Maximum number of fields, as in Django.
+const MAX_FIELDS: usize = 1_000;
 
 pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
     let mut form = Form::default();
@@ -19,7 +19,7 @@ pub(super) fn read(body: &[u8]) -> Result<Form, BadForm> {
 /// Passes each pair to `take`: its name, and its value, which is still encoded.
 pub fn each(body: &[u8], mut take: impl FnMut(&[u8], &[u8])) -> Result<(), BadForm> {
     for (count, pair) in body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).enumerate() {
-        if count >= MOST_FIELDS {
+        if count >= MAX_FIELDS {
             return Err(BadForm::Unreadable("There are too many fields.".to_owned()));
         }
         let mut sides = pair.splitn(2, |byte| *byte == b'=');

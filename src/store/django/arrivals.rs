@@ -128,7 +128,7 @@ impl<D: DjangoDatabase> DjangoStore<D> {
 /// Converts a token for the import.
 fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
     let Restrictions { disabled, read_only, networks } = &token.restrictions;
-    let withheld = match (token.is_live(now), disabled, read_only, networks) {
+    let not_importable = match (token.is_live(now), disabled, read_only, networks) {
         (false, true, ..) => Some(NotImportable::Disabled),
         (false, false, ..) => Some(NotImportable::Expired),
         (true, ..) if is_shared => Some(NotImportable::Shared),
@@ -136,5 +136,5 @@ fn arriving(token: Token, is_shared: bool, now: Timestamp) -> ArrivingToken {
         (true, _, false, Some(_)) => Some(NotImportable::Networks),
         (true, _, false, None) => None,
     };
-    ArrivingToken { key: token.key, created: token.created, expires: token.expires, withheld }
+    ArrivingToken { key: token.key, created: token.created, expires: token.expires, not_importable }
 }

@@ -155,7 +155,8 @@ impl<D: DjangoDatabase> DjangoStore<D> {
             tracing::warn!(
                 code = "django_triggers_out_of_date",
                 triggers = broken_triggers.join("; "),
-                "not all triggers of the Django database tell of changes, so none is relied on; make them anew: \
+                "not all triggers of the Django database report changes, so the gateway relies on none; create them \
+                 again: \
                  `tokengate django triggers | psql DATABASE`"
             );
         }

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::meaning::{Facts, Limits, Meanings};
 use crate::clock::Timestamp;
-use crate::identity::{LONGEST_VALUE, encode};
+use crate::identity::{MAX_VALUE, encode};
 use crate::store::error::broken;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
 use crate::token::{
@@ -68,7 +68,7 @@ pub(super) struct Person {
 
 /// A value that Django allows but that does not fit into a header for upstreams.
 #[derive(Debug, thiserror::Error)]
-#[error("the {what} of the user with the id {id} takes more than {LONGEST_VALUE} bytes when percent-encoded")]
+#[error("the {what} of the user with the id {id} takes more than {MAX_VALUE} bytes when percent-encoded")]
 struct TooLong {
     id: SubjectId,
     what: &'static str,
@@ -196,14 +196,14 @@ impl UserRow {
 /// [`StoreError::Broken`] if a value does not fit.
 pub(super) fn check_fits(account: &Account) -> Result<(), StoreError> {
     let unfit = |what| Err(broken(TooLong { id: account.id, what }));
-    if account.name.is_empty() || encode(&account.name, b"").len() > LONGEST_VALUE {
+    if account.name.is_empty() || encode(&account.name, b"").len() > MAX_VALUE {
         return unfit("name");
     }
-    if encode(&account.email, b"").len() > LONGEST_VALUE {
+    if encode(&account.email, b"").len() > MAX_VALUE {
         return unfit("e-mail address");
     }
     let groups: usize = account.groups.iter().map(|group| encode(group, b",").len() + 1).sum();
-    if groups > LONGEST_VALUE + 1 { unfit("list of groups") } else { Ok(()) }
+    if groups > MAX_VALUE + 1 { unfit("list of groups") } else { Ok(()) }
 }
 
 /// These times affect no decision, so an unreadable one is not an error.

@@ -141,9 +141,9 @@ fn keys_that_do_not_fit(table: &str, tokens: &[Column]) -> Option<String> {
             "{table}.key is {kind}, too narrow for a key of Django REST Framework ({KEY_WIDTH} characters): it holds \
              the name of a token, not its secret"
         )),
-        (Kind::Text, Some(width)) if width > TokenKey::LONGEST => Some(format!(
+        (Kind::Text, Some(width)) if width > TokenKey::MAX_LENGTH => Some(format!(
             "{table}.key is {kind}, and no request can send a key of more than {} characters",
-            TokenKey::LONGEST
+            TokenKey::MAX_LENGTH
         )),
         (Kind::Text, Some(_)) => None,
         _ => Some(format!("{table}.key is {kind}, but keys are texts")),
@@ -158,7 +158,7 @@ fn oddities(table: &str, tokens: &[Column], is_unique: &dyn Fn(&str) -> bool) ->
             "{table}.key is {}, where Django REST Framework keeps {KEY_WIDTH} characters; a key counts if it stands there \
              unhashed and has at most {} characters",
             key.kind,
-            TokenKey::LONGEST
+            TokenKey::MAX_LENGTH
         )
     });
     let twice = (!is_unique("key")).then(|| format!("{table}.key is not unique; a key of several tokens is not valid"));

@@ -15,14 +15,14 @@ const QUEUE: usize = 8;
 
 /// The `nice` value of hashing threads. On a busy machine each gets about a tenth of a core; on an idle one it has no
 /// effect.
-const STAND_BACK: i32 = 10;
+const NICE: i32 = 10;
 
 /// How long a slow comparison is remembered.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// Maximum remembered duration, in multiples of `failed_after`: a longer one means that the machine was suspended, not
 /// that the hash is expensive.
-const MOST_REMEMBERED: u32 = 10;
+const MAX_REMEMBERED: u32 = 10;
 
 /// A password was neither hashed nor compared.
 #[derive(Debug, thiserror::Error)]
@@ -59,15 +59,19 @@ impl Hasher {
         hashed.map_err(|error| HashingFailed::Failed(error.into()))
     }
 
-    /// Compares a password. `kept` is `None` for a user who is unknown or inactive.
+    /// Compares a password. `stored` is `None` for a user who is unknown or inactive.
     ///
     /// "No" is returned `failed_after` the request, or a multiple of that. It also holds its place in the queue until
     /// the slowest recent comparison would have ended. So neither its own time nor the waiting time of others reveals
     /// the kind of hash, or whether one exists. Waiting uses no thread.
-    pub(in crate::store) async fn fits(&self, password: Password, kept: Option<String>) -> Result<bool, HashingFailed> {
+    pub(in crate::store) async fn fits(
+        &self,
+        password: Password,
+        stored: Option<String>,
+    ) -> Result<bool, HashingFailed> {
         let asked = Instant::now();
         let place = self.room.try_acquire().map_err(|_| HashingFailed::Busy)?;
-        let Done { result: fits, begun, permit } = self.run(move || fits(&password, kept.as_deref())).await?;
+        let Done { result: fits, begun, permit } = self.run(move || fits(&password, stored.as_deref())).await?;
         let now = Instant::now();
         let slowest = self.pace.slowest(now - begun, now);
         if !fits {
@@ -94,7 +98,7 @@ impl Hasher {
             // On Linux it applies to this thread only, elsewhere to the whole process. If refused, hashing runs at
             // normal priority.
             if cfg!(target_os = "linux") {
-                let _ = rustix::process::nice(STAND_BACK);
+                let _ = rustix::process::nice(NICE);
             }
             // The caller may have gone.
             let _ = reply.send(Done { result: work(), begun, permit });
@@ -127,7 +131,7 @@ impl Pace {
         let mut slowest = self.slowest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = slowest.filter(|(_, seen)| now - *seen < REMEMBERED).map_or(Duration::ZERO, |(known, _)| known);
         if elapsed >= known {
-            *slowest = Some((elapsed.min(self.span.saturating_mul(MOST_REMEMBERED)), now));
+            *slowest = Some((elapsed.min(self.span.saturating_mul(MAX_REMEMBERED)), now));
         }
         elapsed.max(known)
     }
@@ -221,7 +225,7 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(1), hashing.as_mut()).await;
         assert!(waited.is_err());
         drop(permit);
-        let kept = hashing.await.unwrap();
-        assert!(hasher.fits(password(), Some(kept)).await.unwrap());
+        let stored = hashing.await.unwrap();
+        assert!(hasher.fits(password(), Some(stored)).await.unwrap());
     }
 }

@@ -59,14 +59,14 @@ impl fmt::Debug for Password {
 
 /// Returns the algorithm of a hash that is not supported. `None` for a supported hash, and for a deliberately unusable
 /// one: an empty text, or one that begins with `!`, as in Django.
-pub(super) fn unverifiable(kept: &str) -> Option<String> {
-    if kept.is_empty() || kept.starts_with('!') || StoredHash::read(kept).is_some() {
+pub(super) fn unverifiable(stored: &str) -> Option<String> {
+    if stored.is_empty() || stored.starts_with('!') || StoredHash::read(stored).is_some() {
         return None;
     }
     let is_name =
         |text: &&str| (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     // Without `$` it may be a plain MD5, or anything else, so no part of it is shown.
-    let algorithm = kept.split_once('$').map(|(algorithm, _)| algorithm).filter(is_name);
+    let algorithm = stored.split_once('$').map(|(algorithm, _)| algorithm).filter(is_name);
     Some(algorithm.unwrap_or("unknown").to_owned())
 }
 
@@ -76,10 +76,10 @@ fn hash(password: &Password) -> argon2::password_hash::Result<String> {
     Ok(hasher.hash_password(password.as_bytes())?.to_string())
 }
 
-/// `kept` is `None` for a user who is unknown or inactive.
-fn fits(password: &Password, kept: Option<&str>) -> bool {
-    match kept.and_then(StoredHash::read) {
-        Some(kept) => kept.fits(password),
+/// `stored` is `None` for a user who is unknown or inactive.
+fn fits(password: &Password, stored: Option<&str>) -> bool {
+    match stored.and_then(StoredHash::read) {
+        Some(stored) => stored.fits(password),
         None => {
             // Does the same work as for a user with a hash: otherwise the queue would reveal whether users exist.
             let _ = hash(password);
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn only_the_same_password_fits_its_hash() {
-        let kept = hash(&password(" correct horse ")).unwrap();
-        assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
-        assert!(fits(&password(" correct horse "), Some(&kept)));
+        let stored = hash(&password(" correct horse ")).unwrap();
+        assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored}");
+        assert!(fits(&password(" correct horse "), Some(&stored)));
         for wrong in ["correct horse", " correct horse", " Correct horse ", "x"] {
-            assert!(!fits(&password(wrong), Some(&kept)), "{wrong}");
+            assert!(!fits(&password(wrong), Some(&stored)), "{wrong}");
         }
     }
 
@@ -119,13 +119,13 @@ mod tests {
             ("sha1$salt$0123456789abcdef0123456789abcdef01234567", "sha1"),
             ("0123456789abcdef0123456789abcdef", "unknown"),
             ("pbkdf2_sha256$99999999$salt$digest", "pbkdf2_sha256"),
-            ("secret in clear$", "unknown"),
+            ("plain secret$", "unknown"),
         ];
-        for (kept, algorithm) in named {
-            assert_eq!(unverifiable(kept).as_deref(), Some(algorithm), "{kept}");
+        for (stored, algorithm) in named {
+            assert_eq!(unverifiable(stored).as_deref(), Some(algorithm), "{stored}");
         }
-        for kept in ["", "!", "!unusable", &hash(&password("x")).unwrap()] {
-            assert_eq!(unverifiable(kept), None, "{kept}");
+        for stored in ["", "!", "!unusable", &hash(&password("x")).unwrap()] {
+            assert_eq!(unverifiable(stored), None, "{stored}");
         }
     }
 

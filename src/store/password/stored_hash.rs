@@ -18,14 +18,14 @@ use zeroize::Zeroizing;
 use super::Password;
 
 // The maximum cost of a hash: at least four times that of Django 6.1, and about two seconds of one core.
-const MOST_PBKDF2_ROUNDS: u32 = 10_000_000;
-const MOST_BCRYPT_COST: u32 = 15;
+const MAX_PBKDF2_ROUNDS: u32 = 10_000_000;
+const MAX_BCRYPT_COST: u32 = 15;
 /// For Argon2 and scrypt; together with `login.hash_parallelism`, it bounds the memory of all logins.
-const MOST_MEMORY_KIB: u32 = 128 * 1024;
-const MOST_ARGON2_PASSES: u32 = 16;
-const MOST_ARGON2_LANES: u32 = 16;
+const MAX_MEMORY_KIB: u32 = 128 * 1024;
+const MAX_ARGON2_PASSES: u32 = 16;
+const MAX_ARGON2_LANES: u32 = 16;
 /// N × r × p. Django writes 2^14 × 8 × 5.
-const MOST_SCRYPT_WORK: u64 = 1 << 22;
+const MAX_SCRYPT_WORK: u64 = 1 << 22;
 
 const SHA1_BYTES: usize = 20;
 const SCRYPT_BYTES: usize = 64;
@@ -82,9 +82,9 @@ impl StoredHash {
 fn argon2(phc: &str, variants: &[&str]) -> Option<StoredHash> {
     let hash = PasswordHash::new(phc).ok()?;
     let parameters = Params::try_from(&hash).ok()?;
-    let affordable = parameters.m_cost() <= MOST_MEMORY_KIB
-        && parameters.t_cost() <= MOST_ARGON2_PASSES
-        && parameters.p_cost() <= MOST_ARGON2_LANES;
+    let affordable = parameters.m_cost() <= MAX_MEMORY_KIB
+        && parameters.t_cost() <= MAX_ARGON2_PASSES
+        && parameters.p_cost() <= MAX_ARGON2_LANES;
     let known = variants.contains(&hash.algorithm.as_str()) && hash.salt.is_some() && hash.hash.is_some();
     (known && affordable).then(|| StoredHash::Argon2(Box::new(hash)))
 }
@@ -92,7 +92,7 @@ fn argon2(phc: &str, variants: &[&str]) -> Option<StoredHash> {
 /// `ROUNDS$SALT$DIGEST`; the salt is text.
 fn pbkdf2(text: &str, algorithm: pbkdf2::Algorithm, length: usize) -> Option<StoredHash> {
     let [rounds, salt, digest] = parts(text)?;
-    let rounds = NonZeroU32::new(number(rounds)?).filter(|rounds| rounds.get() <= MOST_PBKDF2_ROUNDS)?;
+    let rounds = NonZeroU32::new(number(rounds)?).filter(|rounds| rounds.get() <= MAX_PBKDF2_ROUNDS)?;
     Some(StoredHash::Pbkdf2 { algorithm, rounds, salt: salted(salt)?, digest: decode(digest, length)? })
 }
 
@@ -102,7 +102,7 @@ fn scrypt(text: &str) -> Option<StoredHash> {
     let (n, r, p) = (number(n)?, number(r)?, number(p)?);
     let kib = u64::from(n) * u64::from(r) / 8;
     let work = (u64::from(n) * u64::from(r)).checked_mul(u64::from(p))?;
-    if n < 2 || !n.is_power_of_two() || kib > u64::from(MOST_MEMORY_KIB) || work > MOST_SCRYPT_WORK {
+    if n < 2 || !n.is_power_of_two() || kib > u64::from(MAX_MEMORY_KIB) || work > MAX_SCRYPT_WORK {
         return None;
     }
     let parameters = scrypt::Params::new(u8::try_from(n.ilog2()).ok()?, r, p).ok()?;
@@ -114,7 +114,7 @@ fn bcrypt(text: &str, of_sha256: bool) -> Option<StoredHash> {
     let rest = ["$2b$", "$2a$", "$2y$"].iter().find_map(|version| text.strip_prefix(version))?;
     let [cost, rest] = parts(rest)?;
     let (salt, digest) = rest.split_at_checked(22)?;
-    let cost = number(cost).filter(|number| cost.len() == 2 && (4..=MOST_BCRYPT_COST).contains(number))?;
+    let cost = number(cost).filter(|number| cost.len() == 2 && (4..=MAX_BCRYPT_COST).contains(number))?;
     let salt = Base64Bcrypt::decode_vec(salt).ok()?.try_into().ok()?;
     let digest = Base64Bcrypt::decode_vec(digest).ok().filter(|digest| digest.len() == 23)?;
     Some(StoredHash::Bcrypt { of_sha256, cost, salt, digest })

@@ -20,13 +20,13 @@ use crate::token::{SubjectId, TokenDigest};
 const CHANNEL: &str = "tokengate";
 
 /// Silence before a ping.
-const SILENCE: Duration = Duration::from_secs(2);
+const PING_AFTER: Duration = Duration::from_secs(2);
 
 /// Delay before reconnecting: the first and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Maximum number of events in the queue; the server buffers further ones.
-const WAITING: usize = 1_024;
+const MAX_QUEUED: usize = 1_024;
 
 /// The events of one server.
 pub(super) struct PostgresFeed {
@@ -47,7 +47,7 @@ struct Collector {
 
 impl PostgresFeed {
     pub(super) fn new(options: PgConnectOptions, timeout: Duration) -> PostgresFeed {
-        let (sender, events) = mpsc::channel(WAITING);
+        let (sender, events) = mpsc::channel(MAX_QUEUED);
         let push_state = PushState::default();
         let collector = Some(Collector { options, timeout, events: sender, push_state: push_state.clone() });
         PostgresFeed { events, collector, collecting: JoinSet::new(), push_state }
@@ -75,7 +75,7 @@ impl TokenFeed for PostgresFeed {
 impl Collector {
     async fn run(self) {
         let mut chance = StdRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| StdRng::seed_from_u64(0));
-        let (mut pause, outage) = (PAUSES.0, Outage::default());
+        let (mut pause, outage) = (BACKOFF.0, Outage::default());
         loop {
             match self.connect().await {
                 Ok(listener) => {
@@ -88,7 +88,7 @@ impl Collector {
                             "push notifications of changes work again"
                         );
                     }
-                    pause = PAUSES.0;
+                    pause = BACKOFF.0;
                     // No change is missed from here on; earlier ones are in the change log.
                     if self.events.send(TokenEvent::Gap).await.is_err() {
                         return;
@@ -105,7 +105,7 @@ impl Collector {
             }
             // Half of the delay is random, so that gateways which lost the same server do not all reconnect at once.
             tokio::time::sleep(pause.mul_f64(chance.random_range(0.5..1.0))).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(BACKOFF.1);
         }
     }
 
@@ -127,7 +127,7 @@ impl Collector {
     /// Passes events on while the connection lasts.
     async fn listen(&self, mut listener: PgListener) {
         loop {
-            match tokio::time::timeout(SILENCE, listener.try_recv()).await {
+            match tokio::time::timeout(PING_AFTER, listener.try_recv()).await {
                 Ok(Ok(Some(notification))) => {
                     if self.events.send(event(notification.payload())).await.is_err() {
                         return;

@@ -38,7 +38,7 @@ const BEGIN_MIGRATION: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
 
 /// Timeout of a migration's connection: longer than the wait for another gateway's migration, so a server that exceeds
 /// it does not respond.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL server.
 pub(in crate::store) struct PostgresDatabase {
@@ -122,7 +122,7 @@ impl Database for PostgresDatabase {
     async fn migrate(&self) -> Result<Vec<Migration>, OpenError> {
         let failed = |error| self.unopened(sorted(error));
         let mut lease = self.pool.lease().await.map_err(|error| self.unopened(error))?;
-        let begun = tokio::time::timeout(PATIENCE, lease.connection().begin_with(BEGIN_MIGRATION)).await;
+        let begun = tokio::time::timeout(MIGRATION_TIMEOUT, lease.connection().begin_with(BEGIN_MIGRATION)).await;
         let mut change = begun.map_err(|elapsed| self.unopened(unavailable(elapsed)))?.map_err(failed)?;
         let applied = apply(&mut *change, &MIGRATIONS).await.map_err(|error| match error {
             // A server that becomes unreachable is not a schema error.

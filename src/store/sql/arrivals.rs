@@ -86,9 +86,11 @@ impl<D: Database> SqlStore<D> {
     ) -> Result<TokenTaken, StoreError> {
         let skipped = |why: &str| Ok(TokenTaken::Skipped(why.to_owned()));
         let now = self.clock.now();
-        if let Some(why) = stale::withheld(token, now) {
+        if let Some(why) = stale::not_importable(token, now) {
             return match self.counting(change, owner, &token.key, now).await? {
-                Some(id) => Ok(TokenTaken::Refused(format!("{why}, and counts here as token {id}; revoke that"))),
+                Some(id) => {
+                    Ok(TokenTaken::Refused(format!("{why}, but is valid here as token {id}; revoke that token")))
+                }
                 None if why.is_live() => Ok(TokenTaken::Refused(why.to_string())),
                 None => Ok(TokenTaken::Dead(why)),
             };

@@ -7,7 +7,8 @@ use super::{Change, Database, SqlStore, Statement};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, ListId, Listing, Mark, Place, SortKey, Store, StoreError, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, ListId, Listing, Mark, PagePosition, SortKey, Store, StoreError,
+    Via,
 };
 use crate::token::{SubjectId, TokenId};
 
@@ -63,8 +64,8 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         let mut only = |condition: &str, argument: Option<super::Argument>| {
             if let Some(argument) = argument {
                 arguments.push(argument);
-                let place = format!("${}", arguments.len());
-                text.push_str(&format!(" AND {}", condition.replace("{}", &place)));
+                let position = format!("${}", arguments.len());
+                text.push_str(&format!(" AND {}", condition.replace("{}", &position)));
             }
         };
         only("actor = {}", query.actor.as_deref().map(|actor| actor.replace('\0', "").into()));
@@ -81,12 +82,12 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         only("act = {}", query.act.map(|act| act.as_str().into()));
         only("at >= {}", query.since.map(|at| at.as_micros().into()));
         only("at < {}", query.until.map(|at| at.as_micros().into()));
-        match &query.place {
-            Place::Start => {}
-            Place::Behind(mark) => only("id < {}", Some(mark.id.into())),
-            Place::Before(mark) => only("id > {}", Some(mark.id.into())),
+        match &query.position {
+            PagePosition::Start => {}
+            PagePosition::Behind(mark) => only("id < {}", Some(mark.id.into())),
+            PagePosition::Before(mark) => only("id > {}", Some(mark.id.into())),
         }
-        let backwards = matches!(query.place, Place::Before(_));
+        let backwards = matches!(query.position, PagePosition::Before(_));
         let order = if backwards { "TRUE ORDER BY id LIMIT {}" } else { "TRUE ORDER BY id DESC LIMIT {}" };
         only(order, Some((i64::from(query.limit) + 1).into()));
         let statement = Statement::with(AssertSqlSafe(text), arguments);
@@ -96,9 +97,9 @@ impl<D: Database> AuditTrail for SqlStore<D> {
             entries.reverse();
         }
         let mark = |entry: &AuditEntry| Mark { list: ListId::AUDIT, key: SortKey::Number(entry.id), id: entry.id };
-        let listing = Listing::cut(entries, query.limit, &query.place, mark);
-        if listing.falls_short(query.limit, &query.place) {
-            return self.entries(&AuditQuery { place: Place::Start, ..query.clone() }).await;
+        let listing = Listing::cut(entries, query.limit, &query.position, mark);
+        if listing.falls_short(query.limit, &query.position) {
+            return self.entries(&AuditQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
         Ok(listing)
     }
@@ -195,7 +196,7 @@ impl EntryRow {
         };
         let actor = Actor {
             id: self.actor_id.map(SubjectId),
-            via: Via::parse(&self.via).ok_or_else(|| impossible("door"))?,
+            via: Via::parse(&self.via).ok_or_else(|| impossible("interface"))?,
             from,
             name: self.actor,
         };

@@ -13,13 +13,13 @@ use super::rows::{TokenRow, UserRow};
 use super::{Argument, Database, SqlStore, Statement};
 use crate::store::error::broken;
 use crate::store::{
-    Directory, ListId, Listing, Mark, PasswordMark, Place, SortKey, StoreError, TokenDetails, TokenQuery, TokenView,
-    User, UserOrder, UserQuery,
+    Directory, ListId, Listing, Mark, PagePosition, PasswordMark, SortKey, StoreError, TokenDetails, TokenQuery,
+    TokenView, User, UserOrder, UserQuery,
 };
 use crate::token::SubjectId;
 
 /// Maximum number of matches of a selective filter: these are looked up first, and sorted.
-const RARE: usize = 2_000;
+const MAX_SELECTIVE: usize = 2_000;
 
 /// Sorts after every text with the same prefix, in code point order.
 const LAST: &str = "\u{10FFFF}";
@@ -53,8 +53,8 @@ impl<D: Database> Directory for SqlStore<D> {
             let group = plain(group);
             let members =
                 "SELECT m.user_id AS id FROM user_groups AS m JOIN groups AS g ON g.id = m.group_id WHERE g.name =";
-            if let Some(few) = self.selective(&format!("{members} $1"), vec![group.clone().into()]).await? {
-                draft.given::<D>(few, "l.id");
+            if let Some(ids) = self.selective(&format!("{members} $1"), vec![group.clone().into()]).await? {
+                draft.given::<D>(ids, "l.id");
             } else {
                 let group = draft.argument(group);
                 draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
@@ -65,11 +65,11 @@ impl<D: Database> Directory for SqlStore<D> {
             UserOrder::Newest => Sorting { text: "''", number: "l.id", descending: true },
             UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
         };
-        let page = draft.page("l.id", &sorting, &query.place, query.limit);
-        let list = (query.order.list(), &query.place, query.limit);
+        let page = draft.page("l.id", &sorting, &query.position, query.limit);
+        let list = (query.order.list(), &query.position, query.limit);
         let listing = self.listing::<UserRow>("user_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.place) {
-            return self.users(&UserQuery { place: Place::Start, ..query.clone() }).await;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.users(&UserQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
         listing.map(UserRow::into_user)
     }
@@ -105,8 +105,8 @@ impl<D: Database> Directory for SqlStore<D> {
             let [start, end] = [hint.clone(), format!("{hint}{LAST}")];
             let found = "SELECT id FROM token_hints WHERE hint >= $1 AND hint < $2";
             // PostgreSQL overestimates the number, and would search all entries in the order of the list.
-            if let Some(few) = self.selective(found, vec![start.clone().into(), end.clone().into()]).await? {
-                draft.given::<D>(few, "t.id");
+            if let Some(ids) = self.selective(found, vec![start.clone().into(), end.clone().into()]).await? {
+                draft.given::<D>(ids, "t.id");
             } else {
                 let (start, end) = (draft.argument(start), draft.argument(end));
                 let hint = format!("hint >= {start} AND hint < {end}");
@@ -114,8 +114,8 @@ impl<D: Database> Directory for SqlStore<D> {
             }
         }
         if !query.owner_name.is_empty() {
-            if let Some(few) = self.selective_prefix("folded_name", &query.owner_name).await? {
-                draft.given::<D>(few, "t.user_id");
+            if let Some(ids) = self.selective_prefix("folded_name", &query.owner_name).await? {
+                draft.given::<D>(ids, "t.user_id");
             } else {
                 let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
                 let owner = begins("folded_name", &start, &end);
@@ -125,11 +125,11 @@ impl<D: Database> Directory for SqlStore<D> {
         if query.ordinary {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
-        let page = draft.page("t.id", &sorting, &query.place, query.limit);
-        let list = (query.view.list(), &query.place, query.limit);
+        let page = draft.page("t.id", &sorting, &query.position, query.limit);
+        let list = (query.view.list(), &query.position, query.limit);
         let listing = self.listing::<TokenRow>("token_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.place) {
-            return self.tokens(&TokenQuery { place: Place::Start, ..query.clone() }).await;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.tokens(&TokenQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
         listing.map(TokenRow::into_details)
     }
@@ -143,7 +143,7 @@ impl<D: Database> Directory for SqlStore<D> {
 
 impl<D: Database> SqlStore<D> {
     /// Only users whose name or e-mail address begins with the text. Without an `@`, e-mail addresses are searched only
-    /// if few match: no index has them in the order of the list.
+    /// if at most [`MAX_SELECTIVE`] match: no index has them in the order of the list.
     async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
         if search.contains('@') {
             let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -153,11 +153,11 @@ impl<D: Database> SqlStore<D> {
         }
         let names = self.selective_prefix("folded_name", search).await?;
         let emails = self.selective_prefix("folded_email", search).await?.unwrap_or_default();
-        if let Some(mut few) = names {
-            few.extend(emails);
-            few.sort_unstable();
-            few.dedup();
-            draft.given::<D>(few, "l.id");
+        if let Some(mut ids) = names {
+            ids.extend(emails);
+            ids.sort_unstable();
+            ids.dedup();
+            draft.given::<D>(ids, "l.id");
             return Ok(());
         }
         let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
@@ -175,18 +175,18 @@ impl<D: Database> SqlStore<D> {
         Ok(())
     }
 
-    /// The users whose column begins with this text, unless there are more than [`RARE`].
+    /// The users whose column begins with this text, unless there are more than [`MAX_SELECTIVE`].
     async fn selective_prefix(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
         self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
     }
 
-    /// These ids, unless there are more than [`RARE`]. Passed to the database as a list, since it cannot estimate their
-    /// number.
+    /// These ids, unless there are more than [`MAX_SELECTIVE`]. They are passed on as a list, since the database cannot
+    /// estimate their number.
     async fn selective(&self, ids: &str, arguments: Vec<Argument>) -> Result<Option<Vec<i64>>, StoreError> {
-        let text = format!("{ids} LIMIT {}", RARE + 1);
+        let text = format!("{ids} LIMIT {}", MAX_SELECTIVE + 1);
         let rows: Vec<(i64,)> = self.rows(Statement::with(AssertSqlSafe(text), arguments)).await?;
-        let few: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
-        Ok((few.len() <= RARE).then_some(few))
+        let ids: Vec<i64> = rows.into_iter().map(|(id,)| id).collect();
+        Ok((ids.len() <= MAX_SELECTIVE).then_some(ids))
     }
 
     /// The rows of `view` for the ids of a page, in its order.
@@ -195,13 +195,13 @@ impl<D: Database> SqlStore<D> {
         view: &str,
         page: Statement,
         sorting: &Sorting,
-        (list, place, limit): (ListId, &Place, u32),
+        (list, position, limit): (ListId, &PagePosition, u32),
     ) -> Result<Listing<R>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
     {
-        let way = sorting.way(&Place::Start);
+        let way = sorting.way(&PagePosition::Start);
         let page = page.around(|page| {
             format!(
                 "SELECT d.*, page.sort_text, page.sort_number FROM ({page}) AS page JOIN {view} AS d ON d.id = page.id \
@@ -210,7 +210,7 @@ impl<D: Database> SqlStore<D> {
         });
         let rows: Vec<Sorted<R>> = self.rows(page).await?;
         let is_text = sorting.text != "''";
-        let cut = Listing::cut(rows, limit, place, |sorted| {
+        let cut = Listing::cut(rows, limit, position, |sorted| {
             let key =
                 if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
             Mark { list, key, id: sorted.row.id() }

@@ -4,7 +4,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Argument, Database, Statement};
 use crate::clock::Timestamp;
-use crate::store::{Place, SortKey, TokenView};
+use crate::store::{PagePosition, SortKey, TokenView};
 
 /// A statement that is being built.
 pub(super) struct Draft {
@@ -35,8 +35,8 @@ pub(super) struct Sorting {
 
 impl Sorting {
     /// The direction in which a page is read; a page before an entry is read backwards.
-    pub(super) fn way(&self, place: &Place) -> &'static str {
-        if self.descending == matches!(place, Place::Before(_)) { "ASC" } else { "DESC" }
+    pub(super) fn way(&self, position: &PagePosition) -> &'static str {
+        if self.descending == matches!(position, PagePosition::Before(_)) { "ASC" } else { "DESC" }
     }
 }
 
@@ -51,26 +51,26 @@ impl Draft {
         }
     }
 
-    /// Only rows whose `column` is one of these few ids. They are read first: a cross join runs in the written order.
+    /// Only rows whose `column` is one of these ids. They are read first: a cross join runs in the written order.
     pub(super) fn among(&mut self, ids: &str, column: &str) {
         if self.is_led {
             self.only(format!("{column} IN ({ids})"));
         } else {
             self.is_led = true;
-            self.from = format!("({ids}) AS few CROSS JOIN {}", self.from);
-            self.only(format!("{column} = few.id"));
+            self.from = format!("({ids}) AS chosen CROSS JOIN {}", self.from);
+            self.only(format!("{column} = chosen.id"));
         }
     }
 
     /// Only rows whose `column` is one of these.
-    pub(super) fn given<D: Database>(&mut self, few: Vec<i64>, column: &str) {
-        let list = self.list(&few);
+    pub(super) fn given<D: Database>(&mut self, ids: Vec<i64>, column: &str) {
+        let list = self.list(&ids);
         self.among(&D::ids_at(&list), column);
     }
 
     /// The placeholder of a list of ids.
-    pub(super) fn list(&mut self, few: &[i64]) -> String {
-        let list = few.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    pub(super) fn list(&mut self, ids: &[i64]) -> String {
+        let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         self.argument(format!("[{list}]"))
     }
 
@@ -126,13 +126,13 @@ impl Draft {
     }
 
     /// The ids of one page, and one more.
-    pub(super) fn page(mut self, id: &str, sorting: &Sorting, place: &Place, limit: u32) -> Statement {
+    pub(super) fn page(mut self, id: &str, sorting: &Sorting, position: &PagePosition, limit: u32) -> Statement {
         let Sorting { text, number, .. } = sorting;
-        let way = sorting.way(place);
+        let way = sorting.way(position);
         let (key, by_id) = if *text == "''" { (*number, *number == id) } else { (*text, false) };
         let order =
             |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
-        let reaches = self.reaches((key, id), by_id, way, place);
+        let reaches = self.reaches((key, id), by_id, way, position);
         let either =
             if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
         self.conditions.push("TRUE".to_owned());
@@ -159,11 +159,13 @@ impl Draft {
     }
 
     /// The entries on one side of a position. Entries with the same sort key are queried separately: there may be many,
-    /// such as users who never signed in, and an index finds a place among them only by key and id.
-    fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, place: &Place) -> Vec<Reach> {
+    /// such as users who never signed in, and an index finds a position among them only by key and id.
+    fn reaches(&mut self, (key, id): (&str, &str), by_id: bool, way: &str, position: &PagePosition) -> Vec<Reach> {
         let beyond = if way == "DESC" { "<" } else { ">" };
         let reach = |condition: String| Reach { condition, is_one_key: false };
-        let (Place::Behind(mark) | Place::Before(mark)) = place else { return vec![reach("TRUE".to_owned())] };
+        let (PagePosition::Behind(mark) | PagePosition::Before(mark)) = position else {
+            return vec![reach("TRUE".to_owned())];
+        };
         let marked = self.argument(mark.id);
         let behind = format!("{id} {beyond} {marked}");
         if by_id {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
-use crate::identity::LONGEST_VALUE;
+use crate::identity::MAX_VALUE;
 use crate::store::error::broken;
 use crate::store::user::is_label;
 use crate::store::{
@@ -20,7 +20,7 @@ use crate::store::{
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
 
 /// Maximum length of a token name.
-const LONGEST_NAME: usize = 100;
+const MAX_NAME: usize = 100;
 
 /// A login token that is not revoked.
 #[derive(sqlx::FromRow)]
@@ -370,7 +370,7 @@ pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) 
 }
 
 fn check_order(order: &NamedToken) -> Result<(), LedgerError> {
-    if !is_label(&order.name, LONGEST_NAME) {
+    if !is_label(&order.name, MAX_NAME) {
         return Err(LedgerError::InvalidName);
     }
     check_end(order.expires)?;
@@ -384,7 +384,7 @@ fn check_end(end: Option<Timestamp>) -> Result<(), LedgerError> {
 
 /// Upstreams receive all scopes in one header.
 fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
-    if scopes.to_string().len() > LONGEST_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
+    if scopes.to_string().len() > MAX_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
 }
 
 pub(super) fn counts(record: &TokenRecord, now: Timestamp) -> bool {

@@ -20,7 +20,7 @@ use crate::token::{
 };
 
 /// Maximum number of sessions of one user; a further one ends the oldest.
-const MOST: i64 = 50;
+const MAX_PER_USER: i64 = 50;
 
 #[derive(sqlx::FromRow)]
 struct SessionRow {
@@ -97,7 +97,7 @@ impl<D: Database> SqlStore<D> {
             "DELETE FROM sessions WHERE expires <= $1 OR (user_id = $2 AND id NOT IN \
              (SELECT id FROM sessions WHERE user_id = $2 ORDER BY id DESC LIMIT $3))",
         );
-        change.execute(over.bind(now.as_micros()).bind(user.0).bind(MOST - 1)).await?;
+        change.execute(over.bind(now.as_micros()).bind(user.0).bind(MAX_PER_USER - 1)).await?;
         let key = self.new_key(TokenFormat::Drf).into_session();
         let statement = Statement::new(
             "INSERT INTO sessions (digest, user_id, created, expires) VALUES ($1, $2, $3, $4) RETURNING id",

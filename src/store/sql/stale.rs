@@ -25,7 +25,7 @@ impl<D: Database> SqlStore<D> {
         import: &Import,
     ) -> Result<Stale, AccountError> {
         let (id, now) = (arrival.user.account.id, self.clock.now());
-        let counting = arrival.tokens.iter().filter(|token| withheld(token, now).is_none());
+        let counting = arrival.tokens.iter().filter(|token| not_importable(token, now).is_none());
         let counting: HashSet<_> = counting.map(|token| TokenDigest::of(token.key.as_bytes())).collect();
         let mut tokens = self.imported_tokens(change, id, import).await?;
         tokens.retain(|token| !counting.contains(&token.record.digest));
@@ -106,8 +106,8 @@ impl<D: Database> SqlStore<D> {
 }
 
 /// Why an imported token must not be valid here.
-pub(super) fn withheld(token: &ArrivingToken, now: Timestamp) -> Option<NotImportable> {
-    token.withheld.or_else(|| token.expires.filter(|end| *end <= now).map(|_| NotImportable::Expired))
+pub(super) fn not_importable(token: &ArrivingToken, now: Timestamp) -> Option<NotImportable> {
+    token.not_importable.or_else(|| token.expires.filter(|end| *end <= now).map(|_| NotImportable::Expired))
 }
 
 pub(super) fn label(token: &ArrivingToken) -> TokenLabel {

@@ -27,7 +27,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
 const BUSY: u32 = 5;
 
 /// Delay before connecting again: about the time that a first start takes.
-const TURN: Duration = Duration::from_millis(20);
+const RETRY_DELAY: Duration = Duration::from_millis(20);
 
 /// An opened database file.
 pub(in crate::store) struct SqliteDatabase {
@@ -202,7 +202,7 @@ async fn connect_in_turn(
         loop {
             match pool.clone().connect_with(options.clone()).await {
                 Err(sqlx::Error::Database(cause)) if cause.code().is_some_and(|code| family(&code) == Some(BUSY)) => {
-                    tokio::time::sleep(TURN).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 result => return result,
             }

@@ -3,7 +3,7 @@
 //! Every [`SLOT`] the control half sums the recorders and stores the difference to the previous sum
 //! ([`History::sample`]). Pages request a [`Window`]. Workers are not involved.
 //!
-//! Memory is bounded: the totals take less than 1 MiB, and the details per route at most 32 MiB ([`MOST_BYTES`]). That
+//! Memory is bounded: the totals take less than 1 MiB, and the details per route at most 32 MiB ([`MAX_BYTES`]). That
 //! is an hour of about 500 permanently busy routes. Beyond it, the oldest details are dropped.
 
 mod counts;
@@ -24,16 +24,16 @@ pub const SLOT: Duration = Duration::from_secs(2);
 
 /// The longest interval that is stored. After a longer one (suspend, a clock change, a stalled process), the times of
 /// its requests are unknown, so it is a gap.
-const LONGEST: Duration = Duration::from_secs(20);
+const MAX_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Maximum number of slots: an hour.
 const SLOTS: u64 = 1_800;
 
 /// Maximum number of route names, unless more are configured at once.
-const MOST_NAMES: usize = 4_096;
+const MAX_NAMES: usize = 4_096;
 
 /// Maximum memory for the details per route.
-pub const MOST_BYTES: usize = 32 << 20;
+pub const MAX_BYTES: usize = 32 << 20;
 
 /// The traffic of the last hour. One task writes it; pages read it.
 pub struct History {
@@ -94,7 +94,7 @@ const _: () = assert!((size_of::<Slot>() + size_of::<Sums>() + 64) * 1_800 <= 1 
 impl History {
     /// Creates an empty history, for recorders that were created at `now`.
     pub fn new(now: Timestamp) -> History {
-        History::within(now, MOST_BYTES)
+        History::within(now, MAX_BYTES)
     }
 
     /// Like [`History::new`], with another memory bound.
@@ -126,7 +126,7 @@ impl History {
         };
         let mut kept = self.kept();
         kept.go_on(steps(elapsed));
-        if elapsed <= LONGEST {
+        if elapsed <= MAX_INTERVAL {
             let numbered = kept.numbered(added);
             kept.push(sums, packed::pack(&numbered).into(), self.most_bytes);
         }
@@ -179,7 +179,7 @@ impl Reading {
 impl Kept {
     /// Numbers the routes that had requests, in ascending order.
     fn numbered(&mut self, added: Vec<(&RouteName, Counts)>) -> Vec<(usize, Counts)> {
-        let most = MOST_NAMES.max(2 * added.len());
+        let most = MAX_NAMES.max(2 * added.len());
         let added = added.into_iter().filter(|(_, counts)| *counts != Counts::default());
         let mut numbered: Vec<_> = added.map(|(name, counts)| (self.number_of(name, most), counts)).collect();
         numbered.sort_unstable_by_key(|(number, _)| *number);

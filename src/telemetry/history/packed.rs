@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_comes_back_and_nothing_takes_no_room() {
+    fn packed_counters_are_read_unchanged_and_idle_routes_take_no_room() {
         let mut routes = vec![Counts::default(); 300];
         for (value, number) in (1..).zip(routes[299].fields_mut()) {
             *number = u64::MAX >> value;

@@ -45,8 +45,8 @@ fn requests(points: &[Option<Point>]) -> Vec<Option<u64>> {
 }
 
 #[test]
-fn a_point_holds_what_all_workers_counted_since_the_one_before() {
-    let site = Site::new(MOST_BYTES);
+fn a_point_has_the_counts_of_all_workers_since_the_previous_one() {
+    let site = Site::new(MAX_BYTES);
     site.answer(0, 0, 200, 6);
     site.answer(1, 0, 401, 2);
     site.answer(1, 1, 503, 4);
@@ -72,7 +72,7 @@ fn a_point_holds_what_all_workers_counted_since_the_one_before() {
 
 #[test]
 fn requests_without_a_route_have_no_name() {
-    let site = Site::new(MOST_BYTES);
+    let site = Site::new(MAX_BYTES);
     site.recorders[0].unrouted().request(Outcome::NoRoute, Some(404), SLOT, None);
     site.step(SLOT);
     let (sums, _) = site.history.window(Reach::Hour).by_route();
@@ -81,23 +81,23 @@ fn requests_without_a_route_have_no_name() {
 
 #[test]
 fn ever_new_names_do_not_add_up_and_the_totals_stay() {
-    let site = Site::new(MOST_BYTES);
-    for route in 0..3 * u32::try_from(MOST_NAMES).unwrap() {
+    let site = Site::new(MAX_BYTES);
+    for route in 0..3 * u32::try_from(MAX_NAMES).unwrap() {
         site.answer(0, route, 200, 1);
         if route % 512 == 511 {
             site.step(SLOT);
             site.recorders[0].forget_unused();
         }
     }
-    assert!(site.history.kept().names.len() <= MOST_NAMES);
+    assert!(site.history.kept().names.len() <= MAX_NAMES);
     let window = site.history.window(Reach::Minutes5);
-    assert_eq!(requests(&window.all()).into_iter().flatten().sum::<u64>(), 3 * u64::try_from(MOST_NAMES).unwrap());
-    assert!(window.by_route().0.contains_key(&name(3 * u32::try_from(MOST_NAMES).unwrap() - 1)));
+    assert_eq!(requests(&window.all()).into_iter().flatten().sum::<u64>(), 3 * u64::try_from(MAX_NAMES).unwrap());
+    assert!(window.by_route().0.contains_key(&name(3 * u32::try_from(MAX_NAMES).unwrap() - 1)));
 }
 
 #[test]
 fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
-    let site = Site::new(MOST_BYTES);
+    let site = Site::new(MAX_BYTES);
     for after in [2_000, 2_900, 1_100, 8_000] {
         site.answer(0, 0, 200, 1);
         site.step(Duration::from_millis(after));
@@ -107,8 +107,8 @@ fn a_step_that_was_missed_is_a_gap_and_a_late_one_is_none() {
 }
 
 #[test]
-fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
-    let site = Site::new(MOST_BYTES);
+fn requests_in_a_long_gap_are_dropped_and_lower_no_rate() {
+    let site = Site::new(MAX_BYTES);
     let rate = |reach| {
         let (sums, span) = site.history.window(reach).by_route();
         let requests = sums[&name(0)].requests();
@@ -120,7 +120,7 @@ fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
     }
     assert_eq!(rate(Reach::Minutes5), (8, 4.0));
     assert_eq!(rate(Reach::Hour), (24, 4.0));
-    let versions = [SLOT, LONGEST, LONGEST + SLOT].map(|after| {
+    let versions = [SLOT, MAX_INTERVAL, MAX_INTERVAL + SLOT].map(|after| {
         site.step(after);
         site.history.version()
     });
@@ -131,8 +131,8 @@ fn what_happened_in_a_long_gap_is_kept_nowhere_and_slows_no_rate() {
 }
 
 #[test]
-fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
-    let site = Site::new(MOST_BYTES);
+fn a_clock_that_stops_or_goes_back_gives_valid_figures() {
+    let site = Site::new(MAX_BYTES);
     for back in [0, 3_600] {
         site.answer(0, 0, 200, 4);
         site.hand.set(Timestamp::from_micros(site.clock.now().as_micros() - back * 1_000_000));
@@ -144,8 +144,8 @@ fn a_clock_that_stands_or_goes_back_makes_no_nonsense() {
 }
 
 #[test]
-fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
-    let site = Site::new(MOST_BYTES);
+fn longer_windows_have_wider_points_up_to_an_hour() {
+    let site = Site::new(MAX_BYTES);
     for _ in 0..2_000 {
         site.answer(0, 0, 200, 1);
         site.step(SLOT);
@@ -162,7 +162,7 @@ fn longer_windows_have_wider_points_and_an_hour_is_all_there_is() {
 }
 
 #[test]
-fn what_is_kept_of_many_routes_stays_within_its_bound_and_the_newest_stays() {
+fn details_of_many_routes_stay_within_the_limit_and_the_newest_stay() {
     let site = Site::new(64 << 10);
     for _ in 0..50 {
         for route in 0..300 {
@@ -182,7 +182,7 @@ fn what_is_kept_of_many_routes_stays_within_its_bound_and_the_newest_stays() {
 
 #[test]
 fn a_busy_route_takes_about_thirty_bytes_of_a_slot_and_an_idle_one_none() {
-    let site = Site::new(MOST_BYTES);
+    let site = Site::new(MAX_BYTES);
     for (status, count) in [(200, 9_000), (304, 500), (401, 300), (404, 20), (503, 3)] {
         site.answer(0, 3, status, count);
     }

@@ -11,16 +11,16 @@ use crate::store::{self, Act, AuditQuery, Listing, Via};
 use crate::token::{SubjectId, TokenId};
 
 /// Maximum length of an actor's name.
-const LONGEST_ACTOR: usize = 150;
+const MAX_ACTOR: usize = 150;
 
 word! {
     /// The action.
-    Deed of Act
+    Action of Act
 }
 
 word! {
     /// The interface that was used.
-    Door of Via
+    Interface of Via
 }
 
 /// Entry of the audit trail.
@@ -31,7 +31,7 @@ struct AuditEntry {
     id: i64,
     at: Time,
     actor: Actor,
-    act: Deed,
+    act: Action,
     /// The affected user.
     user_id: Option<i64>,
     /// The user's name at that time; empty if there was none.
@@ -48,7 +48,7 @@ struct Actor {
     /// `null`: no signed-in user.
     id: Option<i64>,
     name: String,
-    via: Door,
+    via: Interface,
     /// The client's address; `null`: this machine.
     from: Option<String>,
 }
@@ -79,7 +79,7 @@ pub(in crate::admin::api) struct AuditParameters {
     token_id: Option<i64>,
     /// Only entries with this action.
     #[param(nullable = false, inline)]
-    act: Option<Deed>,
+    act: Option<Action>,
     /// Only entries at this time or later.
     #[param(nullable = false, inline)]
     since: Option<Time>,
@@ -119,7 +119,7 @@ pub(in crate::admin::api) struct ExportParameters {
     token_id: Option<i64>,
     /// Only entries with this action.
     #[param(nullable = false, inline)]
-    act: Option<Deed>,
+    act: Option<Action>,
     /// Only entries at this time or later.
     #[param(nullable = false, inline)]
     since: Option<Time>,
@@ -137,10 +137,10 @@ impl From<store::AuditEntry> for AuditEntry {
             actor: Actor {
                 id: actor.id.map(|id| id.0),
                 name: actor.name,
-                via: Door(actor.via),
+                via: Interface(actor.via),
                 from: actor.from.map(|from| from.to_string()),
             },
-            act: Deed(entry.act),
+            act: Action(entry.act),
             user_id: entry.user.map(|id| id.0),
             user_name: entry.user_name,
             token_id: entry.token.map(|id| id.0),
@@ -164,15 +164,15 @@ impl TryFrom<AuditParameters> for AuditQuery {
     type Error = Problem;
 
     fn try_from(asked: AuditParameters) -> Result<AuditQuery, Problem> {
-        let (limit, place) = part(asked.limit, asked.page_token.as_deref())?;
+        let (limit, position) = part(asked.limit, asked.page_token.as_deref())?;
         Ok(AuditQuery {
-            actor: bounded("actor", asked.actor, LONGEST_ACTOR)?,
+            actor: bounded("actor", asked.actor, MAX_ACTOR)?,
             user: id("user_id", asked.user_id)?.map(SubjectId),
             token: id("token_id", asked.token_id)?.map(TokenId),
-            act: asked.act.map(|Deed(act)| act),
+            act: asked.act.map(|Action(act)| act),
             since: asked.since.map(|Time(at)| at),
             until: asked.until.map(|Time(at)| at),
-            place,
+            position,
             limit,
             ..AuditQuery::default()
         })

@@ -14,7 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Problem;
 use crate::clock::Timestamp;
-use crate::store::Place;
+use crate::store::PagePosition;
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
 pub(super) use token::{
@@ -26,7 +26,7 @@ pub(super) use user::{
 };
 
 /// Maximum page size.
-pub(super) const MOST: u32 = 200;
+pub(super) const MAX_LIMIT: u32 = 200;
 /// Default page size.
 const USUAL: u32 = 50;
 
@@ -69,18 +69,18 @@ fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Resu
 }
 
 /// Page size and position.
-fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, Place), Problem> {
+fn part(limit: Option<u32>, page_token: Option<&str>) -> Result<(u32, PagePosition), Problem> {
     let limit = limit.unwrap_or(USUAL);
-    if !(1..=MOST).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("must be between 1 and {MOST}")));
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("must be between 1 and {MAX_LIMIT}")));
     }
-    let place = page_token.unwrap_or_default().parse().map_err(|error| Problem::invalid("page_token", error))?;
-    Ok((limit, place))
+    let position = page_token.unwrap_or_default().parse().map_err(|error| Problem::invalid("page_token", error))?;
+    Ok((limit, position))
 }
 
 /// Token of another page; `None`: there is none.
-fn page_token(place: &Place) -> Option<String> {
-    (*place != Place::Start).then(|| place.to_string())
+fn page_token(position: &PagePosition) -> Option<String> {
+    (*position != PagePosition::Start).then(|| position.to_string())
 }
 
 /// Refuses an id below one.

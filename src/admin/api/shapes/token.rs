@@ -7,15 +7,15 @@ use zeroize::Zeroizing;
 use super::word::word;
 use super::{Time, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
-use crate::admin::desk::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
+use crate::admin::operations::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
 use crate::store::{self, End, Listing, NamedToken, Revocation, TokenDetails, TokenKind, TokenQuery, TokenView};
 use crate::token::{Scope, ScopeSet, SubjectId, TokenHint, TokenKey};
 
 /// Maximum length of an owner search: a username.
-const LONGEST_OWNER: usize = 150;
+const MAX_OWNER: usize = 150;
 /// Maximum length of a look-up text: a line of a log.
-const LONGEST_PASTED: usize = 4_096;
+const MAX_PASTED: usize = 4_096;
 
 word! {
     /// State of a token.
@@ -287,13 +287,13 @@ impl View {
 
 impl TokenParameters {
     pub(in crate::admin::api) fn query(self, now: Timestamp) -> Result<TokenQuery, Problem> {
-        let owner_name = bounded("owner_name", self.owner_name, LONGEST_OWNER)?.unwrap_or_default();
-        let hint = bounded("hint", self.hint, TokenHint::LONGEST)?.unwrap_or_default();
+        let owner_name = bounded("owner_name", self.owner_name, MAX_OWNER)?.unwrap_or_default();
+        let hint = bounded("hint", self.hint, TokenHint::MAX_LENGTH)?.unwrap_or_default();
         let hint = TokenHint::sought(&hint).as_str().to_owned();
-        let (limit, place) = part(self.limit, self.page_token.as_deref())?;
+        let (limit, position) = part(self.limit, self.page_token.as_deref())?;
         let view = self.view.map_or(TokenView::All, |view| view.at(now));
         let kind = self.kind.map(TokenKind::from);
-        Ok(TokenQuery { owner_name, hint, view, kind, place, limit, ..TokenQuery::default() })
+        Ok(TokenQuery { owner_name, hint, view, kind, position, limit, ..TokenQuery::default() })
     }
 }
 
@@ -327,17 +327,17 @@ impl From<Revocation> for Revoked {
 
 impl Pasted {
     pub(in crate::admin::api) fn text(&self) -> Result<&str, Problem> {
-        let fits = self.text.chars().count() <= LONGEST_PASTED;
+        let fits = self.text.chars().count() <= MAX_PASTED;
         if fits {
             Ok(&self.text)
         } else {
-            Err(Problem::invalid("text", format!("must have at most {LONGEST_PASTED} characters")))
+            Err(Problem::invalid("text", format!("must have at most {MAX_PASTED} characters")))
         }
     }
 }
 
 impl Found {
-    pub(in crate::admin::api) fn of(found: desk::Found, now: Timestamp) -> Found {
+    pub(in crate::admin::api) fn of(found: operations::Found, now: Timestamp) -> Found {
         let tokens = found.tokens.into_iter().map(|token| Token::of(token, now)).collect();
         Found { tokens, others: found.others, cut: found.cut }
     }

@@ -9,9 +9,9 @@ use crate::admin::api::problem::Problem;
 use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
 /// Maximum length of a search: an e-mail address.
-const LONGEST_SEARCH: usize = 254;
+const MAX_SEARCH: usize = 254;
 /// Maximum length of a group name.
-const LONGEST_GROUP: usize = 150;
+const MAX_GROUP: usize = 150;
 
 /// A user.
 #[derive(Serialize, ToSchema)]
@@ -228,14 +228,14 @@ impl TryFrom<UserParameters> for UserQuery {
             Some(Order::Newest) => UserOrder::Newest,
             Some(Order::LastLogin) => UserOrder::LastLogin,
         };
-        let (limit, place) = part(asked.limit, asked.page_token.as_deref())?;
+        let (limit, position) = part(asked.limit, asked.page_token.as_deref())?;
         Ok(UserQuery {
-            search: bounded("search", asked.search, LONGEST_SEARCH)?.unwrap_or_default(),
+            search: bounded("search", asked.search, MAX_SEARCH)?.unwrap_or_default(),
             active: asked.active,
             staff: asked.staff,
-            group: bounded("group", asked.group, LONGEST_GROUP)?,
+            group: bounded("group", asked.group, MAX_GROUP)?,
             order,
-            place,
+            position,
             limit,
         })
     }

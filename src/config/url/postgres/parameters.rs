@@ -92,7 +92,9 @@ pub(super) fn check_other(name: &str, value: &str) -> Result<(), BadDatabaseUrl>
         Some((name, [], way_out)) => {
             Err(fault(format!("has the parameter `{name}`, which the gateway does not know"), *way_out))
         }
-        Some((name, _, way_out)) => Err(fault(format!("asks for a `{name}` that the gateway cannot keep"), *way_out)),
+        Some((name, _, way_out)) => {
+            Err(fault(format!("asks for a `{name}` that the gateway does not support"), *way_out))
+        }
         None => Err(unknown_parameter(name, &KNOWN)),
     }
 }

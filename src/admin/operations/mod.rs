@@ -1,14 +1,12 @@
 //! Operations on users and tokens, with permission checks.
 //!
-//! The pages and the JSON API both act through an [`Acting`], a caller at the [`Desk`]. It checks permissions, acts on
-//! the caller's behalf for the audit trail, and reports failures as one error type.
+//! The pages and the JSON API run all operations through [`Acting`], which combines a caller with the [`Operations`]. It
+//! checks permissions, acts on the caller's behalf for the audit trail, and reports failures as one error type.
 //!
 //! | role | permissions |
 //! |---|---|
-//! | superuser
-//! everything, except deactivating, demoting or deleting themselves |
-//! | staff
-//! see users who are neither staff nor superusers, and manage their tokens, except tokens with [`SCOPE`] |
+//! | superuser | everything, except deactivating, demoting or deleting themselves |
+//! | staff | see users who are neither staff nor superusers, and manage their tokens, except tokens with [`SCOPE`] |
 //!
 //! The store prevents two superusers from removing each other at the same moment: the last one stays.
 
@@ -24,15 +22,15 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::login::{IssuerHandle, Login};
 use crate::store::{
-    Act, Actor, AuditEntry, AuditQuery, AuditTrail, Directory, ListId, Listing, NoPlace, Password, PasswordMark, Place,
-    Store, User, Via,
+    Act, Actor, AuditEntry, AuditQuery, AuditTrail, BadPosition, Directory, ListId, Listing, PagePosition, Password,
+    PasswordMark, Store, User, Via,
 };
 use crate::token::SubjectId;
 
-pub use self::error::DeskError;
+pub use self::error::OperationError;
 pub use self::look_up::Found;
 pub use self::tokens::TokenState;
-pub use self::users::SHORTEST_PASSWORD;
+pub use self::users::MIN_PASSWORD;
 
 /// Scope required by the admin API. Only superusers grant it: the issuer has seen the key, and its owner may become
 /// staff or superuser later.
@@ -44,7 +42,7 @@ pub const ENDING_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
 /// Entry point for operations on users and tokens.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Operations {
     store: Store,
     directory: Arc<dyn Directory>,
     audit: Arc<dyn AuditTrail>,
@@ -74,19 +72,19 @@ pub struct Caller {
     pub from: IpAddr,
 }
 
-/// A caller at the desk.
+/// A caller, whose permissions each operation checks.
 pub struct Acting<'d> {
-    desk: &'d Desk,
+    operations: &'d Operations,
     caller: &'d Caller,
     /// The store, acting on behalf of the caller.
     store: Store,
 }
 
-impl Desk {
+impl Operations {
     /// `None`: users of this store are managed elsewhere.
-    pub fn new(store: Store, issuer: IssuerHandle, clock: Clock) -> Option<Desk> {
+    pub fn new(store: Store, issuer: IssuerHandle, clock: Clock) -> Option<Operations> {
         let (directory, audit) = (Arc::clone(store.directory.as_ref()?), Arc::clone(store.audit.as_ref()?));
-        Some(Desk { store, directory, audit, issuer, clock })
+        Some(Operations { store, directory, audit, issuer, clock })
     }
 
     /// Returns the current time.
@@ -103,12 +101,12 @@ impl Desk {
     /// the same time, like every login.
     ///
     /// # Errors
-    /// [`DeskError::WrongPassword`], also for users who may not use the application; [`DeskError::Throttled`],
-    /// [`DeskError::Unavailable`].
-    pub async fn sign_in(&self, login: Login, via: Via) -> Result<(Caller, PasswordMark), DeskError> {
+    /// [`OperationError::WrongPassword`], also for users who may not use the application; [`OperationError::Throttled`],
+    /// [`OperationError::Unavailable`].
+    pub async fn sign_in(&self, login: Login, via: Via) -> Result<(Caller, PasswordMark), OperationError> {
         let from = login.from;
         let (user, mark) = self.issuer.sign_in(login).await?;
-        let caller = Caller::of(user, via, from).ok_or(DeskError::WrongPassword)?;
+        let caller = Caller::of(user, via, from).ok_or(OperationError::WrongPassword)?;
         self.act_for(&caller).store.accounts.note_sign_in(caller.user.account.id).await?;
         Ok((caller, mark))
     }
@@ -116,13 +114,13 @@ impl Desk {
     /// Re-reads an authenticated user from the store; `None`: the user may no longer use the application.
     ///
     /// # Errors
-    /// [`DeskError::Unavailable`].
+    /// [`OperationError::Unavailable`].
     pub async fn known(
         &self,
         id: SubjectId,
         via: Via,
         from: IpAddr,
-    ) -> Result<Option<(Caller, PasswordMark)>, DeskError> {
+    ) -> Result<Option<(Caller, PasswordMark)>, OperationError> {
         let Some((user, mark)) = self.directory.standing(id).await? else { return Ok(None) };
         Ok(Caller::of(user, via, from).map(|caller| (caller, mark)))
     }
@@ -132,7 +130,7 @@ impl Desk {
         let account = &caller.user.account;
         let actor =
             Actor { id: Some(account.id), name: account.name.clone(), via: caller.via, from: Some(caller.from) };
-        Acting { desk: self, caller, store: self.store.acting_as(actor) }
+        Acting { operations: self, caller, store: self.store.acting_as(actor) }
     }
 }
 
@@ -147,11 +145,11 @@ impl Caller {
     /// Requires a superuser.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`].
-    pub fn needs_superuser(&self) -> Result<(), DeskError> {
+    /// [`OperationError::NotAllowed`].
+    pub fn needs_superuser(&self) -> Result<(), OperationError> {
         match self.rights {
             Rights::Superuser => Ok(()),
-            Rights::Staff => Err(DeskError::NotAllowed("only superusers can do this")),
+            Rights::Staff => Err(OperationError::NotAllowed("only superusers can do this")),
         }
     }
 }
@@ -161,34 +159,34 @@ impl Acting<'_> {
     /// under the caller's name do not block it.
     ///
     /// # Errors
-    /// [`DeskError::WrongPassword`], [`DeskError::Throttled`], [`DeskError::Unavailable`].
-    pub async fn confirm(&self, password: Password) -> Result<(), DeskError> {
+    /// [`OperationError::WrongPassword`], [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    pub async fn confirm(&self, password: Password) -> Result<(), OperationError> {
         let account = &self.caller.user.account;
         let login = Login { name: account.name.clone(), password, from: self.caller.from };
-        Ok(self.desk.issuer.confirm(account.id, login).await?)
+        Ok(self.operations.issuer.confirm(account.id, login).await?)
     }
 
     /// Lists the audit trail. Staff sees only entries about one ordinary user at a time.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`], [`DeskError::UnknownUser`], [`DeskError::Invalid`] for a page token of another list,
-    /// [`DeskError::Unavailable`].
-    pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, DeskError> {
-        check_place(&query.place, ListId::AUDIT)?;
+    /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Invalid`] for a page token of another list,
+    /// [`OperationError::Unavailable`].
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Listing<AuditEntry>, OperationError> {
+        check_position(&query.position, ListId::AUDIT)?;
         if self.caller.rights == Rights::Superuser {
-            return Ok(self.desk.audit.entries(query).await?);
+            return Ok(self.operations.audit.entries(query).await?);
         }
-        let user = query.user.ok_or(DeskError::NotAllowed("only superusers can see the whole audit trail"))?;
+        let user = query.user.ok_or(OperationError::NotAllowed("only superusers can see the whole audit trail"))?;
         self.user(user).await?;
         // The name may have belonged to a different user before.
-        Ok(self.desk.audit.entries(&AuditQuery { user_name: None, ..query.clone() }).await?)
+        Ok(self.operations.audit.entries(&AuditQuery { user_name: None, ..query.clone() }).await?)
     }
 
     /// Records an action of callers on themselves, such as signing out.
     ///
     /// # Errors
-    /// [`DeskError::Unavailable`].
-    pub async fn note(&self, act: Act) -> Result<(), DeskError> {
+    /// [`OperationError::Unavailable`].
+    pub async fn note(&self, act: Act) -> Result<(), OperationError> {
         match &self.store.audit {
             Some(audit) => Ok(audit.note(act, &self.caller.user.account.name).await?),
             None => Ok(()),
@@ -197,6 +195,6 @@ impl Acting<'_> {
 }
 
 /// Rejects a page token of another list; the store would report it as an internal error.
-fn check_place(place: &Place, list: ListId) -> Result<(), DeskError> {
-    if place.suits(list) { Ok(()) } else { Err(DeskError::Invalid(NoPlace.to_string())) }
+fn check_position(position: &PagePosition, list: ListId) -> Result<(), OperationError> {
+    if position.suits(list) { Ok(()) } else { Err(OperationError::Invalid(BadPosition.to_string())) }
 }

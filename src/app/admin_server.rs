@@ -13,9 +13,9 @@ use super::StartError;
 use super::inherited::Inherited;
 use super::worker::Phase;
 use crate::admin::api::Api;
-use crate::admin::desk::Desk;
-use crate::admin::door::{AdminListener, Bounds};
 use crate::admin::monitor::Monitor;
+use crate::admin::operations::Operations;
+use crate::admin::server::{AdminListener, Bounds};
 use crate::admin::{Application, Records};
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
@@ -47,12 +47,12 @@ pub(super) fn serve(
     let admin = settings.admin.clone()?;
     let login = settings.login.clone().unwrap_or_default();
     let (issuer, handle) = Issuer::new(store.clone(), Via::Admin, &login, clock.clone());
-    let desk = Desk::new(store.clone(), handle, clock.clone())?;
+    let operations = Operations::new(store.clone(), handle, clock.clone())?;
     control.spawn(issuer.run());
-    let api = Api::new(desk.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
+    let api = Api::new(operations.clone(), Arc::clone(&monitor), WrongKeys::new(settings.limits.wrong_keys), uses);
     let example = example(settings, addresses);
-    let router = Application::new(admin, settings.tokens.clone(), desk, monitor, example).router(api, records);
-    let door = AdminListener {
+    let router = Application::new(admin, settings.tokens.clone(), operations, monitor, example).router(api, records);
+    let listener = AdminListener {
         acceptor: Some(acceptor),
         router,
         bounds: Bounds::new(settings.timeouts.handshake),
@@ -65,7 +65,7 @@ pub(super) fn serve(
             let _ = phases.wait_for(|phase| *phase >= Phase::Draining).await;
         };
         match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => door.serve(socket, stop).await,
+            Ok(socket) => listener.serve(socket, stop).await,
             Err(error) => tracing::error!(%error, "the admin application cannot listen"),
         }
     }))

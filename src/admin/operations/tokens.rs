@@ -1,6 +1,6 @@
 //! Token operations: list, issue, revoke.
 
-use super::{Acting, DeskError, Rights, SCOPE, check_place};
+use super::{Acting, OperationError, Rights, SCOPE, check_position};
 use crate::clock::Timestamp;
 use crate::store::{
     End, Issued, LedgerError, Listing, NamedToken, Revocation, Terms, TokenDetails, TokenQuery, TokenRef,
@@ -54,20 +54,20 @@ impl Acting<'_> {
     /// Lists tokens. Staff sees only tokens of ordinary users.
     ///
     /// # Errors
-    /// [`DeskError::Invalid`] for a page token of another list, [`DeskError::Unavailable`].
-    pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, DeskError> {
-        check_place(&query.place, query.view.list())?;
+    /// [`OperationError::Invalid`] for a page token of another list, [`OperationError::Unavailable`].
+    pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, OperationError> {
+        check_position(&query.position, query.view.list())?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
-        Ok(self.desk.directory.tokens(&query).await?)
+        Ok(self.operations.directory.tokens(&query).await?)
     }
 
     /// Returns one token.
     ///
     /// # Errors
-    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
-    pub async fn token(&self, id: TokenId) -> Result<TokenDetails, DeskError> {
-        let token = self.store.ledger.show(TokenRef::Id(id)).await?.ok_or(DeskError::UnknownToken)?;
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn token(&self, id: TokenId) -> Result<TokenDetails, OperationError> {
+        let token = self.store.ledger.show(TokenRef::Id(id)).await?.ok_or(OperationError::UnknownToken)?;
         self.user(token.record.owner.id).await?;
         Ok(token)
     }
@@ -75,8 +75,8 @@ impl Acting<'_> {
     /// Returns the login token of a user, creating it if missing.
     ///
     /// # Errors
-    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Conflict`], [`DeskError::Unavailable`].
-    pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, DeskError> {
+    /// [`OperationError::UnknownUser`], [`OperationError::NotAllowed`], [`OperationError::Conflict`], [`OperationError::Unavailable`].
+    pub async fn login_token(&self, owner: SubjectId) -> Result<Issued, OperationError> {
         self.user(owner).await?;
         let issued = self.store.ledger.issue_login(owner).await?;
         if let (false, Some(audit)) = (issued.fresh, &self.store.audit) {
@@ -89,7 +89,7 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::login_token`].
-    pub async fn reset_login(&self, owner: SubjectId) -> Result<Issued, DeskError> {
+    pub async fn reset_login(&self, owner: SubjectId) -> Result<Issued, OperationError> {
         self.user(owner).await?;
         Ok(self.store.ledger.reset_login(owner).await?)
     }
@@ -98,7 +98,7 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::user`].
-    pub async fn may_issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<(), DeskError> {
+    pub async fn may_issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<(), OperationError> {
         self.user(owner).await?;
         self.may_give(&order.scopes)
     }
@@ -106,10 +106,10 @@ impl Acting<'_> {
     /// Issues a named token.
     ///
     /// # Errors
-    /// As [`Acting::login_token`], and [`DeskError::Invalid`].
-    pub async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, DeskError> {
+    /// As [`Acting::login_token`], and [`OperationError::Invalid`].
+    pub async fn issue_named(&self, owner: SubjectId, order: &NamedToken) -> Result<Issued, OperationError> {
         self.may_issue_named(owner, order).await?;
-        if order.expires.is_some_and(|end| end <= self.desk.clock.now()) {
+        if order.expires.is_some_and(|end| end <= self.operations.clock.now()) {
             return Err(LedgerError::InvalidEnd.into());
         }
         Ok(self.store.ledger.issue_named(owner, order).await?)
@@ -118,20 +118,20 @@ impl Acting<'_> {
     /// Changes a token's expiry, its scopes, or both.
     ///
     /// # Errors
-    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Invalid`], [`DeskError::Unavailable`].
-    pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), DeskError> {
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Invalid`], [`OperationError::Unavailable`].
+    pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), OperationError> {
         let token = self.token(id).await?;
         self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
         // To end a token at once, revoke it.
-        if matches!(terms.end, Some(End::At(end)) if end <= self.desk.clock.now()) {
+        if matches!(terms.end, Some(End::At(end)) if end <= self.operations.clock.now()) {
             return Err(LedgerError::InvalidEnd.into());
         }
         Ok(self.store.ledger.set_terms(id, terms).await?)
     }
 
-    fn may_give(&self, scopes: &ScopeSet) -> Result<(), DeskError> {
+    fn may_give(&self, scopes: &ScopeSet) -> Result<(), OperationError> {
         if self.caller.rights == Rights::Staff && scopes.iter().any(|scope| scope.as_str() == SCOPE) {
-            return Err(DeskError::NotAllowed("only superusers can grant the scope `tokengate:admin`"));
+            return Err(OperationError::NotAllowed("only superusers can grant the scope `tokengate:admin`"));
         }
         Ok(())
     }
@@ -139,8 +139,8 @@ impl Acting<'_> {
     /// Revokes a token. Safe to repeat.
     ///
     /// # Errors
-    /// [`DeskError::UnknownToken`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
-    pub async fn revoke(&self, id: TokenId) -> Result<Revocation, DeskError> {
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn revoke(&self, id: TokenId) -> Result<Revocation, OperationError> {
         self.token(id).await?;
         Ok(self.store.ledger.revoke(TokenRef::Id(id)).await?)
     }
@@ -148,8 +148,8 @@ impl Acting<'_> {
     /// Revokes all tokens of a user and returns how many were valid.
     ///
     /// # Errors
-    /// [`DeskError::UnknownUser`], [`DeskError::NotAllowed`], [`DeskError::Unavailable`].
-    pub async fn revoke_all(&self, owner: SubjectId) -> Result<usize, DeskError> {
+    /// [`OperationError::UnknownUser`], [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn revoke_all(&self, owner: SubjectId) -> Result<usize, OperationError> {
         self.user(owner).await?;
         Ok(self.store.ledger.revoke_all(owner).await?)
     }

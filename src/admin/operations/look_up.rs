@@ -6,12 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use super::{Acting, DeskError};
+use super::{Acting, OperationError};
 use crate::store::{TokenDetails, TokenRef};
 use crate::token::{ShownKey, TokenFormat};
 
 /// Maximum number of words looked up in one text.
-const MOST: usize = 50;
+const MAX_WORDS: usize = 50;
 
 /// Result of a look-up.
 #[derive(Debug, Default)]
@@ -28,23 +28,23 @@ impl Acting<'_> {
     /// Finds the tokens whose keys a pasted text contains.
     ///
     /// # Errors
-    /// [`DeskError::NotAllowed`] if the caller may not manage any of their owners, [`DeskError::Unavailable`].
-    pub async fn look_up(&self, pasted: &str) -> Result<Found, DeskError> {
+    /// [`OperationError::NotAllowed`] if the caller may not manage any of their owners, [`OperationError::Unavailable`].
+    pub async fn look_up(&self, pasted: &str) -> Result<Found, OperationError> {
         let mut words = words(pasted);
-        let mut found = Found { cut: words.len() > MOST, ..Found::default() };
-        words.truncate(MOST);
+        let mut found = Found { cut: words.len() > MAX_WORDS, ..Found::default() };
+        words.truncate(MAX_WORDS);
         for key in words {
             let Some(token) = self.store.ledger.show(TokenRef::Digest(key.digest())).await? else { continue };
             match self.user(token.record.owner.id).await {
                 Ok(_) => found.tokens.push(token),
-                Err(DeskError::NotAllowed(_)) => found.others = true,
+                Err(OperationError::NotAllowed(_)) => found.others = true,
                 // The user was deleted a moment ago, with the token.
-                Err(DeskError::UnknownUser(_)) => {}
+                Err(OperationError::UnknownUser(_)) => {}
                 Err(error) => return Err(error),
             }
         }
         if found.others && found.tokens.is_empty() {
-            return Err(DeskError::NotAllowed(
+            return Err(OperationError::NotAllowed(
                 "only superusers can manage the owner of this key; tell a superuser at once",
             ));
         }

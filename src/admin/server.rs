@@ -31,9 +31,9 @@ use crate::telemetry::Outage;
 /// Maximum size of a request head in bytes.
 const HEAD_BYTES: usize = 32 << 10;
 /// Timeout of a request head, including the idle time before it.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause of the accept loop when the process has run out of file descriptors.
-const REST: Duration = Duration::from_millis(200);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Client address of a request.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl Bounds {
             each: 64,
             local: 128,
             handshake,
-            head: HEAD,
+            head: HEAD_TIMEOUT,
             keep_alive: true,
             connection: Duration::from_secs(15 * 60),
             last_answer: Duration::from_secs(60),
@@ -143,7 +143,7 @@ impl AdminListener {
                     if outage.failed() {
                         tracing::warn!(%error, "an admin or internal listener cannot accept connections");
                     }
-                    sleep(REST).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -178,7 +178,7 @@ impl AdminListener {
         let begun = tokio::select! {
             begun = begun => begun,
             // No request has arrived yet, so another connection of the client, or a shutdown, can close it.
-            () = place.taken_away() => return,
+            () = place.evicted() => return,
             _ = ending.wait_for(|ending| *ending) => return,
         };
         match begun.filter(|_| place.confirm()) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use rustls::ClientConfig;
-use tokengate::admin::door::{AdminListener, Bounds};
+use tokengate::admin::server::{AdminListener, Bounds};
 use tokengate::listener::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -63,13 +63,13 @@ impl Served {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let door = AdminListener {
+        let listener = AdminListener {
             acceptor: Some(tokio::sync::watch::channel(TlsAcceptor::from(config)).1),
             router,
             bounds,
             turned_away: Arc::default(),
         };
-        let serving = tokio::spawn(door.serve(socket, async { drop(stopped.await) }));
+        let serving = tokio::spawn(listener.serve(socket, async { drop(stopped.await) }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }
     }
@@ -120,7 +120,7 @@ async fn a_client_with_an_incomplete_head_times_out() {
             tokio::task::yield_now().await
         }
     };
-    soon("the door closes", dripped).await;
+    soon("the server closes the connection", dripped).await;
     silent.ends().await;
     second.ends().await;
 }

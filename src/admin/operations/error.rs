@@ -1,4 +1,4 @@
-//! Errors of the desk.
+//! Errors of operations.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::token::SubjectId;
 
 /// Reason why an action failed. The text may be shown to the caller.
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum OperationError {
     /// The caller has no permission.
     #[error("{0}")]
     NotAllowed(&'static str),
@@ -38,52 +38,52 @@ pub enum DeskError {
     Unavailable,
 }
 
-impl From<StoreError> for DeskError {
-    fn from(error: StoreError) -> DeskError {
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> OperationError {
         store::report("the store does not answer the admin application", &error);
-        DeskError::Unavailable
+        OperationError::Unavailable
     }
 }
 
-impl From<AccountError> for DeskError {
-    fn from(error: AccountError) -> DeskError {
+impl From<AccountError> for OperationError {
+    fn from(error: AccountError) -> OperationError {
         match error {
-            AccountError::UnknownUser(user) => DeskError::UnknownUser(user),
-            AccountError::NameTaken(_) | AccountError::IdTaken(_) => DeskError::Conflict(error.to_string()),
-            AccountError::Invalid(_) => DeskError::Invalid(error.to_string()),
-            AccountError::InDjango => DeskError::Conflict(error.to_string()),
-            AccountError::LastSuperuser => DeskError::LastSuperuser,
-            AccountError::Hashing(HashingFailed::Busy) => DeskError::Throttled(Duration::from_secs(1)),
+            AccountError::UnknownUser(user) => OperationError::UnknownUser(user),
+            AccountError::NameTaken(_) | AccountError::IdTaken(_) => OperationError::Conflict(error.to_string()),
+            AccountError::Invalid(_) => OperationError::Invalid(error.to_string()),
+            AccountError::InDjango => OperationError::Conflict(error.to_string()),
+            AccountError::LastSuperuser => OperationError::LastSuperuser,
+            AccountError::Hashing(HashingFailed::Busy) => OperationError::Throttled(Duration::from_secs(1)),
             AccountError::Hashing(error) => {
                 tracing::error!(code = "hashing_failed", %error, "a password could not be hashed");
-                DeskError::Unavailable
+                OperationError::Unavailable
             }
             AccountError::Store(error) => error.into(),
         }
     }
 }
 
-impl From<LedgerError> for DeskError {
-    fn from(error: LedgerError) -> DeskError {
+impl From<LedgerError> for OperationError {
+    fn from(error: LedgerError) -> OperationError {
         match error {
-            LedgerError::UnknownUser(user) => DeskError::UnknownUser(user),
-            LedgerError::UnknownToken => DeskError::UnknownToken,
+            LedgerError::UnknownUser(user) => OperationError::UnknownUser(user),
+            LedgerError::UnknownToken => OperationError::UnknownToken,
             LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::ScopesTooLong => {
-                DeskError::Invalid(error.to_string())
+                OperationError::Invalid(error.to_string())
             }
             LedgerError::Store(error) => error.into(),
-            refused => DeskError::Conflict(refused.to_string()),
+            refused => OperationError::Conflict(refused.to_string()),
         }
     }
 }
 
-impl From<LoginFailure> for DeskError {
-    fn from(failure: LoginFailure) -> DeskError {
+impl From<LoginFailure> for OperationError {
+    fn from(failure: LoginFailure) -> OperationError {
         match failure {
-            LoginFailure::Refused => DeskError::WrongPassword,
-            LoginFailure::Throttled(wait) => DeskError::Throttled(wait),
-            LoginFailure::Unavailable => DeskError::Unavailable,
-            LoginFailure::Unfulfilled(why) => DeskError::Conflict(why),
+            LoginFailure::Refused => OperationError::WrongPassword,
+            LoginFailure::Throttled(wait) => OperationError::Throttled(wait),
+            LoginFailure::Unavailable => OperationError::Unavailable,
+            LoginFailure::Unfulfilled(why) => OperationError::Conflict(why),
         }
     }
 }
