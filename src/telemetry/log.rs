@@ -42,9 +42,9 @@ where
     // One layer for each format. The layer of the other format lets nothing through.
     let (text_filter, text) = reload::Layer::new(filter_if(!json, level));
     let (json_filter, json) = reload::Layer::new(filter_if(json, level));
-    let text_layer = fmt::layer().with_writer(writer.clone()).with_filter(text_filter).boxed();
-    let json_layer = fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(json_filter).boxed();
-    (Registry::default().with(vec![text_layer, json_layer]), ProcessLog { text, json })
+    let text_layer = fmt::layer().with_writer(writer.clone()).with_filter(text_filter);
+    let json_layer = fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(json_filter);
+    (Registry::default().with(vec![text_layer.boxed(), json_layer.boxed()]), ProcessLog { text, json })
 }
 
 impl ProcessLog {
