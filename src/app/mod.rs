@@ -9,6 +9,7 @@ mod changes;
 mod clock;
 mod control;
 mod error;
+pub mod explain;
 mod file_watch;
 mod files;
 mod generation;
