@@ -33,7 +33,9 @@ const PORT: u16 = 49_152;
 
 /// Explains what would become of requests. Belongs to one thread.
 pub struct Explainer {
-    settings: Arc<Settings>,
+    listeners: Vec<settings::Listener>,
+    /// The scheme of tokens.
+    scheme: String,
     gateway: Rc<Gateway>,
     memory: Arc<IdentityCache>,
     connections: OpenConnections,
@@ -85,8 +87,8 @@ impl Explainer {
     ///
     /// # Errors
     /// [`StartError`], as for a gateway.
-    pub fn new(settings: Arc<Settings>, clock: Clock) -> Result<Explainer, StartError> {
-        let generation = generation::stand_in(&settings)?;
+    pub fn new(settings: &Settings, clock: Clock) -> Result<Explainer, StartError> {
+        let generation = generation::stand_in(settings)?;
         // Not the cache of the settings: what is known must stay known for as long as a decision takes.
         let memory = IdentityCache::new(&settings::MemoryCache::default(), &settings.store, clock.now());
         let recorder = Recorder::new();
@@ -104,7 +106,8 @@ impl Explainer {
             ids: RequestIds::new(0, 0),
         };
         let gateway = Gateway::new(Arc::new(generation), Rc::new(worker), None, settings.workers);
-        Ok(Explainer { settings, gateway, memory, connections, clock })
+        let scheme = settings.tokens.schemes.first().map_or("Token", String::as_str).to_owned();
+        Ok(Explainer { listeners: settings.listeners.clone(), scheme, gateway, memory, connections, clock })
     }
 
     /// Explains a request. `look_up` says what the store knows of a key.
@@ -128,7 +131,7 @@ impl Explainer {
 
     /// The listener that takes a request: the named one, else the one with its port.
     fn listener(&self, request: &SampleRequest) -> Result<&settings::Listener, NoListener> {
-        let all = &self.settings.listeners;
+        let all = &self.listeners;
         let found = match &request.listener {
             Some(name) => all.iter().find(|listener| listener.name == *name),
             None => {
@@ -183,7 +186,7 @@ impl Explainer {
         if !request.headers.iter().any(|line| named(line, "host")) {
             lines.push(format!("Host: {}", request.authority));
         }
-        let scheme = self.settings.tokens.schemes.first().map_or("Token", String::as_str);
+        let scheme = &self.scheme;
         match caller {
             Caller::Bare => {}
             Caller::Key(key) => lines.push(format!("Authorization: {scheme} {}", key.expose())),

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
+use super::file_tests;
 use super::token_services::TokenServices;
 use crate::auth::{CredentialRules, Refused};
 use crate::client::{self, ListenerPolicy, PlaintextAnswer};
@@ -67,6 +68,7 @@ impl Builder {
             return Err(StartError::NoSessions(none.clone()));
         }
         let rules = Rules::build(&settings, addresses, &self.ticketer)?;
+        file_tests::run(&settings)?;
         let same = |is_same: fn(&Settings, &Settings) -> bool| before.filter(|old| is_same(&old.settings, &settings));
         let refused = match same(|a, b| a.limits.wrong_keys == b.limits.wrong_keys) {
             Some(old) => old.refused.clone(),

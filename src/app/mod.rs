@@ -10,6 +10,7 @@ mod clock;
 mod control;
 mod error;
 pub mod explain;
+pub mod file_tests;
 mod file_watch;
 mod files;
 mod generation;

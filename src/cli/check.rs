@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::show;
+use crate::app::{StartError, file_tests};
 use crate::clock::Clock;
 use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Problem, Settings, problem};
-use crate::store;
 use crate::units::HumanDuration;
 use crate::upstream::{EndpointSpec, Resolver};
+use crate::{store, telemetry};
 
 /// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it.
 pub fn run(config: &Path, json: bool) -> ExitCode {
@@ -20,7 +21,8 @@ pub fn run(config: &Path, json: bool) -> ExitCode {
             let (error, warning) = look_at_django(config, &settings);
             warnings.extend(warning);
             warnings.extend(look_at_names(config, &settings));
-            (error.into_iter().collect(), warnings)
+            let errors = error.into_iter().chain(failed_tests(config, &settings)).collect();
+            (errors, warnings)
         }
         Err(errors) => (errors, Vec::new()),
     };
@@ -81,6 +83,16 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     };
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
+}
+
+/// Runs the tests of the file.
+fn failed_tests(config: &Path, settings: &Settings) -> Vec<Problem> {
+    let problem = |what| Problem { file: config.to_owned(), line: None, key: None, what, mend: None };
+    match file_tests::run(settings) {
+        Ok(()) => Vec::new(),
+        Err(StartError::Tests(failed)) => failed,
+        Err(error) => vec![problem(telemetry::causes(&error))],
+    }
 }
 
 /// Resolves the names of all endpoints, as the gateway does at start.

@@ -9,6 +9,8 @@ mod check;
 mod control;
 mod demo;
 mod django;
+mod explain;
+mod explain_report;
 mod health;
 mod import;
 mod import_report;
@@ -32,6 +34,7 @@ pub fn run() -> ExitCode {
     // Exits with 2 on bad usage.
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Explain(args) => return explain::run(&cli.config, args),
         Command::Check { json } => return check::run(&cli.config, json),
         Command::Reload { json } => return ended(control::reload(&cli.config, json)),
         Command::Status { json } => control::status(&cli.config, json),

@@ -5,7 +5,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, StatusCode, request};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 
 use super::decision::{Decision, Forwarding, accepted};
 use super::{Exchange, Gateway, Refusal, forward};
@@ -138,7 +139,7 @@ impl Gateway {
         };
         let end = match forwarding {
             Ok(None) => End::Answered,
-            Ok(Some(forwarding)) => match self.would_forward(head, forwarding, &exchange) {
+            Ok(Some(forwarding)) => match self.would_forward(head, length, forwarding, &exchange) {
                 Ok(forwarded) => End::Forwarded(Box::new(forwarded)),
                 Err(refusal) => self.would_refuse(refusal, exchange, length),
             },
@@ -150,6 +151,7 @@ impl Gateway {
     fn would_forward(
         &self,
         head: request::Parts,
+        length: Option<u64>,
         forwarding: Forwarding<'_>,
         exchange: &Exchange,
     ) -> Result<Forwarded, Refusal> {
@@ -157,6 +159,9 @@ impl Gateway {
         let route = &permit.route().settings;
         let mut request = self.prepare(head, OutgoingBody::empty(), below, handshake.as_ref(), &permit, exchange)?;
         forward::name_host(&mut request, route, upstream.pools.choose().ok_or(Refusal::Internal)?);
+        if length.is_none() && !route.buffer_request {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Ok(Forwarded {
             upstream: upstream.name.clone(),
             endpoints: upstream.pools.all().map(|pool| pool.spec().authority.clone()).collect(),
