@@ -208,8 +208,10 @@ impl Explainer {
     ) {
         let now = self.clock.now();
         self.memory.saw(now);
-        let tokens = head.headers.get_all(AUTHORIZATION).iter().flat_map(Credentials::words);
-        let keys: Vec<ShownKey<'_>> = tokens.chain(cookies::session(&head.headers)).collect();
+        // Also words that are no credentials here: what the gateway knows as a key is not passed on.
+        let words = head.headers.get_all(AUTHORIZATION).iter().flat_map(Credentials::words);
+        let readings = self.gateway.generation.credentials.readings(&head.headers);
+        let keys: Vec<ShownKey<'_>> = readings.chain(words).chain(cookies::session(&head.headers)).collect();
         for key in keys {
             self.memory.forget(key.digest());
             let record = match caller {

@@ -10,6 +10,7 @@ use super::explain_report::{self, Subject};
 use super::{check, show, store};
 use crate::app::explain::{Caller, Explainer};
 use crate::app::file_tests;
+use crate::auth::cookies::SESSION_COOKIE;
 use crate::cache::StoreUnavailable;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -89,8 +90,8 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
         ..SampleCaller::default()
     };
     let carries_keys = |line: &String| {
-        let name = line.split(':').next().unwrap_or_default();
-        name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie")
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        name.eq_ignore_ascii_case("authorization") || value.contains(SESSION_COOKIE)
     };
     let needs_store = args.user.is_some() || args.token_stdin || args.headers.iter().any(carries_keys);
     let store = match needs_store {
