@@ -1,6 +1,7 @@
 //! The `tokengate` command as a shell sees it: standard output, standard error, exit code.
 
 mod accounts;
+mod explain;
 
 use std::fs;
 use std::io::Write;

@@ -30,6 +30,8 @@ mod django;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fields;

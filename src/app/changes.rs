@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::config::Settings;
-use crate::config::settings::{Admin, ListenerRole, StoreUrl, Tokens};
+use crate::config::settings::{Admin, FileTest, ListenerRole, StoreUrl, Tokens};
 
 /// The changes of a reload, one line each; empty if nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,6 +181,11 @@ impl Changes {
             let place = settings.admin.as_ref()?.certificate;
             settings.certificates.get(place).map(|certificate| certificate.name.clone())
         };
+        // A test that only moved to another line is the same.
+        let tests = |settings: &Settings| {
+            let unplaced = |test: &FileTest| FileTest { file: PathBuf::new(), line: 0, ..test.clone() };
+            settings.tests.iter().map(unplaced).collect::<Vec<_>>()
+        };
         let parts = [
             ("admin.certificate", admin(before) != admin(after)),
             ("[identity]", before.identity != after.identity),
@@ -191,6 +197,7 @@ impl Changes {
             ("[log]", before.log != after.log),
             ("[shutdown]", (before.grace, before.shutdown_delay) != (after.grace, after.shutdown_delay)),
             ("[reload]", before.reload != after.reload),
+            ("[[tests]]", tests(before) != tests(after)),
             ("defaults.resolve_every", before.resolve_every != after.resolve_every),
         ];
         changes.0.extend(parts.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("{name} changed")));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::files::OutOfFiles;
+use crate::config::Problem;
 use crate::listener::tls;
 use crate::store::{KeyFileError, NoSessions, StoreError};
 
@@ -24,6 +25,9 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// Tests of the configuration file fail.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Tests(Vec<Problem>),
     /// The control socket cannot be created.
     #[error("control.socket: the socket {path} cannot be created")]
     Control {

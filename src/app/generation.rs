@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::StartError;
+use super::file_tests;
 use super::token_services::TokenServices;
 use crate::auth::{CredentialRules, Refused};
 use crate::client::{self, ListenerPolicy, PlaintextAnswer};
@@ -66,8 +67,8 @@ impl Builder {
         {
             return Err(StartError::NoSessions(none.clone()));
         }
-        let routes = RouteTable::build(settings.routes.clone());
-        let listeners = self.listeners(&settings, addresses)?;
+        let rules = Rules::build(&settings, addresses, &self.ticketer)?;
+        file_tests::run(&settings)?;
         let same = |is_same: fn(&Settings, &Settings) -> bool| before.filter(|old| is_same(&old.settings, &settings));
         let refused = match same(|a, b| a.limits.wrong_keys == b.limits.wrong_keys) {
             Some(old) => old.refused.clone(),
@@ -95,24 +96,9 @@ impl Builder {
                 handle
             }),
         };
-        let generation = Generation {
-            number: before.map_or(1, |old| old.generation.number + 1),
-            listeners,
-            routes,
-            fields: FieldPolicy::compile(&settings.identity),
-            credentials: CredentialRules::new(&settings.tokens.schemes, refused.clone()),
-            login: settings
-                .login
-                .clone()
-                .zip(issuer.clone())
-                .map(|(settings, issuer)| LoginEndpoint { settings, issuer }),
-            pages: pages(&settings, issuer.as_ref()),
-            forms,
-            spool,
-            upstreams,
-            limits: Arc::new(settings.limits.clone()),
-            timeouts: settings.timeouts,
-        };
+        let number = before.map_or(1, |old| old.generation.number + 1);
+        let parts = Parts { refused: refused.clone(), issuer: issuer.clone(), forms, spool, upstreams };
+        let generation = rules.with(&settings, number, parts);
         let (settings, generation, addresses) = (Arc::new(settings), Arc::new(generation), addresses.clone());
         Ok(Built { settings, generation, addresses, refused, issuer })
     }
@@ -130,11 +116,84 @@ impl Builder {
         let config = tls::config(&listener, &settings.certificates, Arc::clone(&self.ticketer))?;
         Ok(Some(config.into()))
     }
+}
 
-    fn listeners(
-        &self,
+/// What a generation decides by, from the settings alone. Everything that can be wrong with it is in here.
+struct Rules {
+    listeners: Vec<ServedListener>,
+    routes: RouteTable,
+}
+
+/// What a generation uses besides: counts, memory, and the tasks behind handles.
+struct Parts {
+    refused: Refused,
+    issuer: Option<IssuerHandle>,
+    forms: Forms,
+    spool: Spool,
+    upstreams: Vec<UpstreamSpec>,
+}
+
+/// A generation that decides as one from these settings would, and serves nothing: it counts nothing, resolves no names,
+/// and no task is behind it. Its listeners have the addresses of the settings.
+///
+/// # Errors
+/// [`StartError`], as [`Builder::build`].
+pub(super) fn stand_in(settings: &Settings) -> Result<Generation, StartError> {
+    let addresses = settings.listeners.iter().map(|listener| (listener.name.clone(), listener.address)).collect();
+    let rules = Rules::build(settings, &addresses, &tls::ticketer()?)?;
+    let parts = Parts {
+        refused: Refused::new(None),
+        issuer: settings.login.as_ref().map(|_| IssuerHandle::nowhere()),
+        forms: Forms::new(&settings.login.clone().unwrap_or_default()),
+        spool: Spool::new(&settings.spool, Arc::default()),
+        upstreams: settings
+            .upstreams
+            .iter()
+            .map(|upstream| UpstreamSpec {
+                settings: upstream.clone(),
+                members: upstream
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| Member { spec: Arc::new(EndpointSpec::of(endpoint)), tally: Arc::default() })
+                    .collect(),
+            })
+            .collect(),
+    };
+    Ok(rules.with(settings, 0, parts))
+}
+
+impl Rules {
+    fn build(
         settings: &Settings,
         addresses: &HashMap<String, SocketAddr>,
+        ticketer: &tls::Ticketer,
+    ) -> Result<Rules, StartError> {
+        let routes = RouteTable::build(settings.routes.clone());
+        Ok(Rules { listeners: Rules::listeners(settings, addresses, ticketer)?, routes })
+    }
+
+    fn with(self, settings: &Settings, number: u64, parts: Parts) -> Generation {
+        let Parts { refused, issuer, forms, spool, upstreams } = parts;
+        Generation {
+            number,
+            listeners: self.listeners,
+            routes: self.routes,
+            fields: FieldPolicy::compile(&settings.identity),
+            credentials: CredentialRules::new(&settings.tokens.schemes, refused),
+            pages: pages(settings, issuer.as_ref()),
+            login: settings.login.clone().zip(issuer).map(|(settings, issuer)| LoginEndpoint { settings, issuer }),
+            forms,
+            spool,
+            upstreams,
+            limits: Arc::new(settings.limits.clone()),
+            timeouts: settings.timeouts,
+        }
+    }
+
+    fn listeners(
+        settings: &Settings,
+        addresses: &HashMap<String, SocketAddr>,
+        ticketer: &tls::Ticketer,
     ) -> Result<Vec<ServedListener>, StartError> {
         let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
         let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
@@ -142,7 +201,7 @@ impl Builder {
             let (policy, tls) = match &listener.role {
                 ListenerRole::Internal { .. } => return Ok(None),
                 ListenerRole::Tls(settings_of) => {
-                    let config = tls::config(settings_of, &settings.certificates, Arc::clone(&self.ticketer))?;
+                    let config = tls::config(settings_of, &settings.certificates, Arc::clone(ticketer))?;
                     let names = Arc::new(tls::names(settings_of, &settings.certificates));
                     let hsts = settings_of.hsts.map(|age| format!("max-age={}", age.as_secs()));
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());

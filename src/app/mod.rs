@@ -9,6 +9,8 @@ mod changes;
 mod clock;
 mod control;
 mod error;
+pub mod explain;
+pub mod file_tests;
 mod file_watch;
 mod files;
 mod generation;

@@ -325,7 +325,9 @@ impl ReloadError {
     /// All problems, one per line.
     pub fn lines(&self) -> Vec<String> {
         match self {
-            ReloadError::Problems(problems) => problems.iter().map(ToString::to_string).collect(),
+            ReloadError::Problems(problems) | ReloadError::Start(StartError::Tests(problems)) => {
+                problems.iter().map(ToString::to_string).collect()
+            }
             other => vec![other.to_string()],
         }
     }

@@ -46,6 +46,12 @@ pub struct ResolverHandle {
 }
 
 impl ResolverHandle {
+    /// A handle without a resolver: every lookup is [`StoreUnavailable`]. For requests that are explained and not served.
+    pub fn nowhere(memory: Arc<IdentityCache>) -> ResolverHandle {
+        let nowhere = || mpsc::channel(1).0;
+        ResolverHandle { memory, known: nowhere(), strangers: nowhere(), spare: Arc::new(Budget::new(1)) }
+    }
+
     /// Resolves a token. If the future is dropped, the answer still reaches memory.
     ///
     /// # Errors

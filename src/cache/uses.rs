@@ -45,6 +45,11 @@ impl Uses {
         (Uses { every, queue, counts }, book.keep(uses, clock))
     }
 
+    /// A handle without a writer: uses are lost. For requests that are explained and not served.
+    pub fn nowhere() -> Uses {
+        Uses { every: Duration::MAX, queue: mpsc::channel(1).0, counts: Arc::default() }
+    }
+
     /// Records a request with this token. Costs one comparison, unless the last record is old.
     pub fn note(&self, identity: &Identity, now: Timestamp) {
         let Some(token) = identity.token() else { return };

@@ -59,6 +59,9 @@ pub enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
+    /// Explain what would become of a request: its route, its caller, and what the upstream would receive. Nothing is
+    /// sent or written. Exits 1 if the request is refused
+    Explain(ExplainArgs),
     /// Create or upgrade the database
     Migrate {
         /// The key file is lost: create a new one. Tokens stay valid; existing login tokens can no longer be shown
@@ -91,6 +94,44 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The method, such as GET
+    #[arg(required_unless_present = "test", conflicts_with = "test")]
+    pub method: Option<String>,
+    /// The URL, such as https://api.example.com/orders/7
+    #[arg(required_unless_present = "test", conflicts_with = "test")]
+    pub url: Option<String>,
+    /// A header line, such as 'Accept: text/html'; can be repeated
+    #[arg(short = 'H', long = "header", value_name = "LINE", conflicts_with = "test")]
+    pub headers: Vec<String>,
+    /// The caller is this user of the store, with a token that is made up
+    #[arg(long = "as", value_name = "USER", conflicts_with = "test")]
+    pub user: Option<String>,
+    /// A scope of the made-up token; can be repeated. Without --as, the user is made up too
+    #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "test")]
+    pub scopes: Vec<String>,
+    /// Make up a session of a browser instead of a token
+    #[arg(long, conflicts_with = "test")]
+    pub session: bool,
+    /// Read a token's key from the first line of standard input, and look it up in the store
+    #[arg(long, conflicts_with_all = ["user", "scopes", "session", "test"])]
+    pub token_stdin: bool,
+    /// The IP address of the client
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "test")]
+    pub from: Option<std::net::IpAddr>,
+    /// The listener that takes the request, if the port in the URL is forwarded to another one
+    #[arg(long, value_name = "NAME", conflicts_with = "test")]
+    pub listener: Option<String>,
+    /// Explain the request of this test of the configuration
+    #[arg(long, value_name = "NAME")]
+    pub test: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `cert`.

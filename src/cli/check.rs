@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::{control, show};
+use crate::app::{StartError, file_tests};
 use crate::clock::Clock;
 use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Problem, Settings, problem};
-use crate::store;
 use crate::units::HumanDuration;
 use crate::upstream::{EndpointSpec, Resolver};
+use crate::{store, telemetry};
 
 /// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it; with
 /// `against_running`, if the running gateway can change to it by a reload.
@@ -24,7 +25,8 @@ pub fn run(config: &Path, against_running: bool, json: bool) -> anyhow::Result<E
             let (error, warning) = look_at_django(config, &settings);
             warnings.extend(warning);
             warnings.extend(look_at_names(config, &settings));
-            (error.into_iter().collect(), warnings)
+            let errors = error.into_iter().chain(failed_tests(config, &settings)).collect();
+            (errors, warnings)
         }
         Err(errors) => (errors, Vec::new()),
     };
@@ -115,6 +117,16 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
     };
     warnings.extend(problem("store.url", what, Some(mend)));
     (error, warnings)
+}
+
+/// Runs the tests of the file.
+fn failed_tests(config: &Path, settings: &Settings) -> Vec<Problem> {
+    let problem = |what| Problem { file: config.to_owned(), line: None, key: None, what, mend: None };
+    match file_tests::run(settings) {
+        Ok(()) => Vec::new(),
+        Err(StartError::Tests(failed)) => failed,
+        Err(error) => vec![problem(telemetry::causes(&error))],
+    }
 }
 
 /// Resolves the names of all endpoints, as the gateway does at start.

@@ -10,6 +10,8 @@ mod config;
 mod control;
 mod demo;
 mod django;
+mod explain;
+mod explain_report;
 mod health;
 mod import;
 mod import_report;
@@ -35,6 +37,7 @@ pub fn run() -> ExitCode {
     let done = match cli.command {
         Command::Check { against_running, json } => return ended(check::run(&cli.config, against_running, json)),
         Command::Reload { force_partial, json } => return ended(control::reload(&cli.config, force_partial, json)),
+        Command::Explain(args) => return explain::run(&cli.config, args),
         Command::Status { json } => control::status(&cli.config, json),
         Command::Serve => serve::run(&cli.config),
         Command::Config { effective: _, json } => config::run(&cli.config, json),

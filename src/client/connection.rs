@@ -55,6 +55,18 @@ pub struct ClientConnection {
     pub policy: Arc<ListenerPolicy>,
 }
 
+impl ClientConnection {
+    /// A connection that has just begun.
+    pub fn new(
+        peer: Peer,
+        pulse: Rc<Pulse>,
+        listener: Option<Arc<str>>,
+        policy: Arc<ListenerPolicy>,
+    ) -> Rc<ClientConnection> {
+        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, policy })
+    }
+}
+
 impl ListenerPolicy {
     /// For unencrypted connections whose listener served requests and was removed.
     pub const REMOVED: ListenerPolicy = ListenerPolicy {

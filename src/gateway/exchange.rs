@@ -123,6 +123,11 @@ impl Exchange {
         self.route = Some(Rc::clone(route));
     }
 
+    /// The name of that route.
+    pub(super) fn route_name(&self) -> Option<&Arc<str>> {
+        self.route.as_ref().map(|route| &route.name)
+    }
+
     /// Sets the caller, who was established by the credentials in `fields`.
     pub(super) fn identified(&mut self, caller: Option<&Arc<Identity>>, fields: &HeaderMap) {
         let Some(caller) = caller.map(Arc::clone) else { return };

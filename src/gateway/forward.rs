@@ -143,7 +143,8 @@ async fn lease(
     }
 }
 
-fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
+/// Names the endpoint in place of the client's host, if the route says so.
+pub(super) fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
     if route.upstream_host {
         request.headers_mut().insert(HOST, pool.spec().host.clone());
     }

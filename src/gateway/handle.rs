@@ -42,7 +42,8 @@ pub struct Tunnels {
 
 /// An upstream, as one worker uses it.
 pub struct UpstreamHandle {
-    name: String,
+    /// Its name in the configuration.
+    pub name: String,
     /// The connections to its endpoints.
     pub pools: UpstreamPools,
     /// The shares of clients.

@@ -1,14 +1,17 @@
 //! The request pipeline, from the head of a request to its response.
 //!
-//! Start reading at `answer.rs`: it is the request function. Around it, [`Gateway::serve`] creates the [`Exchange`],
-//! turns a [`Refusal`] into a response, and passes the exchange to the response body. When that body ends, the exchange
-//! is counted and logged exactly once. A gateway belongs to one worker and is deliberately not `Send`.
+//! Start reading at `decision.rs`: it decides what becomes of a request. `answer.rs` carries the decision out. Around it,
+//! [`Gateway::serve`] creates the [`Exchange`], turns a [`Refusal`] into a response, and passes the exchange to the
+//! response body. When that body ends, the exchange is counted and logged exactly once. A gateway belongs to one worker and
+//! is deliberately not `Send`.
 
 mod admit;
 mod answer;
 mod body;
 mod callers;
+mod decision;
 mod exchange;
+pub mod explanation;
 pub mod fields;
 mod forms;
 mod forward;
@@ -36,6 +39,7 @@ use crate::telemetry::Outcome;
 pub use body::Body;
 pub use callers::Callers;
 pub use exchange::Exchange;
+pub use explanation::Explanation;
 pub use forms::Forms;
 pub use generation::{Current, Gateway, Generation, ListenerTls, Member, ServedListener, UpstreamSpec, Worker};
 pub use handle::Tunnels;

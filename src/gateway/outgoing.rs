@@ -11,12 +11,13 @@ use http::{HeaderValue, Request, Uri, Version, request};
 use http_body::Body as _;
 
 use super::fields::forwarded;
+use super::websocket::WebSocketHandshake;
 use super::{Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
 use crate::client::ClientBody;
 use crate::config::settings::{ForwardAuthorization, PathPattern};
 use crate::route::{NoRoute, Route, Target};
-use crate::upstream::{BodyFault, OutgoingBody, Spool};
+use crate::upstream::{OutgoingBody, Spool};
 
 impl Gateway {
     /// Builds the request for the endpoint, still with the client's `Host`. `below` is the target without the prefix,
@@ -26,6 +27,7 @@ impl Gateway {
         head: request::Parts,
         body: OutgoingBody,
         below: Option<Uri>,
+        handshake: Option<&WebSocketHandshake>,
         permit: &Permit<'_>,
         exchange: &Exchange,
     ) -> Result<Request<OutgoingBody>, Refusal> {
@@ -50,6 +52,9 @@ impl Gateway {
         self.generation.fields.add(&mut fields, permit.caller().map(|identity| &**identity));
         fields.insert(HOST, host);
 
+        if handshake.is_some() {
+            WebSocketHandshake::ask(&mut fields);
+        }
         if let Some(length) = body.gathered() {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
@@ -62,16 +67,13 @@ impl Gateway {
     }
 }
 
-/// The client's body, unless its declared length exceeds the limit.
-pub(super) fn body(body: ClientBody, route: &Route) -> Result<OutgoingBody, Refusal> {
+/// The client's body, within the limits of the route.
+pub(super) fn body(body: ClientBody, route: &Route) -> OutgoingBody {
     let settings = &route.settings;
     if body.is_end_stream() {
-        return Ok(OutgoingBody::empty());
+        return OutgoingBody::empty();
     }
-    if body.declared_length().is_some_and(|length| length > settings.body_limit) {
-        return Err(BodyFault::TooLarge.into());
-    }
-    Ok(OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate))
+    OutgoingBody::streaming(body, settings.body_limit, settings.request_body_timeout, settings.body_rate)
 }
 
 /// Reads the whole body, unless the caller's token ends before.

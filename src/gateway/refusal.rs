@@ -148,6 +148,12 @@ impl Refusal {
         }
     }
 
+    /// The reason for logs, and the text for the client.
+    pub(super) fn told(&self, method: &Method) -> (Outcome, String) {
+        let (_, outcome, detail) = self.row(method);
+        (outcome, detail.into_owned())
+    }
+
     /// Whether no further request may be read from the connection.
     fn ends_connection(&self) -> bool {
         matches!(self, Refusal::Head(_) | Refusal::Field(_) | Refusal::Body(_) | Refusal::Plaintext | Refusal::NotTls)

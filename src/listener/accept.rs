@@ -1,6 +1,5 @@
 //! Accepts connections of one listener on one worker.
 
-use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -105,7 +104,7 @@ impl Accept {
             if unless_evicted(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
             }
-            let client = client(Peer::plain(address, local), pulse, listener, policy);
+            let client = ClientConnection::new(Peer::plain(address, local), pulse, listener, policy);
             return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         };
         // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
@@ -119,7 +118,7 @@ impl Accept {
         };
         if first == Opening::Http {
             let pulse = self.open_connections.enter(&self.listener);
-            let client = client(Peer::plain(address, local), pulse, None, unencrypted);
+            let client = ClientConnection::new(Peer::plain(address, local), pulse, None, unencrypted);
             let refused = serve::http1(stream, current, client, limits, &self.connections);
             // The place stays provisional: the connection can be evicted for a new one until it ends.
             let _ = Box::pin(unless_evicted(&mut place, refused)).await;
@@ -134,7 +133,7 @@ impl Accept {
         }
         let (_, session) = stream.get_ref();
         let peer = Peer::tls(address, local, session.server_name(), names);
-        let client = client(peer, self.open_connections.enter(&self.listener), listener, policy);
+        let client = ClientConnection::new(peer, self.open_connections.enter(&self.listener), listener, policy);
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(http2::http2(stream, current, client, limits)).await;
         } else {
@@ -175,15 +174,6 @@ impl Terms {
             handshake: generation.timeouts.handshake,
         })
     }
-}
-
-fn client(
-    peer: Peer,
-    pulse: Rc<Pulse>,
-    listener: Option<Arc<str>>,
-    policy: Arc<ListenerPolicy>,
-) -> Rc<ClientConnection> {
-    Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, policy })
 }
 
 /// Returns the result of the future; `None` if the place is evicted before it completes.

@@ -14,6 +14,7 @@ mod head;
 pub mod hpack;
 mod http2;
 mod linger;
+pub mod sample;
 mod serve;
 pub mod socket;
 mod stream;

@@ -60,6 +60,11 @@ type Errand = Box<dyn FnOnce(Arc<LoginService>) -> Pin<Box<dyn Future<Output = (
 pub struct IssuerHandle(mpsc::Sender<Errand>);
 
 impl IssuerHandle {
+    /// A handle without an issuer: every login fails. For requests that are explained and not served.
+    pub fn nowhere() -> IssuerHandle {
+        IssuerHandle(mpsc::channel(1).0)
+    }
+
     /// Returns the login token of the user. If the future is dropped, the attempt still counts.
     ///
     /// # Errors

@@ -34,12 +34,14 @@ impl Paths {
 
     /// The routes with the most specific pattern that matches `path`: the exact path, else the longest prefix.
     pub(super) fn find(&self, path: &str) -> Option<&Routes> {
-        self.exact.get(path).or_else(|| {
-            // `/a/b` is looked up as `/a/b`, `/a/`, `/a` and `/`, in this order.
-            let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
-            let mut prefixes =
-                std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
-            prefixes.find_map(|prefix| self.prefixes.get(prefix))
-        })
+        self.matching(path).next()
+    }
+
+    /// The routes of every pattern that matches `path`, the most specific one first.
+    pub(super) fn matching(&self, path: &str) -> impl Iterator<Item = &Routes> {
+        // `/a/b` is looked up as `/a/b`, `/a/`, `/a` and `/`, in this order.
+        let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
+        let prefixes = std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
+        self.exact.get(path).into_iter().chain(prefixes.filter_map(|prefix| self.prefixes.get(prefix)))
     }
 }

@@ -118,13 +118,25 @@ impl RouteTable {
         self.routes.iter().all(|route| route.settings.auth == Auth::Required)
     }
 
+    /// Every route whose host and path match a target, the most specific ones first: groups of routes with the same host
+    /// and path. [`RouteTable::find`] looks at the first group alone.
+    pub fn candidates(&self, target: &Target<'_>) -> Vec<Vec<&Route>> {
+        let hosts = self.hosts(target.host());
+        let groups = hosts.flat_map(|paths| paths.matching(target.decoded_path()));
+        groups.map(|group| group.iter().filter_map(|index| self.routes.get(*index)).collect()).collect()
+    }
+
     fn look_up(&self, host: &str, path: &str, method: &Method) -> Result<&Route, NoRoute> {
+        let routes = self.hosts(host).find_map(|paths| paths.find(path)).ok_or(NoRoute::NotFound)?;
+        self.with_method(routes, method).ok_or_else(|| NoRoute::Method { allow: self.allow(routes) })
+    }
+
+    /// The routes of each host pattern that matches, the most specific one first.
+    fn hosts(&self, host: &str) -> impl Iterator<Item = &Paths> {
         let exact = self.exact.get(host);
         let domains = std::iter::successors(parent(host), |domain| parent(domain));
         let below = domains.filter_map(|domain| self.below.get(domain));
-        let mut hosts = exact.into_iter().chain(below).chain(std::iter::once(&self.any));
-        let routes = hosts.find_map(|paths| paths.find(path)).ok_or(NoRoute::NotFound)?;
-        self.with_method(routes, method).ok_or_else(|| NoRoute::Method { allow: self.allow(routes) })
+        exact.into_iter().chain(below).chain(std::iter::once(&self.any))
     }
 
     /// Among routes of one path: the one that lists the method, else the one that lists no methods and allows it.
@@ -153,7 +165,8 @@ impl Route {
         if self.settings.methods.is_empty() { &STANDARD_METHODS } else { &self.settings.methods }
     }
 
-    fn takes(&self, method: &Method) -> bool {
+    /// Whether it accepts this method, given that host and path match.
+    pub fn takes(&self, method: &Method) -> bool {
         self.methods().contains(method)
     }
 }

@@ -205,6 +205,12 @@ pub enum OpenError {
         /// What was wrong.
         source: StoreError,
     },
+    /// It has to be created or migrated first.
+    #[error("{store}: the store was not created or migrated by this version yet; run `tokengate migrate`")]
+    NotPrepared {
+        /// The database file, or the address of the server.
+        store: String,
+    },
     /// The schema has another version, or a migration failed.
     #[error("{store}: the schema cannot be migrated to this version; a newer tokengate or another program created it")]
     Schema {

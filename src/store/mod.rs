@@ -53,7 +53,7 @@ pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
-pub use open::{Migration, migrate, migrate_to_new_key, open};
+pub use open::{Migration, migrate, migrate_to_new_key, open, open_prepared};
 pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
 pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};

@@ -32,6 +32,31 @@ pub async fn open(settings: &settings::Store, tokens: &settings::Tokens, clock: 
     }
 }
 
+/// Opens the configured store as it is: creates and migrates nothing.
+///
+/// # Errors
+/// [`OpenError::NotPrepared`] if [`open`] would have to; else as [`open`].
+pub async fn open_prepared(
+    settings: &settings::Store,
+    tokens: &settings::Tokens,
+    clock: Clock,
+) -> Result<Store, OpenError> {
+    match &settings.url {
+        settings::StoreUrl::Sqlite(path) => {
+            if !path.exists() {
+                return Err(OpenError::NotPrepared { store: path.display().to_string() });
+            }
+            sql::is_prepared(&sqlite::SqliteDatabase::open(path, settings).await?, settings).await?;
+        }
+        settings::StoreUrl::Postgres(url) => {
+            sql::is_prepared(&postgres::PostgresDatabase::new(url, settings)?, settings).await?;
+        }
+        // Django manages its schema.
+        settings::StoreUrl::Django(_) => {}
+    }
+    open(settings, tokens, clock).await
+}
+
 /// Migrates the schema and creates the key file, without serving. Returns the migrations that ran.
 ///
 /// # Errors

@@ -85,6 +85,29 @@ impl AccessLogFormat {
 }
 
 impl AccessLog {
+    /// A log that is always off.
+    pub fn off() -> AccessLog {
+        let ((queue, _), (_, spares)) = (mpsc::sync_channel(0), mpsc::sync_channel(0));
+        AccessLog::new(AccessLogFormat::default(), &Recorder::new(), queue, spares, mpsc::sync_channel(0).0)
+    }
+
+    fn new(
+        format: AccessLogFormat,
+        recorder: &Arc<Recorder>,
+        queue: SyncSender<Batch>,
+        spares: Receiver<Vec<u8>>,
+        to_worker: SyncSender<Vec<u8>>,
+    ) -> AccessLog {
+        AccessLog {
+            format,
+            recorder: Arc::clone(recorder),
+            queue,
+            home: Arc::new(Home { spares: to_worker, lost: AtomicU64::new(0) }),
+            spares,
+            state: RefCell::new(State { buffer: Vec::new(), lines: 0, second: SecondText::new() }),
+        }
+    }
+
     /// Whether lines are written.
     pub fn is_on(&self) -> bool {
         self.format.get().is_some()
@@ -159,15 +182,7 @@ impl LogWriter {
     /// Creates the log of one worker, which counts dropped lines in `recorder`.
     pub fn worker(&self, recorder: &Arc<Recorder>) -> AccessLog {
         let (to_worker, spares) = mpsc::sync_channel(MAX_EMPTY_BUFFERS);
-        let state = State { buffer: Vec::new(), lines: 0, second: SecondText::new() };
-        AccessLog {
-            format: self.format.clone(),
-            recorder: Arc::clone(recorder),
-            queue: SyncSender::clone(&self.queue),
-            home: Arc::new(Home { spares: to_worker, lost: AtomicU64::new(0) }),
-            spares,
-            state: RefCell::new(state),
-        }
+        AccessLog::new(self.format.clone(), recorder, SyncSender::clone(&self.queue), spares, to_worker)
     }
 
     /// Waits until every line has been written, at most for `within`. Call it after all workers' logs are dropped.

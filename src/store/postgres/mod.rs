@@ -135,6 +135,10 @@ impl Database for PostgresDatabase {
         Ok(applied)
     }
 
+    fn newest_migration() -> i64 {
+        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    }
+
     fn unopened(&self, source: StoreError) -> OpenError {
         unopened(&self.place, source)
     }

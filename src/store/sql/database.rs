@@ -25,6 +25,9 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// Migrates the schema, completely or not at all; returns the migrations that ran.
     fn migrate(&self) -> impl Future<Output = Result<Vec<Migration>, OpenError>> + Send;
 
+    /// The version of the newest migration.
+    fn newest_migration() -> i64;
+
     /// Returns the error for a database that could not be opened, with advice for this kind.
     fn unopened(&self, source: StoreError) -> OpenError;
 

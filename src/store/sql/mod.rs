@@ -45,7 +45,7 @@ use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
 pub(super) use self::read::{Read, parted};
-pub(super) use self::schema::{LostKey, apply, prepare};
+pub(super) use self::schema::{LostKey, apply, is_prepared, prepare};
 pub(super) use self::statement::{Argument, Row, Statement};
 
 /// All traits over one database, acting for one actor.

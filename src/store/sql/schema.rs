@@ -55,6 +55,26 @@ pub(in crate::store) async fn prepare<D: Database>(
     Ok(Ready { sealer, applied })
 }
 
+/// Checks that [`prepare`] would change nothing.
+pub(in crate::store) async fn is_prepared<D: Database>(
+    database: &D,
+    settings: &settings::Store,
+) -> Result<(), OpenError> {
+    let not_prepared = || OpenError::NotPrepared { store: database.place() };
+    if KeyFile::read(&settings.key_file)?.is_none() {
+        return Err(not_prepared());
+    }
+    let applied = database.rows(Statement::new("SELECT MAX(version) FROM _sqlx_migrations WHERE success"));
+    let applied: Vec<(Option<i64>,)> = match tokio::time::timeout(settings.timeout, applied).await {
+        Ok(Ok(applied)) => applied,
+        Ok(Err(StoreError::Broken(_))) => return Err(not_prepared()),
+        Ok(Err(error)) => return Err(database.unopened(error)),
+        Err(elapsed) => return Err(database.unopened(unavailable(elapsed))),
+    };
+    let version = applied.first().and_then(|(version,)| *version);
+    if version.is_some_and(|version| version >= D::newest_migration()) { Ok(()) } else { Err(not_prepared()) }
+}
+
 /// Applies the missing migrations, within the caller's transaction.
 pub(in crate::store) async fn apply<C: Migrate>(
     connection: &mut C,

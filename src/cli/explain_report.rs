@@ -1,0 +1,316 @@
+//! The output of `tokengate explain`, as text and as JSON. Never shows a key or a cookie.
+
+use std::fmt::Write;
+
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::app::explain::{Caller, Explained};
+use crate::auth::{AuthFailure, BadCredentials};
+use crate::config::Settings;
+use crate::config::settings::{Auth, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
+use crate::gateway::explanation::{Candidate, End, Explanation, Forwarded, Refused, Standing};
+use crate::identity::{Denied, Identity, decode};
+use crate::token::AuthMethod;
+use crate::units::{ByteSize, HumanDuration};
+
+/// What is reported on.
+pub struct Subject<'a> {
+    pub settings: &'a Settings,
+    pub request: &'a SampleRequest,
+    pub caller: &'a Caller,
+    pub explained: &'a Explained,
+}
+
+impl Subject<'_> {
+    fn explanation(&self) -> &Explanation {
+        &self.explained.explanation
+    }
+
+    /// The configured route that takes the request.
+    fn route(&self) -> Option<&Route> {
+        let name = self.explanation().route.as_ref()?;
+        self.settings.routes.iter().find(|route| route.name == *name)
+    }
+
+    fn listener(&self) -> String {
+        let listener = self.settings.listeners.iter().find(|listener| listener.name == self.explained.listener);
+        listener.map_or_else(String::new, |listener| {
+            let speaks = match listener.role {
+                ListenerRole::Tls(_) => "HTTPS",
+                ListenerRole::Plain(_) | ListenerRole::Internal { .. } => "HTTP",
+            };
+            format!("{} ({}, {speaks})", listener.name, listener.address)
+        })
+    }
+
+    /// What the route needs, and what was found.
+    fn credentials(&self) -> Vec<String> {
+        let Some(route) = self.route() else { return Vec::new() };
+        if route.auth == Auth::None {
+            return vec!["auth = \"none\": not read".to_owned()];
+        }
+        let accepted: Vec<&str> = route.credentials.iter().map(|method| kind(*method)).collect();
+        let needed = match route.auth {
+            Auth::Required => "required",
+            Auth::Optional | Auth::None => "optional",
+        };
+        let mut lines = vec![format!("{needed}: {}", accepted.join(" or "))];
+        if !route.scopes.is_empty() {
+            lines.push(format!("scopes needed: {}", route.scopes));
+        }
+        lines.extend(self.explanation().caller.as_ref().map(|found| match found {
+            Ok(Some(identity)) => self.caller_text(identity),
+            Ok(None) => "none found: the caller is anonymous".to_owned(),
+            Err(failure) => failure_text(*failure),
+        }));
+        lines
+    }
+
+    fn caller_text(&self, identity: &Identity) -> String {
+        let name = identity.values().user_name.to_str().map(decode).unwrap_or_default();
+        let mut text = format!("found: a valid {} of {name} (user {})", kind(identity.method()), identity.subject());
+        if identity.method() == AuthMethod::Token {
+            let scopes = identity.scopes().to_string();
+            text += &format!(", scopes: {}", if scopes.is_empty() { "none" } else { &scopes });
+        }
+        if identity.is_read_only() {
+            text += ", read-only";
+        }
+        if matches!(self.caller, Caller::Sample(_)) {
+            text += "; made up for this explanation";
+        }
+        text
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let Some(route) = self.route() else { return Vec::new() };
+        let (limits, timeouts) = (&self.settings.limits, &self.settings.timeouts);
+        let body =
+            if route.body_limit == u64::MAX { "unlimited".to_owned() } else { ByteSize(route.body_limit).to_string() };
+        let rate = route.body_rate.map_or("off".to_owned(), |rate| format!("{}/s", ByteSize(rate)));
+        let unless_streaming = |time| if route.streaming { "none".to_owned() } else { HumanDuration(time).to_string() };
+        let mut lines = vec![
+            format!("body: {body}, at least {rate}, {}", if route.buffer_request { "buffered" } else { "streamed" }),
+            format!(
+                "timeouts: request body {}, response headers {}, response body {}, total {}",
+                HumanDuration(route.request_body_timeout),
+                unless_streaming(route.response_headers_timeout),
+                unless_streaming(route.response_body_timeout),
+                route.total_timeout.map_or("unlimited".to_owned(), |time| HumanDuration(time).to_string()),
+            ),
+            format!(
+                "head: {}, {} headers, target {}, within {}",
+                ByteSize(bytes(limits.header_bytes)),
+                limits.header_count,
+                ByteSize(bytes(limits.uri_bytes)),
+                HumanDuration(timeouts.request_headers),
+            ),
+            format!(
+                "client: {} connections, {} streams of each HTTP/2 connection",
+                limits.connections_per_ip, limits.h2_streams
+            ),
+        ];
+        if route.auth != Auth::None {
+            let wrong = limits.wrong_keys.map_or("unlimited".to_owned(), |rate| rate.to_string());
+            lines.push(format!("wrong keys of the client: {wrong}"));
+        }
+        if let Some(upstream) = self.settings.upstreams.get(route.upstream) {
+            lines.push(format!("upstream: {} connections to each endpoint", upstream.max_connections));
+        }
+        lines
+    }
+}
+
+/// The report for people.
+pub fn text(subject: &Subject<'_>) -> String {
+    let explanation = subject.explanation();
+    let request = subject.request;
+    let scheme = if request.secure { "https" } else { "http" };
+    let mut out = format!("{} {scheme}://{}{}\n\n", request.method, request.authority, request.target);
+    section(&mut out, "listener", &[subject.listener()]);
+    let target = match &explanation.target {
+        Some(target) => {
+            let mut lines = vec![format!("host {}, path {}", target.host, target.path)];
+            lines.extend(target.other_readings.iter().map(|path| format!("an upstream could also read {path}")));
+            lines
+        }
+        None => vec!["refused, see the answer below".to_owned()],
+    };
+    section(&mut out, "target", &target);
+    section(&mut out, "routes", &explanation.candidates.iter().map(|one| candidate(subject, one)).collect::<Vec<_>>());
+    section(&mut out, "credentials", &subject.credentials());
+    section(&mut out, "limits", &subject.limits());
+    match &explanation.end {
+        End::Forwarded(forwarded) => {
+            let upstream = format!("{}: {}", forwarded.upstream, forwarded.endpoints.join(", "));
+            section(&mut out, "upstream", &[upstream]);
+            let (method, uri) = (forwarded.request.method(), forwarded.request.uri());
+            let lines =
+                shown(forwarded.request.headers()).into_iter().map(|(name, value)| format!("  {name}: {value}"));
+            let head = std::iter::once(format!("{method} {uri}")).chain(lines).collect::<Vec<_>>();
+            section(&mut out, "receives", &head);
+            section(&mut out, "answer", &["forwarded".to_owned()]);
+        }
+        End::Answered => {
+            let by = explanation.route.as_deref().unwrap_or("OPTIONS *");
+            section(&mut out, "answer", &[format!("by the gateway itself: {by}")]);
+        }
+        End::Refused(refused) => {
+            let mut lines = vec![
+                format!("{}: {}", refused.status, refused.detail),
+                format!("outcome in logs and metrics: {}", refused.outcome.code()),
+            ];
+            lines.extend(shown(&refused.headers).into_iter().map(|(name, value)| format!("  {name}: {value}")));
+            section(&mut out, "answer", &lines);
+        }
+    }
+    out
+}
+
+/// The report for programs.
+pub fn json(subject: &Subject<'_>) -> Value {
+    let explanation = subject.explanation();
+    let routes = explanation.candidates.iter().map(
+        |one| json!({ "name": &*one.route, "takes": one.standing == Standing::Takes, "why": standing(&one.standing) }),
+    );
+    json!({
+        "request": {
+            "method": subject.request.method,
+            "secure": subject.request.secure,
+            "authority": subject.request.authority,
+            "target": subject.request.target,
+            "from": subject.request.from.to_string(),
+        },
+        "listener": subject.explained.listener,
+        "target": explanation.target.as_ref().map(|target| json!({
+            "host": target.host, "path": target.path, "other_readings": target.other_readings,
+        })),
+        "routes": routes.collect::<Vec<_>>(),
+        "route": explanation.route.as_deref(),
+        "credentials": subject.credentials(),
+        "caller": explanation.caller.as_ref().and_then(|found| found.as_ref().ok()?.as_deref()).map(caller),
+        "limits": subject.limits(),
+        "forwarded": match &explanation.end { End::Forwarded(forwarded) => forwarded_json(forwarded), _ => Value::Null },
+        "refused": match &explanation.end { End::Refused(refused) => refused_json(refused), _ => Value::Null },
+    })
+}
+
+fn forwarded_json(forwarded: &Forwarded) -> Value {
+    json!({
+        "upstream": forwarded.upstream,
+        "endpoints": forwarded.endpoints,
+        "method": forwarded.request.method().as_str(),
+        "target": forwarded.request.uri().to_string(),
+        "headers": shown(forwarded.request.headers()),
+    })
+}
+
+fn refused_json(refused: &Refused) -> Value {
+    json!({
+        "status": refused.status.as_u16(),
+        "outcome": refused.outcome.code(),
+        "detail": refused.detail,
+        "headers": shown(&refused.headers),
+    })
+}
+
+fn caller(identity: &Identity) -> Value {
+    json!({
+        "user_id": identity.subject().0,
+        "user": identity.values().user_name.to_str().map(decode).unwrap_or_default(),
+        "method": kind(identity.method()),
+        "scopes": identity.scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+        "groups": identity.groups(),
+    })
+}
+
+fn section(out: &mut String, title: &str, lines: &[String]) {
+    for (place, line) in lines.iter().enumerate() {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "{:<13}{line}", if place == 0 { title } else { "" });
+    }
+}
+
+fn candidate(subject: &Subject<'_>, candidate: &Candidate) -> String {
+    let route = subject.settings.routes.iter().find(|route| route.name == candidate.route);
+    let pattern = route.map(pattern).unwrap_or_default();
+    format!("{} ({pattern}) {}", candidate.route, standing(&candidate.standing))
+}
+
+fn standing(standing: &Standing) -> String {
+    match standing {
+        Standing::Takes => {
+            "takes the request: its host is the most specific one, then its path, then its methods".to_owned()
+        }
+        Standing::Refuses(missing) => format!("would take the request, but {missing}"),
+        Standing::OtherMethod => "does not accept the method".to_owned(),
+        Standing::MethodListed => "gives way to a route with this host and path that lists the method".to_owned(),
+        Standing::LessSpecificHost => "gives way to a route with a more specific host".to_owned(),
+        Standing::LessSpecificPath => "gives way to a route with a more specific path".to_owned(),
+        Standing::Precedence => "gives way to the login or one of its pages".to_owned(),
+    }
+}
+
+fn pattern(route: &Route) -> String {
+    let host = match &route.host {
+        HostPattern::Any => "any host".to_owned(),
+        HostPattern::Exact(host) => host.clone(),
+        HostPattern::Below(domain) => format!("*.{domain}"),
+    };
+    let path = match &route.path {
+        PathPattern::Exact(path) => format!("path {path}"),
+        PathPattern::Prefix(path) => format!("prefix {path}"),
+    };
+    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    let methods = if methods.is_empty() { String::new() } else { format!(", {}", methods.join(" ")) };
+    format!("{host}, {path}{methods}")
+}
+
+fn kind(method: AuthMethod) -> &'static str {
+    match method {
+        AuthMethod::Token => "token",
+        AuthMethod::Session => "session",
+    }
+}
+
+fn failure_text(failure: AuthFailure) -> String {
+    match failure {
+        AuthFailure::NoCredentials => "none found".to_owned(),
+        AuthFailure::Malformed(BadCredentials::NotAKey) => "found: a text that cannot be a key".to_owned(),
+        AuthFailure::Malformed(bad) => format!("found, but malformed: {bad}"),
+        AuthFailure::Denied(Denied::Unknown) => "found: a key that the store does not have".to_owned(),
+        AuthFailure::Denied(Denied::Revoked) => "found: a revoked token".to_owned(),
+        AuthFailure::Denied(Denied::Expired) => "found: an expired token".to_owned(),
+        AuthFailure::Denied(Denied::OwnerInactive) => "found: a token of a deactivated user".to_owned(),
+        AuthFailure::StoreUnavailable => "found, but the store did not answer".to_owned(),
+        AuthFailure::Throttled(_) => "found, but the client sent too many wrong keys".to_owned(),
+    }
+}
+
+/// Headers for a reader: without secrets, and without the id that each request gets.
+fn shown(fields: &HeaderMap) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value_shown(name, value))).collect()
+}
+
+fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    match name.as_str() {
+        "x-request-id" => "(new for each request)".to_owned(),
+        "x-csrftoken" => "(hidden)".to_owned(),
+        _ if *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION => {
+            let scheme = text.split(' ').next().filter(|scheme| scheme.len() < text.len());
+            scheme.map_or("(hidden)".to_owned(), |scheme| format!("{scheme} (hidden)"))
+        }
+        _ if *name == COOKIE || *name == SET_COOKIE => {
+            let names = text.split(';').map(|pair| pair.split('=').next().unwrap_or_default().trim());
+            names.map(|name| format!("{name}=(hidden)")).collect::<Vec<_>>().join("; ")
+        }
+        _ => text.into_owned(),
+    }
+}
+
+fn bytes(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,146 @@
+//! Decides what becomes of a request, before anything of it is forwarded.
+//!
+//! It is one sequence of steps: read the target, find the route, establish the caller, grant permission. No step calls an
+//! earlier one. Only the lookup of a token that is not in memory waits. `answer.rs` carries out a decision, and
+//! `explanation.rs` describes it.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, Uri, request};
+
+use super::handle::UpstreamHandle;
+use super::pages::Page;
+use super::websocket::{self, WebSocketHandshake};
+use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, outgoing};
+use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
+use crate::client::framing;
+use crate::config::settings::Auth;
+use crate::identity::Identity;
+use crate::route::{NoRoute, Route, Target};
+use crate::token::AuthMethod;
+use crate::upstream::BodyFault;
+
+/// What is done with a request that is not refused.
+pub(super) enum Decision<'g, 'r> {
+    /// `OPTIONS *`: the gateway says what it can do.
+    DescribeServer,
+    /// It is a login.
+    LogIn(&'g LoginEndpoint),
+    /// It is for a page of the gateway. Boxed, so that other requests do not move its target.
+    Show(&'g PagesEndpoint, Page, Box<Target<'r>>),
+    /// It is forwarded.
+    Forward(Forwarding<'g>),
+}
+
+/// A request that may be forwarded.
+pub(super) struct Forwarding<'g> {
+    /// Where to.
+    pub upstream: &'g Rc<UpstreamHandle>,
+    /// The proof that it may.
+    pub permit: Permit<'g>,
+    /// What its endpoint is asked for, if the route strips its prefix.
+    pub below: Option<Uri>,
+    /// It is a WebSocket handshake.
+    pub handshake: Option<WebSocketHandshake>,
+}
+
+impl Gateway {
+    /// Decides on a request. `length` is that of its body, if it is declared.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(super) async fn decide<'g, 'r>(
+        &'g self,
+        head: &'r request::Parts,
+        length: Option<u64>,
+        exchange: &mut Exchange,
+    ) -> Result<Decision<'g, 'r>, Refusal> {
+        self.admit(head, exchange.client())?; // 400 · 403 · 308
+        framing::check(head, self.generation.limits.header_count)?; // 400 · 417 · 431
+        if Target::is_server_wide(head, exchange.peer())? {
+            return Ok(Decision::DescribeServer);
+        }
+        let target = Target::read(head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
+        if let Some(login) = self.login_at(&target)? {
+            exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?);
+            return Ok(Decision::LogIn(login));
+        }
+        if let Some((endpoint, page)) = self.page_at(&target)? {
+            exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?);
+            return Ok(Decision::Show(endpoint, page, Box::new(target)));
+        }
+        let from = exchange.peer().address.ip();
+        let route = match self.generation.routes.find(&target) {
+            Ok(route) => route,
+            Err(missing) => return Err(Box::pin(self.off_the_map(missing, &head.headers, from)).await), // 401 · 404 · 405
+        };
+        let handle = self.handle(route).ok_or(Refusal::Internal)?;
+        let upstream = handle.upstream.as_ref().ok_or(Refusal::Internal)?;
+        exchange.matched(handle);
+        let cut = route.settings.strip_prefix;
+        let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
+        let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
+        exchange.identified(caller.as_ref(), &head.headers);
+        if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
+            check_csrf(head, &target, exchange.peer().secure)?; // 403
+        }
+        let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
+        // A tunnel carries messages in both directions, so opening one is not a read-only request.
+        let reads = reads && !(route.settings.streaming && websocket::is_asked_for(head));
+        let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
+        if length.is_some_and(|length| length > route.settings.body_limit) {
+            return Err(BodyFault::TooLarge.into()); // 413
+        }
+        let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
+        Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
+    }
+
+    /// Establishes the caller.
+    pub(super) async fn authenticate(
+        &self,
+        auth: Auth,
+        accepted: Accepted<'_>,
+        fields: &HeaderMap,
+        from: IpAddr,
+    ) -> Result<Option<Arc<Identity>>, AuthFailure> {
+        let rules = &self.generation.credentials;
+        self.worker.authenticator.authenticate(rules, auth, accepted, fields, from).await
+    }
+
+    /// The kinds of credentials that exist here.
+    fn known_credentials(&self) -> Accepted<'static> {
+        let methods: &[AuthMethod] = if self.generation.pages.is_some() {
+            &[AuthMethod::Token, AuthMethod::Session]
+        } else {
+            &[AuthMethod::Token]
+        };
+        Accepted { methods, form: KeyForm::Bare }
+    }
+
+    /// Refuses a request that no route matches. If every route requires a token, a client without one gets 401 and does
+    /// not learn which paths exist.
+    async fn off_the_map(&self, missing: NoRoute, fields: &HeaderMap, from: IpAddr) -> Refusal {
+        if self.generation.routes.all_protected()
+            && let Err(failure) = self.authenticate(Auth::Required, self.known_credentials(), fields, from).await
+        {
+            return failure.into();
+        }
+        missing.into()
+    }
+}
+
+/// The credentials that a route accepts.
+pub(super) fn accepted(route: &Route) -> Accepted<'_> {
+    let form = if route.settings.token_parameter { KeyForm::Parameter } else { KeyForm::Bare };
+    Accepted { methods: &route.settings.credentials, form }
+}
+
+/// CSRF check: a browser sends its session with requests of any page.
+fn check_csrf(head: &request::Parts, target: &Target<'_>, secure: bool) -> Result<(), CsrfFault> {
+    if websocket::is_asked_for(head) {
+        csrf::check_handshake(&head.headers, target, secure)?;
+    }
+    csrf::check(&head.headers, target, secure)
+}

@@ -1,0 +1,118 @@
+//! Explained requests, and tests of the configuration file.
+
+mod agree;
+mod draw;
+
+use tokengate::app::{ReloadError, StartError};
+use tokengate::config::Settings;
+use tokengate::config::settings::{Auth, Expected, FileTest, SampleCaller, SampleRequest};
+use tokengate::token::ScopeSet;
+
+use crate::support::gateway::route;
+use crate::support::{Ask, Gateway, Origin};
+
+/// A test of a file, for the plain listener.
+fn test(name: &str, request: &str, caller: Option<&str>, expected: Expected) -> FileTest {
+    let scopes = |scopes| SampleCaller { scopes: ScopeSet::parse(scopes).unwrap(), ..SampleCaller::default() };
+    let request = SampleRequest { listener: Some("plain".to_owned()), ..SampleRequest::parse(request).unwrap() };
+    FileTest {
+        file: "gateway.toml".into(),
+        line: 7,
+        name: name.to_owned(),
+        request,
+        caller: caller.map(scopes),
+        expected,
+    }
+}
+
+fn status(status: u16) -> Expected {
+    Expected { status: Some(status), ..Expected::default() }
+}
+
+fn upstream(header: &str) -> Expected {
+    let headers = if header.is_empty() { Vec::new() } else { vec![header.to_owned()] };
+    Expected { upstream: Some("origin".to_owned()), headers, ..Expected::default() }
+}
+
+/// The problems of these tests.
+async fn problems(gateway: &Gateway, tests: Vec<FileTest>) -> Vec<String> {
+    let reloaded = gateway.reload(|settings: &mut Settings| settings.tests = tests).await;
+    match reloaded {
+        Ok(_) => Vec::new(),
+        Err(ReloadError::Start(StartError::Tests(failed))) => failed.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn tests_of_a_file_run_on_every_reload_and_a_failing_one_changes_nothing() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Gateway::before(&origin).await;
+    let good = vec![
+        test("closed", "GET http://a.test/api/x", None, status(401)),
+        test("open", "POST http://a.test/api/x", Some(""), upstream("X-User-Name: ")),
+        test("scoped", "GET http://a.test/scoped/", Some("read"), status(403)),
+        test("admins", "GET http://a.test/scoped/", Some("admin read"), upstream("x-token-scopes: admin read")),
+        test("nowhere", "GET http://a.test/else", None, status(404)),
+        test("route", "BREW http://a.test/public/", None, status(405)),
+    ];
+    let mut good = good;
+    good[1].expected.headers = vec!["X-User-Name: ".to_owned()];
+    good[1].caller.as_mut().unwrap().user = "alice".to_owned();
+    good[1].expected.headers = vec!["X-User-Name: alice".to_owned(), "x-auth-method: token".to_owned()];
+    assert_eq!(problems(&gateway, good.clone()).await, [""; 0]);
+    // Nothing changed but the tests, which is enough for them to run.
+    let failing = test("it's open", "GET http://a.test/api/x", None, upstream("X-User-Id: 1"));
+    let said = problems(&gateway, [good, vec![failing.clone()]].concat()).await;
+    assert_eq!(
+        said,
+        [
+            "gateway.toml:7: tests: the test `it's open` fails: expected upstream `origin` and the header `X-User-Id: 1` for \
+          the upstream, but the gateway answers 401 (no_credentials: Authentication credentials were not provided.; route \
+          `api`); to see why: tokengate explain --test 'it'\\''s open'"
+        ]
+    );
+    let reloaded = gateway
+        .reload(|settings| {
+            settings.routes.push(route("new", "/new/", Auth::None));
+            settings.tests = vec![failing];
+        })
+        .await;
+    assert!(matches!(reloaded, Err(ReloadError::Start(StartError::Tests(_)))));
+    assert_eq!(Ask::get("/new/x").to(&gateway).await.status, 404);
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn a_failed_test_says_what_happened() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Gateway::before(&origin).await;
+    let route_of = |route: &str| Expected { route: Some(route.to_owned()), ..Expected::default() };
+    let mut elsewhere = test("x", "GET http://a.test/public/", None, status(404));
+    elsewhere.request.listener = None;
+    let mut unknown = test("x", "GET http://a.test/public/", None, status(404));
+    unknown.request.listener = Some("plian".to_owned());
+    let mut tls = test("x", "GET https://a.test/public/", None, status(404));
+    tls.request.listener = Some("plain".to_owned());
+    for (test, said) in [
+        (
+            test("x", "GET http://a.test/public/", None, status(401)),
+            "expected status 401, but the request is forwarded to upstream `origin` by route `public`",
+        ),
+        (
+            test("x", "GET http://a.test/else", None, route_of("api")),
+            "expected route `api`, but the gateway answers 404 (no_route: Not found.; no route)",
+        ),
+        (
+            test("x", "GET http://a.test/api/../x", None, status(404)),
+            "expected status 404, but the gateway answers 400 (target_ambiguous: The path has a dot segment.; no route)",
+        ),
+        (elsewhere, "no listener has port 80; listeners: public (127.0.0.1:0), plain (127.0.0.1:0)"),
+        (unknown, "no listener for requests is called `plian`"),
+        (tls, "the listener `plain` speaks HTTP without TLS"),
+    ] {
+        let problems = problems(&gateway, vec![test]).await;
+        let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+        assert!(problem.contains(&format!("the test `x` fails: {said}; to see why")), "{problem}");
+    }
+}
