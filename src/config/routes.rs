@@ -133,7 +133,7 @@ impl Route {
     }
 
     /// Whether there are requests that both routes match and for which neither takes precedence.
-    fn rivals(&self, other: &Route) -> bool {
+    pub fn rivals(&self, other: &Route) -> bool {
         // A route that lists methods is more specific than one that lists none.
         let methods_meet = match (self.methods.is_empty(), other.methods.is_empty()) {
             (true, true) => true,
