@@ -122,7 +122,7 @@ fn a_failing_test_of_the_file_refuses_it_and_can_be_explained() {
         )
     };
     let folder = Folder::with(&test("as.user = \"alice\""));
-    assert_eq!(folder.say("check"), "gateway.toml: good\n");
+    assert_eq!(folder.say("check"), "gateway.toml: OK\n");
     fs::write(folder.path("gateway.toml"), test("")).unwrap();
     let what = "the test `reachable` fails: expected upstream `products`, but the gateway answers 401 (no_credentials: \
                 Authentication credentials were not provided.; route `products`)";
