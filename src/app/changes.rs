@@ -24,7 +24,7 @@ pub struct Difference {
 struct Fixed {
     name: &'static str,
     differs: fn(&Settings, &Settings) -> bool,
-    /// Copies them from the configuration in use. The error says why that is not possible.
+    /// Copies them from the configuration in use. The error says why this is impossible.
     keep: fn(&Settings, &mut Settings) -> Result<(), String>,
 }
 
@@ -85,10 +85,10 @@ const FIXED: [Fixed; 7] = [
             let name = before.certificates.get(admin.certificate).map(|certificate| &certificate.name);
             let certificate = after.certificates.iter().position(|certificate| Some(&certificate.name) == name);
             let Some(certificate) = certificate else {
-                return Err("the file does not have the certificate of the admin application that runs".to_owned());
+                return Err("the file does not have the certificate of the running admin application".to_owned());
             };
             if after.listeners.iter().any(|listener| listener.address == admin.address) {
-                return Err("a listener of the file has the address of the admin application that runs".to_owned());
+                return Err("a listener of the file has the address of the running admin application".to_owned());
             }
             after.admin = Some(Admin { certificate, ..admin.clone() });
             Ok(())

@@ -41,7 +41,7 @@ pub enum ReloadError {
     /// It changes settings that need a restart.
     #[error("these settings can only be changed by a restart: {}", .0.join(", "))]
     Restart(Vec<&'static str>),
-    /// The rest of it cannot be used without the settings that need a restart.
+    /// The rest of the file cannot be used without the settings that need a restart.
     #[error("{0}")]
     Apart(String),
     /// The gateway is shutting down.

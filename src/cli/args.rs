@@ -48,9 +48,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print the configuration in effect: every value, and where it comes from. Secrets are hidden
+    /// Print the effective configuration: every value and its origin; secrets are hidden
     Config {
-        /// Every value in effect, with defaults. This is what the command does without it, too
+        /// Print every value in effect, with defaults; the same without this option
         #[arg(long)]
         effective: bool,
         /// Print JSON

@@ -1,4 +1,4 @@
-//! `tokengate config` and `tokengate schema`: what a configuration means, and what it may contain.
+//! `tokengate config` and `tokengate schema`: the effective configuration, and the schema of a configuration file.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::show;
 use crate::clock::Clock;
 use crate::config::{self, Surroundings, problem};
 
-/// Prints every value in effect, with where it comes from.
+/// Prints every value in effect, with its origin.
 ///
 /// # Errors
 /// All problems of the file.

@@ -1,4 +1,4 @@
-//! The effective configuration: every value that holds, with where it comes from.
+//! The effective configuration: every value in effect, with its origin.
 //!
 //! As TOML it can be loaded again, from the same folder and with the same environment. Secrets are hidden
 //! ([`super::secret`]).
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use super::record::{KeyReading, TableReading};
 
-/// The longest value whose comment still stands in the column of the comments.
+/// Maximum length of a value whose comment is aligned with the other comments.
 const WIDEST: usize = 40;
 
-/// All values that hold.
+/// All values in effect.
 #[derive(Clone, Debug, Serialize)]
 pub struct Effective {
-    /// In the order of the file; what the file does not have follows.
+    /// The tables in the order of the file, then those that the file does not have.
     pub tables: Vec<EffectiveTable>,
 }
 
 /// A table in use.
 #[derive(Clone, Debug, Serialize)]
 pub struct EffectiveTable {
-    /// Its name as between brackets, such as `routes.orders`; empty for the keys outside of tables.
+    /// Its name without brackets, such as `routes.orders`; empty for the keys outside of tables.
     pub name: String,
     /// Whether it is one of several with this name, `[[name]]`.
     pub listed: bool,
@@ -31,20 +31,20 @@ pub struct EffectiveTable {
     pub values: Vec<EffectiveValue>,
 }
 
-/// A value that holds.
+/// A value in effect.
 #[derive(Clone, Debug, Serialize)]
 pub struct EffectiveValue {
     /// Its key in the table.
     pub key: &'static str,
     /// The value; a hidden part is `***`.
     pub value: Value,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: ValueOrigin,
-    /// Whether a part of it is hidden, because it can be a secret.
+    /// Whether a part of it is hidden because it may be secret.
     pub hidden: bool,
 }
 
-/// Where a value comes from.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 pub enum ValueOrigin {
@@ -68,7 +68,7 @@ pub enum ValueOrigin {
 }
 
 impl Effective {
-    /// The values of these notes. `place` tells the file and line of a line of the whole text.
+    /// The values of these notes. `place` returns the file and line of a line of the whole text.
     pub(super) fn of(
         tables: Vec<TableReading>,
         readings: Vec<KeyReading>,
@@ -90,7 +90,7 @@ impl Effective {
                 values.push(EffectiveValue { key: name, value, origin, hidden: is_hidden });
             }
         }
-        // The keys outside of tables must come first. Sorting is stable: parts of a table stay behind it.
+        // The keys outside of tables must come first. Sorting is stable, so the parts of a table stay after it.
         out.sort_by_key(|(table, _)| if table.header.is_empty() { 0 } else { table.line.unwrap_or(usize::MAX) });
         out.retain(|(table, values)| table.switches || !values.is_empty());
         let tables = out.into_iter().map(|(table, values)| EffectiveTable {

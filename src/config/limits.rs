@@ -1,4 +1,4 @@
-//! `[limits]`: what applies before a route is known.
+//! `[limits]`: limits that apply before a route is known.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `[log]`: what the gateway writes about itself and about requests.
+//! `[log]`: log messages and the access log.
 
 use super::reader::Table;
 

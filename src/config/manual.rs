@@ -1,5 +1,5 @@
-//! What `docs/CONFIGURATION.md` says about each key. The page is the one place for these sentences; the schema repeats
-//! them for editors.
+//! The descriptions of keys in `docs/CONFIGURATION.md`. They are written only there; the schema repeats them for
+//! editors.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub(super) struct Entry {
 /// The rows of the page, by the full name of the key, such as `routes.NAME.upstream`.
 ///
 /// The heading above a table has the names of the tables in the file, such as `[login]` and `[login.attempts]`; a row
-/// then stands for a key in each of them. Where the first cell of a table's head is "key of `as`", its rows are those
-/// of the table `as` below.
+/// then describes a key of each of them. If the first cell of a table's head is "key of `as`", its rows are keys of the
+/// table `as` below.
 pub(super) fn entries() -> BTreeMap<String, Entry> {
     let mut out = BTreeMap::new();
     let (mut heading, mut tables): (Vec<String>, Vec<String>) = Default::default();

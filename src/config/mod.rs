@@ -117,7 +117,7 @@ pub fn known_keys() -> BTreeSet<String> {
     grammar().keys.into_keys().collect()
 }
 
-/// Every value that holds, with where it comes from.
+/// Every value in effect, with its origin.
 ///
 /// # Errors
 /// All errors at once, in the order of the file.
@@ -157,7 +157,8 @@ fn interpret(source: &Source, document: Document<'_>) -> Interpreted {
 /// Reads the whole file. Tables that others refer to come first.
 fn read(root: &Table<'_>) -> Settings {
     root.key("version").count(1..=1, 1_u8);
-    // The files were read with the text; here only its type is checked. Their tables are part of what is in effect.
+    // The files were read with the text; here only its type is checked. Their tables are part of the effective
+    // configuration.
     root.key("include").only_if(false).parse_list(|text| Ok(text.to_owned()));
     let workers = lifecycle::read_workers(root);
     let (defaults, mut timeouts) = defaults::read(root);

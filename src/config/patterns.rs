@@ -1,4 +1,4 @@
-//! Which hosts and paths a route matches.
+//! The hosts and paths that a route matches.
 
 use super::reader::Table;
 use super::url::host::is_host;

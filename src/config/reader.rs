@@ -77,7 +77,7 @@ impl<'d> Table<'d> {
         }
     }
 
-    /// A table within this table, whose defaults hold if it is absent.
+    /// A table within this table, whose defaults apply if it is absent.
     pub(super) fn table<T>(&self, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
         self.table_if(true, name, read)
     }
@@ -87,7 +87,7 @@ impl<'d> Table<'d> {
         self.table_if(false, name, read)
     }
 
-    /// A table within this table. If it is absent, its defaults hold under a condition.
+    /// A table within this table. If it is absent, its defaults apply under a condition.
     pub(super) fn table_if<T>(&self, condition: bool, name: &'static str, read: impl FnOnce(&Table<'d>) -> T) -> T {
         let (line, value) = self.entry(name).unzip();
         let mut child = self.child(name, name, line, value);
@@ -172,7 +172,8 @@ impl<'d> Table<'d> {
         }
     }
 
-    /// Notes that the table is in use: the file has it, or it is `used` without. `switches`: to have it means something.
+    /// Records that the table is in use: the file has it, or it is `used` without. `switches`: the presence of the
+    /// table has a meaning.
     fn enter(&mut self, is_listed: bool, used: bool, switches: bool) {
         let Some(record) = self.document.record().filter(|_| used || self.is_set()) else { return };
         let (header, line, switches) = (self.header.clone(), self.near, switches && self.is_set());

@@ -1,15 +1,15 @@
-//! What reading a configuration tells about it: the definition of every key, and the value that holds.
+//! The record of reading a configuration: the definition of every key, and its value in effect.
 //!
-//! The reading functions of [`super::value`] get the default of a key, its bounds and its words, and note them here. So
-//! the list of keys, the schema (`schema`) and the effective configuration (`effective`) say what the reader does.
-//! Nothing is noted when a gateway loads its configuration.
+//! The reading functions of [`super::value`] get the default of a key, its bounds and its words, and record them here.
+//! So the list of keys, the schema (`schema`) and the effective configuration (`effective`) always match the reader. A
+//! gateway that loads its configuration records nothing.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What a key accepts.
+/// The values that a key accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `true` or `false`.
@@ -31,7 +31,7 @@ pub(super) enum Kind {
     ByteRate,
     /// One of these words.
     Words(Vec<&'static str>),
-    /// A text; its reader knows what it may be.
+    /// A text; its reader checks it.
     Text,
     /// A file or folder.
     Path,
@@ -39,12 +39,12 @@ pub(super) enum Kind {
     List(Box<Kind>),
 }
 
-/// What holds if a key is absent.
+/// The value of an absent key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Preset {
     /// An error.
     Required,
-    /// Nothing, or what the page on the configuration says.
+    /// No value, or a default that only docs/CONFIGURATION.md describes.
     None,
     /// This value.
     Value(Value),
@@ -55,15 +55,15 @@ pub(super) enum Preset {
 /// The definition of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
-    /// What it accepts.
+    /// The values that it accepts.
     pub kind: Kind,
     /// A word that it accepts as well, such as "unlimited".
     pub word: Option<&'static str>,
-    /// What holds if it is absent.
+    /// Its value if it is absent.
     pub preset: Preset,
 }
 
-/// What the keys of a table are.
+/// The kind of the keys of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Those of the file format.
@@ -82,11 +82,11 @@ pub(super) struct TableReading {
     pub is_listed: bool,
     /// Its line, or that of the table around it.
     pub line: Option<usize>,
-    /// Whether the file has it, and that alone means something.
+    /// Whether the file has it, and the presence of the table has a meaning.
     pub switches: bool,
 }
 
-/// A key with the value that holds.
+/// A key with its value in effect.
 pub(super) struct KeyReading {
     /// The index of its table.
     pub table: usize,
@@ -147,12 +147,12 @@ impl Record {
         tables.len() - 1
     }
 
-    /// Notes a value that holds.
+    /// Records a value in effect.
     pub(super) fn reading(&self, reading: KeyReading) {
         self.readings.borrow_mut().push(reading);
     }
 
-    /// The definition of the file, the tables in use, and the values that hold.
+    /// The definition of the file, the tables in use, and the values in effect.
     pub(super) fn finish(self) -> (Grammar, Vec<TableReading>, Vec<KeyReading>) {
         let grammar = Grammar {
             keys: self.keys.into_inner(),

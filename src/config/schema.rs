@@ -1,6 +1,6 @@
-//! The JSON Schema of `gateway.toml`, for editors: made from the definitions that reading notes.
+//! The JSON Schema of `gateway.toml`, for editors, generated from the record of the reader.
 //!
-//! Draft 7: Taplo, which checks TOML in editors, reads no later one.
+//! Draft 7, because Taplo, which checks TOML in editors, supports no later draft.
 
 use std::collections::BTreeMap;
 

@@ -1,11 +1,11 @@
-//! What may be shown of a value that can contain a secret: in error messages, and in the effective configuration.
+//! The part of a value with a secret that may be shown, in error messages and in the effective configuration.
 
 use std::borrow::Cow;
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const HIDDEN: &str = "***";
 
-/// Which part of a text can be a secret.
+/// The part of a text that can be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Secrecy {
     /// None.
@@ -16,7 +16,7 @@ pub(super) enum Secrecy {
     Header,
     /// The value of a query parameter, if its name is that of a credential.
     Query,
-    /// All of it.
+    /// The whole text.
     Whole,
 }
 

@@ -165,7 +165,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Starts the thread, writing to `sink`. `format` is what its workers obey.
+    /// Starts the thread, writing to `sink`. `format` is the format of all workers.
     ///
     /// # Errors
     /// If the system cannot start a thread.

@@ -39,7 +39,7 @@ pub fn subscriber<W>(level: Level, json: bool, writer: W) -> (impl Subscriber + 
 where
     W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
-    // One layer for each format. The layer of the other format lets nothing through.
+    // One layer for each format. The layer of the other format drops all messages.
     let (text_filter, text) = reload::Layer::new(filter_if(!json, level));
     let (json_filter, json) = reload::Layer::new(filter_if(json, level));
     let text_layer = fmt::layer().with_writer(writer.clone()).with_filter(text_filter);

@@ -15,7 +15,7 @@ pub struct Reloaded {
     pub restart: Vec<String>,
 }
 
-/// The differences; or all problems.
+/// The differences, or all problems.
 pub type Outcome = Result<Reloaded, Vec<String>>;
 
 /// Requests a reload of the configuration.
@@ -30,7 +30,7 @@ pub struct ReloadRequest {
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// What is asked for. `trigger` names for the log what triggered a reload.
+/// The kind of request. `trigger` names in the log what triggered a reload.
 pub enum Asked {
     /// A reload. A file that changes a setting that needs a restart is refused.
     Reload {
@@ -56,7 +56,7 @@ impl ReloadHandle {
         (ReloadHandle(asks), asked)
     }
 
-    /// Asks, and waits for the outcome: after a reload, until the configuration is in use.
+    /// Sends a request and waits for the outcome; a reload is complete when the configuration is in use.
     ///
     /// # Errors
     /// All problems; the running configuration stays in use.

@@ -36,7 +36,7 @@ pub(super) struct Key<'d> {
     table: Option<usize>,
 }
 
-/// Where a key stands.
+/// The place of a key.
 pub(super) struct Place {
     /// Its path, such as `routes.orders.upstream`.
     pub path: String,

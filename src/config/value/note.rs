@@ -1,4 +1,4 @@
-//! Notes what a key accepts and what it has.
+//! Records the values that a key accepts, and its value.
 
 use serde_json::Value;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use crate::config::record::{Definition, KeyReading, Kind, Preset};
 use crate::config::secret::{self, Secrecy};
 
 impl Key<'_> {
-    /// Notes the kind and the default, and the value that holds.
+    /// Records the kind, the default, and the value in effect.
     pub(super) fn note(&self, what: impl FnOnce() -> (Kind, Option<Value>)) {
         let Some(record) = self.document.record() else { return };
         let (kind, default) = what();

@@ -1,4 +1,4 @@
-//! The reading functions: each takes what a key accepts and its default.
+//! The reading functions: each takes the accepted values and the default of a key.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -291,7 +291,7 @@ impl<'d> Key<'d> {
         let mut members = Vec::new();
         for member in list {
             let line = Some(self.document.line_at(member.span().start));
-            // Without a pattern: an element is no key.
+            // Without a pattern, because an element is not a key.
             let place = Place { path: self.path.clone(), pattern: String::new(), line, table: None };
             let key = Key::new(self.document, self.name, place, Some(member.get_ref())).secret(self.secrecy);
             match member.get_ref().as_str() {
