@@ -21,7 +21,7 @@ use tokengate::config::settings::{
     Auth, ClientShare, Columns, EndpointAddress, Flag, ForwardAuthorization, HostPattern, Ignored, ListenerRole,
     PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
 };
-use tokengate::config::{self, Loaded, Problem, Settings, Surroundings};
+use tokengate::config::{self, Environment, Loaded, Problem, Settings};
 
 /// 2026-01-01T00:00:00Z
 const NOW: i64 = 1_767_225_600_000_000;
@@ -63,8 +63,8 @@ impl Folder {
             "SECRET" => Some("hunter2".to_owned()),
             _ => None,
         };
-        let surroundings = Surroundings { now: Timestamp::from_micros(NOW), variable: &variable };
-        config::load_in(&self.path("gateway.toml"), &surroundings)
+        let environment = Environment { now: Timestamp::from_micros(NOW), variable: &variable };
+        config::load_in(&self.path("gateway.toml"), &environment)
     }
 
     fn settings(&self, text: &str) -> Settings {

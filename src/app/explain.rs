@@ -1,4 +1,4 @@
-//! Explains what would become of a request, without sockets.
+//! Explains what would happen to a request, without sockets.
 //!
 //! A stand-in for a worker decides with the code that serves requests, on a generation from the same settings. It sends
 //! nothing, writes nothing and counts nothing. The file's `[[tests]]` run on it (`app/file_tests.rs`).
@@ -31,7 +31,7 @@ const SAMPLE_KEY: &str = "53616d706c65206b65792c206e6f742061207265";
 /// The port of the client.
 const PORT: u16 = 49_152;
 
-/// Explains what would become of requests. Belongs to one thread.
+/// Explains what would happen to requests. Belongs to one thread.
 pub struct Explainer {
     listeners: Vec<settings::Listener>,
     /// The scheme of tokens.
@@ -78,7 +78,7 @@ pub enum NoListener {
 pub struct Explained {
     /// The listener that takes it.
     pub listener: String,
-    /// What becomes of it.
+    /// What happens to it.
     pub explanation: Explanation,
 }
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::token::{ShownKey, TokenFormat};
 
 /// Shorter texts are not checked as keys: no generated key is that short, and each check costs a hash.
-const SHORTEST: usize = 16;
+const MIN_LENGTH: usize = 16;
 
 /// Reports whether an `Authorization` value is a credential of the gateway, or a reader could take it for one.
 ///
@@ -44,13 +44,13 @@ fn holds_key(text: &[u8], is_ours: &impl Fn(&str) -> bool) -> bool {
         piece.get(start..)
     });
     long_words(text)
-        .chain(padded.filter(|word| word.len() >= SHORTEST))
+        .chain(padded.filter(|word| word.len() >= MIN_LENGTH))
         .filter_map(|word| std::str::from_utf8(word).ok())
         .any(is_ours)
 }
 
 fn long_words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| !is_word(*byte)).filter(|word| word.len() >= SHORTEST)
+    text.split(|byte| !is_word(*byte)).filter(|word| word.len() >= MIN_LENGTH)
 }
 
 /// Decodes a word from base64, in either alphabet.

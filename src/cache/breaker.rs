@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 3;
 /// The first pause.
-const SHORTEST: Duration = Duration::from_millis(250);
+const MIN_PAUSE: Duration = Duration::from_millis(250);
 
 /// The state of the breaker.
 pub(super) struct Breaker {
@@ -35,7 +35,7 @@ pub(super) struct Pass(Instant);
 impl Breaker {
     /// Creates a closed breaker. No pause is longer than `longest`.
     pub(super) fn new(longest: Duration) -> Breaker {
-        Breaker { longest, state: Mutex::new(State { failures: 0, pause: SHORTEST, until: None, answered: None }) }
+        Breaker { longest, state: Mutex::new(State { failures: 0, pause: MIN_PAUSE, until: None, answered: None }) }
     }
 
     /// Reports whether a request may be sent now. After a pause, permits one probe.
@@ -53,7 +53,7 @@ impl Breaker {
     /// Records a success.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
-        *state = State { failures: 0, pause: SHORTEST, until: None, answered: Some(Instant::now()) };
+        *state = State { failures: 0, pause: MIN_PAUSE, until: None, answered: Some(Instant::now()) };
     }
 
     /// Records a failure. A failure of a request that was sent before the last success is ignored: it is out of date.

@@ -49,7 +49,7 @@ pub(super) struct Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
     Known,
-    Stranger,
+    Unknown,
 }
 
 impl Lookup {
@@ -128,8 +128,8 @@ impl Lookup {
 
     async fn ask_store(&self, key: &TokenKey, asker: Asker) -> Result<Option<TokenRecord>, NotAsked> {
         let pass = self.breaker.lets_through().ok_or(NotAsked)?;
-        if asker == Asker::Stranger && !self.budget.take() {
-            self.counts.strangers_put_off.more();
+        if asker == Asker::Unknown && !self.budget.take() {
+            self.counts.unknown_skipped.more();
             return Err(NotAsked);
         }
         self.counts.store_questions.more();
@@ -137,7 +137,7 @@ impl Lookup {
         match &found {
             Ok(record) => {
                 self.breaker.succeeded();
-                if asker == Asker::Stranger && record.is_some() {
+                if asker == Asker::Unknown && record.is_some() {
                     self.budget.give_back();
                 }
             }

@@ -40,7 +40,7 @@ struct Question {
 pub struct ResolverHandle {
     memory: Arc<IdentityCache>,
     known: mpsc::Sender<Question>,
-    strangers: mpsc::Sender<Question>,
+    unknown: mpsc::Sender<Question>,
     /// The budget of rate-limited clients.
     spare: Arc<Budget>,
 }
@@ -49,7 +49,7 @@ impl ResolverHandle {
     /// A handle without a resolver: every lookup is [`StoreUnavailable`]. For requests that are explained and not served.
     pub fn nowhere(memory: Arc<IdentityCache>) -> ResolverHandle {
         let nowhere = || mpsc::channel(1).0;
-        ResolverHandle { memory, known: nowhere(), strangers: nowhere(), spare: Arc::new(Budget::new(1)) }
+        ResolverHandle { memory, known: nowhere(), unknown: nowhere(), spare: Arc::new(Budget::new(1)) }
     }
 
     /// Resolves a token. If the future is dropped, the answer still reaches memory.
@@ -57,7 +57,7 @@ impl ResolverHandle {
     /// # Errors
     /// [`StoreUnavailable`] during an outage, or when the queue is full.
     pub async fn ask(&self, key: TokenKey, digest: TokenDigest) -> Answer {
-        let lane = if self.memory.knew(digest) { &self.known } else { &self.strangers };
+        let lane = if self.memory.knew(digest) { &self.known } else { &self.unknown };
         let (reply, answer) = oneshot::channel();
         lane.try_send(Question { key, digest, reply }).map_err(|_| StoreUnavailable)?;
         answer.await.unwrap_or(Err(StoreUnavailable))
@@ -84,7 +84,7 @@ impl ResolverHandle {
 pub struct Resolver {
     lookup: Arc<Lookup>,
     known: mpsc::Receiver<Question>,
-    strangers: mpsc::Receiver<Question>,
+    unknown: mpsc::Receiver<Question>,
 }
 
 impl Resolver {
@@ -94,18 +94,18 @@ impl Resolver {
         settings: &settings::Store,
         counts: Arc<ProcessCounters>,
     ) -> (Resolver, ResolverHandle) {
-        let ((to_known, known), (to_strangers, strangers)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        let ((to_known, known), (to_unknown, unknown)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let spare = Arc::new(Budget::new(settings.unknown_per_second / LIMITED_SHARE));
         let memory = Arc::clone(&sources.memory);
-        let handle = ResolverHandle { memory, known: to_known, strangers: to_strangers, spare };
+        let handle = ResolverHandle { memory, known: to_known, unknown: to_unknown, spare };
         let lookup = Arc::new(Lookup::new(sources, settings, counts));
-        (Resolver { lookup, known, strangers }, handle)
+        (Resolver { lookup, known, unknown }, handle)
     }
 
     /// Runs until every handle is dropped.
     pub async fn run(self) {
         let known = serve(Arc::clone(&self.lookup), self.known, Asker::Known);
-        tokio::join!(known, serve(self.lookup, self.strangers, Asker::Stranger));
+        tokio::join!(known, serve(self.lookup, self.unknown, Asker::Unknown));
     }
 }
 

@@ -41,8 +41,9 @@ impl Uses {
         counts: Arc<ProcessCounters>,
     ) -> (Uses, impl Future<Output = ()> + Send) {
         let (queue, uses) = mpsc::channel(QUEUE);
-        let book = Book { ledger, every, counts: Arc::clone(&counts), due: HashMap::new(), written: HashMap::new() };
-        (Uses { every, queue, counts }, book.keep(uses, clock))
+        let pending =
+            PendingUses { ledger, every, counts: Arc::clone(&counts), due: HashMap::new(), written: HashMap::new() };
+        (Uses { every, queue, counts }, pending.keep(uses, clock))
     }
 
     /// A handle without a writer: uses are lost. For requests that are explained and not served.
@@ -67,7 +68,7 @@ impl Uses {
 }
 
 /// The uses to write, and the uses that were written.
-struct Book {
+struct PendingUses {
     ledger: Arc<dyn TokenLedger>,
     every: Duration,
     counts: Arc<ProcessCounters>,
@@ -76,7 +77,7 @@ struct Book {
     written: HashMap<TokenId, Timestamp>,
 }
 
-impl Book {
+impl PendingUses {
     async fn keep(mut self, mut uses: mpsc::Receiver<(TokenId, Timestamp)>, clock: Clock) {
         let mut interval = tokio::time::interval(COLLECT);
         loop {

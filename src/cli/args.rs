@@ -59,7 +59,7 @@ pub enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors
     Schema,
-    /// Explain what would become of a request: its route, its caller, and what the upstream would receive. Nothing is
+    /// Explain what would happen to a request: its route, its caller, and what the upstream would receive. Nothing is
     /// sent or written. Exits 1 if the request is refused
     Explain(ExplainArgs),
     /// Create or upgrade the database

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::show;
 use crate::clock::Clock;
-use crate::config::{self, Surroundings, problem};
+use crate::config::{self, Environment, problem};
 
 /// Prints every value in effect, with its origin.
 ///
@@ -15,8 +15,8 @@ use crate::config::{self, Surroundings, problem};
 /// All problems of the file.
 pub fn run(file: &Path, json: bool) -> Result<()> {
     let variable = |name: &str| std::env::var(name).ok();
-    let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
-    let effective = config::effective(file, &surroundings)
+    let environment = Environment { now: Clock::system().now(), variable: &variable };
+    let effective = config::effective(file, &environment)
         .map_err(|errors| anyhow::anyhow!("{}", problem::render(&errors, &[]).trim_end().to_owned()))?;
     if json {
         return show::json(&serde_json::to_value(&effective)?);

@@ -1,4 +1,4 @@
-//! `tokengate explain`: tells what would become of a request, and why.
+//! `tokengate explain`: tells what would happen to a request, and why.
 
 use std::path::Path;
 use std::process::ExitCode;

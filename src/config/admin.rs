@@ -10,9 +10,9 @@ use super::reader::Table;
 use super::store::StoreUrl;
 use super::value::Fault;
 
-const SHORTEST_SESSION: Duration = Duration::from_secs(60);
-const LONGEST_SESSION: Duration = Duration::from_secs(30 * 86_400);
-const SHORTEST_KEEP: Duration = Duration::from_secs(86_400);
+const MIN_SESSION: Duration = Duration::from_secs(60);
+const MAX_SESSION: Duration = Duration::from_secs(30 * 86_400);
+const MIN_AUDIT_KEEP: Duration = Duration::from_secs(86_400);
 
 /// The admin application: a separate listener for managing users and tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +75,8 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
             address: address.parse_or(default.address, read_address),
             certificate: certificates.find(&certificate).unwrap_or_default(),
             hosts: hosts.parse_list(host),
-            session_ttl: table
-                .key("session_ttl")
-                .duration_within(SHORTEST_SESSION..=LONGEST_SESSION, default.session_ttl),
-            audit_keep: table.key("audit_keep").duration_within(SHORTEST_KEEP..=Duration::MAX, default.audit_keep),
+            session_ttl: table.key("session_ttl").duration_within(MIN_SESSION..=MAX_SESSION, default.session_ttl),
+            audit_keep: table.key("audit_keep").duration_within(MIN_AUDIT_KEEP..=Duration::MAX, default.audit_keep),
             authority: None,
         };
         if !table.is_set() {

@@ -13,8 +13,8 @@ use super::record::Record;
 use super::source::Source;
 use crate::clock::Timestamp;
 
-/// What the meaning of a file depends on: the time, for certificates, and environment variables, for `"${NAME}"`.
-pub struct Surroundings<'a> {
+/// The external inputs of reading: the time, for certificates, and environment variables, for `"${NAME}"`.
+pub struct Environment<'a> {
     /// The time.
     pub now: Timestamp,
     /// Looks up an environment variable.
@@ -24,7 +24,7 @@ pub struct Surroundings<'a> {
 /// A configuration during reading.
 pub(super) struct Document<'a> {
     source: &'a Source,
-    surroundings: &'a Surroundings<'a>,
+    environment: &'a Environment<'a>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     record: Option<Record>,
@@ -32,9 +32,9 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     /// A document with this text.
-    pub(super) fn new(source: &'a Source, surroundings: &'a Surroundings<'a>) -> Document<'a> {
+    pub(super) fn new(source: &'a Source, environment: &'a Environment<'a>) -> Document<'a> {
         let (problems, warnings) = Default::default();
-        Document { source, surroundings, problems, warnings, record: None }
+        Document { source, environment, problems, warnings, record: None }
     }
 
     /// Notes what reading tells about the configuration.
@@ -103,12 +103,12 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.surroundings.now
+        self.environment.now
     }
 
     /// Looks up an environment variable.
     pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.surroundings.variable)(name)
+        (self.environment.variable)(name)
     }
 
     /// The notes, and errors and warnings in the order of the file.

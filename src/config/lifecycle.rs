@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::reader::Table;
 
 /// No known machine has more cores; a larger number is a typing error.
-const MOST_WORKERS: u64 = 1_024;
+const MAX_WORKERS: u64 = 1_024;
 
 /// How the configuration is replaced while the gateway runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Default for Reload {
 
 /// `workers`; `auto` is one per core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
-    let workers = root.key("workers").or_word("auto").count_or_word(1..=MOST_WORKERS);
+    let workers = root.key("workers").or_word("auto").count_or_word(1..=MAX_WORKERS);
     workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 

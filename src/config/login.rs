@@ -110,10 +110,10 @@ impl Default for Hashing {
 }
 
 /// No known machine has more cores.
-const MOST_AT_ONCE: u64 = 1_024;
-const SHORTEST_SESSION: Duration = Duration::from_secs(60);
+const MAX_PARALLELISM: u64 = 1_024;
+const MIN_SESSION: Duration = Duration::from_secs(60);
 /// Browsers keep no cookie for longer.
-const LONGEST_SESSION: Duration = Duration::from_secs(400 * 86_400);
+const MAX_SESSION: Duration = Duration::from_secs(400 * 86_400);
 
 /// Reads `[login]`; without the table users cannot log in. The settings for hashing apply either way: passwords are
 /// also hashed when users are created.
@@ -138,7 +138,7 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], defaults: &RouteDefaults)
             body_rate: defaults.body_rate(),
             browser: table.switch("browser", read_browser),
         };
-        let at_once = table.key("hash_parallelism").or_word("auto").count_or_word(1..=MOST_AT_ONCE);
+        let at_once = table.key("hash_parallelism").or_word("auto").count_or_word(1..=MAX_PARALLELISM);
         let hashing = Hashing {
             at_once: at_once.unwrap_or(hashing.at_once),
             failed_after: table.key("failed_after").duration(hashing.failed_after),
@@ -166,7 +166,7 @@ fn read_browser(table: &Table<'_>) -> Option<Browser> {
     let path = table.key("path").parse_or(default.path, plain_path);
     let browser = Browser {
         path: format!("{}/", path.strip_suffix('/').unwrap_or(&path)),
-        session_ttl: table.key("session_ttl").duration_within(SHORTEST_SESSION..=LONGEST_SESSION, default.session_ttl),
+        session_ttl: table.key("session_ttl").duration_within(MIN_SESSION..=MAX_SESSION, default.session_ttl),
     };
     table.is_set().then_some(browser)
 }

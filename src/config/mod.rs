@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 
 use crate::clock::{Clock, Timestamp};
 use document::Document;
-pub use document::Surroundings;
+pub use document::Environment;
 pub use effective::{Effective, EffectiveTable, EffectiveValue, ValueOrigin};
 pub use files::read_again;
 use names::Names;
@@ -73,16 +73,16 @@ pub struct Loaded {
 /// All errors at once, in the order of the file.
 pub fn load(file: &Path) -> Result<Loaded, Vec<Problem>> {
     let variable = |name: &str| std::env::var(name).ok();
-    load_in(file, &Surroundings { now: Clock::system().now(), variable: &variable })
+    load_in(file, &Environment { now: Clock::system().now(), variable: &variable })
 }
 
 /// As [`load`], with another time and environment.
 ///
 /// # Errors
 /// All errors at once, in the order of the file.
-pub fn load_in(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, Vec<Problem>> {
+pub fn load_in(file: &Path, environment: &Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let source = Source::read(file)?;
-    let (settings, _, problems, warnings) = interpret(&source, Document::new(&source, surroundings));
+    let (settings, _, problems, warnings) = interpret(&source, Document::new(&source, environment));
     match settings {
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(problems),
@@ -97,8 +97,8 @@ pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
     let source = Source::read(file).map_err(|problems| problems.into_iter().next());
     let source = source.map_err(|problem| problem.unwrap_or_else(|| unreadable(file)))?;
     let variable = |name: &str| std::env::var(name).ok();
-    let surroundings = Surroundings { now: Clock::system().now(), variable: &variable };
-    let document = Document::new(&source, &surroundings);
+    let environment = Environment { now: Clock::system().now(), variable: &variable };
+    let document = Document::new(&source, &environment);
     let socket = document.parse().map(|tree| Table::root(&document, &tree, lifecycle::read_control));
     socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| unreadable(file)))
 }
@@ -121,9 +121,9 @@ pub fn known_keys() -> BTreeSet<String> {
 ///
 /// # Errors
 /// All errors at once, in the order of the file.
-pub fn effective(file: &Path, surroundings: &Surroundings<'_>) -> Result<Effective, Vec<Problem>> {
+pub fn effective(file: &Path, environment: &Environment<'_>) -> Result<Effective, Vec<Problem>> {
     let source = Source::read(file)?;
-    let (_, record, problems, _) = interpret(&source, Document::new(&source, surroundings).recorded());
+    let (_, record, problems, _) = interpret(&source, Document::new(&source, environment).recorded());
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -139,9 +139,9 @@ pub fn effective(file: &Path, surroundings: &Surroundings<'_>) -> Result<Effecti
 fn grammar() -> Grammar {
     // The file has one of each table whose name the operator chooses.
     let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n[[tests]]\n";
-    let surroundings = Surroundings { now: Timestamp::from_micros(0), variable: &|_| None };
+    let environment = Environment { now: Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
-    let (_, record, _, _) = interpret(&source, Document::new(&source, &surroundings).recorded());
+    let (_, record, _, _) = interpret(&source, Document::new(&source, &environment).recorded());
     record.finish().0
 }
 

@@ -3,13 +3,13 @@
 use super::value::Fault;
 
 /// The longest name in characters that all supported databases accept.
-const LONGEST_NAME: usize = 63;
+const MAX_NAME: usize = 63;
 
 /// A name that is safe inside SQL quotes of every database.
 pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     let is_part = |part: &str| {
         let fits =
-            !part.is_empty() && part.len() <= LONGEST_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
+            !part.is_empty() && part.len() <= MAX_NAME && !part.starts_with(|first: char| first.is_ascii_digit());
         fits && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
     if text.matches('.').count() <= dots && text.split('.').all(is_part) {
@@ -18,7 +18,7 @@ pub(super) fn checked_name(text: &str, dots: usize) -> Result<String, Fault> {
     let schema = if dots == 0 { "" } else { ", a schema may stand before a dot" };
     Err(Fault::new(
         "is not a valid table or column name",
-        format!("letters, digits and `_`, at most {LONGEST_NAME}{schema}"),
+        format!("letters, digits and `_`, at most {MAX_NAME}{schema}"),
     ))
 }
 

@@ -1,4 +1,4 @@
-//! Decides what becomes of a request, before anything of it is forwarded.
+//! Decides what happens to a request, before anything of it is forwarded.
 //!
 //! It is one sequence of steps: read the target, find the route, establish the caller, grant permission. No step calls an
 //! earlier one. Only the lookup of a token that is not in memory waits. `answer.rs` carries out a decision, and

@@ -1,4 +1,4 @@
-//! Tells what would become of a request, and why. Nothing is sent, counted or written.
+//! Tells what would happen to a request, and why. Nothing is sent, counted or written.
 //!
 //! The decision is [`Gateway::decide`]'s own. What is told beside it comes from the functions that it calls too.
 
@@ -18,7 +18,7 @@ use crate::route::{NoRoute, Route, Target};
 use crate::telemetry::Outcome;
 use crate::upstream::OutgoingBody;
 
-/// What would become of a request, and why.
+/// What would happen to a request, and why.
 pub struct Explanation {
     /// The target as it was read; `None`: the head or the target is refused.
     pub target: Option<TargetRead>,
@@ -28,7 +28,7 @@ pub struct Explanation {
     pub route: Option<Arc<str>>,
     /// What the credentials that the route accepts gave; `None`: no configured route takes the request.
     pub caller: Option<Result<Option<Arc<Identity>>, AuthFailure>>,
-    /// What becomes of it.
+    /// What happens to it.
     pub end: End,
 }
 
@@ -69,7 +69,7 @@ pub enum Standing {
     Precedence,
 }
 
-/// What becomes of a request.
+/// What happens to a request.
 pub enum End {
     /// It is forwarded.
     Forwarded(Box<Forwarded>),

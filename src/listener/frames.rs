@@ -68,7 +68,7 @@ impl Frame {
 
 /// Finds the frames in a stream of bytes that arrives in any pieces.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk {
+pub struct FrameScanner {
     header: [u8; HEADER],
     /// Number of bytes of the next header that have arrived.
     have: usize,
@@ -85,10 +85,10 @@ pub enum Piece<'b> {
     Payload(&'b [u8]),
 }
 
-impl Walk {
+impl FrameScanner {
     /// Starts after `skip` bytes.
-    pub fn behind(skip: usize) -> Walk {
-        Walk { header: [0; HEADER], have: 0, skip }
+    pub fn behind(skip: usize) -> FrameScanner {
+        FrameScanner { header: [0; HEADER], have: 0, skip }
     }
 
     /// Returns the first piece of `bytes` and the rest; `None`: no bytes are left.
@@ -131,13 +131,21 @@ pub struct Tally {
     /// Bytes of DATA frames to the client since the last full [`BYTES_FOR_A_FRAME`].
     bytes: u64,
     small: u32,
-    sent: Walk,
+    sent: FrameScanner,
 }
 
 impl Tally {
     /// Counters of a new connection.
     pub fn new(now: Instant) -> Tally {
-        Tally { since: now, idle: 0, allowed: MAX_IDLE_FRAMES, resets: 0, bytes: 0, small: 0, sent: Walk::behind(0) }
+        Tally {
+            since: now,
+            idle: 0,
+            allowed: MAX_IDLE_FRAMES,
+            resets: 0,
+            bytes: 0,
+            small: 0,
+            sent: FrameScanner::behind(0),
+        }
     }
 
     /// Starts a new window if the last one has ended.
@@ -222,7 +230,7 @@ mod tests {
         let frames = [frame(DATA, 300), frame(PING, 8), frame(SETTINGS, 0), frame(HEADERS, 70_000), frame(99, 1)];
         let all = [vec![0; 24], frames.map(bytes).concat()].concat();
         for size in (1..40).chain([1_000, all.len()]) {
-            let (mut walk, mut found, mut payload) = (Walk::behind(24), Vec::new(), 0);
+            let (mut walk, mut found, mut payload) = (FrameScanner::behind(24), Vec::new(), 0);
             for mut piece in all.chunks(size) {
                 while let Some((what, rest)) = walk.next(piece) {
                     piece = rest;

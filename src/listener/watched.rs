@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::blocks::Blocks;
 use super::frames::{
-    ACK, CONTINUATION, END_HEADERS, END_STREAM, Frame, HEADERS, PADDED, PRIORITY, Piece, SETTINGS, Tally, Walk,
+    ACK, CONTINUATION, END_HEADERS, END_STREAM, Frame, FrameScanner, HEADERS, PADDED, PRIORITY, Piece, SETTINGS, Tally,
 };
 use crate::client::Pulse;
 use crate::config::settings::Limits;
@@ -38,8 +38,8 @@ pub struct Watched<S> {
     stream: S,
     pulse: Rc<Pulse>,
     verdict: Verdict,
-    walk: Walk,
-    greeting: Greeting,
+    walk: FrameScanner,
+    first_settings: FirstSettings,
     tally: Tally,
     blocks: Blocks,
     longest: usize,
@@ -51,7 +51,7 @@ pub struct Watched<S> {
 
 /// How much has arrived of the client's first SETTINGS frame, which belongs to the preface (RFC 9113 §3.4).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Greeting {
+enum FirstSettings {
     Awaited,
     Begun,
     Complete,
@@ -81,8 +81,8 @@ impl<S> Watched<S> {
         Watched {
             stream,
             verdict,
-            walk: Walk::behind(PREFACE),
-            greeting: Greeting::Awaited,
+            walk: FrameScanner::behind(PREFACE),
+            first_settings: FirstSettings::Awaited,
             tally: Tally::new(pulse.now()),
             longest: limits.header_bytes.saturating_mul(BLOCK).saturating_add(MAX_FRAME),
             blocks: Blocks::new(limits),
@@ -132,11 +132,11 @@ impl<S> Watched<S> {
     }
 
     fn begin_frame(&mut self, frame: Frame, rewrite: bool) -> Result<(), Reason> {
-        if self.greeting == Greeting::Awaited {
+        if self.first_settings == FirstSettings::Awaited {
             if frame.kind != SETTINGS || frame.flags & ACK != 0 {
                 return Err(Reason::PROTOCOL_ERROR);
             }
-            self.greeting = Greeting::Begun;
+            self.first_settings = FirstSettings::Begun;
         }
         let continues = self.block.open;
         if continues && (frame.kind != CONTINUATION || self.block.first.is_none_or(|f| f.stream != frame.stream)) {
@@ -162,8 +162,8 @@ impl<S> Watched<S> {
 
     /// A frame has arrived completely.
     fn end_frame(&mut self) -> Result<(), Reason> {
-        if self.greeting == Greeting::Begun {
-            self.greeting = Greeting::Complete;
+        if self.first_settings == FirstSettings::Begun {
+            self.first_settings = FirstSettings::Complete;
             self.pulse.head_ends();
         }
         let block = &mut self.block;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
-use super::attempts::Claimant;
+use super::attempts::AttemptedUser;
 use super::issuer::{IssuerHandle, Login, LoginFailure, LoginService, account_failure, ledger_failure, unavailable};
 use crate::identity;
 use crate::store::{
@@ -93,7 +93,7 @@ impl LoginService {
         let Login { name, password, from } = login;
         let store = self.store.acting_as(Actor { from: Some(from), ..Actor::gateway() });
         let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
-        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
+        self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let name = self.meant_by(&name).await?;
             let opened =
                 sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
@@ -118,7 +118,7 @@ impl LoginService {
     async fn sign_in(&self, login: Login) -> Result<(User, PasswordMark), LoginFailure> {
         let Login { name, password, from } = login;
         let directory = self.store.directory.as_ref().ok_or(LoginFailure::Unavailable)?;
-        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
+        self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let found = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
             // Runs for unknown users too, so that timing does not reveal them. The mark is read before the password is
             // compared: if the password changes meanwhile, the mark is outdated and the session ends.

@@ -29,7 +29,7 @@ pub(super) struct Attempts {
 
 /// The user as whom an attempt signs in.
 #[derive(Clone, Copy)]
-pub(super) struct Claimant<'a> {
+pub(super) struct AttemptedUser<'a> {
     /// The username.
     pub name: &'a str,
     /// The user who is already signed in and confirms the password. Counted separately, so that attackers who guess
@@ -64,8 +64,8 @@ impl Attempts {
     ///
     /// # Errors
     /// The time until the next attempt is allowed.
-    pub(super) async fn begin(&self, who: Claimant<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
-        let user = who.signed_in.map_or_else(|| Key::User(spelling(who.name)), Key::SignedIn);
+    pub(super) async fn begin(&self, user: AttemptedUser<'_>, from: IpAddr) -> Result<Attempt<'_>, Duration> {
+        let user = user.signed_in.map_or_else(|| Key::User(spelling(user.name)), Key::SignedIn);
         let keys = [Key::Client(Client::of(from)), user];
         loop {
             // Subscribed before the limits are checked, so that a result between the check and the wait is not missed.
@@ -173,8 +173,8 @@ mod tests {
         }
     }
 
-    fn named(name: &str) -> Claimant<'_> {
-        Claimant { name, signed_in: None }
+    fn named(name: &str) -> AttemptedUser<'_> {
+        AttemptedUser { name, signed_in: None }
     }
 
     fn begin<'a>(attempts: &'a Attempts, name: &str) -> Option<Attempt<'a>> {
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn confirmations_of_a_signed_in_user_have_their_own_limit() {
         let attempts = attempts(1, 100);
-        let known = Claimant { name: "alice", signed_in: Some(SubjectId(7)) };
+        let known = AttemptedUser { name: "alice", signed_in: Some(SubjectId(7)) };
         drop(begin(&attempts, "alice"));
         assert!(begin(&attempts, "alice").is_none());
         assert!(now(pin!(attempts.begin(known, HERE))).unwrap().is_ok());

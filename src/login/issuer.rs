@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::attempts::{Attempts, Claimant};
+use super::attempts::{AttemptedUser, Attempts};
 use crate::clock::Clock;
 use crate::config::settings;
 use crate::store::{self, AccountError, Act, Actor, HashingFailed, LedgerError, Password, Store, User, Via};
@@ -53,11 +53,11 @@ pub struct Login {
 }
 
 /// A job for the issuer; it sends its own reply.
-type Errand = Box<dyn FnOnce(Arc<LoginService>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Job = Box<dyn FnOnce(Arc<LoginService>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// The workers' handle to the issuer.
 #[derive(Clone)]
-pub struct IssuerHandle(mpsc::Sender<Errand>);
+pub struct IssuerHandle(mpsc::Sender<Job>);
 
 impl IssuerHandle {
     /// A handle without an issuer: every login fails. For requests that are explained and not served.
@@ -85,21 +85,21 @@ impl IssuerHandle {
     /// Runs a job in the issuer.
     pub(super) async fn ask<T, F>(
         &self,
-        errand: impl FnOnce(Arc<LoginService>) -> F + Send + 'static,
+        job: impl FnOnce(Arc<LoginService>) -> F + Send + 'static,
     ) -> Result<T, LoginFailure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, LoginFailure>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let errand: Errand = Box::new(|service| {
-            let work = errand(service);
+        let job: Job = Box::new(|service| {
+            let work = job(service);
             Box::pin(async move {
                 // The client may have disconnected.
                 let _ = reply.send(work.await);
             })
         });
-        self.0.try_send(errand).map_err(|_| LoginFailure::Throttled(soon()))?;
+        self.0.try_send(job).map_err(|_| LoginFailure::Throttled(soon()))?;
         answer.await.unwrap_or(Err(LoginFailure::Unavailable))
     }
 }
@@ -107,7 +107,7 @@ impl IssuerHandle {
 /// Issues tokens and sessions for passwords.
 pub struct Issuer {
     service: Arc<LoginService>,
-    errands: mpsc::Receiver<Errand>,
+    jobs: mpsc::Receiver<Job>,
 }
 
 /// The dependencies of a login job.
@@ -122,11 +122,11 @@ pub(super) struct LoginService {
 impl Issuer {
     /// Creates an issuer for one interface, and its handle.
     pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
-        let (sender, errands) = mpsc::channel(QUEUE);
+        let (sender, jobs) = mpsc::channel(QUEUE);
         let attempts = Attempts::new(settings, clock);
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
         let service = Arc::new(LoginService { store, via, attempts, session_ttl });
-        (Issuer { service, errands }, IssuerHandle(sender))
+        (Issuer { service, jobs }, IssuerHandle(sender))
     }
 
     /// Runs until every handle is dropped.
@@ -135,9 +135,9 @@ impl Issuer {
         loop {
             tokio::select! {
                 Some(_) = under_way.join_next() => {}
-                errand = self.errands.recv(), if under_way.len() < MAX_CONCURRENT => {
-                    let Some(errand) = errand else { break };
-                    under_way.spawn(errand(Arc::clone(&self.service)));
+                job = self.jobs.recv(), if under_way.len() < MAX_CONCURRENT => {
+                    let Some(job) = job else { break };
+                    under_way.spawn(job(Arc::clone(&self.service)));
                 }
             }
         }
@@ -147,7 +147,7 @@ impl Issuer {
 impl LoginService {
     async fn log_in(&self, login: Login) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
-        self.attempt(Claimant { name: &name, signed_in: None }, from, async {
+        self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let account = self.user(&name, password).await?.account;
             let issued = self.on_behalf_of(account.id, account.name, from).ledger.issue_login(account.id).await;
             issued.map(|issued| issued.key).map_err(|error| ledger_failure(&error))
@@ -166,7 +166,7 @@ impl LoginService {
     /// Compares the password.
     pub(super) async fn is_password_of(&self, who: SubjectId, login: Login) -> Result<(), LoginFailure> {
         let Login { name, password, from } = login;
-        let claimant = Claimant { name: &name, signed_in: Some(who) };
+        let claimant = AttemptedUser { name: &name, signed_in: Some(who) };
         self.attempt(claimant, from, async {
             // The name may have passed to another user a moment ago.
             let found = self.user(&name, password).await?.account.id;
@@ -194,7 +194,7 @@ impl LoginService {
     /// wrong.
     pub(super) async fn attempt<T>(
         &self,
-        who: Claimant<'_>,
+        who: AttemptedUser<'_>,
         from: IpAddr,
         work: impl Future<Output = Result<T, LoginFailure>>,
     ) -> Result<T, LoginFailure> {

@@ -73,7 +73,7 @@ pub async fn migrate(settings: &settings::Store) -> Result<Vec<Migration>, OpenE
 /// # Errors
 /// [`OpenError`], as [`open`]; [`OpenError::WrongKey`] if there is a key file and it is not that of the store.
 pub async fn migrate_to_new_key(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
-    prepare(settings, sql::LostKey::Forsake).await
+    prepare(settings, sql::LostKey::Replace).await
 }
 
 async fn prepare(settings: &settings::Store, lost: sql::LostKey) -> Result<Vec<Migration>, OpenError> {

@@ -41,7 +41,7 @@ pub struct AccessLog {
     format: AccessLogFormat,
     recorder: Arc<Recorder>,
     queue: SyncSender<Batch>,
-    home: Arc<Home>,
+    home: Arc<BufferReturn>,
     spares: Receiver<Vec<u8>>,
     state: RefCell<State>,
 }
@@ -58,12 +58,12 @@ struct State {
 struct Batch {
     bytes: Vec<u8>,
     lines: u64,
-    home: Arc<Home>,
+    home: Arc<BufferReturn>,
 }
 
 /// The return channel from the thread to a worker.
 #[derive(Debug)]
-struct Home {
+struct BufferReturn {
     spares: SyncSender<Vec<u8>>,
     /// Lines that the sink did not accept and the worker has not counted yet.
     lost: AtomicU64,
@@ -102,7 +102,7 @@ impl AccessLog {
             format,
             recorder: Arc::clone(recorder),
             queue,
-            home: Arc::new(Home { spares: to_worker, lost: AtomicU64::new(0) }),
+            home: Arc::new(BufferReturn { spares: to_worker, lost: AtomicU64::new(0) }),
             spares,
             state: RefCell::new(State { buffer: Vec::new(), lines: 0, second: SecondText::new() }),
         }

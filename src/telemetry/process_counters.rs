@@ -30,7 +30,7 @@ counts! {
     /// Token lookups in the store that failed.
     store_failures: "counter" "tokengate_store_failures_total",
     /// Lookups of unknown tokens that were skipped because of `store.unknown_per_second`.
-    strangers_put_off: "counter" "tokengate_unknown_not_asked_total",
+    unknown_skipped: "counter" "tokengate_unknown_not_asked_total",
     /// Requests of cached callers served while the store was unavailable.
     served_unasked: "counter" "tokengate_served_unasked_total",
     /// Entries of the change log that were applied.

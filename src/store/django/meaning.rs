@@ -42,7 +42,7 @@ struct ConfiguredColumn {
 
 /// The additional columns of a row of the token table.
 #[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
-pub(super) struct Facts {
+pub(super) struct ExtraColumns {
     expires: Option<String>,
     token_flags: String,
     write_enabled: String,
@@ -110,7 +110,7 @@ impl Meanings {
             || [&self.expires, &self.write_enabled, &self.networks].into_iter().any(Option::is_some)
     }
 
-    /// The columns of [`Facts`] in a query with the token table `t`.
+    /// The columns of [`ExtraColumns`] in a query with the token table `t`.
     pub(super) fn of_tokens(&self, dialect: Dialect) -> String {
         let nothing = dialect.text("NULL");
         let expires = self.expires.as_ref().map_or(nothing.clone(), |meant| meant.time(dialect));
@@ -128,7 +128,7 @@ impl Meanings {
     }
 
     /// The restrictions of a row.
-    pub(super) fn limits(&self, facts: &Facts) -> Limits {
+    pub(super) fn limits(&self, facts: &ExtraColumns) -> Limits {
         let mut limits = Limits { expires: None, restrictions: Restrictions::default() };
         limits.restrictions.disabled = !all_allow(&self.token_flags, &facts.token_flags);
         limits.restrictions.read_only =
@@ -282,8 +282,12 @@ mod tests {
         let there = [column("revoked", "text"), column("write", "bool")];
         let meanings = Meanings::find(Dialect::Sqlite, &settings, ("t", &there), ("u", &[])).ok().unwrap();
         let limits = |flags: &str, write: &str| {
-            let facts =
-                Facts { expires: None, token_flags: flags.to_owned(), write_enabled: write.to_owned(), networks: None };
+            let facts = ExtraColumns {
+                expires: None,
+                token_flags: flags.to_owned(),
+                write_enabled: write.to_owned(),
+                networks: None,
+            };
             let restrictions = meanings.limits(&facts).restrictions;
             (restrictions.disabled, restrictions.read_only)
         };

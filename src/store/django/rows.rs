@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::meaning::{Facts, Limits, Meanings};
+use super::meaning::{ExtraColumns, Limits, Meanings};
 use crate::clock::Timestamp;
 use crate::identity::{MAX_VALUE, encode};
 use crate::store::error::broken;
@@ -18,7 +18,7 @@ pub(super) struct TokenRow {
     token_key: String,
     created: Option<i64>,
     #[sqlx(flatten)]
-    facts: Facts,
+    facts: ExtraColumns,
     #[sqlx(flatten)]
     owner: OwnerRow,
 }
@@ -56,7 +56,7 @@ pub(super) struct Token {
     pub(super) created: Timestamp,
     pub(super) expires: Option<Timestamp>,
     pub(super) restrictions: Restrictions,
-    facts: Facts,
+    facts: ExtraColumns,
     pub(super) owner: Account,
 }
 

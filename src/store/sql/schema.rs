@@ -22,7 +22,7 @@ pub(in crate::store) enum LostKey {
     /// Refuse to start.
     Refuse,
     /// Create a new one, and delete what was encrypted with the old one.
-    Forsake,
+    Replace,
 }
 
 /// The encryption keys of an opened database, and the migrations that ran.
