@@ -1,5 +1,6 @@
 //! Configuration files and their meaning; invalid files are in the folder `config`.
 
+mod effective;
 mod include;
 mod refused;
 mod refused_admin;
@@ -8,6 +9,7 @@ mod refused_login;
 mod refused_pem;
 mod refused_routes;
 mod refused_tests;
+mod schema;
 mod secret_files;
 
 use std::collections::BTreeSet;
@@ -21,7 +23,7 @@ use tokengate::config::settings::{
     Auth, ClientShare, Columns, EndpointAddress, Flag, ForwardAuthorization, HostPattern, Ignored, ListenerRole,
     PathPattern, Plaintext, RedisHost, RedisServers, StoreUrl,
 };
-use tokengate::config::{self, Environment, Loaded, Problem, Settings};
+use tokengate::config::{self, Effective, Environment, Loaded, Problem, Settings};
 
 /// 2026-01-01T00:00:00Z
 const NOW: i64 = 1_767_225_600_000_000;
@@ -55,16 +57,21 @@ impl Folder {
         self.write(key, &pair.serialize_pem(), 0o600);
     }
 
+    /// Reads a file. If it is valid, the schema accepts it, and what `tokengate config` prints means the same.
     fn load(&self, text: &str) -> Result<Loaded, Vec<Problem>> {
         self.write("gateway.toml", text, 0o644);
-        let variable = |name: &str| match name {
-            "STORE" => Some("sqlite:from-environment.db".to_owned()),
-            "DATABASE" => Some("postgres://gw:hunter2@db/gateway?sslmode=verify-full".to_owned()),
-            "SECRET" => Some("hunter2".to_owned()),
-            _ => None,
-        };
-        let environment = Environment { now: Timestamp::from_micros(NOW), variable: &variable };
-        config::load_in(&self.path("gateway.toml"), &environment)
+        let loaded = self.load_file("gateway.toml")?;
+        assert_eq!(schema::complaints(text), [""; 0], "{text}");
+        effective::means_the_same(self, &loaded.settings);
+        Ok(loaded)
+    }
+
+    fn load_file(&self, name: &str) -> Result<Loaded, Vec<Problem>> {
+        in_environment(|environment| config::load_in(&self.path(name), environment))
+    }
+
+    fn effective(&self) -> Effective {
+        in_environment(|environment| config::effective(&self.path("gateway.toml"), environment)).unwrap()
     }
 
     fn settings(&self, text: &str) -> Settings {
@@ -84,6 +91,18 @@ impl Folder {
         let folder = format!("{}/", self.0.path().display());
         problems.iter().map(|problem| problem.to_string().replace(&folder, "")).collect()
     }
+}
+
+fn in_environment<T>(run: impl FnOnce(&Environment<'_>) -> T) -> T {
+    let variable = |name: &str| match name {
+        "STORE" => Some("sqlite:from-environment.db".to_owned()),
+        "DATABASE" => Some("postgres://gw:hunter2@db/gateway?sslmode=verify-full".to_owned()),
+        "SECRET" => Some("hunter2".to_owned()),
+        "LISTEN" => Some("127.0.0.1:0".to_owned()),
+        "CACHE" => Some("redis://hunter2:hunter2@cache/1".to_owned()),
+        _ => None,
+    };
+    run(&Environment { now: Timestamp::from_micros(NOW), variable: &variable })
 }
 
 fn repository_file(name: &str) -> String {

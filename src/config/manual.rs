@@ -70,10 +70,77 @@ pub(super) fn plain(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, link)) = rest.split_once("](") {
-        let (ahead, words) = before.rsplit_once('[').unwrap_or(("", before));
+        let mark = if before.ends_with('`') { "[`" } else { "[" };
+        let (ahead, words) = before.rfind(mark).map_or(("", before), |at| before.split_at(at));
+        let words = words.strip_prefix('[').unwrap_or(words);
         out.push_str(ahead);
         out.push_str(words);
         rest = link.split_once(')').map_or("", |(_, after)| after);
     }
     out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::record::{Kind, Preset};
+    use crate::units::HumanDuration;
+
+    /// What the cell shows first as code, as a value of the file.
+    fn shown(cell: &str, kind: &Kind) -> Option<Value> {
+        let code = cell.strip_prefix('`')?.split('`').next()?;
+        let table: toml::Table = format!("x = {code}").parse().ok()?;
+        let value = serde_json::to_value(table.get("x")?).ok()?;
+        let duration = value.as_str().filter(|_| *kind == Kind::Duration).and_then(|text| text.parse().ok());
+        Some(duration.map_or(value, |duration: HumanDuration| duration.to_string().into()))
+    }
+
+    #[test]
+    fn the_page_names_the_type_and_the_default_of_every_key() {
+        let (page, grammar) = (entries(), crate::config::grammar());
+        let mut wrong = Vec::new();
+        for (key, definition) in &grammar.keys {
+            let Some(entry) = page.get(key) else {
+                // The tables of a route have one row each, which leads to the table that has the defaults.
+                let (table, name) = key.rsplit_once('.').unwrap();
+                let row = page.get(table).map(|row| (row.default.clone(), row.meaning.clone()));
+                let wanted = match definition.preset {
+                    Preset::Like(other) => other.rsplit_once('.').unwrap().0,
+                    _ => "another table",
+                };
+                let leads = row.is_some_and(|(default, meaning)| {
+                    default == format!("`[{wanted}]`") && meaning.contains(&format!("`{name}`"))
+                });
+                if !leads {
+                    wrong.push(format!("{key}: there is no row"));
+                }
+                continue;
+            };
+            if entry.kind != definition.type_name() {
+                wrong.push(format!("{key}: type {}, not {}", definition.type_name(), entry.kind));
+            }
+            let agrees = match &definition.preset {
+                Preset::Required => entry.default == "required",
+                Preset::Like(other) => entry.default == format!("`{other}`"),
+                Preset::Value(value) => shown(&entry.default, &definition.kind).as_ref() == Some(value),
+                Preset::None => !entry.default.starts_with('`') && entry.default != "required",
+            };
+            if !agrees {
+                wrong.push(format!("{key}: default {:?}, not {}", definition.preset, entry.default));
+            }
+            if let Kind::Words(words) = &definition.kind {
+                let text = format!("{} {}", entry.default, entry.meaning);
+                wrong.extend(words.iter().filter(|word| !text.contains(*word)).map(|word| format!("{key}: no {word}")));
+            }
+        }
+        assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+    }
+
+    #[test]
+    fn a_description_has_no_marks_of_links() {
+        assert_eq!(plain("see [Keys](#keys), or [`[spool]`](#spool)"), "see Keys, or `[spool]`");
+        assert_eq!(plain("no link [here]"), "no link [here]");
+    }
 }

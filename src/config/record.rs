@@ -63,6 +63,27 @@ pub(super) struct Definition {
     pub preset: Preset,
 }
 
+#[cfg(test)]
+impl Definition {
+    /// The type in the words of the page on the configuration.
+    pub(super) fn type_name(&self) -> String {
+        let kind = match &self.kind {
+            Kind::Bool => "boolean",
+            Kind::Count { .. } => "number",
+            Kind::Duration => "duration",
+            Kind::Size => "size",
+            Kind::Rate => "rate",
+            Kind::ByteRate => "size per second",
+            Kind::Words(_) => "word",
+            Kind::Text => "text",
+            Kind::Path => "path",
+            Kind::List(member) if matches!(**member, Kind::Words(_)) => "list of words",
+            Kind::List(_) => "list of texts",
+        };
+        self.word.map_or(kind.to_owned(), |word| format!("{kind} or `\"{word}\"`"))
+    }
+}
+
 /// The kind of the keys of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
