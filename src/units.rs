@@ -249,6 +249,23 @@ mod tests {
     }
 
     #[test]
+    fn patterns_match_what_is_parsed() {
+        let matches =
+            |pattern: String, text: &str| regex::Regex::new(&format!("^({pattern})$")).unwrap().is_match(text);
+        for text in
+            ["50ms", "30s", "1h30m", "1d2h3m4s5ms", "1d5ms", "", "s", "30", "1s1h", "1s1s", "1.5s", "5w", "1h30", "-1s"]
+        {
+            assert_eq!(matches(HumanDuration::pattern(), text), text.parse::<HumanDuration>().is_ok(), "{text}");
+        }
+        for text in ["512B", "64KiB", "1MiB", "2GiB", "64KB", "64", "KiB", "1KiB1B", "1.5MiB", ""] {
+            assert_eq!(matches(ByteSize::pattern(), text), text.parse::<ByteSize>().is_ok(), "{text}");
+        }
+        for text in ["5/min", "1/s", "2/h", "3/d", "5/m", "/min", "5", "5/min/s", "+5/s", ""] {
+            assert_eq!(matches(Rate::pattern(), text), text.parse::<Rate>().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
     fn an_invalid_duration_is_refused_with_its_reason() {
         use BadQuantity::{BareDuration, NotADuration, TooLarge, Zero};
         for (text, why) in [

@@ -3,7 +3,6 @@
 use http::HeaderName;
 
 use super::reader::Table;
-use super::routes::ForwardAuthorization;
 use super::value::{Fault, Key};
 
 /// Names of the identity headers; `None`: not sent.
@@ -119,8 +118,8 @@ const RESERVED: [&str; 33] = [
     "x-request-id",
 ];
 
-/// Reads `[identity]`, and its key `forward_authorization` for all routes.
-pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthorization>) {
+/// Reads `[identity]`, and whether all routes forward every `Authorization` by default.
+pub(super) fn read(root: &Table<'_>) -> (IdentityFields, bool) {
     root.table("identity", |table| {
         let forward = table.key("forward_authorization");
         let forwards_all = forward.bool(false);
@@ -129,7 +128,7 @@ pub(super) fn read(root: &Table<'_>) -> (IdentityFields, Option<ForwardAuthoriza
                 "write `forward_authorization = \"always\"` in the routes of upstreams that check tokens themselves";
             forward.warning("every upstream sees the callers' tokens", mend);
         }
-        (table.table("headers", fields), forwards_all.then_some(ForwardAuthorization::Always))
+        (table.table("headers", fields), forwards_all)
     })
 }
 

@@ -166,9 +166,9 @@ fn read(root: &Table<'_>) -> Settings {
     let upstreams = upstreams::read(root, &defaults);
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
-    let (identity, forwarding) = identity::read(root);
+    let (identity, forwards_all) = identity::read(root);
     let routes =
-        routes::read(root, &upstream_names, &defaults, &routes::RouteIdentity { identity: &identity, forwarding });
+        routes::read(root, &upstream_names, &defaults, &routes::RouteIdentity { identity: &identity, forwards_all });
     let (login, hashing) = login::read(root, &routes, &defaults);
     let (memory, redis) = root.table("cache", |cache| (memory_cache::read(cache), shared_cache::read(cache)));
     let listeners = listeners::read(root, &certificate_names);

@@ -165,8 +165,8 @@ const NEVER_PASSED: [&str; 13] = [
 pub(super) struct RouteIdentity<'a> {
     /// The names of the identity headers.
     pub identity: &'a IdentityFields,
-    /// The default of `forward_authorization` for all routes.
-    pub forwarding: Option<ForwardAuthorization>,
+    /// Whether all routes forward every `Authorization` by default.
+    pub forwards_all: bool,
 }
 
 /// `[routes]`
@@ -226,7 +226,10 @@ fn route(
     if buffers && bounds.body == u64::MAX {
         request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
     }
-    let forwarding = route_identity.forwarding.unwrap_or(ForwardAuthorization::default_for(auth));
+    let forwarding = match route_identity.forwards_all {
+        true => ForwardAuthorization::Always,
+        false => ForwardAuthorization::default_for(auth),
+    };
     Some(Route {
         name: Arc::from(name),
         host,

@@ -1,6 +1,6 @@
 //! The JSON Schema of `gateway.toml`, for editors, generated from the record of the reader.
 //!
-//! Draft 7, because Taplo, which checks TOML in editors, supports no later draft.
+//! Draft 7, because Taplo, which checks TOML in editors, supports later drafts only in part.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,8 @@ const VARIABLE: &str = r"\$\{[^${}]+\}";
 /// The schema of a file with these keys.
 pub(super) fn of(grammar: &Grammar) -> Value {
     let page = manual::entries();
-    let mut schema = Schema { grammar, page: &page }.table("");
-    if let Some(object) = schema.as_object_mut() {
-        object.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
-        object.insert("title".to_owned(), format!("tokengate {}", env!("CARGO_PKG_VERSION")).into());
-    }
-    schema
+    let schema = with(Schema { grammar, page: &page }.table(""), "$schema", "http://json-schema.org/draft-07/schema#");
+    with(schema, "title", format!("tokengate {}", env!("CARGO_PKG_VERSION")))
 }
 
 struct Schema<'a> {
@@ -56,10 +52,10 @@ impl Schema<'_> {
         }
         let mut table = json!({ "type": "object", "additionalProperties": false, "properties": properties });
         if !required.is_empty() {
-            table["required"] = required.into();
+            table = with(table, "required", required);
         }
         if let Some(keys) = self.grammar.alternatives.get(pattern) {
-            table["oneOf"] = keys.iter().map(|key| json!({ "required": [key] })).collect();
+            table = with(table, "oneOf", keys.iter().map(|key| json!({ "required": [key] })).collect::<Value>());
         }
         table
     }
@@ -70,7 +66,7 @@ impl Schema<'_> {
             schema = json!({ "anyOf": [schema, { "enum": [word] }] });
         }
         if let Preset::Value(value) = &definition.preset {
-            schema["default"] = value.clone();
+            schema = with(schema, "default", value.clone());
         }
         let explained = match &definition.preset {
             Preset::Like(other) if !self.page.contains_key(path) => other,
@@ -79,17 +75,22 @@ impl Schema<'_> {
         self.described(explained, schema)
     }
 
-    fn described(&self, path: &str, mut schema: Value) -> Value {
-        if let Some(entry) = self.page.get(path) {
-            let default = match entry.default.as_str() {
-                "" | "required" => String::new(),
-                default => format!(" Default: {}.", manual::plain(default)),
-            };
-            let meaning = manual::plain(&entry.meaning);
-            schema["description"] = format!("{}.{default}", meaning.trim_end_matches('.')).into();
-        }
-        schema
+    fn described(&self, path: &str, schema: Value) -> Value {
+        let Some(entry) = self.page.get(path) else { return schema };
+        let default = match entry.default.as_str() {
+            "" | "required" => String::new(),
+            default => format!(" Default: {}.", manual::plain(default)),
+        };
+        let meaning = manual::plain(&entry.meaning);
+        with(schema, "description", format!("{}.{default}", meaning.trim_end_matches('.')))
     }
+}
+
+fn with(mut schema: Value, keyword: &str, value: impl Into<Value>) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        object.insert(keyword.to_owned(), value.into());
+    }
+    schema
 }
 
 /// The name of `path` in the table `pattern`, if it is one of its keys.
