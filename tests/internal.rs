@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokengate::admin::server::Stop;
 use tokengate::admin::{self, AskHealth, Health, WriteMetrics};
 use tokengate::limits::TurnedAway;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,7 +44,10 @@ async fn health_reports_the_given_state_and_each_page_exists_only_if_enabled() {
     let (with_at, without_at) = (with.local_addr().unwrap(), without.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
     let router = admin::internal_router(Some(Arc::clone(&health)), Some(Arc::clone(&metrics)));
-    let serving = tokio::spawn(admin::serve(with, router, Arc::default(), async { drop(stopped.await) }));
+    let serving = tokio::spawn(admin::serve(with, router, Arc::default(), async {
+        drop(stopped.await);
+        Stop::AfterThisResponse
+    }));
     tokio::spawn(admin::serve(
         metrics_only,
         admin::internal_router(None, Some(metrics)),

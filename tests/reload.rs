@@ -1,5 +1,8 @@
 //! Reload: another configuration is loaded while the gateway serves, completely or not at all.
 
+mod activation;
+mod hand_over;
+mod hand_over_soak;
 mod missed;
 mod process;
 mod soak;

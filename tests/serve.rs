@@ -5,12 +5,14 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokengate::demo::products::{self, RunningProducts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use crate::support::redis::Redis;
 use crate::support::{PATIENCE, eventually, soon};
@@ -24,6 +26,8 @@ pub struct Gateway {
     pub config: PathBuf,
     products: RunningProducts,
     pub dir: TempDir,
+    /// Processes that have taken over; they end with the test.
+    successors: Successors,
 }
 
 /// A process that ends with the test.
@@ -33,6 +37,18 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// Processes that this one has not started, but that end with the test.
+#[derive(Default)]
+struct Successors(Mutex<Vec<u32>>);
+
+impl Drop for Successors {
+    fn drop(&mut self) {
+        for process in self.0.get_mut().unwrap() {
+            let _ = kill_process(pid(*process), Signal::KILL);
+        }
     }
 }
 
@@ -53,6 +69,13 @@ impl Gateway {
 
     /// With keys at the top of the file, and tables at its end.
     pub async fn serve_as(dir: TempDir, top: &str, more: &str) -> Gateway {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.stdout(Stdio::null());
+        Gateway::serve_by(command, dir, top, more).await
+    }
+
+    /// The same with another program, or one that was called in another way.
+    pub async fn serve_by(mut command: Command, dir: TempDir, top: &str, more: &str) -> Gateway {
         let products = products::start(dir.path(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let config = dir.path().join("gateway.toml");
         let text = format!(
@@ -64,8 +87,7 @@ impl Gateway {
             products.address()
         );
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
-        command.args(["serve", "--config"]).arg(&config).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(["serve", "--config"]).arg(&config).stderr(Stdio::piped());
         command.env("NOTIFY_SOCKET", dir.path().join("systemd.sock"));
         let mut process = command.spawn().unwrap();
         let mut log = Box::new(BufReader::new(process.stderr.take().unwrap()).lines());
@@ -79,7 +101,8 @@ impl Gateway {
         };
         // In alphabetical order.
         let (internal, address) = (address("internal"), address("plain"));
-        Gateway { process: Process(process), log, address, internal, config, products, dir }
+        let successors = Successors::default();
+        Gateway { process: Process(process), log, address, internal, config, products, dir, successors }
     }
 
     /// The address of the HTTPS listener, from the log.
@@ -98,14 +121,57 @@ impl Gateway {
 
     /// Runs another command on the same configuration, which may fail.
     pub fn try_run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// Begins another command, which may take long.
+    pub fn begin(&self, line: &str) -> JoinHandle<Output> {
+        let mut command = self.command(line);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    }
+
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
-        command.args(line.split(' ')).arg("--config").arg(&self.config).output().unwrap()
+        command.args(line.split(' ')).arg("--config").arg(&self.config);
+        command
     }
 
     /// Reads the log and drops it: a gateway that logs much would wait for its reader.
     pub fn drop_log(&mut self) {
         let log = std::mem::replace(&mut self.log, Box::new(std::iter::empty()));
         std::thread::spawn(move || log.for_each(drop));
+    }
+
+    /// Has the running process hand over to the program at its path. Returns the id of the new process.
+    pub async fn upgrade(&self) -> u32 {
+        let output = self.begin("upgrade --json").await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let process = told["pid"].as_u64().unwrap().try_into().unwrap();
+        self.successors.0.lock().unwrap().push(process);
+        process
+    }
+
+    /// Remembers a process that this one has not started, so that it ends with the test.
+    pub fn adopt(&self, process: u32) {
+        self.successors.0.lock().unwrap().push(process);
+    }
+
+    /// The status, as the process that serves tells it.
+    pub fn told(&self) -> serde_json::Value {
+        serde_json::from_str(&self.run("status --json")).unwrap()
+    }
+
+    /// Shuts down the process that serves, and waits for the end of all.
+    pub async fn drain(&self) -> String {
+        let output = self.begin("drain").await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        let processes: Vec<u32> = self.successors.0.lock().unwrap().iter().copied().chain([self.id()]).collect();
+        for process in processes {
+            eventually(PATIENCE, "the process ends", || async { has_ended(process) }).await;
+        }
+        told
     }
 
     /// Its process id.
@@ -147,6 +213,16 @@ impl Gateway {
         assert!(TcpStream::connect(self.address).await.is_err());
         self.products.stop().await;
     }
+}
+
+/// Has this process ended? Nothing may have asked how.
+pub fn has_ended(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
+pub fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.try_into().unwrap()).unwrap()
 }
 
 pub async fn status(address: SocketAddr, path: &str, fields: &str) -> u16 {

@@ -14,7 +14,7 @@ use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::server::{AdminListener, Bounds};
+use super::server::{AdminListener, Bounds, Stop};
 use crate::limits::TurnedAway;
 
 /// Health of the gateway.
@@ -48,18 +48,18 @@ pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>)
     router
 }
 
-/// Serves `router` on `listener` until `shutdown` completes and the responses in flight are sent.
+/// Serves `router` on `listener` until `stop` completes and the connections have ended.
 ///
 /// Draining has no timeout of its own: a caller with a deadline drops the future.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     turned_away: Arc<TurnedAway>,
-    shutdown: impl Future<Output = ()>,
+    stop: impl Future<Output = Stop>,
 ) {
     // No keep-alive: a client that polls every ten seconds would run into the timeout of a request head.
     let bounds = Bounds { keep_alive: false, ..Bounds::new(Duration::ZERO) };
-    AdminListener { acceptor: None, router, bounds, turned_away }.serve(listener, shutdown).await;
+    AdminListener { acceptor: None, router, bounds, turned_away }.serve(listener, stop).await;
 }
 
 async fn answer_health(State(health): State<AskHealth>) -> Response {

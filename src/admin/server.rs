@@ -3,6 +3,7 @@
 //! There are only a few operators, so connection limits are low, also per client. Each phase of a connection has its
 //! own timeout.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -74,6 +77,16 @@ pub struct Bounds {
     pub last_answer: Duration,
 }
 
+/// How a listener ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Each connection ends with its next response, or when it is idle for too long: another process has the socket,
+    /// and a client may be sending a request already.
+    AfterNextResponse,
+    /// Idle connections end at once, others with their response.
+    AfterThisResponse,
+}
+
 /// A connection whose client has finished the handshake, or has sent something unencrypted.
 enum Begun {
     Tls(Box<TlsStream<TcpStream>>),
@@ -113,20 +126,20 @@ impl Bounds {
 }
 
 impl AdminListener {
-    /// Serves until `stop` completes and the responses in flight are sent.
+    /// Serves until `stop` completes and the connections have ended.
     ///
     /// Draining can take a minute: a caller with a deadline drops the future.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = Stop>) {
         let room = Arc::new(Semaphore::new(self.bounds.connections));
         let places = self.bounds.places(Arc::clone(&self.turned_away));
         let outage = Outage::default();
-        let (end, ending) = watch::channel(false);
+        let (end, ending) = watch::channel(None);
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
-        loop {
+        let how = loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut stop => break,
+                how = &mut stop => break how,
                 Some(_) = connections.join_next() => continue,
                 accepted = accept(&listener, &room) => accepted,
             };
@@ -146,10 +159,10 @@ impl AdminListener {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
+        };
         drop(listener);
         // Sending fails only if every connection has ended.
-        let _ = end.send(true);
+        let _ = end.send(Some(how));
         while connections.join_next().await.is_some() {}
     }
 
@@ -158,7 +171,7 @@ impl AdminListener {
         (_permit, mut place): (OwnedSemaphorePermit, Place),
         stream: TcpStream,
         client: Client,
-        mut ending: watch::Receiver<bool>,
+        mut ending: watch::Receiver<Option<Stop>>,
     ) {
         // Fails only on a closed connection.
         let Ok(()) = stream.set_nodelay(true) else { return };
@@ -179,7 +192,7 @@ impl AdminListener {
             begun = begun => begun,
             // No request has arrived yet, so another connection of the client, or a shutdown, can close it.
             () = place.evicted() => return,
-            _ = ending.wait_for(|ending| *ending) => return,
+            () = is_stopped(&mut ending) => return,
         };
         match begun.filter(|_| place.confirm()) {
             Some(Begun::Tls(stream)) => self.converse(*stream, client, ending).await,
@@ -189,14 +202,21 @@ impl AdminListener {
     }
 
     /// Handles the requests of a connection.
-    async fn converse<S>(self, stream: S, client: Client, mut ending: watch::Receiver<bool>)
+    async fn converse<S>(self, stream: S, client: Client, mut ending: watch::Receiver<Option<Stop>>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let router = TowerToHyperService::new(self.router);
+        let (router, how) = (TowerToHyperService::new(self.router), ending.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(client);
-            router.call(request)
+            let (answered, how) = (router.call(request), how.clone());
+            async move {
+                let mut response = answered.await?;
+                if *how.borrow() == Some(Stop::AfterNextResponse) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -210,12 +230,18 @@ impl AdminListener {
         tokio::select! {
             // Connection errors are the client's problem and are not logged.
             _ = connection.as_mut() => return,
-            _ = ending.wait_for(|ending| *ending) => {}
+            () = is_stopped(&mut ending) => {}
             () = sleep(self.bounds.connection) => {}
         }
         connection.as_mut().graceful_shutdown();
         let _ = timeout(self.bounds.last_answer, connection).await;
     }
+}
+
+/// Waits until connections have to end at once.
+async fn is_stopped(ending: &mut watch::Receiver<Option<Stop>>) {
+    // Fails only if the listener was dropped, and its connections with it.
+    let _ = ending.wait_for(|how| *how == Some(Stop::AfterThisResponse)).await;
 }
 
 async fn accept(

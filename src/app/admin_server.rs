@@ -15,7 +15,7 @@ use super::worker::Phase;
 use crate::admin::api::Api;
 use crate::admin::monitor::Monitor;
 use crate::admin::operations::Operations;
-use crate::admin::server::{AdminListener, Bounds};
+use crate::admin::server::{AdminListener, Bounds, Stop};
 use crate::admin::{Application, Records};
 use crate::auth::WrongKeys;
 use crate::cache::Uses;
@@ -61,8 +61,11 @@ pub(super) fn serve(
     let mut phases = phases.clone();
     Some(tokio::spawn(async move {
         let stop = async move {
-            // Fails only when the whole process exits.
-            let _ = phases.wait_for(|phase| *phase >= Phase::Draining).await;
+            match phases.wait_for(|phase| *phase > Phase::Leaving).await.as_deref() {
+                Ok(Phase::HandedOver) => Stop::AfterNextResponse,
+                // Fails only when the whole process exits.
+                Ok(_) | Err(_) => Stop::AfterThisResponse,
+            }
         };
         match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => listener.serve(socket, stop).await,

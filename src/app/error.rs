@@ -28,6 +28,25 @@ pub enum StartError {
     /// Tests of the configuration file fail.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Tests(Vec<Problem>),
+    /// The service manager has passed something that is no listening TCP socket.
+    #[error("the service manager passes a socket `{name}` that cannot be used: {what}")]
+    Activation {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The service manager has passed a socket that no listener uses.
+    #[error(
+        "the service manager passes the socket `{name}` on {address}, and no listener has this name or address: \
+         add a listener, or remove the socket from its unit"
+    )]
+    Unused {
+        /// Its name.
+        name: String,
+        /// The address that it is bound to.
+        address: SocketAddr,
+    },
     /// The control socket cannot be created.
     #[error("control.socket: the socket {path} cannot be created")]
     Control {

@@ -2,12 +2,21 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 
+use listenfd::ListenFd;
+use rustix::net::sockopt::socket_acceptconn;
+
+use super::StartError;
 use crate::listener::socket;
 
 /// Listening sockets that this process has got and not yet used.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Given>);
+pub struct Inherited {
+    sockets: Vec<Given>,
+    /// The control socket of the process that this one takes over from.
+    control: Option<PathBuf>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -28,9 +37,36 @@ pub(super) enum MeantFor {
 }
 
 impl Inherited {
-    /// These sockets.
-    pub(super) fn of(sockets: Vec<Given>) -> Inherited {
-        Inherited(sockets)
+    /// The sockets of the gateway with this control socket.
+    pub(super) fn of_predecessor(sockets: Vec<Given>, control: PathBuf) -> Inherited {
+        Inherited { sockets, control: Some(control) }
+    }
+
+    /// The sockets that the service manager has passed to this process (`LISTEN_FDS` of systemd). Can be called once.
+    ///
+    /// # Errors
+    /// [`StartError::Activation`]: it has passed something else.
+    pub fn of_service_manager() -> Result<Inherited, StartError> {
+        let failed = |name: &str, what: String| StartError::Activation { name: name.to_owned(), what };
+        let names = sd_notify::listen_fds_with_names().map_err(|error| failed("", error.to_string()))?;
+        let names: Vec<String> = names.map(|(_, name)| name).collect();
+        let mut passed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let socket = passed.take_tcp_listener(index).map_err(|error| failed(&name, error.to_string()))?;
+            let Some(socket) = socket else { continue };
+            if !socket_acceptconn(&socket).unwrap_or(false) {
+                return Err(failed(&name, "it does not listen; remove `Accept=yes`".to_owned()));
+            }
+            let bound = socket.local_addr().map_err(|error| failed(&name, error.to_string()))?;
+            sockets.push(Given { socket, bound, meant_for: MeantFor::Name(name) });
+        }
+        Ok(Inherited { sockets, control: None })
+    }
+
+    /// The control socket of the process that this one takes over from.
+    pub(super) fn control(&self) -> Option<&Path> {
+        self.control.as_deref()
     }
 
     /// Sockets of a listener: those that are meant for it, and so many new ones that there are at least `count`.
@@ -47,8 +83,8 @@ impl Inherited {
         count: usize,
         is_shared: bool,
     ) -> io::Result<Vec<TcpListener>> {
-        let is_shared = is_shared || self.0.iter().any(|given| overlap(given.bound, address));
-        let mine = self.0.extract_if(.., |given| given.is_for(name, address));
+        let is_shared = is_shared || self.sockets.iter().any(|given| overlap(given.bound, address));
+        let mine = self.sockets.extract_if(.., |given| given.is_for(name, address));
         let mut sockets: Vec<TcpListener> = mine.map(|given| given.socket).collect();
         let Some(first) = sockets.first() else {
             if !is_shared {
@@ -65,9 +101,16 @@ impl Inherited {
         Ok(sockets)
     }
 
-    /// The sockets that no listener has used.
-    pub(super) fn unused(&self) -> impl Iterator<Item = &Given> {
-        self.0.iter()
+    /// Drops what no listener has used: the predecessor serves and closes its sockets itself.
+    ///
+    /// # Errors
+    /// [`StartError::Unused`] for a socket of the service manager, whose clients would wait forever.
+    pub(super) fn end(self) -> Result<(), StartError> {
+        let unused = self.sockets.into_iter().find_map(|given| match given.meant_for {
+            MeantFor::Name(name) => Some(StartError::Unused { name, address: given.bound }),
+            MeantFor::Listener { .. } => None,
+        });
+        unused.map_or(Ok(()), Err)
     }
 }
 

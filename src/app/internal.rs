@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::token_services::TokenServices;
 use super::worker::Phase;
+use crate::admin::server::Stop;
 use crate::admin::{self, Health};
 use crate::config::settings::{Listener, ListenerRole};
 use crate::telemetry::Recorder;
@@ -18,7 +19,8 @@ pub(super) struct Internal {
     pub services: TokenServices,
     pub recorders: Vec<Arc<Recorder>>,
     pub phases: watch::Receiver<Phase>,
-    pub serving: HashMap<String, AbortHandle>,
+    /// The listeners: their tasks, and copies of their sockets for a process that takes over.
+    pub serving: HashMap<String, (AbortHandle, TcpListener)>,
     pub tasks: JoinSet<()>,
 }
 
@@ -29,7 +31,7 @@ impl Internal {
         let phase = self.phases.clone();
         let ask = move || match *phase.borrow() {
             Phase::Serving => Health::Ok,
-            Phase::Leaving | Phase::Draining | Phase::Aborting => {
+            Phase::Leaving | Phase::HandedOver | Phase::Draining | Phase::Aborting => {
                 Health::Failing(vec!["the gateway is shutting down".to_owned()])
             }
         };
@@ -38,19 +40,28 @@ impl Internal {
         let (recorders, services) = (self.recorders.clone(), self.services.clone());
         let write = metrics.then(|| -> admin::WriteMetrics { Arc::new(move || services.metrics(&recorders)) });
         let router = admin::internal_router(ask, write);
-        let name = listener.name.clone();
-        let task = self.tasks.spawn(async move {
-            match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => admin::serve(socket, router, turned_away, std::future::pending()).await,
-                Err(error) => tracing::error!(listener = name, %error, "an internal listener cannot listen"),
+        let opened = socket.try_clone().and_then(|copy| Ok((copy, tokio::net::TcpListener::from_std(socket)?)));
+        let (copy, socket) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                return tracing::error!(listener = listener.name, %error, "an internal listener cannot listen");
             }
-        });
-        self.serving.insert(listener.name.clone(), task);
+        };
+        let mut phases = self.phases.clone();
+        let stop = async move {
+            match phases.wait_for(|phase| *phase == Phase::HandedOver).await {
+                Ok(_) => Stop::AfterNextResponse,
+                // The process exits.
+                Err(_) => Stop::AfterThisResponse,
+            }
+        };
+        let task = self.tasks.spawn(admin::serve(socket, router, turned_away, stop));
+        self.serving.insert(listener.name.clone(), (task, copy));
     }
 
     /// Closes the listener with this name, if it is internal.
     pub(super) fn close(&mut self, listener: &str) {
-        if let Some(task) = self.serving.remove(listener) {
+        if let Some((task, _)) = self.serving.remove(listener) {
             task.abort();
         }
         // Removes listeners that have ended.

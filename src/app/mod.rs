@@ -6,14 +6,17 @@
 
 mod admin_server;
 mod changes;
+mod channel;
 mod clock;
 mod control;
+mod control_socket;
 mod error;
 pub mod explain;
 pub mod file_tests;
 mod file_watch;
 mod files;
 mod generation;
+mod hand_over;
 mod inherited;
 mod internal;
 mod token_services;
@@ -30,8 +33,9 @@ mod worker;
 pub use changes::Changes;
 pub use error::StartError;
 pub use files::OutOfFiles;
+pub use hand_over::{Draining, Granted, Launch, Predecessor, Successor, TakeOverError};
 pub use inherited::Inherited;
 pub use reload::ReloadError;
-pub use running::{Running, Stopped};
+pub use running::{Asker, Order, Running, Stopped};
 pub use signals::{Signal, Signals};
 pub use start::{Ready, World, prepare, start};

@@ -4,6 +4,7 @@
 //! needs, switch. Only the first two can fail, and they do not affect running traffic. Workers switch one after the
 //! other; each request uses one generation. The outcome goes to the log, to the metrics and to the status page.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -82,6 +83,8 @@ pub(super) struct Logs {
 pub(super) struct State {
     pub sockets: Sockets,
     pub internal: Internal,
+    /// A copy of the admin application's socket, with its address in the file, for a process that takes over.
+    pub admin: Option<(TcpListener, SocketAddr)>,
     pub is_stopping: bool,
 }
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use serde_json::json;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::changes::Changes;
+use super::channel::Channel;
+use super::hand_over::{Draining, Successor};
 use super::monitor::Sampler;
 use super::reload::{Extent, ReloadError, Reloader};
 use super::token_services::TokenServices;
@@ -38,8 +41,33 @@ pub struct Running {
     pub(super) log: Option<LogWriter>,
     pub(super) services: TokenServices,
     pub(super) recorders: Vec<Arc<Recorder>>,
+    /// What the control socket asks for.
+    pub(super) orders: Mutex<mpsc::Receiver<Order>>,
+    /// The process that this one has taken over from, while it drains.
+    pub(super) predecessor: watch::Sender<Option<i32>>,
+    /// Ends when the predecessor has ended or was asked to stop.
+    pub(super) following: Option<tokio::task::JoinHandle<()>>,
     /// Writes the last uses of tokens; ends after the last worker.
     pub(super) last_uses: tokio::task::JoinHandle<()>,
+}
+
+/// What the control socket asks the process for.
+pub enum Order {
+    /// Shut down as for SIGTERM, and tell how that went.
+    Drain(Asker),
+    /// Another process serves now: see [`Running::hand_over`].
+    HandedOver(Successor),
+}
+
+/// A client of the control socket that waits for the outcome of a shutdown.
+pub struct Asker(pub(super) Channel);
+
+impl Asker {
+    /// Tells the outcome.
+    pub async fn tell(self, stopped: Stopped) {
+        // Fails only if the client has left.
+        let _ = self.0.answer(&json!({ "ok": true, "cut": stopped.cut })).await;
+    }
 }
 
 /// Outcome of a shutdown.
@@ -102,6 +130,47 @@ impl Running {
         }
     }
 
+    /// Waits for what the control socket asks for. Dropping the future loses nothing.
+    pub async fn order(&self) -> Order {
+        match self.orders.lock().await.recv().await {
+            Some(order) => order,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Follows the process that this one has taken over from: the status names it while it drains, and it is asked to
+    /// stop when this one stops.
+    pub fn follow(&mut self, mut draining: Draining) {
+        let (predecessor, mut phases) = (self.predecessor.clone(), self.phase.subscribe());
+        predecessor.send_replace(draining.process());
+        self.following = Some(tokio::spawn(async move {
+            let is_over = tokio::select! {
+                () = draining.ended() => true,
+                _ = phases.wait_for(|phase| *phase >= Phase::Draining) => false,
+            };
+            predecessor.send_replace(None);
+            if !is_over {
+                draining.stop().await;
+            }
+        }));
+    }
+
+    /// Leaves new connections to the process that has taken over. Those of this process end with their next response.
+    pub async fn hand_over(&self) {
+        // Sending fails only if all workers have ended.
+        let _ = self.phase.send(Phase::HandedOver);
+        let mut state = self.reloader.state.lock().await;
+        state.internal.serving.clear();
+        state.admin = None;
+    }
+
+    /// Waits until all connections of clients have ended, after [`hand_over`](Self::hand_over).
+    pub async fn has_finished(&self) {
+        for worker in &self.reloader.workers {
+            worker.closed().await;
+        }
+    }
+
     /// Returns true if every worker has ended; before shutdown that is a fault.
     pub fn is_dead(&self) -> bool {
         self.workers.iter().any(JoinHandle::is_finished)
@@ -113,8 +182,11 @@ impl Running {
     /// Dropping the future closes all connections at once.
     pub async fn stop(mut self, grace: Duration) -> Stopped {
         self.reloader.stop().await;
+        // Nothing more is carried out.
+        self.orders.get_mut().close();
+        let is_handed_over = *self.phase.borrow() == Phase::HandedOver;
         let delay = self.settings().shutdown_delay;
-        if !delay.is_zero() {
+        if !delay.is_zero() && !is_handed_over {
             let _ = self.phase.send(Phase::Leaving);
             tokio::time::sleep(delay).await;
         }
@@ -141,6 +213,9 @@ impl Running {
                 ended.await.unwrap_or(0)
             }
         };
+        if let Some(following) = self.following.take() {
+            let _ = following.await;
+        }
         self.reloader.shutdown().await;
         self.control.shutdown().await;
         drop((self.services, self.reloader));

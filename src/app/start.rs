@@ -14,11 +14,13 @@ use tokio::task::JoinSet;
 
 use super::admin_server;
 use super::changes::Difference;
-use super::control::{Control, ControlSocket};
+use super::control::{self, Control};
+use super::control_socket::ControlSocket;
 use super::error::StartError;
 use super::file_watch;
 use super::files;
 use super::generation::Builder;
+use super::hand_over::{HandOver, Launch};
 use super::inherited::Inherited;
 use super::internal::Internal;
 use super::monitor;
@@ -76,7 +78,9 @@ pub struct Ready {
 /// # Errors
 /// [`StartError`]; nothing keeps running in that case.
 pub async fn start(settings: Settings, world: World) -> Result<Running, StartError> {
-    Ok(prepare(settings, world, Inherited::default()).await?.serve())
+    let mut ready = prepare(settings, world, Inherited::default()).await?;
+    ready.claim()?;
+    Ok(ready.serve(None))
 }
 
 /// Does everything of a start that can fail: opens sockets, caches and logs, builds the generation, starts the threads.
@@ -92,11 +96,12 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     let sockets = Sockets::default();
     let prepared = sockets.prepare(&settings.listeners, settings.workers, &mut inherited)?;
     let admin_socket = settings.admin.as_ref().map(|admin| admin_server::open(admin, &mut inherited)).transpose()?;
-    let opened = settings
-        .control
-        .as_deref()
-        .map(|path| ControlSocket::open(path).map_err(|source| StartError::Control { path: path.to_owned(), source }));
+    let opened = settings.control.as_ref().map(|control| {
+        let failed = |source| StartError::Control { path: control.socket.clone(), source };
+        ControlSocket::open(&control.socket, inherited.control()).map_err(failed)
+    });
     let control_socket = opened.transpose()?;
+    inherited.end()?;
     let mut control = JoinSet::new();
     let (services, last_uses) = token_services::start(&settings, &store, &clock, &mut control).await?;
     let (ticketer, clock_of_workers) = (tls::ticketer()?, clock.clone());
@@ -137,6 +142,9 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     }
     let internal =
         Internal { services, recorders: recorders.clone(), phases, serving: HashMap::new(), tasks: JoinSet::new() };
+    let admin_copy = admin_socket.as_ref().zip(settings.admin.as_ref());
+    let admin_copy = admin_copy.map(|(socket, admin)| Ok((socket.try_clone()?, admin.address)));
+    let admin_copy = admin_copy.transpose().map_err(StartError::Thread)?;
     let (report, reports) = watch::channel(first);
     let reloader = Reloader {
         builder,
@@ -148,7 +156,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         built: watch::channel(built).0,
         report,
         turn: Mutex::new(()),
-        state: Mutex::new(State { sockets, internal, is_stopping: false }),
+        state: Mutex::new(State { sockets, internal, admin: admin_copy, is_stopping: false }),
     };
     Ok(Ready {
         control,
@@ -166,8 +174,17 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
 }
 
 impl Ready {
-    /// Begins to accept.
-    pub fn serve(self) -> Running {
+    /// Gives the control socket its name. From then on commands are for this process.
+    ///
+    /// # Errors
+    /// [`StartError::Control`].
+    pub fn claim(&mut self) -> Result<(), StartError> {
+        let Some(socket) = &mut self.control_socket else { return Ok(()) };
+        socket.claim().map_err(|source| StartError::Control { path: socket.path().to_owned(), source })
+    }
+
+    /// Begins to accept. `launch` is for `tokengate upgrade`.
+    pub fn serve(self, launch: Option<Launch>) -> Running {
         let Ready { mut control, last_uses, recorders, log, phase, mut reloader, .. } = self;
         let (mut prepared, report) = (self.prepared, self.report);
         let Builder { store, clock, services, .. } = &reloader.builder;
@@ -217,8 +234,21 @@ impl Ready {
         let (services, reloader) = (services.clone(), Arc::new(reloader));
         control.spawn(file_watch::run(Arc::clone(&reloader)));
         control.spawn(serve_reloads(Arc::clone(&reloader), asked));
-        if let Some(socket) = self.control_socket {
-            control.spawn(socket.serve(Control { reloads, report }));
+        let (order, orders) = mpsc::channel(1);
+        let (predecessor, draining) = watch::channel(None);
+        if let Some((socket, settings)) = self.control_socket.zip(settings.control.as_ref()) {
+            let hand_over = HandOver {
+                reloader: Arc::clone(&reloader),
+                orders: order.clone(),
+                launch,
+                socket: socket.path().to_owned(),
+                within: settings.upgrade_timeout,
+                reclaim: Arc::default(),
+                turn: Mutex::default(),
+                expected: std::sync::Mutex::default(),
+            };
+            let commands = Control { reloads, report, predecessor: draining, orders: order, hand_over };
+            control.spawn(control::serve(socket, commands));
         }
         Running {
             admin_address,
@@ -231,6 +261,9 @@ impl Ready {
             log: Some(log),
             services,
             recorders,
+            orders: Mutex::new(orders),
+            predecessor,
+            following: None,
             last_uses,
         }
     }

@@ -37,6 +37,8 @@ pub(super) enum Phase {
     Serving,
     /// Still serving, but readiness fails: load balancers stop sending requests.
     Leaving,
+    /// Another process has the sockets: accept nothing new; each connection ends with its next answer.
+    HandedOver,
     /// Draining: accept nothing new, finish requests in flight.
     Draining,
     /// Aborting: close everything.
@@ -63,12 +65,15 @@ pub(super) struct Inputs {
     pub orders: mpsc::UnboundedReceiver<Order>,
 }
 
+/// A listening socket with the name of its listener.
+pub(super) type Named = (Arc<str>, TcpListener);
+
 /// An order of the control half to a worker.
 pub(super) enum Order {
     /// Use another generation.
     Switch(Switch),
     /// Give a copy of each listening socket, with the listener's name, to the process that takes over.
-    Copy(oneshot::Sender<io::Result<Vec<(Arc<str>, TcpListener)>>>),
+    Copy(oneshot::Sender<io::Result<Vec<Named>>>),
 }
 
 /// Makes a worker use another generation.
@@ -77,7 +82,7 @@ pub(super) struct Switch {
     /// Removed listeners: their connections finish the current request.
     pub closed: Vec<Arc<str>>,
     /// New listeners, with a socket for this worker. A listener has several if another process had more workers.
-    pub opened: Vec<(Arc<str>, TcpListener)>,
+    pub opened: Vec<Named>,
     /// How long tunnels of removed routes and listeners may stay open.
     pub drain: Duration,
     /// Notified when the worker uses it.
@@ -130,27 +135,40 @@ async fn run(plan: Arc<Plan>, inputs: Inputs) -> usize {
             _ = tick.tick() => serving.tick(),
             event = events.recv() => apply_events(&serving.worker(), event, &mut events),
             Some(order) = orders.recv() => serving.obey(order).await,
-            changed = phase.changed() => if changed.is_err() || *phase.borrow() >= Phase::Draining { break },
+            changed = phase.changed() => if changed.is_err() || *phase.borrow() > Phase::Leaving { break },
         }
     }
     serving.stop_accepting().await;
-    serving.open_connections.drain();
-    let mut tick = tokio::time::interval(LAST_TICK);
-    while serving.open_connections.count() > 0 {
+    let (mut asked, mut tick) = (None, tokio::time::interval(LAST_TICK));
+    loop {
+        let (connections, now) = (&serving.open_connections, *phase.borrow_and_update());
+        if asked.replace(now) != Some(now) {
+            tick = tokio::time::interval(LAST_TICK);
+            match now {
+                Phase::Serving | Phase::Leaving | Phase::Draining => connections.drain(),
+                Phase::HandedOver => {
+                    connections.leave();
+                    // It can last long, and nothing waits for its end.
+                    tick = tokio::time::interval(TICK);
+                }
+                Phase::Aborting => {
+                    let cut = connections.count();
+                    connections.abort();
+                    return cut;
+                }
+            }
+        }
+        if connections.are_over() {
+            return 0;
+        }
         tokio::select! {
             biased;
-            aborting = phase.wait_for(|phase| *phase == Phase::Aborting) => {
-                let cut = serving.open_connections.count();
-                if aborting.is_ok() {
-                    serving.open_connections.abort();
-                }
-                return cut;
-            }
+            // The gateway was dropped.
+            changed = phase.changed() => if changed.is_err() { return connections.count() },
             event = events.recv() => apply_events(&serving.worker(), event, &mut events),
             _ = tick.tick() => serving.tick(),
         }
     }
-    0
 }
 
 impl Serving {
@@ -177,7 +195,7 @@ impl Serving {
         }
     }
 
-    fn copies(&self) -> io::Result<Vec<(Arc<str>, TcpListener)>> {
+    fn copies(&self) -> io::Result<Vec<Named>> {
         let all = self.accepting.iter().flat_map(|(name, accepting)| accepting.iter().map(move |one| (name, one)));
         let copy = |(name, accepting): (&Arc<str>, &Accepting)| {
             Ok((Arc::clone(name), accepting.socket.as_fd().try_clone_to_owned()?.into()))

@@ -23,7 +23,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway until SIGTERM or SIGINT; SIGHUP reloads the configuration
-    Serve,
+    Serve {
+        /// Take over the listening sockets from the gateway that runs. SOCKET is its control socket; default: that of the
+        /// configuration
+        #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+        take_over: Option<Option<PathBuf>>,
+    },
     /// Have the running gateway reload its configuration; print what changed, or every problem
     Reload {
         /// Leave the settings that need a restart as they are, and use the rest of the file
@@ -35,6 +40,18 @@ pub enum Command {
     },
     /// Ask the running gateway which configuration it uses, and how the last reload ended
     Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have the running gateway hand over to the program that is now at its path, without losing a connection
+    Upgrade {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shut down the running gateway as SIGTERM does; wait until it has stopped
+    Drain {
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -1,4 +1,4 @@
-//! `tokengate reload` and `tokengate status`: commands to the running gateway, over its control socket.
+//! `tokengate reload`, `status`, `upgrade` and `drain`: commands to the running gateway, over its control socket.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -48,6 +48,48 @@ pub fn compare(file: &Path) -> Result<(Vec<String>, Vec<String>)> {
     Ok((texts(&answer, "changes"), texts(&answer, "restart")))
 }
 
+/// Has the running gateway hand over to the program that is now at its path. Prints what happened.
+///
+/// # Errors
+/// The gateway cannot be reached.
+pub fn upgrade(file: &Path, json: bool) -> Result<ExitCode> {
+    let answer = ask(file, "upgrade")?;
+    if json {
+        show::json(&answer)?;
+    } else if is_ok(&answer) {
+        let process = |key: &str| answer.get(key).cloned().unwrap_or_default();
+        show::line(format!(
+            "process {} has taken over; process {} finishes what is running there",
+            process("pid"),
+            process("predecessor")
+        ))?;
+    } else {
+        texts(&answer, "problems").iter().for_each(|problem| show::note(format!("error: {problem}")));
+        show::note("no other process has taken over; the gateway serves as before");
+    }
+    Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Shuts down the running gateway, and waits until it has stopped.
+///
+/// # Errors
+/// The gateway cannot be reached, or is shutting down already.
+pub fn drain(file: &Path, json: bool) -> Result<()> {
+    let answer =
+        ask(file, "drain").context("the gateway has ended before it could tell how many connections were cut")?;
+    if !is_ok(&answer) {
+        bail!("{}", texts(&answer, "problems").join("; "));
+    }
+    if json {
+        return show::json(&answer);
+    }
+    match answer.get("cut").and_then(Value::as_u64) {
+        Some(0) => show::line("stopped; everything that was running has finished"),
+        Some(1) => show::line("stopped; 1 connection was cut"),
+        cut => show::line(format!("stopped; {} connections were cut", cut.unwrap_or_default())),
+    }
+}
+
 /// Prints the status of the running gateway.
 ///
 /// # Errors
@@ -64,6 +106,9 @@ pub fn status(file: &Path, json: bool) -> Result<()> {
         text(answer.get("version").unwrap_or(&Value::Null)),
         text(answer.get("pid").unwrap_or(&Value::Null))
     ))?;
+    if let Some(predecessor) = answer.get("predecessor").and_then(Value::as_u64) {
+        show::line(format!("process {predecessor}, which served before, finishes what is running there"))?;
+    }
     show::line(format!("configuration {} since {}", text(&reload("generation")), text(&reload("loaded"))))?;
     let restart = reload("restart");
     for name in restart.as_array().into_iter().flatten() {
@@ -90,7 +135,7 @@ fn ask(file: &Path, command: &str) -> Result<Value> {
 }
 
 /// The path of the control socket. The rest of the file may be wrong: the gateway reports that.
-fn socket(file: &Path) -> Result<PathBuf> {
+pub fn socket(file: &Path) -> Result<PathBuf> {
     match config::control_socket(file) {
         Ok(Some(socket)) => Ok(socket),
         Ok(None) => bail!(

@@ -23,6 +23,8 @@ const PROBE_ANSWER: Duration = Duration::from_secs(10);
 pub struct Pulse {
     now: Rc<Cell<Instant>>,
     requests: Cell<u32>,
+    /// Whether a request has begun.
+    used: Cell<bool>,
     /// When the first byte of an incomplete head arrived; for the first head, when the connection began.
     head_since: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
@@ -54,6 +56,8 @@ enum Probe {
 pub enum Ending {
     /// Go on.
     Not,
+    /// Go on, and end with the next response: the client may be sending a request already.
+    WithNextResponse,
     /// Finish running requests, accept no new ones.
     Gracefully,
     /// End now.
@@ -64,6 +68,7 @@ impl Pulse {
     /// Records the start of a request.
     pub fn begin(&self) {
         self.requests.set(self.requests.get() + 1);
+        self.used.set(true);
     }
 
     /// Records the end of a request.
@@ -150,7 +155,17 @@ impl Pulse {
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
         }
-        self.end.get()
+        match self.end.get() {
+            // HTTP/2 can announce its end and still serve what the client has sent by then (RFC 9113 §6.8). Before the
+            // first request, some clients would take the announcement for a failure.
+            Ending::WithNextResponse if self.multiplexed.get() && self.used.get() => Ending::Gracefully,
+            ending => ending,
+        }
+    }
+
+    /// HTTP/1: whether the response that begins now is the last one of its connection.
+    pub fn responds_last(&self) -> bool {
+        self.end.get() == Ending::WithNextResponse && !self.multiplexed.get()
     }
 
     /// Ends the connection and its running requests.
@@ -159,7 +174,7 @@ impl Pulse {
     }
 
     fn ask(&self, ending: Ending) {
-        if self.end.get() != ending && self.end.get() != Ending::Now {
+        if ending > self.end.get() {
             self.end.set(ending);
             self.wake();
         }
@@ -203,7 +218,10 @@ impl Pulse {
 pub struct OpenConnections {
     now: Rc<Cell<Instant>>,
     all: RefCell<Vec<Weak<Pulse>>>,
-    draining: Cell<bool>,
+    /// What connections are asked to do from their beginning.
+    ending: Cell<Ending>,
+    /// A reference for each TLS handshake.
+    handshakes: Rc<()>,
     limits: Cell<ConnectionTimeouts>,
 }
 
@@ -211,7 +229,8 @@ impl OpenConnections {
     /// Creates the list, without connections.
     pub fn new(limits: ConnectionTimeouts) -> OpenConnections {
         let now = Rc::new(Cell::new(Instant::now()));
-        OpenConnections { now, all: RefCell::default(), draining: Cell::new(false), limits: Cell::new(limits) }
+        let (all, ending, handshakes) = (RefCell::default(), Cell::new(Ending::Not), Rc::default());
+        OpenConnections { now, all, ending, handshakes, limits: Cell::new(limits) }
     }
 
     /// Changes the timeouts of all connections.
@@ -225,6 +244,7 @@ impl OpenConnections {
         let pulse = Rc::new(Pulse {
             now: Rc::clone(&self.now),
             requests: Cell::new(0),
+            used: Cell::new(false),
             head_since: Cell::new(Some(now)),
             idle_since: Cell::new(now),
             untaken: Cell::new(0),
@@ -234,7 +254,7 @@ impl OpenConnections {
             probe: Cell::new(Probe::None),
             write: self.limits.get().write,
             listener: Arc::clone(listener),
-            end: Cell::new(if self.draining.get() { Ending::Gracefully } else { Ending::Not }),
+            end: Cell::new(self.ending.get()),
             waker: RefCell::default(),
         });
         self.all.borrow_mut().push(Rc::downgrade(&pulse));
@@ -257,8 +277,12 @@ impl OpenConnections {
 
     /// Makes every connection, and each later one, finish its running requests and end.
     pub fn drain(&self) {
-        self.draining.set(true);
         self.ask_all(Ending::Gracefully);
+    }
+
+    /// Makes every connection, and those that still come, end with its next response.
+    pub fn leave(&self) {
+        self.ask_all(Ending::WithNextResponse);
     }
 
     /// Makes the connections of one listener finish their running requests and end; returns them.
@@ -274,12 +298,25 @@ impl OpenConnections {
         self.ask_all(Ending::Now);
     }
 
+    /// Counts a TLS handshake until the returned value is dropped.
+    pub fn begin_handshake(&self) -> Rc<()> {
+        Rc::clone(&self.handshakes)
+    }
+
+    /// Whether nothing is left to wait for. After [`leave`](Self::leave) that includes TLS handshakes: other clients go to
+    /// the other process, but a connection that this process has accepted is served by this process or not at all.
+    pub fn are_over(&self) -> bool {
+        let waits_for_handshakes = self.ending.get() == Ending::WithNextResponse;
+        self.count() == 0 && !(waits_for_handshakes && Rc::strong_count(&self.handshakes) > 1)
+    }
+
     /// The number of connections.
     pub fn count(&self) -> usize {
         self.all.borrow().iter().filter(|pulse| pulse.strong_count() > 0).count()
     }
 
     fn ask_all(&self, ending: Ending) {
+        self.ending.set(ending);
         for pulse in self.all.borrow().iter().filter_map(Weak::upgrade) {
             pulse.ask(ending);
         }

@@ -23,6 +23,15 @@ impl Default for Reload {
     }
 }
 
+/// How commands reach the running gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The path of the Unix socket.
+    pub socket: PathBuf,
+    /// Time limit for a process that takes over to be ready.
+    pub upgrade_timeout: Duration,
+}
+
 /// `workers`; `auto` is one per core.
 pub(super) fn read_workers(root: &Table<'_>) -> usize {
     let workers = root.key("workers").or_word("auto").count_or_word(1..=MAX_WORKERS);
@@ -39,8 +48,11 @@ pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
 }
 
 /// `[control]`
-pub(super) fn read_control(root: &Table<'_>) -> Option<PathBuf> {
-    root.table("control", |table| table.key("socket").optional_file())
+pub(super) fn read_control(root: &Table<'_>) -> Option<Control> {
+    root.table("control", |table| {
+        let upgrade_timeout = table.key("upgrade_timeout").duration(Duration::from_secs(60));
+        Some(Control { socket: table.key("socket").optional_file()?, upgrade_timeout })
+    })
 }
 
 /// `[reload]`

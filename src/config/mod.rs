@@ -100,6 +100,7 @@ pub fn control_socket(file: &Path) -> Result<Option<PathBuf>, Problem> {
     let environment = Environment { now: Clock::system().now(), variable: &variable };
     let document = Document::new(&source, &environment);
     let socket = document.parse().map(|tree| Table::root(&document, &tree, lifecycle::read_control));
+    let socket = socket.map(|control| Some(control?.socket));
     socket.ok_or_else(|| document.finish().1.into_iter().next().unwrap_or_else(|| unreadable(file)))
 }
 

@@ -12,7 +12,7 @@ pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
 pub use super::file_tests::{BadSample, Expected, FileTest, SampleCaller, SampleRequest};
 pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
-pub use super::lifecycle::Reload;
+pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
 pub use super::listeners::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
 pub use super::log::Log;
@@ -79,6 +79,6 @@ pub struct Settings {
     pub reload: Reload,
     /// What the file expects of some requests.
     pub tests: Vec<FileTest>,
-    /// The Unix socket for `tokengate reload` and `tokengate status`; `None`: there is none.
-    pub control: Option<PathBuf>,
+    /// The Unix socket for commands to the running gateway; `None`: there is none.
+    pub control: Option<Control>,
 }

@@ -83,7 +83,7 @@ impl Gateway {
                         opened.set(Some(Tunnel::new(far_end, exchange)));
                         return Ok(response);
                     }
-                    if is_last {
+                    if is_last || exchange.client().pulse.responds_last() {
                         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                     }
                     response.map(|body| body.settling(exchange))
@@ -93,7 +93,8 @@ impl Gateway {
                     return Err(Unanswered);
                 }
                 Err(refusal) => {
-                    let close = is_last || (has_body && !exchange.is_read_whole());
+                    let close =
+                        is_last || exchange.client().pulse.responds_last() || (has_body && !exchange.is_read_whole());
                     refusal.respond(exchange, close, self.generation.credentials.challenge())
                 }
             })

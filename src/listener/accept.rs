@@ -108,6 +108,7 @@ impl Accept {
             return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
         };
         // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
+        let counted = self.open_connections.begin_handshake();
         drop(pulse);
         let deadline = Instant::now() + handshake;
         let silent = timeout_at(deadline, opening(&stream));
@@ -134,6 +135,7 @@ impl Accept {
         let (_, session) = stream.get_ref();
         let peer = Peer::tls(address, local, session.server_name(), names);
         let client = ClientConnection::new(peer, self.open_connections.enter(&self.listener), listener, policy);
+        drop(counted);
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(http2::http2(stream, current, client, limits)).await;
         } else {
@@ -212,7 +214,7 @@ async fn first_byte_or_end(stream: &TcpStream, pulse: &Pulse) {
     std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
         // Peeks, because the runtime may report a socket as readable that has no bytes to read. The next read returns
         // any error.
-        Ending::Not => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
+        Ending::Not | Ending::WithNextResponse => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
         Ending::Gracefully | Ending::Now => Poll::Ready(()),
     })
     .await;

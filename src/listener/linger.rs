@@ -41,7 +41,7 @@ async fn throw_away<S: AsyncRead + Unpin>(stream: &mut S, pulse: &Pulse) {
     let (mut left, mut stops) = (MAX_BYTES, false);
     std::future::poll_fn(|cx| {
         match pulse.ending(cx.waker()) {
-            Ending::Not => {}
+            Ending::Not | Ending::WithNextResponse => {}
             Ending::Gracefully if stops => {}
             Ending::Gracefully => {
                 stops = true;

@@ -89,7 +89,7 @@ enum Beginning {
 /// Waits for the first bytes of a client.
 async fn begin<S: AsyncRead + Unpin>(front: &mut Front<S>, pulse: &Pulse) -> Beginning {
     let begun = std::future::poll_fn(|cx| match pulse.ending(cx.waker()) {
-        Ending::Not => front.poll_begin(cx).map(Some),
+        Ending::Not | Ending::WithNextResponse => front.poll_begin(cx).map(Some),
         Ending::Gracefully | Ending::Now => Poll::Ready(None),
     });
     let begun = match begun.await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use rustls::ClientConfig;
-use tokengate::admin::server::{AdminListener, Bounds};
+use tokengate::admin::server::{AdminListener, Bounds, Stop};
 use tokengate::listener::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
@@ -69,7 +69,10 @@ impl Served {
             bounds,
             turned_away: Arc::default(),
         };
-        let serving = tokio::spawn(listener.serve(socket, async { drop(stopped.await) }));
+        let serving = tokio::spawn(listener.serve(socket, async {
+            drop(stopped.await);
+            Stop::AfterThisResponse
+        }));
         let config = Tls::default().trusting(&Arc::new(site.roots));
         Served { address, config, waiting, gate, stop: Some(stop), serving }
     }

@@ -26,11 +26,11 @@ use crate::support::client::{Tls, connect};
 use crate::support::origin::Request;
 use crate::support::{Ask, Origin, Step, Wire, soon};
 
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-const PIECES: usize = 200;
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub const PIECES: usize = 200;
 
 /// An endpoint that answers downloads, uploads and WebSocket handshakes.
-async fn steady() -> Origin {
+pub async fn steady() -> Origin {
     Origin::scripted(|request: &Request| {
         if request.fields.has("upgrade") {
             let fields = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
