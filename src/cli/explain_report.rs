@@ -117,7 +117,11 @@ impl Subject<'_> {
             lines.push(format!("wrong keys of the client: {wrong}"));
         }
         if let Some(upstream) = self.settings.upstreams.get(route.upstream) {
-            lines.push(format!("upstream: {} connections to each endpoint", upstream.max_connections));
+            lines.push(format!(
+                "upstream: {} connections to each endpoint, connect within {}",
+                upstream.max_connections,
+                HumanDuration(upstream.connect_timeout)
+            ));
         }
         lines
     }
@@ -139,7 +143,12 @@ pub fn text(subject: &Subject<'_>) -> String {
         None => vec!["refused, see the answer below".to_owned()],
     };
     section(&mut out, "target", &target);
-    section(&mut out, "routes", &explanation.candidates.iter().map(|one| candidate(subject, one)).collect::<Vec<_>>());
+    let candidates = &explanation.candidates;
+    let mut routes: Vec<String> = candidates.iter().map(|one| candidate(subject, one)).collect();
+    if let ([Candidate { standing: Standing::Takes, .. }], Some(line)) = (candidates.as_slice(), routes.first_mut()) {
+        line.push_str("; no other route has a matching host and path");
+    }
+    section(&mut out, "routes", &routes);
     section(&mut out, "credentials", &subject.credentials());
     section(&mut out, "limits", &subject.limits());
     match &explanation.end {
@@ -241,9 +250,7 @@ fn candidate(subject: &Subject<'_>, candidate: &Candidate) -> String {
 
 fn standing(standing: &Standing) -> String {
     match standing {
-        Standing::Takes => {
-            "takes the request: its host is the most specific one, then its path, then its methods".to_owned()
-        }
+        Standing::Takes => "takes the request".to_owned(),
         Standing::Refuses(missing) => format!("would take the request, but {missing}"),
         Standing::OtherMethod => "does not accept the method".to_owned(),
         Standing::MethodListed => "gives way to a route with this host and path that lists the method".to_owned(),
