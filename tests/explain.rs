@@ -129,10 +129,10 @@ async fn a_made_up_token_of_a_user_means_what_a_real_one_means() {
     gateway.store.accounts.set_groups(id, &["sales".to_owned(), "a,b".to_owned()]).await.unwrap();
     let mut settings = None;
     gateway.reload(|next| settings = Some(next.clone())).await.unwrap();
-    let explainer = Explainer::new(settings.as_ref().unwrap(), gateway.clock()).unwrap();
+    let explainer = Explainer::new(settings.as_ref().unwrap(), gateway.clock().now()).unwrap();
     let sample = SampleCaller { scopes: ScopeSet::parse("read admin").unwrap(), ..SampleCaller::default() };
     let account = gateway.store.accounts.find("zażółć").await.unwrap().unwrap().account;
-    let made_up = Caller::of_user(account, &sample, &gateway.clock());
+    let made_up = Caller::of_user(account, &sample, gateway.clock().now());
     let request = test("x", "GET http://localhost/scoped/x", None, status(200)).request;
     let look_up = async |key: &TokenKey| gateway.store.tokens.find(key).await.map_err(|_| StoreUnavailable);
     let mut told = Vec::new();

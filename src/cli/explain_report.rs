@@ -167,6 +167,9 @@ pub fn text(subject: &Subject<'_>) -> String {
     if let ([Candidate { standing: Standing::Takes, .. }], Some(line)) = (candidates.as_slice(), routes.first_mut()) {
         line.push_str("; no other route has a matching host and path");
     }
+    if routes.is_empty() && explanation.target.is_some() && explanation.route.is_none() {
+        routes.push("none has a matching host and path".to_owned());
+    }
     section(&mut out, "routes", &routes);
     section(&mut out, "credentials", &subject.credentials());
     let listed = |(subject, limits): &(&str, Vec<(&str, String)>)| {

@@ -54,6 +54,8 @@ fn a_refused_request_is_explained_with_its_answer() {
     ] {
         assert!(out.contains(line), "{line}\n{out}");
     }
+    let ended = folder.run("explain GET http://localhost/else --listener plain --scope read");
+    assert!(ended.code == 1 && ended.out.contains("routes       none has a matching host and path\n"), "{ended:?}");
     let ended = folder.run("explain BREW http://localhost/product_api/ --listener plain --scope read --json");
     assert_eq!((ended.code, ended.err.as_str()), (1, ""));
     let said: Value = serde_json::from_str(&ended.out).unwrap();

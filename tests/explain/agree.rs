@@ -208,7 +208,7 @@ async fn explanations_and_the_gateway_agree() {
                 })
                 .await
                 .unwrap();
-            explainer = Some(Explainer::new(settings.as_ref().unwrap(), gateway.clock()).unwrap());
+            explainer = Some(Explainer::new(settings.as_ref().unwrap(), gateway.clock().now()).unwrap());
         }
         let (explainer, settings) = (explainer.as_ref().unwrap(), settings.as_ref().unwrap());
         let request = request(&mut dice, &keys, &ports, HERE);
