@@ -17,7 +17,7 @@
 //! | logins | [`login`] |
 //! | connections of clients, without sockets | [`client`] |
 //! | connections to endpoints | [`http1`], [`upstream`] |
-//! | requests | [`gateway`]: start reading at `gateway/answer.rs` |
+//! | requests | [`gateway`]: start reading at `gateway/decision.rs` |
 //! | sockets of clients | [`listener`], [`admin`] |
 //! | process and commands | [`app`], [`demo`], [`cli`] |
 //!

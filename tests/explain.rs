@@ -3,10 +3,13 @@
 mod agree;
 mod draw;
 
+use tokengate::app::explain::{Caller, Explainer};
 use tokengate::app::{ReloadError, StartError};
+use tokengate::cache::StoreUnavailable;
 use tokengate::config::Settings;
-use tokengate::config::settings::{Auth, Expected, FileTest, SampleCaller, SampleRequest};
-use tokengate::token::ScopeSet;
+use tokengate::config::settings::{Auth, Browser, Expected, FileTest, Login, SampleCaller, SampleRequest};
+use tokengate::gateway::explanation::End;
+use tokengate::token::{AuthMethod, Networks, ScopeSet, TokenKey};
 
 use crate::support::gateway::route;
 use crate::support::{Ask, Gateway, Origin};
@@ -115,4 +118,90 @@ async fn a_failed_test_says_what_happened() {
         let [problem] = problems.as_slice() else { panic!("{problems:?}") };
         assert!(problem.contains(&format!("the test `x` fails: {said}; to see why")), "{problem}");
     }
+}
+
+#[tokio::test]
+async fn a_made_up_token_of_a_user_means_what_a_real_one_means() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Gateway::before(&origin).await;
+    let key = gateway.issue_named("zażółć", "admin read", None, &gateway.clock()).await;
+    let id = gateway.user("zażółć").await;
+    gateway.store.accounts.set_groups(id, &["sales".to_owned(), "a,b".to_owned()]).await.unwrap();
+    let mut settings = None;
+    gateway.reload(|next| settings = Some(next.clone())).await.unwrap();
+    let explainer = Explainer::new(settings.as_ref().unwrap(), gateway.clock().now()).unwrap();
+    let sample = SampleCaller { scopes: ScopeSet::parse("read admin").unwrap(), ..SampleCaller::default() };
+    let account = gateway.store.accounts.find("zażółć").await.unwrap().unwrap().account;
+    let made_up = Caller::of_user(account, &sample, gateway.clock().now());
+    let request = test("x", "GET http://localhost/scoped/x", None, status(200)).request;
+    let look_up = async |key: &TokenKey| gateway.store.tokens.find(key).await.map_err(|_| StoreUnavailable);
+    let mut told = Vec::new();
+    for caller in [made_up, Caller::Key(TokenKey::parse(&key).unwrap())] {
+        let explained = explainer.explain(&request, &caller, look_up).await.unwrap();
+        let End::Forwarded(forwarded) = explained.explanation.end else { panic!("refused") };
+        let fields = forwarded.request.headers();
+        let of_caller = |name: &str| fields.get(name).map(|value| value.to_str().unwrap().to_owned());
+        told.push(["x-user-id", "x-user-name", "x-user-groups", "x-token-scopes", "x-auth-method"].map(of_caller));
+    }
+    assert_eq!(told[0], told[1]);
+    Ask::get("/scoped/x").token(&key).to(&gateway).await;
+    let seen = origin.last().fields;
+    assert_eq!(told[0][0].as_deref(), seen.get("x-user-id"));
+    assert_eq!((told[0][1].as_deref(), told[0][3].as_deref()), (seen.get("x-user-name"), seen.get("x-token-scopes")));
+    // A store that does not answer is told as such.
+    let away = async |_: &TokenKey| Err(StoreUnavailable);
+    let explained = explainer.explain(&request, &Caller::Key(TokenKey::parse(&key).unwrap()), away).await.unwrap();
+    assert!(matches!(explained.explanation.end, End::Refused(refused) if refused.status == 503));
+}
+
+#[tokio::test]
+async fn sessions_and_restricted_tokens_are_made_up_too() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Gateway::before(&origin).await;
+    let both = vec![AuthMethod::Token, AuthMethod::Session];
+    gateway
+        .reload(|settings| {
+            settings.login = Some(Login { browser: Some(Browser::default()), ..Login::default() });
+            settings.routes[0].credentials = both;
+        })
+        .await
+        .unwrap();
+    let session = |mut test: FileTest| {
+        test.caller.as_mut().unwrap().session = true;
+        test
+    };
+    let read_only = |mut test: FileTest| {
+        test.caller.as_mut().unwrap().read_only = true;
+        test
+    };
+    let from = |mut test: FileTest, address: &str| {
+        test.caller.as_mut().unwrap().networks = Networks::parse("10.0.0.0/8").unwrap();
+        test.request.from = address.parse().unwrap();
+        test
+    };
+    let header = |mut test: FileTest, line: &str| {
+        test.request.headers.push(line.to_owned());
+        test
+    };
+    let (get, post) = ("GET http://a.test/api/x", "POST http://a.test/api/x");
+    let tests = vec![
+        session(test("a", get, Some(""), upstream("X-Auth-Method: session"))),
+        session(test("b", post, Some(""), status(403))),
+        header(session(test("c", get, Some(""), upstream(""))), "Origin: http://a.test"),
+        read_only(test("d", get, Some(""), upstream(""))),
+        read_only(test("e", post, Some(""), status(403))),
+        from(test("f", get, Some(""), upstream("")), "10.1.2.3"),
+        from(test("g", get, Some(""), status(403)), "192.0.2.1"),
+        header(test("h", get, Some(""), upstream("X-Real-Ip: 192.0.2.1")), "X-Real-Ip: 10.0.0.1"),
+        header(test("i", get, None, status(401)), "Authorization: Token 0123456789012345678901234567890123456789"),
+        // Two lines, as an attacker may send them.
+        header(test("j", get, Some(""), status(400)), "Authorization: Basic YTpi"),
+        test("k", "POST http://a.test/gettoken/", None, Expected { route: Some("gettoken".to_owned()), ..status(401) }),
+    ];
+    let said = problems(&gateway, tests).await;
+    assert_eq!(said.len(), 1, "{said:#?}");
+    assert!(
+        said[0].contains("expected status 401, but the gateway answers the request itself (route `gettoken`)"),
+        "{said:#?}"
+    );
 }

@@ -15,7 +15,7 @@ use super::generation;
 use crate::auth::{Authenticator, Credentials, cookies};
 use crate::cache::{ExposedTokens, IdentityCache, ResolverHandle, StoreUnavailable, Uses};
 use crate::client::{ClientConnection, ListenerPolicy, OpenConnections};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{self, ListenerRole, SampleCaller, SampleRequest};
 use crate::gateway::{Callers, Explanation, Gateway, Worker};
@@ -28,6 +28,9 @@ use crate::token::{Account, AuthMethod, Restrictions, ShownKey, SubjectId, Token
 /// The key of a made-up caller. It has the form of a generated one, and no store has it.
 const SAMPLE_KEY: &str = "53616d706c65206b65792c206e6f742061207265";
 
+/// Room for keys: far more than one request has.
+const MEMORY: usize = 10_000;
+
 /// The port of the client.
 const PORT: u16 = 49_152;
 
@@ -39,7 +42,7 @@ pub struct Explainer {
     gateway: Rc<Gateway>,
     memory: Arc<IdentityCache>,
     connections: OpenConnections,
-    clock: Clock,
+    now: Timestamp,
 }
 
 /// The sender of a request.
@@ -83,14 +86,16 @@ pub struct Explained {
 }
 
 impl Explainer {
-    /// Builds a generation from these settings, as a gateway would.
+    /// Builds a generation from these settings, as a gateway would. All requests are explained as of `now`.
     ///
     /// # Errors
     /// [`StartError`], as for a gateway.
-    pub fn new(settings: &Settings, clock: Clock) -> Result<Explainer, StartError> {
+    pub fn new(settings: &Settings, now: Timestamp) -> Result<Explainer, StartError> {
         let generation = generation::stand_in(settings)?;
-        // Not the cache of the settings: what is known must stay known for as long as a decision takes.
-        let memory = IdentityCache::new(&settings::MemoryCache::default(), &settings.store, clock.now());
+        // The clock stands still: what is put into memory stays known for as long as a decision takes, on any machine.
+        let (clock, _) = Clock::by_hand(now);
+        let memory = settings::MemoryCache { max_entries: MEMORY, ..settings::MemoryCache::default() };
+        let memory = IdentityCache::new(&memory, &settings.store, now);
         let recorder = Recorder::new();
         let resolver = ResolverHandle::nowhere(Arc::clone(&memory));
         let connections = OpenConnections::new(generation.timeouts);
@@ -100,14 +105,14 @@ impl Explainer {
             authenticator,
             callers: Callers::default(),
             exposed: ExposedTokens::nowhere(),
-            clock: clock.clone(),
+            clock,
             recorder,
             access_log: AccessLog::off(),
             ids: RequestIds::new(0, 0),
         };
         let gateway = Gateway::new(Arc::new(generation), Rc::new(worker), None, settings.workers);
         let scheme = settings.tokens.schemes.first().map_or("Token", String::as_str).to_owned();
-        Ok(Explainer { listeners: settings.listeners.clone(), scheme, gateway, memory, connections, clock })
+        Ok(Explainer { listeners: settings.listeners.clone(), scheme, gateway, memory, connections, now })
     }
 
     /// Explains a request. `look_up` says what the store knows of a key.
@@ -206,8 +211,7 @@ impl Explainer {
         caller: &Caller,
         look_up: impl AsyncFn(&TokenKey) -> Result<Option<TokenRecord>, StoreUnavailable>,
     ) {
-        let now = self.clock.now();
-        self.memory.saw(now);
+        let now = self.now;
         // Also words that are no credentials here: what the gateway knows as a key is not passed on.
         let words = head.headers.get_all(AUTHORIZATION).iter().flat_map(Credentials::words);
         let readings = self.gateway.generation.credentials.readings(&head.headers);
@@ -228,7 +232,7 @@ impl Explainer {
 
 impl Caller {
     /// A caller with a valid token or session, whose user need not exist.
-    pub fn made_up(sample: &SampleCaller, clock: &Clock) -> Caller {
+    pub fn made_up(sample: &SampleCaller, now: Timestamp) -> Caller {
         let owner = Account {
             id: SubjectId(1),
             name: sample.user.clone(),
@@ -236,11 +240,11 @@ impl Caller {
             groups: sample.groups.clone(),
             active: true,
         };
-        Caller::of_user(owner, sample, clock)
+        Caller::of_user(owner, sample, now)
     }
 
     /// A caller with a token or session of this user; the user in `sample` does not matter.
-    pub fn of_user(owner: Account, sample: &SampleCaller, clock: &Clock) -> Caller {
+    pub fn of_user(owner: Account, sample: &SampleCaller, now: Timestamp) -> Caller {
         let method = if sample.session { AuthMethod::Session } else { AuthMethod::Token };
         let key = TokenKey::parse(SAMPLE_KEY).ok();
         let key = key.map(|key| if sample.session { key.into_session() } else { key });
@@ -253,7 +257,7 @@ impl Caller {
             digest: key.digest(),
             owner,
             scopes: sample.scopes.clone(),
-            created: clock.now(),
+            created: now,
             expires: None,
             revoked: None,
             restrictions,

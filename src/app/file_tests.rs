@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::StartError;
 use super::explain::{Caller, Explained, Explainer};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Expected, FileTest};
 use crate::config::{Problem, Settings};
 use crate::gateway::explanation::End;
@@ -20,20 +20,20 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
     if settings.tests.is_empty() {
         return Ok(());
     }
-    let clock = Clock::system();
-    let explainer = Explainer::new(settings, clock.clone())?;
-    let failed: Vec<Problem> = settings.tests.iter().filter_map(|test| failure(&explainer, test, &clock)).collect();
+    let now = Clock::system().now();
+    let explainer = Explainer::new(settings, now)?;
+    let failed: Vec<Problem> = settings.tests.iter().filter_map(|test| failure(&explainer, test, now)).collect();
     if failed.is_empty() { Ok(()) } else { Err(StartError::Tests(failed)) }
 }
 
 /// The sender of a test's request.
-pub fn caller(test: &FileTest, clock: &Clock) -> Caller {
-    test.caller.as_ref().map_or(Caller::Bare, |sample| Caller::made_up(sample, clock))
+pub fn caller(test: &FileTest, now: Timestamp) -> Caller {
+    test.caller.as_ref().map_or(Caller::Bare, |sample| Caller::made_up(sample, now))
 }
 
 /// What is wrong with a test; `None`: it passes.
-fn failure(explainer: &Explainer, test: &FileTest, clock: &Clock) -> Option<Problem> {
-    let caller = caller(test, clock);
+fn failure(explainer: &Explainer, test: &FileTest, now: Timestamp) -> Option<Problem> {
+    let caller = caller(test, now);
     let happened = match at_once(explainer.explain(&test.request, &caller, async |_| Ok(None))) {
         Some(Ok(explained)) => {
             let wrong = differences(&test.expected, &explained);

@@ -47,7 +47,7 @@ fn explain(config: &Path, args: ExplainArgs) -> Result<bool> {
     store::runtime()?.block_on(async {
         let clock = Clock::system();
         let Question { request, caller, store } = question(&settings, args, &clock).await?;
-        let explainer = Explainer::new(&settings, clock)?;
+        let explainer = Explainer::new(&settings, clock.now())?;
         let look_up = async |key: &TokenKey| match &store {
             Some(store) => store.tokens.find(key).await.map_err(|error| {
                 show::note(format_args!("The store did not answer: {error}"));
@@ -70,7 +70,7 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
     if let Some(name) = &args.test {
         let test = settings.tests.iter().find(|test| test.name == *name);
         let test = test.with_context(|| format!("no test of the configuration is called `{name}`"))?;
-        let caller = file_tests::caller(test, clock);
+        let caller = file_tests::caller(test, clock.now());
         return Ok(Question { request: test.request.clone(), caller, store: None });
     }
     let (method, url) = args.method.zip(args.url).context("name a method and a URL, or a test with --test")?;
@@ -99,9 +99,9 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
         false => None,
     };
     let caller = match (&args.user, &store) {
-        (Some(name), Some(store)) => Caller::of_user(store::user(store, name).await?.account, &sample, clock),
+        (Some(name), Some(store)) => Caller::of_user(store::user(store, name).await?.account, &sample, clock.now()),
         _ if args.token_stdin => Caller::Key(TokenKey::parse(&store::secret_from_stdin("key")?)?),
-        _ if args.session || !args.scopes.is_empty() => Caller::made_up(&sample, clock),
+        _ if args.session || !args.scopes.is_empty() => Caller::made_up(&sample, clock.now()),
         _ => Caller::Bare,
     };
     if !matches!(caller, Caller::Bare) && args.headers.iter().any(carries_keys) {

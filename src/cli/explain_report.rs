@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::explain::{Caller, Explained};
 use crate::auth::{AuthFailure, BadCredentials};
 use crate::config::Settings;
-use crate::config::settings::{Auth, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
+use crate::config::settings::{Auth, ClientShare, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
 use crate::gateway::explanation::{Candidate, End, Explanation, Forwarded, Refused, Standing};
 use crate::identity::{Denied, Identity, decode};
 use crate::token::AuthMethod;
@@ -84,42 +84,65 @@ impl Subject<'_> {
         text
     }
 
-    fn limits(&self) -> Vec<String> {
+    /// The limits that apply to a request of the route: by subject, each with the name of its key in the file.
+    fn limits(&self) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
         let Some(route) = self.route() else { return Vec::new() };
         let (limits, timeouts) = (&self.settings.limits, &self.settings.timeouts);
-        let body =
-            if route.body_limit == u64::MAX { "unlimited".to_owned() } else { ByteSize(route.body_limit).to_string() };
-        let rate = route.body_rate.map_or("off".to_owned(), |rate| format!("{}/s", ByteSize(rate)));
-        let unless_streaming = |time| if route.streaming { "none".to_owned() } else { HumanDuration(time).to_string() };
-        let mut lines = vec![
-            format!("body: {body}, at least {rate}, {}", if route.buffer_request { "buffered" } else { "streamed" }),
-            format!(
-                "timeouts: request body {}, response headers {}, response body {}, total {}",
-                HumanDuration(route.request_body_timeout),
-                unless_streaming(route.response_headers_timeout),
-                unless_streaming(route.response_body_timeout),
-                route.total_timeout.map_or("unlimited".to_owned(), |time| HumanDuration(time).to_string()),
+        let time = |time| HumanDuration(time).to_string();
+        let size = |length: usize| ByteSize(u64::try_from(length).unwrap_or(u64::MAX)).to_string();
+        let or_unlimited = |limit: Option<String>| limit.unwrap_or_else(|| "unlimited".to_owned());
+        let unless_streaming = |limit| if route.streaming { "off".to_owned() } else { time(limit) };
+        let body = Some(route.body_limit).filter(|limit| *limit != u64::MAX);
+        let mut all = vec![
+            (
+                "body",
+                vec![
+                    ("body", or_unlimited(body.map(|limit| ByteSize(limit).to_string()))),
+                    ("body_rate", route.body_rate.map_or("off".to_owned(), |rate| format!("{}/s", ByteSize(rate)))),
+                    ("request_body", if route.buffer_request { "buffer" } else { "stream" }.to_owned()),
+                ],
             ),
-            format!(
-                "head: {}, {} headers, target {}, within {}",
-                ByteSize(bytes(limits.header_bytes)),
-                limits.header_count,
-                ByteSize(bytes(limits.uri_bytes)),
-                HumanDuration(timeouts.request_headers),
+            (
+                "timeouts",
+                vec![
+                    ("request_headers", time(timeouts.request_headers)),
+                    ("request_body", time(route.request_body_timeout)),
+                    ("response_headers", unless_streaming(route.response_headers_timeout)),
+                    ("response_body", unless_streaming(route.response_body_timeout)),
+                    ("total", or_unlimited(route.total_timeout.map(time))),
+                ],
             ),
-            format!(
-                "client: {} connections, {} streams of each HTTP/2 connection",
-                limits.connections_per_ip, limits.h2_streams
+            (
+                "head",
+                vec![
+                    ("header_bytes", size(limits.header_bytes)),
+                    ("header_count", limits.header_count.to_string()),
+                    ("uri_bytes", size(limits.uri_bytes)),
+                ],
+            ),
+            (
+                "client",
+                vec![
+                    ("connections_per_ip", limits.connections_per_ip.to_string()),
+                    ("h2_streams", limits.h2_streams.to_string()),
+                    ("wrong_keys", or_unlimited(limits.wrong_keys.map(|rate| rate.to_string()))),
+                ],
             ),
         ];
-        if route.auth != Auth::None {
-            let wrong = limits.wrong_keys.map_or("unlimited".to_owned(), |rate| rate.to_string());
-            lines.push(format!("wrong keys of the client: {wrong}"));
-        }
-        if let Some(upstream) = self.settings.upstreams.get(route.upstream) {
-            lines.push(format!("upstream: {} connections to each endpoint", upstream.max_connections));
-        }
-        lines
+        all.extend(self.settings.upstreams.get(route.upstream).map(|upstream| {
+            let share = match upstream.client_share {
+                ClientShare::Fair => "three times as many as are free".to_owned(),
+                ClientShare::Most(most) => most.to_string(),
+                ClientShare::Unlimited => "unlimited".to_owned(),
+            };
+            let of_upstream = vec![
+                ("max_connections", upstream.max_connections.to_string()),
+                ("max_connections_per_client", share),
+                ("connect_timeout", time(upstream.connect_timeout)),
+            ];
+            ("upstream", of_upstream)
+        }));
+        all
     }
 }
 
@@ -139,9 +162,21 @@ pub fn text(subject: &Subject<'_>) -> String {
         None => vec!["refused, see the answer below".to_owned()],
     };
     section(&mut out, "target", &target);
-    section(&mut out, "routes", &explanation.candidates.iter().map(|one| candidate(subject, one)).collect::<Vec<_>>());
+    let candidates = &explanation.candidates;
+    let mut routes: Vec<String> = candidates.iter().map(|one| candidate(subject, one)).collect();
+    if let ([Candidate { standing: Standing::Takes, .. }], Some(line)) = (candidates.as_slice(), routes.first_mut()) {
+        line.push_str("; no other route has a matching host and path");
+    }
+    if routes.is_empty() && explanation.target.is_some() && explanation.route.is_none() {
+        routes.push("none has a matching host and path".to_owned());
+    }
+    section(&mut out, "routes", &routes);
     section(&mut out, "credentials", &subject.credentials());
-    section(&mut out, "limits", &subject.limits());
+    let listed = |(subject, limits): &(&str, Vec<(&str, String)>)| {
+        let limits: Vec<String> = limits.iter().map(|(key, limit)| format!("{key} {limit}")).collect();
+        format!("{subject}: {}", limits.join(", "))
+    };
+    section(&mut out, "limits", &subject.limits().iter().map(listed).collect::<Vec<_>>());
     match &explanation.end {
         End::Forwarded(forwarded) => {
             let upstream = format!("{}: {}", forwarded.upstream, forwarded.endpoints.join(", "));
@@ -191,10 +226,14 @@ pub fn json(subject: &Subject<'_>) -> Value {
         "route": explanation.route.as_deref(),
         "credentials": subject.credentials(),
         "caller": explanation.caller.as_ref().and_then(|found| found.as_ref().ok()?.as_deref()).map(caller),
-        "limits": subject.limits(),
+        "limits": subject.limits().into_iter().map(|(subject, limits)| (subject.to_owned(), of_pairs(limits))).collect::<Value>(),
         "forwarded": match &explanation.end { End::Forwarded(forwarded) => forwarded_json(forwarded), _ => Value::Null },
         "refused": match &explanation.end { End::Refused(refused) => refused_json(refused), _ => Value::Null },
     })
+}
+
+fn of_pairs(pairs: Vec<(&'static str, String)>) -> Value {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
 fn forwarded_json(forwarded: &Forwarded) -> Value {
@@ -241,9 +280,7 @@ fn candidate(subject: &Subject<'_>, candidate: &Candidate) -> String {
 
 fn standing(standing: &Standing) -> String {
     match standing {
-        Standing::Takes => {
-            "takes the request: its host is the most specific one, then its path, then its methods".to_owned()
-        }
+        Standing::Takes => "takes the request".to_owned(),
         Standing::Refuses(missing) => format!("would take the request, but {missing}"),
         Standing::OtherMethod => "does not accept the method".to_owned(),
         Standing::MethodListed => "gives way to a route with this host and path that lists the method".to_owned(),
@@ -309,8 +346,4 @@ fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
         }
         _ => text.into_owned(),
     }
-}
-
-fn bytes(length: usize) -> u64 {
-    u64::try_from(length).unwrap_or(u64::MAX)
 }

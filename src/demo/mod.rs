@@ -246,6 +246,20 @@ upstream    = "products"
 [reload]
 watch = true
 
+# Tests run whenever this file is read, and a failing one refuses it. To see why: tokengate explain --test NAME
+[[tests]]
+name     = "products need a token"
+request  = "GET https://localhost/product_api/"
+listener = "public"
+expect   = {{ status = 401, route = "products" }}
+
+[[tests]]
+name     = "products learn who calls"
+request  = "GET https://localhost/product_api/"
+listener = "public"
+as.user  = "alice"
+expect   = {{ upstream = "products", headers = ["X-User-Name: alice"] }}
+
 # As the seed project spells it.
 [routes.products_misspelt]
 path_prefix = "/porduct_api/"

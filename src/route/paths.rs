@@ -40,7 +40,8 @@ impl Paths {
     /// The routes of every pattern that matches `path`, the most specific one first.
     pub(super) fn matching(&self, path: &str) -> impl Iterator<Item = &Routes> {
         // `/a/b` is looked up as `/a/b`, `/a/`, `/a` and `/`, in this order.
-        let shorter = path.rmatch_indices('/').flat_map(|(at, _)| [path.get(..=at), path.get(..at)]).flatten();
+        let with_slash = |at| path.get(..=at).filter(|prefix| prefix.len() < path.len());
+        let shorter = path.rmatch_indices('/').flat_map(move |(at, _)| [with_slash(at), path.get(..at)]).flatten();
         let prefixes = std::iter::once(path).chain(shorter).filter(|prefix| prefix.len() <= self.longest_prefix);
         self.exact.get(path).into_iter().chain(prefixes.filter_map(|prefix| self.prefixes.get(prefix)))
     }

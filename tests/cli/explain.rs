@@ -54,6 +54,8 @@ fn a_refused_request_is_explained_with_its_answer() {
     ] {
         assert!(out.contains(line), "{line}\n{out}");
     }
+    let ended = folder.run("explain GET http://localhost/else --listener plain --scope read");
+    assert!(ended.code == 1 && ended.out.contains("routes       none has a matching host and path\n"), "{ended:?}");
     let ended = folder.run("explain BREW http://localhost/product_api/ --listener plain --scope read --json");
     assert_eq!((ended.code, ended.err.as_str()), (1, ""));
     let said: Value = serde_json::from_str(&ended.out).unwrap();
@@ -61,6 +63,8 @@ fn a_refused_request_is_explained_with_its_answer() {
     let allow = said["refused"]["headers"].as_array().unwrap().iter().find(|pair| pair[0] == "allow").unwrap();
     assert_eq!(allow[1], "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
     assert_eq!(said["routes"][0]["why"], "does not accept the method");
+    // No route takes it, and so none has limits.
+    assert_eq!((&said["route"], said["limits"].as_object().unwrap().len()), (&Value::Null, 0));
     assert_eq!((said["forwarded"].is_null(), &said["listener"]), (true, &Value::from("plain")));
 }
 
@@ -79,6 +83,10 @@ fn users_and_keys_of_the_store_are_looked_up_and_nothing_is_written() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let said: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&said["caller"]["user"], &said["caller"]["user_id"]), (&Value::from("alice"), &Value::from(1)));
+    assert_eq!(
+        (&said["limits"]["body"]["body"], &said["limits"]["head"]["header_count"]),
+        (&"10MiB".into(), &"100".into())
+    );
     let (code, out, err) = explain(&folder, &["--token-stdin"], &format!("{key}\n"));
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert!(out.contains("x-token-id: 1\n") && !out.contains(&key), "{out}");

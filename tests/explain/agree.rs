@@ -3,7 +3,7 @@
 //!
 //! `EXPLAINED=10000 SEED=1 cargo test --test all explain::agree` tries more and other requests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::support::gateway::{listener, plain};
 use crate::support::{Gateway, Origin, PATIENCE, Site, Wire, eventually};
 
 /// Requests by default, and for each configuration.
-const REQUESTS: usize = 1_000;
+const REQUESTS: usize = 2_000;
 const EACH: usize = 25;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -197,7 +197,7 @@ async fn explanations_and_the_gateway_agree() {
     let ports = |name: &str| gateway.listener(name).unwrap().port();
     let look_up = async |key: &TokenKey| gateway.store.tokens.find(key).await.map_err(|_| StoreUnavailable);
     let mut wanted: HashMap<String, (usize, Logged)> = HashMap::new();
-    let (mut ends, mut wrong) = ([0_usize; 3], Vec::new());
+    let (mut outcomes, mut wrong) = (BTreeMap::<&str, usize>::new(), Vec::new());
     let (mut explainer, mut settings) = (None, None);
     for case in 0..count {
         if case % EACH == 0 {
@@ -208,7 +208,7 @@ async fn explanations_and_the_gateway_agree() {
                 })
                 .await
                 .unwrap();
-            explainer = Some(Explainer::new(settings.as_ref().unwrap(), gateway.clock()).unwrap());
+            explainer = Some(Explainer::new(settings.as_ref().unwrap(), gateway.clock().now()).unwrap());
         }
         let (explainer, settings) = (explainer.as_ref().unwrap(), settings.as_ref().unwrap());
         let request = request(&mut dice, &keys, &ports, HERE);
@@ -224,11 +224,7 @@ async fn explanations_and_the_gateway_agree() {
             End::Answered => None,
             End::Refused(refused) => Some(refused.outcome.code()),
         };
-        ends[match &explained.explanation.end {
-            End::Forwarded(_) => 0,
-            End::Answered => 1,
-            End::Refused(_) => 2,
-        }] += 1;
+        *outcomes.entry(outcome.unwrap_or("answered")).or_default() += 1;
         if let Some(id) = sent.as_ref().and_then(|(_, fields)| fields.get("x-request-id")) {
             wanted.insert(id.to_str().unwrap().to_owned(), (case, (route, outcome)));
         }
@@ -240,8 +236,8 @@ async fn explanations_and_the_gateway_agree() {
         assert!(wrong.len() < 3, "seed {seed}:\n{}", wrong.join("\n\n"));
     }
     assert!(wrong.is_empty(), "seed {seed}:\n{}", wrong.join("\n\n"));
-    // A test in which nearly everything is refused would say little.
-    assert!(ends[0] > count / 5 && ends[1] > count / 200 && ends[2] > count / 4, "{ends:?}");
+    // A test in which nearly everything is refused, or for one reason, would say little.
+    assert!(outcomes["forwarded"] > count / 6 && outcomes.len() >= 18, "{outcomes:?}");
     let what = format!("the log has the {} requests", wanted.len());
     eventually(PATIENCE, &what, || async {
         let log = logged(&gateway.log.text());

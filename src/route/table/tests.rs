@@ -199,3 +199,54 @@ fn one_public_route_means_not_all_protected() {
     open.auth = Auth::Optional;
     assert!(!RouteTable::build(vec![route("- /a"), open]).all_protected());
 }
+
+#[test]
+fn candidates_are_all_routes_that_match_host_and_path_and_the_found_one_is_in_the_first_group() {
+    let table = table(&[
+        "api.test /v1/",
+        "api.test /v1/ POST",
+        "api.test /",
+        "api.test /v1/x$",
+        "*.test /v1/",
+        "- /v1/",
+        "- /v2/",
+        "else.test /v1/",
+    ]);
+    let all: [(&str, &str, &[&[&str]]); 5] = [
+        (
+            "api.test",
+            "/v1/x",
+            &[
+                &["api.test /v1/x$"],
+                &["api.test /v1/", "api.test /v1/ POST"],
+                &["api.test /"],
+                &["*.test /v1/"],
+                &["- /v1/"],
+            ],
+        ),
+        (
+            "API.test.:8443",
+            "/v1/y",
+            &[&["api.test /v1/", "api.test /v1/ POST"], &["api.test /"], &["*.test /v1/"], &["- /v1/"]],
+        ),
+        ("api.test", "/v2/", &[&["api.test /"], &["- /v2/"]]),
+        ("other", "/%761/y", &[&["- /v1/"]]),
+        ("other", "/", &[]),
+    ];
+    for (host, path, wanted) in all {
+        for method in ["GET", "POST", "BREW"] {
+            let head = Request::builder().method(method).uri(path).header(HOST, host).body(()).unwrap().into_parts().0;
+            let peer = Peer::plain("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+            let target = Target::read(&head, 8192, &peer).unwrap();
+            let groups = table.candidates(&target);
+            let names: Vec<Vec<&str>> =
+                groups.iter().map(|group| group.iter().map(|route| &*route.settings.name).collect()).collect();
+            assert_eq!(names, wanted.iter().map(|group| group.to_vec()).collect::<Vec<_>>(), "{host} {path}");
+            match table.find(&target) {
+                Ok(route) => assert!(groups[0].iter().any(|one| one.index == route.index), "{method} {host} {path}"),
+                Err(NoRoute::Method { .. }) => assert!(groups[0].iter().all(|one| !one.takes(target.method()))),
+                Err(other) => assert_eq!((other, groups.len()), (NoRoute::NotFound, 0)),
+            }
+        }
+    }
+}
