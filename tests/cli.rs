@@ -113,6 +113,22 @@ fn key_of(line: &str, user: &str) -> String {
 }
 
 #[test]
+fn the_effective_configuration_and_the_schema_are_printed() {
+    let folder = Folder::new();
+    let printed = folder.say("config");
+    assert!(printed.contains("timeout = \"1m\""), "{printed}");
+    assert!(printed.contains("# gateway.toml:") && printed.contains("# default"), "{printed}");
+    assert_eq!(folder.say("config --effective"), printed);
+    let tables = folder.json("config --json");
+    assert_eq!(tables["tables"][0]["values"][0]["key"], "version");
+    assert_eq!(folder.json("schema"), tokengate::config::schema());
+    let faulty = Folder::with(&CONFIG.replace("plaintext", "plaintxt"));
+    let ended = faulty.run("config");
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{ended:?}");
+    assert!(ended.err.contains("did you mean `plaintext`?"), "{ended:?}");
+}
+
+#[test]
 fn wrong_usage_exits_with_2_and_shows_the_usage() {
     let folder = Folder::new();
     for line in [

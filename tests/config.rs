@@ -9,7 +9,7 @@ mod refused_login;
 mod refused_pem;
 mod refused_routes;
 mod refused_tests;
-mod schema;
+pub(crate) mod schema;
 mod secret_files;
 
 use std::collections::BTreeSet;

@@ -108,6 +108,8 @@ async fn the_product_service_gets_the_callers_identity_and_never_the_token_or_fo
 async fn a_second_demo_in_the_same_folder_keeps_users_tokens_and_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let first = start(dir.path(), FREE).await.unwrap();
+    let configuration = fs::read_to_string(dir.path().join("gateway.toml")).unwrap();
+    assert_eq!(crate::config::schema::complaints(&configuration), [""; 0]);
     let keys = (first.alice.expose().to_owned(), first.admin.expose().to_owned());
     let authority = fs::read(&first.ca_file).unwrap();
     first.stop().await;

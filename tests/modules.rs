@@ -98,6 +98,31 @@ fn allowed_code_is_not_reported() {
     }
 }
 
+#[test]
+fn the_files_of_the_configuration_import_one_another_in_one_direction() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let mut sources = Vec::new();
+    read_sources(&root, &root, &mut sources);
+    // Names of `settings` are those of the tables, and `mod` puts all parts together.
+    sources.retain(|source| !matches!(source.path.as_str(), "mod.rs" | "settings.rs"));
+    let mut imports: Vec<(String, Vec<String>)> = Vec::new();
+    for source in &sources {
+        let code = without_tests(&blank(&source.text));
+        let depth = source.path.split('/').count() - usize::from(source.path.ends_with("/mod.rs"));
+        let names = [heads(&code, &"super::".repeat(depth)), heads(&code, "crate::config::")].concat();
+        let part = source.path.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        imports.push((part.clone(), names.into_iter().map(|(_, name)| name).filter(|name| *name != part).collect()));
+    }
+    assert!(imports.len() > 30, "too little was read");
+    // What imports only what was taken away before is taken away; a circle stays.
+    while let Some(at) =
+        imports.iter().position(|(_, names)| names.iter().all(|name| imports.iter().all(|(part, _)| part != name)))
+    {
+        imports.remove(at);
+    }
+    assert!(imports.is_empty(), "these import one another in a circle: {imports:#?}");
+}
+
 fn read_sources(root: &Path, folder: &Path, into: &mut Vec<Source>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

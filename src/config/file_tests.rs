@@ -202,7 +202,7 @@ pub(super) fn read(root: &Table<'_>, routes: &[Route], login: Option<&Login>, up
 
 fn test(table: &Table<'_>, routes: &[&str], upstreams: &[&str]) -> Option<FileTest> {
     let name = table.key("name").required("add `name = \"…\"`: what this test is about");
-    let request = table.key("request").required("add `request = \"GET https://HOST/PATH\"`").secret(Secrecy::Query);
+    let request = table.key("request").required("add `request = \"GET https://HOST/PATH\"`").secret(Secrecy::Request);
     let sample = |read: Result<SampleRequest, BadSample>| read.map_err(|bad| Fault::new(bad.to_string(), bad.mend()));
     let (line, read) = (table.place(), request.parse(|text| sample(SampleRequest::parse(text))));
     let (name, headers) = (name.text(), headers(&table.key("headers").secret(Secrecy::Header)));

@@ -14,8 +14,8 @@ pub(super) enum Secrecy {
     Url,
     /// The value of a header line, if its name is that of a credential.
     Header,
-    /// The value of a query parameter, if its name is that of a credential.
-    Query,
+    /// The user in the URL of a request, and values of query parameters whose name is that of a credential.
+    Request,
     /// The whole text.
     Whole,
 }
@@ -56,16 +56,22 @@ impl Secrecy {
                 Some((name, _)) if is_credential(name) => format!("{name}: {HIDDEN}"),
                 _ => text.to_owned(),
             },
-            Secrecy::Query => match text.split_once('?') {
-                Some((path, query)) => {
-                    let parameters: Vec<Cow<'_, str>> = query.split('&').map(parameter).collect();
-                    format!("{path}?{}", parameters.join("&"))
-                }
-                None => text.to_owned(),
-            },
+            Secrecy::Request => without_user(text),
             Secrecy::Whole => HIDDEN.to_owned(),
         }
     }
+}
+
+/// A request without a user in its URL and without the values of such query parameters.
+fn without_user(request: &str) -> String {
+    let (url, query) = request.split_once('?').map_or((request, None), |(url, query)| (url, Some(query)));
+    let url = match url.split_once("://").and_then(|(before, rest)| Some((before, rest.rsplit_once('@')?.1))) {
+        Some((before, place)) => format!("{before}://{HIDDEN}@{place}"),
+        None => url.to_owned(),
+    };
+    let Some(query) = query else { return url };
+    let parameters: Vec<Cow<'_, str>> = query.split('&').map(parameter).collect();
+    format!("{url}?{}", parameters.join("&"))
 }
 
 fn parameter(text: &str) -> Cow<'_, str> {

@@ -13,7 +13,7 @@ use crate::support::python::{CLIENTS, output};
 static SCHEMA: LazyLock<Value> = LazyLock::new(config::schema);
 
 /// What the schema finds wrong with a file.
-pub(super) fn complaints(text: &str) -> Vec<String> {
+pub(crate) fn complaints(text: &str) -> Vec<String> {
     let table: toml::Table = text.parse().unwrap();
     let mut found = Vec::new();
     check(&SCHEMA, &serde_json::to_value(table).unwrap(), "", &mut found);

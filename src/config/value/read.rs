@@ -219,10 +219,11 @@ impl<'d> Key<'d> {
 
     /// A list of such words.
     pub(in crate::config) fn choices<T: Copy + PartialEq>(&self, words: &[(&'static str, T)], default: &[T]) -> Vec<T> {
-        let chosen = words.iter().filter(|(_, value)| default.contains(value)).map(|(word, _)| Value::from(*word));
-        let chosen: Vec<Value> = chosen.collect();
-        let chosen = Some(chosen).filter(|chosen| !chosen.is_empty());
-        self.note(|| (Kind::List(Box::new(Kind::Words(all(words)))), chosen.map(Value::from)));
+        self.note(|| {
+            let chosen = words.iter().filter(|(_, value)| default.contains(value)).map(|(word, _)| Value::from(*word));
+            let chosen = Some(chosen.collect::<Vec<_>>()).filter(|chosen| !chosen.is_empty());
+            (Kind::List(Box::new(Kind::Words(all(words)))), chosen.map(Value::from))
+        });
         let listed = self.members().map(|list| list.iter().filter_map(|member| member.word_in(words)).collect());
         listed.filter(|list: &Vec<T>| !list.is_empty()).unwrap_or_else(|| default.to_vec())
     }
