@@ -42,7 +42,7 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
             "pattern" => value.as_str().is_none_or(|text| Regex::new(rule.as_str().unwrap()).unwrap().is_match(text)),
             "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
             "maximum" => value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
-            "minItems" => value.as_array().is_none_or(|list| list.len() >= 1),
+            "minItems" => value.as_array().is_none_or(|list| !list.is_empty()),
             "uniqueItems" => value
                 .as_array()
                 .is_none_or(|list| list.iter().enumerate().all(|(index, member)| !list[..index].contains(member))),

@@ -5,15 +5,18 @@
 //! (docs/decisions/0029).
 
 use crate::config::settings::{Columns, Ignored};
+use crate::store::sql::row;
 
-/// A column as the database describes it.
-#[derive(Clone, sqlx::FromRow)]
-pub(super) struct Column {
-    pub(super) name: String,
-    /// Its declared type with its width, such as `varchar(40)`.
-    pub(super) kind: String,
-    /// Not 0: a new row must provide a value.
-    pub(super) needed: i64,
+row! {
+    /// A column as the database describes it.
+    #[derive(Clone)]
+    pub(super) struct Column {
+        pub(super) name: String,
+        /// Its declared type with its width, such as `varchar(40)`.
+        pub(super) kind: String,
+        /// Not 0: a new row must provide a value.
+        pub(super) needed: i64,
+    }
 }
 
 /// The type of a column, as far as it matters here.

@@ -11,6 +11,7 @@ use super::dialect::Dialect;
 use super::values::{InvalidValue, computed, truth, written};
 use crate::clock::Timestamp;
 use crate::config::settings::Columns;
+use crate::store::sql::row;
 use crate::token::{Networks, Restrictions};
 
 /// Separator between the values of several flags.
@@ -40,13 +41,15 @@ struct ConfiguredColumn {
     told: AtomicBool,
 }
 
-/// The additional columns of a row of the token table.
-#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
-pub(super) struct ExtraColumns {
-    expires: Option<String>,
-    token_flags: String,
-    write_enabled: String,
-    networks: Option<String>,
+row! {
+    /// The additional columns of a row of the token table.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct ExtraColumns {
+        expires: Option<String>,
+        token_flags: String,
+        write_enabled: String,
+        networks: Option<String>,
+    }
 }
 
 /// The restrictions that follow from them.

@@ -6,45 +6,46 @@ use super::meaning::{ExtraColumns, Limits, Meanings};
 use crate::clock::Timestamp;
 use crate::identity::{MAX_VALUE, encode};
 use crate::store::error::broken;
+use crate::store::sql::row;
 use crate::store::{StoreError, TokenDetails, TokenKind, User};
 use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenKey, TokenRecord,
 };
 
-/// A token with its owner and one group of the owner.
-#[derive(sqlx::FromRow)]
-pub(super) struct TokenRow {
-    token_id: i64,
-    token_key: String,
-    created: Option<i64>,
-    #[sqlx(flatten)]
-    facts: ExtraColumns,
-    #[sqlx(flatten)]
-    owner: OwnerRow,
+row! {
+    /// A token with its owner and one group of the owner.
+    pub(super) struct TokenRow {
+        token_id: i64,
+        token_key: String,
+        created: Option<i64>,
+        ..facts: ExtraColumns,
+        ..owner: OwnerRow,
+    }
 }
 
-/// A user with one group.
-#[derive(sqlx::FromRow)]
-pub(super) struct UserRow {
-    #[sqlx(flatten)]
-    owner: OwnerRow,
-    password: String,
-    first_name: String,
-    last_name: String,
-    staff: i64,
-    superuser: i64,
-    joined: Option<i64>,
-    last_login: Option<i64>,
+row! {
+    /// A user with one group.
+    pub(super) struct UserRow {
+        password: String,
+        first_name: String,
+        last_name: String,
+        staff: i64,
+        superuser: i64,
+        joined: Option<i64>,
+        last_login: Option<i64>,
+        ..owner: OwnerRow,
+    }
 }
 
-#[derive(sqlx::FromRow)]
-struct OwnerRow {
-    user_id: i64,
-    user_name: String,
-    email: Option<String>,
-    active: i64,
-    user_flags: String,
-    group_name: Option<String>,
+row! {
+    struct OwnerRow {
+        user_id: i64,
+        user_name: String,
+        email: Option<String>,
+        active: i64,
+        user_flags: String,
+        group_name: Option<String>,
+    }
 }
 
 /// A token as Django stores it: with the plain key.

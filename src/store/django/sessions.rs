@@ -14,6 +14,7 @@ use super::rows::{Person, check_fits};
 use super::{DjangoStore, statement};
 use crate::clock::Timestamp;
 use crate::store::session::SessionStore;
+use crate::store::sql::row;
 use crate::store::{AccountError, Password, StoreError, TokenEvent};
 use crate::token::{
     AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenFormat, TokenId, TokenKey, TokenRecord,
@@ -25,11 +26,12 @@ const MARK: &str = "tokengate:1:";
 /// The length of a row's key: the width of Django's column.
 const WIDTH: usize = 40;
 
-/// A row of the table; Django or the gateway wrote it.
-#[derive(sqlx::FromRow)]
-pub(super) struct SessionRow {
-    kept: String,
-    expires: Option<i64>,
+row! {
+    /// A row of the table; Django or the gateway wrote it.
+    pub(super) struct SessionRow {
+        kept: String,
+        expires: Option<i64>,
+    }
 }
 
 /// The data of a session of the gateway.

@@ -7,7 +7,7 @@ use super::database::DjangoDatabase;
 use super::dialect::Dialect;
 use crate::config::settings::Django;
 use crate::store::StoreError;
-use crate::store::sql::Statement;
+use crate::store::sql::{Statement, row};
 
 const SCRIPT: &str = include_str!("triggers.sql");
 
@@ -37,20 +37,21 @@ struct Wanted {
     tells_column: bool,
 }
 
-/// A trigger of the database, with its function.
-#[derive(sqlx::FromRow)]
-struct Found {
-    name: String,
-    enabled: String,
-    arguments: String,
-    kind: i64,
-    /// The columns that it is restricted to.
-    columns: String,
-    when: String,
-    function: String,
-    body: String,
-    language: String,
-    settings: String,
+row! {
+    /// A trigger of the database, with its function.
+    struct Found {
+        name: String,
+        enabled: String,
+        arguments: String,
+        kind: i64,
+        /// The columns that it is restricted to.
+        columns: String,
+        when: String,
+        function: String,
+        body: String,
+        language: String,
+        settings: String,
+    }
 }
 
 const ROW: i64 = 1;

@@ -8,7 +8,7 @@ mod errors;
 mod feed;
 mod server;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -21,10 +21,16 @@ use self::server::{NoEncoding, PostgresServer};
 use crate::config::settings;
 use crate::store::error::unavailable;
 use crate::store::pool::{Lease, Pool};
-use crate::store::sql::{Change, Database, Row, Statement, apply};
+use crate::store::sql::{Change, Database, Row, Statement, apply, migrations};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/postgres");
+static MIGRATIONS: LazyLock<Migrator> = migrations! { "postgres":
+    1 "users and tokens" "0001_users_and_tokens"
+    2 "sessions" "0002_sessions"
+    3 "directory" "0003_directory"
+    4 "audit by name" "0004_audit_by_name"
+    5 "imported" "0005_imported"
+};
 
 /// Begins a change with the schema's lock. Each statement sees what was committed before it, so statements after the
 /// wait for the lock see what was committed during the wait.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
@@ -17,19 +17,20 @@ const SWEEP: u64 = 10_000;
 
 const COLUMNS: &str = "at, actor_id, actor, via, from_address, act, detail, user_id, user_name, token_id";
 
-#[derive(sqlx::FromRow)]
-struct EntryRow {
-    id: i64,
-    at: i64,
-    actor_id: Option<i64>,
-    actor: String,
-    via: String,
-    from_address: String,
-    act: String,
-    user_id: Option<i64>,
-    user_name: String,
-    token_id: Option<i64>,
-    detail: String,
+row! {
+    struct EntryRow {
+        id: i64,
+        at: i64,
+        actor_id: Option<i64>,
+        actor: String,
+        via: String,
+        from_address: String,
+        act: String,
+        user_id: Option<i64>,
+        user_name: String,
+        token_id: Option<i64>,
+        detail: String,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

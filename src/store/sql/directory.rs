@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use aws_lc_rs::digest;
 use sqlx::AssertSqlSafe;
+use sqlx::{ColumnIndex, Decode, FromRow, Type};
 
 use super::draft::{Draft, Sorting};
 use super::rows::{TokenRow, UserRow};
@@ -25,12 +26,25 @@ const MAX_SELECTIVE: usize = 2_000;
 const LAST: &str = "\u{10FFFF}";
 
 /// A row with its sort key.
-#[derive(sqlx::FromRow)]
 struct Sorted<E> {
     sort_text: String,
     sort_number: i64,
-    #[sqlx(flatten)]
     row: E,
+}
+
+impl<'r, R: sqlx::Row, E: FromRow<'r, R>> FromRow<'r, R> for Sorted<E>
+where
+    &'static str: ColumnIndex<R>,
+    String: Decode<'r, R::Database> + Type<R::Database>,
+    i64: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Sorted<E>, sqlx::Error> {
+        Ok(Sorted {
+            sort_text: row.try_get("sort_text")?,
+            sort_number: row.try_get("sort_number")?,
+            row: E::from_row(row)?,
+        })
+    }
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Actor, Changes, Cursor, StoreError, TokenEvent, TokenFeed, TokenStore};
@@ -17,14 +17,15 @@ const PAGE: i64 = 1_000;
 /// Maximum number of entries that one transaction deletes, so that other writers do not wait long.
 const SWEEP: u64 = 10_000;
 
-/// A row of the change log, with the oldest and the newest id.
-#[derive(sqlx::FromRow)]
-struct Entry {
-    oldest: i64,
-    newest: i64,
-    id: Option<i64>,
-    digest: Option<Vec<u8>>,
-    user_id: Option<i64>,
+row! {
+    /// A row of the change log, with the oldest and the newest id.
+    struct Entry {
+        oldest: i64,
+        newest: i64,
+        id: Option<i64>,
+        digest: Option<Vec<u8>>,
+        user_id: Option<i64>,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::rows::TokenRow;
-use super::{Change, Database, SqlStore, Statement, detail};
+use super::{Change, Database, SqlStore, Statement, detail, row};
 use crate::clock::Timestamp;
 use crate::identity::MAX_VALUE;
 use crate::store::error::broken;
@@ -22,13 +22,14 @@ use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRec
 /// Maximum length of a token name.
 const MAX_NAME: usize = 100;
 
-/// A login token that is not revoked.
-#[derive(sqlx::FromRow)]
-pub(super) struct Login {
-    id: i64,
-    digest: Vec<u8>,
-    sealed: Option<Vec<u8>>,
-    expires: Option<i64>,
+row! {
+    /// A login token that is not revoked.
+    pub(super) struct Login {
+        id: i64,
+        digest: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+        expires: Option<i64>,
+    }
 }
 
 /// A token to insert.

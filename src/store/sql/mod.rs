@@ -45,8 +45,8 @@ use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
 pub(super) use self::read::{Read, parted};
-pub(super) use self::schema::{LostKey, apply, is_prepared, prepare};
-pub(super) use self::statement::{Argument, Row, Statement};
+pub(super) use self::schema::{LostKey, apply, is_prepared, migrations, prepare};
+pub(super) use self::statement::{Argument, Row, Statement, row};
 
 /// All traits over one database, acting for one actor.
 pub(super) struct SqlStore<D> {

@@ -2,7 +2,7 @@
 //!
 //! Every value is validated: an invalid row makes the query fail, and never makes a token valid.
 
-use super::{Read, Row, parted};
+use super::{Read, Row, parted, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{Batch, StoreError, TokenDetails, TokenKind, Unreadable, User};
@@ -10,42 +10,44 @@ use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord,
 };
 
-/// A row of the view `token_details`.
-#[derive(sqlx::FromRow)]
-pub(super) struct TokenRow {
-    id: i64,
-    digest: Vec<u8>,
-    hint: String,
-    kind: String,
-    name: String,
-    scopes: String,
-    created: i64,
-    expires: Option<i64>,
-    revoked: Option<i64>,
-    last_used: Option<i64>,
-    exposed: Option<i64>,
-    user_id: i64,
-    owner_name: String,
-    owner_email: String,
-    owner_active: bool,
-    owner_groups: String,
+row! {
+    /// A row of the view `token_details`.
+    pub(super) struct TokenRow {
+        id: i64,
+        digest: Vec<u8>,
+        hint: String,
+        kind: String,
+        name: String,
+        scopes: String,
+        created: i64,
+        expires: Option<i64>,
+        revoked: Option<i64>,
+        last_used: Option<i64>,
+        exposed: Option<i64>,
+        user_id: i64,
+        owner_name: String,
+        owner_email: String,
+        owner_active: bool,
+        owner_groups: String,
+    }
 }
 
-/// A row of the view `user_details`.
-#[derive(sqlx::FromRow)]
-pub(super) struct UserRow {
-    id: i64,
-    name: String,
-    email: String,
-    first_name: String,
-    last_name: String,
-    password: String,
-    active: bool,
-    staff: bool,
-    superuser: bool,
-    created: i64,
-    last_login: Option<i64>,
-    group_names: String,
+row! {
+    /// A row of the view `user_details`.
+    pub(super) struct UserRow {
+        id: i64,
+        name: String,
+        email: String,
+        first_name: String,
+        last_name: String,
+        password: String,
+        active: bool,
+        staff: bool,
+        superuser: bool,
+        created: i64,
+        last_login: Option<i64>,
+        group_names: String,
+    }
 }
 
 /// The error for an invalid row.

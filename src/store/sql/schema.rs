@@ -75,6 +75,25 @@ pub(in crate::store) async fn is_prepared<D: Database>(
     if version.is_some_and(|version| version >= D::newest_migration()) { Ok(()) } else { Err(not_prepared()) }
 }
 
+/// The migrations of a database, in their order, from the files of a folder below `migrations/`. The macro of the library
+/// reads the folder itself, but brings a second build of all database drivers.
+macro_rules! migrations {
+    ($folder:literal: $($version:literal $description:literal $file:literal)+) => {
+        std::sync::LazyLock::new(|| {
+            sqlx::migrate::Migrator::with_migrations(vec![$(sqlx::migrate::Migration::new(
+                $version,
+                $description.into(),
+                sqlx::migrate::MigrationType::Simple,
+                sqlx::SqlSafeStr::into_sql_str(include_str!(concat!(
+                    env!("CARGO_MANIFEST_DIR"), "/src/store/migrations/", $folder, "/", $file, ".sql"
+                ))),
+                false,
+            )),+])
+        })
+    };
+}
+pub(in crate::store) use migrations;
+
 /// Applies the missing migrations, within the caller's transaction.
 pub(in crate::store) async fn apply<C: Migrate>(
     connection: &mut C,
@@ -139,4 +158,24 @@ async fn forget_sealed<C: Change>(change: &mut C) -> Result<(), StoreError> {
     change.execute(Statement::new("UPDATE tokens SET sealed = NULL")).await?;
     change.execute(Statement::new("DELETE FROM meta WHERE name = $1").bind(CHECK_VALUE)).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::store::postgres::PostgresDatabase;
+    use crate::store::sql::Database;
+    use crate::store::sqlite::SqliteDatabase;
+
+    #[test]
+    fn every_file_is_a_migration() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
+        let newest =
+            [("sqlite", SqliteDatabase::newest_migration()), ("postgres", PostgresDatabase::newest_migration())];
+        for (name, newest) in newest {
+            let files = std::fs::read_dir(folder.join(name)).unwrap().count();
+            assert_eq!(i64::try_from(files).unwrap(), newest, "{name}");
+        }
+    }
 }

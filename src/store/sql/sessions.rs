@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::ledger::written_id;
 use super::rows::groups;
-use super::{Change, Database, SqlStore, Statement};
+use super::{Change, Database, SqlStore, Statement, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::session::SessionStore;
@@ -22,17 +22,18 @@ use crate::token::{
 /// Maximum number of sessions of one user; a further one ends the oldest.
 const MAX_PER_USER: i64 = 50;
 
-#[derive(sqlx::FromRow)]
-struct SessionRow {
-    id: i64,
-    digest: Vec<u8>,
-    created: i64,
-    expires: i64,
-    user_id: i64,
-    name: String,
-    email: String,
-    active: bool,
-    group_names: String,
+row! {
+    struct SessionRow {
+        id: i64,
+        digest: Vec<u8>,
+        created: i64,
+        expires: i64,
+        user_id: i64,
+        name: String,
+        email: String,
+        active: bool,
+        group_names: String,
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -19,6 +19,36 @@ pub(in crate::store) enum Argument {
     Truth(bool),
 }
 
+/// Declares a type that is read from a row: each field from the column of its name, and each field after `..` from the
+/// columns of its type. The macro of the library does the same, but brings a second build of all database drivers.
+macro_rules! row {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident {
+        $($(#[$note:meta])* $shown:vis $field:ident: $kind:ty,)*
+        $(.. $part:ident: $columns:ty,)*
+    }) => {
+        $(#[$attribute])*
+        $visibility struct $name {
+            $($(#[$note])* $shown $field: $kind,)*
+            $($part: $columns,)*
+        }
+
+        impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for $name
+        where
+            &'static str: sqlx::ColumnIndex<R>,
+            $($kind: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
+            $($columns: sqlx::FromRow<'r, R>,)*
+        {
+            fn from_row(row: &'r R) -> Result<$name, sqlx::Error> {
+                Ok($name {
+                    $($field: row.try_get(stringify!($field))?,)*
+                    $($part: sqlx::FromRow::from_row(row)?,)*
+                })
+            }
+        }
+    };
+}
+pub(in crate::store) use row;
+
 /// A row type that every database supports.
 pub(in crate::store) trait Row:
     for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, MySqlRow> + Send + Unpin + 'static

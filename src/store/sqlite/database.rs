@@ -8,6 +8,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -18,10 +19,17 @@ use tokio::sync::watch;
 use super::feed::SqliteFeed;
 use crate::config::settings;
 use crate::store::error::{broken, unavailable};
-use crate::store::sql::{Change, Database, Row, Statement, apply};
+use crate::store::sql::{Change, Database, Row, Statement, apply, migrations};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations/sqlite");
+static MIGRATIONS: LazyLock<Migrator> = migrations! { "sqlite":
+    1 "users and tokens" "0001_users_and_tokens"
+    2 "change log by time" "0002_change_log_by_time"
+    3 "sessions" "0003_sessions"
+    4 "directory" "0004_directory"
+    5 "audit by name" "0005_audit_by_name"
+    6 "imported" "0006_imported"
+};
 
 /// SQLite's result code for "another connection has the lock".
 const BUSY: u32 = 5;
