@@ -12,6 +12,7 @@ use http::HeaderMap;
 use rustls::ClientConfig;
 use tokengate::app::explain::{Caller, Explained, Explainer};
 use tokengate::cache::StoreUnavailable;
+use tokengate::config::Settings;
 use tokengate::config::settings::{ExposedToken, ListenerRole, Plaintext, SampleRequest};
 use tokengate::gateway::explanation::End;
 use tokengate::store::{NewUser, Password};
@@ -21,7 +22,8 @@ use tokio::net::TcpStream;
 use super::draw::{Dice, Keys, configuration, placed, request};
 use crate::support::client::{Tls, connect};
 use crate::support::gateway::{listener, plain};
-use crate::support::{Gateway, Origin, PATIENCE, Site, Wire, eventually};
+use crate::support::http2::H2;
+use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually};
 
 /// Requests by default, and for each configuration.
 const REQUESTS: usize = 2_000;
@@ -142,7 +144,7 @@ fn differences(
     explained: &Explained,
     sent: &Option<(u16, HeaderMap)>,
     seen: Option<&crate::support::origin::Request>,
-    buffered: bool,
+    without_framing: bool,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut compare = |what: &str, explained: String, happened: String| {
@@ -158,7 +160,7 @@ fn differences(
             compare("method", forwarded.request.method().to_string(), seen.method.clone());
             compare("target", forwarded.request.uri().to_string(), seen.target.clone());
             // The length of a buffered body is known when it is complete.
-            let framing: &[&str] = if buffered { &["content-length", "transfer-encoding"] } else { &[] };
+            let framing: &[&str] = if without_framing { &["content-length", "transfer-encoding"] } else { &[] };
             let latin = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
             let told = forwarded.request.headers().iter().map(|(name, value)| (name.as_str(), latin(value.as_bytes())));
             let came = seen.fields.0.iter().map(|(name, value)| (name.as_str(), value.clone()));
@@ -250,4 +252,64 @@ async fn explanations_and_the_gateway_agree() {
         assert_eq!(logged_route.as_deref(), route.as_deref(), "seed {seed}, case {case}");
         assert!(outcome.is_none_or(|outcome| outcome == logged_outcome), "seed {seed}, case {case}: {logged_outcome}");
     }
+}
+
+/// The same request over HTTP/2, if it can be sent so.
+fn over_http2(request: &SampleRequest) -> Option<Ask> {
+    let of_connection = ["connection", "keep-alive", "te", "transfer-encoding", "upgrade", "host", "content-length"];
+    let uri = format!("https://localhost{}", request.target);
+    if !request.target.starts_with('/') || uri.parse::<http::Uri>().is_err() {
+        return None;
+    }
+    let mut ask = Ask::new(&request.method, &request.target);
+    for line in &request.headers {
+        let (name, value) = line.split_once(':').unwrap();
+        if name.contains(' ') || of_connection.contains(&name.to_ascii_lowercase().as_str()) {
+            return None;
+        }
+        ask = ask.field(name, value.trim());
+    }
+    Some(ask)
+}
+
+#[tokio::test]
+async fn explanations_hold_for_http2_too() {
+    let (seed, count) = (number("SEED", 1), usize::try_from(number("EXPLAINED", 2_000)).unwrap() / 4);
+    let mut dice = Dice(seed);
+    let origin = Origin::answering("ok").await;
+    let gateway = gateway(&origin).await;
+    let keys = keys(&gateway).await;
+    let ports = |name: &str| gateway.listener(name).unwrap().port();
+    let look_up = async |key: &TokenKey| gateway.store.tokens.find(key).await.map_err(|_| StoreUnavailable);
+    let (mut asked, mut forwarded) = (0, 0);
+    for _ in 0..count.div_ceil(EACH) {
+        let mut settings = None;
+        let next = |next: &mut Settings| {
+            configuration(&mut dice, next);
+            // Pseudo-headers are not counted, and the line with the host of HTTP/1.1 is.
+            next.limits.header_count = 100;
+            settings = Some(placed(next, &ports));
+        };
+        gateway.reload(next).await.unwrap();
+        let settings = settings.unwrap();
+        let explainer = Explainer::new(&settings, gateway.clock().now()).unwrap();
+        let mut connection = H2::open(&gateway).await;
+        for _ in 0..EACH {
+            let drawn = request(&mut dice, &keys, &ports, HERE);
+            let Some(ask) = over_http2(&drawn) else { continue };
+            let (authority, listener) = ("localhost".to_owned(), Some("public".to_owned()));
+            let sample = SampleRequest { secure: true, authority, listener, ..drawn };
+            let explained = explainer.explain(&sample, &Caller::Bare, &look_up).await.unwrap();
+            let before = origin.count();
+            let answer = connection.ask(&ask).await;
+            let seen = (origin.count() > before).then(|| origin.last());
+            let pairs = answer.fields.0.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let sent = Some((answer.status, pairs.collect()));
+            // The client library says `Content-Length: 0` where HTTP/1.1 says nothing.
+            let different = differences(&explained, &sent, seen.as_ref(), true);
+            assert!(different.is_empty(), "seed {seed}: {sample:#?}\n{different:#?}");
+            (asked, forwarded) = (asked + 1, forwarded + usize::from(seen.is_some()));
+        }
+    }
+    assert!(asked > count / 3 && forwarded > count / 12, "{asked} asked, {forwarded} forwarded");
 }
