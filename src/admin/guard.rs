@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::timeout;
 
-use super::pages;
+use super::reply;
 use crate::config::settings;
 
 /// Timeout of a response; it includes password hashing.
@@ -81,7 +81,7 @@ pub(super) async fn own_pages_only(request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD) || is_ours {
         next.run(request).await
     } else {
-        pages::forbidden()
+        reply::forbidden()
     }
 }
 

@@ -17,7 +17,9 @@ mod internal;
 pub mod monitor;
 mod pages;
 mod record;
+mod reply;
 mod session;
+mod text;
 mod visit;
 
 use std::sync::Arc;
@@ -67,16 +69,16 @@ impl Application {
         let settings = Arc::new(self.settings.clone());
         let guard = Guard {
             settings: Arc::clone(&settings),
-            not_found: pages::not_found,
-            forbidden: pages::forbidden,
-            too_slow: pages::too_slow,
+            not_found: reply::not_found,
+            forbidden: reply::forbidden,
+            too_slow: reply::too_slow,
         };
         let of_api =
             Guard { settings, not_found: api::no_such_path, forbidden: api::forbidden, too_slow: api::too_slow };
         let app = Arc::new(self);
         let pages = pages::routes()
-            .fallback(async || pages::not_found())
-            .method_not_allowed_fallback(pages::not_allowed)
+            .fallback(async || reply::not_found())
+            .method_not_allowed_fallback(reply::not_allowed)
             .layer(from_fn(guard::own_pages_only))
             .layer(from_fn_with_state(Arc::clone(&app), pages::framed))
             .with_state(app);

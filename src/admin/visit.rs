@@ -17,7 +17,7 @@ use super::operations::{Acting, Caller, OperationError, Rights};
 use super::record::CallerSlot;
 use super::server::Client;
 use super::session::Notice;
-use super::{Application, pages};
+use super::{Application, reply};
 use crate::auth::{CsrfSecret, cookies};
 use crate::clock::Timestamp;
 use crate::store::Via;
@@ -62,13 +62,13 @@ impl Visit {
     /// Redirects to another page, which shows a success message.
     pub(super) fn done(&self, path: &str, text: impl Into<String>) -> Response {
         self.app.sign_ins.leave(self.sign_in, Notice::Done(text.into()));
-        pages::see_other(path)
+        reply::see_other(path)
     }
 
     /// Redirects to another page, which shows an error message.
     pub(super) fn failed(&self, path: &str, text: impl Into<String>) -> Response {
         self.app.sign_ins.leave(self.sign_in, Notice::Failed(text.into()));
-        pages::see_other(path)
+        reply::see_other(path)
     }
 
     /// Takes the message for this page.
@@ -124,13 +124,13 @@ impl FromRequestParts<Arc<Application>> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<Application>) -> Result<Visit, Response> {
         let to_sign_in = || match parts.method {
-            Method::GET => pages::to_sign_in(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
-            _ => pages::to_sign_in("/"),
+            Method::GET => reply::to_sign_in(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
+            _ => reply::to_sign_in("/"),
         };
         let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
         let digest = key.digest();
         let sign_in = app.sign_ins.find(digest, app.operations.clock().now()).ok_or_else(to_sign_in)?;
-        let known = app.operations.known(sign_in.user, Via::Admin, client(parts)).await.map_err(pages::failed)?;
+        let known = app.operations.known(sign_in.user, Via::Admin, client(parts)).await.map_err(reply::failed)?;
         let Some((caller, _)) = known.filter(|(_, password)| *password == sign_in.password) else {
             app.sign_ins.end(digest);
             return Err(to_sign_in());
@@ -151,7 +151,7 @@ impl FromRequest<Arc<Application>> for Sent {
         let fields = read_form(Request::from_parts(parts, body), app).await?;
         if !visit.secret.is_shown_by(fields.get(CSRF_FIELD)) {
             let text = "The form belongs to another sign-in. Go back, reload the page and try again.";
-            return Err(pages::message(StatusCode::FORBIDDEN, "Forbidden", text));
+            return Err(reply::message(StatusCode::FORBIDDEN, "Forbidden", text));
         }
         Ok(Sent { visit, fields })
     }
@@ -163,12 +163,12 @@ pub(super) async fn read_form(request: Request, app: &Arc<Application>) -> Resul
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         let text = "Only forms of this application are accepted here.";
-        return Err(pages::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form", text));
+        return Err(reply::message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form", text));
     }
     let body = Bytes::from_request(request, app).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => pages::too_large(),
+        StatusCode::PAYLOAD_TOO_LARGE => reply::too_large(),
         _ => {
-            pages::message(StatusCode::BAD_REQUEST, "Incomplete form", "The form was cut off. Please submit it again.")
+            reply::message(StatusCode::BAD_REQUEST, "Incomplete form", "The form was cut off. Please submit it again.")
         }
     })?;
     Ok(Fields::read(&body))

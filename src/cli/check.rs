@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{control, show};
+use super::{control, runtime, show};
 use crate::app::{StartError, file_tests};
 use crate::clock::Clock;
 use crate::config::settings::StoreUrl;
@@ -85,7 +85,7 @@ fn look_at_django(config: &Path, settings: &Settings) -> (Option<Problem>, Vec<P
         Some(Problem { file: config.to_owned(), line: None, key: Some(key.to_owned()), what, mend })
     };
     let wants_sessions = settings.login.as_ref().is_some_and(|login| login.browser.is_some());
-    let opened = super::store::runtime()
+    let opened = runtime::for_command()
         .and_then(|runtime| Ok(runtime.block_on(store::open(&settings.store, &settings.tokens, Clock::system()))?));
     let store = match opened {
         Ok(store) => store,
@@ -143,7 +143,7 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
         }
         unknown
     };
-    let Ok(runtime) = super::store::runtime() else { return Vec::new() };
+    let Ok(runtime) = runtime::for_command() else { return Vec::new() };
     let problem = |(upstream, authority, error)| Problem {
         file: config.to_owned(),
         line: None,

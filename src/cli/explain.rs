@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::args::ExplainArgs;
 use super::explain_report::{self, Subject};
-use super::{check, show, store};
+use super::{check, runtime, show, store};
 use crate::app::explain::{Caller, Explainer};
 use crate::app::file_tests;
 use crate::auth::cookies::SESSION_COOKIE;
@@ -44,7 +44,7 @@ pub fn run(config: &Path, args: ExplainArgs) -> ExitCode {
 fn explain(config: &Path, args: ExplainArgs) -> Result<bool> {
     let settings = check::settings(config)?;
     let json = args.json;
-    store::runtime()?.block_on(async {
+    runtime::for_command()?.block_on(async {
         let clock = Clock::system();
         let Question { request, caller, store } = question(&settings, args, &clock).await?;
         let explainer = Explainer::new(&settings, clock.now())?;

@@ -16,6 +16,7 @@ mod health;
 mod import;
 mod import_report;
 mod import_source;
+mod runtime;
 mod serve;
 mod show;
 mod store;

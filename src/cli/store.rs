@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{check, show};
+use super::{check, runtime, show};
 use crate::cache::{self, SharedCache};
 use crate::clock::Clock;
 use crate::store::{self, Actor, Migration, SharedCacheKey, Store, User};
@@ -16,7 +16,7 @@ use crate::store::{self, Actor, Migration, SharedCacheKey, Store, User};
 /// Opens the configured store, runs an action and notifies running gateways of the changes.
 pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Result<T> {
     let settings = check::settings(config)?;
-    runtime()?.block_on(async {
+    runtime::for_command()?.block_on(async {
         let store = store::open(&settings.store, &settings.tokens, Clock::system()).await?;
         let store = store.acting_as(Actor::command_line());
         let Some(redis) = &settings.redis else { return work(store).await };
@@ -54,7 +54,7 @@ pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
 /// Upgrades the schema to this version.
 pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
-    let applied = runtime()?.block_on(async {
+    let applied = runtime::for_command()?.block_on(async {
         if new_key { store::migrate_to_new_key(&settings.store).await } else { store::migrate(&settings.store).await }
     })?;
     if json {
@@ -70,10 +70,4 @@ pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
         show::line("the schema is up to date")?;
     }
     Ok(())
-}
-
-/// Builds a runtime for one command.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().context("the runtime cannot be started")
 }

@@ -30,7 +30,7 @@ impl TokenDigest {
 
     /// Returns the digest as 64 lower-case hexadecimal digits.
     pub fn to_hex(&self) -> String {
-        super::key::hex(&self.0)
+        super::hex(&self.0)
     }
 
     /// Returns the 32 bytes.

@@ -5,7 +5,7 @@ use rand::distr::Alphanumeric;
 use rand::{CryptoRng, RngExt};
 use zeroize::Zeroizing;
 
-use super::key::hex;
+use super::hex;
 
 /// The format of new keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

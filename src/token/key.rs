@@ -181,11 +181,6 @@ fn digest(key: &str, method: AuthMethod) -> TokenDigest {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -249,6 +244,9 @@ mod tests {
     #[test]
     fn the_digest_is_sha_256_of_the_text() {
         let key = TokenKey::parse("abc").unwrap();
-        assert_eq!(hex(key.digest().as_bytes()), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            super::super::hex(key.digest().as_bytes()),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

@@ -15,3 +15,9 @@ pub use key::{MalformedToken, ShownKey, TokenHint, TokenKey, is_token68};
 pub use network::{Network, Networks, NoNetworks};
 pub use record::{Account, AuthMethod, Restrictions, SubjectId, TokenId, TokenRecord};
 pub use scope::{InvalidScope, Scope, ScopeSet};
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -1,47 +1,24 @@
-//! Message pages: not found, not allowed, failed.
-//!
-//! Many are created before the user is known. [`framed`] therefore adds the navigation afterwards if a user is signed
-//! in.
+//! Adds the navigation to message pages (`admin/reply.rs`), which are created before the user is known.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::NAVIGATION;
-use super::shell::{Section, Shell, page};
+use super::shell::{Section, Shell};
 use crate::admin::Application;
+use crate::admin::reply::{Message, page};
 use crate::admin::visit::Visit;
-
-/// Content of a message page.
-#[derive(Clone)]
-struct Message {
-    title: String,
-    text: String,
-}
-
-#[derive(Template)]
-#[template(path = "message.html")]
-struct Plain<'a> {
-    message: &'a Message,
-}
 
 #[derive(Template)]
 #[template(path = "message_framed.html")]
 struct Framed<'a> {
     shell: Shell,
     message: &'a Message,
-}
-
-/// A page that shows only a message.
-pub(in crate::admin) fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    let message = Message { title: title.to_owned(), text: text.to_owned() };
-    let mut response = page(status, &Plain { message: &message });
-    response.extensions_mut().insert(message);
-    response
 }
 
 /// Middleware around all pages: adds the navigation for a signed-in user.

@@ -10,7 +10,6 @@ mod message;
 mod shell;
 mod sign_in;
 mod status;
-mod text;
 mod token;
 mod token_add;
 mod token_terms;
@@ -29,11 +28,12 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::Application;
 use super::operations::OperationError;
+use super::reply::{failed, message, not_allowed, not_found, page, see_other, status_of, told, words};
 use super::visit::Visit;
-pub(super) use message::{framed, message};
-use shell::{Section, page};
+use super::{Application, text};
+pub(super) use message::framed;
+use shell::Section;
 
 /// Entries of the navigation in order, and whether only superusers see them.
 const NAVIGATION: [(Section, &str, &str, bool); 6] = [
@@ -115,50 +115,6 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Renders a failed request as a page.
-pub(super) fn failed(error: OperationError) -> Response {
-    let status = status_of(&error);
-    let title = match status {
-        StatusCode::NOT_FOUND => "Not found",
-        StatusCode::FORBIDDEN => "Not allowed",
-        StatusCode::SERVICE_UNAVAILABLE => "Unavailable",
-        _ => "Error",
-    };
-    told(&error, message(status, title, &words(&error)))
-}
-
-/// Builds the response to an error, with `Retry-After`.
-fn told(error: &OperationError, mut response: Response) -> Response {
-    if let OperationError::Throttled(wait) = error {
-        // Rounded up like the text, so that a retry exactly at that second is not too early.
-        response.headers_mut().insert(header::RETRY_AFTER, wait.as_secs().saturating_add(1).into());
-    }
-    response
-}
-
-/// Returns the status of an error.
-fn status_of(error: &OperationError) -> StatusCode {
-    match error {
-        OperationError::NotAllowed(_) | OperationError::WrongPassword => StatusCode::FORBIDDEN,
-        OperationError::UnknownUser(_) | OperationError::UnknownToken => StatusCode::NOT_FOUND,
-        OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
-        OperationError::Conflict(_) | OperationError::LastSuperuser => StatusCode::CONFLICT,
-        OperationError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
-        OperationError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-    }
-}
-
-/// Formats an error as a sentence.
-fn words(error: &OperationError) -> String {
-    match error {
-        OperationError::WrongPassword => "Your password was wrong. Nothing was changed.".to_owned(),
-        OperationError::Throttled(wait) => {
-            format!("Too many attempts. Please try again in {} s.", wait.as_secs().saturating_add(1))
-        }
-        error => text::sentence(&error.to_string()),
-    }
-}
-
 impl Visit {
     /// Response to a failed form: redirects back to its page if that helps.
     fn refused(&self, path: &str, error: OperationError) -> Response {
@@ -170,40 +126,6 @@ impl Visit {
             error => failed(error),
         }
     }
-}
-
-pub(super) fn not_found() -> Response {
-    message(StatusCode::NOT_FOUND, "Not found", "There is no such page.")
-}
-
-pub(super) async fn not_allowed() -> Response {
-    message(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "This page does not accept this method.")
-}
-
-/// Response to a cross-site request, or to one with an unknown host.
-pub(super) fn forbidden() -> Response {
-    let text = "This request does not come from a page of this application, or uses a host name that is not configured. \
-                Add host names with `hosts` in [admin].";
-    message(StatusCode::FORBIDDEN, "Forbidden", text)
-}
-
-pub(super) fn too_large() -> Response {
-    message(StatusCode::PAYLOAD_TOO_LARGE, "Too large", "A form can have at most 64 KiB. Nothing was changed.")
-}
-
-pub(super) fn too_slow() -> Response {
-    message(StatusCode::SERVICE_UNAVAILABLE, "This took too long", "Please try again.")
-}
-
-/// Redirects to another page of the application, by GET.
-pub(super) fn see_other(path: &str) -> Response {
-    let location = HeaderValue::try_from(path).unwrap_or(HeaderValue::from_static("/"));
-    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
-}
-
-/// Redirects to the sign-in page, which leads back to this path.
-pub(super) fn to_sign_in(path: &str) -> Response {
-    see_other(&if path == "/" { "/sign-in".to_owned() } else { format!("/sign-in?next={}", text::escaped(path)) })
 }
 
 async fn start(_visit: Visit) -> Response {

@@ -1,9 +1,6 @@
 //! The frame around a page.
 
-use askama::Template;
-use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse, Response};
-
+pub(super) use crate::admin::reply::page;
 use crate::admin::session::Notice;
 use crate::admin::visit::Visit;
 
@@ -53,16 +50,5 @@ impl Shell {
     /// Whether the page belongs to this section.
     pub fn is_in(&self, section: &Section) -> bool {
         self.section == *section
-    }
-}
-
-/// Renders a template as a response.
-pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
-    match template.render() {
-        Ok(html) => (status, Html(html)).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be rendered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
     }
 }

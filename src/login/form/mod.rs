@@ -3,6 +3,7 @@
 mod json;
 mod media_type;
 mod multipart;
+mod parameters;
 pub mod urlencoded;
 
 use http::StatusCode;

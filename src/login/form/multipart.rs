@@ -4,7 +4,7 @@
 
 use memchr::memmem;
 
-use super::media_type::{parameter, parameters};
+use super::parameters::{parameter, parameters};
 use super::{BadForm, Field, Form};
 
 pub(super) fn read(body: &[u8], boundary: &str) -> Result<Form, BadForm> {
