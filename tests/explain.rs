@@ -205,3 +205,17 @@ async fn sessions_and_restricted_tokens_are_made_up_too() {
         "{said:#?}"
     );
 }
+
+#[tokio::test]
+async fn the_message_of_a_failing_test_shows_no_credentials() {
+    let origin = Origin::answering("ok").await;
+    let gateway = Gateway::before(&origin).await;
+    let headers = ["Authorization: Bearer secret", "X-Api-Key:secret", "X-Token-Scopes: write"];
+    let expected = Expected { headers: headers.map(str::to_owned).into(), ..Expected::default() };
+    let said = problems(&gateway, vec![test("keys", "GET http://a.test/api/x", Some("read"), expected)]).await;
+    let [said] = said.as_slice() else { panic!("{said:?}") };
+    for part in ["`Authorization: ***`", "`X-Api-Key: ***`", "`X-Token-Scopes: write`"] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(!said.contains("secret"), "{said}");
+}

@@ -136,6 +136,11 @@ impl Gateway {
         command
     }
 
+    /// The rest of the log, once all processes have ended.
+    pub fn rest_of_log(&mut self) -> Vec<String> {
+        self.log.by_ref().map(Result::unwrap).collect()
+    }
+
     /// Reads the log and drops it: a gateway that logs much would wait for its reader.
     pub fn drop_log(&mut self) {
         let log = std::mem::replace(&mut self.log, Box::new(std::iter::empty()));

@@ -87,8 +87,9 @@ const FIXED: [Fixed; 7] = [
             let Some(certificate) = certificate else {
                 return Err("the file does not have the certificate of the running admin application".to_owned());
             };
-            if after.listeners.iter().any(|listener| listener.address == admin.address) {
-                return Err("a listener of the file has the address of the running admin application".to_owned());
+            if let Some(listener) = after.listeners.iter().find(|listener| admin.excludes(listener)) {
+                let name = &listener.name;
+                return Err(format!("listeners.{name} has the address or the name of the running admin application"));
             }
             after.admin = Some(Admin { certificate, ..admin.clone() });
             Ok(())
@@ -283,5 +284,28 @@ mod tests {
         let mut after = settings(folder.path(), "[store]\nurl = \"django+sqlite:db.sqlite3\"");
         let refused = keep_fixed(&before, &mut after).unwrap_err();
         assert!(refused.contains("another kind of store"), "{refused}");
+    }
+    #[test]
+    fn a_listener_does_not_come_beside_an_admin_application_that_has_its_address_or_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        std::fs::write(folder.path().join("cert.pem"), certificate.pem()).unwrap();
+        std::fs::write(folder.path().join("key.pem"), pair.serialize_pem()).unwrap();
+        std::fs::set_permissions(folder.path().join("key.pem"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        let certificate = "[certificates.a]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n";
+        for (address, name, listens, is_kept) in [
+            ("127.0.0.1:8444", "other", "127.0.0.1:8445", true),
+            ("127.0.0.1:8444", "other", "127.0.0.1:8444", false),
+            ("127.0.0.1:8444", "admin", "127.0.0.1:8445", false),
+            // Any free port.
+            ("127.0.0.1:0", "other", "127.0.0.1:0", true),
+        ] {
+            let admin = format!("{certificate}[admin]\naddress = \"{address}\"\ncertificate = \"a\"");
+            let listener = format!("{certificate}[listeners.{name}]\naddress = \"{listens}\"\nplaintext = \"serve\"");
+            let (before, mut after) = (settings(folder.path(), &admin), settings(folder.path(), &listener));
+            assert_eq!(keep_fixed(&before, &mut after).is_ok(), is_kept, "{address} {name} {listens}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::geteuid;
 use serde_json::Value;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -41,6 +42,11 @@ impl Channel {
     /// The process at the other end.
     pub(super) fn peer(&self) -> io::Result<UCred> {
         self.stream.peer_cred()
+    }
+
+    /// Whether that process belongs to the user of this one.
+    pub(super) fn is_of_this_user(&self) -> bool {
+        self.peer().is_ok_and(|peer| peer.uid() == geteuid().as_raw())
     }
 
     /// Reads a line, without its end. `None`: the other end has closed the connection.

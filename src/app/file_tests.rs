@@ -9,7 +9,7 @@ use super::StartError;
 use super::explain::{Caller, Explained, Explainer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Expected, FileTest};
-use crate::config::{Problem, Settings};
+use crate::config::{Problem, Settings, header_shown};
 use crate::gateway::explanation::End;
 
 /// Runs the tests of these settings. Needs no store and no runtime.
@@ -22,7 +22,8 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
     }
     let now = Clock::system().now();
     let explainer = Explainer::new(settings, now)?;
-    let failed: Vec<Problem> = settings.tests.iter().filter_map(|test| failure(&explainer, test, now)).collect();
+    let failed: Vec<Problem> =
+        settings.tests.iter().filter_map(|test| failure(&explainer, test, settings, now)).collect();
     if failed.is_empty() { Ok(()) } else { Err(StartError::Tests(failed)) }
 }
 
@@ -32,11 +33,11 @@ pub fn caller(test: &FileTest, now: Timestamp) -> Caller {
 }
 
 /// What is wrong with a test; `None`: it passes.
-fn failure(explainer: &Explainer, test: &FileTest, now: Timestamp) -> Option<Problem> {
+fn failure(explainer: &Explainer, test: &FileTest, settings: &Settings, now: Timestamp) -> Option<Problem> {
     let caller = caller(test, now);
     let happened = match at_once(explainer.explain(&test.request, &caller, async |_| Ok(None))) {
         Some(Ok(explained)) => {
-            let wrong = differences(&test.expected, &explained);
+            let wrong = differences(&test.expected, &explained, settings);
             if wrong.is_empty() {
                 return None;
             }
@@ -56,7 +57,7 @@ fn failure(explainer: &Explainer, test: &FileTest, now: Timestamp) -> Option<Pro
 }
 
 /// Everything that was expected and did not happen.
-fn differences(expected: &Expected, explained: &Explained) -> Vec<String> {
+fn differences(expected: &Expected, explained: &Explained, settings: &Settings) -> Vec<String> {
     let end = &explained.explanation.end;
     let mut wrong = Vec::new();
     if let Some(status) = expected.status
@@ -79,7 +80,8 @@ fn differences(expected: &Expected, explained: &Explained) -> Vec<String> {
         End::Answered | End::Refused(_) => None,
     };
     let missing = expected.headers.iter().filter(|line| !sent.is_some_and(|fields| has(fields, line)));
-    wrong.extend(missing.map(|line| format!("the header `{line}` for the upstream")));
+    let shown = |line: &String| header_shown(line, &settings.identity);
+    wrong.extend(missing.map(|line| format!("the header `{}` for the upstream", shown(line))));
     wrong
 }
 

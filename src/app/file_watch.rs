@@ -29,7 +29,7 @@ struct Watched {
 }
 
 /// Reloads certificates whose files change, and the configuration if its file changes and `reload.watch` is set. Runs
-/// until dropped.
+/// until the process shuts down.
 pub(super) async fn run(reloader: Arc<Reloader>) {
     // Reads all files once at the beginning: they may have changed since the start read them.
     let mut certificates = Watched::unsettled(certificates_of(&reloader));
@@ -38,6 +38,10 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        // A process that drains keeps its configuration. Another one may serve, and reload the file.
+        if reloader.state.lock().await.is_stopping {
+            return;
+        }
         let settings = Arc::clone(&reloader.built.borrow().settings);
         let watches = settings.reload.watch;
         if settings.files != configuration.files {

@@ -13,8 +13,8 @@ use crate::app::file_tests;
 use crate::auth::cookies::SESSION_COOKIE;
 use crate::cache::StoreUnavailable;
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::config::settings::{SampleCaller, SampleRequest};
+use crate::config::settings::{BadSample, SampleCaller, SampleRequest};
+use crate::config::{Settings, header_shown, request_shown};
 use crate::gateway::explanation::End;
 use crate::store::{Store, open_prepared};
 use crate::token::{Scope, ScopeSet, TokenKey};
@@ -75,10 +75,10 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
     }
     let (method, url) = args.method.zip(args.url).context("name a method and a URL, or a test with --test")?;
     let mut request =
-        SampleRequest::new(&method, &url).map_err(|bad| anyhow::anyhow!("`{method} {url}` {bad}; {}", bad.mend()))?;
+        SampleRequest::new(&method, &url).map_err(|bad| not_sent(&format!("{method} {}", request_shown(&url)), bad))?;
     for line in &args.headers {
         let header = SampleRequest::header(line);
-        request.headers.push(header.map_err(|bad| anyhow::anyhow!("`{line}` {bad}; {}", bad.mend()))?);
+        request.headers.push(header.map_err(|bad| not_sent(&header_shown(line, &settings.identity), bad))?);
     }
     request.from = args.from.unwrap_or(request.from);
     request.listener = args.listener;
@@ -108,4 +108,9 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
         bail!("the request has credentials twice: remove the header, or --as, --scope, --session or --token-stdin");
     }
     Ok(Question { request, caller, store })
+}
+
+/// Why a text of the command line is no part of a request.
+fn not_sent(shown: &str, bad: BadSample) -> anyhow::Error {
+    anyhow::anyhow!("`{shown}` {bad}; {}", bad.mend())
 }

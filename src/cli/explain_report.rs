@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::app::explain::{Caller, Explained};
 use crate::auth::{AuthFailure, BadCredentials};
-use crate::config::Settings;
 use crate::config::settings::{Auth, ClientShare, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
+use crate::config::{Settings, header_shown, request_shown};
 use crate::gateway::explanation::{Candidate, End, Explanation, Forwarded, Refused, Standing};
 use crate::identity::{Denied, Identity, decode};
 use crate::token::AuthMethod;
@@ -151,7 +151,8 @@ pub fn text(subject: &Subject<'_>) -> String {
     let explanation = subject.explanation();
     let request = subject.request;
     let scheme = if request.secure { "https" } else { "http" };
-    let mut out = format!("{} {scheme}://{}{}\n\n", request.method, request.authority, request.target);
+    let url = format!("{scheme}://{}{}", request.authority, request.target);
+    let mut out = format!("{} {}\n\n", request.method, request_shown(&url));
     section(&mut out, "listener", &[subject.listener()]);
     let target = match &explanation.target {
         Some(target) => {
@@ -182,9 +183,12 @@ pub fn text(subject: &Subject<'_>) -> String {
             let upstream = format!("{}: {}", forwarded.upstream, forwarded.endpoints.join(", "));
             section(&mut out, "upstream", &[upstream]);
             let (method, uri) = (forwarded.request.method(), forwarded.request.uri());
-            let lines =
-                shown(forwarded.request.headers()).into_iter().map(|(name, value)| format!("  {name}: {value}"));
-            let head = std::iter::once(format!("{method} {uri}")).chain(lines).collect::<Vec<_>>();
+            let lines = shown(subject, forwarded.request.headers())
+                .into_iter()
+                .map(|(name, value)| format!("  {name}: {value}"));
+            let head = std::iter::once(format!("{method} {}", request_shown(&uri.to_string())))
+                .chain(lines)
+                .collect::<Vec<_>>();
             section(&mut out, "receives", &head);
             section(&mut out, "answer", &["forwarded".to_owned()]);
         }
@@ -197,7 +201,8 @@ pub fn text(subject: &Subject<'_>) -> String {
                 format!("{}: {}", refused.status, refused.detail),
                 format!("outcome in logs and metrics: {}", refused.outcome.code()),
             ];
-            lines.extend(shown(&refused.headers).into_iter().map(|(name, value)| format!("  {name}: {value}")));
+            lines
+                .extend(shown(subject, &refused.headers).into_iter().map(|(name, value)| format!("  {name}: {value}")));
             section(&mut out, "answer", &lines);
         }
     }
@@ -215,7 +220,7 @@ pub fn json(subject: &Subject<'_>) -> Value {
             "method": subject.request.method,
             "secure": subject.request.secure,
             "authority": subject.request.authority,
-            "target": subject.request.target,
+            "target": request_shown(&subject.request.target),
             "from": subject.request.from.to_string(),
         },
         "listener": subject.explained.listener,
@@ -227,8 +232,8 @@ pub fn json(subject: &Subject<'_>) -> Value {
         "credentials": subject.credentials(),
         "caller": explanation.caller.as_ref().and_then(|found| found.as_ref().ok()?.as_deref()).map(caller),
         "limits": subject.limits().into_iter().map(|(subject, limits)| (subject.to_owned(), of_pairs(limits))).collect::<Value>(),
-        "forwarded": match &explanation.end { End::Forwarded(forwarded) => forwarded_json(forwarded), _ => Value::Null },
-        "refused": match &explanation.end { End::Refused(refused) => refused_json(refused), _ => Value::Null },
+        "forwarded": match &explanation.end { End::Forwarded(forwarded) => forwarded_json(subject, forwarded), _ => Value::Null },
+        "refused": match &explanation.end { End::Refused(refused) => refused_json(subject, refused), _ => Value::Null },
     })
 }
 
@@ -236,22 +241,22 @@ fn of_pairs(pairs: Vec<(&'static str, String)>) -> Value {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
-fn forwarded_json(forwarded: &Forwarded) -> Value {
+fn forwarded_json(subject: &Subject<'_>, forwarded: &Forwarded) -> Value {
     json!({
         "upstream": forwarded.upstream,
         "endpoints": forwarded.endpoints,
         "method": forwarded.request.method().as_str(),
-        "target": forwarded.request.uri().to_string(),
-        "headers": shown(forwarded.request.headers()),
+        "target": request_shown(&forwarded.request.uri().to_string()),
+        "headers": shown(subject, forwarded.request.headers()),
     })
 }
 
-fn refused_json(refused: &Refused) -> Value {
+fn refused_json(subject: &Subject<'_>, refused: &Refused) -> Value {
     json!({
         "status": refused.status.as_u16(),
         "outcome": refused.outcome.code(),
         "detail": refused.detail,
-        "headers": shown(&refused.headers),
+        "headers": shown(subject, &refused.headers),
     })
 }
 
@@ -327,11 +332,11 @@ fn failure_text(failure: AuthFailure) -> String {
 }
 
 /// Headers for a reader: without secrets, and without the id that each request gets.
-fn shown(fields: &HeaderMap) -> Vec<(String, String)> {
-    fields.iter().map(|(name, value)| (name.to_string(), value_shown(name, value))).collect()
+fn shown(subject: &Subject<'_>, fields: &HeaderMap) -> Vec<(String, String)> {
+    fields.iter().map(|(name, value)| (name.to_string(), value_shown(subject, name, value))).collect()
 }
 
-fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
+fn value_shown(subject: &Subject<'_>, name: &HeaderName, value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
     match name.as_str() {
         "x-request-id" => "(new for each request)".to_owned(),
@@ -344,6 +349,13 @@ fn value_shown(name: &HeaderName, value: &HeaderValue) -> String {
             let names = text.split(';').map(|pair| pair.split('=').next().unwrap_or_default().trim());
             names.map(|name| format!("{name}=(hidden)")).collect::<Vec<_>>().join("; ")
         }
-        _ => text.into_owned(),
+        _ if *name == LOCATION => request_shown(&text),
+        // A challenge: it says which credentials are missing.
+        _ if *name == WWW_AUTHENTICATE => text.into_owned(),
+        _ => {
+            let line = format!("{name}: {text}");
+            let is_open = header_shown(&line, &subject.settings.identity) == line;
+            if is_open { text.into_owned() } else { "(hidden)".to_owned() }
+        }
     }
 }

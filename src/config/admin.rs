@@ -58,6 +58,16 @@ impl Admin {
         let by_address = !own.is_unspecified() && host.parse() == Ok(own);
         local || by_address || self.hosts.iter().any(|known| known == host)
     }
+
+    /// Whether this listener has its address.
+    fn has_address_of(&self, listener: &Listener) -> bool {
+        listener.address == self.address && self.address.port() != 0
+    }
+
+    /// Whether this listener cannot be used beside it: it has its address, or its name.
+    pub fn excludes(&self, listener: &Listener) -> bool {
+        self.has_address_of(listener) || listener.name == Admin::NAME
+    }
 }
 
 /// Reads `[admin]`; without the table there is no admin application.
@@ -86,7 +96,7 @@ pub(super) fn read(root: &Table<'_>, certificates: &Names, listeners: &[Listener
             address.problem("needs the host names that browsers use", "add `hosts = [\"NAME\"]`");
         }
         for listener in listeners {
-            if listener.address == admin.address && admin.address.port() != 0 {
+            if admin.has_address_of(listener) {
                 let what = format!("`{}` is already used by listeners.{}", admin.address, listener.name);
                 address.problem(what, "choose another port");
             }

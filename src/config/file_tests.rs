@@ -104,6 +104,9 @@ pub enum BadSample {
     /// `#…`, which clients do not send.
     #[error("has a fragment, which clients do not send")]
     Fragment,
+    /// `user@…`, which clients do not send as a part of the URL.
+    #[error("has a user, which clients do not send with the host")]
+    User,
     /// A header without its colon.
     #[error("is not a header line")]
     Header,
@@ -118,6 +121,7 @@ impl BadSample {
             }
             BadSample::Control => "remove it; encode it in the URL if it is meant",
             BadSample::Fragment => "remove the part from `#` on",
+            BadSample::User => "remove the part up to `@`; add an `Authorization` header if it is meant",
             BadSample::Header => "write one such as \"Accept: text/html\"",
         }
     }
@@ -158,6 +162,9 @@ impl SampleRequest {
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.is_empty() {
             return Err(BadSample::Url);
+        }
+        if authority.contains('@') {
+            return Err(BadSample::User);
         }
         let port = match authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
             Some((_, port)) => port.parse().ok().filter(|port| *port > 0).ok_or(BadSample::Port)?,
@@ -310,6 +317,8 @@ mod tests {
             ("GET https://a.test:x/", BadSample::Port),
             ("GET https://a.test:/", BadSample::Port),
             ("GET https://a.test/#x", BadSample::Fragment),
+            ("GET https://alice@a.test/", BadSample::User),
+            ("GET https://alice:secret@a.test:443/", BadSample::User),
             ("GET https://a.test/\r\nX: y", BadSample::Control),
         ] {
             assert_eq!(SampleRequest::parse(text), Err(bad), "{text}");

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::identity::IdentityFields;
+
 /// Replaces a secret.
 const HIDDEN: &str = "***";
 
@@ -54,24 +56,37 @@ impl Secrecy {
             Secrecy::Url => without_credentials(text),
             Secrecy::Header => match text.split_once(':') {
                 Some((name, _)) if is_credential(name) => format!("{name}: {HIDDEN}"),
+                // Without the colon, the name cannot be told from the value.
+                None if is_credential(text) => HIDDEN.to_owned(),
                 _ => text.to_owned(),
             },
-            Secrecy::Request => without_user(text),
+            Secrecy::Request => request_shown(text),
             Secrecy::Whole => HIDDEN.to_owned(),
         }
     }
 }
 
-/// A request without a user in its URL and without the values of such query parameters.
-fn without_user(request: &str) -> String {
-    let (url, query) = request.split_once('?').map_or((request, None), |(url, query)| (url, Some(query)));
-    let url = match url.split_once("://").and_then(|(before, rest)| Some((before, rest.rsplit_once('@')?.1))) {
-        Some((before, place)) => format!("{before}://{HIDDEN}@{place}"),
-        None => url.to_owned(),
+/// A request or a URL without its credentials.
+pub fn request_shown(text: &str) -> String {
+    let (before, query) = text.split_once('?').unwrap_or((text, ""));
+    let (start, rest) = before.split_once("://").map_or(("", before), |(scheme, rest)| (scheme, rest));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let mut shown = match authority.rsplit_once('@') {
+        Some((_, host)) if !start.is_empty() => format!("{start}://{HIDDEN}@{host}{path}"),
+        _ => before.to_owned(),
     };
-    let Some(query) = query else { return url };
-    let parameters: Vec<Cow<'_, str>> = query.split('&').map(parameter).collect();
-    format!("{url}?{}", parameters.join("&"))
+    if before.len() < text.len() {
+        let parameters: Vec<Cow<'_, str>> = query.split('&').map(parameter).collect();
+        shown += &format!("?{}", parameters.join("&"));
+    }
+    shown
+}
+
+/// A header line without its credentials. The gateway writes the headers of `identity` itself, and they have none.
+pub fn header_shown(line: &str, identity: &IdentityFields) -> String {
+    let name = line.split_once(':').map_or(line, |(name, _)| name).trim();
+    let is_identity = identity.names().any(|field| name.eq_ignore_ascii_case(field.as_str()));
+    if is_identity { line.to_owned() } else { Secrecy::Header.shown(line) }
 }
 
 fn parameter(text: &str) -> Cow<'_, str> {

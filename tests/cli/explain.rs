@@ -146,3 +146,26 @@ fn a_failing_test_of_the_file_refuses_it_and_can_be_explained() {
     let explained = folder.run("explain --test reachable");
     assert!(explained.code == 1 && explained.out.contains("answer       401 Unauthorized"), "{explained:?}");
 }
+
+#[test]
+fn credentials_in_any_header_and_in_the_query_are_not_shown() {
+    let folder = Folder::new();
+    let url = "http://localhost/product_api/7/?page=2&api_key=secret";
+    for json in [&[][..], &["--json"]] {
+        let more = ["--listener", "plain", "--scope", "read", "-H", "X-Api-Key: secret", "-H", "X-Page: 2"];
+        let ended = folder.run_with(&[&["explain", "GET", url][..], &more, json].concat(), "");
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""), "{}", ended.out);
+        assert!(!ended.out.contains("secret"), "{}", ended.out);
+        for part in ["/product_api/7/?page=2&api_key=***", "x-api-key", "x-auth-method", "(hidden)"] {
+            assert!(ended.out.contains(part), "{part}\n{}", ended.out);
+        }
+    }
+    for wrong in [
+        &["http://alice:secret@localhost/"][..],
+        &["http://localhost/?token=secret#x"],
+        &["http://localhost/", "-H", "Authorization Token secret"],
+    ] {
+        let ended = folder.run_with(&[&["explain", "GET"][..], wrong].concat(), "");
+        assert!(ended.code == 2 && ended.err.contains("***") && !ended.err.contains("secret"), "{}", ended.err);
+    }
+}

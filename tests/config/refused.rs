@@ -295,6 +295,7 @@ fn unsupported_stores_and_endpoints_are_refused() {
         ("http://a:0", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://a:80/x", "contains more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://user:hunter2@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
         ("unix:", "names no socket; write \"unix:PATH\""),
         (
             "unix:/run/app.sock ",
@@ -304,7 +305,8 @@ fn unsupported_stores_and_endpoints_are_refused() {
     let folder = Folder::new();
     for (endpoint, what) in each {
         let text = BASE.replace("http://127.0.0.1:8000", endpoint);
-        assert_eq!(folder.errors(&text), [format!("gateway.toml:6: upstreams.base.endpoints: `{endpoint}` {what}")]);
+        let shown = endpoint.split_once('@').map_or(endpoint.to_owned(), |(_, host)| format!("http://***@{host}"));
+        assert_eq!(folder.errors(&text), [format!("gateway.toml:6: upstreams.base.endpoints: `{shown}` {what}")]);
     }
 }
 

@@ -82,3 +82,31 @@ fn invalid_tests_are_refused() {
         ),
     ]);
 }
+
+#[test]
+fn errors_about_tests_show_no_credentials() {
+    each_is_refused(&[
+        (
+            "[[tests]] | name = \"a\" | request = \"GET https://a.test/?api_key=hunter2&a=b#x\" | expect = { status = 401 }",
+            "3: tests.request: `GET https://a.test/?api_key=***&a=b#x` has a fragment, which clients do not send; remove \
+             the part from `#` on",
+        ),
+        (
+            "[[tests]] | name = \"a\" | request = \"GET https://alice:hunter2@a.test/\" | expect = { status = 401 }",
+            "3: tests.request: `GET https://***@a.test/` has a user, which clients do not send with the host; remove the \
+             part up to `@`; add an `Authorization` header if it is meant",
+        ),
+        (
+            "[[tests]] | name = \"a\" | request = \"GET https://a.test/\" | headers = [\"Authorization Token hunter2\"] | \
+             expect = { headers = [\"X-Api-Key: hunter2\\u0001\"] }",
+            "4: tests.headers: `***` is not a header line; write one such as \"Accept: text/html\" | \
+             5: tests.expect.headers: `X-Api-Key: ***` has a control character; remove it; encode it in the URL if it is \
+             meant",
+        ),
+        (
+            "[[tests]] | name = \"a\" | request = \"GET https://a.test/\" | headers = [\"Cookie: hunter2=${A}\"] | \
+             expect = { status = 401 }",
+            "4: tests.headers: `Cookie: ***` mixes a variable with text; make \"${NAME}\" the whole value",
+        ),
+    ]);
+}

@@ -351,6 +351,50 @@ async fn signals_stop_the_process_that_drains_and_the_one_that_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_in_the_process_that_serves_ends_a_tunnel_of_the_one_that_drains() {
+    let echo = echo().await;
+    let route = "[routes.keyed]\npath_prefix = \"/keyed/\"\nupstream = \"own\"\nstreaming = true\n";
+    let gateway = serve_before(&echo, route).await;
+    let made = gateway.run("user create alice --no-password");
+    let key = made.split_whitespace().find(|word| word.len() == 40).unwrap();
+    let mut tunnel = plain(&gateway).await;
+    tunnel.send(handshake("/keyed/ws").token(key).bytes()).await;
+    assert_eq!(tunnel.next_head().await.unwrap().0, 101);
+    let second = gateway.upgrade().await;
+    echoes(&mut tunnel, b"still there").await;
+    gateway.run("token revoke 1");
+    soon("the tunnel", tunnel.ends()).await;
+    eventually(PATIENCE, "the first process ends", || async { has_ended(gateway.id()) }).await;
+    assert_eq!(gateway.told()["pid"], second);
+    gateway.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_drains_reads_no_changed_file() {
+    let echo = echo().await;
+    let mut gateway = serve_before(&echo, "[reload]\nwatch = true\n").await;
+    let mut tunnel = plain(&gateway).await;
+    tunnel.send(handshake("/own/ws").bytes()).await;
+    assert_eq!(tunnel.next_head().await.unwrap().0, 101);
+    gateway.upgrade().await;
+    for name in ["one", "two", "three"] {
+        let generation = gateway.told()["reload"]["generation"].clone();
+        let file = fs::read_to_string(&gateway.config).unwrap();
+        let route = format!("[routes.{name}]\npath_prefix = \"/{name}/\"\nupstream = \"own\"\nauth = \"none\"\n");
+        fs::write(&gateway.config, file + &route).unwrap();
+        let reloaded = || async { gateway.told()["reload"]["generation"] != generation };
+        eventually(PATIENCE, "the process that serves reloads", reloaded).await;
+    }
+    echoes(&mut tunnel, b"still there").await;
+    drop(tunnel);
+    eventually(PATIENCE, "the first process ends", || async { has_ended(gateway.id()) }).await;
+    gateway.drain().await;
+    let log = gateway.rest_of_log();
+    assert!(log.iter().any(|line| line.contains("config_reloaded")), "{log:#?}");
+    assert!(!log.iter().any(|line| line.contains("config_reload_failed")), "{log:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tunnels_of_the_process_before_end_after_the_drain() {
     let echo = echo().await;
     let gateway = serve_before(&echo, "[shutdown]\ngrace = \"100ms\"\n[reload]\ndrain = \"1s\"\n").await;

@@ -8,7 +8,7 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -123,7 +123,7 @@ impl HandOver {
     }
 
     async fn converse(&self, channel: &mut Channel, request: &str) -> Result<(), HandOverError> {
-        if !channel.peer().is_ok_and(|peer| peer.uid() == geteuid().as_raw()) {
+        if !channel.is_of_this_user() {
             return Err(HandOverError::User);
         }
         let Request { protocol, version } = serde_json::from_str(request).map_err(|_| HandOverError::Request)?;

@@ -26,7 +26,7 @@ impl Launch {
     pub fn of_this_process() -> io::Result<Launch> {
         let mut arguments = env::args_os();
         let called = arguments.next();
-        let program = program(&env::current_exe()?, called.as_deref());
+        let program = program(&without_mark(env::current_exe()?), called.as_deref());
         let arguments = arguments.filter(|one| !one.as_encoded_bytes().starts_with(TAKE_OVER.as_bytes())).collect();
         Ok(Launch { program, arguments })
     }
@@ -47,6 +47,15 @@ impl Launch {
     /// The path of the program.
     pub(super) fn program(&self) -> &Path {
         &self.program
+    }
+}
+
+/// The path of a program that has just been replaced: Linux appends a mark to it.
+fn without_mark(running: PathBuf) -> PathBuf {
+    let path = running.as_os_str().as_encoded_bytes().strip_suffix(b" (deleted)");
+    match path.and_then(|path| std::str::from_utf8(path).ok()) {
+        Some(path) if !running.exists() => PathBuf::from(path),
+        _ => running,
     }
 }
 
@@ -79,5 +88,15 @@ mod tests {
         assert_eq!(program(&running, Some(at("missing").as_os_str())), running);
         assert_eq!(program(&running, Some(OsStr::new("no-such-program-anywhere"))), running);
         assert_eq!(program(&running, None), running);
+    }
+
+    #[test]
+    fn the_path_of_a_replaced_program_is_that_of_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, marked) = (folder.path().join("tokengate"), folder.path().join("tokengate (deleted)"));
+        assert_eq!(without_mark(path.clone()), path);
+        assert_eq!(without_mark(marked.clone()), path);
+        std::fs::write(&marked, "").unwrap();
+        assert_eq!(without_mark(marked.clone()), marked, "a program can be called so");
     }
 }

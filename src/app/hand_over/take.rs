@@ -19,6 +19,12 @@ pub enum TakeOverError {
         /// The system's error.
         source: io::Error,
     },
+    /// The process there could keep the sockets that it gives, and take connections from them.
+    #[error("the process that answers at {path} belongs to another user")]
+    User {
+        /// The path of the control socket.
+        path: PathBuf,
+    },
     /// The predecessor refuses, and serves on.
     #[error("the running gateway does not hand over: {}", .0.join("; "))]
     Refused(Vec<String>),
@@ -50,6 +56,9 @@ impl Predecessor {
     pub async fn ask(socket: &Path) -> Result<(Predecessor, Inherited), TakeOverError> {
         let unreachable = |source| TakeOverError::Unreachable { path: socket.to_owned(), source };
         let mut channel = Channel::connect(socket).await.map_err(unreachable)?;
+        if !channel.is_of_this_user() {
+            return Err(TakeOverError::User { path: socket.to_owned() });
+        }
         let request = Request { protocol: PROTOCOL, version: env!("CARGO_PKG_VERSION").to_owned() };
         let request = serde_json::to_string(&request).unwrap_or_default();
         channel.send(&format!("{TAKE_OVER} {request}")).await.map_err(TakeOverError::Broken)?;
@@ -142,4 +151,47 @@ async fn answer(channel: &mut Channel) -> Result<Answer, TakeOverError> {
     let line = line.ok_or_else(|| TakeOverError::Broken(io::ErrorKind::UnexpectedEof.into()))?;
     let answer: Answer = serde_json::from_str(&line).map_err(|error| TakeOverError::Broken(error.into()))?;
     if answer.ok { Ok(answer) } else { Err(TakeOverError::Refused(answer.problems)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Answers as a gateway without listeners.
+    const GATEWAY: &str = "import socket, sys\n\
+                           s = socket.socket(socket.AF_UNIX)\n\
+                           s.bind(sys.argv[1])\n\
+                           s.listen()\n\
+                           print(flush=True)\n\
+                           c = s.accept()[0]\n\
+                           c.sendall(b'{\"ok\": true}\\n')\n\
+                           c.recv(1000)\n";
+
+    #[tokio::test]
+    async fn sockets_are_taken_from_a_process_of_the_same_user_only() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        // Only root can start a process as another user.
+        let users = if own == 0 { vec![own, 65_534] } else { vec![own] };
+        for user in users {
+            let path = folder.path().join(user.to_string());
+            let mut command = Command::new("python3");
+            let command = command.args(["-c", GATEWAY]).arg(&path).uid(user).stdout(Stdio::piped());
+            let mut gateway = command.spawn().unwrap();
+            BufReader::new(gateway.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+            let asked = Predecessor::ask(&path).await;
+            match user == own {
+                true => drop(asked.unwrap()),
+                false => assert!(matches!(asked, Err(TakeOverError::User { .. })), "{asked:?}"),
+            }
+            gateway.kill().unwrap();
+            gateway.wait().unwrap();
+        }
+    }
 }

@@ -153,10 +153,12 @@ impl<'d> Key<'d> {
     fn shown<'t>(&self, written: &'t str) -> Cow<'t, str> {
         let is_variable = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let names_one = secret::variable(written).is_some_and(is_variable);
-        if self.secrecy == Secrecy::Url && !names_one {
-            format!("{}…", scheme_of(written)).into()
-        } else {
-            written.into()
+        match self.secrecy {
+            _ if names_one => written.into(),
+            // Operators write passwords in any URL by mistake.
+            Secrecy::Open => secret::request_shown(written).into(),
+            Secrecy::Url => format!("{}…", scheme_of(written)).into(),
+            Secrecy::Header | Secrecy::Request | Secrecy::Whole => self.secrecy.shown(written).into(),
         }
     }
 
