@@ -10,6 +10,7 @@
 pub mod api;
 pub mod operations;
 pub mod server;
+mod assets;
 mod export;
 mod fields;
 mod guard;

@@ -3,7 +3,6 @@
 //! To add one: a handler in a file of its own, its paths in [`routes`], and, if it has a place in the navigation, a
 //! [`Section`] with its line in [`NAVIGATION`].
 
-mod assets;
 mod audit;
 mod look_up;
 mod message;
@@ -24,14 +23,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::operations::OperationError;
-use super::reply::{failed, message, not_allowed, not_found, page, see_other, status_of, told, words};
+use super::reply::{failed, not_found, page, see_other, status_of, told, words};
 use super::visit::Visit;
-use super::{Application, text};
+use super::{Application, assets, text};
 pub(super) use message::framed;
 use shell::Section;
 

@@ -9,9 +9,9 @@ use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use base64ct::{Base64UrlUnpadded, Encoding};
 
-const STYLE: &str = include_str!("../assets/style.css");
-const SCRIPT: &str = include_str!("../assets/script.js");
-const ICON_SVG: &str = include_str!("../assets/icon.svg");
+const STYLE: &str = include_str!("assets/style.css");
+const SCRIPT: &str = include_str!("assets/script.js");
+const ICON_SVG: &str = include_str!("assets/icon.svg");
 
 /// The path of the icon.
 pub(super) const ICON: &str = "/assets/icon.svg";
