@@ -49,7 +49,7 @@ pub(super) fn read_shutdown(root: &Table<'_>) -> (Duration, Duration) {
 
 /// `[control]`
 pub(super) fn read_control(root: &Table<'_>) -> Option<Control> {
-    root.table("control", |table| {
+    root.switch("control", |table| {
         let upgrade_timeout = table.key("upgrade_timeout").duration(Duration::from_secs(60));
         Some(Control { socket: table.key("socket").optional_file()?, upgrade_timeout })
     })
