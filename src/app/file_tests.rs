@@ -9,7 +9,7 @@ use super::StartError;
 use super::explain::{Caller, Explained, Explainer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::settings::{Expected, FileTest};
-use crate::config::{Problem, Settings, header_shown};
+use crate::config::{Problem, Settings};
 use crate::gateway::explanation::End;
 
 /// Runs the tests of these settings. Needs no store and no runtime.
@@ -80,7 +80,7 @@ fn differences(expected: &Expected, explained: &Explained, settings: &Settings) 
         End::Answered | End::Refused(_) => None,
     };
     let missing = expected.headers.iter().filter(|line| !sent.is_some_and(|fields| has(fields, line)));
-    let shown = |line: &String| header_shown(line, &settings.identity);
+    let shown = |line: &String| settings.identity.header_shown(line);
     wrong.extend(missing.map(|line| format!("the header `{}` for the upstream", shown(line))));
     wrong
 }

@@ -14,7 +14,7 @@ use crate::auth::cookies::SESSION_COOKIE;
 use crate::cache::StoreUnavailable;
 use crate::clock::Clock;
 use crate::config::settings::{BadSample, SampleCaller, SampleRequest};
-use crate::config::{Settings, header_shown, request_shown};
+use crate::config::{Settings, request_shown};
 use crate::gateway::explanation::End;
 use crate::store::{Store, open_prepared};
 use crate::token::{Scope, ScopeSet, TokenKey};
@@ -78,7 +78,7 @@ async fn question(settings: &Settings, args: ExplainArgs, clock: &Clock) -> Resu
         SampleRequest::new(&method, &url).map_err(|bad| not_sent(&format!("{method} {}", request_shown(&url)), bad))?;
     for line in &args.headers {
         let header = SampleRequest::header(line);
-        request.headers.push(header.map_err(|bad| not_sent(&header_shown(line, &settings.identity), bad))?);
+        request.headers.push(header.map_err(|bad| not_sent(&settings.identity.header_shown(line), bad))?);
     }
     request.from = args.from.unwrap_or(request.from);
     request.listener = args.listener;

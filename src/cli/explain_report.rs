@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::explain::{Caller, Explained};
 use crate::auth::{AuthFailure, BadCredentials};
 use crate::config::settings::{Auth, ClientShare, HostPattern, ListenerRole, PathPattern, Route, SampleRequest};
-use crate::config::{Settings, header_shown, request_shown};
+use crate::config::{Settings, request_shown};
 use crate::gateway::explanation::{Candidate, End, Explanation, Forwarded, Refused, Standing};
 use crate::identity::{Denied, Identity, decode};
 use crate::token::AuthMethod;
@@ -354,7 +354,7 @@ fn value_shown(subject: &Subject<'_>, name: &HeaderName, value: &HeaderValue) ->
         _ if *name == WWW_AUTHENTICATE => text.into_owned(),
         _ => {
             let line = format!("{name}: {text}");
-            let is_open = header_shown(&line, &subject.settings.identity) == line;
+            let is_open = subject.settings.identity.header_shown(&line) == line;
             if is_open { text.into_owned() } else { "(hidden)".to_owned() }
         }
     }

@@ -3,6 +3,7 @@
 use http::HeaderName;
 
 use super::reader::Table;
+use super::secret::Secrecy;
 use super::value::{Fault, Key};
 
 /// Names of the identity headers; `None`: not sent.
@@ -30,6 +31,13 @@ impl IdentityFields {
         let IdentityFields { user_id, user_name, user_email, user_groups, token_id, scopes, method } = self;
         let optional = [user_id, user_name, user_email, user_groups, token_id, scopes];
         optional.into_iter().flatten().chain([method])
+    }
+
+    /// A header line without its credentials. The gateway writes these headers itself, and they have none.
+    pub fn header_shown(&self, line: &str) -> String {
+        let name = line.split_once(':').map_or(line, |(name, _)| name).trim();
+        let is_own = self.names().any(|field| name.eq_ignore_ascii_case(field.as_str()));
+        if is_own { line.to_owned() } else { Secrecy::Header.shown(line) }
     }
 }
 

@@ -53,7 +53,7 @@ use names::Names;
 pub use problem::Problem;
 use reader::{Named, Table};
 use record::{Grammar, Record};
-pub use secret::{header_shown, request_shown};
+pub use secret::request_shown;
 pub use settings::Settings;
 use source::Source;
 

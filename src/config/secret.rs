@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::identity::IdentityFields;
-
 /// Replaces a secret.
 const HIDDEN: &str = "***";
 
@@ -80,13 +78,6 @@ pub fn request_shown(text: &str) -> String {
         shown += &format!("?{}", parameters.join("&"));
     }
     shown
-}
-
-/// A header line without its credentials. The gateway writes the headers of `identity` itself, and they have none.
-pub fn header_shown(line: &str, identity: &IdentityFields) -> String {
-    let name = line.split_once(':').map_or(line, |(name, _)| name).trim();
-    let is_identity = identity.names().any(|field| name.eq_ignore_ascii_case(field.as_str()));
-    if is_identity { line.to_owned() } else { Secrecy::Header.shown(line) }
 }
 
 fn parameter(text: &str) -> Cow<'_, str> {
