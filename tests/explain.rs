@@ -110,7 +110,10 @@ async fn a_failed_test_says_what_happened() {
             test("x", "GET http://a.test/api/../x", None, status(404)),
             "expected status 404, but the gateway answers 400 (target_ambiguous: The path has a dot segment.; no route)",
         ),
-        (elsewhere, "no listener has port 80; listeners: public (127.0.0.1:0), plain (127.0.0.1:0)"),
+        (
+            elsewhere,
+            "no listener has port 80; name the one that takes the request with `listener`: public (127.0.0.1:0), plain (127.0.0.1:0)",
+        ),
         (unknown, "no listener for requests is called `plian`"),
         (tls, "the listener `plain` speaks HTTP without TLS"),
     ] {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
@@ -87,7 +87,9 @@ impl Gateway {
             products.address()
         );
         fs::write(&config, text).unwrap();
-        command.args(["serve", "--config"]).arg(&config).stderr(Stdio::piped());
+        // A process that starts in a folder names the file as in a terminal.
+        let named = if command.get_current_dir().is_some() { Path::new("gateway.toml") } else { &config };
+        command.args(["serve", "--config"]).arg(named).stderr(Stdio::piped());
         command.env("NOTIFY_SOCKET", dir.path().join("systemd.sock"));
         let mut process = command.spawn().unwrap();
         let mut log = Box::new(BufReader::new(process.stderr.take().unwrap()).lines());

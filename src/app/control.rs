@@ -76,7 +76,7 @@ impl Control {
                     .await,
             ),
             "compare" => told(self.reloads.ask(Asked::Compare { file: request.into() }).await),
-            "status" => self.status(),
+            "status" => self.status().await,
             "upgrade" => match self.hand_over.upgrade().await {
                 Ok(process) => json!({ "ok": true, "pid": process, "predecessor": std::process::id() }),
                 Err(error) => refused(&error.lines()),
@@ -99,12 +99,14 @@ impl Control {
         let _ = channel.answer(&answer).await;
     }
 
-    fn status(&self) -> Value {
+    async fn status(&self) -> Value {
+        let stopping = self.hand_over.reloader.state.lock().await.is_stopping;
         let report = self.report.borrow().clone();
         json!({
             "ok": true,
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
+            "stopping": stopping,
             "predecessor": *self.predecessor.borrow(),
             "reload": report,
         })

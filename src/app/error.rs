@@ -16,7 +16,7 @@ pub enum StartError {
     #[error(transparent)]
     Files(#[from] OutOfFiles),
     /// A listener's address cannot be used.
-    #[error("{key}: cannot listen on {address}; is another program using it?")]
+    #[error("{key}: cannot listen on {address}{}", cause_of(.source))]
     Listen {
         /// The key of the address in the file, such as `listeners.public`.
         key: String,
@@ -81,4 +81,35 @@ pub enum StartError {
     /// The system refused to create a thread.
     #[error("a thread cannot be started")]
     Thread(#[from] io::Error),
+}
+
+/// What to look at when a socket cannot be opened.
+fn cause_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another program using it?",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need the capability CAP_NET_BIND_SERVICE, or a socket that systemd opens"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has the address",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_used_comes_with_its_likely_cause() {
+        for (kind, wanted) in [
+            (io::ErrorKind::AddrInUse, "192.0.2.1:443; is another program using it?"),
+            (io::ErrorKind::PermissionDenied, "192.0.2.1:443; ports below 1024 need the capability"),
+            (io::ErrorKind::AddrNotAvailable, "192.0.2.1:443; no interface of this machine"),
+            (io::ErrorKind::OutOfMemory, "192.0.2.1:443"),
+        ] {
+            let (key, address) = ("listeners.public".to_owned(), SocketAddr::from(([192, 0, 2, 1], 443)));
+            let error = StartError::Listen { key, address, source: kind.into() }.to_string();
+            assert!(error.starts_with(&format!("listeners.public: cannot listen on {wanted}")), "{error}");
+        }
+    }
 }

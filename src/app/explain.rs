@@ -62,7 +62,7 @@ pub enum NoListener {
     #[error("no listener for requests is called `{0}`")]
     Name(String),
     /// None has the port of the URL.
-    #[error("no listener has port {port}; listeners: {}", .known.join(", "))]
+    #[error("no listener has port {port}; name the one that takes the request with `listener`: {}", .known.join(", "))]
     Port {
         /// The port.
         port: u16,

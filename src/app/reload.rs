@@ -40,7 +40,11 @@ pub enum ReloadError {
     #[error("{}", lines(.0))]
     Problems(Vec<Problem>),
     /// It changes settings that need a restart.
-    #[error("these settings can only be changed by a restart: {}", .0.join(", "))]
+    #[error(
+        "these settings can only be changed by a restart: {}; `tokengate upgrade` applies the whole file without an \
+         interruption, `tokengate reload --force-partial` applies the rest of it",
+        .0.join(", ")
+    )]
     Restart(Vec<&'static str>),
     /// The rest of the file cannot be used without the settings that need a restart.
     #[error("{0}")]
@@ -123,7 +127,9 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError::Problems`].
     pub(super) async fn compare(&self, file: PathBuf) -> Result<Difference, ReloadError> {
-        let after = read(Some(file)).await?.settings;
+        let running = self.file.clone();
+        let named = tokio::task::spawn_blocking(move || named_alike(running.as_deref(), file)).await;
+        let after = read(Some(named.map_err(|_| ReloadError::Stopping)?)).await?.settings;
         let before = Arc::clone(&self.built.borrow().settings);
         Ok(Difference { changes: Changes::between(&before, &after), restart: changes::fixed(&before, &after) })
     }
@@ -341,6 +347,23 @@ async fn read(file: Option<PathBuf>) -> Result<Loaded, ReloadError> {
     let file = file.ok_or(ReloadError::NoFile)?;
     let read = tokio::task::spawn_blocking(move || load(&file)).await;
     read.map_err(|_| ReloadError::Stopping)?.map_err(ReloadError::Problems)
+}
+
+/// Returns `file` with its folder written as in `running`, if both are in the same folder.
+///
+/// Paths in settings begin with the folder as the file was named. `gateway.toml` and `/etc/tokengate/gateway.toml` would
+/// differ in every path, although they mean the same files.
+fn named_alike(running: Option<&Path>, file: PathBuf) -> PathBuf {
+    let folder = |path: &Path| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::canonicalize(folder).ok(),
+        _ => std::fs::canonicalize(".").ok(),
+    };
+    match (running, file.file_name()) {
+        (Some(running), Some(name)) if folder(running).is_some_and(|one| folder(&file) == Some(one)) => {
+            running.with_file_name(name)
+        }
+        _ => file,
+    }
 }
 
 /// Reads the configuration. Refuses other kinds of files: a FIFO could block the thread forever.

@@ -164,11 +164,14 @@ impl Running {
         state.admin = None;
     }
 
-    /// Waits until all connections of clients have ended, after [`hand_over`](Self::hand_over).
+    /// Waits until all connections of clients have ended, after [`hand_over`](Self::hand_over): those of this process,
+    /// and those of the process that it has taken over from. That one is asked to stop when this one stops.
     pub async fn has_finished(&self) {
         for worker in &self.reloader.workers {
             worker.closed().await;
         }
+        // Fails only if the sender is dropped, which is a field of this process.
+        let _ = self.predecessor.subscribe().wait_for(Option::is_none).await;
     }
 
     /// Returns true if every worker has ended; before shutdown that is a fault.

@@ -69,7 +69,14 @@ fn show_differences(changes: &[String], restart: &[String]) -> anyhow::Result<()
         return show::line("the running gateway uses the same settings");
     }
     changes.iter().try_for_each(|change| show::line(format!("a reload changes: {change}")))?;
-    restart.iter().try_for_each(|name| show::line(format!("needs a restart: {name}")))
+    restart.iter().try_for_each(|name| show::line(format!("needs a restart: {name}")))?;
+    if !restart.is_empty() {
+        show::note(
+            "`tokengate upgrade` applies the whole file without an interruption; `tokengate reload --force-partial` \
+             applies what needs no restart",
+        );
+    }
+    Ok(())
 }
 
 /// Checks that a Django database has the required tables, and a session table if sessions are configured. Warns how
@@ -157,6 +164,11 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
     unknown.into_iter().map(problem).collect()
 }
 
+/// A configuration with problems, which are printed as `check` does.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problem::render(.0, &[]).trim_end())]
+pub struct Invalid(pub Vec<Problem>);
+
 /// Reads the settings, for the commands that need them.
 ///
 /// # Errors
@@ -164,6 +176,6 @@ fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
 pub fn settings(config: &Path) -> anyhow::Result<Settings> {
     match config::load(config) {
         Ok(Loaded { settings, .. }) => Ok(settings),
-        Err(errors) => Err(anyhow::anyhow!("{}", problem::render(&errors, &[]).trim_end().to_owned())),
+        Err(errors) => Err(Invalid(errors).into()),
     }
 }

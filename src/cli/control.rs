@@ -5,11 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 use super::show;
-use crate::config;
+use crate::config::{self, problem};
 
 /// Makes the running gateway reload its configuration. Prints what changed, or all errors.
 ///
@@ -75,8 +75,8 @@ pub fn upgrade(file: &Path, json: bool) -> Result<ExitCode> {
 /// # Errors
 /// The gateway cannot be reached, or is shutting down already.
 pub fn drain(file: &Path, json: bool) -> Result<()> {
-    let answer =
-        ask(file, "drain").context("the gateway has ended before it could tell how many connections were cut")?;
+    let answer = exchange(connect(file)?, "drain")
+        .context("the gateway has ended before it could tell how many connections were cut")?;
     if !is_ok(&answer) {
         bail!("{}", texts(&answer, "problems").join("; "));
     }
@@ -106,6 +106,9 @@ pub fn status(file: &Path, json: bool) -> Result<()> {
         text(answer.get("version").unwrap_or(&Value::Null)),
         text(answer.get("pid").unwrap_or(&Value::Null))
     ))?;
+    if answer.get("stopping") == Some(&Value::Bool(true)) {
+        show::line("shutting down: it finishes what is running")?;
+    }
     if let Some(predecessor) = answer.get("predecessor").and_then(Value::as_u64) {
         show::line(format!("process {predecessor}, which served before, finishes what is running there"))?;
     }
@@ -125,9 +128,17 @@ pub fn status(file: &Path, json: bool) -> Result<()> {
 }
 
 fn ask(file: &Path, command: &str) -> Result<Value> {
+    exchange(connect(file)?, command)
+}
+
+fn connect(file: &Path) -> Result<UnixStream> {
     let socket = socket(file)?;
-    let mut stream = UnixStream::connect(&socket)
-        .with_context(|| format!("no gateway answers at {}; is it running, and as this user?", socket.display()))?;
+    UnixStream::connect(&socket).map_err(|error| {
+        anyhow!("no gateway answers at {} ({error}); is it running, and as this user?", socket.display())
+    })
+}
+
+fn exchange(mut stream: UnixStream, command: &str) -> Result<Value> {
     writeln!(stream, "{command}")?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
@@ -139,10 +150,14 @@ pub fn socket(file: &Path) -> Result<PathBuf> {
     match config::control_socket(file) {
         Ok(Some(socket)) => Ok(socket),
         Ok(None) => bail!(
-            "{}: add `[control] socket = \"tokengate.sock\"` and restart the gateway, or send it SIGHUP",
+            "{} has no control socket, which this command needs: add `[control]` with `socket = \"tokengate.sock\"` and \
+             restart the gateway. Without one, SIGHUP reloads, and SIGTERM shuts down",
             file.display()
         ),
-        Err(problem) => bail!("{problem}"),
+        Err(problem) => bail!(
+            "{}\nthe gateway was not asked: this file says where its control socket is",
+            problem::render(&[problem], &[]).trim_end()
+        ),
     }
 }
 

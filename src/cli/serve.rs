@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 
 use super::{check, control, show};
 use crate::app::{
-    self, Granted, Inherited, Launch, Order, Predecessor, Ready, Running, Signal, Signals, Successor, World,
+    self, Granted, Inherited, Launch, Order, Predecessor, Ready, Running, Signal, Signals, StartError, Successor, World,
 };
 use crate::clock::Clock;
+use crate::config::Problem;
 use crate::config::settings::{Admin, ListenerRole};
 use crate::upstream::Resolver;
 use crate::{store, telemetry};
@@ -81,10 +82,21 @@ async fn begin(config: &Path, take_over: Option<TakeOver>, inherited: Inherited)
     match prepare(config, inherited).await {
         Ok(ready) => Ok((ready, Some(predecessor.ready().await?))),
         Err(error) => {
-            let problems: Vec<String> = show::chain(&error).lines().map(str::to_owned).collect();
-            predecessor.fail(&problems).await;
+            predecessor.fail(&problems(&error)).await;
             Err(error)
         }
+    }
+}
+
+/// Why this process cannot start: each problem in one line, as a reload tells them.
+fn problems(error: &anyhow::Error) -> Vec<String> {
+    let lines = |problems: &[Problem]| problems.iter().map(ToString::to_string).collect();
+    if let Some(check::Invalid(problems)) = error.downcast_ref() {
+        return lines(problems);
+    }
+    match error.downcast_ref() {
+        Some(StartError::Tests(failed)) => lines(failed),
+        _ => show::chain(error).lines().map(str::to_owned).collect(),
     }
 }
 

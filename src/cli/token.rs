@@ -161,7 +161,7 @@ fn details(token: &TokenDetails) -> Result<()> {
         ("last used", at(token.last_used)),
         ("exposed", at(token.exposed)),
     ];
-    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<12}{value}")))
+    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
 }
 
 fn kind(token: &TokenDetails) -> &'static str {

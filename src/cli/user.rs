@@ -123,7 +123,7 @@ fn details(user: &User) -> Result<()> {
         ("created", user.created.to_string()),
         ("last sign-in", user.last_login.map_or_else(|| "never".to_owned(), |at| at.to_string())),
     ];
-    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<12}{value}")))
+    rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
 }
 
 fn as_json(user: &User) -> Value {

@@ -93,7 +93,7 @@ pub enum BadSample {
     #[error("is not a method and a URL")]
     Form,
     /// The URL is not `http://` or `https://` with a host.
-    #[error("has no absolute URL")]
+    #[error("has no absolute http:// or https:// URL")]
     Url,
     /// The port is not a number from 1 to 65535.
     #[error("has a port that is not a number from 1 to 65535")]

@@ -107,8 +107,12 @@ fn what_cannot_be_explained_is_an_error_of_its_own() {
     let folder = Folder::new();
     for (arguments, words) in [
         (vec!["explain"], "required"),
-        (vec!["explain", "GET", "/x"], "`GET /x` has no absolute URL; write one such as"),
-        (vec!["explain", "GET", "http://localhost:81/"], "no listener has port 81; listeners: plain (127.0.0.1:0)"),
+        (vec!["explain", "GET", "/x"], "`GET /x` has no absolute http:// or https:// URL; write"),
+        (vec!["explain", "GET", "wss://localhost/x"], "has no absolute http:// or https:// URL; write one such as"),
+        (
+            vec!["explain", "GET", "http://localhost:81/"],
+            "no listener has port 81; name the one that takes the request with `listener`: plain (127.0.0.1:0)",
+        ),
         (vec!["explain", "GET", "https://localhost/", "--listener", "plain"], "speaks HTTP without TLS"),
         (vec!["explain", "--test", "none"], "no test of the configuration is called `none`"),
         (vec!["explain", "GET", "http://localhost/", "-H", "x"], "`x` is not a header line"),

@@ -63,7 +63,8 @@ fn invalid_tests_are_refused() {
         ),
         (
             "[[tests]] | name = \"a\" | request = \"GET /x\" | expect = { status = 99, route = \"bsae\" } | from = \"x\"",
-            "3: tests.request: `GET /x` has no absolute URL; write one such as \"GET https://api.example.com/path\" | \
+            "3: tests.request: `GET /x` has no absolute http:// or https:// URL; \
+             write one such as \"GET https://api.example.com/path\" | \
              4: tests.expect.status: `99` is out of bounds; write a whole number from 100 to 599 | \
              4: tests.expect.route: `bsae` is not the name of any route in this file; did you mean `base`? | \
              5: tests.from: `x` is not an IP address; write one such as \"192.0.2.7\"",

@@ -202,6 +202,8 @@ async fn invariant_8_an_upgrade_that_fails_changes_nothing() {
         fs::write(&gateway.config, &good).unwrap();
         let said = text(&refused.stderr);
         assert!(refused.status.code() == Some(1) && said.contains(wanted), "{what}: {said}");
+        // Each problem is one line with one prefix, and nothing else is a problem.
+        assert!(!said.contains("error: error:") && !said.contains("error: 1 error"), "{what}: {said}");
         assert!(said.ends_with("no other process has taken over; the gateway serves as before\n"), "{what}: {said}");
         assert_serves_as_before(&gateway, &mut kept, socket, what).await;
         echoes(&mut tunnel, b"still there").await;
@@ -350,6 +352,32 @@ async fn signals_stop_the_process_that_drains_and_the_one_that_serves() {
     }
 }
 
+/// The process in the middle has nothing to finish itself. If it ended, it would ask the first one to end too.
+#[tokio::test(flavor = "multi_thread")]
+async fn further_upgrades_cut_nothing_that_runs_in_the_first_process() {
+    for (ends_by_itself, what) in [(true, "the tunnel is closed"), (false, "the process that serves is stopped")] {
+        let echo = echo().await;
+        let gateway = serve_before(&echo, "[shutdown]\ngrace = \"100ms\"\n").await;
+        let mut tunnel = plain(&gateway).await;
+        tunnel.send(handshake("/own/ws").bytes()).await;
+        assert_eq!(tunnel.next_head().await.unwrap().0, 101);
+        let mut before = vec![gateway.id()];
+        for _ in 0..3 {
+            before.push(gateway.upgrade().await);
+            echoes(&mut tunnel, b"still there").await;
+        }
+        if ends_by_itself {
+            before.pop();
+            drop(tunnel);
+            for process in before {
+                eventually(PATIENCE, what, || async { has_ended(process) }).await;
+            }
+            assert_eq!(status(gateway.address, "/own/x", "").await, 200);
+        }
+        gateway.drain().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_in_the_process_that_serves_ends_a_tunnel_of_the_one_that_drains() {
     let echo = echo().await;
@@ -420,10 +448,14 @@ async fn drain_waits_for_what_is_running_and_tells_how_many_connections_were_cut
     let refused = || async { TcpStream::connect(gateway.address).await.is_err() };
     eventually(PATIENCE, "it accepts no more", refused).await;
     assert!(!drained.is_finished());
+    assert!(gateway.run("status").contains("\nshutting down: it finishes what is running\n"));
     gate.open();
     assert_eq!(running.answer().await.text(), "slow");
     let told = drained.await.unwrap();
     assert_eq!(text(&told.stdout), "stopped; everything that was running has finished\n");
+    let refused = gateway.try_run("drain");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).starts_with("no gateway answers at "), "{}", text(&refused.stderr));
 
     let echo = echo().await;
     let gateway = serve_before(&echo, "[shutdown]\ngrace = \"100ms\"\n").await;

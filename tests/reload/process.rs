@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustix::process::Signal;
@@ -117,6 +118,46 @@ async fn settings_that_need_a_restart_are_told_beforehand_and_may_be_left_out() 
     fs::write(&gateway.config, text).unwrap();
     assert_eq!(gateway.run("reload"), "reloaded; nothing changed\n");
     assert!(!gateway.run("status").contains("restart"));
+    gateway.stop(Signal::TERM).await;
+}
+
+/// Every path in the settings begins with the folder of the file. Another way to write the folder is no change.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_compares_alike_however_its_folder_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_owned();
+    symlink(&folder, folder.join("link")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+    command.stdout(Stdio::null()).current_dir(&folder);
+    let gateway = Gateway::serve_by(command, dir, "", CONTROL).await;
+    for (from, file) in [
+        (&*folder, "gateway.toml".into()),
+        (&*folder, "./gateway.toml".into()),
+        (Path::new("/"), folder.join("gateway.toml")),
+        (Path::new("/"), folder.join("link/gateway.toml")),
+        (&*folder, PathBuf::from("link/../gateway.toml")),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        command.args(["check", "--against-running", "--config"]).arg(&file).current_dir(from);
+        let compared = command.output().unwrap();
+        let said = String::from_utf8(compared.stdout).unwrap();
+        assert!(said.ends_with("OK\nthe running gateway uses the same settings\n"), "{}: {said}", file.display());
+    }
+    gateway.stop(Signal::TERM).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_toml_is_reported_by_each_command_that_asks_the_gateway() {
+    let gateway = Gateway::serve_with(CONTROL).await;
+    let good = fs::read_to_string(&gateway.config).unwrap();
+    fs::write(&gateway.config, format!("{good}[routes.x\n")).unwrap();
+    for command in ["reload", "status", "upgrade", "drain"] {
+        let refused = gateway.try_run(command);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{command}");
+        assert!(said.starts_with("error: ") && said.contains("gateway.toml:"), "{command}: {said}");
+        assert!(said.ends_with("the gateway was not asked: this file says where its control socket is\n"), "{said}");
+    }
     gateway.stop(Signal::TERM).await;
 }
 

@@ -82,7 +82,7 @@ pub(in crate::app) enum HandOverError {
     Late(Duration),
     #[error("the new process has ended before it was ready")]
     Closed,
-    #[error("the new process has ended ({0}) before it was ready; its output says why")]
+    #[error("the new process has ended ({0}) before it was ready; its messages are in the output of the gateway")]
     Ended(ExitStatus),
     #[error("the new process cannot start: {}", .0.join("; "))]
     Failed(Vec<String>),

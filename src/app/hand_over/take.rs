@@ -12,12 +12,14 @@ use crate::app::inherited::{Given, Inherited, MeantFor};
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
     /// There is no gateway.
-    #[error("no gateway answers at {path}; is it running, and as this user? Without one, start without --take-over")]
+    #[error(
+        "no gateway answers at {path} ({error}); is it running, and as this user? Without one, start without --take-over"
+    )]
     Unreachable {
         /// The path of the control socket.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// The process there could keep the sockets that it gives, and take connections from them.
     #[error("the process that answers at {path} belongs to another user")]
@@ -54,7 +56,7 @@ impl Predecessor {
     /// # Errors
     /// [`TakeOverError`].
     pub async fn ask(socket: &Path) -> Result<(Predecessor, Inherited), TakeOverError> {
-        let unreachable = |source| TakeOverError::Unreachable { path: socket.to_owned(), source };
+        let unreachable = |error| TakeOverError::Unreachable { path: socket.to_owned(), error };
         let mut channel = Channel::connect(socket).await.map_err(unreachable)?;
         if !channel.is_of_this_user() {
             return Err(TakeOverError::User { path: socket.to_owned() });
