@@ -98,7 +98,7 @@ fn users_and_keys_of_the_store_are_looked_up_and_nothing_is_written() {
     let (code, out, _) = explain(&folder, &["--as", "carol"], "");
     assert!(code == 1 && out.contains("found: a token of a deactivated user\n"), "{out}");
     assert!(out.contains("401 Unauthorized: User inactive or deleted."), "{out}");
-    assert!(before.contains("last used   never\n"));
+    assert!(before.contains("last used     never\n"));
     assert_eq!(content(), before);
 }
 
