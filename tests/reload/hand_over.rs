@@ -129,11 +129,13 @@ async fn what_is_running_goes_on_in_the_process_before_and_a_connection_ends_wit
     echoes(&mut tunnel, b"still there").await;
     // A second hand-over while the first process drains.
     let third = gateway.upgrade().await;
-    eventually(PATIENCE, "the second process ends", || async { has_ended(second) }).await;
     echoes(&mut tunnel, b"still there").await;
     assert_eq!(gateway.told()["pid"], third);
     drop(tunnel);
-    eventually(PATIENCE, "the first process ends", || async { has_ended(gateway.id()) }).await;
+    // The second one waits for the first, which it tells to stop if it is stopped itself.
+    for (process, which) in [(gateway.id(), "the first process ends"), (second, "the second process ends")] {
+        eventually(PATIENCE, which, || async { has_ended(process) }).await;
+    }
     gateway.drain().await;
 }
 
