@@ -52,8 +52,19 @@ fn failure(explainer: &Explainer, test: &FileTest, settings: &Settings, now: Tim
         line: Some(test.line),
         key: Some("tests".to_owned()),
         what: format!("the test `{}` fails: {happened}", test.name),
-        mend: Some(format!("to see why: tokengate explain --test '{}'", test.name.replace('\'', "'\\''"))),
+        mend: Some(format!("to see why: tokengate explain --test {}{}", quoted(&test.name), option(settings))),
     })
+}
+
+/// The option that names the file, unless it has the name that commands look for.
+fn option(settings: &Settings) -> String {
+    let file = settings.files.first().filter(|file| file.as_os_str() != "gateway.toml");
+    file.map(|file| format!(" --config {}", quoted(&file.display().to_string()))).unwrap_or_default()
+}
+
+/// A word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Everything that was expected and did not happen.

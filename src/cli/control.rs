@@ -65,7 +65,7 @@ pub fn upgrade(file: &Path, json: bool) -> Result<ExitCode> {
         ))?;
     } else {
         texts(&answer, "problems").iter().for_each(|problem| show::note(format!("error: {problem}")));
-        show::note("no other process has taken over; the gateway serves as before");
+        show::note("no other process has taken over");
     }
     Ok(if is_ok(&answer) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
