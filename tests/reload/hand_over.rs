@@ -231,7 +231,9 @@ async fn a_new_process_that_hangs_or_is_killed_after_it_has_the_sockets_changes_
         assert!(Command::new("mkfifo").arg(&gateway.config).status().unwrap().success());
         let mut by_hand = Command::new(PROGRAM);
         let at = format!("--take-over={}", gateway.dir.path().join("control.sock").display());
-        by_hand.args(["serve", &at, "--config"]).arg(&gateway.config).stderr(Stdio::piped());
+        by_hand.args(["serve", &at, "--config"]).arg(&gateway.config);
+        // Only sockets of its own are counted below.
+        by_hand.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = by_hand.spawn().unwrap();
         let sockets = || async {
             let fds = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
