@@ -222,6 +222,8 @@ impl Serving {
         self.ending.extend(gone.into_iter().map(|tunnels| (end, tunnels)));
         self.current.set(next);
         switch.opened.into_iter().for_each(|(listener, socket)| self.accept(listener, socket));
+        // Before the answer: the control half then drops the counters that no gateway uses.
+        drop(before);
         // Fails only if the receiver was dropped.
         let _ = switch.done.send(());
     }

@@ -11,7 +11,7 @@ use crate::support::redis::{Redis, command, free_port};
 use crate::support::{PATIENCE, eventually};
 
 /// Advice that is right only if one of the two sides uses TLS.
-const TLS_ADVICE: [&str; 3] = ["rediss://", "speaks TLS", "redis:// in"];
+const TLS_ADVICE: [&str; 3] = ["rediss://", "does not use TLS", "redis:// in"];
 
 /// Captures the log of this thread; the runtime of each test has only this thread.
 fn listen() -> (Captured, tracing::subscriber::DefaultGuard) {
@@ -87,7 +87,7 @@ async fn every_cause_is_logged_correctly() {
         (with_tls(plain.port), "shared_cache_away", advice("redis:// in `url`"), true),
         (untrusted, "invalid peer certificate", advice("`ca_file`"), false),
         (at(guarded.url()), "NOAUTH", advice("`password_file`"), false),
-        (at(guarded.url().replace("//", "//:wrong@")), "WRONGPASS", advice("password are right"), false),
+        (at(guarded.url().replace("//", "//:wrong@")), "WRONGPASS", advice("check `username` and the password"), false),
         (at(guarded.url().replace("//", "//none:open-sesame@")), "shared_cache", advice("access list"), false),
         (at(stopped.url()), "shared_cache_away", None, false),
         // The library reports the end of the connection, not the response before it.

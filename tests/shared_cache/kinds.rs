@@ -54,11 +54,11 @@ async fn a_wrong_password_is_reported_without_showing_it() {
     let fleet = Fleet::new();
     let redis = Redis::start_with(&[RULES]).await;
     let wrong = fleet.gateway(&fleet.settings(&format!("redis://gate:wrong-sesame@127.0.0.1:{}", redis.port)));
-    says(&wrong, "see that `username` and the password are right").await;
+    says(&wrong, "check `username` and the password").await;
     let nobody = fleet.gateway(&fleet.settings(&redis.url()));
     works(&nobody).await;
     redis.ask::<String>(command(&["CONFIG", "SET", "requirepass", "another-sesame"])).await;
-    says(&fleet.gateway(&fleet.settings(&redis.url())), "it wants a password").await;
+    says(&fleet.gateway(&fleet.settings(&redis.url())), "it requires a password").await;
 }
 
 #[tokio::test]
@@ -76,5 +76,5 @@ async fn tls_works_with_a_trusted_ca_and_is_reported_otherwise() {
     let plain = Redis::start().await;
     let unexpected =
         RedisCache { tls: trusting.tls.clone(), ..fleet.settings(&format!("rediss://localhost:{}", plain.port)) };
-    says(&fleet.gateway(&unexpected), "see that it speaks TLS").await;
+    says(&fleet.gateway(&unexpected), "if the server does not use TLS").await;
 }

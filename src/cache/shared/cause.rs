@@ -29,8 +29,7 @@ pub(super) fn advice(error: &RedisError, moment: Moment) -> &'static str {
             "; the TLS handshake failed: if the server does not use TLS, write redis:// in `url`"
         }
         Moment::Connecting if is_cut(error) => {
-            "; it closed the connection at once: if it accepts only TLS, write rediss:// in `url`; if it is in \
-             protected \
+            "; it closed the connection at once: if it accepts only TLS, write rediss:// in `url`; if it is in protected \
              mode, set a password there"
         }
         Moment::TlsHandshake | Moment::Connecting | Moment::Connected => "",
