@@ -24,86 +24,85 @@ pub struct Difference {
 struct Fixed {
     name: &'static str,
     differs: fn(&Settings, &Settings) -> bool,
-    /// Copies them from the configuration in use. The error says why this is impossible.
-    keep: fn(&Settings, &mut Settings) -> Result<(), String>,
+    /// Whether those of the first configuration can be used with the rest of the second one. The error says why not.
+    fits: fn(&Settings, &Settings) -> Result<(), String>,
+    /// Copies them from the first configuration to the second one.
+    keep: fn(&Settings, &mut Settings),
 }
+
+const ALWAYS: fn(&Settings, &Settings) -> Result<(), String> = |_, _| Ok(());
 
 /// All settings that only a restart can change.
 const FIXED: [Fixed; 7] = [
     Fixed {
         name: "workers",
         differs: |before, after| before.workers != after.workers,
-        keep: |before, after| {
-            after.workers = before.workers;
-            Ok(())
-        },
+        fits: ALWAYS,
+        keep: |before, after| after.workers = before.workers,
     },
     Fixed {
         name: "[store], login.hash_parallelism and login.failed_after",
         differs: |before, after| before.store != after.store,
-        keep: |before, after| {
+        fits: |before, after| {
             let is_django = |settings: &Settings| matches!(settings.store.url, StoreUrl::Django(_));
-            if is_django(before) != is_django(after) {
-                return Err("the other settings were written for another kind of store".to_owned());
-            }
-            after.store = before.store.clone();
-            Ok(())
+            let same = is_django(before) == is_django(after);
+            if same { Ok(()) } else { Err("the other settings were written for another kind of store".to_owned()) }
         },
+        keep: |before, after| after.store = before.store.clone(),
     },
     Fixed {
         name: "[cache.memory]",
         differs: |before, after| before.memory != after.memory,
-        keep: |before, after| {
-            after.memory = before.memory.clone();
-            Ok(())
-        },
+        fits: ALWAYS,
+        keep: |before, after| after.memory = before.memory.clone(),
     },
     Fixed {
         name: "[cache.redis]",
         differs: |before, after| before.redis != after.redis,
-        keep: |before, after| {
-            after.redis.clone_from(&before.redis);
-            Ok(())
-        },
+        fits: ALWAYS,
+        keep: |before, after| after.redis.clone_from(&before.redis),
     },
     Fixed {
         name: "[tokens] except tokens.schemes",
         differs: |before, after| tokens(before) != tokens(after),
+        fits: ALWAYS,
         keep: |before, after| {
             after.tokens = Tokens { schemes: std::mem::take(&mut after.tokens.schemes), ..before.tokens.clone() };
-            Ok(())
         },
     },
     Fixed {
         name: "[admin]",
         differs: |before, after| admin(before) != admin(after),
-        keep: |before, after| {
-            let Some(admin) = &before.admin else {
-                after.admin = None;
-                return Ok(());
-            };
-            let name = before.certificates.get(admin.certificate).map(|certificate| &certificate.name);
-            let certificate = after.certificates.iter().position(|certificate| Some(&certificate.name) == name);
-            let Some(certificate) = certificate else {
+        fits: |before, after| {
+            let Some(admin) = &before.admin else { return Ok(()) };
+            if admin_certificate(before, after).is_none() {
                 return Err("the file does not have the certificate of the running admin application".to_owned());
-            };
-            if let Some(listener) = after.listeners.iter().find(|listener| admin.excludes(listener)) {
-                let name = &listener.name;
-                return Err(format!("listeners.{name} has the address or the name of the running admin application"));
             }
-            after.admin = Some(Admin { certificate, ..admin.clone() });
-            Ok(())
+            let excluded = after.listeners.iter().find(|listener| admin.excludes(listener));
+            excluded.map_or(Ok(()), |listener| {
+                let name = &listener.name;
+                Err(format!("listeners.{name} has the address or the name of the running admin application"))
+            })
+        },
+        keep: |before, after| {
+            let certificate = admin_certificate(before, after);
+            after.admin =
+                before.admin.clone().zip(certificate).map(|(admin, certificate)| Admin { certificate, ..admin });
         },
     },
     Fixed {
         name: "[control]",
         differs: |before, after| before.control != after.control,
-        keep: |before, after| {
-            after.control.clone_from(&before.control);
-            Ok(())
-        },
+        fits: ALWAYS,
+        keep: |before, after| after.control.clone_from(&before.control),
     },
 ];
+
+/// The index in `after` of the certificate that the admin application of `before` uses.
+fn admin_certificate(before: &Settings, after: &Settings) -> Option<usize> {
+    let name = &before.certificates.get(before.admin.as_ref()?.certificate)?.name;
+    after.certificates.iter().position(|certificate| certificate.name == *name)
+}
 
 /// `[tokens]` without the part that can be reloaded.
 fn tokens(settings: &Settings) -> Tokens {
@@ -126,12 +125,12 @@ pub fn fixed(before: &Settings, after: &Settings) -> Vec<&'static str> {
 /// # Errors
 /// The configuration in use has a setting that does not fit the rest of the new one.
 pub fn keep_fixed(before: &Settings, after: &mut Settings) -> Result<Vec<&'static str>, String> {
-    let mut kept = Vec::new();
-    for Fixed { name, keep, .. } in FIXED.iter().filter(|fixed| (fixed.differs)(before, after)).collect::<Vec<_>>() {
-        keep(before, after).map_err(|why| format!("{name} can only be changed by a restart: {why}"))?;
-        kept.push(*name);
+    let differing: Vec<&Fixed> = FIXED.iter().filter(|fixed| (fixed.differs)(before, after)).collect();
+    for Fixed { name, fits, .. } in &differing {
+        fits(before, after).map_err(|why| format!("{name} can only be changed by a restart: {why}"))?;
     }
-    Ok(kept)
+    differing.iter().for_each(|fixed| (fixed.keep)(before, after));
+    Ok(differing.iter().map(|fixed| fixed.name).collect())
 }
 
 impl Changes {

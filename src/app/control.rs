@@ -16,12 +16,14 @@ use super::running::{Asker, Order};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{Asked, Outcome, ReloadHandle, Reloaded};
 
-/// What `reload` is followed by if settings that need a restart are left out.
+/// The argument of `reload` that leaves out settings which need a restart.
 const PARTLY: &str = "partly";
 /// Time limit for sending a command.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(5);
 /// Maximum number of connections.
-const AT_ONCE: usize = 16;
+const MAX_CONNECTIONS: usize = 16;
 
 /// The commands of the socket.
 pub(super) struct Control {
@@ -36,7 +38,7 @@ pub(super) struct Control {
 /// Serves commands until dropped.
 pub(super) async fn serve(mut socket: ControlSocket, control: Control) {
     let reclaim = Arc::clone(&control.hand_over.reclaim);
-    let (control, places) = (Arc::new(control), Arc::new(Semaphore::new(AT_ONCE)));
+    let (control, places) = (Arc::new(control), Arc::new(Semaphore::new(MAX_CONNECTIONS)));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -58,7 +60,7 @@ pub(super) async fn serve(mut socket: ControlSocket, control: Control) {
             }
             Err(error) => {
                 tracing::warn!(%error, "the control socket cannot accept connections");
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -66,7 +68,7 @@ pub(super) async fn serve(mut socket: ControlSocket, control: Control) {
 
 impl Control {
     async fn answer(&self, mut channel: Channel) {
-        let Ok(Ok(Some(line))) = tokio::time::timeout(PATIENCE, channel.line()).await else { return };
+        let Ok(Ok(Some(line))) = tokio::time::timeout(REQUEST_TIMEOUT, channel.line()).await else { return };
         let (command, request) = line.split_once(' ').unwrap_or((&line, ""));
         let trigger = "tokengate reload".to_owned();
         let answer = match command {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::StoreError;
 use super::error::unavailable;
+use super::sql::{Row, Statement};
 
 /// The idle timeout: shorter than the usual connection tracking of firewalls.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
@@ -27,6 +28,18 @@ pub(super) trait Server: Send + Sync + 'static {
 
     /// Connects; the pool limits the time.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
+
+    /// Runs a statement that only reads.
+    fn rows<T: Row>(
+        connection: &mut Self::Connection,
+        statement: &Statement,
+    ) -> impl Future<Output = Result<Vec<T>, sqlx::Error>> + Send;
+
+    /// Whether the connection has ended, so that the statement can be retried on another one.
+    fn is_cut(error: &sqlx::Error) -> bool;
+
+    /// Classifies an error of the driver: whether a retry can help.
+    fn sorted(error: sqlx::Error) -> StoreError;
 }
 
 /// The connection pool of one server.
@@ -82,6 +95,20 @@ impl<S: Server> Pool<S> {
             None => (self.connect().await?, false),
         };
         Ok(Lease { connection: Some(connection), used, pool: Arc::clone(self), _permit: permit })
+    }
+
+    /// Runs a statement that only reads. If the connection has died since it was used last, it is retried once on a new
+    /// one: a read is harmless to repeat.
+    pub(super) async fn rows<T: Row>(self: &Arc<Pool<S>>, statement: &Statement) -> Result<Vec<T>, StoreError> {
+        let mut lease = self.lease().await?;
+        let mut rows = S::rows(lease.connection(), statement).await;
+        if lease.used && rows.as_ref().is_err_and(S::is_cut) {
+            lease = lease.renew().await?;
+            rows = S::rows(lease.connection(), statement).await;
+        }
+        let rows = rows.map_err(S::sorted)?;
+        lease.give_back();
+        Ok(rows)
     }
 
     async fn connect(&self) -> Result<S::Connection, StoreError> {

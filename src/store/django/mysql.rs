@@ -38,24 +38,25 @@ impl Server for MysqlServer {
     async fn connect(&self) -> Result<MySqlConnection, StoreError> {
         self.0.connect().await.map_err(sorted)
     }
+
+    async fn rows<T: Row>(connection: &mut MySqlConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
+        sqlx::query_as_with(statement.text(), statement.arguments::<MySql>()?).fetch_all(connection).await
+    }
+
+    fn is_cut(error: &sqlx::Error) -> bool {
+        is_cut(error)
+    }
+
+    fn sorted(error: sqlx::Error) -> StoreError {
+        sorted(error)
+    }
 }
 
 impl DjangoDatabase for MysqlDatabase {
     const DIALECT: Dialect = Dialect::Mysql;
 
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
-        let mut lease = self.pool.lease().await?;
-        let rows = match rows(lease.connection(), &statement).await {
-            // Read-only, so a retry is harmless.
-            Err(error) if lease.was_used() && is_cut(&error) => {
-                lease = lease.renew().await?;
-                rows(lease.connection(), &statement).await
-            }
-            rows => rows,
-        };
-        let rows = rows.map_err(sorted)?;
-        lease.give_back();
-        Ok(rows)
+        self.pool.rows(&statement).await
     }
 
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
@@ -115,10 +116,6 @@ fn options(url: &MysqlUrl) -> MySqlConnectOptions {
         options = options.ssl_client_key(file);
     }
     options.disable_statement_logging()
-}
-
-async fn rows<T: Row>(connection: &mut MySqlConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
-    sqlx::query_as_with(statement.text(), statement.arguments::<MySql>()?).fetch_all(connection).await
 }
 
 fn unopened(place: &str, source: StoreError) -> OpenError {

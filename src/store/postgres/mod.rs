@@ -20,7 +20,7 @@ use self::feed::PostgresFeed;
 use self::server::{NoEncoding, PostgresServer};
 use crate::config::settings;
 use crate::store::error::unavailable;
-use crate::store::pool::{Lease, Pool};
+use crate::store::pool::{Lease, Pool, Server};
 use crate::store::sql::{Change, Database, Row, Statement, apply, migrations};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
@@ -107,18 +107,7 @@ impl Database for PostgresDatabase {
     }
 
     async fn rows<T: Row>(&self, statement: Statement) -> Result<Vec<T>, StoreError> {
-        let mut lease = self.pool.lease().await?;
-        let rows = match rows(lease.connection(), &statement).await {
-            // Read-only, so a retry is harmless.
-            Err(error) if lease.was_used() && is_cut(&error) => {
-                lease = lease.renew().await?;
-                rows(lease.connection(), &statement).await
-            }
-            rows => rows,
-        };
-        let rows = rows.map_err(sorted)?;
-        lease.give_back();
-        Ok(rows)
+        self.pool.rows(&statement).await
     }
 
     async fn begin(&self) -> Result<PostgresChange, StoreError> {
@@ -160,7 +149,7 @@ impl Database for PostgresDatabase {
 
 impl Change for PostgresChange {
     async fn rows<T: Row>(&mut self, statement: Statement) -> Result<Vec<T>, StoreError> {
-        let rows = rows(self.lease.connection(), &statement).await;
+        let rows = PostgresServer::rows(self.lease.connection(), &statement).await;
         self.spoilt |= rows.is_err();
         rows.map_err(sorted)
     }
@@ -193,10 +182,6 @@ fn unopened(place: &str, source: StoreError) -> OpenError {
 
 const MEND: &str =
     "check that the server runs and can be reached, that user and password are right, and that the database exists";
-
-async fn rows<T: Row>(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
-    sqlx::query_as_with(statement.text(), statement.arguments::<Postgres>()?).fetch_all(connection).await
-}
 
 async fn execute(connection: &mut PgConnection, statement: &Statement) -> Result<u64, sqlx::Error> {
     let query = sqlx::query_with(statement.text(), statement.arguments::<Postgres>()?);

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions, Postgres};
 
-use super::errors::sorted;
+use super::errors::{is_cut, sorted};
 use crate::config::settings::{PostgresUrl, TlsMode};
 use crate::store::StoreError;
 use crate::store::error::{broken, unavailable};
 use crate::store::pool::Server;
+use crate::store::sql::{Row, Statement};
 
 /// A server with its connection options.
 pub(in crate::store) struct PostgresServer {
@@ -64,6 +65,18 @@ impl Server for PostgresServer {
             return Err(broken(NoEncoding));
         }
         Ok(connection)
+    }
+
+    async fn rows<T: Row>(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<T>, sqlx::Error> {
+        sqlx::query_as_with(statement.text(), statement.arguments::<Postgres>()?).fetch_all(connection).await
+    }
+
+    fn is_cut(error: &sqlx::Error) -> bool {
+        is_cut(error)
+    }
+
+    fn sorted(error: sqlx::Error) -> StoreError {
+        sorted(error)
     }
 }
 
