@@ -69,10 +69,11 @@ impl Inherited {
         self.control.as_deref()
     }
 
-    /// Sockets of a listener: those that are meant for it, and so many new ones that there are at least `count`.
+    /// Returns at least `count` sockets for a listener: those that are meant for it, and new ones for the rest.
     ///
-    /// Opens all by itself if none are meant for it. `is_shared`: the address is one of the process's own, so that another
-    /// program cannot be using it.
+    /// New sockets beside others of this gateway do not listen yet. The kernel would give them connections at once, and a
+    /// process that is not ready, or ends before it is, would keep or lose them. `is_shared`: this process uses the address
+    /// already, so no other program does.
     ///
     /// # Errors
     /// What the system says, for instance that the address is in use.
@@ -90,7 +91,12 @@ impl Inherited {
             if !is_shared {
                 socket::probe(address)?;
             }
-            return socket::open(address, count);
+            let new = socket::open(address, count)?;
+            if !is_shared {
+                // Early, so that another gateway that starts finds the address in use.
+                new.iter().try_for_each(socket::listen)?;
+            }
+            return Ok(new);
         };
         let bound = first.local_addr()?;
         sockets.iter().try_for_each(socket::prepare)?;
@@ -134,4 +140,30 @@ fn copy(sockets: &[TcpListener]) -> io::Result<TcpListener> {
 /// Can sockets on these addresses get the same connections?
 pub(super) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn sockets_that_are_opened_beside_those_of_a_predecessor_take_no_connection_from_it() {
+        let old = socket::open("127.0.0.1:0".parse().unwrap(), 1).unwrap().pop().unwrap();
+        socket::listen(&old).unwrap();
+        let bound = old.local_addr().unwrap();
+        let meant_for = MeantFor::Listener { name: "public".to_owned(), address: bound };
+        let given = Given { socket: old.try_clone().unwrap(), bound, meant_for };
+        let mut inherited = Inherited::of_predecessor(vec![given], PathBuf::new());
+        let new = inherited.open("public", bound, 4, false).unwrap();
+        assert_eq!(new.len(), 4);
+        let clients: Vec<_> = (0..64).map(|_| TcpStream::connect(bound).unwrap()).collect();
+        let accepted = std::iter::from_fn(|| old.accept().ok()).count();
+        assert_eq!(accepted, clients.len(), "a process that only prepares itself takes none");
+        new.iter().try_for_each(socket::listen).unwrap();
+        let clients: Vec<_> = (0..256).map(|_| TcpStream::connect(bound).unwrap()).collect();
+        let accepted: Vec<_> = new.iter().map(|one| std::iter::from_fn(|| one.accept().ok()).count()).collect();
+        assert!(accepted.iter().sum::<usize>() == clients.len() && !accepted.contains(&0), "{accepted:?}");
+    }
 }

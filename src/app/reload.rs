@@ -207,6 +207,7 @@ impl Reloader {
         if state.is_stopping {
             return Err(ReloadError::Stopping);
         }
+        prepared.listen()?;
         self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
         self.logs.set(&built.settings.log);
         let (for_workers, internal) =

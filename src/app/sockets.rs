@@ -1,12 +1,13 @@
 //! The listening sockets of the process, by listener.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use super::StartError;
 use super::inherited::{Inherited, overlap};
 use crate::config::settings::{Listener, ListenerRole};
+use crate::listener::socket;
 
 /// The listeners whose sockets are open.
 #[derive(Default)]
@@ -31,8 +32,21 @@ pub(super) struct Prepared {
     next: Vec<Open>,
 }
 
+impl Prepared {
+    /// Begins to listen on the new sockets. The last step before they are used: from here on they get connections.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`] for an address that cannot be used.
+    pub(super) fn listen(&self) -> Result<(), StartError> {
+        let for_workers = self.for_workers.iter().flatten().map(|(name, socket)| (&**name, socket));
+        let internal = self.internal.iter().map(|(listener, socket)| (listener.name.as_str(), socket));
+        for_workers.chain(internal).try_for_each(|(name, socket)| listen(&format!("listeners.{name}"), socket))
+    }
+}
+
 impl Sockets {
-    /// Opens the sockets of new listeners: those of another process if there are any, else new ones. Closes nothing.
+    /// Opens the sockets of new listeners: those of another process if there are any, else new ones. They may not
+    /// listen yet. Closes nothing.
     ///
     /// # Errors
     /// [`StartError::Listen`] for an address that cannot be used.
@@ -91,6 +105,18 @@ impl Sockets {
     pub(super) fn address_of(&self, listener: &str) -> Option<SocketAddr> {
         self.0.iter().find(|open| open.listener.name == listener).map(|open| open.listener.address)
     }
+}
+
+/// Begins to listen on a socket. `key` is that of its address in the file.
+///
+/// # Errors
+/// [`StartError::Listen`].
+pub(super) fn listen(key: &str, socket: &TcpListener) -> Result<(), StartError> {
+    let failed = |source| {
+        let address = socket.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+        StartError::Listen { key: key.to_owned(), address, source }
+    };
+    socket::listen(socket).map_err(failed)
 }
 
 /// Whether one listener can continue as the other, with its sockets and connections.

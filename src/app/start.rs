@@ -27,7 +27,7 @@ use super::monitor;
 use super::reload::{Extent, Logs, Reloader, State};
 use super::resolve;
 use super::running::Running;
-use super::sockets::{Prepared, Sockets};
+use super::sockets::{self, Prepared, Sockets};
 use super::token_services;
 use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
 use crate::admin::Records;
@@ -35,6 +35,7 @@ use crate::admin::monitor::status::ReloadStatus;
 use crate::admin::monitor::{Asked, ReloadHandle, ReloadRequest, Reloaded};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::config::settings::Admin;
 use crate::limits::TurnedAway;
 use crate::listener::{Connections, tls};
 use crate::store::Store;
@@ -174,13 +175,16 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
 }
 
 impl Ready {
-    /// Gives the control socket its name. From then on commands are for this process.
+    /// Gives the control socket its name, and begins to listen. From then on commands and clients are for this process.
     ///
     /// # Errors
-    /// [`StartError::Control`].
+    /// [`StartError::Control`], [`StartError::Listen`].
     pub fn claim(&mut self) -> Result<(), StartError> {
-        let Some(socket) = &mut self.control_socket else { return Ok(()) };
-        socket.claim().map_err(|source| StartError::Control { path: socket.path().to_owned(), source })
+        if let Some(socket) = &mut self.control_socket {
+            socket.claim().map_err(|source| StartError::Control { path: socket.path().to_owned(), source })?;
+        }
+        self.prepared.listen()?;
+        self.admin_socket.as_ref().map_or(Ok(()), |socket| sockets::listen(Admin::NAME, socket))
     }
 
     /// Begins to accept. `launch` is for `tokengate upgrade`.

@@ -13,7 +13,8 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// and the interval between probes. The kernel sends 9 by default.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// Opens `count` sockets on one address; the kernel distributes new connections over them.
+/// Opens `count` sockets on one address. They do not listen yet: the kernel distributes new connections over all that
+/// do, so a process that is not ready to accept would keep clients waiting.
 ///
 /// Port 0 takes any free port, the same for all sockets.
 ///
@@ -29,7 +30,15 @@ pub fn open(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
     Ok(all)
 }
 
-/// Opens one more socket on an address that this process has sockets on.
+/// Begins to listen on a socket. Does nothing to one that listens.
+///
+/// # Errors
+/// What the system says.
+pub fn listen(socket: &TcpListener) -> io::Result<()> {
+    SockRef::from(socket).listen(BACKLOG)
+}
+
+/// Opens one more socket on an address that this process has sockets on. It does not listen yet.
 ///
 /// # Errors
 /// What the system says; for instance, that the sockets there do not share their address.
@@ -51,7 +60,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_port(true)?;
     set_options(&socket)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
