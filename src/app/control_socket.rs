@@ -118,6 +118,8 @@ mod tests {
         let reclaimed = file_at(&path);
         drop(new);
         assert_eq!(file_at(&path), reclaimed, "what is not its own is not removed");
+        std::fs::remove_file(&path).unwrap();
+        old.reclaim().unwrap();
         let (accepted, connected) = tokio::join!(old.accept(), Channel::connect(&path));
         assert!(accepted.is_ok() && connected.is_ok());
         drop(old);

@@ -108,10 +108,12 @@ impl HandOver {
                 self.converse(&mut channel, request).await
             }
         };
+        let mut refused = None;
         if let Err(error) = &given {
             tracing::error!(code = "hand_over_failed", process, "the sockets were not handed over: {error}");
             // Fails only if the other process has ended.
             let _ = channel.send(&Answer::refused(error.lines()).line()).await;
+            refused = Some(channel);
         } else {
             // Fails if the gateway is stopping at this moment: then it drains too.
             let _ = self.orders.send(Order::HandedOver(Successor { channel, process })).await;
@@ -119,6 +121,21 @@ impl HandOver {
         if let Some(expected) = expected {
             // Fails only if the upgrade does not wait any more.
             let _ = expected.outcome.send(given);
+        }
+        if let Some(channel) = refused {
+            self.take_back(channel).await;
+        }
+    }
+
+    /// Takes the name of the control socket back when a refused process has ended: it may have been too late to notice
+    /// the refusal before it took the name, and removes the file when it ends.
+    async fn take_back(&self, mut channel: Channel) {
+        let ended = async { while let Ok(Some(_)) = channel.line().await {} };
+        let _ = timeout(self.within, ended).await;
+        let _turn = self.turn.lock().await;
+        // After a later hand-over the name belongs to the successor.
+        if self.is_serving().await.is_ok() {
+            self.reclaim.notify_one();
         }
     }
 
