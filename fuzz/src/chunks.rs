@@ -1,6 +1,6 @@
 //! A chunked body ends where a second parser says, however its bytes arrive.
 
-use tokengate::listener::chunks::{Chunks, DamagedBody};
+use tokengate::http1::request_chunks::{Chunks, DamagedBody, Parsed};
 
 use super::deliveries;
 
@@ -16,8 +16,13 @@ pub fn run(bytes: &[u8]) {
 fn end(pieces: &[&[u8]]) -> Result<Option<usize>, DamagedBody> {
     let (mut chunks, mut before) = (Chunks::START, 0);
     for piece in pieces {
-        if let Some(length) = chunks.advance(piece)? {
-            return Ok(Some(before + length));
+        let mut at = 0;
+        loop {
+            match chunks.advance(&piece[at..])? {
+                Parsed::Data(data) => at += data.end,
+                Parsed::End(length) => return Ok(Some(before + at + length)),
+                Parsed::All => break,
+            }
         }
         before += piece.len();
     }

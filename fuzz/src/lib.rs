@@ -7,9 +7,9 @@
 pub mod answers;
 pub mod chunks;
 pub mod credentials;
-pub mod front;
 pub mod hpack;
 pub mod pem;
+pub mod requests;
 pub mod target;
 
 /// The name of a target, its program and its folder in `seeds/`, and its function.
@@ -20,9 +20,9 @@ pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
     ("credentials", credentials::run),
-    ("front", front::run),
     ("hpack", hpack::run),
     ("pem", pem::run),
+    ("requests", requests::run),
     ("target", target::run),
 ];
 

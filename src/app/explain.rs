@@ -18,7 +18,7 @@ use crate::client::{ClientConnection, ListenerPolicy, OpenConnections};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{self, ListenerRole, SampleCaller, SampleRequest};
-use crate::gateway::{Callers, Explanation, Gateway, Worker};
+use crate::gateway::{Callers, DateHeader, Explanation, Gateway, Worker};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::listener::sample;
 use crate::route::Peer;
@@ -109,6 +109,7 @@ impl Explainer {
             recorder,
             access_log: AccessLog::off(),
             ids: RequestIds::new(0, 0),
+            date: DateHeader::default(),
         };
         let gateway = Gateway::new(Arc::new(generation), Rc::new(worker), None, settings.workers);
         let scheme = settings.tokens.schemes.first().map_or("Token", String::as_str).to_owned();
@@ -130,7 +131,7 @@ impl Explainer {
         let limits = &self.gateway.generation.limits;
         let head = sample::read(&self.head(request, caller), limits, &client);
         self.remember(&head.parts, caller, look_up).await;
-        let explanation = self.gateway.explain(&client, head.parts, head.length).await;
+        let explanation = self.gateway.explain(&client, head.parts, head.framing.length()).await;
         Ok(Explained { listener: listener.name.clone(), explanation })
     }
 

@@ -18,7 +18,7 @@ use super::token_services::TokenServices;
 use crate::auth::Authenticator;
 use crate::client::OpenConnections;
 use crate::clock::Clock;
-use crate::gateway::{Callers, Current, Gateway, Generation, Tunnels, Worker};
+use crate::gateway::{Callers, Current, DateHeader, Gateway, Generation, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
@@ -313,5 +313,6 @@ fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: AccessL
         recorder: Arc::clone(recorder),
         access_log,
         ids: RequestIds::new(plan.process_id, index),
+        date: DateHeader::default(),
     })
 }

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use super::Inbox;
+use super::{Inbox, Intake};
 
 /// How much of an unneeded body is read and discarded, and for how long.
 const UNWANTED: usize = 256 << 10;
@@ -30,7 +29,7 @@ pub struct ClientBody {
 }
 
 enum Source {
-    Http1(Incoming),
+    Http1(Rc<Intake>),
     Http2(Rc<Inbox>),
 }
 
@@ -46,8 +45,8 @@ impl ClientBody {
     }
 
     /// The body of an HTTP/1 request.
-    pub fn http1(incoming: Incoming) -> ClientBody {
-        ClientBody { source: Some(Source::Http1(incoming)), lingers: false }
+    pub fn http1(intake: Rc<Intake>) -> ClientBody {
+        ClientBody { source: Some(Source::Http1(intake)), lingers: false }
     }
 
     /// The body of an HTTP/2 request.
@@ -90,7 +89,7 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             None => SizeHint::with_exact(0),
-            Some(Source::Http1(incoming)) => incoming.size_hint(),
+            Some(Source::Http1(intake)) => intake.size_hint(),
             Some(Source::Http2(inbox)) => inbox.size_hint(),
         }
     }
@@ -99,14 +98,14 @@ impl Body for ClientBody {
 impl Source {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self {
-            Source::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| BrokenOff),
+            Source::Http1(intake) => intake.poll(cx).map_ok(Frame::data),
             Source::Http2(inbox) => inbox.poll(cx).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Source::Http1(incoming) => incoming.is_end_stream(),
+            Source::Http1(intake) => intake.is_end_stream(),
             Source::Http2(inbox) => inbox.is_end_stream(),
         }
     }
@@ -114,9 +113,11 @@ impl Source {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        let Some(source) = self.source.take().filter(|source| self.lingers && !source.is_end_stream()) else {
-            return;
-        };
+        let source = self.source.take().filter(|source| !source.is_end_stream());
+        if let Some(Source::Http1(intake)) = &source {
+            return intake.is_unread();
+        }
+        let Some(source) = source.filter(|_| self.lingers) else { return };
         let mut unwanted = Unwanted::new(source);
         // Most bodies have arrived already and need no task.
         if unwanted.poll_end(&mut Context::from_waker(Waker::noop())).is_pending() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{HeadFault, Pulse};
+use super::Pulse;
 use crate::config::settings;
 use crate::route::Peer;
 
@@ -43,8 +43,6 @@ pub struct ClientConnection {
     pub peer: Peer,
     /// The activity of the connection, for the worker's tick.
     pub pulse: Rc<Pulse>,
-    /// The fault that the strict front found. The request that replaces the damaged one must be refused.
-    pub fault: Cell<Option<HeadFault>>,
     /// Whether its last request is a WebSocket handshake: the bytes after it wait for the response, and are never read
     /// as a request.
     pub held: Cell<bool>,
@@ -63,7 +61,7 @@ impl ClientConnection {
         listener: Option<Arc<str>>,
         policy: Arc<ListenerPolicy>,
     ) -> Rc<ClientConnection> {
-        Rc::new(ClientConnection { peer, pulse, fault: Cell::new(None), held: Cell::new(false), listener, policy })
+        Rc::new(ClientConnection { peer, pulse, held: Cell::new(false), listener, policy })
     }
 }
 

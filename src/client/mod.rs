@@ -9,10 +9,12 @@ mod connection;
 mod fault;
 pub mod framing;
 mod inbox;
+mod intake;
 mod pulse;
 
 pub use body::{BrokenOff, ClientBody};
 pub use connection::{ClientConnection, ListenerPolicy, Plaintext, PlaintextAnswer};
 pub use fault::{HeadFault, REFUSED_METHOD};
 pub use inbox::Inbox;
+pub use intake::{Demand, Intake};
 pub use pulse::{Ending, OpenConnections, Pulse};

@@ -165,7 +165,7 @@ impl Pulse {
 
     /// HTTP/1: whether the response that begins now is the last one of its connection.
     pub fn responds_last(&self) -> bool {
-        self.end.get() == Ending::WithNextResponse && !self.multiplexed.get()
+        self.end.get() >= Ending::WithNextResponse && !self.multiplexed.get()
     }
 
     /// Ends the connection and its running requests.

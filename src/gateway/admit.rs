@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{Method, request};
 
 use super::{Gateway, Refusal};
-use crate::client::{ClientConnection, PlaintextAnswer, REFUSED_METHOD};
+use crate::client::{ClientConnection, HeadFault, PlaintextAnswer};
 use crate::config::settings;
 use crate::route::Target;
 
@@ -18,10 +18,9 @@ impl Gateway {
     pub(super) fn admit(&self, head: &request::Parts, client: &ClientConnection) -> Result<(), Refusal> {
         let plaintext = self.generation.policy(client).plaintext.as_ref();
         let answer = plaintext.map(|plaintext| plaintext.answer);
-        let fault = head.extensions.get().copied().or(client.fault.get());
-        if let Some(fault) = fault.filter(|_| head.method.as_str() == REFUSED_METHOD) {
+        if let Some(fault) = head.extensions.get::<HeadFault>() {
             let is_misplaced = answer == Some(PlaintextAnswer::WrongPort);
-            return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(fault) });
+            return Err(if is_misplaced { Refusal::NotTls } else { Refusal::Head(*fault) });
         }
         let Some(plaintext) = plaintext else { return Ok(()) };
         let fields = &head.headers;

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, request};
 use super::decision::{Decision, Forwarding, accepted};
 use super::{Exchange, Gateway, Refusal, forward};
 use crate::auth::AuthFailure;
-use crate::client::ClientConnection;
+use crate::client::{ClientConnection, HeadFault};
 use crate::config::settings::HostPattern;
 use crate::identity::Identity;
 use crate::route::{NoRoute, Route, Target};
@@ -117,7 +117,7 @@ impl Gateway {
         let routes = self.generation.routes.routes();
         let configured = route.as_ref().and_then(|name| routes.iter().find(|route| route.settings.name == *name));
         let target = Target::read(&head, self.generation.limits.uri_bytes, &client.peer);
-        let target = target.ok().filter(|_| client.fault.get().is_none());
+        let target = target.ok().filter(|_| head.extensions.get::<HeadFault>().is_none());
         let candidates = target.as_ref().map(|target| self.candidates(target, route.is_some() && configured.is_none()));
         let candidates = candidates.unwrap_or_default();
         let read = target.map(|target| TargetRead {

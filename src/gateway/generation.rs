@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
-use super::{Callers, Forms, LoginEndpoint, PagesEndpoint};
+use super::{Callers, DateHeader, Forms, LoginEndpoint, PagesEndpoint};
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
 use crate::client::{ClientConnection, ListenerPolicy};
@@ -104,6 +104,8 @@ pub struct Worker {
     pub access_log: AccessLog,
     /// Makes the ids of requests.
     pub ids: RequestIds,
+    /// The `Date` header of responses.
+    pub date: DateHeader,
 }
 
 /// The request pipeline of one worker under one generation.

@@ -9,6 +9,7 @@ mod admit;
 mod answer;
 mod body;
 mod callers;
+mod date;
 mod decision;
 mod exchange;
 pub mod explanation;
@@ -38,6 +39,7 @@ use crate::telemetry::Outcome;
 
 pub use body::Body;
 pub use callers::Callers;
+pub use date::DateHeader;
 pub use exchange::Exchange;
 pub use explanation::Explanation;
 pub use forms::Forms;

@@ -1,7 +1,10 @@
-//! HTTP/1.1 towards endpoints: writes requests, parses responses. Bytes in, events out: no sockets, no clock.
+//! HTTP/1.1: reads and writes requests and responses. Bytes in, events out: no sockets, no clock.
 //!
-//! [`write_head`] and [`BodyWriter`] write a request. [`Answer`] parses a response: it takes bytes as they arrive and
-//! returns [`Event`]s, or the rule that the response breaks. The response gets a new framing towards the client. So the
+//! From clients, [`HeadReader`] and [`RequestBodyReader`] read a request, and refuse what two servers could read
+//! differently (docs/decisions/0012). [`ResponseHead`] and [`BodyWriter`] write a response to them.
+//!
+//! To endpoints, [`write_head`] and [`BodyWriter`] write a request. [`Answer`] parses a response: it takes bytes as they
+//! arrive and returns [`Event`]s, or the rule that the response breaks. The response gets a new framing towards the client. So the
 //! end of each response must be certain: an ambiguous response becomes a 502.
 //!
 //! # Rules for responses
@@ -42,14 +45,23 @@ mod chunks;
 mod fault;
 mod fields;
 mod request;
+mod request_body;
+pub mod request_chunks;
+pub mod request_head;
+mod response;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
 use bytes::{Bytes, BytesMut};
 
 pub use answer::{Answer, Asked, Event};
 pub use fault::BadAnswer;
 pub use request::{BodyWriter, WrongLength, write_head};
+pub use request_body::RequestBodyReader;
+pub use request_head::{HeadReader, RequestFraming, RequestHead};
+pub use response::{Persistence, ResponseHead, write_trailers};
+pub use unwritten::Unwritten;
 
 /// How the body of a message ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,6 +47,11 @@ impl BodyWriter {
         BodyWriter { framing }
     }
 
+    /// Whether the body can have trailers.
+    pub fn is_chunked(&self) -> bool {
+        self.framing == Framing::Chunked
+    }
+
     /// Writes what precedes a piece of this length, and returns what follows it. `last`: the body ends with this piece.
     ///
     /// # Errors
@@ -71,7 +76,7 @@ impl BodyWriter {
 }
 
 /// Writes a number in base 10 or 16.
-fn number(out: &mut Vec<u8>, mut number: u64, base: u32) {
+pub(super) fn number(out: &mut Vec<u8>, mut number: u64, base: u32) {
     let start = out.len();
     loop {
         let digit = u32::try_from(number % u64::from(base)).unwrap_or(0);

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
-use super::{http2, serve};
+use super::{http1, http2};
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
 use crate::gateway::{Current, Generation, ListenerTls};
@@ -105,7 +105,7 @@ impl Accept {
                 return;
             }
             let client = ClientConnection::new(Peer::plain(address, local), pulse, listener, policy);
-            return Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
+            return Box::pin(http1::http1(stream, current, client, limits, &self.connections)).await;
         };
         // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
         let counted = self.open_connections.begin_handshake();
@@ -120,7 +120,7 @@ impl Accept {
         if first == Opening::Http {
             let pulse = self.open_connections.enter(&self.listener);
             let client = ClientConnection::new(Peer::plain(address, local), pulse, None, unencrypted);
-            let refused = serve::http1(stream, current, client, limits, &self.connections);
+            let refused = http1::http1(stream, current, client, limits, &self.connections);
             // The place stays provisional: the connection can be evicted for a new one until it ends.
             let _ = Box::pin(unless_evicted(&mut place, refused)).await;
             return;
@@ -139,7 +139,7 @@ impl Accept {
         if session.alpn_protocol() == Some(b"h2") {
             Box::pin(http2::http2(stream, current, client, limits)).await;
         } else {
-            Box::pin(serve::http1(stream, current, client, limits, &self.connections)).await;
+            Box::pin(http1::http1(stream, current, client, limits, &self.connections)).await;
         }
     }
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use http::uri::Authority;
 
-use super::head;
 use super::hpack::{BadBlock, Decoder, write_literal};
 use crate::client::{HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
+use crate::http1::request_head::is_target;
 
 /// The overhead of a field that counts toward the size of a header list (RFC 9113 §6.5.2).
 const FIELD_OVERHEAD: usize = 32;
@@ -139,7 +139,7 @@ impl Verdict {
 
 /// Whether it is a path, with or without a query, or the asterisk.
 fn is_path(value: &[u8]) -> bool {
-    (value.starts_with(b"/") && head::is_target(value)) || value == b"*"
+    (value.starts_with(b"/") && is_target(value)) || value == b"*"
 }
 
 /// Whether the library accepts it. `Target::read` checks its content.

@@ -1,17 +1,15 @@
 //! Accepts connections of clients: sockets, TLS, HTTP.
 //!
 //! A worker opens one socket per listener ([`socket`]), accepts connections ([`accept`]) within the limits of all
-//! [`connections`], performs the TLS handshake ([`tls`]), and serves HTTP ([`serve`], [`http2`]). For HTTP/1.1, a
-//! [`front`] checks the raw bytes of each head. For HTTP/2, [`watched`] counts frames and checks header blocks.
+//! [`connections`], performs the TLS handshake ([`tls`]), and serves HTTP ([`http1`], [`http2`]). For HTTP/2,
+//! [`watched`] counts frames and checks header blocks.
 
 pub mod accept;
 mod blocks;
-pub mod chunks;
 mod connections;
 mod frames;
-pub mod front;
-mod head;
 pub mod hpack;
+mod http1;
 mod http2;
 mod linger;
 pub mod sample;

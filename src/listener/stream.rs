@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as HttpBody;
 
 use crate::client::{ClientConnection, Inbox};
@@ -126,11 +126,7 @@ fn begin<F>(
     gateway: &Gateway,
     client: &ClientConnection,
 ) -> State<F> {
-    if !response.headers().contains_key(DATE)
-        && let Ok(date) = HeaderValue::try_from(gateway.worker.clock.now().http_date())
-    {
-        response.headers_mut().insert(DATE, date);
-    }
+    response.headers_mut().entry(DATE).or_insert_with(|| gateway.worker.date.now(&gateway.worker.clock));
     let (mut head, body) = response.into_parts();
     let is_empty = body.is_end_stream();
     if let Some(length) = body.size_hint().exact().filter(|_| !is_empty) {

@@ -8,7 +8,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request};
 use http_body::{Body, Frame};
@@ -16,18 +16,13 @@ use tokio::io::AsyncWrite;
 
 use super::OutgoingBody;
 use super::connect::Stream;
-use crate::http1::{self, BodyWriter, Framing};
+use crate::http1::{self, BodyWriter, Framing, Unwritten};
 
 /// The request that is being sent; empty between two requests.
 #[derive(Default)]
 pub(super) struct Sending {
     request: Option<Request<OutgoingBody>>,
-    /// The head, or the size line of a chunk; written up to `at`.
-    before: Vec<u8>,
-    at: usize,
-    piece: Bytes,
-    /// The bytes that follow a chunk.
-    behind: &'static [u8],
+    unwritten: Unwritten,
     writer: Option<BodyWriter>,
     /// Whether any byte of the request was written.
     has_left: bool,
@@ -46,14 +41,14 @@ impl Sending {
     /// Sets the next request. [`Sending::poll`] writes it.
     pub(super) fn begin(&mut self, request: Request<OutgoingBody>) {
         let framing = framing(&request);
-        http1::write_head(&mut self.before, request.method(), request.uri(), request.headers(), framing);
+        http1::write_head(&mut self.unwritten.before, request.method(), request.uri(), request.headers(), framing);
         self.writer = (framing != Framing::None && !request.body().is_empty()).then(|| BodyWriter::new(framing));
         (self.request, self.has_left) = (Some(request), false);
     }
 
     /// Whether the whole request was written.
     pub(super) fn is_done(&self) -> bool {
-        self.writer.is_none() && self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
+        self.writer.is_none() && self.unwritten.is_empty()
     }
 
     /// Returns the request if sending it again cannot repeat an effect: no byte of it was written, or it [is
@@ -78,23 +73,20 @@ impl Sending {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<Result<(), Unsent>> {
         loop {
             let waits_for_body = self.fill(cx)?;
-            if self.is_written() {
+            if self.unwritten.is_empty() {
                 return if waits_for_body { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let parts = [self.before.get(self.at..).unwrap_or_default(), &self.piece, self.behind].map(IoSlice::new);
-            let written = match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts)) {
-                Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
-                Ok(written) => written,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Poll::Ready(Err(Unsent::Socket)),
-            };
+            let written =
+                match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &self.unwritten.parts().map(IoSlice::new)))
+                {
+                    Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
+                    Ok(written) => written,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => return Poll::Ready(Err(Unsent::Socket)),
+                };
             self.has_left = true;
-            self.advance(written);
+            self.unwritten.advance(written);
         }
-    }
-
-    fn is_written(&self) -> bool {
-        self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
     }
 
     /// Reads the next piece of the body if there is room for one. Returns whether the body has no piece ready.
@@ -104,7 +96,7 @@ impl Sending {
         if body.is_cut() {
             return Err(Unsent::Body);
         }
-        while self.piece.is_empty() && self.behind.is_empty() {
+        while self.unwritten.has_no_piece() {
             let data = match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(Some(Err(_))) => return Err(Unsent::Body),
@@ -112,29 +104,15 @@ impl Sending {
                 Poll::Ready(None) => Bytes::new(),
             };
             let last = data.is_empty() && body.state().has_ended() || body.is_end_stream();
-            self.behind = writer.piece(data.len(), last, &mut self.before).map_err(|_| Unsent::Body)?;
-            self.piece = data;
+            let before = &mut self.unwritten.before;
+            self.unwritten.behind = writer.piece(data.len(), last, before).map_err(|_| Unsent::Body)?;
+            self.unwritten.piece = data;
             if last {
                 self.writer = None;
                 break;
             }
         }
         Ok(false)
-    }
-
-    fn advance(&mut self, written: usize) {
-        let head = written.min(self.before.len() - self.at);
-        self.at += head;
-        if self.at == self.before.len() {
-            // A stream that waits for its next piece holds no buffer.
-            (self.before, self.at) = (Vec::new(), 0);
-        }
-        let piece = (written - head).min(self.piece.len());
-        self.piece.advance(piece);
-        self.behind = self.behind.get(written - head - piece..).unwrap_or_default();
-        if self.piece.is_empty() {
-            self.piece = Bytes::new();
-        }
     }
 }
 

@@ -1,25 +1,41 @@
-//! Checks the raw bytes of an HTTP/1 request head.
+//! Reads the head of a request, and determines where its body ends.
 //!
-//! The HTTP library repairs heads that two servers could read differently: lines that end in LF only,
-//! `Content-Length` together with `Transfer-Encoding`, a repeated header. This module refuses them before the library
-//! reads them (docs/decisions/0012). It also refuses heads that the library would refuse without a response, such as a
-//! control character in a value.
+//! A head that two servers could read differently is refused, never repaired (docs/decisions/0012): a line that ends in
+//! LF only, `Content-Length` together with `Transfer-Encoding`, a repeated header.
 
-use http::Uri;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header, request};
 use memchr::memchr;
 
-use crate::client::HeadFault;
+use crate::client::{HeadFault, REFUSED_METHOD};
 use crate::config::settings::Limits;
+
+/// Capacity for header names that most requests do not exceed; the gateway adds some of its own.
+const USUAL_COUNT: usize = 16;
+
+/// Maximum number of empty lines before a request line (RFC 9112 §2.2 asks for at least one).
+const EMPTY_LINES: u8 = 2;
 
 /// Where the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum RequestFraming {
     /// After this many bytes.
     Length(u64),
     /// After the last chunk.
     Chunked,
     /// There is no body, and the bytes after the head may belong to another protocol: the request asks for WebSocket.
     WebSocketHandshake,
+}
+
+impl RequestFraming {
+    /// The length of the body in bytes; `None`: it is chunked.
+    pub fn length(self) -> Option<u64> {
+        match self {
+            RequestFraming::Length(length) => Some(length),
+            RequestFraming::Chunked => None,
+            RequestFraming::WebSocketHandshake => Some(0),
+        }
+    }
 }
 
 /// Searches for the end of a head while its bytes arrive.
@@ -56,31 +72,83 @@ impl HeadSearch {
     }
 }
 
-/// Checks a complete head, including its empty line, and returns where its body ends.
-///
-/// # Errors
-/// [`HeadFault`] names the first rule that the head breaks.
-pub fn judge(head: &[u8], limits: &Limits) -> Result<Framing, HeadFault> {
-    let mut lines = Lines(head);
-    let version = request_line(lines.next().ok_or(HeadFault::RequestLine)??, limits)?;
-    let mut seen = Seen::default();
-    let mut count = 0_usize;
-    for line in lines {
-        let line = line?;
-        if line.is_empty() {
-            break;
+/// Takes heads out of the bytes of a connection.
+#[derive(Debug, Default)]
+pub struct HeadReader {
+    search: HeadSearch,
+    empty_lines: u8,
+}
+
+impl HeadReader {
+    /// Removes the next head from `buffer`. `None`: more bytes are needed.
+    ///
+    /// # Errors
+    /// [`HeadFault`]: nothing after it can be read.
+    pub fn next(&mut self, buffer: &mut BytesMut, limits: &Limits) -> Result<Option<RequestHead>, HeadFault> {
+        loop {
+            let Some(length) = self.search.end(buffer, limits.header_bytes)? else { return Ok(None) };
+            self.search = HeadSearch::default();
+            let head = match length == buffer.len() {
+                true => std::mem::take(buffer).freeze(),
+                false => buffer.split_to(length).freeze(),
+            };
+            if *head != *b"\r\n" {
+                self.empty_lines = 0;
+                return RequestHead::read(&head, limits).map(Some);
+            }
+            self.empty_lines += 1;
+            if self.empty_lines > EMPTY_LINES {
+                return Err(HeadFault::RequestLine);
+            }
         }
-        count += 1;
-        seen.field(line)?;
     }
-    if count > limits.header_count {
-        return Err(HeadFault::TooManyFields);
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// The request without its body. The values share the memory of the head.
+    pub parts: request::Parts,
+    /// Where its body ends.
+    pub framing: RequestFraming,
+}
+
+impl RequestHead {
+    /// Reads a complete head, including its empty line.
+    ///
+    /// # Errors
+    /// [`HeadFault`] names the first rule that the head breaks.
+    pub fn read(head: &Bytes, limits: &Limits) -> Result<RequestHead, HeadFault> {
+        let mut lines = Lines(head);
+        let mut parts = Request::new(()).into_parts().0;
+        request_line(lines.next().ok_or(HeadFault::RequestLine)??, head, limits, &mut parts)?;
+        let mut seen = Seen::default();
+        let mut count = 0_usize;
+        parts.headers.reserve(USUAL_COUNT);
+        for line in lines {
+            let line = line?;
+            if line.is_empty() {
+                break;
+            }
+            count += 1;
+            let (name, value) = seen.field(line)?;
+            let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).map_err(|_| HeadFault::FieldValue)?;
+            parts.headers.try_append(name, value).map_err(|_| HeadFault::TooManyFields)?;
+        }
+        if count > limits.header_count {
+            return Err(HeadFault::TooManyFields);
+        }
+        let framing = seen.framing(parts.version)?;
+        Ok(RequestHead { parts, framing })
     }
-    match (seen.coding, seen.length) {
-        (false, None | Some(0)) if seen.websocket && version == Version::Http11 => Ok(Framing::WebSocketHandshake),
-        (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
-        (true, None) if version == Version::Http11 => Ok(Framing::Chunked),
-        (true, _) => Err(HeadFault::Coding),
+
+    /// The head of the request that takes the place of a damaged one. The gateway refuses it with this fault.
+    pub fn damaged(fault: HeadFault) -> RequestHead {
+        let mut parts = Request::new(()).into_parts().0;
+        // The text is a valid method.
+        parts.method = Method::from_bytes(REFUSED_METHOD.as_bytes()).unwrap_or_default();
+        parts.extensions.insert(fault);
+        RequestHead { parts, framing: RequestFraming::Length(0) }
     }
 }
 
@@ -99,13 +167,7 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
-    Http10,
-    Http11,
-}
-
-fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
+fn request_line(line: &[u8], head: &Bytes, limits: &Limits, parts: &mut request::Parts) -> Result<(), HeadFault> {
     let mut words = line.split(|byte| *byte == b' ');
     let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
@@ -118,19 +180,22 @@ fn request_line(line: &[u8], limits: &Limits) -> Result<Version, HeadFault> {
     if target.len() > limits.uri_bytes {
         return Err(HeadFault::TargetTooLong);
     }
-    if !is_target(target) {
+    if !target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#') {
         return Err(HeadFault::Target);
     }
-    match version {
-        b"HTTP/1.1" => Ok(Version::Http11),
-        b"HTTP/1.0" => Ok(Version::Http10),
-        _ => Err(HeadFault::RequestLine),
-    }
+    parts.uri = Uri::from_maybe_shared(head.slice_ref(target)).map_err(|_| HeadFault::Target)?;
+    parts.version = match version {
+        b"HTTP/1.1" => Version::HTTP_11,
+        b"HTTP/1.0" => Version::HTTP_10,
+        _ => return Err(HeadFault::RequestLine),
+    };
+    parts.method = Method::from_bytes(method).map_err(|_| HeadFault::RequestLine)?;
+    Ok(())
 }
 
-/// Whether the library accepts this target and it has no fragment, which the library would drop.
+/// Whether this is a valid target: one that [`Uri`] accepts and that has no fragment, which [`Uri`] would drop.
 pub fn is_target(target: &[u8]) -> bool {
-    // The library accepts a path of only these characters. For other paths, the library is called.
+    // `Uri` accepts a path of only these characters.
     let ordinary = target.starts_with(b"/")
         && target.iter().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~?=&%+".contains(byte));
     let graphic = || target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
@@ -148,34 +213,49 @@ struct Seen {
 }
 
 impl Seen {
-    fn field(&mut self, line: &[u8]) -> Result<(), HeadFault> {
+    /// Checks a field line. Returns its name, and its value without the whitespace around it.
+    fn field<'l>(&mut self, line: &'l [u8]) -> Result<(HeaderName, &'l [u8]), HeadFault> {
         let colon = memchr(b':', line).ok_or(HeadFault::FieldLine)?;
         let (name, value) = line.split_at_checked(colon).ok_or(HeadFault::FieldLine)?;
         if !is_name(name) {
             return Err(HeadFault::FieldLine);
         }
+        let value = value.get(1..).unwrap_or_default();
         if !is_text(value) {
             return Err(HeadFault::FieldValue);
         }
+        let value = value.trim_ascii();
+        let name = HeaderName::from_bytes(name).map_err(|_| HeadFault::FieldLine)?;
         let once = |seen: &mut bool| if std::mem::replace(seen, true) { Err(HeadFault::Repeated) } else { Ok(()) };
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => once(&mut self.host),
-            7 if name.eq_ignore_ascii_case(b"upgrade") => {
-                self.websocket |= value.get(1..).unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"websocket");
-                Ok(())
+        match name {
+            header::HOST => once(&mut self.host)?,
+            header::UPGRADE => self.websocket |= value.eq_ignore_ascii_case(b"websocket"),
+            header::AUTHORIZATION => once(&mut self.authorization)?,
+            header::CONTENT_LENGTH => {
+                let length = number(value).ok_or(HeadFault::Length)?;
+                if self.length.replace(length).is_some() {
+                    return Err(HeadFault::Repeated);
+                }
             }
-            13 if name.eq_ignore_ascii_case(b"authorization") => once(&mut self.authorization),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = number(value.get(1..).unwrap_or_default()).ok_or(HeadFault::Length)?;
-                if self.length.replace(length).is_some() { Err(HeadFault::Repeated) } else { Ok(()) }
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if !value.get(1..).unwrap_or_default().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            header::TRANSFER_ENCODING => {
+                if !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(HeadFault::Coding);
                 }
-                once(&mut self.coding)
+                once(&mut self.coding)?;
             }
-            _ => Ok(()),
+            _ => {}
+        }
+        Ok((name, value))
+    }
+
+    fn framing(&self, version: Version) -> Result<RequestFraming, HeadFault> {
+        match (self.coding, self.length) {
+            (false, None | Some(0)) if self.websocket && version == Version::HTTP_11 => {
+                Ok(RequestFraming::WebSocketHandshake)
+            }
+            (false, length) => Ok(RequestFraming::Length(length.unwrap_or(0))),
+            (true, None) if version == Version::HTTP_11 => Ok(RequestFraming::Chunked),
+            (true, _) => Err(HeadFault::Coding),
         }
     }
 }
@@ -221,8 +301,7 @@ pub fn is_text_byte(byte: u8) -> bool {
 }
 
 /// Digits only; 18 digits are enough for any real length.
-fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.trim_ascii();
+fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -233,17 +312,17 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn judged(head: &str) -> Result<Framing, HeadFault> {
-        judge(head.as_bytes(), &Limits::default())
+    fn judged(head: &str) -> Result<RequestFraming, HeadFault> {
+        RequestHead::read(&Bytes::copy_from_slice(head.as_bytes()), &Limits::default()).map(|head| head.framing)
     }
 
     #[test]
     fn a_plain_head_says_where_its_body_ends() {
         for (fields, framing) in [
-            ("Host: a\r\n", Framing::Length(0)),
-            ("Host: a\r\nContent-Length: 5\r\n", Framing::Length(5)),
-            ("content-length:\t005 \r\n", Framing::Length(5)),
-            ("TRANSFER-encoding: ChUnKeD\r\n", Framing::Chunked),
+            ("Host: a\r\n", RequestFraming::Length(0)),
+            ("Host: a\r\nContent-Length: 5\r\n", RequestFraming::Length(5)),
+            ("content-length:\t005 \r\n", RequestFraming::Length(5)),
+            ("TRANSFER-encoding: ChUnKeD\r\n", RequestFraming::Chunked),
         ] {
             assert_eq!(judged(&format!("POST / HTTP/1.1\r\n{fields}\r\n")), Ok(framing), "{fields}");
         }

@@ -1,10 +1,11 @@
-//! Finds the end of a chunked request body, and checks each of its lines (RFC 9112 §7.1).
+//! Parses a chunked request body, and checks each of its lines (RFC 9112 §7.1).
 //!
-//! It only finds where the next request begins; the HTTP library reads the chunks. The library accepts chunk lines that
-//! the grammar forbids. Two servers could read such a body differently, so it is treated as damaged, and the rest of
-//! the connection is not read.
+//! Two servers could read a body that the grammar does not allow differently. So it is treated as damaged, and the rest
+//! of the connection is not read.
 
-use super::head::{is_name_byte, is_text_byte};
+use std::ops::Range;
+
+use super::request_head::{is_name_byte, is_text_byte};
 
 /// Maximum size of all chunk extensions in one body, in bytes. They are ignored.
 const EXTENSIONS: u32 = 16 << 10;
@@ -68,6 +69,17 @@ enum State {
     End,
 }
 
+/// What the next bytes of a chunked body are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// Those in this range are data; those before it were parsed.
+    Data(Range<usize>),
+    /// The body ended after this many.
+    End(usize),
+    /// All were parsed. There are no data among them, and the body has not ended.
+    All,
+}
+
 /// The body is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DamagedBody;
@@ -76,30 +88,26 @@ impl Chunks {
     /// Before the first chunk.
     pub const START: Chunks = Chunks { state: State::Size(0), left: 0, extensions: 0, trailers: 0 };
 
-    /// Parses `bytes`. `Ok(Some(n))`: the body ended after `n` of them.
+    /// Parses `bytes` up to the next data.
     ///
     /// # Errors
     /// [`DamagedBody`] for anything that the grammar does not allow.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, DamagedBody> {
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<Parsed, DamagedBody> {
+        for (at, byte) in bytes.iter().enumerate() {
             if self.state == State::Data {
                 let here = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(self.left);
-                at += usize::try_from(here).unwrap_or(usize::MAX);
                 self.left -= here;
                 if self.left == 0 {
                     self.state = State::DataCr;
                 }
-                continue;
+                return Ok(Parsed::Data(at..at + usize::try_from(here).unwrap_or(usize::MAX)));
             }
-            at += 1;
-            self.state = self.after(byte).ok_or(DamagedBody)?;
+            self.state = self.after(*byte).ok_or(DamagedBody)?;
             if self.state == State::End {
-                *self = Chunks::START;
-                return Ok(Some(at));
+                return Ok(Parsed::End(at + 1));
             }
         }
-        Ok(None)
+        Ok(Parsed::All)
     }
 
     /// The position after `byte`; `None`: the byte is not allowed here.
@@ -187,15 +195,34 @@ impl Chunks {
 mod tests {
     use super::*;
 
+    /// Parses the bytes to the end of the body: its data, and its length.
+    fn whole(chunks: &mut Chunks, bytes: &[u8], data: &mut Vec<u8>) -> Result<Option<usize>, DamagedBody> {
+        let mut at = 0;
+        loop {
+            match chunks.advance(&bytes[at..])? {
+                Parsed::Data(here) => {
+                    data.extend_from_slice(&bytes[at + here.start..at + here.end]);
+                    at += here.end;
+                }
+                Parsed::End(length) => return Ok(Some(at + length)),
+                Parsed::All => return Ok(None),
+            }
+        }
+    }
+
+    fn end(body: &str) -> Result<Option<usize>, DamagedBody> {
+        whole(&mut Chunks::START.clone(), body.as_bytes(), &mut Vec::new())
+    }
+
     #[test]
-    fn the_end_is_found_wherever_the_bytes_are_cut() {
+    fn data_and_end_are_found_wherever_the_bytes_are_cut() {
         let body = b"5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\nGET /";
         let end = body.len() - 5;
-        assert_eq!({ Chunks::START }.advance(body), Ok(Some(end)));
-        for cut in 1..end {
-            let mut chunks = Chunks::START;
-            assert_eq!(chunks.advance(&body[..cut]), Ok(None), "{cut}");
-            assert_eq!(chunks.advance(&body[cut..]), Ok(Some(end - cut)), "{cut}");
+        for cut in 0..end {
+            let (mut chunks, mut data) = (Chunks::START, Vec::new());
+            assert_eq!(whole(&mut chunks, &body[..cut], &mut data), Ok(None), "{cut}");
+            assert_eq!(whole(&mut chunks, &body[cut..], &mut data), Ok(Some(end - cut)), "{cut}");
+            assert_eq!(data, b"hello0123456789", "{cut}");
         }
     }
 
@@ -214,7 +241,7 @@ mod tests {
             "0\r\nX: 1\r\nY:\r\nz:\ta \u{e9}\r\n\r\n",
             &long,
         ] {
-            assert_eq!({ Chunks::START }.advance(body.as_bytes()), Ok(Some(body.len())), "{body:.60?}");
+            assert_eq!(end(body), Ok(Some(body.len())), "{body:.60?}");
         }
     }
 
@@ -222,11 +249,10 @@ mod tests {
     fn extensions_and_trailers_are_bounded_for_a_whole_body() {
         let mut chunks = Chunks::START;
         let line = format!("1;{}\r\nx\r\n", "a".repeat(1_000));
-        let passed = (0..100).take_while(|_| chunks.advance(line.as_bytes()).is_ok()).count();
+        let passed = (0..100).take_while(|_| whole(&mut chunks, line.as_bytes(), &mut Vec::new()).is_ok()).count();
         assert_eq!(passed, 16);
-        let mut chunks = Chunks::START;
         let trailers = format!("0\r\n{}", format!("X: {}\r\n", "a".repeat(1_000)).repeat(17));
-        assert_eq!(chunks.advance(trailers.as_bytes()), Err(DamagedBody));
+        assert_eq!(end(&trailers), Err(DamagedBody));
     }
 
     #[test]
@@ -284,7 +310,7 @@ mod tests {
             "fffffffffffffffff\r\n",
             "5\rX",
         ] {
-            assert_eq!({ Chunks::START }.advance(body.as_bytes()), Err(DamagedBody), "{body:?}");
+            assert_eq!(end(body), Err(DamagedBody), "{body:?}");
         }
     }
 }
