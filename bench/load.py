@@ -3,45 +3,62 @@
 import os
 import re
 import subprocess
+import tempfile
 import time
 from typing import NamedTuple
 
 import tools
+from stage import LOAD_CPU
 
-LOAD_CPU = "1"
 
-# Mode: path, and the load generator with what distinguishes the mode.
+class Mode(NamedTuple):
+    """Path, load generator, connections, and what else distinguishes the mode."""
+
+    path: str
+    program: str
+    connections: int
+    more: list
+
+
 MODES = {
-    "h1": ("/small", ["wrk", "-t1", "-c64"]),
-    "h2": ("/small", ["h2load", "-t1", "-c16", "-m10"]),
-    "close": ("/small", ["wrk", "-t1", "-c64", "-H", "Connection: close"]),
-    "big": ("/big", ["wrk", "-t1", "-c64"]),
+    "h1": Mode("/small", "wrk", 64, []),
+    "h2": Mode("/small", "h2load", 16, ["-m10"]),
+    "close": Mode("/small", "wrk", 64, ["-H", "Connection: close"]),
+    "big": Mode("/big", "wrk", 64, []),
 }
+# The same load as `h1` by the other generator, which can also send at a fixed rate.
+PACED = {"h1": Mode("/small", "h2load", 64, ["--h1"]), "h2": MODES["h2"]}
 
 
 class Slice(NamedTuple):
-    """What was measured."""
+    """What was measured. Latencies are in milliseconds."""
 
     cpu_us: float
     rate: float
     requests: int
     errors: int
-    p50: str
-    p99: str
+    p50: float
+    p99: float
 
 
-def run(mode, proxy, token, seconds):
-    """Runs one slice against a proxy that has been started."""
-    path, command = MODES[mode]
-    duration = ["-D", str(seconds)] if command[0] == "h2load" else [f"-d{seconds}s", "--latency"]
-    url = f"https://127.0.0.1:{proxy.port}{path}"
-    command = ["taskset", "-c", LOAD_CPU, *command, *duration, "-H", f"Authorization: Token {token}", url]
+def run(mode, proxy, token, seconds, rate=None):
+    """Runs one slice against a proxy that has been started: `rate` requests per second, or as many as there can be."""
+    if mode.program == "wrk":
+        return measure(mode, proxy, token, seconds, ["--latency", f"-d{seconds}s"], of_wrk)
+    pace = [f"--rps={rate / mode.connections:.3f}"] if rate else []
+    with tempfile.NamedTemporaryFile(mode="r", prefix="tokengate-bench-") as times:
+        options = ["-D", str(seconds), f"--log-file={times.name}", *pace]
+        return measure(mode, proxy, token, seconds, options, lambda output: of_h2load(output, times))
 
+
+def measure(mode, proxy, token, seconds, options, read):
+    url = f"https://127.0.0.1:{proxy.port}{mode.path}"
+    command = ["taskset", "-c", LOAD_CPU, mode.program, "-t1", f"-c{mode.connections}", *mode.more, *options]
+    command += ["-H", f"Authorization: Token {token}", url]
     cpu, began = cpu_seconds(proxy.pid), time.monotonic()
     output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
     cpu, took = cpu_seconds(proxy.pid) - cpu, time.monotonic() - began
-
-    requests, errors, p50, p99 = (of_h2load if "h2load" in command else of_wrk)(output)
+    requests, errors, p50, p99 = read(output)
     if not requests:
         raise tools.Trouble(f"no request got an answer on {url}:\n{output}")
     return Slice(cpu / requests * 1e6, requests / took, requests, errors, p50, p99)
@@ -53,16 +70,19 @@ def of_wrk(output):
     errors = number(r"Non-2xx or 3xx responses: (\d+)", output)
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     errors += sum(map(int, sockets.groups())) if sockets else 0
-    latency = dict(re.findall(r"^\s+(50|99)%\s+(\S+)", output, re.MULTILINE))
-    return requests, errors, latency.get("50", "-"), latency.get("99", "-")
+    unit = {"us": 1e-3, "ms": 1, "s": 1e3, "m": 60e3}
+    latency = re.findall(r"^\s+(50|99)%\s+([\d.]+)(\w+)", output, re.MULTILINE)
+    latency = {percent: float(value) * unit[its] for percent, value, its in latency}
+    return requests, errors, latency.get("50", 0.0), latency.get("99", 0.0)
 
 
-def of_h2load(output):
-    """Requests, errors and latencies as h2load reports them; it knows no percentiles: mean and longest."""
+def of_h2load(output, times):
+    """Requests and errors as h2load reports them; latencies from its file, which has one line for each request."""
     requests = number(r"(\d+) succeeded", output)
     errors = sum(number(rf"(\d+) {kind}", output) for kind in ("failed", "errored", "timeout", "3xx", "4xx", "5xx"))
-    times = re.search(r"time for request:\s+\S+\s+(\S+)\s+(\S+)", output)
-    return requests, errors, f"mean {times[2]}" if times else "-", f"max {times[1]}" if times else "-"
+    took = sorted(int(line.rsplit("\t", 1)[1]) for line in times)
+    p50, p99 = (took[int(len(took) * share)] / 1e3 if took else 0.0 for share in (0.5, 0.99))
+    return requests, errors, p50, p99
 
 
 def number(pattern, text):
@@ -81,6 +101,15 @@ def cpu_seconds(pid):
         except OSError:
             continue  # ended meanwhile
     return total / 1e9
+
+
+def memory(pid):
+    """Proportional set size of a process and its children, in bytes."""
+    total = 0
+    for process in family(pid):
+        with open(f"/proc/{process}/smaps_rollup") as file:
+            total += next(int(line.split()[1]) for line in file if line.startswith("Pss:")) << 10
+    return total
 
 
 def family(pid):

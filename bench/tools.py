@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
 
 # Program: Debian package.
 PROGRAMS = {
@@ -42,17 +43,29 @@ def install():
 
 def build():
     """The release build of this tree."""
+    cargo("--release")
+    return TARGET / "release" / "tokengate"
+
+
+def build_floor():
+    """The release build of the floor program, a package of its own."""
+    cargo("--release", "--manifest-path", ROOT / "bench/floor/Cargo.toml", "--target-dir", TARGET / "floor")
+    return TARGET / "floor" / "release" / "floor"
+
+
+def cargo(*arguments):
+    command = ["cargo", "build", "--locked", *map(str, arguments)]
     try:
-        subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=True)
+        subprocess.run(command, cwd=ROOT, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise Trouble("`cargo build --release` failed; mend it, or name a program with --tokengate") from error
-    target = os.environ.get("CARGO_TARGET_DIR", "target")
-    return ROOT / target / "release" / "tokengate"
+        raise Trouble(f"`{' '.join(command)}` failed; mend it, or name a program with --tokengate") from error
 
 
-def versions(binary):
+def versions(programs):
     """One short line for each program."""
-    for command in (["nginx", "-v"], ["haproxy", "-v"], ["wrk", "-v"], ["h2load", "--version"], [binary, "--version"]):
+    commands = {"nginx": "-v", "haproxy": "-v", "wrk": "-v", "h2load": "--version"}
+    for name, program in [*((name, name) for name in commands), *programs.items()]:
+        command = [program, commands.get(name, "--version")]
         answer = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         number = re.search(r"\d+\.\d+(\.\d+)?", answer.stdout)
-        yield f"{Path(command[0]).name} {number[0] if number else '(version unknown)'}"
+        yield f"{name} {number[0] if number else '(version unknown)'}"
