@@ -16,7 +16,7 @@
 //! | decisions, without sockets | [`route`], [`auth`] |
 //! | logins | [`login`] |
 //! | connections of clients, without sockets | [`client`] |
-//! | connections to endpoints | [`http1`], [`upstream`] |
+//! | HTTP/1.1, and connections to endpoints | [`http1`], [`upstream`] |
 //! | requests | [`gateway`]: start reading at `gateway/decision.rs` |
 //! | sockets of clients | [`listener`], [`admin`] |
 //! | process and commands | [`app`], [`demo`], [`cli`] |

@@ -29,13 +29,13 @@ pub(super) struct WebSocketHandshake {
 }
 
 /// Whether a request names WebSocket at all. Then it is the last request of its connection, whatever the response: the
-/// client's next bytes may not be HTTP. The front applies the same rule (`listener/head.rs`).
+/// client's next bytes may not be HTTP. The parser applies the same rule (`http1/request_head.rs`).
 pub(super) fn is_asked_for(head: &Parts) -> bool {
     head.version == Version::HTTP_11 && head.headers.get_all(UPGRADE).iter().any(is_websocket)
 }
 
 impl WebSocketHandshake {
-    /// Returns the handshake of a request, if it is valid and the front holds back the bytes that follow it.
+    /// Returns the handshake of a request, if it is valid and the connection holds back the bytes that follow it.
     pub(super) fn read(head: &Parts, client: &ClientConnection) -> Option<WebSocketHandshake> {
         let asks = client.held.get() && head.version == Version::HTTP_11 && head.method == Method::GET;
         let key = Some(&head.headers).filter(|_| asks).and_then(|fields| {

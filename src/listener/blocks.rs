@@ -1,10 +1,9 @@
 //! Judges the header blocks of HTTP/2 requests.
 //!
 //! The HTTP library drops the fragment of `:path`, `:scheme` and the pseudo-headers of trailers, and resets a stream
-//! without a response for a character that it does not accept. So header blocks are read here first, as the strict
-//! front reads the heads of HTTP/1 ([`head`](super::head)). A valid block is passed to the library unchanged. An
-//! invalid one is replaced: a head by a request that the gateway refuses, trailers by trailers that the library
-//! refuses.
+//! without a response for a character that it does not accept. So header blocks are read here first. A valid
+//! block is passed to the library unchanged. An invalid one is replaced: a head by a request that the gateway refuses,
+//! trailers by trailers that the library refuses.
 //!
 //! The library's HPACK table lacks the entries of a replaced block. From the first replaced block on, the library
 //! therefore gets every block of the connection in a form that needs no table.
