@@ -18,7 +18,7 @@ use crate::client::{ClientConnection, ListenerPolicy, OpenConnections};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::config::settings::{self, ListenerRole, SampleCaller, SampleRequest};
-use crate::gateway::{Callers, DateHeader, Explanation, Gateway, Worker};
+use crate::gateway::{Callers, DateHeader, Explanation, Gateway, Timers, Worker};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::listener::sample;
 use crate::route::Peer;
@@ -109,7 +109,8 @@ impl Explainer {
             recorder,
             access_log: AccessLog::off(),
             ids: RequestIds::new(0, 0),
-            date: DateHeader::default(),
+            date: DateHeader::new(now),
+            timers: Timers::new(std::time::Duration::ZERO),
         };
         let gateway = Gateway::new(Arc::new(generation), Rc::new(worker), None, settings.workers);
         let scheme = settings.tokens.schemes.first().map_or("Token", String::as_str).to_owned();

@@ -18,7 +18,7 @@ use super::token_services::TokenServices;
 use crate::auth::Authenticator;
 use crate::client::OpenConnections;
 use crate::clock::Clock;
-use crate::gateway::{Callers, Current, DateHeader, Gateway, Generation, Tunnels, Worker};
+use crate::gateway::{Callers, Current, DateHeader, Gateway, Generation, Timers, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
@@ -259,6 +259,8 @@ impl Serving {
     fn tick(&mut self) {
         let (now, gateway) = (Instant::now(), self.current.get());
         self.open_connections.sweep(now);
+        gateway.worker.date.set(gateway.worker.clock.now());
+        gateway.worker.timers.sweep(now);
         gateway.worker.check_callers();
         gateway.sweep_pools(now);
         self.ending.retain(|(end, tunnels)| {
@@ -313,6 +315,7 @@ fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: AccessL
         recorder: Arc::clone(recorder),
         access_log,
         ids: RequestIds::new(plan.process_id, index),
-        date: DateHeader::default(),
+        date: DateHeader::new(plan.clock.now()),
+        timers: Timers::new(TICK),
     })
 }

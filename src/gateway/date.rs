@@ -4,24 +4,28 @@ use std::cell::RefCell;
 
 use http::HeaderValue;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 
-/// The `Date` header of the current second, cached: most responses fall into the same second as the one before.
-#[derive(Default)]
-pub struct DateHeader(RefCell<Option<(i64, HeaderValue)>>);
+/// The `Date` header of responses. The worker's tick keeps it current, so that a response need not read the clock.
+pub struct DateHeader(RefCell<(i64, HeaderValue)>);
 
 impl DateHeader {
-    /// Returns the header for this moment.
-    pub fn now(&self, clock: &Clock) -> HeaderValue {
-        let now = clock.now();
-        match &mut *self.0.borrow_mut() {
-            Some((second, value)) if *second == now.as_seconds() => value.clone(),
-            cached => {
-                let value = format(now);
-                *cached = Some((now.as_seconds(), value.clone()));
-                value
-            }
+    /// The header at this time.
+    pub fn new(now: Timestamp) -> DateHeader {
+        DateHeader(RefCell::new((now.as_seconds(), format(now))))
+    }
+
+    /// Sets the time.
+    pub fn set(&self, now: Timestamp) {
+        let mut current = self.0.borrow_mut();
+        if current.0 != now.as_seconds() {
+            *current = (now.as_seconds(), format(now));
         }
+    }
+
+    /// Returns the header.
+    pub fn value(&self) -> HeaderValue {
+        self.0.borrow().1.clone()
     }
 }
 

@@ -54,6 +54,7 @@ impl Gateway {
         name_host(&mut request, route, &pool);
         let asked = Instant::now();
         let mut timer = Timer::new(
+            &self.worker.timers,
             (!route.streaming).then_some(route.response_headers_timeout),
             route.total_timeout.map(|total| exchange.started() + total),
         );
@@ -80,7 +81,10 @@ impl Gateway {
             // handshake.
             let accepted = handshake.is_some_and(|handshake| handshake.is_accepted_by(answer.headers()));
             return match (accepted && lease.is_sent(), last_word) {
-                (true, false) => Ok(switch(answer, lease, deadline, exchange)),
+                (true, false) => {
+                    timer.set(None, deadline);
+                    Ok(switch(answer, lease, timer, exchange))
+                }
                 (true, true) => Err(Refusal::TokenEnded),
                 (false, _) => Err(OriginFault::BadResponse(BadAnswer::Switch).into()),
             };
@@ -92,10 +96,10 @@ impl Gateway {
             lease.send_in_background();
         }
         exchange.ends(Outcome::Forwarded, answer.status());
-        let timer = match last_word {
-            true => timer.for_body(None, Some(Instant::now() + RESPONSE_END_GRACE)),
-            false => timer.for_body((!route.streaming).then_some(route.response_body_timeout), deadline),
-        };
+        match last_word {
+            true => timer.set(None, Some(Instant::now() + RESPONSE_END_GRACE)),
+            false => timer.set((!route.streaming).then_some(route.response_body_timeout), deadline),
+        }
         let head = finish(answer, exchange);
         Ok(Response::from_parts(head, Body::from_endpoint(lease, request_body, timer)))
     }
@@ -114,11 +118,11 @@ fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
 
 /// Prepares the tunnel after the endpoint has switched to WebSocket. The tunnel begins when the client has its
 /// response.
-fn switch(answer: Response<()>, lease: Lease, deadline: Option<Instant>, exchange: &mut Exchange) -> Response<Body> {
+fn switch(answer: Response<()>, lease: Lease, timer: Timer, exchange: &mut Exchange) -> Response<Body> {
     exchange.ends(Outcome::Forwarded, answer.status());
     let mut head = finish(answer, exchange);
     WebSocketHandshake::ask(&mut head.headers);
-    exchange.switches(FarEnd::new(lease.into_tunnel(), deadline));
+    exchange.switches(FarEnd::new(lease.into_tunnel(), timer));
     Response::from_parts(head, Body::full(Bytes::new()))
 }
 

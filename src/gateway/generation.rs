@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::fields::FieldPolicy;
 use super::handle::{RouteHandle, UpstreamHandle};
-use super::{Callers, DateHeader, Forms, LoginEndpoint, PagesEndpoint};
+use super::{Callers, DateHeader, Forms, LoginEndpoint, PagesEndpoint, Timers};
 use crate::auth::{Authenticator, CredentialRules};
 use crate::cache::ExposedTokens;
 use crate::client::{ClientConnection, ListenerPolicy};
@@ -106,6 +106,8 @@ pub struct Worker {
     pub ids: RequestIds,
     /// The `Date` header of responses.
     pub date: DateHeader,
+    /// The timers of exchanges.
+    pub timers: Rc<Timers>,
 }
 
 /// The request pipeline of one worker under one generation.

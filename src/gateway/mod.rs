@@ -49,7 +49,7 @@ pub use login::LoginEndpoint;
 pub use pages::PagesEndpoint;
 pub use refusal::Refusal;
 pub use shares::Share;
-pub use timer::Timer;
+pub use timer::{Timer, Timers};
 pub use tunnel::Tunnel;
 
 /// The caller's token ended during the exchange. It is unknown whether the endpoint has acted on the request, so every

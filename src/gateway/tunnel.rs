@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::Instant;
 
 use super::Exchange;
 use super::timer::Timer;
@@ -30,8 +29,8 @@ pub struct FarEnd {
 }
 
 impl FarEnd {
-    pub(super) fn new(stream: Tunneled, deadline: Option<Instant>) -> FarEnd {
-        FarEnd { stream, timer: Timer::new(None, deadline) }
+    pub(super) fn new(stream: Tunneled, timer: Timer) -> FarEnd {
+        FarEnd { stream, timer }
     }
 }
 

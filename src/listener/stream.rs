@@ -126,7 +126,7 @@ fn begin<F>(
     gateway: &Gateway,
     client: &ClientConnection,
 ) -> State<F> {
-    response.headers_mut().entry(DATE).or_insert_with(|| gateway.worker.date.now(&gateway.worker.clock));
+    response.headers_mut().entry(DATE).or_insert_with(|| gateway.worker.date.value());
     let (mut head, body) = response.into_parts();
     let is_empty = body.is_end_stream();
     if let Some(length) = body.size_hint().exact().filter(|_| !is_empty) {
@@ -134,7 +134,7 @@ fn begin<F>(
     }
     match reply.send_response(Response::from_parts(head, ()), is_empty) {
         Ok(to) if !is_empty => {
-            let timer = Timer::new(Some(client.pulse.write_timeout()), None);
+            let timer = Timer::new(&gateway.worker.timers, Some(client.pulse.write_timeout()), None);
             State::Answered(Answer { body, to, piece: Bytes::new(), is_last: false, timer })
         }
         Ok(_) => State::Over,

@@ -146,7 +146,7 @@ where
             (None, true) => Persistence::Kept,
             (None, false) => Persistence::Closed,
         };
-        let (fields, date) = (&head.headers, self.gateway.worker.date.now(&self.gateway.worker.clock));
+        let (fields, date) = (&head.headers, self.gateway.worker.date.value());
         let head = ResponseHead {
             version: self.version,
             status: head.status,
