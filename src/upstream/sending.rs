@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use super::OutgoingBody;
-use super::connect::Stream;
+use super::stream::Stream;
 use crate::http1::{self, BodyWriter, Framing};
 
 /// The request that is being sent; empty between two requests.
@@ -31,6 +31,8 @@ pub(super) struct Sending {
     writer: Option<BodyWriter>,
     /// Whether any byte of the request was written.
     has_left: bool,
+    /// Whether TLS may hold bytes that the socket has not taken.
+    unflushed: bool,
 }
 
 /// Why a request was not sent completely.
@@ -53,7 +55,7 @@ impl Sending {
 
     /// Whether the whole request was written.
     pub(super) fn is_done(&self) -> bool {
-        self.writer.is_none() && self.before.is_empty() && self.piece.is_empty() && self.behind.is_empty()
+        self.writer.is_none() && self.is_written() && !self.unflushed
     }
 
     /// Returns the request if sending it again cannot repeat an effect: no byte of it was written, or it [is
@@ -79,6 +81,10 @@ impl Sending {
         loop {
             let waits_for_body = self.fill(cx)?;
             if self.is_written() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| Unsent::Socket)?;
+                    self.unflushed = false;
+                }
                 return if waits_for_body { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let parts = [self.before.get(self.at..).unwrap_or_default(), &self.piece, self.behind].map(IoSlice::new);
@@ -88,7 +94,7 @@ impl Sending {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Poll::Ready(Err(Unsent::Socket)),
             };
-            self.has_left = true;
+            (self.has_left, self.unflushed) = (true, true);
             self.advance(written);
         }
     }
