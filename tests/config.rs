@@ -11,6 +11,7 @@ mod refused_routes;
 mod refused_tests;
 pub(crate) mod schema;
 mod secret_files;
+mod upstreams;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -4,7 +4,8 @@ mod authorization;
 mod foreign;
 mod prefix;
 
-use tokengate::config::settings::ForwardAuthorization;
+use http::HeaderValue;
+use tokengate::config::settings::{ForwardAuthorization, HostHeader};
 use tokengate::store::NewUser;
 
 use crate::support::client::BOTH;
@@ -278,12 +279,17 @@ async fn all_response_headers_pass_except_hop_by_hop_ones() {
 }
 
 #[tokio::test]
-async fn a_route_can_send_the_endpoints_own_host() {
+async fn a_route_can_send_the_endpoints_own_host_or_another() {
     let origin = Origin::doing(vec![Step::Read, Step::Send(ok(""))]).await;
-    let gateway = Site::before(&origin).with(|s| s.routes[1].upstream_host = true).start().await;
-    for http in BOTH {
-        Ask::get("/public/x").over(http, &gateway).await;
-        assert_eq!(origin.last().fields.get("host"), Some(origin.address().to_string().as_str()));
-        assert_eq!(origin.last().fields.get("x-forwarded-host"), Some("localhost"));
+    let other = HeaderValue::from_static("app.internal:81");
+    for (header, host) in
+        [(HostHeader::Upstream, origin.address().to_string()), (HostHeader::Name(other), "app.internal:81".to_owned())]
+    {
+        let gateway = Site::before(&origin).with(|s| s.routes[1].host_header = header).start().await;
+        for http in BOTH {
+            Ask::get("/public/x").over(http, &gateway).await;
+            assert_eq!(origin.last().fields.get("host"), Some(host.as_str()));
+            assert_eq!(origin.last().fields.get("x-forwarded-host"), Some("localhost"));
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::support::gateway::{Captured, plain};
 use crate::support::{Ask, Origin, PATIENCE, Site, Step, Wire, eventually};
 
 /// Everything that this process has logged since the first call, at the most verbose level.
-fn said() -> Captured {
+pub fn said() -> Captured {
     static SAID: OnceLock<Captured> = OnceLock::new();
     SAID.get_or_init(|| {
         let said = Captured::default();

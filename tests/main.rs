@@ -92,6 +92,8 @@ mod unread;
 #[cfg(test)]
 mod upgrade;
 #[cfg(test)]
+mod upstreams;
+#[cfg(test)]
 mod uses;
 #[cfg(test)]
 mod wire;

@@ -14,7 +14,7 @@ const CONFINED: [(&str, &[&str]); 7] = [
     ("axum", &["admin/", "demo/"]),
     ("sqlx", &["store/", "demo/"]),
     ("redis", &["cache/shared/"]),
-    ("rustls", &["tls/", "listener/tls.rs", "upstream/connect.rs"]),
+    ("rustls", &["tls/", "listener/tls.rs", "upstream/tls.rs", "upstream/stream.rs"]),
 ];
 
 /// Code without I/O and clock: its result depends only on its arguments.

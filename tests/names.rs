@@ -51,6 +51,7 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
             host: HeaderValue::from_static("two.test"),
             authority: "two.test:80".to_owned(),
             location: EndpointLocation::Tcp(Addresses::known("two.test", 80, addresses)),
+            tls: None,
         };
         let limits = PoolLimits { connections: 10, idle: AMPLE, connect: Duration::from_secs(5), answers: ANSWERS };
         let pool = EndpointPool::new(Arc::new(spec), limits, Arc::default());
@@ -61,7 +62,7 @@ async fn an_endpoint_is_reached_at_the_first_address_that_responds() {
 
 fn unknown() -> Endpoint {
     let host = "no-such-host.invalid";
-    Endpoint { authority: format!("{host}:80"), address: EndpointAddress::Tcp(host.to_owned(), 80) }
+    Endpoint::at(format!("{host}:80"), EndpointAddress::Tcp(host.to_owned(), 80))
 }
 
 #[tokio::test]
@@ -123,7 +124,7 @@ async fn an_endpoint_that_comes_back_under_another_address_is_found_and_a_resolv
     site.resolver = told.resolver();
     site.settings.resolve_every = Duration::from_millis(1);
     let address = EndpointAddress::Tcp("app.test".to_owned(), 80);
-    site.settings.upstreams[0].endpoints = vec![Endpoint { authority: "app.test:80".to_owned(), address }];
+    site.settings.upstreams[0].endpoints = vec![Endpoint::at("app.test:80", address)];
     let gateway = site.start().await;
     let text = async || Ask::get("/public/x").to(&gateway).await.text().to_owned();
     assert_eq!(text().await, "one");

@@ -8,6 +8,7 @@ use super::files::OutOfFiles;
 use crate::config::Problem;
 use crate::listener::tls;
 use crate::store::{KeyFileError, NoSessions, StoreError};
+use crate::upstream::ClientTlsError;
 
 /// Reason why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] tls::TlsError),
+    /// TLS towards endpoints cannot be set up.
+    #[error("TLS towards endpoints cannot be set up")]
+    ClientTls(#[from] ClientTlsError),
     /// The store does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),

@@ -63,7 +63,10 @@ pub(super) async fn run(reloader: Arc<Reloader>) {
 
 fn certificates_of(reloader: &Reloader) -> Vec<PathBuf> {
     let settings = Arc::clone(&reloader.built.borrow().settings);
-    settings.certificates.iter().flat_map(|certificate| certificate.files().map(PathBuf::from)).collect()
+    let of_upstreams = settings.upstreams.iter().filter_map(|upstream| upstream.tls.as_ref());
+    let of_upstreams = of_upstreams.flat_map(|tls| tls.files().map(PathBuf::from));
+    let own = settings.certificates.iter().flat_map(|certificate| certificate.files().map(PathBuf::from));
+    own.chain(of_upstreams).collect()
 }
 
 impl Watched {

@@ -24,7 +24,7 @@ use crate::listener::tls;
 use crate::login::{Issuer, IssuerHandle, Offers};
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
-use crate::upstream::{EndpointSpec, Resolver, Spool};
+use crate::upstream::{ClientTls, EndpointSpec, Resolver, Spool};
 
 /// The inputs that all generations of one process share.
 pub(super) struct Builder {
@@ -85,7 +85,7 @@ impl Builder {
             Some(old) => old.generation.forms.clone(),
             None => Forms::new(&settings.login.clone().unwrap_or_default()),
         };
-        let upstreams = upstreams(&settings, before, &self.resolver).await;
+        let upstreams = upstreams(&settings, before, &self.resolver).await?;
         // Nothing below can fail.
         let issuer = match same(|a, b| a.login == b.login) {
             Some(old) => old.issuer.clone(),
@@ -146,18 +146,7 @@ pub(super) fn stand_in(settings: &Settings) -> Result<Generation, StartError> {
         issuer: settings.login.as_ref().map(|_| IssuerHandle::nowhere()),
         forms: Forms::new(&settings.login.clone().unwrap_or_default()),
         spool: Spool::new(&settings.spool, Arc::default()),
-        upstreams: settings
-            .upstreams
-            .iter()
-            .map(|upstream| UpstreamSpec {
-                settings: upstream.clone(),
-                members: upstream
-                    .endpoints
-                    .iter()
-                    .map(|endpoint| Member { spec: Arc::new(EndpointSpec::of(endpoint)), tally: Arc::default() })
-                    .collect(),
-            })
-            .collect(),
+        upstreams: settings.upstreams.iter().map(unconnected).collect::<Result<_, _>>()?,
     };
     Ok(rules.with(settings, 0, parts))
 }
@@ -239,27 +228,51 @@ fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndp
     Some(PagesEndpoint::new(login.browser.clone()?, login, issuer?.clone(), offers))
 }
 
+/// An upstream whose names are not resolved.
+fn unconnected(upstream: &settings::Upstream) -> Result<UpstreamSpec, StartError> {
+    let tls = upstream.tls.as_ref().map(ClientTls::new).transpose()?;
+    let member = |endpoint| Member { spec: Arc::new(EndpointSpec::of(endpoint, tls.as_ref())), tally: Arc::default() };
+    Ok(UpstreamSpec { settings: upstream.clone(), members: upstream.endpoints.iter().map(member).collect() })
+}
+
 /// The upstreams with their endpoints. Endpoints of the previous generation keep their state. New names are resolved in
 /// parallel. Names that cannot be resolved are retried later (`app/resolve.rs`).
-async fn upstreams(settings: &Settings, before: Option<&Built>, resolver: &Resolver) -> Vec<UpstreamSpec> {
+async fn upstreams(
+    settings: &Settings,
+    before: Option<&Built>,
+    resolver: &Resolver,
+) -> Result<Vec<UpstreamSpec>, StartError> {
     let mut asked = JoinSet::new();
     let mut all = Vec::new();
     for upstream in &settings.upstreams {
         let old = before.and_then(|old| old.generation.upstreams.iter().find(|old| old.settings.name == upstream.name));
+        let tls = upstream.tls.as_ref().map(|tls| {
+            let of_old = old.and_then(UpstreamSpec::tls).filter(|old| old.is_of(tls));
+            of_old.map_or_else(|| ClientTls::new(tls), |old| Ok(old.clone()))
+        });
+        let tls = tls.transpose()?;
         let mut members = Vec::new();
         for endpoint in &upstream.endpoints {
-            let spec = EndpointSpec::of(endpoint);
-            let known = old.and_then(|old| old.members.iter().find(|member| *member.spec == spec));
-            members.push(known.cloned().unwrap_or_else(|| {
-                if let Some(addresses) = spec.addresses().cloned() {
-                    let (upstream, resolver) = (upstream.name.clone(), resolver.clone());
-                    asked.spawn(async move {
-                        let found = addresses.look_up(&resolver).await;
-                        found.map_err(|error| (addresses.name().0, upstream, error))
-                    });
+            let spec = EndpointSpec::of(endpoint, tls.as_ref());
+            let member = match old.and_then(|old| old.member_at(&spec)) {
+                Some(known) if *known.spec == spec => known.clone(),
+                // Its connections cannot be used again. What is known about the machine can.
+                Some(known) => {
+                    let spec = EndpointSpec { location: known.spec.location.clone(), ..spec };
+                    Member { spec: Arc::new(spec), tally: Arc::clone(&known.tally) }
                 }
-                Member { spec: Arc::new(spec), tally: Arc::default() }
-            }));
+                None => {
+                    if let Some(addresses) = spec.addresses().cloned() {
+                        let (upstream, resolver) = (upstream.name.clone(), resolver.clone());
+                        asked.spawn(async move {
+                            let found = addresses.look_up(&resolver).await;
+                            found.map_err(|error| (addresses.name().0, upstream, error))
+                        });
+                    }
+                    Member { spec: Arc::new(spec), tally: Arc::default() }
+                }
+            };
+            members.push(member);
         }
         all.push(UpstreamSpec { settings: upstream.clone(), members });
     }
@@ -268,5 +281,5 @@ async fn upstreams(settings: &Settings, before: Option<&Built>, resolver: &Resol
             tracing::warn!(upstream, host, %error, "an endpoint's host cannot be resolved; requests for it get 503");
         }
     }
-    all
+    Ok(all)
 }

@@ -17,7 +17,9 @@ use crate::admin::monitor::status::{
 use crate::admin::monitor::{Monitor, Names, ReloadHandle, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::config::settings::{Auth, Browser, ForwardAuthorization, HostPattern, Login, PathPattern, Route, StoreUrl};
+use crate::config::settings::{
+    Auth, Browser, ForwardAuthorization, HostHeader, HostPattern, Login, PathPattern, Route, StoreUrl,
+};
 use crate::telemetry::history::SLOT;
 use crate::telemetry::{History, Recorder};
 use crate::token::AuthMethod;
@@ -215,7 +217,8 @@ fn limits(route: &Route) -> Vec<String> {
     limits.extend(route.total_timeout.map(|total| format!("total within {}", HumanDuration(total))));
     let ways = [
         (route.strip_prefix, "strips its prefix"),
-        (route.upstream_host, "sends the endpoint's Host"),
+        (route.host_header == HostHeader::Upstream, "sends the endpoint's Host"),
+        (matches!(route.host_header, HostHeader::Name(_)), "sends another Host"),
         (route.empty_segments, "allows empty segments"),
         (route.encoded_slashes, "encoded slashes pass"),
         (route.encoded_percent, "double encodings pass"),

@@ -21,7 +21,7 @@ use super::sockets::Sockets;
 use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
-use crate::config::settings::Log;
+use crate::config::settings::{Log, UpstreamTls};
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
 use crate::telemetry::log::ProcessLog;
@@ -160,11 +160,24 @@ impl Reloader {
     pub(super) async fn renew_certificates(&self) {
         let _turn = self.turn.lock().await;
         let before = Arc::clone(&self.built.borrow().settings);
-        let certificates = before.certificates.clone();
-        let read = move || certificates.iter().map(config::read_again).collect::<Vec<_>>();
-        let Ok(read) = tokio::task::spawn_blocking(read).await else { return };
+        let old = Arc::clone(&before);
+        let read = move || {
+            let own = old.certificates.iter().map(config::read_again).collect::<Vec<_>>();
+            let of_upstreams = old.upstreams.iter().map(|one| one.tls.as_ref().map(UpstreamTls::read_again));
+            (own, of_upstreams.collect::<Vec<_>>())
+        };
+        let Ok((read, of_upstreams)) = tokio::task::spawn_blocking(read).await else { return };
         let mut settings = Settings::clone(&before);
         let mut failed = Vec::new();
+        for (upstream, read) in settings.upstreams.iter_mut().zip(of_upstreams) {
+            match read.transpose() {
+                Ok(tls) => upstream.tls = tls,
+                Err(error) => {
+                    let upstream = &upstream.name;
+                    tracing::error!(code = "certificate_not_renewed", upstream, "{error}; the old files stay in use");
+                }
+            }
+        }
         for (certificate, read) in settings.certificates.iter_mut().zip(read) {
             match read {
                 Ok(new) => *certificate = new,
@@ -175,7 +188,7 @@ impl Reloader {
                 }
             }
         }
-        if settings.certificates != before.certificates {
+        if settings.certificates != before.certificates || settings.upstreams != before.upstreams {
             match self.switch(settings).await {
                 Ok(changes) => tracing::info!(code = "certificates_renewed", "{changes}"),
                 Err(error) => tracing::error!(code = "certificate_not_renewed", "{error}"),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{control, runtime, show};
 use crate::app::{StartError, file_tests};
 use crate::clock::Clock;
-use crate::config::settings::StoreUrl;
+use crate::config::settings::{StoreUrl, unencrypted};
 use crate::config::{self, Loaded, Problem, Settings, problem};
 use crate::units::HumanDuration;
 use crate::upstream::{EndpointSpec, Resolver};
@@ -139,29 +139,38 @@ fn failed_tests(config: &Path, settings: &Settings) -> Vec<Problem> {
 /// Resolves the names of all endpoints, as the gateway does at start.
 fn look_at_names(config: &Path, settings: &Settings) -> Vec<Problem> {
     let look_up = async {
-        let mut unknown = Vec::new();
+        let mut found = Vec::new();
         for upstream in &settings.upstreams {
-            for endpoint in upstream.endpoints.iter().map(EndpointSpec::of) {
-                let Some(addresses) = endpoint.addresses() else { continue };
-                if let Err(error) = addresses.look_up(&Resolver::system()).await {
-                    unknown.push((upstream.name.as_str(), endpoint.authority.clone(), error));
-                }
+            for endpoint in &upstream.endpoints {
+                let spec = EndpointSpec::of(endpoint, None);
+                // The reader of the file has looked at IP addresses.
+                let Some(addresses) = spec.addresses().filter(|addresses| !addresses.is_literal()) else { continue };
+                let authority = &endpoint.authority;
+                let problem = match addresses.look_up(&Resolver::system()).await {
+                    Err(error) => Some((
+                        format!("the host of {authority} cannot be resolved ({error}); requests for it get 503"),
+                        "correct the name, or check that the resolver of this machine knows it",
+                    )),
+                    Ok(_) if endpoint.tls.is_some() => None,
+                    Ok(_) => addresses.foreign().map(|address| unencrypted(authority, address)),
+                };
+                found.extend(problem.map(|(what, mend)| (upstream.name.as_str(), what, mend)));
             }
         }
-        unknown
+        found
     };
     let Ok(runtime) = runtime::for_command() else { return Vec::new() };
-    let problem = |(upstream, authority, error)| Problem {
+    let problem = |(upstream, what, mend): (&str, String, &str)| Problem {
         file: config.to_owned(),
         line: None,
         key: Some(format!("upstreams.{upstream}.endpoints")),
-        what: format!("the host of {authority} cannot be resolved ({error}); requests for it get 503"),
-        mend: Some("correct the name, or check that the resolver of this machine knows it".to_owned()),
+        what,
+        mend: Some(mend.to_owned()),
     };
-    let unknown: Vec<(&str, String, std::io::Error)> = runtime.block_on(look_up);
+    let found: Vec<(&str, String, &str)> = runtime.block_on(look_up);
     // A resolver that hangs must not block the command's exit.
     runtime.shutdown_background();
-    unknown.into_iter().map(problem).collect()
+    found.into_iter().map(problem).collect()
 }
 
 /// A configuration with problems, which are printed as `check` does.

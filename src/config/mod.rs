@@ -37,6 +37,7 @@ mod sql_name;
 mod store;
 mod store_files;
 mod tokens;
+mod upstream_tls;
 mod upstreams;
 mod url;
 mod value;

@@ -11,6 +11,7 @@ use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 use super::names::Names;
 use super::patterns::{self, HostPattern, PathPattern};
 use super::reader::{Named, Table};
+use super::upstreams::HostHeader;
 use super::value::Fault;
 use crate::token::{AuthMethod, Scope, ScopeSet};
 
@@ -42,8 +43,8 @@ pub struct Route {
     pub pass_headers: Vec<HeaderName>,
     /// Whether the prefix is stripped before forwarding.
     pub strip_prefix: bool,
-    /// Whether the upstream gets the endpoint's own `Host` in place of the client's.
-    pub upstream_host: bool,
+    /// The `Host` that the upstream gets.
+    pub host_header: HostHeader,
     /// Whether empty path segments (`//`) are allowed.
     pub empty_segments: bool,
     /// Whether encoded slashes (`%2F`) are allowed.
@@ -117,7 +118,7 @@ impl Route {
             forward_authorization: ForwardAuthorization::default_for(Auth::Required),
             pass_headers: Vec::new(),
             strip_prefix: false,
-            upstream_host: false,
+            host_header: HostHeader::Keep,
             empty_segments: false,
             encoded_slashes: false,
             encoded_percent: false,
@@ -242,7 +243,7 @@ fn route(
         forward_authorization: forward_authorization(table, forwarding),
         pass_headers: table.key("pass_headers").parse_list(|text| passed(text, route_identity.identity)),
         strip_prefix: strips,
-        upstream_host: table.key("host_header").choice(&[("keep", false), ("upstream", true)], false),
+        host_header: table.key("host_header").parse_text_or("keep", HostHeader::parse).unwrap_or(HostHeader::Keep),
         empty_segments: keeps(table, "empty_segments"),
         encoded_slashes: keeps(table, "encoded_slashes"),
         encoded_percent: keeps(table, "encoded_percent"),

@@ -24,7 +24,8 @@ pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword,
 pub use super::spool::Spool;
 pub use super::store::{OnOutage, Store, StoreUrl};
 pub use super::tokens::Tokens;
-pub use super::upstreams::{ClientShare, Endpoint, EndpointAddress, Upstream};
+pub use super::upstream_tls::UpstreamTls;
+pub use super::upstreams::{ClientShare, Endpoint, EndpointAddress, HostHeader, Upstream, is_foreign, unencrypted};
 pub use super::url::BadDatabaseUrl;
 pub use super::url::django::DjangoUrl;
 pub use super::url::mysql::MysqlUrl;

@@ -1,16 +1,20 @@
 //! `[upstreams.NAME]`: groups of endpoints.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::Authority;
 
 use super::defaults::RouteDefaults;
 use super::document::Document;
 use super::reader::{Named, Table};
+use super::upstream_tls::{self, UpstreamTls};
 use super::url::check_ends;
 use super::url::host::is_host;
-use super::value::Fault;
+use super::value::{Fault, Key};
+use crate::tls::ServerName;
 
 /// A named group of endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Upstream {
     pub connect_timeout: Duration,
     /// Whether a request is sent once more if no byte of it was sent, or if it has neither effects nor a body.
     pub retry: bool,
+    /// TLS towards its endpoints with `https://`; `None`: there are none.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// How many connections of an upstream one client may use at once.
@@ -49,6 +55,8 @@ pub struct Endpoint {
     pub authority: String,
     /// The address to connect to.
     pub address: EndpointAddress,
+    /// The name in its certificate; `None`: without TLS.
+    pub tls: Option<ServerName<'static>>,
 }
 
 /// The address of an endpoint.
@@ -60,15 +68,67 @@ pub enum EndpointAddress {
     Unix(PathBuf),
 }
 
+/// The `Host` that an upstream gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// That of the client.
+    Keep,
+    /// That of the endpoint.
+    Upstream,
+    /// This one.
+    Name(HeaderValue),
+}
+
+impl HostHeader {
+    /// Reads `keep`, `upstream`, or a host with or without port.
+    pub(super) fn parse(text: &str) -> Result<HostHeader, Fault> {
+        match text {
+            "keep" => return Ok(HostHeader::Keep),
+            "upstream" => return Ok(HostHeader::Upstream),
+            _ => {}
+        }
+        let authority = text.parse::<Authority>().ok().filter(|host| !text.contains('@') && is_host(host.host()));
+        let has_port = |host: &Authority| host.as_str() == host.host() || host.port_u16().is_some();
+        let name = authority.filter(has_port).and_then(|_| HeaderValue::try_from(text).ok());
+        let fault = || Fault::new("is not a host", "write \"keep\", \"upstream\", or a host such as \"app.internal\"");
+        name.map(HostHeader::Name).ok_or_else(fault)
+    }
+}
+
+impl Upstream {
+    /// An upstream with defaults for everything else.
+    pub fn of(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
+        Upstream {
+            name: name.to_owned(),
+            endpoints,
+            max_connections: 1_000,
+            client_share: ClientShare::Fair,
+            idle_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            retry: true,
+            tls: None,
+        }
+    }
+}
+
+impl Endpoint {
+    /// An endpoint without TLS.
+    pub fn at(authority: impl Into<String>, address: EndpointAddress) -> Endpoint {
+        Endpoint { authority: authority.into(), address, tls: None }
+    }
+}
+
 /// `[upstreams]`
 pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upstream>> {
     root.named("upstreams", |name, table| {
-        let (endpoints, document) = (table.key("endpoints"), table.document());
-        let endpoints = endpoints.required("add `endpoints = [\"http://127.0.0.1:8000\"]`");
-        let endpoints = endpoints.parse_list(|text| endpoint(text, document));
+        let (key, document) = (table.key("endpoints"), table.document());
+        let key = key.required("add `endpoints = [\"http://127.0.0.1:8000\"]`");
+        let endpoints = key.parse_list(|text| endpoint(text, document));
+        warn_of_unencrypted(&key, &endpoints);
         let max_connections = table.key("max_connections").count(1..=1_000_000, 1_000);
         let share = table.key("max_connections_per_client").or_word("unlimited");
         let most = share.optional_count(1..=1_000_000);
+        let tls = upstream_tls::read(table, endpoints.iter().any(|endpoint| endpoint.tls.is_some()));
         Some(Upstream {
             name: name.to_owned(),
             endpoints,
@@ -84,6 +144,7 @@ pub(super) fn read(root: &Table<'_>, defaults: &RouteDefaults) -> Vec<Named<Upst
                 .like(Some("defaults.timeouts.connect"))
                 .duration(defaults.connect),
             retry: table.key("retries").count(0..=1, 1_u8) == 1,
+            tls,
         })
     })
 }
@@ -95,18 +156,15 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
             return Err(Fault::new("names no socket", "write \"unix:PATH\""));
         }
         // `Host` for a Unix socket; nginx and HAProxy send the same.
-        return Ok(Endpoint {
-            authority: "localhost".to_owned(),
-            address: EndpointAddress::Unix(document.resolve(path)),
-        });
+        return Ok(Endpoint::at("localhost", EndpointAddress::Unix(document.resolve(path))));
     }
-    if text.starts_with("https://") {
-        let mend = "use \"http://HOST:PORT\" on a network that you trust, or \"unix:PATH\"";
-        return Err(Fault::new("is not supported yet: https", mend));
-    }
-    let example = "write \"http://HOST:PORT\" or \"unix:PATH\"";
-    let authority = text.strip_prefix("http://").ok_or_else(|| Fault::new("is not an endpoint", example))?;
+    let example = "write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\"";
     let fault = |what| Fault::new(what, example);
+    let (authority, has_tls) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (Some(authority), _) => (authority, false),
+        (None, Some(authority)) => (authority, true),
+        (None, None) => return Err(fault("is not an endpoint")),
+    };
     if authority.contains(['/', '?', '#']) {
         return Err(fault("contains more than host and port"));
     }
@@ -117,5 +175,42 @@ fn endpoint(text: &str, document: &Document<'_>) -> Result<Endpoint, Fault> {
     }
     let port = parsed.port_u16().filter(|port| *port != 0).ok_or_else(|| fault("has no port"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port) })
+    let tls = has_tls.then(|| upstream_tls::server_name(&host)).transpose()?;
+    Ok(Endpoint { authority: authority.to_owned(), address: EndpointAddress::Tcp(host, port), tls })
+}
+
+/// Warns of endpoints to which requests go unencrypted over foreign networks. `tokengate check` looks at names as well.
+fn warn_of_unencrypted(key: &Key<'_>, endpoints: &[Endpoint]) {
+    for endpoint in endpoints {
+        if let (EndpointAddress::Tcp(host, _), None) = (&endpoint.address, &endpoint.tls)
+            && let Ok(address) = host.parse()
+            && is_foreign(address)
+        {
+            let (what, mend) = unencrypted(&endpoint.authority, address);
+            key.warning(what, mend);
+        }
+    }
+}
+
+/// The warning about an endpoint without TLS at a foreign address: the problem, and how to fix it.
+pub fn unencrypted(authority: &str, address: IpAddr) -> (String, &'static str) {
+    let what = format!(
+        "requests for {authority} go unencrypted to {address}, which is neither a loopback nor a private address; so \
+         others can read and forge identity headers"
+    );
+    (what, "use https://, or reach the endpoint over a private network")
+}
+
+/// Whether packets to this address may cross networks of others.
+pub fn is_foreign(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            // 100.64.0.0/10 is shared address space (RFC 6598): networks of cloud providers and overlays.
+            let is_shared = v4.octets().starts_with(&[100]) && v4.octets().get(1).is_some_and(|byte| byte & 0xc0 == 64);
+            !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified() || is_shared)
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified())
+        }
+    }
 }

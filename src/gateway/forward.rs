@@ -19,7 +19,7 @@ use super::tunnel::FarEnd;
 use super::websocket::WebSocketHandshake;
 use super::{Body, Exchange, Gateway, Refusal};
 use crate::auth::{Permit, cookies};
-use crate::config::settings;
+use crate::config::settings::{self, HostHeader};
 use crate::http1::BadAnswer;
 use crate::telemetry::Outcome;
 use crate::upstream::{
@@ -147,11 +147,14 @@ async fn lease(
     }
 }
 
-/// Names the endpoint in place of the client's host, if the route says so.
+/// Sets another `Host` in place of the client's, if the route says so.
 pub(super) fn name_host(request: &mut Request<OutgoingBody>, route: &settings::Route, pool: &EndpointPool) {
-    if route.upstream_host {
-        request.headers_mut().insert(HOST, pool.spec().host.clone());
-    }
+    let host = match &route.host_header {
+        HostHeader::Keep => return,
+        HostHeader::Upstream => &pool.spec().host,
+        HostHeader::Name(name) => name,
+    };
+    request.headers_mut().insert(HOST, host.clone());
 }
 
 /// Waits for the head of a response, at most as long as `timer` allows after the last piece of the request body.

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
 use crate::route::{Route, RouteTable, ServerNames};
 use crate::telemetry::{AccessLog, Recorder, RequestIds};
-use crate::upstream::{EndpointSpec, EndpointTally, Spool};
+use crate::upstream::{ClientTls, EndpointSpec, EndpointTally, Spool};
 
 /// Everything that requests are judged by. Immutable.
 pub struct Generation {
@@ -127,6 +127,20 @@ pub struct Gateway {
 
 /// The gateway that a worker uses at the moment.
 pub struct Current(RefCell<Rc<Gateway>>);
+
+impl UpstreamSpec {
+    /// Its TLS, if it has an endpoint with TLS.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.members.iter().find_map(|member| member.spec.tls.as_ref().map(|(tls, _)| tls))
+    }
+
+    /// The endpoint at the same address, whatever its TLS.
+    pub fn member_at(&self, spec: &EndpointSpec) -> Option<&Member> {
+        let same = |member: &&Member| member.spec.location == spec.location;
+        let equal = self.members.iter().find(|member| *member.spec == *spec);
+        equal.or_else(|| self.members.iter().find(same))
+    }
+}
 
 impl Generation {
     /// Returns the listener with this name.

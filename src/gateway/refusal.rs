@@ -247,6 +247,9 @@ fn origin_row(fault: &OriginFault) -> (StatusCode, Outcome, Cow<'static, str>) {
             (S::SERVICE_UNAVAILABLE, Outcome::OriginConnect, "The upstream cannot be reached. Try again.".into())
         }
         OriginFault::Connect => (S::BAD_GATEWAY, Outcome::OriginConnect, "The upstream cannot be reached.".into()),
+        OriginFault::Tls(_) => {
+            (S::BAD_GATEWAY, Outcome::OriginTls, "The TLS connection to the upstream failed.".into())
+        }
         OriginFault::Reset => (S::BAD_GATEWAY, Outcome::OriginReset, "The upstream closed the connection.".into()),
         OriginFault::BadResponse(_) => {
             (S::BAD_GATEWAY, Outcome::OriginBadResponse, "The upstream's response is invalid.".into())

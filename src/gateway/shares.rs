@@ -188,16 +188,9 @@ mod tests {
     }
 
     fn shares(connections: usize, share: ClientShare, workers: usize) -> Rc<Share> {
-        let endpoint = Endpoint { authority: "a:1".to_owned(), address: EndpointAddress::Tcp("a".to_owned(), 1) };
-        let upstream = Upstream {
-            name: "a".to_owned(),
-            endpoints: vec![endpoint],
-            max_connections: connections,
-            client_share: share,
-            idle_timeout: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(5),
-            retry: true,
-        };
+        let endpoint = Endpoint::at("a:1", EndpointAddress::Tcp("a".to_owned(), 1));
+        let upstream =
+            Upstream { max_connections: connections, client_share: share, ..Upstream::of("a", vec![endpoint]) };
         Rc::new(Share::new(&upstream, workers))
     }
 

@@ -90,6 +90,8 @@ outcomes! {
     PlaintextRedirected = "plaintext_redirected",
     /// No connection to an endpoint could be opened.
     OriginConnect = "origin_connect",
+    /// The TLS handshake with an endpoint failed, or the TLS connection broke.
+    OriginTls = "origin_tls",
     /// The endpoint closed the connection before its response was complete.
     OriginReset = "origin_reset",
     /// The endpoint's response is invalid or ambiguous HTTP.
@@ -124,6 +126,7 @@ impl Outcome {
         matches!(
             self,
             Outcome::OriginConnect
+                | Outcome::OriginTls
                 | Outcome::OriginReset
                 | Outcome::OriginBadResponse
                 | Outcome::OriginTimeout

@@ -99,6 +99,16 @@ impl Certificate {
 
     /// Returns warnings about the chain at the time `now`.
     pub fn notes(&self, now: Timestamp) -> Vec<Note> {
+        let mut notes = self.notes_of_client(now);
+        if self.names.is_empty() && self.addresses.is_empty() {
+            let what = "the certificate names no host in its subjectAltName, so that clients refuse it".to_owned();
+            notes.push(Note { what, mend: "request a new certificate with the names that clients use" });
+        }
+        notes
+    }
+
+    /// As [`Certificate::notes`], for the certificate of a client, which needs no host name.
+    pub fn notes_of_client(&self, now: Timestamp) -> Vec<Note> {
         let Some((leaf, others)) = self.chain.split_first() else { return Vec::new() };
         let mut notes = Vec::new();
         let end = time(leaf.not_after);
@@ -109,10 +119,6 @@ impl Certificate {
         if time(leaf.not_before) > now {
             let what = format!("the certificate is not valid before {}", time(leaf.not_before));
             notes.push(Note { what, mend: "check the clock of this machine" });
-        }
-        if leaf.names.is_empty() && leaf.addresses.is_empty() {
-            let what = "the certificate names no host in its subjectAltName, so that clients refuse it".to_owned();
-            notes.push(Note { what, mend: "request a new certificate with the names that clients use" });
         }
         for link in others.iter().filter(|link| !link.is_root() && time(link.not_after) <= now) {
             let what =

@@ -3,12 +3,15 @@
 //! [`pem`] parses the text, [`file`](mod@file) checks the content of a file, [`Certificate`] is a chain with its key.
 //! Nothing here opens a connection.
 
+mod authorities;
 mod certificate;
 mod file;
 mod key;
 pub mod pem;
 mod x509;
 
+pub use authorities::{Authorities, NoAuthorities};
 pub use certificate::{Certificate, Note};
 pub use file::{BadFile, FileFault, KeyForm, Kind, Wanted, authorities, check_identity, holds_a_key};
 pub use key::UnfitKey;
+pub use rustls::pki_types::ServerName;

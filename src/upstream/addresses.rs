@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::race::in_turn;
+use crate::config::settings::is_foreign;
 
 /// Timeout of one query to the resolver.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -85,6 +86,11 @@ impl Addresses {
     /// Whether the name was resolved at least once.
     pub fn are_known(&self) -> bool {
         self.version() > 0
+    }
+
+    /// An address over which unencrypted requests leave the networks of this site, if there is one.
+    pub fn foreign(&self) -> Option<IpAddr> {
+        self.all().iter().map(SocketAddr::ip).find(|address| is_foreign(*address))
     }
 
     /// Changes when the addresses change.

@@ -1,27 +1,29 @@
 //! Opens connections to endpoints.
 
+use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use super::Addresses;
 use super::race::race;
+use super::stream::Stream;
+use super::tls::ClientTls;
 use crate::config::settings::{Endpoint, EndpointAddress};
+use crate::tls::ServerName;
 
 /// TCP keep-alive: idle time before the first probe, and the interval between probes.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// The address of an endpoint. Connections to equal ones are interchangeable.
+/// What makes connections to an endpoint interchangeable: equal specs can share a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
     /// The `Host` header for routes that send the endpoint's own host.
@@ -30,6 +32,8 @@ pub struct EndpointSpec {
     pub authority: String,
     /// Where to connect to.
     pub location: EndpointLocation,
+    /// TLS, and the name that the endpoint's certificate must have; `None`: without TLS.
+    pub tls: Option<(ClientTls, ServerName<'static>)>,
 }
 
 /// Where to connect to.
@@ -41,9 +45,23 @@ pub enum EndpointLocation {
     Unix(PathBuf),
 }
 
+/// Why no connection was opened.
+#[derive(Debug)]
+pub(super) enum ConnectFault {
+    /// No address accepts connections.
+    Refused(io::Error),
+    /// The TLS handshake failed.
+    Tls(io::Error),
+    /// It took too long: to accept the connection, or to finish the handshake.
+    Late {
+        /// Whether the connection was accepted.
+        accepted: bool,
+    },
+}
+
 impl EndpointSpec {
-    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet.
-    pub fn of(endpoint: &Endpoint) -> EndpointSpec {
+    /// An endpoint of the configuration. Its host name, if it has one, is not resolved yet. `tls` is that of its upstream.
+    pub fn of(endpoint: &Endpoint, tls: Option<&ClientTls>) -> EndpointSpec {
         let location = match &endpoint.address {
             EndpointAddress::Tcp(host, port) => EndpointLocation::Tcp(Addresses::of(host, *port)),
             EndpointAddress::Unix(path) => EndpointLocation::Unix(path.clone()),
@@ -51,7 +69,9 @@ impl EndpointSpec {
         // The configuration allows only hosts and ports that are valid header values.
         let host = HeaderValue::try_from(endpoint.authority.as_str());
         let host = host.unwrap_or_else(|_| HeaderValue::from_static("localhost"));
-        EndpointSpec { host, authority: endpoint.authority.clone(), location }
+        let tls = tls.zip(endpoint.tls.as_ref());
+        let tls = tls.map(|(tls, name)| (tls.clone(), tls.server_name().unwrap_or(name).clone()));
+        EndpointSpec { host, authority: endpoint.authority.clone(), location, tls }
     }
 
     /// The addresses of the host name; `None` for a Unix socket.
@@ -73,8 +93,21 @@ impl EndpointSpec {
     }
 }
 
-/// Opens a connection.
-pub(super) async fn connect(spec: &EndpointSpec) -> io::Result<Stream> {
+/// Opens a connection until `deadline`.
+pub(super) async fn connect(spec: &EndpointSpec, deadline: Instant) -> Result<Stream, ConnectFault> {
+    let late = |accepted| move |_| ConnectFault::Late { accepted };
+    let stream = timeout_at(deadline, open(spec)).await.map_err(late(false))?.map_err(ConnectFault::Refused)?;
+    match (&spec.tls, stream) {
+        (Some((tls, name)), Stream::Tcp(stream)) => {
+            let handshake = TlsConnector::from(Arc::clone(tls.config())).connect(name.clone(), stream);
+            let stream = timeout_at(deadline, handshake).await.map_err(late(true))?.map_err(ConnectFault::Tls)?;
+            Ok(Stream::Tls(Box::new(stream)))
+        }
+        (_, stream) => Ok(stream),
+    }
+}
+
+async fn open(spec: &EndpointSpec) -> io::Result<Stream> {
     Ok(match &spec.location {
         EndpointLocation::Tcp(addresses) => {
             let (stream, address) = race(&addresses.all(), TcpStream::connect).await?;
@@ -97,113 +130,34 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A connected socket. An enum and not a boxed trait, which would cost a virtual call per read.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Stream {
-    /// The address at the other end; `None` for a Unix socket, and for a connection that has ended.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+impl fmt::Display for ConnectFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stream::Tcp(stream) => stream.peer_addr().ok(),
-            Stream::Unix(_) => None,
-        }
-    }
-
-    /// Ready when the socket may be readable.
-    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Stream::Tcp(stream) => stream.poll_read_ready(cx),
-            Stream::Unix(stream) => stream.poll_read_ready(cx),
-        }
-    }
-
-    /// Reads available bytes. Calls the system only if the runtime has been notified that the socket may be readable.
-    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.try_read(buffer),
-            Stream::Unix(stream) => stream.try_read(buffer),
-        }
-    }
-
-    /// Returns whether a byte or the end of the stream has arrived, without consuming it. Always a system call.
-    pub(super) fn peek(&self) -> io::Result<usize> {
-        self.socket().peek(&mut [MaybeUninit::uninit()])
-    }
-
-    /// Shuts the connection down in both directions, at once.
-    pub(super) fn end(&self) {
-        // Fails only if the connection has ended already.
-        let _ = self.socket().shutdown(Shutdown::Both);
-    }
-
-    fn socket(&self) -> SockRef<'_> {
-        match self {
-            Stream::Tcp(stream) => SockRef::from(stream),
-            Stream::Unix(stream) => SockRef::from(stream),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            ConnectFault::Refused(error) | ConnectFault::Tls(error) => error.fmt(f),
+            ConnectFault::Late { accepted: false } => f.write_str("it does not accept connections in time"),
+            ConnectFault::Late { accepted: true } => f.write_str("it does not finish the TLS handshake in time"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
     async fn a_connect_error_names_the_socket_or_the_addresses() {
-        let spec = |address| EndpointSpec::of(&Endpoint { authority: "a.test:80".to_owned(), address });
+        let spec = |address| EndpointSpec::of(&Endpoint::at("a.test:80", address), None);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let refused = async |spec: &EndpointSpec| match connect(spec, deadline).await {
+            Err(ConnectFault::Refused(error)) => error,
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("connected"),
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
-        let error = connect(&spec(EndpointAddress::Unix(path.clone()))).await.err().unwrap();
+        let error = refused(&spec(EndpointAddress::Unix(path.clone()))).await;
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().starts_with(&format!("{}: ", path.display())), "{error}");
         // Bound but not listening: connections are refused.
@@ -212,7 +166,7 @@ mod tests {
         let port = taken.local_addr().unwrap().as_socket().unwrap().port();
         let refusing = spec(EndpointAddress::Tcp("127.0.0.1".to_owned(), port));
         refusing.addresses().unwrap().look_up(&super::super::Resolver::system()).await.unwrap();
-        let error = connect(&refusing).await.err().unwrap();
+        let error = refused(&refusing).await;
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().starts_with(&format!("127.0.0.1:{port}: ")), "{error}");
     }

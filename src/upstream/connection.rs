@@ -18,8 +18,9 @@ use http_body::Frame;
 use tokio::io::AsyncReadExt;
 use tokio::task::AbortHandle;
 
-use super::connect::Stream;
 use super::sending::{Sending, Unsent};
+use super::stream::Stream;
+use super::tls::{self, TlsFault};
 use super::{OriginFault, OutgoingBody, SendFault};
 use crate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 
@@ -66,9 +67,7 @@ impl Connection {
     /// Whether the connection is still open and has no unexpected bytes to read. `certainly` asks the system; otherwise
     /// only what the runtime was notified of is considered, which costs no system call.
     pub(super) fn is_open(&self, certainly: bool) -> bool {
-        let stream = self.outgoing.stream.borrow();
-        let looked = if certainly { stream.peek() } else { stream.try_read(&mut [0]) };
-        matches!(looked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        self.outgoing.stream.borrow_mut().is_quiet(certainly)
     }
 
     /// Sets the next request; [`Connection::poll_answer`] sends it.
@@ -95,9 +94,14 @@ impl Connection {
                 Err(bad) => return Poll::Ready(Err(SendFault::new(OriginFault::BadResponse(bad)))),
             }
             let untouched = !answer.has_begun() && self.buffer.is_empty();
-            if !matches!(ready!(self.poll_read(cx)), Ok(count) if count > 0) {
+            let read = ready!(self.poll_read(cx));
+            if !matches!(read, Ok(count) if count > 0) {
                 let again = if untouched { self.outgoing.sending.borrow_mut().take_back() } else { None };
-                return Poll::Ready(Err(SendFault { again, cause: OriginFault::Reset }));
+                let cause = match read {
+                    Err(error) if tls::cause(&error).is_some() => OriginFault::Tls(TlsFault::of(&error)),
+                    _ => OriginFault::Reset,
+                };
+                return Poll::Ready(Err(SendFault { again, cause }));
             }
         }
     }
@@ -192,7 +196,12 @@ impl Connection {
             self.buffer.reserve(self.read);
         }
         let room = self.buffer.capacity() - self.buffer.len();
-        let count = ready!(pin!(stream.read_buf(&mut self.buffer)).poll(cx))?;
+        let Poll::Ready(count) = pin!(stream.read_buf(&mut self.buffer)).poll(cx)? else {
+            if self.buffer.is_empty() {
+                self.buffer = BytesMut::new();
+            }
+            return Poll::Pending;
+        };
         if count == room {
             self.read = (self.read * 2).min(LONG_READ);
         }

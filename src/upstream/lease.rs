@@ -62,8 +62,14 @@ impl Lease {
             return Poll::Ready(Err(SendFault::new(OriginFault::Reset)));
         };
         let answer = connection.poll_answer(cx);
-        if let Poll::Ready(Err(SendFault { cause: OriginFault::BadResponse(bad), .. })) = &answer {
-            self.log_invalid(bad);
+        match &answer {
+            Poll::Ready(Err(SendFault { cause: OriginFault::BadResponse(bad), .. })) => self.log_invalid(bad),
+            Poll::Ready(Err(SendFault { cause: OriginFault::Tls(fault), .. })) => {
+                if let Some(home) = self.home.upgrade() {
+                    home.log_tls(fault);
+                }
+            }
+            _ => {}
         }
         answer
     }

@@ -13,7 +13,9 @@ mod pool;
 mod race;
 mod sending;
 mod spool;
+mod stream;
 mod tally;
+mod tls;
 
 pub use addresses::{Addresses, Resolver};
 pub use body::{BodyFault, OutgoingBody, RequestBody};
@@ -23,6 +25,7 @@ pub use pool::{EndpointPool, PoolLimits, UpstreamPools};
 pub use sending::is_repeatable;
 pub use spool::{Gathering, IN_MEMORY, Spool};
 pub use tally::{EndpointTally, Reachability};
+pub use tls::{ClientTls, ClientTlsError, TlsFault};
 
 use crate::http1::BadAnswer;
 
@@ -33,6 +36,8 @@ pub enum OriginFault {
     Unresolved,
     /// No connection could be opened.
     Connect,
+    /// The TLS handshake failed, or the TLS connection broke.
+    Tls(TlsFault),
     /// No connection became free in time, or too many requests are waiting already.
     Overloaded,
     /// The connection ended before the response began.

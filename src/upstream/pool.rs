@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{EndpointSpec, connect};
+use super::connect::{ConnectFault, EndpointSpec, connect};
 use super::connection::Connection;
-use super::{EndpointTally, Lease, OriginFault};
+use super::{EndpointTally, Lease, OriginFault, TlsFault};
 use crate::http1::{self, BadAnswer};
 use crate::limits::LogLimiter;
 
@@ -179,6 +179,14 @@ impl EndpointPool {
         }
     }
 
+    /// Logs that TLS broke on an open connection, at a limited rate.
+    pub(super) fn log_tls(&self, fault: &TlsFault) {
+        if self.bad_answers.is_due(Instant::now().into_std()) {
+            let (endpoint, error, mend) = (&self.spec.authority, &fault.what, fault.mend);
+            tracing::warn!(code = "endpoint_tls", endpoint, error, mend, "the endpoint ended the TLS connection");
+        }
+    }
+
     pub(super) fn lost_one(&self) {
         self.open.set(self.open.get().saturating_sub(1));
         self.tally.lost();
@@ -199,17 +207,21 @@ impl EndpointPool {
     async fn connect(self: &Rc<Self>, deadline: Instant) -> Result<Lease, OriginFault> {
         let place = Count::enter(&self.open);
         let version = self.spec.version();
-        let connection = match timeout_at(deadline, connect(&self.spec)).await {
-            Ok(Ok(stream)) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
-            Ok(Err(error)) => {
-                self.tally.refused(&self.spec.authority, &error);
+        let connection = match connect(&self.spec, deadline).await {
+            Ok(stream) => Box::new(Connection::new(stream, self.limits.get().answers, version)),
+            Err(fault) => {
                 self.freed.notify_one();
-                return Err(OriginFault::Connect);
-            }
-            Err(_) => {
-                self.tally.refused(&self.spec.authority, &"it does not accept connections in time");
-                self.freed.notify_one();
-                return Err(OriginFault::Connect);
+                return Err(match fault {
+                    ConnectFault::Tls(error) => {
+                        let fault = TlsFault::of(&error);
+                        self.tally.distrusted(&self.spec.authority, &fault);
+                        OriginFault::Tls(fault)
+                    }
+                    fault => {
+                        self.tally.refused(&self.spec.authority, &fault);
+                        OriginFault::Connect
+                    }
+                });
             }
         };
         self.tally.made(&self.spec.authority);

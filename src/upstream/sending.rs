@@ -15,7 +15,7 @@ use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
 use super::OutgoingBody;
-use super::connect::Stream;
+use super::stream::Stream;
 use crate::http1::{self, BodyWriter, Framing, Unwritten};
 
 /// The request that is being sent; empty between two requests.
@@ -26,6 +26,8 @@ pub(super) struct Sending {
     writer: Option<BodyWriter>,
     /// Whether any byte of the request was written.
     has_left: bool,
+    /// Whether TLS may hold bytes that the socket has not taken.
+    unflushed: bool,
 }
 
 /// Why a request was not sent completely.
@@ -48,7 +50,7 @@ impl Sending {
 
     /// Whether the whole request was written.
     pub(super) fn is_done(&self) -> bool {
-        self.writer.is_none() && self.unwritten.is_empty()
+        self.writer.is_none() && self.unwritten.is_empty() && !self.unflushed
     }
 
     /// Returns the request if sending it again cannot repeat an effect: no byte of it was written, or it [is
@@ -74,17 +76,20 @@ impl Sending {
         loop {
             let waits_for_body = self.fill(cx)?;
             if self.unwritten.is_empty() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(|_| Unsent::Socket)?;
+                    self.unflushed = false;
+                }
                 return if waits_for_body { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let written =
-                match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &self.unwritten.parts().map(IoSlice::new)))
-                {
-                    Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
-                    Ok(written) => written,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => return Poll::Ready(Err(Unsent::Socket)),
-                };
-            self.has_left = true;
+            let parts = self.unwritten.parts().map(IoSlice::new);
+            let written = match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts)) {
+                Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Poll::Ready(Err(Unsent::Socket)),
+            };
+            (self.has_left, self.unflushed) = (true, true);
             self.unwritten.advance(written);
         }
     }

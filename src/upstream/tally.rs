@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::TlsFault;
 use crate::telemetry::Outage;
 
 /// Counters of an endpoint, of all workers together.
@@ -55,6 +56,16 @@ impl EndpointTally {
         self.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
         if self.outage.failed() {
             tracing::warn!(code = "endpoint_unreachable", endpoint, %error, "cannot connect to the endpoint");
+        }
+    }
+
+    /// Counts a failed TLS handshake. Logs the start of an outage.
+    pub(super) fn distrusted(&self, endpoint: &str, fault: &TlsFault) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refused_in_a_row.fetch_add(1, Ordering::Relaxed);
+        if self.outage.failed() {
+            let (error, mend) = (&fault.what, fault.mend);
+            tracing::warn!(code = "endpoint_tls", endpoint, error, mend, "the TLS handshake with the endpoint failed");
         }
     }
 

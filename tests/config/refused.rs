@@ -282,20 +282,24 @@ fn unsupported_stores_and_endpoints_are_refused() {
         (
             "[upstreams.base.x]",
             "1: upstreams.base.x: unknown key; known here: endpoints, max_connections, \
-         max_connections_per_client, idle_timeout, connect_timeout, retries",
+         max_connections_per_client, tls, idle_timeout, connect_timeout, retries",
         ),
     ]);
     let each = [
+        ("ftp://a:80", "is not an endpoint; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\""),
+        ("https://a", "has no port; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\""),
+        ("https://a_b:1", "is neither a host name nor an IP address; write the name in the certificate"),
+        ("http://a", "has no port; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\""),
+        ("http://a:0", "has no port; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\""),
         (
-            "https://a:443",
-            "is not supported yet: https; use \"http://HOST:PORT\" on a network that you trust, \
-         or \"unix:PATH\"",
+            "http://a:80/x",
+            "contains more than host and port; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\"",
         ),
-        ("http://a", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
-        ("http://a:0", "has no port; write \"http://HOST:PORT\" or \"unix:PATH\""),
-        ("http://a:80/x", "contains more than host and port; write \"http://HOST:PORT\" or \"unix:PATH\""),
-        ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
-        ("http://user:hunter2@a:80", "has no valid host; write \"http://HOST:PORT\" or \"unix:PATH\""),
+        ("http://user@a:80", "has no valid host; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\""),
+        (
+            "http://user:hunter2@a:80",
+            "has no valid host; write \"http://HOST:PORT\", \"https://HOST:PORT\" or \"unix:PATH\"",
+        ),
         ("unix:", "names no socket; write \"unix:PATH\""),
         (
             "unix:/run/app.sock ",

@@ -59,7 +59,7 @@ impl Served {
         let site = Site::before_all(&[]).with(|settings| {
             settings.store = project.settings(DjangoMode::ReadOnly);
             let address = EndpointAddress::Unix(self.socket());
-            settings.upstreams[0].endpoints = vec![Endpoint { authority: "localhost".to_owned(), address }];
+            settings.upstreams[0].endpoints = vec![Endpoint::at("localhost", address)];
             settings.routes = vec![route("api", "/", Auth::Required), route("page", "/page/", Auth::Optional)];
         });
         site.with(change).start().await

@@ -7,8 +7,8 @@ use http::Method;
 use tokengate::auth::CsrfSecret;
 use tokengate::config::Settings;
 use tokengate::config::settings::{
-    Auth, Browser, ExposedToken, ForwardAuthorization, HostPattern, IdentityFields, ListenerRole, Login, PathPattern,
-    Plaintext, Route, SampleRequest,
+    Auth, Browser, ExposedToken, ForwardAuthorization, HostHeader, HostPattern, IdentityFields, ListenerRole, Login,
+    PathPattern, Plaintext, Route, SampleRequest,
 };
 use tokengate::token::{AuthMethod, ScopeSet, ShownKey};
 
@@ -115,7 +115,7 @@ fn one_route(dice: &mut Dice, name: &str, has_sessions: bool) -> Route {
         },
         pass_headers: if dice.once_in(3) { vec!["remote-user-x".parse().unwrap()] } else { Vec::new() },
         strip_prefix: matches!(path, PathPattern::Prefix(_)) && dice.once_in(3),
-        upstream_host: dice.once_in(4),
+        host_header: if dice.once_in(4) { HostHeader::Upstream } else { HostHeader::Keep },
         empty_segments: dice.once_in(3),
         encoded_slashes: dice.once_in(3),
         encoded_percent: dice.once_in(3),

@@ -29,7 +29,7 @@ async fn mirror() -> Origin {
 fn before(origin: &Origin, settings: &mut Settings) {
     let address = origin.address();
     let address = EndpointAddress::Tcp(address.ip().to_string(), address.port());
-    settings.upstreams[0].endpoints = vec![Endpoint { authority: origin.address().to_string(), address }];
+    settings.upstreams[0].endpoints = vec![Endpoint::at(origin.address().to_string(), address)];
     settings.identity.user_groups = Some(HeaderName::from_static("x-user-groups"));
 }
 

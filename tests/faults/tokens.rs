@@ -59,7 +59,7 @@ async fn similar_credentials_are_distinguished() {
     .await;
     let place = Place::with(|settings| {
         let address = EndpointAddress::Tcp(origin.address().ip().to_string(), origin.address().port());
-        settings.upstreams[0].endpoints = vec![Endpoint { authority: origin.address().to_string(), address }];
+        settings.upstreams[0].endpoints = vec![Endpoint::at(origin.address().to_string(), address)];
         settings.redis = Some(shared_cache(&redis.url()));
     })
     .await;

@@ -78,7 +78,7 @@ async fn a_name_that_two_upstreams_have_is_resolved_for_both() {
     });
     site.settings.resolve_every = Duration::from_millis(1);
     let endpoint = EndpointAddress::Tcp("app.test".to_owned(), 80);
-    site.settings.upstreams[0].endpoints = vec![Endpoint { authority: "app.test:80".to_owned(), address: endpoint }];
+    site.settings.upstreams[0].endpoints = vec![Endpoint::at("app.test:80", endpoint)];
     let second = Upstream { name: "second".to_owned(), ..site.settings.upstreams[0].clone() };
     site.settings.upstreams.push(second);
     site.settings.routes.iter_mut().filter(|route| &*route.name == "optional").for_each(|route| route.upstream = 1);

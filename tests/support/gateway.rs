@@ -15,9 +15,8 @@ use tokengate::app::{self, Changes, ReloadError, Running, Stopped, World};
 use tokengate::clock::{Clock, Hand};
 use tokengate::config::Settings;
 use tokengate::config::settings::{
-    self, Auth, ClientShare, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization,
-    IdentityFields, Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route, TlsListener,
-    Upstream,
+    self, Auth, ConnectionTimeouts, Endpoint, EndpointAddress, ExposedToken, ForwardAuthorization, IdentityFields,
+    Limits, Listener, ListenerRole, PathPattern, PlainListener, Plaintext, Reload, Route, TlsListener, Upstream,
 };
 use tokengate::demo::certificate::{self, Wish};
 use tokengate::store::{self, NamedToken, NewUser, Store, TokenRef};
@@ -322,19 +321,11 @@ pub fn plain(plaintext: Plaintext, exposed_token: ExposedToken) -> ListenerRole 
 }
 
 fn upstream(endpoints: &[SocketAddr]) -> Upstream {
-    let endpoint = |address: &SocketAddr| Endpoint {
-        authority: address.to_string(),
-        address: EndpointAddress::Tcp(address.ip().to_string(), address.port()),
+    let endpoint = |address: &SocketAddr| {
+        Endpoint::at(address.to_string(), EndpointAddress::Tcp(address.ip().to_string(), address.port()))
     };
-    Upstream {
-        name: "origin".to_owned(),
-        endpoints: endpoints.iter().map(endpoint).collect(),
-        max_connections: 1_000,
-        client_share: ClientShare::Fair,
-        idle_timeout: AMPLE,
-        connect_timeout: PATIENCE,
-        retry: true,
-    }
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    Upstream { idle_timeout: AMPLE, connect_timeout: PATIENCE, ..Upstream::of("origin", endpoints) }
 }
 
 pub fn route(name: &str, prefix: &str, auth: Auth) -> Route {

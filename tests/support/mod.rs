@@ -2,6 +2,7 @@
 //!
 //! Everything runs in the test's own process, on free ports and in a folder of its own. Assertions belong in the tests.
 
+pub mod authority;
 pub mod client;
 pub mod fleet;
 pub mod frames;
@@ -9,6 +10,8 @@ pub mod gateway;
 pub mod http2;
 pub mod line;
 pub mod mariadb;
+pub mod nginx;
+pub mod tls_front;
 pub mod message;
 pub mod origin;
 pub mod postgres;

@@ -38,7 +38,7 @@ pub fn free_port() -> u16 {
 /// Starts a program that the kernel kills when this process ends.
 ///
 /// The kernel watches the thread that started it, so that thread lives as long as the process.
-fn start(program: &str, args: &[String], log: &Path) -> Child {
+pub fn start(program: &str, args: &[String], log: &Path) -> Child {
     type Order = (Command, mpsc::Sender<Child>);
     static STARTER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
