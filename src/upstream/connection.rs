@@ -7,15 +7,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body::Frame;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::task::AbortHandle;
 
 use super::sending::{Sending, Unsent};
@@ -185,22 +186,25 @@ impl Connection {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.outgoing.stream.borrow_mut();
-        if stream.poll_read_ready(cx)?.is_pending() {
+        let (count, room) = if self.read <= SHORT_READ {
+            // On the stack: most responses are short, and a wait holds no buffer.
+            let mut scratch = [MaybeUninit::uninit(); SHORT_READ];
+            let mut buf = ReadBuf::uninit(&mut scratch);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+            self.buffer.extend_from_slice(buf.filled());
+            (buf.filled().len(), SHORT_READ)
+        } else {
+            ready!(stream.poll_read_ready(cx))?;
+            if self.buffer.capacity() - self.buffer.len() < MIN_FREE {
+                self.buffer.reserve(self.read);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
+            let read = pin!(stream.read_buf(&mut self.buffer)).poll(cx);
             if self.buffer.is_empty() {
-                // A stream that waits for its next piece holds no buffer.
+                // A wait holds no buffer.
                 self.buffer = BytesMut::new();
             }
-            return Poll::Pending;
-        }
-        if self.buffer.capacity() - self.buffer.len() < MIN_FREE {
-            self.buffer.reserve(self.read);
-        }
-        let room = self.buffer.capacity() - self.buffer.len();
-        let Poll::Ready(count) = pin!(stream.read_buf(&mut self.buffer)).poll(cx)? else {
-            if self.buffer.is_empty() {
-                self.buffer = BytesMut::new();
-            }
-            return Poll::Pending;
+            (ready!(read)?, room)
         };
         if count == room {
             self.read = (self.read * 2).min(LONG_READ);
