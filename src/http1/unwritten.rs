@@ -30,6 +30,11 @@ impl Unwritten {
         [self.before.get(self.at..).unwrap_or_default(), &self.piece, self.behind]
     }
 
+    /// The only part, if there is one only: writing it needs no list of parts.
+    pub fn only_part(&self) -> Option<&[u8]> {
+        self.has_no_piece().then(|| self.before.get(self.at..).unwrap_or_default())
+    }
+
     /// Removes the bytes that were written.
     pub fn advance(&mut self, written: usize) {
         let head = written.min(self.before.len() - self.at);

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
+use super::tcp::Tcp;
 use super::{http1, http2};
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
@@ -143,17 +144,12 @@ impl Accept {
         }
     }
 
-    async fn shake_hands(
-        &self,
-        acceptor: &TlsAcceptor,
-        stream: TcpStream,
-        client: Client,
-    ) -> Option<TlsStream<TcpStream>> {
+    async fn shake_hands(&self, acceptor: &TlsAcceptor, stream: TcpStream, client: Client) -> Option<TlsStream<Tcp>> {
         let mut begun = self.connections.begin_handshake(client).await?;
         tokio::select! {
             biased;
             () = begun.gives_way() => None,
-            shaken = acceptor.accept(stream) => shaken.ok(),
+            shaken = acceptor.accept(Tcp(stream)) => shaken.ok(),
         }
     }
 }

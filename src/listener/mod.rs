@@ -16,6 +16,7 @@ pub mod sample;
 mod serve;
 pub mod socket;
 mod stream;
+mod tcp;
 pub mod tls;
 mod watched;
 

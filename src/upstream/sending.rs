@@ -82,8 +82,12 @@ impl Sending {
                 }
                 return if waits_for_body { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
-            let parts = self.unwritten.parts().map(IoSlice::new);
-            let written = match ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts)) {
+            let to = Pin::new(&mut *stream);
+            let written = match self.unwritten.only_part() {
+                Some(part) => to.poll_write(cx, part),
+                None => to.poll_write_vectored(cx, &self.unwritten.parts().map(IoSlice::new)),
+            };
+            let written = match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(Unsent::Socket)),
                 Ok(written) => written,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
