@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from typing import NamedTuple
 
 import tools
@@ -62,6 +64,43 @@ def measure(mode, proxy, token, seconds, options, read):
     if not requests:
         raise tools.Trouble(f"no request got an answer on {url}:\n{output}")
     return Slice(cpu / requests * 1e6, requests / took, requests, errors, p50, p99)
+
+
+def steady(mode, proxy, upstream, token, seconds):
+    """CPU time of a proxy per request, in microseconds, while all its connections exist, and how many requests failed.
+
+    Unlike `run`, it does not count the handshakes. The upstream counts the requests.
+    """
+    command = ["taskset", "-c", LOAD_CPU, mode.program, "-t1", f"-c{mode.connections}", *mode.more, "--timeout", "60s", "-d600s"]
+    command += ["-H", f"Authorization: Token {token}", f"https://127.0.0.1:{proxy.port}{mode.path}"]
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        late = time.monotonic() + 60
+        while established(proxy.port) < mode.connections and time.monotonic() < late:
+            time.sleep(0.1)
+        time.sleep(1 + mode.connections / 1000)  # the handshakes of the last ones
+        cpu, served = cpu_seconds(proxy.pid), requests_of(upstream)
+        time.sleep(seconds)
+        cpu, served = cpu_seconds(proxy.pid) - cpu, requests_of(upstream) - served
+    finally:
+        load.send_signal(signal.SIGINT)  # wrk then prints its summary
+        output = load.communicate()[0]
+    if served < 2:
+        raise tools.Trouble(f"the upstream got no request:\n{output}")
+    return cpu / served * 1e6, of_wrk(output)[1]
+
+
+def requests_of(upstream):
+    """How many requests the upstream has served."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{upstream}/status", timeout=10) as answer:
+        return int(answer.read().split()[9])
+
+
+def established(port):
+    """How many connections to this local port there are."""
+    with open("/proc/net/tcp") as file:
+        lines = (line.split(None, 4) for line in file)
+        return sum(local.endswith(f":{port:04X}") and state == "01" for _, local, _, state, _ in lines)
 
 
 def of_wrk(output):

@@ -36,13 +36,13 @@ class Stage:
     """A folder with files and processes; leaving it ends the processes.
 
     `builds` has the programs that tokengate's configuration is for, by target: `tokengate` and others beside it.
-    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run, `more` is more
-    configuration of tokengate.
+    `workers` is the number of worker threads or processes of each proxy, `cpus` where they run. `origin` and `more` are
+    more configuration of tokengate: keys of its upstream, and tables.
     """
 
-    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, more=""):
-        self.folder, self.builds, self.floor = folder, builds, floor
-        self.workers, self.cpus, self.more = workers, cpus, more
+    def __init__(self, folder, builds, floor=None, workers=1, cpus=PROXY_CPU, origin="", more=""):
+        self.folder, self.builds, self.floor, self.cpus = folder, builds, floor, cpus
+        self.settings = {"workers": workers, "origin": origin, "more": more}
         self.processes, self.token = {}, None
         names = ["upstream", *OTHERS, FLOOR, *builds, *(f"{name} health" for name in builds)]
         self.ports = dict(zip(names, free_ports(len(names))))
@@ -66,7 +66,7 @@ class Stage:
         both.write_text(cert.read_text() + key.read_text())
         (self.folder / "big").write_bytes(os.urandom(1 << 20))
         small = '{"id": 1, "name": "' + "x" * 478 + '"}'
-        values = {"folder": self.folder, "small": small, "cert": cert, "key": key, "workers": self.workers, "more": self.more}
+        values = {"folder": self.folder, "small": small, "cert": cert, "key": key, **self.settings}
         values |= {name.replace("-", "_") + "_port": self.ports[name] for name in ["upstream", *OTHERS]}
         for template in CONF.iterdir():
             if template.name != "gateway.toml":
