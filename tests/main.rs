@@ -40,6 +40,8 @@ mod fuzz;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod internal;
 #[cfg(test)]
 mod keys;

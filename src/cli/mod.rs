@@ -16,6 +16,7 @@ mod health;
 mod import;
 mod import_report;
 mod import_source;
+mod init;
 mod runtime;
 mod serve;
 mod show;
@@ -46,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Config { effective: _, json } => config::run(&cli.config, json),
         Command::Schema => config::schema(),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
+        Command::Init(args) => init::run(&cli.config, args),
         Command::Health => health::run(&cli.config),
         Command::Cert(args) => cert::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -54,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Import(command) => return ended(import::run(&cli.config, command)),
         Command::Django(command) => django::run(&cli.config, &command),
         Command::Completions { shell } => completions(shell),
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into),
     };
     ended(done.map(|()| ExitCode::SUCCESS))
 }
