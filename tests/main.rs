@@ -2,6 +2,8 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod access_log;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod answers;

@@ -20,6 +20,7 @@ mod hand_over;
 mod inherited;
 mod internal;
 mod token_services;
+mod logs;
 mod monitor;
 mod prune;
 mod reload;

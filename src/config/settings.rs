@@ -15,7 +15,7 @@ pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
 pub use super::listeners::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
-pub use super::log::Log;
+pub use super::log::{AccessTarget, Log, Redacted};
 pub use super::login::{Browser, Hashing, Login};
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
