@@ -28,6 +28,8 @@ mod demo;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod django;
 #[cfg(test)]
 mod drain;
