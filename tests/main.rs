@@ -12,6 +12,8 @@ mod api;
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bodies;
 #[cfg(test)]
 mod browser;
@@ -93,6 +95,8 @@ mod targets;
 mod tls;
 #[cfg(test)]
 mod told;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod unread;
 #[cfg(test)]

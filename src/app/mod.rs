@@ -29,6 +29,7 @@ mod running;
 mod signals;
 mod sockets;
 mod start;
+mod traces;
 mod worker;
 
 pub use changes::Changes;

@@ -19,6 +19,7 @@ use super::inherited::Inherited;
 use super::internal::Internal;
 use super::logs::Logs;
 use super::sockets::Sockets;
+use super::traces::TraceControl;
 use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
@@ -64,6 +65,7 @@ pub(super) struct Reloader {
     pub workers: Vec<mpsc::UnboundedSender<Order>>,
     pub connections: Arc<Connections>,
     pub logs: Logs,
+    pub traces: TraceControl,
     /// The TLS of the admin application; `None`: there is none.
     pub admin: Option<watch::Sender<TlsAcceptor>>,
     pub built: watch::Sender<Arc<Built>>,
@@ -194,6 +196,7 @@ impl Reloader {
         prepared.listen()?;
         self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
         self.logs.set(&built.settings.log, access_log);
+        self.traces.set(built.settings.traces.as_ref(), &built.settings.log);
         let (for_workers, internal) =
             (std::mem::take(&mut prepared.for_workers), std::mem::take(&mut prepared.internal));
         let mut switched = Vec::new();

@@ -30,6 +30,7 @@ use super::resolve;
 use super::running::Running;
 use super::sockets::{self, Prepared, Sockets};
 use super::token_services;
+use super::traces::TraceControl;
 use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
@@ -119,6 +120,10 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
     let log = LogWriter::start(access_log, sink.clone(), access.clone())?;
     let logs = Logs::new(access, sink, process_log);
     logs.set(&settings.log, opened_log);
+    let process_id = process_id();
+    let (traces, exporting) = TraceControl::new(Arc::clone(&services.counts), format!("{process_id:016x}"));
+    control.spawn(exporting);
+    traces.set(settings.traces.as_ref(), &settings.log);
     let (phase, phases) = watch::channel(Phase::Serving);
     let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &services.counts.turned_away);
     let first = ReloadStatus {
@@ -133,7 +138,8 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         services: services.clone(),
         connections: Arc::clone(&connections),
         clock: clock_of_workers,
-        process_id: process_id(),
+        process_id,
+        traces: traces.clone(),
     });
     let (mut workers, mut orders) = (Vec::new(), Vec::new());
     for (index, recorder) in (0_u16..).zip(&recorders) {
@@ -156,6 +162,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         workers: orders,
         connections,
         logs,
+        traces,
         admin,
         built: watch::channel(built).0,
         report,

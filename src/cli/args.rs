@@ -91,6 +91,22 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the SQLite store to a new file and check the copy; gateways can go on running
+    Backup {
+        /// The new file
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a backup of the SQLite store and make it the store, which must not exist
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a configuration, its certificate, the store and the first superuser; asks for what the options leave open
     Init(InitArgs),
     /// Check that the gateway is running; exits 1 if not

@@ -4,6 +4,7 @@
 //! error), 2 bad usage. Each group of commands has its own file; all use the store's public functions.
 
 mod args;
+mod backup;
 mod cert;
 mod check;
 mod config;
@@ -47,6 +48,8 @@ pub fn run() -> ExitCode {
         Command::Config { effective: _, json } => config::run(&cli.config, json),
         Command::Schema => config::schema(),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
+        Command::Backup { file, json } => backup::back_up(&cli.config, &file, json),
+        Command::Restore { file, json } => backup::restore(&cli.config, &file, json),
         Command::Init(args) => init::run(&cli.config, args),
         Command::Health => health::run(&cli.config),
         Command::Cert(args) => cert::run(&args),

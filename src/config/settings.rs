@@ -24,6 +24,7 @@ pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword,
 pub use super::spool::Spool;
 pub use super::store::{OnOutage, Store, StoreUrl};
 pub use super::tokens::Tokens;
+pub use super::traces::{Collector, Traces};
 pub use super::upstreams::{ClientShare, Endpoint, EndpointAddress, Upstream};
 pub use super::url::BadDatabaseUrl;
 pub use super::url::django::DjangoUrl;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Logs.
     pub log: Log,
+    /// Traces of requests; `None`: none.
+    pub traces: Option<Traces>,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
     /// How long a shutdown goes on serving while readiness already fails.

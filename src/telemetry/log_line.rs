@@ -99,7 +99,7 @@ impl Entry<'_> {
     }
 }
 
-fn version_text(version: Version) -> &'static str {
+pub(super) fn version_text(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",

@@ -20,6 +20,7 @@ mod outage;
 pub mod recorder;
 pub mod request_id;
 mod second_text;
+pub mod trace;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
 pub use access_rules::{AccessLogFormat, AccessRules, Redact};
@@ -31,3 +32,4 @@ pub use outage::{Ended, Outage};
 pub use process_counters::{CertificateGauge, ProcessCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;
+pub use trace::{Facts, FinishedTrace, Trace, TraceRules, TraceSwitch, Tracer};

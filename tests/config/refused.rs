@@ -123,6 +123,15 @@ fn values_of_the_wrong_kind_are_refused() {
             "[log] | redact = [\"query\"]",
             "2: log.redact: `query` is not supported here; write \"peer\" or \"path\" or \"user\"",
         ),
+        (
+            "[traces] | endpoint = \"https://c:4318\"",
+            "2: traces.endpoint: `https://c:4318` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+        ),
+        (
+            "[traces] | endpoint = \"collector\"",
+            "2: traces.endpoint: `collector` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+        ),
+        ("[traces] | sample = 0", "2: traces.sample: `0` is out of bounds; write a whole number from 1 to 1000000"),
         ("[log] | access = \"yes\"", "2: log.access: must not be a text; write true or false"),
         ("[log] | level = 3", "2: log.level: must not be a whole number; write a text in quotes"),
         (
@@ -503,6 +512,11 @@ fn values_of_the_environment_are_never_shown() {
         (
             "[store] | url = \"${ABSENT}\"",
             "2: store.url: the environment has no variable `ABSENT`; set it, or write the value",
+        ),
+        (
+            "[store] | url = \"${UNREADABLE}\"",
+            "2: store.url: the file /missing/secret of the variable `UNREADABLE_FILE` cannot be read; correct the variable, or \
+             let the user of the gateway read the file",
         ),
         (
             "[store] | url = \"sqlite:${SECRET}\"",

@@ -95,6 +95,7 @@ impl Site {
                 sample: 1,
                 redact: Vec::new(),
             },
+            traces: None,
             grace: Duration::from_secs(25),
             shutdown_delay: Duration::ZERO,
             reload: Reload::default(),
