@@ -30,3 +30,26 @@ fn configurations_of_packages_have_only_known_keys() {
         assert_eq!(complaints, [""; 0], "{file}");
     }
 }
+
+#[test]
+fn every_test_that_the_security_model_names_exists() {
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ending| ending == "rs") {
+                    sources += &fs::read_to_string(path).unwrap();
+                }
+            }
+        }
+    }
+    let model = read("docs/SECURITY_MODEL.md");
+    let named: Vec<&str> = model.split('`').filter(|word| word.matches('_').count() > 3).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert_eq!(missing, [&""; 0]);
+}
