@@ -100,6 +100,7 @@ fn in_environment<T>(run: impl FnOnce(&Environment<'_>) -> T) -> T {
         "DATABASE" => Some("postgres://gw:hunter2@db/gateway?sslmode=verify-full".to_owned()),
         "SECRET" => Some("hunter2".to_owned()),
         "LISTEN" => Some("127.0.0.1:0".to_owned()),
+        "UNREADABLE_FILE" => Some("/missing/secret".to_owned()),
         "CACHE" => Some("redis://hunter2:hunter2@cache/1".to_owned()),
         _ => None,
     };

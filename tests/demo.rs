@@ -17,6 +17,9 @@ use tokengate::demo::{self, Demo, DemoError, Ports};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::soon;
 
 const FREE: Ports = Ports { secure: 0, plain: 0, internal: 0, admin: 0 };
 
@@ -26,6 +29,10 @@ async fn start(dir: &Path, ports: Ports) -> Result<Demo, DemoError> {
 
 /// Sends a request over HTTPS, trusting only the demo's CA.
 async fn ask(demo: &Demo, method: &str, path: &str, fields: &str, body: &str) -> (u16, String) {
+    exchange(connect(demo).await, method, path, fields, body).await
+}
+
+async fn connect(demo: &Demo) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&demo.ca_file).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -33,8 +40,7 @@ async fn ask(demo: &Demo, method: &str, path: &str, fields: &str, body: &str) ->
     let config = config.with_root_certificates(roots).with_no_client_auth();
     let socket = TcpStream::connect(demo.address("public").unwrap()).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
-    exchange(stream, method, path, fields, body).await
+    TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap()
 }
 
 async fn ask_in_clear(address: SocketAddr, path: &str, fields: &str) -> (u16, String) {
@@ -102,6 +108,82 @@ async fn the_product_service_gets_the_callers_identity_and_never_the_token_or_fo
     let told = ["x-auth-method", "x-token-id", "x-user-id", "x-user-name"].map(|name| seen[name].as_str().unwrap());
     assert_eq!(told, ["token", "1", "1", "alice"]);
     demo.stop().await;
+}
+
+/// Opens a connection over HTTPS, trusting only the demo's CA, and sends a request without a body.
+async fn open(demo: &Demo, path: &str, fields: &str) -> TlsStream<TcpStream> {
+    let mut stream = connect(demo).await;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").as_bytes()).await.unwrap();
+    stream
+}
+
+/// Reads until `text` has come.
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), text: &str) -> String {
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains(text) {
+        let byte = soon(text, stream.read_u8()).await.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&read)));
+        read.push(byte);
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_websockets_pass_and_end_when_their_token_is_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = start(dir.path(), FREE).await.unwrap();
+    let token = credentials(&demo);
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut events = open(&demo, "/live/events/", &token).await;
+    let mut socket = open(&demo, "/live/socket/", &format!("{token}{handshake}")).await;
+    let head = read_until(&mut events, "data: event 2").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let head = read_until(&mut socket, "event 2").await;
+    assert!(head.starts_with("HTTP/1.1 101") && head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    assert_eq!(ask(&demo, "GET", "/live/events/", "", "").await.0, 401);
+    assert_eq!(ask(&demo, "GET", "/live/socket/", &token, "").await.0, 426);
+
+    let mut revoke = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+    revoke.args(["token", "revoke", "--key-stdin", "--config"]).arg(&demo.config);
+    let mut revoke = revoke.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(&mut revoke.stdin.take().unwrap(), demo.alice.expose().as_bytes()).unwrap();
+    assert!(revoke.wait().unwrap().success());
+    // Both end, with an error or without.
+    let mut rest = Vec::new();
+    let _ = soon("the end of the stream", events.read_to_end(&mut rest)).await;
+    let _ = soon("the end of the WebSocket", socket.read_to_end(&mut rest)).await;
+    assert_eq!(ask(&demo, "GET", "/product_api/", &token, "").await.0, 401);
+    demo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_without_a_session_is_sent_to_the_sign_in_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = start(dir.path(), FREE).await.unwrap();
+    let (status, answer) = ask(&demo, "GET", "/live/", "Accept: text/html\r\n", "").await;
+    assert!(status == 302 && answer.to_ascii_lowercase().contains("location: /auth/login/?next="), "{answer}");
+    assert_eq!(ask(&demo, "GET", "/auth/login/", "Accept: text/html\r\n", "").await.0, 200);
+    let (status, page) = ask(&demo, "GET", "/live/", &credentials(&demo), "").await;
+    assert!(status == 200 && page.contains("new WebSocket"), "{page}");
+    demo.stop().await;
+}
+
+#[test]
+fn the_command_explains_how_to_trust_a_ca_that_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
+        let output = command.current_dir(folder.path()).args(["demo", "--trust"]).args(options).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let kept = folder.path().join("tokengate-demo/dev-ca.pem");
+    let told = ask(&[]);
+    assert!(told.contains(&kept.display().to_string()) && told.contains("--dir tokengate-demo\n"), "{told}");
+    let authority = fs::read(&kept).unwrap();
+    assert_eq!((ask(&[]), fs::read(&kept).unwrap()), (told, authority));
+    let told = ask(&["--dir", "my demo"]);
+    assert!(told.contains("my demo/dev-ca.pem'") && told.contains("--dir 'my demo'\n"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +264,8 @@ fn the_command_prints_what_to_paste_and_an_interrupt_ends_everything() {
         "http://127.0.0.1:",
         "--json '{",
         "password looking-glass",
+        "/auth/login/",
+        "/live/events/",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }

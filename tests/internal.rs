@@ -15,8 +15,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 fn get(address: SocketAddr, path: &str) -> String {
+    get_with(address, path, "")
+}
+
+fn get_with(address: SocketAddr, path: &str, fields: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
-    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     answer
@@ -116,4 +120,28 @@ async fn many_silent_connections_do_not_block_health() {
     }
     let ended = turned_away.counts().find(|(limit, _)| *limit == "admin_connections").unwrap().1;
     assert!(ended >= 400 - 128, "{ended}");
+}
+
+#[tokio::test]
+async fn a_scrape_that_asks_for_open_metrics_gets_them() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics: WriteMetrics = Arc::new(|| "# HELP x_total X.\n# TYPE x_total counter\nx_total 1\n".to_owned());
+    let router = admin::internal_router(None, Some(metrics));
+    tokio::spawn(admin::serve(listener, router, Arc::default(), std::future::pending()));
+    let prometheus =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n";
+    for (fields, media_type, page) in [
+        ("", "text/plain; version=0.0.4; charset=utf-8", "# TYPE x_total counter\nx_total 1\n"),
+        ("Accept: text/plain\r\n", "text/plain; version=0.0.4; charset=utf-8", "# TYPE x_total counter\nx_total 1\n"),
+        (
+            prometheus,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            "# TYPE x counter\nx_total 1\n# EOF\n",
+        ),
+    ] {
+        let answer = tokio::task::spawn_blocking(move || get_with(address, "/metrics", fields)).await.unwrap();
+        let head = answer.to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\ncontent-type: {media_type}\r\n")) && answer.ends_with(page), "{answer}");
+    }
 }

@@ -2,6 +2,8 @@
 
 // Marked as tests for clippy: a panic in their helpers is a failed test.
 #[cfg(test)]
+mod access_log;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod answers;
@@ -9,6 +11,8 @@ mod answers;
 mod api;
 #[cfg(test)]
 mod auth;
+#[cfg(test)]
+mod backup;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
@@ -26,6 +30,8 @@ mod demo;
 #[cfg(test)]
 mod demo_products;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod django;
 #[cfg(test)]
 mod drain;
@@ -39,6 +45,8 @@ mod fields;
 mod fuzz;
 #[cfg(test)]
 mod http2;
+#[cfg(test)]
+mod init;
 #[cfg(test)]
 mod internal;
 #[cfg(test)]
@@ -87,6 +95,8 @@ mod targets;
 mod tls;
 #[cfg(test)]
 mod told;
+#[cfg(test)]
+mod traces;
 #[cfg(test)]
 mod unread;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Crates that only some files may use, and these files.
 const CONFINED: [(&str, &[&str]); 7] = [
-    ("hyper", &["admin/server.rs"]),
-    ("hyper_util", &["admin/server.rs"]),
+    ("hyper", &["admin/server.rs", "demo/live.rs"]),
+    ("hyper_util", &["admin/server.rs", "demo/live.rs"]),
     ("h2", &["client/", "upstream/", "listener/"]),
     ("axum", &["admin/", "demo/"]),
     ("sqlx", &["store/", "demo/"]),

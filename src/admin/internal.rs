@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 
 use super::server::{AdminListener, Bounds, Stop};
 use crate::limits::TurnedAway;
+use crate::telemetry::{export, open_metrics};
 
 /// Health of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +32,6 @@ pub type AskHealth = Arc<dyn Fn() -> Health + Send + Sync>;
 
 /// Writes the metrics in the text format of Prometheus.
 pub type WriteMetrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// The text format of Prometheus.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Builds the router of an internal listener: `/health`, `/readyz` and `/livez`, and `/metrics`, each if given.
 pub fn internal_router(health: Option<AskHealth>, metrics: Option<WriteMetrics>) -> Router {
@@ -77,8 +75,16 @@ async fn answer_live() -> Response {
     (StatusCode::OK, [UNCACHED], Json(json!({"status": "ok"}))).into_response()
 }
 
-async fn answer_metrics(State(metrics): State<WriteMetrics>) -> Response {
-    ([UNCACHED, (header::CONTENT_TYPE, METRICS_TYPE)], metrics()).into_response()
+/// In the format that the scrape prefers: OpenMetrics if its `Accept` names it, as Prometheus' does.
+async fn answer_metrics(State(metrics): State<WriteMetrics>, fields: HeaderMap) -> Response {
+    let page = metrics();
+    let mut accepted = fields.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (media_type, page) = if accepted.any(|value| value.contains("application/openmetrics-text")) {
+        (open_metrics::MEDIA_TYPE, open_metrics::from_prometheus(&page))
+    } else {
+        (export::MEDIA_TYPE, page)
+    };
+    ([UNCACHED, (header::CONTENT_TYPE, media_type)], page).into_response()
 }
 
 /// The responses describe one moment and must not be cached.

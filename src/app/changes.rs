@@ -195,6 +195,7 @@ impl Changes {
             ("[timeouts]", before.timeouts != after.timeouts),
             ("[spool]", before.spool != after.spool),
             ("[log]", before.log != after.log),
+            ("[traces]", before.traces != after.traces),
             ("[shutdown]", (before.grace, before.shutdown_delay) != (after.grace, after.shutdown_delay)),
             ("[reload]", before.reload != after.reload),
             ("[[tests]]", tests(before) != tests(after)),

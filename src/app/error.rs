@@ -64,6 +64,14 @@ pub enum StartError {
         /// The system's error.
         source: io::Error,
     },
+    /// The access log cannot be written.
+    #[error("log.access_to: {to} cannot be opened")]
+    AccessLog {
+        /// The value of the key.
+        to: String,
+        /// The system's error.
+        source: io::Error,
+    },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] tls::TlsError),

@@ -22,7 +22,7 @@ use crate::gateway::{Callers, DateHeader, Explanation, Gateway, Timers, Worker};
 use crate::identity::{Denied, Identity, Verdict};
 use crate::listener::sample;
 use crate::route::Peer;
-use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
 use crate::token::{Account, AuthMethod, Restrictions, ShownKey, SubjectId, TokenId, TokenKey, TokenRecord};
 
 /// The key of a made-up caller. It has the form of a generated one, and no store has it.
@@ -108,6 +108,7 @@ impl Explainer {
             clock,
             recorder,
             access_log: AccessLog::off(),
+            tracer: Tracer::off(),
             ids: RequestIds::new(0, 0),
             date: DateHeader::new(now),
             timers: Timers::new(std::time::Duration::ZERO),

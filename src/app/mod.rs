@@ -20,6 +20,7 @@ mod hand_over;
 mod inherited;
 mod internal;
 mod token_services;
+mod logs;
 mod monitor;
 mod prune;
 mod reload;
@@ -28,6 +29,7 @@ mod running;
 mod signals;
 mod sockets;
 mod start;
+mod traces;
 mod worker;
 
 pub use changes::Changes;

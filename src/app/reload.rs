@@ -17,15 +17,16 @@ use super::files;
 use super::generation::{Builder, Built};
 use super::inherited::Inherited;
 use super::internal::Internal;
+use super::logs::Logs;
 use super::sockets::Sockets;
+use super::traces::TraceControl;
 use super::worker::{Order, Switch};
 use crate::admin::monitor::status::ReloadStatus;
 use crate::clock::Timestamp;
-use crate::config::settings::{Log, UpstreamTls};
+use crate::config::settings::UpstreamTls;
 use crate::config::{self, Loaded, Problem, Settings};
 use crate::listener::Connections;
-use crate::telemetry::log::ProcessLog;
-use crate::telemetry::{self, AccessLogFormat, CertificateGauge, LogFormat};
+use crate::telemetry::{self, CertificateGauge};
 
 /// The trigger name of reloads because of a changed file.
 pub(super) const FILE_CHANGED: &str = "its file changed";
@@ -65,6 +66,7 @@ pub(super) struct Reloader {
     pub workers: Vec<mpsc::UnboundedSender<Order>>,
     pub connections: Arc<Connections>,
     pub logs: Logs,
+    pub traces: TraceControl,
     /// The TLS of the admin application; `None`: there is none.
     pub admin: Option<watch::Sender<TlsAcceptor>>,
     pub built: watch::Sender<Arc<Built>>,
@@ -77,12 +79,6 @@ pub(super) struct Reloader {
     pub state: Mutex<State>,
 }
 
-/// The logs, whose settings a reload changes.
-pub(super) struct Logs {
-    pub access: AccessLogFormat,
-    pub process: Option<ProcessLog>,
-}
-
 /// The state of the control half that a reload changes.
 pub(super) struct State {
     pub sockets: Sockets,
@@ -90,17 +86,6 @@ pub(super) struct State {
     /// A copy of the admin application's socket, with its address in the file, for a process that takes over.
     pub admin: Option<(TcpListener, SocketAddr)>,
     pub is_stopping: bool,
-}
-
-impl Logs {
-    /// Uses these settings from now on.
-    pub(super) fn set(&self, log: &Log) {
-        let format = if log.json { LogFormat::Json } else { LogFormat::Text };
-        self.access.set(log.access.then_some(format));
-        if let Some(process) = &self.process {
-            process.set(log.level, log.json);
-        }
-    }
 }
 
 impl Reloader {
@@ -205,9 +190,11 @@ impl Reloader {
         }
         let changes = Changes::between(&before.settings, &settings);
         if changes.is_empty() {
+            self.logs.reopen();
             return Ok(changes);
         }
         files::reserve(&settings).map_err(StartError::from)?;
+        let access_log = Logs::open(&settings.log)?;
         let mut prepared = self.state.lock().await.sockets.prepare(
             &settings.listeners,
             self.workers.len(),
@@ -222,7 +209,8 @@ impl Reloader {
         }
         prepared.listen()?;
         self.connections.set_limits(&built.settings.limits, built.settings.timeouts.handshake);
-        self.logs.set(&built.settings.log);
+        self.logs.set(&built.settings.log, access_log);
+        self.traces.set(built.settings.traces.as_ref(), &built.settings.log);
         let (for_workers, internal) =
             (std::mem::take(&mut prepared.for_workers), std::mem::take(&mut prepared.internal));
         let mut switched = Vec::new();

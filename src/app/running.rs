@@ -113,6 +113,11 @@ impl Running {
         reload.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
+    /// Opens the file of the access log again, after it was renamed.
+    pub fn reopen_logs(&self) {
+        self.reloader.logs.reopen();
+    }
+
     /// Returns the token cache of this process.
     pub fn memory(&self) -> &Arc<IdentityCache> {
         &self.services.memory

@@ -4,12 +4,13 @@ use std::io;
 
 use tokio::signal::unix;
 
-/// SIGTERM, SIGINT and SIGHUP.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1.
 #[derive(Debug)]
 pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hangup: unix::Signal,
+    user1: unix::Signal,
 }
 
 /// Received signal.
@@ -21,6 +22,8 @@ pub enum Signal {
     Interrupt,
     /// SIGHUP: reload the configuration.
     Hangup,
+    /// SIGUSR1: open the file of the access log again.
+    User1,
 }
 
 impl Signals {
@@ -32,7 +35,8 @@ impl Signals {
         let terminate = unix::signal(unix::SignalKind::terminate())?;
         let interrupt = unix::signal(unix::SignalKind::interrupt())?;
         let hangup = unix::signal(unix::SignalKind::hangup())?;
-        Ok(Signals { terminate, interrupt, hangup })
+        let user1 = unix::signal(unix::SignalKind::user_defined1())?;
+        Ok(Signals { terminate, interrupt, hangup, user1 })
     }
 
     /// Waits for the next signal. Dropping the future loses none.
@@ -41,11 +45,12 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Terminate,
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.hangup.recv() => Signal::Hangup,
+            _ = self.user1.recv() => Signal::User1,
         }
     }
 
     /// Waits for SIGTERM or SIGINT.
     pub async fn stop(&mut self) {
-        while self.next().await == Signal::Hangup {}
+        while matches!(self.next().await, Signal::Hangup | Signal::User1) {}
     }
 }

@@ -23,12 +23,14 @@ use super::generation::Builder;
 use super::hand_over::{HandOver, Launch};
 use super::inherited::Inherited;
 use super::internal::Internal;
+use super::logs::Logs;
 use super::monitor;
-use super::reload::{Extent, Logs, Reloader, State};
+use super::reload::{Extent, Reloader, State};
 use super::resolve;
 use super::running::Running;
 use super::sockets::{self, Prepared, Sockets};
 use super::token_services;
+use super::traces::TraceControl;
 use super::worker::{self, Inputs, Order, Phase, Plan, Switch};
 use crate::admin::Records;
 use crate::admin::monitor::status::ReloadStatus;
@@ -40,7 +42,7 @@ use crate::limits::TurnedAway;
 use crate::listener::{Connections, tls};
 use crate::store::Store;
 use crate::telemetry::log::ProcessLog;
-use crate::telemetry::{AccessLogFormat, LogWriter, Recorder, RequestIds};
+use crate::telemetry::{AccessLogFormat, LogSink, LogWriter, Recorder, RequestIds};
 use crate::upstream::Resolver;
 
 /// External inputs of the gateway.
@@ -91,6 +93,7 @@ pub async fn start(settings: Settings, world: World) -> Result<Running, StartErr
 pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited) -> Result<Ready, StartError> {
     let World { clock, store, access_log, process_log, configuration, resolver } = world;
     files::reserve(&settings)?;
+    let opened_log = Logs::open(&settings.log)?;
     if settings.admin.is_some() && store.directory.is_none() {
         return Err(StartError::NoDirectory);
     }
@@ -113,9 +116,14 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
 
     let recorders: Vec<Arc<Recorder>> = (0..settings.workers).map(|_| Recorder::new()).collect();
     let access = AccessLogFormat::default();
-    let log = LogWriter::start(access_log, access.clone())?;
-    let logs = Logs { access, process: process_log };
-    logs.set(&settings.log);
+    let sink = LogSink::default();
+    let log = LogWriter::start(access_log, sink.clone(), access.clone())?;
+    let logs = Logs::new(access, sink, process_log);
+    logs.set(&settings.log, opened_log);
+    let process_id = process_id();
+    let (traces, exporting) = TraceControl::new(Arc::clone(&services.counts), format!("{process_id:016x}"));
+    control.spawn(exporting);
+    traces.set(settings.traces.as_ref(), &settings.log);
     let (phase, phases) = watch::channel(Phase::Serving);
     let connections = Connections::new(&settings.limits, settings.timeouts.handshake, &services.counts.turned_away);
     let first = ReloadStatus {
@@ -130,7 +138,8 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         services: services.clone(),
         connections: Arc::clone(&connections),
         clock: clock_of_workers,
-        process_id: process_id(),
+        process_id,
+        traces: traces.clone(),
     });
     let (mut workers, mut orders) = (Vec::new(), Vec::new());
     for (index, recorder) in (0_u16..).zip(&recorders) {
@@ -153,6 +162,7 @@ pub async fn prepare(settings: Settings, world: World, mut inherited: Inherited)
         workers: orders,
         connections,
         logs,
+        traces,
         admin,
         built: watch::channel(built).0,
         report,

@@ -15,13 +15,14 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::token_services::TokenServices;
+use super::traces::TraceControl;
 use crate::auth::Authenticator;
 use crate::client::OpenConnections;
 use crate::clock::Clock;
 use crate::gateway::{Callers, Current, DateHeader, Gateway, Generation, Timers, Tunnels, Worker};
 use crate::listener::{Accept, Connections};
 use crate::store::TokenEvent;
-use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
 
 /// Interval at which a worker checks its connections and flushes its log lines. It is also the resolution of timeouts.
 const TICK: Duration = Duration::from_millis(250);
@@ -53,6 +54,8 @@ pub(super) struct Plan {
     pub connections: Arc<Connections>,
     pub clock: Clock,
     pub process_id: u64,
+    /// Tracing.
+    pub traces: TraceControl,
 }
 
 /// Inputs of a single worker.
@@ -314,6 +317,7 @@ fn worker(plan: &Plan, index: u16, recorder: &Arc<Recorder>, access_log: AccessL
         clock: plan.clock.clone(),
         recorder: Arc::clone(recorder),
         access_log,
+        tracer: Tracer::new(plan.traces.switch().clone()),
         ids: RequestIds::new(plan.process_id, index),
         date: DateHeader::new(plan.clock.now()),
         timers: Timers::new(TICK),

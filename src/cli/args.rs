@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::cert::CertArgs;
+use super::demo::DemoArgs;
+use super::init::InitArgs;
 use crate::units::HumanDuration;
 
 /// A reverse-proxy authentication gateway: terminates HTTPS, checks Django REST Framework tokens, forwards the caller's
@@ -88,6 +91,24 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the SQLite store to a new file and check the copy; gateways can go on running
+    Backup {
+        /// The new file
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a backup of the SQLite store and make it the store, which must not exist
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a configuration, its certificate, the store and the first superuser; asks for what the options leave open
+    Init(InitArgs),
     /// Check that the gateway is running; exits 1 if not
     Health,
     /// Create a development certificate and its CA
@@ -106,6 +127,12 @@ pub enum Command {
     /// Commands for an existing Django database
     #[command(subcommand)]
     Django(DjangoCommand),
+    /// Write the man pages of all commands into a folder, for packages
+    #[command(hide = true)]
+    Manual {
+        /// The folder; must exist
+        folder: PathBuf,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -149,43 +176,6 @@ pub struct ExplainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// Arguments of `cert`.
-#[derive(Debug, Args)]
-pub struct CertArgs {
-    /// Folder for the files
-    #[arg(long, value_name = "FOLDER", default_value = "certs")]
-    pub dir: PathBuf,
-    /// An additional name or address; can be repeated
-    #[arg(long = "name", value_name = "NAME")]
-    pub names: Vec<String>,
-    /// Replace existing files
-    #[arg(long)]
-    pub force: bool,
-    /// Keep the key of the CA, to sign more certificates with it
-    #[arg(long)]
-    pub keep_ca_key: bool,
-}
-
-/// Arguments of `demo`.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Keep all files in this folder; default: a temporary folder
-    #[arg(long, value_name = "FOLDER")]
-    pub dir: Option<PathBuf>,
-    /// Port of the gateway (HTTPS); 0 chooses a free port
-    #[arg(long, default_value_t = 8443)]
-    pub port: u16,
-    /// Port of the plain HTTP listener, which refuses requests; 0 chooses a free port
-    #[arg(long, default_value_t = 8080)]
-    pub plain_port: u16,
-    /// Port for health and metrics; 0 chooses a free port
-    #[arg(long, default_value_t = 9901)]
-    pub internal_port: u16,
-    /// Port for the admin application; 0 chooses a free port
-    #[arg(long, default_value_t = 8444)]
-    pub admin_port: u16,
 }
 
 /// The commands on users.

@@ -1,11 +1,30 @@
 //! `tokengate cert`.
 
-use anyhow::Result;
+use std::path::PathBuf;
 
-use super::args::CertArgs;
+use anyhow::Result;
+use clap::Args;
+
 use super::show;
 use crate::clock::Clock;
 use crate::demo::certificate::{self, Wish};
+
+/// Arguments of `cert`.
+#[derive(Debug, Args)]
+pub struct CertArgs {
+    /// Folder for the files
+    #[arg(long, value_name = "FOLDER", default_value = "certs")]
+    pub dir: PathBuf,
+    /// An additional name or address; can be repeated
+    #[arg(long = "name", value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Replace existing files
+    #[arg(long)]
+    pub force: bool,
+    /// Keep the key of the CA, to sign more certificates with it
+    #[arg(long)]
+    pub keep_ca_key: bool,
+}
 
 /// Makes a development certificate.
 pub fn run(args: &CertArgs) -> Result<()> {

@@ -1,19 +1,48 @@
 //! `tokengate demo`: starts the demo and prints commands to try.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::Args;
 
-use super::args::DemoArgs;
 use super::{serve, show};
 use crate::app::Signals;
 use crate::clock::Clock;
 use crate::demo::{self, Demo, Ports};
 use crate::telemetry;
 
+/// The folder of `demo --trust` without `--dir`.
+const KEPT: &str = "tokengate-demo";
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep all files in this folder; default: a temporary folder
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// Explain how clients trust the demo's CA, and exit
+    #[arg(long)]
+    pub trust: bool,
+    /// Port of the gateway (HTTPS); 0 chooses a free port
+    #[arg(long, default_value_t = 8443)]
+    pub port: u16,
+    /// Port of the plain HTTP listener, which refuses requests; 0 chooses a free port
+    #[arg(long, default_value_t = 8080)]
+    pub plain_port: u16,
+    /// Port for health and metrics; 0 chooses a free port
+    #[arg(long, default_value_t = 9901)]
+    pub internal_port: u16,
+    /// Port for the admin application; 0 chooses a free port
+    #[arg(long, default_value_t = 8444)]
+    pub admin_port: u16,
+}
+
 /// Runs the demo until it is interrupted.
 pub fn run(args: &DemoArgs) -> Result<()> {
+    if args.trust {
+        return trust(args.dir.as_deref().unwrap_or(Path::new(KEPT)));
+    }
     telemetry::log::init(tracing::Level::WARN, false).context("the log cannot be set up")?;
     // Keeps a temporary folder alive until the end.
     let temporary = if args.dir.is_none() {
@@ -44,57 +73,89 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     })
 }
 
+/// Explains how clients trust the CA of the demo in `dir`, which is created if it does not exist.
+fn trust(dir: &Path) -> Result<()> {
+    let made = demo::certificate(dir, &Clock::system())?;
+    let ca = std::path::absolute(&made.ca_file).unwrap_or(made.ca_file);
+    let (ca, dir) = (show::quoted(&ca.display().to_string()), show::quoted(&dir.display().to_string()));
+    show::line(format!(
+        r#"The CA of this demo is {ca}.
+Its private key was discarded: with it you trust the certificate of this demo, and no other one.
+
+Start the demo with it (a demo without --dir has a new CA each time)
+  tokengate demo --dir {dir}
+
+One program
+  curl    curl --cacert {ca} https://127.0.0.1:8443/
+  HTTPie  http --verify {ca} https://127.0.0.1:8443/
+  Python  export REQUESTS_CA_BUNDLE={ca}
+  Node    export NODE_EXTRA_CA_CERTS={ca}
+
+A browser
+  Chromium  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n tokengate-demo -i {ca}
+            remove it: certutil -d sql:$HOME/.pki/nssdb -D -n tokengate-demo
+  Firefox   Settings, Privacy & Security, View Certificates, Authorities, Import
+
+All programs of this machine
+  Debian, Ubuntu  sudo cp {ca} /usr/local/share/ca-certificates/tokengate-demo.crt && sudo update-ca-certificates
+                  remove it: sudo rm /usr/local/share/ca-certificates/tokengate-demo.crt && sudo update-ca-certificates
+  Fedora          sudo trust anchor {ca}
+                  remove it: sudo trust anchor --remove {ca}
+  macOS           sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {ca}
+                  remove it: sudo security remove-trusted-cert -d {ca}
+"#
+    ))
+}
+
 fn tell(demo: &Demo) -> Result<()> {
     let address = |listener| demo.address(listener).with_context(|| format!("the listener {listener} is missing"));
     let (secure, plain, internal) = (address("public")?, address("plain")?, address("internal")?);
     let admin_application = address("admin")?;
-    let (ca, key) = (demo.ca_file.display(), demo.alice.expose());
-    let config = demo.config.display();
-    let exe = std::env::current_exe().map_or_else(|_| "tokengate".into(), |exe| exe.display().to_string());
+    let ca = show::quoted(&demo.ca_file.display().to_string());
+    let config = show::quoted(&demo.config.display().to_string());
+    let program = std::env::current_exe().map_or_else(|_| "tokengate".to_owned(), |exe| exe.display().to_string());
     show::line(format!(
         r#"
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
 
-Users, tokens and the audit trail, in a browser (trust {ca}, or accept the browser warning)
-  https://{admin_application}/  username admin, password {admin_password}
+In a browser (trust {ca} as `tokengate demo --trust` explains, or accept the warning)
+  https://{secure}/auth/login/  account and tokens of alice, password {password}
+  https://{secure}/live/        a WebSocket that needs a session
+  https://{admin_application}/             users, tokens, audit trail: username admin, password {admin_password}
 
-With a token: the product list (200)
-  curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/
-  http --verify {ca} https://{secure}/product_api/ "Authorization: Token {key}"
+In a terminal: paste these lines first
+  GATEWAY=https://{secure} PLAIN=http://{plain} CA={ca}
+  KEY={key} TOKENGATE={program} CONFIG={config}
 
-Get the token with a password (200)
-  curl --cacert {ca} -d username=alice -d password={password} https://{secure}/gettoken/
-  http --verify {ca} https://{secure}/gettoken/ username=alice password={password}
+Tokens
+  curl --cacert $CA -H "Authorization: Token $KEY" $GATEWAY/product_api/           # 200: the products
+  curl --cacert $CA -H "Authorization: Token $KEY" $GATEWAY/product_api/whoami/    # what the upstream receives
+  curl --cacert $CA -i $GATEWAY/product_api/                                       # 401: no token
+  curl --cacert $CA -d username=alice -d password={password} $GATEWAY/gettoken/  # the token, for a password
+  curl --cacert $CA -H "Authorization: Token $KEY" --json '{{"name": "Lamp", "price": "19.90", "stock": 3}}' $GATEWAY/product_api/
+  curl -i -H "Authorization: Token $KEY" $PLAIN/product_api/                       # 403: unencrypted, the token is marked
 
-Without a token: refused (401)
-  curl -i --cacert {ca} https://{secure}/product_api/
-  http --verify {ca} https://{secure}/product_api/
+The same with HTTPie
+  http --verify $CA $GATEWAY/product_api/ "Authorization: Token $KEY" name=Lamp price=19.90 stock:=3
 
-Over plain HTTP: refused (403), and the token is marked as exposed
-  curl -i -H "Authorization: Token {key}" http://{plain}/product_api/
-  http http://{plain}/product_api/ "Authorization: Token {key}"
+A revocation ends streams: begin one, and revoke its token in another terminal
+  curl -N --cacert $CA -H "Authorization: Token $KEY" $GATEWAY/live/events/
+  echo $KEY | $TOKENGATE token revoke --key-stdin --config $CONFIG
+  $TOKENGATE token create alice --config $CONFIG                                   # a new token
 
-Create a product (201), and show the headers that the upstream receives
-  curl --cacert {ca} -H "Authorization: Token {key}" --json '{{"name": "Lamp", "price": "19.90", "stock": 3}}' https://{secure}/product_api/
-  http --verify {ca} https://{secure}/product_api/ "Authorization: Token {key}" name=Lamp price=19.90 stock:=3
-  curl --cacert {ca} -H "Authorization: Token {key}" https://{secure}/product_api/whoami/
-
-Revoke the token, and try again (401 within a second)
-  echo {key} | {exe} token revoke --key-stdin --config {config}
-  {exe} token create alice --config {config}
-
-Change a route: edit this file; the gateway uses it within a second
+Configuration: edit this file; the gateway uses it within a second
   {config}
 
-alice's token  {key}
 admin's token  {admin}
 health         curl http://{internal}/health
 metrics        curl http://{internal}/metrics
 
 Access log:
 "#,
+        key = demo.alice.expose(),
         admin = demo.admin.expose(),
         password = demo::PASSWORD,
         admin_password = demo::ADMIN_PASSWORD,
+        program = show::quoted(&program),
     ))
 }

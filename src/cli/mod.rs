@@ -4,6 +4,7 @@
 //! error), 2 bad usage. Each group of commands has its own file; all use the store's public functions.
 
 mod args;
+mod backup;
 mod cert;
 mod check;
 mod config;
@@ -16,6 +17,7 @@ mod health;
 mod import;
 mod import_report;
 mod import_source;
+mod init;
 mod runtime;
 mod serve;
 mod show;
@@ -46,6 +48,9 @@ pub fn run() -> ExitCode {
         Command::Config { effective: _, json } => config::run(&cli.config, json),
         Command::Schema => config::schema(),
         Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
+        Command::Backup { file, json } => backup::back_up(&cli.config, &file, json),
+        Command::Restore { file, json } => backup::restore(&cli.config, &file, json),
+        Command::Init(args) => init::run(&cli.config, args),
         Command::Health => health::run(&cli.config),
         Command::Cert(args) => cert::run(&args),
         Command::Demo(args) => demo::run(&args),
@@ -54,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::Import(command) => return ended(import::run(&cli.config, command)),
         Command::Django(command) => django::run(&cli.config, &command),
         Command::Completions { shell } => completions(shell),
+        Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into),
     };
     ended(done.map(|()| ExitCode::SUCCESS))
 }

@@ -172,6 +172,7 @@ async fn serve(running: Running, mut signals: Signals) {
         loop {
             match signals.next().await {
                 Signal::Hangup => hangups.notify_one(),
+                Signal::User1 => running.reopen_logs(),
                 signal => break signal,
             }
         }

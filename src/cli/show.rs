@@ -13,6 +13,16 @@ pub fn line(text: impl std::fmt::Display) -> Result<()> {
     Ok(())
 }
 
+/// Quotes a word for a shell, if it needs quotes.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// Prints a JSON document.
 pub fn json(value: &serde_json::Value) -> Result<()> {
     line(serde_json::to_string_pretty(value)?)
@@ -52,4 +62,21 @@ pub fn chain(error: &anyhow::Error) -> String {
 /// Prints a line to standard error; ignores failures.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn words_that_a_shell_would_read_differently_are_quoted() {
+        let table = [
+            ("/tmp/.tmpA1/dev-ca.pem", "/tmp/.tmpA1/dev-ca.pem"),
+            ("my demo/ca.pem", "'my demo/ca.pem'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ];
+        for (word, wanted) in table {
+            assert_eq!(super::quoted(word), wanted);
+        }
+    }
 }

@@ -151,7 +151,8 @@ fn refuse_beside_django(config: &Path) -> Result<()> {
     }
 }
 
-fn read_password(source: &PasswordSource) -> Result<Option<Password>> {
+/// Reads a password; `None` if the user is to have none.
+pub fn read_password(source: &PasswordSource) -> Result<Option<Password>> {
     if source.no_password {
         return Ok(None);
     }

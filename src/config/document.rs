@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use super::Problem;
 use super::record::Record;
 use super::source::Source;
+use super::variables::{self, NoValue};
 use crate::clock::Timestamp;
 
 /// The external inputs of reading: the time, for certificates, and environment variables, for `"${NAME}"`.
@@ -106,9 +107,9 @@ impl<'a> Document<'a> {
         self.environment.now
     }
 
-    /// Looks up an environment variable.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
-        (self.environment.variable)(name)
+    /// Looks up the variable of a `"${NAME}"`.
+    pub(super) fn variable(&self, name: &str) -> Result<String, NoValue> {
+        variables::look_up(name, self.environment.variable)
     }
 
     /// The notes, and errors and warnings in the order of the file.

@@ -37,10 +37,12 @@ mod sql_name;
 mod store;
 mod store_files;
 mod tokens;
+mod traces;
 mod upstream_tls;
 mod upstreams;
 mod url;
 mod value;
+mod variables;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -198,6 +200,7 @@ fn read(root: &Table<'_>) -> Settings {
         limits: limits::read(root, &mut timeouts.handshake),
         timeouts,
         log: log::read(root),
+        traces: traces::read(root),
         grace,
         shutdown_delay,
         resolve_every: defaults.resolve_every,

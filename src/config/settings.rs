@@ -15,7 +15,7 @@ pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
 pub use super::listeners::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
-pub use super::log::Log;
+pub use super::log::{AccessTarget, Log, Redacted};
 pub use super::login::{Browser, Hashing, Login};
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
@@ -24,6 +24,7 @@ pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword,
 pub use super::spool::Spool;
 pub use super::store::{OnOutage, Store, StoreUrl};
 pub use super::tokens::Tokens;
+pub use super::traces::{Collector, Traces};
 pub use super::upstream_tls::UpstreamTls;
 pub use super::upstreams::{ClientShare, Endpoint, EndpointAddress, HostHeader, Upstream, is_foreign, unencrypted};
 pub use super::url::BadDatabaseUrl;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Logs.
     pub log: Log,
+    /// Traces of requests; `None`: none.
+    pub traces: Option<Traces>,
     /// How long a shutdown waits for requests in flight.
     pub grace: Duration,
     /// How long a shutdown goes on serving while readiness already fails.

@@ -5,6 +5,7 @@
 //! command works on the folder too.
 
 pub mod certificate;
+pub mod live;
 pub mod product;
 pub mod products;
 pub mod products_store;
@@ -174,8 +175,11 @@ impl Demo {
     }
 }
 
-/// Returns the certificate of an earlier demo, or creates one.
-fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
+/// Returns the certificate of an earlier demo in `dir`, or creates one.
+///
+/// # Errors
+/// [`CertError`] if it cannot be created.
+pub fn certificate(dir: &Path, clock: &Clock) -> Result<Made, CertError> {
     match certificate::make(dir, &Wish::default(), clock.now()) {
         Err(CertError::Exists(_)) => Ok(Made {
             ca_file: dir.join("dev-ca.pem"),
@@ -231,6 +235,8 @@ timeout = "30s"
 
 [login]
 
+[login.browser]
+
 [admin]
 address     = "127.0.0.1:{admin}"
 certificate = "demo"
@@ -242,9 +248,20 @@ endpoints = ["http://{products}"]
 path_prefix = "/product_api/"
 upstream    = "products"
 
+# Streams and a WebSocket, for tokens and for browsers that have signed in. They end when the token or the session ends.
+[routes.live]
+path_prefix = "/live/"
+upstream    = "products"
+credentials = ["token", "session"]
+streaming   = true
+
 # Save this file, and the gateway uses it within a second.
 [reload]
 watch = true
+
+# Ctrl-C waits no longer for streams that are open.
+[shutdown]
+grace = "2s"
 
 # Tests run whenever this file is read, and a failing one refuses it. To see why: tokengate explain --test NAME
 [[tests]]

@@ -2,7 +2,7 @@
 //!
 //! List, retrieve, create, update, partial update and delete at `/product_api/`, and at the misspelling
 //! `/porduct_api/`, which legacy clients use. The service does not authenticate: the gateway does. `whoami/` shows the
-//! identity headers of the gateway.
+//! identity headers of the gateway. [`super::live`] adds exchanges without an end.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::live;
 use super::product::{Completeness, Draft, read_draft};
 use super::products_store::ProductsStore;
 
@@ -99,7 +100,7 @@ pub fn router(store: ProductsStore) -> Router {
             .route(&format!("{prefix}whoami/"), any(whoami))
             .route(&format!("{prefix}{{id}}/"), any(item));
     }
-    router.fallback(elsewhere).with_state(store)
+    router.merge(live::router()).fallback(elsewhere).with_state(store)
 }
 
 /// Query parameters of a list.

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Uri, request};
 use super::handle::UpstreamHandle;
 use super::pages::Page;
 use super::websocket::{self, WebSocketHandshake};
-use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, outgoing};
+use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, outgoing, traces};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::framing;
 use crate::config::settings::Auth;
@@ -81,7 +81,8 @@ impl Gateway {
         exchange.matched(handle);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
-        let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await?; // 401 · 429 · 503
+        let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from);
+        let caller = traces::looking_up(exchange.trace(), caller).await?; // 401 · 429 · 503
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(head, &target, exchange.peer().secure)?; // 403

@@ -21,7 +21,7 @@ use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::limits::Client;
 use crate::route::Peer;
-use crate::telemetry::{Entry, Outcome};
+use crate::telemetry::{Entry, Outcome, Trace};
 use crate::token::AuthMethod;
 use crate::upstream::RequestBody;
 
@@ -53,17 +53,20 @@ pub struct Exchange {
     share: Option<shares::ShareGuard>,
     /// The tunnel that the response opens.
     far_end: Option<Box<FarEnd>>,
+    /// Its spans, if it is recorded.
+    trace: Option<Rc<Trace>>,
 }
 
 impl Exchange {
     /// Creates the exchange. Boxed, because it is moved several times, from the request's future to the response body.
     pub(super) fn open(gateway: &Rc<Gateway>, client: &Rc<ClientConnection>, head: &request::Parts) -> Box<Exchange> {
         client.pulse.begin();
+        let started = Instant::now();
         Box::new(Exchange {
             gateway: Rc::clone(gateway),
             client: Rc::clone(client),
             id: gateway.worker.ids.next(),
-            started: Instant::now(),
+            started,
             method: head.method.clone(),
             uri: head.uri.clone(),
             version: head.version,
@@ -79,6 +82,7 @@ impl Exchange {
             bytes_out: 0,
             share: None,
             far_end: None,
+            trace: gateway.worker.tracer.begin(&head.headers, started),
         })
     }
 
@@ -116,6 +120,11 @@ impl Exchange {
 
     pub(super) fn is_http2(&self) -> bool {
         self.version == Version::HTTP_2
+    }
+
+    /// Its spans, if it is recorded.
+    pub(super) fn trace(&self) -> Option<&Rc<Trace>> {
+        self.trace.as_ref()
     }
 
     /// Sets the route of the request.
@@ -256,12 +265,12 @@ impl Drop for Exchange {
         let status = self.status.map(|status| status.as_u16());
         counters.request(self.outcome, status, total, self.upstream);
         let log = &worker.access_log;
-        if !log.is_on() {
+        if !log.is_on() && self.trace.is_none() {
             return;
         }
         let caller = self.caller.as_deref();
         let cause = self.cause.as_ref().map(BadAnswer::place);
-        log.write(&Entry {
+        let entry = Entry {
             time: worker.clock.now(),
             request_id: self.id.to_str().unwrap_or_default(),
             peer: self.client.peer.address,
@@ -279,6 +288,10 @@ impl Drop for Exchange {
             bytes_out: self.bytes_out,
             total,
             upstream: self.upstream,
-        });
+        };
+        if let Some(trace) = &self.trace {
+            worker.tracer.end(trace, &entry);
+        }
+        log.write(&entry);
     }
 }

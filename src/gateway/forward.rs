@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::fields::{self, forwarded::X_REQUEST_ID};
 use super::timer::Timer;
+use super::traces;
 use super::tunnel::FarEnd;
 use super::websocket::WebSocketHandshake;
 use super::{Body, Exchange, Gateway, Refusal};
@@ -52,6 +53,7 @@ impl Gateway {
             None => Box::pin(lease(pools, chosen, false, certainly)).await?,
         };
         name_host(&mut request, route, &pool);
+        traces::name_attempt(exchange, request.headers_mut());
         let asked = Instant::now();
         let mut timer = Timer::new(
             &self.worker.timers,
@@ -164,6 +166,7 @@ async fn wait(
     body: &RequestBody,
     exchange: &Exchange,
 ) -> Result<Result<Response<()>, SendFault>, Refusal> {
+    let attempt = traces::Attempt::begin(exchange);
     timer.start();
     loop {
         let pieces = body.pieces();
@@ -177,7 +180,10 @@ async fn wait(
         match waited.await {
             // Whatever the error, its cause is the end of the token.
             Waited::Answer(Err(_)) if exchange.token_has_ended() => return Err(Refusal::TokenEnded),
-            Waited::Answer(answer) => return Ok(answer),
+            Waited::Answer(answer) => {
+                attempt.ends(answer.as_ref().ok());
+                return Ok(answer);
+            }
             Waited::TokenEnded => return Err(Refusal::TokenEnded),
             // The endpoint has received all of the body that has arrived; the body itself checks the silence of the
             // client.
@@ -212,6 +218,7 @@ async fn send_again(
     let chosen = pools.choose().ok_or(Refusal::Internal)?;
     let (mut lease, pool) = lease(pools, chosen, true, true).await?;
     name_host(&mut request, route, &pool);
+    traces::name_attempt(exchange, request.headers_mut());
     if exchange.token_has_ended() {
         return Err(Refusal::TokenEnded);
     }

@@ -19,7 +19,7 @@ use crate::client::{ClientConnection, ListenerPolicy};
 use crate::clock::Clock;
 use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
 use crate::route::{Route, RouteTable, ServerNames};
-use crate::telemetry::{AccessLog, Recorder, RequestIds};
+use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
 use crate::upstream::{ClientTls, EndpointSpec, EndpointTally, Spool};
 
 /// Everything that requests are judged by. Immutable.
@@ -102,6 +102,8 @@ pub struct Worker {
     pub recorder: Arc<Recorder>,
     /// The access log.
     pub access_log: AccessLog,
+    /// Records traces of requests.
+    pub tracer: Tracer,
     /// Makes the ids of requests.
     pub ids: RequestIds,
     /// The `Date` header of responses.

@@ -25,6 +25,7 @@ mod refusal;
 mod reply;
 mod shares;
 mod timer;
+mod traces;
 mod tunnel;
 mod websocket;
 

@@ -56,6 +56,7 @@ pub use ledger::{
 pub use open::{Migration, migrate, migrate_to_new_key, open, open_prepared};
 pub use password::{EmptyPassword, HashingFailed, Password};
 pub use session::SessionStore;
+pub use sqlite::{Backup, BackupError, back_up, restore};
 pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
 
 /// Looks tokens up. Read-only, except for recording exposed tokens.

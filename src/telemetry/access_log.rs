@@ -8,12 +8,14 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::Duration;
 
+use super::access_rules::AccessLogFormat;
 pub use super::log_line::{Entry, LogFormat};
+use super::log_sink::{BatchWriter, LogSink};
 use super::outage::Outage;
 use super::recorder::Recorder;
 use super::second_text::SecondText;
@@ -31,10 +33,6 @@ const MAX_QUEUED: usize = 64;
 /// Maximum number of empty buffers waiting for their worker.
 const MAX_EMPTY_BUFFERS: usize = 4;
 
-/// The format of the lines of all workers, which a reload can change. Off: no lines are written.
-#[derive(Clone, Debug, Default)]
-pub struct AccessLogFormat(Arc<AtomicU8>);
-
 /// The access log of one worker.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -51,6 +49,8 @@ struct State {
     buffer: Vec<u8>,
     lines: u64,
     second: SecondText,
+    /// Successful requests that have no line, since the last one that has.
+    left_out: u32,
 }
 
 /// A buffer of lines for the sink.
@@ -67,21 +67,6 @@ struct BufferReturn {
     spares: SyncSender<Vec<u8>>,
     /// Lines that the sink did not accept and the worker has not counted yet.
     lost: AtomicU64,
-}
-
-impl AccessLogFormat {
-    /// Sets the format of the lines from now on; `None` switches the log off.
-    pub fn set(&self, format: Option<LogFormat>) {
-        self.0.store(format.map_or(0, |format| if format == LogFormat::Text { 1 } else { 2 }), Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Option<LogFormat> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            1 => Some(LogFormat::Text),
-            _ => Some(LogFormat::Json),
-        }
-    }
 }
 
 impl AccessLog {
@@ -104,7 +89,7 @@ impl AccessLog {
             queue,
             home: Arc::new(BufferReturn { spares: to_worker, lost: AtomicU64::new(0) }),
             spares,
-            state: RefCell::new(State { buffer: Vec::new(), lines: 0, second: SecondText::new() }),
+            state: RefCell::new(State { buffer: Vec::new(), lines: 0, second: SecondText::new(), left_out: 0 }),
         }
     }
 
@@ -115,10 +100,17 @@ impl AccessLog {
 
     /// Adds a line, unless the log is off.
     pub fn write(&self, entry: &Entry<'_>) {
-        let Some(format) = self.format.get() else { return };
+        let Some(rules) = self.format.get() else { return };
         let mut state = self.state.borrow_mut();
-        let State { buffer, lines, second } = &mut *state;
-        entry.write(buffer, format, second);
+        let State { buffer, lines, second, left_out } = &mut *state;
+        if rules.sample > 1 && entry.is_success() {
+            *left_out += 1;
+            if *left_out < rules.sample {
+                return;
+            }
+            *left_out = 0;
+        }
+        entry.write(buffer, &rules, second);
         *lines += 1;
         if buffer.len() >= FLUSH_SIZE {
             self.hand_over(&mut state);
@@ -169,11 +161,11 @@ impl LogWriter {
     ///
     /// # Errors
     /// If the system cannot start a thread.
-    pub fn start(sink: impl Write + Send + 'static, format: AccessLogFormat) -> io::Result<LogWriter> {
+    pub fn start(given: impl Write + Send + 'static, sink: LogSink, format: AccessLogFormat) -> io::Result<LogWriter> {
         let (queue, batches) = mpsc::sync_channel(MAX_QUEUED);
         let (end, ended) = mpsc::sync_channel(0);
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            write_batches(sink, &batches);
+            write_batches(&mut BatchWriter::new(given, sink), &batches);
             drop(end);
         })?;
         Ok(LogWriter { queue, format, ended })
@@ -196,11 +188,10 @@ impl LogWriter {
 }
 
 /// Runs until the last sender is dropped.
-fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
+fn write_batches(writer: &mut BatchWriter<impl Write>, batches: &Receiver<Batch>) {
     let outage = Outage::default();
     for Batch { mut bytes, lines, home } in batches {
-        let written = sink.write_all(&bytes).and_then(|()| sink.flush());
-        match written {
+        match writer.write(&bytes) {
             Ok(()) => {
                 if let Some(ended) = outage.succeeded() {
                     let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
@@ -230,7 +221,10 @@ fn write_batches(mut sink: impl Write, batches: &Receiver<Batch>) {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::access_rules::AccessRules;
+    use super::super::access_rules::Redact;
     use super::super::log_line::tests::entry;
+    use super::super::metrics::Outcome;
     use super::*;
 
     const SOON: Duration = Duration::from_secs(60);
@@ -265,18 +259,26 @@ mod tests {
 
     fn text() -> AccessLogFormat {
         let format = AccessLogFormat::default();
-        format.set(Some(LogFormat::Text));
+        format.set(rules(LogFormat::Text));
         format
+    }
+
+    fn rules(format: LogFormat) -> Option<AccessRules> {
+        Some(AccessRules { format, sample: 1, redact: Redact::default() })
+    }
+
+    fn start(sink: Sink, format: AccessLogFormat) -> LogWriter {
+        LogWriter::start(sink, LogSink::default(), format).unwrap()
     }
 
     #[test]
     fn a_stop_writes_every_line_of_every_worker_whole() {
         let sink = Sink::default();
         let format = text();
-        let writer = LogWriter::start(sink.clone(), format.clone()).unwrap();
+        let writer = start(sink.clone(), format.clone());
         let recorder = Recorder::new();
         let logs = [writer.worker(&recorder), writer.worker(&recorder)];
-        for next in [Some(LogFormat::Json), None, Some(LogFormat::Text)] {
+        for next in [rules(LogFormat::Json), None, rules(LogFormat::Text)] {
             (0..500).for_each(|_| logs.iter().for_each(|log| log.write(&entry())));
             format.set(next);
         }
@@ -290,10 +292,31 @@ mod tests {
     }
 
     #[test]
+    fn of_the_sample_one_success_has_a_line_and_every_other_request_has_one() {
+        let (sink, format) = (Sink::default(), AccessLogFormat::default());
+        format.set(rules(LogFormat::Text).map(|rules| AccessRules { sample: 10, ..rules }));
+        let writer = start(sink.clone(), format);
+        let log = writer.worker(&Recorder::new());
+        for _ in 0..95 {
+            log.write(&entry());
+        }
+        let others = [
+            (Outcome::Forwarded, Some(404)),
+            (Outcome::Forwarded, None),
+            (Outcome::OriginReset, Some(200)),
+            (Outcome::ClientGone, Some(200)),
+        ];
+        others.iter().for_each(|&(outcome, status)| log.write(&Entry { outcome, status, ..entry() }));
+        drop(log);
+        assert!(writer.stop(SOON));
+        assert_eq!(sink.lines(), 9 + others.len());
+    }
+
+    #[test]
     fn a_flush_hands_over_a_single_line() {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
-        let writer = LogWriter::start(sink.clone(), text()).unwrap();
+        let writer = start(sink.clone(), text());
         let log = writer.worker(&Recorder::new());
         log.write(&entry());
         log.flush();
@@ -308,7 +331,7 @@ mod tests {
     fn a_blocked_sink_loses_lines_and_delays_no_worker() {
         let (leave, waits) = mpsc::channel();
         let sink = Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() };
-        let writer = LogWriter::start(sink.clone(), text()).unwrap();
+        let writer = start(sink.clone(), text());
         let recorder = Recorder::new();
         let log = writer.worker(&recorder);
         let sent = 200;
@@ -325,7 +348,7 @@ mod tests {
 
     #[test]
     fn lines_that_the_sink_refuses_are_counted() {
-        let writer = LogWriter::start(Sink { broken: true, ..Sink::default() }, text()).unwrap();
+        let writer = start(Sink { broken: true, ..Sink::default() }, text());
         let recorder = Recorder::new();
         let log = writer.worker(&recorder);
         log.write(&entry());
@@ -344,8 +367,7 @@ mod tests {
     #[test]
     fn a_stop_does_not_wait_for_a_stuck_sink() {
         let (leave, waits) = mpsc::channel();
-        let writer =
-            LogWriter::start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }, text()).unwrap();
+        let writer = start(Sink { leave: Some(Arc::new(Mutex::new(waits))), ..Sink::default() }, text());
         let log = writer.worker(&Recorder::new());
         log.write(&entry());
         drop(log);

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use http::Version;
 
+use super::access_rules::AccessRules;
+use super::log_text::{is_plain, network, write_decimal, write_text};
 use super::metrics::Outcome;
 use super::second_text::SecondText;
 use crate::clock::Timestamp;
@@ -63,23 +65,33 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// Whether the request reached its upstream, and client and upstream had no reason to complain.
+    pub(super) fn is_success(&self) -> bool {
+        self.outcome == Outcome::Forwarded && self.status.is_some_and(|status| status < 400)
+    }
+
     /// Appends the line with its line end.
-    pub(super) fn write(&self, out: &mut Vec<u8>, format: LogFormat, second: &mut SecondText) {
-        let mut line = Line { out, format, first: true };
+    pub(super) fn write(&self, out: &mut Vec<u8>, rules: &AccessRules, second: &mut SecondText) {
+        let redact = rules.redact;
+        let mut line = Line { out, format: rules.format, first: true };
         line.open();
         line.time("time", self.time, second);
         line.text("id", self.request_id);
-        line.peer("peer", self.peer);
+        line.peer("peer", self.peer, redact.peer);
         line.text("http", self.version.map_or("", version_text));
         line.text("method", self.method);
-        line.path("path", self.path, self.has_query);
+        if !redact.path {
+            line.path("path", self.path, self.has_query);
+        }
         line.optional("status", self.status.map(u64::from));
         line.text("outcome", self.outcome.code());
         line.text("cause", self.cause.unwrap_or_default());
         line.text("route", self.route.unwrap_or_default());
-        line.id("user_id", self.user_id);
-        line.text("user", self.user_name.unwrap_or_default());
-        line.id("token_id", self.token_id);
+        if !redact.user {
+            line.id("user_id", self.user_id);
+            line.text("user", self.user_name.unwrap_or_default());
+            line.id("token_id", self.token_id);
+        }
         line.number("bytes", self.bytes_out);
         line.millis("ms", Some(self.total));
         line.millis("upstream_ms", self.upstream);
@@ -87,7 +99,7 @@ impl Entry<'_> {
     }
 }
 
-fn version_text(version: Version) -> &'static str {
+pub(super) fn version_text(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",
@@ -175,10 +187,12 @@ impl Line<'_> {
         self.quote(false);
     }
 
-    fn peer(&mut self, name: &str, peer: SocketAddr) {
+    /// With `redact` the address names a network (an IPv4 /24, an IPv6 /48), and the port is left out.
+    fn peer(&mut self, name: &str, peer: SocketAddr, redact: bool) {
         self.name(name);
         self.quote(false);
-        match peer.ip().to_canonical() {
+        let ip = peer.ip().to_canonical();
+        match if redact { network(ip) } else { ip } {
             IpAddr::V4(ip) => {
                 for (place, part) in ip.octets().into_iter().enumerate() {
                     if place > 0 {
@@ -192,8 +206,10 @@ impl Line<'_> {
                 let _ = write!(self.out, "[{ip}]");
             }
         }
-        self.out.push(b':');
-        write_decimal(self.out, u64::from(peer.port()), 1);
+        if !redact {
+            self.out.push(b':');
+            write_decimal(self.out, u64::from(peer.port()), 1);
+        }
         self.quote(false);
     }
 
@@ -229,56 +245,9 @@ impl Line<'_> {
     }
 }
 
-/// Reports whether a text needs neither quotes in logfmt nor escapes within quotes.
-fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
-}
-
-/// Appends a text, escaped as in JSON unless it is `plain`.
-///
-/// Escapes everything outside visible ASCII, not only control characters: some letters change the direction of a line
-/// or look like its end.
-fn write_text(out: &mut Vec<u8>, text: &str, plain: bool) {
-    if plain {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
-    for char in text.chars() {
-        match char {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            ' '..='~' => {
-                // One byte, as the pattern says; writing into a Vec cannot fail.
-                let _ = write!(out, "{char}");
-            }
-            _ => {
-                for unit in char.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-}
-
-/// Appends a number with at least `places` digits.
-fn write_decimal(out: &mut Vec<u8>, mut number: u64, places: usize) {
-    const MAX_DIGITS: usize = 20; // digits of u64::MAX
-    let mut digits = [b'0'; MAX_DIGITS];
-    let mut used = 0;
-    for place in digits.iter_mut().rev() {
-        if number == 0 {
-            break;
-        }
-        *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
-        number /= 10;
-        used += 1;
-    }
-    let start = MAX_DIGITS.saturating_sub(used.max(places));
-    out.extend_from_slice(digits.get(start..).unwrap_or_default());
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::access_rules::Redact;
     use super::*;
 
     pub(in crate::telemetry) fn entry() -> Entry<'static> {
@@ -303,9 +272,13 @@ pub(super) mod tests {
         }
     }
 
+    fn rules(format: LogFormat) -> AccessRules {
+        AccessRules { format, sample: 1, redact: Redact::default() }
+    }
+
     fn line(entry: &Entry<'_>, format: LogFormat) -> String {
         let mut out = Vec::new();
-        entry.write(&mut out, format, &mut SecondText::new());
+        entry.write(&mut out, &rules(format), &mut SecondText::new());
         String::from_utf8(out).unwrap()
     }
 
@@ -326,6 +299,25 @@ pub(super) mod tests {
             "user": "alice", "token_id": 7, "bytes": 4096, "ms": 12.345, "upstream_ms": 11.007,
         });
         assert_eq!(object, wanted);
+    }
+
+    #[test]
+    fn what_is_redacted_is_not_in_a_line() {
+        let shown = |redact, peer: &str| {
+            let mut out = Vec::new();
+            let entry = Entry { peer: peer.parse().unwrap(), ..entry() };
+            entry.write(&mut out, &AccessRules { redact, ..rules(LogFormat::Text) }, &mut SecondText::new());
+            String::from_utf8(out).unwrap()
+        };
+        let text = shown(Redact { peer: true, path: true, user: true }, "192.0.2.7:50123");
+        assert!(
+            text.contains(" peer=192.0.2.0 http=2 method=GET status=200 outcome=forwarded route=products bytes="),
+            "{text}"
+        );
+        for (peer, network) in [("[2001:db8:1:2::3]:9", "[2001:db8:1::]"), ("[::ffff:192.0.2.7]:9", "192.0.2.0")] {
+            let text = shown(Redact { peer: true, ..Redact::default() }, peer);
+            assert!(text.contains(&format!(" peer={network} ")) && text.contains("user=alice"), "{text}");
+        }
     }
 
     #[test]
@@ -362,18 +354,8 @@ pub(super) mod tests {
         let mut second = SecondText::new();
         for micros in [0, 999_999, 1_000_000, 999_999, -1] {
             let (mut out, time) = (Vec::new(), Timestamp::from_micros(micros));
-            Entry { time, ..entry() }.write(&mut out, LogFormat::Text, &mut second);
+            Entry { time, ..entry() }.write(&mut out, &rules(LogFormat::Text), &mut second);
             assert!(out.starts_with(format!("time={time} ").as_bytes()), "{micros}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_to_the_last_digit() {
-        let all = [(0, 1, "0"), (7, 3, "007"), (1_234, 3, "1234"), (u64::MAX, 1, "18446744073709551615")];
-        for (number, places, text) in all {
-            let mut out = Vec::new();
-            write_decimal(&mut out, number, places);
-            assert_eq!(out, text.as_bytes());
         }
     }
 }

@@ -6,22 +6,30 @@
 //! never a token key.
 
 pub mod access_log;
+mod access_rules;
 pub mod export;
 pub mod history;
 pub mod process_counters;
 pub mod log;
 mod log_line;
+mod log_sink;
+mod log_text;
 pub mod metrics;
+pub mod open_metrics;
 mod outage;
 pub mod recorder;
 pub mod request_id;
 mod second_text;
+pub mod trace;
 
-pub use access_log::{AccessLog, AccessLogFormat, Entry, LogFormat, LogWriter};
+pub use access_log::{AccessLog, Entry, LogFormat, LogWriter};
+pub use access_rules::{AccessLogFormat, AccessRules, Redact};
 pub use history::History;
 pub use log::causes;
+pub use log_sink::{Destination, LogSink};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
 pub use process_counters::{CertificateGauge, ProcessCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;
+pub use trace::{Facts, FinishedTrace, Trace, TraceRules, TraceSwitch, Tracer};

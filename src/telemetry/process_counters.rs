@@ -69,6 +69,8 @@ counts! {
     config_loaded: "gauge" "tokengate_config_loaded_timestamp_seconds",
     /// Bytes of request bodies that wait in the spool.
     spooled: "gauge" "tokengate_spooled_bytes",
+    /// Traces of requests that were dropped: the collector is away or too slow.
+    traces_dropped: "counter" "tokengate_traces_dropped_total",
 }
 
 /// A certificate in use.

@@ -86,7 +86,10 @@ fn an_invalid_shared_cache_is_refused() {
 fn unknown_keys_and_tables_are_refused() {
     each_is_refused(&[
         ("[log] | levle = \"info\"", "2: log.levle: unknown key; did you mean `level`?"),
-        ("[log] | colour = true", "2: log.colour: unknown key; known here: level, format, access"),
+        (
+            "[log] | colour = true",
+            "2: log.colour: unknown key; known here: level, format, access, access_to, sample, redact",
+        ),
         (
             "[shutdown] | lame_duck = \"5s\" | [identity] | preset = \"kong\"",
             "2: shutdown.lame_duck: unknown key; known here: grace, delay | \
@@ -103,6 +106,32 @@ fn values_of_the_wrong_kind_are_refused() {
     each_is_refused(&[
         ("log = true", "1: log: must be a table, not true or false; write [log] with its keys below it"),
         ("[store] | timeout = true", "2: store.timeout: must not be true or false; write a text in quotes"),
+        (
+            "[log] | access_to = \"stderr\"",
+            "2: log.access_to: `stderr` is not a place for a log; write \"stdout\", \"file:PATH\" or \"syslog\"",
+        ),
+        (
+            "[log] | access_to = \"file:\"",
+            "2: log.access_to: `file:` is not a place for a log; write \"stdout\", \"file:PATH\" or \"syslog\"",
+        ),
+        (
+            "[log] | access_to = \"file:no/such/access.log\"",
+            "2: log.access_to: the folder of the file does not exist; create it for the user that runs the gateway",
+        ),
+        ("[log] | sample = 0", "2: log.sample: `0` is out of bounds; write a whole number from 1 to 1000000"),
+        (
+            "[log] | redact = [\"query\"]",
+            "2: log.redact: `query` is not supported here; write \"peer\" or \"path\" or \"user\"",
+        ),
+        (
+            "[traces] | endpoint = \"https://c:4318\"",
+            "2: traces.endpoint: `https://c:4318` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+        ),
+        (
+            "[traces] | endpoint = \"collector\"",
+            "2: traces.endpoint: `collector` is not an HTTP URL; write \"http://HOST:4318\"; run a collector near the gateway to send traces on over TLS",
+        ),
+        ("[traces] | sample = 0", "2: traces.sample: `0` is out of bounds; write a whole number from 1 to 1000000"),
         ("[log] | access = \"yes\"", "2: log.access: must not be a text; write true or false"),
         ("[log] | level = 3", "2: log.level: must not be a whole number; write a text in quotes"),
         (
@@ -487,6 +516,11 @@ fn values_of_the_environment_are_never_shown() {
         (
             "[store] | url = \"${ABSENT}\"",
             "2: store.url: the environment has no variable `ABSENT`; set it, or write the value",
+        ),
+        (
+            "[store] | url = \"${UNREADABLE}\"",
+            "2: store.url: the file /missing/secret of the variable `UNREADABLE_FILE` cannot be read; correct the variable, or \
+             let the user of the gateway read the file",
         ),
         (
             "[store] | url = \"sqlite:${SECRET}\"",

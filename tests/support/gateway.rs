@@ -86,7 +86,15 @@ impl Site {
             limits: Limits { connections: 500, wrong_keys: None, ..Limits::default() },
             timeouts: ConnectionTimeouts { handshake: AMPLE, request_headers: AMPLE, idle: AMPLE, write: AMPLE },
             admin: None,
-            log: settings::Log { level: tracing::Level::DEBUG, json: false, access: true },
+            log: settings::Log {
+                level: tracing::Level::DEBUG,
+                json: false,
+                access: true,
+                access_to: settings::AccessTarget::Stdout,
+                sample: 1,
+                redact: Vec::new(),
+            },
+            traces: None,
             grace: Duration::from_secs(25),
             shutdown_delay: Duration::ZERO,
             reload: Reload::default(),
@@ -220,6 +228,11 @@ impl Gateway {
         let mut settings = Settings::clone(&self.running.settings());
         change(&mut settings);
         self.running.reload(settings).await
+    }
+
+    /// Opens the file of the access log again.
+    pub fn reopen_logs(&self) {
+        self.running.reopen_logs();
     }
 
     /// The address of a listener; `None` if there is none of this name.

@@ -15,6 +15,7 @@ use toml::de::DeValue;
 
 use super::document::Document;
 use super::secret::{self, Secrecy, scheme_of};
+use super::variables::NoValue;
 
 /// Upper bound for counts; far from overflow everywhere.
 pub(super) const MANY: u64 = 100_000_000;
@@ -142,11 +143,18 @@ impl<'d> Key<'d> {
             );
             return None;
         };
-        let value = self.document.variable(name);
-        if value.is_none() {
-            self.problem(format!("the environment has no variable `{name}`"), "set it, or write the value");
+        match self.document.variable(name) {
+            Ok(value) => Some(value),
+            Err(NoValue::Missing) => {
+                self.problem(format!("the environment has no variable `{name}`"), "set it, or write the value");
+                None
+            }
+            Err(NoValue::Unreadable { file }) => {
+                let what = format!("the file {file} of the variable `{name}_FILE` cannot be read");
+                self.problem(what, "correct the variable, or let the user of the gateway read the file");
+                None
+            }
         }
-        value
     }
 
     /// The part of a text that an error message may show.

@@ -46,7 +46,7 @@ impl Key<'_> {
                     *is_hidden = true;
                     return Some(written.as_ref().into());
                 }
-                let text = variable.and_then(|name| self.document.variable(name));
+                let text = variable.and_then(|name| self.document.variable(name).ok());
                 let text = text.as_deref().unwrap_or(written);
                 let shown = self.secrecy.shown(text);
                 *is_hidden |= shown != text;
