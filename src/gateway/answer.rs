@@ -15,7 +15,7 @@ impl Gateway {
     /// Decides on a request, then answers or forwards it.
     pub(super) async fn answer(
         &self,
-        head: request::Parts,
+        head: Box<request::Parts>,
         body: ClientBody,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {

@@ -108,7 +108,7 @@ impl Gateway {
     pub async fn explain(
         self: &Rc<Self>,
         client: &Rc<ClientConnection>,
-        head: request::Parts,
+        head: Box<request::Parts>,
         length: Option<u64>,
     ) -> Explanation {
         let mut exchange = Exchange::open(self, client, &head);
@@ -150,7 +150,7 @@ impl Gateway {
 
     fn would_forward(
         &self,
-        head: request::Parts,
+        head: Box<request::Parts>,
         length: Option<u64>,
         forwarding: Forwarding<'_>,
         exchange: &Exchange,

@@ -24,14 +24,14 @@ impl Gateway {
     /// if the route strips it.
     pub(super) fn prepare(
         &self,
-        head: request::Parts,
+        head: Box<request::Parts>,
         body: OutgoingBody,
         below: Option<Uri>,
         handshake: Option<&WebSocketHandshake>,
         permit: &Permit<'_>,
         exchange: &Exchange,
     ) -> Result<Request<OutgoingBody>, Refusal> {
-        let request::Parts { method, uri, headers: mut fields, .. } = head;
+        let request::Parts { method, uri, headers: mut fields, .. } = *head;
 
         let host = match fields.get(HOST) {
             Some(host) => host.clone(),

@@ -128,7 +128,7 @@ mod tests {
         let timers = Timers::new(TICK);
         let begin = timers.now.get();
         let mut timer = Timer::new(&timers, Some(TICK * 4), None);
-        let mut poll = |timer: &mut Timer| timer.poll(&mut Context::from_waker(Waker::noop()));
+        let poll = |timer: &mut Timer| timer.poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll(&mut timer).is_pending());
         for ticks in 1..=4 {
             timers.sweep(begin + TICK * ticks);
@@ -147,7 +147,7 @@ mod tests {
         let timers = Timers::new(TICK);
         let begin = timers.now.get();
         let mut timer = Timer::new(&timers, Some(TICK * 40), Some(begin + TICK));
-        let mut poll = |timer: &mut Timer| timer.poll(&mut Context::from_waker(Waker::noop()));
+        let poll = |timer: &mut Timer| timer.poll(&mut Context::from_waker(Waker::noop()));
         assert!(poll(&mut timer).is_pending() && !timer.is_over());
         timers.sweep(begin + TICK);
         assert!(poll(&mut timer).is_ready() && timer.is_over());

@@ -107,8 +107,8 @@ impl HeadReader {
 /// The head of a request.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// The request without its body. The values share the memory of the head.
-    pub parts: request::Parts,
+    /// The request without its body. The values share the memory of the head. Boxed, because it is moved several times.
+    pub parts: Box<request::Parts>,
     /// Where its body ends.
     pub framing: RequestFraming,
 }
@@ -120,7 +120,7 @@ impl RequestHead {
     /// [`HeadFault`] names the first rule that the head breaks.
     pub fn read(head: &Bytes, limits: &Limits) -> Result<RequestHead, HeadFault> {
         let mut lines = Lines(head);
-        let mut parts = Request::new(()).into_parts().0;
+        let mut parts = Box::new(Request::new(()).into_parts().0);
         request_line(lines.next().ok_or(HeadFault::RequestLine)??, head, limits, &mut parts)?;
         let mut seen = Seen::default();
         let mut count = 0_usize;
@@ -144,7 +144,7 @@ impl RequestHead {
 
     /// The head of the request that takes the place of a damaged one. The gateway refuses it with this fault.
     pub fn damaged(fault: HeadFault) -> RequestHead {
-        let mut parts = Request::new(()).into_parts().0;
+        let mut parts = Box::new(Request::new(()).into_parts().0);
         // The text is a valid method.
         parts.method = Method::from_bytes(REFUSED_METHOD.as_bytes()).unwrap_or_default();
         parts.extensions.insert(fault);

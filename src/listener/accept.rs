@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,8 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
+use super::http1::Http1;
+use super::http2;
 use super::tcp::Tcp;
-use super::{http1, http2};
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
 use crate::gateway::{Current, Generation, ListenerTls};
@@ -98,50 +100,75 @@ impl Accept {
     ) {
         // Fails only if the connection has ended.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
-        let Terms { policy, tls, limits, handshake } = terms;
-        let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
         // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
-        let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
+        if terms.tls.is_none() {
             if unless_evicted(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {
                 return;
             }
-            let client = ClientConnection::new(Peer::plain(address, local), pulse, listener, policy);
-            return Box::pin(http1::http1(stream, current, client, limits, &self.connections)).await;
-        };
+            let listener = Some(Arc::clone(&self.listener));
+            let client = ClientConnection::new(Peer::plain(address, local), pulse, listener, terms.policy);
+            return self.plain(stream, client, terms.limits).await;
+        }
         // Shutdown does not wait for unfinished handshakes: no request has arrived on them.
         let counted = self.open_connections.begin_handshake();
         drop(pulse);
+        match Box::pin(self.encrypt(terms, recorder, stream, (address, local), &mut place)).await {
+            Some(Encrypted::Served(serving)) => {
+                drop(counted);
+                serving.await;
+            }
+            // The place stays provisional: the connection can be evicted for a new one until it ends.
+            Some(Encrypted::Refused(refusing)) => drop(unless_evicted(&mut place, refusing).await),
+            None => {}
+        }
+    }
+
+    /// Performs the TLS handshake of a new connection. `None`: the connection has ended.
+    async fn encrypt(
+        &self,
+        terms: Terms,
+        recorder: &Recorder,
+        stream: TcpStream,
+        (address, local): (SocketAddr, SocketAddr),
+        place: &mut Place,
+    ) -> Option<Encrypted<'_>> {
+        let Terms { policy, tls, limits, handshake } = terms;
+        let ListenerTls { acceptor, names, unencrypted } = tls?;
         let deadline = Instant::now() + handshake;
-        let silent = timeout_at(deadline, opening(&stream));
-        let first = match unless_evicted(&mut place, silent).await {
-            Some(Ok(Some(first))) => first,
-            Some(Err(_)) => return recorder.handshake_failed(),
-            Some(Ok(None)) | None => return,
+        let first = match unless_evicted(place, timeout_at(deadline, opening(&stream))).await? {
+            Ok(first) => first?,
+            Err(_) => {
+                recorder.handshake_failed();
+                return None;
+            }
         };
         if first == Opening::Http {
             let pulse = self.open_connections.enter(&self.listener);
             let client = ClientConnection::new(Peer::plain(address, local), pulse, None, unencrypted);
-            let refused = http1::http1(stream, current, client, limits, &self.connections);
-            // The place stays provisional: the connection can be evicted for a new one until it ends.
-            let _ = Box::pin(unless_evicted(&mut place, refused)).await;
-            return;
+            return Some(Encrypted::Refused(self.plain(stream, client, limits)));
         }
         let handshake = timeout_at(deadline, self.shake_hands(&acceptor, stream, Client::of(address.ip())));
-        let Some(Ok(Some(stream))) = Box::pin(unless_evicted(&mut place, handshake)).await else {
-            return recorder.handshake_failed();
+        let Some(Ok(Some(stream))) = unless_evicted(place, handshake).await else {
+            recorder.handshake_failed();
+            return None;
         };
         if !place.confirm() {
-            return;
+            return None;
         }
         let (_, session) = stream.get_ref();
         let peer = Peer::tls(address, local, session.server_name(), names);
-        let client = ClientConnection::new(peer, self.open_connections.enter(&self.listener), listener, policy);
-        drop(counted);
-        if session.alpn_protocol() == Some(b"h2") {
-            Box::pin(http2::http2(stream, current, client, limits)).await;
-        } else {
-            Box::pin(http1::http1(stream, current, client, limits, &self.connections)).await;
-        }
+        let pulse = self.open_connections.enter(&self.listener);
+        let client = ClientConnection::new(peer, pulse, Some(Arc::clone(&self.listener)), policy);
+        let current = Rc::clone(&self.current);
+        Some(Encrypted::Served(match session.alpn_protocol() == Some(b"h2") {
+            true => Box::pin(http2::http2(stream, current, client, limits)),
+            false => Box::pin(Http1::new(stream, current, client, limits).serve(&self.connections)),
+        }))
+    }
+
+    /// Serves HTTP/1 without TLS.
+    fn plain(&self, stream: TcpStream, client: Rc<ClientConnection>, limits: Arc<Limits>) -> Serving<'_> {
+        Box::pin(Http1::new(stream, Rc::clone(&self.current), client, limits).serve(&self.connections))
     }
 
     async fn shake_hands(&self, acceptor: &TlsAcceptor, stream: TcpStream, client: Client) -> Option<TlsStream<Tcp>> {
@@ -152,6 +179,17 @@ impl Accept {
             shaken = acceptor.accept(Tcp(stream)) => shaken.ok(),
         }
     }
+}
+
+/// A connection that is served to its end.
+type Serving<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// A connection on a TLS listener.
+enum Encrypted<'a> {
+    /// Its handshake is complete.
+    Served(Serving<'a>),
+    /// It speaks unencrypted HTTP: each request is refused.
+    Refused(Serving<'a>),
 }
 
 /// The settings of a new connection.

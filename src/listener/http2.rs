@@ -39,6 +39,22 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pulse = Rc::clone(&client.pulse);
+    // Boxed, because the memory of the handshake is several times that of the connection.
+    let Some(mut serving) = Box::pin(begin(stream, current, client, limits)).await else { return };
+    drive(Pin::new(&mut *serving), &pulse, |mut serving| serving.connection.graceful_shutdown()).await;
+}
+
+/// Exchanges the prefaces. `None`: the connection has ended.
+async fn begin<S>(
+    stream: S,
+    current: Rc<Current>,
+    client: Rc<ClientConnection>,
+    limits: Arc<Limits>,
+) -> Option<Box<Serving<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let pulse = Rc::clone(&client.pulse);
     pulse.is_multiplexed();
     let verdict = Verdict::default();
     let watched = Watched::new(stream, Rc::clone(&pulse), Arc::clone(&limits), Rc::clone(&verdict));
@@ -52,23 +68,20 @@ where
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(Some(100))
         .max_pending_accept_reset_streams(20);
-    let mut handshake = Box::pin(builder.handshake(watched));
+    let mut handshake = pin!(builder.handshake(watched));
     let begun = match poll_until(handshake.as_mut(), &pulse, Ending::Gracefully).await {
-        Some(begun) => Some(begun),
+        Some(begun) => begun,
         None => {
             sockets_are_looked_at().await;
-            std::future::poll_fn(|cx| match handshake.as_mut().poll(cx) {
-                Poll::Ready(begun) => Poll::Ready(Some(begun)),
-                Poll::Pending => Poll::Ready(None),
-            })
-            .await
+            match std::future::poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await {
+                Poll::Ready(begun) => begun,
+                Poll::Pending => return None,
+            }
         }
     };
-    drop(handshake);
-    let Some(Ok(mut connection)) = begun else { return };
+    let mut connection = begun.ok()?;
     let pings = connection.ping_pong();
-    let mut serving = pin!(Serving { connection, pings, verdict: Some(verdict), current, client });
-    drive(serving.as_mut(), &pulse, |mut serving| serving.connection.graceful_shutdown()).await;
+    Some(Box::new(Serving { connection, pings, verdict: Some(verdict), current, client }))
 }
 
 /// A connection, and what its streams need.
@@ -126,7 +139,7 @@ impl<S> Serving<S> {
         // There are no WebSocket handshakes over HTTP/2.
         let opened = Rc::default();
         let (gateway, client) = (self.current.get(), Rc::clone(&self.client));
-        let served = Rc::clone(&gateway).serve(&client, &opened, Request::from_parts(head, body));
+        let served = Rc::clone(&gateway).serve(&client, &opened, Box::new(head), body);
         tokio::task::spawn_local(Stream::new(served, reply, arriving, gateway, client));
     }
 }

@@ -4,9 +4,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
+use http::Version;
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{Request, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::wire::Wire;
@@ -34,25 +34,24 @@ pub enum Arriving {
 pub struct Gone;
 
 impl Arriving {
-    /// The rest of the request with this head, and the request for the gateway. `input` has what was received after the
-    /// head.
-    pub fn after(head: RequestHead, input: &mut BytesMut) -> (Arriving, Request<ClientBody>) {
+    /// The rest of the request with this head, and the body for the gateway. `input` has what was received after the head.
+    pub fn after(head: &RequestHead, input: &mut BytesMut) -> (Arriving, ClientBody) {
         let RequestHead { parts, framing } = head;
+        let framing = *framing;
         let reader = RequestBodyReader::new(framing);
-        let (arriving, body) = if parts.extensions.get::<HeadFault>().is_some() {
+        if parts.extensions.get::<HeadFault>().is_some() {
             (Arriving::Unread, ClientBody::none())
         } else if framing == RequestFraming::WebSocketHandshake {
             (Arriving::Held, ClientBody::none())
         } else if reader.has_ended() {
             (Arriving::Nothing, ClientBody::none())
         } else {
-            let intake = Rc::new(Intake::new(reader.left(), expects_continue(&parts)));
+            let intake = Rc::new(Intake::new(reader.left(), expects_continue(parts)));
             let mut arriving = Arriving::Body(reader, Rc::clone(&intake));
             // What came with the head is passed on with it, and a body that is damaged at once reaches no endpoint.
             arriving.pass_on(input);
             (arriving, ClientBody::http1(intake))
-        };
-        (arriving, Request::from_parts(parts, body))
+        }
     }
 
     /// Receives more of the body if it is being read, and checks whether the client disconnects otherwise. Ready when

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, TE};
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version, request};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,11 +32,14 @@ pub enum Next {
     Tunnel(Tunnel),
 }
 
+/// The tunnel that a response opens.
+type Opened = Rc<Cell<Option<Tunnel>>>;
+
 /// A request and its response, on their connection.
 pub struct Exchange<'c, S, F> {
     wire: &'c mut Wire<S>,
     gateway: Rc<Gateway>,
-    opened: Rc<Cell<Option<Tunnel>>>,
+    opened: Opened,
     state: State<F>,
     arriving: Arriving,
     version: Version,
@@ -66,15 +69,16 @@ where
         client: &'c Rc<ClientConnection>,
         gateway: Rc<Gateway>,
         head: RequestHead,
-        serve: impl FnOnce(Rc<Gateway>, &Rc<ClientConnection>, &Rc<Cell<Option<Tunnel>>>, Request<ClientBody>) -> F,
+        serve: impl FnOnce(Rc<Gateway>, &Rc<ClientConnection>, &Opened, Box<request::Parts>, ClientBody) -> F,
     ) -> Exchange<'c, S, F> {
-        let (arriving, request) = Arriving::after(head, &mut wire.input);
-        let (version, is_head) = (request.version(), request.method() == Method::HEAD);
-        let has = |name, element| lists(request.headers(), name, element);
+        let (arriving, body) = Arriving::after(&head, &mut wire.input);
+        let parts = head.parts;
+        let (version, is_head) = (parts.version, parts.method == Method::HEAD);
+        let has = |name, element| lists(&parts.headers, name, element);
         let takes_trailers = has(&TE, b"trailers");
         let persists = !has(&CONNECTION, b"close") && (version == Version::HTTP_11 || has(&CONNECTION, b"keep-alive"));
         let opened = Rc::default();
-        let served = serve(Rc::clone(&gateway), client, &opened, request);
+        let served = serve(Rc::clone(&gateway), client, &opened, parts, body);
         let state = State::Served(Box::pin(served));
         Exchange { wire, gateway, opened, state, arriving, version, is_head, takes_trailers, persists }
     }
