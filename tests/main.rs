@@ -70,6 +70,8 @@ mod pool;
 #[cfg(test)]
 mod race;
 #[cfg(test)]
+mod rates;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod retry;

@@ -9,6 +9,7 @@ mod admit;
 mod answer;
 mod body;
 mod callers;
+mod cors;
 mod date;
 mod decision;
 mod exchange;
@@ -24,6 +25,7 @@ mod pages;
 mod refusal;
 mod reply;
 mod shares;
+mod sign_in;
 mod timer;
 mod traces;
 mod tunnel;
@@ -73,8 +75,8 @@ impl Gateway {
         opened: &Rc<Cell<Option<Tunnel>>>,
         request: Request<ClientBody>,
     ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
-        let (head, body) = request.into_parts();
-        let mut exchange = Exchange::open(&self, client, &head);
+        let (mut head, body) = request.into_parts();
+        let mut exchange = Exchange::open(&self, client, &mut head);
         // The bytes after it are not read as a request, so it is the last one of its connection.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
         let has_body = !http_body::Body::is_end_stream(&body);

@@ -15,8 +15,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
+use super::proxied;
 use super::tcp::Tcp;
 use super::{http1, http2};
+use crate::client::proxy_protocol::Endpoints;
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
 use crate::gateway::{Current, Generation, ListenerTls};
@@ -92,13 +94,25 @@ impl Accept {
         &self,
         terms: Terms,
         recorder: &Recorder,
-        (stream, address): (TcpStream, SocketAddr),
+        (mut stream, mut address): (TcpStream, SocketAddr),
         mut place: Place,
         pulse: Rc<Pulse>,
     ) {
         // Fails only if the connection has ended.
-        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        let (Ok(()), Ok(mut local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let Terms { policy, tls, limits, handshake } = terms;
+        if policy.trust.protocol {
+            let introduced =
+                timeout_at(Instant::now() + handshake, proxied::introduce(&mut stream, &policy.trust, address));
+            let Some(Ok(Ok(introduced))) = Box::pin(unless_evicted(&mut place, introduced)).await else {
+                return recorder.handshake_failed();
+            };
+            if let Some(Endpoints { source, destination }) = introduced {
+                // From here on, the connection counts for the client, and not for the proxy.
+                let Some(of_client) = self.connections.enter(Client::of(source.ip())) else { return };
+                (place, address, local) = (of_client, source, destination);
+            }
+        }
         let (current, listener) = (Rc::clone(&self.current), Some(Arc::clone(&self.listener)));
         // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
         let Some(ListenerTls { acceptor, names, unencrypted }) = tls else {
