@@ -66,6 +66,8 @@ mod origins;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod race;
