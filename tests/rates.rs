@@ -86,8 +86,8 @@ async fn each_value_of_a_key_has_its_own_count() {
     let other = gateway.issue_named("alice", "", None, &clock).await;
     let bob = gateway.issue("bob").await;
     let (api, optional) = (|key: &str| Ask::get("/api/x").token(key), |key: &str| Ask::get("/optional/x").token(key));
-    let nobody = Ask::get("/optional/x");
-    let asks = [api(&alice), api(&alice), api(&other), optional(&alice), api(&bob), nobody.clone(), nobody];
+    let anonymous = Ask::get("/optional/x");
+    let asks = [api(&alice), api(&alice), api(&other), optional(&alice), api(&bob), anonymous.clone(), anonymous];
     for (key, expected) in [
         (one(Token), [200, 429, 200, 429, 200, 200, 429]),
         (one(User), [200, 429, 429, 429, 200, 200, 429]),
@@ -156,7 +156,7 @@ async fn an_unchanged_rate_keeps_its_counts_over_a_reload() {
     assert_eq!(ask.to(&gateway).await.status, 429);
     let changes = gateway.reload(|settings| settings.rates[1].burst = 2).await.unwrap();
     assert_eq!(changes.to_string(), "rate `a` changed");
-    assert_eq!(ask.to(&gateway).await.status, 200, "a changed rate begins anew");
+    assert_eq!(ask.to(&gateway).await.status, 200, "a changed rate begins with a whole burst");
 }
 
 #[tokio::test]

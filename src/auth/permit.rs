@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_admits_addresses_whoever_the_caller_is() {
+    fn a_route_admits_addresses_for_every_caller() {
         let networks = |text: &str| Networks::parse(text).unwrap();
         for (allow, deny, from, admitted) in [
             ("", "", "192.0.2.1", true),

@@ -72,6 +72,6 @@ impl ListenerPolicy {
     pub const REMOVED: ListenerPolicy = ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
-        trust: ProxyTrust::NOBODY,
+        trust: ProxyTrust::NONE,
     };
 }

@@ -44,8 +44,8 @@ pub enum ForwardedFamily {
 }
 
 impl ProxyTrust {
-    /// Nobody but the client itself says where it is.
-    pub const NOBODY: ProxyTrust = ProxyTrust { proxies: None, family: ForwardedFamily::XForwarded, protocol: false };
+    /// No proxy is trusted.
+    pub const NONE: ProxyTrust = ProxyTrust { proxies: None, family: ForwardedFamily::XForwarded, protocol: false };
 }
 
 /// What a listener does.

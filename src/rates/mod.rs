@@ -2,7 +2,7 @@
 //!
 //! The gateway asks [`Rates::admit`] once for a request that has its permit. A rate with `backend = "local"` is one count
 //! for all workers and answers at once. A rate with `backend = "redis"` is one count for all gateways; most requests use
-//! the lease of this process (`limits::Leases`) and ask nobody. A request that several rates apply to counts for all of
+//! the lease of this process (`limits::Leases`) and wait for nothing. A request that several rates apply to counts for all of
 //! them or for none.
 
 mod fields;
@@ -155,7 +155,7 @@ impl Limiter {
         Limiter { rule: rule.clone(), pace, count, counters }
     }
 
-    /// Counts a request without asking anybody. `Err`: Redis must be asked.
+    /// Counts a request, if this process can decide alone. `Err`: Redis must be asked.
     fn take(&self, key: &Key<'_>, now: Timestamp) -> Result<Result<Left, Duration>, Question> {
         match &self.count {
             Count::Local(throttle) => Ok(throttle.take(key, now)),

@@ -221,7 +221,7 @@ async fn nginx_names_the_client_by_its_headers() {
     let gateway = site.start().await;
     let port = free_port();
     let config = format!(
-        "daemon off;\npid FOLDER/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n\
+        "user root;\ndaemon off;\npid FOLDER/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n\
          client_body_temp_path FOLDER/a; proxy_temp_path FOLDER/b; fastcgi_temp_path FOLDER/c;\n\
          uwsgi_temp_path FOLDER/d; scgi_temp_path FOLDER/e;\n\
          server {{\n  listen 127.0.0.1:{port};\n  location / {{\n    proxy_pass http://{};\n\
