@@ -13,7 +13,7 @@
 //! | base, independent of tokens | [`units`], [`clock`], [`limits`], [`secret_file`], [`tls`], [`telemetry`] |
 //! | common types and settings | [`token`], [`identity`], [`config`] |
 //! | users and tokens | [`store`], [`cache`] |
-//! | decisions, without sockets | [`route`], [`auth`] |
+//! | decisions, without sockets | [`route`], [`auth`], [`rates`] |
 //! | logins | [`login`] |
 //! | connections of clients, without sockets | [`client`] |
 //! | HTTP/1.1, and connections to endpoints | [`http1`], [`upstream`] |
@@ -40,6 +40,7 @@ pub mod cache;
 
 pub mod route;
 pub mod auth;
+pub mod rates;
 pub mod login;
 pub mod client;
 

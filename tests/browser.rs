@@ -46,7 +46,7 @@ async fn gateway(origin: &Origin) -> Gateway {
 }
 
 /// A user with the password [`PASSWORD`].
-async fn user(gateway: &Gateway, name: &str) -> SubjectId {
+pub async fn user(gateway: &Gateway, name: &str) -> SubjectId {
     let password = Some(Password::parse(PASSWORD).unwrap());
     gateway.store.accounts.create(NewUser { password, ..NewUser::named(name) }).await.unwrap().0.account.id
 }

@@ -1,7 +1,7 @@
 //! Common HTTP clients, unchanged: they trust the gateway's CA, and no check is switched off.
 
 mod admin;
-mod chromium;
+pub mod chromium;
 mod program;
 mod tokens;
 mod uploads;

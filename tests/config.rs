@@ -7,6 +7,7 @@ mod refused_admin;
 mod refused_keys;
 mod refused_login;
 mod refused_pem;
+mod refused_policy;
 mod refused_routes;
 mod refused_tests;
 pub(crate) mod schema;

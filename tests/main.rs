@@ -66,9 +66,13 @@ mod origins;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod race;
+#[cfg(test)]
+mod rates;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

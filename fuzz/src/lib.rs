@@ -7,8 +7,10 @@
 pub mod answers;
 pub mod chunks;
 pub mod credentials;
+pub mod forwarded;
 pub mod hpack;
 pub mod pem;
+pub mod proxy_protocol;
 pub mod requests;
 pub mod target;
 
@@ -20,8 +22,10 @@ pub const TARGETS: &[Target] = &[
     ("answers", answers::run),
     ("chunks", chunks::run),
     ("credentials", credentials::run),
+    ("forwarded", forwarded::run),
     ("hpack", hpack::run),
     ("pem", pem::run),
+    ("proxy_protocol", proxy_protocol::run),
     ("requests", requests::run),
     ("target", target::run),
 ];

@@ -22,6 +22,7 @@ use crate::gateway::{
 };
 use crate::listener::tls;
 use crate::login::{Issuer, IssuerHandle, Offers};
+use crate::rates::Rates;
 use crate::route::RouteTable;
 use crate::store::{Store, Via};
 use crate::upstream::{ClientTls, EndpointSpec, Resolver, Spool};
@@ -96,8 +97,10 @@ impl Builder {
                 handle
             }),
         };
+        let counts = before.map(|old| &old.generation.rates);
+        let rates = Rates::build(&settings, counts, self.services.shared_rates.as_ref(), &self.services.counts);
         let number = before.map_or(1, |old| old.generation.number + 1);
-        let parts = Parts { refused: refused.clone(), issuer: issuer.clone(), forms, spool, upstreams };
+        let parts = Parts { refused: refused.clone(), issuer: issuer.clone(), forms, spool, upstreams, rates };
         let generation = rules.with(&settings, number, parts);
         let (settings, generation, addresses) = (Arc::new(settings), Arc::new(generation), addresses.clone());
         Ok(Built { settings, generation, addresses, refused, issuer })
@@ -131,6 +134,7 @@ struct Parts {
     forms: Forms,
     spool: Spool,
     upstreams: Vec<UpstreamSpec>,
+    rates: Rates,
 }
 
 /// A generation that decides as one from these settings would, and serves nothing: it counts nothing, resolves no names,
@@ -146,6 +150,7 @@ pub(super) fn stand_in(settings: &Settings) -> Result<Generation, StartError> {
         issuer: settings.login.as_ref().map(|_| IssuerHandle::nowhere()),
         forms: Forms::new(&settings.login.clone().unwrap_or_default()),
         spool: Spool::new(&settings.spool, Arc::default()),
+        rates: Rates::default(),
         upstreams: settings.upstreams.iter().map(unconnected).collect::<Result<_, _>>()?,
     };
     Ok(rules.with(settings, 0, parts))
@@ -162,11 +167,12 @@ impl Rules {
     }
 
     fn with(self, settings: &Settings, number: u64, parts: Parts) -> Generation {
-        let Parts { refused, issuer, forms, spool, upstreams } = parts;
+        let Parts { refused, issuer, forms, spool, upstreams, rates } = parts;
         Generation {
             number,
             listeners: self.listeners,
             routes: self.routes,
+            rates,
             fields: FieldPolicy::compile(&settings.identity),
             credentials: CredentialRules::new(&settings.tokens.schemes, refused),
             pages: pages(settings, issuer.as_ref()),
@@ -187,6 +193,7 @@ impl Rules {
         let https = settings.listeners.iter().find(|listener| matches!(listener.role, ListenerRole::Tls(_)));
         let https_port = https.and_then(|listener| addresses.get(&listener.name)).map_or(443, SocketAddr::port);
         let served = |listener: &settings::Listener| {
+            let trust = listener.trust.clone();
             let (policy, tls) = match &listener.role {
                 ListenerRole::Internal { .. } => return Ok(None),
                 ListenerRole::Tls(settings_of) => {
@@ -196,14 +203,16 @@ impl Rules {
                     let hsts = hsts.and_then(|value| HeaderValue::try_from(value).ok());
                     let plaintext =
                         client::Plaintext { answer: PlaintextAnswer::WrongPort, exposed: settings_of.exposed_token };
-                    let unencrypted = Arc::new(ListenerPolicy { hsts: None, plaintext: Some(plaintext) });
+                    let unencrypted =
+                        Arc::new(ListenerPolicy { hsts: None, plaintext: Some(plaintext), trust: trust.clone() });
                     let tls = ListenerTls { acceptor: config.into(), names, unencrypted };
-                    (ListenerPolicy { hsts, plaintext: None }, Some(tls))
+                    (ListenerPolicy { hsts, plaintext: None, trust }, Some(tls))
                 }
                 ListenerRole::Plain(plain) => (
                     ListenerPolicy {
                         hsts: None,
                         plaintext: plaintext(plain.plaintext, plain.exposed_token, https_port),
+                        trust,
                     },
                     None,
                 ),

@@ -10,7 +10,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{StartError, prune};
 use crate::admin::monitor::Status;
 use crate::admin::monitor::status::FeedStatus;
-use crate::cache::{ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, Sources, Uses, Watcher};
+use crate::cache::{
+    ExposedTokens, IdentityCache, Resolver, ResolverHandle, SharedCache, SharedRates, Sources, Uses, Watcher,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::store::{PushState, SharedCacheKey, Store, TokenEvent, TokenFeed};
@@ -32,6 +34,8 @@ pub(super) struct TokenServices {
     /// Events of the change log, sent after the memory cache has dropped the affected entries.
     pub events: broadcast::Sender<TokenEvent>,
     pub counts: Arc<ProcessCounters>,
+    /// The rates that gateways count together; `None`: `[cache.redis]` is not configured.
+    pub shared_rates: Option<Arc<SharedRates>>,
     shared: Option<Arc<SharedCache>>,
     /// Name of each push feed, and whether it is connected.
     feeds: Vec<(&'static str, PushState)>,
@@ -56,6 +60,11 @@ pub(super) async fn start(
             Some(shared)
         }
     };
+    let shared_rates = settings.redis.as_ref().map(|redis| {
+        let (rates, task) = SharedRates::new(redis, clock.clone());
+        control.spawn(task);
+        rates
+    });
     // Read from before the first cache fill, so no change falls between the two. With a shared cache, read from before
     // its oldest entry, so no outdated entry is used.
     let since = match &settings.redis {
@@ -84,8 +93,17 @@ pub(super) async fn start(
     control.spawn(super::clock::watch(clock.clone(), Arc::clone(&counts)));
     control.spawn(watcher.run(feeds, settings.store.poll_every));
     control.spawn(prune::run(store.clone(), clock.clone(), prune::audit_keep(settings)));
-    let services =
-        TokenServices { memory, resolver: handle, uses, exposed, events, counts, shared, feeds: push_states };
+    let services = TokenServices {
+        memory,
+        resolver: handle,
+        uses,
+        exposed,
+        events,
+        counts,
+        shared_rates,
+        shared,
+        feeds: push_states,
+    };
     Ok((services, tokio::spawn(writing)))
 }
 

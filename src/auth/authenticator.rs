@@ -49,6 +49,17 @@ pub enum AuthFailure {
     Throttled(Duration),
 }
 
+impl AuthFailure {
+    /// Reports whether other credentials could pass: they are missing, unknown, revoked or expired.
+    pub fn is_about_credentials(self) -> bool {
+        matches!(
+            self,
+            AuthFailure::NoCredentials
+                | AuthFailure::Denied(Denied::Unknown | Denied::Revoked | Denied::Expired | Denied::OwnerInactive)
+        )
+    }
+}
+
 impl Authenticator {
     /// Creates the authenticator of one worker.
     pub fn new(

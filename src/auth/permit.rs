@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
+
 use crate::config::settings::Auth;
 use crate::identity::Identity;
 use crate::route::Route;
@@ -33,11 +35,19 @@ pub enum NotPermitted {
     /// The client's address is outside the networks of the token.
     #[error("the token is not allowed from this address")]
     Network,
+    /// The user is in none of the groups of the route.
+    #[error("the user is in none of the groups of this route")]
+    Group,
+    /// The route does not admit the client's address.
+    #[error("this route does not admit the client's address")]
+    Address,
 }
 
 /// The facts about a request that the decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct Asked<'r> {
+    /// The method.
+    pub method: &'r Method,
     /// Whether the request is read-only.
     pub reads: bool,
     /// The address of the client.
@@ -51,15 +61,27 @@ impl<'g> Permit<'g> {
     ///
     /// # Errors
     /// [`NotPermitted`] says what is missing.
-    pub fn grant(route: &'g Route, caller: Option<Arc<Identity>>, asked: Asked) -> Result<Permit<'g>, NotPermitted> {
+    pub fn grant(
+        route: &'g Route,
+        caller: Option<Arc<Identity>>,
+        asked: Asked<'_>,
+    ) -> Result<Permit<'g>, NotPermitted> {
+        let rules = &route.settings.admission;
+        let denies = rules.deny_ips.as_ref().is_some_and(|denied| denied.contain(asked.from));
+        if denies || rules.allow_ips.as_ref().is_some_and(|allowed| !allowed.contain(asked.from)) {
+            return Err(NotPermitted::Address);
+        }
         let caller = match route.settings.auth {
             Auth::None => None,
             Auth::Optional => caller,
             Auth::Required => {
                 let caller = caller.ok_or(NotPermitted::Anonymous)?;
-                let needed = &route.settings.scopes;
-                if let Some(missing) = needed.iter().find(|scope| !caller.scopes().contains(scope)) {
+                let mut needed = route.settings.scopes.iter().chain(rules.method_scopes.of(asked.method).iter());
+                if let Some(missing) = needed.find(|scope| !caller.scopes().contains(scope)) {
                     return Err(NotPermitted::MissingScope(missing.clone()));
+                }
+                if !rules.groups.is_empty() && !rules.groups.iter().any(|group| caller.groups().contains(group)) {
+                    return Err(NotPermitted::Group);
                 }
                 Some(caller)
             }
@@ -91,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::config::settings::{self, PathPattern};
+    use crate::config::settings::{self, Admission, MethodScopes, PathPattern};
     use crate::token::{
         Account, AuthMethod, Networks, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord,
     };
@@ -105,8 +127,8 @@ mod tests {
         Route { index: 0, cut_prefix: None, settings }
     }
 
-    fn asked(reads: bool, from: &str) -> Asked {
-        Asked { reads, from: from.parse().unwrap() }
+    fn asked(reads: bool, from: &str) -> Asked<'static> {
+        Asked { method: &Method::GET, reads, from: from.parse().unwrap() }
     }
 
     fn caller(scopes: &str) -> Option<Arc<Identity>> {
@@ -115,7 +137,8 @@ mod tests {
 
     fn restricted(scopes: &str, restrictions: Restrictions) -> Option<Arc<Identity>> {
         let (name, email) = ("alice".to_owned(), String::new());
-        let owner = Account { id: SubjectId(1), name, email, groups: Vec::new(), active: true };
+        let groups = vec!["editors".to_owned(), "staff".to_owned()];
+        let owner = Account { id: SubjectId(1), name, email, groups, active: true };
         let (digest, scopes) = (TokenDigest::of(b"k"), ScopeSet::parse(scopes).unwrap());
         let now = Timestamp::from_micros(0);
         let (id, method) = (TokenId(1), AuthMethod::Token);
@@ -172,6 +195,58 @@ mod tests {
             }
             let open = route(Auth::None, "");
             assert!(Permit::grant(&open, restricted("", restrictions.clone()), asked(reads, from)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_route_can_require_scopes_for_a_method_and_one_of_several_groups() {
+        let scopes = |text| ScopeSet::parse(text).unwrap();
+        let missing = |scope| Some(NotPermitted::MissingScope(Scope::parse(scope).unwrap()));
+        let method_scopes = MethodScopes::new(vec![(Method::GET, scopes("read"))], scopes("write"));
+        for (groups, held, method, refused) in [
+            (&[][..], "read", Method::GET, None),
+            (&[], "read", Method::HEAD, None),
+            (&[], "read", Method::POST, missing("write")),
+            (&[], "write", Method::POST, None),
+            (&[], "write", Method::GET, missing("read")),
+            (&["staff", "others"], "read", Method::GET, None),
+            (&["others"], "read", Method::GET, Some(NotPermitted::Group)),
+            (&["Staff"], "read", Method::GET, Some(NotPermitted::Group)),
+            (&["staff"], "", Method::GET, missing("read")),
+        ] {
+            let mut route = route(Auth::Required, "");
+            let groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+            route.settings.admission =
+                Admission { method_scopes: method_scopes.clone(), groups: groups.clone(), ..Admission::default() };
+            let asked = Asked { method: &method, ..asked(true, "192.0.2.1") };
+            assert_eq!(Permit::grant(&route, caller(held), asked).err(), refused, "{groups:?} {held} {method}");
+        }
+    }
+
+    #[test]
+    fn a_route_admits_addresses_for_every_caller() {
+        let networks = |text: &str| Networks::parse(text).unwrap();
+        for (allow, deny, from, admitted) in [
+            ("", "", "192.0.2.1", true),
+            ("10.0.0.0/8", "", "10.1.2.3", true),
+            ("10.0.0.0/8", "", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "", "192.0.2.1", false),
+            ("", "10.0.0.0/8", "10.1.2.3", false),
+            ("", "10.0.0.0/8", "::ffff:10.1.2.3", false),
+            ("", "10.0.0.0/8", "192.0.2.1", true),
+            ("10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", false),
+            ("10.0.0.0/8", "10.1.0.0/16", "10.2.2.3", true),
+            ("2001:db8::/32", "", "2001:db8::1", true),
+            ("2001:db8::/32", "", "10.1.2.3", false),
+        ] {
+            for auth in [Auth::Required, Auth::Optional, Auth::None] {
+                let mut route = route(auth, "");
+                let (allow_ips, deny_ips) = (networks(allow), networks(deny));
+                route.settings.admission = Admission { allow_ips, deny_ips, ..Admission::default() };
+                let refused = Permit::grant(&route, caller(""), asked(true, from)).err();
+                let expected = (!admitted).then_some(NotPermitted::Address);
+                assert_eq!(refused, expected, "{auth:?} +{allow} -{deny} {from}");
+            }
         }
     }
 

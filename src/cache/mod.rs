@@ -19,6 +19,6 @@ pub use exposed::ExposedTokens;
 pub use lookup::{Sources, StoreUnavailable};
 pub use memory::{Fill, IdentityCache};
 pub use resolver::{Resolver, ResolverHandle};
-pub use shared::{Begun, Looked, SharedCache, SharedCounters};
+pub use shared::{Begun, Looked, SharedCache, SharedCounters, SharedRates};
 pub use uses::Uses;
 pub use watcher::{Watcher, announce};

@@ -48,23 +48,38 @@ impl Subject<'_> {
     /// What the route needs, and what was found.
     fn credentials(&self) -> Vec<String> {
         let Some(route) = self.route() else { return Vec::new() };
+        let mut lines = self.admission(route);
         if route.auth == Auth::None {
-            return vec!["auth = \"none\": not read".to_owned()];
+            lines.insert(0, "auth = \"none\": not read".to_owned());
+            return lines;
         }
         let accepted: Vec<&str> = route.credentials.iter().map(|method| kind(*method)).collect();
         let needed = match route.auth {
             Auth::Required => "required",
             Auth::Optional | Auth::None => "optional",
         };
-        let mut lines = vec![format!("{needed}: {}", accepted.join(" or "))];
-        if !route.scopes.is_empty() {
-            lines.push(format!("scopes needed: {}", route.scopes));
-        }
+        lines.insert(0, format!("{needed}: {}", accepted.join(" or ")));
         lines.extend(self.explanation().caller.as_ref().map(|found| match found {
             Ok(Some(identity)) => self.caller_text(identity),
             Ok(None) => "none found: the caller is anonymous".to_owned(),
             Err(failure) => failure_text(*failure),
         }));
+        lines
+    }
+
+    /// What the route needs of the caller and of the client.
+    fn admission(&self, route: &Route) -> Vec<String> {
+        let rules = &route.admission;
+        let mut lines = Vec::new();
+        if !route.scopes.is_empty() {
+            lines.push(format!("scopes needed: {}", route.scopes));
+        }
+        lines.extend(rules.method_scopes.all().map(|(method, scopes)| format!("scopes needed for {method}: {scopes}")));
+        if !rules.groups.is_empty() {
+            lines.push(format!("one of these groups needed: {}", rules.groups.join(", ")));
+        }
+        let networks = [("only from", &rules.allow_ips), ("not from", &rules.deny_ips)];
+        lines.extend(networks.iter().filter_map(|(how, networks)| Some(format!("{how}: {}", networks.as_ref()?))));
         lines
     }
 
@@ -129,6 +144,13 @@ impl Subject<'_> {
                 ],
             ),
         ];
+        let rates = route.rates.iter().filter_map(|name| self.settings.rates.iter().find(|rate| rate.name == **name));
+        let rates: Vec<String> = rates
+            .map(|rate| format!("{} ({} for each {}, burst {})", rate.name, rate.rate, rate.key, rate.burst))
+            .collect();
+        if !rates.is_empty() {
+            all.push(("rates", vec![("rates", rates.join(", "))]));
+        }
         all.extend(self.settings.upstreams.get(route.upstream).map(|upstream| {
             let share = match upstream.client_share {
                 ClientShare::Fair => "three times as many as are free".to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::Pulse;
-use crate::config::settings;
+use crate::config::settings::{self, ProxyTrust};
 use crate::route::Peer;
 
 /// The settings of all connections of one listener.
@@ -16,6 +16,8 @@ pub struct ListenerPolicy {
     pub hsts: Option<HeaderValue>,
     /// `None`: requests are served.
     pub plaintext: Option<Plaintext>,
+    /// The proxies that may say where a connection or request comes from.
+    pub trust: ProxyTrust,
 }
 
 /// How a listener refuses unencrypted requests.
@@ -70,5 +72,6 @@ impl ListenerPolicy {
     pub const REMOVED: ListenerPolicy = ListenerPolicy {
         hsts: None,
         plaintext: Some(Plaintext { answer: PlaintextAnswer::Refuse, exposed: settings::ExposedToken::Ignore }),
+        trust: ProxyTrust::NONE,
     };
 }

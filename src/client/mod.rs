@@ -7,9 +7,11 @@
 mod body;
 mod connection;
 mod fault;
+pub mod forwarded;
 pub mod framing;
 mod inbox;
 mod intake;
+pub mod proxy_protocol;
 mod pulse;
 
 pub use body::{BrokenOff, ClientBody};

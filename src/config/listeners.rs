@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::access;
 use super::document::Document;
 use super::names::Names;
 use super::reader::{Named, Table};
 use super::value::{Fault, Key};
+use crate::token::Networks;
 
 /// One address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +17,35 @@ pub struct Listener {
     pub name: String,
     /// The local address; port 0 takes any free one.
     pub address: SocketAddr,
+    /// The proxies that may say where a connection or request comes from.
+    pub trust: ProxyTrust,
     /// What the listener does.
     pub role: ListenerRole,
+}
+
+/// The proxies in front of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyTrust {
+    /// Their addresses; `None`: there are none.
+    pub proxies: Option<Networks>,
+    /// The headers in which they name the client.
+    pub family: ForwardedFamily,
+    /// Whether each connection begins with a PROXY header. Connections from other addresses are closed.
+    pub protocol: bool,
+}
+
+/// The headers in which proxies name the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardedFamily {
+    /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ProxyTrust {
+    /// No proxy is trusted.
+    pub const NONE: ProxyTrust = ProxyTrust { proxies: None, family: ForwardedFamily::XForwarded, protocol: false };
 }
 
 /// What a listener does.
@@ -119,6 +148,7 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
     let tls = tls(&chain, &protocols, &min_tls, &hsts, certificates);
     let plain = plain(&plaintext, address);
     let internal = internal(&services);
+    let trust = trust(table, is_internal);
     let fates = [("ignore", ExposedToken::Ignore), ("mark", ExposedToken::Mark), ("revoke", ExposedToken::Revoke)];
     let fate = exposed_token.choice(&fates, ExposedToken::Mark);
 
@@ -145,7 +175,36 @@ fn listener(name: &str, table: &Table<'_>, certificates: &Names) -> Option<Liste
             return None;
         }
     };
-    Some(Listener { name: name.to_owned(), address: address?, role })
+    Some(Listener { name: name.to_owned(), address: address?, trust, role })
+}
+
+fn trust(table: &Table<'_>, is_internal: bool) -> ProxyTrust {
+    let proxies = table.key("trusted_proxies").only_if(!is_internal);
+    let (family, protocol) = (table.key("forwarded_header"), table.key("proxy_protocol").only_if(!is_internal));
+    let family = family.only_if(proxies.is_set());
+    let trusted = access::networks(&proxies);
+    let families = [("x-forwarded-for", ForwardedFamily::XForwarded), ("forwarded", ForwardedFamily::Forwarded)];
+    let trust = ProxyTrust {
+        family: family.choice(&families, ForwardedFamily::XForwarded),
+        protocol: protocol.bool(false),
+        proxies: trusted,
+    };
+    if is_internal {
+        only_for("certificates` or `plaintext", &[&proxies, &family, &protocol]);
+    } else if trust.proxies.is_none() {
+        let mend = "add `trusted_proxies` with the addresses of the proxies, such as [\"10.0.0.0/8\"]";
+        let is_used = [(&family, family.is_set()), (&protocol, trust.protocol)];
+        is_used.iter().filter(|(_, is_used)| *is_used).for_each(|(key, _)| key.problem("no proxy is trusted", mend));
+    }
+    let is_everybody =
+        |networks: &Networks| [[0, 0, 0, 0], [255, 255, 255, 255]].iter().all(|ip| networks.contain(IpAddr::from(*ip)));
+    if trust.proxies.as_ref().is_some_and(is_everybody) {
+        proxies.warning(
+            "every client can choose the address that it seems to come from",
+            "list the addresses of the proxies only",
+        );
+    }
+    trust
 }
 
 fn only_for(role: &str, keys: &[&Key<'_>]) {

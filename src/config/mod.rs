@@ -3,8 +3,10 @@
 //! Data flows in one direction: text → tree with the line of every value (`document`) → tables. One function per table
 //! reads all its keys and applies the defaults (`reader`, `value`) → [`Settings`]. Only this module reads configuration text.
 
+mod access;
 mod admin;
 mod certificates;
+mod cors;
 mod defaults;
 mod django;
 mod django_columns;
@@ -24,6 +26,7 @@ mod names;
 mod nearest;
 mod patterns;
 pub mod problem;
+mod rates;
 mod reader;
 mod record;
 mod routes;
@@ -143,7 +146,7 @@ pub fn effective(file: &Path, environment: &Environment<'_>) -> Result<Effective
 /// The definition of all keys and tables.
 fn grammar() -> Grammar {
     // The file has one of each table whose name the operator chooses.
-    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[routes.a]\n[[tests]]\n";
+    let one_of_each = "[listeners.a]\n[certificates.a]\n[upstreams.a]\n[rates.a]\n[routes.a]\n[[tests]]\n";
     let environment = Environment { now: Timestamp::from_micros(0), variable: &|_| None };
     let source = Source::of(Path::new("gateway.toml"), one_of_each.to_owned());
     let (_, record, _, _) = interpret(&source, Document::new(&source, &environment).recorded());
@@ -172,10 +175,13 @@ fn read(root: &Table<'_>) -> Settings {
     let certificate_names = Names::of("certificates", "certificate", &certificates);
     let upstream_names = Names::of("upstreams", "upstream", &upstreams);
     let (identity, forwards_all) = identity::read(root);
-    let routes =
-        routes::read(root, &upstream_names, &defaults, &routes::RouteIdentity { identity: &identity, forwards_all });
-    let (login, hashing) = login::read(root, &routes, &defaults);
     let (memory, redis) = root.table("cache", |cache| (memory_cache::read(cache), shared_cache::read(cache)));
+    let rates = rates::read(root, redis.is_some());
+    let rate_names = Names::of("rates", "rate", &rates);
+    let names = routes::RouteNames { upstreams: &upstream_names, rates: &rate_names };
+    let route_identity = routes::RouteIdentity { identity: &identity, forwards_all };
+    let routes = routes::read(root, &names, &defaults, &route_identity);
+    let (login, hashing) = login::read(root, &routes, &defaults);
     let listeners = listeners::read(root, &certificate_names);
     let store = settings::Store { hashing, ..store::read(root) };
     let (grace, shutdown_delay) = lifecycle::read_shutdown(root);
@@ -195,6 +201,7 @@ fn read(root: &Table<'_>) -> Settings {
         identity,
         tests,
         upstreams,
+        rates: values(rates),
         spool: spool::read(root, &routes),
         routes,
         limits: limits::read(root, &mut timeouts.handshake),
@@ -210,6 +217,7 @@ fn read(root: &Table<'_>) -> Settings {
     check_django(root, &settings);
     certificate_names.warn_unused(root.document());
     upstream_names.warn_unused(root.document());
+    rate_names.warn_unused(root.document());
     settings
 }
 

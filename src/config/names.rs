@@ -1,7 +1,8 @@
-//! Names that one table defines and others refer to: certificates and upstreams.
+//! Names that one table defines and others refer to: certificates, upstreams and rates.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::document::Document;
 use super::nearest::nearest;
@@ -35,6 +36,11 @@ impl Names {
         })?;
         self.used.borrow_mut().insert(index);
         Some(index)
+    }
+
+    /// The name with this index.
+    pub(super) fn name(&self, index: usize) -> Option<Arc<str>> {
+        self.all.get(index).map(|(name, _)| name.as_str().into())
     }
 
     /// The indices of the names in a list.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::access::{self, Admission, Auth};
+use super::cors::{self, Cors};
 use super::defaults::{BOUNDS, RouteDefaults};
 use super::document::Document;
 use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
@@ -13,7 +15,7 @@ use super::patterns::{self, HostPattern, PathPattern};
 use super::reader::{Named, Table};
 use super::upstreams::HostHeader;
 use super::value::Fault;
-use crate::token::{AuthMethod, Scope, ScopeSet};
+use crate::token::{AuthMethod, ScopeSet};
 
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Route {
     pub token_parameter: bool,
     /// Scopes that the token must have. Only with [`Auth::Required`].
     pub scopes: ScopeSet,
+    /// Further rules about callers and requests.
+    pub admission: Admission,
     /// Which `Authorization` the upstream gets.
     pub forward_authorization: ForwardAuthorization,
     /// Headers with the meaning of an identity in other systems that clients may send here.
@@ -68,17 +72,10 @@ pub struct Route {
     pub response_body_timeout: Duration,
     /// Timeout of the whole exchange; `None`: no timeout.
     pub total_timeout: Option<Duration>,
-}
-
-/// Which callers may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
-    /// Only callers with valid credentials.
-    Required,
-    /// Requests without credentials are anonymous; invalid credentials are refused.
-    Optional,
-    /// All requests; credentials are not checked.
-    None,
+    /// Cross-origin rules; `None`: programs in browsers can use it from its own origin only.
+    pub cors: Option<Cors>,
+    /// Names of the rates that its requests count for, in the order of the file.
+    pub rates: Vec<Arc<str>>,
 }
 
 /// Which `Authorization` header is forwarded to the upstream.
@@ -115,6 +112,7 @@ impl Route {
             credentials: vec![AuthMethod::Token],
             token_parameter: false,
             scopes: ScopeSet::default(),
+            admission: Admission::default(),
             forward_authorization: ForwardAuthorization::default_for(Auth::Required),
             pass_headers: Vec::new(),
             strip_prefix: false,
@@ -130,6 +128,8 @@ impl Route {
             response_headers_timeout: BOUNDS.response_headers,
             response_body_timeout: BOUNDS.response_body,
             total_timeout: BOUNDS.total,
+            cors: None,
+            rates: Vec::new(),
         }
     }
 
@@ -170,14 +170,22 @@ pub(super) struct RouteIdentity<'a> {
     pub forwards_all: bool,
 }
 
+/// The names that routes refer to.
+pub(super) struct RouteNames<'a> {
+    /// Those of `[upstreams]`.
+    pub upstreams: &'a Names,
+    /// Those of `[rates]`.
+    pub rates: &'a Names,
+}
+
 /// `[routes]`
 pub(super) fn read(
     root: &Table<'_>,
-    upstreams: &Names,
+    names: &RouteNames<'_>,
     defaults: &RouteDefaults,
     route_identity: &RouteIdentity<'_>,
 ) -> Vec<Route> {
-    let named = root.named("routes", |name, table| route(name, table, upstreams, defaults, route_identity));
+    let named = root.named("routes", |name, table| route(name, table, names, defaults, route_identity));
     if named.is_empty() {
         let mend = "add [routes.NAME] with `path_prefix` and `upstream`".to_owned();
         root.document().warning(
@@ -194,15 +202,16 @@ pub(super) fn read(
 fn route(
     name: &str,
     table: &Table<'_>,
-    upstreams: &Names,
+    names: &RouteNames<'_>,
     defaults: &RouteDefaults,
     route_identity: &RouteIdentity<'_>,
 ) -> Option<Route> {
     let path = patterns::path(table);
     let host = table.key("host").parse(patterns::host).unwrap_or(HostPattern::Any);
     let methods = table.key("methods").parse_list(method);
-    let upstream = upstreams.find(&table.key("upstream").required("add `upstream = \"NAME\"`: one of [upstreams]"));
-    let (auth, scopes) = access(table);
+    let upstream =
+        names.upstreams.find(&table.key("upstream").required("add `upstream = \"NAME\"`: one of [upstreams]"));
+    let (auth, scopes, admission) = access::read(table);
     let credentials = credentials(table, auth);
     let streaming = table.key("streaming").bool(false);
     let bounds = table.table("timeouts", |timeouts| {
@@ -227,6 +236,7 @@ fn route(
     if buffers && bounds.body == u64::MAX {
         request_body.problem("`buffer` needs a limit of the body", "add `limits = { body = \"10MiB\" }`");
     }
+    let rates = names.rates.find_all(&table.key("rates"));
     let forwarding = match route_identity.forwards_all {
         true => ForwardAuthorization::Always,
         false => ForwardAuthorization::default_for(auth),
@@ -240,6 +250,7 @@ fn route(
         token_parameter: token_parameter(table, auth, &credentials),
         credentials,
         scopes,
+        admission,
         forward_authorization: forward_authorization(table, forwarding),
         pass_headers: table.key("pass_headers").parse_list(|text| passed(text, route_identity.identity)),
         strip_prefix: strips,
@@ -255,6 +266,8 @@ fn route(
         response_headers_timeout: bounds.response_headers,
         response_body_timeout: bounds.response_body,
         total_timeout: bounds.total,
+        cors: cors::read(table, method),
+        rates: rates.into_iter().filter_map(|rate| names.rates.name(rate)).collect(),
         // Last, so that all other keys have been read by now.
         path: path?,
     })
@@ -302,18 +315,6 @@ fn refuse_response_timeouts(timeouts: &Table<'_>) {
             );
         }
     }
-}
-
-fn access(table: &Table<'_>) -> (Auth, ScopeSet) {
-    let (auth, scopes) = (table.key("auth"), table.key("scopes"));
-    let ways = [("required", Auth::Required), ("optional", Auth::Optional), ("none", Auth::None)];
-    let way = auth.choice(&ways, Auth::Required);
-    if scopes.is_set() && way != Auth::Required {
-        scopes.problem("scopes need a required token", "use `auth = \"required\"`, or remove the scopes");
-    }
-    let grammar = "use 1 to 64 characters of a-z, 0-9, `.`, `_`, `-` and `:`";
-    let needed = scopes.parse_list(|text| Scope::parse(text).map_err(|_| Fault::new("is not a valid scope", grammar)));
-    (way, ScopeSet::new(needed))
 }
 
 fn credentials(table: &Table<'_>, auth: Auth) -> Vec<AuthMethod> {

@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::access::{Admission, Auth, MethodScopes};
 pub use super::admin::Admin;
+pub use super::cors::{Cors, CorsOrigins};
 pub use super::defaults::ConnectionTimeouts;
 pub use super::django::{Django, DjangoMode};
 pub use super::django_columns::{Columns, Flag, Ignored};
@@ -14,12 +16,15 @@ pub use super::file_tests::{BadSample, Expected, FileTest, SampleCaller, SampleR
 pub use super::identity::{IdentityFields, RESERVED_FIELDS, fold};
 pub use super::lifecycle::{Control, Reload};
 pub use super::limits::Limits;
-pub use super::listeners::{ExposedToken, Listener, ListenerRole, PlainListener, Plaintext, TlsListener};
+pub use super::listeners::{
+    ExposedToken, ForwardedFamily, Listener, ListenerRole, PlainListener, Plaintext, ProxyTrust, TlsListener,
+};
 pub use super::log::{AccessTarget, Log, Redacted};
 pub use super::login::{Browser, Hashing, Login};
 pub use super::memory_cache::MemoryCache;
 pub use super::patterns::{HostPattern, PathPattern};
-pub use super::routes::{Auth, ForwardAuthorization, Route};
+pub use super::rates::{RateBackend, RateFact, RateKey, RateRule};
+pub use super::routes::{ForwardAuthorization, Route};
 pub use super::shared_cache::{BadRedisUrl, RedisCache, RedisHost, RedisPassword, RedisServers, RedisTls};
 pub use super::spool::Spool;
 pub use super::store::{OnOutage, Store, StoreUrl};
@@ -59,6 +64,8 @@ pub struct Settings {
     pub identity: IdentityFields,
     /// Groups of endpoints.
     pub upstreams: Vec<Upstream>,
+    /// How often requests may come.
+    pub rates: Vec<RateRule>,
     /// Which requests go to which upstream.
     pub routes: Vec<Route>,
     /// Where request bodies are buffered.

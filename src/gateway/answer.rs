@@ -1,11 +1,15 @@
 //! The request function: carries out a [`Decision`].
 
+use std::sync::Arc;
+
 use http::header::ALLOW;
-use http::{HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::decision::{Decision, Forwarding};
 use super::{Body, Exchange, Gateway, Refusal, outgoing, reply};
+use crate::auth::Permit;
 use crate::client::ClientBody;
+use crate::rates::{Exceeded, Facts};
 use crate::telemetry::Outcome;
 
 /// The methods of routes that list none.
@@ -21,6 +25,7 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let forwarding = match self.decide(&head, body.declared_length(), exchange).await? {
             Decision::DescribeServer => return Ok(describe_server(exchange)),
+            Decision::Permit(permission) => return Ok(permit(permission, exchange)),
             Decision::LogIn(login) => return Box::pin(self.log_in(login, &head, body, exchange)).await,
             Decision::Show(endpoint, page, target) => {
                 return Box::pin(self.show(endpoint, page, &head, body, &target, exchange)).await;
@@ -28,6 +33,7 @@ impl Gateway {
             Decision::Forward(forwarding) => forwarding,
         };
         let Forwarding { upstream, permit, below, handshake } = forwarding;
+        self.count(&permit, exchange).await?; // 429
         let body = outgoing::body(body, permit.route());
         let body = match permit.route().settings.buffer_request {
             true => Box::pin(outgoing::gather(body, &self.generation.spool, exchange)).await?, // 400 · 408 · 413 · 503
@@ -37,6 +43,33 @@ impl Gateway {
         exchange.holds(upstream.share.enter(exchange.sender()).await?); // 429
         self.forward(request, &upstream.pools, &permit, handshake, exchange).await // 502 · 503 · 504
     }
+}
+
+impl Gateway {
+    /// Counts a request for the rates of its route.
+    async fn count(&self, permit: &Permit<'_>, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let route = permit.route();
+        let Some(rates) = self.generation.rates.of_route(route.index) else { return Ok(()) };
+        let caller = permit.caller().map(Arc::as_ref);
+        let facts = Facts { route: &route.settings.name, caller, client: exchange.sender() };
+        let counted = rates.admit(&facts, self.worker.clock.now()).await;
+        let (fields, refused) = match counted {
+            Ok(fields) => (fields, Ok(())),
+            Err(Exceeded { wait, fields }) => (fields, Err(Refusal::Throttled(wait))),
+        };
+        exchange.counts(fields);
+        refused
+    }
+}
+
+/// The response to a preflight, which needs no token.
+fn permit(permission: HeaderMap, exchange: &mut Exchange) -> Response<Body> {
+    exchange.ends(Outcome::Answered, StatusCode::NO_CONTENT);
+    let mut response = reply::text(StatusCode::NO_CONTENT, String::new(), exchange).map(|_| Body::empty());
+    for (name, value) in &permission {
+        response.headers_mut().append(name, value.clone());
+    }
+    response
 }
 
 /// The response to `OPTIONS *`, which belongs to no route and needs no token.

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Uri, request};
 use super::handle::UpstreamHandle;
 use super::pages::Page;
 use super::websocket::{self, WebSocketHandshake};
-use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, outgoing, traces};
+use super::{Exchange, Gateway, LoginEndpoint, PagesEndpoint, Refusal, cors, outgoing, sign_in, traces};
 use crate::auth::{Accepted, Asked, AuthFailure, CsrfFault, KeyForm, Permit, csrf};
 use crate::client::framing;
 use crate::config::settings::Auth;
@@ -30,6 +30,8 @@ pub(super) enum Decision<'g, 'r> {
     LogIn(&'g LoginEndpoint),
     /// It is for a page of the gateway. Boxed, so that other requests do not move its target.
     Show(&'g PagesEndpoint, Page, Box<Target<'r>>),
+    /// It is a preflight: these headers tell the browser what a program may send.
+    Permit(HeaderMap),
     /// It is forwarded.
     Forward(Forwarding<'g>),
 }
@@ -59,17 +61,23 @@ impl Gateway {
     ) -> Result<Decision<'g, 'r>, Refusal> {
         self.admit(head, exchange.client())?; // 400 · 403 · 308
         framing::check(head, self.generation.limits.header_count)?; // 400 · 417 · 431
+        exchange.bad_forwarded().map_or(Ok(()), |bad| Err(Refusal::Forwarded(bad)))?; // 400
         if Target::is_server_wide(head, exchange.peer())? {
             return Ok(Decision::DescribeServer);
         }
         let target = Target::read(head, self.generation.limits.uri_bytes, exchange.peer())?; // 400 · 421
         if let Some(login) = self.login_at(&target)? {
-            exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?);
+            exchange.matched(self.login.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::LogIn(login));
         }
         if let Some((endpoint, page)) = self.page_at(&target)? {
-            exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?);
+            exchange.matched(self.pages.as_ref().ok_or(Refusal::Internal)?, &head.headers);
             return Ok(Decision::Show(endpoint, page, Box::new(target)));
+        }
+        if let Some(asked) = cors::preflight(head)
+            && let Some(fields) = self.permission(&target, &asked, &head.headers, exchange)
+        {
+            return Ok(Decision::Permit(fields));
         }
         let from = exchange.peer().address.ip();
         let route = match self.generation.routes.find(&target) {
@@ -78,11 +86,14 @@ impl Gateway {
         };
         let handle = self.handle(route).ok_or(Refusal::Internal)?;
         let upstream = handle.upstream.as_ref().ok_or(Refusal::Internal)?;
-        exchange.matched(handle);
+        exchange.matched(handle, &head.headers);
         let cut = route.settings.strip_prefix;
         let below = cut.then(|| outgoing::below_prefix(&target, &route.settings.path)).transpose()?; // 400
         let caller = self.authenticate(route.settings.auth, accepted(route), &head.headers, from);
-        let caller = traces::looking_up(exchange.trace(), caller).await?; // 401 · 429 · 503
+        let caller = match traces::looking_up(exchange.trace(), caller).await {
+            Ok(caller) => caller,
+            Err(failure) => return Err(self.unauthenticated(failure, head, &target, exchange)), // 302 · 401 · 429 · 503
+        };
         exchange.identified(caller.as_ref(), &head.headers);
         if caller.as_ref().is_some_and(|caller| caller.method() == AuthMethod::Session) {
             check_csrf(head, &target, exchange.peer().secure)?; // 403
@@ -90,12 +101,45 @@ impl Gateway {
         let reads = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         // A tunnel carries messages in both directions, so opening one is not a read-only request.
         let reads = reads && !(route.settings.streaming && websocket::is_asked_for(head));
-        let permit = Permit::grant(route, caller, Asked { reads, from })?; // 403
+        let permit = Permit::grant(route, caller, Asked { method: &head.method, reads, from })?; // 403
         if length.is_some_and(|length| length > route.settings.body_limit) {
             return Err(BodyFault::TooLarge.into()); // 413
         }
         let handshake = if route.settings.streaming { WebSocketHandshake::read(head, exchange.client()) } else { None };
         Ok(Decision::Forward(Forwarding { upstream, permit, below, handshake }))
+    }
+
+    /// The answer to a preflight for a request with the method `asked`; `None`: the route does not admit it, so it is
+    /// authenticated like any other request.
+    fn permission(
+        &self,
+        target: &Target<'_>,
+        asked: &Method,
+        fields: &HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Option<HeaderMap> {
+        let handle = self.handle(self.generation.routes.find_for(target, asked).ok()?)?;
+        let permission = handle.cors.as_ref()?.answer(fields, asked)?;
+        exchange.matched(handle, fields);
+        Some(permission)
+    }
+
+    /// Refuses a request without valid credentials. A browser that opens a page of a route for sessions is sent to the
+    /// login instead.
+    fn unauthenticated(
+        &self,
+        failure: AuthFailure,
+        head: &request::Parts,
+        target: &Target<'_>,
+        exchange: &Exchange,
+    ) -> Refusal {
+        let login = self.generation.pages.as_ref().filter(|_| exchange.prefers_sessions());
+        match login {
+            Some(login) if failure.is_about_credentials() && sign_in::is_navigation(head) => {
+                Refusal::SignIn(sign_in::location(&login.login_path(), target))
+            }
+            _ => failure.into(),
+        }
     }
 
     /// Establishes the caller.

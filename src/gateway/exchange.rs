@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, request};
 use tokio::time::Instant;
 
 use super::handle::RouteHandle;
 use super::tunnel::FarEnd;
-use super::{Gateway, shares};
+use super::{Gateway, cors, shares};
 use crate::auth::cookies;
 use crate::client::ClientConnection;
+use crate::client::forwarded::{self, BadForwarded, Origin};
 use crate::http1::BadAnswer;
 use crate::identity::Identity;
 use crate::limits::Client;
+use crate::rates::RateFields;
 use crate::route::Peer;
 use crate::telemetry::{Entry, Outcome, Trace};
 use crate::token::AuthMethod;
@@ -29,6 +31,10 @@ use crate::upstream::RequestBody;
 pub struct Exchange {
     gateway: Rc<Gateway>,
     client: Rc<ClientConnection>,
+    /// Where the request came from, if a trusted proxy forwards it.
+    forwarded: Option<Box<Peer>>,
+    /// A header of a trusted proxy that cannot be read.
+    bad_forwarded: Option<BadForwarded>,
     id: HeaderValue,
     started: Instant,
     method: Method,
@@ -51,6 +57,10 @@ pub struct Exchange {
     bytes_out: u64,
     /// The client's share of the upstream's connections that it uses.
     share: Option<shares::ShareGuard>,
+    /// What the response tells a browser about the origin of the request.
+    cors: Option<cors::Said>,
+    /// The headers that describe the rates of the route.
+    rates: RateFields,
     /// The tunnel that the response opens.
     far_end: Option<Box<FarEnd>>,
     /// Its spans, if it is recorded.
@@ -59,12 +69,32 @@ pub struct Exchange {
 
 impl Exchange {
     /// Creates the exchange. Boxed, because it is moved several times, from the request's future to the response body.
-    pub(super) fn open(gateway: &Rc<Gateway>, client: &Rc<ClientConnection>, head: &request::Parts) -> Box<Exchange> {
+    ///
+    /// If a trusted proxy forwards the host that the client asked for, the head gets it.
+    pub(super) fn open(
+        gateway: &Rc<Gateway>,
+        client: &Rc<ClientConnection>,
+        head: &mut request::Parts,
+    ) -> Box<Exchange> {
         client.pulse.begin();
         let started = Instant::now();
+        let trust = &gateway.generation.policy(client).trust;
+        let (forwarded, bad_forwarded) = match forwarded::read(trust, &client.peer, &head.headers) {
+            Ok(None) => (None, None),
+            Ok(Some(Origin { peer, host })) => {
+                if let Some(host) = host {
+                    head.headers.insert(HOST, host);
+                    head.uri = without_authority(&head.uri);
+                }
+                (Some(Box::new(peer)), None)
+            }
+            Err(bad) => (None, Some(bad)),
+        };
         Box::new(Exchange {
             gateway: Rc::clone(gateway),
             client: Rc::clone(client),
+            forwarded,
+            bad_forwarded,
             id: gateway.worker.ids.next(),
             started,
             method: head.method.clone(),
@@ -81,6 +111,8 @@ impl Exchange {
             upstream: None,
             bytes_out: 0,
             share: None,
+            cors: None,
+            rates: RateFields::default(),
             far_end: None,
             trace: gateway.worker.tracer.begin(&head.headers, started),
         })
@@ -96,14 +128,19 @@ impl Exchange {
         self.started
     }
 
-    /// The sender.
+    /// The sender: the client that a trusted proxy names, else the other end of the connection.
     pub fn peer(&self) -> &Peer {
-        &self.client.peer
+        self.forwarded.as_deref().unwrap_or(&self.client.peer)
+    }
+
+    /// The header of a trusted proxy that cannot be read.
+    pub(super) fn bad_forwarded(&self) -> Option<BadForwarded> {
+        self.bad_forwarded
     }
 
     /// The sender, as limits count it.
     pub(super) fn sender(&self) -> Client {
-        Client::of(self.client.peer.address.ip())
+        Client::of(self.peer().address.ip())
     }
 
     pub(super) fn client(&self) -> &ClientConnection {
@@ -127,8 +164,9 @@ impl Exchange {
         self.trace.as_ref()
     }
 
-    /// Sets the route of the request.
-    pub(super) fn matched(&mut self, route: &Rc<RouteHandle>) {
+    /// Sets the route of the request, whose headers are `fields`.
+    pub(super) fn matched(&mut self, route: &Rc<RouteHandle>, fields: &HeaderMap) {
+        self.cors = route.cors.as_ref().map(|cors| cors.say(fields));
         self.route = Some(Rc::clone(route));
     }
 
@@ -226,6 +264,19 @@ impl Exchange {
         self.share = Some(place);
     }
 
+    /// Records what the rates of the route have left.
+    pub(super) fn counts(&mut self, rates: RateFields) {
+        self.rates = rates;
+    }
+
+    /// Adds the headers that every response of the route has.
+    pub(super) fn describes_route(&self, fields: &mut HeaderMap) {
+        self.rates.add_to(fields);
+        if let Some(cors) = &self.cors {
+            cors.add_to(fields);
+        }
+    }
+
     /// Sets the tunnel that the response opens.
     pub(super) fn switches(&mut self, far_end: FarEnd) {
         if let Some(route) = &self.route {
@@ -255,6 +306,13 @@ impl Exchange {
     }
 }
 
+/// The target without its host, which a trusted proxy has replaced.
+fn without_authority(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    // `*` and a path are valid targets.
+    path.parse().unwrap_or_default()
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.leave_callers();
@@ -273,7 +331,7 @@ impl Drop for Exchange {
         let entry = Entry {
             time: worker.clock.now(),
             request_id: self.id.to_str().unwrap_or_default(),
-            peer: self.client.peer.address,
+            peer: self.peer().address,
             version: Some(self.version),
             method: self.method.as_str(),
             path: self.uri.path(),

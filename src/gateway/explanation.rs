@@ -108,15 +108,15 @@ impl Gateway {
     pub async fn explain(
         self: &Rc<Self>,
         client: &Rc<ClientConnection>,
-        head: Box<request::Parts>,
+        mut head: Box<request::Parts>,
         length: Option<u64>,
     ) -> Explanation {
-        let mut exchange = Exchange::open(self, client, &head);
+        let mut exchange = Exchange::open(self, client, &mut head);
         let decision = self.decide(&head, length, &mut exchange).await;
         let route = exchange.route_name().map(Arc::clone);
         let routes = self.generation.routes.routes();
         let configured = route.as_ref().and_then(|name| routes.iter().find(|route| route.settings.name == *name));
-        let target = Target::read(&head, self.generation.limits.uri_bytes, &client.peer);
+        let target = Target::read(&head, self.generation.limits.uri_bytes, exchange.peer());
         let target = target.ok().filter(|_| head.extensions.get::<HeadFault>().is_none());
         let candidates = target.as_ref().map(|target| self.candidates(target, route.is_some() && configured.is_none()));
         let candidates = candidates.unwrap_or_default();
@@ -128,13 +128,13 @@ impl Gateway {
         let caller = match configured {
             None => None,
             Some(route) => {
-                let from = client.peer.address.ip();
+                let from = exchange.peer().address.ip();
                 Some(self.authenticate(route.settings.auth, accepted(route), &head.headers, from).await)
             }
         };
         let forwarding = match decision {
             Ok(Decision::Forward(forwarding)) => Ok(Some(forwarding)),
-            Ok(Decision::LogIn(_) | Decision::Show(..) | Decision::DescribeServer) => Ok(None),
+            Ok(Decision::LogIn(_) | Decision::Show(..) | Decision::DescribeServer | Decision::Permit(_)) => Ok(None),
             Err(refusal) => Err(refusal),
         };
         let end = match forwarding {

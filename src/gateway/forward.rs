@@ -115,6 +115,7 @@ fn finish(answer: Response<()>, exchange: &Exchange) -> response::Parts {
         cookies::remove_set_session(&mut head.headers);
     }
     head.headers.insert(X_REQUEST_ID, exchange.id().clone());
+    exchange.describes_route(&mut head.headers);
     head
 }
 

@@ -18,6 +18,7 @@ use crate::cache::ExposedTokens;
 use crate::client::{ClientConnection, ListenerPolicy};
 use crate::clock::Clock;
 use crate::config::settings::{self, Browser, ConnectionTimeouts, Limits, Login};
+use crate::rates::Rates;
 use crate::route::{Route, RouteTable, ServerNames};
 use crate::telemetry::{AccessLog, Recorder, RequestIds, Tracer};
 use crate::upstream::{ClientTls, EndpointSpec, EndpointTally, Spool};
@@ -30,6 +31,8 @@ pub struct Generation {
     pub listeners: Vec<ServedListener>,
     /// Finds the route of a request.
     pub routes: RouteTable,
+    /// How often requests may come.
+    pub rates: Rates,
     /// Which headers are removed from requests and added to them.
     pub fields: FieldPolicy,
     /// How credentials are read.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::cors::CorsFields;
 use super::generation::UpstreamSpec;
 use super::{Gateway, Share};
 use crate::client::Pulse;
@@ -29,6 +30,8 @@ pub struct RouteHandle {
     pub upstream: Option<Rc<UpstreamHandle>>,
     /// Whether it checks for a session before a token.
     pub prefers_sessions: bool,
+    /// Its cross-origin rules.
+    pub(super) cors: Option<CorsFields>,
     tunnels: Rc<Tunnels>,
 }
 
@@ -63,6 +66,7 @@ impl RouteHandle {
             counters: recorder.route(&route.name),
             upstream,
             prefers_sessions: route.credentials.first() == Some(&AuthMethod::Session),
+            cors: CorsFields::of(route),
             tunnels: tunnels.map(Rc::clone).unwrap_or_default(),
         })
     }
@@ -71,7 +75,8 @@ impl RouteHandle {
     pub(super) fn of_gateway(name: &str, recorder: &Recorder) -> Rc<RouteHandle> {
         let name: Arc<str> = name.into();
         let counters = recorder.route(&name);
-        Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, tunnels: Rc::default() })
+        let tunnels = Rc::default();
+        Rc::new(RouteHandle { name, counters, upstream: None, prefers_sessions: false, cors: None, tunnels })
     }
 
     /// Adds a tunnel by its client connection.

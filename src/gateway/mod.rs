@@ -9,6 +9,7 @@ mod admit;
 mod answer;
 mod body;
 mod callers;
+mod cors;
 mod date;
 mod decision;
 mod exchange;
@@ -24,6 +25,7 @@ mod pages;
 mod refusal;
 mod reply;
 mod shares;
+mod sign_in;
 mod timer;
 mod traces;
 mod tunnel;
@@ -71,10 +73,10 @@ impl Gateway {
         self: Rc<Self>,
         client: &Rc<ClientConnection>,
         opened: &Rc<Cell<Option<Tunnel>>>,
-        head: Box<request::Parts>,
+        mut head: Box<request::Parts>,
         body: ClientBody,
     ) -> impl Future<Output = Result<Response<Body>, Unanswered>> + use<> {
-        let mut exchange = Exchange::open(&self, client, &head);
+        let mut exchange = Exchange::open(&self, client, &mut head);
         // The bytes after it are not read as a request, so it is the last one of its connection.
         let is_last = client.held.get() && websocket::is_asked_for(&head);
         let has_body = !http_body::Body::is_end_stream(&body);

@@ -13,6 +13,7 @@ use super::fields::BadField;
 use super::{Body, Exchange, reply};
 use crate::auth::{AuthFailure, BadCredentials, CsrfFault, NotPermitted};
 use crate::client::HeadFault;
+use crate::client::forwarded::BadForwarded;
 use crate::identity::Denied;
 use crate::limits::Full;
 use crate::route::{BadTarget, NoRoute};
@@ -26,6 +27,8 @@ pub enum Refusal {
     Head(HeadFault),
     /// Two servers could read the target differently.
     Target(BadTarget),
+    /// A trusted proxy says where the request came from in a header that cannot be read.
+    Forwarded(BadForwarded),
     /// No route matches the request.
     NoRoute(NoRoute),
     /// The caller is not authenticated.
@@ -48,6 +51,8 @@ pub enum Refusal {
     Plaintext,
     /// The request was sent unencrypted to a TLS port.
     NotTls,
+    /// A browser without a valid session is sent to this login page.
+    SignIn(String),
     /// The request was sent unencrypted and is redirected to this URL.
     Redirect(String),
     /// The caller's token ended during the exchange. The only refusal without a response: a response would claim that
@@ -83,6 +88,7 @@ impl Refusal {
                 };
                 (fault.status(), outcome, sentence(fault))
             }
+            Refusal::Forwarded(bad) => (S::BAD_REQUEST, Outcome::Forwarding, sentence(bad)),
             Refusal::NoRoute(NoRoute::NotFound) => (S::NOT_FOUND, Outcome::NoRoute, "Not found.".into()),
             Refusal::NoRoute(NoRoute::Method { .. }) => {
                 (S::METHOD_NOT_ALLOWED, Outcome::Method, format!("Method \"{method}\" not allowed.").into())
@@ -94,8 +100,13 @@ impl Refusal {
             Refusal::NotPermitted(NotPermitted::MissingScope(scope)) => {
                 (S::FORBIDDEN, Outcome::Scope, format!("This token lacks the scope {scope}.").into())
             }
-            Refusal::NotPermitted(NotPermitted::ReadOnly | NotPermitted::Network) => {
-                (S::FORBIDDEN, Outcome::Restricted, "You do not have permission to perform this action.".into())
+            Refusal::NotPermitted(denied) => {
+                let outcome = match denied {
+                    NotPermitted::Group => Outcome::Group,
+                    NotPermitted::Address => Outcome::Address,
+                    _ => Outcome::Restricted,
+                };
+                (S::FORBIDDEN, outcome, "You do not have permission to perform this action.".into())
             }
             Refusal::Field(fault) => (S::BAD_REQUEST, Outcome::BadFraming, sentence(fault)),
             Refusal::Body(BodyFault::TooLarge) => {
@@ -141,6 +152,7 @@ impl Refusal {
                 Outcome::PlaintextRefused,
                 "This port accepts HTTPS only, but the request was sent without TLS.".into(),
             ),
+            Refusal::SignIn(_) => (S::FOUND, Outcome::SentToLogin, "Please sign in.".into()),
             Refusal::Redirect(_) => (S::PERMANENT_REDIRECT, Outcome::PlaintextRedirected, "HTTPS is required.".into()),
             Refusal::TokenEnded => (S::UNAUTHORIZED, Outcome::TokenEnded, "Invalid token.".into()),
             Refusal::Origin(fault) => origin_row(fault),
@@ -187,7 +199,7 @@ impl Refusal {
             Refusal::NoRoute(NoRoute::Method { allow }) => {
                 fields.insert(ALLOW, allow.clone());
             }
-            Refusal::Redirect(to) => {
+            Refusal::Redirect(to) | Refusal::SignIn(to) => {
                 if let Ok(to) = HeaderValue::try_from(to.as_str()) {
                     fields.insert(LOCATION, to);
                 }

@@ -27,6 +27,7 @@ pub(super) fn text(status: StatusCode, text: String, exchange: &Exchange) -> Res
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     fields.insert(X_REQUEST_ID, exchange.id().clone());
+    exchange.describes_route(fields);
     if let Some(hsts) = exchange.hsts() {
         fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

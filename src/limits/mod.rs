@@ -1,6 +1,6 @@
 //! Limits: how often something may happen, and how much one client may use at once.
 //!
-//! [`Throttle`] is the keyed rate limiter. A [`Budget`] limits what all clients use together. A [`Room`] limits places
+//! [`Throttle`] is the keyed rate limiter, and [`Leases`] its form for several processes. A [`Budget`] limits what all clients use together. A [`Room`] limits places
 //! and evicts provisional ones for new clients. [`Turns`] queues work per client. [`TurnedAway`] counts what limits
 //! refuse. [`LogLimiter`] limits log lines. [`Client`] defines one client. The module that uses a limit decides how it
 //! refuses.
@@ -8,16 +8,19 @@
 mod budget;
 mod client;
 mod room;
+mod leases;
 mod log_limiter;
+mod slots;
 mod throttle;
 mod turned_away;
 mod turns;
 
 pub use budget::{Budget, Full, Hold};
 pub use client::Client;
+pub use leases::{Granted, Leases, Question, Step};
 pub use log_limiter::LogLimiter;
 pub use room::{Bounds, Place, Room};
-pub use throttle::Throttle;
+pub use throttle::{Left, Pace, Throttle};
 pub use turned_away::{Limit, TurnedAway};
 pub use turns::{Turn, Turns, Waiting};
 

@@ -17,8 +17,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::http1::Http1;
-use super::http2;
 use super::tcp::Tcp;
+use super::{http2, proxied};
+use crate::client::proxy_protocol::Endpoints;
 use crate::client::{ClientConnection, Ending, ListenerPolicy, OpenConnections, Pulse};
 use crate::config::settings::Limits;
 use crate::gateway::{Current, Generation, ListenerTls};
@@ -94,12 +95,24 @@ impl Accept {
         &self,
         terms: Terms,
         recorder: &Recorder,
-        (stream, address): (TcpStream, SocketAddr),
+        (mut stream, mut address): (TcpStream, SocketAddr),
         mut place: Place,
         pulse: Rc<Pulse>,
     ) {
         // Fails only if the connection has ended.
-        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        let (Ok(()), Ok(mut local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        if terms.policy.trust.protocol {
+            let introduced = proxied::introduce(&mut stream, &terms.policy.trust, address);
+            let introduced = timeout_at(Instant::now() + terms.handshake, introduced);
+            let Some(Ok(Ok(introduced))) = Box::pin(unless_evicted(&mut place, introduced)).await else {
+                return recorder.handshake_failed();
+            };
+            if let Some(Endpoints { source, destination }) = introduced {
+                // From here on, the connection counts for the client, and not for the proxy.
+                let Some(of_client) = self.connections.enter(Client::of(source.ip())) else { return };
+                (place, address, local) = (of_client, source, destination);
+            }
+        }
         // Each stage is boxed, so that an idle connection uses only the memory of its current stage.
         if terms.tls.is_none() {
             if unless_evicted(&mut place, first_byte_or_end(&stream, &pulse)).await.is_none() || !place.confirm() {

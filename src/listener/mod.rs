@@ -12,6 +12,7 @@ pub mod hpack;
 mod http1;
 mod http2;
 mod linger;
+mod proxied;
 pub mod sample;
 mod serve;
 pub mod socket;

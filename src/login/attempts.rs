@@ -84,7 +84,7 @@ impl Attempts {
         let now = self.clock.now();
         let mut under_way = self.under_way();
         for (taken, key) in keys.iter().enumerate() {
-            let took = self.throttle(key).map_or(Ok(()), |throttle| throttle.take(key, now));
+            let took = self.throttle(key).map_or(Ok(()), |throttle| throttle.take(key, now).map(drop));
             if let Err(wait) = took {
                 keys.iter().take(taken).for_each(|key| self.give_back(key));
                 return Err((wait, under_way.contains_key(key)));

@@ -15,5 +15,5 @@ pub mod target;
 
 pub use peer::Peer;
 pub use server_names::ServerNames;
-pub use table::{NoRoute, Route, RouteTable};
+pub use table::{NoRoute, Route, RouteTable, STANDARD_METHODS};
 pub use target::{BadTarget, Target};

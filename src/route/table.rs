@@ -86,7 +86,15 @@ impl RouteTable {
     /// # Errors
     /// [`NoRoute`] tells why no route matches.
     pub fn find(&self, target: &Target<'_>) -> Result<&Route, NoRoute> {
-        let found = self.look_up(target.host(), target.decoded_path(), target.method());
+        self.find_for(target, target.method())
+    }
+
+    /// The route for a target if its method were another one.
+    ///
+    /// # Errors
+    /// As [`RouteTable::find`].
+    pub fn find_for(&self, target: &Target<'_>, method: &Method) -> Result<&Route, NoRoute> {
+        let found = self.look_up(target.host(), target.decoded_path(), method);
         let lets = |pass: fn(&settings::Route) -> bool| found.as_ref().is_ok_and(|route| pass(&route.settings));
         if target.has_encoded_slash() && !lets(|route| route.encoded_slashes) {
             return Err(NoRoute::EncodedSlash);
@@ -100,7 +108,7 @@ impl RouteTable {
         }
         // Upstreams read such a path differently, so the same route must match all readings.
         for path in target.other_readings() {
-            match self.look_up(target.host(), path, target.method()) {
+            match self.look_up(target.host(), path, method) {
                 Ok(other) if other.index == route.index => (),
                 _ => return Err(NoRoute::TwoReadings),
             }

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::metrics::{BUCKETS, Histogram, Outcome, StatusClass};
-use super::process_counters::ProcessCounters;
+use super::process_counters::{ProcessCounters, RateCounters};
 use super::recorder::{Recorder, RouteCounters};
 
 /// The media type of the output of [`prometheus`].
@@ -69,8 +70,29 @@ fn write_page(page: &mut String, recorders: &[Arc<Recorder>], counters: &Process
     for (limit, count) in counters.turned_away.counts() {
         writeln!(page, "tokengate_turned_away_total{{limit=\"{limit}\"}} {count}")?;
     }
+    write_rates(page, counters)?;
     write_certificates(page, counters)?;
     write_process(page, recorders)
+}
+
+fn write_rates(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
+    type Read = fn(&RateCounters) -> u64;
+    let rates = counters.rates();
+    let numbers: [(&str, &str, Read); 4] = [
+        ("tokengate_rate_refused_total", "Requests refused by a rate.", |rate| rate.refused.get()),
+        ("tokengate_rate_lookups_total", "Questions to Redis about a rate.", |rate| rate.lookups.get()),
+        ("tokengate_rate_alone_total", "Questions about a rate that Redis did not answer.", |rate| rate.alone.get()),
+        ("tokengate_rate_forgotten_total", "Keys that a rate forgot too early because it had no room.", |rate| {
+            rate.forgotten.load(Ordering::Relaxed)
+        }),
+    ];
+    for (name, help, read) in numbers {
+        family(page, name, "counter", help)?;
+        for (rate, counters) in &rates {
+            writeln!(page, "{name}{{rate=\"{}\"}} {}", Label(rate), read(counters))?;
+        }
+    }
+    Ok(())
 }
 
 fn write_certificates(page: &mut String, counters: &ProcessCounters) -> fmt::Result {
@@ -235,6 +257,7 @@ mod tests {
         first.log_lines_dropped(7);
         let counters = ProcessCounters::default();
         counters.store_questions.add(3);
+        counters.rate("per-token").refused.add(2);
         let certificate = CertificateGauge { name: "main".to_owned(), not_after: 1_800_000_000, is_current: true };
         *counters.certificates.lock().unwrap() = vec![certificate];
         prometheus(&workers, &counters)

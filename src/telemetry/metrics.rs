@@ -42,6 +42,8 @@ outcomes! {
     LoginInvalid = "login_invalid",
     /// The route needs credentials and the request has none.
     NoCredentials = "no_credentials",
+    /// A browser without a valid session was sent to the login page.
+    SentToLogin = "sent_to_login",
     /// The `Authorization` header is not valid credentials.
     MalformedCredentials = "malformed_credentials",
     /// The store does not know the token.
@@ -58,8 +60,14 @@ outcomes! {
     Csrf = "csrf",
     /// The token lacks a scope of the route.
     Scope = "scope",
+    /// The user is in none of the groups of the route.
+    Group = "group",
+    /// The route does not admit the address of the client.
+    Address = "address",
     /// The token is read-only, or is not allowed from this address.
     Restricted = "restricted",
+    /// A trusted proxy says where the request came from in a header that cannot be read.
+    Forwarding = "forwarding",
     /// Two servers could read the target differently.
     TargetAmbiguous = "target_ambiguous",
     /// The host does not belong to this connection (421).

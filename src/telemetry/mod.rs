@@ -29,7 +29,7 @@ pub use log::causes;
 pub use log_sink::{Destination, LogSink};
 pub use metrics::{Outcome, StatusClass};
 pub use outage::{Ended, Outage};
-pub use process_counters::{CertificateGauge, ProcessCounters};
+pub use process_counters::{CertificateGauge, ProcessCounters, RateCounters};
 pub use recorder::{Recorder, RouteCounters};
 pub use request_id::RequestIds;
 pub use trace::{Facts, FinishedTrace, Trace, TraceRules, TraceSwitch, Tracer};

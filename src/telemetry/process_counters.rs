@@ -1,7 +1,8 @@
 //! Process-wide counters: store lookups, the state of the change log, the spool.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::TurnedAway;
 
@@ -13,6 +14,7 @@ macro_rules! counts { ($($(#[doc = $help:literal])* $name:ident: $kind:literal $
         pub turned_away: Arc<TurnedAway>,
         /// The certificates in use.
         pub certificates: Mutex<Vec<CertificateGauge>>,
+        rates: Mutex<BTreeMap<String, Arc<RateCounters>>>,
         $($(#[doc = $help])* pub $name: Count,)+
     }
 
@@ -71,6 +73,37 @@ counts! {
     spooled: "gauge" "tokengate_spooled_bytes",
     /// Traces of requests that were dropped: the collector is away or too slow.
     traces_dropped: "counter" "tokengate_traces_dropped_total",
+}
+
+/// The counters of one rate.
+#[derive(Debug, Default)]
+pub struct RateCounters {
+    /// Requests that it refused.
+    pub refused: Count,
+    /// Questions to Redis.
+    pub lookups: Count,
+    /// Questions that Redis did not answer, so this gateway counted its share.
+    pub alone: Count,
+    /// Keys that were evicted before they had recovered.
+    pub forgotten: Arc<AtomicU64>,
+}
+
+impl ProcessCounters {
+    /// The counters of the rate with this name, which go on from one configuration to the next.
+    pub fn rate(&self, name: &str) -> Arc<RateCounters> {
+        Arc::clone(self.rates.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default())
+    }
+
+    /// Drops the counters of other rates than these.
+    pub fn keep_rates(&self, is_kept: impl Fn(&str) -> bool) {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_kept(name));
+    }
+
+    /// The name and the counters of each rate.
+    pub(super) fn rates(&self) -> Vec<(String, Arc<RateCounters>)> {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.iter().map(|(name, counters)| (name.clone(), Arc::clone(counters))).collect()
+    }
 }
 
 /// A certificate in use.

@@ -74,6 +74,7 @@ impl Site {
                 ..IdentityFields::default()
             },
             upstreams: vec![upstream(endpoints)],
+            rates: Vec::new(),
             routes: vec![
                 route("api", "/api/", Auth::Required),
                 route("public", "/public/", Auth::None),
@@ -315,7 +316,8 @@ impl Write for Captured {
 }
 
 pub fn listener(name: &str, role: ListenerRole) -> Listener {
-    Listener { name: name.to_owned(), address: "127.0.0.1:0".parse().unwrap(), role }
+    let trust = settings::ProxyTrust::NONE;
+    Listener { name: name.to_owned(), address: "127.0.0.1:0".parse().unwrap(), trust, role }
 }
 
 pub fn tls(certificates: Vec<usize>) -> TlsListener {

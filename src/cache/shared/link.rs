@@ -42,6 +42,15 @@ pub(super) enum Failure {
     Refused(#[from] RedisError),
 }
 
+/// What the connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose {
+    /// The shared cache of tokens.
+    Tokens,
+    /// The rates that gateways count together.
+    Rates,
+}
+
 /// A connection, numbered so that a late failure of an old one does not drop the new one.
 #[derive(Clone)]
 struct Up {
@@ -56,6 +65,7 @@ struct Up {
 /// The link: see the module.
 pub(super) struct Link {
     servers: Servers,
+    purpose: Purpose,
     up: watch::Sender<Option<Up>>,
     /// The timeout of a probe.
     patience: Duration,
@@ -65,8 +75,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(servers: Servers, patience: Duration) -> Link {
-        Link { servers, up: watch::Sender::new(None), patience, trouble: Mutex::default(), outage: Outage::default() }
+    pub(super) fn new(servers: Servers, purpose: Purpose, patience: Duration) -> Link {
+        Link {
+            servers,
+            purpose,
+            up: watch::Sender::new(None),
+            patience,
+            trouble: Mutex::default(),
+            outage: Outage::default(),
+        }
     }
 
     pub(super) fn servers(&self) -> &Servers {
@@ -163,11 +180,18 @@ impl Link {
 
     fn note_trouble(&self, what: String) {
         if self.outage.failed() {
-            tracing::warn!(
-                code = "shared_cache_away",
-                why = what,
-                "the shared cache is unreachable; tokens are looked up in the store"
-            );
+            match self.purpose {
+                Purpose::Tokens => tracing::warn!(
+                    code = "shared_cache_away",
+                    why = what,
+                    "the shared cache is unreachable; tokens are looked up in the store"
+                ),
+                Purpose::Rates => tracing::warn!(
+                    code = "shared_rates_away",
+                    why = what,
+                    "Redis is unreachable; this gateway allows its own share of the rates with `backend = \"redis\"`"
+                ),
+            }
         }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
     }
@@ -184,12 +208,20 @@ impl Link {
                     self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
                     if let Some(ended) = self.outage.succeeded() {
                         let (failures, lasted_ms) = (ended.failures, ended.lasted_ms());
-                        tracing::info!(
-                            code = "shared_cache_away",
-                            failures,
-                            lasted_ms,
-                            "the shared cache is reachable again"
-                        );
+                        match self.purpose {
+                            Purpose::Tokens => tracing::info!(
+                                code = "shared_cache_away",
+                                failures,
+                                lasted_ms,
+                                "the shared cache is reachable again"
+                            ),
+                            Purpose::Rates => tracing::info!(
+                                code = "shared_rates_away",
+                                failures,
+                                lasted_ms,
+                                "Redis is reachable again; gateways count rates together"
+                            ),
+                        }
                     }
                     let up = tokio::time::Instant::now();
                     let answered = Arc::default();

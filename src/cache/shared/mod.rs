@@ -15,6 +15,7 @@ mod feed;
 mod fence;
 mod link;
 mod outbox;
+mod rates;
 mod scripts;
 mod servers;
 
@@ -31,7 +32,8 @@ use crate::store::{Cursor, SharedCacheKey, TokenEvent, TokenFeed};
 use crate::token::{TokenDigest, TokenRecord};
 use entry::{Entry, Opened};
 use fence::Fences;
-use link::{Failure, Link};
+use link::{Failure, Link, Purpose};
+pub use rates::SharedRates;
 use scripts::{Scripts, ServerTime};
 use servers::Servers;
 use unconfirmed::{Heard, Unconfirmed};
@@ -102,7 +104,7 @@ impl SharedCache {
         clock: Clock,
     ) -> (Arc<SharedCache>, impl Future<Output = ()> + Send + use<>) {
         let cache = Arc::new(SharedCache {
-            link: Link::new(Servers::new(settings), settings.timeout),
+            link: Link::new(Servers::new(settings), Purpose::Tokens, settings.timeout),
             scripts: Scripts::new(&settings.prefix),
             key,
             clock,

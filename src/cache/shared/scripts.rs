@@ -68,19 +68,23 @@ pub(super) struct Scripts {
     hold: Named,
 }
 
-struct Named {
+/// A script with its hash.
+pub(super) struct Named {
     text: String,
     hash: String,
 }
 
 impl Named {
     fn new(body: &str) -> Named {
-        let text = format!("{NOW}{body}");
+        Named::of(format!("{NOW}{body}"))
+    }
+
+    pub(super) fn of(text: String) -> Named {
         let hash = Script::new(&text).get_hash().to_owned();
         Named { text, hash }
     }
 
-    fn call(&self, key: &str) -> Call {
+    pub(super) fn call(&self, key: &str) -> Call {
         let begun = |command, script: &str| {
             let mut command = redis::cmd(command);
             command.arg(script).arg(1).arg(key);
@@ -97,7 +101,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn arg(mut self, arg: impl redis::ToRedisArgs) -> Call {
+    pub(super) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Call {
         self.by_hash.arg(&arg);
         self.by_text.arg(&arg);
         self

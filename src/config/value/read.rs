@@ -284,6 +284,9 @@ impl<'d> Key<'d> {
 
     /// The elements of a list, each a key of its own. Reports an empty list and duplicates.
     fn members(&self) -> Option<Vec<Key<'d>>> {
+        if self.is_word() {
+            return None;
+        }
         let list = self.or_wrong_type(self.value?.as_array(), "a list, such as [\"a\", \"b\"]")?;
         if list.is_empty() {
             self.problem("an empty list", "name at least one, or leave the key out");

@@ -84,6 +84,11 @@ impl PagesEndpoint {
         PagesEndpoint { settings, login, issuer, offers, policy }
     }
 
+    /// The path of the login page.
+    pub(super) fn login_path(&self) -> String {
+        self.path(Page::Login)
+    }
+
     fn path(&self, page: Page) -> String {
         let [login, logout, account] = settings::Browser::PAGES;
         let page = match page {

@@ -1,0 +1,95 @@
+//! The headers `RateLimit` and `RateLimit-Policy`, in the form of draft-ietf-httpapi-ratelimit-headers-10.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::settings::RateRule;
+use crate::limits::Left;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// The headers that describe the rates of a response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RateFields {
+    policy: Option<HeaderValue>,
+    left: Option<HeaderValue>,
+}
+
+/// What is left of each rate, as it becomes known.
+pub(super) struct Told<'r> {
+    policy: Option<&'r HeaderValue>,
+    left: String,
+}
+
+impl RateFields {
+    /// Adds the headers to those of an upstream, which may have rates of its own.
+    pub fn add_to(&self, fields: &mut HeaderMap) {
+        for (name, value) in [(RATE_LIMIT_POLICY, &self.policy), (RATE_LIMIT, &self.left)] {
+            if let Some(value) = value {
+                fields.append(name, value.clone());
+            }
+        }
+    }
+}
+
+/// `RateLimit-Policy`: `"NAME";q=REQUESTS;w=SECONDS` for each rate; `None` without rates.
+pub(super) fn policy<'r>(rules: impl Iterator<Item = &'r RateRule>) -> Option<HeaderValue> {
+    let items = rules.map(|rule| {
+        let (name, count, seconds) = (&rule.name, rule.rate.count, rule.rate.per.as_secs().max(1));
+        let burst = if rule.burst == count { String::new() } else { format!(";tokengate-burst={}", rule.burst) };
+        format!("\"{name}\";q={count};w={seconds}{burst}")
+    });
+    let text = items.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+}
+
+impl<'r> Told<'r> {
+    pub(super) fn new(policy: Option<&'r HeaderValue>) -> Told<'r> {
+        Told { policy, left: String::with_capacity(48) }
+    }
+
+    /// Adds a rate: what is left, or the time until a request is allowed.
+    pub(super) fn add(&mut self, name: &str, judged: Result<Left, Duration>) {
+        let (events, wait) = judged.map_or_else(|wait| (0, wait), |left| (left.events, left.more_in));
+        let comma = if self.left.is_empty() { "" } else { ", " };
+        // Rounded up, so that a client that waits exactly this long is not too early.
+        let seconds = wait.as_millis().div_ceil(1_000);
+        // Writing into a String cannot fail.
+        let _ = write!(self.left, "{comma}\"{name}\";r={events};t={seconds}");
+    }
+
+    pub(super) fn fields(self) -> RateFields {
+        RateFields { policy: self.policy.cloned(), left: HeaderValue::try_from(self.left).ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::{RateBackend, RateFact, RateKey};
+
+    #[test]
+    fn the_headers_name_each_rate() {
+        let rule = |name: &str, rate: &str, burst| RateRule {
+            name: name.to_owned(),
+            key: RateKey(RateFact::Token, None),
+            rate: rate.parse().unwrap(),
+            burst,
+            backend: RateBackend::Local,
+            max_keys: 1_000,
+        };
+        let rules = [rule("per-token", "600/min", 600), rule("site", "50/s", 100)];
+        let policy = policy(rules.iter()).unwrap();
+        assert_eq!(policy, "\"per-token\";q=600;w=60, \"site\";q=50;w=1;tokengate-burst=100");
+        let mut told = Told::new(Some(&policy));
+        told.add("per-token", Ok(Left { events: 7, more_in: Duration::from_millis(100) }));
+        told.add("site", Err(Duration::from_millis(2_001)));
+        let mut fields = HeaderMap::new();
+        told.fields().add_to(&mut fields);
+        assert_eq!(fields["ratelimit"], "\"per-token\";r=7;t=1, \"site\";r=0;t=3");
+        assert_eq!(fields["ratelimit-policy"], policy);
+    }
+}

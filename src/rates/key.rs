@@ -1,0 +1,85 @@
+//! What a rate counts separately.
+
+use std::fmt::Write;
+
+use crate::config::settings::{RateFact, RateKey};
+use crate::identity::Identity;
+use crate::limits::Client;
+use crate::token::{AuthMethod, TokenDigest};
+
+/// The facts about a request that rates count by.
+#[derive(Clone, Copy)]
+pub struct Facts<'r> {
+    /// The name of the route.
+    pub route: &'r str,
+    /// The caller; `None`: it is anonymous.
+    pub caller: Option<&'r Identity>,
+    /// The client.
+    pub client: Client,
+}
+
+/// One or two values of facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key<'r>(Value<'r>, Option<Value<'r>>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Value<'r> {
+    Token(TokenDigest),
+    User(i64),
+    Client(Client),
+    Route(&'r str),
+}
+
+impl<'r> Key<'r> {
+    pub(super) fn of(key: RateKey, facts: &Facts<'r>) -> Key<'r> {
+        Key(Value::of(key.0, facts), key.1.map(|other| Value::of(other, facts)))
+    }
+
+    /// The name of the count in Redis. A digest, so that it has one length and shows neither users nor addresses.
+    pub(super) fn shared(&self, rate: &str) -> String {
+        let mut text = rate.to_owned();
+        for value in [Some(self.0), self.1].into_iter().flatten() {
+            // Writing into a String cannot fail.
+            let _ = match value {
+                Value::Token(digest) => write!(text, "\ntoken {}", digest.to_hex()),
+                Value::User(id) => write!(text, "\nuser {id}"),
+                Value::Client(client) => write!(text, "\naddress {client:?}"),
+                Value::Route(name) => write!(text, "\nroute {name}"),
+            };
+        }
+        TokenDigest::of(text.as_bytes()).to_hex()
+    }
+}
+
+impl<'r> Value<'r> {
+    /// The value of a fact. An anonymous request counts for its client. A session counts for its user: a user can have
+    /// any number of sessions.
+    fn of(fact: RateFact, facts: &Facts<'r>) -> Value<'r> {
+        match (fact, facts.caller) {
+            (RateFact::Token, Some(caller)) if caller.method() == AuthMethod::Token => Value::Token(caller.digest()),
+            (RateFact::Token | RateFact::User, Some(caller)) => Value::User(caller.subject().0),
+            (RateFact::Token | RateFact::User, None) | (RateFact::Address, _) => Value::Client(facts.client),
+            (RateFact::Route, _) => Value::Route(facts.route),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rate_and_each_value_has_its_own_count() {
+        let facts = |route, address: &str| Facts { route, caller: None, client: Client::of(address.parse().unwrap()) };
+        let pair = RateKey(RateFact::User, Some(RateFact::Route));
+        let key = |key, facts| Key::of(key, &facts);
+        let (one, other) = (facts("a", "192.0.2.1"), facts("b", "192.0.2.1"));
+        assert_ne!(key(pair, one), key(pair, other));
+        assert_ne!(key(pair, one), key(pair, facts("a", "192.0.2.2")));
+        let user = RateKey(RateFact::User, None);
+        assert_eq!(key(user, one), key(user, other));
+        assert_eq!(key(user, facts("a", "2001:db8::1")), key(user, facts("a", "2001:db8::2")));
+        let names = [key(pair, one).shared("x"), key(pair, other).shared("x"), key(pair, one).shared("y")];
+        assert!(names[0] != names[1] && names[0] != names[2] && names.iter().all(|name| name.len() == 64));
+    }
+}
