@@ -118,6 +118,11 @@ impl Explainer {
         Ok(Explainer { listeners: settings.listeners.clone(), scheme, gateway, memory, connections, now })
     }
 
+    /// The gateway that decides. Benches measure it.
+    pub fn gateway(&self) -> &Rc<Gateway> {
+        &self.gateway
+    }
+
     /// Explains a request. `look_up` says what the store knows of a key.
     ///
     /// # Errors
