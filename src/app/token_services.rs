@@ -51,7 +51,8 @@ pub(super) async fn start(
 ) -> Result<(TokenServices, JoinHandle<()>), StartError> {
     let (tokens, counts) = (&store.tokens, Arc::new(ProcessCounters::default()));
     let memory = IdentityCache::new(&settings.memory, &settings.store, clock.now());
-    let shared = match &settings.redis {
+    let with_tokens = settings.redis.as_ref().filter(|redis| redis.tokens);
+    let shared = match with_tokens {
         None => None,
         Some(redis) => {
             let key = SharedCacheKey::read(&settings.store.key_file)?;
@@ -67,7 +68,7 @@ pub(super) async fn start(
     });
     // Read from before the first cache fill, so no change falls between the two. With a shared cache, read from before
     // its oldest entry, so no outdated entry is used.
-    let since = match &settings.redis {
+    let since = match with_tokens {
         None => tokens.newest_change().await?,
         Some(redis) => tokens.cursor_at(clock.now().before(redis.ttl + MARGIN)).await?,
     };

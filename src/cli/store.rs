@@ -19,7 +19,7 @@ pub fn with<T>(config: &Path, work: impl AsyncFnOnce(Store) -> Result<T>) -> Res
     runtime::for_command()?.block_on(async {
         let store = store::open(&settings.store, &settings.tokens, Clock::system()).await?;
         let store = store.acting_as(Actor::command_line());
-        let Some(redis) = &settings.redis else { return work(store).await };
+        let Some(redis) = settings.redis.as_ref().filter(|redis| redis.tokens) else { return work(store).await };
         let (tokens, before) = (Arc::clone(&store.tokens), store.tokens.newest_change().await?);
         let done = work(store).await;
         let key = SharedCacheKey::read(&settings.store.key_file)?;

@@ -229,8 +229,9 @@ fn check_django(root: &Table<'_>, settings: &Settings) {
     let problem = |key: &str, what: &str, mend: &str| {
         root.document().problem(None, Some(key), what.to_owned(), Some(mend.to_owned()));
     };
-    if settings.redis.is_some() {
-        let mend = "remove [cache.redis], or import the users into tokengate's own store";
+    if settings.redis.as_ref().is_some_and(|redis| redis.tokens) {
+        let mend = "add `tokens = false` to use Redis for rates only, remove [cache.redis], or import the users into tokengate's \
+                    own store";
         problem("cache.redis", "a shared cache needs a change log, which a Django database does not have", mend);
     }
     if settings.tokens.revoke_on_password_change {

@@ -50,6 +50,8 @@ pub struct RedisCache {
     pub timeout: Duration,
     /// Prefix of all keys and of the channel.
     pub prefix: String,
+    /// Whether it has tokens; `false`: only rates.
+    pub tokens: bool,
 }
 
 /// The kind of set-up, and its servers.
@@ -133,6 +135,7 @@ impl RedisCache {
             ttl: TTL,
             timeout: TIMEOUT,
             prefix: PREFIX.to_owned(),
+            tokens: true,
         };
         if url.trim() != url || url.contains(char::is_control) {
             return Err(bad("begins or ends with a blank, or contains a control character"));
@@ -206,7 +209,8 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
         let key = |name| table.key(name).only_if(url.is_set());
         let (username, prefix) = (key("username").secret(Secrecy::Whole), key("prefix"));
         let (password_file, ca_file, ttl, timeout) = (key("password_file"), key("ca_file"), key("ttl"), key("timeout"));
-        let others = [&username, &password_file, &ca_file, &ttl, &timeout, &prefix];
+        let tokens = key("tokens");
+        let others = [&username, &password_file, &ca_file, &ttl, &timeout, &prefix, &tokens];
         if others.iter().any(|key| key.is_set()) && !url.is_set() {
             url.problem("missing", "add `url = \"${REDIS_URL}\"`");
         }
@@ -216,6 +220,7 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
         let timeout = timeout.duration_within(least..=Duration::from_secs(10), TIMEOUT);
         let username = username.text();
         let prefix = prefix.parse_or(PREFIX.to_owned(), check_prefix);
+        let tokens = tokens.bool(true);
         let password = read_password(&password_file);
         let authorities = ca_file.optional_file().and_then(|file| {
             warn_of_open_key(&ca_file, &file);
@@ -242,6 +247,7 @@ pub(super) fn read(cache: &Table<'_>) -> Option<RedisCache> {
             ttl,
             timeout,
             prefix,
+            tokens,
             ..default
         })
     })

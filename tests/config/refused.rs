@@ -355,7 +355,7 @@ fn settings_that_a_django_database_does_not_support_are_refused() {
     assert_eq!(
         folder.errors(&text),
         [
-            "gateway.toml: cache.redis: a shared cache needs a change log, which a Django database does not have; remove [cache.redis], or import the users into tokengate's own store",
+            "gateway.toml: cache.redis: a shared cache needs a change log, which a Django database does not have; add `tokens = false` to use Redis for rates only, remove [cache.redis], or import the users into tokengate's own store",
             "gateway.toml: tokens.revoke_on_password_change: the passwords of a Django database are changed by the Django project; \
              remove the line, and revoke tokens where the passwords are changed",
             "gateway.toml: listeners.clear.exposed_token: a Django database stores tokens by key only, so the gateway cannot revoke them there; write \"ignore\"",

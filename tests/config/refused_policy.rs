@@ -145,7 +145,7 @@ fn valid_rules_are_read() {
     assert_eq!((settings.rates[0].burst, settings.rates[0].backend), (50, RateBackend::Redis { gateways: 3 }));
     assert_eq!(settings.rates[0].key.to_string(), "user+route");
     let route = settings.routes.iter().find(|route| &*route.name == "a").unwrap();
-    assert!(route.rates.iter().map(|rate| &**rate).eq(["r"]));
+    assert_eq!(route.rates.iter().map(|rate| &**rate).collect::<Vec<_>>(), ["r"]);
     let scopes = |method: http::Method| route.admission.method_scopes.of(&method).to_string();
     assert_eq!((scopes(http::Method::GET), scopes(http::Method::PUT)), (String::new(), "write".to_owned()));
     assert_eq!(route.cors.as_ref().unwrap().origins, CorsOrigins::Any);

@@ -225,7 +225,7 @@ async fn nginx_names_the_client_by_its_headers() {
          client_body_temp_path FOLDER/a; proxy_temp_path FOLDER/b; fastcgi_temp_path FOLDER/c;\n\
          uwsgi_temp_path FOLDER/d; scgi_temp_path FOLDER/e;\n\
          server {{\n  listen 127.0.0.1:{port};\n  location / {{\n    proxy_pass http://{};\n\
-         proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-Host $host;\n\
+         proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n    proxy_set_header Host $host;\n    proxy_set_header X-Forwarded-Host $host;\n\
          proxy_set_header X-Forwarded-Proto https;\n\
          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n  }}\n}}\n}}\n",
         gateway.plain_address()
