@@ -157,12 +157,12 @@ async fn streams_and_websockets_pass_and_end_when_their_token_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_without_a_session_is_sent_to_the_sign_in_page() {
+async fn the_live_page_needs_credentials_and_the_sign_in_page_leads_to_it() {
     let dir = tempfile::tempdir().unwrap();
     let demo = start(dir.path(), FREE).await.unwrap();
-    let (status, answer) = ask(&demo, "GET", "/live/", "Accept: text/html\r\n", "").await;
-    assert!(status == 302 && answer.to_ascii_lowercase().contains("location: /auth/login/?next="), "{answer}");
-    assert_eq!(ask(&demo, "GET", "/auth/login/", "Accept: text/html\r\n", "").await.0, 200);
+    assert_eq!(ask(&demo, "GET", "/live/", "", "").await.0, 401);
+    let (status, page) = ask(&demo, "GET", "/auth/login/?next=/live/", "", "").await;
+    assert!(status == 200 && page.contains("value=\"/live/\""), "{page}");
     let (status, page) = ask(&demo, "GET", "/live/", &credentials(&demo), "").await;
     assert!(status == 200 && page.contains("new WebSocket"), "{page}");
     demo.stop().await;

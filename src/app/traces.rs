@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_secs(1);
 /// Time limit of one request to the collector.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest status line of a response.
-const STATUS_LINE: u64 = 256;
+const STATUS_LINE: usize = 256;
 
 /// Switches tracing as the configuration says.
 #[derive(Clone)]
@@ -122,8 +122,13 @@ async fn post(collector: &Collector, body: &[u8]) -> io::Result<()> {
     );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body).await?;
+    // Only the first line matters. The collector may keep the connection open after its response.
     let mut answer = Vec::new();
-    stream.take(STATUS_LINE).read_to_end(&mut answer).await?;
+    while !answer.contains(&b'\n') && answer.len() < STATUS_LINE {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
     let line = String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
     match line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)) {
         Some(status) if status.starts_with('2') => Ok(()),

@@ -119,9 +119,9 @@ fn tell(demo: &Demo) -> Result<()> {
 tokengate is serving on https://{secure}, a product service behind it. Ctrl-C ends everything.
 
 In a browser (trust {ca} as `tokengate demo --trust` explains, or accept the warning)
-  https://{secure}/auth/login/  account and tokens of alice, password {password}
-  https://{secure}/live/        a WebSocket that needs a session
-  https://{admin_application}/             users, tokens, audit trail: username admin, password {admin_password}
+  https://{secure}/auth/login/?next=/live/  a WebSocket that needs a session: alice, password {password}
+  https://{secure}/auth/account/            her account and tokens
+  https://{admin_application}/                         users, tokens, audit trail: username admin, password {admin_password}
 
 In a terminal: paste these lines first
   GATEWAY=https://{secure} PLAIN=http://{plain} CA={ca}

@@ -56,14 +56,16 @@ mod tests {
         fs::write(path("empty"), "").unwrap();
         let (file, credentials) = (("PASSWORD_FILE", path("file")), (CREDENTIALS, path("")));
         let missing = ("PASSWORD_FILE", path("missing"));
-        let table: [(&[(&str, String)], Result<&str, NoValue>); 7] = [
-            (&[("PASSWORD", "set".to_owned()), missing.clone(), credentials.clone()], Ok("set")),
-            (&[("PASSWORD", String::new()), file.clone()], Ok("")),
-            (&[file.clone(), credentials.clone()], Ok("from a file")),
-            (&[missing.clone(), credentials.clone()], Err(NoValue::Unreadable { file: path("missing") })),
-            (&[credentials.clone()], Ok("from a credential\n")),
-            (&[(CREDENTIALS, path("elsewhere"))], Err(NoValue::Missing)),
-            (&[], Err(NoValue::Missing)),
+        let elsewhere = (CREDENTIALS, path("elsewhere"));
+        let (set, empty) = (("PASSWORD", "set".to_owned()), ("PASSWORD", String::new()));
+        let table = [
+            (vec![&set, &missing, &credentials], Ok("set")),
+            (vec![&empty, &file], Ok("")),
+            (vec![&file, &credentials], Ok("from a file")),
+            (vec![&missing, &credentials], Err(NoValue::Unreadable { file: path("missing") })),
+            (vec![&credentials], Ok("from a credential\n")),
+            (vec![&elsewhere], Err(NoValue::Missing)),
+            (vec![], Err(NoValue::Missing)),
         ];
         for (variables, wanted) in table {
             let environment = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, v)| v.clone());

@@ -82,8 +82,8 @@ pub(super) fn plan(args: InitArgs, questions: &mut Questions<impl BufRead, impl 
 }
 
 fn upstream(text: &str) -> Result<String> {
-    if !(text.starts_with("http://") || text.starts_with("unix:")) {
-        bail!("not a URL of an upstream; write http://HOST:PORT or unix:PATH");
+    if !["http://", "https://", "unix:"].iter().any(|scheme| text.starts_with(scheme)) {
+        bail!("not a URL of an upstream; write http://HOST:PORT, https://HOST:PORT or unix:PATH");
     }
     Ok(text.trim_end_matches('/').to_owned())
 }

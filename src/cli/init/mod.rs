@@ -30,7 +30,7 @@ const CERTIFICATES: &str = "certs";
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// URL of the service behind the gateway: http://HOST:PORT or unix:PATH
+    /// URL of the service behind the gateway: http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(long, value_name = "URL")]
     pub upstream: Option<String>,
     /// A host name that clients use; can be repeated
