@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use http::Request;
 use http::request::Parts;
 use http_body::Body as _;
 
@@ -60,8 +59,8 @@ impl Site {
 
     /// Serves a request that gets its response at once. Returns the status.
     pub fn serve(&self, head: Parts) -> u16 {
-        let request = Request::from_parts(head, ClientBody::none());
-        let served = pin!(Rc::clone(&self.gateway).serve(&self.client, &self.opened, request));
+        let gateway = Rc::clone(&self.gateway);
+        let served = pin!(gateway.serve(&self.client, &self.opened, Box::new(head), ClientBody::none()));
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(Ok(mut response)) = served.poll(&mut cx) else { panic!("no response at once") };
         while let Poll::Ready(Some(piece)) = pin!(response.body_mut()).poll_frame(&mut cx) {

@@ -22,7 +22,9 @@ use tokengate::http1::{Answer, Asked, Event, Framing, Limits, write_head};
 use tokengate::identity::{Identity, Verdict};
 use tokengate::listener::hpack::{Decoder, write_literal};
 use tokengate::route::{Peer, RouteTable, Target};
-use tokengate::telemetry::{AccessLogFormat, Entry, LogFormat, LogWriter, Outcome, Recorder, RequestIds};
+use tokengate::telemetry::{
+    AccessLogFormat, AccessRules, Entry, LogFormat, LogSink, LogWriter, Outcome, Recorder, Redact, RequestIds,
+};
 use tokengate::token::{Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenId, TokenRecord};
 
 use super::Meter;
@@ -218,8 +220,8 @@ fn log(meter: &mut impl Meter) {
             &format!("log line, {name}"),
             || {
                 let formats = AccessLogFormat::default();
-                formats.set(Some(format));
-                let writer = LogWriter::start(io::sink(), formats).unwrap();
+                formats.set(Some(AccessRules { format, sample: 1, redact: Redact::default() }));
+                let writer = LogWriter::start(io::sink(), LogSink::default(), formats).unwrap();
                 let log = writer.worker(&Recorder::new());
                 (log, writer)
             },
