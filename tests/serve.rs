@@ -249,6 +249,17 @@ async fn an_internal_listener_answers_only_the_services_that_it_is_given() {
     gateway.stop(Signal::TERM).await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_uses_no_huge_pages_which_would_keep_the_memory_of_closed_connections() {
+    let gateway = Gateway::serve().await;
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
+    // Kernels before 5.0 have no such line.
+    let allowed = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).map(str::trim);
+    assert!(allowed.is_none_or(|allowed| allowed == "0"), "huge pages are allowed: {allowed:?}");
+    gateway.stop(Signal::TERM).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_revoked_on_the_command_line_is_refused_by_a_running_gateway() {
     let gateway = Gateway::serve().await;

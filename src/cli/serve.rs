@@ -48,7 +48,8 @@ enum Ending {
 /// # Errors
 /// Any error that prevents a start.
 pub fn run(config: &Path, take_over: Option<TakeOver>) -> Result<()> {
-    // First of all: the file of the program may be replaced, and the environment is changed.
+    app::without_huge_pages();
+    // Before anything else: the file of the program may be replaced, and the environment is changed.
     let launch = Launch::of_this_process().context("the path of this program cannot be found")?;
     let inherited = match &take_over {
         None => Inherited::of_service_manager()?,
