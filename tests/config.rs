@@ -117,7 +117,7 @@ fn without_marks(text: &str, examples: bool) -> String {
     let is_key = |text: &str| text.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
     let bare = |line: &str| match (line.strip_prefix("# "), line.strip_prefix("#: ")) {
         (Some(rest), _) if is_key(rest) => rest.to_owned(),
-        (_, Some(rest)) if examples && is_key(rest) => rest.to_owned(),
+        (_, Some(rest)) if examples && (is_key(rest) || rest.starts_with('[')) => rest.to_owned(),
         _ => line.to_owned(),
     };
     text.lines().map(|line| bare(line) + "\n").collect()
@@ -126,7 +126,7 @@ fn without_marks(text: &str, examples: bool) -> String {
 /// The paths of all values of a tree, with `NAME` for names that operators choose.
 fn leaves(table: &toml::Table, path: &str, out: &mut BTreeSet<String>) {
     for (key, value) in table {
-        let named = ["listeners", "certificates", "upstreams", "routes"].contains(&path);
+        let named = ["listeners", "certificates", "upstreams", "rates", "routes"].contains(&path);
         let key = if named { "NAME" } else { key };
         let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         let is_table = |value: &toml::Value| value.is_table();

@@ -193,7 +193,7 @@ fn trust(table: &Table<'_>, is_internal: bool) -> ProxyTrust {
         only_for("certificates` or `plaintext", &[&proxies, &family, &protocol]);
     } else if trust.proxies.is_none() {
         let mend = "add `trusted_proxies` with the addresses of the proxies, such as [\"10.0.0.0/8\"]";
-        let is_used = [(&family, family.is_set()), (&protocol, trust.protocol)];
+        let is_used = [(&family, trust.family == ForwardedFamily::Forwarded), (&protocol, trust.protocol)];
         is_used.iter().filter(|(_, is_used)| *is_used).for_each(|(key, _)| key.problem("no proxy is trusted", mend));
     }
     let is_everybody =

@@ -113,7 +113,7 @@ fn a_proxy_must_be_named_to_be_trusted() {
     each_is_refused(&[
         (
             &format!("{listener} | proxy_protocol = true | forwarded_header = \"forwarded\""),
-            &format!("5: listeners.a.forwarded_header: {mend} | 4: listeners.a.proxy_protocol: {mend}"),
+            &format!("4: listeners.a.proxy_protocol: {mend} | 5: listeners.a.forwarded_header: {mend}"),
         ),
         (
             "[listeners.a] | address = \"127.0.0.1:1\" | services = [\"health\"] | trusted_proxies = [\"10.0.0.1\"]",
