@@ -123,8 +123,11 @@ fn the_commands_say_what_they_did_and_what_is_missing() {
     assert!(text(&refused.stderr).contains("tokengate.db: already exists, and is not replaced"));
 
     fs::create_dir(folder.path().join("old")).unwrap();
-    for name in ["tokengate.db", "tokengate.key"] {
-        fs::rename(folder.path().join(name), folder.path().join("old").join(name)).unwrap();
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with("tokengate.db") || name == "tokengate.key" {
+            fs::rename(folder.path().join(&name), folder.path().join("old").join(&name)).unwrap();
+        }
     }
     let restored = run(folder.path(), &["restore", "copy.db"]);
     assert!(restored.status.success(), "{}", text(&restored.stderr));

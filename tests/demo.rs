@@ -168,6 +168,22 @@ async fn the_live_page_needs_credentials_and_the_sign_in_page_leads_to_it() {
     demo.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_asks_too_often_gets_429_and_other_routes_still_serve_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = start(dir.path(), FREE).await.unwrap();
+    let token = credentials(&demo);
+    let mut statuses = Vec::new();
+    // More than the machine can send in the seconds that a slow one needs: the rate refills once a second.
+    while statuses.last() != Some(&429) && statuses.len() < 1_000 {
+        statuses.push(ask(&demo, "GET", "/product_api/whoami/", &token, "").await.0);
+    }
+    assert!(statuses.len() > 5 && statuses.iter().rev().skip(1).all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(statuses.last(), Some(&429));
+    assert_eq!(ask(&demo, "GET", "/product_api/", &token, "").await.0, 200);
+    demo.stop().await;
+}
+
 #[test]
 fn the_command_explains_how_to_trust_a_ca_that_stays() {
     let folder = tempfile::tempdir().unwrap();

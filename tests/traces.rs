@@ -30,12 +30,7 @@ fn spans(collector: &Origin) -> Vec<Value> {
 }
 
 async fn wait_for(collector: &Origin, count: usize) -> Vec<Value> {
-    eventually(PATIENCE, "spans arrive", || async {
-        eprintln!("DEBUG {} {:?}", collector.count(), spans(collector));
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        spans(collector).len() >= count
-    })
-    .await;
+    eventually(PATIENCE, "spans arrive", || async { spans(collector).len() >= count }).await;
     let spans = spans(collector);
     assert_eq!(spans.len(), count, "{spans:#?}");
     spans

@@ -135,6 +135,9 @@ Tokens
   curl --cacert $CA -H "Authorization: Token $KEY" --json '{{"name": "Lamp", "price": "19.90", "stock": 3}}' $GATEWAY/product_api/
   curl -i -H "Authorization: Token $KEY" $PLAIN/product_api/                       # 403: unencrypted, the token is marked
 
+A rate limit: five requests at once pass (200), the sixth gets 429
+  for i in 1 2 3 4 5 6; do curl -s -o /dev/null -w '%{{http_code}} ' --cacert $CA -H "Authorization: Token $KEY" $GATEWAY/product_api/whoami/; done
+
 The same with HTTPie
   http --verify $CA $GATEWAY/product_api/ "Authorization: Token $KEY" name=Lamp price=19.90 stock:=3
 

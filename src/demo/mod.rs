@@ -248,6 +248,17 @@ endpoints = ["http://{products}"]
 path_prefix = "/product_api/"
 upstream    = "products"
 
+# A token may ask this five times at once, and then once a second.
+[rates.per-token]
+key   = "token"
+rate  = "60/min"
+burst = 5
+
+[routes.whoami]
+path     = "/product_api/whoami/"
+upstream = "products"
+rates    = ["per-token"]
+
 # Streams and a WebSocket, for tokens and for browsers that have signed in. They end when the token or the session ends.
 [routes.live]
 path_prefix = "/live/"

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::database::SqliteDatabase;
 use crate::store::keyfile::{KeyFile, KeyFileError};
@@ -81,6 +81,8 @@ pub async fn back_up(database: &Path, to: &Path, key_file: &Path) -> Result<Back
     let mut connection = connect(database, false).await?;
     let copied = sqlx::query("VACUUM INTO ?").bind(part.path.to_string_lossy()).execute(&mut connection).await;
     copied.map_err(failed(database, "the database cannot be copied"))?;
+    // The last connection that closes removes the files beside the database. The copy is complete in any case.
+    let _ = connection.close().await;
     let checked = check(&part.path, to, key_file).await?;
     part.finish(to)?;
     Ok(checked)
