@@ -96,6 +96,10 @@ impl Folder {
 fn run_in(folder: &Path, arguments: &[&str], input: &str) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tokengate"));
     command.args(arguments).current_dir(folder);
+    ended(command, input)
+}
+
+fn ended(mut command: Command, input: &str) -> Ended {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that does not read its input may have exited before the write.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -297,6 +301,58 @@ async fn health_asks_the_internal_listener() {
         assert_eq!((gone.code, gone.out.as_str()), (1, ""));
         assert!(gone.err.contains(&format!("the gateway does not answer on 127.0.0.1:{port}")), "{}", gone.err);
     }
+}
+
+#[test]
+fn health_asks_only_whether_the_process_runs_if_told_so() {
+    let help = Folder::new().say("health --help");
+    assert!(help.contains("--live") && help.contains("ready to serve requests"), "{help}");
+}
+
+#[test]
+fn migrate_lists_what_it_would_do_and_writes_nothing() {
+    let folder = Folder::new();
+    let pending = folder.json("migrate --dry-run --json");
+    assert_eq!(pending["pending"][0]["version"], 1);
+    assert!(!folder.path("tokengate.db").exists() && !folder.path("tokengate.key").exists());
+    assert!(folder.say("migrate --dry-run").starts_with("would apply 0001 users and tokens\n"));
+    folder.say("migrate");
+    assert_eq!(folder.say("migrate --dry-run"), "the schema is up to date\n");
+}
+
+#[test]
+fn control_commands_find_the_socket_without_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["status", "drain", "upgrade", "reload"] {
+        let ended = run_in(folder.path(), &[command, "--socket", "nowhere.sock"], "");
+        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{command}");
+        assert!(ended.err.contains("no gateway answers at nowhere.sock"), "{command}: {}", ended.err);
+        let without = run_in(folder.path(), &[command], "");
+        assert!(without.err.contains("gateway.toml: cannot be read"), "{command}: {}", without.err);
+        assert!(without.err.contains("--socket PATH"), "{command}: {}", without.err);
+    }
+}
+
+#[test]
+fn check_live_asks_the_store_the_endpoints_and_the_ports() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = CONFIG
+        .replace("http://127.0.0.1:8000", &format!("http://{free}"))
+        .replace("address = \"127.0.0.1:0\"", &format!("address = \"{}\"", taken.local_addr().unwrap()));
+    let folder = Folder::with(&config);
+    assert_eq!(folder.run("check").code, 0, "without --live nothing is asked");
+    let ended = folder.run("check --live");
+    assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{ended:?}");
+    for part in ["run `tokengate migrate`", "upstreams.products.endpoints", "listeners.plain.address", "is in use"] {
+        assert!(ended.err.contains(part), "{part}: {}", ended.err);
+    }
+    assert!(!folder.path("tokengate.db").exists(), "it creates nothing");
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = CONFIG.replace("127.0.0.1:8000", &origin.local_addr().unwrap().to_string());
+    let folder = Folder::with(&config);
+    folder.say("migrate");
+    assert_eq!(folder.say("check --live"), "gateway.toml: OK\n");
 }
 
 #[test]

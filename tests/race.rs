@@ -143,8 +143,8 @@ impl Race {
         let (ledger, accounts) = (&self.store.ledger, &self.store.accounts);
         match choice {
             0 if before.live => drop(ledger.revoke(TokenRef::Id(life.id)).await.unwrap()),
-            1 if after.active => accounts.activate(slot.owner).await.unwrap(),
-            1 => accounts.deactivate(slot.owner).await.unwrap(),
+            1 if after.active => drop(accounts.activate(slot.owner).await.unwrap()),
+            1 => drop(accounts.deactivate(slot.owner).await.unwrap()),
             _ => {
                 let scopes = ScopeSet::parse(if after.admin { "admin" } else { "" }).unwrap();
                 ledger.set_terms(life.id, &Terms { scopes: Some(scopes), ..Terms::default() }).await.unwrap();

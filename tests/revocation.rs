@@ -39,7 +39,7 @@ async fn a_cached_token_is_refused_soon_after_its_revocation() {
         match way {
             "revoke" => gateway.revoke(&key).await,
             "reset" => drop(ledger.reset_login(owner).await.unwrap()),
-            "deactivate" => accounts.deactivate(owner).await.unwrap(),
+            "deactivate" => drop(accounts.deactivate(owner).await.unwrap()),
             "delete" => accounts.delete(owner).await.unwrap(),
             _ => {
                 let id = ledger.issue_login(owner).await.unwrap().id;

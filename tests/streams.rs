@@ -134,11 +134,11 @@ async fn every_way_in_which_a_token_ends_ends_its_stream() {
         let scopes = || Terms { scopes: Some(ScopeSet::parse("admin").unwrap()), ..Terms::default() };
         match way {
             "reset" => drop(ledger.reset_login(owner).await.unwrap()),
-            "deactivate" => accounts.deactivate(owner).await.unwrap(),
+            "deactivate" => drop(accounts.deactivate(owner).await.unwrap()),
             "delete" => accounts.delete(owner).await.unwrap(),
             "rename" => accounts.rename(owner, "somebody").await.unwrap(),
-            "groups" => accounts.set_groups(owner, &["staff".to_owned()]).await.unwrap(),
-            "scopes" => ledger.set_terms(id, &scopes()).await.unwrap(),
+            "groups" => drop(accounts.set_groups(owner, &["staff".to_owned()]).await.unwrap()),
+            "scopes" => drop(ledger.set_terms(id, &scopes()).await.unwrap()),
             _ => {
                 let over = TokenEnd::At(tokengate::clock::Timestamp::from_micros(1));
                 ledger.set_terms(id, &Terms { end: Some(over), ..Terms::default() }).await.unwrap();

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use http_body::{Body as HttpBody, Frame};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::operations::{Caller, OperationError, Operations};
@@ -19,11 +19,12 @@ use crate::store::{AuditEntry, AuditQuery, PagePosition};
 /// Number of entries read per query.
 const ENTRIES_PER_QUERY: u32 = 1_000;
 
-const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
+/// The first line of a CSV file.
+pub(crate) const COLUMNS: &str = "id,at,actor,actor_id,via,from,act,user,user_id,token_id,detail\r\n";
 
 /// File format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// For spreadsheets (RFC 4180).
     Csv,
     /// For programs: one object per line.
@@ -103,21 +104,28 @@ impl HttpBody for Parts {
     }
 }
 
-fn write(text: &mut String, entry: &AuditEntry, format: Format) {
+/// An entry as JSON.
+pub(crate) fn as_json(entry: &AuditEntry) -> Value {
+    let actor = &entry.actor;
+    json!({
+        "id": entry.id, "at": entry.at.to_string(), "actor": actor.name, "actor_id": actor.id.map(|id| id.0),
+        "via": actor.via.as_str(), "from": actor.from.map(|from| from.to_string()), "act": entry.act.as_str(),
+        "user": entry.user_name, "user_id": entry.user.map(|id| id.0), "token_id": entry.token.map(|id| id.0),
+        "detail": entry.detail,
+    })
+}
+
+/// Adds an entry to a file.
+pub(crate) fn write(text: &mut String, entry: &AuditEntry, format: Format) {
+    if format == Format::JsonLines {
+        text.push_str(&as_json(entry).to_string());
+        text.push('\n');
+        return;
+    }
     let id = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
     let actor = &entry.actor;
     let (actor_id, user, token) = (actor.id.map(|id| id.0), entry.user.map(|id| id.0), entry.token.map(|id| id.0));
     let from = actor.from.map(|from| from.to_string());
-    if format == Format::JsonLines {
-        let line = json!({
-            "id": entry.id, "at": entry.at.to_string(), "actor": actor.name, "actor_id": actor_id,
-            "via": actor.via.as_str(), "from": from, "act": entry.act.as_str(), "user": entry.user_name,
-            "user_id": user, "token_id": token, "detail": entry.detail,
-        });
-        text.push_str(&line.to_string());
-        text.push('\n');
-        return;
-    }
     let cells = [
         entry.id.to_string(),
         entry.at.to_string(),

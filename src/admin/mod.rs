@@ -11,7 +11,7 @@ pub mod api;
 pub mod operations;
 pub mod server;
 mod assets;
-mod export;
+pub(crate) mod export;
 mod fields;
 mod guard;
 mod internal;

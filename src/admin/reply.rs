@@ -63,9 +63,11 @@ pub(super) fn told(error: &OperationError, mut response: Response) -> Response {
 /// Returns the status of an error.
 pub(super) fn status_of(error: &OperationError) -> StatusCode {
     match error {
-        OperationError::NotAllowed(_) | OperationError::WrongPassword => StatusCode::FORBIDDEN,
+        OperationError::NotAllowed(_) | OperationError::WrongPassword | OperationError::MustChange => {
+            StatusCode::FORBIDDEN
+        }
         OperationError::UnknownUser(_) | OperationError::UnknownToken => StatusCode::NOT_FOUND,
-        OperationError::Invalid(_) => StatusCode::BAD_REQUEST,
+        OperationError::Invalid(_) | OperationError::InvalidField(..) => StatusCode::BAD_REQUEST,
         OperationError::Conflict(_) | OperationError::LastSuperuser => StatusCode::CONFLICT,
         OperationError::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         OperationError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

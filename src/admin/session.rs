@@ -11,6 +11,7 @@ use aws_lc_rs::error::Unspecified;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
+use super::operations::Caller;
 use crate::clock::Timestamp;
 use crate::store::PasswordMark;
 use crate::token::{SubjectId, TokenDigest, TokenId, TokenKey};
@@ -31,6 +32,8 @@ struct Entry {
     notice: Option<Notice>,
     /// The key that the next page of its token shows.
     key: Option<(TokenId, TokenKey)>,
+    /// The user as the store last had it, and when.
+    seen: Option<(Caller, Timestamp)>,
 }
 
 /// A sign-in.
@@ -81,7 +84,7 @@ impl SignIns {
             first.map(|digest| entries.remove(&digest));
         }
         let sign_in = SignIn { user, password, ends: now.after(self.ttl) };
-        entries.insert(key.digest(), Entry { sign_in, notice: None, key: None });
+        entries.insert(key.digest(), Entry { sign_in, notice: None, key: None, seen: None });
         Ok(key)
     }
 
@@ -93,6 +96,20 @@ impl SignIns {
     /// Ends a sign-in. Returns true if there was one.
     pub(super) fn end(&self, digest: TokenDigest) -> bool {
         self.entries().remove(&digest).is_some()
+    }
+
+    /// Notes what the store says of the user now.
+    pub(super) fn saw(&self, digest: TokenDigest, caller: &Caller, now: Timestamp) {
+        if let Some(entry) = self.entries().get_mut(&digest) {
+            entry.seen = Some((caller.clone(), now));
+        }
+    }
+
+    /// The user as the store had it at this time or later.
+    pub(super) fn seen_since(&self, digest: TokenDigest, since: Timestamp) -> Option<Caller> {
+        let entries = self.entries();
+        let (caller, at) = entries.get(&digest)?.seen.as_ref()?;
+        (*at >= since).then(|| caller.clone())
     }
 
     /// Sets the message of the next page.

@@ -88,6 +88,7 @@ pub(super) fn state(token: &TokenDetails, now: &Timestamp) -> (&'static str, &'s
     match TokenState::of(token, *now) {
         TokenState::Live => ("good", "Live"),
         TokenState::OwnerInactive => ("warn", "Owner inactive"),
+        TokenState::Disabled => ("warn", "Disabled"),
         TokenState::Expired => ("off", "Expired"),
         TokenState::Revoked => ("off", "Revoked"),
     }
@@ -95,7 +96,7 @@ pub(super) fn state(token: &TokenDetails, now: &Timestamp) -> (&'static str, &'s
 
 /// Returns true if revoking the token still has an effect.
 pub(super) fn can_be_revoked(token: &TokenDetails, now: &Timestamp) -> bool {
-    matches!(TokenState::of(token, *now), TokenState::Live | TokenState::OwnerInactive)
+    matches!(TokenState::of(token, *now), TokenState::Live | TokenState::OwnerInactive | TokenState::Disabled)
 }
 
 /// Names an interface.

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -31,6 +32,15 @@ pub(super) const CSRF_FIELD: &str = "csrf";
 
 /// Form field of the password that confirms a dangerous action.
 pub(super) const OWN_PASSWORD: &str = "own_password";
+
+/// The pages that work while the store does not answer.
+const OUTAGE_PAGES: [&str; 3] = ["/status", "/traffic", "/traffic/live"];
+
+/// How long they work for a user whom the store has confirmed.
+const WITHOUT_STORE: Duration = Duration::from_secs(3_600);
+
+const STORE_AWAY: &str =
+    "The store does not answer. This page works without it; the others return when it answers again.";
 
 /// A request of a signed-in user.
 pub(super) struct Visit {
@@ -130,10 +140,27 @@ impl FromRequestParts<Arc<Application>> for Visit {
         let key = shown(&parts.headers).ok_or_else(to_sign_in)?;
         let digest = key.digest();
         let sign_in = app.sign_ins.find(digest, app.operations.clock().now()).ok_or_else(to_sign_in)?;
-        let known = app.operations.known(sign_in.user, Via::Admin, client(parts)).await.map_err(reply::failed)?;
-        let Some((caller, _)) = known.filter(|(_, password)| *password == sign_in.password) else {
-            app.sign_ins.end(digest);
-            return Err(to_sign_in());
+        let now = app.operations.clock().now();
+        let caller = match app.operations.known(sign_in.user, Via::Admin, client(parts)).await {
+            Ok(known) => match known.filter(|(_, password)| *password == sign_in.password) {
+                Some((caller, _)) => {
+                    app.sign_ins.saw(digest, &caller, now);
+                    caller
+                }
+                None => {
+                    app.sign_ins.end(digest);
+                    return Err(to_sign_in());
+                }
+            },
+            // The pages that show an outage work during one. They show no user and no token, and change nothing.
+            Err(error @ OperationError::Unavailable) => {
+                let seen = app.sign_ins.seen_since(digest, now.before(WITHOUT_STORE));
+                let seen = seen.filter(|_| parts.method == Method::GET && OUTAGE_PAGES.contains(&parts.uri.path()));
+                let caller = seen.ok_or_else(|| reply::failed(error))?;
+                app.sign_ins.leave(digest, Notice::Failed(STORE_AWAY.to_owned()));
+                caller
+            }
+            Err(error) => return Err(reply::failed(error)),
         };
         CallerSlot::note(&parts.extensions, &caller, None);
         let query = Fields::read(parts.uri.query().unwrap_or_default().as_bytes());

@@ -233,7 +233,9 @@ fn plaintext(policy: Plaintext, exposed: ExposedToken, https_port: u16) -> Optio
 
 fn pages(settings: &Settings, issuer: Option<&IssuerHandle>) -> Option<PagesEndpoint> {
     let login = settings.login.clone()?;
-    let offers = Offers { recoverable: settings.tokens.recoverable, named: settings.store.url.keeps_named_tokens() };
+    let named = settings.store.url.keeps_named_tokens();
+    // A store without named tokens is a Django database, which keeps the passwords too.
+    let offers = Offers { recoverable: settings.tokens.recoverable, named, passwords: named };
     Some(PagesEndpoint::new(login.browser.clone()?, login, issuer?.clone(), offers))
 }
 

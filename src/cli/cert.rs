@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde_json::json;
 
 use super::show;
 use crate::clock::Clock;
@@ -24,12 +25,24 @@ pub struct CertArgs {
     /// Keep the key of the CA, to sign more certificates with it
     #[arg(long)]
     pub keep_ca_key: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Makes a development certificate.
 pub fn run(args: &CertArgs) -> Result<()> {
     let wish = Wish { names: args.names.clone(), force: args.force, keep_ca_key: args.keep_ca_key };
     let made = certificate::make(&args.dir, &wish, Clock::system().now())?;
+    if args.json {
+        return show::json(&json!({
+            "names": made.names,
+            "ca_file": made.ca_file,
+            "ca_key_file": made.ca_key_file,
+            "cert_file": made.cert_file,
+            "key_file": made.key_file,
+        }));
+    }
     show::line(format!("Created a certificate for {}:", made.names.join(", ")))?;
     show::line(format!("  {}  the CA certificate; clients have to trust it", made.ca_file.display()))?;
     if let Some(file) = &made.ca_key_file {

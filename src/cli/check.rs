@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{control, runtime, show};
+use super::show::Colour;
+use super::{control, live, runtime, show};
 use crate::app::{StartError, file_tests};
 use crate::clock::Clock;
 use crate::config::settings::{StoreUrl, unencrypted};
@@ -15,17 +16,21 @@ use crate::upstream::{EndpointSpec, Resolver};
 use crate::{store, telemetry};
 
 /// Checks the configuration and prints the problems. Returns 0 if the gateway would start with it; with
-/// `against_running`, if the running gateway can change to it by a reload.
+/// `against_running`, if the running gateway can change to it by a reload; with `live`, if everything that it names
+/// answers.
 ///
 /// # Errors
 /// The running gateway cannot be reached.
-pub fn run(config: &Path, against_running: bool, json: bool) -> anyhow::Result<ExitCode> {
+pub fn run(config: &Path, against_running: bool, live: bool, json: bool) -> anyhow::Result<ExitCode> {
     let (errors, warnings) = match config::load(config) {
         Ok(Loaded { settings, mut warnings }) => {
             let (error, warning) = look_at_django(config, &settings);
             warnings.extend(warning);
             warnings.extend(look_at_names(config, &settings));
-            let errors = error.into_iter().chain(failed_tests(config, &settings)).collect();
+            let mut errors: Vec<Problem> = error.into_iter().chain(failed_tests(config, &settings)).collect();
+            if live {
+                errors.extend(live::look(config, &settings)?);
+            }
             (errors, warnings)
         }
         Err(errors) => (errors, Vec::new()),
@@ -41,7 +46,8 @@ pub fn run(config: &Path, against_running: bool, json: bool) -> anyhow::Result<E
             show::note(problem::render(&errors, &warnings).trim_end());
         }
         if is_good {
-            show::line(format!("{}: OK", config.display()))?;
+            let ok = show::painted(&std::io::stdout(), Colour::Green, "OK");
+            show::line(format!("{}: {ok}", config.display()))?;
         }
         if let Some((changes, restart)) = compared {
             show_differences(&changes, &restart)?;

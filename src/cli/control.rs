@@ -11,12 +11,20 @@ use serde_json::Value;
 use super::show;
 use crate::config::{self, problem};
 
+/// Where the running gateway is found.
+pub struct Target<'a> {
+    /// The configuration file, which names the control socket.
+    pub file: &'a Path,
+    /// The control socket; then the file is not read.
+    pub socket: Option<&'a Path>,
+}
+
 /// Makes the running gateway reload its configuration. Prints what changed, or all errors.
 ///
 /// # Errors
 /// The gateway cannot be reached.
-pub fn reload(file: &Path, partly: bool, json: bool) -> Result<ExitCode> {
-    let answer = ask(file, if partly { "reload partly" } else { "reload" })?;
+pub fn reload(target: &Target<'_>, partly: bool, json: bool) -> Result<ExitCode> {
+    let answer = ask(target, if partly { "reload partly" } else { "reload" })?;
     if json {
         show::json(&answer)?;
     } else if is_ok(&answer) {
@@ -41,7 +49,7 @@ pub fn compare(file: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let path = std::path::absolute(file)?;
     let path =
         path.to_str().filter(|path| !path.contains('\n')).context("the path of the file is not a line of text")?;
-    let answer = ask(file, &format!("compare {path}"))?;
+    let answer = ask(&Target { file, socket: None }, &format!("compare {path}"))?;
     if !is_ok(&answer) {
         bail!("the running gateway cannot use this file: {}", texts(&answer, "problems").join("; "));
     }
@@ -52,8 +60,8 @@ pub fn compare(file: &Path) -> Result<(Vec<String>, Vec<String>)> {
 ///
 /// # Errors
 /// The gateway cannot be reached.
-pub fn upgrade(file: &Path, json: bool) -> Result<ExitCode> {
-    let answer = ask(file, "upgrade")?;
+pub fn upgrade(target: &Target<'_>, json: bool) -> Result<ExitCode> {
+    let answer = ask(target, "upgrade")?;
     if json {
         show::json(&answer)?;
     } else if is_ok(&answer) {
@@ -74,8 +82,8 @@ pub fn upgrade(file: &Path, json: bool) -> Result<ExitCode> {
 ///
 /// # Errors
 /// The gateway cannot be reached, or is shutting down already.
-pub fn drain(file: &Path, json: bool) -> Result<()> {
-    let answer = exchange(connect(file)?, "drain")
+pub fn drain(target: &Target<'_>, json: bool) -> Result<()> {
+    let answer = exchange(connect(target)?, "drain")
         .context("the gateway has ended before it could tell how many connections were cut")?;
     if !is_ok(&answer) {
         bail!("{}", texts(&answer, "problems").join("; "));
@@ -94,8 +102,8 @@ pub fn drain(file: &Path, json: bool) -> Result<()> {
 ///
 /// # Errors
 /// The gateway cannot be reached.
-pub fn status(file: &Path, json: bool) -> Result<()> {
-    let answer = ask(file, "status")?;
+pub fn status(target: &Target<'_>, json: bool) -> Result<()> {
+    let answer = ask(target, "status")?;
     if json {
         return show::json(&answer);
     }
@@ -127,12 +135,12 @@ pub fn status(file: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn ask(file: &Path, command: &str) -> Result<Value> {
-    exchange(connect(file)?, command)
+fn ask(target: &Target<'_>, command: &str) -> Result<Value> {
+    exchange(connect(target)?, command)
 }
 
-fn connect(file: &Path) -> Result<UnixStream> {
-    let socket = socket(file)?;
+fn connect(target: &Target<'_>) -> Result<UnixStream> {
+    let socket = target.socket.map_or_else(|| socket(target.file), |socket| Ok(socket.to_owned()))?;
     UnixStream::connect(&socket).map_err(|error| {
         anyhow!("no gateway answers at {} ({error}); is it running, and as this user?", socket.display())
     })
@@ -155,7 +163,7 @@ pub fn socket(file: &Path) -> Result<PathBuf> {
             file.display()
         ),
         Err(problem) => bail!(
-            "{}\nthe gateway was not asked: this file says where its control socket is",
+            "{}\nthe gateway was not asked: this file says where its control socket is; --socket PATH says it without the file",
             problem::render(&[problem], &[]).trim_end()
         ),
     }

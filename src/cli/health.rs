@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::{check, show};
 use crate::clock::Clock;
@@ -16,22 +17,37 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum size of a response; real ones are smaller.
 const MAX_RESPONSE: usize = 64 << 10;
 
-/// Queries the first internal listener that serves health.
-pub fn run(config: &Path) -> Result<()> {
+/// Queries the first internal listener that serves health: whether the gateway is ready, or with `live`, whether its
+/// process runs.
+pub fn run(config: &Path, live: bool, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
     let listener = settings.listeners.iter().find(|l| matches!(l.role, ListenerRole::Internal { health: true, .. }));
     let listener = listener.with_context(|| {
         format!("{}: no listener has `services = [\"health\"]`; add one on a loopback address", config.display())
     })?;
     let address = reachable(listener.address);
-    let answer = ask(address).with_context(|| format!("the gateway does not answer on {address}"))?;
+    let answer = ask(address, if live { "/livez" } else { "/readyz" })
+        .with_context(|| format!("the gateway does not answer on {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").context("the gateway's response is not HTTP")?;
-    show::line(body)?;
+    if json {
+        show::json(&serde_json::from_str(body).context("the gateway's response is not JSON")?)?;
+    } else {
+        show::line(told(body))?;
+    }
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
         bail!("the gateway is not healthy (status {status})");
     }
     Ok(())
+}
+
+/// The status, and the problems, one a line.
+fn told(body: &str) -> String {
+    let Ok(answer) = serde_json::from_str::<Value>(body) else { return body.to_owned() };
+    let status = answer.get("status").and_then(Value::as_str).unwrap_or(body);
+    let problems = answer.get("problems").and_then(Value::as_array).into_iter().flatten();
+    let lines = problems.filter_map(Value::as_str).map(|problem| format!("  {problem}"));
+    [status.to_owned()].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
 }
 
 /// For a listener on all addresses, use loopback.
@@ -44,12 +60,12 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn ask(address: SocketAddr) -> Result<String> {
+fn ask(address: SocketAddr, path: &str) -> Result<String> {
     let clock = Clock::system();
     let deadline = clock.instant() + TIMEOUT;
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     while answer.len() < MAX_RESPONSE {

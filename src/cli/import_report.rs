@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{import_source, show};
-use crate::store::{Arrival, DeletedUser, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
+use crate::store::{Arrival, DeletedUser, Import, Origin, Stale, Taken, TokenLabel, TokenTaken, Unreadable, UserTaken};
 
 /// Totals.
 pub(super) struct Report {
@@ -12,6 +12,8 @@ pub(super) struct Report {
     asked: bool,
     /// Whether the import prunes.
     prunes: bool,
+    /// Whether nothing was written.
+    is_rehearsal: bool,
     /// Data from other addresses, which is not compared with the database.
     elsewhere: Vec<Origin>,
     users: Counts,
@@ -42,11 +44,12 @@ struct Remark {
 }
 
 impl Report {
-    /// Creates an empty report; the flags say whether the operator asked to prune, and whether the import prunes.
-    pub(super) fn new(asked: bool, prunes: bool, elsewhere: Vec<Origin>) -> Report {
+    /// Creates an empty report; `asked` says whether the operator asked to prune.
+    pub(super) fn new(asked: bool, import: &Import, elsewhere: Vec<Origin>) -> Report {
         Report {
             asked,
-            prunes,
+            prunes: import.prune,
+            is_rehearsal: import.dry_run,
             elsewhere,
             users: Counts::default(),
             tokens: Counts::default(),
@@ -83,6 +86,10 @@ impl Report {
         let was_skipped = matches!(taken.user, UserTaken::Skipped(_));
         match taken.user {
             UserTaken::New => self.users.new += 1,
+            UserTaken::Mapped(here) => {
+                self.users.new += 1;
+                self.remark(id, name, format!("imported with the id {here}; the id {id} belongs to another user here"));
+            }
             UserTaken::There { differs } => {
                 self.users.there += 1;
                 if !differs.is_empty() {
@@ -182,6 +189,7 @@ impl Report {
                 "passwords_left_out": passwords_lost,
                 "came_from_elsewhere": elsewhere.collect::<Vec<_>>(),
                 "gone": { "users": stale_users, "tokens": stale_tokens, "ended": prunes },
+                "dry_run": self.is_rehearsal,
                 "remarks": remarks.collect::<Vec<_>>(),
             }));
         }
@@ -202,6 +210,9 @@ impl Report {
             };
             let what = format!("{}, {}", counted(*stale_users, "user"), counted(*stale_tokens, "token"));
             show::line(format!("no longer valid in the Django database: {what}, {then}"))?;
+        }
+        if self.is_rehearsal {
+            show::line("dry run: nothing was written")?;
         }
         for origin in &self.elsewhere {
             show::line(import_source::told(origin))?;

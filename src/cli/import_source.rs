@@ -36,8 +36,10 @@ pub(super) async fn settle(
     let known = store.accounts.sources().await?;
     let (same, others): (Vec<_>, Vec<_>) =
         known.into_iter().filter(|known| *known != import.source).partition(|known| canonical(known) == import.source);
-    // Another spelling of the same address.
-    store.accounts.rename_sources(&same, &import.source).await?;
+    if !import.dry_run {
+        // Another spelling of the same address.
+        store.accounts.rename_sources(&same, &import.source).await?;
+    }
     let was = match was {
         Some(NONE) => return Ok(Vec::new()),
         Some(was) => Some(chosen(was, &others)?),
@@ -48,7 +50,9 @@ pub(super) async fn settle(
         if found.remove(&was).is_none() {
             bail!("nothing that came from {was} is in this database, so it is not the one that had this address");
         }
-        store.accounts.rename_sources(&[was], &import.source).await?;
+        if !import.dry_run {
+            store.accounts.rename_sources(&[was], &import.source).await?;
+        }
     }
     let found: Vec<Origin> = found.into_values().collect();
     if asked && !found.is_empty() {

@@ -4,6 +4,7 @@
 //! error), 2 bad usage. Each group of commands has its own file; all use the store's public functions.
 
 mod args;
+mod audit;
 mod backup;
 mod cert;
 mod check;
@@ -18,6 +19,8 @@ mod import;
 mod import_report;
 mod import_source;
 mod init;
+mod list;
+mod live;
 mod runtime;
 mod serve;
 mod show;
@@ -26,42 +29,54 @@ mod token;
 mod user;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 
-use args::{Cli, Command};
+use args::{Cli, Command, ControlTarget};
 
 /// Runs the command of this process.
 pub fn run() -> ExitCode {
     // Exits with 2 on bad usage.
     let cli = Cli::parse();
     let done = match cli.command {
-        Command::Check { against_running, json } => return ended(check::run(&cli.config, against_running, json)),
-        Command::Reload { force_partial, json } => return ended(control::reload(&cli.config, force_partial, json)),
+        Command::Check { against_running, live, json } => {
+            return ended(check::run(&cli.config, against_running, live, json));
+        }
+        Command::Reload { force_partial, target } => {
+            return ended(control::reload(&found(&cli.config, &target), force_partial, target.json));
+        }
         Command::Explain(args) => return explain::run(&cli.config, args),
-        Command::Status { json } => control::status(&cli.config, json),
-        Command::Upgrade { json } => return ended(control::upgrade(&cli.config, json)),
-        Command::Drain { json } => control::drain(&cli.config, json),
+        Command::Status(target) => control::status(&found(&cli.config, &target), target.json),
+        Command::Upgrade(target) => return ended(control::upgrade(&found(&cli.config, &target), target.json)),
+        Command::Drain(target) => control::drain(&found(&cli.config, &target), target.json),
         Command::Serve { take_over } => serve::run(&cli.config, take_over.map(serve::TakeOver::from)),
         Command::Config { effective: _, json } => config::run(&cli.config, json),
         Command::Schema => config::schema(),
-        Command::Migrate { new_key, json } => store::migrate(&cli.config, new_key, json),
+        Command::Migrate { new_key, dry_run, yes, json } => {
+            store::migrate(&cli.config, &store::Wish { new_key, dry_run, yes }, json)
+        }
         Command::Backup { file, json } => backup::back_up(&cli.config, &file, json),
         Command::Restore { file, json } => backup::restore(&cli.config, &file, json),
         Command::Init(args) => init::run(&cli.config, args),
-        Command::Health => health::run(&cli.config),
+        Command::Health { live, json } => health::run(&cli.config, live, json),
         Command::Cert(args) => cert::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::User(command) => user::run(&cli.config, command),
         Command::Token(command) => token::run(&cli.config, command),
+        Command::Audit(command) => audit::run(&cli.config, command),
         Command::Import(command) => return ended(import::run(&cli.config, command)),
         Command::Django(command) => django::run(&cli.config, &command),
         Command::Completions { shell } => completions(shell),
         Command::Manual { folder } => clap_mangen::generate_to(Cli::command(), folder).map_err(Into::into),
     };
     ended(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn found<'a>(file: &'a Path, target: &'a ControlTarget) -> control::Target<'a> {
+    control::Target { file, socket: target.socket.as_deref() }
 }
 
 fn ended(done: Result<ExitCode>) -> ExitCode {

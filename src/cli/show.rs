@@ -1,9 +1,12 @@
 //! Output of the commands.
 
-use std::io::{self, Write};
+use std::borrow::Cow;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::clock::Clock;
 use crate::store::Unreadable;
 use crate::telemetry;
 
@@ -49,9 +52,155 @@ pub fn whole_list(unreadable: usize) -> Result<()> {
     }
 }
 
+/// A colour on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Works.
+    Green,
+    /// To be looked at.
+    Yellow,
+    /// Does not work.
+    Red,
+    /// A head.
+    Bold,
+}
+
+/// The text in a colour, if `stream` is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
+pub fn painted<'t>(stream: &impl IsTerminal, colour: Colour, text: &'t str) -> Cow<'t, str> {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if !stream.is_terminal() || is_set("NO_COLOR") || is_dumb {
+        return text.into();
+    }
+    let code = match colour {
+        Colour::Green => 32,
+        Colour::Yellow => 33,
+        Colour::Red => 31,
+        Colour::Bold => 1,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m").into()
+}
+
+/// A table with a head: with tabs for programs, aligned on a terminal.
+pub struct Table {
+    heads: &'static [&'static str],
+    widths: Vec<usize>,
+    is_aligned: bool,
+    has_begun: bool,
+}
+
+impl Table {
+    /// Creates a table with these columns.
+    pub fn new(heads: &'static [&'static str]) -> Table {
+        let widths = heads.iter().map(|head| head.chars().count()).collect();
+        Table { heads, widths, is_aligned: io::stdout().is_terminal(), has_begun: false }
+    }
+
+    /// Prints rows, and the head before the first ones. Each cell may have a colour.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn print(&mut self, rows: &[Vec<(String, Option<Colour>)>]) -> Result<()> {
+        for row in rows {
+            for (width, (text, _)) in self.widths.iter_mut().zip(row) {
+                *width = text.chars().count().max(*width);
+            }
+        }
+        if !self.has_begun {
+            self.has_begun = true;
+            let heads: Vec<_> = self.heads.iter().map(|head| ((*head).to_owned(), Some(Colour::Bold))).collect();
+            self.line(&heads)?;
+        }
+        rows.iter().try_for_each(|row| self.line(row))
+    }
+
+    fn line(&self, row: &[(String, Option<Colour>)]) -> Result<()> {
+        if !self.is_aligned {
+            return line(row.iter().map(|(text, _)| printable(text)).collect::<Vec<_>>().join("\t"));
+        }
+        let mut out = String::new();
+        for ((text, colour), width) in row.iter().zip(&self.widths) {
+            let text = printable(text);
+            let blanks = width.saturating_sub(text.chars().count()) + 2;
+            out.push_str(&colour.map_or(Cow::Borrowed(&*text), |colour| painted(&io::stdout(), colour, &text)));
+            out.push_str(&" ".repeat(blanks));
+        }
+        line(out.trim_end())
+    }
+}
+
+/// Replaces control characters: no stored text may move the cursor or break a line.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
+    }
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Asks on a terminal before an act that cannot be undone. Without a terminal, or with `yes`, nothing is asked.
+///
+/// # Errors
+/// The answer was not yes.
+pub fn confirm(yes: bool, what: &str) -> Result<()> {
+    if yes || !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Ok(());
+    }
+    let mut err = io::stderr();
+    write!(err, "{what} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    bail!("cancelled; nothing was changed")
+}
+
+/// Counts what a long act has done, on a terminal, once in a second.
+pub struct Progress {
+    what: &'static str,
+    done: usize,
+    since: Instant,
+    told: Option<Instant>,
+    is_shown: bool,
+}
+
+impl Progress {
+    /// Begins to count.
+    pub fn new(what: &'static str) -> Progress {
+        let is_shown = io::stderr().is_terminal();
+        Progress { what, done: 0, since: Clock::system().instant(), told: None, is_shown }
+    }
+
+    /// Adds what was done.
+    pub fn add(&mut self, count: usize) {
+        self.done += count;
+        let now = Clock::system().instant();
+        let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= Duration::from_secs(1));
+        if self.is_shown && is_due {
+            self.told = Some(now);
+            self.tell(now);
+        }
+    }
+
+    fn tell(&self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.since).as_secs();
+        let _ = write!(io::stderr(), "\r{} {} ({seconds} s)", self.done, self.what);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            self.tell(Clock::system().instant());
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
 /// Prints an error with its causes to standard error.
 pub fn error(error: &anyhow::Error) {
-    note(chain(error));
+    note(painted(&io::stderr(), Colour::Red, &chain(error)));
 }
 
 /// Formats an error and its causes in one line.

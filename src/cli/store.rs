@@ -1,6 +1,6 @@
 //! Helpers shared by the store commands, and `tokengate migrate`.
 
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,23 +51,49 @@ pub fn secret_from_stdin(what: &str) -> Result<Zeroizing<String>> {
     Ok(line)
 }
 
+/// How a schema is upgraded.
+pub struct Wish {
+    /// Whether a lost key file is replaced.
+    pub new_key: bool,
+    /// Whether the migrations are only listed.
+    pub dry_run: bool,
+    /// Whether nothing is asked.
+    pub yes: bool,
+}
+
 /// Upgrades the schema to this version.
-pub fn migrate(config: &Path, new_key: bool, json: bool) -> Result<()> {
+pub fn migrate(config: &Path, wish: &Wish, json: bool) -> Result<()> {
     let settings = check::settings(config)?;
+    if wish.new_key {
+        let what = "Create a new key file? The login tokens that were encrypted with the lost one stay valid, but can \
+                    never be shown again.";
+        show::confirm(wish.yes, what)?;
+    }
+    let begun = Clock::system().instant();
     let applied = runtime::for_command()?.block_on(async {
-        if new_key { store::migrate_to_new_key(&settings.store).await } else { store::migrate(&settings.store).await }
+        match wish {
+            Wish { dry_run: true, .. } => store::pending(&settings.store).await,
+            Wish { new_key: true, .. } => store::migrate_to_new_key(&settings.store).await,
+            Wish { .. } => store::migrate(&settings.store).await,
+        }
     })?;
+    let took = Clock::system().instant().saturating_duration_since(begun);
     if json {
         let steps = applied
             .iter()
             .map(|Migration { version, description }| json!({ "version": version, "description": description }));
-        return show::json(&json!({ "applied": steps.collect::<Vec<_>>() }));
+        let steps: Vec<_> = steps.collect();
+        let what = if wish.dry_run { "pending" } else { "applied" };
+        return show::json(&json!({ what: steps }));
     }
+    let word = if wish.dry_run { "would apply" } else { "applied" };
     for Migration { version, description } in &applied {
-        show::line(format!("applied {version:04} {description}"))?;
+        show::line(format!("{word} {version:04} {description}"))?;
     }
     if applied.is_empty() {
         show::line("the schema is up to date")?;
+    } else if !wish.dry_run && std::io::stderr().is_terminal() {
+        show::note(format_args!("{} migrations in {:.1} s", applied.len(), took.as_secs_f64()));
     }
     Ok(())
 }

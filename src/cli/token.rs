@@ -2,27 +2,33 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::args::TokenCommand;
+use super::args::{Paging, TokenCommand, TokenEdit};
+use super::show::{Colour, Table};
 use super::{show, store};
-use crate::clock::Clock;
-use crate::store::{Issued, NamedToken, OnConflict, Page, Store, TokenDetails, TokenFilter, TokenKind, TokenRef, User};
+use crate::clock::{Clock, Timestamp};
+use crate::store::{
+    End, Issued, NamedToken, OnConflict, Store, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef, User,
+};
 use crate::token::{Scope, ScopeSet, TokenId, TokenKey};
 use crate::units::HumanDuration;
-
-/// Number of tokens read from the store per query.
-const PAGE: u32 = 500;
 
 /// Runs a subcommand.
 pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
     match command {
-        TokenCommand::Create { user, reset, name, expires, scopes, json } => {
+        TokenCommand::Create { user, reset, yes, name, expires, scopes, json } => {
             let order = name.map(|name| named(name, expires, &scopes)).transpose()?;
             store::with(config, async |store| {
                 let owner = owner(&store, &user).await?;
                 let id = owner.account.id;
+                if reset {
+                    let what = format!(
+                        "Revoke the login token of user {user} and issue a new one? The old key stops at once."
+                    );
+                    show::confirm(yes, &what)?;
+                }
                 let issued = match &order {
                     Some(order) => store.ledger.issue_named(id, order).await?,
                     None if reset => store.ledger.reset_login(id).await?,
@@ -51,16 +57,16 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
                 show::line(format!("Imported token {} for user {user}", issued.id))
             })
         }
-        TokenCommand::List { user, json } => store::with(config, async |store| list(&store, user, json).await),
+        TokenCommand::List { user, paging } => store::with(config, async |store| list(&store, user, &paging).await),
         TokenCommand::Show { id, json } => store::with(config, async |store| {
-            let token = store
-                .ledger
-                .show(TokenRef::Id(TokenId(id)))
-                .await?
-                .with_context(|| format!("token {id} does not exist"))?;
+            let token = found(&store, TokenRef::Id(TokenId(id))).await?;
             if json { show::json(&as_json(&token)) } else { details(&token) }
         }),
-        TokenCommand::Revoke { token, key_stdin } => {
+        TokenCommand::Rotate { id, overlap, yes, json } => {
+            store::with(config, async |store| rotate(&store, TokenId(id), overlap, yes, json).await)
+        }
+        TokenCommand::Edit(order) => store::with(config, async |store| edit(&store, order).await),
+        TokenCommand::Revoke { token, key_stdin, yes, json } => {
             let token = if key_stdin { None } else { token };
             let which = match token.as_deref().map(str::parse::<i64>) {
                 // Keys of Django REST Framework have 40 characters; no id has as many digits.
@@ -68,15 +74,69 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
                 Some(Err(_)) => TokenRef::Digest(TokenKey::parse(&token.unwrap_or_default())?.digest()),
                 None => TokenRef::Digest(key_from_stdin()?.digest()),
             };
-            store::with(config, async |store| {
-                let met = store.ledger.revoke(which).await?;
-                match met.was_live {
-                    true => show::line(format!("Revoked token {}", met.id)),
-                    false => show::line(format!("Token {} was already revoked or expired", met.id)),
-                }
-            })
+            store::with(config, async |store| revoke(&store, which, yes, json).await)
         }
     }
+}
+
+async fn rotate(store: &Store, id: TokenId, overlap: HumanDuration, yes: bool, json: bool) -> Result<()> {
+    let token = found(store, TokenRef::Id(id)).await?;
+    let user = &token.record.owner.name;
+    if overlap.0.is_zero() {
+        show::confirm(yes, &format!("Replace token {id} of user {user}? The old key stops at once."))?;
+    }
+    let issued = store.ledger.rotate(id, overlap.0).await?;
+    print(&issued, user, json)?;
+    let old = if overlap.0.is_zero() { "was revoked".to_owned() } else { format!("works for another {overlap}") };
+    show::note(format_args!("Token {} replaces token {id}, whose key {old}.", issued.id));
+    Ok(())
+}
+
+async fn revoke(store: &Store, which: TokenRef, yes: bool, json: bool) -> Result<()> {
+    if let Some(token) = store.ledger.show(which).await? {
+        let (id, user) = (token.record.id, &token.record.owner.name);
+        let name = if token.name.is_empty() { String::new() } else { format!(" \"{}\"", token.name) };
+        let what = format!("Revoke the {} token {id}{name} of user {user}? This cannot be undone.", kind(&token));
+        show::confirm(yes, &what)?;
+    }
+    let met = store.ledger.revoke(which).await?;
+    if json {
+        return show::json(&json!({ "id": met.id.0, "was_live": met.was_live }));
+    }
+    match met.was_live {
+        true => show::line(format!("Revoked token {}", met.id)),
+        false => show::line(format!("Token {} was already revoked or expired", met.id)),
+    }
+}
+
+async fn edit(store: &Store, order: TokenEdit) -> Result<()> {
+    let TokenEdit { id, name, note, expires, never_expires, scopes, no_scopes, disable, enable, json } = order;
+    let scopes = scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
+    let end = expires.map(|HumanDuration(span)| End::At(Clock::system().now().after(span)));
+    let terms = Terms {
+        end: if never_expires { Some(End::Never) } else { end },
+        scopes: (no_scopes || !scopes.is_empty()).then(|| ScopeSet::new(scopes)),
+        name,
+        note,
+        disabled: (disable || enable).then_some(disable),
+    };
+    if terms == Terms::default() {
+        bail!("nothing to change; `tokengate token edit --help` lists what can be changed");
+    }
+    let changed = store.ledger.set_terms(TokenId(id), &terms).await?;
+    if json {
+        let now = found(store, TokenRef::Id(TokenId(id))).await?;
+        return show::json(&json!({ "changed": changed, "token": as_json(&now) }));
+    }
+    show::line(if changed { format!("Changed token {id}") } else { format!("Token {id} is unchanged") })
+}
+
+async fn found(store: &Store, token: TokenRef) -> Result<TokenDetails> {
+    let missing = || match token {
+        TokenRef::Id(id) => format!("token {id} does not exist"),
+        TokenRef::Digest(_) => "no token has this key".to_owned(),
+    };
+    store.ledger.show(token).await?.with_context(missing)
 }
 
 /// Formats the line of `drf_create_token` word for word. That command says "Generated" for an existing key too, and
@@ -115,36 +175,34 @@ fn key_from_stdin() -> Result<TokenKey> {
     Ok(TokenKey::parse(&store::secret_from_stdin("key")?)?)
 }
 
-async fn list(store: &Store, user: Option<String>, json: bool) -> Result<()> {
+async fn list(store: &Store, user: Option<String>, paging: &Paging) -> Result<()> {
     let owner = match user {
         Some(name) => Some(store::user(store, &name).await?.account.id),
         None => None,
     };
-    let mut page = Page::first(PAGE);
-    let (mut all, mut unreadable) = (Vec::new(), 0);
-    loop {
-        let tokens = store.ledger.list(TokenFilter { owner, live: false }, page).await?;
-        let Some(end) = tokens.end() else { break };
-        page.after = end;
-        unreadable += show::unreadable("token", tokens.unreadable());
-        if json {
-            all.extend(tokens.iter().map(as_json));
-            continue;
-        }
-        for token in &tokens {
-            let record = &token.record;
-            let (id, hint, name) = (record.id, &token.hint, &record.owner.name);
-            show::line(format!("{id}\t{hint}…\t{name}\t{}\t{}\t{}", kind(token), token.name, state(token)))?;
-        }
-    }
-    if json {
-        show::json(&Value::Array(all))?;
-    }
-    show::whole_list(unreadable)
+    let read = async |page| store.ledger.list(TokenFilter { owner, live: false }, page).await;
+    let mut table = Table::new(&["ID", "KEY", "USER", "KIND", "NAME", "STATE", "EXPIRES", "LAST USED"]);
+    super::list::print(paging, "token", &mut table, read, |token| (token.record.id.0, row(token)), as_json).await
+}
+
+fn row(token: &TokenDetails) -> Vec<(String, Option<Colour>)> {
+    let at = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let state = state(token);
+    let colour = if state == "live" { Colour::Green } else { Colour::Yellow };
+    vec![
+        (token.record.id.to_string(), None),
+        (format!("{}…", token.hint), None),
+        (token.record.owner.name.clone(), None),
+        (kind(token).to_owned(), None),
+        (token.name.clone(), None),
+        (state.to_owned(), Some(colour)),
+        (at(token.record.expires), None),
+        (at(token.last_used), None),
+    ]
 }
 
 fn details(token: &TokenDetails) -> Result<()> {
-    let at = |at: Option<crate::clock::Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    let at = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let rows = [
         ("id", token.record.id.to_string()),
         ("key", format!("{}…", token.hint)),
@@ -160,6 +218,7 @@ fn details(token: &TokenDetails) -> Result<()> {
         ("networks", networks(token).unwrap_or_else(|| "any".to_owned())),
         ("last used", at(token.last_used)),
         ("exposed", at(token.exposed)),
+        ("note", token.note.clone()),
     ];
     rows.iter().try_for_each(|(name, value)| show::line(format!("{name:<14}{value}")))
 }
@@ -172,6 +231,9 @@ fn kind(token: &TokenDetails) -> &'static str {
 }
 
 fn state(token: &TokenDetails) -> &'static str {
+    if token.disabled.is_some() && token.record.revoked.is_none() {
+        return "disabled";
+    }
     match crate::identity::Identity::establish(&token.record, Clock::system().now()) {
         Ok(_) => "live",
         Err(crate::identity::Denied::Revoked) => "revoked",
@@ -186,7 +248,7 @@ fn networks(token: &TokenDetails) -> Option<String> {
 }
 
 fn as_json(token: &TokenDetails) -> Value {
-    let at = |at: Option<crate::clock::Timestamp>| at.map(|at| at.to_string());
+    let at = |at: Option<Timestamp>| at.map(|at| at.to_string());
     json!({
         "id": token.record.id.0,
         "hint": token.hint.as_str(),
@@ -203,5 +265,7 @@ fn as_json(token: &TokenDetails) -> Value {
         "networks": networks(token),
         "last_used": at(token.last_used),
         "exposed": at(token.exposed),
+        "disabled": at(token.disabled),
+        "note": token.note,
     })
 }

@@ -6,45 +6,89 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::args::{PasswordSource, UserCommand, UserCreate};
+use super::args::{Paging, PasswordSource, UserCommand, UserCreate, UserEdit};
+use super::show::{Colour, Table};
 use super::{check, show, store, token};
 use crate::config::settings::StoreUrl;
-use crate::store::{AccountError, NewUser, Page, Password, Store, User};
+use crate::store::{AccountError, DetailsChange, NewUser, Page, Password, Store, TokenFilter, User};
 use crate::token::SubjectId;
 
-/// Number of users read from the store per query.
-const PAGE: u32 = 500;
+/// Number of tokens that a question counts.
+const MAX_COUNTED: u32 = 500;
 
 /// Runs a subcommand.
 pub fn run(config: &Path, command: UserCommand) -> Result<()> {
     match command {
         UserCommand::Create(order) => create(config, order),
-        UserCommand::List { json } => store::with(config, async |store| list(&store, json).await),
+        UserCommand::List(paging) => store::with(config, async |store| list(&store, &paging).await),
         UserCommand::Show { name, json } => store::with(config, async |store| {
             let user = store::user(&store, &name).await?;
             if json { show::json(&as_json(&user)) } else { details(&user) }
         }),
-        UserCommand::SetPassword { name, password } => {
+        UserCommand::Edit(order) => store::with(config, async |store| edit(&store, order).await),
+        UserCommand::Groups { name, add, remove, clear, json } => store::with(config, async |store| {
+            let user = store::user(&store, &name).await?;
+            if add.is_empty() && remove.is_empty() && !clear {
+                let groups = &user.account.groups;
+                return if json { show::json(&json!(groups)) } else { groups.iter().try_for_each(show::line) };
+            }
+            let mut groups = if clear { Vec::new() } else { user.account.groups.clone() };
+            if let Some(missing) = remove.iter().find(|group| !groups.contains(group)) {
+                bail!("user {name} is not in the group {missing}");
+            }
+            groups.retain(|group| !remove.contains(group));
+            groups.extend(add);
+            let changed = store.accounts.set_groups(user.account.id, &groups).await?;
+            tell_change(&store, &user, changed, json).await
+        }),
+        UserCommand::Rights { name, staff, superuser, json } => store::with(config, async |store| {
+            let user = store::user(&store, &name).await?;
+            if staff.is_none() && superuser.is_none() {
+                let rights = json!({ "staff": user.staff, "superuser": user.superuser });
+                return if json { show::json(&rights) } else { show::line(rights_of(&user)) };
+            }
+            let (staff, superuser) = (staff.unwrap_or(user.staff), superuser.unwrap_or(user.superuser));
+            let changed = store.accounts.set_rights(user.account.id, staff, superuser).await?;
+            tell_change(&store, &user, changed, json).await
+        }),
+        UserCommand::SetPassword { name, password, json } => {
             refuse_beside_django(config)?;
             let password = read_password(&password)?;
             store::with(config, async |store| {
                 let user = store::user(&store, &name).await?;
                 let fits = password.is_some();
+                password.as_ref().map_or(Ok(()), |password| password.check_new(user.names()))?;
                 store.accounts.set_password(user.account.id, password).await?;
-                show::line(format!("{} of user {name}", if fits { "Set the password" } else { "Removed the password" }))
+                let what = if fits { "Set the password" } else { "Removed the password" };
+                tell(json, &user, &format!("{what} of user {name}"))
             })
         }
-        UserCommand::Activate { name } => store::with(config, async |store| {
-            store.accounts.activate(store::user(&store, &name).await?.account.id).await?;
-            show::line(format!("Activated user {name}"))
+        UserCommand::Activate { name, json } => store::with(config, async |store| {
+            let user = store::user(&store, &name).await?;
+            match store.accounts.activate(user.account.id).await? {
+                true => tell(json, &user, &format!("Activated user {name}")),
+                false => tell(json, &user, &format!("User {name} was already active")),
+            }
         }),
-        UserCommand::Deactivate { name } => store::with(config, async |store| {
-            store.accounts.deactivate(store::user(&store, &name).await?.account.id).await?;
-            show::line(format!("Deactivated user {name}"))
+        UserCommand::Deactivate { name, json } => store::with(config, async |store| {
+            let user = store::user(&store, &name).await?;
+            match store.accounts.deactivate(user.account.id).await? {
+                true => tell(json, &user, &format!("Deactivated user {name}")),
+                false => tell(json, &user, &format!("User {name} was already inactive")),
+            }
         }),
-        UserCommand::Delete { name } => store::with(config, async |store| {
-            store.accounts.delete(store::user(&store, &name).await?.account.id).await?;
-            show::line(format!("Deleted user {name} and all tokens of that user"))
+        UserCommand::Delete { name, yes, json } => store::with(config, async |store| {
+            let user = store::user(&store, &name).await?;
+            let id = user.account.id;
+            let filter = TokenFilter { owner: Some(id), live: true };
+            let live = store.ledger.list(filter, Page::first(MAX_COUNTED)).await?.len();
+            let tokens = format!("{live} live token{}", if live == 1 { "" } else { "s" });
+            show::confirm(
+                yes,
+                &format!("Delete user {name} (id {id}) and all tokens of that user ({tokens})? This cannot be undone."),
+            )?;
+            store.accounts.delete(id).await?;
+            tell(json, &user, &format!("Deleted user {name} and all tokens of that user"))
         }),
     }
 }
@@ -65,6 +109,7 @@ fn create(config: &Path, order: UserCreate) -> Result<()> {
         superuser: order.superuser,
         groups: order.groups,
     };
+    new.password.as_ref().map_or(Ok(()), |password| password.check_new(new.names()))?;
     store::with(config, async |store| {
         let (user, issued) = store.accounts.create(new).await?;
         let name = &user.account.name;
@@ -77,34 +122,57 @@ fn create(config: &Path, order: UserCreate) -> Result<()> {
     })
 }
 
-async fn list(store: &Store, json: bool) -> Result<()> {
-    let mut page = Page::first(PAGE);
-    let (mut all, mut unreadable) = (Vec::new(), 0);
-    loop {
-        let users = store.accounts.list(page).await?;
-        let Some(end) = users.end() else { break };
-        page.after = end;
-        unreadable += show::unreadable("user", users.unreadable());
-        if json {
-            all.extend(users.iter().map(as_json));
-            continue;
-        }
-        for user in &users {
-            let marks = [(user.superuser, "superuser"), (user.staff, "staff"), (!user.account.active, "inactive")];
-            let marks: Vec<_> = marks.iter().filter(|(holds, _)| *holds).map(|(_, mark)| *mark).collect();
-            show::line(format!(
-                "{}\t{}\t{}\t{}",
-                user.account.id,
-                user.account.name,
-                user.account.email,
-                marks.join(",")
-            ))?;
-        }
+async fn edit(store: &Store, order: UserEdit) -> Result<()> {
+    let UserEdit { name, new_name, email, first_name, last_name, json } = order;
+    let change = DetailsChange { name: new_name, email, first_name, last_name };
+    if change == DetailsChange::default() {
+        bail!("nothing to change; name at least one of --name, --email, --first-name and --last-name");
     }
-    if json {
-        show::json(&Value::Array(all))?;
+    let user = store::user(store, &name).await?;
+    let changed = store.accounts.edit(user.account.id, &change).await?;
+    tell_change(store, &user, changed, json).await
+}
+
+/// Reports an act on a user.
+fn tell(json: bool, user: &User, done: &str) -> Result<()> {
+    if json { show::json(&json!({ "id": user.account.id.0, "done": done })) } else { show::line(done) }
+}
+
+/// Reports a change of a user; as JSON, with the user as it is now.
+async fn tell_change(store: &Store, user: &User, changed: bool, json: bool) -> Result<()> {
+    let name = &user.account.name;
+    if !json {
+        return show::line(if changed { format!("Changed user {name}") } else { format!("User {name} is unchanged") });
     }
-    show::whole_list(unreadable)
+    let page = Page { after: user.account.id.0 - 1, limit: 1 };
+    let now = store.accounts.list(page).await?;
+    show::json(&json!({ "changed": changed, "user": now.first().map(as_json) }))
+}
+
+async fn list(store: &Store, paging: &Paging) -> Result<()> {
+    let read = async |page| store.accounts.list(page).await;
+    let mut table = Table::new(&["ID", "USERNAME", "EMAIL", "STATE", "RIGHTS", "LAST SIGN-IN"]);
+    super::list::print(paging, "user", &mut table, read, |user| (user.account.id.0, row(user)), as_json).await
+}
+
+fn row(user: &User) -> Vec<(String, Option<Colour>)> {
+    let state = if user.account.active { ("active", Colour::Green) } else { ("inactive", Colour::Yellow) };
+    vec![
+        (user.account.id.to_string(), None),
+        (user.account.name.clone(), None),
+        (user.account.email.clone(), None),
+        (state.0.to_owned(), Some(state.1)),
+        (rights_of(user).to_owned(), None),
+        (user.last_login.map(|at| at.to_string()).unwrap_or_default(), None),
+    ]
+}
+
+fn rights_of(user: &User) -> &'static str {
+    match (user.staff, user.superuser) {
+        (_, true) => "superuser",
+        (true, false) => "staff",
+        (false, false) => "",
+    }
 }
 
 fn details(user: &User) -> Result<()> {

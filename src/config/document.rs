@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-use super::Problem;
 use super::record::Record;
 use super::source::Source;
 use super::variables::{self, NoValue};
+use super::{Problem, syntax};
 use crate::clock::Timestamp;
 
 /// The external inputs of reading: the time, for certificates, and environment variables, for `"${NAME}"`.
@@ -21,6 +21,9 @@ pub struct Environment<'a> {
     /// Looks up an environment variable.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
 }
+
+/// What is wrong with a required key that is missing.
+pub(super) const MISSING: &str = "missing";
 
 /// A configuration during reading.
 pub(super) struct Document<'a> {
@@ -55,12 +58,9 @@ impl<'a> Document<'a> {
         let (twice, broken): (Vec<_>, Vec<_>) = errors.iter().partition(|error| error.message() == "duplicate key");
         if let Some(error) = broken.first() {
             let line = error.span().map(|span| self.line_at(span.start));
-            self.problem(
-                line,
-                None,
-                format!("syntax error: {}", error.message()),
-                Some("correct the line; texts need quotes".into()),
-            );
+            let mend = error.span().map(|span| self.line_around(span.start)).map(|(line, at)| syntax::mend(line, at));
+            let mend = mend.unwrap_or_else(|| "correct the line; texts need quotes".to_owned());
+            self.problem(line, None, format!("syntax error: {}", error.message()), Some(mend));
             return None;
         }
         for error in twice {
@@ -69,6 +69,20 @@ impl<'a> Document<'a> {
             self.problem(line, None, format!("`{name}` is defined twice"), Some("remove one".to_owned()));
         }
         Some(tree.into_inner())
+    }
+
+    /// The line around an offset, and the offset in it. At the end of a line it is that line.
+    fn line_around(&self, offset: usize) -> (&str, usize) {
+        let text = self.source.text();
+        let before = text.get(..offset).unwrap_or(text);
+        let start = before.rfind('\n').map_or(0, |end| end + 1);
+        let rest = text.get(start..).unwrap_or_default();
+        (rest.lines().next().unwrap_or_default(), offset.saturating_sub(start))
+    }
+
+    /// Drops the report of a missing key: the file has it under a misspelt name, which is reported.
+    pub(super) fn found_misspelt(&self, path: &str) {
+        self.problems.borrow_mut().retain(|problem| problem.what != MISSING || problem.key.as_deref() != Some(path));
     }
 
     /// The line of an offset in the text, counted from 1 through all files.

@@ -39,6 +39,7 @@ mod spool;
 mod sql_name;
 mod store;
 mod store_files;
+mod syntax;
 mod tokens;
 mod traces;
 mod upstream_tls;

@@ -2,9 +2,18 @@
 
 /// "did you mean …?", if one of `known` is similar enough.
 pub(super) fn nearest(text: &str, known: &[&str]) -> Option<String> {
+    nearest_name(text, known).map(did_you_mean)
+}
+
+/// The most similar one of `known`, if it is similar enough.
+pub(super) fn nearest_name<'k>(text: &str, known: &[&'k str]) -> Option<&'k str> {
     let distance = |name: &&str| strsim::damerau_levenshtein(text, name);
     let name = known.iter().copied().min_by_key(|name| distance(name))?;
-    (distance(&name) <= (text.chars().count() / 3).max(1)).then(|| format!("did you mean `{name}`?"))
+    (distance(&name) <= (text.chars().count() / 3).max(1)).then_some(name)
+}
+
+pub(super) fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
 }
 
 #[cfg(test)]

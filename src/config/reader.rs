@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document::Document;
 use super::effective::toml_text;
-use super::nearest::nearest;
+use super::nearest::{did_you_mean, nearest_name};
 use super::record::{Shape, TableReading};
 use super::value::{Key, Place, a};
 
@@ -188,12 +188,20 @@ impl<'d> Table<'d> {
 
     fn read_with<T>(self, read: impl FnOnce(&Table<'d>) -> T) -> T {
         let out = read(&self);
-        let known = self.known.into_inner();
+        let mut known = self.known.into_inner();
+        known.sort_unstable();
+        known.dedup();
         for name in self.entries.into_iter().flat_map(DeTable::keys) {
             let text = name.get_ref().as_ref();
             if !known.contains(&text) {
                 let line = Some(self.document.line_at(name.span().start));
-                let mend = nearest(text, &known).unwrap_or_else(|| format!("known here: {}", known.join(", ")));
+                let meant = nearest_name(text, &known);
+                if let Some(meant) =
+                    meant.filter(|meant| !self.entries.is_some_and(|entries| entries.contains_key(*meant)))
+                {
+                    self.document.found_misspelt(&join(&self.path, meant));
+                }
+                let mend = meant.map_or_else(|| format!("known here: {}", known.join(", ")), did_you_mean);
                 self.document.problem(line, Some(&join(&self.path, text)), "unknown key".to_owned(), Some(mend));
             }
         }

@@ -119,6 +119,11 @@ impl Gateway {
                 exchange.ends(Outcome::NoToken, StatusCode::FORBIDDEN);
                 Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
             }
+            Err(failure @ LoginFailure::MustChange) => {
+                exchange.ends(Outcome::NoToken, StatusCode::FORBIDDEN);
+                let why = format!("{failure}; sign in with a browser to change it");
+                Ok(reply::detail(StatusCode::FORBIDDEN, &why, exchange))
+            }
             Err(LoginFailure::Unavailable) => Err(AuthFailure::StoreUnavailable.into()),
         }
     }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use unicode_normalization::{UnicodeNormalization, is_nfkc};
 
@@ -11,7 +12,8 @@ use super::attempts::AttemptedUser;
 use super::issuer::{IssuerHandle, Login, LoginFailure, LoginService, account_failure, ledger_failure, unavailable};
 use crate::identity;
 use crate::store::{
-    Actor, LedgerError, NamedToken, Page, Password, PasswordMark, Store, TokenDetails, TokenFilter, TokenRef, User,
+    AccountError, Actor, End, LedgerError, NamedToken, Page, Password, PasswordMark, Store, Terms, TokenDetails,
+    TokenFilter, TokenRef, User, WeakPassword,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey};
 
@@ -79,6 +81,29 @@ impl IssuerHandle {
         self.ask(move |service| async move { service.make_token(user, name).await }).await
     }
 
+    /// Changes the password of a user who knows the former one. All sessions end.
+    ///
+    /// # Errors
+    /// [`LoginFailure`]; `Unfulfilled` if the new password is weak.
+    pub async fn change_password(&self, login: Login, new: Password) -> Result<(), LoginFailure> {
+        self.ask(move |service| async move { service.change_password(login, new).await }).await
+    }
+
+    /// Changes the name and the expiry of a named token of this user. `lifetime` begins now; `None` keeps the expiry, and
+    /// `Some(None)` removes it.
+    ///
+    /// # Errors
+    /// [`LoginFailure`]; `Unfulfilled` if the user has no such token, or the name or the expiry is invalid.
+    pub async fn change_token(
+        &self,
+        user: Confirmed,
+        token: TokenId,
+        name: String,
+        lifetime: Option<Option<Duration>>,
+    ) -> Result<bool, LoginFailure> {
+        self.ask(move |service| async move { service.change_token(user, token, name, lifetime).await }).await
+    }
+
     /// Revokes a token of this user. A token of another user counts as unknown.
     ///
     /// # Errors
@@ -88,6 +113,13 @@ impl IssuerHandle {
     }
 }
 
+/// With a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{first}{}.", chars.as_str())
+}
+
 impl LoginService {
     async fn open_session(&self, login: Login, former: Option<TokenDigest>) -> Result<TokenKey, LoginFailure> {
         let Login { name, password, from } = login;
@@ -95,6 +127,11 @@ impl LoginService {
         let sessions = store.sessions.as_ref().map_err(|none| unavailable(none))?;
         self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
             let name = self.meant_by(&name).await?;
+            let known = self.store.accounts.find(&name).await.map_err(|error| unavailable(&error))?;
+            if known.is_some_and(|user| user.must_change_password) {
+                self.user(&name, password).await?;
+                return Err(LoginFailure::MustChange);
+            }
             let opened =
                 sessions.open(&name, password, self.session_ttl).await.map_err(|error| account_failure(&error))?;
             let key = opened.ok_or(LoginFailure::Refused)?;
@@ -171,6 +208,47 @@ impl LoginService {
             }
             Err(LedgerError::InvalidName) => {
                 Err(LoginFailure::Unfulfilled("A token name has 1 to 100 characters.".to_owned()))
+            }
+            Err(error) => Err(ledger_failure(&error)),
+        }
+    }
+
+    async fn change_password(&self, login: Login, new: Password) -> Result<(), LoginFailure> {
+        let Login { name, password, from } = login;
+        self.attempt(AttemptedUser { name: &name, signed_in: None }, from, async {
+            let name = self.meant_by(&name).await?;
+            let found = self.store.accounts.verify_password(&name, password).await;
+            let user = found.map_err(|error| account_failure(&error))?.ok_or(LoginFailure::Refused)?;
+            let weak = |weak: WeakPassword| LoginFailure::Unfulfilled(sentence(&weak.to_string()));
+            new.check_new(user.names()).map_err(weak)?;
+            let id = user.account.id;
+            let accounts = self.on_behalf_of(id, user.account.name, from).accounts;
+            accounts.set_password(id, Some(new)).await.map_err(|error| match error {
+                AccountError::InDjango => LoginFailure::Unfulfilled(sentence(&AccountError::InDjango.to_string())),
+                error => account_failure(&error),
+            })
+        })
+        .await
+    }
+
+    async fn change_token(
+        &self,
+        user: Confirmed,
+        token: TokenId,
+        name: String,
+        lifetime: Option<Option<Duration>>,
+    ) -> Result<bool, LoginFailure> {
+        let (owner, store) = self.confirm(user).await?;
+        let found = store.ledger.show(TokenRef::Id(token)).await.map_err(|error| unavailable(&error))?;
+        if !found.is_some_and(|found| found.record.owner.id == owner && found.record.revoked.is_none()) {
+            return Err(LoginFailure::Unfulfilled("You do not have this token.".to_owned()));
+        }
+        let end = lifetime.map(|span| span.map_or(End::Never, |span| End::At(self.clock.now().after(span))));
+        let terms = Terms { name: Some(name), end, ..Terms::default() };
+        match store.ledger.set_terms(token, &terms).await {
+            Ok(changed) => Ok(changed),
+            Err(error @ (LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::Nameless)) => {
+                Err(LoginFailure::Unfulfilled(sentence(&error.to_string())))
             }
             Err(error) => Err(ledger_failure(&error)),
         }

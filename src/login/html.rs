@@ -12,6 +12,10 @@ use crate::store::{TokenDetails, TokenKind};
 /// The style sheet, as it is in each page.
 pub const STYLE: &str = include_str!("style.css");
 
+/// The choices for the expiry of a token: days, or none.
+pub const EXPIRES: [(&str, &str); 5] =
+    [("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year"), ("1", "In a day"), ("never", "Never")];
+
 /// The features of the account page.
 #[derive(Clone, Copy, Debug)]
 pub struct Offers {
@@ -19,6 +23,8 @@ pub struct Offers {
     pub recoverable: bool,
     /// Whether there can be tokens besides the login token.
     pub named: bool,
+    /// Whether users can change their passwords.
+    pub passwords: bool,
 }
 
 /// The target of a form, and the secret that proves that the form comes from one of our pages.
@@ -49,6 +55,8 @@ pub struct LoginPage<'a> {
     pub next: &'a str,
     /// The username that was entered before.
     pub user: &'a str,
+    /// Whether a new password has to be entered as well.
+    pub must_change: bool,
     pub notice: &'a Notice<'a>,
 }
 

@@ -37,6 +37,9 @@ pub enum LoginFailure {
     /// The result is unknown because of an outage. Never means that the password is wrong.
     #[error("passwords cannot be checked at the moment")]
     Unavailable,
+    /// The password is right, but the user has to change it before the next sign-in.
+    #[error("the password has to be changed before the next sign-in")]
+    MustChange,
     /// The action is refused for this reason.
     #[error("{0}")]
     Unfulfilled(String),
@@ -116,6 +119,7 @@ pub(super) struct LoginService {
     /// The interface through which users log in; it appears in the audit trail.
     via: Via,
     attempts: Attempts,
+    pub(super) clock: Clock,
     pub(super) session_ttl: Duration,
 }
 
@@ -123,9 +127,9 @@ impl Issuer {
     /// Creates an issuer for one interface, and its handle.
     pub fn new(store: Store, via: Via, settings: &settings::Login, clock: Clock) -> (Issuer, IssuerHandle) {
         let (sender, jobs) = mpsc::channel(QUEUE);
-        let attempts = Attempts::new(settings, clock);
+        let attempts = Attempts::new(settings, clock.clone());
         let session_ttl = settings.browser.clone().unwrap_or_default().session_ttl;
-        let service = Arc::new(LoginService { store, via, attempts, session_ttl });
+        let service = Arc::new(LoginService { store, via, attempts, clock, session_ttl });
         (Issuer { service, jobs }, IssuerHandle(sender))
     }
 
@@ -158,6 +162,7 @@ impl LoginService {
     /// The user whose password it is.
     pub(super) async fn user(&self, name: &str, password: Password) -> Result<User, LoginFailure> {
         match self.store.accounts.verify_password(name, password).await {
+            Ok(Some(user)) if user.must_change_password => Err(LoginFailure::MustChange),
             Ok(user) => user.ok_or(LoginFailure::Refused),
             Err(error) => Err(account_failure(&error)),
         }

@@ -10,12 +10,16 @@ use crate::clock::Timestamp;
 use crate::token::{SubjectId, TokenHint};
 
 /// One import.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Import {
     /// The other system, without secrets. The store records it with the imported data.
     pub source: String,
     /// Whether to revoke imported data that the other system no longer accepts.
     pub prune: bool,
+    /// Whether users whose id belongs to another user here get a new id.
+    pub map_ids: bool,
+    /// Whether to write nothing, and only report what would be done.
+    pub dry_run: bool,
 }
 
 /// Data that was imported from another address before.
@@ -81,6 +85,8 @@ impl NotImportable {
 /// The result of importing an [`Arrival`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
+    /// The id of the user here.
+    pub id: SubjectId,
     /// The result for the user.
     pub user: UserTaken,
     /// The results for the tokens, newest first.
@@ -125,6 +131,8 @@ pub struct DeletedUser {
 pub enum UserTaken {
     /// The user was imported.
     New,
+    /// The user was imported with another id, because that of the other system belongs to another user here.
+    Mapped(SubjectId),
     /// The user already existed; differences were left unchanged.
     There {
         /// "password", "groups (here: a; there: a, b)".

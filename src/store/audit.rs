@@ -63,8 +63,14 @@ pub enum Act {
     TokenIssued,
     /// A key was imported as a token.
     TokenImported,
-    /// The expiry or the scopes of a token were changed.
+    /// The expiry, the scopes, the name or the note of a token were changed.
     TokenTermsSet,
+    /// A token got a new key; the old key ends after an overlap.
+    TokenRotated,
+    /// A token was disabled.
+    TokenDisabled,
+    /// A token was enabled again.
+    TokenEnabled,
     /// A token was revoked.
     TokenRevoked,
     /// All tokens of a user were revoked.
@@ -105,13 +111,15 @@ pub struct AuditEntry {
 /// The filters of a list of entries; newest first.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
-    /// Only entries whose actor has exactly this name.
+    /// Only entries whose actor has this text in its name, case-insensitive. No index supports this filter.
     pub actor: Option<String>,
     /// Only entries about this user.
     pub user: Option<SubjectId>,
-    /// Also entries about users who had exactly this name at that time; without `user`, only those. No index supports
-    /// this filter.
+    /// Only entries about users who had this text in their name at that time, case-insensitive. No index supports this
+    /// filter.
     pub user_name: Option<String>,
+    /// Only entries that were made through this interface.
+    pub via: Option<Via>,
     /// Only those about this token.
     pub token: Option<TokenId>,
     /// Only these actions.
@@ -192,7 +200,7 @@ impl Via {
 
 impl Act {
     /// All actions.
-    pub const ALL: [Act; 19] = [
+    pub const ALL: [Act; 22] = [
         Act::UserCreated,
         Act::UserImported,
         Act::UserEdited,
@@ -205,6 +213,9 @@ impl Act {
         Act::TokenIssued,
         Act::TokenImported,
         Act::TokenTermsSet,
+        Act::TokenRotated,
+        Act::TokenDisabled,
+        Act::TokenEnabled,
         Act::TokenRevoked,
         Act::TokensRevoked,
         Act::TokenRevealed,
@@ -229,6 +240,9 @@ impl Act {
             Act::TokenIssued => "token_issued",
             Act::TokenImported => "token_imported",
             Act::TokenTermsSet => "token_terms_set",
+            Act::TokenRotated => "token_rotated",
+            Act::TokenDisabled => "token_disabled",
+            Act::TokenEnabled => "token_enabled",
             Act::TokenRevoked => "token_revoked",
             Act::TokensRevoked => "tokens_revoked",
             Act::TokenRevealed => "token_revealed",

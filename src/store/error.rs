@@ -116,6 +116,15 @@ pub enum LedgerError {
     /// The expiry of a token is invalid.
     #[error("the expiry of a token must be in the future, in the year 9999 at the latest")]
     InvalidEnd,
+    /// A login token has no name.
+    #[error("a login token has no name; only named tokens can be renamed")]
+    Nameless,
+    /// The note of a token is invalid.
+    #[error("a note has at most 1000 characters and no control characters")]
+    InvalidNote,
+    /// The token is revoked, expired or disabled.
+    #[error("token {0} is revoked, expired or disabled, so it cannot be rotated; issue a new token")]
+    NotLive(TokenId),
     /// The scopes are too long for the header for upstreams.
     #[error("the scopes of a token take at most 1024 characters together")]
     ScopesTooLong,
@@ -135,8 +144,16 @@ pub enum LedgerError {
     #[error("several tokens have the id {0}, the id of their user; specify the token by its key")]
     SeveralTokens(TokenId),
     /// The Django database supports login tokens only.
-    #[error("a Django database supports only login tokens, without name, scopes or expiry")]
+    #[error(
+        "a Django database supports only login tokens, without name, note, scopes or expiry, and they cannot be disabled"
+    )]
     OnlyLogin,
+    /// The Django database keeps one token for each user.
+    #[error(
+        "a Django database keeps one token for each user, so the old key cannot work on beside a new one; reset the \
+         login token instead"
+    )]
+    OneKey,
     /// The answer is unknown.
     #[error(transparent)]
     Store(#[from] StoreError),

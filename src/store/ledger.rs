@@ -28,12 +28,18 @@ pub struct NamedToken {
 }
 
 /// Changes to a token; `None` keeps the value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
     /// When it expires.
     pub end: Option<End>,
     /// Its scopes.
     pub scopes: Option<ScopeSet>,
+    /// Its name. A login token has none.
+    pub name: Option<String>,
+    /// The note of the administrators; may be empty.
+    pub note: Option<String>,
+    /// Whether it is disabled: not valid until it is enabled again.
+    pub disabled: Option<bool>,
 }
 
 /// The expiry of a token.
@@ -96,6 +102,10 @@ pub struct TokenDetails {
     pub last_used: Option<Timestamp>,
     /// When it was first sent unencrypted, if ever.
     pub exposed: Option<Timestamp>,
+    /// A note of the administrators; may be empty.
+    pub note: String,
+    /// Since when it is disabled; `None`: it is enabled.
+    pub disabled: Option<Timestamp>,
 }
 
 /// The filters of a list of tokens.

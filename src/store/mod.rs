@@ -17,7 +17,9 @@ mod error;
 mod feed;
 mod keyfile;
 mod ledger;
+mod listing;
 mod open;
+mod opened;
 mod outage;
 mod password;
 mod pool;
@@ -29,7 +31,7 @@ mod sqlite;
 mod user;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -42,10 +44,7 @@ pub use arrival::{
 pub use audit::{Act, Actor, AuditEntry, AuditQuery, AuditTrail, Via};
 pub use batch::{Batch, Unreadable};
 pub use changes::{Changes, Cursor, TokenEvent};
-pub use directory::{
-    BadPosition, Directory, ListId, Listing, Mark, PagePosition, PasswordMark, SortKey, TokenQuery, TokenView,
-    UserOrder, UserQuery,
-};
+pub use directory::{Directory, MAX_TOTAL, PasswordMark, TokenOrder, TokenQuery, TokenView, UserOrder, UserQuery};
 pub use django::{Arrivals, DjangoUsers, django_triggers};
 pub use error::{AccountError, LedgerError, NoSessions, OpenError, StoreError, report};
 pub use feed::{PushState, TokenFeed};
@@ -53,8 +52,10 @@ pub use keyfile::{KeyFileError, SharedCacheKey};
 pub use ledger::{
     End, Issued, NamedToken, OnConflict, Page, Revocation, Terms, TokenDetails, TokenFilter, TokenKind, TokenRef,
 };
-pub use open::{Migration, migrate, migrate_to_new_key, open, open_prepared};
-pub use password::{EmptyPassword, HashingFailed, Password};
+pub use listing::{BadPosition, ListId, Listing, Mark, PagePosition, SortKey};
+pub use open::{Migration, migrate, migrate_to_new_key, open, open_prepared, pending};
+pub use opened::Store;
+pub use password::{EmptyPassword, HashingFailed, MIN_PASSWORD, Names, Password, WeakPassword};
 pub use session::SessionStore;
 pub use sqlite::{Backup, BackupError, back_up, restore};
 pub use user::{DetailsChange, InvalidUser, NewUser, PersonalDetails, User};
@@ -104,7 +105,7 @@ pub trait TokenStore: Send + Sync {
     }
 
     /// Deletes the change log before the first change at or after this time; returns the number of deleted entries. The
-    /// newest change always stays.
+    /// newest change always stays. Also deletes the days of use of tokens that no page shows any more.
     ///
     /// # Errors
     /// [`StoreError`] if some entries could not be deleted.
@@ -177,13 +178,21 @@ pub trait TokenLedger: Send + Sync {
     /// [`LedgerError::UnknownUser`] and [`LedgerError::Store`].
     async fn revoke_all(&self, owner: SubjectId) -> Result<usize, LedgerError>;
 
-    /// Changes the expiry of a token, its scopes, or both. Fields that are not named keep their values, even under
-    /// concurrent changes. A revoked token stays revoked.
+    /// Changes the terms of a token; returns whether that changed anything. Fields that are not named keep their
+    /// values, even under concurrent changes. A revoked token stays revoked.
     ///
     /// # Errors
     /// [`LedgerError::UnknownToken`], [`LedgerError::InvalidEnd`] for a year with five digits,
-    /// [`LedgerError::ScopesTooLong`], [`LedgerError::Store`].
-    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError>;
+    /// [`LedgerError::ScopesTooLong`], [`LedgerError::InvalidName`], [`LedgerError::InvalidNote`],
+    /// [`LedgerError::Nameless`], [`LedgerError::Store`].
+    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<bool, LedgerError>;
+
+    /// Issues a token with a new key in place of a live one: with the same kind, name, scopes, note and lifetime. The
+    /// old key works on for `overlap`, as a named token if it was the login token.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownToken`], [`LedgerError::NotLive`], [`LedgerError::TooMany`], [`LedgerError::Store`].
+    async fn rotate(&self, token: TokenId, overlap: Duration) -> Result<Issued, LedgerError>;
 
     /// Lists tokens by id.
     ///
@@ -248,44 +257,51 @@ pub trait AccountStore: Send + Sync {
     /// [`AccountError::Store`].
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError>;
 
-    /// Changes the name, e-mail address or personal names of a user. Fields that are not named keep their values, even
-    /// under concurrent changes. Tokens are unaffected.
+    /// Sets a password that the user has to change before the next sign-in. Otherwise as
+    /// [`AccountStore::set_password`].
+    ///
+    /// # Errors
+    /// As [`AccountStore::set_password`].
+    async fn set_temporary_password(&self, user: SubjectId, password: Password) -> Result<(), AccountError>;
+
+    /// Changes the name, e-mail address or personal names of a user; returns whether that changed anything. Fields that
+    /// are not named keep their values, even under concurrent changes. Tokens are unaffected.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::NameTaken`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError>;
+    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<bool, AccountError>;
 
-    /// Grants or revokes the staff and superuser flags of a user.
+    /// Grants or revokes the staff and superuser flags of a user; returns whether that changed anything.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
-    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError>;
+    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<bool, AccountError>;
 
     /// Renames a user and changes nothing else.
     ///
     /// # Errors
     /// As [`AccountStore::edit`].
     async fn rename(&self, user: SubjectId, name: &str) -> Result<(), AccountError> {
-        self.edit(user, &DetailsChange { name: Some(name.to_owned()), ..DetailsChange::default() }).await
+        self.edit(user, &DetailsChange { name: Some(name.to_owned()), ..DetailsChange::default() }).await.map(|_| ())
     }
 
-    /// Reactivates a user; the user's tokens work again.
+    /// Reactivates a user; the user's tokens work again. Returns whether the user was inactive.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`] and [`AccountError::Store`].
-    async fn activate(&self, user: SubjectId) -> Result<(), AccountError>;
+    async fn activate(&self, user: SubjectId) -> Result<bool, AccountError>;
 
-    /// Deactivates a user: no token works until [`AccountStore::activate`].
+    /// Deactivates a user: no token works until [`AccountStore::activate`]. Returns whether the user was active.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
-    async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError>;
+    async fn deactivate(&self, user: SubjectId) -> Result<bool, AccountError>;
 
-    /// Sets the groups of a user to exactly these; creates missing groups.
+    /// Sets the groups of a user to exactly these; creates missing groups. Returns whether that changed anything.
     ///
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::Invalid`], [`AccountError::Store`].
-    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError>;
+    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<bool, AccountError>;
 
     /// Imports a user with id, password hash, groups, times and tokens. Existing data is not overwritten, so the import
     /// is idempotent. If `import` says so, revokes what is no longer valid in the other system.
@@ -329,70 +345,4 @@ pub trait AccountStore: Send + Sync {
     /// # Errors
     /// [`AccountError::UnknownUser`], [`AccountError::LastSuperuser`], [`AccountError::Store`].
     async fn delete(&self, user: SubjectId) -> Result<(), AccountError>;
-}
-
-/// An opened store.
-#[derive(Clone)]
-pub struct Store {
-    /// Looks tokens up.
-    pub tokens: Arc<dyn TokenStore>,
-    /// Issues and revokes tokens.
-    pub ledger: Arc<dyn TokenLedger>,
-    /// Keeps users.
-    pub accounts: Arc<dyn AccountStore>,
-    /// Opens sessions, or says why it cannot.
-    pub sessions: Result<Arc<dyn SessionStore>, NoSessions>,
-    /// Searches users and tokens; `None`: another system manages them.
-    pub directory: Option<Arc<dyn Directory>>,
-    /// The audit trail; `None`: the store has none.
-    pub audit: Option<Arc<dyn AuditTrail>>,
-    /// Whether the store reports changes by other programs. If not, cached entries stay in use until they expire.
-    pub pushes_changes: bool,
-    /// The errors of incomplete change triggers. With such errors, the store does not report changes.
-    pub broken_triggers: Vec<String>,
-    /// Warnings for the operator: each a sentence without a full stop.
-    pub remarks: Vec<String>,
-}
-
-impl Store {
-    /// Returns the same store, acting for this actor: the audit trail, if any, records changes under the actor's name.
-    #[must_use]
-    pub fn acting_as(&self, actor: Actor) -> Store {
-        self.audit.as_ref().map_or_else(|| self.clone(), |audit| audit.acting_as(actor))
-    }
-
-    /// A store with all capabilities.
-    fn whole<S>(store: S) -> Store
-    where
-        S: TokenStore + TokenLedger + AccountStore + SessionStore + Directory + AuditTrail + 'static,
-    {
-        let store = Arc::new(store);
-        Store {
-            tokens: Arc::<S>::clone(&store),
-            ledger: Arc::<S>::clone(&store),
-            accounts: Arc::<S>::clone(&store),
-            sessions: Ok(Arc::<S>::clone(&store)),
-            directory: Some(Arc::<S>::clone(&store)),
-            audit: Some(store),
-            pushes_changes: true,
-            broken_triggers: Vec::new(),
-            remarks: Vec::new(),
-        }
-    }
-
-    /// A store whose users another system manages.
-    fn bare<S: TokenStore + TokenLedger + AccountStore + SessionStore + 'static>(store: S) -> Store {
-        let store = Arc::new(store);
-        Store {
-            tokens: Arc::<S>::clone(&store),
-            ledger: Arc::<S>::clone(&store),
-            accounts: Arc::<S>::clone(&store),
-            sessions: Ok(store),
-            directory: None,
-            audit: None,
-            pushes_changes: true,
-            broken_triggers: Vec::new(),
-            remarks: Vec::new(),
-        }
-    }
 }

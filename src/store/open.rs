@@ -1,5 +1,6 @@
 //! Opens the configured store and migrates its schema.
 
+use super::sql::Database;
 use super::{OpenError, Store, django, postgres, sql, sqlite};
 use crate::clock::Clock;
 use crate::config::settings;
@@ -55,6 +56,24 @@ pub async fn open_prepared(
         settings::StoreUrl::Django(_) => {}
     }
     open(settings, tokens, clock).await
+}
+
+/// Returns the migrations that [`migrate`] would run. Writes nothing.
+///
+/// # Errors
+/// [`OpenError`], as [`open`].
+pub async fn pending(settings: &settings::Store) -> Result<Vec<Migration>, OpenError> {
+    match &settings.url {
+        settings::StoreUrl::Sqlite(path) if !path.exists() => Ok(sqlite::SqliteDatabase::migrations()),
+        settings::StoreUrl::Sqlite(path) => {
+            sql::pending(&sqlite::SqliteDatabase::open(path, settings).await?, settings).await
+        }
+        settings::StoreUrl::Postgres(url) => {
+            sql::pending(&postgres::PostgresDatabase::new(url, settings)?, settings).await
+        }
+        // Django manages its schema.
+        settings::StoreUrl::Django(_) => Ok(Vec::new()),
+    }
 }
 
 /// Migrates the schema and creates the key file, without serving. Returns the migrations that ran.

@@ -2,7 +2,7 @@
 //!
 //! Values that upstreams receive are validated here, when they are written, so that no request fails because of them.
 
-use super::password::Password;
+use super::password::{Names, Password};
 use crate::clock::Timestamp;
 use crate::identity::{MAX_VALUE, encode};
 use crate::token::{Account, SubjectId};
@@ -78,6 +78,8 @@ pub struct User {
     pub superuser: bool,
     /// Whether the user has a password.
     pub has_password: bool,
+    /// Whether the user has to choose another password before the next sign-in.
+    pub must_change_password: bool,
     /// When the account was created.
     pub created: Timestamp,
     /// The last browser sign-in, to the account pages or to the admin application. Issuing a token for a password and
@@ -148,6 +150,21 @@ impl NewUser {
         check_personal_name(&self.first_name)?;
         check_personal_name(&self.last_name)?;
         check_groups(&self.groups)
+    }
+}
+
+impl NewUser {
+    /// The names that a password must not be like.
+    pub fn names(&self) -> Names<'_> {
+        Names { name: &self.name, email: &self.email, first_name: &self.first_name, last_name: &self.last_name }
+    }
+}
+
+impl User {
+    /// The names that a password must not be like.
+    pub fn names(&self) -> Names<'_> {
+        let (account, first_name, last_name) = (&self.account, &self.first_name, &self.last_name);
+        Names { name: &account.name, email: &account.email, first_name, last_name }
     }
 }
 
@@ -224,7 +241,7 @@ pub(super) fn is_label(text: &str, longest: usize) -> bool {
     is_plain(text, longest) && !text.trim().is_empty()
 }
 
-fn is_plain(text: &str, longest: usize) -> bool {
+pub(super) fn is_plain(text: &str, longest: usize) -> bool {
     text.chars().count() <= longest && !text.chars().any(char::is_control)
 }
 

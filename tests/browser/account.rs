@@ -1,11 +1,19 @@
 //! The account page: users show, create and revoke their own tokens.
 
 use super::{Browser, PASSWORD, gateway, shown_key, user, with_pages};
+use tokengate::store::{Password, TokenRef};
+use tokengate::token::TokenId;
+
 use crate::support::gateway::Captured;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, eventually};
 
 async fn act(browser: &mut Browser, gateway: &Gateway, fields: &[(&str, &str)]) -> crate::support::Answer {
-    browser.submit(gateway, "/auth/account/", "/auth/account/", fields).await
+    let answer = browser.submit(gateway, "/auth/account/", "/auth/account/", fields).await;
+    if answer.status != 303 {
+        return answer;
+    }
+    assert_eq!(answer.fields.get("location"), Some("/auth/account/"));
+    browser.get(gateway, "/auth/account/").await
 }
 
 async fn counts(gateway: &Gateway, key: &str) -> bool {
@@ -123,4 +131,120 @@ async fn browser_secrets_are_in_no_log_and_no_metric() {
         .unwrap()
         .to_owned();
     assert!(line.contains("user=alice") && !line.contains("token_id="), "{line}");
+}
+
+#[tokio::test]
+async fn a_reload_after_an_act_neither_repeats_it_nor_shows_the_key_again() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let fields = [("action", "create"), ("name", "ci"), ("password", PASSWORD)];
+    let done = alice.submit(&gateway, "/auth/account/", "/auth/account/", &fields).await;
+    assert_eq!((done.status, done.fields.get("location")), (303, Some("/auth/account/")), "{done:?}");
+    let cookie = done.fields.all("set-cookie").find(|line| line.starts_with("__Secure-tokengate-shown=")).unwrap();
+    for part in ["Path=/auth/account/", "HttpOnly", "Secure", "SameSite=Strict", "Max-Age=60"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let key = shown_key(&alice.get(&gateway, "/auth/account/").await);
+    let again = alice.get(&gateway, "/auth/account/").await;
+    assert!(!again.text().contains(&key) && !again.text().contains("Copy your new token"), "{}", again.text());
+    assert_eq!(again.text().matches("name=\"token\"").count(), 2, "one token, with two forms");
+}
+
+#[tokio::test]
+async fn users_rename_their_tokens_and_give_them_an_end() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    act(&mut alice, &gateway, &[("action", "create"), ("name", "ci"), ("password", PASSWORD)]).await;
+    let page = alice.get(&gateway, "/auth/account/").await;
+    let id = page.text().split("name=\"token\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let change = |name: &'static str, expires: &'static str, password: &'static str| {
+        vec![("action", "change"), ("name", name), ("expires", expires), ("password", password)]
+    };
+    for (fields, told) in [
+        (change("build", "30", "nope"), "Wrong password."),
+        (change("", "30", PASSWORD), "A token name has 1 to 100 characters"),
+        (change("build", "soon", PASSWORD), "Choose when the token expires."),
+        (change("build", "30", PASSWORD), "The token was changed."),
+        (change("build", "", PASSWORD), "Nothing was changed."),
+    ] {
+        let fields = [fields, vec![("token", id.as_str())]].concat();
+        let page = act(&mut alice, &gateway, &fields).await;
+        assert!(page.text().contains(told), "{fields:?}: {}", page.text());
+    }
+    let token = gateway.store.ledger.show(TokenRef::Id(TokenId(id.parse().unwrap()))).await.unwrap().unwrap();
+    assert!(token.name == "build" && token.record.expires.is_some(), "{token:?}");
+    user(&gateway, "mallory").await;
+    let mut mallory = Browser::of(&gateway, "mallory").await;
+    let fields = [change("mine", "", PASSWORD), vec![("token", id.as_str())]].concat();
+    assert!(act(&mut mallory, &gateway, &fields).await.text().contains("You do not have this token."));
+}
+
+#[tokio::test]
+async fn users_change_their_own_password_and_stay_signed_in() {
+    const NEW: &str = "a walk of seven miles";
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let mut elsewhere = Browser::default();
+    elsewhere.log_in(&gateway, "alice", PASSWORD).await;
+    let change = |old: &'static str, new: &'static str, again: &'static str| {
+        [("action", "password"), ("password", old), ("new_password", new), ("new_password_again", again)]
+    };
+    for (fields, told) in [
+        (change("nope", NEW, NEW), "Wrong password."),
+        (change(PASSWORD, NEW, "other"), "The new passwords do not match"),
+        (change(PASSWORD, "", ""), "Enter a new password."),
+        (change(PASSWORD, "seven77", "seven77"), "A password has at least 8 characters."),
+        (change(PASSWORD, "password1", "password1"), "This password is too common"),
+        (change(PASSWORD, "alice123", "alice123"), "too similar to the username"),
+        (change(PASSWORD, NEW, NEW), "Your password was changed."),
+    ] {
+        let page = act(&mut alice, &gateway, &fields).await;
+        assert!(page.text().contains(told), "{fields:?}: {}", page.text());
+    }
+    assert_eq!(alice.get(&gateway, "/auth/account/").await.status, 200, "still signed in");
+    eventually(PATIENCE, "other sessions end", || async {
+        let mut other = Browser { jar: elsewhere.jar.clone() };
+        other.get(&gateway, "/auth/account/").await.status == 302
+    })
+    .await;
+    let mut again = Browser::default();
+    assert_eq!(again.log_in(&gateway, "alice", PASSWORD).await.status, 200);
+    assert_eq!(again.log_in(&gateway, "alice", NEW).await.status, 302);
+}
+
+#[tokio::test]
+async fn a_password_that_has_to_be_changed_works_for_nothing_else() {
+    const GIVEN: &str = "given by an administrator";
+    const NEW: &str = "a walk of seven miles";
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut alice = Browser::of(&gateway, "alice").await;
+    let id = gateway.store.accounts.find("alice").await.unwrap().unwrap().account.id;
+    gateway.store.accounts.set_temporary_password(id, Password::parse(GIVEN).unwrap()).await.unwrap();
+    let login = serde_json::json!({"username": "alice", "password": GIVEN}).to_string();
+    let answer = Ask::post("/gettoken/", login).field("Content-Type", "application/json").to(&gateway).await;
+    assert!(answer.status == 403 && answer.text().contains("has to be changed"), "{answer:?}");
+    alice.jar.clear();
+    let page = alice.log_in(&gateway, "alice", "nope").await;
+    assert!(!page.text().contains("new_password"), "a wrong password tells nothing: {}", page.text());
+    let page = alice.log_in(&gateway, "alice", GIVEN).await;
+    assert!(page.status == 200 && page.text().contains("Choose a new password."), "{}", page.text());
+    let submit = [("username", "alice"), ("password", GIVEN), ("new_password", NEW), ("new_password_again", NEW)];
+    let done = alice.submit(&gateway, "/auth/login/", "/auth/login/", &submit).await;
+    assert_eq!((done.status, done.fields.get("location")), (302, Some("/auth/account/")), "{done:?}");
+    assert_eq!(Browser::default().log_in(&gateway, "alice", NEW).await.status, 302);
+}
+
+#[tokio::test]
+async fn a_sign_in_page_says_why_it_is_shown() {
+    let origin = Origin::answering("hello").await;
+    let gateway = gateway(&origin).await;
+    let mut browser = Browser::default();
+    let sent = browser.get(&gateway, "/auth/account/").await;
+    let page = browser.get(&gateway, sent.fields.get("location").unwrap()).await;
+    assert!(page.text().contains("Sign in to continue."), "{}", page.text());
+    assert!(!browser.get(&gateway, "/auth/login/").await.text().contains("Sign in to continue."));
 }

@@ -37,7 +37,7 @@ async fn sessions_end_on_each_gateway_of_a_fleet() {
                 store.accounts.set_password(id, Some(new)).await.unwrap();
             }
             "no password" => store.accounts.set_password(id, None).await.unwrap(),
-            "deactivate" => store.accounts.deactivate(id).await.unwrap(),
+            "deactivate" => drop(store.accounts.deactivate(id).await.unwrap()),
             "rename" => store.accounts.rename(id, "another name").await.unwrap(),
             _ => store.accounts.delete(id).await.unwrap(),
         }

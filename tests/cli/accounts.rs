@@ -28,7 +28,7 @@ fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see()
             "blue",
             "--password-stdin",
         ],
-        "s3cret\n",
+        "a walk of seven miles\n",
     );
     assert_eq!((created.code, created.err.as_str()), (0, ""));
     let lines: Vec<_> = created.out.lines().collect();
@@ -46,7 +46,7 @@ fn a_new_user_gets_a_token_at_once_and_is_shown_with_the_id_that_upstreams_see()
     });
     assert_eq!(alice, expected);
     let shown = folder.say("user show alice");
-    assert!(shown.contains("41") && shown.contains("blue, red") && !shown.contains("s3cret"), "{shown}");
+    assert!(shown.contains("41") && shown.contains("blue, red") && !shown.contains("seven miles"), "{shown}");
 
     folder.create_user("bob");
     let list = folder.json("user list --json");
@@ -80,7 +80,7 @@ fn a_user_is_deactivated_reactivated_and_deleted_with_all_tokens() {
     folder.say("user activate alice");
     assert_eq!(state(), "live");
 
-    let set = folder.run_with(&["user", "set-password", "alice", "--password-stdin"], "new\n");
+    let set = folder.run_with(&["user", "set-password", "alice", "--password-stdin"], "a walk of seven miles\n");
     assert_eq!((set.code, set.err.as_str()), (0, ""));
     assert_eq!(folder.json("user show alice --json")["has_password"], true);
     folder.say("user set-password alice --no-password");
@@ -208,7 +208,7 @@ async fn everything_works_on_a_server_as_well() {
     tokio::task::spawn_blocking(move || {
         assert_eq!(
             folder.say("migrate"),
-            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\n"
+            "applied 0001 users and tokens\napplied 0002 sessions\napplied 0003 directory\napplied 0004 audit by name\napplied 0005 imported\napplied 0006 for people\n"
         );
         assert_eq!(folder.say("migrate"), "the schema is up to date\n");
         let key = folder.create_user("alice");
@@ -218,4 +218,178 @@ async fn everything_works_on_a_server_as_well() {
     })
     .await
     .unwrap();
+}
+
+#[test]
+fn lists_have_a_head_and_are_printed_in_parts() {
+    let folder = Folder::new();
+    for name in ["ann", "bob", "cid"] {
+        folder.create_user(name);
+    }
+    assert!(folder.say("user list").starts_with("ID\tUSERNAME\tEMAIL\tSTATE\tRIGHTS\tLAST SIGN-IN\n1\tann\t"));
+    assert!(folder.say("token list").starts_with("ID\tKEY\tUSER\tKIND\tNAME\tSTATE\tEXPIRES\tLAST USED\n1\t"));
+    for list in ["user", "token"] {
+        let part = folder.run(&format!("{list} list --limit 2"));
+        assert_eq!((part.code, part.out.lines().count()), (0, 3), "{part:?}");
+        assert_eq!(part.err, "There are more; go on with --after 2.\n");
+        let rest = folder.run(&format!("{list} list --limit 2 --after 2"));
+        assert_eq!((rest.code, rest.out.lines().count(), rest.err.as_str()), (0, 2, ""), "{rest:?}");
+        let json = folder.run(&format!("{list} list --limit 1 --json"));
+        assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap().as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn users_are_edited_and_get_groups_and_rights() {
+    let folder = Folder::new();
+    folder.create_user("alice");
+    folder.refused(
+        "user edit alice",
+        "nothing to change; name at least one of --name, --email, --first-name and --last-name",
+    );
+    assert_eq!(folder.say("user edit alice --email a@b.test --first-name Al"), "Changed user alice\n");
+    assert_eq!(folder.say("user edit alice --email a@b.test"), "User alice is unchanged\n");
+    let edited = folder.json("user edit alice --name alicia --json");
+    assert_eq!((&edited["changed"], &edited["user"]["name"]), (&json!(true), &json!("alicia")));
+    folder.refused("user edit alice --email x", "user alice does not exist");
+
+    assert_eq!(folder.say("user groups alicia --add red --add blue"), "Changed user alicia\n");
+    assert_eq!(folder.say("user groups alicia"), "blue\nred\n");
+    folder.refused("user groups alicia --remove green", "user alicia is not in the group green");
+    assert_eq!(folder.say("user groups alicia --remove red"), "Changed user alicia\n");
+    assert_eq!(folder.json("user groups alicia --json"), json!(["blue"]));
+    assert_eq!(folder.say("user groups alicia --clear"), "Changed user alicia\n");
+
+    assert_eq!(folder.say("user rights alicia --superuser true"), "Changed user alicia\n");
+    assert_eq!(folder.say("user rights alicia"), "superuser\n");
+    assert_eq!(folder.json("user rights alicia --json"), json!({"staff": false, "superuser": true}));
+    for (act, json) in [("deactivate", "Deactivated user alicia"), ("deactivate", "User alicia was already inactive")] {
+        assert_eq!(folder.json(&format!("user {act} alicia --json"))["done"], json);
+    }
+}
+
+#[test]
+fn weak_passwords_are_refused_at_the_command_line_too() {
+    let folder = Folder::new();
+    folder.create_user("margaret");
+    for (password, why) in [
+        ("seven77", "a password has at least 8 characters"),
+        ("password1", "this password is too common; attackers try it first"),
+        ("8675309017", "a password must not consist only of digits"),
+        ("margaret7", "this password is too similar to the username of the user"),
+    ] {
+        for line in [["user", "create", "margareta"], ["user", "set-password", "margaret"]] {
+            let ended = folder.run_with(&[&line[..], &["--password-stdin"]].concat(), &format!("{password}\n"));
+            assert_eq!((ended.code, ended.err.trim_end()), (1, why), "{line:?} {password}");
+        }
+    }
+    assert_eq!(folder.json("user list --json").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn tokens_are_edited_disabled_and_rotated_with_an_overlap() {
+    let folder = Folder::new();
+    let login = folder.create_user("alice");
+    folder.say("token create alice --name ci --scope read --expires 90d");
+    assert_eq!(folder.say("token edit 2 --name build --note ask-bob --scope write"), "Changed token 2\n");
+    assert_eq!(folder.say("token edit 2 --name build"), "Token 2 is unchanged\n");
+    let token = folder.json("token show 2 --json");
+    assert_eq!(
+        (&token["name"], &token["note"], &token["scopes"]),
+        (&json!("build"), &json!("ask-bob"), &json!(["write"]))
+    );
+    folder.refused("token edit 1 --name mine", "a login token has no name; only named tokens can be renamed");
+    folder.say("token edit 2 --disable");
+    assert_eq!(folder.json("token show 2 --json")["state"], "disabled");
+    let refused = folder.run("token rotate 2");
+    assert!(refused.code == 1 && refused.err.contains("revoked, expired or disabled"), "{refused:?}");
+    folder.say("token edit 2 --enable");
+
+    let rotated = folder.run("token rotate 2 --overlap 1h");
+    assert_eq!(rotated.err, "Token 3 replaces token 2, whose key works for another 1h.\n");
+    let (old, new) = (folder.json("token show 2 --json"), folder.json("token show 3 --json"));
+    assert_eq!((&old["state"], &new["state"]), (&json!("live"), &json!("live")));
+    assert_eq!((&new["name"], &new["scopes"], &new["note"]), (&old["name"], &old["scopes"], &old["note"]));
+    assert!(old["expires"].as_str().unwrap() < new["expires"].as_str().unwrap(), "{old} {new}");
+
+    // A user has one login token, so the former one becomes a named token.
+    let rotated = folder.run("token rotate 1");
+    let fresh = key_of(rotated.out.trim_end(), "alice");
+    assert_ne!(fresh, login);
+    assert_eq!(folder.say("token create alice"), format!("Generated token {fresh} for user alice\n"));
+    let former = folder.json("token show 1 --json");
+    assert_eq!(
+        (&former["kind"], &former["name"], &former["state"]),
+        (&json!("named"), &json!("former login token"), &json!("live"))
+    );
+    folder.run("token rotate 4 --overlap 0s");
+    assert_eq!(folder.json("token show 4 --json")["state"], "revoked");
+}
+
+#[test]
+fn the_audit_trail_is_listed_filtered_and_exported() {
+    let folder = Folder::new();
+    folder.create_user("zoë");
+    folder.create_user("bob");
+    folder.say("user edit bob --email b@example.test");
+    folder.say("user edit bob --email c@example.test");
+    let list = folder.say("audit list --user BO --action user_edited");
+    assert!(list.starts_with("TIME\tACTION\tBY\tVIA\tFROM\tUSER\tTOKEN\tDETAILS\n"), "{list}");
+    assert!(list.contains("e-mail: b@example.test → c@example.test"), "{list}");
+    assert_eq!(list.lines().count(), 3);
+    for (filter, count) in [
+        ("--user ZO", 2),
+        ("--user #2", 4),
+        ("--actor command", 6),
+        ("--actor nobody", 0),
+        ("--token 1", 1),
+        ("--since 2020-01-01", 6),
+        ("--until 2020-01-01", 0),
+    ] {
+        let listed = folder.json(&format!("audit list --json {filter}"));
+        assert_eq!(listed["entries"].as_array().unwrap().len(), count, "{filter}: {listed}");
+    }
+    let first = folder.run("audit list --limit 4 --json");
+    let page = serde_json::from_str::<Value>(&first.out).unwrap()["next_page"].as_str().unwrap().to_owned();
+    let rest = folder.json(&format!("audit list --limit 4 --json --page={page}"));
+    assert_eq!((rest["entries"].as_array().unwrap().len(), &rest["next_page"]), (2, &Value::Null));
+    assert_eq!(folder.say("audit export").lines().count(), 7);
+    assert_eq!(folder.say("audit export --format jsonl --user bob").lines().count(), 4);
+    folder.refused("audit list --since yesterday", "yesterday is not a day; write it as 2026-11-24");
+}
+
+/// Runs a command in a terminal, which `script` makes, and types an answer.
+fn in_a_terminal(folder: &Folder, line: &str, answer: &str) -> super::Ended {
+    let command = format!("{} {line}", env!("CARGO_BIN_EXE_tokengate"));
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).current_dir(folder.path("."));
+    script.env("TERM", "xterm").env("NO_COLOR", "1");
+    super::ended(script, answer)
+}
+
+#[test]
+fn acts_that_cannot_be_undone_ask_on_a_terminal() {
+    let folder = Folder::new();
+    folder.create_user("alice");
+    folder.say("token create alice --name ci");
+    for (line, asked) in [
+        (
+            "user delete alice",
+            "Delete user alice (id 1) and all tokens of that user (2 live tokens)? This cannot be undone.",
+        ),
+        ("token revoke 2", "Revoke the named token 2 \"ci\" of user alice? This cannot be undone."),
+        ("token create alice --reset", "Revoke the login token of user alice and issue a new one?"),
+        ("token rotate 2 --overlap 0s", "Replace token 2 of user alice? The old key stops at once."),
+        ("migrate --new-key", "Create a new key file?"),
+    ] {
+        let ended = in_a_terminal(&folder, line, "n\n");
+        assert!(ended.code == 1 && ended.out.contains(asked), "{line}: {ended:?}");
+        assert!(ended.out.contains("cancelled; nothing was changed"), "{line}: {ended:?}");
+    }
+    assert_eq!(folder.json("token show 2 --json")["state"], "live");
+    let ended = in_a_terminal(&folder, "token revoke 2", "y\n");
+    assert!(ended.code == 0 && ended.out.contains("Revoked token 2"), "{ended:?}");
+    let ended = in_a_terminal(&folder, "user delete alice --yes", "");
+    assert!(ended.code == 0 && !ended.out.contains("cannot be undone"), "{ended:?}");
+    assert_eq!(folder.json("user list --json"), json!([]));
 }

@@ -52,18 +52,19 @@ async fn everybody_follows(place: &Place) {
             assert_eq!(says(&ask.to(gateway).await), (200, format!("{way}|-|-")));
         }
         let (ledger, accounts) = (&place.store.ledger, &place.store.accounts);
-        let terms = |end, scopes| Terms { end: Some(end), scopes: Some(ScopeSet::parse(scopes).unwrap()) };
+        let terms =
+            |end, scopes| Terms { end: Some(end), scopes: Some(ScopeSet::parse(scopes).unwrap()), ..Terms::default() };
         let digest = TokenKey::parse(&key).unwrap().digest();
         let id = ledger.show(TokenRef::Digest(digest)).await.unwrap().unwrap().record.id;
         match way {
             "revoke" => place.revoke(&key).await,
             "reset" => drop(ledger.reset_login(owner).await.unwrap()),
-            "expire" => ledger.set_terms(id, &terms(End::At(Timestamp::from_micros(1)), "")).await.unwrap(),
-            "deactivate" => accounts.deactivate(owner).await.unwrap(),
+            "expire" => drop(ledger.set_terms(id, &terms(End::At(Timestamp::from_micros(1)), "")).await.unwrap()),
+            "deactivate" => drop(accounts.deactivate(owner).await.unwrap()),
             "delete" => accounts.delete(owner).await.unwrap(),
             "rename" => accounts.rename(owner, "renamed").await.unwrap(),
-            "regroup" => accounts.set_groups(owner, &["sales", "staff"].map(str::to_owned)).await.unwrap(),
-            _ => ledger.set_terms(id, &terms(End::Never, "admin")).await.unwrap(),
+            "regroup" => drop(accounts.set_groups(owner, &["sales", "staff"].map(str::to_owned)).await.unwrap()),
+            _ => drop(ledger.set_terms(id, &terms(End::Never, "admin")).await.unwrap()),
         }
         place.fleet.changes_are_applied().await;
         for gateway in &place.fleet.gateways {

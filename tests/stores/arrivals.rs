@@ -19,8 +19,8 @@ for_each_store! {
     a_moved_database_has_its_old_address_until_that_is_renamed
 }
 
-const KEEPING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: false };
-const PRUNING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: true };
+const KEEPING: fn(&str) -> Import = |source| Import { source: source.to_owned(), ..Import::default() };
+const PRUNING: fn(&str) -> Import = |source| Import { source: source.to_owned(), prune: true, ..Import::default() };
 
 fn token(key: &str, age: u64) -> ArrivingToken {
     let created = Timestamp::from_micros(START.as_micros() - i64::try_from(age).unwrap() * 86_400_000_000);

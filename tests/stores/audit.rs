@@ -64,7 +64,13 @@ async fn every_change_of_a_user_or_token_is_recorded(site: Site) {
     ledger.issue_login(alice).await.unwrap();
     let order = NamedToken { name: "ci".to_owned(), expires: None, scopes: ScopeSet::parse("a:read").unwrap() };
     let named = ledger.issue_named(alice, &order).await.unwrap();
-    ledger.set_terms(named.id, &Terms { end: Some(End::At(START)), scopes: Some(ScopeSet::default()) }).await.unwrap();
+    ledger
+        .set_terms(
+            named.id,
+            &Terms { end: Some(End::At(START)), scopes: Some(ScopeSet::default()), ..Terms::default() },
+        )
+        .await
+        .unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     ledger.revoke(TokenRef::Id(named.id)).await.unwrap();
     let reset = ledger.reset_login(alice).await.unwrap();
@@ -77,14 +83,18 @@ async fn every_change_of_a_user_or_token_is_recorded(site: Site) {
         [
             of(Act::UserCreated, "alice", ""),
             of(Act::UserEdited, "ALICE", "name: alice → ALICE; e-mail: none → a@b.example"),
-            of(Act::GroupsSet, "ALICE", "sales"),
-            of(Act::RightsSet, "ALICE", "staff"),
+            of(Act::GroupsSet, "ALICE", "none → sales"),
+            of(Act::RightsSet, "ALICE", "neither staff nor superuser → staff"),
             of(Act::UserDeactivated, "ALICE", ""),
             of(Act::UserActivated, "ALICE", ""),
             of(Act::PasswordSet, "ALICE", "no password"),
             of(Act::TokenIssued, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("named token {named}… \"ci\" scopes a:read")),
-            of(Act::TokenTermsSet, "ALICE", &format!("named token {named}… \"ci\" expires {START} no scopes")),
+            of(
+                Act::TokenTermsSet,
+                "ALICE",
+                &format!("named token {named}… \"ci\" expires: never → {START}; scopes: a:read → none")
+            ),
             of(Act::TokenRevoked, "ALICE", &format!("named token {named}… \"ci\"")),
             of(Act::TokenRevoked, "ALICE", &format!("login token {login}…")),
             of(Act::TokenIssued, "ALICE", &format!("login token {reset}…")),
@@ -117,7 +127,7 @@ async fn the_rights_of_a_new_user_are_recorded(site: Site) {
             Arrival { user: User { account, ..user.clone() }, password: "!".to_owned().into(), tokens: Vec::new() }
         };
         let name = user.account.name.clone();
-        let import = Import { source: "elsewhere".to_owned(), prune: false };
+        let import = Import { source: "elsewhere".to_owned(), ..Import::default() };
         let too = arrival(user.account.id.0 + 1_000, format!("{name} too"));
         store.accounts.take_in(&too, &import).await.unwrap();
         let [imported, created] = &entries(&store, AuditQuery { limit: 2, ..AuditQuery::default() }).await[..2] else {
@@ -139,11 +149,11 @@ async fn edited_fields_are_recorded(site: Site) {
         (edit(Some("alicia"), None, None, None), "name: alice → alicia"),
         (
             edit(Some("alice"), Some("a@b.example"), Some("A"), Some("B")),
-            "name: alicia → alice; e-mail: none → a@b.example; first name changed; last name changed",
+            "name: alicia → alice; e-mail: none → a@b.example; first name: none → A; last name: none → B",
         ),
         (
             edit(Some("alice"), Some("c@d.example"), Some("A"), Some("C")),
-            "e-mail: a@b.example → c@d.example; last name changed",
+            "e-mail: a@b.example → c@d.example; last name: B → C",
         ),
         (edit(None, Some(""), None, None), "e-mail: c@d.example → none"),
         (edit(None, Some("\"x; y\"@d.example"), None, None), "e-mail: none → \"\\\"x; y\\\"@d.example\""),
@@ -170,7 +180,10 @@ async fn an_action_without_effect_is_not_recorded(site: Site) {
     accounts.set_groups(alice, &["b".to_owned(), "a".to_owned(), "b".to_owned()]).await.unwrap();
     accounts.set_rights(alice, true, false).await.unwrap();
     accounts.activate(alice).await.unwrap();
-    ledger.set_terms(token, &Terms { end: Some(End::Never), scopes: Some(order.scopes) }).await.unwrap();
+    ledger
+        .set_terms(token, &Terms { end: Some(End::Never), scopes: Some(order.scopes), ..Terms::default() })
+        .await
+        .unwrap();
     ledger.set_terms(token, &Terms::default()).await.unwrap();
     assert_eq!(told(&store).await, before);
     accounts.deactivate(alice).await.unwrap();

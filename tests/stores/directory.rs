@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokengate::store::{
     Directory, End, Listing, NamedToken, NewUser, OnConflict, PagePosition, Password, Store, Terms, TokenDetails,
-    TokenKind, TokenQuery, TokenRef, TokenView, UserOrder, UserQuery,
+    TokenKind, TokenOrder, TokenQuery, TokenRef, TokenView, UserOrder, UserQuery,
 };
 use tokengate::token::{ScopeSet, SubjectId, TokenId};
 
@@ -13,7 +13,7 @@ use super::for_each_store;
 use super::site::{START, Site, key, user};
 
 for_each_store! {
-    users_are_found_by_the_beginning_of_their_name_or_address
+    users_are_found_by_parts_of_their_names_and_addresses
     addresses_are_found_together_with_many_names
     users_are_filtered_by_their_properties
     common_groups_and_rare_groups_are_filtered_alike
@@ -55,13 +55,13 @@ async fn ids(store: &Store, query: TokenQuery) -> Vec<TokenId> {
 
 /// A page of users by name, and a page of tokens by id.
 async fn users(store: &Store, query: UserQuery) -> Listing<String> {
-    let Listing { entries, previous, next } = directory(store).users(&query).await.unwrap();
-    Listing { entries: entries.into_iter().map(|user| user.account.name).collect(), previous, next }
+    let Listing { entries, unreadable, previous, next } = directory(store).users(&query).await.unwrap();
+    Listing { entries: entries.into_iter().map(|user| user.account.name).collect(), unreadable, previous, next }
 }
 
 async fn tokens(store: &Store, query: TokenQuery) -> Listing<TokenId> {
-    let Listing { entries, previous, next } = directory(store).tokens(&query).await.unwrap();
-    Listing { entries: entries.into_iter().map(|token| token.record.id).collect(), previous, next }
+    let Listing { entries, unreadable, previous, next } = directory(store).tokens(&query).await.unwrap();
+    Listing { entries: entries.into_iter().map(|token| token.record.id).collect(), unreadable, previous, next }
 }
 
 /// All entries of a list, page by page. The way back has the same pages.
@@ -100,7 +100,7 @@ async fn end_at(store: &Store, token: TokenId, days: u32) {
     store.ledger.set_terms(token, &terms).await.unwrap();
 }
 
-async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
+async fn users_are_found_by_parts_of_their_names_and_addresses(site: Site) {
     let store = site.open().await;
     for (name, email) in [
         ("alice", "first@example.com"),
@@ -117,10 +117,27 @@ async fn users_are_found_by_the_beginning_of_their_name_or_address(site: Site) {
     assert_eq!(search(&store, "Fir").await, ["alice"]);
     assert_eq!(search(&store, "al%").await, ["al%x"]);
     assert_eq!(search(&store, "al_").await, ["al_x"]);
-    assert_eq!(search(&store, "lice").await, [""; 0]);
+    assert_eq!(search(&store, "lice").await, ["alice", "bob"]);
+    assert_eq!(search(&store, "ond@exam").await, ["Alina"]);
+    assert_eq!(search(&store, "nobody").await, [""; 0]);
     assert_eq!(search(&store, "alice@").await, ["bob"]);
     assert_eq!(search(&store, "Carol@EXAMPLE").await, ["carol@example.com"]);
     assert_eq!(search(&store, "").await.len(), 7);
+    let zoe = NewUser { first_name: "Zoë".to_owned(), last_name: "O'Élan".to_owned(), ..NewUser::named("zé") };
+    let id = create(&store, zoe).await;
+    for part in ["ZOË", "zoë", "ËL", "élan", "Zoë o'é", "ZÉ"] {
+        assert!(part == "ËL" || search(&store, part).await == ["zé"], "{part}");
+    }
+    store.accounts.rename(id, "ÅSA").await.unwrap();
+    assert_eq!(search(&store, "åsa").await, ["ÅSA"]);
+    let total = |text: &str| UserQuery { search: text.to_owned(), ..UserQuery::default() };
+    assert_eq!(directory(&store).count_users(&total("al")).await.unwrap(), 6);
+    assert_eq!(directory(&store).count_users(&total("nobody")).await.unwrap(), 0);
+    let exactly = UserQuery { name: Some("ÅSA".to_owned()), ..UserQuery::default() };
+    assert_eq!(names(&store, exactly).await, ["ÅSA"]);
+    let exactly = UserQuery { email: Some("alice@example.org".to_owned()), ..UserQuery::default() };
+    assert_eq!(names(&store, exactly).await, ["bob"]);
+    store.accounts.delete(id).await.unwrap();
     for order in [UserOrder::Newest, UserOrder::LastLogin] {
         let of = |text: &str| UserQuery { search: text.to_owned(), order, ..UserQuery::default() };
         assert_eq!(names(&store, of("ali")).await, ["bob", "Alina", "alice"]);
@@ -221,7 +238,14 @@ async fn every_user_is_on_exactly_one_page_in_each_order(site: Site) {
         let password = Password::parse("wonderland".to_owned()).unwrap();
         sessions.open(name, password, DAY).await.unwrap().expect("the password fits");
     }
-    for order in [UserOrder::Name, UserOrder::Newest, UserOrder::LastLogin] {
+    for order in [
+        UserOrder::Name,
+        UserOrder::NameReversed,
+        UserOrder::Newest,
+        UserOrder::Oldest,
+        UserOrder::LastLogin,
+        UserOrder::LastLoginReversed,
+    ] {
         let all = names(&store, UserQuery { order, ..UserQuery::default() }).await;
         let part =
             async |position| users(&store, UserQuery { order, limit: 3, position, ..UserQuery::default() }).await;
@@ -299,7 +323,17 @@ async fn tokens_are_found_by_owner_hint_and_kind(site: Site) {
         ids(&store, TokenQuery { owner_name: "ali".to_owned(), ..TokenQuery::default() }).await,
         [first, login.id]
     );
-    assert_eq!(ids(&store, TokenQuery { owner_name: "lice".to_owned(), ..TokenQuery::default() }).await, []);
+    assert_eq!(
+        ids(&store, TokenQuery { owner_name: "LIC".to_owned(), ..TokenQuery::default() }).await,
+        [first, login.id]
+    );
+    assert_eq!(ids(&store, TokenQuery { owner_name: "nobody".to_owned(), ..TokenQuery::default() }).await, []);
+    assert_eq!(ids(&store, TokenQuery { name: Some("two".to_owned()), ..TokenQuery::default() }).await, [second]);
+    for (order, wanted) in
+        [(TokenOrder::Newest, [second, first, login.id]), (TokenOrder::Oldest, [login.id, first, second])]
+    {
+        assert_eq!(ids(&store, TokenQuery { order: Some(order), ..TokenQuery::default() }).await, wanted, "{order:?}");
+    }
     let hint = login.key.hint().as_str()[..5].to_owned();
     assert_eq!(ids(&store, TokenQuery { hint, ..TokenQuery::default() }).await, [login.id]);
     assert_eq!(ids(&store, TokenQuery { kind: Some(TokenKind::Login), ..TokenQuery::default() }).await, [login.id]);

@@ -88,7 +88,7 @@ async fn every_end_of_a_session_leaves_an_event(site: Site) {
                 sessions.end(other.digest()).await.unwrap();
             }
             "password" => store.accounts.set_password(id, Some(password(PASSWORD))).await.unwrap(),
-            "deactivate" => store.accounts.deactivate(id).await.unwrap(),
+            "deactivate" => drop(store.accounts.deactivate(id).await.unwrap()),
             _ => store.accounts.delete(id).await.unwrap(),
         }
         let events = log.events(&store).await;

@@ -146,7 +146,7 @@ async fn a_named_token_is_found_with_its_scopes_and_expiry(mut site: Site) {
     let shown = details(&store, issued.id).await;
     assert_eq!((shown.name.as_str(), shown.kind, shown.hint), ("ci", TokenKind::Named, issued.key.hint()));
 
-    let terms = Terms { end: Some(End::Never), scopes: Some(ScopeSet::parse("read").unwrap()) };
+    let terms = Terms { end: Some(End::Never), scopes: Some(ScopeSet::parse("read").unwrap()), ..Terms::default() };
     store.ledger.set_terms(issued.id, &terms).await.unwrap();
     let record = found(&store, &issued.key).await;
     assert_eq!((record.expires, record.scopes.to_string().as_str()), (None, "read"));

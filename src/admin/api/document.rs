@@ -7,7 +7,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response, ResponseBuilder};
 
-use super::problem::Written;
+use super::problem::{FieldError, Written};
 use super::{PREFIX, once};
 use crate::admin::operations::SCOPE;
 
@@ -26,7 +26,8 @@ use crate::admin::operations::SCOPE;
         (name = "audit", description = "Audit entries"),
         (name = "gateway", description = "Traffic and status of the gateway")
     ),
-    components(schemas(Written))
+    servers((url = "/", description = "The host that serves this document")),
+    components(schemas(Written, FieldError))
 )]
 pub(super) struct Document;
 

@@ -153,7 +153,7 @@ impl Made {
         match state {
             TokenState::Revoked => Err(gone(format!("token {id} was revoked"))),
             TokenState::Expired => Err(gone(format!("token {id} has expired"))),
-            TokenState::Live | TokenState::OwnerInactive => Ok(()),
+            TokenState::Live | TokenState::OwnerInactive | TokenState::Disabled => Ok(()),
         }
     }
 }

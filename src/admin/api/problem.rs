@@ -57,7 +57,30 @@ pub(super) enum Code {
 pub(super) struct Problem {
     code: Code,
     detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+}
+
+/// A field of the body, or a parameter, that is not valid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct FieldError {
+    /// The field of the body, as a JSON Pointer in a URI fragment, such as `#/name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pointer: Option<String>,
+    /// The query parameter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    /// What is wrong with it, in words.
+    detail: String,
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Body,
+    Query,
 }
 
 /// JSON form of a problem.
@@ -75,13 +98,26 @@ pub(super) struct Written {
     #[schema(value_type = String)]
     detail: Cow<'static, str>,
     code: Code,
+    /// The fields and parameters that are not valid, where the problem is about some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
     /// The request id, as in `X-Request-Id`.
     request_id: String,
 }
 
 impl Problem {
     pub(super) fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { code, detail: detail.into(), retry_after: None }
+        Problem { code, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    fn at(self, place: Place, name: &str, detail: String) -> Problem {
+        let pointer = name.split('.').map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1")));
+        let (pointer, parameter) = match place {
+            Place::Body => (Some(format!("#{}", pointer.collect::<String>())), None),
+            Place::Query => (None, Some(name.to_owned())),
+        };
+        Problem { errors: vec![FieldError { pointer, parameter, detail }], ..self }
     }
 
     /// Too many attempts; retry after this time.
@@ -107,9 +143,14 @@ impl Problem {
         Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(Code::Unavailable, detail) }
     }
 
-    /// An invalid field or parameter, with the reason.
+    /// An invalid parameter, with the reason.
     pub(super) fn invalid(name: &str, what: impl std::fmt::Display) -> Problem {
-        Problem::new(Code::Invalid, format!("{name}: {what}"))
+        Problem::new(Code::Invalid, format!("{name}: {what}")).at(Place::Query, name, what.to_string())
+    }
+
+    /// An invalid field of the body, with the reason.
+    pub(super) fn invalid_field(name: &str, what: impl std::fmt::Display) -> Problem {
+        Problem::new(Code::Invalid, format!("{name}: {what}")).at(Place::Body, name, what.to_string())
     }
 
     fn status(&self) -> StatusCode {
@@ -138,6 +179,7 @@ impl Problem {
             status: status.as_u16(),
             detail: self.detail,
             code: self.code,
+            errors: self.errors,
             request_id: request_id.to_owned(),
         };
         let (mut parts, _) = response.into_parts();
@@ -170,8 +212,11 @@ impl From<OperationError> for Problem {
         let code = match error {
             OperationError::Throttled(wait) => return Problem::throttled(wait),
             OperationError::Unavailable => return Problem::unavailable(),
-            OperationError::NotAllowed(_) | OperationError::WrongPassword => Code::NotAllowed,
+            OperationError::NotAllowed(_) | OperationError::WrongPassword | OperationError::MustChange => {
+                Code::NotAllowed
+            }
             OperationError::UnknownUser(_) | OperationError::UnknownToken => Code::NotFound,
+            OperationError::InvalidField(field, what) => return Problem::invalid_field(field, what),
             OperationError::Invalid(_) => Code::Invalid,
             OperationError::Conflict(_) | OperationError::LastSuperuser => Code::Conflict,
         };
@@ -188,7 +233,7 @@ impl From<JsonRejection> for Problem {
             _ => Code::Malformed,
         };
         let detail = match code {
-            Code::Invalid => format!("the body is not acceptable: {}", cause(&rejection)),
+            Code::Invalid => return unacceptable(Place::Body, "the body", &rejection),
             Code::UnsupportedMediaType => "the body must be JSON: send `Content-Type: application/json`".to_owned(),
             Code::TooLarge => return Problem::too_large(),
             _ => format!("the body is not JSON: {}", cause(&rejection)),
@@ -199,8 +244,59 @@ impl From<JsonRejection> for Problem {
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Problem {
-        Problem::new(Code::Invalid, format!("the query is not valid: {}", cause(&rejection)))
+        unacceptable(Place::Query, "the query", &rejection)
     }
+}
+
+/// A body or query that does not have the wanted fields.
+fn unacceptable(place: Place, what: &str, rejection: &dyn std::error::Error) -> Problem {
+    let told = plain(&cause(rejection));
+    // The reader names a field that is missing or unknown in its message only.
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| told.strip_prefix(start)?.split_once('`').map(|(name, _)| name.to_owned()));
+    let path = std::iter::successors(rejection.source(), |error| error.source()).find_map(|error| {
+        let json = error.downcast_ref::<serde_path_to_error::Error<serde_json::Error>>().map(|error| error.path());
+        json.map(ToString::to_string).or_else(|| error.to_string().split_once(": ").map(|(path, _)| path.to_owned()))
+    });
+    match named.or(path).filter(|name| !name.is_empty() && name != "." && !name.contains(' ')) {
+        Some(name) => {
+            let told = told.strip_prefix(&format!("{name}: ")).map_or(told.clone(), str::to_owned);
+            Problem::new(Code::Invalid, format!("{name}: {told}")).at(place, &name, told)
+        }
+        None => Problem::new(Code::Invalid, format!("{what} is not acceptable: {told}")),
+    }
+}
+
+/// The message of a reader in the words of JSON, without its position in the text.
+fn plain(told: &str) -> String {
+    let told = told.split_once(" at line ").map_or(told, |(told, _)| told);
+    if told.contains("expected struct") {
+        return "must be an object".to_owned();
+    }
+    let mut text = told.to_owned();
+    for (word, plain) in [
+        ("invalid type: ", "must not be "),
+        ("sequence", "a list"),
+        ("a a list", "a list"),
+        ("map,", "an object,"),
+        ("boolean `", "`"),
+        ("integer `", "the number `"),
+        ("floating point `", "the number `"),
+        ("string \"", "the text \""),
+        (", expected a string", "; write a text"),
+        (", expected a boolean", "; write true or false"),
+        (", expected a list", "; write a list"),
+        (", expected i64", "; write a whole number"),
+        (", expected u32", "; write a whole number"),
+        ("invalid digit found in string", "must be a whole number"),
+        ("provided string was not `true` or `false`", "must be true or false"),
+        ("unknown variant ", "unknown word "),
+        ("expected one of", "use one of"),
+    ] {
+        text = text.replace(word, plain);
+    }
+    text
 }
 
 /// The root cause of an error: which field, and what is wrong with it.

@@ -1,5 +1,7 @@
 //! Token operations. Revoked tokens stay in the lists, so revoking is an action and not a DELETE.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::Response;
@@ -10,7 +12,9 @@ use super::caller::Call;
 use super::once::{Creation, Made, Name, Said};
 use super::problem::Problem;
 use super::request::{Asked, Body, Id};
-use super::shapes::{Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser};
+use super::shapes::{
+    Found, Issued, NewToken, Pasted, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser,
+};
 use super::{Shared, at};
 use crate::admin::operations::{Acting, OperationError};
 use crate::clock::Timestamp;
@@ -19,6 +23,20 @@ use crate::token::{SubjectId, TokenId};
 
 /// A named token of a user.
 struct Named(SubjectId, NamedToken);
+
+/// A token in place of another one.
+struct Rotated(TokenId, Duration);
+
+impl Creation for Rotated {
+    async fn may(&self, acting: &Acting<'_>) -> Result<(), OperationError> {
+        acting.token(self.0).await.map(drop)
+    }
+
+    async fn make(self, acting: &Acting<'_>) -> Result<Made, OperationError> {
+        let issued = acting.rotate(self.0, self.1).await?;
+        Ok(Made::token(issued.id, &Issued::from(issued)))
+    }
+}
 
 /// A new login token that replaces the current one of a user.
 struct Reset(SubjectId);
@@ -47,7 +65,7 @@ impl Creation for Reset {
 
 /// Idempotent creations of this module.
 pub(super) fn creations() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(create)).routes(routes!(reset_login))
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(reset_login)).routes(routes!(rotate))
 }
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -88,7 +106,7 @@ async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
     found(&call, id.of_token()).await
 }
 
-/// Changes a token's expiry or scopes
+/// Changes a token: expiry, scopes, name, note, or whether it is disabled
 ///
 /// Absent fields stay as they are. A revoked token stays revoked.
 #[utoipa::path(patch, path = "/tokens/{id}", operation_id = "set_token_terms", tag = "tokens", request_body = Terms,
@@ -97,6 +115,18 @@ async fn show(call: Call, id: Id) -> Result<Json<Token>, Problem> {
 async fn set_terms(call: Call, id: Id, Body(terms): Body<Terms>) -> Result<Json<Token>, Problem> {
     call.acting().set_terms(id.of_token(), &terms.into()).await?;
     found(&call, id.of_token()).await
+}
+
+/// Replaces a token by one with a new key
+///
+/// The new token has the same kind, name, scopes, note and lifetime. The old key works on for the overlap; the old login
+/// token then is a named token.
+#[utoipa::path(post, path = "/tokens/{id}/rotate", operation_id = "rotate_token", tag = "tokens", request_body = Rotation,
+    params(("id" = i64, Path, minimum = 1, description = "The token.")),
+    responses((status = 201, description = "Done.", body = Issued,
+        headers(("Location" = String, description = "The path of the new token.")))))]
+async fn rotate(call: Call, id: Id, Said(name, rotation): Said<Rotation>) -> Result<Response, Problem> {
+    call.once(name, Rotated(id.of_token(), rotation.overlap()?)).await
 }
 
 /// Revokes a token

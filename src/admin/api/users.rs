@@ -144,7 +144,7 @@ async fn set_groups(call: Call, id: Id, Body(Groups { groups }): Body<Groups>) -
     params(("id" = i64, Path, minimum = 1, description = "The user.")),
     responses((status = 200, description = "Done.", body = User)))]
 async fn set_password(call: Call, id: Id, Body(new): Body<NewPassword>) -> Result<Json<User>, Problem> {
-    call.acting().set_password(id.of_user(), new.password).await?;
+    call.acting().set_password(id.of_user(), new.password, new.must_change).await?;
     found(&call, id.of_user()).await
 }
 

@@ -17,6 +17,19 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// A question closes by Escape and by its button, and the focus returns to what has opened it.
+for (const question of document.querySelectorAll("details.ask")) {
+  const close = () => {
+    question.open = false;
+    question.querySelector("summary").focus();
+  };
+  question.addEventListener("keydown", event => { if (event.key === "Escape" && question.open) close(); });
+  for (const button of question.querySelectorAll("[data-close]")) {
+    button.hidden = false;
+    button.addEventListener("click", close);
+  }
+}
+
 // Selects all entries of a list, and counts the selected ones.
 for (const all of document.querySelectorAll("[data-all]")) {
   const boxes = [...all.closest("form").querySelectorAll("input[type=checkbox]")];

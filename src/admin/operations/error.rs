@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::login::LoginFailure;
-use crate::store::{self, AccountError, HashingFailed, LedgerError, StoreError};
+use crate::store::{self, AccountError, HashingFailed, InvalidUser, LedgerError, StoreError};
 use crate::token::SubjectId;
 
 /// Reason why an action failed. The text may be shown to the caller.
@@ -21,6 +21,9 @@ pub enum OperationError {
     /// The input is not valid.
     #[error("{0}")]
     Invalid(String),
+    /// A field of the input is not valid; its name is that of the API.
+    #[error("{1}")]
+    InvalidField(&'static str, String),
     /// The change conflicts with existing data.
     #[error("{0}")]
     Conflict(String),
@@ -30,12 +33,25 @@ pub enum OperationError {
     /// The password is wrong, or the user may not use the admin application.
     #[error("wrong password, or the user has no permission")]
     WrongPassword,
+    /// The password is right, but has to be changed first.
+    #[error("choose a new password; the one that you were given works only once")]
+    MustChange,
     /// Too many attempts, or the server is busy. Retry after this time.
     #[error("too many attempts")]
     Throttled(Duration),
     /// The store is unavailable.
     #[error("the store does not answer; try again")]
     Unavailable,
+}
+
+fn field_of(invalid: &InvalidUser) -> Option<&'static str> {
+    match invalid {
+        InvalidUser::Id => Some("id"),
+        InvalidUser::Name | InvalidUser::Invisible => Some("name"),
+        InvalidUser::Email => Some("email"),
+        InvalidUser::PersonalName => None,
+        InvalidUser::Group | InvalidUser::Groups => Some("groups"),
+    }
 }
 
 impl From<StoreError> for OperationError {
@@ -50,7 +66,10 @@ impl From<AccountError> for OperationError {
         match error {
             AccountError::UnknownUser(user) => OperationError::UnknownUser(user),
             AccountError::NameTaken(_) | AccountError::IdTaken(_) => OperationError::Conflict(error.to_string()),
-            AccountError::Invalid(_) => OperationError::Invalid(error.to_string()),
+            AccountError::Invalid(invalid) => match field_of(&invalid) {
+                Some(field) => OperationError::InvalidField(field, invalid.to_string()),
+                None => OperationError::Invalid(invalid.to_string()),
+            },
             AccountError::InDjango => OperationError::Conflict(error.to_string()),
             AccountError::LastSuperuser => OperationError::LastSuperuser,
             AccountError::Hashing(HashingFailed::Busy) => OperationError::Throttled(Duration::from_secs(1)),
@@ -68,9 +87,10 @@ impl From<LedgerError> for OperationError {
         match error {
             LedgerError::UnknownUser(user) => OperationError::UnknownUser(user),
             LedgerError::UnknownToken => OperationError::UnknownToken,
-            LedgerError::InvalidName | LedgerError::InvalidEnd | LedgerError::ScopesTooLong => {
-                OperationError::Invalid(error.to_string())
-            }
+            LedgerError::InvalidName | LedgerError::Nameless => OperationError::InvalidField("name", error.to_string()),
+            LedgerError::InvalidEnd => OperationError::InvalidField("expires", error.to_string()),
+            LedgerError::InvalidNote => OperationError::InvalidField("note", error.to_string()),
+            LedgerError::ScopesTooLong => OperationError::InvalidField("scopes", error.to_string()),
             LedgerError::Store(error) => error.into(),
             refused => OperationError::Conflict(refused.to_string()),
         }
@@ -82,6 +102,7 @@ impl From<LoginFailure> for OperationError {
         match failure {
             LoginFailure::Refused => OperationError::WrongPassword,
             LoginFailure::Throttled(wait) => OperationError::Throttled(wait),
+            LoginFailure::MustChange => OperationError::MustChange,
             LoginFailure::Unavailable => OperationError::Unavailable,
             LoginFailure::Unfulfilled(why) => OperationError::Conflict(why),
         }

@@ -30,7 +30,6 @@ use crate::token::SubjectId;
 pub use self::error::OperationError;
 pub use self::look_up::Found;
 pub use self::tokens::TokenState;
-pub use self::users::MIN_PASSWORD;
 
 /// Scope required by the admin API. Only superusers grant it: the issuer has seen the key, and its owner may become
 /// staff or superuser later.
@@ -125,6 +124,21 @@ impl Operations {
         Ok(Caller::of(user, via, from).map(|caller| (caller, mark)))
     }
 
+    /// Changes the password of a user who knows the former one.
+    ///
+    /// # Errors
+    /// [`OperationError::WrongPassword`], [`OperationError::Conflict`] for a weak password,
+    /// [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    pub async fn change_password(&self, login: Login, new: Password) -> Result<(), OperationError> {
+        Ok(self.issuer.change_password(login, new).await?)
+    }
+
+    /// Whether no active superuser with a password exists, so that no sign-in can create users. `false` also if the store
+    /// does not answer.
+    pub async fn lacks_superuser(&self) -> bool {
+        self.directory.has_superuser().await.is_ok_and(|has| !has)
+    }
+
     /// Creates an [`Acting`] for the caller.
     pub fn act_for<'d>(&'d self, caller: &'d Caller) -> Acting<'d> {
         let account = &caller.user.account;
@@ -178,7 +192,7 @@ impl Acting<'_> {
         }
         let user = query.user.ok_or(OperationError::NotAllowed("only superusers can see the whole audit trail"))?;
         self.user(user).await?;
-        // The name may have belonged to a different user before.
+        // The name may have belonged to a different user before, and a part of a name fits several users.
         Ok(self.operations.audit.entries(&AuditQuery { user_name: None, ..query.clone() }).await?)
     }
 

@@ -1,5 +1,7 @@
 //! Token operations: list, issue, revoke.
 
+use std::time::Duration;
+
 use super::{Acting, OperationError, Rights, SCOPE, check_position};
 use crate::clock::Timestamp;
 use crate::store::{
@@ -14,6 +16,8 @@ pub enum TokenState {
     Live,
     /// Valid, but its owner is inactive.
     OwnerInactive,
+    /// Disabled until it is enabled again.
+    Disabled,
     /// Expired.
     Expired,
     /// Revoked.
@@ -22,16 +26,20 @@ pub enum TokenState {
 
 impl TokenState {
     /// All states.
-    pub const ALL: [TokenState; 4] =
-        [TokenState::Live, TokenState::OwnerInactive, TokenState::Expired, TokenState::Revoked];
+    pub const ALL: [TokenState; 5] =
+        [TokenState::Live, TokenState::OwnerInactive, TokenState::Disabled, TokenState::Expired, TokenState::Revoked];
 
     /// Returns the state of a token at this time.
     pub fn of(token: &TokenDetails, now: Timestamp) -> TokenState {
         let record = &token.record;
-        if record.revoked.is_some() || record.restrictions.disabled {
+        let disabled_here = token.disabled.is_some();
+        // Other databases disable tokens without saying since when.
+        if record.revoked.is_some() || record.restrictions.disabled && !disabled_here {
             TokenState::Revoked
         } else if record.expires.is_some_and(|end| end <= now) {
             TokenState::Expired
+        } else if disabled_here {
+            TokenState::Disabled
         } else if !record.owner.active {
             TokenState::OwnerInactive
         } else {
@@ -44,6 +52,7 @@ impl TokenState {
         match self {
             TokenState::Live => "live",
             TokenState::OwnerInactive => "owner_inactive",
+            TokenState::Disabled => "disabled",
             TokenState::Expired => "expired",
             TokenState::Revoked => "revoked",
         }
@@ -56,10 +65,30 @@ impl Acting<'_> {
     /// # Errors
     /// [`OperationError::Invalid`] for a page token of another list, [`OperationError::Unavailable`].
     pub async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, OperationError> {
-        check_position(&query.position, query.view.list())?;
+        check_position(&query.position, query.list())?;
         let mut query = query.clone();
         query.ordinary |= self.caller.rights == Rights::Staff;
         Ok(self.operations.directory.tokens(&query).await?)
+    }
+
+    /// Returns the number of tokens that match, at most [`MAX_TOTAL`](crate::store::MAX_TOTAL).
+    ///
+    /// # Errors
+    /// [`OperationError::Unavailable`].
+    pub async fn count_tokens(&self, query: &TokenQuery) -> Result<u32, OperationError> {
+        let mut query = query.clone();
+        query.ordinary |= self.caller.rights == Rights::Staff;
+        Ok(self.operations.directory.count_tokens(&query).await?)
+    }
+
+    /// Returns the days on which a token was used, for 30 days up to today.
+    ///
+    /// # Errors
+    /// As [`Acting::token`].
+    pub async fn days_of_use(&self, id: TokenId) -> Result<Vec<Timestamp>, OperationError> {
+        self.token(id).await?;
+        let since = self.operations.clock.now().before(Duration::from_secs(29 * 86_400));
+        Ok(self.operations.directory.days_of_use(id, since).await?)
     }
 
     /// Returns one token.
@@ -115,11 +144,22 @@ impl Acting<'_> {
         Ok(self.store.ledger.issue_named(owner, order).await?)
     }
 
-    /// Changes a token's expiry, its scopes, or both.
+    /// Issues a token in place of this one, whose key works on for `overlap`.
+    ///
+    /// # Errors
+    /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Conflict`] if the token is not
+    /// live or the user has too many, [`OperationError::Unavailable`].
+    pub async fn rotate(&self, id: TokenId, overlap: Duration) -> Result<Issued, OperationError> {
+        let token = self.token(id).await?;
+        self.may_give(&token.record.scopes)?;
+        Ok(self.store.ledger.rotate(id, overlap).await?)
+    }
+
+    /// Changes the terms of a token; returns whether that changed anything.
     ///
     /// # Errors
     /// [`OperationError::UnknownToken`], [`OperationError::NotAllowed`], [`OperationError::Invalid`], [`OperationError::Unavailable`].
-    pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<(), OperationError> {
+    pub async fn set_terms(&self, id: TokenId, terms: &Terms) -> Result<bool, OperationError> {
         let token = self.token(id).await?;
         self.may_give(terms.scopes.as_ref().unwrap_or(&token.record.scopes))?;
         // To end a token at once, revoke it.

@@ -1,12 +1,8 @@
 //! User operations: find, create, change, delete.
 
 use super::{Acting, OperationError, Rights, check_position};
-use crate::store::{DetailsChange, Issued, Listing, NewUser, PagePosition, Password, User, UserQuery};
+use crate::store::{DetailsChange, Issued, Listing, Names, NewUser, Password, User, UserQuery};
 use crate::token::SubjectId;
-
-/// Minimum length of a new password in characters (NIST SP 800-63B §5.1.1.2). Imported passwords and those set on the
-/// command line are exempt.
-pub const MIN_PASSWORD: usize = 8;
 
 impl Acting<'_> {
     /// Lists users. Staff sees only users who are neither staff nor superusers.
@@ -18,11 +14,26 @@ impl Acting<'_> {
         let mut query = query.clone();
         if self.caller.rights == Rights::Staff {
             if query.staff == Some(true) {
-                return Ok(Listing { entries: Vec::new(), previous: PagePosition::Start, next: PagePosition::Start });
+                return Ok(Listing::empty());
             }
             query.staff = Some(false);
         }
         Ok(self.operations.directory.users(&query).await?)
+    }
+
+    /// Returns the number of users that match, at most [`MAX_TOTAL`](crate::store::MAX_TOTAL).
+    ///
+    /// # Errors
+    /// [`OperationError::Unavailable`].
+    pub async fn count_users(&self, query: &UserQuery) -> Result<u32, OperationError> {
+        let mut query = query.clone();
+        if self.caller.rights == Rights::Staff {
+            if query.staff == Some(true) {
+                return Ok(0);
+            }
+            query.staff = Some(false);
+        }
+        Ok(self.operations.directory.count_users(&query).await?)
     }
 
     /// Returns one user.
@@ -53,6 +64,15 @@ impl Acting<'_> {
         Ok(self.operations.directory.groups(limit).await?)
     }
 
+    /// Returns groups with the number of their members, up to a limit.
+    ///
+    /// # Errors
+    /// [`OperationError::NotAllowed`], [`OperationError::Unavailable`].
+    pub async fn group_sizes(&self, limit: u32) -> Result<Vec<(String, u32)>, OperationError> {
+        self.caller.needs_superuser()?;
+        Ok(self.operations.directory.group_sizes(limit).await?)
+    }
+
     /// Checks whether the caller may create users.
     ///
     /// # Errors
@@ -68,16 +88,17 @@ impl Acting<'_> {
     /// [`OperationError::Throttled`], [`OperationError::Unavailable`].
     pub async fn create_user(&self, user: NewUser) -> Result<(User, Option<Issued>), OperationError> {
         self.may_create_users()?;
-        user.password.as_ref().map_or(Ok(()), check_new_password)?;
+        user.password.as_ref().map_or(Ok(()), |password| check_new_password(password, user.names()))?;
         Ok(self.store.accounts.create(user).await?)
     }
 
-    /// Changes a user's name, e-mail address or personal names.
+    /// Changes a user's name, e-mail address or personal names; returns whether that changed anything, as the following
+    /// operations do.
     ///
     /// # Errors
     /// [`OperationError::NotAllowed`], [`OperationError::UnknownUser`], [`OperationError::Conflict`], [`OperationError::Invalid`],
     /// [`OperationError::Unavailable`].
-    pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<(), OperationError> {
+    pub async fn edit_user(&self, id: SubjectId, asked: impl Into<DetailsChange>) -> Result<bool, OperationError> {
         self.caller.needs_superuser()?;
         Ok(self.store.accounts.edit(id, &asked.into()).await?)
     }
@@ -86,7 +107,7 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::edit_user`].
-    pub async fn set_groups(&self, id: SubjectId, groups: &[String]) -> Result<(), OperationError> {
+    pub async fn set_groups(&self, id: SubjectId, groups: &[String]) -> Result<bool, OperationError> {
         self.caller.needs_superuser()?;
         Ok(self.store.accounts.set_groups(id, groups).await?)
     }
@@ -95,7 +116,7 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`OperationError::LastSuperuser`].
-    pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<(), OperationError> {
+    pub async fn set_rights(&self, id: SubjectId, staff: bool, superuser: bool) -> Result<bool, OperationError> {
         self.needs_another_user(id, "you cannot change your own permissions; ask another superuser")?;
         Ok(self.store.accounts.set_rights(id, staff, superuser).await?)
     }
@@ -104,20 +125,39 @@ impl Acting<'_> {
     ///
     /// # Errors
     /// As [`Acting::edit_user`], and [`OperationError::LastSuperuser`].
-    pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<(), OperationError> {
+    pub async fn set_active(&self, id: SubjectId, active: bool) -> Result<bool, OperationError> {
         self.needs_another_user(id, "you cannot deactivate yourself; ask another superuser")?;
         let accounts = &self.store.accounts;
         Ok(if active { accounts.activate(id).await } else { accounts.deactivate(id).await }?)
     }
 
-    /// Sets a password of at least [`MIN_PASSWORD`] characters; `None` removes the password.
+    /// Sets a password; `None` removes it. `must_change`: the user has to change it before the next sign-in.
     ///
     /// # Errors
-    /// As [`Acting::edit_user`], and [`OperationError::Throttled`].
-    pub async fn set_password(&self, id: SubjectId, password: Option<Password>) -> Result<(), OperationError> {
+    /// As [`Acting::edit_user`], [`OperationError::Invalid`] for a weak password, and [`OperationError::Throttled`].
+    pub async fn set_password(
+        &self,
+        id: SubjectId,
+        password: Option<Password>,
+        must_change: bool,
+    ) -> Result<(), OperationError> {
         self.caller.needs_superuser()?;
-        password.as_ref().map_or(Ok(()), check_new_password)?;
-        Ok(self.store.accounts.set_password(id, password).await?)
+        let user = self.user(id).await?;
+        password.as_ref().map_or(Ok(()), |password| check_new_password(password, user.names()))?;
+        let accounts = &self.store.accounts;
+        Ok(match password {
+            Some(password) if must_change => accounts.set_temporary_password(id, password).await,
+            password => accounts.set_password(id, password).await,
+        }?)
+    }
+
+    /// Sets the password of the callers themselves, who have confirmed the former one.
+    ///
+    /// # Errors
+    /// [`OperationError::Invalid`] for a weak password, [`OperationError::Throttled`], [`OperationError::Unavailable`].
+    pub async fn set_own_password(&self, password: Password) -> Result<(), OperationError> {
+        check_new_password(&password, self.caller.user.names())?;
+        Ok(self.store.accounts.set_password(self.caller.user.account.id, Some(password)).await?)
     }
 
     /// Deletes another user and all their tokens.
@@ -142,9 +182,6 @@ impl Acting<'_> {
     }
 }
 
-fn check_new_password(password: &Password) -> Result<(), OperationError> {
-    if password.characters() >= MIN_PASSWORD {
-        return Ok(());
-    }
-    Err(OperationError::Invalid(format!("a password has at least {MIN_PASSWORD} characters")))
+fn check_new_password(password: &Password, names: Names<'_>) -> Result<(), OperationError> {
+    password.check_new(names).map_err(|weak| OperationError::InvalidField("password", weak.to_string()))
 }

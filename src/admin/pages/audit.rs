@@ -10,7 +10,7 @@ use crate::admin::fields::Fields;
 use crate::admin::operations::OperationError;
 use crate::admin::visit::Visit;
 use crate::clock::Timestamp;
-use crate::store::{Act, AuditEntry, AuditQuery, Listing, PagePosition};
+use crate::store::{Act, AuditEntry, AuditQuery, Listing, PagePosition, Unreadable, Via};
 use crate::token::SubjectId;
 
 #[derive(Template)]
@@ -19,6 +19,7 @@ struct Page {
     shell: Shell,
     ask: Ask,
     entries: Vec<AuditEntry>,
+    unreadable: Vec<Unreadable>,
     /// Link to the previous page; empty: there is none.
     previous: String,
     /// Link to the next page; empty: there is none.
@@ -31,6 +32,7 @@ struct Ask {
     actor: String,
     user: String,
     act: String,
+    via: String,
     since: String,
     until: String,
     is_first: bool,
@@ -44,6 +46,7 @@ impl Ask {
             actor: get("actor"),
             user: get("user"),
             act: get("act"),
+            via: get("via"),
             since: get("since"),
             until: get("until"),
             is_first,
@@ -51,7 +54,7 @@ impl Ask {
     }
 
     fn is_filtered(&self) -> bool {
-        [&self.actor, &self.user, &self.act, &self.since, &self.until].iter().any(|field| !field.is_empty())
+        [&self.actor, &self.user, &self.act, &self.via, &self.since, &self.until].iter().any(|field| !field.is_empty())
     }
 
     async fn query(&self, visit: &Visit) -> Result<AuditQuery, OperationError> {
@@ -66,6 +69,7 @@ impl Ask {
             user,
             user_name,
             act: word(&self.act, Act::parse, "act")?,
+            via: word(&self.via, Via::parse, "interface")?,
             since: date(&self.since)?,
             until: date(&self.until)?.map(|day| day.after(text::days(1))),
             position,
@@ -74,8 +78,8 @@ impl Ask {
         })
     }
 
-    /// Parses `#7` as an id, anything else as a name: of the current user with this name, and of users who had it at
-    /// the time of an entry.
+    /// Parses `#7` as an id, anything else as a part of a name: of a user, or of users who had it at the time of an
+    /// entry.
     async fn user(&self, visit: &Visit) -> Result<(Option<SubjectId>, Option<String>), OperationError> {
         if self.user.is_empty() {
             return Ok((None, None));
@@ -85,11 +89,13 @@ impl Ask {
                 id.parse().map_err(|_| OperationError::Invalid("write # and the user id, such as #7".to_owned()))?;
             return Ok((Some(SubjectId(id)), None));
         }
-        let user = visit.acting().user_named(&self.user).await?;
-        if user.is_none() && !visit.is_superuser() {
-            return Err(OperationError::Invalid(format!("no user is called {}", self.user)));
+        if visit.is_superuser() {
+            return Ok((None, Some(self.user.clone())));
         }
-        Ok((user.map(|user| user.account.id), Some(self.user.clone())))
+        // Staff sees the entries of one user at a time.
+        let user = visit.acting().user_named(&self.user).await?;
+        let user = user.ok_or_else(|| OperationError::Invalid(format!("no user is called {}", self.user)))?;
+        Ok((Some(user.account.id), None))
     }
 
     fn to_query(&self) -> String {
@@ -97,6 +103,7 @@ impl Ask {
             ("actor", &self.actor),
             ("user", &self.user),
             ("act", &self.act),
+            ("via", &self.via),
             ("since", &self.since),
             ("until", &self.until),
         ];
@@ -123,10 +130,10 @@ fn date(written: &str) -> Result<Option<Timestamp>, OperationError> {
 
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
-    let Listing { entries, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
+    let Listing { entries, unreadable, previous, next } = visit.acting().audit(&ask.query(&visit).await?).await?;
     let shell = Shell::of(&visit, Section::Audit);
     let [previous, next] = [previous, next].map(|position| position.to_string());
-    Ok(page(StatusCode::OK, &Page { shell, ask, entries, previous, next, now: visit.now() }))
+    Ok(page(StatusCode::OK, &Page { shell, ask, entries, unreadable, previous, next, now: visit.now() }))
 }
 
 pub(in crate::admin) async fn export(visit: Visit) -> Answer {

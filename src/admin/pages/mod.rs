@@ -4,13 +4,17 @@
 //! [`Section`] with its line in [`NAVIGATION`].
 
 mod audit;
+mod groups;
+mod lists;
 mod look_up;
 mod message;
+mod own_password;
 mod shell;
 mod sign_in;
 mod status;
 mod token;
 mod token_add;
+mod token_rotate;
 mod token_terms;
 mod tokens;
 mod traffic;
@@ -34,8 +38,9 @@ pub(super) use message::framed;
 use shell::Section;
 
 /// Entries of the navigation in order, and whether only superusers see them.
-const NAVIGATION: [(Section, &str, &str, bool); 6] = [
+const NAVIGATION: [(Section, &str, &str, bool); 7] = [
     (Section::Users, "/users", "Users", false),
+    (Section::Groups, "/groups", "Groups", true),
     (Section::Tokens, "/tokens", "Tokens", false),
     (Section::LookUp, "/look-up", "Look up", false),
     (Section::Traffic, "/traffic", "Traffic", false),
@@ -53,6 +58,9 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
         .route("/sign-out", post(sign_in::leave))
         .route("/users", get(users::list))
+        .route("/users/act", post(users::act))
+        .route("/groups", get(groups::list))
+        .route("/password", get(own_password::show).post(own_password::set))
         .route("/users/add", get(users::show_add).post(users::add))
         .route("/users/{id}", get(user::show))
         .route("/users/{id}/active", post(user::set_active))
@@ -68,6 +76,8 @@ pub(super) fn routes() -> Router<Arc<Application>> {
         .route("/tokens/revoke", post(tokens::revoke))
         .route("/tokens/{id}", get(token::show))
         .route("/tokens/{id}/revoke", post(token::revoke))
+        .route("/tokens/{id}/disabled", post(token::set_disabled))
+        .route("/tokens/{id}/rotate", get(token_rotate::show).post(token_rotate::rotate))
         .route("/tokens/{id}/terms", get(token_terms::show).post(token_terms::set))
         .route("/look-up", get(look_up::show).post(look_up::look_up))
         .route("/traffic", get(traffic::show))
@@ -119,6 +129,7 @@ impl Visit {
         match error {
             OperationError::WrongPassword
             | OperationError::Invalid(_)
+            | OperationError::InvalidField(..)
             | OperationError::Conflict(_)
             | OperationError::Throttled(_) => self.failed(path, words(&error)),
             error => failed(error),

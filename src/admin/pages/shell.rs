@@ -8,6 +8,7 @@ use crate::admin::visit::Visit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Users,
+    Groups,
     Tokens,
     LookUp,
     Traffic,

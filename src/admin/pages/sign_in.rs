@@ -21,6 +21,11 @@ const REFUSED: &str = "Please enter the username and password of an active staff
 
 const EXPIRED_FORM: &str = "This form has expired. Please sign in again; the browser has to accept cookies.";
 
+const FIRST_START: &str = "There is no superuser with a password yet. Create one at the command line of this machine: \
+                           tokengate user create NAME --superuser";
+
+const SIGN_IN_TO_CONTINUE: &str = "Sign in to continue. Your session has ended, or you have not signed in yet.";
+
 /// Cookie with the CSRF secret of the sign-in form: before the sign-in there is no other secret.
 const FORM_COOKIE: &str = "__Host-tokengate-admin-form";
 
@@ -31,6 +36,8 @@ struct Page<'a> {
     next: &'a str,
     name: &'a str,
     problem: Option<String>,
+    /// Whether a new password has to be entered as well.
+    must_change: bool,
 }
 
 pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request: Request) -> Response {
@@ -40,7 +47,11 @@ pub(in crate::admin) async fn show(State(app): State<Arc<Application>>, request:
     let secret = CsrfSecret::of_cookie(&parts.headers, FORM_COOKIE);
     match Visit::from_request_parts(&mut parts, &app).await {
         Ok(_) => see_other(next),
-        Err(_) => form(secret, StatusCode::OK, next, "", None),
+        Err(_) => {
+            let first = app.operations.lacks_superuser().await.then(|| FIRST_START.to_owned());
+            let ended = (next != "/").then(|| SIGN_IN_TO_CONTINUE.to_owned());
+            form(secret, StatusCode::OK, next, "", (first.or(ended), false))
+        }
     }
 }
 
@@ -55,9 +66,16 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
     // Names are compared exactly as typed.
     let (next, name) = (&own_path(fields.get("next")), fields.all("username").next().unwrap_or_default());
     if !secret.as_ref().is_some_and(|secret| secret.is_shown_by(fields.get(CSRF_FIELD))) {
-        return form(secret, StatusCode::FORBIDDEN, next, name, Some(EXPIRED_FORM.to_owned()));
+        return form(secret, StatusCode::FORBIDDEN, next, name, (Some(EXPIRED_FORM.to_owned()), false));
     }
-    match sign_in(&app, name, fields.password("password"), from).await {
+    let must_change =
+        ["new_password", "new_password_again"].iter().any(|field| fields.all(field).any(|text| !text.is_empty()));
+    let signed_in = if must_change {
+        change_and_sign_in(&app, name, &fields, from).await
+    } else {
+        sign_in(&app, name, fields.password("password"), from).await
+    };
+    match signed_in {
         Ok(cookie) => {
             // Ends the old sign-in: a browser has one, and never one that an attacker planted (session fixation).
             former.map(|former| app.sign_ins.end(former));
@@ -68,18 +86,25 @@ pub(in crate::admin) async fn submit(State(app): State<Arc<Application>>, reques
         Err(error) => {
             let problem =
                 if matches!(error, OperationError::WrongPassword) { REFUSED.to_owned() } else { super::words(&error) };
-            told(&error, form(secret, status_of(&error), next, name, Some(problem)))
+            let must_change = must_change || matches!(error, OperationError::MustChange);
+            told(&error, form(secret, status_of(&error), next, name, (Some(problem), must_change)))
         }
     }
 }
 
 /// The form for a browser that keeps this secret, or gets its first one.
-fn form(secret: Option<CsrfSecret>, status: StatusCode, next: &str, name: &str, problem: Option<String>) -> Response {
+fn form(
+    secret: Option<CsrfSecret>,
+    status: StatusCode,
+    next: &str,
+    name: &str,
+    (problem, must_change): (Option<String>, bool),
+) -> Response {
     let secret = secret.map_or_else(CsrfSecret::draw, Ok);
     let Ok((secret, csrf)) = secret.and_then(|secret| secret.masked().map(|csrf| (secret, csrf))) else {
         return failed(OperationError::Unavailable);
     };
-    let mut response = page(status, &Page { csrf, next, name, problem });
+    let mut response = page(status, &Page { csrf, next, name, problem, must_change });
     let cookie = format!("{FORM_COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", secret.expose());
     // Letters and digits: a field can hold them.
     response.headers_mut().extend(HeaderValue::try_from(cookie).map(|cookie| (header::SET_COOKIE, cookie)));
@@ -97,7 +122,8 @@ pub(in crate::admin) async fn leave(Sent { visit, .. }: Sent) -> Response {
     response
 }
 
-async fn sign_in(
+/// Signs a user in, and returns the cookie.
+pub(super) async fn sign_in(
     app: &Application,
     name: &str,
     password: Option<Password>,
@@ -111,6 +137,24 @@ async fn sign_in(
     let age = app.settings.session_ttl.as_secs();
     let cookie = format!("{COOKIE}={}; Max-Age={age}; Path=/; Secure; HttpOnly; SameSite=Strict", key.expose());
     HeaderValue::try_from(cookie).map_err(|_| OperationError::Unavailable)
+}
+
+/// Changes a password that has to be changed, and signs in with the new one.
+async fn change_and_sign_in(
+    app: &Application,
+    name: &str,
+    fields: &Fields,
+    from: IpAddr,
+) -> Result<HeaderValue, OperationError> {
+    let typed = |name| fields.all(name).next().unwrap_or_default();
+    if typed("new_password") != typed("new_password_again") {
+        return Err(OperationError::Invalid("the new passwords do not match; enter them again".to_owned()));
+    }
+    let password = fields.password("password").ok_or(OperationError::WrongPassword)?;
+    let missing = || OperationError::Invalid("enter a new password".to_owned());
+    let new = fields.password("new_password").ok_or_else(missing)?;
+    app.operations.change_password(Login { name: name.to_owned(), password, from }, new).await?;
+    sign_in(app, name, fields.password("new_password"), from).await
 }
 
 /// Removes the cookie.

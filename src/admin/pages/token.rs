@@ -8,7 +8,7 @@ use super::shell::{Section, Shell, page};
 use super::{Answer, Id, text};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{AuditEntry, AuditQuery, TokenDetails};
+use crate::store::{AuditEntry, AuditQuery, Terms, TokenDetails, TokenKind};
 use crate::token::{TokenId, TokenKey};
 
 const ENTRIES: u32 = 10;
@@ -23,6 +23,8 @@ struct Page {
     /// A command that tries the key: the parts before and after the key.
     example: (String, String),
     entries: Vec<AuditEntry>,
+    /// The last 30 days, and whether the token was used on each.
+    days: Vec<(Timestamp, bool)>,
     now: Timestamp,
 }
 
@@ -32,10 +34,41 @@ pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let user = Some(token.record.owner.id);
     let query = AuditQuery { user, token: Some(id), limit: ENTRIES, ..AuditQuery::default() };
     let entries = acting.audit(&query).await?.entries;
+    let used = acting.days_of_use(id).await?;
     let key = visit.take_key(id);
     let shell = Shell::of(&visit, Section::Tokens);
     let example = example(&visit);
-    Ok(page(StatusCode::OK, &Page { shell, token, key, example, entries, now: visit.now() }))
+    Ok(page(
+        StatusCode::OK,
+        &Page { shell, token, key, example, entries, days: days(visit.now(), &used), now: visit.now() },
+    ))
+}
+
+impl Page {
+    fn days_used(&self) -> usize {
+        self.days.iter().filter(|(_, used)| *used).count()
+    }
+}
+
+/// The last 30 days, with those on which the token was used.
+fn days(now: Timestamp, used: &[Timestamp]) -> Vec<(Timestamp, bool)> {
+    const DAY: i64 = 86_400_000_000;
+    let today = now.as_micros().div_euclid(DAY);
+    let day = |back: i64| Timestamp::from_micros((today - back) * DAY);
+    (0..30).rev().map(day).map(|day| (day, used.contains(&day))).collect()
+}
+
+pub(in crate::admin) async fn set_disabled(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
+    let (path, disabled) = (format!("/tokens/{id}"), fields.get("disabled") == "yes");
+    let terms = Terms { disabled: Some(disabled), ..Terms::default() };
+    match visit.acting().set_terms(TokenId(id), &terms).await {
+        Ok(false) => visit.done(&path, "Nothing was changed."),
+        Ok(true) if disabled => {
+            visit.done(&path, "The token was disabled. It does not work until you enable it again.")
+        }
+        Ok(true) => visit.done(&path, "The token was enabled and works again."),
+        Err(error) => visit.refused(&path, error),
+    }
 }
 
 fn example(visit: &Visit) -> (String, String) {

@@ -1,17 +1,16 @@
-//! Changes the expiry and the scopes of a token.
+//! Changes the name, the note, the expiry and the scopes of a token.
 //!
-//! Either can extend what the token permits, so the caller's own password is required.
+//! The last two can extend what the token permits, so the caller's own password is required.
 
 use askama::Template;
 use axum::http::StatusCode;
-use axum::response::Response;
 
 use super::shell::{Section, Shell, page};
 use super::token_add::{DAYS, after_days, read_scopes};
 use super::{Answer, Id, status_of, text, told, words};
 use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
-use crate::store::{End, Terms, TokenDetails};
+use crate::store::{End, Terms, TokenDetails, TokenKind};
 use crate::token::TokenId;
 
 /// The value of the expiry field for a token that does not expire.
@@ -24,33 +23,42 @@ struct Page<'a> {
     token: &'a TokenDetails,
     scopes: &'a str,
     ends: &'a str,
+    name: &'a str,
+    note: &'a str,
 }
 
 pub(in crate::admin) async fn show(Id(id): Id, visit: Visit) -> Answer {
     let token = visit.acting().token(TokenId(id)).await?;
     let shell = Shell::of(&visit, Section::Tokens);
-    Ok(terms_page(shell, StatusCode::OK, &token, &token.record.scopes.to_string(), ""))
-}
-
-fn terms_page(shell: Shell, status: StatusCode, token: &TokenDetails, scopes: &str, ends: &str) -> Response {
-    page(status, &Page { shell, token, scopes, ends })
+    let scopes = token.record.scopes.to_string();
+    Ok(page(
+        StatusCode::OK,
+        &Page { shell, token: &token, scopes: &scopes, ends: "", name: &token.name, note: &token.note },
+    ))
 }
 
 pub(in crate::admin) async fn set(Id(id): Id, sent: Sent) -> Answer {
     let Sent { visit, fields } = &sent;
     let token = visit.acting().token(TokenId(id)).await?;
     match change(&sent, &token).await {
-        Ok(()) => Ok(visit.done(&format!("/tokens/{id}"), "The token was changed.")),
-        Err(error @ (OperationError::Invalid(_) | OperationError::WrongPassword | OperationError::Throttled(_))) => {
+        Ok(true) => Ok(visit.done(&format!("/tokens/{id}"), "The token was changed.")),
+        Ok(false) => Ok(visit.done(&format!("/tokens/{id}"), "Nothing was changed.")),
+        Err(
+            error @ (OperationError::Invalid(_)
+            | OperationError::InvalidField(..)
+            | OperationError::WrongPassword
+            | OperationError::Throttled(_)),
+        ) => {
             let shell = Shell::failing(visit, Section::Tokens, words(&error));
-            let form = terms_page(shell, status_of(&error), &token, fields.get("scopes"), fields.get("ends"));
+            let [scopes, ends, name, note] = ["scopes", "ends", "name", "note"].map(|name| fields.get(name));
+            let form = page(status_of(&error), &Page { shell, token: &token, scopes, ends, name, note });
             Ok(told(&error, form))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-async fn change(sent: &Sent, token: &TokenDetails) -> Result<(), OperationError> {
+async fn change(sent: &Sent, token: &TokenDetails) -> Result<bool, OperationError> {
     let Sent { visit, fields } = sent;
     let scopes = Some(read_scopes(fields.get("scopes"))?);
     let end = match fields.get("ends") {
@@ -59,5 +67,10 @@ async fn change(sent: &Sent, token: &TokenDetails) -> Result<(), OperationError>
         days => Some(End::At(after_days(days, visit.now())?)),
     };
     sent.confirm().await?;
-    visit.acting().set_terms(token.record.id, &Terms { end, scopes }).await
+    let name = Some(fields.get("name").trim().to_owned()).filter(|_| token.kind == TokenKind::Named);
+    if name.as_ref().is_some_and(String::is_empty) {
+        return Err(OperationError::InvalidField("name", "a named token needs a name".to_owned()));
+    }
+    let note = Some(fields.get("note").split_whitespace().collect::<Vec<_>>().join(" "));
+    visit.acting().set_terms(token.record.id, &Terms { end, scopes, name, note, ..Terms::default() }).await
 }

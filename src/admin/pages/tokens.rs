@@ -3,17 +3,20 @@
 use askama::Template;
 use axum::http::StatusCode;
 
+use super::lists::{Sort, total};
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, status_of, text, told, words};
 use crate::admin::fields::Fields;
 use crate::admin::operations::{ENDING_WITHIN, OperationError, UNUSED_AFTER};
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, PagePosition, TokenDetails, TokenKind, TokenQuery, TokenView, User};
+use crate::store::{
+    Listing, PagePosition, TokenDetails, TokenKind, TokenOrder, TokenQuery, TokenView, Unreadable, User,
+};
 use crate::token::{SubjectId, TokenHint, TokenId};
 
 /// The views in the order of the menu, with their labels.
-const VIEWS: [(&str, &str); 7] = [
+const VIEWS: [(&str, &str); 8] = [
     ("", "All"),
     ("live", "Live"),
     ("unused", "Unused for 90 days"),
@@ -21,6 +24,17 @@ const VIEWS: [(&str, &str); 7] = [
     ("expired", "Expired"),
     ("revoked", "Revoked"),
     ("exposed", "Exposed"),
+    ("disabled", "Disabled"),
+];
+
+/// The orders that the heads select.
+const ORDERS: [(&str, TokenOrder); 6] = [
+    ("newest", TokenOrder::Newest),
+    ("oldest", TokenOrder::Oldest),
+    ("expires", TokenOrder::Expiry),
+    ("expires_reversed", TokenOrder::ExpiryReversed),
+    ("used", TokenOrder::LastUsed),
+    ("used_reversed", TokenOrder::LastUsedReversed),
 ];
 
 #[derive(Template)]
@@ -31,6 +45,10 @@ struct Page {
     /// The owner, if the list is restricted to one.
     owner: Option<User>,
     tokens: Vec<TokenDetails>,
+    unreadable: Vec<Unreadable>,
+    total: String,
+    /// The heads that sort the list: created, expires, last used.
+    sorts: [Sort; 3],
     /// Ticked tokens.
     ticked: Vec<TokenId>,
     /// Link to the previous page; empty: there is none.
@@ -47,6 +65,7 @@ struct Ask {
     hint: String,
     view: String,
     kind: String,
+    order: String,
     /// Page token; empty: first page.
     position: String,
 }
@@ -62,6 +81,7 @@ impl Ask {
             hint,
             view: get("view"),
             kind: get("kind"),
+            order: get("order"),
             position: get("page"),
         }
     }
@@ -92,6 +112,7 @@ impl Ask {
                 "expired" => TokenView::Expired,
                 "revoked" => TokenView::Revoked,
                 "exposed" => TokenView::Exposed,
+                "disabled" => TokenView::Disabled,
                 _ => TokenView::All,
             },
             kind: match self.kind.as_str() {
@@ -99,27 +120,42 @@ impl Ask {
                 "named" => Some(TokenKind::Named),
                 _ => None,
             },
+            order: ORDERS.iter().find(|(name, _)| *name == self.order).map(|(_, order)| *order),
             position,
             limit: ENTRIES,
             ..TokenQuery::default()
         })
     }
 
-    /// The first page of the same list in this view.
+    fn sorts(&self) -> [Sort; 3] {
+        let href = |order: &str| format!("/tokens?{}", self.with(&self.view, order));
+        [
+            Sort::of("Created", ("newest", "oldest"), "descending", &self.order, href),
+            Sort::of("Expires", ("expires", "expires_reversed"), "ascending", &self.order, href),
+            Sort::of("Last used", ("used", "used_reversed"), "descending", &self.order, href),
+        ]
+    }
+
+    /// The first page of the same list in this view, in the order of the view.
     fn with_view(&self, view: &str) -> String {
+        self.with(view, "")
+    }
+
+    fn with(&self, view: &str, order: &str) -> String {
         let fields = [
             ("user", &*self.user),
             ("owner", &*self.owner),
             ("hint", &*self.hint),
             ("kind", &*self.kind),
             ("view", view),
+            ("order", order),
         ];
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
     }
 
     fn to_query(&self) -> String {
-        self.with_view(&self.view)
+        self.with(&self.view, &self.order)
     }
 
     /// The same page of the same list.
@@ -148,13 +184,15 @@ async fn show(visit: &Visit, ask: Ask, ticked: Vec<TokenId>, failed: Option<&Ope
         Some(owner) => Some(acting.user(owner).await?),
         None => None,
     };
-    let Listing { entries, previous, next } = acting.tokens(&query).await?;
+    let Listing { entries, unreadable, previous, next } = acting.tokens(&query).await?;
+    let total = total(acting.count_tokens(&query).await?, "token");
     let (status, shell) = match failed {
         None => (StatusCode::OK, Shell::of(visit, Section::Tokens)),
         Some(error) => (status_of(error), Shell::failing(visit, Section::Tokens, words(error))),
     };
     let [previous, next] = [previous, next].map(|position| position.to_string());
-    let list = Page { shell, ask, owner, tokens: entries, ticked, previous, next, now: visit.now() };
+    let (sorts, now) = (ask.sorts(), visit.now());
+    let list = Page { shell, ask, owner, tokens: entries, unreadable, total, sorts, ticked, previous, next, now };
     Ok(page(status, &list))
 }
 

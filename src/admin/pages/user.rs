@@ -81,8 +81,9 @@ pub(in crate::admin) async fn revoke_all(Id(id): Id, sent: Sent) -> Response {
 pub(in crate::admin) async fn set_active(Id(id): Id, Sent { visit, fields }: Sent) -> Response {
     let (path, active) = (format!("/users/{id}"), fields.get("active") == "yes");
     match visit.acting().set_active(SubjectId(id), active).await {
-        Ok(()) if active => visit.done(&path, "The user was activated. Their tokens work again."),
-        Ok(()) => visit.done(&path, "The user was deactivated. Their tokens and password no longer work."),
+        Ok(false) => visit.done(&path, "Nothing was changed."),
+        Ok(true) if active => visit.done(&path, "The user was activated. Their tokens work again."),
+        Ok(true) => visit.done(&path, "The user was deactivated. Their tokens and password no longer work."),
         Err(error) => visit.refused(&path, error),
     }
 }

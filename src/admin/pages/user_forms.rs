@@ -7,9 +7,9 @@ use axum::response::Response;
 use super::shell::{Section, Shell, page};
 use super::users::{self, GROUPS};
 use super::{Answer, Id, status_of, words};
-use crate::admin::operations::{MIN_PASSWORD, OperationError};
+use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
-use crate::store::{PersonalDetails, TokenQuery, TokenView, User};
+use crate::store::{MIN_PASSWORD, PersonalDetails, TokenQuery, TokenView, User};
 use crate::token::SubjectId;
 
 /// Maximum number of live tokens that are counted before a user is deleted.
@@ -84,8 +84,11 @@ pub(in crate::admin) async fn edit(Id(id): Id, Sent { visit, fields }: Sent) -> 
         last_name: get("last_name"),
     };
     match visit.acting().edit_user(SubjectId(id), &details).await {
-        Ok(()) => Ok(visit.done(&format!("/users/{id}"), "The details were changed.")),
-        Err(error @ (OperationError::Invalid(_) | OperationError::Conflict(_))) => {
+        Ok(changed) => {
+            let text = if changed { "The details were changed." } else { "Nothing was changed." };
+            Ok(visit.done(&format!("/users/{id}"), text))
+        }
+        Err(error @ (OperationError::Invalid(_) | OperationError::InvalidField(..) | OperationError::Conflict(_))) => {
             let user = visit.acting().user(SubjectId(id)).await?;
             let shell = Shell::failing(&visit, Section::Users, words(&error));
             Ok(page(status_of(&error), &Page { shell, user, form: Form::Edit(details) }))
@@ -98,7 +101,8 @@ pub(in crate::admin) async fn set_groups(Id(id): Id, Sent { visit, fields }: Sen
     let mut groups = users::groups(fields.get("more"));
     groups.extend(fields.all("group").map(str::to_owned));
     match visit.acting().set_groups(SubjectId(id), &groups).await {
-        Ok(()) => visit.done(&format!("/users/{id}"), "The groups were changed."),
+        Ok(true) => visit.done(&format!("/users/{id}"), "The groups were changed."),
+        Ok(false) => visit.done(&format!("/users/{id}"), "Nothing was changed."),
         Err(error) => visit.refused(&format!("/users/{id}/groups"), error),
     }
 }
@@ -114,8 +118,8 @@ pub(in crate::admin) async fn set_password(Id(id): Id, sent: Sent) -> Response {
         }
         let password = password.filter(|_| !sent.fields.is_ticked("none"));
         sent.confirm().await?;
-        let set = password.is_some();
-        visit.acting().set_password(SubjectId(id), password).await.map(|()| set)
+        let (set, must_change) = (password.is_some(), sent.fields.is_ticked("must_change"));
+        visit.acting().set_password(SubjectId(id), password, must_change).await.map(|()| set)
     };
     match done.await {
         Ok(set) => {
@@ -139,7 +143,8 @@ pub(in crate::admin) async fn set_rights(Id(id): Id, sent: Sent) -> Response {
         visit.acting().set_rights(SubjectId(id), ticked("staff"), ticked("superuser")).await
     };
     match done.await {
-        Ok(()) => visit.done(&format!("/users/{id}"), "The permissions were changed."),
+        Ok(true) => visit.done(&format!("/users/{id}"), "The permissions were changed."),
+        Ok(false) => visit.done(&format!("/users/{id}"), "Nothing was changed."),
         Err(error) => visit.refused(&format!("/users/{id}/rights"), error),
     }
 }

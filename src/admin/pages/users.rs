@@ -4,13 +4,15 @@ use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::lists::{Sort, total};
 use super::shell::{Section, Shell, page};
 use super::{Answer, ENTRIES, Failure, status_of, text, told, words};
 use crate::admin::fields::Fields;
-use crate::admin::operations::{MIN_PASSWORD, OperationError};
+use crate::admin::operations::OperationError;
 use crate::admin::visit::{Sent, Visit};
 use crate::clock::Timestamp;
-use crate::store::{Listing, NewUser, PagePosition, User, UserOrder, UserQuery};
+use crate::store::{Listing, MIN_PASSWORD, NewUser, PagePosition, Unreadable, User, UserOrder, UserQuery};
+use crate::token::SubjectId;
 
 /// Maximum number of groups in the filter's menu.
 pub(super) const GROUPS: u32 = 200;
@@ -22,6 +24,12 @@ struct Page {
     ask: Ask,
     groups: Vec<String>,
     users: Vec<User>,
+    unreadable: Vec<Unreadable>,
+    total: String,
+    /// The heads that sort the list: username, created, last sign-in.
+    sorts: [Sort; 3],
+    /// Ticked users.
+    ticked: Vec<i64>,
     /// Link to the previous page; empty: there is none.
     previous: String,
     /// Link to the next page; empty: there is none.
@@ -74,23 +82,40 @@ impl Ask {
             staff: choice(&self.role, "staff", "ordinary"),
             group: Some(self.group.clone()).filter(|group| !group.is_empty()),
             order: match self.order.as_str() {
+                "name_reversed" => UserOrder::NameReversed,
                 "newest" => UserOrder::Newest,
+                "oldest" => UserOrder::Oldest,
                 "last_login" => UserOrder::LastLogin,
+                "last_login_reversed" => UserOrder::LastLoginReversed,
                 _ => UserOrder::Name,
             },
             position,
             limit: ENTRIES,
+            ..UserQuery::default()
         })
+    }
+
+    fn sorts(&self) -> [Sort; 3] {
+        let href = |order: &str| format!("/users?{}", self.in_order(order));
+        [
+            Sort::of("Username", ("", "name_reversed"), "ascending", &self.order, href),
+            Sort::of("Created", ("newest", "oldest"), "descending", &self.order, href),
+            Sort::of("Last sign-in", ("last_login", "last_login_reversed"), "descending", &self.order, href),
+        ]
     }
 
     /// The query of this list, without the page.
     fn to_query(&self) -> String {
+        self.in_order(&self.order)
+    }
+
+    fn in_order(&self, order: &str) -> String {
         let fields = [
-            ("q", &self.search),
-            ("active", &self.active),
-            ("role", &self.role),
-            ("group", &self.group),
-            ("order", &self.order),
+            ("q", &*self.search),
+            ("active", &*self.active),
+            ("role", &*self.role),
+            ("group", &*self.group),
+            ("order", order),
         ];
         let set = fields.iter().filter(|(_, value)| !value.is_empty());
         set.map(|(name, value)| format!("{name}={}&", text::escaped(value))).collect()
@@ -103,12 +128,71 @@ fn choice(text: &str, yes: &str, no: &str) -> Option<bool> {
 
 pub(in crate::admin) async fn list(visit: Visit) -> Answer {
     let ask = Ask::of(&visit.query);
+    show(&visit, ask, visit.query.get("page"), Vec::new(), None).await
+}
+
+/// Renders the list, with the error of an action on several users that failed.
+async fn show(visit: &Visit, ask: Ask, position: &str, ticked: Vec<i64>, failed: Option<&OperationError>) -> Answer {
     let acting = visit.acting();
-    let Listing { entries, previous, next } = acting.users(&ask.query(visit.query.get("page"))?).await?;
+    let query = ask.query(position)?;
+    let Listing { entries, unreadable, previous, next } = acting.users(&query).await?;
+    let total = total(acting.count_users(&query).await?, "user");
     let groups = acting.groups(GROUPS).await?;
-    let shell = Shell::of(&visit, Section::Users);
+    let (status, shell) = match failed {
+        None => (StatusCode::OK, Shell::of(visit, Section::Users)),
+        Some(error) => (status_of(error), Shell::failing(visit, Section::Users, words(error))),
+    };
     let [previous, next] = [previous, next].map(|position| position.to_string());
-    Ok(page(StatusCode::OK, &Page { shell, ask, groups, users: entries, previous, next, now: visit.now() }))
+    let (sorts, now) = (ask.sorts(), visit.now());
+    let list = Page { shell, ask, groups, users: entries, unreadable, total, sorts, ticked, previous, next, now };
+    Ok(page(status, &list))
+}
+
+/// Activates or deactivates several users, or revokes all their tokens.
+pub(in crate::admin) async fn act(sent: Sent) -> Answer {
+    let (visit, fields) = (&sent.visit, &sent.fields);
+    let back = Fields::read(fields.get("back").as_bytes());
+    let (ask, path) = (Ask::of(&back), format!("/users?{}", fields.get("back")));
+    let ids: Vec<i64> = fields.all("user").filter_map(|id| id.parse().ok()).collect();
+    if ids.is_empty() {
+        return Ok(visit.failed(&path, "No user was selected."));
+    }
+    let action = fields.get("action");
+    let done = match action {
+        "activate" => "activated",
+        "deactivate" => "deactivated",
+        "revoke" => "left without tokens",
+        _ => return Ok(visit.failed(&path, "Unknown action.")),
+    };
+    match sent.confirm().await {
+        Ok(()) => {}
+        // Ticked boxes stay ticked.
+        Err(error @ (OperationError::WrongPassword | OperationError::Throttled(_))) => {
+            return Ok(told(&error, show(visit, ask, back.get("page"), ids, Some(&error)).await?));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let (mut changed, mut refused) = (0_usize, Vec::new());
+    for id in ids {
+        let (id, acting) = (SubjectId(id), visit.acting());
+        let answer = match action {
+            "activate" => acting.set_active(id, true).await,
+            "deactivate" => acting.set_active(id, false).await,
+            _ => acting.revoke_all(id).await.map(|ended| ended > 0),
+        };
+        match answer {
+            Ok(is_new) => changed += usize::from(is_new),
+            Err(OperationError::Unavailable) => {
+                let so_far = format!("{changed} users were {done}; then the store did not answer.");
+                return Ok(visit.failed(&path, so_far));
+            }
+            // The other users are still changed.
+            Err(error) => refused.push(format!("User {id}: {error}.")),
+        }
+    }
+    let word = if changed == 1 { "user was" } else { "users were" };
+    let text = format!("{changed} {word} {done}. {}", refused.join(" "));
+    Ok(if refused.is_empty() { visit.done(&path, text.trim_end()) } else { visit.failed(&path, text) })
 }
 
 pub(in crate::admin) async fn show_add(visit: Visit) -> Answer {

@@ -215,6 +215,14 @@ impl SharedCache {
         Box::new(feed::ChannelFeed::new(Arc::clone(self)))
     }
 
+    /// Connects once, for a command that asks whether the servers answer.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub async fn probe(&self) -> Result<(), String> {
+        self.link.connect().await.map(|_| ()).map_err(|failure| failure.to_string())
+    }
+
     /// Reports whether there is no connection.
     pub fn is_away(&self) -> bool {
         !self.link.is_up()

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::settings::StoreUrl;
 use crate::config::{self, Loaded, Settings, problem};
 use crate::demo::certificate::{self, Wish};
-use crate::store::{NewUser, Password};
+use crate::store::{Names, NewUser, Password};
 use crate::token::TokenKey;
 use ask::Questions;
 
@@ -102,6 +102,9 @@ pub fn run(config: &Path, args: InitArgs) -> Result<()> {
         Some(_) if !plan.is_django() => user::read_password(&password)?,
         _ => None,
     };
+    if let (Some(name), Some(password)) = (&plan.admin, &password) {
+        password.check_new(Names { name, ..Names::default() })?;
+    }
     let mut written = Written(Vec::new());
     let settings = write(config, folder, &plan, &mut written)?;
     let key = match (&plan.admin, &settings.store.url) {

@@ -13,7 +13,7 @@ use std::fmt::Display;
 
 use toml::de::DeValue;
 
-use super::document::Document;
+use super::document::{Document, MISSING};
 use super::secret::{self, Secrecy, scheme_of};
 use super::variables::NoValue;
 
@@ -107,7 +107,7 @@ impl<'d> Key<'d> {
     /// Reports a missing key as an error, if the table is in use.
     pub(super) fn required_if(self, condition: bool, mend: &str) -> Key<'d> {
         if condition && !self.is_set() {
-            self.problem("missing", mend);
+            self.problem(MISSING, mend);
         }
         Key { is_required: true, ..self }
     }

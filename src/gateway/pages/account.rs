@@ -4,31 +4,52 @@
 //! token, which would outlive the session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
+use super::shown::{self, Act};
 use super::{Answer, Page, PageForm, Visit, failed, retry_after, told};
 use crate::auth::{Accepted, AuthFailure, KeyForm};
 use crate::config::settings::Auth;
 use crate::gateway::{Exchange, Gateway, Refusal};
 use crate::identity::{self, Identity};
-use crate::login::html::{self, AccountPage, FormSeal, Notice};
-use crate::login::{Confirmed, LoginFailure};
+use crate::login::html::{self, AccountPage, EXPIRES, FormSeal, Notice};
+use crate::login::{Confirmed, Login, LoginFailure};
 use crate::store::Password;
 use crate::token::{AuthMethod, TokenId, TokenKey};
 
 const WRONG: &str = "Wrong password.";
 
 /// The result of a form of the page.
-enum Done {
-    Key(&'static str, TokenKey),
-    Text(&'static str),
+struct Done {
+    act: Act,
+    key: Option<TokenKey>,
+    cookies: Vec<String>,
+}
+
+impl Done {
+    fn act(act: Act) -> Done {
+        Done { act, key: None, cookies: Vec::new() }
+    }
+
+    fn key(act: Act, key: TokenKey) -> Done {
+        Done { key: Some(key), ..Done::act(act) }
+    }
 }
 
 impl Gateway {
     pub(super) async fn account(&self, visit: &Visit<'_>, exchange: &mut Exchange) -> Result<Answer, Refusal> {
         match self.visitor(visit, exchange).await? {
-            Some(user) => visit.account_page(&user, StatusCode::OK, Notice::None).await,
+            Some(user) => {
+                let shown = shown::notice(visit.fields());
+                let was_shown = shown.is_some();
+                let mut answer = visit.account_page(&user, StatusCode::OK, shown.unwrap_or(Notice::None)).await?;
+                if was_shown {
+                    answer.cookies.push(shown::removed(&visit.endpoint.path(Page::Account)));
+                }
+                Ok(answer)
+            }
             None => Ok(visit.to_login()),
         }
     }
@@ -41,10 +62,15 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let Some(user) = self.visitor(visit, exchange).await? else { return Ok(visit.to_login()) };
         match visit.change(&user, form, exchange).await {
-            Ok(Done::Key(what, key)) => {
-                visit.account_page(&user, StatusCode::OK, Notice::Key { what, key: key.expose() }).await
+            Ok(Done { act, key, cookies }) => {
+                // Redirected, so that a reload does not repeat the act.
+                let account = visit.endpoint.path(Page::Account);
+                let mut answer = Answer::to(account.clone());
+                answer.status = StatusCode::SEE_OTHER;
+                answer.cookies = cookies;
+                answer.cookies.push(shown::cookie(act, key.as_ref().map_or("", TokenKey::expose), &account));
+                Ok(answer)
             }
-            Ok(Done::Text(text)) => visit.account_page(&user, StatusCode::OK, Notice::Done(text)).await,
             Err(failure) => {
                 let (status, outcome, text) = told(&failure);
                 let text = if failure == LoginFailure::Refused { WRONG } else { &text };
@@ -96,34 +122,55 @@ impl Visit<'_> {
 
     async fn change(&self, user: &Identity, mut form: PageForm, exchange: &Exchange) -> Result<Done, LoginFailure> {
         let issuer = &self.endpoint.issuer;
+        let from = exchange.peer().address.ip();
+        let token = form.token.parse().map(TokenId);
+        let token = token.map_err(|_| LoginFailure::Unfulfilled("You do not have this token.".to_owned()));
         if form.action == "revoke" {
-            let token = form.token.parse().map(TokenId);
-            let token = token.map_err(|_| LoginFailure::Unfulfilled("You do not have this token.".to_owned()))?;
-            issuer.revoke_token(user.subject(), token, exchange.peer().address.ip()).await?;
-            return Ok(Done::Text("The token was revoked and no longer works."));
+            issuer.revoke_token(user.subject(), token?, from).await?;
+            return Ok(Done::act(Act::Revoked));
         }
-        let confirmed = Confirmed {
-            owner: user.subject(),
-            encoded_name: user.values().user_name.to_str().unwrap_or_default().to_owned(),
-            password: Password::parse(std::mem::take(&mut *form.password)).map_err(|_| LoginFailure::Refused)?,
-            from: exchange.peer().address.ip(),
-        };
+        let encoded_name = user.values().user_name.to_str().unwrap_or_default().to_owned();
+        let password = Password::parse(std::mem::take(&mut *form.password)).map_err(|_| LoginFailure::Refused)?;
+        if form.action == "password" && self.endpoint.offers.passwords {
+            let login = Login { name: identity::decode(&encoded_name), password, from };
+            return self.change_password(login, form).await;
+        }
+        let confirmed = Confirmed { owner: user.subject(), encoded_name, password, from };
         match form.action.as_str() {
             "reveal" if self.endpoint.offers.recoverable => {
-                Ok(Done::Key("Your login token:", issuer.login_token(confirmed, false).await?))
+                Ok(Done::key(Act::Revealed, issuer.login_token(confirmed, false).await?))
             }
-            "reset" => Ok(Done::Key(
-                "Your new login token; the old one no longer works:",
-                issuer.login_token(confirmed, true).await?,
-            )),
+            "reset" => Ok(Done::key(Act::Reset, issuer.login_token(confirmed, true).await?)),
             "create" if self.endpoint.offers.named => {
                 let name = form.name.trim().to_owned();
-                Ok(Done::Key(
-                    "Copy your new token now; it is not shown again:",
-                    issuer.make_token(confirmed, name).await?,
-                ))
+                Ok(Done::key(Act::Created, issuer.make_token(confirmed, name).await?))
+            }
+            "change" if self.endpoint.offers.named => {
+                let end = lifetime(&form.expires)?;
+                let changed = issuer.change_token(confirmed, token?, form.name.trim().to_owned(), end).await?;
+                Ok(Done::act(if changed { Act::Changed } else { Act::Unchanged }))
             }
             _ => Err(LoginFailure::Unfulfilled("Unknown action.".to_owned())),
         }
+    }
+
+    /// Changes the password, and opens a session for the new one: all sessions have ended.
+    async fn change_password(&self, login: Login, form: PageForm) -> Result<Done, LoginFailure> {
+        let (name, from) = (login.name.clone(), login.from);
+        let (new, again) = form.new_passwords()?;
+        self.endpoint.issuer.change_password(login, new).await?;
+        let key = self.endpoint.issuer.open_session(Login { name, password: again, from }, None).await?;
+        Ok(Done { cookies: self.welcome(&key, None).cookies, ..Done::act(Act::Password) })
+    }
+}
+
+/// The lifetime that the form selects, from now on: `None` keeps the expiry, and `Some(None)` removes it.
+fn lifetime(text: &str) -> Result<Option<Option<Duration>>, LoginFailure> {
+    let known = EXPIRES.iter().any(|(value, _)| *value == text);
+    match (text, text.parse::<u64>()) {
+        ("", _) => Ok(None),
+        ("never", _) => Ok(Some(None)),
+        (_, Ok(days)) if known => Ok(Some(Some(Duration::from_secs(days * 86_400)))),
+        _ => Err(LoginFailure::Unfulfilled("Choose when the token expires.".to_owned())),
     }
 }

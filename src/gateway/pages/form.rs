@@ -7,7 +7,9 @@ use crate::client::ClientBody;
 use crate::config::settings;
 use crate::gateway::Refusal;
 use crate::gateway::forms::Expected;
+use crate::login::LoginFailure;
 use crate::login::form::{Field, Form, MediaType, urlencoded};
+use crate::store::Password;
 
 /// The fields of all forms; empty if they were not sent, except `next`. Of two fields with the same name the last one
 /// is used.
@@ -18,12 +20,30 @@ pub(super) struct PageForm {
     pub action: String,
     pub name: String,
     pub token: String,
+    pub expires: String,
+    pub new_password: Zeroizing<String>,
+    pub new_password_again: Zeroizing<String>,
     pub password: Zeroizing<String>,
     /// Username and password, validated like those of a login.
     pub login: Form,
 }
 
 impl PageForm {
+    /// The new password, once to set it and once to sign in with it.
+    ///
+    /// # Errors
+    /// There is none, or the repetition differs.
+    pub(super) fn new_passwords(mut self) -> Result<(Password, Password), LoginFailure> {
+        if *self.new_password != *self.new_password_again {
+            let text = "The new passwords do not match; enter them again.".to_owned();
+            return Err(LoginFailure::Unfulfilled(text));
+        }
+        let missing = |_| LoginFailure::Unfulfilled("Enter a new password.".to_owned());
+        let new = Password::parse(std::mem::take(&mut *self.new_password)).map_err(missing)?;
+        let again = Password::parse(std::mem::take(&mut *self.new_password_again)).map_err(missing)?;
+        Ok((new, again))
+    }
+
     /// Reads a form. A malformed form counts as empty: it has no CSRF secret and therefore no effect.
     pub(super) async fn read(
         expected: Expected,
@@ -45,6 +65,9 @@ impl PageForm {
                 b"action" => form.action = text(),
                 b"name" => form.name = text(),
                 b"token" => form.token = text(),
+                b"expires" => form.expires = text(),
+                b"new_password" => form.new_password = Zeroizing::new(text()),
+                b"new_password_again" => form.new_password_again = Zeroizing::new(text()),
                 b"username" => form.login.set("username", Field::text(value())),
                 b"password" => {
                     form.login.set("password", Field::text(value()));

@@ -6,6 +6,8 @@
 
 mod account;
 mod form;
+mod shown;
+mod sign_in;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
@@ -22,14 +24,15 @@ use crate::client::ClientBody;
 use crate::config::settings;
 use crate::login::form::urlencoded;
 use crate::login::html::{self, FormSeal, LoginPage, MessagePage, Notice, Offers};
-use crate::login::{IssuerHandle, Login, LoginFailure, next};
+use crate::login::{IssuerHandle, LoginFailure, next};
 use crate::route::{NoRoute, Target};
 use crate::telemetry::Outcome;
-use crate::token::{ShownKey, TokenKey};
+use crate::token::ShownKey;
 
 /// As in Django: a year.
 const CSRF_AGE: u64 = 31_449_600;
 const WRONG: &str = "Please enter a correct username and password. Note that both fields may be case-sensitive.";
+const MUST_CHANGE: &str = "Choose a new password. The one that you were given works only for this.";
 const UNAVAILABLE: &str = "Passwords and tokens cannot be checked at the moment. Please try again.";
 
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
@@ -147,7 +150,7 @@ impl Gateway {
             }
             (&Method::GET | &Method::HEAD, Page::Login) => {
                 body.discard().await;
-                visit.login_page(StatusCode::OK, &Notice::None, "", visit.next(None))?
+                visit.login_page(StatusCode::OK, &visit.reason(), ("", false), visit.next(None))?
             }
             (&Method::GET | &Method::HEAD, Page::Account) => {
                 body.discard().await;
@@ -224,46 +227,16 @@ impl<'r> Visit<'r> {
         &self,
         status: StatusCode,
         notice: &Notice<'_>,
-        user: &str,
+        (user, must_change): (&str, bool),
         next: Option<String>,
     ) -> Result<Answer, Refusal> {
         let secret = self.secret()?;
         let csrf = secret.masked().map_err(|_| Refusal::Internal)?;
         let action = self.endpoint.path(Page::Login);
         let (seal, next) = (FormSeal { action: &action, csrf: &csrf }, next.as_deref().unwrap_or_default());
-        let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, notice }));
+        let mut answer = Answer::new(status, html::render(&LoginPage { seal, next, user, must_change, notice }));
         answer.cookies.push(csrf_cookie(&secret));
         Ok(answer)
-    }
-
-    async fn log_in(&self, form: PageForm, exchange: &Exchange) -> Result<Answer, Refusal> {
-        let next = self.next(form.next.as_deref());
-        let typed = form.login.name().to_owned();
-        let Ok((name, password)) = form.login.check() else {
-            let mut answer = self.login_page(StatusCode::OK, &Notice::Error(WRONG), &typed, next)?;
-            answer.outcome = Outcome::LoginInvalid;
-            return Ok(answer);
-        };
-        let login = Login { name, password, from: exchange.peer().address.ip() };
-        let former = self.session().map(ShownKey::digest);
-        match self.endpoint.issuer.open_session(login, former).await {
-            Ok(key) => Ok(self.welcome(&key, next)),
-            Err(failure) => {
-                let (status, outcome, text) = told(&failure);
-                let mut answer = self.login_page(status, &Notice::Error(&text), &typed, next)?;
-                (answer.outcome, answer.retry_after) = (outcome, retry_after(&failure));
-                Ok(answer)
-            }
-        }
-    }
-
-    fn welcome(&self, key: &TokenKey, next: Option<String>) -> Answer {
-        let mut answer = Answer::to(next.unwrap_or_else(|| self.endpoint.path(Page::Account)));
-        answer.outcome = Outcome::LoggedIn;
-        let age = self.endpoint.settings.session_ttl.as_secs();
-        answer.cookies.push(session_cookie(key.expose(), age));
-        answer.cookies.extend(ShownKey::parse(key.expose()).map(|key| csrf_cookie(&CsrfSecret::of_session(key))));
-        answer
     }
 
     async fn log_out(&self, form: &PageForm) -> Answer {
@@ -355,6 +328,7 @@ fn told(failure: &LoginFailure) -> (StatusCode, Outcome, String) {
         LoginFailure::Unavailable => {
             (StatusCode::SERVICE_UNAVAILABLE, Outcome::StoreUnavailable, UNAVAILABLE.to_owned())
         }
+        LoginFailure::MustChange => (StatusCode::OK, Outcome::Answered, MUST_CHANGE.to_owned()),
         LoginFailure::Unfulfilled(why) => (StatusCode::OK, Outcome::Answered, why.clone()),
     }
 }
@@ -363,7 +337,7 @@ fn retry_after(failure: &LoginFailure) -> Option<u64> {
     match failure {
         LoginFailure::Throttled(wait) => Some(whole_seconds(*wait)),
         LoginFailure::Unavailable => Some(1),
-        LoginFailure::Refused | LoginFailure::Unfulfilled(_) => None,
+        LoginFailure::Refused | LoginFailure::MustChange | LoginFailure::Unfulfilled(_) => None,
     }
 }
 

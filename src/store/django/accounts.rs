@@ -39,23 +39,27 @@ impl<D: DjangoDatabase> AccountStore for DjangoStore<D> {
         Err(AccountError::InDjango)
     }
 
-    async fn edit(&self, _user: SubjectId, _asked: &DetailsChange) -> Result<(), AccountError> {
+    async fn set_temporary_password(&self, _user: SubjectId, _password: Password) -> Result<(), AccountError> {
         Err(AccountError::InDjango)
     }
 
-    async fn set_rights(&self, _user: SubjectId, _staff: bool, _superuser: bool) -> Result<(), AccountError> {
+    async fn edit(&self, _user: SubjectId, _asked: &DetailsChange) -> Result<bool, AccountError> {
         Err(AccountError::InDjango)
     }
 
-    async fn activate(&self, _user: SubjectId) -> Result<(), AccountError> {
+    async fn set_rights(&self, _user: SubjectId, _staff: bool, _superuser: bool) -> Result<bool, AccountError> {
         Err(AccountError::InDjango)
     }
 
-    async fn deactivate(&self, _user: SubjectId) -> Result<(), AccountError> {
+    async fn activate(&self, _user: SubjectId) -> Result<bool, AccountError> {
         Err(AccountError::InDjango)
     }
 
-    async fn set_groups(&self, _user: SubjectId, _groups: &[String]) -> Result<(), AccountError> {
+    async fn deactivate(&self, _user: SubjectId) -> Result<bool, AccountError> {
+        Err(AccountError::InDjango)
+    }
+
+    async fn set_groups(&self, _user: SubjectId, _groups: &[String]) -> Result<bool, AccountError> {
         Err(AccountError::InDjango)
     }
 

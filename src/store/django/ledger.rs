@@ -5,6 +5,7 @@
 //! `get_or_create`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -90,8 +91,12 @@ impl<D: DjangoDatabase> TokenLedger for DjangoStore<D> {
         Ok(ended)
     }
 
-    async fn set_terms(&self, _token: TokenId, _terms: &Terms) -> Result<(), LedgerError> {
+    async fn set_terms(&self, _token: TokenId, _terms: &Terms) -> Result<bool, LedgerError> {
         Err(LedgerError::OnlyLogin)
+    }
+
+    async fn rotate(&self, _token: TokenId, _overlap: Duration) -> Result<Issued, LedgerError> {
+        Err(LedgerError::OneKey)
     }
 
     async fn list(&self, filter: TokenFilter, page: Page) -> Result<Batch<TokenDetails>, StoreError> {

@@ -158,6 +158,8 @@ impl Token {
             name: String::new(),
             last_used: None,
             exposed: None,
+            note: String::new(),
+            disabled: None,
             record: self.into_record(),
         }
     }
@@ -184,6 +186,7 @@ impl UserRow {
             staff: self.staff != 0,
             superuser: self.superuser != 0,
             has_password: !(self.password.is_empty() || self.password.starts_with('!')),
+            must_change_password: false,
             created: time(self.joined),
             last_login: self.last_login.map(Timestamp::from_micros),
         };

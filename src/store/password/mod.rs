@@ -6,6 +6,7 @@
 //! own threads, outside any transaction.
 
 mod hasher;
+mod policy;
 mod stored_hash;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use zeroize::Zeroizing;
 
 pub(super) use self::hasher::Hasher;
 pub use self::hasher::HashingFailed;
+pub use self::policy::{MIN_PASSWORD, Names, WeakPassword};
 use self::stored_hash::StoredHash;
 
 /// OWASP, Password Storage Cheat Sheet: Argon2id with 19 MiB, two passes, one lane.

@@ -21,7 +21,7 @@ use self::server::{NoEncoding, PostgresServer};
 use crate::config::settings;
 use crate::store::error::unavailable;
 use crate::store::pool::{Lease, Pool, Server};
-use crate::store::sql::{Change, Database, Row, Statement, apply, migrations};
+use crate::store::sql::{Change, Database, Row, Statement, apply, described, migrations};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
 static MIGRATIONS: LazyLock<Migrator> = migrations! { "postgres":
@@ -30,6 +30,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "postgres":
     3 "directory" "0003_directory"
     4 "audit by name" "0004_audit_by_name"
     5 "imported" "0005_imported"
+    6 "for people" "0006_for_people"
 };
 
 /// Begins a change with the schema's lock. Each statement sees what was committed before it, so statements after the
@@ -102,6 +103,10 @@ impl Database for PostgresDatabase {
                                      AS used \
                                      WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.at)";
 
+    const MARK_DAYS: &'static str = "INSERT INTO token_days (token_id, day) SELECT tokens.id, used.at / 86400000000 \
+                                     FROM (SELECT key::BIGINT AS id, value::BIGINT AS at FROM json_each_text($1::JSON)) \
+                                     AS used JOIN tokens ON tokens.id = used.id ON CONFLICT DO NOTHING";
+
     fn ids_at(place: &str) -> String {
         format!("SELECT value::BIGINT AS id FROM json_array_elements_text({place}::JSON)")
     }
@@ -130,8 +135,8 @@ impl Database for PostgresDatabase {
         Ok(applied)
     }
 
-    fn newest_migration() -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    fn migrations() -> Vec<Migration> {
+        described(&MIGRATIONS)
     }
 
     fn unopened(&self, source: StoreError) -> OpenError {

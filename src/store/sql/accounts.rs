@@ -6,13 +6,14 @@ use async_trait::async_trait;
 
 use super::ledger::written_id;
 use super::rows::UserRow;
-use super::{Change, Database, SqlStore, Statement, detail, origins};
+use super::user_changes::NewPassword;
+use super::{Change, Database, SqlStore, Statement, detail, origins, search};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::user::check_groups;
 use crate::store::{
     AccountError, AccountStore, Act, Arrival, Batch, DeletedUser, DetailsChange, Import, Issued, LedgerError, NewUser,
-    Origin, Page, Password, StoreError, Taken, User,
+    Origin, Page, Password, PersonalDetails, StoreError, Taken, User,
 };
 use crate::token::SubjectId;
 
@@ -56,17 +57,15 @@ impl<D: Database> AccountStore for SqlStore<D> {
     }
 
     async fn set_password(&self, user: SubjectId, password: Option<Password>) -> Result<(), AccountError> {
-        let is_taken = password.is_none();
-        let hash = self.hash(password).await?;
-        self.within(async {
-            let mut change = self.database.begin().await?;
-            let set = self.write_password(&mut change, user, &hash, is_taken).await;
-            change.finish(set).await
-        })
-        .await
+        let kind = if password.is_some() { NewPassword::Lasting } else { NewPassword::Removed };
+        self.replace_password(user, password, kind).await
     }
 
-    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<(), AccountError> {
+    async fn set_temporary_password(&self, user: SubjectId, password: Password) -> Result<(), AccountError> {
+        self.replace_password(user, Some(password), NewPassword::Temporary).await
+    }
+
+    async fn edit(&self, user: SubjectId, asked: &DetailsChange) -> Result<bool, AccountError> {
         asked.check()?;
         self.within(async {
             let mut change = self.database.begin().await?;
@@ -76,7 +75,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
         .await
     }
 
-    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<(), AccountError> {
+    async fn set_rights(&self, user: SubjectId, staff: bool, superuser: bool) -> Result<bool, AccountError> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let set = self.write_rights(&mut change, user, staff, superuser).await;
@@ -85,15 +84,15 @@ impl<D: Database> AccountStore for SqlStore<D> {
         .await
     }
 
-    async fn activate(&self, user: SubjectId) -> Result<(), AccountError> {
+    async fn activate(&self, user: SubjectId) -> Result<bool, AccountError> {
         self.set_active(user, true).await
     }
 
-    async fn deactivate(&self, user: SubjectId) -> Result<(), AccountError> {
+    async fn deactivate(&self, user: SubjectId) -> Result<bool, AccountError> {
         self.set_active(user, false).await
     }
 
-    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<(), AccountError> {
+    async fn set_groups(&self, user: SubjectId, groups: &[String]) -> Result<bool, AccountError> {
         check_groups(groups)?;
         self.within(async {
             let mut change = self.database.begin().await?;
@@ -107,7 +106,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let taken = self.take_over_user(&mut change, arrival, import).await;
-            change.finish(taken).await
+            change.finish_unless(import.dry_run, taken).await
         })
         .await
     }
@@ -140,7 +139,7 @@ impl<D: Database> AccountStore for SqlStore<D> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let gone = self.end_gone(&mut change, user, import).await;
-            change.finish(gone).await
+            change.finish_unless(import.dry_run, gone).await
         })
         .await
     }
@@ -164,6 +163,21 @@ impl<D: Database> SqlStore<D> {
         }
     }
 
+    async fn replace_password(
+        &self,
+        user: SubjectId,
+        password: Option<Password>,
+        kind: NewPassword,
+    ) -> Result<(), AccountError> {
+        let hash = self.hash(password).await?;
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let set = self.write_password(&mut change, user, &hash, kind).await;
+            change.finish(set).await
+        })
+        .await
+    }
+
     /// Returns the active user of this name with the hash that the password matched.
     pub(super) async fn compare(
         &self,
@@ -182,7 +196,7 @@ impl<D: Database> SqlStore<D> {
         Ok(row.filter(|row| fits && row.is_active()))
     }
 
-    async fn set_active(&self, user: SubjectId, active: bool) -> Result<(), AccountError> {
+    async fn set_active(&self, user: SubjectId, active: bool) -> Result<bool, AccountError> {
         self.within(async {
             let mut change = self.database.begin().await?;
             let set = self.write_active(&mut change, user, active).await;
@@ -257,7 +271,15 @@ pub(super) async fn insert<C: Change>(
         None => statement,
         Some(id) => statement.bind(id.0),
     };
-    Ok(SubjectId(written_id(change, statement).await?))
+    let id = SubjectId(written_id(change, statement).await?);
+    let names = PersonalDetails {
+        name: user.name.clone(),
+        email: user.email.clone(),
+        first_name: user.first_name.clone(),
+        last_name: user.last_name.clone(),
+    };
+    search::write(change, id, &names).await?;
+    Ok(id)
 }
 
 pub(super) async fn join_groups<C: Change>(

@@ -21,12 +21,16 @@ impl<D: Database> SqlStore<D> {
         arrival: &Arrival,
         import: &Import,
     ) -> Result<Taken, AccountError> {
+        let (mut id, is_mapped) = match self.mapped(change, arrival, import).await? {
+            Some(id) => (id, true),
+            None => (arrival.user.account.id, false),
+        };
         // First, so that a token which replaced another one there becomes the login token here too.
-        let stale = self.end_stale(change, arrival, import).await?;
+        let stale = self.end_stale(change, id, arrival, import).await?;
         let lost = unverifiable(&arrival.password);
         let kept = if lost.is_some() { UNUSABLE } else { arrival.password.as_str() };
-        let here = row(change, arrival.user.account.id).await?;
-        let user = self.settle(change, arrival, kept, import).await?;
+        let here = row(change, id).await?;
+        let user = self.settle(change, (&mut id, is_mapped), (arrival, kept), import).await?;
         let password_lost = match user {
             UserTaken::Skipped(_) => None,
             _ => lost.filter(|_| here.is_none_or(|row| is_unusable(row.password()))),
@@ -37,36 +41,59 @@ impl<D: Database> SqlStore<D> {
         for token in ordered {
             let taken = match &user {
                 UserTaken::Skipped(_) => TokenTaken::Skipped("the user was skipped".to_owned()),
-                _ => self.take_over_token(change, arrival.user.account.id, token, import).await?,
+                _ => self.take_over_token(change, id, token, import).await?,
             };
             tokens.push((stale::label(token), taken));
         }
-        Ok(Taken { user, tokens, password_lost, stale })
+        Ok(Taken { id, user, tokens, password_lost, stale })
+    }
+
+    /// The id under which a user is imported whose own id belongs to another user here: that of an earlier import, or 0
+    /// for a new one. `None`: the own id.
+    async fn mapped(
+        &self,
+        change: &mut D::Change,
+        arrival: &Arrival,
+        import: &Import,
+    ) -> Result<Option<SubjectId>, AccountError> {
+        let account = &arrival.user.account;
+        let holder = if import.map_ids { row(change, account.id).await? } else { None };
+        let Some(holder) = holder else { return Ok(None) };
+        if holder.into_user()?.account.name == account.name {
+            return Ok(None);
+        }
+        match id_of(change, &account.name).await? {
+            None => Ok(Some(SubjectId(0))),
+            Some(known) => Ok(stale::is_imported(change, known, import).await?.then_some(known)),
+        }
     }
 
     async fn settle(
         &self,
         change: &mut D::Change,
-        arrival: &Arrival,
-        password: &str,
+        (id, is_mapped): (&mut SubjectId, bool),
+        (arrival, password): (&Arrival, &str),
         import: &Import,
     ) -> Result<UserTaken, AccountError> {
-        let new = match arrival.to_new_user() {
+        let mut new = match arrival.to_new_user() {
             Ok(new) => new,
             Err(invalid) => return Ok(UserTaken::Skipped(invalid.to_string())),
         };
-        let id = arrival.user.account.id;
-        if let Some(row) = row(change, id).await? {
+        if let Some(row) = row(change, *id).await? {
             let judged = judged(row, arrival, password)?;
             if matches!(judged, UserTaken::There { .. }) {
-                stale::claim_user(change, id, import).await?;
+                stale::claim_user(change, *id, import).await?;
             }
             return Ok(judged);
         }
         if let Some(other) = id_of(change, &new.name).await? {
             return Ok(UserTaken::Skipped(format!("the name belongs to user {other} here")));
         }
-        insert(change, &new, password, arrival.user.created).await?;
+        if is_mapped {
+            new.id = None;
+        }
+        *id = insert(change, &new, password, arrival.user.created).await?;
+        let id = *id;
         join_groups(change, id, &new.groups).await?;
         if let Some(at) = arrival.user.last_login {
             let statement = Statement::new("UPDATE users SET last_login = $1 WHERE id = $2");
@@ -74,7 +101,7 @@ impl<D: Database> SqlStore<D> {
         }
         stale::note_user(change, id, import).await?;
         self.note_user(change, Act::UserImported, id, &detail::created(&new)).await?;
-        Ok(UserTaken::New)
+        Ok(if is_mapped { UserTaken::Mapped(id) } else { UserTaken::New })
     }
 
     async fn take_over_token(
@@ -161,7 +188,8 @@ fn judged(row: UserRow, arrival: &Arrival, password: &str) -> Result<UserTaken, 
     if here.account.name != there.account.name {
         let (id, name) = (here.account.id, here.account.name);
         return Ok(UserTaken::Skipped(format!(
-            "its id {id} belongs to user {name} here; if that user was renamed there, rename it here and import again"
+            "its id {id} belongs to user {name} here; if that user was renamed there, rename it here and import again; \
+             otherwise --map-ids gives a new id"
         )));
     }
     let told = |part: &str, here: &str, there: &str| format!("{part} (here: {here}; there: {there})");

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 
-use super::{Change, Database, SqlStore, Statement, row};
+use super::{Change, Database, Read, SqlStore, Statement, row, search};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
@@ -69,16 +69,15 @@ impl<D: Database> AuditTrail for SqlStore<D> {
                 text.push_str(&format!(" AND {}", condition.replace("{}", &position)));
             }
         };
-        only("actor = {}", query.actor.as_deref().map(|actor| actor.replace('\0', "").into()));
-        match &query.user_name {
-            None => only("user_id = {}", query.user.map(|user| user.0.into())),
-            Some(name) => {
-                // A number is safe within the SQL text; no user has the id 0.
-                let id = query.user.map_or(0, |user| user.0);
-                let name = name.replace('\0', "").into();
-                only(&format!("(user_id = {id} OR user_name = {{}})"), Some(name));
-            }
-        }
+        // A user is also found by the present name, whatever the name was at the time of the entry.
+        let part = |name: &str, id: &str| {
+            let users = "SELECT id FROM user_listing WHERE search LIKE {} ESCAPE '\\'";
+            format!("(lower({name}) LIKE {{}} ESCAPE '\\' OR {id} IN ({users}))")
+        };
+        only(&part("actor", "actor_id"), query.actor.as_deref().map(|actor| search::containing(actor).into()));
+        only(&part("user_name", "user_id"), query.user_name.as_deref().map(|name| search::containing(name).into()));
+        only("user_id = {}", query.user.map(|user| user.0.into()));
+        only("via = {}", query.via.map(|via| via.as_str().into()));
         only("token_id = {}", query.token.map(|token| token.0.into()));
         only("act = {}", query.act.map(|act| act.as_str().into()));
         only("at >= {}", query.since.map(|at| at.as_micros().into()));
@@ -92,17 +91,18 @@ impl<D: Database> AuditTrail for SqlStore<D> {
         let order = if backwards { "TRUE ORDER BY id LIMIT {}" } else { "TRUE ORDER BY id DESC LIMIT {}" };
         only(order, Some((i64::from(query.limit) + 1).into()));
         let statement = Statement::with(AssertSqlSafe(text), arguments);
-        let rows: Vec<EntryRow> = self.rows(statement).await?;
-        let mut entries = rows.into_iter().map(EntryRow::into_entry).collect::<Result<Vec<_>, _>>()?;
+        let mut rows: Vec<Read<EntryRow>> = self.rows(statement).await?;
         if backwards {
-            entries.reverse();
+            rows.reverse();
         }
-        let mark = |entry: &AuditEntry| Mark { list: ListId::AUDIT, key: SortKey::Number(entry.id), id: entry.id };
-        let listing = Listing::cut(entries, query.limit, &query.position, mark);
+        let mark = |row: &Read<EntryRow>| {
+            row.id(|row| row.id).map(|id| Mark { list: ListId::AUDIT, key: SortKey::Number(id), id })
+        };
+        let listing = Listing::cut(rows, query.limit, &query.position, mark);
         if listing.falls_short(query.limit, &query.position) {
             return self.entries(&AuditQuery { position: PagePosition::Start, ..query.clone() }).await;
         }
-        Ok(listing)
+        Ok(listing.read(|row| row.and_then(|row| row.id, EntryRow::into_entry)))
     }
 
     async fn prune_audit(&self, before: Timestamp) -> Result<u64, StoreError> {

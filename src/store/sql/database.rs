@@ -13,6 +13,9 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// Records the last use of tokens; the SQL differs by database. `$1` is a JSON object of times by token ids.
     const MARK_USED: &'static str;
 
+    /// Records the days of use, from the same argument.
+    const MARK_DAYS: &'static str;
+
     /// SQL for rows with one column, `id`, from the JSON list of numbers at this placeholder.
     fn ids_at(place: &str) -> String;
 
@@ -25,8 +28,8 @@ pub(in crate::store) trait Database: Send + Sync + 'static {
     /// Migrates the schema, completely or not at all; returns the migrations that ran.
     fn migrate(&self) -> impl Future<Output = Result<Vec<Migration>, OpenError>> + Send;
 
-    /// The version of the newest migration.
-    fn newest_migration() -> i64;
+    /// All migrations, in their order.
+    fn migrations() -> Vec<Migration>;
 
     /// Returns the error for a database that could not be opened, with advice for this kind.
     fn unopened(&self, source: StoreError) -> OpenError;
@@ -55,6 +58,21 @@ pub(in crate::store) trait Change: Send + Sized {
     /// Runs a query with at most one row.
     fn row<T: Row>(&mut self, statement: Statement) -> impl Future<Output = Result<Option<T>, StoreError>> + Send {
         async { Ok(self.rows(statement).await?.pop()) }
+    }
+
+    /// As [`Change::finish`], but rolls back in any case if it is only a rehearsal.
+    fn finish_unless<T: Send, E: From<StoreError> + Send>(
+        self,
+        rehearsal: bool,
+        outcome: Result<T, E>,
+    ) -> impl Future<Output = Result<T, E>> + Send {
+        async move {
+            if !rehearsal {
+                return self.finish(outcome).await;
+            }
+            self.roll_back().await;
+            outcome
+        }
     }
 
     /// Commits or rolls back, depending on the outcome.

@@ -2,9 +2,10 @@
 //!
 //! A name is quoted if its punctuation could be confused with that of the text. No secret is passed to these functions.
 
+use super::token_changes::NewTerms;
 use crate::clock::Timestamp;
-use crate::store::{NewUser, PersonalDetails};
-use crate::token::{ScopeSet, TokenRecord};
+use crate::store::{NewUser, PersonalDetails, TokenDetails};
+use crate::token::ScopeSet;
 
 /// How a new user differs from an ordinary active one; empty: no difference.
 pub(super) fn created(user: &NewUser) -> String {
@@ -31,31 +32,32 @@ pub(super) fn edited(former: &PersonalDetails, now: &PersonalDetails) -> String 
         parts.push(format!("name: {} → {}", name_of(&former.name), name_of(&now.name)));
     }
     if now.email != former.email {
-        let address = |email: &str| if email.is_empty() { "none".to_owned() } else { name_of(email) };
-        parts.push(format!("e-mail: {} → {}", address(&former.email), address(&now.email)));
+        parts.push(format!("e-mail: {} → {}", or_none(&former.email), or_none(&now.email)));
     }
     if now.first_name != former.first_name {
-        parts.push("first name changed".to_owned());
+        parts.push(format!("first name: {} → {}", or_none(&former.first_name), or_none(&now.first_name)));
     }
     if now.last_name != former.last_name {
-        parts.push("last name changed".to_owned());
+        parts.push(format!("last name: {} → {}", or_none(&former.last_name), or_none(&now.last_name)));
     }
     parts.join("; ")
 }
 
-/// The groups of a user, sorted.
-pub(super) fn groups(groups: &[String]) -> String {
-    if groups.is_empty() { "no groups".to_owned() } else { names(groups) }
+/// The former and the new groups of a user, sorted.
+pub(super) fn groups(former: &[String], now: &[String]) -> String {
+    let listed = |groups: &[String]| if groups.is_empty() { "none".to_owned() } else { names(groups) };
+    format!("{} → {}", listed(former), listed(now))
 }
 
-/// The rights of a user.
-pub(super) fn rights(staff: bool, superuser: bool) -> &'static str {
-    match (staff, superuser) {
+/// The former and the new rights of a user: staff, and superuser.
+pub(super) fn rights(former: (bool, bool), now: (bool, bool)) -> String {
+    let word = |rights| match rights {
         (true, true) => "staff and superuser",
         (false, true) => "superuser",
         (true, false) => "staff",
         (false, false) => "neither staff nor superuser",
-    }
+    };
+    format!("{} → {}", word(former), word(now))
 }
 
 /// The terms of a new token; empty: neither expiry nor scopes.
@@ -65,17 +67,24 @@ pub(super) fn issued(expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
     end.into_iter().chain(scopes).collect::<Vec<_>>().join(" ")
 }
 
-/// The changed terms of a token; empty: none.
-pub(super) fn terms(former: &TokenRecord, expires: Option<Timestamp>, scopes: &ScopeSet) -> String {
+/// The changed terms of a token; empty: none. A note is not repeated: it can be long.
+pub(super) fn terms(former: &TokenDetails, now: &NewTerms<'_>) -> String {
     let mut parts = Vec::new();
-    if expires != former.expires {
-        parts.push(expires.map_or_else(|| "never expires".to_owned(), |end| format!("expires {end}")));
+    if *now.name != former.name {
+        parts.push(format!("name: {} → {}", name_of(&former.name), name_of(now.name)));
     }
-    if *scopes != former.scopes {
-        let scopes = scopes.to_string();
-        parts.push(if scopes.is_empty() { "no scopes".to_owned() } else { format!("scopes {scopes}") });
+    if now.expires != former.record.expires {
+        let end = |end: Option<Timestamp>| end.map_or_else(|| "never".to_owned(), |end| end.to_string());
+        parts.push(format!("expires: {} → {}", end(former.record.expires), end(now.expires)));
     }
-    parts.join(" ")
+    if *now.scopes != former.record.scopes {
+        let set = |scopes: &ScopeSet| or_none(&scopes.to_string());
+        parts.push(format!("scopes: {} → {}", set(&former.record.scopes), set(now.scopes)));
+    }
+    if *now.note != former.note {
+        parts.push("note changed".to_owned());
+    }
+    parts.join("; ")
 }
 
 /// How many tokens ended together, and how many of them were live.
@@ -90,6 +99,10 @@ pub(super) fn sorted(names: &[String]) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+fn or_none(text: &str) -> String {
+    if text.is_empty() { "none".to_owned() } else { name_of(text) }
 }
 
 fn names(names: &[String]) -> String {

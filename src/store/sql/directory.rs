@@ -2,7 +2,8 @@
 //!
 //! The first query finds the ids of one page, by columns that have an index in the order of the list. The second query
 //! reads these entries. A selective filter is looked up first; a common one is checked along the way. The other way
-//! round, either would read the whole table.
+//! round, either would read the whole table. A search for a part of a name reads the names of all users once, or until
+//! it has found enough of them.
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
@@ -11,13 +12,14 @@ use sqlx::{ColumnIndex, Decode, FromRow, Type};
 
 use super::draft::{Draft, Sorting};
 use super::rows::{TokenRow, UserRow};
-use super::{Argument, Database, SqlStore, Statement};
+use super::{Argument, Database, Read, SqlStore, Statement, search};
+use crate::clock::Timestamp;
 use crate::store::error::broken;
 use crate::store::{
-    Directory, ListId, Listing, Mark, PagePosition, PasswordMark, SortKey, StoreError, TokenDetails, TokenQuery,
-    TokenView, User, UserOrder, UserQuery,
+    Directory, ListId, Listing, MAX_TOTAL, Mark, PagePosition, PasswordMark, SortKey, StoreError, TokenDetails,
+    TokenQuery, TokenView, User, UserOrder, UserQuery,
 };
-use crate::token::SubjectId;
+use crate::token::{SubjectId, TokenId};
 
 /// Maximum number of matches of a selective filter: these are looked up first, and sorted.
 const MAX_SELECTIVE: usize = 2_000;
@@ -25,24 +27,29 @@ const MAX_SELECTIVE: usize = 2_000;
 /// Sorts after every text with the same prefix, in code point order.
 const LAST: &str = "\u{10FFFF}";
 
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
 /// A row with its sort key.
 struct Sorted<E> {
-    sort_text: String,
+    /// `None`: it is unreadable.
+    sort_text: Option<String>,
     sort_number: i64,
-    row: E,
+    row: Read<E>,
 }
 
 impl<'r, R: sqlx::Row, E: FromRow<'r, R>> FromRow<'r, R> for Sorted<E>
 where
+    usize: ColumnIndex<R>,
     &'static str: ColumnIndex<R>,
     String: Decode<'r, R::Database> + Type<R::Database>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn from_row(row: &'r R) -> Result<Sorted<E>, sqlx::Error> {
         Ok(Sorted {
-            sort_text: row.try_get("sort_text")?,
+            sort_text: row.try_get("sort_text").ok(),
             sort_number: row.try_get("sort_number")?,
-            row: E::from_row(row)?,
+            row: Read::from_row(row)?,
         })
     }
 }
@@ -50,9 +57,105 @@ where
 #[async_trait]
 impl<D: Database> Directory for SqlStore<D> {
     async fn users(&self, query: &UserQuery) -> Result<Listing<User>, StoreError> {
+        let draft = self.user_draft(query).await?;
+        let by_name = |descending| Sorting { text: "l.folded_name", number: "0", descending };
+        let by = |number, descending| Sorting { text: "''", number, descending };
+        let sorting = match query.order {
+            UserOrder::Name => by_name(false),
+            UserOrder::NameReversed => by_name(true),
+            UserOrder::Newest => by("l.id", true),
+            UserOrder::Oldest => by("l.id", false),
+            UserOrder::LastLogin => by("l.last_login", true),
+            UserOrder::LastLoginReversed => by("l.last_login", false),
+        };
+        let page = draft.page("l.id", &sorting, &query.position, query.limit);
+        let list = (query.order.list(), &query.position, query.limit);
+        let listing = self.listing::<UserRow>("user_details", page, &sorting, list).await?;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.users(&UserQuery { position: PagePosition::Start, ..query.clone() }).await;
+        }
+        Ok(listing.read(|row| row.and_then(UserRow::id, UserRow::into_user)))
+    }
+
+    async fn count_users(&self, query: &UserQuery) -> Result<u32, StoreError> {
+        self.count(self.user_draft(query).await?).await
+    }
+
+    async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError> {
+        Ok(self.standing(id).await?.map(|(user, _)| user))
+    }
+
+    async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError> {
+        let statement = Statement::new("SELECT * FROM user_details WHERE id = $1").bind(id.0);
+        let row: Option<UserRow> = self.row(statement).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mark = digest::digest(&digest::SHA256, row.password().as_bytes());
+        let mark = <[u8; 32]>::try_from(mark.as_ref()).map(PasswordMark).map_err(broken)?;
+        Ok(Some((row.into_user()?, mark)))
+    }
+
+    async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
+        let (draft, sorting) = self.token_draft(query).await?;
+        let page = draft.page("t.id", &sorting, &query.position, query.limit);
+        let list = (query.list(), &query.position, query.limit);
+        let listing = self.listing::<TokenRow>("token_details", page, &sorting, list).await?;
+        if listing.falls_short(query.limit, &query.position) {
+            return self.tokens(&TokenQuery { position: PagePosition::Start, ..query.clone() }).await;
+        }
+        Ok(listing.read(|row| row.and_then(TokenRow::id, TokenRow::into_details)))
+    }
+
+    async fn count_tokens(&self, query: &TokenQuery) -> Result<u32, StoreError> {
+        self.count(self.token_draft(query).await?.0).await
+    }
+
+    async fn days_of_use(&self, token: TokenId, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        let statement = "SELECT day FROM token_days WHERE token_id = $1 AND day >= $2 ORDER BY day";
+        let statement = Statement::new(statement).bind(token.0).bind(since.as_micros().div_euclid(DAY));
+        let rows: Vec<(i64,)> = self.rows(statement).await?;
+        Ok(rows.into_iter().map(|(day,)| Timestamp::from_micros(day.saturating_mul(DAY))).collect())
+    }
+
+    async fn group_sizes(&self, limit: u32) -> Result<Vec<(String, u32)>, StoreError> {
+        let statement = "SELECT name, (SELECT count(*) FROM user_groups WHERE group_id = groups.id) AS size \
+                         FROM groups ORDER BY name LIMIT $1";
+        let rows: Vec<(String, i64)> = self.rows(Statement::new(statement).bind(i64::from(limit))).await?;
+        Ok(rows.into_iter().map(|(name, size)| (name, u32::try_from(size).unwrap_or(u32::MAX))).collect())
+    }
+
+    async fn has_superuser(&self) -> Result<bool, StoreError> {
+        // The first condition matches the index `users_privileged`.
+        let statement = "SELECT id FROM users WHERE (staff OR superuser) AND superuser AND active \
+                         AND substr(password, 1, 1) <> '!' AND password <> '' LIMIT 1";
+        let found: Option<(i64,)> = self.row(Statement::new(statement)).await?;
+        Ok(found.is_some())
+    }
+
+    async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
+        let statement = Statement::new("SELECT name FROM groups ORDER BY name LIMIT $1").bind(i64::from(limit));
+        let rows: Vec<(String,)> = self.rows(statement).await?;
+        Ok(rows.into_iter().map(|(name,)| name).collect())
+    }
+}
+
+impl<D: Database> SqlStore<D> {
+    /// The users that match.
+    async fn user_draft(&self, query: &UserQuery) -> Result<Draft, StoreError> {
         let mut draft = Draft::of("user_listing AS l");
+        for (column, value) in [("name", &query.name), ("email", &query.email)] {
+            if let Some(value) = value {
+                let value = draft.argument(plain(value));
+                draft.among(&format!("SELECT id FROM users WHERE {column} = {value}"), "l.id");
+            }
+        }
         if !query.search.is_empty() {
-            self.add_search(&mut draft, &query.search, query.order == UserOrder::Name).await?;
+            let text = search::containing(&query.search);
+            if let Some(ids) = self.selective(&matching("$1"), vec![text.clone().into()]).await? {
+                draft.given::<D>(ids, "l.id");
+            } else {
+                let text = draft.argument(text);
+                draft.only(like("l.search", &text));
+            }
         }
         if let Some(active) = query.active {
             let active = draft.argument(active);
@@ -74,44 +177,26 @@ impl<D: Database> Directory for SqlStore<D> {
                 draft.only(format!("EXISTS ({members} {group} AND m.user_id = l.id)"));
             }
         }
-        let sorting = match query.order {
-            UserOrder::Name => Sorting { text: "l.folded_name", number: "0", descending: false },
-            UserOrder::Newest => Sorting { text: "''", number: "l.id", descending: true },
-            UserOrder::LastLogin => Sorting { text: "''", number: "l.last_login", descending: true },
-        };
-        let page = draft.page("l.id", &sorting, &query.position, query.limit);
-        let list = (query.order.list(), &query.position, query.limit);
-        let listing = self.listing::<UserRow>("user_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.position) {
-            return self.users(&UserQuery { position: PagePosition::Start, ..query.clone() }).await;
-        }
-        listing.map(UserRow::into_user)
+        Ok(draft)
     }
 
-    async fn user(&self, id: SubjectId) -> Result<Option<User>, StoreError> {
-        Ok(self.standing(id).await?.map(|(user, _)| user))
-    }
-
-    async fn standing(&self, id: SubjectId) -> Result<Option<(User, PasswordMark)>, StoreError> {
-        let statement = Statement::new("SELECT * FROM user_details WHERE id = $1").bind(id.0);
-        let row: Option<UserRow> = self.row(statement).await?;
-        let Some(row) = row else { return Ok(None) };
-        let mark = digest::digest(&digest::SHA256, row.password().as_bytes());
-        let mark = <[u8; 32]>::try_from(mark.as_ref()).map(PasswordMark).map_err(broken)?;
-        Ok(Some((row.into_user()?, mark)))
-    }
-
-    async fn tokens(&self, query: &TokenQuery) -> Result<Listing<TokenDetails>, StoreError> {
+    /// The tokens that match, and their order.
+    async fn token_draft(&self, query: &TokenQuery) -> Result<(Draft, Sorting), StoreError> {
         let mut draft = Draft::of("tokens AS t");
-        let sorting = draft.add_view(query.view, self.clock.now());
+        let of_view = draft.add_view(query.view, self.clock.now());
+        let sorting = query.order.map_or(of_view, Sorting::of);
         if let Some(owner) = query.owner {
             let owner = draft.argument(owner.0);
             draft.only(format!("t.user_id = {owner}"));
         }
+        if let Some(name) = &query.name {
+            let name = draft.argument(plain(name));
+            draft.only(format!("t.name = {name}"));
+        }
         if let Some(kind) = query.kind {
             let kind = draft.argument(kind.as_str());
             // With an index on the kind, all tokens of a kind would have to be sorted, unless the list is sorted by id.
-            let by_id = matches!(query.view, TokenView::All | TokenView::Live);
+            let by_id = query.order.is_none() && matches!(query.view, TokenView::All | TokenView::Live);
             draft.only(format!("{} = {kind}", if by_id { "t.kind" } else { "(t.kind || '')" }));
         }
         if !query.hint.is_empty() {
@@ -128,70 +213,23 @@ impl<D: Database> Directory for SqlStore<D> {
             }
         }
         if !query.owner_name.is_empty() {
-            if let Some(ids) = self.selective_prefix("folded_name", &query.owner_name).await? {
+            let text = search::containing(&query.owner_name);
+            if let Some(ids) = self.selective(&matching("$1"), vec![text.clone().into()]).await? {
                 draft.given::<D>(ids, "t.user_id");
             } else {
-                let (start, end) = (draft.argument(plain(&query.owner_name)), draft.argument(LAST));
-                let owner = begins("folded_name", &start, &end);
-                draft.only(format!("EXISTS (SELECT 1 FROM user_listing WHERE {owner} AND id = t.user_id)"));
+                let text = draft.argument(text);
+                draft.only(format!("EXISTS ({} AND id = t.user_id)", matching(&text)));
             }
         }
         if query.ordinary {
             draft.only("EXISTS (SELECT 1 FROM user_listing AS l WHERE l.id = t.user_id AND NOT l.privileged)");
         }
-        let page = draft.page("t.id", &sorting, &query.position, query.limit);
-        let list = (query.view.list(), &query.position, query.limit);
-        let listing = self.listing::<TokenRow>("token_details", page, &sorting, list).await?;
-        if listing.falls_short(query.limit, &query.position) {
-            return self.tokens(&TokenQuery { position: PagePosition::Start, ..query.clone() }).await;
-        }
-        listing.map(TokenRow::into_details)
+        Ok((draft, sorting))
     }
 
-    async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
-        let statement = Statement::new("SELECT name FROM groups ORDER BY name LIMIT $1").bind(i64::from(limit));
-        let rows: Vec<(String,)> = self.rows(statement).await?;
-        Ok(rows.into_iter().map(|(name,)| name).collect())
-    }
-}
-
-impl<D: Database> SqlStore<D> {
-    /// Only users whose name or e-mail address begins with the text. Without an `@`, e-mail addresses are searched only
-    /// if at most [`MAX_SELECTIVE`] match: no index has them in the order of the list.
-    async fn add_search(&self, draft: &mut Draft, search: &str, by_name: bool) -> Result<(), StoreError> {
-        if search.contains('@') {
-            let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
-            let [by_name, by_email] = ["folded_name", "folded_email"].map(|column| alike(column, &start, &end));
-            draft.among(&format!("{by_name} UNION {by_email}"), "l.id");
-            return Ok(());
-        }
-        let names = self.selective_prefix("folded_name", search).await?;
-        let emails = self.selective_prefix("folded_email", search).await?.unwrap_or_default();
-        if let Some(mut ids) = names {
-            ids.extend(emails);
-            ids.sort_unstable();
-            ids.dedup();
-            draft.given::<D>(ids, "l.id");
-            return Ok(());
-        }
-        let (start, end) = (draft.argument(plain(search)), draft.argument(LAST));
-        let emails = D::ids_at(&draft.list(&emails));
-        if by_name {
-            draft.either = vec![
-                (String::new(), begins("l.folded_name", &start, &end)),
-                (format!("({emails}) AS also CROSS JOIN "), "l.id = also.id".to_owned()),
-            ];
-        } else {
-            // Avoids the index on names: all its matches would have to be sorted.
-            let name = begins("(l.folded_name || '')", &start, &end);
-            draft.only(format!("(({name}) OR l.id IN ({emails}))"));
-        }
-        Ok(())
-    }
-
-    /// The users whose column begins with this text, unless there are more than [`MAX_SELECTIVE`].
-    async fn selective_prefix(&self, column: &str, text: &str) -> Result<Option<Vec<i64>>, StoreError> {
-        self.selective(&alike(column, "$1", "$2"), vec![plain(text).into(), LAST.into()]).await
+    async fn count(&self, draft: Draft) -> Result<u32, StoreError> {
+        let rows: Vec<(i64,)> = self.rows(draft.count(MAX_TOTAL)).await?;
+        Ok(rows.first().and_then(|(count,)| u32::try_from(*count).ok()).unwrap_or(MAX_TOTAL))
     }
 
     /// These ids, unless there are more than [`MAX_SELECTIVE`]. They are passed on as a list, since the database cannot
@@ -210,7 +248,7 @@ impl<D: Database> SqlStore<D> {
         page: Statement,
         sorting: &Sorting,
         (list, position, limit): (ListId, &PagePosition, u32),
-    ) -> Result<Listing<R>, StoreError>
+    ) -> Result<Listing<Read<R>>, StoreError>
     where
         Sorted<R>: super::Row,
         R: Entry,
@@ -226,10 +264,10 @@ impl<D: Database> SqlStore<D> {
         let is_text = sorting.text != "''";
         let cut = Listing::cut(rows, limit, position, |sorted| {
             let key =
-                if is_text { SortKey::Text(sorted.sort_text.clone()) } else { SortKey::Number(sorted.sort_number) };
-            Mark { list, key, id: sorted.row.id() }
+                if is_text { SortKey::Text(sorted.sort_text.clone()?) } else { SortKey::Number(sorted.sort_number) };
+            Some(Mark { list, key, id: sorted.row.id(R::id)? })
         });
-        cut.map(|sorted| Ok(sorted.row))
+        Ok(cut.map(|sorted| sorted.row).going_on(position))
     }
 }
 
@@ -250,14 +288,13 @@ impl Entry for TokenRow {
     }
 }
 
-/// The users whose case-folded column begins with this text.
-fn alike(column: &str, start: &str, end: &str) -> String {
-    format!("SELECT id FROM user_listing WHERE {}", begins(column, start, end))
+/// The users whose text contains that at the placeholder.
+fn matching(text: &str) -> String {
+    format!("SELECT id FROM user_listing WHERE {}", like("search", text))
 }
 
-/// A condition: the case-folded column begins with the text at `start`. `end` is the placeholder of [`LAST`].
-fn begins(column: &str, start: &str, end: &str) -> String {
-    format!("{column} >= lower({start}) AND {column} < lower({start}) || {end}")
+fn like(column: &str, text: &str) -> String {
+    format!("{column} LIKE {text} ESCAPE '\\'")
 }
 
 /// No stored text has a zero byte, and PostgreSQL would reject the query with an error.

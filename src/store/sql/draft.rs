@@ -4,7 +4,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{Argument, Database, Statement};
 use crate::clock::Timestamp;
-use crate::store::{PagePosition, SortKey, TokenView};
+use crate::store::{PagePosition, SortKey, TokenOrder, TokenView};
 
 /// A statement that is being built.
 pub(super) struct Draft {
@@ -14,9 +14,6 @@ pub(super) struct Draft {
     arguments: Vec<Argument>,
     /// Whether it begins with a short list of ids.
     is_led: bool,
-    /// Alternatives, each with tables to read first and a condition; one must hold. Each is queried separately, since
-    /// an index has it in the order of the list, or it is selective.
-    pub(super) either: Vec<(String, String)>,
 }
 
 /// A part of the entries on one side of a position.
@@ -34,6 +31,21 @@ pub(super) struct Sorting {
 }
 
 impl Sorting {
+    /// The sorting of tokens in this order.
+    pub(super) fn of(order: TokenOrder) -> Sorting {
+        let by = |number, descending| Sorting { text: "''", number, descending };
+        // Tokens without expiry come after every other.
+        let (used, end) = ("coalesce(t.last_used, t.created)", "coalesce(t.expires, 9223372036854775807)");
+        match order {
+            TokenOrder::Newest => by("t.id", true),
+            TokenOrder::Oldest => by("t.id", false),
+            TokenOrder::LastUsed => by(used, true),
+            TokenOrder::LastUsedReversed => by(used, false),
+            TokenOrder::Expiry => by(end, false),
+            TokenOrder::ExpiryReversed => by(end, true),
+        }
+    }
+
     /// The direction in which a page is read; a page before an entry is read backwards.
     pub(super) fn way(&self, position: &PagePosition) -> &'static str {
         if self.descending == matches!(position, PagePosition::Before(_)) { "ASC" } else { "DESC" }
@@ -42,13 +54,7 @@ impl Sorting {
 
 impl Draft {
     pub(super) fn of(from: &str) -> Draft {
-        Draft {
-            from: from.to_owned(),
-            conditions: Vec::new(),
-            arguments: Vec::new(),
-            is_led: false,
-            either: Vec::new(),
-        }
+        Draft { from: from.to_owned(), conditions: Vec::new(), arguments: Vec::new(), is_led: false }
     }
 
     /// Only rows whose `column` is one of these ids. They are read first: a cross join runs in the written order.
@@ -113,6 +119,10 @@ impl Draft {
                 self.only("t.revoked IS NOT NULL");
                 by("t.revoked", true)
             }
+            TokenView::Disabled => {
+                self.only("t.disabled IS NOT NULL AND t.revoked IS NULL");
+                by("t.disabled", true)
+            }
             TokenView::Exposed => {
                 self.only("t.exposed IS NOT NULL");
                 by("t.exposed", true)
@@ -122,7 +132,16 @@ impl Draft {
 
     pub(super) fn only_live(&mut self, now: i64) {
         let now = self.argument(now);
-        self.only(format!("t.revoked IS NULL AND (t.expires IS NULL OR t.expires > {now})"));
+        self.only(format!("t.revoked IS NULL AND t.disabled IS NULL AND (t.expires IS NULL OR t.expires > {now})"));
+    }
+
+    /// The number of rows, at most `most`.
+    pub(super) fn count(mut self, most: u32) -> Statement {
+        self.conditions.push("TRUE".to_owned());
+        let most = self.argument(i64::from(most));
+        let (from, all) = (&self.from, self.conditions.join(" AND "));
+        let text = format!("SELECT count(*) FROM (SELECT 1 AS one FROM {from} WHERE {all} LIMIT {most}) AS part");
+        Statement::with(AssertSqlSafe(text), self.arguments)
     }
 
     /// The ids of one page, and one more.
@@ -133,21 +152,19 @@ impl Draft {
         let order =
             |key: &str, id: &str| if by_id { format!("{id} {way}") } else { format!("{key} {way}, {id} {way}") };
         let reaches = self.reaches((key, id), by_id, way, position);
-        let either =
-            if self.either.is_empty() { vec![(String::new(), "TRUE".to_owned())] } else { self.either.clone() };
         self.conditions.push("TRUE".to_owned());
         let all = self.conditions.join(" AND ");
         let most = self.argument(i64::from(limit) + 1);
         let from = &self.from;
-        let part = |(before, condition): &(String, String), reach: &Reach| {
+        let part = |reach: &Reach| {
             let order = if reach.is_one_key { format!("{id} {way}") } else { order(key, id) };
             format!(
                 "SELECT {id} AS id, {text} AS sort_text, CAST({number} AS BIGINT) AS sort_number \
-                 FROM {before}{from} WHERE {all} AND {condition} AND {} ORDER BY {order} LIMIT {most}",
+                 FROM {from} WHERE {all} AND {} ORDER BY {order} LIMIT {most}",
                 reach.condition
             )
         };
-        let parts: Vec<_> = either.iter().flat_map(|one| reaches.iter().map(|reach| part(one, reach))).collect();
+        let parts: Vec<_> = reaches.iter().map(part).collect();
         let page = if let [only] = parts.as_slice() {
             only.clone()
         } else {

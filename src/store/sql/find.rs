@@ -1,6 +1,7 @@
 //! Looks up tokens and changes.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -13,6 +14,9 @@ use crate::token::{AuthMethod, SubjectId, TokenDigest, TokenKey, TokenRecord};
 
 /// Maximum number of events of one page.
 const PAGE: i64 = 1_000;
+
+/// How long the days on which tokens were used are kept.
+const USE_RETENTION: Duration = Duration::from_secs(40 * 86_400);
 
 /// Maximum number of entries that one transaction deletes, so that other writers do not wait long.
 const SWEEP: u64 = 10_000;
@@ -95,6 +99,8 @@ impl<D: Database> TokenStore for SqlStore<D> {
     }
 
     async fn prune_changes(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let oldest = self.clock.now().before(USE_RETENTION).as_micros().div_euclid(86_400_000_000);
+        self.execute(Statement::new("DELETE FROM token_days WHERE day < $1").bind(oldest)).await?;
         let mut all = 0;
         loop {
             let statement = Statement::new(

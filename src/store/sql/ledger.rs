@@ -4,23 +4,20 @@
 //! token, and concurrent requests cannot exceed a limit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::checks::{check_order, check_terms};
 use super::rows::TokenRow;
 use super::{Change, Database, SqlStore, Statement, detail, row};
 use crate::clock::Timestamp;
-use crate::identity::MAX_VALUE;
 use crate::store::error::broken;
-use crate::store::user::is_label;
 use crate::store::{
-    Act, Batch, End, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
+    Act, Batch, Issued, LedgerError, NamedToken, OnConflict, Page, Revocation, StoreError, Terms, TokenDetails,
     TokenFilter, TokenKind, TokenLedger, TokenRef,
 };
 use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId, TokenKey, TokenRecord};
-
-/// Maximum length of a token name.
-const MAX_NAME: usize = 100;
 
 row! {
     /// A login token that is not revoked.
@@ -108,13 +105,21 @@ impl<D: Database> TokenLedger for SqlStore<D> {
         .await
     }
 
-    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<(), LedgerError> {
-        check_end(if let Some(End::At(end)) = terms.end { Some(end) } else { None })?;
-        terms.scopes.as_ref().map_or(Ok(()), check_scopes)?;
+    async fn set_terms(&self, token: TokenId, terms: &Terms) -> Result<bool, LedgerError> {
+        check_terms(terms)?;
         self.within(async {
             let mut change = self.database.begin().await?;
             let set = self.write_terms(&mut change, token, terms).await;
             change.finish(set).await
+        })
+        .await
+    }
+
+    async fn rotate(&self, token: TokenId, overlap: Duration) -> Result<Issued, LedgerError> {
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let issued = self.replace(&mut change, token, overlap, self.clock.now()).await;
+            change.finish(issued).await
         })
         .await
     }
@@ -146,7 +151,16 @@ impl<D: Database> TokenLedger for SqlStore<D> {
             return Ok(());
         }
         let newest = serde_json::to_string(&newest).map_err(broken)?;
-        self.execute(Statement::new(D::MARK_USED).bind(newest)).await.map(|_| ())
+        self.within(async {
+            let mut change = self.database.begin().await?;
+            let marked = async {
+                change.execute(Statement::new(D::MARK_USED).bind(newest.clone())).await?;
+                change.execute(Statement::new(D::MARK_DAYS).bind(newest)).await.map(|_| ())
+            }
+            .await;
+            change.finish(marked).await
+        })
+        .await
     }
 }
 
@@ -368,24 +382,6 @@ pub(super) async fn check_owner<C: Change>(change: &mut C, owner: SubjectId) -> 
 pub(super) async fn written_id<C: Change>(change: &mut C, statement: Statement) -> Result<i64, StoreError> {
     let row: Option<(i64,)> = change.row(statement).await?;
     row.map(|(id,)| id).ok_or_else(|| broken(sqlx::Error::RowNotFound))
-}
-
-fn check_order(order: &NamedToken) -> Result<(), LedgerError> {
-    if !is_label(&order.name, MAX_NAME) {
-        return Err(LedgerError::InvalidName);
-    }
-    check_end(order.expires)?;
-    check_scopes(&order.scopes)
-}
-
-/// RFC 3339 cannot express a later time, so programs could not read it.
-fn check_end(end: Option<Timestamp>) -> Result<(), LedgerError> {
-    if end.is_some_and(|end| end > Timestamp::END_OF_YEAR_9999) { Err(LedgerError::InvalidEnd) } else { Ok(()) }
-}
-
-/// Upstreams receive all scopes in one header.
-fn check_scopes(scopes: &ScopeSet) -> Result<(), LedgerError> {
-    if scopes.to_string().len() > MAX_VALUE { Err(LedgerError::ScopesTooLong) } else { Ok(()) }
 }
 
 pub(super) fn counts(record: &TokenRecord, now: Timestamp) -> bool {

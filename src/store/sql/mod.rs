@@ -1,7 +1,7 @@
 //! The traits over any SQL database: the rules of issuing, importing and limits are in one place.
 //!
 //! [`Database`] is the interface to a kind of database, `statement` a statement with its arguments. `schema` migrates a
-//! database, `rows` reads rows, `read` also invalid ones. `find`, `ledger`, `accounts`, `sessions`, `directory` and
+//! database, `rows` reads rows, `read` also invalid ones, `search` writes the text that users are searched by. `find`, `ledger`, `accounts`, `sessions`, `directory` and
 //! `audit` implement the traits. `draft` builds the statement for a page of a list, `detail` the texts of the audit
 //! trail. `user_changes` and `token_changes` change existing users and tokens. `arrivals` imports users, `stale`
 //! revokes what the other system has deleted, and `origins` records the address of that system. Triggers of the schema
@@ -10,6 +10,7 @@
 mod accounts;
 mod arrivals;
 mod audit;
+mod checks;
 mod database;
 mod detail;
 mod directory;
@@ -20,6 +21,7 @@ mod origins;
 mod read;
 mod rows;
 mod schema;
+mod search;
 mod sessions;
 mod stale;
 mod statement;
@@ -45,7 +47,7 @@ use crate::token::{TokenFormat, TokenKey};
 
 pub(super) use self::database::{Change, Database};
 pub(super) use self::read::{Read, parted};
-pub(super) use self::schema::{LostKey, apply, is_prepared, migrations, prepare};
+pub(super) use self::schema::{LostKey, apply, described, is_prepared, migrations, pending, prepare};
 pub(super) use self::statement::{Argument, Row, Statement, row};
 
 /// All traits over one database, acting for one actor.
@@ -100,7 +102,15 @@ impl<D: Database> SqlStore<D> {
             clock,
             outage: StoreOutage::default(),
         };
-        Ok(SqlStore { shared: Arc::new(shared), actor: Actor::gateway() })
+        let store = SqlStore { shared: Arc::new(shared), actor: Actor::gateway() };
+        // In the background: until a text is written, the database folds the names itself.
+        let filler = store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = filler.write_missing_search().await {
+                tracing::debug!(%error, "the texts for searching users could not all be written");
+            }
+        });
+        Ok(store)
     }
 
     fn new_key(&self, format: TokenFormat) -> TokenKey {

@@ -3,7 +3,7 @@
 use sqlx::{ColumnIndex, Decode, FromRow, Type};
 
 use super::Row;
-use crate::store::Unreadable;
+use crate::store::{StoreError, Unreadable};
 
 /// A row, or why it cannot be read. Its first column has to be the id.
 pub(in crate::store) enum Read<T> {
@@ -20,6 +20,33 @@ where
         Ok(match T::from_row(row) {
             Ok(whole) => Read::Whole(whole),
             Err(error) => Read::Broken(Unreadable { id: row.try_get(0).ok(), cause: cause(&error) }),
+        })
+    }
+}
+
+impl<T> Read<T> {
+    /// The id, if it can be read.
+    pub(in crate::store) fn id(&self, id: impl Fn(&T) -> i64) -> Option<i64> {
+        match self {
+            Read::Whole(row) => Some(id(row)),
+            Read::Broken(row) => row.id,
+        }
+    }
+
+    /// Converts the row; one that says something impossible is as unreadable as one with broken text.
+    pub(in crate::store) fn and_then<U>(
+        self,
+        id: impl Fn(&T) -> i64,
+        read: impl FnOnce(T) -> Result<U, StoreError>,
+    ) -> Result<U, Unreadable> {
+        let row = match self {
+            Read::Whole(row) => row,
+            Read::Broken(row) => return Err(row),
+        };
+        let id = id(&row);
+        read(row).map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Unreadable { id: Some(id), cause }
         })
     }
 }

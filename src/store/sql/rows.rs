@@ -2,10 +2,10 @@
 //!
 //! Every value is validated: an invalid row makes the query fail, and never makes a token valid.
 
-use super::{Read, Row, parted, row};
+use super::{Read, Row, row};
 use crate::clock::Timestamp;
 use crate::store::error::broken;
-use crate::store::{Batch, StoreError, TokenDetails, TokenKind, Unreadable, User};
+use crate::store::{Batch, StoreError, TokenDetails, TokenKind, User};
 use crate::token::{
     Account, AuthMethod, Restrictions, ScopeSet, SubjectId, TokenDigest, TokenHint, TokenId, TokenRecord,
 };
@@ -24,6 +24,8 @@ row! {
         revoked: Option<i64>,
         last_used: Option<i64>,
         exposed: Option<i64>,
+        note: String,
+        disabled: Option<i64>,
         user_id: i64,
         owner_name: String,
         owner_email: String,
@@ -46,6 +48,7 @@ row! {
         superuser: bool,
         created: i64,
         last_login: Option<i64>,
+        must_change: bool,
         group_names: String,
     }
 }
@@ -101,7 +104,7 @@ impl TokenRow {
             created: Timestamp::from_micros(self.created),
             expires: time(self.expires),
             revoked: time(self.revoked),
-            restrictions: Restrictions::default(),
+            restrictions: Restrictions { disabled: self.disabled.is_some(), ..Restrictions::default() },
         };
         let kind = match self.kind.as_str() {
             "login" => TokenKind::Login,
@@ -115,6 +118,8 @@ impl TokenRow {
             name: self.name,
             last_used: time(self.last_used),
             exposed: time(self.exposed),
+            note: self.note,
+            disabled: time(self.disabled),
         })
     }
 }
@@ -154,29 +159,25 @@ impl UserRow {
             staff: self.staff,
             superuser: self.superuser,
             has_password: !(self.password.is_empty() || self.password.starts_with('!')),
+            must_change_password: self.must_change,
             created: Timestamp::from_micros(self.created),
             last_login: time(self.last_login),
         })
     }
 }
 
-/// Reads rows; one that says something impossible is as unreadable as one with broken text.
+/// Reads rows.
 fn batch<R: Row, T>(
     rows: Vec<Read<R>>,
     id: impl Fn(&R) -> i64,
     read: impl Fn(R) -> Result<T, StoreError>,
     id_of: impl Fn(&T) -> i64,
 ) -> Batch<T> {
-    let (rows, mut unreadable) = parted(rows);
-    let mut entries = Vec::new();
+    let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
     for row in rows {
-        let id = id(&row);
-        match read(row) {
+        match row.and_then(&id, &read) {
             Ok(entry) => entries.push(entry),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                unreadable.push(Unreadable { id: Some(id), cause });
-            }
+            Err(row) => unreadable.push(row),
         }
     }
     unreadable.sort_by_key(|row| row.id);

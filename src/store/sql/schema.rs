@@ -64,15 +64,32 @@ pub(in crate::store) async fn is_prepared<D: Database>(
     if KeyFile::read(&settings.key_file)?.is_none() {
         return Err(not_prepared());
     }
-    let applied = database.rows(Statement::new("SELECT MAX(version) FROM _sqlx_migrations WHERE success"));
-    let applied: Vec<(Option<i64>,)> = match tokio::time::timeout(settings.timeout, applied).await {
+    if pending(database, settings).await?.is_empty() { Ok(()) } else { Err(not_prepared()) }
+}
+
+/// The migrations that [`prepare`] would run.
+pub(in crate::store) async fn pending<D: Database>(
+    database: &D,
+    settings: &settings::Store,
+) -> Result<Vec<Migration>, OpenError> {
+    let applied = database.rows(Statement::new("SELECT version FROM _sqlx_migrations WHERE success"));
+    let applied: Vec<(i64,)> = match tokio::time::timeout(settings.timeout, applied).await {
         Ok(Ok(applied)) => applied,
-        Ok(Err(StoreError::Broken(_))) => return Err(not_prepared()),
+        // A new database has no such table.
+        Ok(Err(StoreError::Broken(_))) => Vec::new(),
         Ok(Err(error)) => return Err(database.unopened(error)),
         Err(elapsed) => return Err(database.unopened(unavailable(elapsed))),
     };
-    let version = applied.first().and_then(|(version,)| *version);
-    if version.is_some_and(|version| version >= D::newest_migration()) { Ok(()) } else { Err(not_prepared()) }
+    let is_new = |migration: &Migration| !applied.contains(&(migration.version,));
+    Ok(D::migrations().into_iter().filter(is_new).collect())
+}
+
+/// The migrations of a migrator, in their order.
+pub(in crate::store) fn described(migrations: &Migrator) -> Vec<Migration> {
+    let described = migrations
+        .iter()
+        .map(|migration| Migration { version: migration.version, description: migration.description.to_string() });
+    described.collect()
 }
 
 /// The migrations of a database, in their order, from the files of a folder below `migrations/`. The macro of the library
@@ -104,11 +121,7 @@ pub(in crate::store) async fn apply<C: Migrate>(
     // Not `run`: its future cannot move between threads (the compiler loses track of a lifetime in `Acquire`).
     migrations.run_direct(None, connection, false).await?;
     let is_new = |version| known.iter().all(|migration| migration.version != version);
-    Ok(migrations
-        .iter()
-        .filter(|migration| is_new(migration.version))
-        .map(|migration| Migration { version: migration.version, description: migration.description.to_string() })
-        .collect())
+    Ok(described(migrations).into_iter().filter(|migration| is_new(migration.version)).collect())
 }
 
 /// Opens the key file of this store, or creates one for a new store.
@@ -171,11 +184,8 @@ mod tests {
     #[test]
     fn every_file_is_a_migration() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
-        let newest =
-            [("sqlite", SqliteDatabase::newest_migration()), ("postgres", PostgresDatabase::newest_migration())];
-        for (name, newest) in newest {
-            let files = std::fs::read_dir(folder.join(name)).unwrap().count();
-            assert_eq!(i64::try_from(files).unwrap(), newest, "{name}");
+        for (name, known) in [("sqlite", SqliteDatabase::migrations()), ("postgres", PostgresDatabase::migrations())] {
+            assert_eq!(std::fs::read_dir(folder.join(name)).unwrap().count(), known.len(), "{name}");
         }
     }
 }

@@ -21,10 +21,11 @@ impl<D: Database> SqlStore<D> {
     pub(super) async fn end_stale(
         &self,
         change: &mut D::Change,
+        id: SubjectId,
         arrival: &Arrival,
         import: &Import,
     ) -> Result<Stale, AccountError> {
-        let (id, now) = (arrival.user.account.id, self.clock.now());
+        let now = self.clock.now();
         let counting = arrival.tokens.iter().filter(|token| not_importable(token, now).is_none());
         let counting: HashSet<_> = counting.map(|token| TokenDigest::of(token.key.as_bytes())).collect();
         let mut tokens = self.imported_tokens(change, id, import).await?;
@@ -118,7 +119,11 @@ async fn is_active<C: Change>(change: &mut C, user: SubjectId) -> Result<bool, S
     Ok(row(change, user).await?.is_some_and(|row| row.is_active()))
 }
 
-async fn is_imported<C: Change>(change: &mut C, user: SubjectId, import: &Import) -> Result<bool, StoreError> {
+pub(super) async fn is_imported<C: Change>(
+    change: &mut C,
+    user: SubjectId,
+    import: &Import,
+) -> Result<bool, StoreError> {
     let statement = Statement::new("SELECT user_id FROM imported_users WHERE user_id = $1 AND source IN ($2, '')");
     let row: Option<(i64,)> = change.row(statement.bind(user.0).bind(import.source.as_str())).await?;
     Ok(row.is_some())

@@ -2,11 +2,24 @@
 //!
 //! Each reads what it changes within the same transaction, so no concurrent change is lost.
 
-use super::ledger::{check_owner, count_live, counts, find};
+use std::time::Duration;
+
+use super::ledger::{Draft, check_owner, count_live, counts, find};
 use super::{Change, Database, SqlStore, Statement, detail};
 use crate::clock::Timestamp;
-use crate::store::{Act, End, LedgerError, Revocation, StoreError, Terms, TokenRef};
-use crate::token::{SubjectId, TokenDigest, TokenId};
+use crate::store::{Act, End, Issued, LedgerError, Revocation, StoreError, Terms, TokenKind, TokenRef};
+use crate::token::{ScopeSet, SubjectId, TokenDigest, TokenId};
+
+/// The name of a login token whose key works on beside a new one.
+const FORMER_LOGIN: &str = "former login token";
+
+/// The terms that a token has from now on.
+pub(super) struct NewTerms<'a> {
+    pub(super) name: &'a String,
+    pub(super) note: &'a String,
+    pub(super) scopes: &'a ScopeSet,
+    pub(super) expires: Option<Timestamp>,
+}
 
 impl<D: Database> SqlStore<D> {
     pub(super) async fn revoke_noted(
@@ -51,29 +64,94 @@ impl<D: Database> SqlStore<D> {
         Ok(usize::try_from(live).unwrap_or(usize::MAX))
     }
 
+    /// Changes the terms of a token; returns whether that changed anything.
     pub(super) async fn write_terms(
         &self,
         change: &mut D::Change,
         token: TokenId,
         terms: &Terms,
-    ) -> Result<(), LedgerError> {
-        let former = find(change, TokenRef::Id(token)).await?.ok_or(LedgerError::UnknownToken)?.record;
-        let scopes = terms.scopes.as_ref().unwrap_or(&former.scopes);
-        let expires = match terms.end {
-            None => former.expires,
-            Some(End::Never) => None,
-            Some(End::At(end)) => Some(end),
-        };
-        let told = detail::terms(&former, expires, scopes);
-        if told.is_empty() {
-            return Ok(());
+    ) -> Result<bool, LedgerError> {
+        let former = find(change, TokenRef::Id(token)).await?.ok_or(LedgerError::UnknownToken)?;
+        if former.kind == TokenKind::Login && terms.name.as_ref().is_some_and(|name| !name.is_empty()) {
+            return Err(LedgerError::Nameless);
         }
-        let statement = Statement::new("UPDATE tokens SET expires = $1, scopes = $2 WHERE id = $3")
-            .bind(expires.map(Timestamp::as_micros))
-            .bind(scopes.to_string())
-            .bind(token.0);
-        change.execute(statement).await?;
-        Ok(self.note_token(change, Act::TokenTermsSet, token, &told).await?)
+        let now = NewTerms {
+            name: terms.name.as_ref().unwrap_or(&former.name),
+            note: terms.note.as_ref().unwrap_or(&former.note),
+            scopes: terms.scopes.as_ref().unwrap_or(&former.record.scopes),
+            expires: match terms.end {
+                None => former.record.expires,
+                Some(End::Never) => None,
+                Some(End::At(end)) => Some(end),
+            },
+        };
+        let told = detail::terms(&former, &now);
+        if !told.is_empty() {
+            let statement =
+                Statement::new("UPDATE tokens SET expires = $1, scopes = $2, name = $3, note = $4 WHERE id = $5")
+                    .bind(now.expires.map(Timestamp::as_micros))
+                    .bind(now.scopes.to_string())
+                    .bind(now.name.as_str())
+                    .bind(now.note.as_str())
+                    .bind(token.0);
+            change.execute(statement).await?;
+            self.note_token(change, Act::TokenTermsSet, token, &told).await?;
+        }
+        let switched = terms.disabled.filter(|disabled| *disabled != former.disabled.is_some());
+        if let Some(disabled) = switched {
+            let since = disabled.then(|| self.clock.now().as_micros());
+            let statement = Statement::new("UPDATE tokens SET disabled = $1 WHERE id = $2").bind(since).bind(token.0);
+            change.execute(statement).await?;
+            let act = if disabled { Act::TokenDisabled } else { Act::TokenEnabled };
+            self.note_token(change, act, token, "").await?;
+        }
+        Ok(!told.is_empty() || switched.is_some())
+    }
+
+    /// Issues a token in place of a live one, whose key works on for the time of `overlap`.
+    pub(super) async fn replace(
+        &self,
+        change: &mut D::Change,
+        token: TokenId,
+        overlap: Duration,
+        now: Timestamp,
+    ) -> Result<Issued, LedgerError> {
+        let former = find(change, TokenRef::Id(token)).await?.ok_or(LedgerError::UnknownToken)?;
+        let (record, kind) = (&former.record, former.kind);
+        if !counts(record, now) || record.restrictions.disabled {
+            return Err(LedgerError::NotLive(token));
+        }
+        let end = record.expires.into_iter().chain([now.after(overlap)]).min();
+        if overlap.is_zero() {
+            self.revoke_one(change, token.0, now).await?;
+        } else {
+            if count_live(change, record.owner.id, now).await? >= u64::from(self.tokens.max_per_user) {
+                return Err(LedgerError::TooMany { owner: record.owner.id, most: self.tokens.max_per_user });
+            }
+            // A user has one login token. The former one becomes a named token, whose key is never shown again.
+            let name = if kind == TokenKind::Login { FORMER_LOGIN } else { former.name.as_str() };
+            let statement = "UPDATE tokens SET expires = $1, kind = 'named', name = $2, sealed = NULL WHERE id = $3";
+            let statement = Statement::new(statement).bind(end.map(Timestamp::as_micros)).bind(name).bind(token.0);
+            change.execute(statement).await?;
+        }
+        let lifetime = record.expires.map(|end| end.since(record.created));
+        let expires = match (kind, lifetime) {
+            (TokenKind::Login, _) => self.default_end(now),
+            (TokenKind::Named, lifetime) => lifetime.map(|span| now.after(span).min(Timestamp::END_OF_YEAR_9999)),
+        };
+        let key = self.new_key(self.tokens.format);
+        let draft = Draft { key, kind, name: &former.name, scopes: &record.scopes, expires };
+        let issued = self.write_down(change, record.owner.id, draft, now).await?;
+        let note = Statement::new("UPDATE tokens SET note = $1 WHERE id = $2");
+        change.execute(note.bind(former.note.as_str()).bind(issued.id.0)).await?;
+        let told = match end.filter(|_| !overlap.is_zero()) {
+            Some(end) => format!("new token {}; the old key works until {end}", issued.id),
+            None => format!("new token {}; the old key was revoked", issued.id),
+        };
+        self.note_token(change, Act::TokenRotated, token, &told).await?;
+        let terms = detail::issued(issued.expires, &record.scopes);
+        self.note_token(change, Act::TokenIssued, issued.id, &terms).await?;
+        Ok(issued)
     }
 
     /// Records that a token was sent unencrypted for the first time.

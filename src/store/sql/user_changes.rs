@@ -4,9 +4,20 @@
 
 use super::accounts::{account_error, get, id_of, join_groups};
 use super::ledger::count_live;
-use super::{Change, Database, SqlStore, Statement, detail};
+use super::{Change, Database, SqlStore, Statement, detail, search};
 use crate::store::{AccountError, Act, DetailsChange, PersonalDetails, Via};
 use crate::token::SubjectId;
+
+/// What a new password is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewPassword {
+    /// It lasts until it is changed.
+    Lasting,
+    /// The user has to change it before the next sign-in.
+    Temporary,
+    /// There is none from now on.
+    Removed,
+}
 
 impl<D: Database> SqlStore<D> {
     /// Runs one statement that changes exactly this user, and records it.
@@ -49,13 +60,20 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         user: SubjectId,
         hash: &str,
-        is_taken: bool,
+        kind: NewPassword,
     ) -> Result<(), AccountError> {
-        if is_taken {
+        let told = match kind {
+            NewPassword::Removed => "no password",
+            NewPassword::Temporary => "to be changed at the next sign-in",
+            NewPassword::Lasting => "",
+        };
+        if kind == NewPassword::Removed {
             self.check_last_superuser(change, user).await?;
         }
-        let told = if is_taken { "no password" } else { "" };
-        let statement = Statement::new("UPDATE users SET password = $1 WHERE id = $2").bind(hash).bind(user.0);
+        let statement = Statement::new("UPDATE users SET password = $1, must_change = $2 WHERE id = $3")
+            .bind(hash)
+            .bind(kind == NewPassword::Temporary)
+            .bind(user.0);
         self.write(change, user, statement, (Act::PasswordSet, told)).await?;
         if self.tokens.revoke_on_password_change {
             self.revoke_all_noted(change, user, self.clock.now()).await.map_err(account_error)?;
@@ -68,16 +86,17 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         user: SubjectId,
         active: bool,
-    ) -> Result<(), AccountError> {
+    ) -> Result<bool, AccountError> {
         if get(change, user).await?.account.active == active {
-            return Ok(());
+            return Ok(false);
         }
         if !active {
             self.check_last_superuser(change, user).await?;
         }
         let statement = Statement::new("UPDATE users SET active = $1 WHERE id = $2").bind(active).bind(user.0);
         let act = if active { Act::UserActivated } else { Act::UserDeactivated };
-        self.write(change, user, statement, (act, "")).await
+        self.write(change, user, statement, (act, "")).await?;
+        Ok(true)
     }
 
     pub(super) async fn write_rights(
@@ -86,17 +105,18 @@ impl<D: Database> SqlStore<D> {
         user: SubjectId,
         staff: bool,
         superuser: bool,
-    ) -> Result<(), AccountError> {
+    ) -> Result<bool, AccountError> {
         let former = get(change, user).await?;
         if (former.staff, former.superuser) == (staff, superuser) {
-            return Ok(());
+            return Ok(false);
         }
         if !superuser {
             self.check_last_superuser(change, user).await?;
         }
         let statement = Statement::new("UPDATE users SET staff = $1, superuser = $2 WHERE id = $3");
-        let told = detail::rights(staff, superuser);
-        self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, told)).await
+        let told = detail::rights((former.staff, former.superuser), (staff, superuser));
+        self.write(change, user, statement.bind(staff).bind(superuser).bind(user.0), (Act::RightsSet, &told)).await?;
+        Ok(true)
     }
 
     pub(super) async fn write_details(
@@ -104,12 +124,12 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         user: SubjectId,
         asked: &DetailsChange,
-    ) -> Result<(), AccountError> {
+    ) -> Result<bool, AccountError> {
         let former = PersonalDetails::of(&get(change, user).await?);
         let details = asked.applied_to(&former);
         let told = detail::edited(&former, &details);
         if told.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let PersonalDetails { name, email, first_name, last_name } = &details;
         if id_of(change, name).await?.is_some_and(|holder| holder != user) {
@@ -122,7 +142,9 @@ impl<D: Database> SqlStore<D> {
                 .bind(first_name.as_str())
                 .bind(last_name.as_str())
                 .bind(user.0);
-        self.write(change, user, statement, (Act::UserEdited, &told)).await
+        self.write(change, user, statement, (Act::UserEdited, &told)).await?;
+        search::write(change, user, &details).await?;
+        Ok(true)
     }
 
     pub(super) async fn write_groups(
@@ -130,15 +152,16 @@ impl<D: Database> SqlStore<D> {
         change: &mut D::Change,
         user: SubjectId,
         groups: &[String],
-    ) -> Result<(), AccountError> {
+    ) -> Result<bool, AccountError> {
         let groups = detail::sorted(groups);
-        if get(change, user).await?.account.groups == groups {
-            return Ok(());
+        let former = get(change, user).await?.account.groups;
+        if former == groups {
+            return Ok(false);
         }
         change.execute(Statement::new("DELETE FROM user_groups WHERE user_id = $1").bind(user.0)).await?;
         join_groups(change, user, &groups).await?;
-        self.note_user(change, Act::GroupsSet, user, &detail::groups(&groups)).await?;
-        Ok(())
+        self.note_user(change, Act::GroupsSet, user, &detail::groups(&former, &groups)).await?;
+        Ok(true)
     }
 
     /// Recorded before the deletion, because the entry needs the name.

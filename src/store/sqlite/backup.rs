@@ -170,7 +170,8 @@ async fn check(copy: &Path, shown: &Path, key_file: &Path) -> Result<Backup, Bac
     }
     let version = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations");
     let version: i64 = version.fetch_one(&mut connection).await.map_err(unreadable())?;
-    if version > SqliteDatabase::newest_migration() {
+    let newest = SqliteDatabase::migrations().iter().map(|migration| migration.version).max();
+    if Some(version) > newest {
         return Err(BackupError::Newer(shown.to_owned()));
     }
     let counts = sqlx::query_as("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM tokens)");

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::feed::SqliteFeed;
 use crate::config::settings;
 use crate::store::error::{broken, unavailable};
-use crate::store::sql::{Change, Database, Row, Statement, apply, migrations};
+use crate::store::sql::{Change, Database, Row, Statement, apply, described, migrations};
 use crate::store::{Migration, OpenError, StoreError, TokenFeed};
 
 static MIGRATIONS: LazyLock<Migrator> = migrations! { "sqlite":
@@ -29,6 +29,7 @@ static MIGRATIONS: LazyLock<Migrator> = migrations! { "sqlite":
     4 "directory" "0004_directory"
     5 "audit by name" "0005_audit_by_name"
     6 "imported" "0006_imported"
+    7 "for people" "0007_for_people"
 };
 
 /// SQLite's result code for "another connection has the lock".
@@ -87,6 +88,10 @@ impl Database for SqliteDatabase {
                                      FROM (SELECT CAST(key AS INTEGER) AS id, value FROM json_each($1)) AS used \
                                      WHERE tokens.id = used.id AND (last_used IS NULL OR last_used < used.value)";
 
+    const MARK_DAYS: &'static str = "INSERT INTO token_days (token_id, day) SELECT tokens.id, used.value / 86400000000 \
+                                     FROM (SELECT CAST(key AS INTEGER) AS id, value FROM json_each($1)) AS used \
+                                     JOIN tokens ON tokens.id = used.id WHERE TRUE ON CONFLICT DO NOTHING";
+
     fn ids_at(place: &str) -> String {
         format!("SELECT CAST(value AS INTEGER) AS id FROM json_each({place})")
     }
@@ -115,8 +120,8 @@ impl Database for SqliteDatabase {
         Ok(applied)
     }
 
-    fn newest_migration() -> i64 {
-        MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+    fn migrations() -> Vec<Migration> {
+        described(&MIGRATIONS)
     }
 
     fn unopened(&self, source: StoreError) -> OpenError {

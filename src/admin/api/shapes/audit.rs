@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::word::word;
-use super::{Time, bounded, id, page_token, part};
+use super::{Time, Unreadable, bounded, id, page_token, part};
 use crate::admin::api::problem::Problem;
 use crate::admin::export::Format;
 use crate::store::{self, Act, AuditQuery, Listing, Via};
@@ -57,6 +57,8 @@ struct Actor {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct AuditList {
     entries: Vec<AuditEntry>,
+    /// Rows of this page that cannot be read, and are not among the entries.
+    unreadable: Vec<Unreadable>,
     /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
     /// Token of the next page; `null`: this is the last one.
@@ -68,7 +70,7 @@ pub(in crate::admin::api) struct AuditList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct AuditParameters {
-    /// Only entries of the actor with exactly this name.
+    /// Only entries of actors with this text in their name, case-insensitive.
     #[param(nullable = false, max_length = 150)]
     actor: Option<String>,
     /// Only entries about this user. Required for staff.
@@ -108,7 +110,7 @@ pub(in crate::admin::api) struct ExportParameters {
     /// `csv` for spreadsheets, `jsonl` for programs.
     #[param(inline)]
     format: Writing,
-    /// Only entries of the actor with exactly this name.
+    /// Only entries of actors with this text in their name, case-insensitive.
     #[param(nullable = false, max_length = 150)]
     actor: Option<String>,
     /// Only entries about this user. Required for staff.
@@ -154,6 +156,7 @@ impl From<Listing<store::AuditEntry>> for AuditList {
         let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
         AuditList {
             entries: listing.entries.into_iter().map(AuditEntry::from).collect(),
+            unreadable: listing.unreadable.into_iter().map(Unreadable::from).collect(),
             previous_page_token,
             next_page_token,
         }

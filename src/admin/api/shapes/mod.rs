@@ -14,11 +14,11 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Problem;
 use crate::clock::Timestamp;
-use crate::store::PagePosition;
+use crate::store::{self, PagePosition};
 
 pub(super) use audit::{AuditList, AuditParameters, ExportParameters};
 pub(super) use token::{
-    Found, Issued, NewToken, Pasted, Revoked, Terms, Token, TokenList, TokenParameters, TokensOfUser,
+    Found, Issued, NewToken, Pasted, Revoked, Rotation, Terms, Token, TokenList, TokenParameters, TokensOfUser,
 };
 pub(super) use traffic::TrafficParameters;
 pub(super) use user::{
@@ -55,6 +55,21 @@ impl PartialSchema for Time {
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .description(Some("A time in RFC 3339 format."))
             .into()
+    }
+}
+
+/// A row of a list that cannot be read.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Unreadable {
+    /// Id of the entry, if it can be read.
+    id: Option<i64>,
+    /// What is wrong with the row. Does not show the value.
+    cause: String,
+}
+
+impl From<store::Unreadable> for Unreadable {
+    fn from(row: store::Unreadable) -> Unreadable {
+        Unreadable { id: row.id, cause: row.cause }
     }
 }
 

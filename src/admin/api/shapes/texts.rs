@@ -41,6 +41,10 @@ pub(super) fn token_name() -> ObjectBuilder {
     label(100).description(Some("The name of the token."))
 }
 
+pub(super) fn note() -> ObjectBuilder {
+    plain(1_000).description(Some("Note of the administrators; may be empty."))
+}
+
 pub(super) fn scopes() -> ArrayBuilder {
     let described = "The permissions of the token. At most 1024 characters together, separated by spaces.";
     ArrayBuilder::new().items(text().pattern(Some(SCOPE))).description(Some(described))

@@ -1,11 +1,13 @@
 //! Tokens.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::word::word;
-use super::{Time, bounded, page_token, part, present, some, texts};
+use super::{Time, Unreadable, bounded, page_token, part, present, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::admin::operations::{self, ENDING_WITHIN, TokenState, UNUSED_AFTER};
 use crate::clock::Timestamp;
@@ -46,6 +48,10 @@ pub(in crate::admin::api) struct Token {
     last_used: Option<Time>,
     /// When it was first sent unencrypted.
     exposed: Option<Time>,
+    /// Since when it is disabled; `null`: it is enabled.
+    disabled: Option<Time>,
+    /// Note of the administrators; may be empty.
+    note: String,
 }
 
 /// Owner of a token.
@@ -70,6 +76,8 @@ enum Kind {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct TokenList {
     tokens: Vec<Token>,
+    /// Rows of this page that cannot be read, and are not among the tokens.
+    unreadable: Vec<Unreadable>,
     /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
     /// Token of the next page; `null`: this is the last one.
@@ -97,9 +105,12 @@ pub(in crate::admin::api) struct Issued {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct TokenParameters {
-    /// Prefix of the owner's username, case-insensitive.
+    /// Part of the owner's username, e-mail address or real name, case-insensitive.
     #[param(nullable = false, max_length = 150)]
     owner_name: Option<String>,
+    /// Only tokens with exactly this name.
+    #[param(nullable = false, max_length = 100)]
+    name: Option<String>,
     /// Prefix of the key, at most as long as its hint.
     #[param(nullable = false, max_length = 11)]
     hint: Option<String>,
@@ -154,6 +165,8 @@ enum View {
     Revoked,
     /// Sent unencrypted at least once, the latest first.
     Exposed,
+    /// Disabled, the latest first.
+    Disabled,
 }
 
 /// A named token to issue.
@@ -181,6 +194,41 @@ pub(in crate::admin::api) struct Terms {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Time>)]
     expires: Option<Option<Time>>,
+    /// Only of a named token.
+    #[serde(default, deserialize_with = "some")]
+    #[schema(schema_with = texts::token_name)]
+    name: Option<String>,
+    /// Note of the administrators; may be empty.
+    #[serde(default, deserialize_with = "some")]
+    #[schema(schema_with = texts::note)]
+    note: Option<String>,
+    /// `true`: the token does not work until it is enabled again.
+    #[serde(default, deserialize_with = "some")]
+    #[schema(value_type = bool, nullable = false)]
+    disabled: Option<bool>,
+}
+
+/// How a token is replaced.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin::api) struct Rotation {
+    /// How long the old key works on, in seconds, at most a year. 0: it is revoked at once.
+    #[serde(default = "a_day")]
+    #[schema(minimum = 0, maximum = 31_536_000, default = 86_400)]
+    overlap: u32,
+}
+
+const fn a_day() -> u32 {
+    86_400
+}
+
+impl Rotation {
+    pub(in crate::admin::api) fn overlap(&self) -> Result<Duration, Problem> {
+        if self.overlap > 31_536_000 {
+            return Err(Problem::invalid_field("overlap", "must be between 0 and 31536000"));
+        }
+        Ok(Duration::from_secs(self.overlap.into()))
+    }
 }
 
 /// A scope.
@@ -232,6 +280,8 @@ impl Token {
             revoked: record.revoked.map(Time),
             last_used: token.last_used.map(Time),
             exposed: token.exposed.map(Time),
+            disabled: token.disabled.map(Time),
+            note: token.note,
         }
     }
 }
@@ -241,6 +291,7 @@ impl TokenList {
         let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
         TokenList {
             tokens: listing.entries.into_iter().map(|token| Token::of(token, now)).collect(),
+            unreadable: listing.unreadable.into_iter().map(Unreadable::from).collect(),
             previous_page_token,
             next_page_token,
         }
@@ -281,6 +332,7 @@ impl View {
             View::Expired => TokenView::Expired,
             View::Revoked => TokenView::Revoked,
             View::Exposed => TokenView::Exposed,
+            View::Disabled => TokenView::Disabled,
         }
     }
 }
@@ -293,14 +345,15 @@ impl TokenParameters {
         let (limit, position) = part(self.limit, self.page_token.as_deref())?;
         let view = self.view.map_or(TokenView::All, |view| view.at(now));
         let kind = self.kind.map(TokenKind::from);
-        Ok(TokenQuery { owner_name, hint, view, kind, position, limit, ..TokenQuery::default() })
+        let name = bounded("name", self.name, 100)?;
+        Ok(TokenQuery { owner_name, name, hint, view, kind, position, limit, ..TokenQuery::default() })
     }
 }
 
 impl TokensOfUser {
     pub(in crate::admin::api) fn query(self, owner: SubjectId, now: Timestamp) -> Result<TokenQuery, Problem> {
         let TokensOfUser { kind, view, limit, page_token } = self;
-        let all = TokenParameters { owner_name: None, hint: None, kind, view, limit, page_token };
+        let all = TokenParameters { owner_name: None, name: None, hint: None, kind, view, limit, page_token };
         Ok(TokenQuery { owner: Some(owner), ..all.query(now)? })
     }
 }
@@ -315,7 +368,8 @@ impl From<NewToken> for NamedToken {
 impl From<Terms> for store::Terms {
     fn from(terms: Terms) -> store::Terms {
         let end = terms.expires.map(|expires| expires.map_or(End::Never, |Time(at)| End::At(at)));
-        store::Terms { end, scopes: terms.scopes.map(set) }
+        let Terms { scopes, name, note, disabled, .. } = terms;
+        store::Terms { end, scopes: scopes.map(set), name, note, disabled }
     }
 }
 
@@ -331,7 +385,7 @@ impl Pasted {
         if fits {
             Ok(&self.text)
         } else {
-            Err(Problem::invalid("text", format!("must have at most {MAX_PASTED} characters")))
+            Err(Problem::invalid_field("text", format!("must have at most {MAX_PASTED} characters")))
         }
     }
 }

@@ -4,12 +4,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::token::Issued;
-use super::{Time, bounded, page_token, part, some, texts};
+use super::{Time, Unreadable, bounded, page_token, part, some, texts};
 use crate::admin::api::problem::Problem;
 use crate::store::{self, DetailsChange, Listing, Password, UserOrder, UserQuery};
 
 /// Maximum length of a search: an e-mail address.
 const MAX_SEARCH: usize = 254;
+/// Maximum length of a username.
+const MAX_NAME: usize = 150;
 /// Maximum length of a group name.
 const MAX_GROUP: usize = 150;
 
@@ -37,6 +39,8 @@ pub(in crate::admin::api) struct User {
     groups: Vec<String>,
     /// True if a password is set.
     has_password: bool,
+    /// True if the user has to change the password before the next sign-in.
+    must_change_password: bool,
     /// When the user was created.
     created: Time,
     /// When the user last signed in with a browser, to the account pages or to the admin application; `null`: never.
@@ -48,6 +52,8 @@ pub(in crate::admin::api) struct User {
 #[derive(Serialize, ToSchema)]
 pub(in crate::admin::api) struct UserList {
     users: Vec<User>,
+    /// Rows of this page that cannot be read, and are not among the users.
+    unreadable: Vec<Unreadable>,
     /// Token of the previous page; `null`: this is the first one.
     previous_page_token: Option<String>,
     /// Token of the next page; `null`: this is the last one.
@@ -59,10 +65,15 @@ pub(in crate::admin::api) struct UserList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::admin::api) struct UserParameters {
-    /// Prefix of the username or e-mail address, case-insensitive. If more than 2,000 addresses match, only usernames
-    /// are searched, unless the text contains an `@`.
+    /// Part of the username, the e-mail address or the real name, case-insensitive.
     #[param(nullable = false, max_length = 254)]
     search: Option<String>,
+    /// Only the user with exactly this name.
+    #[param(nullable = false, max_length = 150)]
+    username: Option<String>,
+    /// Only users with exactly this e-mail address.
+    #[param(nullable = false, max_length = 254)]
+    email: Option<String>,
     /// Only active users, or only inactive ones.
     #[param(nullable = false)]
     active: Option<bool>,
@@ -89,10 +100,16 @@ pub(in crate::admin::api) struct UserParameters {
 enum Order {
     /// By username, case-insensitive.
     Name,
+    /// By username, from Z to A.
+    NameReversed,
     /// By creation time, newest first.
     Newest,
+    /// By creation time, oldest first.
+    Oldest,
     /// By last sign-in, latest first.
     LastLogin,
+    /// By last sign-in, earliest first; users who never signed in come before all others.
+    LastLoginReversed,
 }
 
 /// A user to create.
@@ -191,6 +208,9 @@ pub(in crate::admin::api) struct NewPassword {
     #[serde(deserialize_with = "password")]
     #[schema(value_type = Option<String>, required, min_length = 8, write_only)]
     pub password: Option<Password>,
+    /// `true`: the user has to change the password before the next sign-in. Until then it works nowhere else.
+    #[serde(default)]
+    pub must_change: bool,
 }
 
 impl From<store::User> for User {
@@ -206,6 +226,7 @@ impl From<store::User> for User {
             superuser: user.superuser,
             groups: user.account.groups,
             has_password: user.has_password,
+            must_change_password: user.must_change_password,
             created: Time(user.created),
             last_login: user.last_login.map(Time),
         }
@@ -215,7 +236,12 @@ impl From<store::User> for User {
 impl From<Listing<store::User>> for UserList {
     fn from(listing: Listing<store::User>) -> UserList {
         let [previous_page_token, next_page_token] = [&listing.previous, &listing.next].map(page_token);
-        UserList { users: listing.entries.into_iter().map(User::from).collect(), previous_page_token, next_page_token }
+        UserList {
+            users: listing.entries.into_iter().map(User::from).collect(),
+            unreadable: listing.unreadable.into_iter().map(Unreadable::from).collect(),
+            previous_page_token,
+            next_page_token,
+        }
     }
 }
 
@@ -225,12 +251,17 @@ impl TryFrom<UserParameters> for UserQuery {
     fn try_from(asked: UserParameters) -> Result<UserQuery, Problem> {
         let order = match asked.order {
             None | Some(Order::Name) => UserOrder::Name,
+            Some(Order::NameReversed) => UserOrder::NameReversed,
             Some(Order::Newest) => UserOrder::Newest,
+            Some(Order::Oldest) => UserOrder::Oldest,
             Some(Order::LastLogin) => UserOrder::LastLogin,
+            Some(Order::LastLoginReversed) => UserOrder::LastLoginReversed,
         };
         let (limit, position) = part(asked.limit, asked.page_token.as_deref())?;
         Ok(UserQuery {
             search: bounded("search", asked.search, MAX_SEARCH)?.unwrap_or_default(),
+            name: bounded("username", asked.username, MAX_NAME)?,
+            email: bounded("email", asked.email, MAX_SEARCH)?,
             active: asked.active,
             staff: asked.staff,
             group: bounded("group", asked.group, MAX_GROUP)?,

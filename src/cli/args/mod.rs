@@ -1,5 +1,9 @@
 //! Arguments and subcommands.
 
+mod audit;
+mod token;
+mod user;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,7 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use super::cert::CertArgs;
 use super::demo::DemoArgs;
 use super::init::InitArgs;
-use crate::units::HumanDuration;
+pub use audit::{AuditCommand, AuditFilter, AuditFormat};
+pub use token::{TokenCommand, TokenEdit};
+pub use user::{PasswordSource, UserCommand, UserCreate, UserEdit};
 
 /// A reverse-proxy authentication gateway: terminates HTTPS, checks Django REST Framework tokens, forwards the caller's
 /// identity
@@ -37,33 +43,24 @@ pub enum Command {
         /// Leave the settings that need a restart as they are, and use the rest of the file
         #[arg(long)]
         force_partial: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        /// Where the running gateway is found.
+        #[command(flatten)]
+        target: ControlTarget,
     },
     /// Ask the running gateway which configuration it uses, and how the last reload ended
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Status(ControlTarget),
     /// Have the running gateway hand over to the program that is now at its path, without losing a connection
-    Upgrade {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Upgrade(ControlTarget),
     /// Shut down the running gateway as SIGTERM does; wait until it has stopped
-    Drain {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Drain(ControlTarget),
     /// Check the configuration and report every problem
     Check {
         /// Compare it with the configuration of the running gateway: what a reload would change, and what needs a restart
         #[arg(long)]
         against_running: bool,
+        /// Also ask the store, Redis and the endpoints, and whether the ports are free
+        #[arg(long)]
+        live: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -87,6 +84,21 @@ pub enum Command {
         /// The key file is lost: create a new one. Tokens stay valid; existing login tokens can no longer be shown
         #[arg(long)]
         new_key: bool,
+        /// Only list the migrations that would be applied
+        #[arg(long, conflicts_with = "new_key")]
+        dry_run: bool,
+        /// Answer the question of a terminal with yes
+        #[arg(long)]
+        yes: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the running gateway whether it is ready to serve requests; exits 1 if not
+    Health {
+        /// Only ask whether the process runs
+        #[arg(long)]
+        live: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -109,8 +121,6 @@ pub enum Command {
     },
     /// Write a configuration, its certificate, the store and the first superuser; asks for what the options leave open
     Init(InitArgs),
-    /// Check that the gateway is running; exits 1 if not
-    Health,
     /// Create a development certificate and its CA
     Cert(CertArgs),
     /// Run a complete demo: a product service, two users, a certificate and the gateway in front
@@ -121,6 +131,9 @@ pub enum Command {
     /// Manage tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Read the audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Import users and tokens; existing ones are kept
     #[command(subcommand)]
     Import(ImportCommand),
@@ -138,6 +151,31 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+/// Where the running gateway is found, and how its answer is printed.
+#[derive(Debug, Args)]
+pub struct ControlTarget {
+    /// The control socket of the gateway; default: that of the configuration file
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which part of a list is printed.
+#[derive(Debug, Args)]
+pub struct Paging {
+    /// Print at most this many entries; default: all
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Begin after the entry with this id
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub after: i64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `explain`.
@@ -178,99 +216,6 @@ pub struct ExplainArgs {
     pub json: bool,
 }
 
-/// The commands on users.
-#[derive(Debug, Subcommand)]
-pub enum UserCommand {
-    /// Create a user; asks twice for a password on a terminal
-    Create(UserCreate),
-    /// List users
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one user, with the id that upstreams see
-    Show {
-        /// Username
-        name: String,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Set a password; asks twice on a terminal
-    SetPassword {
-        /// Username
-        name: String,
-        /// Where the password comes from.
-        #[command(flatten)]
-        password: PasswordSource,
-    },
-    /// Reactivate a user
-    Activate {
-        /// Username
-        name: String,
-    },
-    /// Deactivate a user: their tokens stop working
-    Deactivate {
-        /// Username
-        name: String,
-    },
-    /// Delete a user and all their tokens
-    Delete {
-        /// Username
-        name: String,
-    },
-}
-
-/// Arguments of `user create`.
-#[derive(Debug, Args)]
-pub struct UserCreate {
-    /// Username; case-sensitive
-    pub name: String,
-    /// The id that upstreams see; default: the next free id
-    #[arg(long)]
-    pub id: Option<i64>,
-    /// E-mail address
-    #[arg(long, default_value = "")]
-    pub email: String,
-    /// First name
-    #[arg(long, default_value = "")]
-    pub first_name: String,
-    /// Last name
-    #[arg(long, default_value = "")]
-    pub last_name: String,
-    /// Make the user staff: may manage ordinary users' tokens
-    #[arg(long)]
-    pub staff: bool,
-    /// Make the user a superuser
-    #[arg(long)]
-    pub superuser: bool,
-    /// Create the user deactivated; tokens work after `user activate`
-    #[arg(long)]
-    pub inactive: bool,
-    /// A group; can be repeated
-    #[arg(long = "group", value_name = "GROUP")]
-    pub groups: Vec<String>,
-    /// Where the password comes from.
-    #[command(flatten)]
-    pub password: PasswordSource,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Where a password comes from: a terminal, unless one of these is given.
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-pub struct PasswordSource {
-    /// Read the password from the first line of standard input
-    #[arg(long)]
-    pub password_stdin: bool,
-    /// No password: the user can only use tokens
-    #[arg(long)]
-    pub no_password: bool,
-}
-
 /// Where users and tokens may come from.
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
@@ -293,6 +238,15 @@ pub enum ImportCommand {
         /// Do not exit 1 because of users or tokens that were skipped, left out or left different
         #[arg(long)]
         allow_skipped: bool,
+        /// Give a new id to each user whose id belongs to another user here. Upstreams see that id
+        #[arg(long)]
+        map_ids: bool,
+        /// Report what would be done, and write nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Answer the question of a terminal with yes
+        #[arg(long)]
+        yes: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -305,78 +259,4 @@ pub enum DjangoCommand {
     /// Print the SQL of the triggers that notify gateways of changes, for the tables of [store.django] on PostgreSQL:
     /// tokengate django triggers | psql DATABASE
     Triggers,
-}
-
-/// The commands on tokens.
-#[derive(Debug, Subcommand)]
-pub enum TokenCommand {
-    /// Print the login token of a user, creating it if missing; or create a named token
-    Create {
-        /// Username
-        user: String,
-        /// Revoke the login token and create a new one
-        #[arg(long, short, conflicts_with = "name")]
-        reset: bool,
-        /// Create a named token; its key is shown once
-        #[arg(long, value_name = "TOKEN_NAME")]
-        name: Option<String>,
-        /// Lifetime of the named token, such as 90d
-        #[arg(long, requires = "name")]
-        expires: Option<HumanDuration>,
-        /// A scope of the named token; can be repeated
-        #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
-        scopes: Vec<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Import an existing key as a user's login token, or as a further, named token
-    Import {
-        /// Username
-        user: String,
-        /// Read the key from the first line of standard input
-        #[arg(long, required = true)]
-        key_stdin: bool,
-        /// Revoke the user's current login token
-        #[arg(long, conflicts_with = "name")]
-        replace: bool,
-        /// Make it a named token; a user may have several
-        #[arg(long, value_name = "TOKEN_NAME")]
-        name: Option<String>,
-        /// Lifetime of the named token, such as 90d
-        #[arg(long, requires = "name")]
-        expires: Option<HumanDuration>,
-        /// A scope of the named token; can be repeated
-        #[arg(long = "scope", value_name = "SCOPE", requires = "name")]
-        scopes: Vec<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List tokens, without their keys
-    List {
-        /// Only tokens of this user
-        #[arg(long)]
-        user: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show one token, without its key
-    Show {
-        /// The token's id
-        id: i64,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Revoke one token, by id or by key
-    Revoke {
-        /// The token's id, or its key (visible to other users of this machine; prefer --key-stdin)
-        #[arg(value_name = "ID|KEY", required_unless_present = "key_stdin", conflicts_with = "key_stdin")]
-        token: Option<String>,
-        /// Read the key from the first line of standard input
-        #[arg(long)]
-        key_stdin: bool,
-    },
 }
