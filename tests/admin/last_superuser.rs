@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use tokengate::clock::Timestamp;
 use tokengate::store::Store;
 use tokengate::store::{
     Directory, Listing, NamedToken, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery,
 };
-use tokengate::token::ScopeSet;
+use tokengate::token::{ScopeSet, TokenId};
 use tokio::sync::Barrier;
 
 use super::*;

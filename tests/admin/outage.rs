@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use tokengate::clock::Timestamp;
 use tokengate::store::Store;
 use tokengate::store::{Directory, Listing, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery};
+
+use tokengate::token::TokenId;
 
 use super::*;
 
