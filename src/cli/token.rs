@@ -1,6 +1,7 @@
 //! `tokengate token`: replaces Django's `drf_create_token` and adds more commands.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -62,9 +63,9 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
             let token = found(&store, TokenRef::Id(TokenId(id))).await?;
             if json { show::json(&as_json(&token)) } else { details(&token) }
         }),
-        TokenCommand::Rotate { id, overlap, yes, json } => {
-            store::with(config, async |store| rotate(&store, TokenId(id), overlap, yes, json).await)
-        }
+        TokenCommand::Rotate { id, overlap, at_once, yes, json } => store::with(config, async |store| {
+            rotate(&store, TokenId(id), (!at_once).then_some(overlap), yes, json).await
+        }),
         TokenCommand::Edit(order) => store::with(config, async |store| edit(&store, order).await),
         TokenCommand::Revoke { token, key_stdin, yes, json } => {
             let token = if key_stdin { None } else { token };
@@ -79,15 +80,17 @@ pub fn run(config: &Path, command: TokenCommand) -> Result<()> {
     }
 }
 
-async fn rotate(store: &Store, id: TokenId, overlap: HumanDuration, yes: bool, json: bool) -> Result<()> {
+/// `overlap`: how long the old key works on; `None`: it is revoked at once.
+async fn rotate(store: &Store, id: TokenId, overlap: Option<HumanDuration>, yes: bool, json: bool) -> Result<()> {
     let token = found(store, TokenRef::Id(id)).await?;
     let user = &token.record.owner.name;
-    if overlap.0.is_zero() {
+    if overlap.is_none() {
         show::confirm(yes, &format!("Replace token {id} of user {user}? The old key stops at once."))?;
     }
-    let issued = store.ledger.rotate(id, overlap.0).await?;
+    let span = overlap.as_ref().map_or(Duration::ZERO, |HumanDuration(span)| *span);
+    let issued = store.ledger.rotate(id, span).await?;
     print(&issued, user, json)?;
-    let old = if overlap.0.is_zero() { "was revoked".to_owned() } else { format!("works for another {overlap}") };
+    let old = overlap.map_or_else(|| "was revoked".to_owned(), |overlap| format!("works for another {overlap}"));
     show::note(format_args!("Token {} replaces token {id}, whose key {old}.", issued.id));
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use tokengate::clock::Timestamp;
 use tokengate::store::Store;
 use tokengate::store::{
     Directory, Listing, NamedToken, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery,
 };
-use tokengate::token::ScopeSet;
+use tokengate::token::{ScopeSet, TokenId};
 use tokio::sync::Barrier;
 
 use super::*;
@@ -46,6 +47,26 @@ impl Directory for Together {
 
     async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
         self.inner.groups(limit).await
+    }
+
+    async fn count_users(&self, query: &UserQuery) -> Result<u32, StoreError> {
+        self.inner.count_users(query).await
+    }
+
+    async fn count_tokens(&self, query: &TokenQuery) -> Result<u32, StoreError> {
+        self.inner.count_tokens(query).await
+    }
+
+    async fn days_of_use(&self, token: TokenId, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        self.inner.days_of_use(token, since).await
+    }
+
+    async fn group_sizes(&self, limit: u32) -> Result<Vec<(String, u32)>, StoreError> {
+        self.inner.group_sizes(limit).await
+    }
+
+    async fn has_superuser(&self) -> Result<bool, StoreError> {
+        self.inner.has_superuser().await
     }
 }
 

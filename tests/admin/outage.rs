@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use tokengate::clock::Timestamp;
 use tokengate::store::Store;
 use tokengate::store::{Directory, Listing, PasswordMark, StoreError, TokenDetails, TokenQuery, User, UserQuery};
+
+use tokengate::token::TokenId;
 
 use super::*;
 
@@ -41,6 +44,26 @@ impl Directory for Unsteady {
 
     async fn groups(&self, limit: u32) -> Result<Vec<String>, StoreError> {
         self.there()?.groups(limit).await
+    }
+
+    async fn count_users(&self, query: &UserQuery) -> Result<u32, StoreError> {
+        self.there()?.count_users(query).await
+    }
+
+    async fn count_tokens(&self, query: &TokenQuery) -> Result<u32, StoreError> {
+        self.there()?.count_tokens(query).await
+    }
+
+    async fn days_of_use(&self, token: TokenId, since: Timestamp) -> Result<Vec<Timestamp>, StoreError> {
+        self.there()?.days_of_use(token, since).await
+    }
+
+    async fn group_sizes(&self, limit: u32) -> Result<Vec<(String, u32)>, StoreError> {
+        self.there()?.group_sizes(limit).await
+    }
+
+    async fn has_superuser(&self) -> Result<bool, StoreError> {
+        self.there()?.has_superuser().await
     }
 }
 

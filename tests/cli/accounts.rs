@@ -322,7 +322,7 @@ fn tokens_are_edited_disabled_and_rotated_with_an_overlap() {
         (&former["kind"], &former["name"], &former["state"]),
         (&json!("named"), &json!("former login token"), &json!("live"))
     );
-    folder.run("token rotate 4 --overlap 0s");
+    folder.run("token rotate 4 --at-once");
     assert_eq!(folder.json("token show 4 --json")["state"], "revoked");
 }
 
@@ -379,7 +379,7 @@ fn acts_that_cannot_be_undone_ask_on_a_terminal() {
         ),
         ("token revoke 2", "Revoke the named token 2 \"ci\" of user alice? This cannot be undone."),
         ("token create alice --reset", "Revoke the login token of user alice and issue a new one?"),
-        ("token rotate 2 --overlap 0s", "Replace token 2 of user alice? The old key stops at once."),
+        ("token rotate 2 --at-once", "Replace token 2 of user alice? The old key stops at once."),
         ("migrate --new-key", "Create a new key file?"),
     ] {
         let ended = in_a_terminal(&folder, line, "n\n");

@@ -195,9 +195,9 @@ async fn changes_of_an_unknown_user_are_refused(site: Site) {
     for refused in [
         accounts.set_password(nobody, None).await,
         accounts.rename(nobody, "x").await,
-        accounts.activate(nobody).await,
-        accounts.deactivate(nobody).await,
-        accounts.set_groups(nobody, &["x".to_owned()]).await,
+        accounts.activate(nobody).await.map(drop),
+        accounts.deactivate(nobody).await.map(drop),
+        accounts.set_groups(nobody, &["x".to_owned()]).await.map(drop),
         accounts.delete(nobody).await,
     ] {
         assert!(matches!(refused, Err(AccountError::UnknownUser(id)) if id == nobody), "{refused:?}");
@@ -227,8 +227,8 @@ impl Exit {
 
     async fn of(self, user: SubjectId, store: &Store) -> Result<(), AccountError> {
         match self {
-            Exit::Demoted => store.accounts.set_rights(user, true, false).await,
-            Exit::SwitchedOff => store.accounts.deactivate(user).await,
+            Exit::Demoted => store.accounts.set_rights(user, true, false).await.map(drop),
+            Exit::SwitchedOff => store.accounts.deactivate(user).await.map(drop),
             Exit::Deleted => store.accounts.delete(user).await,
             Exit::LeftWithoutPassword => store.accounts.set_password(user, None).await,
         }

@@ -75,9 +75,12 @@ pub enum TokenCommand {
     Rotate {
         /// The token's id
         id: i64,
-        /// How long the old key works on, such as 24h; 0s: it stops at once
+        /// How long the old key works on, such as 24h
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: HumanDuration,
+        /// Revoke the old key at once
+        #[arg(long, conflicts_with = "overlap")]
+        at_once: bool,
         /// Answer the question of a terminal with yes
         #[arg(long)]
         yes: bool,
