@@ -4,7 +4,7 @@ use std::path::Path;
 use std::{fs, panic};
 
 #[path = "../fuzz/src/lib.rs"]
-mod targets;
+pub mod targets;
 
 #[test]
 fn every_seed_passes() {

@@ -75,6 +75,7 @@ mod race;
 mod rates;
 #[cfg(test)]
 mod reload;
+mod requests;
 #[cfg(test)]
 mod retry;
 #[cfg(test)]

@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokengate::http1::{Answer, Asked, BadAnswer, Event, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::dice::{Dice, number};
+
 /// What was parsed: status, headers, body, and whether the end was valid.
 #[derive(Debug, PartialEq)]
 struct Read {
@@ -17,23 +19,6 @@ struct Read {
     fields: HeaderMap,
     body: Vec<u8>,
     complete: bool,
-}
-
-/// Reproducible pseudo-random numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(count).unwrap()).unwrap()
-    }
-
-    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[self.below(all.len())]
-    }
 }
 
 const STATUS: [&str; 12] = [
@@ -207,10 +192,6 @@ fn is_known(ours: &Read, theirs: Option<&Read>) -> bool {
         fields.insert("content-length", length.clone());
     }
     (ours.status, &ours.fields, &ours.body, ours.complete) == (theirs.status, &fields, &theirs.body, theirs.complete)
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
 #[tokio::test]

@@ -19,8 +19,9 @@ use tokengate::store::{NewUser, Password};
 use tokengate::token::TokenKey;
 use tokio::net::TcpStream;
 
-use super::draw::{Dice, Keys, configuration, placed, request};
+use super::draw::{Keys, configuration, placed, request};
 use crate::support::client::{Tls, connect};
+use crate::support::dice::{Dice, number};
 use crate::support::gateway::{listener, plain};
 use crate::support::http2::H2;
 use crate::support::{Ask, Gateway, Origin, PATIENCE, Site, Wire, eventually};
@@ -33,11 +34,6 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What the access log must say of a request: its route and its outcome. `None`: it depends on the body.
 type Logged = (Option<Arc<str>>, Option<&'static str>);
-
-/// A number from the environment.
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
-}
 
 async fn gateway(origin: &Origin) -> Gateway {
     let mut site = Site::before(origin);

@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod dice;
 pub mod fleet;
 pub mod frames;
 pub mod gateway;
