@@ -21,6 +21,10 @@ const BATCH: usize = 256;
 const GATHER: Duration = Duration::from_secs(1);
 /// Time limit of one request to the collector.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The most that is read of a response.
+const REST: u64 = 64 << 10;
+/// How long that may take.
+const DRAIN: Duration = Duration::from_secs(1);
 /// Longest status line of a response.
 const STATUS_LINE: usize = 256;
 
@@ -129,6 +133,9 @@ async fn post(collector: &Collector, body: &[u8]) -> io::Result<()> {
             break;
         }
     }
+    // The rest is read as well: the collector would otherwise see a reset.
+    let mut rest = stream.take(REST);
+    let _ = tokio::time::timeout(DRAIN, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     let line = String::from_utf8_lossy(answer.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
     match line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)) {
         Some(status) if status.starts_with('2') => Ok(()),
